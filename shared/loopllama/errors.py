@@ -1,0 +1,185 @@
+"""Every error that LoopLlama raises on purpose.
+
+The names are a contract: the state machine's `ErrorEquals` and the records' `error.type` say them.
+
+    LoopLlamaError
+     +- InvalidRequest              what somebody handed in makes no sense; `details` name the fields
+     |   +- WorkflowInvalid
+     |   +- RouteInvalid
+     |   +- CatalogInvalid          an entry of the Models table or its bundled source
+     +- NotFound
+     |   +- WorkflowNotFound
+     |   +- RunNotFound
+     |   +- ModelUnknown
+     +- Conflict                    somebody was faster, or the thing is in another state
+     |   +- WorkflowPaused
+     |   +- VersionConflict
+     |   +- LeaseLost               another invocation holds the step; `until` says how long (epoch ms)
+     +- ModelError                  a model call that gave no usable answer; each maps a provider's error
+     |   +- ModelThrottled          next fallback, then retry_later; `retry_after` (s) from the provider
+     |   +- ModelUnavailable        next fallback, then retry_later: connection, 5xx, overloaded
+     |   +- ModelTimeout            next fallback, then retry_later
+     |   +- ContextTooLong          next fallback, then the step fails
+     |   +- ContentRefused          next fallback, then the step fails: refusal or content filter
+     |   +- AnswerInvalid           next fallback, then the step fails: empty or broken answer
+     |   +- ModelRejected           the step fails at once: bad request, no such model, no permission
+     |       +- CredentialsRejected   missing or wrong key; names the secret and the command that sets it
+     +- OutputInvalid               the answer does not follow the step's outputSchema, repair included
+     +- ToolFailed                  a tool's failure; handed to the model as text, never ends a step by itself
+     +- TurnLimitExceeded           maxTurns or the step's timeoutSeconds is used up
+     +- BudgetExceeded
+     +- NoModelLeft                 no model of the route's chain may be used for this step; says why for each
+     +- RunFailed                   AdvanceRun raises it, uncaught, so that the execution can be redriven
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class LoopLlamaError(Exception):
+    """Base of the tree. `str(error)` is one or more sentences for a person: what, where, what to do."""
+
+
+class InvalidRequest(LoopLlamaError):
+    """What somebody handed in makes no sense.
+
+    `details` is a list of `{"field": path, "message": what would be right}`, plus `"line"` (1-based) for files.
+    """
+
+    def __init__(self, message: str, details: Sequence[dict[str, object]] = ()) -> None:
+        super().__init__(message)
+        self.details = list(details)
+
+
+class WorkflowInvalid(InvalidRequest):
+    """A workflow definition that cannot run."""
+
+
+class RouteInvalid(InvalidRequest):
+    """A row of the routes table, or a request to write one, that makes no sense."""
+
+
+class CatalogInvalid(InvalidRequest):
+    """A catalog entry that makes no sense."""
+
+
+class NotFound(LoopLlamaError):
+    """The thing named does not exist."""
+
+
+class WorkflowNotFound(NotFound):
+    """No such workflow, or no such version of it."""
+
+
+class RunNotFound(NotFound):
+    """No such run."""
+
+
+class ModelUnknown(NotFound):
+    """Neither a catalog id, nor an alias, nor `provider:model`."""
+
+
+class Conflict(LoopLlamaError):
+    """The thing is in another state than the request needs."""
+
+
+class WorkflowPaused(Conflict):
+    """A paused workflow starts no runs."""
+
+
+class VersionConflict(Conflict):
+    """Somebody wrote first; read again and repeat."""
+
+
+class LeaseLost(Conflict):
+    """Another invocation holds the step until `until` (epoch ms)."""
+
+    def __init__(self, message: str, until: int = 0) -> None:
+        super().__init__(message)
+        self.until = until
+
+
+class ModelError(LoopLlamaError):
+    """A model call that gave no usable answer.
+
+    `next_model`: whether the next fallback is tried. `later`: whether, once the chain is exhausted, the step is
+    tried again later. `retry_after`: seconds that the provider asked for, where it did. `status`: the HTTP status,
+    where there was one. `usage` may be attached by an adapter when the provider billed the failed call.
+    """
+
+    next_model: ClassVar[bool] = True
+    later: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, status: int | None = None, usage: object = None
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.status = status
+        self.usage = usage
+
+
+class ModelThrottled(ModelError):
+    """The provider asks for fewer calls (429 and its like)."""
+
+    later = True
+
+
+class ModelUnavailable(ModelError):
+    """Connection refused or reset, 5xx, overloaded."""
+
+    later = True
+
+
+class ModelTimeout(ModelError):
+    """No whole answer within the call's time."""
+
+    later = True
+
+
+class ContextTooLong(ModelError):
+    """The prompt does not fit the model's context window."""
+
+
+class ContentRefused(ModelError):
+    """The model or the provider's filter declined to answer."""
+
+
+class AnswerInvalid(ModelError):
+    """The answer is empty, cut off or cannot be read."""
+
+
+class ModelRejected(ModelError):
+    """The provider will never answer this request: bad request, no such model, no permission."""
+
+    next_model = False
+
+
+class CredentialsRejected(ModelRejected):
+    """The provider's key is missing or wrong."""
+
+
+class OutputInvalid(LoopLlamaError):
+    """The answer does not follow the step's `outputSchema`, after one repair."""
+
+
+class ToolFailed(LoopLlamaError):
+    """A tool call failed; the message goes back to the model."""
+
+
+class TurnLimitExceeded(LoopLlamaError):
+    """The turn used up its `maxTurns` or `timeoutSeconds`."""
+
+
+class BudgetExceeded(LoopLlamaError):
+    """The next call does not fit the run's or the workflow's budget."""
+
+
+class NoModelLeft(LoopLlamaError):
+    """Every model of the chain was passed over before it was called."""
+
+
+class RunFailed(LoopLlamaError):
+    """The run has a step that failed for good. Redriving the execution re-enters AdvanceRun, which reopens it."""

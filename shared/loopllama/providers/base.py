@@ -1,0 +1,108 @@
+"""What every provider adapter takes and gives: the one wire-independent shape of a model call.
+
+An adapter is a class with one method, `complete(call) -> Answer`; it raises only `errors.ModelError`s. Adapters are
+stateless but for their connection pool, retry nothing, and log nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+StopReason = Literal["end", "tool_calls", "max_tokens", "refusal"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as a model sees it. `parameters` is a JSON Schema of an object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that the model asks for. `arguments` is the parsed object, or `None` where the model's text was no JSON
+    object; `raw` is that text then."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any] | None
+    raw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the turn. `tool` messages answer the `tool_call_id` of an earlier assistant message.
+
+    `stable`: the text up to and including this message is the same in the step's later calls and, for the first
+    messages, in other runs: a place for a cache point where the provider has them.
+    """
+
+    role: Literal["user", "assistant", "tool"]
+    text: str = ""
+    tool_calls: Sequence[ToolCall] = ()
+    tool_call_id: str = ""
+    stable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, counted the same way for every provider.
+
+    `input_tokens` is all of the prompt, cached parts included; `cache_read_tokens` and `cache_write_tokens` are
+    parts of it. `output_tokens` is all of the answer, `reasoning_tokens` a part of it. An adapter converts from its
+    provider's own way of counting. `estimated`: the provider gave no usage and the figures are an estimate.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """One call of one model.
+
+    `model` is the provider's own model id. `output_schema` asks for an answer that is JSON of that schema, in the
+    provider's native mode; `forced_tool` names the one tool that must be called. `timeout` bounds the whole call, in
+    seconds. `catalog_id` is our id of the model (for messages, and for the simulated stand-in).
+    """
+
+    model: str
+    catalog_id: str
+    system: str
+    messages: Sequence[Message]
+    timeout: float
+    tools: Sequence[ToolSpec] = ()
+    output_schema: Mapping[str, Any] | None = None
+    forced_tool: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said. `model` is the provider's name for what answered, where it tells. `simulated` marks the
+    stand-in."""
+
+    text: str
+    usage: Usage
+    stop_reason: StopReason = "end"
+    tool_calls: Sequence[ToolCall] = ()
+    model: str = ""
+    simulated: bool = False
+
+
+class Provider(Protocol):
+    """A wire adapter."""
+
+    def complete(self, call: ModelCall) -> Answer:
+        """Make the call. Raises `errors.ModelError` subclasses only."""
+        ...

@@ -1,0 +1,100 @@
+"""The deployment's settings, read once from the environment that the template gives a function."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Names of this deployment's resources and its knobs. A function is given only the names it may use; the others
+    are empty."""
+
+    workflows_table: str = ""
+    routes_table: str = ""
+    route_history_table: str = ""
+    models_table: str = ""
+    runs_table: str = ""
+    usage_table: str = ""
+    api_keys_table: str = ""
+    values_bucket: str = ""
+    state_machine_arn: str = ""
+    event_bus_name: str = ""
+
+    default_model: str = "balanced"
+    route_cache_seconds: float = 5.0
+    retention_days: int = 30
+    provider_secrets_prefix: str = ""
+    """Secrets Manager names of provider credentials are this prefix and the provider's name."""
+    allowed_provider_hosts: tuple[str, ...] = ()
+    """Host names that a provider's key may be sent to beside the providers' own; `*.example.com` takes subdomains."""
+    simulated_providers: tuple[str, ...] = ()
+    """Providers that the simulated one stands in for; `*` is all. Empty when deployed, unless a parameter says so."""
+    simulated_speed: float = 1.0
+    """Factor on the simulated models' tokens per second."""
+    tools: Mapping[str, Any] | None = None
+    """The deployment's tools: name to definition (docs/design.md)."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Read the variables that are set; what is missing keeps its default. Raises `ValueError` naming the
+        variable that cannot be read."""
+        values: dict[str, Any] = {}
+        for name, convert in _CONVERT.items():
+            text = environment.get(name.upper(), "")
+            if text == "":
+                continue
+            try:
+                values[name] = convert(text)
+            except ValueError as error:
+                raise ValueError(f"environment variable {name.upper()}={text!r}: {error}") from error
+        return cls(**values)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _object(text: str) -> Mapping[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("must be a JSON object")
+    return value
+
+
+_CONVERT: dict[str, Any] = {
+    **dict.fromkeys(
+        (
+            "workflows_table",
+            "routes_table",
+            "route_history_table",
+            "models_table",
+            "runs_table",
+            "usage_table",
+            "api_keys_table",
+            "values_bucket",
+            "state_machine_arn",
+            "event_bus_name",
+            "default_model",
+            "provider_secrets_prefix",
+        ),
+        str,
+    ),
+    "route_cache_seconds": float,
+    "retention_days": int,
+    "allowed_provider_hosts": _names,
+    "simulated_providers": _names,
+    "simulated_speed": float,
+    "tools": _object,
+}
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """This process's settings."""
+    return Settings.from_environment(os.environ)
