@@ -1,0 +1,49 @@
+"""What may start next in a run: pure functions over a crew and the names of its finished steps.
+
+A crew is the list of step definitions of `docs/design.md`; each writes out its `needs`. "Finished" is completed or
+skipped. The rule: a step may start once all its needs are finished. A step with one need is started by that need
+alone; a step with several (a join) by whichever claims it, so that it starts once however its needs race.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+Step = Mapping[str, Any]
+
+
+def step_named(crew: Sequence[Step], name: str) -> tuple[int, Step]:
+    """A step and its place in the crew. Raises `KeyError`."""
+    for order, step in enumerate(crew):
+        if step["name"] == name:
+            return order, step
+    raise KeyError(name)
+
+
+def is_join(step: Step) -> bool:
+    """Whether several steps could start this one."""
+    return len(step["needs"]) > 1
+
+
+def ready(crew: Sequence[Step], finished: Set[str]) -> list[str]:
+    """The unfinished steps whose needs are all finished, in the crew's order."""
+    return [step["name"] for step in crew if step["name"] not in finished and finished.issuperset(step["needs"])]
+
+
+def dependents(crew: Sequence[Step], name: str) -> list[Step]:
+    """The steps that need `name` directly, in the crew's order: those it may unblock when it finishes."""
+    return [step for step in crew if name in step["needs"]]
+
+
+def ancestors(crew: Sequence[Step], name: str) -> list[str]:
+    """All steps that `name` needs, directly or through others, in the crew's order: what it may read."""
+    needs = {step["name"]: step["needs"] for step in crew}
+    found: set[str] = set()
+    pending = list(needs[name])
+    while pending:
+        need = pending.pop()
+        if need not in found:
+            found.add(need)
+            pending.extend(needs[need])
+    return [step["name"] for step in crew if step["name"] in found]

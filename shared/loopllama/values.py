@@ -1,0 +1,65 @@
+"""Values of a run: small ones live inline in its record, large ones in the bucket, by reference."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from . import aws, jsontext
+from .errors import InvalidRequest
+from .settings import Settings
+
+INLINE_BYTES = 32 * 1024
+"""A value whose JSON is longer goes to the bucket: DynamoDB's items end at 400 KB, Step Functions' state at 256 KiB,
+and a write costs a unit a KB."""
+MAX_BYTES = 16 * 1024 * 1024
+"""The longest value taken at all; a Lambda function holds several in memory at once."""
+
+_S3, _JSON = "$s3", "$json"
+
+
+class ValueStore:
+    """Stores and reads values of runs. Writing the same value under the same name twice is harmless.
+
+    In the record a text is itself, any other value `{"$json": its JSON}`, which keeps numbers and nesting that
+    DynamoDB's own types refuse, and a large value `{"$s3": key, "bytes": n}`.
+    """
+
+    def __init__(self, settings: Settings, s3: Any = None) -> None:
+        self._bucket = settings.values_bucket
+        self._s3 = s3
+
+    def _client(self) -> Any:
+        if self._s3 is None:
+            self._s3 = aws.client("s3")
+        return self._s3
+
+    def store(self, run_id: str, name: str, value: Any, inline_bytes: int = INLINE_BYTES) -> Any:
+        """What the record holds for `value`. Raises `InvalidRequest` over `MAX_BYTES`."""
+        text = jsontext.dumps(value)
+        data = text.encode()
+        if len(data) <= inline_bytes:
+            return value if isinstance(value, str) or value is None else {_JSON: text}
+        if len(data) > MAX_BYTES:
+            raise InvalidRequest(f"{name} has {len(data):,} bytes of JSON; at most {MAX_BYTES:,} are taken")
+        # The key carries the content's hash, so that a late writer never replaces what a record points to.
+        key = f"runs/{run_id}/{name}-{hashlib.sha256(data).hexdigest()[:16]}.json"
+        self._client().put_object(Bucket=self._bucket, Key=key, Body=data, ContentType="application/json")
+        return {_S3: key, "bytes": len(data)}
+
+    def load(self, stored: Any) -> Any:
+        """The value behind what `store` returned."""
+        if not isinstance(stored, dict):
+            return stored
+        if _JSON in stored:
+            return jsontext.loads(stored[_JSON])
+        return jsontext.loads(self._client().get_object(Bucket=self._bucket, Key=stored[_S3])["Body"].read())
+
+    def link(self, stored: Any, seconds: int = 3600) -> str | None:
+        """A signed link to a value in the bucket, valid for `seconds`; `None` for an inline value."""
+        if not isinstance(stored, dict) or _S3 not in stored:
+            return None
+        url: str = self._client().generate_presigned_url(
+            "get_object", Params={"Bucket": self._bucket, "Key": stored[_S3]}, ExpiresIn=seconds
+        )
+        return url
