@@ -1,36 +1,82 @@
-"""JSON text with money in it."""
+"""JSON text in which numbers stay exact: `Decimal` out and in, never through a binary float."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence, Set
 from decimal import Decimal
 from typing import Any
 
+_LONGEST_PLAIN = 400
+"""Numbers with more digits than this are written with an exponent, so that 1E+1000000 stays short. DynamoDB's end at
+1E+125."""
+
 
 def dumps(value: Any, indent: int | None = None) -> str:
-    """JSON text of a value that may hold `Decimal`s, sets and tuples.
+    """The JSON text of plain values: compact, or indented by `indent` spaces a level; ASCII only.
 
-    A `Decimal` of up to 15 significant digits, as every cost has, is printed with exactly its digits; a longer one as
-    the nearest double. Raises `ValueError` for NaN and infinity, which JSON has no words for.
+    `Decimal` becomes an integer where it is one and otherwise a number literal equal to it, a set becomes a sorted
+    list, a tuple a list. Raises `ValueError` for NaN and infinities, which JSON lacks, and `TypeError` for anything
+    else that is no JSON.
     """
-    separators = (",", ":") if indent is None else None
-    return json.dumps(
-        value, default=_plain, indent=indent, ensure_ascii=False, allow_nan=False, separators=separators
-    )
+    separators = (",", ": " if indent else ":")
+    try:
+        # The C encoder does it all where no Decimal and no set is inside.
+        return json.dumps(value, indent=indent, separators=separators, allow_nan=False)
+    except TypeError:
+        return "".join(_chunks(value, indent, "\n" if indent else ""))
 
 
 def loads(text: str | bytes) -> Any:
-    """The value of a JSON text. Raises `ValueError`, also for NaN and infinity."""
-    return json.loads(text, parse_constant=_refuse)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+    """The value of a JSON text; numbers become `int` or `Decimal`. Raises `ValueError` for what is no JSON."""
+    return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
 
 
 def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _chunks(value: Any, indent: int | None, newline: str) -> Iterator[str]:
+    if isinstance(value, Decimal):
+        yield number(value)
+        return
+    if isinstance(value, Mapping):
+        opening, closing = "{", "}"
+        colon = ": " if indent else ":"
+        parts = [(f"{json.dumps(_key(key))}{colon}", item) for key, item in value.items()]
+    elif isinstance(value, Set):
+        opening, closing = "[", "]"
+        parts = [("", item) for item in sorted(value)]
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+        opening, closing = "[", "]"
+        parts = [("", item) for item in value]
+    else:
+        yield json.dumps(value, allow_nan=False)
+        return
+    inner = newline + " " * (indent or 0)
+    yield opening
+    for position, (prefix, item) in enumerate(parts):
+        yield ("," if position else "") + inner + prefix
+        yield from _chunks(item, indent, inner)
+    yield (newline if parts else "") + closing
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, str):
+        return key
+    if key is None or isinstance(key, bool | int):
+        return json.dumps(key)
+    raise TypeError(f"keys of JSON objects are strings, not {type(key).__name__}")
+
+
+def number(value: Decimal) -> str:
+    """The JSON number literal equal to a Decimal, without trailing zeros."""
+    if not value.is_finite():
+        raise ValueError(f"{value} is no JSON number")
+    _, digits, exponent = value.as_tuple()
+    if abs(int(exponent)) + len(digits) > _LONGEST_PLAIN:
+        return str(value)
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
