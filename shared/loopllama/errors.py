@@ -29,6 +29,7 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      +- TurnLimitExceeded           maxTurns or the step's timeoutSeconds is used up
      +- BudgetExceeded
      +- NoModelLeft                 no model of the route's chain may be used for this step; says why for each
+     +- AwsUnavailable              an AWS service we stand on did not answer; the state machine tries again
      +- RunFailed                   AdvanceRun raises it, uncaught, so that the execution can be redriven
 """
 
@@ -106,19 +107,27 @@ class ModelError(LoopLlamaError):
 
     `next_model`: whether the next fallback is tried. `later`: whether, once the chain is exhausted, the step is
     tried again later. `retry_after`: seconds that the provider asked for, where it did. `status`: the HTTP status,
-    where there was one. `usage` may be attached by an adapter when the provider billed the failed call.
+    where there was one. `usage` is attached by an adapter when the provider billed the failed call.
+    `maybe_billed`: the request may have reached the provider and no answer came back (connection reset, time-out).
     """
 
     next_model: ClassVar[bool] = True
     later: ClassVar[bool] = False
 
     def __init__(
-        self, message: str, *, retry_after: float | None = None, status: int | None = None, usage: object = None
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        status: int | None = None,
+        usage: object = None,
+        maybe_billed: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.status = status
         self.usage = usage
+        self.maybe_billed = maybe_billed
 
 
 class ModelThrottled(ModelError):
@@ -179,6 +188,10 @@ class BudgetExceeded(LoopLlamaError):
 
 class NoModelLeft(LoopLlamaError):
     """Every model of the chain was passed over before it was called."""
+
+
+class AwsUnavailable(LoopLlamaError):
+    """An AWS service that a function stands on did not answer, or throttled beyond the SDK's retries."""
 
 
 class RunFailed(LoopLlamaError):

@@ -1,0 +1,27 @@
+"""The time, in the forms that records hold."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, date, datetime
+
+
+def now_text(seconds: float | None = None) -> str:
+    """ISO 8601 UTC with milliseconds, `2026-11-23T20:15:00.123Z`; of `seconds` since the epoch, or now."""
+    moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return int(time.time() * 1000)
+
+
+def today() -> date:
+    """The day in UTC: the one that dated prices go by."""
+    return datetime.now(UTC).date()
+
+
+def ms_between(start: str, end: str) -> int:
+    """Milliseconds from one record's time to another's."""
+    return round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() * 1000)

@@ -1,0 +1,233 @@
+"""The ledger of a step: every model call and tool call, written before it is made and settled after it.
+
+An attempt is one model call. Its entry is opened before the call, so that a process that dies in the middle leaves a
+call whose cost is `unknown` instead of none at all; it is settled with the answer, so that a repeated invocation goes
+on from there instead of paying again. Entries are flat attributes of the step's item (`attempt_0001`,
+`tool_0000_00`), each written by one update that also takes or keeps the step's lease.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from . import clock, pricing
+from .errors import ModelError
+from .providers.base import Answer, ToolCall, Usage
+from .values import INLINE_BYTES, ValueStore
+
+if TYPE_CHECKING:
+    from .catalog import Model
+    from .runs import StepWriter
+
+ATTEMPT, TOOL = "attempt_", "tool_"
+_INLINE_TOTAL = 200 * 1024
+"""Bytes of answers and tool results that one step's item may hold inline, well below DynamoDB's 400 KB."""
+
+Attempt = Mapping[str, Any]
+
+
+def attempts_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A step's attempts in the order in which they were opened."""
+    return [dict(record[key]) for key in sorted(record) if key.startswith(ATTEMPT)]
+
+
+def tool_calls_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A step's tool calls in the order in which the model asked for them."""
+    return [dict(record[key]) for key in sorted(record) if key.startswith(TOOL)]
+
+
+_CERTAINTY = ("measured", "estimated", "unknown")
+
+
+def totals(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sum attempts to a step, or steps to a run.
+
+    `cost_usd` is the exact sum of what is priced, `None` where nothing is; `unpriced` says that something is missing
+    from it for want of a price. `cost_basis` is that of the least certain entry; an entry that is still open counts
+    as `unknown`.
+    """
+    tokens_in = tokens_out = tokens_cached = 0
+    cost: Decimal | None = None
+    basis = 0
+    simulated = unpriced = False
+    saved: Decimal | None = None
+    for entry in entries:
+        tokens_in += int(entry.get("tokens_in") or 0)
+        tokens_out += int(entry.get("tokens_out") or 0)
+        tokens_cached += int(entry.get("tokens_cached") or 0)
+        if entry.get("cost_usd") is not None:
+            cost = (cost or Decimal(0)) + entry["cost_usd"]
+        if entry.get("cache_saving_usd") is not None:
+            saved = (saved or Decimal(0)) + entry["cache_saving_usd"]
+        unpriced = unpriced or bool(entry.get("unpriced"))
+        basis = max(basis, _CERTAINTY.index(entry.get("cost_basis", "unknown")))
+        simulated = simulated or bool(entry.get("simulated"))
+    if cost is None and not unpriced and basis == 0:
+        cost = Decimal(0)
+    return {
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
+        "tokens_cached": tokens_cached,
+        "cost_usd": cost,
+        "cost_basis": _CERTAINTY[basis],
+        "cache_saving_usd": saved,
+        "unpriced": unpriced,
+        "simulated": simulated,
+    }
+
+
+class StepLedger:
+    """The attempts and tool calls of one step, as one invocation sees and extends them.
+
+    `writer` makes the conditional writes; `record` is the step's item as it was read.
+    """
+
+    def __init__(self, writer: StepWriter, record: Mapping[str, Any], values: ValueStore) -> None:
+        self._writer = writer
+        self._values = values
+        self.attempts: dict[str, dict[str, Any]] = {k: dict(record[k]) for k in record if k.startswith(ATTEMPT)}
+        self.tools: dict[str, dict[str, Any]] = {k: dict(record[k]) for k in record if k.startswith(TOOL)}
+        self._inline_left = _INLINE_TOTAL
+
+    # Model calls
+
+    def settled_answer(self, turn: int) -> tuple[Answer, str] | None:
+        """The answer of the model call at place `turn` of the conversation with its attempt's model, if one has been
+        settled by any invocation."""
+        for entry in self.attempts.values():
+            if entry["outcome"] == "ok" and int(entry["turn"]) == turn and "answer" in entry:
+                kept = self._values.load(entry["answer"])
+                answer = Answer(
+                    text=kept["text"],
+                    usage=Usage(int(entry["tokens_in"]), int(entry["tokens_out"])),
+                    stop_reason=kept["stop_reason"],
+                    tool_calls=tuple(ToolCall(**call) for call in kept["tool_calls"]),
+                    simulated=bool(entry.get("simulated")),
+                )
+                return answer, entry["model"]
+        return None
+
+    def open_attempt(self, model: Model, turn: int) -> str:
+        """Write that a call is about to be made; returns the attempt's key. Raises `LeaseLost`."""
+        key = f"{ATTEMPT}{len(self.attempts) + 1:04d}"
+        entry = {
+            "model": model.id,
+            "provider": model.provider,
+            "turn": turn,
+            "outcome": "open",
+            "cost_basis": "unknown",
+            "started_at": clock.now_text(),
+        }
+        self._writer.write({key: entry})
+        self.attempts[key] = entry
+        return key
+
+    def settle_answer(self, key: str, model: Model, answer: Answer, started: float) -> None:
+        """Write what the call gave: the answer for a replay, tokens, cost. `started` is `time.monotonic()` at its
+        start."""
+        entry = self.attempts[key]
+        entry.update(
+            outcome="ok", latency_ms=_elapsed_ms(started), simulated=answer.simulated or None, **_bill(model, answer.usage)
+        )
+        kept = {
+            "text": answer.text,
+            "stop_reason": answer.stop_reason,
+            "tool_calls": [
+                {"id": call.id, "name": call.name, "arguments": call.arguments, "raw": call.raw}
+                for call in answer.tool_calls
+            ],
+        }
+        entry["answer"] = self._keep(f"{key}-answer", kept)
+        self._settle(key, entry)
+
+    def settle_error(self, key: str, model: Model, error: ModelError, started: float) -> None:
+        """Write how the call failed, and what it cost: what the provider says it charged; nothing where it answered
+        with an error; `unknown` where the call may have been served without our seeing the answer."""
+        entry = self.attempts[key]
+        entry.update(outcome=type(error).__name__, error=str(error)[:1000], latency_ms=_elapsed_ms(started))
+        if isinstance(error.usage, Usage):
+            entry.update(_bill(model, error.usage))
+        elif error.maybe_billed:
+            entry["cost_basis"] = "unknown"
+        else:
+            entry.update(tokens_in=0, tokens_out=0, cost_usd=Decimal(0), cost_basis="measured")
+        self._settle(key, entry)
+
+    # Tool calls
+
+    def tool_key(self, turn: int, index: int) -> str:
+        """The key of the call at place `index` of the answer at `turn`; with the step's it is the tool's idempotency
+        key."""
+        return f"{TOOL}{turn:04d}_{index:02d}"
+
+    def settled_tool(self, key: str) -> str | None:
+        """What a settled tool call gave to the model."""
+        entry = self.tools.get(key)
+        if entry is None or entry["outcome"] == "open":
+            return None
+        result: str = self._values.load(entry["result"])
+        return result
+
+    def open_tool(self, key: str, call: ToolCall) -> None:
+        """Write that a tool is about to be called. A call that was open already is repeated under the same
+        idempotency key. Raises `LeaseLost`."""
+        entry = {
+            "name": call.name,
+            "id": call.id,
+            "arguments": self._keep(f"{key}-arguments", call.arguments if call.arguments is not None else call.raw),
+            "outcome": "open",
+            "started_at": clock.now_text(),
+        }
+        self._writer.write({key: entry})
+        self.tools[key] = entry
+
+    def settle_tool(self, key: str, result: str, failed: bool, started: float) -> None:
+        """Write what the tool gave: text for the model, be it a result or what went wrong."""
+        entry = self.tools[key]
+        entry.update(
+            outcome="failed" if failed else "ok", result=self._keep(f"{key}-result", result), latency_ms=_elapsed_ms(started)
+        )
+        self._settle(key, entry)
+
+    # Together
+
+    def closing(self) -> tuple[dict[str, Any], list[str]]:
+        """The totals for the step's completed record, and the paths of answers that nobody will replay any more."""
+        spent = [f"{key}.answer" for key, entry in self.attempts.items() if "answer" in entry]
+        return totals(self.attempts.values()), spent
+
+    def _settle(self, key: str, entry: dict[str, Any]) -> None:
+        for name in [name for name, value in entry.items() if value is None]:
+            del entry[name]
+        self._writer.settle(key, entry)
+
+    def _keep(self, name: str, value: Any) -> Any:
+        stored = self._values.store(
+            self._writer.run_id, f"{self._writer.name}/{name}", value, min(INLINE_BYTES, max(0, self._inline_left))
+        )
+        text = stored if isinstance(stored, str) else str(stored)
+        self._inline_left -= len(text.encode())
+        return stored
+
+
+def _bill(model: Model, usage: Usage) -> dict[str, Any]:
+    today = clock.today()
+    cost = pricing.cost(model, usage, today)
+    return {
+        "tokens_in": usage.input_tokens,
+        "tokens_out": usage.output_tokens,
+        "tokens_cached": usage.cache_read_tokens,
+        "tokens_cache_write": usage.cache_write_tokens or None,
+        "tokens_reasoning": usage.reasoning_tokens or None,
+        "cost_usd": cost,
+        "unpriced": True if cost is None else None,
+        "cache_saving_usd": pricing.cache_saving(model, usage, today) if usage.cache_read_tokens else None,
+        "cost_basis": "estimated" if usage.estimated else "measured",
+    }
+
+
+def _elapsed_ms(started: float) -> int:
+    return round((time.monotonic() - started) * 1000)
