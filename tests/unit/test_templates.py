@@ -1,0 +1,151 @@
+"""Templates: what they read, what they refuse, what they never show."""
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from loopllama import templates
+from loopllama.errors import InvalidRequest
+from loopllama.templates import Reference, parse
+
+names = st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def test_text_around_references_is_kept():
+    template = parse("Ticket:\n{{ input }}\n\nFacts: {{steps.extract.output.order.id}}, {{ input.tags.0 }}.")
+    assert template.references == [
+        Reference("input", None, ()),
+        Reference("steps", "extract", ("order", "id")),
+        Reference("input", None, ("tags", "0")),
+    ]
+    assert (
+        template.render({"tags": ["vip"]}, {"extract": {"order": {"id": "A-1"}}})
+        == 'Ticket:\n{"tags": ["vip"]}\n\nFacts: A-1, vip.'
+    )
+
+
+def test_texts_stay_as_they_are_and_the_rest_is_json():
+    render = parse("{{ steps.a.output }}|{{ steps.a.output.x }}").render
+    assert render("", {"a": {"x": "é\n\"q\""}}) == '{"x": "é\\n\\"q\\""}|é\n"q"'
+    assert render("", {"a": {"x": None}}) == '{"x": null}|null'
+    assert render("", {"a": {"x": True}}).endswith("|true")
+    assert render("", {"a": {"x": Decimal("12.50")}}) == '{"x": 12.5}|12.5'
+    assert render("", {"a": {"x": Decimal("12")}}) == '{"x": 12}|12'
+
+
+def test_a_rendered_value_is_never_read_as_a_template_again():
+    assert parse("{{ input }}").render("{{ steps.secret.output }}", {}) == "{{ steps.secret.output }}"
+
+
+@pytest.mark.parametrize("text", ["plain", "", "a } b }} c", '{"a": {"b": 1}}', "{ { input } }"])
+def test_text_without_double_opening_braces_is_itself(text):
+    assert parse(text).render("x", {}) == text
+
+
+@given(st.text())
+def test_any_text_can_be_written(text):
+    escaped = text.replace("{", '{{ "{" }}')
+    assert parse(escaped).render("", {}) == text
+
+
+@given(st.text())
+def test_parsing_ends_in_a_template_or_a_value_error(text):
+    try:
+        template = parse("{{" + text)
+    except ValueError as error:
+        assert "line " in str(error) and "column " in str(error)
+    else:
+        assert template.parts
+
+
+@given(json_values, st.lists(names, max_size=3))
+def test_a_reference_finds_what_lies_there(value, path):
+    nested = value
+    for name in reversed(path):
+        nested = {name: nested}
+    for text, input_, outputs in (
+        ("{{" + ".".join(["input", *path]) + "}}", nested, {}),
+        ("{{ " + ".".join(["steps", "s-1", "output", *path]) + " }}", "", {"s-1": nested}),
+    ):
+        rendered = parse(text).render(input_, outputs)
+        assert rendered == value if isinstance(value, str) else json.loads(rendered) == value
+
+
+@given(st.sampled_from(["input", "steps"]), names, st.lists(names, max_size=4))
+def test_a_reference_is_written_as_it_is_read(root, step, path):
+    reference = Reference(root, step if root == "steps" else None, tuple(path))
+    assert parse("{{ " + reference.name + " }}").references == [reference]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "advice"),
+    [
+        ("one\ntwo {{ input", "line 2, column 5", '{{ "{{" }}'),
+        ("{{ }}", "line 1, column 1", "{{ input }}"),
+        ("{{ inputs }}", "line 1, column 1", "'inputs' is unknown"),
+        ("{{ steps.extract }}", "line 1, column 1", "{{ steps.extract.output }}"),
+        ("{{ steps.extract.result.x }}", "line 1, column 1", "{{ steps.extract.output }}"),
+        ("{{ steps }}", "line 1, column 1", "{{ steps.STEP.output }}"),
+        ("a\n\n{{ input.a b }}", "line 3, column 1", "no name of a value"),
+        ("{{ input..a }}", "line 1, column 1", "no name of a value"),
+        ("{{ input | upper }}", "line 1, column 1", "no name of a value"),
+        ("{{ input.__class__() }}", "line 1, column 1", "no name of a value"),
+        ("{{ 'x' }}", "line 1, column 1", "no name of a value"),
+        ('{{"a": 1}}', "line 1, column 1", '{{ "{{" }}'),
+    ],
+)
+def test_what_is_wrong_and_what_would_be_right(text, place, advice):
+    with pytest.raises(ValueError) as caught:
+        parse(text)
+    assert str(caught.value).startswith(place)
+    assert advice in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{{ input.name }}", "input has no field 'name'; it has: nom, items, none"),
+        ("{{ input.items.2 }}", "input.items is a list of 2; its items are 0 to 1"),
+        ("{{ input.items.x }}", "input.items is a list of 2"),
+        ("{{ input.items." + "9" * 5000 + " }}", "input.items is a list of 2"),
+        ("{{ input.items.² }}", "no name of a value"),
+        ("{{ input.nom.first }}", "input.nom is a text"),
+        ("{{ input.none.first }}", "input.none is null"),
+        ("{{ steps.a.output.x.y }}", "steps.a.output.x is a number"),
+        ("{{ steps.b.output }}", "step b has no output; there are outputs of: a"),
+    ],
+)
+def test_a_missing_field_names_the_reference_and_what_there_is(text, message):
+    with pytest.raises((InvalidRequest, ValueError), match=None) as caught:
+        parse(text).render({"nom": "SECRET", "items": ["SECRET", 2], "none": None}, {"a": {"x": 5}})
+    assert message in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_attributes_of_python_objects_are_out_of_reach():
+    with pytest.raises(InvalidRequest, match="no field '__class__'"):
+        parse("{{ input.__class__ }}").render({}, {})
+
+
+def test_names_of_many_fields_are_cut():
+    with pytest.raises(InvalidRequest, match="and 480 more"):
+        parse("{{ input.x }}").render({f"f{number}": 0 for number in range(500)}, {})
+
+
+def test_templates_load_no_libraries():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, loopllama.templates;"
+        "sys.exit(any(m in sys.modules for m in ('pydantic', 'boto3', 'jsonschema', 'yaml', 'httpx')))"
+    )
+    path = templates.__file__.rsplit("/loopllama/", 1)[0]
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": path})
