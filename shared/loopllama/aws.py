@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
 
-@lru_cache(maxsize=None)
+@cache
 def client(service: str) -> Any:
     """The low-level client of a service, by botocore's name for it. Region, credentials and endpoint come from the
     environment."""
     import boto3
     from botocore.config import Config
 
-    return boto3.client(
+    make: Any = boto3.client  # the stubs know every service by a literal name; ours is a variable
+    return make(
         service, config=Config(retries={"mode": "standard", "total_max_attempts": 4}, tcp_keepalive=True)
     )
 
@@ -37,3 +38,124 @@ def from_item(item: Mapping[str, Any]) -> dict[str, Any]:
     """DynamoDB's attribute values to plain ones; numbers become `Decimal`."""
     _, deserializer = _converters()
     return {key: deserializer.deserialize(value) for key, value in item.items()}
+
+
+def _expression(attributes: Sequence[str], names: dict[str, str]) -> str:
+    """A projection of attributes; `names` receives an alias for each, because many are reserved words."""
+    for place, attribute in enumerate(attributes):
+        names[f"#p{place}"] = attribute
+    return ", ".join(f"#p{place}" for place in range(len(attributes)))
+
+
+def update(
+    dynamodb: Any,
+    table: str,
+    key: Mapping[str, Any],
+    values: Mapping[str, Any],
+    *,
+    remove: Sequence[str] = (),
+    condition: str,
+    names: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> dict[str, Any] | None:
+    """Set attributes of an item, and remove some (dotted paths), if `condition` holds: `None` then, else the item
+    that stood in the way (`{}` where there is none). A value of `None` is not written."""
+    all_names = dict(names or {})
+    all_values = dict(parameters or {})
+    sets, removes = [], []
+    for place, (name, value) in enumerate(values.items()):
+        if value is not None:
+            all_names[f"#s{place}"] = name
+            all_values[f":s{place}"] = value
+            sets.append(f"#s{place} = :s{place}")
+    for place, path in enumerate(remove):
+        parts = []
+        for depth, part in enumerate(path.split(".")):
+            all_names[f"#r{place}_{depth}"] = part
+            parts.append(f"#r{place}_{depth}")
+        removes.append(".".join(parts))
+    expression = f"SET {', '.join(sets)}" if sets else ""
+    if removes:
+        expression += f" REMOVE {', '.join(removes)}"
+    request: dict[str, Any] = {
+        "TableName": table,
+        "Key": to_item(key),
+        "UpdateExpression": expression,
+        "ConditionExpression": condition,
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    if all_names:
+        request["ExpressionAttributeNames"] = all_names
+    if all_values:
+        request["ExpressionAttributeValues"] = to_item(all_values)
+    try:
+        dynamodb.update_item(**request)
+    except dynamodb.exceptions.ConditionalCheckFailedException as refused:
+        return from_item(refused.response.get("Item", {}))
+    return None
+
+
+def put_new(dynamodb: Any, table: str, values: Mapping[str, Any], key: str) -> bool:
+    """Put an item unless one of its key exists; whether it was put. `key` names one of the key's attributes."""
+    try:
+        dynamodb.put_item(
+            TableName=table,
+            Item=to_item(values),
+            ConditionExpression="attribute_not_exists(#key)",
+            ExpressionAttributeNames={"#key": key},
+        )
+    except dynamodb.exceptions.ConditionalCheckFailedException:
+        return False
+    return True
+
+
+def batch_get(dynamodb: Any, table: str, keys: Sequence[Mapping[str, Any]], *, by: str) -> dict[str, dict[str, Any]]:
+    """Items by their keys, read consistently, as a mapping from attribute `by`; missing items are left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for start in range(0, len(keys), 100):  # BatchGetItem takes 100 keys
+        pending: Any = {table: {"Keys": [to_item(key) for key in keys[start : start + 100]], "ConsistentRead": True}}
+        while pending:  # 16 MB an answer; the rest comes back as unprocessed
+            answer = dynamodb.batch_get_item(RequestItems=pending)
+            for item in answer["Responses"].get(table, []):
+                plain = from_item(item)
+                found[plain[by]] = plain
+            pending = answer.get("UnprocessedKeys")
+    return found
+
+
+def query(
+    dynamodb: Any,
+    table: str,
+    condition: str,
+    parameters: Mapping[str, Any],
+    *,
+    names: Mapping[str, str] | None = None,
+    attributes: Sequence[str] = (),
+    index: str | None = None,
+    limit: int | None = None,
+    consistent: bool = False,
+) -> list[dict[str, Any]]:
+    """All items of a key condition, page after page, or the first `limit`."""
+    all_names = dict(names or {})
+    request: dict[str, Any] = {
+        "TableName": table,
+        "KeyConditionExpression": condition,
+        "ExpressionAttributeValues": to_item(parameters),
+    }
+    if attributes:
+        request["ProjectionExpression"] = _expression(attributes, all_names)
+    if all_names:
+        request["ExpressionAttributeNames"] = all_names
+    if index:
+        request["IndexName"] = index
+    if consistent:
+        request["ConsistentRead"] = True
+    items: list[dict[str, Any]] = []
+    while True:
+        if limit is not None:
+            request["Limit"] = limit - len(items)
+        page = dynamodb.query(**request)
+        items.extend(from_item(item) for item in page["Items"])
+        if "LastEvaluatedKey" not in page or (limit is not None and len(items) >= limit):
+            return items
+        request["ExclusiveStartKey"] = page["LastEvaluatedKey"]

@@ -7,7 +7,8 @@ alone; a step with several (a join) by whichever claims it, so that it starts on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 Step = Mapping[str, Any]
@@ -26,7 +27,7 @@ def is_join(step: Step) -> bool:
     return len(step["needs"]) > 1
 
 
-def ready(crew: Sequence[Step], finished: Set[str]) -> list[str]:
+def ready(crew: Sequence[Step], finished: AbstractSet[str]) -> list[str]:
     """The unfinished steps whose needs are all finished, in the crew's order."""
     return [step["name"] for step in crew if step["name"] not in finished and finished.issuperset(step["needs"])]
 

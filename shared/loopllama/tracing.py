@@ -1,0 +1,164 @@
+"""What a step and a run leave behind beside their record: CloudWatch metrics and logs. Ids and figures only.
+
+Metrics are written by CloudWatch's embedded metric format: a line of JSON on standard output, whose `_aws` member
+says which of its properties are metrics under which dimensions. Source:
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+One line carries several dimension sets, because a log is billed by its bytes and a metric by each name and dimension
+value; everything that is no metric is a property of the same line, for Logs Insights.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from . import clock, jsontext
+from .errors import AwsUnavailable
+
+NAMESPACE = "LoopLlama"
+
+_UNITS = {"StepLatency": "Milliseconds", "ModelLatency": "Milliseconds", "RunLatency": "Milliseconds"}
+_UNITS |= dict.fromkeys(("InputTokens", "OutputTokens", "ModelCalls", "ModelErrors", "RunsCompleted"), "Count")
+_UNITS |= dict.fromkeys(("RunsFailed", "InvalidOverride", "Fallbacks"), "Count")
+_UNITS |= dict.fromkeys(("Cost", "RunCost"), "None")
+
+
+@functools.lru_cache(maxsize=1)
+def logger() -> Any:
+    """This process's structured logger."""
+    from aws_lambda_powertools import Logger
+
+    return Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "loopllama"))
+
+
+def emit(sets: Sequence[tuple[Sequence[str], Mapping[str, Any]]], properties: Mapping[str, Any]) -> None:
+    """Write one line of metrics.
+
+    `sets` pairs the names of dimensions (their values are in `properties`) with metrics by name; a metric whose
+    value is `None` is left out. A metric's value may be a list of figures, at most 100.
+    """
+    directives = []
+    line: dict[str, Any] = {}
+    for dimensions, metrics in sets:
+        present = {name: value for name, value in metrics.items() if value is not None and value != []}
+        if present:
+            directives.append(
+                {
+                    "Namespace": NAMESPACE,
+                    "Dimensions": [list(dimensions)],
+                    "Metrics": [{"Name": name, "Unit": _UNITS[name]} for name in present],
+                }
+            )
+            line.update(present)
+    if not directives:
+        return
+    line = {
+        "_aws": {"Timestamp": clock.now_ms(), "CloudWatchMetrics": directives},
+        **{name: value for name, value in properties.items() if value is not None},
+        **line,
+    }
+    # One write: lines of several threads must not mix.
+    sys.stdout.write(jsontext.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any], attempts: Iterable[Mapping[str, Any]]) -> None:
+    """The metrics of a step that completed or failed, with those of the models it called."""
+    attempts = list(attempts)
+    step, model = record["step"], record.get("model")
+    # Models that only failed before another answered have no step metrics, only their own.
+    for called in dict.fromkeys(attempt["model"] for attempt in attempts):
+        mine = [attempt for attempt in attempts if attempt["model"] == called]
+        answered = called == model
+        good = [int(attempt["latency_ms"]) for attempt in mine if attempt["outcome"] == "ok"]
+        emit(
+            [
+                (
+                    ("workflow", "step", "model"),
+                    {
+                        "Cost": record.get("cost_usd"),
+                        "InputTokens": record.get("tokens_in"),
+                        "OutputTokens": record.get("tokens_out"),
+                        "StepLatency": record.get("latency_ms"),
+                    }
+                    if answered
+                    else {},
+                ),
+                (
+                    ("model",),
+                    {
+                        "ModelLatency": good[:100],
+                        "ModelCalls": len(mine),
+                        "ModelErrors": len([attempt for attempt in mine if attempt["outcome"] not in ("ok", "open")]),
+                    },
+                ),
+                (
+                    ("workflow",),
+                    {
+                        "InvalidOverride": _overrides_ignored(record) if answered else None,
+                        "Fallbacks": 1 if answered and called != attempts[0]["model"] else None,
+                    },
+                ),
+            ],
+            {
+                "workflow": workflow_id,
+                "step": step,
+                "model": called,
+                "run_id": run_id,
+                "source": record.get("source"),
+                "route_version": record.get("route_version"),
+                "tokens_cached": record.get("tokens_cached"),
+                "cost_basis": record.get("cost_basis"),
+                "attempts": len(mine),
+                "status": record.get("status"),
+                "routing_ms": record.get("routing_ms"),
+                "simulated": record.get("simulated") or None,
+            },
+        )
+
+
+def run_ended(run: Mapping[str, Any], totals: Mapping[str, Any], completed: bool, latency_ms: int) -> None:
+    """The metrics of a run that ended."""
+    emit(
+        [
+            (
+                ("workflow",),
+                {
+                    "RunCost": totals.get("cost_usd"),
+                    "RunLatency": latency_ms,
+                    "RunsCompleted" if completed else "RunsFailed": 1,
+                },
+            )
+        ],
+        {"workflow": run["workflow_id"], "run_id": run["run_id"], "simulated": totals.get("simulated") or None},
+    )
+
+
+def _overrides_ignored(record: Mapping[str, Any]) -> int | None:
+    return len([entry for entry in record.get("ignored") or () if entry.get("layer") in ("step", "workflow")]) or None
+
+
+def handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
+    """Make a Lambda handler of `function`: its log lines carry the request's id, and an AWS service that does not
+    answer becomes `AwsUnavailable`, which the state machine retries."""
+
+    @functools.wraps(function)
+    def handle(event: dict[str, Any], context: Any) -> Any:
+        logger().append_keys(
+            request_id=context.aws_request_id,
+            **{name: event[name] for name in ("run_id", "step") if isinstance(event, dict) and name in event},
+        )
+        try:
+            return function(event, context)
+        except Exception as error:
+            if type(error).__module__.startswith(("botocore", "boto3")):
+                logger().warning("an AWS service did not answer", extra={"error": f"{type(error).__name__}: {error}"})
+                raise AwsUnavailable(f"{type(error).__name__}: {error}") from error
+            raise
+        finally:
+            logger().remove_keys(["run_id", "step"])
+
+    return handle
