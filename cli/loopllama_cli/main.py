@@ -1,0 +1,158 @@
+"""The program `loopllama`: its commands, the options that all of them take, and what its exit codes mean."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as package_version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from loopllama.errors import Conflict, InvalidRequest, LoopLlamaError, ModelUnknown, NotFound
+
+from . import show
+from .commands import demo, local, models, providers, routes, run, runs, workflows
+from .target import Choice, TargetMissing, TargetUnreachable
+
+EXIT_CODES = {
+    0: "done",
+    1: "the thing itself failed: the run failed, or an error that is none of those below",
+    2: "usage or bad input: an unknown option, a wrong file, a model that cannot do what the step needs",
+    3: "not found: no such workflow, run or model",
+    4: "conflict: somebody was faster, or the workflow is paused",
+    5: "AWS or the stack cannot be reached, or does not let us in",
+    130: "interrupted (Ctrl-C); a run that was being waited for goes on",
+}
+_TAKE_A_VALUE = ("--stack", "--region", "--profile")
+
+
+def hoist(arguments: list[str]) -> list[str]:
+    """Move the options of every command to the front, where the parser wants them, and give `--local` its value.
+
+    So `loopllama runs list --local` and `loopllama --local runs list` are the same; what follows `--` stays.
+    """
+    front: list[str] = []
+    rest: list[str] = []
+    position = 0
+    while position < len(arguments):
+        argument = arguments[position]
+        following = arguments[position + 1] if position + 1 < len(arguments) else None
+        position += 1
+        if argument == "--":
+            return [*front, *rest, *arguments[position - 1 :]]
+        if argument == "--local":
+            # The address is optional: only what looks like one is taken, so that a command may follow.
+            url = following if following is not None and following.startswith(("http://", "https://")) else ""
+            position += bool(url)
+            front += ["--local", url]
+        elif argument in _TAKE_A_VALUE and following is not None:
+            front += [argument, following]
+            position += 1
+        elif argument == "--debug" or argument.startswith((*(f"{name}=" for name in _TAKE_A_VALUE), "--local=")):
+            front.append(argument)
+        else:
+            rest.append(argument)
+    return front + rest
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that an error ends the program with."""
+    if isinstance(error, InvalidRequest | TargetMissing):
+        return 2
+    if isinstance(error, NotFound | ModelUnknown):
+        return 3
+    if isinstance(error, Conflict):
+        return 4
+    if isinstance(error, TargetUnreachable) or type(error).__module__.startswith("botocore."):
+        return 5
+    return 1
+
+
+class Program(TyperGroup):
+    """The root of the commands: common options anywhere on the line, errors as one sentence and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, hoist(list(args)))
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            foreign = type(error).__module__
+            if not isinstance(error, LoopLlamaError) and not foreign.startswith("botocore."):
+                raise
+            if ctx.params.get("debug"):
+                traceback.print_exc(file=sys.stderr)
+            show.error(error)
+            raise typer.Exit(exit_code(error)) from error
+
+
+app = typer.Typer(
+    name="loopllama",
+    cls=Program,
+    no_args_is_help=True,
+    # Tracebacks of bugs stay plain: the pretty ones print local variables, keys and prompts among them.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: " + "; ".join(f"{code} {meaning.split(':')[0]}" for code, meaning in EXIT_CODES.items()),
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"loopllama {package_version('loopllama')}")
+        except PackageNotFoundError:
+            typer.echo("loopllama (not installed as a package)")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    ctx: typer.Context,
+    stack: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The deployed stack to talk to. Default: $LOOPLLAMA_STACK.")
+    ] = None,
+    local: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[URL]",
+            help="Talk to a local stack. The address may be left out: $LOOPLLAMA_LOCAL or http://127.0.0.1:4599.",
+        ),
+    ] = None,
+    region: Annotated[str | None, typer.Option(metavar="NAME", help="AWS region of the stack.")] = None,
+    profile: Annotated[str | None, typer.Option(metavar="NAME", help="AWS profile with access to it.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Run crews of LLM agents on your own AWS account, each step on the model it deserves.
+
+    The options below may stand anywhere on the line.
+    """
+    ctx.obj = Choice(stack=stack, local=local, region=region, profile=profile)
+
+
+app.command("demo")(demo.demo)
+app.command("local")(local.local)
+app.command("run")(run.run)
+app.command("trace")(runs.trace)
+app.command("compare")(runs.compare)
+app.add_typer(workflows.app, name="workflows")
+app.add_typer(runs.app, name="runs")
+app.add_typer(routes.app, name="routes")
+app.add_typer(models.app, name="models")
+app.add_typer(providers.app, name="providers")
+
+
+def main() -> None:
+    """Entry point of the program."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Waiting for a run: its steps live in the terminal, or a line for each step where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from . import show
+from .trace_view import Run, _label, step_status, steps_of
+
+FINAL = frozenset({"completed", "failed", "cancelled"})
+WAITING = "waiting_input"
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
+
+
+def wait(read: Callable[[], Run], planned: Sequence[str] = (), quiet: bool = False, seconds: float | None = None) -> Run:
+    """Read the run until it is final or waits for a person; returns its last state. `planned` names the crew's steps,
+    which are shown before they begin; `seconds` bounds the waiting. Raises `TimeoutError`."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    pause = _FIRST_PAUSE
+    with Progress(planned, quiet) as progress:
+        while True:
+            run = read()
+            progress.update(run)
+            if run["status"] in FINAL or run["status"] == WAITING:
+                return run
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise TimeoutError(f"run {run['id']} is still {run['status']} after {seconds:g} s")
+            time.sleep(pause)
+            # Short runs are watched closely; long ones are not worth ten reads a second.
+            pause = min(_LONGEST_PAUSE, pause * 1.1)
+
+
+class Progress:
+    """Shows a run on standard error as it goes on."""
+
+    def __init__(self, planned: Sequence[str] = (), quiet: bool = False) -> None:
+        self._planned = list(planned)
+        self._console = show.err()
+        self._quiet = quiet
+        self._spinners: dict[str, Spinner] = {}
+        self._told: set[str] = set()
+        live = self._console.is_terminal and not quiet
+        self._live = Live(console=self._console, transient=True, refresh_per_second=10) if live else None
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def update(self, run: Run) -> None:
+        """Show the run as it is now."""
+        if self._live:
+            self._live.update(self._picture(run))
+        elif not self._quiet:
+            self._tell(run)
+
+    def _picture(self, run: Run) -> Group:
+        steps = steps_of(run)
+        title = Text.assemble(
+            (show.clean(str(run.get("workflow_id"))), "bold"), "  ", show.status(run.get("status")), (f"  {run['id']}", "dim")
+        )
+        grid = Table.grid(padding=(0, 2))
+        for step in steps:
+            status = step_status(step)
+            mark: Any = show.status(status, word=False)
+            if status == "running":
+                mark = self._spinners.setdefault(_label(step), Spinner("dots", style="cyan"))
+            cost = show.money(step["cost_usd"]) if step.get("cost_usd") is not None else ""
+            latency = show.duration(step["latency_ms"]) if step.get("latency_ms") is not None else ""
+            grid.add_row(mark, _label(step), Text(show.clean(str(step.get("model") or "")), "dim"), latency, cost)
+        begun = {str(step.get("step")) for step in steps}
+        for name in self._planned:
+            if name not in begun:
+                grid.add_row(Text("·", "dim"), Text(show.clean(name), "dim"), "", "", "")
+        return Group(title, grid)
+
+    def _tell(self, run: Run) -> None:
+        for step in steps_of(run):
+            status, name = step_status(step), _label(step)
+            if status in ("completed", "failed", "skipped") and name not in self._told:
+                self._told.add(name)
+                model = f"  {step['model']}" if step.get("model") else ""
+                show.message(f"{name}: {status}{model}  {show.duration(step.get('latency_ms'))}")

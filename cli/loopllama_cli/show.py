@@ -1,0 +1,172 @@
+"""How the program prints: results on standard output, messages on standard error, figures with sensible digits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from loopllama import jsontext
+from loopllama.errors import InvalidRequest
+
+_PIPE_WIDTH = 100
+"""Columns where the output is no terminal and COLUMNS says nothing."""
+_NOTHING = "-"
+
+
+def _console(stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else _PIPE_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+
+def out() -> Console:
+    """Standard output, for results. Markup is off: text of users and models is never read as styling."""
+    return _console(False)
+
+
+def err() -> Console:
+    """Standard error, for messages, progress and errors."""
+    return _console(True)
+
+
+def print_json(value: Any) -> None:
+    """A result as JSON, numbers exact, on standard output."""
+    sys.stdout.write(jsontext.dumps(value, indent=2) + "\n")
+
+
+def message(text: str, style: str = "") -> None:
+    """A remark for the person, on standard error."""
+    err().print(plain(text), style=style, soft_wrap=True)
+
+
+def error(problem: BaseException) -> None:
+    """An error as a line on standard error, and a line for each detail: where, and what would be right."""
+    console = err()
+    console.print(Text.assemble(("error: ", "bold red"), plain(str(problem) or type(problem).__name__)), soft_wrap=True)
+    for detail in problem.details if isinstance(problem, InvalidRequest) else ():
+        line = f"line {detail['line']}: " if detail.get("line") else ""
+        field = f"{detail['field']}: " if detail.get("field") else ""
+        text = Text.assemble("  ", (line, "dim"), (clean(field), "bold"), clean(str(detail.get("message", ""))))
+        console.print(text, soft_wrap=True)
+
+
+def clean(text: str) -> str:
+    """Text without control characters, which could move a terminal's cursor or retitle its window. Newlines and tabs
+    stay."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def plain(value: Any) -> Text:
+    """Somebody else's text as it is: no markup, no control characters."""
+    return Text(clean(str(value)))
+
+
+def one_line(value: Any, length: int = 200) -> str:
+    """A value in one line of at most `length` characters: text as it is, anything else as JSON."""
+    text = value if isinstance(value, str) else jsontext.dumps(value)
+    text = " ".join(clean(text).split())
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def table(*columns: str, right: Iterable[str] = (), **options: Any) -> Table:
+    """An empty table in the program's style; the columns named in `right` are right-aligned."""
+    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, **options)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def rows(columns: Sequence[str], records: Iterable[Mapping[str, Any]], right: Iterable[str] = ()) -> None:
+    """Print records as a table; a column `Last used` shows the field `last_used`."""
+    made = table(*columns, right=right)
+    for record in records:
+        values = [record.get(column.lower().replace(" ", "_")) for column in columns]
+        made.add_row(*(Text(_NOTHING, "dim") if value in (None, "") else plain(value) for value in values))
+    out().print(made)
+
+
+def tokens(count: Any) -> str:
+    """A count of tokens, with separators of thousands; nothing for none."""
+    return f"{int(count):,}" if count else _NOTHING
+
+
+def duration(milliseconds: Any) -> str:
+    """Milliseconds in the unit that suits them."""
+    if milliseconds is None:
+        return _NOTHING
+    value = float(milliseconds)
+    if value < 999.5:
+        return f"{value:.0f} ms"
+    if value < 59_995:
+        return f"{value / 1000:.2f} s"
+    seconds = round(value / 1000)
+    if seconds < 3600:
+        return f"{seconds // 60}m {seconds % 60:02d}s"
+    return f"{seconds // 3600}h {seconds % 3600 // 60:02d}m"
+
+
+def cost_decimals(costs: Iterable[Any], digits: int = 2) -> int:
+    """How many decimals costs of one table share: the least cost above 0 keeps `digits` significant ones."""
+    positive = [Decimal(cost) for cost in costs if cost]
+    if not positive:
+        return 2
+    return min(10, max(2, digits - 1 - min(positive).adjusted()))
+
+
+def money(cost: Any, decimals: int | None = None) -> str:
+    """USD; `unpriced` for an unknown price. Without `decimals`, four significant digits."""
+    if cost is None:
+        return "unpriced"
+    value = Decimal(cost)
+    places = cost_decimals([value], 4) if decimals is None else decimals
+    return f"${value:,.{places}f}"
+
+
+def change(fraction: Any) -> Text:
+    """A fraction of change as a signed percentage: green for less, red for more."""
+    if fraction is None:
+        return Text(_NOTHING, "dim")
+    percent = round(Decimal(fraction) * 100, 1)
+    if percent == 0:
+        return Text("same", "dim")
+    return Text(f"{percent:+}%", "green" if percent < 0 else "red")
+
+
+def moment(text: Any) -> datetime | None:
+    """The time of an ISO 8601 text; `None` for anything else."""
+    try:
+        parsed = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def local_time(text: Any) -> str:
+    """A record's time in the terminal's time zone, to the second."""
+    parsed = moment(text)
+    return parsed.astimezone().strftime("%Y-%m-%d %H:%M:%S") if parsed else _NOTHING
+
+
+_STATUS = {
+    "completed": ("✓", "green"),
+    "failed": ("✗", "bold red"),
+    "cancelled": ("⊘", "yellow"),
+    "running": ("●", "cyan"),
+    "waiting_input": ("⏸", "yellow"),
+    "skipped": ("↷", "dim"),
+}
+
+
+def status(name: Any, word: bool = True) -> Text:
+    """A status as a coloured mark, and its word."""
+    mark, style = _STATUS.get(str(name), ("·", "dim"))
+    return Text(f"{mark} {clean(str(name))}" if word else mark, style)

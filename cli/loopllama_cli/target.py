@@ -1,0 +1,144 @@
+"""Which LoopLlama a command talks to: a deployed stack or a local one, found through its CloudFormation outputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loopllama import aws
+from loopllama.errors import LoopLlamaError
+from loopllama.settings import Settings
+
+DEFAULT_LOCAL_URL = "http://127.0.0.1:4599"
+LOCAL_STACK_NAME = "loopllama"
+LOCAL_REGION = "us-east-1"
+
+_OUTPUTS = {
+    "workflows_table": "WorkflowsTableName",
+    "routes_table": "RoutesTableName",
+    "route_history_table": "RouteHistoryTableName",
+    "models_table": "ModelsTableName",
+    "runs_table": "RunsTableName",
+    "usage_table": "UsageTableName",
+    "api_keys_table": "ApiKeysTableName",
+    "values_bucket": "ValuesBucketName",
+    "state_machine_arn": "RunWorkflowArn",
+    "event_bus_name": "EventBusName",
+}
+_PARAMETERS = (
+    "DefaultModel",
+    "RouteCacheSeconds",
+    "RetentionDays",
+    "AllowedProviderHosts",
+    "SimulatedProviders",
+    "SimulatedSpeed",
+    "Tools",
+)
+
+
+class TargetMissing(LoopLlamaError):
+    """Neither a stack nor the local one was named."""
+
+
+class TargetUnreachable(LoopLlamaError):
+    """AWS, the stack or the local stack does not answer, or does not let us in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the command line says about the target. `local`: the address of a local stack; empty for the default."""
+
+    stack: str | None = None
+    local: str | None = None
+    region: str | None = None
+    profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A stack that answered: its settings as its functions see them, and its CloudFormation outputs."""
+
+    name: str
+    settings: Settings
+    outputs: Mapping[str, str]
+    local: bool
+
+
+def connect(choice: Choice) -> Target:
+    """Point this process's AWS clients at the chosen stack and read what it is made of.
+
+    Without a choice, `LOOPLLAMA_STACK` names a deployed stack, then `LOOPLLAMA_LOCAL` the address of a local one.
+    Raises `TargetMissing` or `TargetUnreachable`.
+    """
+    stack, local = choice.stack, choice.local
+    if stack and local is not None:
+        raise TargetMissing("--stack and --local exclude each other: name one")
+    if stack is None and local is None:
+        stack = os.environ.get("LOOPLLAMA_STACK") or None
+        if stack is None:
+            local = os.environ.get("LOOPLLAMA_LOCAL") or None
+    if local is not None:
+        url = local or os.environ.get("LOOPLLAMA_LOCAL") or DEFAULT_LOCAL_URL
+        use_local(url)
+        return _read(LOCAL_STACK_NAME, url)
+    if stack is None:
+        raise TargetMissing(
+            "Say which LoopLlama you mean: --stack NAME for a deployed one (or LOOPLLAMA_STACK=NAME in the environment), "
+            "--local for one that `loopllama local` serves."
+        )
+    if choice.region:
+        os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = choice.region
+    if choice.profile:
+        os.environ["AWS_PROFILE"] = choice.profile
+    aws.client.cache_clear()
+    return _read(stack, None)
+
+
+def use_local(url: str) -> None:
+    """Send every AWS call of this process to `url`, with credentials that mean nothing."""
+    for name in list(os.environ):
+        # A profile or an endpoint of one service would win over the general endpoint.
+        if name in {"AWS_PROFILE", "AWS_SESSION_TOKEN"} or name.startswith("AWS_ENDPOINT_URL_"):
+            del os.environ[name]
+    os.environ.update(
+        AWS_ENDPOINT_URL=url,
+        AWS_ACCESS_KEY_ID="local",
+        AWS_SECRET_ACCESS_KEY="local",  # noqa: S106
+        AWS_REGION=LOCAL_REGION,
+        AWS_DEFAULT_REGION=LOCAL_REGION,
+        AWS_IGNORE_CONFIGURED_ENDPOINT_URLS="false",
+        AWS_EC2_METADATA_DISABLED="true",
+    )
+    aws.client.cache_clear()
+
+
+def _read(stack: str, url: str | None) -> Target:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    where = f"The local stack at {url}" if url else f"Stack {stack}"
+    try:
+        found = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    except ClientError as error:
+        message = error.response.get("Error", {}).get("Message", str(error))
+        raise TargetUnreachable(f"{where} cannot be read: {message}") from error
+    except BotoCoreError as error:
+        hint = " Start one with `loopllama local`." if url else ""
+        raise TargetUnreachable(f"{where} cannot be reached: {error}{hint}") from error
+    outputs = {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])}
+    parameters = {item["ParameterKey"]: item.get("ParameterValue", "") for item in found.get("Parameters", [])}
+    missing = [name for name in _OUTPUTS.values() if name not in outputs]
+    if missing:
+        raise TargetUnreachable(f"{where} is no LoopLlama: it has no output {', '.join(missing)}.")
+    return Target(name=stack, settings=settings_of(stack, outputs, parameters), outputs=outputs, local=url is not None)
+
+
+def settings_of(stack: str, outputs: Mapping[str, str], parameters: Mapping[str, str]) -> Settings:
+    """The settings that the stack's functions have, from its outputs and parameters."""
+    environment: dict[str, Any] = {name.upper(): outputs[output] for name, output in _OUTPUTS.items()}
+    for parameter in _PARAMETERS:
+        name = "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in parameter).lstrip("_")
+        environment[name] = parameters.get(parameter, "")
+    environment["PROVIDER_SECRETS_PREFIX"] = f"{stack}/providers/"
+    return Settings.from_environment(environment)

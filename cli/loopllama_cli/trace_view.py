@@ -1,0 +1,338 @@
+"""A run's trace in the terminal: the steps with their models and cost, what went otherwise than planned, a timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from . import show
+
+_COLOURS = ("cyan", "magenta", "blue", "green", "bright_yellow", "bright_magenta", "bright_cyan", "bright_blue")
+_BAR, _WAIT, _FAILED = "━", "╌", "╳"
+Run = Mapping[str, Any]
+Step = Mapping[str, Any]
+
+
+def print_trace(run: Run, console: Console | None = None) -> None:
+    """Print the whole trace of a run object (with its `steps`)."""
+    console = console or show.out()
+    console.print(header(run))
+    colours = model_colours(steps_of(run))
+    console.print(steps_table(run, colours))
+    found = list(notes(run))
+    if found:
+        console.print(Group(*found))
+        console.print()
+    lines = timeline(run, console.width, colours)
+    if lines:
+        console.print(Group(*lines))
+        console.print()
+
+
+def steps_of(run: Run) -> list[Step]:
+    """The run's steps in their order."""
+    return sorted(run.get("steps") or [], key=lambda step: (int(step.get("order") or 0), _label(step)))
+
+
+def model_colours(steps: Sequence[Step]) -> dict[str, str]:
+    """A colour for each model, by first use, so that table and timeline show at a glance who did what."""
+    models = dict.fromkeys(str(step["model"]) for step in steps if step.get("model"))
+    return {model: _COLOURS[place % len(_COLOURS)] for place, model in enumerate(models)}
+
+
+def step_status(step: Step) -> str:
+    """A step's status, derived where the record does not say it."""
+    if step.get("status"):
+        return str(step["status"])
+    if step.get("error"):
+        return "failed"
+    if step.get("finished_at"):
+        return "completed"
+    return "running" if step.get("started_at") else "queued"
+
+
+def run_latency(run: Run) -> Decimal | None:
+    """Milliseconds from the run's start to its end; `None` while it has none."""
+    started, finished = show.moment(run.get("started_at")), show.moment(run.get("finished_at"))
+    if started is None or finished is None:
+        return None
+    return Decimal((finished - started) // timedelta(microseconds=1)) / 1000
+
+
+def simulated(record: Mapping[str, Any]) -> bool:
+    """Whether a run's or step's figures come from the simulated provider, in part or whole."""
+    inner = [*(record.get("attempts") or []), *(record.get("steps") or [])]
+    return bool(record.get("simulated")) or any(simulated(part) for part in inner)
+
+
+def header(run: Run) -> Group:
+    """Which run this is, how it ended, on what input."""
+    title = Text.assemble(
+        (show.clean(str(run.get("workflow_id"))), "bold"), "  ", show.status(run.get("status")), "  run ", ""
+    )
+    title.append(show.clean(str(run.get("id"))), "dim")
+    if simulated(run):
+        title.append("  ")
+        title.append(" SIMULATED ", "bold black on yellow")
+    facts = [f"version {run.get('workflow_version')}"] if run.get("workflow_version") is not None else []
+    facts.append(show.local_time(run.get("started_at") or run.get("created_at")))
+    facts += [f"{key}={value}" for key, value in (run.get("tags") or {}).items()]
+    lines: list[RenderableType] = [title, Text(show.clean(" · ".join(facts)), "dim")]
+    if run.get("input") is not None:
+        line = Text.assemble(("input  ", "dim"), show.one_line(run["input"], 400))
+        line.no_wrap, line.overflow = True, "ellipsis"
+        lines.append(line)
+    if run.get("error"):
+        lines.append(Text.assemble(("error  ", "bold red"), (error_text(run["error"]), "red")))
+    return Group(*lines)
+
+
+def error_text(error: Any) -> str:
+    """A run's or step's error as a sentence: its step, its type, its message."""
+    if not isinstance(error, Mapping):
+        return show.one_line(error, 1000)
+    parts = [str(error[key]) for key in ("step", "type", "message") if error.get(key)]
+    return show.one_line(": ".join(parts) or error, 1000)
+
+
+def steps_table(run: Run, colours: Mapping[str, str]) -> Table:
+    """A row for each step, and the totals."""
+    steps = steps_of(run)
+    total = run_cost(run)
+    decimals = show.cost_decimals(step.get("cost_usd") for step in steps)
+    mixed = simulated(run) and not all(simulated(step) for step in steps if step.get("model"))
+    figures = ("In", "Cached", "Out", "Latency", "Cost", "Share")
+    table = show.table("", "Step", "Model", "Source", *figures, right=figures, show_footer=True, padding=(0, 1, 0, 0))
+    for step in steps:
+        model = Text(show.clean(str(step.get("model") or "-")), colours.get(str(step.get("model")), "dim"))
+        if mixed and simulated(step):
+            model.append(" simulated", "yellow")
+        table.add_row(
+            show.status(step_status(step), word=False),
+            _label(step),
+            model,
+            show.clean(str(step.get("source") or "-")),
+            show.tokens(step.get("tokens_in")),
+            show.tokens(step.get("tokens_cached")),
+            show.tokens(step.get("tokens_out")),
+            show.duration(step.get("latency_ms")),
+            _cost(step, decimals),
+            _share(step.get("cost_usd"), total),
+        )
+    sums = {name: sum(int(step.get(name) or 0) for step in steps) for name in _TOKENS}
+    footer = [
+        "",
+        "Total",
+        "",
+        "",
+        *(show.tokens(sums[name]) for name in _TOKENS),
+        show.duration(run_latency(run)),
+        _cost({**run, "cost_usd": total, "cost_basis": cost_basis(run)}, decimals) if steps else "",
+        "",
+    ]
+    for column, value in zip(table.columns, footer, strict=True):
+        column.footer = value
+        column.no_wrap = column.header not in ("Step", "Model")
+    table.columns[1].overflow = table.columns[2].overflow = "fold"
+    return table
+
+
+_TOKENS = ("tokens_in", "tokens_cached", "tokens_out")
+
+
+def run_cost(run: Run) -> Decimal | None:
+    """USD of the run: the recorded total, or the sum of its steps while it has none; `None` where nothing is
+    priced."""
+    if run.get("cost_usd") is not None:
+        return Decimal(run["cost_usd"])
+    costs = [Decimal(step["cost_usd"]) for step in run.get("steps") or [] if step.get("cost_usd") is not None]
+    return sum(costs, Decimal(0)) if costs else None
+
+
+def cost_basis(run: Run) -> str:
+    """The basis of the run's cost: that of its least certain step."""
+    bases = {str(part.get("cost_basis")) for part in [run, *(run.get("steps") or [])] if part.get("cost_basis")}
+    return next((basis for basis in ("unknown", "estimated") if basis in bases), "measured")
+
+
+def _cost(record: Mapping[str, Any], decimals: int) -> Text:
+    """The cost with its certainty: `~` holds an estimate, `≥` lacks a call of unknown cost or price."""
+    cost, basis = record.get("cost_usd"), record.get("cost_basis")
+    if cost is None:
+        if record.get("model") is None and not record.get("attempts") and "steps" not in record:
+            return Text("-", "dim")
+        return Text("unknown" if basis == "unknown" else "unpriced", "yellow")
+    incomplete = basis == "unknown" or record.get("unpriced")
+    mark = "≥" if incomplete else "~" if basis == "estimated" else ""
+    return Text.assemble((mark, "yellow"), show.money(cost, decimals))
+
+
+def _share(cost: Any, total: Decimal | None) -> str:
+    return f"{Decimal(cost) / total * 100:.1f}%" if cost is not None and total else "-"
+
+
+def _label(step: Step) -> str:
+    name = show.clean(str(step.get("step") or step.get("role") or "?"))
+    places = [f"{mark}{int(step[key])}" for mark, key in (("#", "iteration"), ("·", "item")) if step.get(key)]
+    return " ".join([name, *places])
+
+
+def notes(run: Run) -> Iterator[Text]:
+    """What the figures do not say: overrides passed over, failed attempts, fallbacks, where figures come from."""
+    steps = steps_of(run)
+    for step in steps:
+        name = _label(step)
+        for ignored in step.get("ignored") or []:
+            yield _note("!", "yellow", name, ignored_text(ignored))
+        attempts = step.get("attempts") or []
+        for attempt in attempts:
+            if attempt.get("outcome") not in ("ok", None):
+                yield _note("✗", "red", name, _attempt_text(attempt))
+        good = next((attempt for attempt in reversed(attempts) if attempt.get("outcome") == "ok"), None)
+        if good and attempts[0].get("model") != good.get("model"):
+            yield _note("↷", "yellow", name, f"answered by the fallback {good.get('model')}")
+        calls = step.get("tool_calls") or []
+        if calls:
+            names = ", ".join(dict.fromkeys(str(call.get("name") or call.get("tool")) for call in calls))
+            yield _note("·", "dim", name, f"{len(calls)} tool call{'s' * (len(calls) > 1)}: {names}")
+        if step.get("error"):
+            yield _note("✗", "bold red", name, error_text(step["error"]))
+    saved = sum((Decimal(step.get("cache_saving_usd") or 0) for step in steps), Decimal(0))
+    if saved > 0:
+        yield _note("·", "green", "", f"Cached tokens saved {show.money(saved)}.")
+    if any(step.get("unpriced") or _is_unpriced(step) for step in steps):
+        yield _note("!", "yellow", "", "Some calls have no known price; the total leaves them out.")
+    bases = {str(step.get("cost_basis")) for step in steps}
+    if "estimated" in bases:
+        yield _note("~", "yellow", "", "The provider reported no usage for some calls: their tokens are estimated.")
+    if "unknown" in bases:
+        yield _note("≥", "yellow", "", "Some calls ended without an answer: what they cost is unknown and not counted.")
+    if simulated(run):
+        yield Text(simulated_text(steps), "yellow")
+
+
+def _is_unpriced(step: Step) -> bool:
+    return bool(step.get("model")) and step.get("cost_usd") is None and step.get("cost_basis") == "measured"
+
+
+def simulated_text(steps: Sequence[Step]) -> str:
+    """What stands behind simulated figures, in a sentence."""
+    some = "All" if all(simulated(step) for step in steps if step.get("model")) else "Some"
+    return (
+        f"{some} answers, tokens and latencies here are simulated: a stand-in answered for models whose provider has "
+        "no key, its tokens priced at those models' own prices."
+    )
+
+
+def ignored_text(ignored: Any) -> str:
+    """Why an override, or a model of the chain, was passed over."""
+    if not isinstance(ignored, Mapping):
+        return f"passed over: {ignored}"
+    what = str(ignored.get("model") or ignored.get("value") or "")
+    layer = str(ignored.get("source") or ignored.get("layer") or "")
+    reason = str(ignored.get("reason") or ignored.get("message") or "")
+    subject = " ".join(part for part in (f"override of the {layer} layer" if layer else "", what) if part)
+    return f"{subject or 'override'} passed over: {reason}"
+
+
+def _attempt_text(attempt: Mapping[str, Any]) -> str:
+    outcome = str(attempt.get("outcome"))
+    said = "was begun and never settled: its process ended" if outcome == "open" else outcome
+    after = f" after {show.duration(attempt['latency_ms'])}" if attempt.get("latency_ms") is not None else ""
+    why = f": {error_text(attempt['error'])}" if attempt.get("error") else ""
+    return f"{attempt.get('model')} {said}{after}{why}"
+
+
+def _note(mark: str, style: str, name: str, text: str) -> Text:
+    return Text.assemble((f"{mark} ", style), (f"{name}  " if name else "", "bold"), show.one_line(text, 600))
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A stretch of the timeline: from and to in ms since the run's start, and how it is drawn."""
+
+    start: float
+    end: float
+    character: str
+    style: str
+
+
+def timeline(run: Run, width: int, colours: Mapping[str, str]) -> list[Text]:
+    """A line for each step that has begun: when its model calls ran, on one scale."""
+    steps = [step for step in steps_of(run) if show.moment(step.get("started_at"))]
+    moments = [show.moment(step.get("started_at")) for step in steps]
+    begin = min((moment for moment in moments if moment), default=None)
+    if begin is None:
+        return []
+    lines = [_spans(step, begin, colours) for step in steps]
+    end = max((span.end for spans in lines for span in spans), default=0.0)
+    if end <= 0:
+        return []
+    label = min(24, max(len(_label(step)) for step in steps))
+    room = max(10, width - label - 2 - 11)
+    drawn = [Text(" " * (label + 2)).append_text(_axis(end, room))]
+    for step, spans in zip(steps, lines, strict=True):
+        row = Text(f"{_label(step)[:label]:<{label}}  ")
+        row.append_text(_draw(spans, end, room))
+        row.append(f" {show.duration(step.get('latency_ms')):>9}", "dim")
+        drawn.append(row)
+    return drawn
+
+
+def _spans(step: Step, begin: datetime, colours: Mapping[str, str]) -> list[_Span]:
+    started = _offset(step.get("started_at"), begin) or 0.0
+    finished = _offset(step.get("finished_at"), begin)
+    if finished is None:
+        finished = started + float(step.get("latency_ms") or 0)
+    spans = [_Span(started, finished, _WAIT, "dim")]
+    for attempt in step.get("attempts") or []:
+        start = _offset(attempt.get("started_at"), begin)
+        if start is None:
+            continue
+        end = start + float(attempt.get("latency_ms") or 0)
+        if attempt.get("outcome") == "ok":
+            spans.append(_Span(start, end, _BAR, colours.get(str(attempt.get("model")), "white")))
+        else:
+            spans.append(_Span(start, end, _FAILED, "red"))
+    if len(spans) == 1:
+        spans.append(_Span(started, finished, _BAR, colours.get(str(step.get("model")), "white")))
+    return spans
+
+
+def _offset(time: Any, begin: datetime) -> float | None:
+    moment = show.moment(time)
+    return None if moment is None else (moment - begin) / timedelta(milliseconds=1)
+
+
+def _draw(spans: Sequence[_Span], end: float, room: int) -> Text:
+    cells: list[tuple[str, str]] = [(" ", "")] * room
+    for span in spans:
+        first = min(room - 1, max(0, int(span.start / end * room)))
+        last = min(room, max(first + 1, round(span.end / end * room)))
+        cells[first:last] = [(span.character, span.style)] * (last - first)
+    return Text.assemble(*cells)
+
+
+def _axis(end: float, room: int) -> Text:
+    """The scale: four or five round times over the room's columns."""
+    step = next(unit * scale for scale in (10**power for power in range(9)) for unit in (1, 2, 5) if end / (unit * scale) <= 5)
+    cells = [" "] * room
+    tick = 0
+    while tick <= end:
+        at = int(tick / end * room)
+        text = "0" if tick == 0 else _tick_text(tick)
+        if at + len(text) + 1 <= room:
+            cells[at : at + len(text) + 1] = list("╷" + text)
+        tick += step
+    return Text("".join(cells), "dim")
+
+
+def _tick_text(milliseconds: int) -> str:
+    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:g} s"
