@@ -1,0 +1,332 @@
+"""The catalog: which models there are, what they cost and what they can do.
+
+The bundled part is `catalog_data.json`, generated (`make catalog`); entries of the Models table add to it or replace
+it, field by field. Loading reads the JSON only; a model's prices become `Decimal` when the model is first used.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, time
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from loopllama.errors import ModelUnknown
+
+PROVIDERS = ("bedrock", "anthropic", "openai", "google", "mistral", "deepseek")
+"""Providers by the names used in `provider:model`."""
+
+CAPABILITIES = ("tools", "structured_output", "images", "prompt_cache", "reasoning", "fixed_temperature")
+"""`structured_output`: a native mode for a JSON Schema. `fixed_temperature`: the model refuses a `temperature`."""
+
+MAX_ID = 256
+MAX_HOPS = 8
+_DATA = Path(__file__).with_name("catalog_data.json")
+_NOT_ID = re.compile(r"[\s\x00-\x1f]")
+_FIELDS = frozenset(
+    "provider provider_model prices context_window max_output capabilities enabled replaced_by speed".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Prices of a whole call whose prompt has more than `above` tokens; what is `None` has no price of its own."""
+
+    above: int
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD per million tokens, in force from `effective_from` (UTC) until a later price. `between` limits it to hours
+    of the day (UTC, start included, end excluded; may pass midnight) and wins over the same date's price without."""
+
+    effective_from: date
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+    tiers: tuple[Tier, ...] = ()
+    between: tuple[time, time] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """A prior of how fast the model answers, by class of price; what was observed counts more wherever it is known."""
+
+    first_token_ms: int
+    tokens_per_second: int
+
+
+UNKNOWN_SPEED = Speed(700, 70)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model of the catalog. `provider_model` is the provider's own id. Limits are tokens; `None` is unknown.
+
+    `capabilities` is `None` where nothing is known about them, which excludes the model from nothing. `prices` is
+    ordered by date; empty is unpriced. `origin` names the source of each field: `bundled`, `table` or `written out`.
+    """
+
+    id: str
+    provider: str
+    provider_model: str
+    prices: tuple[Price, ...] = ()
+    context_window: int | None = None
+    max_output: int | None = None
+    capabilities: frozenset[str] | None = None
+    enabled: bool = True
+    replaced_by: str | None = None
+    speed: Speed = UNKNOWN_SPEED
+    origin: Mapping[str, str] | None = None
+
+    def lacks(self, required: Iterable[str]) -> list[str]:
+        """The required capabilities that the model is known not to have."""
+        if self.capabilities is None:
+            return []
+        return sorted(name for name in required if name not in self.capabilities)
+
+
+def is_model_id(value: object) -> bool:
+    """Whether `value` can be the id of a model: text of 1 to 256 characters without white space."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID and not _NOT_ID.search(value)
+
+
+class Catalog:
+    """Models by id. Immutable: `with_entries` makes another. Resolved models are kept, so asking again is a lookup."""
+
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        entries: Mapping[str, Mapping[str, Any]] | None = None,
+        aliases: Mapping[str, Mapping[str, Any]] | None = None,
+        problems: tuple[dict[str, str], ...] = (),
+    ) -> None:
+        self._data = data
+        self._bundled: Mapping[str, Mapping[str, Any]] = data["models"]
+        self._entries = entries or {}
+        self._aliases = aliases or {}
+        self._written = {
+            f"{fields['provider']}:{fields['provider_model']}": model_id
+            for model_id, fields in self._entries.items()
+            if "provider" in fields and "provider_model" in fields
+        }
+        self._resolved: dict[str, Model] = {}
+        self.problems = problems
+        """What was passed over of the table's entries: `{"model", "reason"}`."""
+
+    @property
+    def source(self) -> str:
+        """Where the bundled prices come from, with version and date."""
+        return str(self._data["source"])
+
+    def with_entries(self, items: Iterable[Mapping[str, Any]]) -> Catalog:
+        """This catalog with items of the Models table over the bundled entries. The table wins field by field; of
+        the bundled prices those before the table's first date stay. What makes no sense is passed over, field by
+        field, and listed in `problems`; nothing raises."""
+        from loopllama.catalog_entries import parse_item
+
+        entries: dict[str, dict[str, Any]] = {}
+        aliases: dict[str, dict[str, Any]] = {}
+        problems: list[dict[str, str]] = []
+        for item in items:
+            name, fields, reasons = parse_item(item)
+            problems.extend({"model": name, "reason": reason} for reason in reasons)
+            if not fields:
+                continue
+            if "alias_of" in fields:
+                aliases[name] = fields
+                continue
+            model_id = self.canonical(name)
+            if model_id not in self._bundled and split(model_id) is None and "provider" not in fields:
+                problems.append({"model": name, "reason": "a model that is not bundled needs `provider`"})
+            elif name == model_id or model_id not in entries:
+                entries[model_id] = fields
+        return Catalog(self._data, entries, aliases, tuple(problems))
+
+    def aliases(self) -> dict[str, str]:
+        """Alias to what it stands for; the table's over the bundled."""
+        bundled = {name: target for name, target in self._data["aliases"].items() if name not in self._entries}
+        return bundled | {name: row["alias_of"] for name, row in self._aliases.items()}
+
+    def models(self) -> Iterator[Model]:
+        """Every model, by id, without aliases."""
+        for model_id in sorted({*self._bundled, *self._entries} - self._aliases.keys()):
+            yield self.resolve(model_id)
+
+    def canonical(self, model_id: str) -> str:
+        """The id under which the catalog keeps what `model_id` names: `openai:gpt-5-mini` is `gpt-5-mini`. Aliases
+        are not followed."""
+        if model_id in self._bundled or model_id in self._entries:
+            return model_id
+        if model_id in self._written:
+            return self._written[model_id]
+        parts = split(model_id)
+        if parts is not None:
+            provider, name = parts
+            if name in self._bundled and self._bundled[name]["provider"] == provider:
+                return name
+            if provider == "bedrock":
+                return f"bedrock:{name}"
+        return model_id
+
+    def resolve(self, model_id: str) -> Model:
+        """The model that an id, an alias or `provider:model` stands for.
+
+        `provider:model` of a known provider that the catalog does not list is a model of unknown price and unknown
+        capabilities. Raises `ModelUnknown`, with near matches, for anything else, and for aliases in a circle.
+        """
+        model = self._resolved.get(model_id)
+        if model is None:
+            model = self._resolve(model_id)
+            if len(self._resolved) < 4096:
+                self._resolved[model_id] = model
+        return model
+
+    def _resolve(self, model_id: str) -> Model:
+        if not is_model_id(model_id):
+            raise ModelUnknown(f"{str(model_id)[:80]!r} is no model id: it must be text of 1 to {MAX_ID} characters")
+        name, path, disabled_by = model_id, [model_id], None
+        while True:
+            row = self._aliases.get(name)
+            if row is None:
+                target = None if name in self._entries else self._data["aliases"].get(name)
+            else:
+                target = row["alias_of"]
+                if disabled_by is None and row.get("enabled") is False:
+                    disabled_by = row
+            if target is None:
+                break
+            path.append(target)
+            if target in path[:-1] or len(path) > MAX_HOPS:
+                raise ModelUnknown(f"alias {model_id!r} goes round in a circle: {' -> '.join(path)}")
+            name = target
+        model = self._model(self.canonical(name))
+        if model is None:
+            raise ModelUnknown(self._unknown(model_id, name))
+        if disabled_by is not None:
+            return replace(model, enabled=False, replaced_by=disabled_by.get("replaced_by"))
+        return model
+
+    def _model(self, model_id: str) -> Model | None:
+        fields = self._entries.get(model_id)
+        base = _bundled_model(model_id) if self._data is _data() else _build(self._data, model_id)
+        if fields is None:
+            return base
+        if base is None:
+            base = Model(model_id, str(fields["provider"]), str(fields.get("provider_model", model_id)), origin={})
+        known = {key: value for key, value in fields.items() if key in _FIELDS}
+        if "prices" in known:
+            first = known["prices"][0].effective_from
+            known["prices"] = tuple(p for p in base.prices if p.effective_from < first) + known["prices"]
+        return replace(base, **known, origin=dict(base.origin or {}) | dict.fromkeys(known, "table"))
+
+    def _unknown(self, model_id: str, name: str) -> str:
+        from difflib import get_close_matches
+
+        ids = [*self._bundled, *self._data["aliases"], *self._entries, *self._aliases]
+        near = [known for known in ids if name and name.lower() in known.lower()][:3]
+        near += [known for known in get_close_matches(name, ids, n=3, cutoff=0.6) if known not in near]
+        through = "" if name == model_id else f" (alias {model_id!r})"
+        hint = f"; did you mean {', '.join(near[:3])}?" if near else ""
+        return (
+            f"no model {name!r}{through}{hint} A model is an id of the catalog, an alias, or provider:model with one "
+            f"of the providers {', '.join(PROVIDERS)}."
+        )
+
+
+def split(model_id: str) -> tuple[str, str] | None:
+    """`provider:model` as its two parts, or `None`. An ARN of Bedrock counts as written with `bedrock:`."""
+    if model_id.startswith("arn:"):
+        return ("bedrock", model_id) if ":bedrock:" in model_id else None
+    provider, colon, name = model_id.partition(":")
+    return (provider, name) if colon and name and provider in PROVIDERS else None
+
+
+@lru_cache(maxsize=1)
+def bundled() -> Catalog:
+    """The bundled catalog."""
+    return Catalog(_data())
+
+
+@lru_cache(maxsize=1)
+def _data() -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(_DATA.read_bytes())
+    return data
+
+
+@lru_cache(maxsize=4096)
+def _bundled_model(model_id: str) -> Model | None:
+    return _build(_data(), model_id)
+
+
+def _build(data: Mapping[str, Any], model_id: str) -> Model | None:
+    """The bundled model of that id, or one for `provider:model`, or `None`."""
+    models = data["models"]
+    entry = models.get(model_id)
+    provider_model = None
+    if entry is None:
+        parts = split(model_id)
+        if parts is None:
+            return None
+        provider, provider_model = parts
+        entry = _same_price(models, provider_model) if provider == "bedrock" else None
+        if entry is None:
+            return Model(model_id, provider, provider_model, origin={"id": "written out"})
+    speed = entry["speed"]
+    return Model(
+        id=model_id,
+        provider=entry["provider"],
+        provider_model=provider_model or entry["provider_model"],
+        prices=tuple(_price(price) for price in entry["prices"]),
+        context_window=entry.get("context_window"),
+        max_output=entry.get("max_output"),
+        capabilities=frozenset(entry["capabilities"]),
+        speed=Speed(*speed),
+        origin=dict.fromkeys(_FIELDS & entry.keys(), "bundled"),
+    )
+
+
+def _same_price(models: Mapping[str, Mapping[str, Any]], provider_model: str) -> Mapping[str, Any] | None:
+    """The bundled entry that an ARN of a profile or foundation model, or another geography's profile
+    (`eu.anthropic.…` for `us.anthropic.…`), is priced by."""
+    tail = provider_model.rpartition("/")[2] if provider_model.startswith("arn:") else provider_model
+    entry = models.get(f"bedrock:{tail}")
+    if entry is not None:
+        return entry
+    geography, dot, name = tail.partition(".")
+    for prefix, rest in ((geography, name), ("", tail)) if dot else ():
+        entry = models.get(f"bedrock:us.{rest}")
+        if entry is not None and prefix in entry.get("geographies", ()):
+            return entry
+    return None
+
+
+def _price(raw: Mapping[str, Any]) -> Price:
+    def money(key: str, source: Mapping[str, Any] = raw) -> Any:
+        value = source.get(key)
+        return None if value is None else Decimal(value)
+
+    between = raw.get("between")
+    return Price(
+        effective_from=date.fromisoformat(raw["effective_from"]) if "effective_from" in raw else date.min,
+        input=money("input"),
+        output=money("output"),
+        cache_read=money("cache_read"),
+        cache_write=money("cache_write"),
+        tiers=tuple(
+            Tier(tier["above"], money("input", tier), money("output", tier), money("cache_read", tier),
+                 money("cache_write", tier))
+            for tier in raw.get("tiers", ())
+        ),
+        between=None if between is None else (time.fromisoformat(between[0]), time.fromisoformat(between[1])),
+    )

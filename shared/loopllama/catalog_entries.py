@@ -1,0 +1,133 @@
+"""Reading the items of the Models table. People write them, so every field may hold anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from loopllama.catalog import CAPABILITIES, PROVIDERS, Price, Tier, is_model_id
+
+MAX_PRICES = 100
+MAX_TIERS = 10
+_MONEY = ("input", "output", "cache_read", "cache_write")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def parse_item(item: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
+    """`(name, fields, reasons)`: the fields that make sense, as `Model` has them plus `alias_of`, and a reason for
+    each that does not. Attributes that mean nothing here are passed over in silence."""
+    name = item.get("model")
+    if not is_model_id(name):
+        return str(name)[:80], {}, [f"`model` must be text of 1 to 256 characters, not {_shown(name)}"]
+    assert isinstance(name, str)  # noqa: S101 - is_model_id says so
+    fields: dict[str, Any] = {}
+    reasons: list[str] = []
+    for key, read in _READ.items():
+        if item.get(key) is None:
+            continue
+        try:
+            fields[key] = read(item[key])
+        except (ValueError, ArithmeticError) as error:
+            reasons.append(f"`{key}` {error}")
+    return name, fields, reasons
+
+
+def parse_prices(value: object) -> tuple[Price, ...]:
+    """Dated prices in the table's shape, ordered by date. Raises `ValueError` naming what is wrong."""
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_PRICES:
+        raise ValueError(f"must be a list of 1 to {MAX_PRICES} prices")
+    prices = sorted((_price(entry) for entry in value), key=lambda price: price.effective_from)
+    if len({price.effective_from for price in prices}) < len(prices):
+        raise ValueError("has two prices of the same date")
+    return tuple(prices)
+
+
+def _price(entry: object) -> Price:
+    if not isinstance(entry, Mapping):
+        raise ValueError("must hold maps with effective_from, input and output")
+    tiers = entry.get("tiers") or []
+    if not isinstance(tiers, list) or len(tiers) > MAX_TIERS:
+        raise ValueError(f"`tiers` must be a list of at most {MAX_TIERS}")
+    return Price(
+        effective_from=_date(entry.get("effective_from")),
+        tiers=tuple(sorted((_tier(tier) for tier in tiers), key=lambda tier: tier.above)),
+        **_money(entry),
+    )
+
+
+def _tier(entry: object) -> Tier:
+    if not isinstance(entry, Mapping):
+        raise ValueError("`tiers` must hold maps with above, input and output")
+    return Tier(above=_count(entry.get("above")), **_money(entry))
+
+
+def _money(entry: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key: entry.get(key) for key in _MONEY}
+    for key, value in values.items():
+        if value is None and key not in ("input", "output"):
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 0 <= value < 1_000_000:
+            raise ValueError(f"{key} must be a number, USD per million tokens, not {_shown(value)}")
+        values[key] = Decimal(value)
+    return values
+
+
+def _date(value: object) -> date:
+    if value is None:
+        return date.min
+    if not isinstance(value, str) or not _DAY.fullmatch(value):
+        raise ValueError(f"effective_from must be a date such as 2026-11-23, not {_shown(value)}")
+    return date.fromisoformat(value)
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or value != int(value) or not 0 < value < 10**10:
+        raise ValueError(f"must be a whole number of tokens, not {_shown(value)}")
+    return int(value)
+
+
+def _name(value: object) -> str:
+    if not is_model_id(value):
+        raise ValueError(f"must be the id of a model, not {_shown(value)}")
+    return str(value)
+
+
+def _provider(value: object) -> str:
+    if value not in PROVIDERS:
+        raise ValueError(f"must be one of {', '.join(PROVIDERS)}, not {_shown(value)}")
+    return str(value)
+
+
+def _enabled(value: object) -> bool:
+    # The kill switch has to act even where somebody typed it as text in the DynamoDB console.
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {_shown(value)}")
+    return value
+
+
+def _capabilities(value: object) -> frozenset[str]:
+    if not isinstance(value, (list, set, frozenset)) or not all(name in CAPABILITIES for name in value):
+        raise ValueError(f"must be a list of {', '.join(CAPABILITIES)}, not {_shown(value)}")
+    return frozenset(value)
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:80]
+
+
+_READ: dict[str, Any] = {
+    "alias_of": _name,
+    "provider": _provider,
+    "provider_model": _name,
+    "prices": parse_prices,
+    "context_window": _count,
+    "max_output": _count,
+    "capabilities": _capabilities,
+    "enabled": _enabled,
+    "replaced_by": _name,
+}

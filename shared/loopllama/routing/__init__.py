@@ -1,0 +1,7 @@
+"""Which model a step uses, and which layer said so."""
+
+from loopllama.routing.layers import Route, RouteRequest
+from loopllama.routing.store import RouteStore
+from loopllama.routing.table import Router
+
+__all__ = ["Route", "RouteRequest", "RouteStore", "Router"]

@@ -1,0 +1,161 @@
+"""A row of the routes table, read. People write rows, so every attribute may hold anything; what makes no sense is
+told apart by attribute, so that the rest of the row still counts where it can stand alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from loopllama.catalog import is_model_id
+from loopllama.routing.policies import POLICIES
+
+MAX_FALLBACKS = 20
+MAX_CANDIDATES = 100
+CHOICE = ("model", "policy", "candidates", "fallbacks")
+"""The attributes that travel together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What one layer says about the model. A candidate is `(model, weight)`."""
+
+    model: str | None
+    policy: str = "fixed"
+    candidates: tuple[tuple[str, Decimal], ...] = ()
+    fallbacks: tuple[str, ...] = ()
+
+    def names(self) -> list[str]:
+        """Every model it names."""
+        own = [] if self.model is None else [self.model]
+        return own + [name for name, _ in self.candidates] + list(self.fallbacks)
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A row. `problems` is attribute (`row` for all of it, `model` for the choice) to reason."""
+
+    choice: Choice | None = None
+    max_tokens: int | None = None
+    temperature: Decimal | None = None
+    pin: str | None = None
+    expires_at: float | None = None
+    version: int | None = None
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_OVERRIDE = Override()
+
+
+def parse_row(row: Mapping[str, Any]) -> Override:
+    """Read a row; never raises."""
+    problems: dict[str, str] = {}
+
+    def read(key: str, parse: Any) -> Any:
+        if row.get(key) is None:
+            return None
+        try:
+            return parse(row[key])
+        except (ValueError, ArithmeticError) as error:
+            problems[key] = f"`{key}` {error}"
+            return None
+
+    values = {
+        "max_tokens": read("max_tokens", parse_max_tokens),
+        "temperature": read("temperature", parse_temperature),
+        "pin": read("pin", _pin),
+        "expires_at": read("expires_at", _epoch),
+        "version": read("version", _count),
+    }
+    if "expires_at" in problems:
+        # Somebody wanted it to end; acting for ever would be worse than not acting.
+        return Override(version=values["version"], problems={"row": problems["expires_at"]})
+    choice = None
+    try:
+        choice = parse_choice(row)
+    except (ValueError, ArithmeticError) as error:
+        problems["model"] = str(error)
+    return Override(choice=choice, problems=problems, **values)
+
+
+def parse_choice(values: Mapping[str, Any]) -> Choice | None:
+    """What a row or an agent says about its model, or `None` where it says nothing. Raises `ValueError`."""
+    model, policy, candidates, fallbacks = (values.get(key) for key in CHOICE)
+    if model is None and policy is None and candidates is None and fallbacks is None:
+        return None
+    if model is not None and not is_model_id(model):
+        raise ValueError(f"`model` must be the id of a model, not {_shown(model)}")
+    if policy is None:
+        policy = "fixed"
+    if not isinstance(policy, str) or policy not in POLICIES:
+        raise ValueError(f"`policy` must be one of {', '.join(POLICIES)}, not {_shown(policy)}")
+    choice = Choice(model, policy, _candidates(candidates), _fallbacks(fallbacks))
+    if policy == "fixed" and model is None:
+        raise ValueError("the policy `fixed` needs `model`; `candidates` and `fallbacks` only travel with it")
+    if policy != "fixed" and not choice.candidates:
+        raise ValueError(f"the policy `{policy}` needs `candidates`")
+    return choice
+
+
+def parse_max_tokens(value: object) -> int:
+    """Raises `ValueError` where it is no number of tokens."""
+    return _count(value)
+
+
+def parse_temperature(value: object) -> Decimal:
+    """Raises `ValueError` where it is no temperature, 0 to 2."""
+    if isinstance(value, float) and math.isfinite(value):
+        value = Decimal(str(value))
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 0 <= value <= 2:
+        raise ValueError(f"must be a number from 0 to 2, not {_shown(value)}")
+    return Decimal(value)
+
+
+def _candidates(value: object) -> tuple[tuple[str, Decimal], ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_CANDIDATES:
+        raise ValueError(f"`candidates` must be a list of 1 to {MAX_CANDIDATES} models, not {_shown(value)}")
+    read: dict[str, Decimal] = {}
+    for entry in value:
+        name, weight = (entry.get("model"), entry.get("weight", 1)) if isinstance(entry, Mapping) else (entry, 1)
+        if not is_model_id(name):
+            raise ValueError(f"`candidates` must hold ids of models or {{model, weight}}, not {_shown(entry)}")
+        if isinstance(weight, bool) or not isinstance(weight, (int, Decimal)) or not 0 <= weight < 10**9:
+            raise ValueError(f"the weight of candidate {name!r} must be a number of at least 0, not {_shown(weight)}")
+        if name in read:
+            raise ValueError(f"candidate {name!r} is there twice")
+        read[str(name)] = Decimal(weight)
+    return tuple(read.items())
+
+
+def _fallbacks(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_FALLBACKS or not all(map(is_model_id, value)):
+        raise ValueError(f"`fallbacks` must be a list of 1 to {MAX_FALLBACKS} ids of models, not {_shown(value)}")
+    return tuple(value)
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 1 <= value < 10**9 or value % 1:
+        raise ValueError(f"must be a whole number of at least 1, not {_shown(value)}")
+    return int(value)
+
+
+def _epoch(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 0 <= value < 10**12:
+        raise ValueError(f"must be a time in epoch seconds, not {_shown(value)}")
+    return float(value)
+
+
+def _pin(value: object) -> str:
+    if value != "run":
+        raise ValueError(f"must be `run`, not {_shown(value)}")
+    return "run"
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:80]

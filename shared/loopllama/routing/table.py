@@ -1,0 +1,262 @@
+"""The tables behind a decision, read seldom, and the router that asks them.
+
+A cold decision costs one Query (all the workflow's rows) and one BatchGetItem (the entries of the models that the
+rows, the agent, the run, the workflow and the deployment name); a warm one nothing. The bundled catalog knows what its
+aliases stand for, so both names are read at once. An alias or a `replaced_by` of the Models table leads to a name that
+is not known before it is read: the first time that a process meets such a link, it costs one BatchGetItem more; from
+then on both ends are read together. More than 100 names (DynamoDB's limit) take more than one call too.
+
+Reads are strongly consistent, so that what was written acts within `ROUTE_CACHE_SECONDS`, not a little later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from loopllama import aws
+from loopllama.catalog import MAX_HOPS, Catalog, Model, bundled, is_model_id
+from loopllama.errors import LoopLlamaError
+from loopllama.routing.layers import Route, RouteRequest, decide, layers
+from loopllama.routing.rows import NO_OVERRIDE, Override, parse_row
+from loopllama.settings import Settings
+
+MAX_WORKFLOWS = 512
+MAX_MODELS = 2048
+MAX_DECISIONS = 64
+BATCH = 100
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A decision and all that it rests on beside the tables."""
+
+    inputs: tuple[Any, ...]
+    until: float
+    window: float
+    route: Route
+
+
+@dataclass(slots=True)
+class _Workflow:
+    until: float
+    rows: dict[str, Override]
+    decisions: dict[str, list[_Kept]] = field(default_factory=dict)
+
+
+class RouteTable:
+    """The routes table's rows by workflow, kept `seconds`, of the `MAX_WORKFLOWS` used last."""
+
+    def __init__(self, table: str, dynamodb: Callable[[], Any], seconds: float) -> None:
+        self._table, self._dynamodb, self._seconds = table, dynamodb, seconds
+        self._workflows: OrderedDict[str, _Workflow] = OrderedDict()
+
+    def get(self, workflow_id: str, now: float) -> _Workflow:
+        workflow = self._workflows.get(workflow_id)
+        if workflow is not None and now < workflow.until:
+            self._workflows.move_to_end(workflow_id)
+            return workflow
+        rows = {str(row["step"]): parse_row(row) for row in query(self._dynamodb, self._table, workflow_id)}
+        workflow = self._workflows[workflow_id] = _Workflow(now + self._seconds, rows)
+        self._workflows.move_to_end(workflow_id)
+        if len(self._workflows) > MAX_WORKFLOWS:
+            self._workflows.popitem(last=False)
+        return workflow
+
+
+class ModelTable:
+    """The Models table's items by name, kept `seconds`, and the catalog that they make."""
+
+    def __init__(self, table: str, dynamodb: Callable[[], Any], seconds: float) -> None:
+        self._table, self._dynamodb, self._seconds = table, dynamodb, seconds
+        self._items: OrderedDict[str, tuple[float, Mapping[str, Any] | None]] = OrderedDict()
+        self._catalog = bundled()
+
+    def catalog(self, names: Iterable[str], now: float, spare: Iterable[str] = ()) -> tuple[Catalog, float]:
+        """The catalog with the present entries of `names`, and until when they count. `spare` names are read too
+        where that costs no further call."""
+        if not self._table:
+            return self._catalog, float("inf")
+        wanted = self._closure(names)
+        changed = False
+        for _ in range(MAX_HOPS):
+            stale = [name for name in wanted if self._until(name) <= now]
+            if not stale:
+                break
+            room = BATCH - len(stale) % BATCH
+            more = [name for name in self._closure(spare) if self._until(name) <= now and name not in wanted][:room]
+            changed = self._read(stale + more, now) or changed
+            wanted = self._closure(wanted)
+        if changed:
+            self._catalog = bundled().with_entries(item for _, item in self._items.values() if item is not None)
+        until = min((self._until(name) for name in wanted), default=now + self._seconds)
+        while len(self._items) > MAX_MODELS:
+            self._items.popitem(last=False)
+        return self._catalog, until
+
+    def _until(self, name: str) -> float:
+        return self._items[name][0] if name in self._items else 0.0
+
+    def _closure(self, names: Iterable[str]) -> dict[str, None]:
+        """The names and what they are known to lead to, in order."""
+        aliases = bundled().aliases()
+        found: dict[str, None] = {}
+        todo = [name for name in names if is_model_id(name)]
+        while todo:
+            name = todo.pop()
+            if name in found:
+                continue
+            found[name] = None
+            _, item = self._items.get(name, (0.0, None))
+            item = item or {}
+            links = (aliases.get(name), bundled().canonical(name), item.get("alias_of"), item.get("replaced_by"))
+            todo.extend(str(link) for link in links if is_model_id(link))
+        return found
+
+    def _read(self, names: list[str], now: float) -> bool:
+        changed = False
+        for start in range(0, len(names), BATCH):
+            batch = names[start : start + BATCH]
+            items = batch_get(self._dynamodb(), self._table, batch)
+            for name in batch:
+                item = items.get(name)
+                _, before = self._items.get(name, (0.0, None))
+                changed = changed or item != before
+                self._items[name] = (now + self._seconds, item)
+                self._items.move_to_end(name)
+        return changed
+
+
+class Router:
+    """Answers which model a step uses. `clock` gives epoch seconds."""
+
+    def __init__(self, settings: Settings, dynamodb: Any = None, clock: Callable[[], float] = time.time) -> None:
+        def client() -> Any:
+            return aws.client("dynamodb") if dynamodb is None else dynamodb
+
+        self._default_model = settings.default_model
+        self._clock = clock
+        self._routes = RouteTable(settings.routes_table, client, settings.route_cache_seconds)
+        self._models = ModelTable(settings.models_table, client, settings.route_cache_seconds)
+
+    def decide(self, request: RouteRequest) -> Route:
+        """The route of a step. Raises `NoModelLeft` with a reason for each model, `ModelUnknown` where all that is
+        wrong is that nobody knows the models, and botocore's errors where DynamoDB cannot be read."""
+        now = self._clock()
+        workflow = self._routes.get(request.workflow_id, now)
+        step = request.step
+        get = step.get
+        inputs = (
+            get("model"),
+            get("policy"),
+            get("candidates"),
+            get("fallbacks"),
+            get("max_tokens"),
+            get("temperature"),
+            request.workflow_model,
+            request.run_models,
+            request.required,
+        )
+        for kept in workflow.decisions.get(step["name"], ()):
+            if now < kept.until and request.prompt_tokens <= kept.window and kept.inputs == inputs:
+                return kept.route
+        return self._decide(request, workflow, inputs, now)
+
+    def _decide(self, request: RouteRequest, workflow: _Workflow, inputs: tuple[Any, ...], now: float) -> Route:
+        name = request.step["name"]
+        step_row, workflow_row = workflow.rows.get(name, NO_OVERRIDE), workflow.rows.get("*", NO_OVERRIDE)
+        said = layers(request, step_row, workflow_row, self._default_model, now)
+        names = [model for layer in said if layer.choice is not None for model in layer.choice.names()]
+        spare = (model for row in workflow.rows.values() if row.choice is not None for model in row.choice.names())
+        catalog, until = self._models.catalog(names, now, spare)
+        route = decide(request, step_row, workflow_row, self._default_model, catalog, now)
+        until = min(until, workflow.until)
+        for row in (step_row, workflow_row):
+            if row.expires_at is not None and row.expires_at > now:
+                until = min(until, row.expires_at)
+        windows = [model.context_window for model in route.chain if model.context_window is not None]
+        # A window that was too small makes the decision one of this prompt only.
+        free = decide(replace(request, prompt_tokens=0), step_row, workflow_row, self._default_model, catalog, now)
+        if free == route and route.policy == "fixed":
+            copied = (*inputs[:-2], dict(request.run_models), request.required)
+            decisions = workflow.decisions.setdefault(name, [])
+            decisions[:] = [_Kept(copied, until, min(windows, default=float("inf")), route), *decisions[:3]]
+            if len(workflow.decisions) > MAX_DECISIONS:
+                workflow.decisions.pop(next(iter(workflow.decisions)))
+        return route
+
+    def model(self, model_id: str) -> Model:
+        """A model by id, alias or `provider:model`, with the Models table's present entry. Raises `ModelUnknown`."""
+        return self._models.catalog([model_id], self._clock())[0].resolve(model_id)
+
+    def catalog_for(self, workflow_id: str) -> Catalog:
+        """The catalog with the present entries of the models that the workflow's rows and the deployment name, and
+        of all others that were asked for in the last `ROUTE_CACHE_SECONDS`."""
+        now = self._clock()
+        rows = self._routes.get(workflow_id, now).rows.values()
+        names = [model for row in rows if row.choice is not None for model in row.choice.names()]
+        return self._models.catalog([*names, self._default_model], now)[0]
+
+    def explain(
+        self, workflow_id: str, definition: Mapping[str, Any], run_models: Mapping[str, str] | None = None
+    ) -> list[dict[str, Any]]:
+        """For each step of a definition what it uses now: `step`, `model`, `source`, `route_version`, `policy`,
+        `fallbacks`, `ignored`, and `error` (with `model` and `source` absent) where no model is left."""
+        told: list[dict[str, Any]] = []
+        for step in definition["crew"]:
+            required = frozenset({"tools"}) if step.get("tools") else frozenset()
+            request = RouteRequest(workflow_id, definition.get("model"), step, run_models or {}, required)
+            try:
+                route = self.decide(request)
+            except LoopLlamaError as error:
+                told.append({"step": step["name"], "model": None, "source": None, "error": str(error)})
+                continue
+            told.append(
+                {
+                    "step": step["name"],
+                    "model": route.chain[0].id,
+                    "source": route.source,
+                    "route_version": route.route_version,
+                    "policy": route.policy,
+                    "fallbacks": [model.id for model in route.chain[1:]],
+                    "ignored": list(route.ignored),
+                }
+            )
+        return told
+
+
+def query(dynamodb: Callable[[], Any], table: str, workflow_id: str) -> list[dict[str, Any]]:
+    """The workflow's rows, in one Query unless they are more than a megabyte. No table has no rows."""
+    if not table:
+        return []
+    rows: list[dict[str, Any]] = []
+    asked: dict[str, Any] = {
+        "TableName": table,
+        "KeyConditionExpression": "workflow = :workflow",
+        "ExpressionAttributeValues": {":workflow": {"S": workflow_id}},
+        "ConsistentRead": True,
+    }
+    while True:
+        answer = dynamodb().query(**asked)
+        rows.extend(aws.from_item(item) for item in answer["Items"])
+        if "LastEvaluatedKey" not in answer:
+            return rows
+        asked["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+def batch_get(dynamodb: Any, table: str, names: list[str]) -> dict[str, dict[str, Any]]:
+    """Up to 100 items of the Models table by name; the missing are absent. Raises `RuntimeError` where DynamoDB
+    leaves some of them unanswered five times."""
+    asked: dict[str, Any] = {table: {"Keys": [{"model": {"S": name}} for name in names], "ConsistentRead": True}}
+    found: dict[str, dict[str, Any]] = {}
+    for _ in range(5):
+        answer = dynamodb.batch_get_item(RequestItems=asked)
+        for item in answer["Responses"].get(table, ()):
+            found[item["model"]["S"]] = aws.from_item(item)
+        asked = answer.get("UnprocessedKeys") or {}
+        if not asked:
+            return found
+    raise RuntimeError(f"DynamoDB left {len(asked[table]['Keys'])} keys of {table} unanswered")
