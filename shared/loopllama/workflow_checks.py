@@ -1,0 +1,209 @@
+"""What must hold between the agents of a crew: their names, needs, templates, schemas and policies.
+
+Every check yields `{"field", "message"}`; together they find all that is wrong, not just the first.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import scheduling, schemas, templates
+from .errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from .workflow import Agent
+
+MAX_SCHEMA_DEPTH = 24
+"""DynamoDB nests 32 levels; the definition around an `outputSchema` takes four."""
+
+Problem = dict[str, object]
+
+
+def check(crew: Sequence[Agent]) -> list[Problem]:
+    """All problems of a crew whose names and needs are written out."""
+    problems = [*_names(crew), *_needs(crew)]
+    graph_is_sound = not problems
+    for position, agent in enumerate(crew):
+        problems += _schema(position, agent)
+        problems += _policy(position, agent)
+    by_name = {str(agent.name): agent for agent in crew}
+    steps = [{"name": agent.name, "needs": agent.needs} for agent in crew]
+    for position, agent in enumerate(crew):
+        if agent.prompt is None:
+            continue
+        try:
+            template = templates.parse(agent.prompt)
+        except ValueError as error:
+            problems.append(_problem(position, "prompt", str(error)))
+            continue
+        if graph_is_sound:
+            before = scheduling.ancestors(steps, str(agent.name))
+            for reference in dict.fromkeys(template.references):
+                if message := _reference(reference, agent, before, by_name):
+                    problems.append(_problem(position, "prompt", f"{{{{ {reference.name} }}}}: {message}"))
+    return problems
+
+
+def find_cycle(needs: Mapping[str, Sequence[str]]) -> list[str] | None:
+    """Steps that wait for each other in a circle, the first one repeated at the end, in the order in which they would
+    run; `None` where there is none. Every need is a key of `needs`."""
+    done: set[str] = set()
+    for start in needs:
+        path: list[str] = []  # the steps being looked into, each needing the one after it
+        pending = [start]
+        while pending:
+            step = pending[-1]
+            if step in done:
+                pending.pop()
+            elif path and path[-1] == step:
+                done.add(path.pop())
+            else:
+                path.append(step)
+                for need in needs[step]:
+                    if need in path:
+                        return [need, *reversed(path[path.index(need) :])]
+                    pending.append(need)
+    return None
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """`; did you mean X?` where a known name is close, else the known names."""
+    names = list(names)
+    close = difflib.get_close_matches(name.lower().replace(" ", "_").replace("-", "_"), names, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(names[:20]) or 'none'}"
+
+
+def _problem(position: int, field: str, message: str) -> Problem:
+    return {"field": f"crew.{position}.{field}", "message": message}
+
+
+def _names(crew: Sequence[Agent]) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for position, agent in enumerate(crew):
+        name = str(agent.name)
+        if name in first:
+            yield _problem(position, "name", f"'{name}' is already the name of crew.{first[name]}; choose another")
+        first.setdefault(name, position)
+
+
+def _needs(crew: Sequence[Agent]) -> Iterator[Problem]:
+    names = {str(agent.name) for agent in crew}
+    sound = True
+    for position, agent in enumerate(crew):
+        for index, need in enumerate(agent.needs or ()):
+            if need not in names:
+                sound = False
+                others = [str(other.name) for other in crew if other is not agent]
+                message = f"there is no step '{need[:60]}'{closest(need, others)}"
+                yield _problem(position, f"needs.{index}", message)
+    if sound and len(names) == len(crew):
+        needs = {str(agent.name): agent.needs or [] for agent in crew}
+        if cycle := find_cycle(needs):
+            position, _ = scheduling.step_named([{"name": agent.name} for agent in crew], cycle[0])
+            message = f"the steps wait for each other: {' → '.join(cycle)}; take one of these needs away"
+            yield _problem(position, "needs", message)
+
+
+def _reference(
+    reference: templates.Reference, agent: Agent, before: Sequence[str], by_name: Mapping[str, Agent]
+) -> str | None:
+    """What is wrong with a template's reference."""
+    step = reference.step
+    if step is None:
+        return None
+    if step not in by_name:
+        return f"there is no step '{step[:60]}'{closest(step, before)}"
+    if step == agent.name:
+        return "a step cannot read its own output"
+    if step not in before:
+        return f"{step} is not finished when {agent.name} starts; add it to needs"
+    schema = by_name[step].output_schema
+    if reference.path and schema is None:
+        return f"{step} has no outputSchema, so its output is a text without fields; write {{{{ steps.{step}.output }}}}"
+    missing = _missing_field(schema or {}, reference.path)
+    return f"the outputSchema of {step} has no '{missing[0]}'{closest(*missing)}" if missing else None
+
+
+def _missing_field(schema: Mapping[str, Any], path: Sequence[str]) -> tuple[str, list[str]] | None:
+    """The first part of `path` that no answer of this schema has, and the names that there are; `None` where the
+    path may lead somewhere. Only what `properties` and `type` say plainly counts."""
+    current: Any = schema
+    for segment in path:
+        if not isinstance(current, Mapping) or not current.keys().isdisjoint(_ELSEWHERE):
+            return None
+        properties = current.get("properties")
+        if isinstance(properties, Mapping):
+            if segment not in properties:
+                return None if current.get("additionalProperties") else (segment, list(properties))
+            current = properties[segment]
+        elif current.get("type") == "array" and segment.isdigit():
+            current = current.get("items")
+        elif current.get("type") in ("string", "number", "integer", "boolean", "null", "array"):
+            return segment, []
+        else:
+            return None
+    return None
+
+
+_ELSEWHERE = ("$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "patternProperties")
+"""Keywords that can say in another place what fields there are."""
+
+
+def _schema(position: int, agent: Agent) -> Iterator[Problem]:
+    if agent.output_schema is None:
+        return
+    if found := next(_unstorable(agent.output_schema, "outputSchema", 1), None):
+        yield _problem(position, *found)
+        return
+    try:
+        schemas.check(agent.output_schema)
+    except InvalidRequest as error:
+        yield _problem(position, "outputSchema", str(error))
+
+
+def _unstorable(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
+    """Places in a schema that are no JSON, or that DynamoDB refuses, each with what would be right."""
+    if depth > MAX_SCHEMA_DEPTH:
+        yield path, f"is nested deeper than {MAX_SCHEMA_DEPTH} levels"
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if isinstance(key, str) and key:
+                yield from _unstorable(key, path, depth)
+                yield from _unstorable(item, f"{path}.{key[:60]}", depth + 1)
+            else:
+                yield path, "has a key that is empty or no text; put numbers, true and false in quotes"
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unstorable(item, f"{path}.{index}", depth + 1)
+    elif isinstance(value, str):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            yield path, "is no valid text: it holds half of a surrogate pair"
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if value != 0 and not 1e-100 < abs(value) < 1e38:
+            yield path, "is a number that cannot be stored; take one between 1E-100 and 1E+38"
+    elif not isinstance(value, bool) and value is not None:
+        yield path, f"is no JSON but a {type(value).__name__}; put it in quotes"
+
+
+def _policy(position: int, agent: Agent) -> Iterator[Problem]:
+    policy, candidates = agent.policy or "fixed", agent.candidates
+    if policy == "fixed":
+        if candidates is not None:
+            message = "are for the policies weighted, cheapest and fastest; name a policy, or use model and fallbacks"
+            yield _problem(position, "candidates", message)
+        return
+    if candidates is None:
+        yield _problem(position, "candidates", f"is missing: policy {policy} chooses among them")
+        return
+    weights = [candidate.weight for candidate in candidates]
+    if policy != "weighted":
+        if any(weight is not None for weight in weights):
+            yield _problem(position, "candidates", f"policy {policy} takes names of models, without weights")
+    elif any(weight is None for weight in weights):
+        yield _problem(position, "candidates", "policy weighted takes {model, weight} for each")
+    elif not any(weights):
+        yield _problem(position, "candidates", "at least one weight must be more than 0")
+
+
