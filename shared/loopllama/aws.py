@@ -8,16 +8,14 @@ from typing import Any
 
 
 @cache
-def client(service: str) -> Any:
+def client(service: str, *, read_seconds: int = 60, attempts: int = 4) -> Any:
     """The low-level client of a service, by botocore's name for it. Region, credentials and endpoint come from the
-    environment."""
+    environment. `read_seconds` bounds the silence before and within an answer, `attempts` counts the first one."""
     import boto3
     from botocore.config import Config
 
     make: Any = boto3.client  # the stubs know every service by a literal name; ours is a variable
-    return make(
-        service, config=Config(retries={"mode": "standard", "total_max_attempts": 4}, tcp_keepalive=True)
-    )
+    return make(service, config=Config(retries={"mode": "standard", "total_max_attempts": 4}, tcp_keepalive=True))
 
 
 @lru_cache(maxsize=1)
@@ -57,9 +55,12 @@ def update(
     condition: str,
     names: Mapping[str, str] | None = None,
     parameters: Mapping[str, Any] | None = None,
-) -> dict[str, Any] | None:
-    """Set attributes of an item, and remove some (dotted paths), if `condition` holds: `None` then, else the item
-    that stood in the way (`{}` where there is none). A value of `None` is not written."""
+) -> tuple[bool, dict[str, Any]]:
+    """Set attributes of an item, and remove some (dotted paths), if `condition` holds.
+
+    Returns whether it did, and the whole item: as it is now, or as it stood in the way (`{}` where there is none).
+    A value of `None` is not written.
+    """
     all_names = dict(names or {})
     all_values = dict(parameters or {})
     sets, removes = [], []
@@ -82,6 +83,7 @@ def update(
         "Key": to_item(key),
         "UpdateExpression": expression,
         "ConditionExpression": condition,
+        "ReturnValues": "ALL_NEW",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
     if all_names:
@@ -89,10 +91,9 @@ def update(
     if all_values:
         request["ExpressionAttributeValues"] = to_item(all_values)
     try:
-        dynamodb.update_item(**request)
+        return True, from_item(dynamodb.update_item(**request)["Attributes"])
     except dynamodb.exceptions.ConditionalCheckFailedException as refused:
-        return from_item(refused.response.get("Item", {}))
-    return None
+        return False, from_item(refused.response.get("Item", {}))
 
 
 def put_new(dynamodb: Any, table: str, values: Mapping[str, Any], key: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 
 def now_text(seconds: float | None = None) -> str:
@@ -17,9 +17,9 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def today() -> date:
-    """The day in UTC: the one that dated prices go by."""
-    return datetime.now(UTC).date()
+def now() -> datetime:
+    """The moment, aware, in UTC."""
+    return datetime.now(UTC)
 
 
 def ms_between(start: str, end: str) -> int:

@@ -7,6 +7,7 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      |   +- WorkflowInvalid
      |   +- RouteInvalid
      |   +- CatalogInvalid          an entry of the Models table or its bundled source
+     |   +- ToolInvalid             a definition in the deployment's `Tools`
      +- NotFound
      |   +- WorkflowNotFound
      |   +- RunNotFound
@@ -64,6 +65,10 @@ class RouteInvalid(InvalidRequest):
 
 class CatalogInvalid(InvalidRequest):
     """A catalog entry that makes no sense."""
+
+
+class ToolInvalid(InvalidRequest):
+    """A definition in the deployment's tools that makes no sense."""
 
 
 class NotFound(LoopLlamaError):

@@ -9,11 +9,11 @@ on from there instead of paying again. Entries are flat attributes of the step's
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from . import clock, pricing
+from .accounts import ATTEMPT, TOOL, attempts_of, totals
 from .errors import ModelError
 from .providers.base import Answer, ToolCall, Usage
 from .values import INLINE_BYTES, ValueStore
@@ -22,75 +22,25 @@ if TYPE_CHECKING:
     from .catalog import Model
     from .runs import StepWriter
 
-ATTEMPT, TOOL = "attempt_", "tool_"
 _INLINE_TOTAL = 200 * 1024
 """Bytes of answers and tool results that one step's item may hold inline, well below DynamoDB's 400 KB."""
-
-Attempt = Mapping[str, Any]
-
-
-def attempts_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A step's attempts in the order in which they were opened."""
-    return [dict(record[key]) for key in sorted(record) if key.startswith(ATTEMPT)]
-
-
-def tool_calls_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A step's tool calls in the order in which the model asked for them."""
-    return [dict(record[key]) for key in sorted(record) if key.startswith(TOOL)]
-
-
-_CERTAINTY = ("measured", "estimated", "unknown")
-
-
-def totals(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Sum attempts to a step, or steps to a run.
-
-    `cost_usd` is the exact sum of what is priced, `None` where nothing is; `unpriced` says that something is missing
-    from it for want of a price. `cost_basis` is that of the least certain entry; an entry that is still open counts
-    as `unknown`.
-    """
-    tokens_in = tokens_out = tokens_cached = 0
-    cost: Decimal | None = None
-    basis = 0
-    simulated = unpriced = False
-    saved: Decimal | None = None
-    for entry in entries:
-        tokens_in += int(entry.get("tokens_in") or 0)
-        tokens_out += int(entry.get("tokens_out") or 0)
-        tokens_cached += int(entry.get("tokens_cached") or 0)
-        if entry.get("cost_usd") is not None:
-            cost = (cost or Decimal(0)) + entry["cost_usd"]
-        if entry.get("cache_saving_usd") is not None:
-            saved = (saved or Decimal(0)) + entry["cache_saving_usd"]
-        unpriced = unpriced or bool(entry.get("unpriced"))
-        basis = max(basis, _CERTAINTY.index(entry.get("cost_basis", "unknown")))
-        simulated = simulated or bool(entry.get("simulated"))
-    if cost is None and not unpriced and basis == 0:
-        cost = Decimal(0)
-    return {
-        "tokens_in": tokens_in,
-        "tokens_out": tokens_out,
-        "tokens_cached": tokens_cached,
-        "cost_usd": cost,
-        "cost_basis": _CERTAINTY[basis],
-        "cache_saving_usd": saved,
-        "unpriced": unpriced,
-        "simulated": simulated,
-    }
 
 
 class StepLedger:
     """The attempts and tool calls of one step, as one invocation sees and extends them.
 
-    `writer` makes the conditional writes; `record` is the step's item as it was read.
+    `writer` makes the conditional writes and holds the step's item.
     """
 
-    def __init__(self, writer: StepWriter, record: Mapping[str, Any], values: ValueStore) -> None:
+    def __init__(self, writer: StepWriter, values: ValueStore) -> None:
         self._writer = writer
         self._values = values
-        self.attempts: dict[str, dict[str, Any]] = {k: dict(record[k]) for k in record if k.startswith(ATTEMPT)}
-        self.tools: dict[str, dict[str, Any]] = {k: dict(record[k]) for k in record if k.startswith(TOOL)}
         self._inline_left = _INLINE_TOTAL
+
+    @property
+    def attempts(self) -> dict[str, dict[str, Any]]:
+        """The step's attempts by their keys."""
+        return attempts_of(self._writer.record)
 
     # Model calls
 
@@ -122,15 +72,17 @@ class StepLedger:
             "started_at": clock.now_text(),
         }
         self._writer.write({key: entry})
-        self.attempts[key] = entry
         return key
 
     def settle_answer(self, key: str, model: Model, answer: Answer, started: float) -> None:
         """Write what the call gave: the answer for a replay, tokens, cost. `started` is `time.monotonic()` at its
         start."""
-        entry = self.attempts[key]
+        entry = dict(self._writer.record[key])
         entry.update(
-            outcome="ok", latency_ms=_elapsed_ms(started), simulated=answer.simulated or None, **_bill(model, answer.usage)
+            outcome="ok",
+            latency_ms=_elapsed_ms(started),
+            simulated=answer.simulated or None,
+            **_bill(model, answer.usage),
         )
         kept = {
             "text": answer.text,
@@ -146,7 +98,7 @@ class StepLedger:
     def settle_error(self, key: str, model: Model, error: ModelError, started: float) -> None:
         """Write how the call failed, and what it cost: what the provider says it charged; nothing where it answered
         with an error; `unknown` where the call may have been served without our seeing the answer."""
-        entry = self.attempts[key]
+        entry = dict(self._writer.record[key])
         entry.update(outcome=type(error).__name__, error=str(error)[:1000], latency_ms=_elapsed_ms(started))
         if isinstance(error.usage, Usage):
             entry.update(_bill(model, error.usage))
@@ -165,7 +117,7 @@ class StepLedger:
 
     def settled_tool(self, key: str) -> str | None:
         """What a settled tool call gave to the model."""
-        entry = self.tools.get(key)
+        entry = self._writer.record.get(key)
         if entry is None or entry["outcome"] == "open":
             return None
         result: str = self._values.load(entry["result"])
@@ -182,13 +134,14 @@ class StepLedger:
             "started_at": clock.now_text(),
         }
         self._writer.write({key: entry})
-        self.tools[key] = entry
 
     def settle_tool(self, key: str, result: str, failed: bool, started: float) -> None:
         """Write what the tool gave: text for the model, be it a result or what went wrong."""
-        entry = self.tools[key]
+        entry = dict(self._writer.record[key])
         entry.update(
-            outcome="failed" if failed else "ok", result=self._keep(f"{key}-result", result), latency_ms=_elapsed_ms(started)
+            outcome="failed" if failed else "ok",
+            result=self._keep(f"{key}-result", result),
+            latency_ms=_elapsed_ms(started),
         )
         self._settle(key, entry)
 
@@ -196,8 +149,8 @@ class StepLedger:
 
     def closing(self) -> tuple[dict[str, Any], list[str]]:
         """The totals for the step's completed record, and the paths of answers that nobody will replay any more."""
-        spent = [f"{key}.answer" for key, entry in self.attempts.items() if "answer" in entry]
-        return totals(self.attempts.values()), spent
+        attempts = self.attempts
+        return totals(attempts.values()), [f"{key}.answer" for key, entry in attempts.items() if "answer" in entry]
 
     def _settle(self, key: str, entry: dict[str, Any]) -> None:
         for name in [name for name, value in entry.items() if value is None]:
@@ -206,7 +159,7 @@ class StepLedger:
 
     def _keep(self, name: str, value: Any) -> Any:
         stored = self._values.store(
-            self._writer.run_id, f"{self._writer.name}/{name}", value, min(INLINE_BYTES, max(0, self._inline_left))
+            self._writer.work.run_id, f"{self._writer.path}/{name}", value, min(INLINE_BYTES, max(0, self._inline_left))
         )
         text = stored if isinstance(stored, str) else str(stored)
         self._inline_left -= len(text.encode())
@@ -214,8 +167,8 @@ class StepLedger:
 
 
 def _bill(model: Model, usage: Usage) -> dict[str, Any]:
-    today = clock.today()
-    cost = pricing.cost(model, usage, today)
+    now = clock.now()
+    cost = pricing.cost(model, usage, now)
     return {
         "tokens_in": usage.input_tokens,
         "tokens_out": usage.output_tokens,
@@ -224,7 +177,9 @@ def _bill(model: Model, usage: Usage) -> dict[str, Any]:
         "tokens_reasoning": usage.reasoning_tokens or None,
         "cost_usd": cost,
         "unpriced": True if cost is None else None,
-        "cache_saving_usd": pricing.cache_saving(model, usage, today) if usage.cache_read_tokens else None,
+        "cache_saving_usd": pricing.cache_saving(model, usage, now)
+        if usage.cache_read_tokens or usage.cache_write_tokens
+        else None,
         "cost_basis": "estimated" if usage.estimated else "measured",
     }
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import aws, clock
+from .accounts import ATTEMPT, attempts_of, totals
 from .errors import LeaseLost, RunNotFound
 from .settings import Settings
 
@@ -18,6 +19,8 @@ RUN = "RUN"
 FINAL = ("completed", "failed", "cancelled")
 ACTIVE_SHARDS = 4
 """Partitions of the index of unfinished runs, so that it is no hot key."""
+QUEUED_CHECK_SECONDS, STARTED_CHECK_SECONDS = 60, 900
+"""When the reconciler looks at a run that has not ended: its end is announced, so this only catches lost news."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class RunStore:
 
     def __init__(self, settings: Settings, dynamodb: Any = None) -> None:
         self._settings = settings
-        self._table = settings.runs_table
+        self.table = settings.runs_table
         self._dynamodb = dynamodb
 
     @property
@@ -89,21 +92,20 @@ class RunStore:
 
     def create(self, run: Mapping[str, Any]) -> bool:
         """Put a new run's `RUN` item; `False` when one of its id exists."""
-        shard = int(hashlib.sha256(run["run_id"].encode()).hexdigest(), 16) % ACTIVE_SHARDS
         item = {
             "item": RUN,
             "created_at": clock.now_text(),
-            "active": str(shard),
-            "check_at": check_time(60),
+            "active": _shard(run["run_id"]),
+            "check_at": check_time(QUEUED_CHECK_SECONDS),
             "delete_at": clock.now_ms() // 1000 + self._settings.retention_days * 86400,
             **run,
         }
-        return aws.put_new(self.dynamodb, self._table, item, "run_id")
+        return aws.put_new(self.dynamodb, self.table, item, "run_id")
 
     def run(self, run_id: str) -> dict[str, Any]:
         """The `RUN` item. Raises `RunNotFound`."""
         found = self.dynamodb.get_item(
-            TableName=self._table, Key=aws.to_item({"run_id": run_id, "item": RUN}), ConsistentRead=True
+            TableName=self.table, Key=aws.to_item({"run_id": run_id, "item": RUN}), ConsistentRead=True
         ).get("Item")
         if found is None:
             raise RunNotFound(f"there is no run {run_id!r}")
@@ -118,21 +120,19 @@ class RunStore:
         remove: Sequence[str] = (),
     ) -> bool:
         """Change the `RUN` item if its status is one of `only_from`; `False` if it is not."""
-        return (
-            aws.update(
-                self.dynamodb,
-                self._table,
-                {"run_id": run_id, "item": RUN},
-                values,
-                remove=remove,
-                condition=f"#status IN ({', '.join(f':from{i}' for i in range(len(only_from)))})",
-                names={"#status": "status"},
-                parameters={f":from{i}": status for i, status in enumerate(only_from)},
-            )
-            is None
+        done, _ = aws.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": run_id, "item": RUN},
+            values,
+            remove=remove,
+            condition=f"#status IN ({', '.join(f':from{i}' for i in range(len(only_from)))})",
+            names={"#status": "status"},
+            parameters={f":from{i}": status for i, status in enumerate(only_from)},
         )
+        return done
 
-    def close(self, run_id: str, status: str, values: Mapping[str, Any], delete_at: int | None = None) -> bool:
+    def close(self, run_id: str, status: str, values: Mapping[str, Any]) -> bool:
         """End an unfinished run; `False` if it had ended before."""
         return self.change(
             run_id,
@@ -141,17 +141,37 @@ class RunStore:
             remove=("active", "check_at", "stopping"),
         )
 
+    def reopen(self, run_id: str) -> bool:
+        """Let a failed run go on."""
+        return self.change(
+            run_id,
+            {"status": "running", "active": _shard(run_id), "check_at": check_time(STARTED_CHECK_SECONDS)},
+            only_from=("failed",),
+            remove=("error", "finished_at", "stopping"),
+        )
+
+    def reopen_step(self, run_id: str, key: str) -> None:
+        """Make a failed step unfinished; what its calls gave and cost stays."""
+        aws.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": run_id, "item": key},
+            {"status": "running", "lease_until": 0},
+            remove=("error", "finished_at", "started_at", "tries"),
+            condition="#status = :failed",
+            names={"#status": "status"},
+            parameters={":failed": "failed"},
+        )
+
     def items(self, run_id: str, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Several items of a run by their sort keys; missing ones are left out."""
-        return aws.batch_get(
-            self.dynamodb, self._table, [{"run_id": run_id, "item": key} for key in keys], by="item"
-        )
+        return aws.batch_get(self.dynamodb, self.table, [{"run_id": run_id, "item": key} for key in keys], by="item")
 
     def steps(self, run_id: str, attributes: Sequence[str] = ()) -> list[dict[str, Any]]:
         """All step items of a run, or only some of their attributes."""
         return aws.query(
             self.dynamodb,
-            self._table,
+            self.table,
             "run_id = :run AND begins_with(#item, :prefix)",
             {":run": run_id, ":prefix": "STEP#"},
             names={"#item": "item"},
@@ -163,7 +183,7 @@ class RunStore:
         """Unfinished runs of a shard whose check is due, by the index."""
         return aws.query(
             self.dynamodb,
-            self._table,
+            self.table,
             "active = :shard AND check_at < :before",
             {":shard": str(shard), ":before": before},
             index="by_active",
@@ -173,46 +193,55 @@ class RunStore:
     def claim(self, work: Work, claimant: str) -> bool:
         """Claim a join for a completed step; `True` as well when it was this step's already."""
         key = "CLAIM#" + work.key.removeprefix("STEP#")
-        old = aws.update(
+        done, _ = aws.update(
             self.dynamodb,
-            self._table,
+            self.table,
             {"run_id": work.run_id, "item": key},
             {"claimant": claimant},
             condition="attribute_not_exists(claimant) OR claimant = :claimant",
             parameters={":claimant": claimant},
         )
-        return old is None
+        return done
 
-    def add_usage(self, run: Mapping[str, Any], work: Work, record: Mapping[str, Any], finished_at: str) -> None:
-        """Write the step's immutable rows of usage, one a model; the same rows again are harmless."""
-        from .ledger import attempts_of, totals
-
-        by_model: dict[str, list[dict[str, Any]]] = {}
-        for attempt in attempts_of(record):
+    def add_usage(self, work: Work, record: Mapping[str, Any], attempts: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write the usage of a completed step: one immutable row a model; the same rows again are harmless."""
+        by_model: dict[str, list[Mapping[str, Any]]] = {}
+        for attempt in attempts.values():
             by_model.setdefault(attempt["model"], []).append(attempt)
-        for place, (model, attempts) in enumerate(by_model.items()):
-            sums = totals(attempts)
-            aws.put_new(
-                self.dynamodb,
-                self._settings.usage_table,
-                {
-                    "day_workflow": f"{finished_at[:10]}#{work.workflow_id}",
-                    "run_step_model": f"{work.run_id}#{work.step}#{work.iteration}#{work.item}#{model}",
-                    "run_id": work.run_id,
-                    "step": work.step,
-                    "model": model,
-                    # A step is billed once, whichever models it used.
-                    "steps": 1 if place == 0 else 0,
-                    "tokens_in": sums["tokens_in"],
-                    "tokens_out": sums["tokens_out"],
-                    "tokens_cached": sums["tokens_cached"],
-                    "cost_usd": sums["cost_usd"],
-                    "cost_basis": sums["cost_basis"],
-                    "tags": run.get("tags"),
-                    "key": run.get("api_key"),
-                },
-                "day_workflow",
-            )
+        for place, (model, mine) in enumerate(by_model.items()):
+            # A step is billed once, whichever models it used.
+            self._put_usage(work, record, model, model, mine, steps=1 if place == 0 else 0)
+
+    def add_late_usage(self, work: Work, record: Mapping[str, Any], key: str) -> None:
+        """Write the usage of a call whose answer came after its step had ended, and correct the run's totals."""
+        attempt = record[key]
+        self._put_usage(work, record, attempt["model"], f"{attempt['model']}#{key}", [attempt], steps=0)
+        sums = totals(totals(attempts_of(step).values()) for step in self.steps(work.run_id))
+        self.change(work.run_id, sums, only_from=FINAL)
+
+    def _put_usage(
+        self,
+        work: Work,
+        record: Mapping[str, Any],
+        model: str,
+        suffix: str,
+        attempts: Iterable[Mapping[str, Any]],
+        *,
+        steps: int,
+    ) -> None:
+        sums = totals(attempts)
+        row = {
+            "day_workflow": f"{record['finished_at'][:10]}#{work.workflow_id}",
+            "run_step_model": f"{work.run_id}#{work.step}#{work.iteration}#{work.item}#{suffix}",
+            "run_id": work.run_id,
+            "step": work.step,
+            "model": model,
+            "steps": steps,
+            **{name: sums[name] for name in ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis")},
+            "tags": record.get("tags"),
+            "key": record.get("api_key"),
+        }
+        aws.put_new(self.dynamodb, self._settings.usage_table, row, "day_workflow")
 
 
 class StepWriter:
@@ -222,34 +251,34 @@ class StepWriter:
     lost it may still settle what was paid, and nothing else.
     """
 
-    def __init__(self, store: RunStore, work: Work, owner: str, lease_until_ms: int) -> None:
+    def __init__(self, store: RunStore, work: Work, record: Mapping[str, Any], owner: str, lease_until_ms: int) -> None:
         self._store = store
-        self._work = work
         self._owner = owner
         self._until = lease_until_ms
-        self.first: dict[str, Any] = {}
-        """Attributes that go with the next write: what was decided since the last one."""
+        self._pending: dict[str, Any] = {}
+        self.work = work
+        self.record = dict(record)
+        """The item as last seen."""
 
     @property
-    def run_id(self) -> str:
-        """The run's id."""
-        return self._work.run_id
+    def path(self) -> str:
+        """The step's name, iteration and item, as a path for its large values."""
+        return f"{self.work.step}/{self.work.iteration}/{self.work.item}"
 
-    @property
-    def name(self) -> str:
-        """The step's name, iteration and item, as a path."""
-        return f"{self._work.step}/{self._work.iteration}/{self._work.item}"
+    def decide(self, values: Mapping[str, Any]) -> None:
+        """Attributes that shall go with the next write."""
+        self._pending |= values
+        self.record |= values
 
     def write(self, values: Mapping[str, Any], *, release: bool = False, remove: Sequence[str] = ()) -> None:
         """Write attributes while holding the lease. Raises `LeaseLost` when another invocation holds it or the step
         has ended."""
-        values = {"status": "running", **self.first, **values, "lease_owner": self._owner}
-        values["lease_until"] = 0 if release else self._until
-        old = aws.update(
+        values = {"status": "running", **self._pending, **values, "lease_owner": self._owner}
+        done, item = aws.update(
             self._store.dynamodb,
-            self._store._table,
-            {"run_id": self._work.run_id, "item": self._work.key},
-            values,
+            self._store.table,
+            self._key,
+            {**values, "lease_until": 0 if release else self._until},
             remove=remove,
             condition=(
                 "(attribute_not_exists(lease_owner) OR lease_owner = :owner OR lease_until < :now)"
@@ -258,27 +287,39 @@ class StepWriter:
             names={"#status": "status"},
             parameters={":owner": self._owner, ":now": clock.now_ms(), ":running": "running"},
         )
-        if old is not None:
-            if old.get("lease_owner") == self._owner and old.get("status") == values["status"]:
-                return  # This very write: its first answer was lost and the SDK sent it again.
+        # The second half is this very write, sent again by the SDK because its first answer was lost.
+        if not (done or (item.get("lease_owner") == self._owner and item.get("status") == values["status"])):
             raise LeaseLost(
-                f"step {self._work.step!r} of run {self._work.run_id} is held by another invocation",
-                until=int(old.get("lease_until", 0)),
+                f"step {self.work.step!r} of run {self.work.run_id} is held by another invocation",
+                until=int(item.get("lease_until", 0)),
             )
-        self.first = {}
+        self.record = item
+        self._pending = {}
 
     def settle(self, key: str, entry: Mapping[str, Any]) -> None:
         """Write what a call gave, lease or no lease: it has been paid."""
-        aws.update(
+        done, item = aws.update(
             self._store.dynamodb,
-            self._store._table,
-            {"run_id": self._work.run_id, "item": self._work.key},
+            self._store.table,
+            self._key,
             {key: dict(entry)},
             condition="attribute_exists(#key)",
             names={"#key": key},
         )
+        if done:
+            self.record = item
+            if item["status"] == "completed" and key.startswith(ATTEMPT):
+                self._store.add_late_usage(self.work, item, key)
+
+    @property
+    def _key(self) -> dict[str, str]:
+        return {"run_id": self.work.run_id, "item": self.work.key}
 
 
 def check_time(seconds: int) -> str:
     """When the reconciler shall look at a run, `seconds` from now."""
     return clock.now_text(clock.now_ms() / 1000 + seconds)
+
+
+def _shard(run_id: str) -> str:
+    return str(int(hashlib.sha256(run_id.encode()).hexdigest(), 16) % ACTIVE_SHARDS)

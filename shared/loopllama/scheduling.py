@@ -29,7 +29,7 @@ def is_join(step: Step) -> bool:
 
 def ready(crew: Sequence[Step], finished: AbstractSet[str]) -> list[str]:
     """The unfinished steps whose needs are all finished, in the crew's order."""
-    return [step["name"] for step in crew if step["name"] not in finished and finished.issuperset(step["needs"])]
+    return [step["name"] for step in crew if step["name"] not in finished and finished >= set(step["needs"])]
 
 
 def dependents(crew: Sequence[Step], name: str) -> list[Step]:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import clock, jsontext
+from .accounts import attempts_of
 from .errors import AwsUnavailable
 
 NAMESPACE = "LoopLlama"
@@ -65,9 +66,9 @@ def emit(sets: Sequence[tuple[Sequence[str], Mapping[str, Any]]], properties: Ma
     sys.stdout.flush()
 
 
-def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any], attempts: Iterable[Mapping[str, Any]]) -> None:
+def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None:
     """The metrics of a step that completed or failed, with those of the models it called."""
-    attempts = list(attempts)
+    attempts = list(attempts_of(record).values())
     step, model = record["step"], record.get("model")
     # Models that only failed before another answered have no step metrics, only their own.
     for called in dict.fromkeys(attempt["model"] for attempt in attempts):
@@ -141,7 +142,7 @@ def _overrides_ignored(record: Mapping[str, Any]) -> int | None:
     return len([entry for entry in record.get("ignored") or () if entry.get("layer") in ("step", "workflow")]) or None
 
 
-def handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
+def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
     """Make a Lambda handler of `function`: its log lines carry the request's id, and an AWS service that does not
     answer becomes `AwsUnavailable`, which the state machine retries."""
 

@@ -1,0 +1,10 @@
+"""AdvanceRun: what becomes of a run once no chain of it is alive."""
+
+from loopllama.engine.advance import advance_run
+from loopllama.settings import settings
+from loopllama.tracing import lambda_handler
+
+
+@lambda_handler
+def handler(event, context):
+    return advance_run(settings(), event)

@@ -1,0 +1,12 @@
+"""RunStep: one step of a run, or the rest of one."""
+
+from loopllama.engine.step import StepRunner
+from loopllama.settings import settings
+from loopllama.tracing import lambda_handler
+
+runner = StepRunner(settings())
+
+
+@lambda_handler
+def handler(event, context):
+    return runner.run_step(event, context.aws_request_id, context.get_remaining_time_in_millis())

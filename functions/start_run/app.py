@@ -1,0 +1,10 @@
+"""StartRun: the first state of run_workflow.asl.json."""
+
+from loopllama.engine.start import start_run
+from loopllama.settings import settings
+from loopllama.tracing import lambda_handler
+
+
+@lambda_handler
+def handler(event, context):
+    return start_run(settings(), event)

@@ -1,0 +1,59 @@
+"""Sums of what a run's records say was used and paid: pure functions over a step's item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+ATTEMPT, TOOL = "attempt_", "tool_"
+
+
+def attempts_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A step's attempts by their keys, in the order in which they were opened."""
+    return {key: record[key] for key in sorted(record) if key.startswith(ATTEMPT)}
+
+
+def tool_calls_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A step's tool calls by their keys, in the order in which the model asked for them."""
+    return {key: record[key] for key in sorted(record) if key.startswith(TOOL)}
+
+
+_CERTAINTY = ("measured", "estimated", "unknown")
+
+
+def totals(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sum attempts to a step, or steps to a run.
+
+    `cost_usd` is the exact sum of what is priced, `None` where nothing is; `unpriced` says that something is missing
+    from it for want of a price. `cost_basis` is that of the least certain entry; an entry that is still open counts
+    as `unknown`.
+    """
+    tokens_in = tokens_out = tokens_cached = 0
+    cost: Decimal | None = None
+    basis = 0
+    simulated = unpriced = False
+    saved: Decimal | None = None
+    for entry in entries:
+        tokens_in += int(entry.get("tokens_in") or 0)
+        tokens_out += int(entry.get("tokens_out") or 0)
+        tokens_cached += int(entry.get("tokens_cached") or 0)
+        if entry.get("cost_usd") is not None:
+            cost = (cost or Decimal(0)) + entry["cost_usd"]
+        if entry.get("cache_saving_usd") is not None:
+            saved = (saved or Decimal(0)) + entry["cache_saving_usd"]
+        unpriced = unpriced or bool(entry.get("unpriced"))
+        basis = max(basis, _CERTAINTY.index(entry.get("cost_basis", "unknown")))
+        simulated = simulated or bool(entry.get("simulated"))
+    if cost is None and not unpriced and basis == 0:
+        cost = Decimal(0)
+    return {
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
+        "tokens_cached": tokens_cached,
+        "cost_usd": cost,
+        "cost_basis": _CERTAINTY[basis],
+        "cache_saving_usd": saved,
+        "unpriced": unpriced,
+        "simulated": simulated,
+    }

@@ -1,0 +1,289 @@
+"""An agent's turn: prompt, model call, tool calls, results back, until the answer or the turn's limits.
+
+The turn is a replayable conversation. Each model call has a place in it, `turn` (from 0), and each tool call a place in
+its answer; what the ledger has settled at a place is taken from there, so a repeated invocation walks the same way
+and makes only the calls that are missing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from . import jsontext, output, templates
+from .errors import (
+    AnswerInvalid,
+    ModelError,
+    OutputInvalid,
+    ToolFailed,
+    TurnLimitExceeded,
+)
+from .ledger import StepLedger
+from .providers.base import Answer, Message, ModelCall, Provider, ToolCall, ToolSpec
+
+if TYPE_CHECKING:
+    from .catalog import Model
+
+MAX_TURNS = 10
+"""Model calls of a turn where the agent sets no `maxTurns`."""
+
+
+class RetryLater(Exception):
+    """Every model of the chain is in trouble that passes; `seconds` is what the longest asked to wait, if any did."""
+
+    def __init__(self, error: ModelError) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.seconds = error.retry_after
+
+
+class OutOfTime(Exception):
+    """This invocation's time is too short for another model call; the next invocation goes on from here."""
+
+
+class Tools(Protocol):
+    """What the turn needs of `tools.Toolbox`."""
+
+    @property
+    def specs(self) -> Sequence[ToolSpec]:
+        """The agent's tools as its model sees them."""
+        ...
+
+    def call(self, call: ToolCall, *, idempotency_key: str, timeout: float) -> str:
+        """Call a tool; raises `ToolFailed`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier step as this agent sees it."""
+
+    name: str
+    role: str
+    output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`call_ends` is when this invocation must have its answer and `turn_ends` when the step's own time is over, both
+    by `time.monotonic()`; `shortest_call` (s) is the least time worth starting a model call with."""
+
+    call_ends: float
+    turn_ends: float
+    shortest_call: float
+    max_turns: int
+
+
+def prompt(step: Mapping[str, Any], run_input: Any, earlier: Sequence[Earlier]) -> str:
+    """What the agent is given: its `prompt` template, or else the run's input and the earlier outputs, each under its
+    role, oldest first, so that steps of a run share the longest prefix a provider can cache.
+
+    Raises `InvalidRequest` where a template names a field that is not there.
+    """
+    if step.get("prompt"):
+        template = templates.parse(step["prompt"])
+        return template.render(run_input, {one.name: one.output for one in earlier})
+    parts = [f"# Input\n\n{_text(run_input)}"]
+    parts += [f"# {one.role} ({one.name})\n\n{_text(one.output)}" for one in earlier if one.output is not None]
+    return "\n\n".join(parts)
+
+
+def estimated_tokens(text: str) -> int:
+    """A rough count for checks before a call, on the high side for prose: four bytes a token is OpenAI's rule of
+    thumb (https://help.openai.com/en/articles/4936856), three is taken here so that code and other languages fit."""
+    return len(text.encode()) // 3
+
+
+class Turn:
+    """One agent's turn. `chain` is the route's models in order; `provider_for` gives a model's adapter."""
+
+    def __init__(
+        self,
+        step: Mapping[str, Any],
+        chain: Sequence[Model],
+        *,
+        max_tokens: int | None,
+        temperature: float | None,
+        ledger: StepLedger,
+        tools: Tools | None,
+        provider_for: Callable[[Model], Provider],
+        limits: Limits,
+        idempotency_key: str,
+    ) -> None:
+        self._step = step
+        self._chain = list(chain)
+        self._max_tokens = max_tokens
+        self._temperature = temperature
+        self._ledger = ledger
+        self._tools = tools
+        self._provider_for = provider_for
+        self._limits = limits
+        self._key = idempotency_key
+        self._schema: Mapping[str, Any] | None = step.get("output_schema")
+        self._at = 0
+        """The model in use: its place in the chain."""
+        self.model: str | None = None
+        """The model that answered last."""
+
+    def take(self, text: str) -> Any:
+        """Go through the turn on the given prompt; returns the step's output: text, or the parsed object where the
+        agent has an `outputSchema`.
+
+        Raises `RetryLater`, `OutOfTime`, `LeaseLost`, and for good: `ModelError`, `OutputInvalid`,
+        `TurnLimitExceeded`.
+        """
+        opening = [Message("user", text, stable=True)]
+        messages = list(opening)
+        repaired = False
+        for turn in range(self._limits.max_turns):
+            answer = self._answer(turn, messages)
+            asked = [call for call in answer.tool_calls if call.name != output.TOOL_NAME]
+            if asked:
+                messages.append(Message("assistant", answer.text, tool_calls=answer.tool_calls))
+                messages += self._call_tools(turn, answer.tool_calls)
+                continue
+            try:
+                return self._read(answer)
+            except OutputInvalid as invalid:
+                if not repaired:
+                    repaired = True
+                    messages += self._repair(answer, invalid)
+                elif self._at + 1 < len(self._chain):
+                    # Another model starts afresh: the first one's broken answers would only mislead it.
+                    self._at, repaired, messages = self._at + 1, False, list(opening)
+                else:
+                    raise
+        raise TurnLimitExceeded(
+            f"the agent made {self._limits.max_turns} model calls without a final answer; raise maxTurns or give it "
+            "fewer tools"
+        )
+
+    # The model
+
+    def _answer(self, turn: int, messages: Sequence[Message]) -> Answer:
+        settled = self._ledger.settled_answer(turn)
+        if settled is not None:
+            answer, self.model = settled
+            self._at = next((at for at, model in enumerate(self._chain) if model.id == self.model), self._at)
+            return answer
+        trouble: list[ModelError] = []
+        for at in range(self._at, len(self._chain)):
+            model = self._chain[at]
+            try:
+                answer = self._call(model, turn, messages)
+            except ModelError as error:
+                if not error.next_model:
+                    raise
+                trouble.append(error)
+                continue
+            self._at, self.model = at, model.id
+            return answer
+        passing = [error for error in trouble if error.later]
+        if passing:
+            raise RetryLater(max(passing, key=lambda error: error.retry_after or 0))
+        raise trouble[-1]
+
+    def _call(self, model: Model, turn: int, messages: Sequence[Message]) -> Answer:
+        now = time.monotonic()
+        if now >= self._limits.turn_ends:
+            raise TurnLimitExceeded("the step's timeoutSeconds are used up")
+        if self._limits.call_ends - now < self._limits.shortest_call:
+            raise OutOfTime
+        call = self._model_call(model, messages, min(self._limits.call_ends, self._limits.turn_ends) - now)
+        provider = self._provider_for(model)
+        key = self._ledger.open_attempt(model, turn)
+        started = time.monotonic()
+        try:
+            answer = provider.complete(call)
+            if not answer.text and not answer.tool_calls:
+                raise AnswerInvalid(f"{model.id} gave an empty answer", usage=answer.usage)
+        except ModelError as error:
+            self._ledger.settle_error(key, model, error, started)
+            raise
+        self._ledger.settle_answer(key, model, answer, started)
+        return answer
+
+    def _model_call(self, model: Model, messages: Sequence[Message], timeout: float) -> ModelCall:
+        system: str = self._step["system_prompt"]
+        specs = list(self._tools.specs) if self._tools else []
+        schema = forced = None
+        if self._schema is not None:
+            mode = output.mode_for(model.capabilities)
+            if mode == "native":
+                schema = self._schema
+            elif mode == "tool":
+                forced = None if specs else output.TOOL_NAME
+                specs.append(output.as_tool(self._schema))
+            else:
+                system = f"{system}\n\n{output.instructions(self._schema)}"
+        fixed = model.capabilities is not None and "fixed_temperature" in model.capabilities
+        return ModelCall(
+            model=model.provider_model,
+            catalog_id=model.id,
+            system=system,
+            messages=tuple(messages),
+            timeout=timeout,
+            tools=tuple(specs),
+            output_schema=schema,
+            forced_tool=forced,
+            max_tokens=self._max_tokens,
+            temperature=None if fixed else self._temperature,
+        )
+
+    # Structured output
+
+    def _read(self, answer: Answer) -> Any:
+        if self._schema is None:
+            return answer.text
+        for call in answer.tool_calls:
+            if call.name == output.TOOL_NAME:
+                text = call.raw if call.arguments is None else jsontext.dumps(call.arguments)
+                return output.parse_answer(text, self._schema)
+        if answer.stop_reason == "max_tokens":
+            raise OutputInvalid("the answer was cut off by its token limit; raise maxTokens or ask for less")
+        return output.parse_answer(answer.text, self._schema)
+
+    def _repair(self, answer: Answer, invalid: OutputInvalid) -> list[Message]:
+        asked = Message("assistant", answer.text, tool_calls=answer.tool_calls)
+        if answer.tool_calls:
+            return [asked, *(Message("tool", str(invalid), tool_call_id=call.id) for call in answer.tool_calls)]
+        return [asked, Message("user", f"{invalid}\nAnswer again with nothing but JSON that follows the schema.")]
+
+    # Tools
+
+    def _call_tools(self, turn: int, calls: Sequence[ToolCall]) -> list[Message]:
+        keys = [self._ledger.tool_key(turn, index) for index in range(len(calls))]
+        open_calls = []
+        for key, call in zip(keys, calls, strict=True):
+            if self._ledger.settled_tool(key) is None:
+                self._ledger.open_tool(key, call)
+                open_calls.append((key, call))
+        if open_calls:
+            with ThreadPoolExecutor(max_workers=min(8, len(open_calls))) as pool:
+                done = [pool.submit(self._call_tool, key, call) for key, call in open_calls]
+            for (key, _), future in zip(open_calls, done, strict=True):
+                result, failed, started = future.result()
+                self._ledger.settle_tool(key, result, failed, started)
+        return [
+            Message("tool", self._ledger.settled_tool(key) or "", tool_call_id=call.id)
+            for key, call in zip(keys, calls, strict=True)
+        ]
+
+    def _call_tool(self, key: str, call: ToolCall) -> tuple[str, bool, float]:
+        started = time.monotonic()
+        timeout = min(self._limits.call_ends, self._limits.turn_ends) - started
+        try:
+            if self._tools is None:
+                raise ToolFailed(f"there is no tool {call.name!r}; this agent has no tools: answer without them")
+            if timeout <= 0:
+                raise ToolFailed("the step's time is used up")
+            return self._tools.call(call, idempotency_key=f"{self._key}/{key}", timeout=timeout), False, started
+        except ToolFailed as error:
+            return str(error), True, started
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else jsontext.dumps(value, indent=2)

@@ -1,0 +1,123 @@
+"""Accepting a run: store the input, start the execution. The API, events and the command line all come here."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from .. import CONTRACT, aws, jsontext
+from ..definitions import DefinitionStore
+from ..errors import Conflict, InvalidRequest, WorkflowPaused
+from ..runs import RunStore
+from ..settings import Settings
+from ..values import ValueStore
+
+MAX_MODELS = 200
+MAX_TAGS = 20
+
+
+def accept_run(
+    settings: Settings,
+    workflow_id: str,
+    run_input: Any,
+    *,
+    models: Mapping[str, str] | None = None,
+    key: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    api_key: str | None = None,
+) -> str:
+    """Accept a run of the workflow's current version; returns its id.
+
+    `run_input` is a text or any JSON value. `models` maps step names (or `*`) to models. `key` makes it idempotent: the
+    same key always means the same run, and another request under it raises `Conflict`. `api_key` is the name of who
+    asks, for the bill. Raises `WorkflowNotFound`, `WorkflowPaused` and `InvalidRequest`.
+    """
+    definitions = DefinitionStore(settings)
+    workflow = definitions.get(workflow_id)
+    run_id = run_id_of(key) if key else f"run_{uuid.uuid4().hex[:24]}"
+    run = new_run(workflow, run_id, run_input, models, tags)
+    # What the request says, so that a repeated key with another request is noticed.
+    request = {"workflow": workflow_id, "input": run_input, "models": models or {}, "tags": tags or {}}
+    request_hash = hashlib.sha256(jsontext.dumps(request).encode()).hexdigest()
+    run["request_hash"] = request_hash
+    run["api_key"] = api_key
+    store = RunStore(settings)
+    run["input"] = ValueStore(settings).store(run_id, "input", run_input)
+    if not store.create(run):
+        run = store.run(run_id)
+        if run.get("request_hash") != request_hash:
+            raise Conflict(f"the idempotency key {key!r} was used for another request; it started run {run_id}")
+        if run["status"] != "queued":
+            return run_id
+    start_execution(settings, run_id)
+    return run_id
+
+
+def run_id_of(key: str) -> str:
+    """The id of the run that an idempotency key or an event's id stands for."""
+    return f"run_{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+
+
+def start_execution(settings: Settings, run_id: str) -> None:
+    """Start the run's execution; its name is the run's id, so a second start is no second execution."""
+    states = aws.client("stepfunctions")
+    try:
+        states.start_execution(
+            stateMachineArn=settings.state_machine_arn,
+            name=run_id,
+            input=jsontext.dumps({"contract": CONTRACT, "run_id": run_id}),
+        )
+    except states.exceptions.ExecutionAlreadyExists:
+        # It ended, or runs with an input that differs in form only: either way this run has been started.
+        return
+
+
+def new_run(
+    workflow: Mapping[str, Any],
+    run_id: str,
+    run_input: Any,
+    models: Mapping[str, str] | None,
+    tags: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    """The `RUN` item of a new run, without its input. Raises `InvalidRequest` and `WorkflowPaused`."""
+    if workflow["status"] == "paused":
+        raise WorkflowPaused(f"workflow {workflow['workflow_id']!r} is paused; activate it before starting runs")
+    crew = workflow["definition"]["crew"]
+    names = {step["name"] for step in crew}
+    if run_input is None or run_input == "":
+        raise InvalidRequest("the run's input is empty", [{"field": "input", "message": "give a text or a JSON value"}])
+    _check_texts("models", models, MAX_MODELS, 256)
+    _check_texts("tags", tags, MAX_TAGS, 256)
+    for step in models or {}:
+        if step != "*" and step not in names:
+            raise InvalidRequest(
+                f"workflow {workflow['workflow_id']!r} has no step {step!r}; its steps are {', '.join(sorted(names))}",
+                [{"field": f"models.{step}", "message": "no such step"}],
+            )
+    return {
+        "run_id": run_id,
+        "workflow_id": workflow["workflow_id"],
+        "workflow_version": int(workflow["version"] or workflow["current_version"]),
+        "status": "queued",
+        "models": dict(models) if models else None,
+        "tags": dict(tags) if tags else None,
+        "total_steps": len(crew),
+    }
+
+
+def _check_texts(field: str, value: Any, most: int, longest: int) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Mapping) or len(value) > most:
+        raise InvalidRequest(
+            f"{field} must be an object of at most {most} texts",
+            [{"field": field, "message": f"an object of at most {most} texts"}],
+        )
+    for name, text in value.items():
+        if not isinstance(text, str) or not 0 < len(text) <= longest or len(name) > longest:
+            raise InvalidRequest(
+                f"{field}.{name} must be a text of 1 to {longest} characters",
+                [{"field": f"{field}.{name}", "message": f"a text of 1 to {longest} characters"}],
+            )

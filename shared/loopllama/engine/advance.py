@@ -1,0 +1,110 @@
+"""AdvanceRun: what becomes of a run once no chain of it is alive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .. import CONTRACT, clock, scheduling, tracing
+from ..accounts import attempts_of, totals
+from ..definitions import DefinitionStore
+from ..errors import RunFailed
+from ..runs import RunStore, Work, step_key
+from ..settings import Settings
+
+_FINISHED = ("completed", "skipped")
+
+
+def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete the run, return the steps that are ready, or record its failure and raise `RunFailed`.
+
+    Invoked on a failed run with `retry` 0, as redriving the execution does, it opens the run again and returns the
+    unfinished steps; with a higher `retry` it is the state machine repeating an invocation that recorded the
+    failure and died before it could say so.
+    """
+    store = RunStore(settings)
+    run_id = event["run_id"]
+    run = store.run(run_id)
+    if run["status"] in ("completed", "cancelled"):
+        return {"contract": CONTRACT, "run_id": run_id, "outcome": "done"}
+    version = int(run["workflow_version"])
+    crew = DefinitionStore(settings).get(run["workflow_id"], version)["definition"]["crew"]
+    records = {record["step"]: record for record in store.steps(run_id) if "step" in record}
+    finished = {name for name, record in records.items() if record["status"] in _FINISHED}
+    failed = [record for record in records.values() if record["status"] == "failed"]
+
+    if run["status"] == "failed":
+        if int(event.get("retry", 0)):
+            raise RunFailed(_sentence(run["error"]))
+        _reopen(store, run, failed)
+        return _more(run, crew, finished, 0)
+
+    if len(finished) == len(crew):
+        last = records[crew[-1]["name"]]
+        sums = totals(totals(attempts_of(record).values()) for record in records.values())
+        if store.close(run_id, "completed", {"output": last.get("output"), **sums}):
+            tracing.run_ended(run, sums, completed=True, latency_ms=_age_ms(run))
+        return {"contract": CONTRACT, "run_id": run_id, "outcome": "done"}
+
+    error: dict[str, Any] | None = None
+    if failed:
+        first = min(failed, key=lambda record: record["finished_at"])
+        error = {"step": first["step"], **first["error"]}
+    elif crashed := next((one for one in _flat(event.get("ended") or ()) if one["outcome"] == "crashed"), None):
+        error = {
+            "step": crashed["step"],
+            "type": crashed.get("error", "Unknown"),
+            "message": "the function that ran the step died or could not be invoked, its retries too; "
+            "its log and the execution's history say why",
+        }
+    elif int(event.get("round", 0)) > len(crew):
+        # Each round finishes a step or ends the run; this can only be a mistake of ours, and must not run for ever.
+        error = {
+            "step": crew[0]["name"],
+            "type": "NoProgress",
+            "message": "the run went round without finishing a step",
+        }
+    if error is None:
+        return _more(run, crew, finished, int(event.get("round", 0)) + 1)
+
+    sums = totals(totals(attempts_of(record).values()) for record in records.values())
+    if store.close(run_id, "failed", {"error": error, **sums}):
+        tracing.run_ended(run, sums, completed=False, latency_ms=_age_ms(run))
+    raise RunFailed(_sentence(error))
+
+
+def _more(run: Mapping[str, Any], crew: Sequence[Mapping[str, Any]], finished: set[str], turn: int) -> dict[str, Any]:
+    version = int(run["workflow_version"])
+    return {
+        "contract": CONTRACT,
+        "run_id": run["run_id"],
+        "outcome": "more",
+        "round": turn,
+        "ready": [
+            Work(run["run_id"], run["workflow_id"], version, name).to_payload()
+            for name in scheduling.ready(crew, finished)
+        ],
+    }
+
+
+def _reopen(store: RunStore, run: Mapping[str, Any], failed: Sequence[Mapping[str, Any]]) -> None:
+    """Make a failed run's failed steps unfinished again, then the run itself: in this order, so that dying in between
+    leaves a failed run that can be redriven."""
+    for record in failed:
+        store.reopen_step(run["run_id"], step_key(record["step"]))
+    store.reopen(run["run_id"])
+
+
+def _flat(ended: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """How each chain ended, with the chains of its fork."""
+    for one in ended:
+        yield one
+        yield from _flat(one.get("ended") or ())
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    return f"step {error.get('step')!r} failed: {error['type']}: {error['message']}"
+
+
+def _age_ms(run: Mapping[str, Any]) -> int:
+    return clock.ms_between(run.get("started_at") or run["created_at"], clock.now_text())

@@ -1,0 +1,83 @@
+"""Mending runs whose execution and record disagree: an execution that ended without AdvanceRun, a start that was lost.
+
+News of an execution's end is best effort, so a scheduled call also asks about runs that nobody has heard of for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import aws, clock, tracing
+from ..accounts import attempts_of, totals
+from ..errors import RunNotFound
+from ..runs import ACTIVE_SHARDS, FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
+from ..settings import Settings
+from .accept import start_execution
+
+_CHECKS = 50
+"""Runs of a shard that one scheduled call looks at: DescribeExecution allows about 15 a second."""
+_STATUS = {"FAILED": "failed", "TIMED_OUT": "failed", "ABORTED": "cancelled", "SUCCEEDED": "failed"}
+_REASON = {
+    "FAILED": "the execution failed",
+    "TIMED_OUT": "the run exceeded the state machine's time limit",
+    "ABORTED": "the execution was stopped",
+    "SUCCEEDED": "the execution ended without completing the run",
+}
+
+
+def execution_ended(settings: Settings, detail: Mapping[str, Any]) -> None:
+    """Close the run of an execution that ended, by the `detail` of Step Functions' status change event."""
+    _close(RunStore(settings), str(detail["name"]), detail["status"], detail.get("error"), detail.get("cause"))
+
+
+def reconcile_due(settings: Settings) -> dict[str, int]:
+    """Look at the runs whose check is due; returns how many were looked at, started again and closed."""
+    store = RunStore(settings)
+    counts = {"checked": 0, "started": 0, "closed": 0}
+    for shard in range(ACTIVE_SHARDS):
+        for run in store.due(shard, clock.now_text(), _CHECKS):
+            counts["checked"] += 1
+            counts[reconcile_run(settings, store, run["run_id"])] += 1
+    return counts
+
+
+def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> str:
+    """Compare one run with its execution and mend it; `"started"`, `"closed"` or `"checked"` (nothing to mend)."""
+    run = store.run(run_id)
+    if run["status"] in FINAL:
+        return "checked"
+    if run["status"] == "queued":
+        start_execution(settings, run_id)
+        store.change(run_id, {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=("queued",))
+        return "started"
+    states = aws.client("stepfunctions")
+    try:
+        execution = states.describe_execution(executionArn=run["execution_arn"])
+    except states.exceptions.ExecutionDoesNotExist:
+        execution = {"status": "FAILED", "cause": "the execution is gone: Step Functions keeps it for 90 days"}
+    if execution["status"] in _STATUS:
+        _close(store, run_id, execution["status"], execution.get("error"), execution.get("cause"))
+        return "closed"
+    store.change(run_id, {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=(run["status"],))
+    return "checked"
+
+
+def _close(store: RunStore, run_id: str, status: str, error: str | None, cause: str | None) -> None:
+    """Close a run that its execution left unfinished; one that AdvanceRun closed stays as it is."""
+    try:
+        run = store.run(run_id)
+    except RunNotFound:
+        return  # Started by hand with an input that StartRun refused: there is no record.
+    if run["status"] in FINAL:
+        return
+    steps = store.steps(run_id)
+    unfinished = sorted(
+        (step for step in steps if step.get("status") == "running"), key=lambda step: step["started_at"]
+    )
+    sums = totals(totals(attempts_of(step).values()) for step in steps)
+    because = f"{_REASON[status]}" + "".join(f": {text[:1000]}" for text in (error, cause) if text)
+    failure = {"step": unfinished[0]["step"] if unfinished else None, "type": "ExecutionEnded", "message": because}
+    if store.close(run_id, _STATUS[status], {"error": failure, **sums}):
+        started = run.get("started_at") or run["created_at"]
+        tracing.run_ended(run, sums, completed=False, latency_ms=clock.ms_between(started, clock.now_text()))
