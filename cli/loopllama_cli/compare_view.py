@@ -59,7 +59,7 @@ def print_comparison(a: Run, b: Run, console: Console | None = None) -> None:
             show.change(relative(first.get("cost_usd"), second.get("cost_usd"))),
         )
     result = compare_runs(a, b)
-    totals = (
+    totals: tuple[str | Text, ...] = (
         "Total",
         Text(""),
         _pair(show.duration(run_latency(a)), show.duration(run_latency(b))),

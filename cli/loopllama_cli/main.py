@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 import traceback
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as package_version
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from loopllama import __version__
 from loopllama.errors import Conflict, InvalidRequest, LoopLlamaError, ModelUnknown, NotFound
 
 from . import show
@@ -103,10 +102,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        try:
-            typer.echo(f"loopllama {package_version('loopllama')}")
-        except PackageNotFoundError:
-            typer.echo("loopllama (not installed as a package)")
+        typer.echo(f"loopllama {__version__}")
         raise typer.Exit
 
 
@@ -125,8 +121,8 @@ def program(
     ] = None,
     region: Annotated[str | None, typer.Option(metavar="NAME", help="AWS region of the stack.")] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME", help="AWS profile with access to it.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
+    version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
@@ -148,11 +144,5 @@ app.add_typer(routes.app, name="routes")
 app.add_typer(models.app, name="models")
 app.add_typer(providers.app, name="providers")
 
-
-def main() -> None:
-    """Entry point of the program."""
-    app()
-
-
 if __name__ == "__main__":
-    main()
+    app()

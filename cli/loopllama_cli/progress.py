@@ -21,7 +21,9 @@ WAITING = "waiting_input"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 
 
-def wait(read: Callable[[], Run], planned: Sequence[str] = (), quiet: bool = False, seconds: float | None = None) -> Run:
+def wait(
+    read: Callable[[], Run], planned: Sequence[str] = (), quiet: bool = False, seconds: float | None = None
+) -> Run:
     """Read the run until it is final or waits for a person; returns its last state. `planned` names the crew's steps,
     which are shown before they begin; `seconds` bounds the waiting. Raises `TimeoutError`."""
     deadline = None if seconds is None else time.monotonic() + seconds
@@ -71,9 +73,8 @@ class Progress:
 
     def _picture(self, run: Run) -> Group:
         steps = steps_of(run)
-        title = Text.assemble(
-            (show.clean(str(run.get("workflow_id"))), "bold"), "  ", show.status(run.get("status")), (f"  {run['id']}", "dim")
-        )
+        workflow = (show.clean(str(run.get("workflow_id"))), "bold")
+        title = Text.assemble(workflow, "  ", show.status(run.get("status")), (f"  {run['id']}", "dim"))
         grid = Table.grid(padding=(0, 2))
         for step in steps:
             status = step_status(step)

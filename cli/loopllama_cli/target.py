@@ -81,12 +81,11 @@ def connect(choice: Choice) -> Target:
             local = os.environ.get("LOOPLLAMA_LOCAL") or None
     if local is not None:
         url = local or os.environ.get("LOOPLLAMA_LOCAL") or DEFAULT_LOCAL_URL
-        use_local(url)
-        return _read(LOCAL_STACK_NAME, url)
+        return connect_local(url)
     if stack is None:
         raise TargetMissing(
-            "Say which LoopLlama you mean: --stack NAME for a deployed one (or LOOPLLAMA_STACK=NAME in the environment), "
-            "--local for one that `loopllama local` serves."
+            "Say which LoopLlama you mean: --stack NAME for a deployed one (or LOOPLLAMA_STACK=NAME in the "
+            "environment), --local for one that `loopllama local` serves."
         )
     if choice.region:
         os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = choice.region
@@ -96,8 +95,9 @@ def connect(choice: Choice) -> Target:
     return _read(stack, None)
 
 
-def use_local(url: str) -> None:
-    """Send every AWS call of this process to `url`, with credentials that mean nothing."""
+def connect_local(url: str, stack: str = LOCAL_STACK_NAME) -> Target:
+    """Send every AWS call of this process to the local stack at `url`, with credentials that mean nothing. Raises
+    `TargetUnreachable`."""
     for name in list(os.environ):
         # A profile or an endpoint of one service would win over the general endpoint.
         if name in {"AWS_PROFILE", "AWS_SESSION_TOKEN"} or name.startswith("AWS_ENDPOINT_URL_"):
@@ -112,6 +112,7 @@ def use_local(url: str) -> None:
         AWS_EC2_METADATA_DISABLED="true",
     )
     aws.client.cache_clear()
+    return _read(stack, url)
 
 
 def _read(stack: str, url: str | None) -> Target:

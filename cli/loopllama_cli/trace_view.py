@@ -15,7 +15,7 @@ from rich.text import Text
 from . import show
 
 _COLOURS = ("cyan", "magenta", "blue", "green", "bright_yellow", "bright_magenta", "bright_cyan", "bright_blue")
-_BAR, _WAIT, _FAILED = "━", "╌", "╳"
+_BAR, _WAIT, _FAILED = "━", "╌", "×"  # noqa: RUF001
 Run = Mapping[str, Any]
 Step = Mapping[str, Any]
 
@@ -322,7 +322,8 @@ def _draw(spans: Sequence[_Span], end: float, room: int) -> Text:
 
 def _axis(end: float, room: int) -> Text:
     """The scale: four or five round times over the room's columns."""
-    step = next(unit * scale for scale in (10**power for power in range(9)) for unit in (1, 2, 5) if end / (unit * scale) <= 5)
+    steps = (unit * 10**power for power in range(12) for unit in (1, 2, 5))
+    step = next(step for step in steps if end / step <= 5)
     cells = [" "] * room
     tick = 0
     while tick <= end:

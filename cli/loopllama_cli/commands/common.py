@@ -1,0 +1,80 @@
+"""What several commands share: options, and reading what people type."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from loopllama import jsontext
+from loopllama.errors import InvalidRequest
+
+from .. import target
+from ..target import Target
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's id.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
+Limit = Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")]
+
+MAX_INPUT_BYTES = 16 * 1024 * 1024
+"""The longest input that is read at all: the longest value that a run takes."""
+
+
+def connect(ctx: typer.Context) -> Target:
+    """The stack that the command line names. Raises `TargetMissing`, `TargetUnreachable`."""
+    return target.connect(ctx.obj or target.Choice())
+
+
+def read_input(text: str) -> Any:
+    """A run's input: the text itself, `@FILE`, or `-` for standard input. A file named `.json` must hold an object or
+    a text, and is handed over as such. Raises `InvalidRequest`."""
+    if text == "-":
+        return _text(sys.stdin.buffer.read(MAX_INPUT_BYTES + 1), "standard input")
+    if not text.startswith("@"):
+        return text
+    path = Path(text[1:])
+    content = _text(read_bytes(path), str(path))
+    if path.suffix.lower() != ".json":
+        return content
+    try:
+        value = jsontext.loads(content)
+    except ValueError as error:
+        raise InvalidRequest(f"{path} is no JSON: {error}") from error
+    if not isinstance(value, dict | str):
+        raise InvalidRequest(f"{path} must hold a JSON object or a text, not {type(value).__name__}")
+    return value
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content. Raises `InvalidRequest` where it cannot be read or is too long for an input."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_INPUT_BYTES + 1)
+    except OSError as error:
+        raise InvalidRequest(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _text(data: bytes, name: str) -> str:
+    if len(data) > MAX_INPUT_BYTES:
+        raise InvalidRequest(f"{name} is longer than {MAX_INPUT_BYTES:,} bytes, the most that an input may have")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{name} is no UTF-8 text (byte {error.start})") from error
+
+
+def pairs(values: Sequence[str] | None, option: str, example: str) -> dict[str, str]:
+    """`KEY=VALUE` options as a dict. Raises `InvalidRequest` for one without both parts, or a key twice."""
+    found: dict[str, str] = {}
+    for value in values or ():
+        key, equals, rest = (part.strip() for part in value.partition("="))
+        if not (key and equals and rest):
+            raise InvalidRequest(f"{option} {value!r}: write {example}")
+        if key in found:
+            raise InvalidRequest(f"{option} names {key!r} twice")
+        found[key] = rest
+    return found

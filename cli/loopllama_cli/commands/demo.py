@@ -1,0 +1,172 @@
+"""`loopllama demo`: a crew runs, four of its steps are turned down by rows in a table, it runs again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.rule import Rule
+from rich.text import Text
+
+from loopllama import aws
+from loopllama.errors import InvalidRequest
+from loopllama.settings import Settings
+
+from .. import show
+from ..compare_view import compare_runs, print_comparison
+from ..target import LOCAL_STACK_NAME, connect_local
+from ..trace_view import Run, print_trace
+from .common import Json
+from .run import follow, print_output, start
+
+EXAMPLE = Path("examples/support_reply")
+ROUTINE_STEPS = ("triage", "extract", "lookup", "check")
+SMALL = "small"
+_CONFIGURATION = (
+    "CodeSha256",
+    "RevisionId",
+    "LastModified",
+    "Environment",
+    "Layers",
+    "Timeout",
+    "MemorySize",
+    "Handler",
+)
+
+
+def demo(
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="PROVIDER:MODEL", help="A real model for every step that is not turned down."),
+    ] = None,
+    small: Annotated[str, typer.Option(metavar="MODEL", help="What the routine steps are turned down to.")] = SMALL,
+    as_json: Json = False,
+) -> None:
+    """Run a support ticket through a six-agent crew on a local stack, turn four steps down, run it again, compare.
+
+    Needs no AWS account and no keys: a simulated model stands in for models without a key, at their own prices, and
+    says so. With `--model openai:gpt-…` and OPENAI_API_KEY in the environment the real one answers. Exit code 0 only
+    if both runs completed and nothing was deployed between them.
+    """
+    from loopllama_cli.local import LocalStack
+
+    from ..project import project_root
+
+    began = time.monotonic()
+    root = project_root()
+    _check_model(model)
+    _say(1, "Starting the stack of template.yaml on this machine (no Docker, no AWS account)")
+    with LocalStack(root, {}) as stack:
+        settings = connect_local(stack.aws_endpoint_url, LOCAL_STACK_NAME).settings
+        failures, result = _demo(settings, root / EXAMPLE, model, small)
+    if as_json:
+        show.print_json(result)
+    for failure in failures:
+        show.message(f"demo failed: {failure}", "bold red")
+    show.message(f"Done in {time.monotonic() - began:.0f} s.", "dim")
+    if failures:
+        raise typer.Exit(1)
+
+
+def _demo(settings: Settings, example: Path, model: str | None, small: str) -> tuple[list[str], dict[str, Any]]:
+    from loopllama.definitions import DefinitionStore
+    from loopllama.routing import RouteStore
+
+    from .. import workflow_files
+
+    workflow = workflow_files.load(example / "workflow.yaml")
+    text = (example / "input.txt").read_text(encoding="utf-8")
+    steps = [step["name"] for step in workflow.to_definition()["crew"]]
+    pushed = DefinitionStore(settings).push(workflow)
+    workflow_id = pushed["workflow_id"]
+    _say(2, f"Running {workflow_id}: {len(steps)} steps, each on the model that its definition names")
+    before = deployment()
+    first = _run(settings, workflow_id, text, dict.fromkeys(steps, model) if model else {})
+
+    _say(3, f"Turning {', '.join(ROUTINE_STEPS)} down to `{small}`: four rows in the Routes table, nothing redeployed")
+    routes = RouteStore(settings)
+    for step in ROUTINE_STEPS:
+        routes.set(workflow_id, step, {"model": small}, reason="routine work", updated_by="demo")
+    # A function keeps routes for this long; waiting for it is what makes the second run certain to see them.
+    time.sleep(settings.route_cache_seconds)
+
+    _say(4, "Running it again")
+    kept = {step: model for step in steps if step not in ROUTINE_STEPS} if model else {}
+    second = _run(settings, workflow_id, text, kept)
+    _say(5, "Side by side")
+    print_comparison(first, second)
+    failures = check(first, second, before, deployment())
+    if not failures:
+        show.out().print(
+            Text(
+                f"Same workflow version ({second['workflow_version']}), no function and no state machine changed "
+                "between the runs.",
+                "green",
+            )
+        )
+    return failures, compare_runs(first, second)
+
+
+def check(first: Run, second: Run, before: Any, after: Any) -> list[str]:
+    """What is wrong with the demonstration, in sentences; empty where both runs completed on the same workflow
+    version and deployment."""
+    failures = [
+        f"run {run['id']} ended {run['status']}, not completed"
+        for run in (first, second)
+        if run["status"] != "completed"
+    ]
+    if first["workflow_version"] != second["workflow_version"]:
+        failures.append(f"the workflow's version went from {first['workflow_version']} to {second['workflow_version']}")
+    if before != after:
+        failures.append("a function or state machine changed between the runs")
+    return failures
+
+
+def deployment() -> dict[str, Any]:
+    """What is deployed: code and configuration of every function, definition and date of every state machine."""
+    functions = {
+        function["FunctionName"]: {key: function.get(key) for key in _CONFIGURATION}
+        for page in aws.client("lambda").get_paginator("list_functions").paginate()
+        for function in page["Functions"]
+    }
+    states = aws.client("stepfunctions")
+    machines = {}
+    for page in states.get_paginator("list_state_machines").paginate():
+        for machine in page["stateMachines"]:
+            found = states.describe_state_machine(stateMachineArn=machine["stateMachineArn"])
+            machines[machine["name"]] = {
+                key: str(found.get(key)) for key in ("definition", "revisionId", "creationDate", "updateDate")
+            }
+    return {"functions": functions, "state_machines": machines}
+
+
+def _run(settings: Settings, workflow_id: str, text: str, models: dict[str, str]) -> Run:
+    ended = follow(settings, start(settings, workflow_id, text, models=models))
+    print_trace(ended)
+    print_output(ended)
+    return ended
+
+
+def _check_model(model: str | None) -> None:
+    """A real model needs its provider's key here; say so before anything starts."""
+    if model is None:
+        return
+    import os
+
+    from loopllama.catalog import bundled
+    from loopllama.providers.credentials import from_environment
+    from loopllama.providers.known import variables_of
+
+    found = bundled().resolve(model)
+    if found.provider != "bedrock" and from_environment(found.provider, os.environ) is None:
+        variable = f"{variables_of(found.provider)[0]}_API_KEY"
+        raise InvalidRequest(f"{model} is answered by {found.provider}, which has no key here: set {variable}")
+
+
+def _say(number: int, text: str) -> None:
+    console = show.out()
+    console.print()
+    title = Text.assemble((f"{number} ", "bold cyan"), (show.clean(text), "bold"))
+    console.print(Rule(title, align="left", style="cyan"))

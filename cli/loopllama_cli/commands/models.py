@@ -1,0 +1,148 @@
+"""`loopllama models`: the catalog, bundled and in the table."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from loopllama import aws
+
+from .. import show
+from ..target import TargetMissing
+from .common import Json, connect
+
+if TYPE_CHECKING:
+    from loopllama.catalog import Catalog, Model
+
+app = typer.Typer(no_args_is_help=True, help="The catalog of models: list, show.")
+_SHOWN = ("provider", "provider_model", "context_window", "max_output", "capabilities", "enabled", "replaced_by")
+_PRICES = ("input", "output", "cache_read", "cache_write")
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    provider: Annotated[str | None, typer.Option(metavar="NAME", help="Only this provider's models.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the models with today's prices (USD per million tokens).
+
+    With a stack, its Models table over the bundled catalog; without one, the bundled catalog.
+    """
+    catalog = _catalog(ctx)
+    found = [model for model in catalog.models() if provider in (None, model.provider)]
+    if as_json:
+        show.print_json([_record(model) for model in found])
+        return
+    names = {target: alias for alias, target in catalog.aliases().items()}
+    right = ("Input", "Output", "Cached", "Context")
+    table = show.table("Model", "Provider", "Alias", *right, "Can", right=right)
+    for model in found:
+        price = _record(model)["price"] or {}
+        table.add_row(
+            Text(show.clean(model.id), "" if model.enabled else "dim strike"),
+            show.plain(model.provider),
+            show.plain(names.get(model.id, "")),
+            *(_price(price.get(name)) if price else Text("unpriced", "yellow") for name in _PRICES[:3]),
+            show.tokens(model.context_window),
+            show.plain(", ".join(sorted(model.capabilities or ()))),
+        )
+    console = show.out()
+    console.print(table)
+    _say_source(catalog)
+
+
+@app.command("show")
+def show_(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A catalog id, an alias or provider:model.")],
+    as_json: Json = False,
+) -> None:
+    """Show what the catalog knows of a model, and where each value comes from."""
+    catalog = _catalog(ctx)
+    found = catalog.resolve(model)
+    record = _record(found)
+    if as_json:
+        show.print_json(record)
+        return
+    console = show.out()
+    console.print(Text(show.clean(found.id), "bold"))
+    if model != found.id:
+        console.print(Text(f"{show.clean(model)} stands for it", "dim"))
+    table = show.table("Field", "Value", "From")
+    for name in _SHOWN:
+        value = record[name]
+        text = ", ".join(value) if isinstance(value, list) else "unknown" if value is None else str(value)
+        if name == "replaced_by" and value is None:
+            continue
+        table.add_row(name, show.plain(text), show.plain(record["origin"].get(name, "-")))
+    for price in record["prices"]:
+        amounts = ", ".join(f"{name} {_price(price[name])}" for name in _PRICES if price.get(name) is not None)
+        since = price["effective_from"] or "always"
+        table.add_row(f"price from {since}", amounts, show.plain(record["origin"].get("prices", "-")))
+        for tier in price["tiers"]:
+            amounts = ", ".join(f"{name} {_price(tier[name])}" for name in _PRICES if tier.get(name) is not None)
+            table.add_row(f"  above {tier['above']:,} tokens", amounts, "")
+    if not record["prices"]:
+        table.add_row("price", Text("unpriced", "yellow"), "-")
+    console.print(table)
+    _say_source(catalog)
+
+
+def table_items(table: str) -> list[dict[str, Any]]:
+    """Every item of the Models table."""
+    pages = aws.client("dynamodb").get_paginator("scan").paginate(TableName=table)
+    return [aws.from_item(item) for page in pages for item in page["Items"]]
+
+
+def _catalog(ctx: typer.Context) -> Catalog:
+    from loopllama.catalog import bundled
+
+    try:
+        target = connect(ctx)
+    except TargetMissing:
+        show.message("No stack named: this is the bundled catalog.", "dim")
+        return bundled()
+    return bundled().with_entries(table_items(target.settings.models_table))
+
+
+def _say_source(catalog: Catalog) -> None:
+    show.message(f"USD per million tokens. Bundled prices: {catalog.source}", "dim")
+    for problem in catalog.problems:
+        show.message(f"Models table, {problem['model']}: passed over: {problem['reason']}", "yellow")
+
+
+def _record(model: Model) -> dict[str, Any]:
+    from loopllama.pricing import price_at
+
+    price = price_at(model, datetime.now(UTC))
+    return {
+        "model": model.id,
+        "provider": model.provider,
+        "provider_model": model.provider_model,
+        "price": None if price is None else _price_record(price),
+        "prices": [_price_record(one) for one in model.prices],
+        "context_window": model.context_window,
+        "max_output": model.max_output,
+        "capabilities": None if model.capabilities is None else sorted(model.capabilities),
+        "enabled": model.enabled,
+        "replaced_by": model.replaced_by,
+        "origin": dict(model.origin or {}),
+    }
+
+
+def _price_record(price: Any) -> dict[str, Any]:
+    return {
+        "effective_from": None if price.effective_from == date.min else price.effective_from.isoformat(),
+        "between": [edge.isoformat("minutes") for edge in price.between] if price.between else None,
+        **{name: getattr(price, name) for name in _PRICES},
+        "tiers": [{"above": tier.above, **{name: getattr(tier, name) for name in _PRICES}} for tier in price.tiers],
+    }
+
+
+def _price(value: Decimal | None) -> str:
+    return "-" if value is None else f"{value.normalize():f}" if value % 1 else f"{value:.0f}"

@@ -1,0 +1,117 @@
+"""`loopllama providers`: the keys of model providers, in Secrets Manager."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from loopllama import aws
+from loopllama.errors import InvalidRequest
+from loopllama.settings import Settings
+
+from .. import show
+from .common import Json, connect
+
+app = typer.Typer(no_args_is_help=True, help="Keys of model providers: list, set.")
+_MAX_KEY = 4096
+
+
+@app.command("list")
+def list_(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the providers and whether each has a key. Keys are never shown."""
+    from loopllama.catalog import PROVIDERS
+    from loopllama.providers.known import KNOWN, Known
+
+    settings = connect(ctx).settings
+    stored = _stored(settings)
+    records: list[dict[str, Any]] = [
+        {
+            "provider": name,
+            "key": "set" if name in stored else "keyless" if KNOWN.get(name, Known()).keyless else "missing",
+            "secret": settings.provider_secrets_prefix + name,
+            "simulated": "*" in settings.simulated_providers or name in settings.simulated_providers,
+        }
+        for name in sorted({*PROVIDERS, *stored})
+    ]
+    if as_json:
+        show.print_json(records)
+        return
+    table = show.table("Provider", "Key", "Secret", "Answered by")
+    for record in records:
+        key = "not needed" if record["key"] == "keyless" else record["key"]
+        by = "a simulated stand-in" if record["simulated"] else "the provider"
+        table.add_row(show.plain(record["provider"]), key, show.plain(record["secret"]), by)
+    show.out().print(table)
+
+
+@app.command("set")
+def set_(
+    ctx: typer.Context,
+    provider: Annotated[str, typer.Argument(metavar="NAME", help="The provider: openai, anthropic, google, …")],
+    base_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where the key is sent, for servers of your own; the provider's by default."),
+    ] = None,
+    dialect: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What a server of your own speaks: openai, azure or anthropic.")
+    ] = None,
+    api_version: Annotated[str | None, typer.Option(metavar="TEXT", help="Azure's api-version.")] = None,
+) -> None:
+    """Store a provider's key in Secrets Manager.
+
+    The key is asked for without echo, or read from standard input: it never stands on the command line. Its host is
+    stored with it, so that nobody who can only edit a table can send it elsewhere.
+    """
+    from loopllama.providers.known import KNOWN
+
+    known = KNOWN.get(provider)
+    if known is not None and known.dialect == "bedrock":
+        raise InvalidRequest("bedrock needs no key: the functions' role may call it")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", provider):
+        raise InvalidRequest(f"{provider!r} is no provider's name: a-z, 0-9, _ and -, at most 64")
+    if base_url is None and (known is None or not known.base_url):
+        raise InvalidRequest(
+            f"{provider} has no address of its own here: add --base-url https://… "
+            f"(providers that have one: {', '.join(sorted(name for name in KNOWN if KNOWN[name].base_url))})"
+        )
+    if base_url is not None and not base_url.startswith(("https://", "http://")):
+        raise InvalidRequest(f"--base-url {base_url!r} must begin with https:// (or http:// for a server of your own)")
+    settings = connect(ctx).settings
+    name = settings.provider_secrets_prefix + provider
+    key = _read_key(provider)
+    secrets = aws.client("secretsmanager")
+    given = {"api_key": key, "base_url": base_url, "dialect": dialect, "api_version": api_version}
+    secret = {name: value for name, value in given.items() if value}
+    try:
+        secrets.create_secret(Name=name, SecretString=json.dumps(secret))
+    except secrets.exceptions.ResourceExistsException:
+        secrets.put_secret_value(SecretId=name, SecretString=json.dumps(secret))
+    where = base_url or f"{provider}'s own host"
+    show.message(f"Stored as {name}; sent to {where} only. Functions that run already keep the old key a while.")
+
+
+def _read_key(provider: str) -> str:
+    if sys.stdin.isatty():
+        key = typer.prompt(f"Key of {provider}", hide_input=True, err=True)
+    else:
+        key = sys.stdin.read(_MAX_KEY + 1)
+    key = str(key).strip()
+    if not key or len(key) > _MAX_KEY or any(char.isspace() or not char.isprintable() for char in key):
+        raise InvalidRequest("a key is one word of printable characters; nothing was stored")
+    return key
+
+
+def _stored(settings: Settings) -> set[str]:
+    """Providers that have a secret; its content is not read."""
+    prefix = settings.provider_secrets_prefix
+    pages = aws.client("secretsmanager").get_paginator("list_secrets")
+    found = (
+        secret["Name"]
+        for page in pages.paginate(Filters=[{"Key": "name", "Values": [prefix]}])
+        for secret in page["SecretList"]
+    )
+    return {name.removeprefix(prefix) for name in found if name.startswith(prefix)}

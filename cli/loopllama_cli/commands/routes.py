@@ -1,0 +1,221 @@
+"""`loopllama routes`: the dial. What each step uses now, and rows that change it while the system runs."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from loopllama.errors import InvalidRequest
+from loopllama.settings import Settings
+
+from .. import show
+from ..trace_view import ignored_text
+from .common import Json, Workflow, connect
+
+app = typer.Typer(no_args_is_help=True, help="The dial: which model each step uses, and overrides of it.")
+
+Step = Annotated[str, typer.Argument(metavar="STEP", help="The step's name; `*` for every step of the workflow.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the row.")]
+Expected = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="N", help="Only if the row is at this version (0: there is none); else exit code 4."),
+]
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@app.command("list")
+def list_(ctx: typer.Context, workflow: Workflow, as_json: Json = False) -> None:
+    """List what each step uses now and which layer says so: run, step, agent, workflow, default or deployment."""
+    settings = connect(ctx).settings
+    told = _explain(settings, workflow)
+    rows = {row["step"]: row for row in _rows(settings, workflow)}
+    if as_json:
+        show.print_json([{**route, "row": rows.get(route["step"]), "workflow_row": rows.get("*")} for route in told])
+        return
+    table = show.table("Step", "Model", "Source", "Fallbacks", "Override")
+    for route in told:
+        model = route.get("model")
+        shown = show.plain(model) if model else Text("none: " + show.one_line(route.get("error", "")), "red")
+        by_row = route.get("source") in ("step", "workflow")
+        source = Text(str(route.get("source") or "-"), "bold cyan" if by_row else "")
+        fallbacks = ", ".join(route.get("fallbacks") or ()) or "-"
+        row = _describe(rows.get(route["step"]))
+        table.add_row(show.plain(route["step"]), shown, source, show.plain(fallbacks), row)
+    if "*" in rows:
+        table.add_row("*", "", "", "", _describe(rows["*"]))
+    console = show.out()
+    console.print(table)
+    for route in told:
+        for ignored in route.get("ignored") or ():
+            show.message(f"! {route['step']}  {ignored_text(ignored)}", "yellow")
+    unused = sorted(rows.keys() - {route["step"] for route in told} - {"*"})
+    for name in unused:
+        show.message(f"! the row of {name!r} does nothing: the workflow has no such step", "yellow")
+
+
+@app.command("set")
+def set_(
+    ctx: typer.Context,
+    workflow: Workflow,
+    step: Step,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="A catalog id, an alias or provider:model.")
+    ] = None,
+    policy: Annotated[str | None, typer.Option(metavar="NAME", help="How to choose among the candidates.")] = None,
+    candidate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODEL[=WEIGHT]", help="A model that the policy chooses among. Repeatable."),
+    ] = None,
+    fallback: Annotated[
+        list[str] | None, typer.Option(metavar="MODEL", help="Tried in order when the model fails. Repeatable.")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Instead of the agent's.")] = None,
+    temperature: Annotated[str | None, typer.Option(metavar="NUMBER", help="Instead of the agent's, 0 to 2.")] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="A run keeps what the row says when it starts.")] = False,
+    expires_in: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The row stops counting after so long: 90s, 30m, 2h, 7d.")
+    ] = None,
+    reason: Reason = "",
+    expected_version: Expected = None,
+    force: Annotated[bool, typer.Option("--force", help="Also a model without a price.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the override of a step (or of `*`); it acts on every step that starts a few seconds later.
+
+    The row is replaced as a whole. Nothing is deployed, and the workflow's definition stays as it is.
+    """
+    from loopllama.routing import RouteStore
+
+    values = {
+        "model": model,
+        "policy": policy,
+        "candidates": [_candidate(text) for text in candidate or ()] or None,
+        "fallbacks": list(fallback or ()) or None,
+        "max_tokens": max_tokens,
+        "temperature": _number(temperature),
+        "pin": "run" if pin else None,
+    }
+    seconds = None if expires_in is None else parse_time(expires_in)
+    settings = connect(ctx).settings
+    _check_step(settings, workflow, step)
+    row = RouteStore(settings).set(
+        workflow,
+        step,
+        values,
+        expected_version=expected_version,
+        updated_by=getpass.getuser(),
+        reason=reason,
+        expires_in=seconds,
+        force=force,
+    )
+    if as_json:
+        show.print_json(row)
+        return
+    show.out().print(Text.assemble((f"{show.clean(workflow)}/{show.clean(step)}  ", "bold"), _describe(row)))
+    show.message(f"Acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
+
+
+@app.command()
+def unset(
+    ctx: typer.Context,
+    workflow: Workflow,
+    step: Step,
+    reason: Reason = "",
+    expected_version: Expected = None,
+    as_json: Json = False,
+) -> None:
+    """Delete the override of a step; the next layer decides again. Harmless where there is none."""
+    from loopllama.routing import RouteStore
+
+    settings = connect(ctx).settings
+    _definition(settings, workflow)
+    removed = RouteStore(settings).unset(
+        workflow, step, expected_version=expected_version, updated_by=getpass.getuser(), reason=reason
+    )
+    if as_json:
+        show.print_json({"workflow": workflow, "step": step, "removed": removed})
+    else:
+        text = "removed" if removed else "there was no override"
+        show.out().print(show.plain(f"{workflow}/{step}: {text}"))
+
+
+def parse_time(text: str) -> float:
+    """`90s`, `30m`, `2h` or `7d` in seconds. Raises `InvalidRequest`."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])", text.strip())
+    if match is None:
+        raise InvalidRequest(f"{text!r} is no length of time: write a number and s, m, h or d, such as 30m or 2h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _explain(settings: Settings, workflow: str) -> list[dict[str, Any]]:
+    from loopllama.routing import Router
+
+    return Router(settings).explain(workflow, _definition(settings, workflow))
+
+
+def _rows(settings: Settings, workflow: str) -> list[dict[str, Any]]:
+    from loopllama.routing import RouteStore
+
+    return RouteStore(settings).rows(workflow)
+
+
+def _definition(settings: Settings, workflow: str) -> Mapping[str, Any]:
+    from loopllama.definitions import DefinitionStore
+
+    definition: Mapping[str, Any] = DefinitionStore(settings).get(workflow)["definition"]
+    return definition
+
+
+def _check_step(settings: Settings, workflow: str, step: str) -> None:
+    names = [agent["name"] for agent in _definition(settings, workflow)["crew"]]
+    if step != "*" and step not in names:
+        known = ", ".join(names)
+        raise InvalidRequest(f"workflow {workflow!r} has no step {step!r}: its steps are {known}, or * for all")
+
+
+def _candidate(text: str) -> dict[str, Any] | str:
+    name, equals, weight = text.rpartition("=")
+    if not equals:
+        return text
+    return {"model": name, "weight": _number(weight)}
+
+
+def _number(text: str | None) -> Decimal | None:
+    if text is None:
+        return None
+    try:
+        value = Decimal(text)
+    except InvalidOperation as error:
+        raise InvalidRequest(f"{text!r} is no number") from error
+    if not value.is_finite():
+        raise InvalidRequest(f"{text!r} is no number")
+    return value
+
+
+def _describe(row: Mapping[str, Any] | None) -> Text:
+    """A row in a line: what it sets, its version, until when, who and why."""
+    if row is None:
+        return Text("-", "dim")
+    parts = [str(row["model"])] if row.get("model") is not None else []
+    for name in ("policy", "candidates", "fallbacks", "max_tokens", "temperature", "pin"):
+        if row.get(name) is not None:
+            parts.append(f"{name} {show.one_line(row[name], 80)}")
+    text = Text(show.clean(", ".join(parts)))
+    if row.get("version") is not None:
+        text.append(show.clean(f" (version {row['version']})"), "dim")
+    expires = row.get("expires_at")
+    if isinstance(expires, int | Decimal) and 0 <= expires < 10**11:
+        when = datetime.fromtimestamp(int(expires), UTC)
+        past = "expired" if when <= datetime.now(UTC) else "until"
+        text.append(f" {past} {when.astimezone():%Y-%m-%d %H:%M}", "yellow")
+    who = " · ".join(str(row[name]) for name in ("updated_by", "reason") if row.get(name))
+    if who:
+        text.append(f" {show.one_line(who, 120)}", "dim")
+    return text

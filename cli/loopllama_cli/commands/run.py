@@ -1,0 +1,117 @@
+"""`loopllama run`: start a run and follow it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from loopllama import jsontext
+from loopllama.settings import Settings
+
+from .. import progress, show
+from ..trace_view import Run, error_text, print_trace
+from .common import Json, Workflow, connect, pairs, read_input
+
+
+def run(
+    ctx: typer.Context,
+    workflow: Workflow,
+    input_: Annotated[
+        str,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="TEXT|@FILE|-",
+            help="The run's input: a text, a file (a JSON object in a file named .json), or - for standard input.",
+        ),
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STEP=MODEL", help="The model of a step in this run only; `*` for all. Repeatable."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it ends.")] = True,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.1, metavar="SECONDS", help="Stop waiting after so long; the run goes on.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Idempotency key: the same key starts the run once and then finds it.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag of the run. Repeatable.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Start a run of a workflow on an input, follow it step by step, and print its trace.
+
+    Exit code 1 where the run fails.
+    """
+    models = pairs(model, "--model", "STEP=MODEL, such as --model writer=small or --model '*=small'")
+    tags = pairs(tag, "--tag", "KEY=VALUE")
+    value = read_input(input_)
+    settings = connect(ctx).settings
+    run_id = start(settings, workflow, value, models=models, key=key, tags=tags)
+    if not wait:
+        if as_json:
+            show.print_json(read(settings, run_id))
+        else:
+            show.out().print(show.plain(run_id))
+        return
+    ended = follow(settings, run_id, timeout=timeout)
+    if as_json:
+        show.print_json(ended)
+    else:
+        print_trace(ended)
+        print_output(ended)
+    if ended["status"] != "completed":
+        raise typer.Exit(1)
+
+
+def start(settings: Settings, workflow: str, value: Any, **options: Any) -> str:
+    """Start a run through the one way in; returns its id."""
+    from loopllama.engine.accept import accept_run
+
+    return str(accept_run(settings, workflow, value, **{name: given for name, given in options.items() if given}))
+
+
+def read(settings: Settings, run_id: str) -> Run:
+    """The run object with its steps. Raises `RunNotFound`."""
+    from loopllama.runs import RunStore
+
+    found: Run = RunStore(settings).get(run_id)
+    return found
+
+
+def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: float | None = None) -> Run:
+    """Show the run's progress until it ends or waits for a person; returns the run object. Ctrl-C leaves the run
+    going, and ends the program with exit code 130."""
+    hint = f"Run {run_id} goes on. Follow it with: loopllama trace {run_id}"
+    try:
+        ended = progress.wait(lambda: read(settings, run_id), _crew(settings, run_id), quiet, timeout)
+    except KeyboardInterrupt as interrupt:
+        show.message(hint, "yellow")
+        raise typer.Exit(130) from interrupt
+    except TimeoutError as error:
+        show.message(f"{error}. {hint}", "yellow")
+        raise typer.Exit(1) from error
+    if ended["status"] == progress.WAITING:
+        show.message(f"Run {run_id} waits for a person: {show.one_line(ended.get('pending') or '')}", "yellow")
+    return ended
+
+
+def _crew(settings: Settings, run_id: str) -> list[str]:
+    from loopllama.definitions import DefinitionStore
+
+    found = read(settings, run_id)
+    version = found.get("workflow_version")
+    definition = DefinitionStore(settings).get(found["workflow_id"], int(version or 0))["definition"]
+    return [str(agent["name"]) for agent in definition["crew"]]
+
+
+def print_output(run: Run) -> None:
+    """What the run came to: its output, or its error."""
+    console = show.out()
+    if run.get("error"):
+        console.print(show.plain(error_text(run["error"])), style="red")
+    elif run.get("output") is not None:
+        output = run["output"]
+        console.rule("output", style="dim", align="left")
+        console.print(show.plain(output if isinstance(output, str) else jsontext.dumps(output, indent=2)))

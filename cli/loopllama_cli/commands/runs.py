@@ -1,0 +1,89 @@
+"""`loopllama runs`, `trace` and `compare`: what ran, and what it cost."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .. import show
+from ..compare_view import compare_runs, print_comparison
+from ..trace_view import print_trace, run_cost, run_latency, simulated
+from .common import Json, Limit, RunId, connect
+from .run import print_output, read
+
+app = typer.Typer(no_args_is_help=True, help="Runs: list, show.")
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    workflow: Annotated[str | None, typer.Argument(metavar="WORKFLOW", help="Only this workflow's runs.")] = None,
+    limit: Limit = 20,
+    as_json: Json = False,
+) -> None:
+    """List runs, the newest first."""
+    from loopllama.runs import RunStore
+
+    found, cursor = RunStore(connect(ctx).settings).list(workflow_id=workflow, limit=limit)
+    if as_json:
+        show.print_json(found)
+        return
+    right = ("Steps", "Tokens in", "Tokens out", "Latency", "Cost")
+    table = show.table("Run", "Workflow", "Status", "Created", *right, right=right)
+    decimals = show.cost_decimals(run.get("cost_usd") for run in found)
+    for run in found:
+        ended = run.get("finished_at") is not None
+        cost = show.money(run_cost(run), decimals) if ended else "-"
+        table.add_row(
+            show.plain(run["id"]),
+            show.plain(run["workflow_id"]),
+            show.status(run["status"]),
+            show.local_time(run.get("created_at")),
+            str(run.get("total_steps") or "-"),
+            show.tokens(run.get("tokens_in")),
+            show.tokens(run.get("tokens_out")),
+            show.duration(run_latency(run)),
+            f"{cost} simulated" if simulated(run) and ended else cost,
+        )
+    show.out().print(table)
+    if cursor:
+        show.message("There are more: raise --limit.", "dim")
+
+
+@app.command("show")
+def show_(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
+    """Show a run: its trace and its output."""
+    found = read(connect(ctx).settings, run)
+    if as_json:
+        show.print_json(found)
+        return
+    print_trace(found)
+    print_output(found)
+
+
+def trace(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
+    """Show what a run did: for each step its model and who chose it, tokens, latency, cost; then a timeline.
+
+    In the cost column `~` marks an estimate and `≥` a sum that lacks a call of unknown cost.
+    """
+    found = read(connect(ctx).settings, run)
+    if as_json:
+        show.print_json(found)
+    else:
+        print_trace(found)
+
+
+def compare(
+    ctx: typer.Context,
+    first: Annotated[str, typer.Argument(metavar="RUN", help="The run to compare with.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="The run that is compared.")],
+    as_json: Json = False,
+) -> None:
+    """Show two runs side by side: models, latency and cost by step, and what changed."""
+    settings = connect(ctx).settings
+    a, b = read(settings, first), read(settings, second)
+    if as_json:
+        show.print_json(compare_runs(a, b))
+    else:
+        print_comparison(a, b)

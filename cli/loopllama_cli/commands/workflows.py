@@ -1,0 +1,147 @@
+"""`loopllama workflows`: definitions, from files to the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from loopllama.errors import InvalidRequest
+
+from .. import show
+from .common import Json, Limit, Workflow, connect
+
+app = typer.Typer(no_args_is_help=True, help="Definitions of workflows: check, push, list, show.")
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A workflow file (YAML or JSON).")]
+
+
+def _load(file: Path) -> Any:
+    from .. import workflow_files
+
+    return workflow_files.load(file)
+
+
+@app.command()
+def push(
+    ctx: typer.Context,
+    file: File,
+    workflow_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="The workflow's id; made from its name by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Store a workflow file as the workflow's current version.
+
+    An unchanged file makes no new version.
+    """
+    from loopllama.definitions import DefinitionStore
+
+    workflow = _load(file)
+    stored = record(DefinitionStore(connect(ctx).settings).push(workflow, workflow_id))
+    if as_json:
+        show.print_json(stored)
+    else:
+        show.out().print(show.plain(f"{stored['id']} version {stored['version']}"))
+
+
+@app.command("list")
+def list_(ctx: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
+    """List the workflows, the most recently changed first."""
+    from loopllama.definitions import DefinitionStore
+
+    items, cursor = DefinitionStore(connect(ctx).settings).list(limit=limit)
+    found = [record(item) for item in items]
+    if as_json:
+        show.print_json(found)
+        return
+    table = show.table("Workflow", "Name", "Version", "Agents", "Model", "Updated", right=("Version", "Agents"))
+    for workflow in found:
+        table.add_row(
+            show.plain(workflow["id"]),
+            show.plain(workflow["name"]),
+            str(workflow["version"]),
+            str(len(workflow["crew"])),
+            show.plain(workflow.get("model") or "-"),
+            show.local_time(workflow["updated_at"]),
+        )
+    show.out().print(table)
+    if cursor:
+        show.message("There are more: raise --limit.", "dim")
+
+
+@app.command("show")
+def show_(
+    ctx: typer.Context,
+    workflow: Workflow,
+    version: Annotated[int | None, typer.Option(min=1, help="An earlier version.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a workflow and its crew."""
+    from loopllama.definitions import DefinitionStore
+
+    found = record(DefinitionStore(connect(ctx).settings).get(workflow, version or 0))
+    if as_json:
+        show.print_json(found)
+        return
+    console = show.out()
+    title = Text.assemble((show.clean(found["id"]), "bold"), f"  version {found['version']}  {found['status'] or ''}")
+    console.print(title)
+    if found.get("description"):
+        console.print(show.plain(found["description"]))
+    console.print(Text(f"default model: {show.clean(found.get('model') or 'that of the deployment')}", "dim"))
+    table = show.table("Step", "Role", "Model", "Needs", "System prompt")
+    for agent in found["crew"]:
+        table.add_row(
+            show.plain(agent["name"]),
+            show.plain(agent["role"]),
+            show.plain(agent.get("model") or "-"),
+            show.plain(", ".join(agent.get("needs", [])) or "-"),
+            show.one_line(agent["system_prompt"], 60),
+        )
+    console.print(table)
+
+
+@app.command()
+def validate(file: File, as_json: Json = False) -> None:
+    """Check a workflow file without storing it; needs no stack.
+
+    Exit code 2 and a line for each mistake where it cannot run.
+    """
+    try:
+        workflow = _load(file)
+    except InvalidRequest as error:
+        if not as_json:
+            raise
+        show.print_json({"valid": False, "error": str(error), "details": error.details})
+        raise typer.Exit(2) from error
+    definition = workflow.to_definition()
+    if as_json:
+        show.print_json({"valid": True, "name": workflow.name, "definition": definition})
+        return
+    steps = ", ".join(step["name"] for step in definition["crew"])
+    show.out().print(show.plain(f"{file}: {workflow.name} is valid; its steps: {steps}"), soft_wrap=True)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of workflow files, for editors."""
+    from loopllama.workflow import json_schema
+
+    show.print_json(json_schema())
+
+
+def record(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The workflow object of an item of the Workflows table; earlier versions have no status of their own."""
+    definition = item["definition"]
+    return {
+        "id": item["workflow_id"],
+        "version": item["version"] or item["current_version"],
+        "status": item.get("status"),
+        **{key: item.get(key) for key in ("name", "description")},
+        **{key: definition.get(key) for key in ("model", "pin", "crew")},
+        **{key: item.get(key) for key in ("created_at", "updated_at")},
+    }
