@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from loopllama.errors import ModelUnknown
+from loopllama.providers.known import KNOWN
 
-PROVIDERS = ("bedrock", "anthropic", "openai", "google", "mistral", "deepseek")
+PROVIDERS = tuple(KNOWN)
 """Providers by the names used in `provider:model`."""
 
-CAPABILITIES = ("tools", "structured_output", "images", "prompt_cache", "reasoning", "fixed_temperature")
-"""`structured_output`: a native mode for a JSON Schema. `fixed_temperature`: the model refuses a `temperature`."""
+CAPABILITIES = ("tools", "structured_output", "images", "prompt_cache", "reasoning")
+"""`structured_output`: a native mode for a JSON Schema."""
 
 MAX_ID = 256
 MAX_HOPS = 8
@@ -324,8 +325,13 @@ def _price(raw: Mapping[str, Any]) -> Price:
         cache_read=money("cache_read"),
         cache_write=money("cache_write"),
         tiers=tuple(
-            Tier(tier["above"], money("input", tier), money("output", tier), money("cache_read", tier),
-                 money("cache_write", tier))
+            Tier(
+                tier["above"],
+                money("input", tier),
+                money("output", tier),
+                money("cache_read", tier),
+                money("cache_write", tier),
+            )
             for tier in raw.get("tiers", ())
         ),
         between=None if between is None else (time.fromisoformat(between[0]), time.fromisoformat(between[1])),

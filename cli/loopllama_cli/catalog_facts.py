@@ -1,0 +1,174 @@
+"""What the bundled catalog says beyond genai-prices: which models are current, what they can do, how fast they are.
+
+Each rule is by provider and family, with its source; a model that no rule names is left out rather than guessed at.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+ALIASES = {
+    "frontier": "bedrock:us.anthropic.claude-opus-5",
+    "balanced": "bedrock:us.anthropic.claude-sonnet-5",
+    "small": "bedrock:us.amazon.nova-lite-v1:0",
+}
+"""Bedrock models, which need no key. Claude 5 rather than 5.5: Sonnet 5.5 refuses forced tools, on which structured
+output rests wherever the native mode cannot take a schema (github.com/vercel/ai, @ai-sdk/amazon-bedrock 5.0.99)."""
+
+NOT_CHAT = re.compile(
+    r"audio|realtime|live|transcri|tts|whisper|image|banana|omni|robotics|embed|moderation|search|computer-use|"
+    r"deep-research|ocr|voxtral|cyber|rosalind|safeguard|oss|sonic|chat-latest|"
+    r":free|:extended|ft[:-]|^o\d-pro|^gpt-.*-pro|codex"
+)
+"""No chat models, not offered to everybody, or (OpenAI's pro and codex) answering in the Responses API only."""
+
+CURRENT = {
+    # Listed as current or still offered at developers.openai.com/api/docs/models and /deprecations.
+    "openai": re.compile(r"gpt-4\.1(-mini|-nano)?|gpt-4o(-mini)?|o3|o4-mini|gpt-[56](\.\d+)?(-.+)?"),
+    # platform.claude.com/docs/en/about-claude/model-deprecations: 4.1 and older are retired. Mythos is by invitation.
+    "anthropic": re.compile(r"claude-(opus-4-[5-9]|sonnet-4-[5-9]|haiku-4-5|(opus|sonnet|haiku|fable)-5(-\d)?)"),
+    # ai.google.dev/gemini-api/docs/models.
+    "google": re.compile(r"gemini-2\.5-(pro|flash|flash-lite)|gemini-(3|3\.\d)-(pro|flash|flash-lite)(-preview)?|gemini-4-.+"),
+    # docs.mistral.ai/models: dated ids and the `-latest` names of the current generation.
+    "mistral": re.compile(
+        r"mistral-large-2512|mistral-large-4|mistral-medium-(3-1|3-5|latest)|mistral-small-(2603|latest)|"
+        r"ministral-(3b|8b|14b)-2512|ministral-8b-latest|codestral-2508"
+    ),
+    # api-docs.deepseek.com/quick_start/pricing.
+    "deepseek": re.compile(r"deepseek-flash|deepseek-v4-(flash|pro)"),
+}
+"""Ids, as genai-prices has them, that are current at the provider itself."""
+
+GEOGRAPHIES = ("eu", "apac", "jp", "au", "in", "ca", "us-gov")
+"""Prefixes of Bedrock's cross-Region inference profiles beside `us` and `global`."""
+
+_CLAUDE = (
+    "haiku-4-5-20251001-v1:0 sonnet-4-5-20250929-v1:0 opus-4-5-20251101-v1:0 sonnet-4-6 opus-4-6-v1 opus-4-7 opus-4-8 "
+    "sonnet-5 opus-5 fable-5 fable-5-1 sonnet-5-5 opus-5-5 haiku-5-5 fable-5-2"
+).split()
+BEDROCK = (
+    # Claude on demand goes through inference profiles only; platform.claude.com/docs/en/build-with-claude/
+    # claude-on-amazon-bedrock and AWS's model cards.
+    *(f"{place}.anthropic.claude-{name}" for name in _CLAUDE for place in ("us", "global")),
+    # docs.aws.amazon.com/nova/latest/userguide/what-is-nova.html; Premier and Sonic reached their end in 2026-09.
+    "amazon.nova-micro-v1:0",
+    "amazon.nova-lite-v1:0",
+    "amazon.nova-pro-v1:0",
+    "us.amazon.nova-micro-v1:0",
+    "us.amazon.nova-lite-v1:0",
+    "us.amazon.nova-pro-v1:0",
+    "us.amazon.nova-2-lite-v1:0",
+    "global.amazon.nova-2-lite-v1:0",
+    # docs.aws.amazon.com/bedrock/latest/userguide/models-supported.html.
+    "meta.llama3-1-8b-instruct-v1:0",
+    "meta.llama3-1-70b-instruct-v1:0",
+    "us.meta.llama3-1-8b-instruct-v1:0",
+    "us.meta.llama3-1-70b-instruct-v1:0",
+    "us.meta.llama3-3-70b-instruct-v1:0",
+    "us.meta.llama4-scout-17b-instruct-v1:0",
+    "us.meta.llama4-maverick-17b-instruct-v1:0",
+    "mistral.mistral-large-3-675b-instruct",
+    "mistral.ministral-3-14b-instruct",
+    "mistral.ministral-3-8b-instruct",
+    "mistral.ministral-3-3b-instruct",
+    "mistral.magistral-small-2509",
+    "mistral.devstral-2-123b",
+    "us.mistral.pixtral-large-2502-v1:0",
+)
+"""Ids that Bedrock's Converse takes; genai-prices names the regional ones `regional.…`, which Bedrock does not."""
+
+_REASONING = re.compile(
+    r"^o\d|^gpt-[5-9]|claude|gemini-(2\.5|3|4)|magistral|mistral-(medium-3-5|medium-latest|small|large-4)|deepseek|nova-2"
+)
+_CAPABILITIES = (
+    # (provider, family, capabilities): the first that matches. `reasoning` is added by _REASONING: hidden thinking
+    # that is billed as output, where the provider's model page says so.
+    # developers.openai.com/api/docs/models: function calling, structured outputs, image input, prompt caching.
+    ("openai", r".", "tools structured_output images prompt_cache"),
+    # platform.claude.com/docs/en/build-with-claude/structured-outputs (4.5 and later), /vision, /prompt-caching.
+    ("anthropic", r".", "tools structured_output images prompt_cache"),
+    # ai.google.dev/gemini-api/docs/models: function calling, structured outputs, images, (implicit) caching.
+    ("google", r".", "tools structured_output images prompt_cache"),
+    # docs.mistral.ai/capabilities: function calling and custom structured outputs on all of these; vision on these.
+    ("mistral", r"codestral", "tools structured_output prompt_cache"),
+    ("mistral", r".", "tools structured_output images prompt_cache"),
+    # api-docs.deepseek.com: function calling, context caching; JSON mode without a schema.
+    ("deepseek", r".", "tools prompt_cache"),
+    # docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html (Claude from 4.5, Mistral's open models),
+    # prompt-caching.html (Claude, Nova), conversation-inference-supported-models-features.html (tools, images).
+    ("bedrock", r"anthropic\.claude", "tools structured_output images prompt_cache"),
+    ("bedrock", r"amazon\.nova-micro", "tools prompt_cache"),
+    ("bedrock", r"amazon\.nova", "tools images prompt_cache"),
+    ("bedrock", r"meta\.llama4", "tools images"),
+    ("bedrock", r"meta\.llama", "tools"),
+    ("bedrock", r"mistral\.(mistral-large-3|ministral-3)", "tools structured_output images"),
+    ("bedrock", r"mistral\.magistral", "tools structured_output images"),
+    ("bedrock", r"mistral\.pixtral", "tools images"),
+    ("bedrock", r"mistral\.", "tools"),
+)
+_MAX_OUTPUT = (
+    # developers.openai.com/api/docs/models
+    ("openai", r"gpt-4o", 16_384),
+    ("openai", r"gpt-4\.1", 32_768),
+    ("openai", r"o[34]", 100_000),
+    ("openai", r"gpt-[56]", 128_000),
+    # platform.claude.com/docs/en/about-claude/models/overview; the same model on Bedrock answers as long.
+    ("anthropic bedrock", r"claude-(haiku-4-5|sonnet-4-5|opus-4-5|sonnet-4-6)", 64_000),
+    ("anthropic bedrock", r"claude-(opus-4-[6-8]|(opus|sonnet|fable)-5)", 128_000),
+    # ai.google.dev/gemini-api/docs/models
+    ("google", r"gemini-(2\.5|3)", 65_536),
+    # docs.aws.amazon.com/nova/latest/userguide/what-is-nova.html and the guide of Nova 2
+    ("bedrock", r"nova-(micro|lite|pro)", 10_000),
+    ("bedrock", r"nova-2-lite", 65_536),
+    # docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-meta.html
+    ("bedrock", r"meta\.llama", 8_192),
+)
+_CONTEXT_WINDOW = (
+    # ai.google.dev/gemini-api/docs/models, where genai-prices gives none
+    ("google", r"gemini-(2\.5|3\.1)-pro", 1_048_576),
+)
+_SPEED = (
+    # (output price below, ms to the first token, tokens per second)
+    (Decimal(1), 300, 180),
+    (Decimal(6), 450, 120),
+    (Decimal(20), 800, 70),
+)
+_SLOWEST = (1500, 45)
+
+
+def capabilities(provider: str, model: str) -> list[str]:
+    """What a model can do, by its family."""
+    for name, family, listed in _CAPABILITIES:
+        if name == provider and re.search(family, model):
+            return sorted({*listed.split(), *(["reasoning"] if _REASONING.search(model) else [])})
+    raise SystemExit(f"no rule says what {provider}:{model} can do")
+
+
+def max_output(provider: str, model: str) -> int | None:
+    """The longest answer in tokens, where it is known."""
+    return _first(_MAX_OUTPUT, provider, model)
+
+
+def context_window(provider: str, model: str) -> int | None:
+    """The context window in tokens, for models for which genai-prices has none."""
+    return _first(_CONTEXT_WINDOW, provider, model)
+
+
+def _first(rules: tuple[tuple[str, str, int], ...], provider: str, model: str) -> int | None:
+    for names, family, tokens in rules:
+        if provider in names.split() and re.search(family, model):
+            return tokens
+    return None
+
+
+def speed(output_price: Decimal) -> list[int]:
+    """`[first_token_ms, tokens_per_second]`: a prior by class, for models nobody has observed yet.
+
+    The class is the price of output, because models priced alike are of like size. The figures are our own round
+    numbers of the order that public latency boards report; nothing but simulated time and first guesses rests on them.
+    """
+    for below, first_token_ms, tokens_per_second in _SPEED:
+        if output_price < below:
+            return [first_token_ms, tokens_per_second]
+    return list(_SLOWEST)
