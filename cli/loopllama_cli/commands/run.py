@@ -74,9 +74,9 @@ def start(settings: Settings, workflow: str, value: Any, **options: Any) -> str:
 
 def read(settings: Settings, run_id: str) -> Run:
     """The run object with its steps. Raises `RunNotFound`."""
-    from loopllama.runs import RunStore
+    from loopllama.reading import RunReader
 
-    found: Run = RunStore(settings).get(run_id)
+    found: Run = RunReader(settings).get(run_id)
     return found
 
 

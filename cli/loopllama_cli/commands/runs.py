@@ -23,9 +23,9 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List runs, the newest first."""
-    from loopllama.runs import RunStore
+    from loopllama.reading import RunReader
 
-    found, cursor = RunStore(connect(ctx).settings).list(workflow_id=workflow, limit=limit)
+    found, cursor = RunReader(connect(ctx).settings).list(workflow_id=workflow, limit=limit)
     if as_json:
         show.print_json(found)
         return
