@@ -1,0 +1,199 @@
+"""The program's shell: options anywhere, exit codes, errors as a sentence, the documented reference."""
+
+import json
+import os
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from typer.testing import CliRunner
+
+from loopllama import aws, errors
+from loopllama.settings import Settings
+from loopllama_cli import main, target
+from loopllama_cli.commands import runs
+from loopllama_cli.main import app, exit_code, hoist
+from loopllama_cli.target import Choice, TargetMissing, TargetUnreachable, settings_of
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch):
+    """Connecting changes the process's environment: each test begins without a target and leaves nothing behind."""
+    for name in [*os.environ]:
+        if name.startswith(("AWS_", "LOOPLLAMA_")):
+            monkeypatch.delenv(name)
+    before = dict(os.environ)
+    aws.client.cache_clear()
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+    aws.client.cache_clear()
+
+
+def invoke(*arguments, **options):
+    return CliRunner().invoke(app, arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["runs", "list", "--local"], ["--local", "", "runs", "list"]),
+        (["--local", "runs", "list"], ["--local", "", "runs", "list"]),
+        (["--local", "http://127.0.0.1:1", "trace", "x"], ["--local", "http://127.0.0.1:1", "trace", "x"]),
+        (["trace", "x", "--local=http://a:1"], ["--local=http://a:1", "trace", "x"]),
+        (["run", "w", "--stack", "s", "--input", "i"], ["--stack", "s", "run", "w", "--input", "i"]),
+        (["run", "w", "--stack=s", "--debug"], ["--stack=s", "--debug", "run", "w"]),
+        (["run", "w", "--", "--local"], ["run", "w", "--", "--local"]),
+        (["run", "--stack"], ["run", "--stack"]),
+        ([], []),
+    ],
+)
+def test_common_options_may_stand_anywhere(given, expected):
+    assert hoist(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.RunFailed("x"), 1),
+        (errors.NoModelLeft("x"), 1),
+        (errors.InvalidRequest("x"), 2),
+        (errors.WorkflowInvalid("x"), 2),
+        (TargetMissing("x"), 2),
+        (errors.RunNotFound("x"), 3),
+        (errors.ModelUnknown("x"), 3),
+        (errors.VersionConflict("x"), 4),
+        (errors.WorkflowPaused("x"), 4),
+        (TargetUnreachable("x"), 5),
+        (EndpointConnectionError(endpoint_url="http://x"), 5),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(monkeypatch, error, code):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(runs, "connect", fail)
+    result = invoke("trace", "run_x")
+    assert exit_code(error) == result.exit_code == code
+    assert result.stdout == ""
+    assert result.stderr == f"error: {error}\n"
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    def fail(*_):
+        raise errors.RunNotFound("gone")
+
+    monkeypatch.setattr(runs, "connect", fail)
+    assert "Traceback" not in invoke("trace", "run_x").stderr
+    result = invoke("trace", "run_x", "--debug")
+    assert result.exit_code == 3
+    assert "Traceback" in result.stderr
+
+
+def test_details_say_line_and_field(monkeypatch):
+    def fail(*_):
+        raise errors.WorkflowInvalid("wrong", [{"line": 4, "field": "crew.0.role", "message": "is [missing]"}])
+
+    monkeypatch.setattr(runs, "connect", fail)
+    assert invoke("trace", "x").stderr.splitlines() == ["error: wrong", "  line 4: crew.0.role: is [missing]"]
+
+
+def test_a_bug_is_no_clean_exit(monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(runs, "connect", fail)
+    assert isinstance(invoke("trace", "x").exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("trace",),
+        ("trace", "x", "--jsom"),
+        ("nonsense",),
+        ("runs", "list", "--limit", "0"),
+        ("run", "w"),
+        ("runs", "list"),
+        ("runs", "list", "--local", "--stack", "s"),
+    ],
+)
+def test_usage_errors_are_2(arguments):
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr
+
+
+def test_a_local_stack_that_is_not_there_is_5():
+    result = invoke("runs", "list", "--local", "http://127.0.0.1:9")
+    assert result.exit_code == 5
+    assert "loopllama local" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("choice", "environment", "expected"),
+    [
+        (Choice(stack="s"), {"LOOPLLAMA_STACK": "other"}, ("s", None)),
+        (Choice(), {"LOOPLLAMA_STACK": "other", "LOOPLLAMA_LOCAL": "http://h:1"}, ("other", None)),
+        (Choice(), {"LOOPLLAMA_LOCAL": "http://h:1"}, ("loopllama", "http://h:1")),
+        (Choice(local=""), {"LOOPLLAMA_STACK": "other"}, ("loopllama", "http://127.0.0.1:4599")),
+        (Choice(local=""), {"LOOPLLAMA_LOCAL": "http://h:1"}, ("loopllama", "http://h:1")),
+        (Choice(local="http://h:2"), {"LOOPLLAMA_LOCAL": "http://h:1"}, ("loopllama", "http://h:2")),
+    ],
+)
+def test_which_stack_is_meant(monkeypatch, choice, environment, expected):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(target, "_read", lambda stack, url: (stack, url))
+    assert target.connect(choice) == expected
+
+
+def test_a_local_target_sends_nothing_to_aws(monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "https://dynamodb.eu-west-1.amazonaws.com")
+    monkeypatch.setattr(target, "_read", lambda *_: None)
+    target.connect(Choice(local="http://127.0.0.1:9"))
+    for service in ("dynamodb", "lambda", "stepfunctions", "secretsmanager"):
+        client = aws.client(service)
+        assert client.meta.endpoint_url == "http://127.0.0.1:9"
+        assert client._request_signer._credentials.access_key == "local"
+
+
+def test_settings_are_those_of_the_functions():
+    outputs = {name: f"the-{name}" for name in target._OUTPUTS.values()}
+    parameters = {"DefaultModel": "small", "RouteCacheSeconds": "2.5", "SimulatedProviders": "openai, google"}
+    settings = settings_of("prod", outputs, parameters)
+    assert settings == Settings(
+        workflows_table="the-WorkflowsTableName",
+        routes_table="the-RoutesTableName",
+        route_history_table="the-RouteHistoryTableName",
+        models_table="the-ModelsTableName",
+        runs_table="the-RunsTableName",
+        usage_table="the-UsageTableName",
+        api_keys_table="the-ApiKeysTableName",
+        values_bucket="the-ValuesBucketName",
+        state_machine_arn="the-RunWorkflowArn",
+        event_bus_name="the-EventBusName",
+        default_model="small",
+        route_cache_seconds=2.5,
+        simulated_providers=("openai", "google"),
+        provider_secrets_prefix="prod/providers/",
+    )
+
+
+def test_version_and_help():
+    assert invoke("--version").stdout.startswith("loopllama ")
+    for command in ("run", "trace", "compare", "demo", "local"):
+        assert invoke(command, "--help").exit_code == 0
+
+
+def test_schema_needs_no_stack():
+    result = invoke("workflows", "schema")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["$schema"]
+
+
+def test_exit_codes_are_documented():
+    for code, meaning in main.EXIT_CODES.items():
+        assert f"{code} {meaning.split(':')[0]}" in " ".join(invoke("--help").stdout.split())
+

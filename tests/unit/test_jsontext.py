@@ -1,0 +1,68 @@
+"""Exact JSON: what goes in comes out, and it is JSON."""
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loopllama import jsontext
+
+numbers = st.integers() | st.decimals(allow_nan=False, allow_infinity=False)
+values = st.recursive(
+    st.none() | st.booleans() | st.text() | numbers,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(values, st.sampled_from([None, 2]))
+def test_reading_back_gives_equal_values(value, indent):
+    assert jsontext.loads(jsontext.dumps(value, indent)) == value
+
+
+@given(values)
+def test_any_json_reader_takes_it(value):
+    json.loads(jsontext.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Decimal("-0.6"), "-0.6"),
+        (Decimal("0.10"), "0.1"),
+        (Decimal("3.000"), "3"),
+        (Decimal("1E+3"), "1000"),
+        (Decimal("1E-7"), "0.0000001"),
+        (Decimal("-0"), "0"),
+        (Decimal("12345678901234567890.123456789012345678"), "12345678901234567890.123456789012345678"),
+        ({3, 1, 2}, "[1,2,3]"),
+        ((Decimal(1), "é"), '[1,"\\u00e9"]'),
+        ({"a": {}, "b": [Decimal(2)]}, '{"a":{},"b":[2]}'),
+        ({7: Decimal(1), None: 0, True: 2}, '{"7":1,"null":0,"true":2}'),
+    ],
+)
+def test_the_text(value, text):
+    assert jsontext.dumps(value) == text
+
+
+def test_the_indented_text_is_that_of_the_standard_library():
+    value = {"a": [1, {"b": []}], "c": {}, "d": "x"}
+    exact = {"a": [Decimal(1), {"b": []}], "c": {}, "d": "x"}
+    assert jsontext.dumps(exact, indent=2) == json.dumps(value, indent=2)
+    assert jsontext.dumps(exact) == json.dumps(value, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("value", [Decimal("NaN"), Decimal("Infinity"), float("nan"), [float("inf"), Decimal(1)]])
+def test_what_json_has_no_number_for_is_refused(value):
+    with pytest.raises(ValueError, match="JSON"):
+        jsontext.dumps(value)
+    with pytest.raises(ValueError, match="no JSON number"):
+        jsontext.loads("[NaN]")
+
+
+@pytest.mark.parametrize("value", [object(), b"bytes", {(1, 2): Decimal(1)}])
+def test_what_is_no_json_is_refused(value):
+    with pytest.raises(TypeError):
+        jsontext.dumps(value)
