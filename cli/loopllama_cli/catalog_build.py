@@ -85,7 +85,7 @@ def _entries() -> Iterator[dict[str, Any]]:
         if provider_model.startswith("us."):
             base = provider_model.removeprefix("us.")
             same = [place for place in facts.GEOGRAPHIES if _bedrock(aws, f"{place}.{base}") is found]
-            entry["geographies"] = same + [""] if _bedrock(aws, base) is found else same
+            entry["geographies"] = [*same, *([""] if _bedrock(aws, base) is found else [])]
         yield entry
 
 
@@ -146,7 +146,9 @@ def _price(price: ModelPrice) -> dict[str, Any] | None:
     if values["input"] is None or values["output"] is None:
         return None
     told: dict[str, Any] = {key: _at(value, 0) for key, value in values.items() if value is not None}
-    starts = sorted({tier.start for value in values.values() if isinstance(value, TieredPrices) for tier in value.tiers})
+    starts = sorted(
+        {tier.start for value in values.values() if isinstance(value, TieredPrices) for tier in value.tiers}
+    )
     if starts:
         told["tiers"] = [
             {"above": start} | {key: _at(value, start + 1) for key, value in values.items() if value is not None}
@@ -176,11 +178,11 @@ def main(arguments: list[str] | None = None) -> int:
         expected["source"] = expected["source"].rpartition(", ")[0] + ", " + source.rpartition(", ")[2]
         if text == render(expected):
             return 0
-        print(f"{TARGET.name} is not what genai-prices {version('genai-prices')} says: run `make catalog`")
+        sys.stderr.write(f"{TARGET.name} is not what genai-prices {version('genai-prices')} says: run `make catalog`\n")
         return 1
     text = render(build(datetime.now(UTC).date()))
     TARGET.write_text(text)
-    print(f"{TARGET.name}: {text.count('provider_model')} models, {len(text) // 1024} KB")
+    sys.stderr.write(f"{TARGET.name}: {text.count('provider_model')} models, {len(text) // 1024} KB\n")
     return 0
 
 

@@ -29,7 +29,9 @@ CURRENT = {
     # platform.claude.com/docs/en/about-claude/model-deprecations: 4.1 and older are retired. Mythos is by invitation.
     "anthropic": re.compile(r"claude-(opus-4-[5-9]|sonnet-4-[5-9]|haiku-4-5|(opus|sonnet|haiku|fable)-5(-\d)?)"),
     # ai.google.dev/gemini-api/docs/models.
-    "google": re.compile(r"gemini-2\.5-(pro|flash|flash-lite)|gemini-(3|3\.\d)-(pro|flash|flash-lite)(-preview)?|gemini-4-.+"),
+    "google": re.compile(
+        r"gemini-2\.5-(pro|flash|flash-lite)|gemini-(3|3\.\d)-(pro|flash|flash-lite)(-preview)?|gemini-4-.+"
+    ),
     # docs.mistral.ai/models: dated ids and the `-latest` names of the current generation.
     "mistral": re.compile(
         r"mistral-large-2512|mistral-large-4|mistral-medium-(3-1|3-5|latest)|mistral-small-(2603|latest)|"
@@ -44,9 +46,22 @@ GEOGRAPHIES = ("eu", "apac", "jp", "au", "in", "ca", "us-gov")
 """Prefixes of Bedrock's cross-Region inference profiles beside `us` and `global`."""
 
 _CLAUDE = (
-    "haiku-4-5-20251001-v1:0 sonnet-4-5-20250929-v1:0 opus-4-5-20251101-v1:0 sonnet-4-6 opus-4-6-v1 opus-4-7 opus-4-8 "
-    "sonnet-5 opus-5 fable-5 fable-5-1 sonnet-5-5 opus-5-5 haiku-5-5 fable-5-2"
-).split()
+    "haiku-4-5-20251001-v1:0",
+    "sonnet-4-5-20250929-v1:0",
+    "opus-4-5-20251101-v1:0",
+    "sonnet-4-6",
+    "opus-4-6-v1",
+    "opus-4-7",
+    "opus-4-8",
+    "sonnet-5",
+    "opus-5",
+    "fable-5",
+    "fable-5-1",
+    "sonnet-5-5",
+    "opus-5-5",
+    "haiku-5-5",
+    "fable-5-2",
+)
 BEDROCK = (
     # Claude on demand goes through inference profiles only; platform.claude.com/docs/en/build-with-claude/
     # claude-on-amazon-bedrock and AWS's model cards.

@@ -29,8 +29,18 @@ MAX_ID = 256
 MAX_HOPS = 8
 _DATA = Path(__file__).with_name("catalog_data.json")
 _NOT_ID = re.compile(r"[\s\x00-\x1f]")
-_FIELDS = frozenset(
-    "provider provider_model prices context_window max_output capabilities enabled replaced_by speed".split()
+FIELDS = frozenset(
+    {
+        "provider",
+        "provider_model",
+        "prices",
+        "context_window",
+        "max_output",
+        "capabilities",
+        "enabled",
+        "replaced_by",
+        "speed",
+    }
 )
 
 
@@ -220,12 +230,12 @@ class Catalog:
 
     def _model(self, model_id: str) -> Model | None:
         fields = self._entries.get(model_id)
-        base = _bundled_model(model_id) if self._data is _data() else _build(self._data, model_id)
+        base = _bundled_model(model_id) if self._data is _data() else _read(self._data, model_id)
         if fields is None:
             return base
         if base is None:
             base = Model(model_id, str(fields["provider"]), str(fields.get("provider_model", model_id)), origin={})
-        known = {key: value for key, value in fields.items() if key in _FIELDS}
+        known = {key: value for key, value in fields.items() if key in FIELDS}
         if "prices" in known:
             first = known["prices"][0].effective_from
             known["prices"] = tuple(p for p in base.prices if p.effective_from < first) + known["prices"]
@@ -238,7 +248,7 @@ class Catalog:
         near = [known for known in ids if name and name.lower() in known.lower()][:3]
         near += [known for known in get_close_matches(name, ids, n=3, cutoff=0.6) if known not in near]
         through = "" if name == model_id else f" (alias {model_id!r})"
-        hint = f"; did you mean {', '.join(near[:3])}?" if near else ""
+        hint = f"; did you mean {', '.join(near[:3])}?" if near else "."
         return (
             f"no model {name!r}{through}{hint} A model is an id of the catalog, an alias, or provider:model with one "
             f"of the providers {', '.join(PROVIDERS)}."
@@ -267,72 +277,10 @@ def _data() -> dict[str, Any]:
 
 @lru_cache(maxsize=4096)
 def _bundled_model(model_id: str) -> Model | None:
-    return _build(_data(), model_id)
+    return _read(_data(), model_id)
 
 
-def _build(data: Mapping[str, Any], model_id: str) -> Model | None:
-    """The bundled model of that id, or one for `provider:model`, or `None`."""
-    models = data["models"]
-    entry = models.get(model_id)
-    provider_model = None
-    if entry is None:
-        parts = split(model_id)
-        if parts is None:
-            return None
-        provider, provider_model = parts
-        entry = _same_price(models, provider_model) if provider == "bedrock" else None
-        if entry is None:
-            return Model(model_id, provider, provider_model, origin={"id": "written out"})
-    speed = entry["speed"]
-    return Model(
-        id=model_id,
-        provider=entry["provider"],
-        provider_model=provider_model or entry["provider_model"],
-        prices=tuple(_price(price) for price in entry["prices"]),
-        context_window=entry.get("context_window"),
-        max_output=entry.get("max_output"),
-        capabilities=frozenset(entry["capabilities"]),
-        speed=Speed(*speed),
-        origin=dict.fromkeys(_FIELDS & entry.keys(), "bundled"),
-    )
+def _read(data: Mapping[str, Any], model_id: str) -> Model | None:
+    from loopllama.catalog_entries import bundled_model
 
-
-def _same_price(models: Mapping[str, Mapping[str, Any]], provider_model: str) -> Mapping[str, Any] | None:
-    """The bundled entry that an ARN of a profile or foundation model, or another geography's profile
-    (`eu.anthropic.…` for `us.anthropic.…`), is priced by."""
-    tail = provider_model.rpartition("/")[2] if provider_model.startswith("arn:") else provider_model
-    entry = models.get(f"bedrock:{tail}")
-    if entry is not None:
-        return entry
-    geography, dot, name = tail.partition(".")
-    for prefix, rest in ((geography, name), ("", tail)) if dot else ():
-        entry = models.get(f"bedrock:us.{rest}")
-        if entry is not None and prefix in entry.get("geographies", ()):
-            return entry
-    return None
-
-
-def _price(raw: Mapping[str, Any]) -> Price:
-    def money(key: str, source: Mapping[str, Any] = raw) -> Any:
-        value = source.get(key)
-        return None if value is None else Decimal(value)
-
-    between = raw.get("between")
-    return Price(
-        effective_from=date.fromisoformat(raw["effective_from"]) if "effective_from" in raw else date.min,
-        input=money("input"),
-        output=money("output"),
-        cache_read=money("cache_read"),
-        cache_write=money("cache_write"),
-        tiers=tuple(
-            Tier(
-                tier["above"],
-                money("input", tier),
-                money("output", tier),
-                money("cache_read", tier),
-                money("cache_write", tier),
-            )
-            for tier in raw.get("tiers", ())
-        ),
-        between=None if between is None else (time.fromisoformat(between[0]), time.fromisoformat(between[1])),
-    )
+    return bundled_model(data["models"], model_id)

@@ -1,20 +1,88 @@
-"""Reading the items of the Models table. People write them, so every field may hold anything."""
+"""Reading entries of the catalog: the bundled ones, which are as `make catalog` wrote them, and the items of the Models
+table, which people write, so that every field may hold anything."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
-from loopllama.catalog import CAPABILITIES, Price, Tier, is_model_id
+from loopllama.catalog import CAPABILITIES, FIELDS, Model, Price, Speed, Tier, is_model_id, split
 
 MAX_PRICES = 100
 MAX_TIERS = 10
 _MONEY = ("input", "output", "cache_read", "cache_write")
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def bundled_model(models: Mapping[str, Mapping[str, Any]], model_id: str) -> Model | None:
+    """The bundled model of that id, or one of unknown price for `provider:model`, or `None`."""
+    entry = models.get(model_id)
+    provider_model = None
+    if entry is None:
+        parts = split(model_id)
+        if parts is None:
+            return None
+        provider, provider_model = parts
+        entry = _same_price(models, provider_model) if provider == "bedrock" else None
+        if entry is None:
+            return Model(model_id, provider, provider_model, origin={"id": "written out"})
+    speed = entry["speed"]
+    return Model(
+        id=model_id,
+        provider=entry["provider"],
+        provider_model=provider_model or entry["provider_model"],
+        prices=tuple(_bundled_price(price) for price in entry["prices"]),
+        context_window=entry.get("context_window"),
+        max_output=entry.get("max_output"),
+        capabilities=frozenset(entry["capabilities"]),
+        speed=Speed(*speed),
+        origin=dict.fromkeys(FIELDS & entry.keys(), "bundled"),
+    )
+
+
+def _same_price(models: Mapping[str, Mapping[str, Any]], provider_model: str) -> Mapping[str, Any] | None:
+    """The bundled entry that an ARN of a profile or foundation model, or another geography's profile
+    (`eu.anthropic.…` for `us.anthropic.…`), is priced by."""
+    tail = provider_model.rpartition("/")[2] if provider_model.startswith("arn:") else provider_model
+    entry = models.get(f"bedrock:{tail}")
+    if entry is not None:
+        return entry
+    geography, dot, name = tail.partition(".")
+    for prefix, rest in ((geography, name), ("", tail)) if dot else ():
+        entry = models.get(f"bedrock:us.{rest}")
+        if entry is not None and prefix in entry.get("geographies", ()):
+            return entry
+    return None
+
+
+def _bundled_price(raw: Mapping[str, Any]) -> Price:
+    def money(key: str, source: Mapping[str, Any] = raw) -> Any:
+        value = source.get(key)
+        return None if value is None else Decimal(value)
+
+    between = raw.get("between")
+    return Price(
+        effective_from=date.fromisoformat(raw["effective_from"]) if "effective_from" in raw else date.min,
+        input=money("input"),
+        output=money("output"),
+        cache_read=money("cache_read"),
+        cache_write=money("cache_write"),
+        tiers=tuple(
+            Tier(
+                tier["above"],
+                money("input", tier),
+                money("output", tier),
+                money("cache_read", tier),
+                money("cache_write", tier),
+            )
+            for tier in raw.get("tiers", ())
+        ),
+        between=None if between is None else (time.fromisoformat(between[0]), time.fromisoformat(between[1])),
+    )
 
 
 def parse_item(item: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[str]]:

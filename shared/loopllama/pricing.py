@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from loopllama.catalog import Model, Price, Tier
@@ -55,7 +55,7 @@ def price_at(model: Model, at: date) -> Price | None:
         return None
     moment = at if isinstance(at, datetime) else None
     if moment is not None:
-        moment = moment.astimezone(timezone.utc) if moment.tzinfo else moment
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment
         at = moment.date()
     for price in reversed(prices):
         if price.effective_from > at:

@@ -174,9 +174,7 @@ def _row(source: str, row: Override, now: float) -> _Layer:
 class _Chain:
     """Builds the chain of one layer."""
 
-    def __init__(
-        self, request: RouteRequest, source: str, catalog: Catalog, ignored: list[dict[str, str]]
-    ) -> None:
+    def __init__(self, request: RouteRequest, source: str, catalog: Catalog, ignored: list[dict[str, str]]) -> None:
         self._required = request.required - SOFT
         self._prompt_tokens = request.prompt_tokens
         self._key = f"{request.run_id}/{request.step.get('name')}"

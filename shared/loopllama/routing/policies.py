@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Policy = Callable[["Choice", str], list[str]]
 
 
-def fixed(choice: Choice, key: str) -> list[str]:
+def fixed(choice: Choice, _key: str) -> list[str]:
     """The model, then its fallbacks."""
     return [*filter(None, [choice.model]), *choice.fallbacks]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Any
 
-from loopllama import aws
+from loopllama import aws, clock
 from loopllama.catalog import Model
 from loopllama.errors import ModelUnknown, RouteInvalid, VersionConflict
 from loopllama.routing.rows import CHOICE, Override, parse_row
@@ -18,6 +18,7 @@ VALUES = (*CHOICE, "max_tokens", "temperature", "pin", "expires_at")
 """What a caller may set."""
 _KNOWN = (*VALUES, "version", "updated_by", "reason", "updated_at")
 MAX_REASON = 500
+MAX_STEP = 256
 
 
 class RouteStore:
@@ -61,7 +62,9 @@ class RouteStore:
         between reading and writing, by whatever hand.
         """
         now = self._clock()
-        row = {key: value for key, value in values.items() if value is not None}
+        if not 0 < len(step) <= MAX_STEP:
+            raise _invalid("step", f"must have 1 to {MAX_STEP} characters")
+        row = {key: _exact(value) for key, value in values.items() if value is not None}
         if expires_in is not None:
             if expires_in <= 0:
                 raise _invalid("expires_in", f"must be more than 0 seconds, not {expires_in}")
@@ -69,9 +72,10 @@ class RouteStore:
         self._check(row, now, force)
         before = self._before(workflow_id, step, expected_version)
         row |= _stamp(before, updated_by, reason, now) | {"workflow": workflow_id, "step": step}
-        self._write(before, lambda condition: self._dynamodb().put_item(
-            TableName=self._table, Item=aws.to_item(row), **condition
-        ))
+        self._write(
+            before,
+            lambda condition: self._dynamodb().put_item(TableName=self._table, Item=aws.to_item(row), **condition),
+        )
         return row
 
     def unset(
@@ -83,12 +87,16 @@ class RouteStore:
         if before is None:
             return False
         last = {"workflow": workflow_id, "step": step} | _stamp(before, updated_by, reason, self._clock())
-        self._write(before, lambda condition: self._dynamodb().put_item(
-            TableName=self._table, Item=aws.to_item(last), **condition
-        ))
-        self._write(last, lambda condition: self._dynamodb().delete_item(
-            TableName=self._table, Key=_key(workflow_id, step), **condition
-        ))
+        self._write(
+            before,
+            lambda condition: self._dynamodb().put_item(TableName=self._table, Item=aws.to_item(last), **condition),
+        )
+        self._write(
+            last,
+            lambda condition: self._dynamodb().delete_item(
+                TableName=self._table, Key=_key(workflow_id, step), **condition
+            ),
+        )
         return True
 
     def _check(self, row: Mapping[str, Any], now: float, force: bool) -> None:
@@ -136,6 +144,17 @@ def _usable(model: Model, name: str, force: bool) -> None:
         raise _invalid("model", f"{name!r} has no price, so its cost would be unknown; add one, or force it")
 
 
+def _exact(value: Any) -> Any:
+    """Floats as the decimal that they are written as, so that DynamoDB can hold them."""
+    if isinstance(value, float):
+        return Decimal(str(value))
+    if isinstance(value, Mapping):
+        return {key: _exact(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_exact(inner) for inner in value]
+    return value
+
+
 def _key(workflow_id: str, step: str) -> dict[str, Any]:
     return aws.to_item({"workflow": workflow_id, "step": step})
 
@@ -150,8 +169,8 @@ def _version(row: Mapping[str, Any] | None) -> int:
 def _stamp(before: Mapping[str, Any] | None, updated_by: str, reason: str, now: float) -> dict[str, Any]:
     if len(reason) > MAX_REASON or len(updated_by) > MAX_REASON:
         raise _invalid("reason", f"must have at most {MAX_REASON} characters")
-    stamp = datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {"version": _version(before) + 1, "updated_by": updated_by, "reason": reason, "updated_at": stamp}
+    version = _version(before) + 1
+    return {"version": version, "updated_by": updated_by, "reason": reason, "updated_at": clock.now_text(now)}
 
 
 def _unchanged(before: Mapping[str, Any] | None) -> dict[str, Any]:

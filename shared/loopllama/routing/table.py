@@ -82,10 +82,12 @@ class ModelTable:
             return self._catalog, float("inf")
         wanted = self._closure(names)
         changed = False
+        read: set[str] = set()
         for _ in range(MAX_HOPS):
-            stale = [name for name in wanted if self._until(name) <= now]
+            stale = [name for name in wanted if self._until(name) <= now and name not in read]
             if not stale:
                 break
+            read.update(stale)
             room = BATCH - len(stale) % BATCH
             more = [name for name in self._closure(spare) if self._until(name) <= now and name not in wanted][:room]
             changed = self._read(stale + more, now) or changed
@@ -178,8 +180,11 @@ class Router:
             if row.expires_at is not None and row.expires_at > now:
                 until = min(until, row.expires_at)
         windows = [model.context_window for model in route.chain if model.context_window is not None]
-        # A window that was too small makes the decision one of this prompt only.
-        free = decide(replace(request, prompt_tokens=0), step_row, workflow_row, self._default_model, catalog, now)
+        free = route
+        if request.prompt_tokens:
+            # A window that was too small makes the decision one of this prompt only, not to be kept.
+            anybody = replace(request, prompt_tokens=0)
+            free = decide(anybody, step_row, workflow_row, self._default_model, catalog, now)
         if free == route and route.policy == "fixed":
             copied = (*inputs[:-2], dict(request.run_models), request.required)
             decisions = workflow.decisions.setdefault(name, [])
