@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-StopReason = Literal["end", "tool_calls", "max_tokens", "refusal"]
+StopReason = Literal["end", "tool_calls", "max_tokens"]
+"""`max_tokens`: the answer was cut off. A refusal is no answer: adapters raise `ContentRefused` for it."""
 
 
 @dataclass(frozen=True, slots=True)

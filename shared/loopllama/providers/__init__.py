@@ -1,0 +1,75 @@
+"""Model providers: `provider_for` finds the adapter that speaks a model's wire format.
+
+An adapter's module, and what it imports, loads when a step first uses a provider of its kind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import ModelError, ModelRejected
+from .base import Answer, ModelCall, Provider
+
+if TYPE_CHECKING:
+    from ..catalog import Model
+    from ..settings import Settings
+
+_adapters: dict[tuple[str, str, tuple[str, ...]], Provider] = {}
+
+
+def provider_for(model: Model, settings: Settings) -> Provider:
+    """The adapter of a catalog model's provider, one for each provider and process.
+
+    A provider in `settings.simulated_providers`, or any where that holds `*`, is answered by the simulated one, at
+    the model's own speed. Never raises: what is wrong with a provider's configuration comes out of `complete`.
+    """
+    if is_simulated(model.provider, settings):
+        from .simulated import Simulated
+
+        return Simulated(model.speed, settings.simulated_speed)
+    key = (model.provider, settings.provider_secrets_prefix, settings.allowed_provider_hosts)
+    if key not in _adapters:
+        try:
+            _adapters[key] = _make(model.provider, settings)
+        except ModelError as error:
+            return _Unusable(error)
+    return _adapters[key]
+
+
+def is_simulated(provider: str, settings: Settings) -> bool:
+    """Whether the simulated provider stands in for `provider`."""
+    return provider in settings.simulated_providers or "*" in settings.simulated_providers
+
+
+class _Unusable:
+    """Stands for a provider that cannot be reached as things are configured now."""
+
+    def __init__(self, error: ModelError) -> None:
+        self._error = error
+
+    def complete(self, call: ModelCall) -> Answer:  # noqa: ARG002
+        raise self._error
+
+
+def _make(provider: str, settings: Settings) -> Provider:
+    from .known import KNOWN
+
+    if provider == "simulated":
+        raise ModelRejected(
+            "the simulated provider is off in this deployment; SIMULATED_PROVIDERS lists what it answers for"
+        )
+    known = KNOWN.get(provider)
+    if known is not None and known.dialect == "bedrock":
+        from .bedrock import Bedrock
+
+        return Bedrock()
+    from .credentials import credentials_for
+
+    dialect = credentials_for(provider, settings).dialect if known is None else known.dialect
+    if dialect == "anthropic":
+        from .anthropic import Anthropic
+
+        return Anthropic(provider, settings)
+    from .openai import OpenAI
+
+    return OpenAI(provider, settings)

@@ -1,0 +1,263 @@
+"""A provider's key and the host that it may be sent to.
+
+Both come from one place: the environment (`OPENAI_API_KEY`, `OPENAI_BASE_URL`, …), else the provider's secret in
+Secrets Manager, named `<PROVIDER_SECRETS_PREFIX><provider>`:
+
+    {"api_key": "sk-…", "base_url": "https://…", "dialect": "openai", "api_version": "…", "headers": {"name": "value"}}
+
+All but `api_key` are optional for a provider that `known` lists; a server of one's own needs `base_url`, and needs
+`api_key` only if it asks for one. A secret that is no JSON is taken for the key itself.
+
+The host rule. A key goes to the provider's own host, or to the base URL that stands beside it, so that nobody who can
+only edit a table can send it elsewhere. Where ALLOWED_PROVIDER_HOSTS is set, the host must moreover be the provider's
+own or listed there (`llm.example.com`, `*.example.com` for subdomains). Plain http is for loopback hosts, and for
+hosts listed with the scheme written out (`http://llm.internal`): a server inside a VPC, say.
+
+A secret is read once per process and again after five minutes, or after the provider rejected the key, so that a
+rotated key acts; when reading again fails, the old one serves on.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import CredentialsRejected, ModelError, ModelRejected, ModelUnavailable
+from ..settings import Settings
+from .known import KNOWN, Known, variables_of
+
+REREAD_SECONDS = 300.0
+_FIELDS = frozenset({"api_key", "base_url", "dialect", "api_version", "headers"})
+_DIALECTS = ("openai", "azure", "anthropic")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What an adapter needs to reach a provider. `base_url` has no trailing slash; `api_key` may be empty for a server
+    that asks for none; `source` says for a person where they come from."""
+
+    provider: str
+    base_url: str
+    api_key: str = field(repr=False)
+    source: str
+    dialect: str = "openai"
+    api_version: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def remedy(self) -> str:
+        """What a person does about a wrong key."""
+        return f"The key came from {self.source}; set the right one {_how(self.provider)}"
+
+
+def from_environment(provider: str, environment: Mapping[str, str]) -> dict[str, str] | None:
+    """The provider's `api_key` and `base_url` as the environment has them, in the form of its secret; `None` where it
+    has neither."""
+    for prefix in variables_of(provider):
+        key = environment.get(f"{prefix}_API_KEY", "").strip()
+        url = environment.get(f"{prefix}_BASE_URL", "").strip() or environment.get(f"{prefix}_ENDPOINT", "").strip()
+        if key or url:
+            found = {"api_key": key, "base_url": url, "api_version": environment.get(f"{prefix}_API_VERSION", "")}
+            return {name: value for name, value in found.items() if value}
+    return None
+
+
+def credentials_for(provider: str, settings: Settings) -> Credentials:
+    """The provider's credentials. Raises `CredentialsRejected` (missing, unreadable), `ModelRejected` (a host that the
+    key may not be sent to) and `ModelUnavailable` (Secrets Manager does not answer)."""
+    found = from_environment(provider, os.environ)
+    if found is not None:
+        return _checked(provider, found, f"environment variable {variables_of(provider)[0]}_API_KEY", settings)
+    name = secret_name(provider, settings)
+    if name:
+        kept = _kept.get(name)
+        if kept is None or time.monotonic() - kept[1] > REREAD_SECONDS:
+            kept = _read_again(provider, name, kept)
+        if kept is not None:
+            return _checked(provider, kept[0], f"secret {name!r}", settings)
+    known = KNOWN.get(provider)
+    if known is not None and known.keyless:
+        return _checked(provider, {}, "the built-in list of providers", settings)
+    raise CredentialsRejected(
+        f"no key for provider {provider!r}: neither environment variable {variables_of(provider)[0]}_API_KEY "
+        + (f"nor secret {name!r}" if name else "nor a secret (PROVIDER_SECRETS_PREFIX is empty)")
+        + f" is set. Set it {_how(provider)}"
+    )
+
+
+def secret_name(provider: str, settings: Settings) -> str:
+    """The name of the provider's secret; empty where the deployment has none."""
+    return f"{settings.provider_secrets_prefix}{provider}" if settings.provider_secrets_prefix else ""
+
+
+def forget(provider: str, settings: Settings) -> None:
+    """Read the provider's secret again at its next use: the provider rejected the key."""
+    _kept.pop(secret_name(provider, settings), None)
+
+
+def _how(provider: str) -> str:
+    return f"with: loopllama providers set {provider}"
+
+
+_kept: dict[str, tuple[Mapping[str, Any], float]] = {}
+_lock = threading.Lock()
+
+
+def _read_again(
+    provider: str, name: str, kept: tuple[Mapping[str, Any], float] | None
+) -> tuple[Mapping[str, Any], float] | None:
+    with _lock:
+        now = _kept.get(name)
+        if now is not None and now is not kept:
+            return now
+        try:
+            text = _read_secret(provider, name)
+        except ModelUnavailable:
+            if kept is None:
+                raise
+            fresh = (kept[0], time.monotonic())
+        else:
+            if text is None:
+                _kept.pop(name, None)
+                return None
+            fresh = (_parse(provider, name, text), time.monotonic())
+        _kept[name] = fresh
+        return fresh
+
+
+@lru_cache(maxsize=1)
+def _secrets_manager() -> Any:
+    import boto3
+    from botocore.config import Config
+
+    limits = Config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
+    return boto3.client("secretsmanager", config=limits)
+
+
+def _read_secret(provider: str, name: str) -> str | None:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        answer = _secrets_manager().get_secret_value(SecretId=name)
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code == "ResourceNotFoundException":
+            return None
+        if (
+            code in ("InternalServiceError", "ThrottlingException")
+            or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
+        ):
+            raise ModelUnavailable(f"{provider}: secret {name!r} cannot be read now ({code})") from error
+        if code == "InvalidRequestException":  # scheduled for deletion
+            raise CredentialsRejected(
+                f"{provider}: secret {name!r} cannot be used ({error}). Set it {_how(provider)}"
+            ) from error
+        raise CredentialsRejected(
+            f"{provider}: secret {name!r} cannot be read ({code}); the function's role needs "
+            f"secretsmanager:GetSecretValue on it. Set it {_how(provider)}"
+        ) from error
+    except BotoCoreError as error:
+        raise ModelUnavailable(f"{provider}: secret {name!r} cannot be read now ({type(error).__name__})") from error
+    return str(answer.get("SecretString") or "")
+
+
+def _parse(provider: str, name: str, text: str) -> Mapping[str, Any]:
+    text = text.strip()
+    if not text.startswith("{"):
+        return {"api_key": text}
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise CredentialsRejected(f"{provider}: secret {name!r} is no JSON object. Set it {_how(provider)}") from error
+    unknown = sorted(set(value) - _FIELDS)
+    if unknown:
+        raise CredentialsRejected(
+            f"{provider}: secret {name!r} has unknown fields {', '.join(unknown)}; it may have "
+            f"{', '.join(sorted(_FIELDS))}. Set it {_how(provider)}"
+        )
+    return value  # type: ignore[no-any-return]
+
+
+def _checked(provider: str, found: Mapping[str, Any], source: str, settings: Settings) -> Credentials:
+    def wrong(what: str) -> ModelError:
+        return CredentialsRejected(f"{provider}: {what} in {source}. Set it {_how(provider)}")
+
+    known = KNOWN.get(provider, Known())
+    key, url, dialect = found.get("api_key", ""), found.get("base_url", ""), found.get("dialect", known.dialect)
+    headers, version = found.get("headers", {}), found.get("api_version", "")
+    if not all(isinstance(text, str) for text in (key, url, version)):
+        raise wrong("api_key, base_url and api_version must be text")
+    if not isinstance(headers, dict) or not all(
+        isinstance(text, str) and text.isascii() and text.isprintable() for pair in headers.items() for text in pair
+    ):
+        raise wrong("headers must be an object of printable ASCII texts")
+    if dialect not in _DIALECTS:
+        raise wrong(f"dialect {dialect!r} is none of {', '.join(_DIALECTS)}")
+    key = key.strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise wrong("api_key has characters that no key has")
+    if not key and not known.keyless and not (provider not in KNOWN and url):
+        raise wrong("no api_key is set")
+    if not (url or known.base_url):
+        raise wrong("base_url is needed, as this provider has no address of its own, and is missing")
+    if url:
+        _check_host(provider, url, known, source, settings.allowed_provider_hosts)
+    return Credentials(provider, (url or known.base_url).rstrip("/"), key, source, dialect, version, headers)
+
+
+def _check_host(provider: str, url: str, known: Known, source: str, allowed: tuple[str, ...]) -> None:
+    """Raises `ModelRejected` for a URL that a key may not be sent to."""
+
+    def refuse(why: str) -> ModelError:
+        return ModelRejected(f"{provider}: the base_url in {source} {why}")
+
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+        _ = parts.port
+    except ValueError as error:
+        raise refuse(f"is no URL: {error}") from error
+    if parts.scheme not in ("https", "http") or not host or parts.username or parts.query or parts.fragment:
+        raise refuse("must be https://host[:port][/path], without user name, query or fragment")
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise refuse("must be plain ASCII")
+    if parts.scheme == "http" and not _loopback(host) and not _matches(host, _with_http(allowed)):
+        raise refuse(
+            f"uses http. Use https, or let the deployment's ALLOWED_PROVIDER_HOSTS name http://{host} if that host "
+            "may get the key unencrypted"
+        )
+    own = (urlsplit(known.base_url).hostname or "", *known.hosts)
+    if allowed and not _matches(host, own) and not _matches(host, tuple(_bare(entry) for entry in allowed)):
+        raise refuse(f"names the host {host}, which the deployment's ALLOWED_PROVIDER_HOSTS does not list")
+
+
+def _with_http(allowed: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_bare(entry) for entry in allowed if entry.startswith("http://"))
+
+
+def _bare(entry: str) -> str:
+    return entry.removeprefix("http://").removeprefix("https://").rstrip("/").lower()
+
+
+def _matches(host: str, patterns: tuple[str, ...]) -> bool:
+    return any(
+        host.endswith(pattern[1:]) and host != pattern[2:] if pattern.startswith("*.") else host == pattern
+        for pattern in patterns
+        if pattern
+    )
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,128 @@
+"""A provider's error answer as one of our `ModelError`s. The only place that decides which.
+
+In this order: a code that the provider's adapter names; the wording of "the prompt is too long"; the HTTP status.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from ..errors import (
+    ContextTooLong,
+    CredentialsRejected,
+    ModelError,
+    ModelRejected,
+    ModelThrottled,
+    ModelTimeout,
+    ModelUnavailable,
+)
+from .credentials import Credentials
+
+_BY_STATUS: dict[int, type[ModelError]] = {
+    401: CredentialsRejected,
+    402: ModelThrottled,  # the account is out of credit: another provider may serve
+    408: ModelTimeout,
+    409: ModelUnavailable,
+    413: ContextTooLong,
+    425: ModelUnavailable,
+    429: ModelThrottled,
+    498: ModelThrottled,  # Groq: flex tier is at capacity
+    499: ModelUnavailable,
+    504: ModelTimeout,
+    524: ModelTimeout,  # Cloudflare in front of a provider gave up waiting
+}
+_TOO_LONG = re.compile(
+    r"context[ _](?:length|window|size|limit)|prompt (?:is )?too long|input is too long|too many (?:input|total) tokens"
+    r"|(?:input )?token count .{0,40}exceeds|exceeds? the (?:model'?s )?maximum (?:number of )?(?:input )?tokens"
+    r"|too large for model with \d+ maximum|reduce the length of (?:the|your) (?:messages|prompt|input)"
+    r"|input tokens exceed|maximum (?:prompt|input|sequence) length|tokens? \+ .?max_new_tokens.? must be",
+    re.IGNORECASE,
+)
+_DETAIL_CHARACTERS = 500
+_LONGEST_WAIT = 24 * 3600.0
+
+
+def failure(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    codes: Mapping[str, type[ModelError]],
+    credentials: Credentials,
+    model: str,
+) -> ModelError:
+    """The error that an HTTP answer with an error status stands for.
+
+    `codes` maps the codes and types that the provider's error bodies carry, most telling first. The message quotes at
+    most 500 characters of the provider's own, with the key blotted out.
+    """
+    names, said = read_error(body)
+    kind = next((codes[name] for name in names if name in codes), None)
+    if (kind is None or kind is ModelRejected) and status in (400, 413, 422, 500) and _TOO_LONG.search(said):
+        kind = ContextTooLong
+    kind = kind or _BY_STATUS.get(status) or (ModelUnavailable if status >= 500 else ModelRejected)
+    said = said[:_DETAIL_CHARACTERS]
+    if credentials.api_key:
+        said = said.replace(credentials.api_key, "***")
+    label = ", ".join([f"HTTP {status}", *names[:1]])
+    message = f"{credentials.provider} ({label}) on {model}: {said or 'no explanation'}"
+    if 300 <= status < 400:
+        message = f"{message}. The base URL redirects to {headers.get('location', '?')}; redirects are not followed."
+    if kind is CredentialsRejected:
+        message = f"{message}. {credentials.remedy()}"
+    return kind(message, retry_after=retry_after(headers) if kind.later else None, status=status)
+
+
+def read_error(body: bytes) -> tuple[list[str], str]:
+    """The codes, most telling first, and the message of an error body of any of the shapes in use:
+    `{"error": {"code", "type", "message"}}`, `{"error": text}`, `{"code", "message"}`, `{"detail": …}`, a list of one
+    of these, or plain text."""
+    try:
+        value: Any = json.loads(body)
+    except ValueError:
+        return [], " ".join(body[:2000].decode("utf-8", "replace").split())
+    if isinstance(value, list) and value:
+        value = value[0]
+    if not isinstance(value, dict):
+        return [], str(value)[:2000]
+    error = value.get("error", value)
+    if not isinstance(error, dict):
+        return [], str(error)[:2000]
+    said = error.get("message") or error.get("detail") or value.get("message") or error
+    return list(_codes(error)), said if isinstance(said, str) else json.dumps(said)[:2000]
+
+
+def _codes(error: Mapping[str, Any]) -> Iterator[str]:
+    inner = error.get("innererror")
+    if isinstance(inner, Mapping):  # Azure
+        yield from _codes(inner)
+    for detail in error.get("details") or () if isinstance(error.get("details"), list) else ():
+        if isinstance(detail, Mapping) and isinstance(detail.get("reason"), str):  # google.rpc.ErrorInfo
+            yield detail["reason"]
+    for key in ("code", "type", "status"):
+        if isinstance(error.get(key), str):
+            yield error[key]
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the provider asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date (RFC 9110).
+    `None` where it says nothing that can be read; at most a day."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = headers.get(name, "").strip()
+        try:
+            seconds = float(text) * scale
+        except ValueError:
+            if not text or name != "retry-after":
+                continue
+            try:
+                seconds = parsedate_to_datetime(text).timestamp() - time.time()
+            except (ValueError, OverflowError):
+                continue
+        if seconds == seconds:
+            return min(max(seconds, 0.0), _LONGEST_WAIT)
+    return None

@@ -1,0 +1,251 @@
+"""One HTTP POST to a provider, bounded in time and size; shared by every adapter.
+
+It stands on httpcore, the connection pool beneath httpx, without httpx's client: that halves the time to load it and
+leaves the network stream to us, which is what a real deadline needs. A client's read timeout bounds the silence
+between two bytes; a server that sends one byte now and then would outlive it. Here every connect, handshake, write
+and read is given what is left of the call's own time.
+
+Policy
+- Idle connections are kept 300 s, below the 350 s after which AWS's NAT gateways forget a connection
+  (https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html), with TCP keep-alive probes.
+- Nothing is sent twice. The pool notices a connection that the server closed while idle and opens another one; should
+  the server close it just as the request goes out, the call fails as `ModelUnavailable` with `maybe_billed`, because
+  whether a POST was served cannot be known from here. The next fallback or a later retry is the engine's decision.
+- Redirects are not followed: a key goes to the host it was meant for, and no other.
+- HTTP/1.1 only, no compression, no cookies. HTTPS_PROXY and NO_PROXY are honoured for https URLs (the proxy sees a
+  tunnel), SSL_CERT_FILE replaces the bundled certificates; nothing else is taken from the environment.
+- Resolving the host's name is left to the system and is not bounded by the deadline.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+import time
+import urllib.request
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
+
+import httpcore
+
+from ..errors import AnswerInvalid, ModelRejected, ModelTimeout, ModelUnavailable
+
+CONNECT_SECONDS = 10.0
+IDLE_SECONDS = 300.0
+MAX_ANSWER_BYTES = 20 * 1024 * 1024
+_WRITE_BYTES = 64 * 1024
+
+
+_FAILURES = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+    OSError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer, whole. Header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def post(url: str, headers: Mapping[str, str], body: bytes, timeout: float, who: str) -> Reply:
+    """POST `body` and read the whole answer within `timeout` seconds.
+
+    `who` names the provider in messages. Raises `ModelUnavailable` (no connection, or it broke), `ModelTimeout`,
+    `AnswerInvalid` (more than 20 MB) and `ModelRejected` (a request that HTTP cannot carry); `maybe_billed` is set
+    where the request had gone out.
+    """
+    if timeout <= 0:
+        raise ModelTimeout(f"{who}: no time was left for the call")
+    _progress.deadline = time.monotonic() + timeout
+    _progress.sent = 0
+    host = urlsplit(url).netloc
+    request = httpcore.Request(
+        "POST",
+        url,
+        headers=[
+            ("host", host.rpartition("@")[2]),
+            ("user-agent", "loopllama"),
+            ("accept", "application/json"),
+            ("accept-encoding", "identity"),
+            ("content-length", str(len(body))),
+            *headers.items(),
+        ],
+        content=body,
+        extensions={"timeout": {"pool": timeout}},
+    )
+    try:
+        response = _pool(url).handle_request(request)
+        try:
+            content = _read(response.iter_stream(), who)
+        finally:
+            response.close()
+    except _FAILURES as error:
+        _fail(error, who, timeout, _progress.sent >= len(body))
+    names = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers)
+    return Reply(response.status, dict(names), content)
+
+
+def _read(chunks: Iterable[bytes], who: str) -> bytes:
+    parts, size = [], 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            raise AnswerInvalid(f"{who}: the answer is larger than {MAX_ANSWER_BYTES >> 20} MB", maybe_billed=True)
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def _fail(error: Exception, who: str, timeout: float, sent: bool) -> NoReturn:
+    late = time.monotonic() >= _progress.deadline
+    if isinstance(error, httpcore.LocalProtocolError | httpcore.UnsupportedProtocol):
+        raise ModelRejected(f"{who}: the request cannot be sent: {error}") from error
+    if isinstance(error, httpcore.TimeoutException) and late:
+        what = "no whole answer" if sent else "no connection"
+        raise ModelTimeout(f"{who}: {what} within {timeout:g} s", maybe_billed=sent) from error
+    if isinstance(error, httpcore.TimeoutException) and not sent:
+        raise ModelUnavailable(f"{who}: no connection within {CONNECT_SECONDS:g} s") from error
+    if not sent:
+        raise ModelUnavailable(f"{who}: cannot connect: {_text(error)}") from error
+    raise ModelUnavailable(f"{who}: the connection broke: {_text(error)}", maybe_billed=True) from error
+
+
+def _text(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+_lock = threading.Lock()
+_pools: dict[tuple[bool, str | None], httpcore.ConnectionPool] = {}
+
+
+def _pool(url: str) -> httpcore.ConnectionPool:
+    secure = url.startswith("https:")
+    key = (secure, _proxy(url) if secure else None)
+    with _lock:
+        if key not in _pools:
+            _pools[key] = httpcore.ConnectionPool(
+                # Made only for https: loading the certificates takes tens of milliseconds.
+                ssl_context=_certificates() if secure else None,
+                proxy=_proxy_of(key[1]) if key[1] else None,
+                max_keepalive_connections=20,
+                keepalive_expiry=IDLE_SECONDS,
+                network_backend=_Backend(),
+                socket_options=_keep_alive(),
+            )
+        return _pools[key]
+
+
+def _certificates() -> ssl.SSLContext:
+    import certifi
+
+    return ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
+
+
+def _proxy(url: str) -> str | None:
+    proxy = urllib.request.getproxies().get("https")
+    if not proxy or urllib.request.proxy_bypass(urlsplit(url).hostname or ""):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _proxy_of(url: str) -> httpcore.Proxy:
+    parts = urlsplit(url)
+    auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    return httpcore.Proxy(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", auth=auth)
+
+
+def _keep_alive() -> list[tuple[int, int, int]]:
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        options.append((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60))
+    return options
+
+
+class _Progress(threading.local):
+    """What the call that this thread is making may still use, and has sent."""
+
+    deadline = 0.0
+    sent = 0
+
+    def left(self, late: type[httpcore.TimeoutException], limit: float | None = None) -> float:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise late("deadline")
+        return left if limit is None else min(left, limit)
+
+
+_progress = _Progress()
+
+
+class _Stream(httpcore.NetworkStream):
+    """A network stream that takes its time limits from the call's deadline."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        return self._stream.read(max_bytes, _progress.left(httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        for start in range(0, len(buffer), _WRITE_BYTES):
+            piece = buffer[start : start + _WRITE_BYTES]
+            self._stream.write(piece, _progress.left(httpcore.WriteTimeout))
+            _progress.sent += len(piece)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        limit = _progress.left(httpcore.ConnectTimeout, CONNECT_SECONDS)
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, limit))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _Backend(httpcore.NetworkBackend):
+    """Connects to a host's addresses in turn, all of them within one limit."""
+
+    def __init__(self) -> None:
+        self._sockets = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(f"host {host!r} is not found: {error}") from error
+        until = time.monotonic() + CONNECT_SECONDS
+        failure: Exception = httpcore.ConnectError(f"host {host!r} has no address")
+        for *_, address in found:
+            limit = _progress.left(httpcore.ConnectTimeout, until - time.monotonic())
+            if limit <= 0:
+                break
+            try:
+                stream = self._sockets.connect_tcp(str(address[0]), port, limit, local_address, socket_options)
+                return _Stream(stream)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure

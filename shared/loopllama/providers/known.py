@@ -1,0 +1,83 @@
+"""The providers that need no configuration but a key: where they are and how they differ.
+
+Base URLs are the ones that the providers document for their OpenAI-compatible (or own) API:
+openai https://platform.openai.com/docs/api-reference, anthropic https://docs.claude.com/en/api/overview,
+google https://ai.google.dev/gemini-api/docs/openai, mistral https://docs.mistral.ai/api,
+deepseek https://api-docs.deepseek.com, openrouter https://openrouter.ai/docs, groq https://console.groq.com/docs/openai,
+together https://docs.together.ai/docs/openai-api-compatibility, fireworks https://docs.fireworks.ai,
+xai https://docs.x.ai, cerebras https://inference-docs.cerebras.ai, perplexity https://docs.perplexity.ai,
+ollama https://docs.ollama.com/api/openai-compatibility.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Dialect = Literal["openai", "azure", "anthropic", "bedrock"]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """How to speak to a provider.
+
+    `variables`: prefixes of the environment variables `<prefix>_API_KEY` and `<prefix>_BASE_URL`, the first is the
+    documented one. `hosts`: the provider's own hosts beside that of `base_url`; `*.` takes subdomains. `keyless`:
+    works without a key. The rest are differences among servers of the OpenAI dialect: `max_tokens` names the field
+    that limits the answer; `strict`: JSON schemas may be marked strict; `reasoning_apart`: `completion_tokens` leaves
+    out reasoning tokens, which `total_tokens` holds.
+    """
+
+    dialect: Dialect = "openai"
+    base_url: str = ""
+    variables: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    keyless: bool = False
+    max_tokens: str = "max_tokens"
+    strict: bool = False
+    reasoning_apart: bool = False
+
+
+KNOWN: dict[str, Known] = {
+    "openai": Known(
+        base_url="https://api.openai.com/v1",
+        variables=("OPENAI",),
+        hosts=("*.api.openai.com",),
+        max_tokens="max_completion_tokens",
+        strict=True,
+    ),
+    "azure": Known(
+        dialect="azure",
+        variables=("AZURE", "AZURE_OPENAI"),
+        hosts=("*.openai.azure.com", "*.services.ai.azure.com", "*.cognitiveservices.azure.com"),
+        max_tokens="max_completion_tokens",
+        strict=True,
+    ),
+    "anthropic": Known(dialect="anthropic", base_url="https://api.anthropic.com", variables=("ANTHROPIC",)),
+    "bedrock": Known(dialect="bedrock", keyless=True),
+    "google": Known(
+        base_url="https://generativelanguage.googleapis.com/v1beta/openai",
+        variables=("GOOGLE", "GEMINI"),
+        reasoning_apart=True,
+    ),
+    "mistral": Known(base_url="https://api.mistral.ai/v1", variables=("MISTRAL",), strict=True),
+    "deepseek": Known(base_url="https://api.deepseek.com/v1", variables=("DEEPSEEK",)),
+    "openrouter": Known(base_url="https://openrouter.ai/api/v1", variables=("OPENROUTER",), strict=True),
+    "groq": Known(base_url="https://api.groq.com/openai/v1", variables=("GROQ",), max_tokens="max_completion_tokens"),
+    "together": Known(base_url="https://api.together.xyz/v1", variables=("TOGETHER",)),
+    "fireworks": Known(base_url="https://api.fireworks.ai/inference/v1", variables=("FIREWORKS",)),
+    "xai": Known(base_url="https://api.x.ai/v1", variables=("XAI",), strict=True, reasoning_apart=True),
+    "cerebras": Known(
+        base_url="https://api.cerebras.ai/v1", variables=("CEREBRAS",), max_tokens="max_completion_tokens", strict=True
+    ),
+    "perplexity": Known(base_url="https://api.perplexity.ai", variables=("PERPLEXITY",)),
+    "ollama": Known(base_url="http://localhost:11434/v1", variables=("OLLAMA",), keyless=True),
+}
+
+
+def variables_of(provider: str) -> tuple[str, ...]:
+    """The prefixes of the environment variables that may hold a provider's key and base URL."""
+    known = KNOWN.get(provider)
+    if known is not None:
+        return known.variables
+    return ("".join(c if c.isalnum() else "_" for c in provider).upper(),)

@@ -1,0 +1,284 @@
+"""OpenAI's Chat Completions, and the many servers that speak it: Azure, Gemini, Mistral, DeepSeek, vLLM, Ollama…
+
+Wire format: https://platform.openai.com/docs/api-reference/chat/create. Azure's differs in the address and in the
+key's header: https://learn.microsoft.com/azure/ai-foundry/openai/reference.
+
+How usage is counted
+- `prompt_tokens` is the whole prompt; `prompt_tokens_details.cached_tokens` is a part of it
+  (https://platform.openai.com/docs/guides/prompt-caching), as are OpenRouter's `cache_write_tokens` there
+  (https://openrouter.ai/docs/guides/guides/usage-accounting).
+- DeepSeek says `prompt_cache_hit_tokens` instead; `prompt_tokens` is hits and misses together
+  (https://api-docs.deepseek.com/api/create-chat-completion).
+- `completion_tokens` is the whole answer; `completion_tokens_details.reasoning_tokens` is a part of it
+  (https://platform.openai.com/docs/guides/reasoning). Gemini's endpoint and xAI leave reasoning out of
+  `completion_tokens` and hold it in `total_tokens` (the case of `known.Known.reasoning_apart`); both bill it as output
+  (https://ai.google.dev/gemini-api/docs/thinking#pricing, https://docs.x.ai/docs/guides/reasoning).
+- A server that gives no usage, or none that can be read, gets an estimate, marked as such.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from .. import jsontext
+from ..errors import (
+    AnswerInvalid,
+    ContentRefused,
+    ContextTooLong,
+    CredentialsRejected,
+    ModelError,
+    ModelRejected,
+    ModelThrottled,
+    ModelUnavailable,
+)
+from ..settings import Settings
+from . import http, strict_schema
+from .base import Answer, Message, ModelCall, StopReason, ToolCall, ToolSpec, Usage
+from .credentials import Credentials, credentials_for, forget
+from .failures import failure, read_error
+from .known import KNOWN, Known
+from .tokens import estimated_usage
+
+CODES: Mapping[str, type[ModelError]] = {
+    "context_length_exceeded": ContextTooLong,
+    "string_above_max_length": ContextTooLong,
+    "exceed_context_size_error": ContextTooLong,  # llama.cpp
+    "request_too_large": ContextTooLong,
+    "invalid_api_key": CredentialsRejected,
+    "invalid_authentication": CredentialsRejected,
+    "authentication_error": CredentialsRejected,
+    "API_KEY_INVALID": CredentialsRejected,  # Gemini
+    "UNAUTHENTICATED": CredentialsRejected,
+    "content_filter": ContentRefused,
+    "content_policy_violation": ContentRefused,
+    "ResponsibleAIPolicyViolation": ContentRefused,  # Azure
+    "model_not_found": ModelRejected,
+    "DeploymentNotFound": ModelRejected,  # Azure
+    "unsupported_country_region_territory": ModelRejected,
+    "rate_limit_exceeded": ModelThrottled,
+    "rate_limit_error": ModelThrottled,
+    "slow_down": ModelThrottled,
+    "insufficient_quota": ModelThrottled,
+    "billing_hard_limit_reached": ModelThrottled,
+    "credit_balance_exhausted": ModelThrottled,
+    "RESOURCE_EXHAUSTED": ModelThrottled,  # Gemini
+    "server_error": ModelUnavailable,
+    "server_is_overloaded": ModelUnavailable,
+    "service_unavailable_error": ModelUnavailable,
+    "UNAVAILABLE": ModelUnavailable,
+}
+"""Codes and types of error bodies whose meaning the status alone would not give.
+https://platform.openai.com/docs/guides/error-codes"""
+
+_STOPS: dict[str, StopReason] = {
+    "stop": "end",
+    "eos": "end",  # Together
+    "length": "max_tokens",
+    "model_length": "max_tokens",  # Mistral
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+}
+
+
+class OpenAI:
+    """The adapter for one provider of this dialect."""
+
+    def __init__(self, provider: str, settings: Settings) -> None:
+        self._provider = provider
+        self._settings = settings
+        self._known = KNOWN.get(provider, Known())
+
+    def complete(self, call: ModelCall) -> Answer:
+        """One POST to `…/chat/completions`."""
+        credentials = credentials_for(self._provider, self._settings)
+        url, headers = _address(credentials, call.model)
+        body = jsontext.dumps(request(call, self._known)).encode()
+        reply = http.post(url, headers, body, call.timeout, self._provider)
+        if not 200 <= reply.status < 300:
+            error = failure(
+                reply.status, reply.headers, reply.body, codes=CODES, credentials=credentials, model=call.catalog_id
+            )
+            if isinstance(error, CredentialsRejected):
+                forget(self._provider, self._settings)
+            raise error
+        return self._answer(call, reply, credentials)
+
+    def _answer(self, call: ModelCall, reply: http.Reply, credentials: Credentials) -> Answer:
+        who = f"{self._provider} on {call.catalog_id}"
+        value = _object(reply.body)
+        if value is None:
+            text = reply.body.decode("utf-8", "replace")
+            raise AnswerInvalid(f"{who}: the answer is no JSON object", usage=estimated_usage(call, text))
+        if value.get("error") and not value.get("choices"):  # OpenRouter reports an upstream's error under status 200
+            raise _late_error(value, reply, credentials, call)
+        choices = value.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if not isinstance(choice, dict) or not isinstance(message, dict):
+            usage = _usage(value.get("usage"), self._known) or estimated_usage(call, "")
+            raise AnswerInvalid(f"{who}: the answer holds no message", usage=usage)
+        text = _text(message.get("content"))
+        calls = tuple(_tool_calls(message))
+        usage = _usage(value.get("usage"), self._known) or estimated_usage(call, text + "".join(c.raw for c in calls))
+        finish = choice.get("finish_reason")
+        refusal = message.get("refusal")
+        if finish == "content_filter" or (isinstance(refusal, str) and refusal and not text):
+            said = f": {refusal[:200]}" if isinstance(refusal, str) and refusal else " (content filter)"
+            raise ContentRefused(f"{who} declined to answer{said}", usage=usage)
+        if finish in ("insufficient_system_resource", "error"):  # DeepSeek, Mistral
+            raise ModelUnavailable(f"{who}: the provider broke off the answer ({finish})", usage=usage)
+        stop = _STOPS.get(finish, "end") if isinstance(finish, str) else "end"
+        if not text.strip() and not calls:
+            why = "all its tokens went into reasoning; raise max_tokens" if stop == "max_tokens" else "no text"
+            raise AnswerInvalid(f"{who}: the answer is empty ({why})", usage=usage)
+        if calls and stop == "end":
+            stop = "tool_calls"
+        model = value.get("model")
+        return Answer(text, usage, stop, calls, model if isinstance(model, str) else "")
+
+
+def request(call: ModelCall, known: Known) -> dict[str, Any]:
+    """The request's body."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": call.system}] if call.system else []
+    messages += [_message(message) for message in call.messages]
+    body: dict[str, Any] = {**call.options, "model": call.model, "messages": messages}
+    if call.tools:
+        body["tools"] = [_tool(tool) for tool in call.tools]
+    if call.forced_tool:
+        body["tool_choice"] = {"type": "function", "function": {"name": call.forced_tool}}
+    if call.output_schema is not None:
+        strict = strict_schema.strict(call.output_schema) if known.strict else None
+        named = {"name": "answer", "schema": strict or call.output_schema, "strict": strict is not None}
+        body["response_format"] = {"type": "json_schema", "json_schema": named}
+    if call.max_tokens is not None:
+        body[known.max_tokens] = call.max_tokens
+    if call.temperature is not None:
+        body["temperature"] = call.temperature
+    body["stream"] = False
+    return body
+
+
+def _message(message: Message) -> dict[str, Any]:
+    if message.role == "tool":
+        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.text}
+    if not message.tool_calls:
+        return {"role": message.role, "content": message.text}
+    calls = [
+        {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": _arguments(c)}}
+        for c in message.tool_calls
+    ]
+    return {"role": message.role, "content": message.text or None, "tool_calls": calls}
+
+
+def _arguments(call: ToolCall) -> str:
+    return call.raw if call.arguments is None else jsontext.dumps(call.arguments)
+
+
+def _tool(tool: ToolSpec) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": function}
+
+
+def _address(credentials: Credentials, model: str) -> tuple[str, dict[str, str]]:
+    url, headers = f"{credentials.base_url}/chat/completions", {"content-type": "application/json"}
+    if credentials.dialect == "azure":
+        # Without a version: the v1 API, whose model is the deployment's name.
+        base = credentials.base_url
+        if credentials.api_version:
+            root = base.removesuffix("/openai/v1").removesuffix("/openai")
+            version = quote(credentials.api_version, safe="")
+            url = f"{root}/openai/deployments/{quote(model, safe='')}/chat/completions?api-version={version}"
+        elif not base.endswith("/v1"):
+            url = f"{base.removesuffix('/openai')}/openai/v1/chat/completions"
+        headers["api-key"] = credentials.api_key
+    elif credentials.api_key:
+        headers["authorization"] = f"Bearer {credentials.api_key}"
+    return url, {**headers, **credentials.headers}
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _late_error(value: Mapping[str, Any], reply: http.Reply, credentials: Credentials, call: ModelCall) -> ModelError:
+    error = value["error"]
+    status = error.get("code") if isinstance(error, dict) else None
+    body = json.dumps(value).encode()
+    if not isinstance(status, int) or not 400 <= status < 600:
+        status = 400 if read_error(body)[0] else 502
+    return failure(status, reply.headers, body, codes=CODES, credentials=credentials, model=call.catalog_id)
+
+
+def _text(content: Any) -> str:
+    """The text of a message's content: a text, or (Mistral's reasoning models) parts of which some are thoughts."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else ()
+    return "".join(
+        part["text"]
+        for part in parts
+        if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+    )
+
+
+def _tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
+    calls = message.get("tool_calls")
+    for position, asked in enumerate(calls if isinstance(calls, list) else ()):
+        function = asked.get("function") if isinstance(asked, dict) else None
+        if not isinstance(function, dict):
+            function = {}
+        raw = function.get("arguments")
+        text = raw if isinstance(raw, str) else jsontext.dumps(raw) if raw is not None else ""
+        identifier = asked.get("id") if isinstance(asked, dict) else None
+        yield ToolCall(
+            id=identifier if isinstance(identifier, str) and identifier else f"call_{position}",  # Gemini may give none
+            name=str(function.get("name") or ""),
+            arguments=parsed_arguments(text),
+            raw=text,
+        )
+
+
+def parsed_arguments(text: str) -> Mapping[str, Any] | None:
+    """A tool call's arguments, `None` where they are no JSON object. No text at all means no arguments."""
+    try:
+        value = jsontext.loads(text) if text.strip() else {}
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _usage(value: Any, known: Known) -> Usage | None:
+    if not isinstance(value, dict):
+        return None
+    prompt, completion = count(value.get("prompt_tokens")), count(value.get("completion_tokens"))
+    if prompt is None or completion is None:
+        return None
+    inside, outside = _details(value, "prompt_tokens_details"), _details(value, "completion_tokens_details")
+    reasoning = count(outside.get("reasoning_tokens")) or 0
+    total = count(value.get("total_tokens"))
+    if known.reasoning_apart and total is not None and total > prompt + completion:
+        reasoning = total - prompt - completion
+        completion = total - prompt
+    cached = count(inside.get("cached_tokens"))
+    if cached is None:
+        cached = count(value.get("prompt_cache_hit_tokens")) or 0
+    cached = min(cached, prompt)
+    written = min(count(inside.get("cache_write_tokens")) or 0, prompt - cached)
+    return Usage(prompt, completion, cached, written, min(reasoning, completion))
+
+
+def _details(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def count(value: Any) -> int | None:
+    """A number of tokens, `None` where it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
