@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -21,14 +21,12 @@ WAITING = "waiting_input"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 
 
-def wait(
-    read: Callable[[], Run], planned: Sequence[str] = (), quiet: bool = False, seconds: float | None = None
-) -> Run:
-    """Read the run until it is final or waits for a person; returns its last state. `planned` names the crew's steps,
-    which are shown before they begin; `seconds` bounds the waiting. Raises `TimeoutError`."""
+def wait(read: Callable[[], Run], quiet: bool = False, seconds: float | None = None) -> Run:
+    """Read the run until it is final or waits for a person; returns its last state. `seconds` bounds the waiting.
+    Raises `TimeoutError`."""
     deadline = None if seconds is None else time.monotonic() + seconds
     pause = _FIRST_PAUSE
-    with Progress(planned, quiet) as progress:
+    with Progress(quiet) as progress:
         while True:
             run = read()
             progress.update(run)
@@ -44,8 +42,7 @@ def wait(
 class Progress:
     """Shows a run on standard error as it goes on."""
 
-    def __init__(self, planned: Sequence[str] = (), quiet: bool = False) -> None:
-        self._planned = list(planned)
+    def __init__(self, quiet: bool = False) -> None:
         self._console = show.err()
         self._quiet = quiet
         self._spinners: dict[str, Spinner] = {}
@@ -84,10 +81,6 @@ class Progress:
             cost = show.money(step["cost_usd"]) if step.get("cost_usd") is not None else ""
             latency = show.duration(step["latency_ms"]) if step.get("latency_ms") is not None else ""
             grid.add_row(mark, _label(step), Text(show.clean(str(step.get("model") or "")), "dim"), latency, cost)
-        begun = {str(step.get("step")) for step in steps}
-        for name in self._planned:
-            if name not in begun:
-                grid.add_row(Text("·", "dim"), Text(show.clean(name), "dim"), "", "", "")
         return Group(title, grid)
 
     def _tell(self, run: Run) -> None:

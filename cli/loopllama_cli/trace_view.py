@@ -60,6 +60,8 @@ def step_status(step: Step) -> str:
 
 def run_latency(run: Run) -> Decimal | None:
     """Milliseconds from the run's start to its end; `None` while it has none."""
+    if run.get("latency_ms") is not None:
+        return Decimal(run["latency_ms"])
     started, finished = show.moment(run.get("started_at")), show.moment(run.get("finished_at"))
     if started is None or finished is None:
         return None
@@ -193,7 +195,7 @@ def notes(run: Run) -> Iterator[Text]:
             yield _note("!", "yellow", name, ignored_text(ignored))
         attempts = step.get("attempts") or []
         for attempt in attempts:
-            if attempt.get("outcome") not in ("ok", None):
+            if attempt.get("outcome") not in ("ok", "open", None):
                 yield _note("✗", "red", name, _attempt_text(attempt))
         good = next((attempt for attempt in reversed(attempts) if attempt.get("outcome") == "ok"), None)
         if good and attempts[0].get("model") != good.get("model"):
@@ -207,7 +209,7 @@ def notes(run: Run) -> Iterator[Text]:
     saved = sum((Decimal(step.get("cache_saving_usd") or 0) for step in steps), Decimal(0))
     if saved > 0:
         yield _note("·", "green", "", f"Cached tokens saved {show.money(saved)}.")
-    if any(step.get("unpriced") or _is_unpriced(step) for step in steps):
+    if any(step.get("unpriced") for step in steps):
         yield _note("!", "yellow", "", "Some calls have no known price; the total leaves them out.")
     bases = {str(step.get("cost_basis")) for step in steps}
     if "estimated" in bases:
@@ -216,10 +218,6 @@ def notes(run: Run) -> Iterator[Text]:
         yield _note("≥", "yellow", "", "Some calls ended without an answer: what they cost is unknown and not counted.")
     if simulated(run):
         yield Text(simulated_text(steps), "yellow")
-
-
-def _is_unpriced(step: Step) -> bool:
-    return bool(step.get("model")) and step.get("cost_usd") is None and step.get("cost_basis") == "measured"
 
 
 def simulated_text(steps: Sequence[Step]) -> str:
@@ -244,7 +242,7 @@ def ignored_text(ignored: Any) -> str:
 
 def _attempt_text(attempt: Mapping[str, Any]) -> str:
     outcome = str(attempt.get("outcome"))
-    said = "was begun and never settled: its process ended" if outcome == "open" else outcome
+    said = "was begun and never answered: its process ended" if outcome == "lost" else outcome
     after = f" after {show.duration(attempt['latency_ms'])}" if attempt.get("latency_ms") is not None else ""
     why = f": {error_text(attempt['error'])}" if attempt.get("error") else ""
     return f"{attempt.get('model')} {said}{after}{why}"

@@ -196,4 +196,3 @@ def test_schema_needs_no_stack():
 def test_exit_codes_are_documented():
     for code, meaning in main.EXIT_CODES.items():
         assert f"{code} {meaning.split(':')[0]}" in " ".join(invoke("--help").stdout.split())
-

@@ -85,7 +85,7 @@ def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: flo
     going, and ends the program with exit code 130."""
     hint = f"Run {run_id} goes on. Follow it with: loopllama trace {run_id}"
     try:
-        ended = progress.wait(lambda: read(settings, run_id), _crew(settings, run_id), quiet, timeout)
+        ended = progress.wait(lambda: read(settings, run_id), quiet, timeout)
     except KeyboardInterrupt as interrupt:
         show.message(hint, "yellow")
         raise typer.Exit(130) from interrupt
@@ -95,15 +95,6 @@ def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: flo
     if ended["status"] == progress.WAITING:
         show.message(f"Run {run_id} waits for a person: {show.one_line(ended.get('pending') or '')}", "yellow")
     return ended
-
-
-def _crew(settings: Settings, run_id: str) -> list[str]:
-    from loopllama.definitions import DefinitionStore
-
-    found = read(settings, run_id)
-    version = found.get("workflow_version")
-    definition = DefinitionStore(settings).get(found["workflow_id"], int(version or 0))["definition"]
-    return [str(agent["name"]) for agent in definition["crew"]]
 
 
 def print_output(run: Run) -> None:
