@@ -1,0 +1,8 @@
+"""The local stack: the project's template.yaml, run on this machine without Docker and without an AWS account.
+
+`LocalStack` starts it as a process of its own; nothing here imports moto into the caller.
+"""
+
+from loopllama_cli.local.handle import LocalStack, LocalStackError
+
+__all__ = ["LocalStack", "LocalStackError"]

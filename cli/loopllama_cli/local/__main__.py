@@ -1,0 +1,63 @@
+"""`python -m loopllama_cli.local CONFIG`: the process behind `LocalStack`.
+
+Speaks lines of JSON: prints `{"ready": …}` or `{"failed": …}` on standard output, then answers each line of standard
+input. Ends when standard input does, or on SIGTERM; everything that it started ends with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+
+def main() -> int:
+    config = json.loads(sys.argv[1])
+    # Standard output is the handle's; whatever else prints, prints to standard error.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    lock = threading.Lock()
+
+    def warn(line: str) -> None:
+        with lock:
+            print(line.replace("\n", " "), file=sys.stderr, flush=True)
+
+    def answer(message: dict[str, Any]) -> None:
+        print(json.dumps(message), file=answers, flush=True)
+
+    from loopllama_cli.local.stack import Stack
+    from loopllama_cli.local.template import TemplateError
+
+    try:
+        stack = Stack(
+            Path(config["project"]),
+            config["parameters"],
+            config["api_port"],
+            config["aws_port"],
+            warn,
+            config["minute"],
+        )
+    except (TemplateError, OSError) as error:
+        answer({"failed": str(error)})
+        return 1
+    signal.signal(signal.SIGTERM, lambda *_: _end(stack))
+    answer({"ready": {"api": stack.api_url, "aws_endpoint_url": stack.aws_endpoint_url, "outputs": stack.outputs}})
+    for line in sys.stdin:
+        answer({"processes": stack.processes(json.loads(line)["processes"])})
+    _end(stack)
+    return 0
+
+
+def _end(stack: Any) -> None:
+    # Function processes first and at once: servers and threads end with this process.
+    stack.functions.close()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""The AWS endpoint: moto's server with connections kept open and one request at a time for each service's state."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import BaseWSGIServer, make_server
+
+UNLOCKED = {"lambda", "awslambda", "sqs", "stepfunctions"}
+"""Services whose requests may wait: an invocation for its function, a long poll for a message or an activity."""
+
+
+class Application(DomainDispatcherApplication):
+    """moto checks a condition and writes in two steps, so that of two conditional writes at once both may succeed. On
+    AWS one fails, and the engine's joins rest on it: requests to a service are served one after another."""
+
+    def __init__(self) -> None:
+        super().__init__(create_backend_app)
+        self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        length = environ.get("CONTENT_LENGTH")
+        if length:
+            environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(int(length)))
+        app = self.get_application(environ)
+        service = app.service  # type: ignore[attr-defined]
+        if service in UNLOCKED:
+            return app(environ, start_response)
+        with self._locks[service]:
+            return app(environ, start_response)
+
+
+class _Handler(MotoRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_request(self, *args: Any, **kwargs: Any) -> None:
+        return
+
+
+def serve(port: int) -> BaseWSGIServer:
+    """Listen on 127.0.0.1 (port 0: any free one) and serve in threads until `shutdown()`."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = make_server("127.0.0.1", port, Application(), threaded=True, request_handler=_Handler)
+    server.daemon_threads = True  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True, name="aws-endpoint").start()
+    return server

@@ -1,0 +1,145 @@
+"""A handle on a local stack that runs as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+START_SECONDS = 120.0
+
+
+class LocalStackError(Exception):
+    """The stack did not start, or is gone; the message says why."""
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class LocalStack:
+    """The project at `project` (a folder with template.yaml), running on this machine.
+
+    `parameters` are the template's; ports of 0 are any free ones; `log` takes each line that the stack reports;
+    `minute` is how long a minute of a schedule takes, in seconds. Use as a context manager, or `start()` and `stop()`.
+    The stack and everything that it started ends with this process, however that ends.
+    """
+
+    def __init__(
+        self,
+        project: Path | str,
+        parameters: Mapping[str, str] | None = None,
+        api_port: int = 0,
+        aws_port: int = 0,
+        log: Callable[[str], None] = _to_stderr,
+        minute: float = 60.0,
+    ) -> None:
+        self._config = {
+            "project": str(Path(project).resolve()),
+            "parameters": dict(parameters or {}),
+            "api_port": api_port,
+            "aws_port": aws_port,
+            "minute": minute,
+        }
+        self._log = log
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+        self._lines: list[str] = []
+        self.outputs: dict[str, str] = {}
+        self.aws_endpoint_url = ""
+        self.api_url = ""
+
+    def start(self) -> LocalStack:
+        """Start the stack and wait until it is ready. Raises `LocalStackError`."""
+        package_root = str(Path(__file__).resolve().parents[2])
+        inherited = os.environ.get("PYTHONPATH")
+        path = package_root + (os.pathsep + inherited if inherited else "")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "loopllama_cli.local", json.dumps(self._config)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
+        )
+        reader = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
+        reader.start()
+        timer = threading.Timer(START_SECONDS, self._process.kill)
+        timer.start()
+        try:
+            message = self._answer()
+        except LocalStackError:
+            reader.join(timeout=5)
+            self.stop()
+            raise LocalStackError("the local stack did not start:\n" + "\n".join(self._lines[-20:])) from None
+        finally:
+            timer.cancel()
+        if "failed" in message:
+            self.stop()
+            raise LocalStackError(message["failed"])
+        self.outputs = message["ready"]["outputs"]
+        self.api_url = message["ready"]["api"]
+        self.aws_endpoint_url = message["ready"]["aws_endpoint_url"]
+        return self
+
+    def stop(self) -> None:
+        """End the stack and its functions. Does nothing if it is not running."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream:
+                stream.close()
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which boto3 and the AWS CLI reach the stack."""
+        from loopllama_cli.local.stack import aws_environment
+
+        return aws_environment(self.aws_endpoint_url)
+
+    def processes(self, function: str) -> list[int]:
+        """Process ids of a function (logical id, name or ARN), busy and idle. Raises `LocalStackError`."""
+        with self._lock:
+            if self._process is None or self._process.stdin is None:
+                raise LocalStackError("the local stack is not running")
+            print(json.dumps({"processes": function}), file=self._process.stdin, flush=True)
+            return list(self._answer()["processes"])
+
+    @property
+    def pid(self) -> int | None:
+        """The stack's own process id; `None` while it is not running."""
+        return self._process.pid if self._process else None
+
+    def __enter__(self) -> LocalStack:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def _answer(self) -> dict[str, Any]:
+        if self._process is None or self._process.stdout is None:
+            raise LocalStackError("the local stack is not running")
+        line = self._process.stdout.readline()
+        if not line:
+            raise LocalStackError("the local stack ended")
+        return dict(json.loads(line))
+
+    def _read_log(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        with process.stderr as stream:
+            for line in stream:
+                self._lines = [*self._lines[-199:], line.rstrip()]
+                self._log(line.rstrip())

@@ -1,0 +1,310 @@
+"""Function processes: starting them, speaking with them, and the pool of each function."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+WORKER = Path(__file__).with_name("worker.py")
+INIT_SECONDS = 30.0
+"""Lambda allows 10 s for loading; a laptop under load gets more."""
+MAX_PROCESSES = 16
+"""Of one function at a time; further invocations wait for a free one, where Lambda would add more or throttle."""
+MAX_LOG_LINE = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a process of a function is made from. A process whose spec is no longer its function's is replaced."""
+
+    name: str
+    arn: str
+    handler: str
+    directory: str
+    path: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    timeout: float
+    memory_mb: int
+    log_group: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an invocation ended: the payload as Lambda answers it, and "Unhandled" if it is an error."""
+
+    payload: bytes
+    error: str | None = None
+    log: str = ""
+    """The last 4 KB of this invocation's log."""
+
+    @staticmethod
+    def failed(kind: str, message: str) -> Outcome:
+        return Outcome(json.dumps({"errorType": kind, "errorMessage": message}).encode(), "Unhandled")
+
+
+class _Ended(Exception):
+    """The process is gone, or is to go."""
+
+
+class Process:
+    """One execution environment: one process of one function, one invocation at a time.
+
+    `write_log(log_group, log_stream, lines)` is given what the handler prints, as it prints it.
+    """
+
+    def __init__(self, spec: Spec, write_log: Callable[[str, str, list[str]], None]) -> None:
+        self.spec = spec
+        self.init_ms = 0.0
+        self._write_log = write_log
+        self.stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{uuid.uuid4().hex}"
+        self._frames: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._log_ends: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._tail: deque[str] = deque(maxlen=200)
+        read_end, write_end = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", str(WORKER), str(write_end)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(write_end,),
+                env={**dict(spec.environment), "AWS_LAMBDA_LOG_STREAM_NAME": self.stream},
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        self.pid = self._process.pid
+        for target, args in ((self._read_frames, (read_end,)), (self._read_log, ())):
+            threading.Thread(target=target, args=args, daemon=True, name=f"{spec.name}-{self.pid}").start()
+
+    def start(self) -> Outcome | None:
+        """Load the handler. An outcome means that it failed and the process is of no use."""
+        begun = time.monotonic()
+        self.log([f"INIT_START Runtime Version: python:{sys.version_info.major}.{sys.version_info.minor}"])
+        config = {"path": self.spec.path, "directory": self.spec.directory, "handler": self.spec.handler}
+        try:
+            self._send(config, b"")
+            kind, payload = self._receive(INIT_SECONDS)
+        except TimeoutError:
+            self.kill()
+            return Outcome.failed("Sandbox.Timedout", f"Init timed out after {INIT_SECONDS:.2f} seconds")
+        except _Ended:
+            return Outcome.failed("Runtime.ExitError", f"Error: Runtime exited with error: {self._how_it_ended()}")
+        if kind == "init_error":
+            self.kill()
+            return Outcome(payload, "Unhandled")
+        self.init_ms = (time.monotonic() - begun) * 1000
+        return None
+
+    def invoke(self, event: bytes, request_id: str, trace_id: str, client_context: Any = None) -> Outcome:
+        """Run one invocation, at most the function's timeout. The process is dead afterwards if that passed or the
+        process ended."""
+        self._tail.clear()
+        self.log([f"START RequestId: {request_id} Version: $LATEST"])
+        begun = time.monotonic()
+        header = {
+            "request_id": request_id,
+            "trace_id": trace_id,
+            "function_arn": self.spec.arn,
+            "deadline_ms": int((time.time() + self.spec.timeout) * 1000),
+            "client_context": client_context,
+        }
+        try:
+            self._send(header, event)
+            kind, payload = self._receive(self.spec.timeout)
+            outcome = Outcome(payload, "Unhandled" if kind == "error" else None)
+        except TimeoutError:
+            self.kill()
+            message = f"RequestId: {request_id} Error: Task timed out after {self.spec.timeout:.2f} seconds"
+            outcome = Outcome.failed("Sandbox.Timedout", message)
+        except _Ended:
+            message = f"RequestId: {request_id} Error: Runtime exited with error: {self._how_it_ended()}"
+            outcome = Outcome.failed("Runtime.ExitError", message)
+        milliseconds = (time.monotonic() - begun) * 1000
+        self._wait_for_log(request_id)
+        lines = [f"END RequestId: {request_id}", self._report(request_id, milliseconds)]
+        self.log([json.loads(outcome.payload)["errorMessage"], *lines] if not self.alive else lines)
+        self.init_ms = 0.0
+        return Outcome(outcome.payload, outcome.error, "\n".join(self._tail)[-4096:])
+
+    def _report(self, request_id: str, milliseconds: float) -> str:
+        report = (
+            f"REPORT RequestId: {request_id}\tDuration: {milliseconds:.2f} ms\t"
+            f"Billed Duration: {int(milliseconds) + 1} ms\tMemory Size: {self.spec.memory_mb} MB\t"
+        )
+        return report + (f"Init Duration: {self.init_ms:.2f} ms\t" if self.init_ms else "")
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End the process and whatever it started."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            self._process.kill()
+        self._process.wait()
+
+    def log(self, lines: list[str]) -> None:
+        self._tail.extend(lines)
+        self._write_log(self.spec.log_group, self.stream, lines)
+
+    def _how_it_ended(self) -> str:
+        code = self._process.wait()
+        if code >= 0:
+            return f"exit status {code}"
+        return "signal: " + {signal.SIGKILL: "killed", signal.SIGTERM: "terminated"}.get(
+            signal.Signals(-code), signal.Signals(-code).name
+        )
+
+    def _send(self, header: Any, body: bytes) -> None:
+        head = json.dumps(header).encode()
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(struct.pack(">I", len(head)) + head + struct.pack(">I", len(body)))
+            self._process.stdin.write(body)
+            self._process.stdin.flush()
+        except OSError as error:
+            raise _Ended from error
+
+    def _receive(self, seconds: float) -> tuple[str, bytes]:
+        deadline = time.monotonic() + seconds
+        parts = []
+        for _ in range(2):
+            try:
+                part = self._frames.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise TimeoutError from None
+            if part is None:
+                raise _Ended
+            parts.append(part)
+        return json.loads(parts[0])["kind"], parts[1]
+
+    def _read_frames(self, fd: int) -> None:
+        with os.fdopen(fd, "rb") as stream:
+            while len(head := stream.read(4)) == 4:
+                self._frames.put(stream.read(struct.unpack(">I", head)[0]))
+        self._frames.put(None)
+
+    def _read_log(self) -> None:
+        assert self._process.stdout is not None
+        fd, rest = self._process.stdout.fileno(), b""
+        while chunk := os.read(fd, 65536):
+            *whole, rest = (rest + chunk).split(b"\n")
+            if len(rest) > MAX_LOG_LINE:
+                whole.append(rest)
+                rest = b""
+            self._log_lines(whole)
+        self._log_lines([rest] if rest else [])
+        self._process.stdout.close()
+        self._log_ends.put("")
+
+    def _log_lines(self, raw: list[bytes]) -> None:
+        lines, ends = [], []
+        for line in raw:
+            text, mark, request_id = line.decode("utf-8", "replace").rpartition("\0")
+            lines.append(text if mark else request_id)
+            if mark:
+                ends.append(request_id)
+        lines = [line for line in lines if line]
+        if lines:
+            self.log(lines)
+        for request_id in ends:
+            self._log_ends.put(request_id)
+
+    def _wait_for_log(self, request_id: str) -> None:
+        deadline = time.monotonic() + 1.0
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                if self._log_ends.get(timeout=left) in (request_id, ""):
+                    return
+            except queue.Empty:
+                return
+
+
+class Pool:
+    """The processes of one function: idle ones are used first, new ones are started up to `bound`."""
+
+    def __init__(self, write_log: Callable[[str, str, list[str]], None], bound: int = MAX_PROCESSES) -> None:
+        self._write_log = write_log
+        self._bound = bound
+        self._changed = threading.Condition()
+        self._idle: list[Process] = []
+        self._busy: list[Process] = []
+        self._starting = 0
+        self._closed = False
+
+    def pids(self) -> list[int]:
+        with self._changed:
+            return [process.pid for process in (*self._busy, *self._idle)]
+
+    def run(self, spec: Spec, event: bytes, request_id: str, trace_id: str, client_context: Any = None) -> Outcome:
+        process = self._idle_one(spec)
+        if process is None:
+            try:
+                process = Process(spec, self._write_log)
+            finally:
+                with self._changed:
+                    self._starting -= 1
+                    self._changed.notify()
+            with self._changed:
+                closed = self._closed
+                self._busy.append(process)
+            if closed:
+                process.kill()
+            failure = process.start()
+            if failure:
+                self._give_back(process)
+                return failure
+        try:
+            return process.invoke(event, request_id, trace_id, client_context)
+        finally:
+            self._give_back(process)
+
+    def _idle_one(self, spec: Spec) -> Process | None:
+        """A process ready for this spec, or `None`: start one, a place is reserved."""
+        with self._changed:
+            while True:
+                while self._idle:
+                    process = self._idle.pop()
+                    if process.alive and process.spec == spec:
+                        self._busy.append(process)
+                        return process
+                    process.kill()
+                if len(self._busy) + self._starting < self._bound:
+                    self._starting += 1
+                    return None
+                self._changed.wait()
+
+    def _give_back(self, process: Process) -> None:
+        with self._changed:
+            self._busy.remove(process)
+            if process.alive and not self._closed:
+                self._idle.append(process)
+            else:
+                process.kill()
+            self._changed.notify()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            for process in (*self._busy, *self._idle):
+                process.kill()
+            self._idle.clear()
