@@ -1,10 +1,10 @@
 """The `{{ }}` templates of an agent's `prompt`: names of values, and nothing else (no logic, no calls).
 
-    {{ input }}                                  the run's input
-    {{ input.customer.name }}  {{ input.0 }}     a field of it, an item of a list (from 0)
-    {{ steps.extract.output }}                   what an earlier step answered
-    {{ steps.extract.output.order_id }}          a field of it
-    {{ "{{" }}                                   two braces as they are: a quoted text stands for itself
+{{ input }}                                  the run's input
+{{ input.customer.name }}  {{ input.0 }}     a field of it, an item of a list (from 0)
+{{ steps.extract.output }}                   what an earlier step answered
+{{ steps.extract.output.order_id }}          a field of it
+{{ "{{" }}                                   two braces as they are: a quoted text stands for itself
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class Template:
         """Every reference, in order, repeated ones too."""
         return [part for part in self.parts if isinstance(part, Reference)]
 
-    def render(self, input: Any, outputs: Mapping[str, Any]) -> str:
+    def render(self, run_input: Any, outputs: Mapping[str, Any]) -> str:
         """The text with each reference replaced: texts as they are, everything else as JSON.
 
         `outputs` maps the names of finished steps to their outputs. Raises `InvalidRequest` naming the reference that
         leads nowhere and the fields that there are.
         """
-        return "".join(part if isinstance(part, str) else _text(_find(part, input, outputs)) for part in self.parts)
+        return "".join(part if isinstance(part, str) else _text(_find(part, run_input, outputs)) for part in self.parts)
 
 
 def parse(text: str) -> Template:
@@ -101,8 +101,8 @@ def _place(text: str, offset: int) -> str:
     return f"line {text.count(chr(10), 0, offset) + 1}, column {offset - text.rfind(chr(10), 0, offset)}"
 
 
-def _find(reference: Reference, input: Any, outputs: Mapping[str, Any]) -> Any:
-    value = input
+def _find(reference: Reference, run_input: Any, outputs: Mapping[str, Any]) -> Any:
+    value = run_input
     if reference.step is not None:
         if reference.step not in outputs:
             raise InvalidRequest(

@@ -209,8 +209,8 @@ def json_schema() -> dict[str, Any]:
 
 
 def _slug(text: str, longest: int) -> str:
-    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "_", ascii_text).strip("_")[:longest].rstrip("_")
+    letters = (letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    return re.sub(r"[^a-z0-9]+", "_", "".join(letters).lower()).strip("_")[:longest].rstrip("_")
 
 
 def _resolve(crew: Sequence[Agent]) -> None:

@@ -121,7 +121,9 @@ def _reference(
         return f"{step} is not finished when {agent.name} starts; add it to needs"
     schema = by_name[step].output_schema
     if reference.path and schema is None:
-        return f"{step} has no outputSchema, so its output is a text without fields; write {{{{ steps.{step}.output }}}}"
+        return (
+            f"{step} has no outputSchema, so its output is a text without fields; write {{{{ steps.{step}.output }}}}"
+        )
     missing = _missing_field(schema or {}, reference.path)
     return f"the outputSchema of {step} has no '{missing[0]}'{closest(*missing)}" if missing else None
 
@@ -205,5 +207,3 @@ def _policy(position: int, agent: Agent) -> Iterator[Problem]:
         yield _problem(position, "candidates", "policy weighted takes {model, weight} for each")
     elif not any(weights):
         yield _problem(position, "candidates", "at least one weight must be more than 0")
-
-

@@ -1,0 +1,205 @@
+"""Workflow files: YAML or JSON read into a `Workflow`, with errors that name the line.
+
+YAML is read the JSON way: only true and false are booleans, dates and sexagesimals are texts (an enum's `no` stays
+"no"), and a key that is there twice is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic.alias_generators import to_camel
+
+from loopllama.errors import WorkflowInvalid
+from loopllama.workflow import Workflow
+
+MAX_BYTES = 1_000_000
+_MAX_NODES = 100_000
+_MAX_DEPTH = 60
+
+
+def load(path: Path | str) -> Workflow:
+    """The workflow in a `.yaml`, `.yml` or `.json` file. Raises `WorkflowInvalid`, whose details have `line` (from 1)
+    beside `field` and `message`."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise _invalid(path, [_problem(1, "file", f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _invalid(path, [_problem(line, "file", "is not UTF-8; save it as UTF-8")]) from None
+    if len(data) > MAX_BYTES:
+        raise _invalid(path, [_problem(1, "file", f"is longer than {MAX_BYTES:,} bytes")])
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Workflow:
+    """The workflow in a file's text; `path` tells JSON from YAML and stands in messages. Raises as `load`."""
+    is_json = path.suffix.lower() == ".json"
+    reader = _Reader()
+    try:
+        if is_json:
+            json.loads(text)
+            # Between JSON's values a tab is a space; YAML refuses it there. Inside its texts it is written \t.
+            text = text.replace("\t", " ")
+        root = yaml.compose(text, Loader=_Loader)
+        value = reader.value(root, "", 0) if root is not None else None
+    except json.JSONDecodeError as error:
+        raise _invalid(
+            path, [_problem(error.lineno, "file", f"is no JSON: {error.msg}, column {error.colno}")]
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        raise _invalid(path, [_problem(_yaml_line(error), "file", f"is no YAML: {_yaml_message(error)}")]) from None
+    except yaml.YAMLError as error:
+        raise _invalid(path, [_problem(1, "file", f"is no YAML: {str(error).splitlines()[0]}")]) from None
+    except (_TooMuch, RecursionError):
+        raise _invalid(path, [_problem(1, "file", "is nested too deep or has too many values")]) from None
+    if reader.problems:
+        raise _invalid(path, reader.problems)
+    try:
+        return Workflow.model_validate(value)
+    except WorkflowInvalid as error:
+        details = [{**detail, "line": _line_of(root, str(detail["field"]))} for detail in error.details]
+        raise _invalid(path, sorted(details, key=lambda detail: int(detail["line"]))) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose plain words mean what they mean in JSON; anything else is a text."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (the attribute is PyYAML's)
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("merge", r"<<", "<"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+
+
+class _TooMuch(Exception):
+    """More values, or deeper ones, than a workflow can have."""
+
+
+class _Reader:
+    """Turns YAML nodes into JSON values and notes what has none."""
+
+    def __init__(self) -> None:
+        self.problems: list[dict[str, object]] = []
+        self._left = _MAX_NODES
+
+    def value(self, node: yaml.Node, field: str, depth: int) -> Any:
+        self._left -= 1
+        if self._left < 0 or depth > _MAX_DEPTH:
+            # Anchors let a few lines stand for billions of values, or for themselves.
+            raise _TooMuch
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, field, depth)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, _join(field, index), depth + 1) for index, item in enumerate(node.value)]
+        return self._scalar(node, field)
+
+    def _mapping(self, node: yaml.MappingNode, field: str, depth: int) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        lines: dict[str, int] = {}
+        for key, item in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                message = "is YAML's merge key, which is not taken; write the fields out"
+                self.problems.append(_problem(_line(key), _join(field, "<<"), message))
+            elif not isinstance(key, yaml.ScalarNode):
+                self.problems.append(_problem(_line(key), field or "workflow", "has a key that is no plain text"))
+            elif key.value in values:
+                message = f"is there twice, first in line {lines[key.value]}; keep one"
+                self.problems.append(_problem(_line(key), _join(field, key.value), message))
+            else:
+                lines[key.value] = _line(key)
+                values[key.value] = self.value(item, _join(field, key.value), depth + 1)
+        return values
+
+    def _scalar(self, node: yaml.Node, field: str) -> Any:
+        kind, text = node.tag.removeprefix("tag:yaml.org,2002:"), str(node.value)
+        if kind in ("str", "merge"):
+            # JSON writes characters beyond U+FFFF as two escapes, which PyYAML leaves apart.
+            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if kind == "null":
+            return None
+        try:
+            if kind == "bool":
+                return {"true": True, "false": False}[text.lower()]
+            if kind == "int":
+                return int(text)
+            if kind == "float":
+                return float(text)
+        except (ValueError, KeyError):
+            self.problems.append(_problem(_line(node), field, f"is no {kind} that can be read"))
+            return None
+        self.problems.append(_problem(_line(node), field, f"has the YAML tag {node.tag[:60]}, which is not taken"))
+        return None
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _line_of(root: yaml.Node | None, field: str) -> int:
+    """The line of a field's key; of the nearest thing around it where the field itself is missing."""
+    if root is None:
+        return 1
+    line, node = _line(root), root
+    rest = [] if field == "workflow" else field.split(".")
+    while rest:
+        step = next(_steps(node, rest), None)
+        if step is None:
+            break
+        line, node, rest = step
+    return line
+
+
+def _steps(node: yaml.Node, rest: list[str]) -> Iterator[tuple[int, yaml.Node, list[str]]]:
+    if isinstance(node, yaml.SequenceNode) and rest[0].isdigit() and int(rest[0]) < len(node.value):
+        item = node.value[int(rest[0])]
+        yield _line(item), item, rest[1:]
+    elif isinstance(node, yaml.MappingNode):
+        # A key in the spelling of the message first; then snake_case, which means the same.
+        for same in (lambda key: key == rest[0], lambda key: to_camel(key) == rest[0]):
+            for key, item in node.value:
+                if same(str(key.value)):
+                    yield _line(key), item, rest[1:]
+
+
+def _join(field: str, part: object) -> str:
+    return f"{field}.{str(part)[:60]}" if field else str(part)[:60]
+
+
+def _problem(line: int, field: str, message: str) -> dict[str, object]:
+    return {"line": line, "field": field or "workflow", "message": message}
+
+
+def _invalid(path: Path, problems: list[dict[str, Any]]) -> WorkflowInvalid:
+    first = problems[0]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return WorkflowInvalid(f"{path}, line {first['line']}: {first['field']}: {first['message']}{more}", problems)
+
+
+def _yaml_line(error: yaml.MarkedYAMLError) -> int:
+    mark = error.problem_mark or error.context_mark
+    return int(mark.line) + 1 if mark else 1
+
+
+def _yaml_message(error: yaml.MarkedYAMLError) -> str:
+    message = error.problem or error.context or "it cannot be read"
+    if "cannot start any token" in message and "\\t" in message:
+        message = "a tab stands where YAML takes only spaces"
+    elif error.context and error.problem:
+        message = f"{error.problem}, {error.context}"
+    return message
