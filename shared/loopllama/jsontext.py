@@ -12,8 +12,9 @@ _LONGEST_PLAIN = 400
 1E+125."""
 
 
-def dumps(value: Any, indent: int | None = None) -> str:
-    """The JSON text of plain values: compact, or indented by `indent` spaces a level; ASCII only.
+def dumps(value: Any, indent: int | None = None, *, ascii_only: bool = True) -> str:
+    """The JSON text of plain values: compact, or indented by `indent` spaces a level. ASCII with escapes for records
+    and wires; for a model `ascii_only=False`, as escapes cost it several tokens a character.
 
     `Decimal` becomes an integer where it is one and otherwise a number literal equal to it, a set becomes a sorted
     list, a tuple a list. Raises `ValueError` for NaN and infinities, which JSON lacks, and `TypeError` for anything
@@ -22,9 +23,9 @@ def dumps(value: Any, indent: int | None = None) -> str:
     separators = (",", ": " if indent else ":")
     try:
         # The C encoder does it all where no Decimal and no set is inside.
-        return json.dumps(value, indent=indent, separators=separators, allow_nan=False)
+        return json.dumps(value, indent=indent, separators=separators, allow_nan=False, ensure_ascii=ascii_only)
     except TypeError:
-        return "".join(_chunks(value, indent, "\n" if indent else ""))
+        return "".join(_chunks(value, indent, "\n" if indent else "", ascii_only))
 
 
 def loads(text: str | bytes) -> Any:
@@ -36,14 +37,14 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _chunks(value: Any, indent: int | None, newline: str) -> Iterator[str]:
+def _chunks(value: Any, indent: int | None, newline: str, ascii_only: bool) -> Iterator[str]:
     if isinstance(value, Decimal):
         yield number(value)
         return
     if isinstance(value, Mapping):
         opening, closing = "{", "}"
         colon = ": " if indent else ":"
-        parts = [(f"{json.dumps(_key(key))}{colon}", item) for key, item in value.items()]
+        parts = [(f"{json.dumps(_key(key), ensure_ascii=ascii_only)}{colon}", item) for key, item in value.items()]
     elif isinstance(value, Set):
         opening, closing = "[", "]"
         parts = [("", item) for item in sorted(value)]
@@ -51,13 +52,13 @@ def _chunks(value: Any, indent: int | None, newline: str) -> Iterator[str]:
         opening, closing = "[", "]"
         parts = [("", item) for item in value]
     else:
-        yield json.dumps(value, allow_nan=False)
+        yield json.dumps(value, allow_nan=False, ensure_ascii=ascii_only)
         return
     inner = newline + " " * (indent or 0)
     yield opening
     for position, (prefix, item) in enumerate(parts):
         yield ("," if position else "") + inner + prefix
-        yield from _chunks(item, indent, inner)
+        yield from _chunks(item, indent, inner, ascii_only)
     yield (newline if parts else "") + closing
 
 

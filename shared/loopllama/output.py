@@ -45,7 +45,7 @@ def instructions(schema: Mapping[str, Any]) -> str:
     """What the prompt says in `instructions` mode."""
     return (
         "Answer with exactly one JSON value and nothing else: no explanation, no code fence. "
-        f"It must be valid against this JSON Schema:\n{jsontext.dumps(schema)}"
+        f"It must be valid against this JSON Schema:\n{jsontext.dumps(schema, ascii_only=False)}"
     )
 
 
@@ -112,7 +112,8 @@ def _checked(text: str, schema: Mapping[str, Any]) -> Any:
     if found:
         listed = "\n".join(f"- {one}" for one in found)
         raise OutputInvalid(
-            f"The answer does not follow the output schema:\n{listed}\nAnswer again with the whole corrected JSON value."
+            f"The answer does not follow the output schema:\n{listed}\n"
+            "Answer again with the whole corrected JSON value."
         )
     return value
 

@@ -88,10 +88,9 @@ class TestReading:
     def test_any_text_is_read_or_refused(self, text):
         try:
             answer = output.parse_answer(text, INVOICE)
-        except OutputInvalid as error:
-            assert str(error)
-        else:
-            assert schemas.violations(INVOICE, answer) == []
+        except OutputInvalid:
+            return
+        assert schemas.violations(INVOICE, answer) == []
 
 
 class TestRefusing:

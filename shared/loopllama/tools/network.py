@@ -1,0 +1,294 @@
+"""HTTP for tools, to public addresses only.
+
+A model may choose what a tool is asked for, and a tool's server may answer with a redirect; neither may reach the
+function's own surroundings (server-side request forgery). So a host name is resolved once for each connection, every
+address it has is judged, and the connection goes to a judged address; the name stays in `Host`, in TLS's SNI and in
+the certificate check. A DNS answer that changes afterwards changes nothing, and each redirect starts from the
+beginning. Proxies of the environment are not used.
+
+Addresses are judged by the IANA special-purpose registries (https://www.iana.org/assignments/iana-ipv4-special-registry,
+.../iana-ipv6-special-registry) as `ipaddress` knows them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import ssl
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urljoin
+
+import httpcore
+
+from ..errors import ToolFailed
+from .definitions import Resolve
+from .urls import Url, parse_url
+
+MAX_TEXT_BYTES = 200_000
+"""Bytes of an answer that are read and handed on."""
+MAX_REDIRECTS = 5
+_METADATA = ipaddress.ip_network("fd00:ec2::/32")
+"""Instance metadata, DNS and time over IPv6
+(https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html)."""
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def forbidden(address: str, *, allow_private: bool) -> str | None:
+    """Why a tool may not connect to this IP address; `None` where it may. `allow_private` opens private and loopback
+    networks, never link-local (instance metadata), multicast and unspecified addresses."""
+    try:
+        ip: Address = ipaddress.ip_address(address)
+    except ValueError:
+        return "is not an IP address"
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped:
+            return forbidden(str(ip.ipv4_mapped), allow_private=allow_private)
+        if ip in _NAT64:
+            return forbidden(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)), allow_private=allow_private)
+        if ip.sixtofour or ip.teredo or (int(ip) >> 32 == 0 and not ip.is_loopback and not ip.is_unspecified):
+            return "wraps an IPv4 address"
+        if ip.is_site_local and not allow_private:
+            return "is private"
+    if ip.is_unspecified:
+        return "is unspecified"
+    if ip.is_multicast:
+        return "is multicast"
+    if ip.is_link_local or ip in _METADATA:
+        return "is link-local or an instance's metadata"
+    if allow_private or ip.is_global:
+        return None
+    return "is loopback" if ip.is_loopback else "is private or reserved"
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """The addresses of a host, as the system resolves it. Raises `OSError`."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a tool. `deadline` is on `time.monotonic()` and holds for redirects too."""
+
+    method: str
+    url: Url
+    headers: Mapping[str, str]
+    body: bytes | None
+    allow_private: bool
+    deadline: float
+    resolve: Resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of which at most `MAX_TEXT_BYTES` were read; `cut` where there was more. Header names are in lower
+    case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    cut: bool
+
+
+def fetch(request: Request, may_follow: Callable[[Url], bool]) -> Reply:
+    """Send a request and follow redirects to URLs that `may_follow` accepts. Raises `ToolFailed`."""
+    method, url, body = request.method, request.url, request.body
+    for _ in range(MAX_REDIRECTS + 1):
+        reply = _send(request, method, url, body)
+        location = reply.headers.get("location")
+        if reply.status not in (301, 302, 303, 307, 308) or location is None:
+            return reply
+        try:
+            url_next = parse_url(urljoin(str(url), location))
+        except ValueError as error:
+            raise ToolFailed(f"{url.host} redirects to what is no URL: {error}") from error
+        if not may_follow(url_next):
+            raise ToolFailed(f"{url.host} redirects to {url_next.scheme}://{url_next.netloc}, which is not allowed")
+        # RFC 9110, section 15.4: 303 asks for a GET; after a POST 301 and 302 are taken so too, as browsers do.
+        if reply.status == 303 or (reply.status in (301, 302) and method == "POST"):
+            method, body = "GET", None
+        url = url_next
+    raise ToolFailed(f"{url.host} redirects more than {MAX_REDIRECTS} times")
+
+
+def _send(request: Request, method: str, url: Url, body: bytes | None) -> Reply:
+    headers: dict[bytes | str, bytes | str] = {
+        "host": url.netloc,
+        "user-agent": "loopllama",
+        "accept-encoding": "identity",
+        **{name.lower(): value for name, value in request.headers.items()},
+    }
+    if body is None:
+        headers.pop("content-type", None)
+    else:
+        headers["content-length"] = str(len(body))
+    connection = httpcore.HTTPConnection(
+        httpcore.Origin(url.scheme.encode(), url.host.encode(), url.port),
+        ssl_context=_certificates() if url.scheme == "https" else None,
+        network_backend=_Backend(request),
+    )
+    try:
+        with (
+            connection,
+            connection.stream(
+                method,
+                httpcore.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target),
+                headers=headers,
+                content=body,
+            ) as response,
+        ):
+            names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+            content, cut = _read(response.iter_stream(), names.get("content-encoding", "identity"))
+            return Reply(response.status, names, content, cut)
+    except httpcore.TimeoutException as error:
+        raise ToolFailed(f"{url.host} gave no whole answer in time") from error
+    except ssl.SSLError as error:
+        raise ToolFailed(f"{url.host} offers no valid TLS: {error.reason or type(error).__name__}") from error
+    except httpcore.LocalProtocolError as error:
+        # Without its text, which quotes the header.
+        raise ToolFailed(f"the request to {url.host} cannot be sent: a header of it is not valid") from error
+    except (httpcore.NetworkError, httpcore.ProtocolError, zlib.error) as error:
+        raise ToolFailed(f"the connection to {url.host} failed: {error or type(error).__name__}") from error
+
+
+def _read(chunks: Iterable[bytes], encoding: str) -> tuple[bytes, bool]:
+    decoder = None
+    if encoding.lower() in ("gzip", "x-gzip", "deflate"):
+        # Asked for identity, some servers send what they have stored. 32 more bits: gzip or zlib by its header.
+        decoder = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)
+    elif encoding.lower() not in ("identity", ""):
+        raise ToolFailed(f"the answer is encoded as {encoding[:40]!r}, which cannot be read")
+    content = bytearray()
+    for chunk in chunks:
+        room = MAX_TEXT_BYTES + 1 - len(content)
+        content += decoder.decompress(chunk, room) if decoder else chunk[:room]
+        if len(content) > MAX_TEXT_BYTES:
+            return bytes(content[:MAX_TEXT_BYTES]), True
+    return bytes(content), False
+
+
+@lru_cache(maxsize=1)
+def _certificates() -> ssl.SSLContext:
+    import certifi
+
+    return ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
+
+
+class _Backend(httpcore.NetworkBackend):
+    """Connects to addresses that were judged, and to nothing else."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002  the deadline decides
+        local_address: str | None = None,  # noqa: ARG002
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        failure: OSError | None = None
+        addresses = self._addresses(host, port)
+        for place, address in enumerate(addresses):
+            # An address that does not answer leaves the others their share of the time.
+            share = _left(self._request.deadline, httpcore.ConnectTimeout) / (len(addresses) - place)
+            try:
+                return _Stream(_connect(address, port, share), self._request.deadline)
+            except OSError as error:
+                failure = error
+        if isinstance(failure, TimeoutError):
+            raise httpcore.ConnectTimeout(str(failure)) from failure
+        raise httpcore.ConnectError(f"no connection ({failure})") from failure
+
+    def _addresses(self, host: str, port: int) -> Sequence[str]:
+        try:
+            addresses = self._request.resolve(host, port)
+        except (OSError, UnicodeError) as error:
+            raise ToolFailed(f"the host {host} is not found") from error
+        for address in addresses:
+            if reason := forbidden(address, allow_private=self._request.allow_private):
+                raise ToolFailed(f"the host {host} may not be called: its address {reason}")
+        return addresses
+
+
+def _connect(address: str, port: int, seconds: float) -> socket.socket:
+    connected = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        connected.settimeout(seconds)
+        connected.connect((address, port))
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
+
+
+def _left(deadline: float, late: type[httpcore.TimeoutException]) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise late("the time is used up")
+    return left
+
+
+class _Stream(httpcore.NetworkStream):
+    """A socket whose every operation ends at the deadline, so that a server which trickles bytes cannot outlive it."""
+
+    def __init__(self, connected: socket.socket, deadline: float) -> None:
+        self._socket = connected
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        try:
+            self._socket.settimeout(_left(self._deadline, httpcore.ReadTimeout))
+            return self._socket.recv(max_bytes)
+        except TimeoutError as error:
+            raise httpcore.ReadTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.ReadError(str(error)) from error
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        view = memoryview(buffer)
+        try:
+            while view:
+                self._socket.settimeout(_left(self._deadline, httpcore.WriteTimeout))
+                view = view[self._socket.send(view) :]
+        except TimeoutError as error:
+            raise httpcore.WriteTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.WriteError(str(error)) from error
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        try:
+            self._socket.settimeout(_left(self._deadline, httpcore.ConnectTimeout))
+            return _Stream(ssl_context.wrap_socket(self._socket, server_hostname=server_hostname), self._deadline)
+        except BaseException as error:
+            self._socket.close()
+            if isinstance(error, TimeoutError):
+                raise httpcore.ConnectTimeout(str(error)) from error
+            if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+                raise httpcore.ConnectError(str(error)) from error
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "ssl_object":
+            return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
+        if info == "is_readable":
+            return False
+        return None
