@@ -66,6 +66,7 @@ class StepRunner:
                     "role": step["role"],
                     "started_at": clock.now_text(),
                     "input": ["input", *(f"steps.{name}" for name in earlier)],
+                    "delete_at": run.get("delete_at"),
                     "tags": run.get("tags"),
                     "api_key": run.get("api_key"),
                 }
