@@ -119,7 +119,7 @@ def cost_decimals(costs: Iterable[Any], digits: int = 2) -> int:
     positive = [Decimal(cost) for cost in costs if cost]
     if not positive:
         return 2
-    return min(10, max(2, digits - 1 - min(positive).adjusted()))
+    return min(12, max(2, digits - 1 - min(positive).adjusted()))
 
 
 def money(cost: Any, decimals: int | None = None) -> str:

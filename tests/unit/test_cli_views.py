@@ -1,0 +1,258 @@
+"""What a run looks like: trace, timeline, comparison, figures."""
+
+import io
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from loopllama_cli import show
+from loopllama_cli.compare_view import compare_runs, print_comparison
+from loopllama_cli.progress import wait
+from loopllama_cli.trace_view import print_trace
+
+BEGIN = datetime(2026, 11, 23, 20, 15, tzinfo=UTC)
+
+
+def at(ms):
+    return (BEGIN + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def step(name, order=0, start=0, latency=1000, cost="0.0042", **changes):
+    record = {
+        "step": name,
+        "order": order,
+        "role": name,
+        "status": "completed",
+        "model": "claude-sonnet-4-6",
+        "source": "agent",
+        "ignored": [],
+        "tokens_in": 1234,
+        "tokens_cached": 0,
+        "tokens_out": 100,
+        "cost_usd": None if cost is None else Decimal(cost),
+        "cost_basis": "measured",
+        "latency_ms": latency,
+        "started_at": at(start),
+        "finished_at": at(start + latency),
+        "attempts": [],
+        "tool_calls": [],
+    }
+    return record | changes
+
+
+def run(*steps, **changes):
+    record = {
+        "id": "run_1",
+        "workflow_id": "support_reply",
+        "workflow_version": 3,
+        "status": "completed",
+        "input": "Where is my order?",
+        "output": "Here.",
+        "created_at": at(0),
+        "started_at": at(0),
+        "finished_at": at(2000),
+        "latency_ms": 2000,
+        "steps": list(steps),
+    }
+    return record | changes
+
+
+def attempt(outcome="ok", start=0, latency=500, **changes):
+    return {
+        "model": "claude-sonnet-4-6",
+        "outcome": outcome,
+        "started_at": at(start),
+        "latency_ms": latency,
+    } | changes
+
+
+def printed(function, *arguments, width=100):
+    console = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
+    function(*arguments, console)
+    return console.file.getvalue()
+
+
+def row_of(text, name):
+    return next(line for line in text.splitlines() if name in line).split()
+
+
+def test_a_step_s_row_and_the_totals():
+    text = printed(print_trace, run(step("triage", tokens_cached=900), step("writer", 1, 1000, cost="0.0126")))
+    assert row_of(text, "✓  triage") == [
+        *("✓", "triage", "claude-sonnet-4-6", "agent", "1,234", "900", "100", "1.00", "s", "$0.0042", "25.0%"),
+    ]
+    assert row_of(text, "Total") == ["Total", "2,468", "900", "200", "2.00", "s", "$0.0168"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_every_line_fits(width):
+    steps = [step(f"a_step_with_a_long_name_{n}", n, n * 100, model="bedrock:us.anthropic.claude-x") for n in range(6)]
+    assert max(map(len, printed(print_trace, run(*steps), width=width).splitlines())) <= width
+
+
+def test_text_of_others_is_no_markup_and_no_terminal_code():
+    hostile = "[red]x[/red] \x1b]0;title\x07 [/]"
+    odd = step("a", error=hostile, model=hostile, ignored=[{"layer": "step", "model": hostile, "reason": hostile}])
+    text = printed(print_trace, run(odd, input=hostile, error=hostile, tags={"k": hostile}))
+    assert "[red]x[/red]" in text
+    assert "\x1b" not in text
+    assert "\x07" not in text
+
+
+def test_what_went_otherwise_than_planned_is_told():
+    told = printed(
+        print_trace,
+        run(
+            step(
+                "writer",
+                ignored=[{"layer": "step", "model": "gpt-nope", "reason": "no such model"}],
+                attempts=[
+                    attempt("ModelThrottled", model="gpt-5", error="slow down"),
+                    attempt("lost", model="gpt-5", latency=None),
+                    attempt(start=600),
+                ],
+                tool_calls=[{"name": "lookup"}, {"name": "lookup"}],
+            )
+        ),
+        width=140,
+    )
+    assert "writer  override of the step layer gpt-nope passed over: no such model" in told
+    assert "writer  gpt-5 ModelThrottled after 500 ms: slow down" in told
+    assert "writer  gpt-5 was begun and never answered" in told
+    assert "writer  answered by the fallback claude-sonnet-4-6" in told
+    assert "writer  2 tool calls: lookup" in told
+
+
+def test_unpriced_is_not_free():
+    text = printed(print_trace, run(step("a", cost=None, unpriced=True), step("b", 1)))
+    assert "unpriced" in " ".join(row_of(text, "✓  a"))
+    assert "the total leaves them out" in text
+    assert "$0.0042" in row_of(text, "Total")
+
+
+def test_the_basis_of_a_cost_is_told():
+    text = printed(
+        print_trace, run(step("a", cost_basis="estimated"), step("b", 1, cost_basis="unknown"), step("c", 2))
+    )
+    assert "~$0.0042" in row_of(text, "✓  a")
+    assert "≥$0.0042" in row_of(text, "✓  b")
+    assert "$0.0042" in row_of(text, "✓  c")
+    assert "≥$0.0126" in row_of(text, "Total")
+    assert "are estimated" in text
+    assert "is unknown and not counted" in text
+
+
+def test_simulated_is_said_wherever_figures_are():
+    real, simulated = step("a"), step("b", 1, simulated=True)
+    assert "simulated" not in printed(print_trace, run(real)).lower()
+    mixed = printed(print_trace, run(real, simulated))
+    assert "SIMULATED" in mixed
+    assert "Some answers" in mixed
+    assert "simulated" in row_of(mixed, "✓  b")
+    assert "simulated" not in row_of(mixed, "✓  a")
+    assert "All answers" in printed(print_trace, run(simulated))
+    assert "SIMULATED" in printed(print_comparison, run(real), run(simulated))
+
+
+def test_a_run_that_has_not_begun_or_has_failed_has_a_trace():
+    waiting = step("a", cost=None, status="queued", model=None, latency_ms=None, started_at=None, finished_at=None)
+    queued = run(waiting, status="queued", started_at=None, finished_at=None, latency_ms=None)
+    assert row_of(printed(print_trace, queued), "·  a")[:2] == ["·", "a"]
+    assert "Total" in printed(print_trace, run(status="queued", input=None))
+    assert "step 'a': OutputInvalid" in printed(print_trace, run(status="failed", error="step 'a': OutputInvalid: x"))
+
+
+def timeline_of(text, name):
+    return next(line for line in text.splitlines() if line.startswith(name))
+
+
+def test_the_timeline_is_to_scale():
+    text = printed(print_trace, run(step("first", 0, 0, 1000), step("second", 1, 1000, 3000)))
+    first, second = (timeline_of(text, name) for name in ("first", "second"))
+    assert second.count("━") == pytest.approx(3 * first.count("━"), abs=1)
+    assert second.index("━") == first.rindex("━") + 1
+
+
+def test_the_timeline_shows_failed_calls_and_waiting():
+    parts = [attempt("ModelUnavailable", 0, 500), attempt("ok", 1500, 500)]
+    line = timeline_of(printed(print_trace, run(step("only", latency=2000, attempts=parts))), "only")
+    bar = line.removeprefix("only").split("2.00 s")[0].strip()
+    assert list(dict.fromkeys(bar)) == ["×", "╌", "━"]  # noqa: RUF001
+
+
+def test_parallel_steps_stand_above_one_another():
+    text = printed(print_trace, run(step("left", 0, 0, 1000), step("right", 1, 0, 1000)))
+    assert timeline_of(text, "left").index("━") == timeline_of(text, "right").index("━")
+
+
+def six(model_costs, latency=600):
+    steps = [step(f"s{n}", n, n * 100, 100, cost, model=f"m{cost}") for n, cost in enumerate(model_costs)]
+    return run(*steps, cost_usd=sum(map(Decimal, model_costs)), latency_ms=latency)
+
+
+def test_four_of_six_moved_to_a_tenth_is_sixty_percent():
+    a, b = six(["0.0031"] * 6), six(["0.00031"] * 4 + ["0.0031"] * 2, latency=300)
+    result = compare_runs(a, b)
+    assert result == {"cost_change": Decimal("-0.6"), "latency_change": Decimal("-0.5"), "a": a, "b": b}
+    text = printed(print_comparison, a, b)
+    assert row_of(text, "Total")[-4:] == ["$0.01860", "→", "$0.00744", "-60.0%"]
+    assert text.count("-90.0%") == 4
+    assert "→ m0.00031" in text
+
+
+def test_an_unknown_cost_has_no_change():
+    unpriced = run(step("a", cost=None, unpriced=True))
+    assert compare_runs(unpriced, run(step("a")))["cost_change"] is None
+    assert compare_runs(run(step("a")), unpriced)["cost_change"] is None
+    assert compare_runs(run(step("a", cost="0")), run(step("a")))["cost_change"] is None
+    assert "unpriced" in printed(print_comparison, unpriced, run(step("a")))
+
+
+def test_steps_that_only_one_run_has_are_compared_with_nothing():
+    text = printed(print_comparison, run(step("a"), step("old", 1)), run(step("a"), step("new", 1)))
+    assert {"old", "new"} <= set(text.split())
+
+
+@given(st.decimals("0.000000001", 10_000, allow_nan=False))
+def test_a_price_never_looks_like_nothing(cost):
+    shown = Decimal(show.money(cost).lstrip("$").replace(",", ""))
+    assert shown > 0
+    assert abs(shown - cost) / cost < Decimal("0.01")
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [(0, "0 ms"), (812, "812 ms"), (999.6, "1.00 s"), (1420, "1.42 s"), (59_994, "59.99 s"), (59_999, "1m 00s")]
+    + [(125_000, "2m 05s"), (3_600_000, "1h 00m"), (Decimal("1500"), "1.50 s"), (None, "-")],
+)
+def test_durations(milliseconds, text):
+    assert show.duration(milliseconds) == text
+
+
+@given(st.text())
+def test_cleaned_text_moves_no_cursor(text):
+    assert not any(ord(char) < 32 and char not in "\n\t" or 127 <= ord(char) < 160 for char in show.clean(text))
+
+
+def test_waiting_ends_with_the_run(monkeypatch, capsys):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    states = iter(
+        [
+            run(step("a", status="queued", finished_at=None), status="queued"),
+            run(step("a"), step("b", 1, status="running", finished_at=None), status="running"),
+            run(step("a"), step("b", 1), status="completed"),
+        ]
+    )
+    assert wait(lambda: next(states))["status"] == "completed"
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in told] == ["a", "b"]
+
+
+def test_waiting_has_an_end(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with pytest.raises(TimeoutError, match="still running"):
+        wait(lambda: run(status="running"), quiet=True, seconds=0.1)
