@@ -70,7 +70,10 @@ def _entries() -> Iterator[dict[str, Any]]:
     providers = {provider.id: provider for provider in data.providers}
     for name, current in facts.CURRENT.items():
         for model in providers[name].models:
-            if current.fullmatch(model.id) and not facts.NOT_CHAT.search(model.id) and not model.deprecated:
+            if not current.fullmatch(model.id) or facts.NOT_CHAT.search(model.id) or model.deprecated:
+                continue
+            # Some ids of genai-prices are its own; one that it would not find by that name is none of the provider's.
+            if providers[name].find_model(model.id) is model:
                 entry = _entry(name, model.id, model.id, model)
                 if entry is not None:
                     yield entry

@@ -24,8 +24,9 @@ NOT_CHAT = re.compile(
 """No chat models, not offered to everybody, or (OpenAI's pro and codex) answering in the Responses API only."""
 
 CURRENT = {
-    # Listed as current or still offered at developers.openai.com/api/docs/models and /deprecations.
-    "openai": re.compile(r"gpt-4\.1(-mini|-nano)?|gpt-4o(-mini)?|o3|o4-mini|gpt-[56](\.\d+)?(-.+)?"),
+    # Listed as current or still offered at developers.openai.com/api/docs/models and /deprecations; of GPT-5.3 only
+    # the id of ChatGPT's own snapshot is.
+    "openai": re.compile(r"gpt-4\.1(-mini|-nano)?|gpt-4o(-mini)?|o3|o4-mini|gpt-(?!5\.3)[56](\.\d+)?(-.+)?"),
     # platform.claude.com/docs/en/about-claude/model-deprecations: 4.1 and older are retired. Mythos is by invitation.
     "anthropic": re.compile(r"claude-(opus-4-[5-9]|sonnet-4-[5-9]|haiku-4-5|(opus|sonnet|haiku|fable)-5(-\d)?)"),
     # ai.google.dev/gemini-api/docs/models.
@@ -34,11 +35,11 @@ CURRENT = {
     ),
     # docs.mistral.ai/models: dated ids and the `-latest` names of the current generation.
     "mistral": re.compile(
-        r"mistral-large-2512|mistral-large-4|mistral-medium-(3-1|3-5|latest)|mistral-small-(2603|latest)|"
+        r"mistral-large-2512|mistral-large-4|mistral-medium-(3-5|latest)|mistral-small-(2603|latest)|"
         r"ministral-(3b|8b|14b)-2512|ministral-8b-latest|codestral-2508"
     ),
-    # api-docs.deepseek.com/quick_start/pricing.
-    "deepseek": re.compile(r"deepseek-flash|deepseek-v4-(flash|pro)"),
+    # api-docs.deepseek.com/quick_start/pricing; deepseek-v4-flash is retired and answered by deepseek-flash.
+    "deepseek": re.compile(r"deepseek-flash|deepseek-v4-pro"),
 }
 """Ids, as genai-prices has them, that are current at the provider itself."""
 
@@ -108,7 +109,8 @@ _CAPABILITIES = (
     # docs.mistral.ai/capabilities: function calling and custom structured outputs on all of these; vision on these.
     ("mistral", r"codestral", "tools structured_output prompt_cache"),
     ("mistral", r".", "tools structured_output images prompt_cache"),
-    # api-docs.deepseek.com: function calling, context caching; JSON mode without a schema.
+    # api-docs.deepseek.com: tool calls, context caching, images with Flash; JSON mode without a schema.
+    ("deepseek", r"flash", "tools images prompt_cache"),
     ("deepseek", r".", "tools prompt_cache"),
     # docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html (Claude from 4.5, Mistral's open models),
     # prompt-caching.html (Claude, Nova), conversation-inference-supported-models-features.html (tools, images).
@@ -133,6 +135,8 @@ _MAX_OUTPUT = (
     ("anthropic bedrock", r"claude-(opus-4-[6-8]|(opus|sonnet|fable)-5)", 128_000),
     # ai.google.dev/gemini-api/docs/models
     ("google", r"gemini-(2\.5|3)", 65_536),
+    # api-docs.deepseek.com/quick_start/pricing
+    ("deepseek", r".", 384_000),
     # docs.aws.amazon.com/nova/latest/userguide/what-is-nova.html and the guide of Nova 2
     ("bedrock", r"nova-(micro|lite|pro)", 10_000),
     ("bedrock", r"nova-2-lite", 65_536),
