@@ -1,0 +1,97 @@
+# `make help` lists the targets. Everything installs into .venv, from locked versions.
+
+MODEL  ?=
+JOBS   ?= 2
+TESTS  ?= tests
+UPGRADE ?=
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+# `make run` needs less than the development tools do.
+CLI    := $(VENV)/.cli-installed
+DEV    := $(VENV)/.dev-installed
+
+export SAM_CLI_TELEMETRY := 0
+export AWS_DEFAULT_REGION ?= us-east-1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run serve test lint format build bench catalog lock clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(CLI) ## See it: a crew runs, four steps are turned down, it runs again (MODEL=provider:model for a real one)
+	@$(BIN)/loopllama demo $(if $(MODEL),--model '$(MODEL)')
+
+serve: $(CLI) ## The local stack, until stopped: API, console tables, state machine, no AWS account
+	@$(BIN)/loopllama local
+
+test: $(DEV) ## All tests (TESTS=tests/unit for some of them)
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(TESTS)
+
+lint: $(DEV) ## Style, types, template, and that generated files are fresh
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/cfn-lint template.yaml
+	@$(BIN)/sam validate --lint --template template.yaml > /dev/null
+	@$(BIN)/python -m loopllama_cli.catalog_build --check
+	@echo "lint: clean"
+
+format: $(DEV) ## Put the code into shape
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+
+build: $(DEV) ## What is deployed (.aws-sam/build) and what is installed (dist/*.whl)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sam build
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist
+
+bench: $(DEV) ## What the README claims about speed and cost, measured here
+	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+catalog: $(DEV) ## Write the bundled models and prices anew from the price library
+	@$(BIN)/python -m loopllama_cli.catalog_build
+
+# Versions move only where pyproject.toml or UPGRADE=1 asks for it. The files name no index: yours is used.
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
+# Said once by requires-python instead of at each line.
+PLAIN := s/ ; python_full_version < '3.15' and platform_python_implementation == 'CPython' and sys_platform != 'win32' / /
+LAYER := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["layer"], sep="\n")
+
+lock: ## Resolve pyproject.toml's dependencies into the locks (needs uv; UPGRADE=1 for newer versions)
+	@command -v uv > /dev/null || { echo "make lock needs uv (docs.astral.sh/uv)"; exit 1; }
+	@$(LOCK) --group dev -o requirements/dev.txt pyproject.toml
+	@$(LOCK) --group build -c requirements/dev.txt -o requirements/cli.txt pyproject.toml
+	@$(PYTHON) -c '$(LAYER)' | $(LOCK) -c requirements/dev.txt -o shared/requirements.txt -
+	@for file in requirements/dev.txt requirements/cli.txt shared/requirements.txt; do \
+		sed "$(PLAIN)" $$file > $$file.new && mv $$file.new $$file; done
+
+clean: ## Remove what was built and installed here
+	@rm -rf $(VENV) .aws-sam dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The interpreter: PYTHON, or the first of these that is new enough and can make environments.
+USABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+ifndef PYTHON
+PYTHON := $(shell for python in python3 python3.13 python3.12 python3.14 python3.11; do \
+	$$python -c '$(USABLE)' > /dev/null 2>&1 && { echo $$python; break; }; done)
+endif
+
+$(BIN)/python:
+	@test -n '$(PYTHON)' || { echo "LoopLlama needs Python 3.11 to 3.14 with venv and finds none; install one" \
+		"(python.org; on Debian and Ubuntu also python3-venv) or name it: make PYTHON=/path/to/python3"; exit 1; }
+	@'$(PYTHON)' -c '$(USABLE)' || { echo "$(PYTHON) is not Python 3.11 to 3.14 with venv"; exit 1; }
+	@'$(PYTHON)' -m venv $(VENV)
+
+$(CLI): requirements/cli.txt pyproject.toml hatch_build.py | $(BIN)/python
+	@echo "Installing LoopLlama into $(VENV), once ..." >&2
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/cli.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): requirements/dev.txt $(CLI)
+	@echo "Installing the development tools into $(VENV), once ..." >&2
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/dev.txt
+	@touch $@
