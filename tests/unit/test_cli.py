@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from loopllama import aws, errors
@@ -12,6 +15,7 @@ from loopllama.settings import Settings
 from loopllama_cli import main, target
 from loopllama_cli.commands import runs
 from loopllama_cli.main import app, exit_code, hoist
+from loopllama_cli.reference import commands, reference
 from loopllama_cli.target import Choice, TargetMissing, TargetUnreachable, settings_of
 
 
@@ -196,3 +200,21 @@ def test_schema_needs_no_stack():
 def test_exit_codes_are_documented():
     for code, meaning in main.EXIT_CODES.items():
         assert f"{code} {meaning.split(':')[0]}" in " ".join(invoke("--help").stdout.split())
+
+
+def test_the_reference_is_current():
+    path = Path(__file__).parents[2] / "docs" / "cli.md"
+    assert path.read_text("utf-8") == reference(), "run: python -m loopllama_cli.reference > docs/cli.md"
+
+
+def test_every_option_that_help_shows_is_in_the_reference(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    text = reference()
+    found = list(commands(get_command(app), "loopllama"))
+    assert len(found) >= 17
+    for path, command in found:
+        section = text.split(f"## `{path}", 1)[1].split("\n## ")[0]
+        shown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", invoke(*path.split()[1:], "--help").stdout)) - {"--help"}
+        options = {name for param in command.params for name in [*param.opts, *param.secondary_opts]}
+        assert {name for name in options if name.startswith("--")} <= shown
+        assert {name for name in shown if name not in section} == set()

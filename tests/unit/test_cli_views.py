@@ -226,8 +226,10 @@ def test_a_price_never_looks_like_nothing(cost):
 
 @pytest.mark.parametrize(
     ("milliseconds", "text"),
-    [(0, "0 ms"), (812, "812 ms"), (999.6, "1.00 s"), (1420, "1.42 s"), (59_994, "59.99 s"), (59_999, "1m 00s")]
-    + [(125_000, "2m 05s"), (3_600_000, "1h 00m"), (Decimal("1500"), "1.50 s"), (None, "-")],
+    [
+        *((0, "0 ms"), (812, "812 ms"), (999.6, "1.00 s"), (1420, "1.42 s"), (Decimal("1500"), "1.50 s")),
+        *((59_994, "59.99 s"), (59_999, "1m 00s"), (125_000, "2m 05s"), (3_600_000, "1h 00m"), (None, "-")),
+    ],
 )
 def test_durations(milliseconds, text):
     assert show.duration(milliseconds) == text
@@ -235,7 +237,7 @@ def test_durations(milliseconds, text):
 
 @given(st.text())
 def test_cleaned_text_moves_no_cursor(text):
-    assert not any(ord(char) < 32 and char not in "\n\t" or 127 <= ord(char) < 160 for char in show.clean(text))
+    assert not any((ord(char) < 32 and char not in "\n\t") or 127 <= ord(char) < 160 for char in show.clean(text))
 
 
 def test_waiting_ends_with_the_run(monkeypatch, capsys):

@@ -35,7 +35,8 @@ def run(
         float | None, typer.Option(min=0.1, metavar="SECONDS", help="Stop waiting after so long; the run goes on.")
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="Idempotency key: the same key starts the run once and then finds it.")
+        str | None,
+        typer.Option(metavar="KEY", help="Idempotency key: the same key starts the run once and then finds it."),
     ] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag of the run. Repeatable.")] = None,
     as_json: Json = False,
