@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopllama.errors import WorkflowInvalid
-from loopllama.workflow import Workflow
+from loopllama.workflow import NOT_YET, Workflow
 from loopllama_cli.workflow_files import load, parse
 
 YAML, JSON = Path("crew.yaml"), Path("crew.json")
@@ -174,3 +174,25 @@ def test_any_text_is_taken_or_refused_with_a_line(text):
             parse("name: x\n" + text, path)
         except WorkflowInvalid as error:
             assert all(int(str(detail["line"])) >= 1 for detail in error.details)  # noqa: PT017
+
+
+def test_the_support_reply_example():
+    folder = Path(__file__).parents[2] / "examples" / "support_reply"
+    workflow = load(folder / "workflow.yaml")
+    crew = workflow.to_definition()["crew"]
+    assert [step["name"] for step in crew] == ["triage", "extract", "lookup", "draft", "check", "review"]
+    assert workflow.model == "frontier"
+    assert not any("model" in step for step in crew), "an agent's own model would outrank the workflow's override"
+    assert {step["name"] for step in crew if "output_schema" in step} == {"triage", "extract", "check"}
+    assert {step["name"] for step in crew if "prompt" in step} == {"lookup", "check", "review"}
+    assert len((folder / "input.txt").read_text(encoding="utf-8").splitlines()) >= 20
+
+
+def test_the_workflow_of_the_documentation_and_its_fields():
+    text = (Path(__file__).parents[2] / "docs" / "workflows.md").read_text(encoding="utf-8")
+    assert len(parse(text.split("```yaml\n")[1].split("```")[0], YAML).crew) == 2
+    fields = {
+        *Workflow.model_json_schema()["properties"],
+        *Workflow.model_json_schema()["$defs"]["Agent"]["properties"],
+    }
+    assert [field for field in fields | NOT_YET if f"`{field}`" not in text] == []
