@@ -25,10 +25,11 @@ def main() -> int:
 
     def warn(line: str) -> None:
         with lock:
-            print(line.replace("\n", " "), file=sys.stderr, flush=True)
+            sys.stderr.write(line.replace("\n", " ") + "\n")
 
     def answer(message: dict[str, Any]) -> None:
-        print(json.dumps(message), file=answers, flush=True)
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
 
     from loopllama_cli.local.stack import Stack
     from loopllama_cli.local.template import TemplateError
@@ -41,6 +42,7 @@ def main() -> int:
             config["aws_port"],
             warn,
             config["minute"],
+            config["simulate"],
         )
     except (TemplateError, OSError) as error:
         answer({"failed": str(error)})

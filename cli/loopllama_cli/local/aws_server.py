@@ -40,7 +40,7 @@ class _Handler(MotoRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
-    def log_request(self, *args: Any, **kwargs: Any) -> None:
+    def log_request(self, *_: Any) -> None:
         return
 
 

@@ -54,6 +54,7 @@ class Functions:
         self._send = send
         self._warn = warn
         self._environment = environment
+        self._closed = False
         self._pools: dict[str, Pool] = {}
         self._lock = threading.Lock()
         self._later = ThreadPoolExecutor(max_workers=32, thread_name_prefix="async-invoke")
@@ -76,6 +77,7 @@ class Functions:
         return pool.pids() if pool else []
 
     def close(self) -> None:
+        self._closed = True
         self._later.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             for pool in self._pools.values():
@@ -89,7 +91,7 @@ class Functions:
                 "Function.ResponseSizeTooLarge",
                 f"Response payload size exceeded maximum allowed payload size ({MAX_SYNC_BYTES} bytes).",
             )
-        if outcome.error:
+        if outcome.error and not self._closed:
             error = json.loads(outcome.payload)
             self._warn(f"{function.function_name}: {error['errorType']}: {error['errorMessage']}"[:2000])
         return outcome
@@ -168,7 +170,7 @@ def _text(value: Any) -> str:
 
 def _destination_record(function: Any, event: bytes, request_id: str, outcome: Outcome, attempts: int) -> str:
     """https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html"""
-    record = {
+    record: dict[str, Any] = {
         "version": "1.0",
         "timestamp": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()),
         "requestContext": {
@@ -182,7 +184,7 @@ def _destination_record(function: Any, event: bytes, request_id: str, outcome: O
         "responsePayload": json.loads(outcome.payload),
     }
     if outcome.error:
-        record["responseContext"]["functionError"] = outcome.error  # type: ignore[index]
+        record["responseContext"]["functionError"] = outcome.error
     return json.dumps(record)
 
 

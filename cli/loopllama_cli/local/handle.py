@@ -13,21 +13,36 @@ from types import TracebackType
 from typing import Any
 
 START_SECONDS = 120.0
+REGION = "us-east-1"
 
 
 class LocalStackError(Exception):
     """The stack did not start, or is gone; the message says why."""
 
 
+def aws_environment(endpoint: str) -> dict[str, str]:
+    """What a program needs to reach a local stack with boto3 or the AWS CLI."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_SESSION_TOKEN": "local",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+    }
+
+
 def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(line + "\n")
 
 
 class LocalStack:
     """The project at `project` (a folder with template.yaml), running on this machine.
 
     `parameters` are the template's; ports of 0 are any free ones; `log` takes each line that the stack reports;
-    `minute` is how long a minute of a schedule takes, in seconds. Use as a context manager, or `start()` and `stop()`.
+    `minute` is how long a minute of a schedule takes, in seconds; `simulate` lets the simulated provider stand in for
+    providers without a key, unless the parameter `SimulatedProviders` says otherwise. Use as a context manager, or
+    `start()` and `stop()`.
     The stack and everything that it started ends with this process, however that ends.
     """
 
@@ -39,6 +54,7 @@ class LocalStack:
         aws_port: int = 0,
         log: Callable[[str], None] = _to_stderr,
         minute: float = 60.0,
+        simulate: bool = True,
     ) -> None:
         self._config = {
             "project": str(Path(project).resolve()),
@@ -46,27 +62,26 @@ class LocalStack:
             "api_port": api_port,
             "aws_port": aws_port,
             "minute": minute,
+            "simulate": simulate,
         }
         self._log = log
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self._lines: list[str] = []
+        self.region = REGION
         self.outputs: dict[str, str] = {}
         self.aws_endpoint_url = ""
         self.api_url = ""
 
     def start(self) -> LocalStack:
         """Start the stack and wait until it is ready. Raises `LocalStackError`."""
-        package_root = str(Path(__file__).resolve().parents[2])
-        inherited = os.environ.get("PYTHONPATH")
-        path = package_root + (os.pathsep + inherited if inherited else "")
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
             [sys.executable, "-m", "loopllama_cli.local", json.dumps(self._config)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             start_new_session=True,
         )
         reader = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
@@ -106,8 +121,6 @@ class LocalStack:
 
     def environment(self) -> dict[str, str]:
         """The variables with which boto3 and the AWS CLI reach the stack."""
-        from loopllama_cli.local.stack import aws_environment
-
         return aws_environment(self.aws_endpoint_url)
 
     def processes(self, function: str) -> list[int]:
@@ -115,8 +128,13 @@ class LocalStack:
         with self._lock:
             if self._process is None or self._process.stdin is None:
                 raise LocalStackError("the local stack is not running")
-            print(json.dumps({"processes": function}), file=self._process.stdin, flush=True)
+            self._process.stdin.write(json.dumps({"processes": function}) + "\n")
+            self._process.stdin.flush()
             return list(self._answer()["processes"])
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int | None:
@@ -138,7 +156,8 @@ class LocalStack:
         return dict(json.loads(line))
 
     def _read_log(self, process: subprocess.Popen[str]) -> None:
-        assert process.stderr is not None
+        if process.stderr is None:
+            return
         with process.stderr as stream:
             for line in stream:
                 self._lines = [*self._lines[-199:], line.rstrip()]

@@ -41,7 +41,7 @@ class Request:
         self.raw_path, self.raw_query = parts.path, parts.query
         self.path = unquote(parts.path)
         self.query = parse_qsl(parts.query, keep_blank_values=True)
-        self.merged = {}
+        self.merged: dict[str, str] = {}
         for name, value in headers:
             key = name.lower()
             self.merged[key] = f"{self.merged[key]},{value}" if key in self.merged else value
@@ -224,7 +224,7 @@ def serve(port: int, routes: list[Route], invoke: Callable[[str, bytes], Outcome
             if self.command != "HEAD" and status not in (204, 304):
                 self.wfile.write(body)
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = handle_one
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = handle_one  # noqa: N815 - http.server's
 
         def _answer(self) -> tuple[int, list[tuple[str, str]], bytes]:
             length = self.headers.get("Content-Length", "0")
@@ -250,7 +250,7 @@ def serve(port: int, routes: list[Route], invoke: Callable[[str, bytes], Outcome
                 raise Answer(500, "Internal Server Error") from error
             return response(outcome, route.version)
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        def log_message(self, *_: Any) -> None:
             return
 
     server = _Server(("127.0.0.1", port), Handler)

@@ -15,8 +15,9 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 WORKER = Path(__file__).with_name("worker.py")
 INIT_SECONDS = 30.0
@@ -75,7 +76,7 @@ class Process:
         self._tail: deque[str] = deque(maxlen=200)
         read_end, write_end = os.pipe()
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
                 [sys.executable, "-I", str(WORKER), str(write_end)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -90,6 +91,8 @@ class Process:
         finally:
             os.close(write_end)
         self.pid = self._process.pid
+        self._stdin = cast("BinaryIO", self._process.stdin)
+        self._stdout = cast("BufferedReader", self._process.stdout)
         for target, args in ((self._read_frames, (read_end,)), (self._read_log, ())):
             threading.Thread(target=target, args=args, daemon=True, name=f"{spec.name}-{self.pid}").start()
 
@@ -176,11 +179,10 @@ class Process:
 
     def _send(self, header: Any, body: bytes) -> None:
         head = json.dumps(header).encode()
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(struct.pack(">I", len(head)) + head + struct.pack(">I", len(body)))
-            self._process.stdin.write(body)
-            self._process.stdin.flush()
+            self._stdin.write(struct.pack(">I", len(head)) + head + struct.pack(">I", len(body)))
+            self._stdin.write(body)
+            self._stdin.flush()
         except OSError as error:
             raise _Ended from error
 
@@ -204,16 +206,15 @@ class Process:
         self._frames.put(None)
 
     def _read_log(self) -> None:
-        assert self._process.stdout is not None
-        fd, rest = self._process.stdout.fileno(), b""
-        while chunk := os.read(fd, 65536):
+        rest = b""
+        while chunk := self._stdout.read1(65536):
             *whole, rest = (rest + chunk).split(b"\n")
             if len(rest) > MAX_LOG_LINE:
                 whole.append(rest)
                 rest = b""
             self._log_lines(whole)
         self._log_lines([rest] if rest else [])
-        self._process.stdout.close()
+        self._stdout.close()
         self._log_ends.put("")
 
     def _log_lines(self, raw: list[bytes]) -> None:

@@ -5,28 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from loopllama_cli.local.handle import REGION, aws_environment
+
 ACCOUNT = "123456789012"
-REGION = "us-east-1"
 STACK_NAME = "loopllama"
-
-
-def aws_environment(endpoint: str) -> dict[str, str]:
-    """What a program needs to reach the stack with boto3 or the AWS CLI."""
-    return {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_SESSION_TOKEN": "local",
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
-    }
 
 
 class Stack:
@@ -40,6 +28,7 @@ class Stack:
         aws_port: int,
         warn: Callable[[str], None],
         minute: float = 60.0,
+        simulate: bool = True,
     ) -> None:
         # Nothing in this process may reach a real account, whatever the caller's environment says.
         for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -47,13 +36,13 @@ class Stack:
         os.environ.update(aws_environment("http://127.0.0.1:9"), VALIDATE_LAMBDA_S3="false")
         warnings.filterwarnings("ignore", module="moto")
         logging.getLogger("moto").setLevel(logging.CRITICAL)  # it reports what a template does as its own trouble
-        from moto.cloudformation import cloudformation_backends
+        from moto.cloudformation.models import cloudformation_backends
         from moto.cloudformation.parsing import get_model_map
         from moto.cloudwatch.models import cloudwatch_backends
         from moto.events.models import events_backends
         from moto.logs.models import logs_backends
 
-        from loopllama_cli.local import aws_server, http_api, seams, template
+        from loopllama_cli.local import aws_server, http_api, providers, seams, template
         from loopllama_cli.local.events import Events
         from loopllama_cli.local.functions import Functions
         from loopllama_cli.local.logs import Logs
@@ -65,9 +54,14 @@ class Stack:
         self.aws_endpoint_url = f"http://127.0.0.1:{self._aws.server_port}"
         os.environ.update(aws_environment(self.aws_endpoint_url))
 
-        prepared = template.load(project, parameters, lambda kind: kind in get_model_map())
-        for name, kind, reason in prepared.dropped:
-            warn(f"not created locally: {name} ({kind}): {reason}")
+        keys = providers.credentials(os.environ)
+        stand_ins = {"SimulatedProviders": ",".join(providers.simulated(keys)) if simulate else ""}
+        prepared = template.load(project, parameters, stand_ins, lambda kind: kind in get_model_map())
+        for reason, group in prepared.dropped.items():
+            warn(f"not created locally ({reason}): {', '.join(group)}")
+        self._api = http_api.serve(api_port, prepared.routes, self._invoke_by_logical_id)
+        self.api_url = f"http://127.0.0.1:{self._api.server_address[1]}"
+        template.localise_urls(prepared, self.api_url)
 
         logs = Logs(logs_backends[ACCOUNT][REGION], cloudwatch_backends[ACCOUNT][REGION])
         self.functions = Functions(self._find, logs.write, self._send, warn, aws_environment(self.aws_endpoint_url))
@@ -80,31 +74,23 @@ class Stack:
         stack = cloudformation_backends[ACCOUNT][REGION].create_stack(
             name=STACK_NAME,
             template=json.dumps(prepared.body),
-            parameters=parameters,
+            parameters=prepared.parameters,
             tags={},
         )
-        self._resources = stack.resource_map
-        self._api = http_api.serve(api_port, prepared.routes, self._invoke_by_logical_id)
-        self.api_url = f"http://127.0.0.1:{self._api.server_address[1]}"
-        self._localise_urls()
-        self.outputs = {each["OutputKey"]: self._local_url(str(each["OutputValue"])) for each in stack.outputs or []}
+        self._resources: Any = stack.resource_map
+        self.outputs = {each["OutputKey"]: str(each["OutputValue"]) for each in stack.outputs or []}
+        self._store_secrets(keys)
         self.events.start_schedules()
 
     def client(self, service: str) -> Any:
         """A boto3 client of this stack."""
         import boto3
 
+        make: Any = boto3.client
         with self._clients_lock:
             if service not in self._clients:
-                self._clients[service] = boto3.client(service, endpoint_url=self.aws_endpoint_url, region_name=REGION)
+                self._clients[service] = make(service, endpoint_url=self.aws_endpoint_url, region_name=REGION)
             return self._clients[service]
-
-    def function_variable(self, name: str) -> str:
-        """An environment variable that the template gives to some function; "" if to none."""
-        for resource in self._functions():
-            if name in resource.environment_vars:
-                return str(resource.environment_vars[name])
-        return ""
 
     def processes(self, function: str) -> list[int]:
         """Process ids of a function, by logical id, name or ARN."""
@@ -118,10 +104,17 @@ class Stack:
         self._aws.shutdown()
         self.functions.close()
 
-    def _functions(self) -> list[Any]:
+    def _store_secrets(self, keys: dict[str, str]) -> None:
         from moto.awslambda.models import lambda_backends
 
-        return list(lambda_backends[ACCOUNT][REGION].list_functions())
+        functions = lambda_backends[ACCOUNT][REGION].list_functions()
+        prefixes = {each.environment_vars.get("PROVIDER_SECRETS_PREFIX") for each in functions} - {None, ""}
+        for name, secret in [(f"{prefix}{name}", secret) for prefix in prefixes for name, secret in keys.items()]:
+            client = self.client("secretsmanager")
+            try:
+                client.create_secret(Name=name, SecretString=secret)
+            except client.exceptions.ResourceExistsException:
+                client.put_secret_value(SecretId=name, SecretString=secret)
 
     def _find(self, name: str) -> Any:
         from moto.awslambda.models import lambda_backends
@@ -149,16 +142,6 @@ class Stack:
         from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
         stepfunctions_parser_backends[ACCOUNT][REGION].start_execution(arn, name[:80], body)
-
-    def _local_url(self, text: str) -> str:
-        return re.sub(r"https://[a-zA-Z0-9-]+\.execute-api\.[^/\s\"]+(/(Prod|Stage|local)(?=/|$))?", self.api_url, text)
-
-    def _localise_urls(self) -> None:
-        for function in self._functions():
-            variables = function.environment_vars
-            function.environment_vars = {
-                name: self._local_url(value) if isinstance(value, str) else value for name, value in variables.items()
-            }
 
 
 def _matches(pattern: dict[str, Any], record: dict[str, Any]) -> bool:

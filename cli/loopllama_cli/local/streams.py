@@ -6,7 +6,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from loopllama_cli.local.processes import Outcome
@@ -140,7 +140,7 @@ def _event_record(mapping: Any, record: dict[str, Any]) -> dict[str, Any]:
     change = dict(record["dynamodb"])
     when = change["ApproximateCreationDateTime"]
     if isinstance(when, datetime):
-        change["ApproximateCreationDateTime"] = int((when - datetime(1970, 1, 1)).total_seconds())
+        change["ApproximateCreationDateTime"] = int(when.replace(tzinfo=UTC).timestamp())
     return {
         "eventID": record["eventID"],
         "eventName": record["eventName"],

@@ -43,7 +43,7 @@ class TemplateError(Exception):
 
 @dataclass(frozen=True)
 class Route:
-    """One route of the HTTP API: `path` as in the template (`/v1/runs/{id}`, `/{proxy+}`), `method` upper-case or ANY."""
+    """One route of the HTTP API: `path` as in the template (`/v1/runs/{id}`, `/{proxy+}`), `method` in capitals."""
 
     method: str
     path: str
@@ -56,15 +56,19 @@ class Route:
 class Template:
     body: dict[str, Any]
     """CloudFormation that moto can create."""
+    parameters: dict[str, str] = field(default_factory=dict)
     routes: list[Route] = field(default_factory=list)
-    dropped: list[tuple[str, str, str]] = field(default_factory=list)
-    """Logical id, type, reason."""
+    dropped: dict[str, list[str]] = field(default_factory=dict)
+    """Why resources were left out, and their logical ids."""
 
 
-def load(project: Path, parameters: dict[str, str], supported: Callable[[str], bool]) -> Template:
-    """Read and transform `project`/template.yaml. `supported(type)` says what moto can create.
+def load(
+    project: Path, parameters: dict[str, str], defaults: dict[str, str], supported: Callable[[str], bool]
+) -> Template:
+    """Read and transform `project`/template.yaml.
 
-    Raises `TemplateError`."""
+    `defaults` go to those parameters that the template has and `parameters` does not; `supported(type)` says what moto
+    can create. Raises `TemplateError`."""
     path = project / "template.yaml"
     try:
         text = path.read_text()
@@ -75,13 +79,25 @@ def load(project: Path, parameters: dict[str, str], supported: Callable[[str], b
     if unknown:
         known = ", ".join(sorted(source.get("Parameters", {}))) or "none"
         raise TemplateError(f"{path} has no parameter {', '.join(unknown)}. It has: {known}.")
+    parameters = {**{name: defaults[name] for name in defaults if name in source.get("Parameters", {})}, **parameters}
     routes = _routes(source)
     layers = _localise(source, project)
     body = _transform(source, parameters, path)
-    template = Template(body, routes)
+    template = Template(body, parameters, routes)
     _prepare(template, layers, project)
     _drop(template, supported)
     return template
+
+
+def localise_urls(template: Template, api_url: str) -> None:
+    """Put the local address where the template says that of an API."""
+    text = re.sub(
+        r"https://[a-z0-9]+local\.execute-api\.(\$\{AWS::Region\}|[a-z0-9-]+)\.(\$\{AWS::URLSuffix\}|amazonaws\.com)"
+        r"(/(Prod|Stage|[a-z0-9]+local)(?=[/\"]))?",
+        api_url,
+        json.dumps(template.body),
+    )
+    template.body = json.loads(text)
 
 
 def _parse(text: str, path: Path) -> dict[str, Any]:
@@ -112,7 +128,6 @@ def _localise(source: dict[str, Any], project: Path) -> dict[str, str]:
             folder = _folder(project, properties.get("ContentUri", "."), name)
             layers[name] = str(folder / "python" if (folder / "python").is_dir() else folder)
             properties["ContentUri"] = {"Bucket": "local", "Key": str(folder)}
-            # The layer's logical id must not change with its content here: functions find their folder by it.
         elif kind == "AWS::Serverless::StateMachine" and isinstance(uri := properties.get("DefinitionUri"), str):
             file = project / uri
             try:
@@ -159,7 +174,7 @@ def _transform(source: dict[str, Any], parameters: dict[str, str], path: Path) -
     from samtranslator.translator.transform import transform
 
     try:
-        body = transform(copy.deepcopy(source), dict(parameters), _NoManagedPolicies())  # type: ignore[arg-type]
+        body = transform(copy.deepcopy(source), dict(parameters), _NoManagedPolicies())
     except InvalidDocumentException as error:
         causes = "; ".join(cause.message for cause in error.causes)
         raise TemplateError(f"{path} is not a valid SAM template: {causes}. Try `sam validate --lint`.") from error
@@ -201,7 +216,7 @@ def _drop(template: Template, supported: Callable[[str], bool]) -> None:
                 "to DROPPED in loopllama_cli/local/template.py; if not, run the function that needs it against AWS."
             )
         if reason:
-            template.dropped.append((name, kind, reason))
+            template.dropped.setdefault(reason, []).append(name)
             names[name] = f"{name.lower()[:40]}local"
             del resources[name]
     template.body = _without(template.body, names)

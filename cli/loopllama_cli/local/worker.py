@@ -90,8 +90,8 @@ def _error(kind: str, message: str, request_id: str, error: BaseException | None
     while stack and stack.tb_frame.f_code.co_filename == __file__:
         stack = stack.tb_next
     frames = traceback.format_list(traceback.extract_tb(stack)) if stack else []
-    print(f"[ERROR] {kind}: {message}", *(["Traceback (most recent call last):\n" + "".join(frames)] if frames else []),
-          sep="\n")  # fmt: skip
+    trace = "Traceback (most recent call last):\n" + "".join(frames) if frames else ""
+    sys.stdout.write(f"[ERROR] {kind}: {message}\n{trace}")
     answer = {"errorMessage": message, "errorType": kind, "requestId": request_id, "stackTrace": frames}
     return json.dumps(answer).encode()
 
@@ -138,8 +138,9 @@ def main() -> None:
     response_fd = int(sys.argv[1])
     os.set_inheritable(response_fd, False)
     stdin = os.fdopen(os.dup(0), "rb")
-    with open(os.devnull, "rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     sys.stdout.reconfigure(line_buffering=True, errors="replace")  # type: ignore[union-attr]
     sys.stderr.reconfigure(line_buffering=True, errors="replace")  # type: ignore[union-attr]
     console = logging.StreamHandler(sys.stdout)

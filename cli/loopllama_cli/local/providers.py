@@ -1,0 +1,33 @@
+"""Which model providers a local stack can reach: credentials from the caller's environment, and stand-ins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+
+def credentials(environment: Mapping[str, str]) -> dict[str, str]:
+    """Provider to its secret's text, for every provider whose `<NAME>_API_KEY` or `<NAME>_BASE_URL` is set.
+
+    Beside the known providers that is any pair `<NAME>_API_KEY` and `<NAME>_BASE_URL`, for a server of one's own.
+    """
+    from loopllama.providers.credentials import from_environment
+    from loopllama.providers.known import KNOWN, variables_of
+
+    taken = {variable for name in KNOWN for variable in variables_of(name)}
+    prefixes = {key.removesuffix("_API_KEY") for key in environment if key.endswith("_API_KEY")}
+    own = {prefix.lower() for prefix in prefixes - taken if prefix and environment.get(f"{prefix}_BASE_URL")}
+    found = {name: from_environment(name, environment) for name in sorted({*KNOWN, *own})}
+    return {name: json.dumps(secret) for name, secret in found.items() if secret}
+
+
+def simulated(with_credentials: Mapping[str, str]) -> list[str]:
+    """The providers that the simulated one stands in for: those that need a key and have none. Bedrock needs an
+    account, which there is not."""
+    from loopllama.providers.known import KNOWN
+
+    return [
+        name
+        for name, known in KNOWN.items()
+        if name not in with_credentials and (known.dialect == "bedrock" or not known.keyless)
+    ]

@@ -1,0 +1,126 @@
+"""What the local stack changes in moto's DynamoDB: streams, cancelled transactions, and the cost of a Query."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import defaultdict
+from typing import Any
+
+from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.dynamodb.models.table import StreamRecord, StreamShard, Table
+
+from loopllama_cli.local.patching import replace
+from loopllama_cli.local.streams import Streams
+
+
+class _Transaction(threading.local):
+    """The transaction that this thread is writing, if it is: keys by table, and the stream records it would make."""
+
+    keys: dict[str, list[list[DynamoType]]] | None = None
+    records: list[tuple[Any, dict[str, Any]]] | None = None
+
+
+def install(streams: Streams) -> None:
+    transaction = _Transaction()
+    _streams(streams, transaction)
+    _transactions(streams, transaction)
+    _queries()
+
+
+def _streams(streams: Streams, transaction: _Transaction) -> None:
+    def add(shard: StreamShard, old: Any, new: Any) -> None:
+        # moto invokes the function inside the write, and with every record again until one invocation succeeds.
+        if old is not None and new is not None and old.to_json() == new.to_json():
+            return  # a write that changes nothing leaves no record
+        kind = "INSERT" if old is None else "REMOVE" if new is None else "MODIFY"
+        view = (shard.table.stream_specification or {})["StreamViewType"]
+        record = StreamRecord(shard.table, view, kind, old, new, len(shard.items) + shard.starting_sequence_number)
+        record.record["awsRegion"] = shard.table.region_name
+        shard.items.append(record)
+        for mapping in shard.table.lambda_event_source_mappings.values():
+            if transaction.records is None:
+                streams.add(mapping, record.to_json())
+            else:
+                transaction.records.append((mapping, record.to_json()))
+
+    replace(StreamShard, "add", add)
+
+
+def _transactions(streams: Streams, transaction: _Transaction) -> None:
+    """moto copies whole tables so that it can cancel, slower with every item stored; and what a cancelled transaction
+    wrote before it failed is in the stream."""
+
+    def transact_write_items(backend: DynamoDBBackend, items: list[dict[str, Any]]) -> None:
+        transaction.records, transaction.keys = [], {}
+        for operation in [operation for item in items for operation in item.values()]:
+            table = backend.tables.get(operation.get("TableName"))
+            if table is not None:
+                source = operation.get("Key") or operation.get("Item", {})
+                names = [name for name in (table.hash_key_attr, table.range_key_attr) if name in source]
+                transaction.keys.setdefault(table.name, []).append([DynamoType(source[name]) for name in names])
+        try:
+            write(backend, items)
+            records = transaction.records
+        finally:
+            transaction.records = transaction.keys = None
+        for mapping, record in records:
+            streams.add(mapping, record)
+
+    write = replace(DynamoDBBackend, "transact_write_items", transact_write_items)
+
+    def deepcopy(table: Table, memo: dict[int, Any]) -> Table:
+        duplicate = copy.copy(table)
+        keys = (transaction.keys or {}).get(table.name)
+        if keys is None:  # a backup
+            memo[id(table)] = duplicate
+            duplicate.__dict__.update(copy.deepcopy(table.__dict__, memo))
+            return duplicate
+        if table.stream_shard is not None:
+            duplicate.stream_shard = copy.copy(table.stream_shard)
+            duplicate.stream_shard.items = list(table.stream_shard.items)
+            duplicate.stream_shard.table = duplicate
+        duplicate.items = _partitions(
+            {key: dict(value) if table.range_key_attr else value for key, value in table.items.items()}
+        )
+        for key in keys:
+            if len(key) == 2 and key[1] in table.items.get(key[0], {}):
+                duplicate.items[key[0]][key[1]] = copy.deepcopy(table.items[key[0]][key[1]])
+            elif len(key) == 1 and key[0] in table.items:
+                duplicate.items[key[0]] = copy.deepcopy(table.items[key[0]])
+        return duplicate
+
+    table_class: Any = Table
+    table_class.__deepcopy__ = deepcopy
+
+
+def _queries() -> None:
+    """moto sorts and scans the whole table for each Query: hand it the partition alone."""
+
+    def query_partition(table: Table, hash_key: Any, *args: Any, **kwargs: Any) -> Any:
+        part = copy.copy(table)
+        if kwargs.get("index_name"):
+            wanted = dict(kwargs.get("hash_key_conditions") or [])
+            if table.range_key_attr:
+                found = {
+                    key: {name: item for name, item in value.items() if _has(item, wanted)}
+                    for key, value in table.items.items()
+                }
+            else:
+                found = {key: item for key, item in table.items.items() if _has(item, wanted)}
+            part.items = _partitions({key: value for key, value in found.items() if value})
+        else:
+            part.items = _partitions({hash_key: table.items[hash_key]} if hash_key in table.items else {})
+        return query(part, hash_key, *args, **kwargs)
+
+    query = replace(Table, "query", query_partition)
+
+
+def _partitions(items: dict[Any, Any]) -> Any:
+    """`Table.items` as moto has it."""
+    return defaultdict(dict, items)
+
+
+def _has(item: Any, wanted: dict[str, Any]) -> bool:
+    return all((own := item.attrs.get(name)) is not None and own.value == value.value for name, value in wanted.items())
