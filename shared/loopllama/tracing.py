@@ -99,7 +99,7 @@ def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None
                 (
                     ("workflow",),
                     {
-                        "InvalidOverride": _overrides_ignored(record) if answered else None,
+                        "InvalidOverride": record.get("invalid_overrides") if answered else None,
                         "Fallbacks": 1 if answered and called != attempts[0]["model"] else None,
                     },
                 ),
@@ -136,10 +136,6 @@ def run_ended(run: Mapping[str, Any], totals: Mapping[str, Any], completed: bool
         ],
         {"workflow": run["workflow_id"], "run_id": run["run_id"], "simulated": totals.get("simulated") or None},
     )
-
-
-def _overrides_ignored(record: Mapping[str, Any]) -> int | None:
-    return len([entry for entry in record.get("ignored") or () if entry.get("layer") in ("step", "workflow")]) or None
 
 
 def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:

@@ -95,8 +95,8 @@ class StepRunner:
             turn = agent.Turn(
                 step,
                 chain,
-                max_tokens=_int(decision.get("max_tokens", step.get("max_tokens"))),
-                temperature=_float(decision.get("temperature", step.get("temperature"))),
+                max_tokens=_int(decision.get("max_tokens")),
+                temperature=_float(decision.get("temperature")),
                 ledger=ledger,
                 tools=self._toolbox(step),
                 provider_for=lambda model: providers.provider_for(model, self._settings),
@@ -164,6 +164,7 @@ class StepRunner:
                 "source": route.source,
                 "route_version": route.route_version,
                 "ignored": list(route.ignored) or None,
+                "invalid_overrides": route.invalid_overrides or None,
                 "routing_ms": round((time.perf_counter() - began) * 1000),
             }
         )
