@@ -72,7 +72,9 @@ class ModelCall:
 
     `model` is the provider's own model id. `output_schema` asks for an answer that is JSON of that schema, in the
     provider's native mode; `forced_tool` names the one tool that must be called. `timeout` bounds the whole call, in
-    seconds. `catalog_id` is our id of the model (for messages, and for the simulated stand-in).
+    seconds. `catalog_id` is our id of the model (for messages, and for the simulated stand-in). `prompt_cache`
+    says that the model takes cache points; they are set behind the system prompt and, where the turn has more calls,
+    behind `stable` messages. `options` go into the request under the provider's own names.
     """
 
     model: str
@@ -85,6 +87,7 @@ class ModelCall:
     forced_tool: str | None = None
     max_tokens: int | None = None
     temperature: float | None = None
+    prompt_cache: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

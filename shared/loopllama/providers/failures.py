@@ -1,6 +1,7 @@
 """A provider's error answer as one of our `ModelError`s. The only place that decides which.
 
-In this order: a code that the provider's adapter names; the wording of "the prompt is too long"; the HTTP status.
+In this order: a code that the provider's adapter names; what the message says of a prompt that is too long or an
+account without credit, for which most providers have no code; the HTTP status.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -43,6 +44,11 @@ _TOO_LONG = re.compile(
     r"|input tokens exceed|maximum (?:prompt|input|sequence) length|tokens? \+ .?max_new_tokens.? must be",
     re.IGNORECASE,
 )
+_OUT_OF_CREDIT = re.compile(
+    r"credit balance|insufficient (?:balance|credits?|funds|quota)|exceeded your current quota|out of credits?"
+    r"|(?:spend|usage|billing)(?: hard)? limit",
+    re.IGNORECASE,
+)
 _DETAIL_CHARACTERS = 500
 _LONGEST_WAIT = 24 * 3600.0
 
@@ -62,10 +68,7 @@ def failure(
     most 500 characters of the provider's own, with the key blotted out.
     """
     names, said = read_error(body)
-    kind = next((codes[name] for name in names if name in codes), None)
-    if (kind is None or kind is ModelRejected) and status in (400, 413, 422, 500) and _TOO_LONG.search(said):
-        kind = ContextTooLong
-    kind = kind or _BY_STATUS.get(status) or (ModelUnavailable if status >= 500 else ModelRejected)
+    kind = kind_of(status, names, said, codes)
     said = said[:_DETAIL_CHARACTERS]
     if credentials.api_key:
         said = said.replace(credentials.api_key, "***")
@@ -76,6 +79,17 @@ def failure(
     if kind is CredentialsRejected:
         message = f"{message}. {credentials.remedy()}"
     return kind(message, retry_after=retry_after(headers) if kind.later else None, status=status)
+
+
+def kind_of(status: int, names: Iterable[str], said: str, codes: Mapping[str, type[ModelError]]) -> type[ModelError]:
+    """The class for a status, the codes and the message of an error."""
+    kind = next((codes[name] for name in names if name in codes), None)
+    if kind is None or kind is ModelRejected:
+        if status in (400, 413, 422, 500) and _TOO_LONG.search(said):
+            return ContextTooLong
+        if status in (400, 402, 403) and _OUT_OF_CREDIT.search(said):
+            return ModelThrottled  # another provider may serve, and this one again once it is paid
+    return kind or _BY_STATUS.get(status) or (ModelUnavailable if status >= 500 else ModelRejected)
 
 
 def read_error(body: bytes) -> tuple[list[str], str]:

@@ -70,21 +70,16 @@ def post(url: str, headers: Mapping[str, str], body: bytes, timeout: float, who:
         raise ModelTimeout(f"{who}: no time was left for the call")
     _progress.deadline = time.monotonic() + timeout
     _progress.sent = 0
-    host = urlsplit(url).netloc
-    request = httpcore.Request(
-        "POST",
-        url,
-        headers=[
-            ("host", host.rpartition("@")[2]),
-            ("user-agent", "loopllama"),
-            ("accept", "application/json"),
-            ("accept-encoding", "identity"),
-            ("content-length", str(len(body))),
-            *headers.items(),
-        ],
-        content=body,
-        extensions={"timeout": {"pool": timeout}},
-    )
+    sent = {
+        "host": urlsplit(url).netloc,
+        "user-agent": "loopllama",
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "content-length": str(len(body)),
+        **{name.lower(): value for name, value in headers.items()},
+    }
+    timeouts = {"timeout": {"pool": timeout}}
+    request = httpcore.Request("POST", url, headers=list(sent.items()), content=body, extensions=timeouts)
     try:
         response = _pool(url).handle_request(request)
         try:

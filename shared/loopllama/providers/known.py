@@ -11,6 +11,7 @@ ollama https://docs.ollama.com/api/openai-compatibility.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +26,7 @@ class Known:
     documented one. `hosts`: the provider's own hosts beside that of `base_url`; `*.` takes subdomains. `keyless`:
     works without a key. The rest are differences among servers of the OpenAI dialect: `max_tokens` names the field
     that limits the answer; `strict`: JSON schemas may be marked strict; `reasoning_apart`: `completion_tokens` leaves
-    out reasoning tokens, which `total_tokens` holds.
+    out reasoning tokens, which `total_tokens` holds; `short_tool_ids`: ids of tool calls have nine letters and digits.
     """
 
     dialect: Dialect = "openai"
@@ -36,6 +37,7 @@ class Known:
     max_tokens: str = "max_tokens"
     strict: bool = False
     reasoning_apart: bool = False
+    short_tool_ids: bool = False
 
 
 KNOWN: dict[str, Known] = {
@@ -60,7 +62,7 @@ KNOWN: dict[str, Known] = {
         variables=("GOOGLE", "GEMINI"),
         reasoning_apart=True,
     ),
-    "mistral": Known(base_url="https://api.mistral.ai/v1", variables=("MISTRAL",), strict=True),
+    "mistral": Known(base_url="https://api.mistral.ai/v1", variables=("MISTRAL",), strict=True, short_tool_ids=True),
     "deepseek": Known(base_url="https://api.deepseek.com/v1", variables=("DEEPSEEK",)),
     "openrouter": Known(base_url="https://openrouter.ai/api/v1", variables=("OPENROUTER",), strict=True),
     "groq": Known(base_url="https://api.groq.com/openai/v1", variables=("GROQ",), max_tokens="max_completion_tokens"),
@@ -73,6 +75,21 @@ KNOWN: dict[str, Known] = {
     "perplexity": Known(base_url="https://api.perplexity.ai", variables=("PERPLEXITY",)),
     "ollama": Known(base_url="http://localhost:11434/v1", variables=("OLLAMA",), keyless=True),
 }
+
+
+_NO_TEMPERATURE = re.compile(
+    r"(^|[./])(o[1-9]|gpt-[5-9])(?!.*-chat)|claude-(opus-4-[7-9]|opus-[5-9]|sonnet-[5-9]|haiku-[5-9]|fable|mythos)"
+)
+
+
+def takes_temperature(model: str) -> bool:
+    """Whether a model accepts `temperature`. Reasoning models answer 400 to any but their default, so that a step would
+    break by being moved to one; adapters leave the field out for them.
+
+    OpenAI's o series and GPT-5: https://platform.openai.com/docs/guides/latest-model (parameter compatibility).
+    Claude from Opus 4.7 on: https://docs.claude.com/en/docs/about-claude/models/migration-guide.
+    """
+    return not _NO_TEMPERATURE.search(model)
 
 
 def variables_of(provider: str) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ How usage is counted
 
 from __future__ import annotations
 
-import json
+import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -35,11 +36,11 @@ from ..errors import (
     ModelUnavailable,
 )
 from ..settings import Settings
-from . import http, strict_schema
+from . import http, structured, wire
 from .base import Answer, Message, ModelCall, StopReason, ToolCall, ToolSpec, Usage
 from .credentials import Credentials, credentials_for, forget
 from .failures import failure, read_error
-from .known import KNOWN, Known
+from .known import KNOWN, Known, takes_temperature
 from .tokens import estimated_usage
 
 CODES: Mapping[str, type[ModelError]] = {
@@ -108,7 +109,7 @@ class OpenAI:
 
     def _answer(self, call: ModelCall, reply: http.Reply, credentials: Credentials) -> Answer:
         who = f"{self._provider} on {call.catalog_id}"
-        value = _object(reply.body)
+        value = wire.read_object(reply.body)
         if value is None:
             text = reply.body.decode("utf-8", "replace")
             raise AnswerInvalid(f"{who}: the answer is no JSON object", usage=estimated_usage(call, text))
@@ -143,38 +144,44 @@ class OpenAI:
 def request(call: ModelCall, known: Known) -> dict[str, Any]:
     """The request's body."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": call.system}] if call.system else []
-    messages += [_message(message) for message in call.messages]
+    messages += [_message(message, known) for message in call.messages]
     body: dict[str, Any] = {**call.options, "model": call.model, "messages": messages}
     if call.tools:
         body["tools"] = [_tool(tool) for tool in call.tools]
     if call.forced_tool:
         body["tool_choice"] = {"type": "function", "function": {"name": call.forced_tool}}
     if call.output_schema is not None:
-        strict = strict_schema.strict(call.output_schema) if known.strict else None
+        strict = structured.for_openai(call.output_schema) if known.strict else None
         named = {"name": "answer", "schema": strict or call.output_schema, "strict": strict is not None}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
     if call.max_tokens is not None:
         body[known.max_tokens] = call.max_tokens
-    if call.temperature is not None:
+    if call.temperature is not None and takes_temperature(call.model):
         body["temperature"] = call.temperature
     body["stream"] = False
     return body
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(message: Message, known: Known) -> dict[str, Any]:
     if message.role == "tool":
-        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.text}
+        return {"role": "tool", "tool_call_id": _id(message.tool_call_id, known), "content": message.text}
     if not message.tool_calls:
         return {"role": message.role, "content": message.text}
     calls = [
-        {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": _arguments(c)}}
+        {"id": _id(c.id, known), "type": "function", "function": {"name": c.name, "arguments": _arguments(c)}}
         for c in message.tool_calls
     ]
     return {"role": message.role, "content": message.text or None, "tool_calls": calls}
 
 
+def _id(identifier: str, known: Known) -> str:
+    if not known.short_tool_ids or re.fullmatch("[a-zA-Z0-9]{9}", identifier):
+        return wire.tool_id(identifier)
+    return hashlib.sha256(identifier.encode()).hexdigest()[:9]
+
+
 def _arguments(call: ToolCall) -> str:
-    return call.raw if call.arguments is None else jsontext.dumps(call.arguments)
+    return jsontext.dumps(wire.arguments_object(call))
 
 
 def _tool(tool: ToolSpec) -> dict[str, Any]:
@@ -199,18 +206,10 @@ def _address(credentials: Credentials, model: str) -> tuple[str, dict[str, str]]
     return url, {**headers, **credentials.headers}
 
 
-def _object(body: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def _late_error(value: Mapping[str, Any], reply: http.Reply, credentials: Credentials, call: ModelCall) -> ModelError:
     error = value["error"]
     status = error.get("code") if isinstance(error, dict) else None
-    body = json.dumps(value).encode()
+    body = jsontext.dumps(value).encode()
     if not isinstance(status, int) or not 400 <= status < 600:
         status = 400 if read_error(body)[0] else 502
     return failure(status, reply.headers, body, codes=CODES, credentials=credentials, model=call.catalog_id)
@@ -231,54 +230,27 @@ def _text(content: Any) -> str:
 def _tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
     calls = message.get("tool_calls")
     for position, asked in enumerate(calls if isinstance(calls, list) else ()):
-        function = asked.get("function") if isinstance(asked, dict) else None
-        if not isinstance(function, dict):
-            function = {}
-        raw = function.get("arguments")
-        text = raw if isinstance(raw, str) else jsontext.dumps(raw) if raw is not None else ""
+        # Gemini's endpoint may leave out the id; Ollama gives the arguments as an object.
+        function = wire.member(asked, "function") if isinstance(asked, dict) else {}
         identifier = asked.get("id") if isinstance(asked, dict) else None
-        yield ToolCall(
-            id=identifier if isinstance(identifier, str) and identifier else f"call_{position}",  # Gemini may give none
-            name=str(function.get("name") or ""),
-            arguments=parsed_arguments(text),
-            raw=text,
-        )
-
-
-def parsed_arguments(text: str) -> Mapping[str, Any] | None:
-    """A tool call's arguments, `None` where they are no JSON object. No text at all means no arguments."""
-    try:
-        value = jsontext.loads(text) if text.strip() else {}
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+        yield wire.tool_call(identifier, function.get("name"), function.get("arguments"), position)
 
 
 def _usage(value: Any, known: Known) -> Usage | None:
     if not isinstance(value, dict):
         return None
-    prompt, completion = count(value.get("prompt_tokens")), count(value.get("completion_tokens"))
+    prompt, completion = wire.count(value.get("prompt_tokens")), wire.count(value.get("completion_tokens"))
     if prompt is None or completion is None:
         return None
-    inside, outside = _details(value, "prompt_tokens_details"), _details(value, "completion_tokens_details")
-    reasoning = count(outside.get("reasoning_tokens")) or 0
-    total = count(value.get("total_tokens"))
+    inside, outside = wire.member(value, "prompt_tokens_details"), wire.member(value, "completion_tokens_details")
+    reasoning = wire.count(outside.get("reasoning_tokens")) or 0
+    total = wire.count(value.get("total_tokens"))
     if known.reasoning_apart and total is not None and total > prompt + completion:
         reasoning = total - prompt - completion
         completion = total - prompt
-    cached = count(inside.get("cached_tokens"))
+    cached = wire.count(inside.get("cached_tokens"))
     if cached is None:
-        cached = count(value.get("prompt_cache_hit_tokens")) or 0
+        cached = wire.count(value.get("prompt_cache_hit_tokens")) or 0
     cached = min(cached, prompt)
-    written = min(count(inside.get("cache_write_tokens")) or 0, prompt - cached)
+    written = min(wire.count(inside.get("cache_write_tokens")) or 0, prompt - cached)
     return Usage(prompt, completion, cached, written, min(reasoning, completion))
-
-
-def _details(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def count(value: Any) -> int | None:
-    """A number of tokens, `None` where it is none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,0 +1,343 @@
+"""Amazon Bedrock's Converse, through boto3's bedrock-runtime client.
+
+Wire format: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html. boto3 finds region and
+credentials, signs, validates, serialises and parses; the request itself goes out by `http.post`, because botocore's
+timeouts are fixed for a client and bound the silence between two bytes, and a call has a deadline of its own. boto3
+retries nothing here.
+
+How usage is counted: `inputTokens` is what was neither read from nor written to the cache; `cacheReadInputTokens` and
+`cacheWriteInputTokens` come on top of it, so the prompt is the sum of the three
+(https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html). `outputTokens` is the whole answer; what of
+it was reasoning is not told.
+
+`options` are Converse's own parameters (`guardrailConfig`, `performanceConfig`, `serviceTier`,
+`additionalModelRequestFields`, `requestMetadata`), and `inferenceProfile`, an id or ARN to call in the model's place.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+from .. import jsontext
+from ..errors import (
+    AnswerInvalid,
+    ContentRefused,
+    CredentialsRejected,
+    ModelError,
+    ModelRejected,
+    ModelThrottled,
+    ModelTimeout,
+    ModelUnavailable,
+)
+from . import failures, http, structured, wire
+from .base import Answer, Message, ModelCall, StopReason, ToolCall, Usage
+from .known import takes_temperature
+from .tokens import estimated_usage
+
+CODES: Mapping[str, type[ModelError]] = {
+    "AccessDeniedException": ModelRejected,
+    "ResourceNotFoundException": ModelRejected,
+    "ValidationException": ModelRejected,
+    "ThrottlingException": ModelThrottled,
+    "TooManyRequestsException": ModelThrottled,
+    "ServiceQuotaExceededException": ModelThrottled,
+    "ModelNotReadyException": ModelUnavailable,
+    "ModelErrorException": ModelUnavailable,
+    "ModelTimeoutException": ModelTimeout,
+    "InternalServerException": ModelUnavailable,
+    "InternalFailure": ModelUnavailable,
+    "ServiceUnavailableException": ModelUnavailable,
+    "ServiceUnavailable": ModelUnavailable,
+    "RequestExpired": ModelUnavailable,
+    "UnrecognizedClientException": CredentialsRejected,
+    "InvalidSignatureException": CredentialsRejected,
+    "InvalidClientTokenId": CredentialsRejected,
+    "IncompleteSignature": CredentialsRejected,
+    "MissingAuthenticationToken": CredentialsRejected,
+    "MissingAuthenticationTokenException": CredentialsRejected,
+    "ExpiredTokenException": CredentialsRejected,
+    "ExpiredToken": CredentialsRejected,
+    "NotAuthorized": CredentialsRejected,
+    "OptInRequired": CredentialsRejected,
+}
+"""Converse's errors, and those that any AWS service may give.
+https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html"""
+
+_STOPS: dict[str, StopReason] = {
+    "end_turn": "end",
+    "stop_sequence": "end",
+    "tool_use": "tool_calls",
+    "max_tokens": "max_tokens",
+    "model_context_window_exceeded": "max_tokens",
+}
+_POINT = {"cachePoint": {"type": "default"}}
+_ROLE = "The credentials are those of the function's role (or of AWS_BEARER_TOKEN_BEDROCK); no secret is used"
+
+
+class Bedrock:
+    """The adapter. It takes model ids, inference-profile ids and ARNs alike."""
+
+    def complete(self, call: ModelCall) -> Answer:
+        """One Converse."""
+        schema = None if call.output_schema is None else structured.for_anthropic(call.output_schema)
+        if call.output_schema is not None and schema is None:
+            call = structured.as_answer_tool(call)
+        arguments = request(call, schema)
+        _sending.timeout = call.timeout
+        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
+
+        try:
+            reply = _client().converse(**arguments)
+        except ResponseParserError as error:
+            usage = estimated_usage(call, "")
+            raise AnswerInvalid(f"bedrock on {call.catalog_id}: the answer cannot be read", usage=usage) from error
+        except (ClientError, BotoCoreError) as error:
+            raise _failure(error, call) from error
+        return structured.from_answer_tool(_answer(call, reply))
+
+
+def request(call: ModelCall, schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Converse's arguments; `schema` is the output format's, where that is used."""
+    options = dict(call.options)
+    model = options.pop("inferenceProfile", None) or call.model
+    arguments: dict[str, Any] = {**options, "modelId": model, "messages": _messages(call)}
+    if call.system.strip():
+        arguments["system"] = [{"text": call.system}, *([_POINT] if call.prompt_cache else [])]
+    temperature = call.temperature if takes_temperature(call.model) else None
+    limits = {"maxTokens": call.max_tokens, "temperature": temperature}
+    if set_limits := {name: value for name, value in limits.items() if value is not None}:
+        arguments["inferenceConfig"] = set_limits
+    if call.tools:
+        specs = [
+            {"name": t.name, "description": t.description or t.name, "inputSchema": {"json": t.parameters}}
+            for t in call.tools
+        ]
+        arguments["toolConfig"] = {"tools": [{"toolSpec": spec} for spec in specs], **_choice(call, model)}
+    if schema is not None:
+        form = {"name": "answer", "schema": jsontext.dumps(schema)}
+        text_format = {"type": "json_schema", "structure": {"jsonSchema": form}}
+        arguments["outputConfig"] = {**wire.member(options, "outputConfig"), "textFormat": text_format}
+    plain: dict[str, Any] = _plain(arguments)
+    return plain
+
+
+def underlying_model(identifier: str) -> str:
+    """The foundation model's id behind an id or ARN, so that it can be priced: of a foundation model or a
+    cross-region profile the id in the ARN, of an application inference profile the model that
+    bedrock:GetInferenceProfile names (asked once per process). Anything else is returned as it is.
+
+    Raises `ModelRejected` where the profile may not be read or does not exist, `ModelUnavailable` where Bedrock does
+    not answer.
+    """
+    if not identifier.startswith("arn:"):
+        return identifier
+    kind, _, name = identifier.split(":", 5)[-1].partition("/")
+    if kind == "application-inference-profile":
+        return _model_of_profile(identifier)
+    return name if kind in ("foundation-model", "inference-profile") else identifier
+
+
+@lru_cache(maxsize=256)
+def _model_of_profile(arn: str) -> str:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    limits = Config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
+    try:
+        client = boto3.client("bedrock", config=limits)
+        models = client.get_inference_profile(inferenceProfileIdentifier=arn)["models"]
+    except ClientError as error:
+        code, said = _said(error)
+        kind = failures.kind_of(_status(error), [code], said, CODES)
+        raise kind(f"inference profile {arn} cannot be resolved ({code}): {said}", status=_status(error)) from error
+    except BotoCoreError as error:
+        raise ModelUnavailable(f"inference profile {arn} cannot be resolved: {error}") from error
+    return str(models[0]["modelArn"]).rpartition("/")[2]
+
+
+# The request
+
+
+def _choice(call: ModelCall, model: str) -> dict[str, Any]:
+    """How a tool is forced: by name with Claude and Nova, as "any" with Mistral, not at all with the others
+    (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolChoice.html)."""
+    any_tool = call.forced_tool or any(tool.name == structured.ANSWER_TOOL for tool in call.tools)
+    if not any_tool:
+        return {}
+    family = underlying_model(model)
+    if call.forced_tool and ("claude" in family or "nova" in family):
+        return {"toolChoice": {"tool": {"name": call.forced_tool}}}
+    if any(name in family for name in ("claude", "nova", "mistral")):
+        return {"toolChoice": {"any": {}}}
+    return {}
+
+
+def _messages(call: ModelCall) -> list[dict[str, Any]]:
+    """Roles alternate: tool results and what the user says belong to one message."""
+    messages: list[dict[str, Any]] = []
+    points = 3 if wire.cache_messages(call) else 0  # of the four that are allowed, one is behind the system prompt
+    marked = [message for message in call.messages if message.stable][-points:] if points else []
+    for message in call.messages:
+        role = "assistant" if message.role == "assistant" else "user"
+        blocks = _blocks(message)
+        if any(message is one for one in marked):
+            blocks.append(_POINT)
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += blocks
+        else:
+            messages.append({"role": role, "content": blocks})
+    return messages
+
+
+def _blocks(message: Message) -> list[dict[str, Any]]:
+    if message.role == "tool":
+        content = [{"text": message.text or "(nothing)"}]
+        return [{"toolResult": {"toolUseId": wire.tool_id(message.tool_call_id), "content": content}}]
+    blocks: list[dict[str, Any]] = [{"text": message.text}] if message.text.strip() else []
+    blocks += [
+        {"toolUse": {"toolUseId": wire.tool_id(c.id), "name": c.name, "input": wire.arguments_object(c)}}
+        for c in message.tool_calls
+    ]
+    return blocks or [{"text": "(nothing)"}]  # blank texts are refused
+
+
+def _plain(value: Any) -> Any:
+    """Numbers as botocore takes them: no Decimal."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value
+
+
+# The answer
+
+
+def _answer(call: ModelCall, reply: Mapping[str, Any]) -> Answer:
+    who = f"bedrock on {call.catalog_id}"
+    content = wire.member(wire.member(reply, "output"), "message").get("content") or []
+    text = "".join(block["text"] for block in content if "text" in block)
+    stopped = reply.get("stopReason")
+    calls = tuple(_tool_calls(content, cut=stopped == "max_tokens"))
+    usage = _usage(reply.get("usage")) or estimated_usage(call, text + "".join(c.raw for c in calls))
+    if stopped in ("guardrail_intervened", "content_filtered"):
+        raise ContentRefused(f"{who} declined to answer ({stopped})", usage=usage)
+    if stopped in ("malformed_model_output", "malformed_tool_use"):
+        raise AnswerInvalid(f"{who}: the model's answer cannot be read ({stopped})", usage=usage)
+    stop = _STOPS.get(stopped, "end") if isinstance(stopped, str) else "end"
+    if not text.strip() and not calls:
+        why = "max_tokens is too low" if stop == "max_tokens" else f"stopReason {stopped}"
+        raise AnswerInvalid(f"{who}: the answer is empty ({why})", usage=usage)
+    router = wire.member(wire.member(reply, "trace"), "promptRouter").get("invokedModelId")
+    return Answer(text, usage, stop, calls, str(router or ""))
+
+
+def _tool_calls(content: list[dict[str, Any]], cut: bool) -> Iterator[ToolCall]:
+    for position, block in enumerate(content):
+        asked = block.get("toolUse")
+        if asked is not None:
+            call = wire.tool_call(asked.get("toolUseId"), asked.get("name"), asked.get("input"), position)
+            if cut and position == len(content) - 1:
+                # The limit fell into this block: what is there of its input is not what the model meant.
+                call = ToolCall(call.id, call.name, None, call.raw)
+            yield call
+
+
+def _usage(value: Any) -> Usage | None:
+    if not isinstance(value, dict):
+        return None
+    fresh, output = wire.count(value.get("inputTokens")), wire.count(value.get("outputTokens"))
+    if fresh is None or output is None:
+        return None
+    read = wire.count(value.get("cacheReadInputTokens")) or 0
+    written = wire.count(value.get("cacheWriteInputTokens")) or 0
+    return Usage(fresh + read + written, output, read, written)
+
+
+# Failures
+
+
+def _failure(error: Exception, call: ModelCall) -> ModelError:
+    from botocore import exceptions
+
+    who = f"bedrock on {call.catalog_id}"
+    if isinstance(error, exceptions.ClientError):
+        code, said = _said(error)
+        kind = failures.kind_of(_status(error), [code], said, CODES)
+        message = f"{who} ({code}): {said}"
+        if kind is CredentialsRejected:
+            message = f"{message}. {_ROLE}"
+        elif code == "AccessDeniedException":
+            message = f"{message}. The function's role needs bedrock:InvokeModel on it, the account access to the model"
+        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        wait = failures.retry_after(headers) if kind.later else None
+        return kind(message, retry_after=wait, status=_status(error))
+    if isinstance(
+        error,
+        exceptions.NoCredentialsError
+        | exceptions.PartialCredentialsError
+        | exceptions.CredentialRetrievalError
+        | exceptions.TokenRetrievalError
+        | exceptions.UnauthorizedSSOTokenError
+        | exceptions.ProfileNotFound,
+    ):
+        return CredentialsRejected(f"{who}: no AWS credentials: {error}. {_ROLE}")
+    return ModelRejected(f"{who}: the request cannot be made: {error}")
+
+
+def _said(error: Any) -> tuple[str, str]:
+    found = error.response.get("Error", {})
+    return str(found.get("Code") or "unknown"), str(found.get("Message") or "no explanation")[:500]
+
+
+def _status(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 500)
+
+
+# The client
+
+
+class _Sending(threading.local):
+    timeout = 60.0
+
+
+_sending = _Sending()
+
+
+@lru_cache(maxsize=1)
+def _client() -> Any:
+    import boto3
+    from botocore.config import Config
+
+    client = boto3.client("bedrock-runtime", config=Config(retries={"mode": "standard", "total_max_attempts": 1}))
+    client.meta.events.register("before-send.bedrock-runtime.Converse", _send)
+    return client
+
+
+class _Body:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self._content
+
+
+def _send(request: Any, **_: Any) -> Any:
+    """botocore's hook to answer a prepared request in its own HTTP client's place."""
+    from botocore.awsrequest import AWSResponse, HeadersDict
+
+    headers = {
+        name: value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        for name, value in request.headers.items()
+    }
+    body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
+    reply = http.post(request.url, headers, body, _sending.timeout, "bedrock")
+    return AWSResponse(request.url, reply.status, HeadersDict(reply.headers), _Body(reply.body))  # type: ignore[arg-type]

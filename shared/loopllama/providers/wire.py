@@ -1,0 +1,61 @@
+"""What the adapters share in reading answers and writing requests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .. import jsontext
+from .base import ModelCall, ToolCall
+
+_NO_ID = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+def read_object(body: bytes | str) -> dict[str, Any] | None:
+    """The JSON object that a body is, `None` where it is none. Numbers are `int` or `Decimal`."""
+    try:
+        value = jsontext.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def member(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object inside an object; empty where there is none."""
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def count(value: Any) -> int | None:
+    """A number of tokens, `None` where it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def tool_call(identifier: Any, name: Any, arguments: Any, position: int) -> ToolCall:
+    """A tool call from its parts as they stand in an answer. `arguments` may be text that should be JSON, or the
+    object itself; none at all means no arguments. A missing id becomes `call_<position>`."""
+    raw = arguments if isinstance(arguments, str) else jsontext.dumps({} if arguments is None else arguments)
+    return ToolCall(
+        id=identifier if isinstance(identifier, str) and identifier else f"call_{position}",
+        name=name if isinstance(name, str) else "",
+        arguments=read_object(raw if raw.strip() else "{}"),
+        raw=raw,
+    )
+
+
+def arguments_object(call: ToolCall) -> Mapping[str, Any]:
+    """Arguments for a wire format that takes nothing but objects: those that were no JSON go back as text in one."""
+    return call.arguments if call.arguments is not None else {"not_json": call.raw}
+
+
+def tool_id(identifier: str) -> str:
+    """An id that every provider takes: a turn may go on with another provider than the one that gave it.
+    Bedrock's is the narrowest, `[a-zA-Z0-9_-]{1,64}`."""
+    return _NO_ID.sub("_", identifier)[:64] or "call"
+
+
+def cache_messages(call: ModelCall) -> bool:
+    """Whether cache points on messages pay: writing to a cache costs more than not caching, so only where this turn
+    has, or will likely have, another call with the same beginning."""
+    return call.prompt_cache and (len(call.messages) > 1 or (bool(call.tools) and not call.forced_tool))
