@@ -96,6 +96,7 @@ class TestCalculator:
             ("0 / 0", "divides by zero"),
             ("0 // (1 - 1)", "divides by zero"),
             ("0 ** 0", "no value"),
+            ("0 ** -1", "zero to a negative power"),
             ("sqrt(-1)", "no value"),
             ("(-8) ** 0.5", "no value"),
             ("9 ** 9 ** 9", "exponents go from"),

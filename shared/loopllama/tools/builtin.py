@@ -13,7 +13,6 @@ from decimal import (
     ROUND_HALF_UP,
     Decimal,
     DecimalException,
-    DivisionByZero,
     Inexact,
     InvalidOperation,
     Overflow,
@@ -77,15 +76,13 @@ def calculate(expression: str) -> str:
         prec=_DIGITS,
         Emax=_RANGE,
         Emin=-_RANGE,
-        traps=[DivisionByZero, InvalidOperation, Overflow],
+        traps=[InvalidOperation, Overflow],
     )
     try:
         tree = ast.parse(text, mode="eval")
         value = _Evaluator(text, arithmetic).value(tree.body)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ToolFailed(f"the expression cannot be read: {_reason(error)}") from error
-    except DivisionByZero as error:
-        raise ToolFailed("the expression raises zero to a negative power") from error
     except Overflow as error:
         raise ToolFailed(f"the result is too large: at most 1E+{_RANGE}") from error
     except DecimalException as error:
@@ -164,6 +161,8 @@ class _Evaluator:
             case ast.Pow():
                 if abs(right) > MAX_EXPONENT:
                     raise ToolFailed(f"exponents go from -{MAX_EXPONENT:,} to {MAX_EXPONENT:,}")
+                if not left and right < 0:
+                    raise ToolFailed("the expression raises zero to a negative power")
                 return arithmetic.power(left, right)
         raise ToolFailed(f"{type(operator).__name__} is not arithmetic")
 

@@ -36,7 +36,11 @@ MAX_REDIRECTS = 5
 _METADATA = ipaddress.ip_network("fd00:ec2::/32")
 """Instance metadata, DNS and time over IPv6
 (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html)."""
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NAT64, _LOCAL_NAT64 = ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48")
+_UNICAST = ipaddress.ip_network("2000::/3")
+"""All that is handed out of IPv6 for public use (https://www.iana.org/assignments/ipv6-address-space)."""
+_RESERVED = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "3fff::/20")))
+"""Special-purpose networks that `ipaddress` counts as global, in whole or in some versions of Python."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -53,19 +57,21 @@ def forbidden(address: str, *, allow_private: bool) -> str | None:
             return forbidden(str(ip.ipv4_mapped), allow_private=allow_private)
         if ip in _NAT64:
             return forbidden(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)), allow_private=allow_private)
-        if ip.sixtofour or ip.teredo or (int(ip) >> 32 == 0 and not ip.is_loopback and not ip.is_unspecified):
+        compatible = int(ip) >> 32 == 0 and not ip.is_loopback and not ip.is_unspecified
+        if compatible or ip.sixtofour or ip.teredo or ip in _LOCAL_NAT64:
             return "wraps an IPv4 address"
-        if ip.is_site_local and not allow_private:
-            return "is private"
     if ip.is_unspecified:
         return "is unspecified"
     if ip.is_multicast:
         return "is multicast"
     if ip.is_link_local or ip in _METADATA:
         return "is link-local or an instance's metadata"
-    if allow_private or ip.is_global:
+    if allow_private:
         return None
-    return "is loopback" if ip.is_loopback else "is private or reserved"
+    if ip.is_loopback:
+        return "is loopback"
+    public = ip.is_global and (ip.version == 4 or ip in _UNICAST) and not any(ip in network for network in _RESERVED)
+    return None if public else "is private or reserved"
 
 
 def resolve(host: str, port: int) -> list[str]:

@@ -53,6 +53,8 @@ def parse_url(text: str) -> Url:
     if "@" in parts.netloc:
         raise ValueError("the URL must not hold a user name or password")
     host = parts.hostname or ""
+    if "%" in host:
+        raise ValueError("the URL must not hold percent-encoding or a zone in its host")
     if ":" in host:
         host = str(ipaddress.IPv6Address(host))
     elif not _HOST.fullmatch(host) or ".." in host:
