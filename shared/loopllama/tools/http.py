@@ -78,7 +78,10 @@ class HttpTool:
         from . import network
 
         rest = dict(arguments)
-        url = parse_url(self.base + self._target(rest))
+        try:
+            url = parse_url(self.base + self._target(rest))
+        except ValueError as error:
+            raise ToolFailed(f"{self.spec.name}: {error}") from error
         if rest and not self.json_body:
             known = ", ".join(self.spec.parameters.get("properties", {}))
             raise ToolFailed(f"{self.spec.name} takes no {', '.join(map(repr, rest))}; its arguments are: {known}")
@@ -117,9 +120,8 @@ class HttpTool:
             return _PLACEHOLDER.sub(one, template)
 
         path = fill(self.path, required=True)
-        # Whatever a server decodes, and however often: no segment may climb.
-        if any(part in (".", "..") for part in re.split(r"[/\\]", unquote(unquote(path)))):
-            raise ToolFailed("an argument of the path must not hold the segments . and ..")
+        if _climbs(path):
+            raise ToolFailed("an argument of the path must not hold the segments . and .., however encoded")
         pairs = [
             f"{key}={fill(value, required=False)}"
             for key, value in self.query
@@ -244,6 +246,17 @@ def _header_name(name: str, fields: Fields) -> str:
     if not _HEADER.fullmatch(name) or name.lower() in _OURS:
         raise fields.wrong("headers" if name else "", f"may not have the header {name!r}")
     return name
+
+
+def _climbs(path: str) -> bool:
+    """Whether a server that decodes the path, once or more often, could find a segment that leaves its folder."""
+    for _ in range(5):
+        if any(part in (".", "..") for part in re.split(r"[/\\]", path)):
+            return True
+        path, before = unquote(path), path
+        if path == before:
+            return False
+    return True  # nobody encodes five times for a good reason
 
 
 def _scalar(name: str, value: Any) -> str:
