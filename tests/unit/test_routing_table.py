@@ -294,6 +294,25 @@ def test_a_model_by_id_has_its_table_entry(dynamodb, router):
         router.model("nosuch")
 
 
+def test_a_recorded_decision_is_kept_until_a_model_of_it_is_disabled_or_gone(dynamodb, router, clock):
+    put(dynamodb, "models", model="house", provider="openai", provider_model="llama")
+    put(dynamodb, "routes", workflow="w", step="writer", model="house", fallbacks=["small", "gpt-5"])
+    decided = router.decide(request())
+    record = aws.from_item(aws.to_item(decided.to_record()))
+    put(dynamodb, "routes", workflow="w", step="writer", model="gpt-5")
+    clock.now += 5
+    dynamodb.taken()
+    assert router.restore(record) == decided
+    assert dynamodb.taken() == {"batch_get_item": 1}
+    put(dynamodb, "models", model="gpt-5", enabled=False)
+    clock.now += 5
+    assert router.restore(record) is None
+    dynamodb.delete_item(TableName="models", Key={"model": {"S": "gpt-5"}})
+    dynamodb.delete_item(TableName="models", Key={"model": {"S": "house"}})
+    clock.now += 5
+    assert router.restore(record) is None
+
+
 def test_explain_tells_what_each_step_uses(dynamodb, router):
     put(dynamodb, "routes", workflow="w", step="writer", model="gpt-5", fallbacks=["small"], version=3)
     put(dynamodb, "routes", workflow="w", step="editor", model="nosuch")

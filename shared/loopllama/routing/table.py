@@ -19,7 +19,7 @@ from typing import Any
 
 from loopllama import aws
 from loopllama.catalog import MAX_HOPS, Catalog, Model, bundled, is_model_id
-from loopllama.errors import LoopLlamaError
+from loopllama.errors import LoopLlamaError, ModelUnknown
 from loopllama.routing.layers import Route, RouteRequest, decide, layers
 from loopllama.routing.rows import NO_OVERRIDE, Override, parse_row
 from loopllama.settings import Settings
@@ -192,6 +192,16 @@ class Router:
             if len(workflow.decisions) > MAX_DECISIONS:
                 workflow.decisions.pop(next(iter(workflow.decisions)))
         return route
+
+    def restore(self, record: Mapping[str, Any]) -> Route | None:
+        """A recorded decision (`Route.to_record`) with its models' present entries, or `None` where one of them has
+        been disabled or is gone since, so that the step has to be decided anew. At most one BatchGetItem."""
+        catalog, _ = self._models.catalog(record["chain"], self._clock())
+        try:
+            route = Route.from_record(record, catalog.resolve)
+        except ModelUnknown:
+            return None
+        return route if all(model.enabled for model in route.chain) else None
 
     def model(self, model_id: str) -> Model:
         """A model by id, alias or `provider:model`, with the Models table's present entry. Raises `ModelUnknown`."""
