@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from . import show
@@ -35,44 +35,52 @@ def relative(first: Any, second: Any) -> Decimal | None:
 def print_comparison(a: Run, b: Run, console: Console | None = None) -> None:
     """Print the steps of two runs side by side, and the totals."""
     console = console or show.out()
-    title = Text.assemble((show.clean(str(a.get("workflow_id"))), "bold"))
-    if a.get("workflow_id") != b.get("workflow_id"):
-        title.append(show.clean(f" → {b.get('workflow_id')}"), "bold")
-    title.append(show.clean(f"  run {a.get('id')} → {b.get('id')}"), "dim")
-    versions = {run.get("workflow_version") for run in (a, b)}
-    title.append(f"  version {_pair(a.get('workflow_version'), b.get('workflow_version'), len(versions) == 1)}", "dim")
+    names = list(dict.fromkeys(show.clean(str(run.get("workflow_id"))) for run in (a, b)))
+    title = Text(" → ".join(names), "bold")
     if simulated(a) or simulated(b):
         title.append("  ")
         title.append(" SIMULATED ", "bold black on yellow")
     console.print(title)
-    figures = ("Latency", "Change", "Cost", "Change ")
-    steps = _side_by_side(a, b)
-    decimals = show.cost_decimals(step.get("cost_usd") for pair in steps.values() for step in pair)
-    table = show.table("Step", "Model", *figures, right=figures, show_footer=True, padding=(0, 2, 0, 0))
-    for name, (first, second) in steps.items():
-        table.add_row(
-            name,
-            _models(first, second),
-            _pair(show.duration(first.get("latency_ms")), show.duration(second.get("latency_ms"))),
-            show.change(relative(first.get("latency_ms"), second.get("latency_ms"))),
-            _pair(_cost(first, decimals), _cost(second, decimals)),
-            show.change(relative(first.get("cost_usd"), second.get("cost_usd"))),
-        )
-    result = compare_runs(a, b)
-    totals: tuple[str | Text, ...] = (
-        "Total",
-        Text(""),
-        _pair(show.duration(run_latency(a)), show.duration(run_latency(b))),
-        show.change(result["latency_change"]),
-        _pair(show.money(run_cost(a), decimals), show.money(run_cost(b), decimals)),
-        show.change(result["cost_change"]),
-    )
-    for column, value in zip(table.columns, totals, strict=True):
-        column.footer = value
-        column.no_wrap = column.header not in ("Step", "Model")
-    console.print(table)
+    for mark, run in (("  ", a), ("→ ", b)):
+        console.print(Text(show.clean(f"{mark}{run.get('id')}, version {run.get('workflow_version')}"), "dim"))
+    console.print()
+    show.print_table(_table(a, b), console)
+    console.print()
     if simulated(a) or simulated(b):
         console.print(Text(simulated_text([*steps_of(a), *steps_of(b)]), "yellow"))
+
+
+def _table(a: Run, b: Run) -> Table:
+    """Two lines a step, the first run's above the second's; the last two are the totals."""
+    figures = ("Latency", "Change", "Cost", "Change ")
+    table = show.table("Step", "Model", *figures, right=figures)
+    steps = _side_by_side(a, b)
+    decimals = show.cost_decimals(step.get("cost_usd") for pair in steps.values() for step in pair)
+    for name, (first, second) in steps.items():
+        table.add_row(name, _model(first), _duration(first), "", _cost(first, decimals), "")
+        table.add_row(
+            "",
+            _model(second, first),
+            _duration(second),
+            show.change(relative(first.get("latency_ms"), second.get("latency_ms"))),
+            _cost(second, decimals),
+            show.change(relative(first.get("cost_usd"), second.get("cost_usd"))),
+        )
+    table.add_section()
+    result = compare_runs(a, b)
+    table.add_row("Total", "", show.duration(run_latency(a)), "", show.money(run_cost(a), decimals), "", style="bold")
+    table.add_row(
+        "",
+        Text("→", "bold"),
+        show.duration(run_latency(b)),
+        show.change(result["latency_change"]),
+        show.money(run_cost(b), decimals),
+        show.change(result["cost_change"]),
+        style="bold",
+    )
+    for column in table.columns:
+        column.no_wrap = column.header not in ("Step", "Model")
+    return table
 
 
 def _side_by_side(a: Run, b: Run) -> dict[str, tuple[Step, Step]]:
@@ -87,18 +95,19 @@ def _key(step: Step) -> str:
     return show.clean("/".join([str(step.get("step") or step.get("role")), *places]))
 
 
-def _models(first: Mapping[str, Any], second: Mapping[str, Any]) -> Text:
-    before, after = (show.clean(str(step.get("model") or "-")) for step in (first, second))
-    if before == after:
-        return Text(before)
-    return Text.assemble(before, "\n", ("→ ", "bold"), (after, "bold cyan"))
+def _model(step: Step, before: Step | None = None) -> Text:
+    """The step's model; after another step, what became of that one's model."""
+    name = show.clean(str(step.get("model") or "-"))
+    if before is None:
+        return Text(name)
+    if step and step.get("model") == before.get("model"):
+        return Text("→ the same", "dim")
+    return Text.assemble(("→ ", "bold"), (name, "bold cyan"))
+
+
+def _duration(step: Step) -> str:
+    return show.duration(step.get("latency_ms"))
 
 
 def _cost(step: Step, decimals: int) -> str:
-    return show.money(step.get("cost_usd"), decimals) if step else "-"
-
-
-def _pair(first: Any, second: Any, same: bool | None = None) -> str:
-    if same if same is not None else first == second:
-        return str(first)
-    return f"{first} → {second}"
+    return show.money(step.get("cost_usd"), decimals) if step.get("model") else "-"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -79,19 +79,19 @@ def one_line(value: Any, length: int = 200) -> str:
 
 def table(*columns: str, right: Iterable[str] = (), **options: Any) -> Table:
     """An empty table in the program's style; the columns named in `right` are right-aligned."""
-    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, **options)
+    made = Table(
+        box=box.SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), **options
+    )
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
 
 
-def rows(columns: Sequence[str], records: Iterable[Mapping[str, Any]], right: Iterable[str] = ()) -> None:
-    """Print records as a table; a column `Last used` shows the field `last_used`."""
-    made = table(*columns, right=right)
-    for record in records:
-        values = [record.get(column.lower().replace(" ", "_")) for column in columns]
-        made.add_row(*(Text(_NOTHING, "dim") if value in (None, "") else plain(value) for value in values))
-    out().print(made)
+def print_table(made: Table, console: Console) -> None:
+    """Print a table, its columns one space closer together where the console is too narrow."""
+    if console.measure(made, options=console.options.update(max_width=10_000)).maximum > console.width:
+        made.padding = (0, 0)
+    console.print(made)
 
 
 def tokens(count: Any) -> str:

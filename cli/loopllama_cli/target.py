@@ -141,5 +141,5 @@ def settings_of(stack: str, outputs: Mapping[str, str], parameters: Mapping[str,
     for parameter in _PARAMETERS:
         name = "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in parameter).lstrip("_")
         environment[name] = parameters.get(parameter, "")
-    environment["PROVIDER_SECRETS_PREFIX"] = f"{stack}/providers/"
+    environment["PROVIDER_SECRETS_PREFIX"] = outputs.get("ProviderSecretsPrefix") or f"{stack}/providers/"
     return Settings.from_environment(environment)

@@ -25,15 +25,13 @@ def print_trace(run: Run, console: Console | None = None) -> None:
     console = console or show.out()
     console.print(header(run))
     colours = model_colours(steps_of(run))
-    console.print(steps_table(run, colours))
-    found = list(notes(run))
-    if found:
-        console.print(Group(*found))
-        console.print()
-    lines = timeline(run, console.width, colours)
-    if lines:
-        console.print(Group(*lines))
-        console.print()
+    console.print()
+    show.print_table(steps_table(run, colours), console)
+    console.print()
+    for part in (timeline(run, console.width, colours), list(notes(run))):
+        if part:
+            console.print(Group(*part))
+            console.print()
 
 
 def steps_of(run: Run) -> list[Step]:
@@ -76,9 +74,7 @@ def simulated(record: Mapping[str, Any]) -> bool:
 
 def header(run: Run) -> Group:
     """Which run this is, how it ended, on what input."""
-    title = Text.assemble(
-        (show.clean(str(run.get("workflow_id"))), "bold"), "  ", show.status(run.get("status")), "  run ", ""
-    )
+    title = Text.assemble((show.clean(str(run.get("workflow_id"))), "bold"), "  ", show.status(run.get("status")), "  ")
     title.append(show.clean(str(run.get("id"))), "dim")
     if simulated(run):
         title.append("  ")
@@ -111,7 +107,7 @@ def steps_table(run: Run, colours: Mapping[str, str]) -> Table:
     decimals = show.cost_decimals(step.get("cost_usd") for step in steps)
     mixed = simulated(run) and not all(simulated(step) for step in steps if step.get("model"))
     figures = ("In", "Cached", "Out", "Latency", "Cost", "Share")
-    table = show.table("", "Step", "Model", "Source", *figures, right=figures, show_footer=True, padding=(0, 1, 0, 0))
+    table = show.table("", "Step", "Model", "Source", *figures, right=figures, show_footer=True)
     for step in steps:
         model = Text(show.clean(str(step.get("model") or "-")), colours.get(str(step.get("model")), "dim"))
         if mixed and simulated(step):

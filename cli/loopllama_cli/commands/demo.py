@@ -50,24 +50,34 @@ def demo(
     says so. With `--model openai:gpt-…` and OPENAI_API_KEY in the environment the real one answers. Exit code 0 only
     if both runs completed and nothing was deployed between them.
     """
-    from loopllama_cli.local import LocalStack
+    from loopllama_cli.local import LocalStack, LocalStackError
 
     from ..project import project_root
 
     began = time.monotonic()
-    root = project_root()
     _check_model(model)
+    log: list[str] = []
     _say(1, "Starting the stack of template.yaml on this machine (no Docker, no AWS account)")
-    with LocalStack(root, {}) as stack:
-        settings = connect_local(stack.aws_endpoint_url, LOCAL_STACK_NAME).settings
-        failures, result = _demo(settings, root / EXAMPLE, model, small)
+    try:
+        root = project_root()
+        with LocalStack(root, log=log.append) as stack:
+            show.message(f"Ready after {time.monotonic() - began:.1f} s.", "dim")
+            settings = connect_local(stack.aws_endpoint_url, LOCAL_STACK_NAME).settings
+            failures, result = _demo(settings, root / EXAMPLE, model, small)
+    except KeyboardInterrupt as interrupt:
+        show.message("Stopped, and the local stack with it.", "yellow")
+        raise typer.Exit(130) from interrupt
+    except (LocalStackError, OSError) as error:
+        show.error(error)
+        raise typer.Exit(1) from error
     if as_json:
         show.print_json(result)
     for failure in failures:
         show.message(f"demo failed: {failure}", "bold red")
-    show.message(f"Done in {time.monotonic() - began:.0f} s.", "dim")
     if failures:
+        show.message("\n".join(["The local stack said:", *log]), "dim")
         raise typer.Exit(1)
+    show.message(f"Done in {time.monotonic() - began:.0f} s.", "dim")
 
 
 def _demo(settings: Settings, example: Path, model: str | None, small: str) -> tuple[list[str], dict[str, Any]]:
@@ -84,28 +94,32 @@ def _demo(settings: Settings, example: Path, model: str | None, small: str) -> t
     _say(2, f"Running {workflow_id}: {len(steps)} steps, each on the model that its definition names")
     before = deployment()
     first = _run(settings, workflow_id, text, dict.fromkeys(steps, model) if model else {})
+    print_output(first)
 
-    _say(3, f"Turning {', '.join(ROUTINE_STEPS)} down to `{small}`: four rows in the Routes table, nothing redeployed")
+    _say(3, f"Turning the routine steps down to `{small}`: four rows in DynamoDB, nothing redeployed")
     routes = RouteStore(settings)
     for step in ROUTINE_STEPS:
-        routes.set(workflow_id, step, {"model": small}, reason="routine work", updated_by="demo")
-    # A function keeps routes for this long; waiting for it is what makes the second run certain to see them.
-    time.sleep(settings.route_cache_seconds)
+        row = routes.set(workflow_id, step, {"model": small}, reason="routine work", updated_by="demo")
+        shown = ", ".join(f"{name}: {row[name]}" for name in ("workflow", "step", "model"))
+        show.out().print(Text.assemble((f"{settings.routes_table}  ", "dim"), f"{{{shown}}}"))
+    seconds = settings.route_cache_seconds
+    show.out().print(Text(f"Functions that run already see a row after at most {seconds:g} s.", "dim"))
+    time.sleep(seconds)
 
     _say(4, "Running it again")
     kept = {step: model for step in steps if step not in ROUTINE_STEPS} if model else {}
     second = _run(settings, workflow_id, text, kept)
+    if second.get("output") != first.get("output"):
+        print_output(second)
+    else:
+        show.out().print(Text("The output is the same as before.", "dim"))
     _say(5, "Side by side")
     print_comparison(first, second)
     failures = check(first, second, before, deployment())
     if not failures:
-        show.out().print(
-            Text(
-                f"Same workflow version ({second['workflow_version']}), no function and no state machine changed "
-                "between the runs.",
-                "green",
-            )
-        )
+        version = second["workflow_version"]
+        text = f"Same workflow version ({version}); no function and no state machine changed between the runs."
+        show.out().print(Text(text, "green"))
     return failures, compare_runs(first, second)
 
 
@@ -145,7 +159,6 @@ def deployment() -> dict[str, Any]:
 def _run(settings: Settings, workflow_id: str, text: str, models: dict[str, str]) -> Run:
     ended = follow(settings, start(settings, workflow_id, text, models=models))
     print_trace(ended)
-    print_output(ended)
     return ended
 
 

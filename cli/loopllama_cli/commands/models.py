@@ -52,7 +52,7 @@ def list_(
             show.plain(", ".join(sorted(model.capabilities or ()))),
         )
     console = show.out()
-    console.print(table)
+    show.print_table(table, console)
     _say_source(catalog)
 
 
@@ -89,7 +89,7 @@ def show_(
             table.add_row(f"  above {tier['above']:,} tokens", amounts, "")
     if not record["prices"]:
         table.add_row("price", Text("unpriced", "yellow"), "-")
-    console.print(table)
+    show.print_table(table, console)
     _say_source(catalog)
 
 

@@ -45,7 +45,7 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
         key = "not needed" if record["key"] == "keyless" else record["key"]
         by = "a simulated stand-in" if record["simulated"] else "the provider"
         table.add_row(show.plain(record["provider"]), key, show.plain(record["secret"]), by)
-    show.out().print(table)
+    show.print_table(table, show.out())
 
 
 @app.command("set")

@@ -51,7 +51,7 @@ def list_(ctx: typer.Context, workflow: Workflow, as_json: Json = False) -> None
     if "*" in rows:
         table.add_row("*", "", "", "", _describe(rows["*"]))
     console = show.out()
-    console.print(table)
+    show.print_table(table, console)
     for route in told:
         for ignored in route.get("ignored") or ():
             show.message(f"! {route['step']}  {ignored_text(ignored)}", "yellow")

@@ -56,7 +56,15 @@ def run(
         else:
             show.out().print(show.plain(run_id))
         return
-    ended = follow(settings, run_id, timeout=timeout)
+    hint = f"Run {run_id} goes on. Follow it with: loopllama trace {run_id}"
+    try:
+        ended = follow(settings, run_id, timeout=timeout)
+    except KeyboardInterrupt as interrupt:
+        show.message(hint, "yellow")
+        raise typer.Exit(130) from interrupt
+    except TimeoutError as error:
+        show.message(f"{error}. {hint}", "yellow")
+        raise typer.Exit(1) from error
     if as_json:
         show.print_json(ended)
     else:
@@ -82,17 +90,8 @@ def read(settings: Settings, run_id: str) -> Run:
 
 
 def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: float | None = None) -> Run:
-    """Show the run's progress until it ends or waits for a person; returns the run object. Ctrl-C leaves the run
-    going, and ends the program with exit code 130."""
-    hint = f"Run {run_id} goes on. Follow it with: loopllama trace {run_id}"
-    try:
-        ended = progress.wait(lambda: read(settings, run_id), quiet, timeout)
-    except KeyboardInterrupt as interrupt:
-        show.message(hint, "yellow")
-        raise typer.Exit(130) from interrupt
-    except TimeoutError as error:
-        show.message(f"{error}. {hint}", "yellow")
-        raise typer.Exit(1) from error
+    """Show the run's progress until it ends or waits for a person; returns the run object. Raises `TimeoutError`."""
+    ended = progress.wait(lambda: read(settings, run_id), quiet, timeout)
     if ended["status"] == progress.WAITING:
         show.message(f"Run {run_id} waits for a person: {show.one_line(ended.get('pending') or '')}", "yellow")
     return ended

@@ -46,7 +46,7 @@ def list_(
             show.duration(run_latency(run)),
             f"{cost} simulated" if simulated(run) and ended else cost,
         )
-    show.out().print(table)
+    show.print_table(table, show.out())
     if cursor:
         show.message("There are more: raise --limit.", "dim")
 

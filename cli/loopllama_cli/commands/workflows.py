@@ -68,7 +68,7 @@ def list_(ctx: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
             show.plain(workflow.get("model") or "-"),
             show.local_time(workflow["updated_at"]),
         )
-    show.out().print(table)
+    show.print_table(table, show.out())
     if cursor:
         show.message("There are more: raise --limit.", "dim")
 
@@ -102,7 +102,7 @@ def show_(
             show.plain(", ".join(agent.get("needs", [])) or "-"),
             show.one_line(agent["system_prompt"], 60),
         )
-    console.print(table)
+    show.print_table(table, console)
 
 
 @app.command()
