@@ -2,9 +2,9 @@
 
     python benchmarks/bench_routing.py [--peer PYTHON] [--rounds N]
 
-Tables are in memory, so that the figures are the decision's own; a warm one is a decision kept for its inputs. `--peer` is a Python that has litellm; its Router
-chooses among 2 and 100 deployments then, in the same rounds, each in turn, because machines drift. Prints one line of
-JSON: medians over rounds, in microseconds a decision.
+Tables are in memory, so that the figures are the decision's own; a warm one is a decision kept for its inputs. `--peer`
+is a Python that has litellm: its Router then chooses among 2 and 100 deployments in the same rounds, each in turn,
+because machines drift. Prints one line of JSON: medians over rounds, in microseconds a decision.
 """
 
 from __future__ import annotations
