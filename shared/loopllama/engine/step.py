@@ -138,13 +138,15 @@ class StepRunner:
         self, step: Mapping[str, Any], run: Mapping[str, Any], text: str, writer: StepWriter
     ) -> tuple[Sequence[Model], Mapping[str, Any]]:
         """The models to try and the decision as recorded. A retry keeps its decision unless its first model has
-        failed in the meantime."""
+        failed in the meantime or a model of it has been disabled."""
         work, kept = writer.work, writer.record.get("route")
         if kept and not any(
             attempt["model"] == kept["chain"][0] and attempt["outcome"] not in ("ok", "open")
             for attempt in attempts_of(writer.record).values()
         ):
-            return [self._router.model(model_id) for model_id in kept["chain"]], kept
+            restored = self._router.restore(kept)
+            if restored is not None:
+                return restored.chain, kept
         began = time.perf_counter()
         route: Route = self._router.decide(
             RouteRequest(
