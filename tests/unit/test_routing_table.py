@@ -463,6 +463,9 @@ def test_a_row_of_rubbish_can_be_replaced_and_removed(dynamodb, store):
     rubbish = {"model": [1], "version": "many", "fallbacks": {"a": None}, "expires_at": True, "else": b"x"}
     put(dynamodb, "routes", workflow="w", step="writer", **rubbish)
     assert set_(store, {"model": "gpt-5"})["version"] == 1
+    empty = {"workflow": {"S": "w"}, "step": {"S": "writer"}, "model": {"NULL": True}, "pin": {"NULL": True}}
+    dynamodb.put_item(TableName="routes", Item=empty)
+    assert set_(store, {"model": "gpt-5"})["version"] == 1
     put(dynamodb, "routes", workflow="w", step="writer", **rubbish)
     assert store.unset("w", "writer", updated_by="ann", reason="rubbish")
     assert store.rows("w") == []

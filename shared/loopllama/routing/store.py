@@ -180,7 +180,10 @@ def _unchanged(before: Mapping[str, Any] | None) -> dict[str, Any]:
     names, values, terms = {}, {}, ["attribute_exists(#w)"]
     for index, key in enumerate(_KNOWN):
         names[f"#{index}"] = key
-        if key in before:
+        if key in before and before[key] is None:
+            values[":null"] = "NULL"
+            terms.append(f"attribute_type(#{index}, :null)")
+        elif key in before:
             values[f":{index}"] = before[key]
             terms.append(f"#{index} = :{index}")
         else:
