@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import threading
 from collections import defaultdict
 from typing import Any
@@ -100,8 +101,8 @@ def _queries() -> None:
 
     def query_partition(table: Table, hash_key: Any, *args: Any, **kwargs: Any) -> Any:
         part = copy.copy(table)
-        if kwargs.get("index_name"):
-            wanted = dict(kwargs.get("hash_key_conditions") or [])
+        if signature.bind(table, hash_key, *args, **kwargs).arguments.get("index_name"):
+            wanted = dict(kwargs["hash_key_conditions"])
             if table.range_key_attr:
                 found = {
                     key: {name: item for name, item in value.items() if _has(item, wanted)}
@@ -114,7 +115,9 @@ def _queries() -> None:
             part.items = _partitions({hash_key: table.items[hash_key]} if hash_key in table.items else {})
         return query(part, hash_key, *args, **kwargs)
 
+    arguments = inspect.signature(Table.query)
     query = replace(Table, "query", query_partition)
+    signature = inspect.signature(query)
 
 
 def _partitions(items: dict[Any, Any]) -> Any:
