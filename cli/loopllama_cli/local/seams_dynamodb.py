@@ -115,7 +115,6 @@ def _queries() -> None:
             part.items = _partitions({hash_key: table.items[hash_key]} if hash_key in table.items else {})
         return query(part, hash_key, *args, **kwargs)
 
-    arguments = inspect.signature(Table.query)
     query = replace(Table, "query", query_partition)
     signature = inspect.signature(query)
 
