@@ -139,12 +139,11 @@ def request(call: ModelCall, schema: Mapping[str, Any] | None) -> dict[str, Any]
 def _messages(call: ModelCall) -> list[dict[str, Any]]:
     """Roles alternate: tool results and what the user says belong to one message."""
     messages: list[dict[str, Any]] = []
-    points = 3 if wire.cache_messages(call) else 0  # of the four that are allowed, one is behind the system prompt
-    marked = [message for message in call.messages if message.stable][-points:] if points else []
-    for message in call.messages:
+    cached = wire.cached_messages(call)
+    for place, message in enumerate(call.messages):
         role = "assistant" if message.role == "assistant" else "user"
         blocks = _blocks(message)
-        if any(message is one for one in marked):
+        if place in cached:
             _mark(blocks[-1])
         if messages and messages[-1]["role"] == role:
             messages[-1]["content"] += blocks

@@ -87,17 +87,21 @@ class Bedrock:
         if call.output_schema is not None and schema is None:
             call = structured.as_answer_tool(call)
         arguments = request(call, schema)
-        _sending.timeout = call.timeout
         from botocore.exceptions import BotoCoreError, ClientError
-        from botocore.parsers import ResponseParserError
 
+        _sending.timeout, _sending.answered = call.timeout, False
         try:
             reply = _client().converse(**arguments)
-        except ResponseParserError as error:
-            usage = estimated_usage(call, "")
-            raise AnswerInvalid(f"bedrock on {call.catalog_id}: the answer cannot be read", usage=usage) from error
+        except ModelError:
+            raise
         except (ClientError, BotoCoreError) as error:
             raise _failure(error, call) from error
+        except Exception as error:
+            if not _sending.answered:
+                raise
+            # botocore's parser fails in many ways on an answer that is not shaped as it should be.
+            usage = estimated_usage(call, "")
+            raise AnswerInvalid(f"bedrock on {call.catalog_id}: the answer cannot be read", usage=usage) from error
         return structured.from_answer_tool(_answer(call, reply))
 
 
@@ -181,12 +185,11 @@ def _choice(call: ModelCall, model: str) -> dict[str, Any]:
 def _messages(call: ModelCall) -> list[dict[str, Any]]:
     """Roles alternate: tool results and what the user says belong to one message."""
     messages: list[dict[str, Any]] = []
-    points = 3 if wire.cache_messages(call) else 0  # of the four that are allowed, one is behind the system prompt
-    marked = [message for message in call.messages if message.stable][-points:] if points else []
-    for message in call.messages:
+    cached = wire.cached_messages(call)
+    for place, message in enumerate(call.messages):
         role = "assistant" if message.role == "assistant" else "user"
         blocks = _blocks(message)
-        if any(message is one for one in marked):
+        if place in cached:
             blocks.append(_POINT)
         if messages and messages[-1]["role"] == role:
             messages[-1]["content"] += blocks
@@ -306,7 +309,10 @@ def _status(error: Any) -> int:
 
 
 class _Sending(threading.local):
+    """The call that this thread is making."""
+
     timeout = 60.0
+    answered = False
 
 
 _sending = _Sending()
@@ -340,4 +346,5 @@ def _send(request: Any, **_: Any) -> Any:
     }
     body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
     reply = http.post(request.url, headers, body, _sending.timeout, "bedrock")
+    _sending.answered = True
     return AWSResponse(request.url, reply.status, HeadersDict(reply.headers), _Body(reply.body))  # type: ignore[arg-type]

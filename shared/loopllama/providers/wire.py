@@ -55,7 +55,14 @@ def tool_id(identifier: str) -> str:
     return _NO_ID.sub("_", identifier)[:64] or "call"
 
 
-def cache_messages(call: ModelCall) -> bool:
-    """Whether cache points on messages pay: writing to a cache costs more than not caching, so only where this turn
-    has, or will likely have, another call with the same beginning."""
-    return call.prompt_cache and (len(call.messages) > 1 or (bool(call.tools) and not call.forced_tool))
+def cached_messages(call: ModelCall) -> list[int]:
+    """The places of the messages to put cache points behind: the last stable ones, three of the four points that
+    Anthropic and Bedrock allow, as one is behind the system prompt.
+
+    Writing to a cache costs more than not caching, so there are none unless this turn has, or will likely have,
+    another call with the same beginning.
+    """
+    several = len(call.messages) > 1 or (bool(call.tools) and not call.forced_tool)
+    if not (call.prompt_cache and several):
+        return []
+    return [place for place, message in enumerate(call.messages) if message.stable][-3:]

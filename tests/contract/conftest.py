@@ -1,0 +1,46 @@
+"""Fixtures of the provider contract: a dialect, a provider on loopback that speaks it, and the adapter under test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.dialects import DIALECTS, Dialect
+from support.wire_server import WireServer
+
+from loopllama.providers.base import Message, ModelCall, Provider
+
+
+@pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)
+def dialect(request: pytest.FixtureRequest) -> Dialect:
+    found: Dialect = request.param
+    return found
+
+
+@pytest.fixture
+def server() -> Iterator[WireServer]:
+    with WireServer() as running:
+        yield running
+    assert running.surplus == 0, "the adapter made more requests than the test has answers for"
+
+
+@pytest.fixture
+def adapter(dialect: Dialect, server: WireServer, monkeypatch: pytest.MonkeyPatch) -> Provider:
+    return dialect.adapter(server.url, monkeypatch)
+
+
+@pytest.fixture
+def make_call(dialect: Dialect) -> Callable[..., ModelCall]:
+    def make(**changes: Any) -> ModelCall:
+        values: dict[str, Any] = {
+            "model": dialect.model,
+            "catalog_id": f"{dialect.name}-test",
+            "system": "You sort support tickets.",
+            "messages": (Message("user", "I was charged twice."),),
+            "timeout": 10.0,
+            **changes,
+        }
+        return ModelCall(**values)
+
+    return make
