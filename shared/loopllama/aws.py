@@ -15,7 +15,13 @@ def client(service: str, *, read_seconds: int = 60, attempts: int = 4) -> Any:
     from botocore.config import Config
 
     make: Any = boto3.client  # the stubs know every service by a literal name; ours is a variable
-    return make(service, config=Config(retries={"mode": "standard", "total_max_attempts": 4}, tcp_keepalive=True))
+    config = Config(
+        connect_timeout=min(10, read_seconds),
+        read_timeout=read_seconds,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        tcp_keepalive=True,
+    )
+    return make(service, config=config)
 
 
 @lru_cache(maxsize=1)

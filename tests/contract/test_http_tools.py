@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from botocore.exceptions import ClientError
 
+from loopllama import aws
 from loopllama.errors import ToolFailed
 from loopllama.providers.base import ToolCall
 from loopllama.settings import Settings
@@ -76,6 +77,7 @@ def serving(context=None):
 
     class Quiet(ThreadingHTTPServer):
         daemon_threads = True
+        request_queue_size = 64
 
         def handle_error(self, *arguments):
             pass  # a refused handshake is a test's intent
@@ -98,28 +100,30 @@ def serving(context=None):
 @contextmanager
 def raw_server(script):
     """A server whose connections are handled by `script(connection, stop)`; `stop` is set at the end."""
-    listener, stop = socket.create_server(("127.0.0.1", 0)), threading.Event()
+    listener, stop, handlers = socket.create_server(("127.0.0.1", 0)), threading.Event(), []
 
-    def serve():
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return
-        with connection:
-            try:
-                connection.recv(65536)
-                script(connection, stop)
-            except OSError:
-                pass
+    def handle(connection):
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            script(connection, stop)
 
-    thread = threading.Thread(target=serve)
-    thread.start()
+    def accept():
+        with suppress(OSError):  # the listener was closed
+            while not stop.is_set():
+                connection, _ = listener.accept()
+                handlers.append(threading.Thread(target=handle, args=(connection,)))
+                handlers[-1].start()
+
+    acceptor = threading.Thread(target=accept)
+    acceptor.start()
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         stop.set()
+        listener.shutdown(socket.SHUT_RDWR)  # wakes the acceptor
         listener.close()
-        thread.join(10)
+        for thread in (acceptor, *handlers):
+            thread.join(10)
 
 
 @pytest.fixture
@@ -696,3 +700,61 @@ def test_many_calls_side_by_side(server):
     assert results == ["hello"] * 16
     assert sorted(seen.headers["idempotency-key"] for seen in server.seen) == sorted(f"k{n}" for n in range(16))
     assert aws.reads == ["s"]
+
+
+ORDER = {
+    "type": "lambda",
+    "function": "lookup-order",
+    "description": "Finds an order.",
+    "parameters": {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]},
+}
+INVOKE = "/2015-03-31/functions/lookup-order/invocations"
+"""https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html"""
+
+
+class TestFunctions:
+    """Lambda tools through boto3 to a server that speaks the Invoke API."""
+
+    @pytest.fixture
+    def invoke(self, monkeypatch):
+        def call(url, timeout=10.0):
+            monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", url)
+            aws.client.cache_clear()
+            toolbox = Toolbox(Settings(tools={"lookup_order": ORDER}), ["lookup_order"])
+            tool_call = ToolCall("c", "lookup_order", {"order_id": "A-1"})
+            return toolbox.call(tool_call, idempotency_key=KEY, timeout=timeout)
+
+        yield call
+        aws.client.cache_clear()
+
+    def test_event_and_answer(self, server, invoke):
+        server.answers[INVOKE] = (200, {}, b'{"status": "sent"}')
+        assert invoke(server.url) == '{"status":"sent"}'
+        event = {"tool": "lookup_order", "arguments": {"order_id": "A-1"}, "idempotency_key": KEY}
+        assert json.loads(server.seen[0].body) == event
+
+    def test_the_function_fails(self, server, invoke):
+        payload = b'{"errorType": "KeyError", "errorMessage": "no such order"}'
+        server.answers[INVOKE] = (200, {"X-Amz-Function-Error": "Unhandled"}, payload)
+        with pytest.raises(ToolFailed, match=r"lookup_order failed: KeyError: no such order"):
+            invoke(server.url)
+
+    @pytest.mark.parametrize(
+        ("status", "code"), [(429, "TooManyRequestsException"), (404, "ResourceNotFoundException")]
+    )
+    def test_lambda_refuses(self, server, invoke, status, code):
+        server.answers[INVOKE] = (status, {"x-amzn-ErrorType": code}, b'{"Message": "m"}')
+        with pytest.raises(ToolFailed, match=f"AWS Lambda says {code}"):
+            invoke(server.url)
+        assert len(server.seen) == 1
+
+    def test_silence_ends_in_time_and_is_not_asked_again(self, invoke):
+        asked = []
+
+        def script(connection, stop):
+            asked.append(connection)
+            stop.wait(20)
+
+        with raw_server(script) as url, pytest.raises(ToolFailed, match=r"no answer within 1 s"):
+            invoke(url, timeout=1.5)
+        assert len(asked) == 1
