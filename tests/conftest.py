@@ -1,0 +1,68 @@
+"""What holds for every test: nothing leaves this machine, and no credentials of whoever runs it are found."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+class NetworkForbidden(RuntimeError):
+    """A test, or what it tests, tried to reach another machine."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the environment before any test module is imported; processes that tests start inherit it."""
+    if os.environ.get("LOOPLLAMA_TEST_STACK"):
+        return  # The tests run against a deployed stack, with the caller's credentials.
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.endswith(("_API_KEY", "_BASE_URL")):
+            del os.environ[name]
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "SAM_CLI_TELEMETRY": "0",
+        "NO_PROXY": "127.0.0.1,localhost,::1",
+        "no_proxy": "127.0.0.1,localhost,::1",
+        "COLUMNS": "120",
+    }
+
+
+def _is_here(address: Any) -> bool:
+    """Whether a socket address is this machine's own; file system and abstract sockets are."""
+    if not isinstance(address, tuple):
+        return True
+    host = str(address[0])
+    if host in ("", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.split("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _guarded(connect: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(self: socket.socket, address: Any) -> Any:
+        if not _is_here(address):
+            raise NetworkForbidden(f"tests reach this machine only, not {address[0]!r}")
+        return connect(self, address)
+
+    return guarded
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _only_loopback() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        if not os.environ.get("LOOPLLAMA_TEST_STACK"):
+            patch.setattr(socket.socket, "connect", _guarded(socket.socket.connect))
+            patch.setattr(socket.socket, "connect_ex", _guarded(socket.socket.connect_ex))
+        yield

@@ -1,0 +1,209 @@
+"""Each function's policy allows what the function really does, and nothing that it never does.
+
+Runs are played in moto, which checks no permissions; every request is noted under the function that makes it and then
+held against that function's statements in the template.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import functools
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from support.deployment import Deployment, deployment
+from template.project import FUNCTIONS, listed, statements
+
+from loopllama import aws, clock
+from loopllama.engine.reconcile import execution_ended, reconcile_due
+from loopllama.engine.start import start_run
+from loopllama.errors import ModelRejected, RunFailed
+
+Calls = dict[str, set[tuple[str, str]]]
+"""Function to the pairs of action and resource that it used."""
+
+OUTSIDE = {
+    "secretsmanager:GetSecretValue",
+    "bedrock:InvokeModel",
+    "bedrock:GetInferenceProfile",
+    "lambda:InvokeFunction",
+}
+"""Actions of providers and tools, which a scripted provider does not need."""
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.calls: Calls = defaultdict(set)
+        self._function = ""
+
+    @contextlib.contextmanager
+    def of(self, function: str) -> Iterator[None]:
+        self._function, before = function, self._function
+        try:
+            yield
+        finally:
+            self._function = before
+
+    def note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        """botocore's `provide-client-params`: every call, before it is checked."""
+        if not self._function:
+            return
+        service, action = model.service_model.endpoint_prefix, f"{model.service_model.endpoint_prefix}:{model.name}"
+        for resource in self._resources(service, params):
+            self.calls[self._function].add((action, resource))
+
+    @staticmethod
+    def _resources(service: str, params: dict[str, Any]) -> list[str]:
+        if service == "dynamodb":
+            tables = [*params.get("RequestItems", ()), *filter(None, [params.get("TableName")])]
+            index = f"/index/{params['IndexName']}" if "IndexName" in params else ""
+            return [table + index for table in tables]
+        if service == "s3":
+            return [f"ValuesBucket/{params['Key']}"]
+        if service == "states":
+            return ["RunWorkflow" if "stateMachineArn" in params else "execution:RunWorkflow:x"]
+        return [str(params)]
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Deployment, Recorder]]:
+    notes = Recorder()
+    with deployment(monkeypatch) as made:
+        make, now_text = aws.client, clock.now_text
+
+        @functools.wraps(make)
+        def client(service: str, *arguments: Any, **options: Any) -> Any:
+            one = make(service, *arguments, **options)
+            one.meta.events.register("provide-client-params", notes.note, unique_id="recorder")
+            return one
+
+        client.cache_clear = make.cache_clear  # type: ignore[attr-defined]
+        monkeypatch.setattr(aws, "client", client)
+        # So that `wait` moves the times in records too.
+        monkeypatch.setattr(clock, "now_text", lambda at=None: now_text(clock.now_ms() / 1000 if at is None else at))
+
+        def start(run_id: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
+            execution = f"{made.settings.state_machine_arn.replace(':stateMachine:', ':execution:')}:none-{run_id}"
+            request = request or {"run_id": run_id}
+            return start_run(made.settings, {"request": request, "execution_arn": execution, "execution_name": run_id})
+
+        played = {"AcceptRun": made.accept, "StartRun": start, "RunStep": made.step, "AdvanceRun": made.advance}
+        for function, method in played.items():
+            monkeypatch.setattr(made, method.__name__, _as(notes, function, method))
+        yield made, notes
+
+
+def _as(notes: Recorder, function: str, method: Any) -> Any:
+    def called(*arguments: Any, **options: Any) -> Any:
+        with notes.of(function):
+            return method(*arguments, **options)
+
+    return called
+
+
+def resource_pattern(resource: Any) -> str:
+    """A statement's resource as the recorder names resources, `*` standing for anything."""
+    if "Ref" in resource:
+        return str(resource["Ref"])
+    if "Fn::GetAtt" in resource:
+        return str(resource["Fn::GetAtt"][0])
+    text = str(resource["Fn::Sub"]).replace("${RunWorkflow.Name}", "RunWorkflow").split("states:")[-1].split("}:")[-1]
+    return text.replace(".Arn}", "").replace("${", "")
+
+
+def allowed(function: str) -> set[tuple[str, str]]:
+    return {
+        (action, resource_pattern(resource))
+        for statement in statements(function)
+        for action in listed(statement["Action"])
+        for resource in listed(statement["Resource"])
+    }
+
+
+def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> None:
+    made, notes = recorder
+    needs = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
+    workflow = made.push([{"name": name, "needs": before} for name, before in needs.items()])
+    boto3.client("dynamodb").put_item(
+        TableName="RoutesTable", Item=aws.to_item({"workflow": workflow, "step": "b", "model": "test:b"})
+    )
+
+    # Values over 32 KB go through the bucket; a join is claimed; an event that comes twice is one run.
+    large = "word " * 20_000
+    made.provider.script = lambda call: large
+    run_id = made.accept(workflow, large, key="event/1")
+    assert made.accept(workflow, large, key="event/1") == run_id
+    made.play(run_id)
+    assert made.read(run_id)["status"] == "completed"
+
+    # Started by hand.
+    made.start("by-hand", {"workflow": workflow, "input": large})  # type: ignore[call-arg]
+
+    # A step fails for good, the execution is redriven.
+    def refuse(call: Any) -> str:
+        raise ModelRejected("no")
+
+    made.provider.script = refuse
+    failing = made.accept(workflow, "hello")
+    with pytest.raises(RunFailed):
+        made.play(failing)
+    made.provider.script = lambda call: "fine"
+    state = made.advance({"contract": 1, "run_id": failing})
+    made.advance(state, [made.chain(work) for work in state["ready"]])
+
+    # An answer that comes after its step has ended, by another invocation, is still billed.
+    _late_answer(made, workflow)
+
+    # The reconciler: a lost start, an execution that is gone, news of an end.
+    left, gone, stopped = (made.accept(workflow, "hello") for _ in range(3))
+    made.start(gone)
+    made.start(stopped)
+    made.wait(100_000)
+    with notes.of("ReconcileRuns"):
+        execution_ended(made.settings, {"name": stopped, "status": "ABORTED"})
+        counts = reconcile_due(made.settings)
+    assert made.read(stopped)["status"] == "cancelled"
+    assert (made.read(left)["status"], made.read(gone)["status"]) == ("queued", "failed")
+    assert counts["started"] >= 1
+
+    for function in ("AcceptRun", "StartRun", "RunStep", "AdvanceRun", "ReconcileRuns"):
+        used, granted = notes.calls[function], allowed(function)
+        assert used, f"{function} was not played"
+        missing = {
+            (action, resource)
+            for action, resource in used
+            if not any(action == may and fnmatch.fnmatchcase(resource, on) for may, on in granted)
+        }
+        assert not missing, f"{function}'s policy lacks {missing}"
+        idle = {
+            (may, on)
+            for may, on in granted
+            if may not in OUTSIDE
+            and not any(action == may and fnmatch.fnmatchcase(resource, on) for action, resource in used)
+        }
+        assert not idle, f"{function}'s policy grants what it never uses: {idle}"
+
+
+def _late_answer(made: Deployment, workflow: str) -> None:
+    run_id = made.accept(workflow, "hello")
+    (work,) = made.start(run_id)["ready"]
+    inner = False
+
+    def answer(call: Any) -> str:
+        nonlocal inner
+        if not inner:
+            inner = True
+            made.wait(1000)  # The first invocation's lease runs out while its model thinks.
+            made.step(work, "second")
+        return "fine"
+
+    made.provider.script = answer
+    made.step(work, "first")
+
+
+def test_functions_without_statements_touch_nothing() -> None:
+    assert {name for name in FUNCTIONS if not list(statements(name))} <= {"Api"}

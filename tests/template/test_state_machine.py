@@ -1,0 +1,81 @@
+"""The state machine is whole: its substitutions, transitions and error names."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from template.project import ROOT, levels, machine, states, template
+
+from loopllama import errors
+
+TASKS = [(name, state) for name, state in states() if state["Type"] == "Task"]
+
+
+def test_every_substitution_is_defined_and_used() -> None:
+    text = (ROOT / "state_machines/run_workflow.asl.json").read_text()
+    given = template()["Resources"]["RunWorkflow"]["Properties"]["DefinitionSubstitutions"]
+    assert set(re.findall(r"\$\{(\w+)\}", text)) == set(given)
+
+
+def targets(state: dict[str, Any]) -> set[str]:
+    choices = [*state.get("Choices", ()), *state.get("Catch", ())]
+    return {one["Next"] for one in choices} | {state[key] for key in ("Next", "Default") if key in state}
+
+
+@pytest.mark.parametrize("level", list(levels(machine())), ids=lambda level: level["StartAt"])
+def test_every_state_is_reached_and_every_target_exists(level: dict[str, Any]) -> None:
+    reached, waiting = set(), {level["StartAt"]}
+    while waiting:
+        name = waiting.pop()
+        assert name in level["States"], f"{name} is not a state here"
+        reached.add(name)
+        waiting |= targets(level["States"][name]) - reached
+    assert reached == set(level["States"])
+
+
+@pytest.mark.parametrize("level", list(levels(machine())), ids=lambda level: level["StartAt"])
+def test_every_path_ends(level: dict[str, Any]) -> None:
+    ends = {name for name, state in level["States"].items() if state.get("End") or state["Type"] in ("Succeed", "Fail")}
+    ending, before = set(ends), set()
+    while ending != before:
+        before = set(ending)
+        ending |= {name for name, state in level["States"].items() if targets(state) & ending}
+    assert ending == set(level["States"])
+
+
+@pytest.mark.parametrize(("name", "state"), TASKS, ids=[name for name, _ in TASKS])
+def test_errors_are_ours_or_aws(name: str, state: dict[str, Any]) -> None:
+    ours = {
+        name for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, errors.LoopLlamaError)
+    }
+    said = [error for rule in (*state.get("Retry", ()), *state.get("Catch", ())) for error in rule["ErrorEquals"]]
+    assert said, "a task says what becomes of its errors"
+    unknown = [one for one in said if one not in ours and not re.match(r"(States|Lambda|Runtime|Sandbox)\.\w+$", one)]
+    assert not unknown
+
+
+@pytest.mark.parametrize(("name", "state"), TASKS, ids=[name for name, _ in TASKS])
+def test_tasks_survive_throttling_and_crashes(name: str, state: dict[str, Any]) -> None:
+    retried = {error for rule in state["Retry"] for error in rule["ErrorEquals"]}
+    # Sources: https://docs.aws.amazon.com/step-functions/latest/dg/sfn-best-practices.html (transient Lambda errors);
+    # Runtime.ExitError and Sandbox.Timedout are what Lambda says of a process that died or was cut off.
+    wanted = {
+        *("Lambda.TooManyRequestsException", "Lambda.ServiceException", "Lambda.AWSLambdaException"),
+        *("Lambda.SdkClientException", "Lambda.ClientExecutionTimeoutException", "Lambda.Unknown"),
+        *("Runtime.ExitError", "Sandbox.Timedout"),
+    }
+    assert wanted <= retried
+    assert "States.ALL" not in retried, "a mistake of ours would be paid for several times"
+
+
+def test_run_failed_is_not_caught() -> None:
+    advance = dict(states())["AdvanceRun"]
+    assert "Catch" not in advance, "redriving the execution re-enters AdvanceRun only if its error is what ended it"
+
+
+def test_payloads_are_small() -> None:
+    # RunStep returns its whole payload as state; nothing but ids and control values may be kept beside it.
+    for _, state in TASKS:
+        assert state["OutputPath"] == "$.Payload"

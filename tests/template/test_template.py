@@ -1,0 +1,228 @@
+"""template.yaml gives each function what it needs and no more, and keeps data safe."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from typing import Any
+
+import pytest
+from template.project import FUNCTIONS, ROOT, TABLES, listed, references, resources, statements, template
+
+from loopllama import settings, tracing
+
+KEYS = {
+    "WorkflowsTable": ("workflow_id", "version"),
+    "RoutesTable": ("workflow", "step"),
+    "RouteHistoryTable": ("route", "sequence"),
+    "ModelsTable": ("model",),
+    "RunsTable": ("run_id", "item"),
+    "UsageTable": ("day_workflow", "run_step_model"),
+    "ApiKeysTable": ("key_hash",),
+}
+UNNARROWABLE = {"logs:", "xray:"}
+"""Services whose actions here take no narrower resource than `*`."""
+
+
+def properties(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = template()["Resources"][name]["Properties"]
+    return found
+
+
+def environment(name: str) -> dict[str, Any]:
+    variables: dict[str, Any] = properties(name).get("Environment", {}).get("Variables", {})
+    return variables
+
+
+def test_sections_are_in_order() -> None:
+    text = (ROOT / "template.yaml").read_text()
+    assert re.findall(r"^(\w+):", text, re.MULTILINE) == [
+        *("AWSTemplateFormatVersion", "Transform", "Description"),
+        *("Parameters", "Conditions", "Globals", "Resources", "Outputs"),
+    ]
+
+
+def test_every_parameter_and_condition_is_used() -> None:
+    rest = {name: section for name, section in template().items() if name != "Parameters"}
+    assert set(template()["Parameters"]) | set(template()["Conditions"]) <= set(references(rest))
+
+
+def test_a_quick_create_asks_nothing() -> None:
+    assert all("Default" in one and one["Description"] for one in template()["Parameters"].values())
+
+
+def test_outputs_are_those_of_the_contract() -> None:
+    assert set(template()["Outputs"]) == {
+        *("ApiUrl", "RunWorkflowArn", "EventBusName", "WorkflowsTableName", "RoutesTableName", "RouteHistoryTableName"),
+        *("ModelsTableName", "RunsTableName", "UsageTableName", "ApiKeysTableName", "ValuesBucketName"),
+        "ProviderSecretsPrefix",
+    }
+    for name, output in template()["Outputs"].items():
+        if name.endswith("TableName"):
+            assert output["Value"] == {"Ref": name.removesuffix("Name")}
+
+
+# Functions
+
+
+def test_every_function_folder_is_a_function() -> None:
+    folders = {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
+    assert folders == {one["Properties"]["CodeUri"].split("/")[1] for one in FUNCTIONS.values()}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_has_its_handler(name: str) -> None:
+    module, handler = properties(name).get("Handler", template()["Globals"]["Function"]["Handler"]).split(".")
+    tree = ast.parse((ROOT / properties(name)["CodeUri"] / f"{module}.py").read_text())
+    assert handler in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_has_its_own_log_group(name: str) -> None:
+    group = properties(name)["LoggingConfig"]["LogGroup"]["Ref"]
+    others = [properties(other)["LoggingConfig"]["LogGroup"]["Ref"] for other in FUNCTIONS if other != name]
+    assert group not in others
+    assert group in resources("AWS::Logs::LogGroup")
+
+
+@pytest.mark.parametrize("name", resources("AWS::Logs::LogGroup"))
+def test_logs_are_deleted(name: str) -> None:
+    assert properties(name)["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_gets_only_settings_that_exist(name: str) -> None:
+    assert {variable.lower() for variable in environment(name)} <= set(settings._CONVERT)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_names_and_permissions_go_together(name: str) -> None:
+    named = {
+        value["Ref"]
+        for variable, value in environment(name).items()
+        if variable.endswith(("_TABLE", "_BUCKET", "_ARN")) and isinstance(value, dict)
+    }
+    allowed = set(references([one["Resource"] for one in statements(name)]))
+    assert named == {one for one in allowed if one in template()["Resources"]}
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, "RunWorkflow"])
+def test_statements_are_narrow(name: str) -> None:
+    for statement in statements(name):
+        assert statement["Sid"]
+        for action in listed(statement["Action"]):
+            assert "*" not in action
+            if listed(statement["Resource"]) == ["*"]:
+                assert any(action.startswith(service) for service in UNNARROWABLE), f"{action} on *"
+
+
+def test_state_machine_invokes_its_functions_only() -> None:
+    given = properties("RunWorkflow")["DefinitionSubstitutions"]
+    functions = {value["Fn::GetAtt"][0] for value in given.values() if "Fn::GetAtt" in value}
+    (invoke,) = (one for one in statements("RunWorkflow") if "lambda:InvokeFunction" in listed(one["Action"]))
+    assert set(references(invoke["Resource"])) == functions
+
+
+def test_no_data_of_runs_in_the_execution_log() -> None:
+    assert properties("RunWorkflow")["Logging"]["IncludeExecutionData"] is False
+
+
+def test_every_event_has_somewhere_to_go_when_it_fails() -> None:
+    queues = resources("AWS::SQS::Queue")
+    for name, function in FUNCTIONS.items():
+        events = [one for one in function["Properties"].get("Events", {}).values() if one["Type"] != "HttpApi"]
+        for event in events:
+            assert event["Properties"]["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0] in queues
+        if events:
+            failed = function["Properties"]["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
+            assert failed["Destination"]["Fn::GetAtt"][0] in queues, name
+
+
+def test_api_answers_before_the_gateway_gives_up() -> None:
+    assert properties("Api")["Timeout"] < 30  # https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
+
+
+def test_x_ray_costs_nothing_while_it_is_off() -> None:
+    assert template()["Parameters"]["Tracing"]["Default"] == "Disabled"
+    assert "xray" not in (ROOT / "shared/requirements.txt").read_text()
+
+
+# Data
+
+
+def test_tables_are_those_of_the_design() -> None:
+    assert {
+        name: tuple(key["AttributeName"] for key in one["Properties"]["KeySchema"]) for name, one in TABLES.items()
+    } == KEYS
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_table_is_kept_safe(name: str) -> None:
+    table = TABLES[name]
+    assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
+    assert table["Properties"]["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["Properties"]["SSESpecification"] == {"SSEEnabled": True}
+    assert table["Properties"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_table_defines_the_attributes_of_its_keys_only(name: str) -> None:
+    table = TABLES[name]["Properties"]
+    schemas = [table["KeySchema"], *(index["KeySchema"] for index in table.get("GlobalSecondaryIndexes", ()))]
+    used = {key["AttributeName"] for schema in schemas for key in schema}
+    assert used == {one["AttributeName"] for one in table["AttributeDefinitions"]}
+
+
+def test_what_expires_and_what_streams() -> None:
+    expiring = {
+        name: one["Properties"]["TimeToLiveSpecification"]["AttributeName"]
+        for name, one in TABLES.items()
+        if "TimeToLiveSpecification" in one["Properties"]
+    }
+    assert expiring == {"RoutesTable": "expires_at", "RunsTable": "delete_at"}
+    streaming = {name for name, one in TABLES.items() if "StreamSpecification" in one["Properties"]}
+    assert streaming == {"RoutesTable", "RunsTable"}
+
+
+def test_lists_of_runs_do_not_copy_their_values() -> None:
+    (by_workflow,) = (
+        index for index in properties("RunsTable")["GlobalSecondaryIndexes"] if index["IndexName"] == "by_workflow"
+    )
+    assert by_workflow["Projection"]["ProjectionType"] == "INCLUDE"
+    assert not {"input", "output"} & set(by_workflow["Projection"]["NonKeyAttributes"])
+
+
+def test_bucket_is_private_encrypted_and_empties_itself() -> None:
+    bucket = template()["Resources"]["ValuesBucket"]
+    assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+    assert all(bucket["Properties"]["PublicAccessBlockConfiguration"].values())
+    assert bucket["Properties"]["BucketEncryption"]
+    (rule,) = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert rule["ExpirationInDays"] == {"Ref": "RetentionDays"}
+    (policy,) = resources("AWS::S3::BucketPolicy").values()
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Action"]) == ("Deny", "s3:*")
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": False}}
+
+
+# What one sees
+
+
+def test_dashboard_shows_metrics_that_are_written() -> None:
+    body = json.loads(re.sub(r"\$\{[\w:.]+\}", "x", properties("Dashboard")["DashboardBody"]["Fn::Sub"]))
+    expressions = [
+        part["expression"]
+        for widget in body["widgets"]
+        for metric in widget["properties"]["metrics"]
+        for part in metric
+        if isinstance(part, dict) and "expression" in part
+    ]
+    shown = {name for one in expressions for name in re.findall(r'MetricName="(\w+)"|SELECT \w+\((\w+)\)', one)}
+    names = {name or other for name, other in shown}
+    assert names <= set(tracing._UNITS)
+    assert {"Cost", "InputTokens", "OutputTokens", "StepLatency", "ModelErrors", "RunCost", "RunsFailed"} <= names
+    assert all(tracing.NAMESPACE in one for one in expressions)
+    corners = [(one["x"], one["y"], one["x"] + one["width"]) for one in body["widgets"]]
+    assert len(set(corners)) == len(corners)
+    assert all(right <= 24 for _, _, right in corners)
