@@ -39,23 +39,22 @@ crew:
 """
 
 
-def table(name, *keys, index=None):
-    attributes = [{"AttributeName": key, "AttributeType": kind} for key, kind in [*keys, *(index or [])]]
-    schema = [{"AttributeName": key, "KeyType": kind} for (key, _), kind in zip(keys, ("HASH", "RANGE"), strict=False)]
-    extra = {}
-    if index:
-        extra["GlobalSecondaryIndexes"] = [
-            {
-                "IndexName": "by_updated",
-                "KeySchema": [
-                    {"AttributeName": key, "KeyType": kind}
-                    for (key, _), kind in zip(index, ("HASH", "RANGE"), strict=True)
-                ],
-                "Projection": {"ProjectionType": "ALL"},
-            }
+def table(name, *keys, index=()):
+    def schema(pairs):
+        return [
+            {"AttributeName": key, "KeyType": kind} for (key, _), kind in zip(pairs, ("HASH", "RANGE"), strict=False)
         ]
+
+    indexes = [
+        {"IndexName": called, "KeySchema": schema(pairs), "Projection": {"ProjectionType": "ALL"}}
+        for called, *pairs in filter(None, [index])
+    ]
     boto3.client("dynamodb").create_table(
-        TableName=name, KeySchema=schema, AttributeDefinitions=attributes, BillingMode="PAY_PER_REQUEST", **extra
+        TableName=name,
+        KeySchema=schema(keys),
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": kind} for key, kind in (*keys, *index[1:])],
+        BillingMode="PAY_PER_REQUEST",
+        **({"GlobalSecondaryIndexes": indexes} if index else {}),
     )
 
 
@@ -69,10 +68,15 @@ def stack(monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     with mock_aws():
         aws.client.cache_clear()
-        table("Workflows", ("workflow_id", "S"), ("version", "N"), index=[("listed", "S"), ("updated_at", "S")])
+        table(
+            "Workflows",
+            ("workflow_id", "S"),
+            ("version", "N"),
+            index=("by_updated", ("listed", "S"), ("updated_at", "S")),
+        )
         table("Routes", ("workflow", "S"), ("step", "S"))
         table("Models", ("model", "S"))
-        table("Runs", ("run_id", "S"), ("item", "S"))
+        table("Runs", ("run_id", "S"), ("item", "S"), index=("by_workflow", ("workflow_id", "S"), ("created_at", "S")))
         monkeypatch.setattr(target, "connect", lambda _: Target("test", SETTINGS, {}, False))
         yield
     aws.client.cache_clear()
@@ -122,7 +126,12 @@ def test_workflows_are_listed_and_shown(pushed):
 
 
 def test_an_unknown_workflow_is_3():
-    for arguments in (("workflows", "show", "x"), ("routes", "list", "x"), ("run", "x", "--input", "y")):
+    for arguments in (
+        ("workflows", "show", "x"),
+        ("routes", "list", "x"),
+        ("run", "x", "--input", "y"),
+        ("runs", "list", "x"),
+    ):
         assert "x" in invoke(*arguments, code=3).stderr
 
 
@@ -311,13 +320,15 @@ def test_a_run_is_started_as_asked(accepted, tmp_path):
     asked, _ = accepted
     (tmp_path / "t.txt").write_text("from a file", "utf-8")
     (tmp_path / "t.json").write_text('{"order": 4411, "total": 0.1}')
-    result = invoke("run", "w", "--input", "hello", "--model", "writer=small", "--model", "*=a=b", "--tag", "team=x")
+    result = invoke(
+        "run", "w", "--input", "hello", "--model", "writer=small", "--model", "*=openai:a=b", "--tag", "team=x"
+    )
     assert "Done." in result.stdout
     invoke("run", "w", "-i", f"@{tmp_path / 't.txt'}", "--key", "k1")
     invoke("run", "w", "-i", f"@{tmp_path / 't.json'}")
     invoke("run", "w", "-i", "-", input="from a pipe")
     assert asked == [
-        ("w", "hello", {"models": {"writer": "small", "*": "a=b"}, "tags": {"team": "x"}}),
+        ("w", "hello", {"models": {"writer": "small", "*": "openai:a=b"}, "tags": {"team": "x"}}),
         ("w", "from a file", {"key": "k1"}),
         ("w", {"order": 4411, "total": Decimal("0.1")}, {}),
         ("w", "from a pipe", {}),
@@ -364,6 +375,11 @@ def test_what_cannot_be_started_is_2(accepted, arguments):
     assert accepted[0] == []
 
 
+def test_a_model_that_nobody_knows_starts_nothing(accepted):
+    assert "gpt-nope" in invoke("run", "w", "-i", "x", "--model", "writer=gpt-nope", code=3).stderr
+    assert accepted[0] == []
+
+
 def test_inputs_that_are_no_text_are_refused(accepted, tmp_path):
     (tmp_path / "t.bin").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "t.json").write_text("[1]")
@@ -395,6 +411,12 @@ def test_trace_show_and_compare(accepted):
 
 def test_a_run_that_does_not_exist_is_3():
     assert "run_x" in invoke("trace", "run_x", code=3).stderr
+
+
+def test_nothing_to_list_is_said():
+    for command in ("runs", "workflows"):
+        assert "There are no" in invoke(command, "list").stderr
+        assert answer(command, "list") == []
 
 
 # The demonstration's own judgement

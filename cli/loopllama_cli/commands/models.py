@@ -17,6 +17,7 @@ from .common import Json, connect
 
 if TYPE_CHECKING:
     from loopllama.catalog import Catalog, Model
+    from loopllama.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="The catalog of models: list, show.")
 _SHOWN = ("provider", "provider_model", "context_window", "max_output", "capabilities", "enabled", "replaced_by")
@@ -93,21 +94,22 @@ def show_(
     _say_source(catalog)
 
 
-def table_items(table: str) -> list[dict[str, Any]]:
-    """Every item of the Models table."""
-    pages = aws.client("dynamodb").get_paginator("scan").paginate(TableName=table)
-    return [aws.from_item(item) for page in pages for item in page["Items"]]
+def table_catalog(settings: Settings) -> Catalog:
+    """The bundled catalog with every entry of the Models table."""
+    from loopllama.catalog import bundled
+
+    pages = aws.client("dynamodb").get_paginator("scan").paginate(TableName=settings.models_table)
+    return bundled().with_entries(aws.from_item(item) for page in pages for item in page["Items"])
 
 
 def _catalog(ctx: typer.Context) -> Catalog:
     from loopllama.catalog import bundled
 
     try:
-        target = connect(ctx)
+        return table_catalog(connect(ctx).settings)
     except TargetMissing:
         show.message("No stack named: this is the bundled catalog.", "dim")
         return bundled()
-    return bundled().with_entries(table_items(target.settings.models_table))
 
 
 def _say_source(catalog: Catalog) -> None:

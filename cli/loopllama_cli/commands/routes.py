@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from loopllama.errors import InvalidRequest
@@ -39,19 +40,18 @@ def list_(ctx: typer.Context, workflow: Workflow, as_json: Json = False) -> None
     if as_json:
         show.print_json([{**route, "row": rows.get(route["step"]), "workflow_row": rows.get("*")} for route in told])
         return
-    table = show.table("Step", "Model", "Source", "Fallbacks", "Override")
+    console = show.out()
+    table = show.table("Step", "Model", "Source", "Fallbacks")
     for route in told:
         model = route.get("model")
         shown = show.plain(model) if model else Text("none: " + show.one_line(route.get("error", "")), "red")
         by_row = route.get("source") in ("step", "workflow")
         source = Text(str(route.get("source") or "-"), "bold cyan" if by_row else "")
-        fallbacks = ", ".join(route.get("fallbacks") or ()) or "-"
-        row = _describe(rows.get(route["step"]))
-        table.add_row(show.plain(route["step"]), shown, source, show.plain(fallbacks), row)
-    if "*" in rows:
-        table.add_row("*", "", "", "", _describe(rows["*"]))
-    console = show.out()
+        table.add_row(show.plain(route["step"]), shown, source, show.plain(", ".join(route.get("fallbacks") or ())))
     show.print_table(table, console)
+    if rows:
+        console.print()
+        show.print_table(_overrides(rows), console)
     for route in told:
         for ignored in route.get("ignored") or ():
             show.message(f"! {route['step']}  {ignored_text(ignored)}", "yellow")
@@ -118,7 +118,7 @@ def set_(
     if as_json:
         show.print_json(row)
         return
-    show.out().print(Text.assemble((f"{show.clean(workflow)}/{show.clean(step)}  ", "bold"), _describe(row)))
+    show.print_table(_overrides({step: row}), show.out())
     show.message(f"Acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
 
 
@@ -199,23 +199,26 @@ def _number(text: str | None) -> Decimal | None:
     return value
 
 
-def _describe(row: Mapping[str, Any] | None) -> Text:
-    """A row in a line: what it sets, its version, until when, who and why."""
-    if row is None:
-        return Text("-", "dim")
-    parts = [str(row["model"])] if row.get("model") is not None else []
+def _overrides(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = show.table("Override of", "Says", "Version", "Until", "By", "Reason", right=("Version",))
+    for step, row in rows.items():
+        who, why = (show.one_line(row.get(name) or "", 100) for name in ("updated_by", "reason"))
+        table.add_row(show.plain(step), _says(row), str(row.get("version") or "-"), _until(row), who, why)
+    return table
+
+
+def _says(row: Mapping[str, Any]) -> str:
+    """What a row sets."""
+    parts = [show.one_line(row["model"], 100)] if row.get("model") is not None else []
     for name in ("policy", "candidates", "fallbacks", "max_tokens", "temperature", "pin"):
         if row.get(name) is not None:
-            parts.append(f"{name} {show.one_line(row[name], 80)}")
-    text = Text(show.clean(", ".join(parts)))
-    if row.get("version") is not None:
-        text.append(show.clean(f" (version {row['version']})"), "dim")
+            parts.append(f"{name} {show.one_line(row[name], 100)}")
+    return ", ".join(parts)
+
+
+def _until(row: Mapping[str, Any]) -> Text:
     expires = row.get("expires_at")
-    if isinstance(expires, int | Decimal) and 0 <= expires < 10**11:
-        when = datetime.fromtimestamp(int(expires), UTC)
-        past = "expired" if when <= datetime.now(UTC) else "until"
-        text.append(f" {past} {when.astimezone():%Y-%m-%d %H:%M}", "yellow")
-    who = " · ".join(str(row[name]) for name in ("updated_by", "reason") if row.get(name))
-    if who:
-        text.append(f" {show.one_line(who, 120)}", "dim")
-    return text
+    if not isinstance(expires, int | Decimal) or not 0 <= expires < 10**11:
+        return Text(show.one_line("" if expires is None else expires, 20))
+    when = datetime.fromtimestamp(int(expires), UTC)
+    return Text(f"{when.astimezone():%Y-%m-%d %H:%M}", "dim strike" if when <= datetime.now(UTC) else "")

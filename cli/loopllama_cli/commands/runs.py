@@ -23,11 +23,18 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List runs, the newest first."""
+    from loopllama.definitions import DefinitionStore
     from loopllama.reading import RunReader
 
-    found, cursor = RunReader(connect(ctx).settings).list(workflow_id=workflow, limit=limit)
+    settings = connect(ctx).settings
+    found, cursor = RunReader(settings).list(workflow_id=workflow, limit=limit)
+    if workflow is not None and not found:
+        DefinitionStore(settings).get(workflow)  # says so where it does not exist
     if as_json:
         show.print_json(found)
+        return
+    if not found:
+        show.message("There are no runs.", "dim")
         return
     right = ("Steps", "Tokens in", "Tokens out", "Latency", "Cost")
     table = show.table("Run", "Workflow", "Status", "Created", *right, right=right)

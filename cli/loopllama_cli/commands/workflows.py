@@ -58,6 +58,9 @@ def list_(ctx: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
     if as_json:
         show.print_json(found)
         return
+    if not found:
+        show.message("There are no workflows: loopllama workflows push FILE makes one.", "dim")
+        return
     table = show.table("Workflow", "Name", "Version", "Agents", "Model", "Updated", right=("Version", "Agents"))
     for workflow in found:
         table.add_row(
