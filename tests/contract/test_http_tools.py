@@ -109,8 +109,11 @@ def raw_server(script):
 
     def accept():
         with suppress(OSError):  # the listener was closed
-            while not stop.is_set():
+            while True:
                 connection, _ = listener.accept()
+                if stop.is_set():
+                    connection.close()
+                    return
                 handlers.append(threading.Thread(target=handle, args=(connection,)))
                 handlers[-1].start()
 
@@ -120,7 +123,7 @@ def raw_server(script):
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         stop.set()
-        listener.shutdown(socket.SHUT_RDWR)  # wakes the acceptor
+        socket.create_connection(listener.getsockname()).close()  # wakes the acceptor
         listener.close()
         for thread in (acceptor, *handlers):
             thread.join(10)
