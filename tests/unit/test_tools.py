@@ -285,7 +285,7 @@ class TestDefinitions:
         with pytest.raises(ToolInvalid, match=reason):
             check_definitions({"t": definition})
 
-    @pytest.mark.parametrize("name", ["now", "calculator", "give_answer", "a b", "x" * 65, ""])
+    @pytest.mark.parametrize("name", ["now", "calculator", "give_answer", "ask_human", "a b", "x" * 65, ""])
     def test_names(self, name):
         with pytest.raises(ToolInvalid):
             check_definitions({name: ORDER})
@@ -294,6 +294,13 @@ class TestDefinitions:
         with pytest.raises(ToolInvalid, match=r"t\.type"):
             Toolbox(Settings(tools={"t": {"type": "shell"}, "now2": ORDER}), ["t"])
         Toolbox(Settings(tools={"t": {"type": "shell"}, "lookup_order": ORDER}), ["lookup_order"])
+
+
+def test_a_schema_that_is_none_is_the_deployments_error():
+    aws = FakeLambda()
+    with pytest.raises(ToolInvalid, match=r"lookup_order\.parameters: no valid JSON Schema"):
+        call(box(aws, lookup_order=changed(ORDER, parameters={"type": "object", "minProperties": "x"})), {})
+    assert aws.calls == []
 
 
 def test_importing_loads_no_library():

@@ -23,18 +23,15 @@ MAX_RESULT_CHARACTERS = 200_000
 """Longest result that is handed to a model."""
 
 _KINDS = ("lambda", "http", "http_get")
+_RESERVED = frozenset((*BUILT_IN, TOOL_NAME, "ask_human"))
+"""Names with a meaning of their own; `ask_human` belongs to the turn."""
 
 
 def check_definitions(definitions: Mapping[str, Any]) -> list[str]:
     """The names of a deployment's tools, built-ins included, once all of its definitions make sense, their schemas
     too. Raises `ToolInvalid` for the first that does not."""
     for name, definition in definitions.items():
-        tool = _read(name, definition)
-        try:
-            schemas.check(tool.spec.parameters)
-        except InvalidRequest as error:
-            field = f"{name}.parameters"
-            raise ToolInvalid(f"{field}: {error}", [{"field": field, "message": str(error)}]) from error
+        _violations(_read(name, definition), {})
     return sorted({*definitions, *BUILT_IN})
 
 
@@ -75,7 +72,8 @@ class Toolbox:
 
         The tool must be the agent's, and the arguments must follow its schema, before it runs. It may take `timeout`
         seconds or its own limit, whichever is less. Objects become JSON text; over 200,000 characters are cut, and
-        the text says so. Raises `ToolFailed` with a message for the model, free of secrets.
+        the text says so. Raises `ToolFailed` with a message for the model, free of secrets, and
+        `ToolInvalid` where the tool's own schema is none.
         """
         tool = self._tools.get(call.name)
         if tool is None:
@@ -111,9 +109,17 @@ class Toolbox:
                 f"the arguments of {call.name} have {len(text):,} bytes of JSON; "
                 f"at most {MAX_ARGUMENT_BYTES:,} are taken"
             )
-        found = schemas.violations(tool.spec.parameters, json.loads(text))
+        found = _violations(tool, json.loads(text))
         if found:
             raise ToolFailed(f"the arguments of {call.name} do not follow its schema: {'; '.join(found)}")
+
+
+def _violations(tool: Tool, arguments: Any) -> list[str]:
+    try:
+        return schemas.violations(tool.spec.parameters, arguments)
+    except InvalidRequest as error:
+        field = f"{tool.spec.name}.parameters"
+        raise ToolInvalid(f"{field}: {error}", [{"field": field, "message": str(error)}]) from error
 
 
 def _tool(name: str, defined: Mapping[str, Any]) -> Tool:
@@ -129,7 +135,7 @@ def _from_text(name: str, text: str) -> Tool:
 def _read(name: str, definition: object) -> Tool:
     checked_name(name)
     fields = Fields(name, definition)
-    if name in BUILT_IN or name == TOOL_NAME:
+    if name in _RESERVED:
         raise fields.wrong("", "is the name of a built-in tool; take another one")
     kind = fields.take("type")
     tool: Tool
