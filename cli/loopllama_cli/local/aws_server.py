@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import socket
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
@@ -45,9 +46,16 @@ class _Handler(MotoRequestHandler):
 
 
 def serve(port: int) -> BaseWSGIServer:
-    """Listen on 127.0.0.1 (port 0: any free one) and serve in threads until `shutdown()`."""
+    """Listen on 127.0.0.1 (port 0: any free one) and serve in threads until `shutdown()`. Raises `OSError`."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", port, Application(), threaded=True, request_handler=_Handler)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Bound here, as werkzeug ends the whole program where a port is taken.
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+        server = make_server(
+            "127.0.0.1", port, Application(), threaded=True, request_handler=_Handler, fd=listener.fileno()
+        )
     server.daemon_threads = True  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True, name="aws-endpoint").start()
     return server

@@ -189,7 +189,7 @@ def _destination_record(function: Any, event: bytes, request_id: str, outcome: O
 
 
 def invoke_api(functions: Functions, request: Any) -> tuple[int, dict[str, str], bytes]:
-    """Lambda's Invoke operation: moto's request to status, headers and body."""
+    """Lambda's Invoke operation: moto's request to status, headers and body. moto takes the status from a header."""
     name = unquote(request.path.rsplit("/", 2)[-2])
     headers = {key.lower(): value for key, value in request.headers.items()}
     kind = headers.get("x-amz-invocation-type", "RequestResponse")
@@ -197,10 +197,10 @@ def invoke_api(functions: Functions, request: Any) -> tuple[int, dict[str, str],
     event = (body.encode() if isinstance(body, str) else body) or b"{}"
     trace_id = headers.get("x-amzn-trace-id", "")
     if kind == "DryRun":
-        return 204, {}, b""
+        return 204, {"status": "204"}, b""
     if kind == "Event":
         functions.invoke_later(name, event, trace_id)
-        return 202, {}, b""
+        return 202, {"status": "202"}, b""
     context = headers.get("x-amz-client-context")
     client_context = json.loads(base64.b64decode(context)) if context else None
     outcome = functions.invoke(name, event, trace_id, client_context)

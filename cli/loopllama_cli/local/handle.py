@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -116,8 +117,9 @@ class LocalStack:
             process.kill()
             process.wait()
         for stream in (process.stdin, process.stdout):
-            if stream:
-                stream.close()
+            with contextlib.suppress(BrokenPipeError):
+                if stream:
+                    stream.close()
 
     def environment(self) -> dict[str, str]:
         """The variables with which boto3 and the AWS CLI reach the stack."""
@@ -128,8 +130,11 @@ class LocalStack:
         with self._lock:
             if self._process is None or self._process.stdin is None:
                 raise LocalStackError("the local stack is not running")
-            self._process.stdin.write(json.dumps({"processes": function}) + "\n")
-            self._process.stdin.flush()
+            try:
+                self._process.stdin.write(json.dumps({"processes": function}) + "\n")
+                self._process.stdin.flush()
+            except BrokenPipeError as error:
+                raise LocalStackError("the local stack ended") from error
             return list(self._answer()["processes"])
 
     @property

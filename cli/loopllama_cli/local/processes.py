@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import signal
 import struct
 import subprocess
@@ -24,6 +25,7 @@ INIT_SECONDS = 30.0
 """Lambda allows 10 s for loading; a laptop under load gets more."""
 MAX_PROCESSES = 16
 """Of one function at a time; further invocations wait for a free one, where Lambda would add more or throttle."""
+END_OF_LOG = re.compile(r"\0((?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?)$")
 MAX_LOG_LINE = 256 * 1024
 
 
@@ -220,10 +222,11 @@ class Process:
     def _log_lines(self, raw: list[bytes]) -> None:
         lines, ends = [], []
         for line in raw:
-            text, mark, request_id = line.decode("utf-8", "replace").rpartition("\0")
-            lines.append(text if mark else request_id)
-            if mark:
-                ends.append(request_id)
+            text = line.decode("utf-8", "replace")
+            end = END_OF_LOG.search(text)
+            lines.append(text[: end.start()] if end else text)
+            if end:
+                ends.append(end[1])
         lines = [line for line in lines if line]
         if lines:
             self.log(lines)

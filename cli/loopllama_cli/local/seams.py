@@ -56,7 +56,7 @@ def _lambda(functions: Functions) -> None:
         try:
             return invoke_api(functions, response)
         except InvokeRefused as error:
-            headers = {"Content-Type": "application/json", "x-amzn-errortype": error.code}
+            headers = {"x-amzn-errortype": error.code, "status": str(error.status)}
             return error.status, headers, json.dumps({"Type": "User", "message": str(error)}).encode()
 
     replace(LambdaResponse, "invoke", invoke)

@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
+from moto.core.responses import ActionResult
 from moto.stepfunctions import models as stepfunctions_models
 from moto.stepfunctions.parser import models as parser_models
 from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.backend import execution as execution_models
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
+from moto.stepfunctions.responses import StepFunctionResponse
 
 from loopllama_cli.local.events import Events
 from loopllama_cli.local.functions import Functions
@@ -128,6 +130,15 @@ def _executions(events: Events) -> None:
         _status_changed(events, execution)
 
     stop = replace(execution_models.Execution, "stop", stop_now)
+
+    def stop_execution(response: StepFunctionResponse) -> ActionResult:
+        # moto drops the error and the cause.
+        execution = response.stepfunction_backend.describe_execution(response._get_param("executionArn"))
+        error, cause = response._get_param("error"), response._get_param("cause")
+        execution.stop(stop_date=datetime.now(tz=UTC), error=error, cause=cause)
+        return ActionResult({"stopDate": execution.stop_date})
+
+    replace(StepFunctionResponse, "stop_execution", stop_execution)
 
     def execution_logic(worker: Any) -> None:
         # An error inside the engine would leave the execution RUNNING for ever.

@@ -50,8 +50,8 @@ class Stack:
 
         self._clients: dict[str, Any] = {}
         self._clients_lock = threading.Lock()
-        self._aws = aws_server.serve(aws_port)
-        self.aws_endpoint_url = f"http://127.0.0.1:{self._aws.server_port}"
+        self._aws = _listen(aws_port, lambda: aws_server.serve(aws_port))
+        self.aws_endpoint_url = f"http://127.0.0.1:{self._aws.port}"
         os.environ.update(aws_environment(self.aws_endpoint_url))
 
         keys = providers.credentials(os.environ)
@@ -59,7 +59,7 @@ class Stack:
         prepared = template.load(project, parameters, stand_ins, lambda kind: kind in get_model_map())
         for reason, group in prepared.dropped.items():
             warn(f"not created locally ({reason}): {', '.join(group)}")
-        self._api = http_api.serve(api_port, prepared.routes, self._invoke_by_logical_id)
+        self._api = _listen(api_port, lambda: http_api.serve(api_port, prepared.routes, self._invoke_by_logical_id))
         self.api_url = f"http://127.0.0.1:{self._api.server_address[1]}"
         template.localise_urls(prepared, self.api_url)
 
@@ -142,6 +142,13 @@ class Stack:
         from moto.stepfunctions.parser.models import stepfunctions_parser_backends
 
         stepfunctions_parser_backends[ACCOUNT][REGION].start_execution(arn, name[:80], body)
+
+
+def _listen(port: int, serve: Callable[[], Any]) -> Any:
+    try:
+        return serve()
+    except OSError as error:
+        raise OSError(f"cannot listen on port {port} of 127.0.0.1 ({error.strerror}); choose another") from error
 
 
 def _matches(pattern: dict[str, Any], record: dict[str, Any]) -> bool:

@@ -1,0 +1,139 @@
+"""The local stack for integration tests: a toy project that misbehaves on request, and the product itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from loopllama_cli.local import LocalStack
+
+ROOT = Path(__file__).parents[2]
+TOY_PROJECT = Path(__file__).parent / "fixtures" / "stack"
+
+
+class Running:
+    """A running local stack with clients for it."""
+
+    def __init__(self, stack: LocalStack, log: list[str]) -> None:
+        self.stack = stack
+        self.log = log
+        self.outputs = stack.outputs
+        self.client = cache(self._client)
+
+    def _client(self, service: str) -> Any:
+        make: Any = boto3.Session(
+            aws_access_key_id="local", aws_secret_access_key="local", region_name=self.stack.region
+        ).client
+        return make(service, endpoint_url=self.stack.aws_endpoint_url)
+
+    def invoke(self, function: str, **event: Any) -> Any:
+        """Invoke a function by its output's name; returns the payload. Fails if the function did."""
+        answer = self.client("lambda").invoke(FunctionName=self.outputs[function], Payload=json.dumps(event))
+        payload = json.load(answer["Payload"])
+        assert "FunctionError" not in answer, payload
+        return payload
+
+    def invoke_failing(self, function: str, **event: Any) -> Any:
+        """Invoke a function that fails; returns the error."""
+        answer = self.client("lambda").invoke(FunctionName=self.outputs[function], Payload=json.dumps(event))
+        assert answer["FunctionError"] == "Unhandled"
+        return json.load(answer["Payload"])
+
+    def item(self, table: str, **key: str) -> dict[str, Any] | None:
+        """An item by its string key, or `None`."""
+        found = self.client("dynamodb").get_item(
+            TableName=self.outputs[table], Key={name: {"S": value} for name, value in key.items()}, ConsistentRead=True
+        )
+        return found.get("Item")
+
+    def execute(self, state: Any, machine: str = "MachineArn") -> dict[str, Any]:
+        """Run an execution to its end; returns its description."""
+        states = self.client("stepfunctions")
+        arn = states.start_execution(stateMachineArn=self.outputs[machine], input=json.dumps(state))["executionArn"]
+        return self.ended(arn)
+
+    def ended(self, arn: str) -> dict[str, Any]:
+        """Wait until an execution is over; returns its description."""
+        states = self.client("stepfunctions")
+
+        def over() -> dict[str, Any] | None:
+            found = states.describe_execution(executionArn=arn)
+            return None if found["status"] == "RUNNING" else found
+
+        return eventually(over, 60)
+
+    def messages(self, queue_url: str) -> list[dict[str, Any]]:
+        """What is in a queue, with attributes; messages stay invisible afterwards."""
+        found = self.client("sqs").receive_message(
+            QueueUrl=self.outputs[queue_url], MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        )
+        return found.get("Messages", [])
+
+
+def eventually(look: Callable[[], Any], seconds: float = 20) -> Any:
+    """What `look` finds, as soon as it finds something true. Fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"nothing after {seconds} s: {look}")
+
+
+CALLER = {
+    "MISTRAL_API_KEY": "key-of-mistral",
+    "GEMINI_API_KEY": "key-of-gemini",
+    "HOMEGROWN_API_KEY": "key-of-homegrown",
+    "HOMEGROWN_BASE_URL": "http://127.0.0.1:8001/v1",
+    # What a developer's shell may hold, and the stack must not mind.
+    "AWS_PROFILE": "nowhere",
+    "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:9",
+    "AWS_REGION": "eu-north-1",
+}
+NO_KEYS = ("OPENAI", "ANTHROPIC", "GOOGLE", "DEEPSEEK", "AZURE", "AZURE_OPENAI", "GROQ", "OPENROUTER")
+
+
+def _start(project: Path, variables: dict[str, str], **options: Any) -> Iterator[Running]:
+    log: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [f"{name}_API_KEY" for name in NO_KEYS] + [f"{name}_BASE_URL" for name in NO_KEYS]:
+            patch.delenv(name, raising=False)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        stack = LocalStack(project, log=log.append, **options).start()
+    try:
+        yield Running(stack, log)
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(scope="session")
+def toy() -> Iterator[Running]:
+    """The toy project, whose schedules' minutes take 1 s."""
+    yield from _start(TOY_PROJECT, CALLER, parameters={"Greeting": "good day"}, minute=1.0)
+
+
+@pytest.fixture(scope="session")
+def product() -> Iterator[Running]:
+    """The product, every provider simulated at 50 times its speed, routes read at each step."""
+    parameters = {"SimulatedProviders": "*", "SimulatedSpeed": "50", "RouteCacheSeconds": "0"}
+    yield from _start(ROOT, {}, parameters=parameters)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
