@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import jsontext, output, templates
+from . import output, templates
 from .errors import (
     AnswerInvalid,
     ModelError,
@@ -42,6 +42,31 @@ class RetryLater(Exception):
 
 class OutOfTime(Exception):
     """This invocation's time is too short for another model call; the next invocation goes on from here."""
+
+
+class Waiting(Exception):
+    """A person must answer before the turn goes on. `key` names the question within the step; `kind` is `input` or
+    `approval`, the latter with the tool that waits for it, if one does."""
+
+    def __init__(self, key: str, kind: str, prompt: str, tool: str | None = None, tool_input: Any = None) -> None:
+        super().__init__(prompt)
+        self.key = key
+        self.kind = kind
+        self.prompt = prompt
+        self.tool = tool
+        self.tool_input = tool_input
+
+
+ASK_HUMAN = ToolSpec(
+    "ask_human",
+    "Ask a person a question that only they can answer. The work stops until they do, so ask for all you need at once.",
+    {
+        "type": "object",
+        "properties": {"question": {"type": "string", "description": "The whole question, understandable by itself."}},
+        "required": ["question"],
+        "additionalProperties": False,
+    },
+)
 
 
 class Tools(Protocol):
@@ -77,17 +102,27 @@ class Limits:
     max_turns: int
 
 
-def prompt(step: Mapping[str, Any], run_input: Any, earlier: Sequence[Earlier]) -> str:
+def prompt(
+    step: Mapping[str, Any],
+    run_input: Any,
+    earlier: Sequence[Earlier],
+    *,
+    others: Mapping[str, Any] | None = None,
+    again: Sequence[Earlier] = (),
+    item: Sequence[Any] = (),
+) -> str:
     """What the agent is given: its `prompt` template, or else the run's input and the earlier outputs, each under its
     role, oldest first, so that steps of a run share the longest prefix a provider can cache.
 
-    Raises `InvalidRequest` where a template names a field that is not there.
+    `others` are further outputs that a template may name; `again` what was said in a loop's iteration before; `item`
+    holds the item of a forEach step's turn. Raises `InvalidRequest` where a template names a field that is not there.
     """
     if step.get("prompt"):
-        template = templates.parse(step["prompt"])
-        return template.render(run_input, {one.name: one.output for one in earlier})
-    parts = [f"# Input\n\n{_text(run_input)}"]
-    parts += [f"# {one.role} ({one.name})\n\n{_text(one.output)}" for one in earlier if one.output is not None]
+        outputs = {**(others or {}), **{one.name: one.output for one in earlier}}
+        return templates.parse(step["prompt"]).render(run_input, outputs, *item)
+    parts = [f"# Input\n\n{templates.text_of(run_input)}"]
+    parts += [f"# {one.role} ({one.name})\n\n{templates.text_of(one.output)}" for one in (*earlier, *again)]
+    parts += [f"# Item\n\n{templates.text_of(one)}" for one in item]
     return "\n\n".join(parts)
 
 
@@ -98,7 +133,8 @@ def estimated_tokens(text: str) -> int:
 
 
 class Turn:
-    """One agent's turn. `chain` is the route's models in order; `provider_for` gives a model's adapter."""
+    """One agent's turn. `chain` is the route's models in order; `provider_for` gives a model's adapter; `answers` are
+    what people have answered to the questions that the turn has waited for, by their keys."""
 
     def __init__(
         self,
@@ -112,6 +148,7 @@ class Turn:
         provider_for: Callable[[Model], Provider],
         limits: Limits,
         idempotency_key: str,
+        answers: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self._step = step
         self._chain = list(chain)
@@ -122,6 +159,9 @@ class Turn:
         self._provider_for = provider_for
         self._limits = limits
         self._key = idempotency_key
+        self._answers = answers or {}
+        self._asks = ASK_HUMAN.name in (step.get("tools") or ())
+        self._approved_tools = frozenset((step.get("approval") or {}).get("tools") or ())
         self._schema: Mapping[str, Any] | None = step.get("output_schema")
         self._at = 0
         """The model in use: its place in the chain."""
@@ -132,7 +172,7 @@ class Turn:
         """Go through the turn on the given prompt; returns the step's output: text, or the parsed object where the
         agent has an `outputSchema`.
 
-        Raises `RetryLater`, `OutOfTime`, `LeaseLost`, and for good: `ModelError`, `OutputInvalid`,
+        Raises `RetryLater`, `OutOfTime`, `Waiting`, `LeaseLost`, and for good: `ModelError`, `OutputInvalid`,
         `TurnLimitExceeded`.
         """
         opening = [Message("user", text, stable=True)]
@@ -208,10 +248,10 @@ class Turn:
 
     def _model_call(self, model: Model, messages: Sequence[Message], timeout: float) -> ModelCall:
         system: str = self._step["system_prompt"]
-        specs = list(self._tools.specs) if self._tools else []
+        specs = [*(self._tools.specs if self._tools else ()), *([ASK_HUMAN] if self._asks else ())]
         schema = forced = None
         if self._schema is not None:
-            mode = output.mode_for(model.capabilities)
+            mode = output.mode_for(model.capabilities, self._schema)
             if mode == "native":
                 schema = self._schema
             elif mode == "tool":
@@ -240,8 +280,7 @@ class Turn:
             return answer.text
         for call in answer.tool_calls:
             if call.name == output.TOOL_NAME:
-                text = call.raw if call.arguments is None else jsontext.dumps(call.arguments)
-                return output.parse_answer(text, self._schema)
+                return output.parse_tool_call(call, self._schema)
         if answer.stop_reason == "max_tokens":
             raise OutputInvalid("the answer was cut off by its token limit; raise maxTokens or ask for less")
         return output.parse_answer(answer.text, self._schema)
@@ -256,26 +295,53 @@ class Turn:
 
     def _call_tools(self, turn: int, calls: Sequence[ToolCall]) -> list[Message]:
         keys = [self._ledger.tool_key(turn, index) for index in range(len(calls))]
-        open_calls = []
+        ready: list[tuple[str, ToolCall]] = []
+        waiting: Waiting | None = None
         for key, call in zip(keys, calls, strict=True):
-            if self._ledger.settled_tool(key) is None:
-                self._ledger.open_tool(key, call)
-                open_calls.append((key, call))
-        if open_calls:
-            with ThreadPoolExecutor(max_workers=min(8, len(open_calls))) as pool:
-                done = [pool.submit(self._call_tool, key, call) for key, call in open_calls]
-            for (key, _), future in zip(open_calls, done, strict=True):
+            if self._ledger.settled_tool(key) is not None:
+                continue
+            self._ledger.open_tool(key, call)
+            question = self._question(key, call)
+            if question is None:
+                ready.append((key, call))
+            else:
+                waiting = waiting or question
+        if ready:
+            with ThreadPoolExecutor(max_workers=min(8, len(ready))) as pool:
+                done = [pool.submit(self._call_tool, key, call) for key, call in ready]
+            for (key, _), future in zip(ready, done, strict=True):
                 result, failed, started = future.result()
                 self._ledger.settle_tool(key, result, failed, started)
+        if waiting is not None:
+            raise waiting
         return [
             Message("tool", self._ledger.settled_tool(key) or "", tool_call_id=call.id)
             for key, call in zip(keys, calls, strict=True)
         ]
 
+    def _question(self, key: str, call: ToolCall) -> Waiting | None:
+        """What a person must still answer before this call can be made."""
+        if key in self._answers:
+            return None
+        if self._asks and call.name == ASK_HUMAN.name:
+            question = (call.arguments or {}).get("question")
+            return Waiting(key, "input", question) if isinstance(question, str) and question else None
+        if call.name in self._approved_tools:
+            return Waiting(key, "approval", f"Approve the call of tool {call.name}", call.name, call.arguments)
+        return None
+
     def _call_tool(self, key: str, call: ToolCall) -> tuple[str, bool, float]:
         started = time.monotonic()
         timeout = min(self._limits.call_ends, self._limits.turn_ends) - started
+        answer = self._answers.get(key, {})
         try:
+            if self._asks and call.name == ASK_HUMAN.name:
+                if "input" not in answer:
+                    raise ToolFailed('ask_human takes {"question": a text}')
+                return str(answer["input"]), False, started
+            if call.name in self._approved_tools and not answer.get("approved"):
+                note = f": {answer['note']}" if answer.get("note") else ""
+                raise ToolFailed(f"a person declined this call of {call.name}{note}. Go on without it.")
             if self._tools is None:
                 raise ToolFailed(f"there is no tool {call.name!r}; this agent has no tools: answer without them")
             if timeout <= 0:
@@ -283,7 +349,3 @@ class Turn:
             return self._tools.call(call, idempotency_key=f"{self._key}/{key}", timeout=timeout), False, started
         except ToolFailed as error:
             return str(error), True, started
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else jsontext.dumps(value, indent=2)

@@ -55,32 +55,34 @@ def update(
     dynamodb: Any,
     table: str,
     key: Mapping[str, Any],
-    values: Mapping[str, Any],
+    values: Mapping[Any, Any],
     *,
-    remove: Sequence[str] = (),
+    remove: Sequence[str | tuple[str, ...]] = (),
     condition: str,
     names: Mapping[str, str] | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> tuple[bool, dict[str, Any]]:
-    """Set attributes of an item, and remove some (dotted paths), if `condition` holds.
+    """Set attributes of an item, and remove some, if `condition` holds. An attribute is a name, or a tuple of names
+    that lead into a map.
 
     Returns whether it did, and the whole item: as it is now, or as it stood in the way (`{}` where there is none).
     A value of `None` is not written.
     """
     all_names = dict(names or {})
     all_values = dict(parameters or {})
-    sets, removes = [], []
-    for place, (name, value) in enumerate(values.items()):
+
+    def alias(path: str | tuple[str, ...], prefix: str) -> str:
+        parts = (path,) if isinstance(path, str) else path
+        for depth, part in enumerate(parts):
+            all_names[f"#{prefix}_{depth}"] = part
+        return ".".join(f"#{prefix}_{depth}" for depth in range(len(parts)))
+
+    sets = []
+    for place, (path, value) in enumerate(values.items()):
         if value is not None:
-            all_names[f"#s{place}"] = name
             all_values[f":s{place}"] = value
-            sets.append(f"#s{place} = :s{place}")
-    for place, path in enumerate(remove):
-        parts = []
-        for depth, part in enumerate(path.split(".")):
-            all_names[f"#r{place}_{depth}"] = part
-            parts.append(f"#r{place}_{depth}")
-        removes.append(".".join(parts))
+            sets.append(f"{alias(path, f's{place}')} = :s{place}")
+    removes = [alias(path, f"r{place}") for place, path in enumerate(remove)]
     expression = f"SET {', '.join(sets)}" if sets else ""
     if removes:
         expression += f" REMOVE {', '.join(removes)}"

@@ -28,6 +28,9 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      +- OutputInvalid               the answer does not follow the step's outputSchema, repair included
      +- ToolFailed                  a tool's failure; handed to the model as text, never ends a step by itself
      +- TurnLimitExceeded           maxTurns or the step's timeoutSeconds is used up
+     +- ItemsFailed                 more items of a forEach step failed than its maxFailures allows
+     +- Declined                    a person declined what waited for approval
+     +- NoResponse                  nobody answered in time
      +- BudgetExceeded
      +- NoModelLeft                 no model of the route's chain may be used for this step; says why for each
      +- AwsUnavailable              an AWS service we stand on did not answer; the state machine tries again
@@ -185,6 +188,18 @@ class ToolFailed(LoopLlamaError):
 
 class TurnLimitExceeded(LoopLlamaError):
     """The turn used up its `maxTurns` or `timeoutSeconds`."""
+
+
+class ItemsFailed(LoopLlamaError):
+    """More items of a forEach step failed than its `maxFailures` allows."""
+
+
+class Declined(LoopLlamaError):
+    """A person declined to let the step start."""
+
+
+class NoResponse(LoopLlamaError):
+    """Nobody answered before the step's waiting time was over."""
 
 
 class BudgetExceeded(LoopLlamaError):

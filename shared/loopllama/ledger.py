@@ -147,10 +147,10 @@ class StepLedger:
 
     # Together
 
-    def closing(self) -> tuple[dict[str, Any], list[str]]:
+    def closing(self) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         """The totals for the step's completed record, and the paths of answers that nobody will replay any more."""
         attempts = self.attempts
-        return totals(attempts.values()), [f"{key}.answer" for key, entry in attempts.items() if "answer" in entry]
+        return totals(attempts.values()), [(key, "answer") for key, entry in attempts.items() if "answer" in entry]
 
     def _settle(self, key: str, entry: dict[str, Any]) -> None:
         for name in [name for name, value in entry.items() if value is None]:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from . import aws, clock
+from . import CONTRACT, aws, clock, scheduling
 from .accounts import ATTEMPT, attempts_of, totals
 from .errors import LeaseLost, RunNotFound
 from .settings import Settings
 
 RUN = "RUN"
+ITERATION = "iteration_"
+"""Prefix of the run's attributes that say in which iteration a loop is."""
 FINAL = ("completed", "failed", "cancelled")
 ACTIVE_SHARDS = 4
 """Partitions of the index of unfinished runs, so that it is no hot key."""
@@ -36,18 +38,17 @@ class Work:
     depth: int = 0
 
     def to_payload(self) -> dict[str, Any]:
-        """The state machine's form; zeros are left out because a thousand of these travel together."""
-        payload: dict[str, Any] = {
-            "contract": 1,
+        """The state machine's form."""
+        return {
+            "contract": CONTRACT,
             "run_id": self.run_id,
             "workflow": self.workflow_id,
             "version": self.version,
             "step": self.step,
+            "iteration": self.iteration,
+            "item": self.item,
+            "depth": self.depth,
         }
-        for name in ("iteration", "item", "depth"):
-            if value := getattr(self, name):
-                payload[name] = value
-        return payload
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Work:
@@ -62,6 +63,15 @@ class Work:
             depth=int(payload.get("depth", 0)),
         )
 
+    def other(self, step: str, iteration: int) -> Work:
+        """Another step of the same chain."""
+        return replace(self, step=step, iteration=iteration, item=0)
+
+    @property
+    def parent(self) -> Work:
+        """The forEach step itself, of which this is one item's turn."""
+        return replace(self, item=0)
+
     @property
     def key(self) -> str:
         """The step's item in the run's record."""
@@ -71,6 +81,12 @@ class Work:
 def step_key(name: str, iteration: int = 0, item: int = 0) -> str:
     """The sort key of a step's item."""
     return f"STEP#{name}#{iteration}#{item}"
+
+
+def iteration_of(run: Mapping[str, Any], crew: Sequence[Mapping[str, Any]], name: str) -> int:
+    """The iteration of a step that counts now, as the run's item says it."""
+    loop = scheduling.loop_of(crew, name)
+    return int(run.get(ITERATION + loop["name"], 0)) if loop else 0
 
 
 class RunStore:
@@ -94,6 +110,7 @@ class RunStore:
         """Put a new run's `RUN` item; `False` when one of its id exists."""
         item = {
             "item": RUN,
+            "pending": {},
             "created_at": clock.now_text(),
             "active": _shard(run["run_id"]),
             "check_at": check_time(QUEUED_CHECK_SECONDS),
@@ -157,7 +174,7 @@ class RunStore:
             self.table,
             {"run_id": run_id, "item": key},
             {"status": "running", "lease_until": 0},
-            remove=("error", "finished_at", "started_at", "tries"),
+            remove=("error", "finished_at", "started_at", "tries", "stopping"),
             condition="#status = :failed",
             names={"#status": "status"},
             parameters={":failed": "failed"},
@@ -177,6 +194,54 @@ class RunStore:
             names={"#item": "item"},
             attributes=attributes,
             consistent=True,
+        )
+
+    def iterate(self, run_id: str, name: str, iteration: int) -> None:
+        """Let the loop of step `name` be in `iteration`; harmless where it is already."""
+        aws.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": run_id, "item": RUN},
+            {ITERATION + name: iteration},
+            condition="attribute_exists(run_id) AND (attribute_not_exists(#loop) OR #loop < :iteration)",
+            names={"#loop": ITERATION + name},
+            parameters={":iteration": iteration},
+        )
+
+    def set_pending(self, work: Work, pending: Mapping[str, Any] | None) -> None:
+        """Show on the run that a step waits for a person, or that it does no longer."""
+        if pending is None:
+            return self.clear_pending(work.run_id, work.key)
+        aws.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": work.run_id, "item": RUN},
+            {("pending", work.key): {**pending, "step": work.step}},
+            condition="attribute_exists(pending)",
+        )
+        return None
+
+    def clear_pending(self, run_id: str, key: str) -> None:
+        """Take a step's question off the run."""
+        aws.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": run_id, "item": RUN},
+            {},
+            remove=[("pending", key)],
+            condition="attribute_exists(pending)",
+        )
+
+    def stop_step(self, run_id: str, key: str) -> None:
+        """Let the other items of a forEach step stop before their next model call."""
+        aws.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": run_id, "item": key},
+            {"stopping": True},
+            condition="#status = :running",
+            names={"#status": "status"},
+            parameters={":running": "running"},
         )
 
     def due(self, shard: int, before: str, limit: int) -> list[dict[str, Any]]:
@@ -270,7 +335,9 @@ class StepWriter:
         self._pending |= values
         self.record |= values
 
-    def write(self, values: Mapping[str, Any], *, release: bool = False, remove: Sequence[str] = ()) -> None:
+    def write(
+        self, values: Mapping[str, Any], *, release: bool = False, remove: Sequence[str | tuple[str, ...]] = ()
+    ) -> None:
         """Write attributes while holding the lease. Raises `LeaseLost` when another invocation holds it or the step
         has ended."""
         values = {"status": "running", **self._pending, **values, "lease_owner": self._owner}

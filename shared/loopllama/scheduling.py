@@ -3,6 +3,9 @@
 A crew is the list of step definitions of `docs/design.md`; each writes out its `needs`. "Finished" is completed or
 skipped. The rule: a step may start once all its needs are finished. A step with one need is started by that need
 alone; a step with several (a join) by whichever claims it, so that it starts once however its needs race.
+
+A step with `repeat` may send the run back to an earlier step, over a linear stretch: the steps from `back_to` to it,
+each needing only the one before. Until it is satisfied it does not count as finished.
 """
 
 from __future__ import annotations
@@ -48,3 +51,25 @@ def ancestors(crew: Sequence[Step], name: str) -> list[str]:
             found.add(need)
             pending.extend(needs[need])
     return [step["name"] for step in crew if step["name"] in found]
+
+
+def stretch(crew: Sequence[Step], repeating: Step) -> list[str]:
+    """The steps that `repeating` repeats, from its `back_to` to itself. Raises `ValueError` where they are no line."""
+    by_name = {step["name"]: step for step in crew}
+    names: list[str] = []
+    at = repeating
+    while True:
+        names.append(at["name"])
+        if at["name"] == repeating["repeat"]["back_to"]:
+            return names[::-1]
+        if len(at["needs"]) != 1:
+            raise ValueError(f"{at['name']} needs {len(at['needs'])} steps")
+        at = by_name[at["needs"][0]]
+
+
+def loop_of(crew: Sequence[Step], name: str) -> Step | None:
+    """The step whose `repeat` goes over `name`, if there is one."""
+    for step in crew:
+        if step.get("repeat") and name in stretch(crew, step):
+            return step
+    return None

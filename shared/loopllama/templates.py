@@ -20,22 +20,23 @@ from .errors import InvalidRequest
 
 _QUOTED = re.compile(r'\{\{\s*"([^"]*)"\s*\}\}')
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
-_FORMS = "write {{ input }}, {{ input.FIELD }}, {{ steps.STEP.output }} or {{ steps.STEP.output.FIELD }}"
+_FORMS = "write {{ input }}, {{ input.FIELD }}, {{ steps.STEP.output }}, {{ steps.STEP.output.FIELD }} or {{ item }}"
 _LITERAL = 'for two braces as they are write {{ "{{" }}'
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A value that a template names: the run's input, or the output of `step`; `path` leads to a field inside."""
+    """A value that a template names: the run's input, the output of `step`, or a forEach step's item; `path` leads to
+    a field inside."""
 
-    root: Literal["input", "steps"]
+    root: Literal["input", "steps", "item"]
     step: str | None
     path: tuple[str, ...]
 
     @property
     def name(self) -> str:
         """As it is written between the braces."""
-        head = ["input"] if self.step is None else ["steps", self.step, "output"]
+        head = [self.root] if self.step is None else ["steps", self.step, "output"]
         return ".".join([*head, *self.path])
 
 
@@ -50,13 +51,16 @@ class Template:
         """Every reference, in order, repeated ones too."""
         return [part for part in self.parts if isinstance(part, Reference)]
 
-    def render(self, run_input: Any, outputs: Mapping[str, Any]) -> str:
+    def render(self, run_input: Any, outputs: Mapping[str, Any], item: Any = None) -> str:
         """The text with each reference replaced: texts as they are, everything else as JSON.
 
-        `outputs` maps the names of finished steps to their outputs. Raises `InvalidRequest` naming the reference that
-        leads nowhere and the fields that there are.
+        `outputs` maps the names of finished steps to their outputs; a step that was skipped, or that a loop has not
+        come to yet, has the output `None`, and a reference to it, or to a field of it, is replaced by nothing. Raises
+        `InvalidRequest` naming the reference that leads nowhere and the fields that there are.
         """
-        return "".join(part if isinstance(part, str) else _text(_find(part, run_input, outputs)) for part in self.parts)
+        return "".join(
+            part if isinstance(part, str) else text_of(_find(part, run_input, outputs, item)) for part in self.parts
+        )
 
 
 def parse(text: str) -> Template:
@@ -89,6 +93,8 @@ def _reference(name: str, place: str) -> Reference:
             raise ValueError(f"{place}: '{shown}' is no name of a value; {_FORMS}; {_LITERAL}")
         case ["input", *path]:
             return Reference("input", None, tuple(path))
+        case ["item", *path]:
+            return Reference("item", None, tuple(path))
         case ["steps", step, "output", *path]:
             return Reference("steps", step, tuple(path))
         case ["steps", step, *_]:
@@ -101,8 +107,8 @@ def _place(text: str, offset: int) -> str:
     return f"line {text.count(chr(10), 0, offset) + 1}, column {offset - text.rfind(chr(10), 0, offset)}"
 
 
-def _find(reference: Reference, run_input: Any, outputs: Mapping[str, Any]) -> Any:
-    value = run_input
+def _find(reference: Reference, run_input: Any, outputs: Mapping[str, Any], item: Any) -> Any:
+    value = item if reference.root == "item" else run_input
     if reference.step is not None:
         if reference.step not in outputs:
             raise InvalidRequest(
@@ -110,6 +116,8 @@ def _find(reference: Reference, run_input: Any, outputs: Mapping[str, Any]) -> A
                 f"{_some(outputs)}"
             )
         value = outputs[reference.step]
+        if value is None:
+            return ""
     for depth, segment in enumerate(reference.path):
         if isinstance(value, Mapping) and segment in value:
             value = value[segment]
@@ -147,7 +155,8 @@ def _index(segment: str) -> int:
     return int(segment) if len(segment) < 10 else 10**9
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value as a prompt shows it: a text as it is, everything else as JSON."""
     # Not jsontext: a model reads "é" better, and cheaper, than "\u00e9".
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=_number)
 

@@ -89,22 +89,30 @@ class Deployment:
         """The state machine: from StartRun to the end of the run. Raises what AdvanceRun raises."""
         state = self.start(run_id)
         while True:
-            ended = [self.chain(work) for work in state["ready"]]
+            ended = [self.chain(work) for work in self.map(state)]
             state = self.advance(state, ended)
             if state["outcome"] == "done":
                 return
 
+    def map(self, state: dict[str, Any], depth: int = 0) -> list[dict[str, Any]]:
+        """A Map's ItemSelector."""
+        common = {name: state[name] for name in ("contract", "run_id", "workflow", "version")}
+        return [{**common, **one, "depth": depth} for one in state["ready"]]
+
     def chain(self, work: dict[str, Any]) -> dict[str, Any]:
-        """One iteration of RunChains, waits left out."""
+        """One iteration of a Map of chains, waits left out. A step that waits for a person ends it: `waiting`."""
         invocation = 0
         while True:
             invocation += 1
             assert invocation < 100, "the chain does not end"
             work = self.step(work, f"invocation-{invocation}")
             if work["outcome"] == "fork":
-                return {"step": work["step"], "outcome": "done", "ended": [self.chain(one) for one in work["ready"]]}
-            if work["outcome"] not in ("continue", "retry_later"):
-                return {"step": work["step"], "outcome": work["outcome"]}
+                ended = [self.chain(one) for one in self.map(work, depth=1)]
+                if not work["join"]:
+                    return {"outcome": "done", "ended": ended}
+                work = {**work, "ended": ended}
+            elif work["outcome"] not in ("continue", "retry_later"):
+                return {"outcome": work["outcome"]}
 
 
 class Scripted:

@@ -49,7 +49,7 @@ def test_dynamodb_calls_of_a_step_are_few_and_do_not_grow(live: Deployment, monk
     workflow = live.push([{"name": f"s{n}"} for n in range(4)])
     state = live.start(live.accept(workflow))
     runner = step_module.StepRunner(live.settings)
-    work, counts = state["ready"][0], []
+    work, counts = live.map(state)[0], []
     client = aws.client("dynamodb")
     made = client._make_api_call
     calls: list[str] = []
@@ -86,7 +86,7 @@ def test_an_input_of_a_megabyte_comes_back_whole(live: Deployment) -> None:
 def test_a_crash_in_the_middle_of_a_call_leaves_an_unknown_cost_and_the_step_completes(live: Deployment) -> None:
     workflow = live.push([{"name": "one"}])
     run_id = live.accept(workflow)
-    work = live.start(run_id)["ready"][0]
+    work = live.map(live.start(run_id))[0]
 
     def die(call: Any) -> str:
         raise Killed
@@ -109,7 +109,7 @@ def test_a_crash_right_after_an_attempt_is_settled_does_not_pay_again(
 ) -> None:
     workflow = live.push([{"name": "one"}])
     run_id = live.accept(workflow)
-    work = live.start(run_id)["ready"][0]
+    work = live.map(live.start(run_id))[0]
     settle = StepWriter.settle
 
     def settle_and_die(self: StepWriter, key: str, entry: Any) -> None:
@@ -132,7 +132,7 @@ def test_a_crash_right_after_the_record_is_written_goes_on_with_the_next_step(
 ) -> None:
     workflow = live.push([{"name": "one"}, {"name": "two"}])
     run_id = live.accept(workflow)
-    work = live.start(run_id)["ready"][0]
+    work = live.map(live.start(run_id))[0]
 
     def die(*_: Any) -> None:
         raise Killed
@@ -153,7 +153,7 @@ def test_a_crash_right_after_the_record_is_written_goes_on_with_the_next_step(
 
 def test_a_step_that_another_invocation_holds_is_left_alone(live: Deployment) -> None:
     workflow = live.push([{"name": "one"}])
-    work = live.start(live.accept(workflow))["ready"][0]
+    work = live.map(live.start(live.accept(workflow)))[0]
     outcomes: list[dict[str, Any]] = []
 
     def meanwhile(call: Any) -> str:
@@ -172,7 +172,7 @@ def test_an_answer_after_the_lease_is_lost_is_in_the_bill_and_changes_nothing_el
     workflow = live.push([{"name": "one"}])
     run_id = live.accept(workflow)
     state = live.start(run_id)
-    work = state["ready"][0]
+    work = live.map(state)[0]
 
     def overtaken(call: Any) -> str:
         if len(live.provider.calls) == 1:
@@ -215,7 +215,7 @@ def test_a_step_that_fails_for_good_fails_the_run_and_a_redrive_pays_only_for_wh
 
     state = live.advance(state)
     assert [work["step"] for work in state["ready"]] == ["two"]
-    assert live.chain(state["ready"][0])["outcome"] == "done"
+    assert live.chain(live.map(state)[0])["outcome"] == "done"
     assert live.advance(state)["outcome"] == "done"
     run = live.read(run_id)
     assert (run["status"], run["error"]) == ("completed", None)
@@ -234,7 +234,7 @@ def test_a_crashed_chain_fails_the_run_with_the_step(live: Deployment) -> None:
 def test_trouble_that_passes_is_tried_later_and_then_fails(live: Deployment) -> None:
     workflow = live.push([{"name": "one", "retries": 2}])
     run_id = live.accept(workflow)
-    work = live.start(run_id)["ready"][0]
+    work = live.map(live.start(run_id))[0]
 
     def busy(call: Any) -> str:
         raise ModelThrottled("slow down", retry_after=7, status=429)
@@ -286,15 +286,15 @@ def test_branches_fork_join_once_and_siblings_stop_when_one_fails(live: Deployme
     assert len(live.provider.calls) == 4
 
     failing = live.accept(workflow)
-    fork = live.step(live.start(failing)["ready"][0])
+    fork = live.step(live.map(live.start(failing))[0])
     assert fork["outcome"] == "fork"
 
     def refuse(call: Any) -> str:
         raise ModelRejected("no")
 
     live.provider.script = refuse
-    assert live.step(fork["ready"][0])["outcome"] == "failed"
-    assert live.step(fork["ready"][1])["outcome"] == "stopped"
+    assert live.step(live.map(fork, 1)[0])["outcome"] == "failed"
+    assert live.step(live.map(fork, 1)[1])["outcome"] == "stopped"
     assert len(live.provider.calls) == 6
 
 

@@ -101,7 +101,7 @@ def test_every_step_of_a_random_graph_runs_once_never_before_its_needs_however_c
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step_module.StepRunner, "_go_on", dying)
         while True:
-            chains = list(state["ready"])
+            chains = live.map(state)
             while chains:
                 work = chains.pop(rng.randrange(len(chains)))
                 try:
@@ -118,7 +118,7 @@ def test_every_step_of_a_random_graph_runs_once_never_before_its_needs_however_c
                     chains.append(result)
                 elif result["outcome"] == "fork":
                     assert not work.get("depth")
-                    chains.extend(result["ready"])
+                    chains.extend(live.map(result, 1))
                 else:
                     assert result["outcome"] == "done"
             state = live.advance(state)

@@ -77,6 +77,9 @@ def test_a_reference_finds_what_lies_there(value, path):
         ("{{ " + ".".join(["steps", "s-1", "output", *path]) + " }}", "", {"s-1": nested}),
     ):
         rendered = parse(text).render(input_, outputs)
+        if value is None and outputs and not path:
+            assert rendered == "", "a step without output reads as nothing"
+            continue
         assert rendered == value if isinstance(value, str) else json.loads(rendered) == value
 
 

@@ -9,10 +9,12 @@ from .. import CONTRACT, clock, scheduling, tracing
 from ..accounts import attempts_of, totals
 from ..definitions import DefinitionStore
 from ..errors import RunFailed
-from ..runs import RunStore, Work, step_key
+from ..runs import RunStore, iteration_of, step_key
 from ..settings import Settings
+from .view import is_finished
 
-_FINISHED = ("completed", "skipped")
+MAX_ITERATIONS = 20
+"""Most rounds of a `repeat`."""
 
 
 def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,9 +31,11 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
         return {"contract": CONTRACT, "run_id": run_id, "outcome": "done"}
     version = int(run["workflow_version"])
     crew = DefinitionStore(settings).get(run["workflow_id"], version)["definition"]["crew"]
-    records = {record["step"]: record for record in store.steps(run_id) if "step" in record}
-    finished = {name for name, record in records.items() if record["status"] in _FINISHED}
-    failed = [record for record in records.values() if record["status"] == "failed"]
+    records = [record for record in store.steps(run_id) if "step" in record]
+    current = {step_key(name, iteration_of(run, crew, name)): name for name in (step["name"] for step in crew)}
+    heads = {current[record["item"]]: record for record in records if record["item"] in current}
+    finished = {name for name, record in heads.items() if is_finished(record)}
+    failed = [record for record in heads.values() if record["status"] == "failed"]
 
     if run["status"] == "failed":
         if int(event.get("retry", 0)):
@@ -40,9 +44,8 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
         return _more(run, crew, finished, 0)
 
     if len(finished) == len(crew):
-        last = records[crew[-1]["name"]]
-        sums = totals(totals(attempts_of(record).values()) for record in records.values())
-        if store.close(run_id, "completed", {"output": last.get("output"), **sums}):
+        sums = totals(totals(attempts_of(record).values()) for record in records)
+        if store.close(run_id, "completed", {"output": _output(crew, heads), **sums}):
             tracing.run_ended(run, sums, completed=True, latency_ms=_age_ms(run))
         return {"contract": CONTRACT, "run_id": run_id, "outcome": "done"}
 
@@ -57,7 +60,7 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
             "message": "the function that ran the step died or could not be invoked, its retries too; "
             "its log and the execution's history say why",
         }
-    elif int(event.get("round", 0)) > len(crew):
+    elif int(event.get("round", 0)) > len(crew) * MAX_ITERATIONS:
         # Each round finishes a step or ends the run; this can only be a mistake of ours, and must not run for ever.
         error = {
             "step": crew[0]["name"],
@@ -67,23 +70,21 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     if error is None:
         return _more(run, crew, finished, int(event.get("round", 0)) + 1)
 
-    sums = totals(totals(attempts_of(record).values()) for record in records.values())
+    sums = totals(totals(attempts_of(record).values()) for record in records)
     if store.close(run_id, "failed", {"error": error, **sums}):
         tracing.run_ended(run, sums, completed=False, latency_ms=_age_ms(run))
     raise RunFailed(_sentence(error))
 
 
 def _more(run: Mapping[str, Any], crew: Sequence[Mapping[str, Any]], finished: set[str], turn: int) -> dict[str, Any]:
-    version = int(run["workflow_version"])
     return {
         "contract": CONTRACT,
         "run_id": run["run_id"],
+        "workflow": run["workflow_id"],
+        "version": int(run["workflow_version"]),
         "outcome": "more",
         "round": turn,
-        "ready": [
-            Work(run["run_id"], run["workflow_id"], version, name).to_payload()
-            for name in scheduling.ready(crew, finished)
-        ],
+        "ready": ready_work(run, crew, finished),
     }
 
 
@@ -91,8 +92,23 @@ def _reopen(store: RunStore, run: Mapping[str, Any], failed: Sequence[Mapping[st
     """Make a failed run's failed steps unfinished again, then the run itself: in this order, so that dying in between
     leaves a failed run that can be redriven."""
     for record in failed:
-        store.reopen_step(run["run_id"], step_key(record["step"]))
+        store.reopen_step(run["run_id"], record["item"])
     store.reopen(run["run_id"])
+
+
+def ready_work(run: Mapping[str, Any], crew: Sequence[Mapping[str, Any]], finished: set[str]) -> list[dict[str, Any]]:
+    """The steps that may start, in the form that the state machine's Map takes: the rest of a step's work is the
+    same for all."""
+    return [
+        {"step": name, "iteration": iteration_of(run, crew, name), "item": 0}
+        for name in scheduling.ready(crew, finished)
+    ]
+
+
+def _output(crew: Sequence[Mapping[str, Any]], heads: Mapping[str, Mapping[str, Any]]) -> Any:
+    """The run's output: that of the last agent of the crew that was not skipped."""
+    outputs = (heads[step["name"]].get("output") for step in reversed(crew))
+    return next((output for output in outputs if output is not None), None)
 
 
 def _flat(ended: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .. import CONTRACT, clock, scheduling
+from .. import CONTRACT, clock
 from ..definitions import DefinitionStore
 from ..errors import InvalidRequest, RunFailed
-from ..runs import FINAL, STARTED_CHECK_SECONDS, RunStore, Work, check_time
+from ..runs import FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
 from ..settings import Settings
 from ..values import ValueStore
 from .accept import new_run
+from .advance import ready_work
 
 
 def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,8 +50,8 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "contract": CONTRACT,
         "run_id": run_id,
+        "workflow": run["workflow_id"],
+        "version": version,
         "round": 0,
-        "ready": [
-            Work(run_id, run["workflow_id"], version, name).to_payload() for name in scheduling.ready(crew, set())
-        ],
+        "ready": ready_work(run, crew, set()),
     }

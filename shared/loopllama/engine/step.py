@@ -6,21 +6,23 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import agent, clock, providers, scheduling, tracing
+from .. import agent, clock, expressions, providers, tracing
 from ..accounts import attempts_of, totals
 from ..catalog import Model
 from ..definitions import DefinitionStore
-from ..errors import LeaseLost, LoopLlamaError, RunNotFound
+from ..errors import LeaseLost, LoopLlamaError
 from ..ledger import StepLedger
 from ..routing import Route, Router, RouteRequest
-from ..runs import RUN, RunStore, StepWriter, Work, step_key
+from ..runs import RunStore, StepWriter, Work
 from ..settings import Settings
 from ..values import ValueStore
+from . import each, waiting
+from .follow import ended, follow
+from .view import FINISHED, View, look
 
 RETRIES = 5
 """How often a step is tried later where the agent sets no `retries`."""
 LONGEST_WAIT_SECONDS = 900
-_FINISHED = ("completed", "skipped")
 
 
 class StepRunner:
@@ -39,100 +41,107 @@ class StepRunner:
         Returns the state machine's payload (docs/design.md) with an `outcome`. A step's own failure is an outcome,
         not an exception.
         """
-        work = Work.from_payload(payload)
-        started = time.monotonic()
+        if "token" in payload:
+            work = Work.from_payload(payload["work"])
+            waiting.keep_token(self._store, work, payload["token"])
+            return ended(work, "waiting")
+        work, started = Work.from_payload(payload), time.monotonic()
         crew = self._definitions.get(work.workflow_id, work.version)["definition"]["crew"]
-        order, step = scheduling.step_named(crew, work.step)
-        earlier = scheduling.ancestors(crew, work.step)
-        items = self._store.items(work.run_id, [RUN, work.key, *map(step_key, earlier)])
-        if RUN not in items:
-            raise RunNotFound(f"there is no run {work.run_id!r}")
-        run, record = items.pop(RUN), items.get(work.key, {})
-        if record.get("status") in _FINISHED:
-            return self._go_on(work, crew, items, record)
-        if record.get("status") == "failed":
-            return self._end(work, "failed")
-        if run["status"] != "running" or run.get("stopping"):
-            return self._end(work, "stopped")
-        if record.get("lease_owner") not in (None, owner) and int(record["lease_until"]) > clock.now_ms():
-            return self._later(work, int(record["lease_until"]))
-
-        writer = StepWriter(self._store, work, record, owner, clock.now_ms() + remaining_ms)
-        if "started_at" not in record:
-            writer.decide(
-                {
-                    "step": work.step,
-                    "order": order,
-                    "role": step["role"],
-                    "started_at": clock.now_text(),
-                    "input": ["input", *(f"steps.{name}" for name in earlier)],
-                    "delete_at": run.get("delete_at"),
-                    "tags": run.get("tags"),
-                    "api_key": run.get("api_key"),
-                }
-            )
-        try:
-            return self._take(step, crew, run, items, earlier, writer, started, remaining_ms)
-        except LeaseLost as lost:
-            return self._lost(work, crew, items, lost)
-
-    def _take(
-        self,
-        step: Mapping[str, Any],
-        crew: Sequence[Mapping[str, Any]],
-        run: Mapping[str, Any],
-        items: Mapping[str, dict[str, Any]],
-        earlier: Sequence[str],
-        writer: StepWriter,
-        started: float,
-        remaining_ms: int,
-    ) -> dict[str, Any]:
-        work = writer.work
+        view = look(self._store, self._values, crew, work)
+        if (settled := self._settled(view, owner)) is not None:
+            return settled
+        writer = StepWriter(self._store, work, view.record, owner, clock.now_ms() + remaining_ms)
+        self._describe(view, writer)
         ledger = StepLedger(writer, self._values)
         try:
-            text = self._prompt(step, crew, run, items, earlier)
-            chain, decision = self._route(step, run, text, writer)
-            turn = agent.Turn(
-                step,
-                chain,
-                max_tokens=_int(decision.get("max_tokens")),
-                temperature=_float(decision.get("temperature")),
-                ledger=ledger,
-                tools=self._toolbox(step),
-                provider_for=lambda model: providers.provider_for(model, self._settings),
-                limits=self._limits(step, writer.record["started_at"], started, remaining_ms),
-                idempotency_key=f"{work.run_id}/{work.key}",
-            )
-            result = turn.take(text)
+            if self._is_skipped(view):
+                return self._finish(view, writer, {"status": "skipped"})
+            if view.step.get("for_each") and not work.item:
+                return self._each(view, writer, payload.get("ended"))
+            waiting.check_start(view.step, view.record)
+            turn = self._turn(view, writer, ledger, started, remaining_ms)
+            output = turn.take(view.prompt())
+            return self._complete(view, writer, ledger, output, turn.model)
         except agent.OutOfTime:
             writer.write({}, release=True)
-            return {**work.to_payload(), "outcome": "continue"}
+            return ended(work, "continue")
         except agent.RetryLater as trouble:
-            tries = int(writer.record.get("tries", 0)) + 1
-            if tries <= int(step.get("retries", RETRIES)):
-                seconds = min(LONGEST_WAIT_SECONDS, max(1, round(trouble.seconds or 2 ** min(tries, 6))))
-                writer.write({"tries": tries}, release=True)
-                return {**work.to_payload(), "outcome": "retry_later", "seconds": seconds}
-            return self._fail(writer, ledger, trouble.error)
-        except LeaseLost:
-            raise
+            return self._retry_later(view, writer, ledger, trouble)
+        except agent.Waiting as question:
+            return self._wait(view, writer, ledger, question)
+        except LeaseLost as lost:
+            return self._lost(view, lost)
         except LoopLlamaError as error:
-            return self._fail(writer, ledger, error)
-        return self._complete(crew, items, writer, ledger, result, turn.model)
+            return self._fail(view, writer, ledger, error)
 
-    def _prompt(
-        self,
-        step: Mapping[str, Any],
-        crew: Sequence[Mapping[str, Any]],
-        run: Mapping[str, Any],
-        items: Mapping[str, dict[str, Any]],
-        earlier: Sequence[str],
-    ) -> str:
-        roles = {one["name"]: one["role"] for one in crew}
-        outputs = [
-            agent.Earlier(name, roles[name], self._values.load(items[step_key(name)].get("output"))) for name in earlier
-        ]
-        return agent.prompt(step, self._values.load(run["input"]), outputs)
+    def _settled(self, view: View, owner: str) -> dict[str, Any] | None:
+        """The outcome where there is nothing (left, yet, any more) to do."""
+        work, record = view.work, view.record
+        if record.get("status") in FINISHED:
+            return self._go_on(view)
+        if record.get("status") == "failed":
+            return ended(work, "failed")
+        if view.run["status"] != "running" or view.run.get("stopping"):
+            return ended(work, "stopped")
+        if work.item and self._store.items(work.run_id, [work.parent.key])[work.parent.key].get("stopping"):
+            return ended(work, "stopped")
+        if record.get("lease_owner") not in (None, owner) and int(record["lease_until"]) > clock.now_ms():
+            return self._later(work, int(record["lease_until"]))
+        return None
+
+    def _describe(self, view: View, writer: StepWriter) -> None:
+        """What goes with the step's first write."""
+        if "started_at" in view.record:
+            return
+        writer.decide(
+            {
+                "step": view.work.step,
+                "order": view.order,
+                "role": view.step["role"],
+                "started_at": clock.now_text(),
+                "input": ["input", *(f"steps.{name}" for name in view.ancestors)],
+                "iteration": view.work.iteration or None,
+                "of_item": view.work.item or None,
+                "delete_at": view.run.get("delete_at"),
+                "tags": view.run.get("tags"),
+                "api_key": view.run.get("api_key"),
+            }
+        )
+
+    def _is_skipped(self, view: View) -> bool:
+        needs = view.step["needs"]
+        if needs and all(view.records.get(name, {}).get("status") == "skipped" for name in needs):
+            return True
+        when = view.step.get("when")
+        return when is not None and not view.work.item and not expressions.parse(when).holds(view.document())
+
+    def _each(self, view: View, writer: StepWriter, crashed: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+        """The step itself, beside its items: forks into them, then gathers."""
+        if crashed is None:
+            forked = each.begin(self._store, view, writer)
+            if forked is not None:
+                return forked
+            view.records[view.work.step] = writer.record
+        output = each.gather(self._store, view, crashed or ())
+        return self._finish(view, writer, {"status": "completed", "output": self._stored(view, writer, output)})
+
+    def _turn(
+        self, view: View, writer: StepWriter, ledger: StepLedger, started: float, remaining_ms: int
+    ) -> agent.Turn:
+        chain, decision = self._route(view.step, view.run, view.prompt(), writer)
+        max_tokens, temperature = decision.get("max_tokens"), decision.get("temperature")
+        return agent.Turn(
+            view.step,
+            chain,
+            max_tokens=None if max_tokens is None else int(max_tokens),
+            temperature=None if temperature is None else float(temperature),
+            ledger=ledger,
+            tools=self._toolbox(view.step),
+            provider_for=lambda model: providers.provider_for(model, self._settings),
+            limits=self._limits(view.step, writer.record["started_at"], started, remaining_ms),
+            idempotency_key=f"{view.work.run_id}/{view.work.key}",
+            answers=waiting.answers_of(view.record),
+        )
 
     def _route(
         self, step: Mapping[str, Any], run: Mapping[str, Any], text: str, writer: StepWriter
@@ -173,11 +182,12 @@ class StepRunner:
         return route.chain, decision
 
     def _toolbox(self, step: Mapping[str, Any]) -> agent.Tools | None:
-        if not step.get("tools"):
+        names = [name for name in step.get("tools") or () if name != agent.ASK_HUMAN.name]
+        if not names:
             return None
         from ..tools import Toolbox
 
-        return Toolbox(self._settings, step["tools"])
+        return Toolbox(self._settings, names)
 
     def _limits(self, step: Mapping[str, Any], opened_at: str, started: float, remaining_ms: int) -> agent.Limits:
         # A tenth of the invocation, at most 5 s, is kept for writing the record.
@@ -195,109 +205,98 @@ class StepRunner:
         )
 
     def _complete(
-        self,
-        crew: Sequence[Mapping[str, Any]],
-        items: Mapping[str, dict[str, Any]],
-        writer: StepWriter,
-        ledger: StepLedger,
-        result: Any,
-        model: str | None,
+        self, view: View, writer: StepWriter, ledger: StepLedger, output: Any, model: str | None
     ) -> dict[str, Any]:
-        work, finished_at = writer.work, clock.now_text()
         sums, spent = ledger.closing()
-        writer.write(
-            {
-                "status": "completed",
-                "output": self._values.store(work.run_id, f"{writer.path}/output", result),
-                "model": model,
-                "finished_at": finished_at,
-                "latency_ms": clock.ms_between(writer.record["started_at"], finished_at),
-                **sums,
-            },
-            release=True,
-            remove=spent,
-        )
-        outcome = self._go_on(work, crew, items, writer.record)
-        tracing.step_ended(work.workflow_id, work.run_id, writer.record)
+        values = {"status": "completed", "output": self._stored(view, writer, output), "model": model, **sums}
+        repeat = view.step.get("repeat")
+        if repeat and view.work.iteration + 1 < int(repeat["max"]):
+            document = view.document()
+            document["steps"][view.work.step] = {"output": output}
+            values["again"] = not expressions.parse(repeat["until"]).holds(document) or None
+        return self._finish(view, writer, values, remove=spent)
+
+    def _finish(
+        self, view: View, writer: StepWriter, values: Mapping[str, Any], remove: Sequence[Any] = ()
+    ) -> dict[str, Any]:
+        """Write the end of the step, in one conditional write, and go on."""
+        finished_at = clock.now_text()
+        latency_ms = clock.ms_between(writer.record["started_at"], finished_at)
+        remove = [*remove, *(name for name in ("pending", "token") if name in writer.record)]
+        writer.write({**values, "finished_at": finished_at, "latency_ms": latency_ms}, release=True, remove=remove)
+        view.records[view.work.step] = writer.record
+        outcome = self._go_on(view)
+        if attempts_of(writer.record):
+            tracing.step_ended(view.work.workflow_id, view.work.run_id, writer.record)
         return outcome
 
-    def _fail(self, writer: StepWriter, ledger: StepLedger, error: LoopLlamaError) -> dict[str, Any]:
-        work, finished_at, attempts = writer.work, clock.now_text(), ledger.attempts
-        writer.write(
-            {
-                "status": "failed",
-                "error": {"type": type(error).__name__, "message": str(error)[:4000]},
-                "model": list(attempts.values())[-1]["model"] if attempts else None,
-                "finished_at": finished_at,
-                "latency_ms": clock.ms_between(writer.record["started_at"], finished_at),
-                **totals(attempts.values()),
-            },
-            release=True,
-        )
-        # Siblings look at this before their next model call; AdvanceRun decides what becomes of the run.
-        self._store.change(work.run_id, {"stopping": True}, only_from=("running",))
+    def _stored(self, view: View, writer: StepWriter, output: Any) -> Any:
+        return self._values.store(view.work.run_id, f"{writer.path}/output", output)
+
+    def _fail(self, view: View, writer: StepWriter, ledger: StepLedger, error: LoopLlamaError) -> dict[str, Any]:
+        work, finished_at, attempts = view.work, clock.now_text(), ledger.attempts
+        try:
+            writer.write(
+                {
+                    "status": "failed",
+                    "error": {"type": type(error).__name__, "message": str(error)[:4000]},
+                    "model": list(attempts.values())[-1]["model"] if attempts else None,
+                    "finished_at": finished_at,
+                    "latency_ms": clock.ms_between(writer.record["started_at"], finished_at),
+                    **totals(attempts.values()),
+                },
+                release=True,
+            )
+        except LeaseLost as lost:
+            return self._lost(view, lost)
         tracing.step_ended(work.workflow_id, work.run_id, writer.record)
-        return self._end(work, "failed")
+        # Siblings look at this before their next model call; AdvanceRun decides what becomes of the run.
+        if not work.item:
+            self._store.change(work.run_id, {"stopping": True}, only_from=("running",))
+        elif not int(view.step.get("max_failures", 0)):
+            self._store.stop_step(work.run_id, work.parent.key)
+        return ended(work, "failed")
 
-    # What the chain does next
-
-    def _go_on(
-        self,
-        work: Work,
-        crew: Sequence[Mapping[str, Any]],
-        items: Mapping[str, dict[str, Any]],
-        record: Mapping[str, Any],
+    def _retry_later(
+        self, view: View, writer: StepWriter, ledger: StepLedger, trouble: agent.RetryLater
     ) -> dict[str, Any]:
-        """The outcome of a completed step; derived anew, and the same, however often it is asked for. Its usage is
-        written here, so that an invocation that died before it could is made up for by the next."""
-        self._store.add_usage(work, record, attempts_of(record))
-        known = {item["step"] for item in items.values() if item.get("status") in _FINISHED} | {work.step}
-        dependents = scheduling.dependents(crew, work.step)
-        doubtful = {need for one in dependents for need in one["needs"]} - known
-        if doubtful:
-            others = self._store.items(work.run_id, map(step_key, sorted(doubtful)))
-            known |= {item["step"] for item in others.values() if item.get("status") in _FINISHED}
-        unblocked = [one for one in dependents if known.issuperset(one["needs"])]
-        if not unblocked or (work.depth and len(unblocked) > 1):
-            # A fork inside a fork waits for the round: AdvanceRun finds these steps ready.
-            return self._end(work, "done")
-        following = [
-            Work(work.run_id, work.workflow_id, work.version, one["name"], depth=work.depth) for one in unblocked
-        ]
-        mine = [
-            one
-            for one, definition in zip(following, unblocked, strict=True)
-            if not scheduling.is_join(definition) or self._store.claim(one, work.key)
-        ]
-        if not mine:
-            return self._end(work, "done")
-        if len(mine) == 1:
-            return {**mine[0].to_payload(), "outcome": "continue"}
-        forked = [Work(one.run_id, one.workflow_id, one.version, one.step, depth=1) for one in mine]
-        return {**work.to_payload(), "outcome": "fork", "ready": [one.to_payload() for one in forked]}
+        tries = int(writer.record.get("tries", 0)) + 1
+        if tries > int(view.step.get("retries", RETRIES)):
+            return self._fail(view, writer, ledger, trouble.error)
+        seconds = min(LONGEST_WAIT_SECONDS, max(1, round(trouble.seconds or 2 ** min(tries, 6))))
+        try:
+            writer.write({"tries": tries}, release=True)
+        except LeaseLost as lost:
+            return self._lost(view, lost)
+        return {**ended(view.work, "retry_later"), "seconds": seconds}
 
-    def _lost(
-        self, work: Work, crew: Sequence[Mapping[str, Any]], items: Mapping[str, dict[str, Any]], lost: LeaseLost
-    ) -> dict[str, Any]:
+    def _wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: agent.Waiting) -> dict[str, Any]:
+        try:
+            return waiting.wait(self._store, view.step, writer, question)
+        except LeaseLost as lost:
+            return self._lost(view, lost)
+        except LoopLlamaError as error:
+            return self._fail(view, writer, ledger, error)
+
+    def _go_on(self, view: View) -> dict[str, Any]:
+        """What follows a finished step. Its usage is written here, so that an invocation that died before it could is
+        made up for by the next."""
+        if attempts := attempts_of(view.record):
+            self._store.add_usage(view.work, view.record, attempts)
+        if view.work.item:
+            return ended(view.work, "done")
+        return follow(self._store, view)
+
+    def _lost(self, view: View, lost: LeaseLost) -> dict[str, Any]:
         """Another invocation has the step, or has ended it. What this one paid is settled already."""
-        record = self._store.items(work.run_id, [work.key]).get(work.key, {})
-        if record.get("status") in _FINISHED:
-            return self._go_on(work, crew, {**items, work.key: record}, record)
+        record = self._store.items(view.work.run_id, [view.work.key]).get(view.work.key, {})
+        view.records[view.work.step] = record
+        if record.get("status") in FINISHED:
+            return self._go_on(view)
         if record.get("status") == "failed":
-            return self._end(work, "failed")
-        return self._later(work, lost.until)
+            return ended(view.work, "failed")
+        return self._later(view.work, lost.until)
 
     def _later(self, work: Work, until_ms: int) -> dict[str, Any]:
         seconds = max(1, -(-(until_ms - clock.now_ms()) // 1000))
-        return {**work.to_payload(), "outcome": "retry_later", "seconds": seconds}
-
-    def _end(self, work: Work, outcome: str) -> dict[str, Any]:
-        return {**work.to_payload(), "outcome": outcome}
-
-
-def _int(value: Any) -> int | None:
-    return None if value is None else int(value)
-
-
-def _float(value: Any) -> float | None:
-    return None if value is None else float(value)
+        return {**ended(work, "retry_later"), "seconds": seconds}

@@ -1,0 +1,80 @@
+"""A `forEach` step: one turn for each item of a list, in a fork of its own, gathered into one list of outputs.
+
+The step's own record (item 0) says how many items there are; item n of the list, from 1, has a record of its own. The
+Map of the fork is the barrier: when it has ended, RunStep is invoked for the step again and gathers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..errors import InvalidRequest, ItemsFailed
+from ..runs import RunStore, StepWriter
+from .follow import MAX_CONCURRENCY, fork
+from .view import View
+
+MAX_ITEMS = 1000
+
+
+def begin(store: RunStore, view: View, writer: StepWriter) -> dict[str, Any] | None:
+    """Fork into the items that are not finished; `None` when there is nothing left to run."""
+    count = view.record.get("items")
+    if count is None:
+        items = view.items()
+        if not isinstance(items, list):
+            raise InvalidRequest(
+                f"forEach takes a list; {view.step['for_each']!r} gave {_kind(items)}: change the expression or the "
+                "earlier step's outputSchema"
+            )
+        if len(items) > MAX_ITEMS:
+            raise InvalidRequest(f"forEach takes at most {MAX_ITEMS:,} items, not {len(items):,}; split the list")
+        count = len(items)
+    records = _records(store, view, int(count))
+    for number, record in records.items():
+        if record.get("status") == "failed":
+            # Somebody redrives the run: what failed is tried again.
+            store.reopen_step(view.work.run_id, replace(view.work, item=number).key)
+    left = [n for n in range(1, int(count) + 1) if records.get(n, {}).get("status") != "completed"]
+    writer.write({"items": int(count)}, release=True)
+    if not left:
+        return None
+    branches = [replace(view.work, item=number, depth=1) for number in left]
+    most = min(MAX_CONCURRENCY, int(view.step.get("max_concurrency", MAX_CONCURRENCY)))
+    return fork(view.work, branches, join=True, max_concurrency=most)
+
+
+def gather(store: RunStore, view: View, crashed: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The outputs of all items in their order, `null` for those that failed and are tolerated. Raises `ItemsFailed`
+    where more failed than `maxFailures`."""
+    count = int(view.record["items"])
+    records = _records(store, view, count)
+    outputs: list[Any] = []
+    failures: list[str] = []
+    for number in range(1, count + 1):
+        record = records.get(number, {})
+        if record.get("status") == "completed":
+            outputs.append(view.values.load(record.get("output")))
+            continue
+        outputs.append(None)
+        error = record.get("error")
+        if error is None:
+            died = next((one for one in crashed if one.get("item") == number), None)
+            error = {"type": died["error"], "message": "its function died"} if died else None
+        failures.append(f"item {number}: {error['type']}: {error['message']}" if error else f"item {number}: not run")
+    most = int(view.step.get("max_failures", 0))
+    if len(failures) > most:
+        shown = "; ".join(text[:300] for text in failures[:3])
+        raise ItemsFailed(f"{len(failures)} of {count} items failed, at most {most} may: {shown}")
+    return outputs
+
+
+def _records(store: RunStore, view: View, count: int) -> dict[int, dict[str, Any]]:
+    keys = {replace(view.work, item=number).key: number for number in range(1, count + 1)}
+    return {keys[key]: record for key, record in store.items(view.work.run_id, keys).items()}
+
+
+def _kind(value: Any) -> str:
+    names = {str: "a text", dict: "an object", bool: "true or false", type(None): "nothing"}
+    return names.get(type(value), "a number")

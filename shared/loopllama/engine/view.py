@@ -1,0 +1,129 @@
+"""What one invocation of RunStep sees of its run: the records that its step reads, and the values behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import agent, expressions, scheduling
+from ..errors import RunNotFound
+from ..runs import RUN, RunStore, Work, iteration_of, step_key
+from ..values import ValueStore
+
+FINISHED = ("completed", "skipped")
+
+
+def is_finished(record: Mapping[str, Any]) -> bool:
+    """Whether what a step's record says lets the steps that need it start."""
+    return record.get("status") in FINISHED and not record.get("again")
+
+
+@dataclass
+class View:
+    """One step of one run. `records` holds the step's own record and its ancestors', by step name, each of the
+    iteration that counts now; `before` the iteration before it, for the steps that repeat."""
+
+    work: Work
+    crew: Sequence[Mapping[str, Any]]
+    order: int
+    step: Mapping[str, Any]
+    run: Mapping[str, Any]
+    records: dict[str, dict[str, Any]]
+    before: dict[str, dict[str, Any]]
+    values: ValueStore
+    _loaded: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The step's own record; empty before its first write."""
+        return self.records.get(self.work.step, {})
+
+    @property
+    def ancestors(self) -> list[str]:
+        """The names of the steps that this one may read, in the crew's order."""
+        return scheduling.ancestors(self.crew, self.work.step)
+
+    @property
+    def run_input(self) -> Any:
+        """The run's input."""
+        return self._load("input", self.run.get("input"))
+
+    def output(self, name: str) -> Any:
+        """A step's output; of a step that repeats and has not run in this iteration yet, what it said in the last."""
+        record = self.records.get(name)
+        if record is None or not (is_finished(record) or name in self.ancestors):
+            record = self.before.get(name, {})
+        return self._load(f"steps.{name}", record.get("output"))
+
+    def document(self) -> dict[str, Any]:
+        """What the crew's expressions are computed over."""
+        names = [*self.ancestors, *self.before]
+        document: dict[str, Any] = {
+            "input": self.run_input,
+            "steps": {name: {"output": self.output(name)} for name in names},
+        }
+        if self.work.item:
+            document["item"] = self.item()
+        return document
+
+    def item(self) -> Any:
+        """The item of the list that this turn of a forEach step is for."""
+        return self.items()[self.work.item - 1]
+
+    def items(self) -> list[Any]:
+        """The list that a forEach step takes one turn for each item of. Raises `InvalidRequest`."""
+        if "items" not in self._loaded:
+            document = {"input": self.run_input, "steps": {n: {"output": self.output(n)} for n in self.ancestors}}
+            self._loaded["items"] = expressions.parse(self.step["for_each"]).of(document)
+        found: list[Any] = self._loaded["items"]
+        return found
+
+    def prompt(self) -> str:
+        """The agent's prompt. Raises `InvalidRequest`."""
+        roles = {one["name"]: one["role"] for one in self.crew}
+        shown = [name for name in self.ancestors if self.records.get(name, {}).get("status") == "completed"]
+        earlier = [agent.Earlier(name, roles[name], self.output(name)) for name in shown]
+        # A skipped step and one that comes later in a loop have no output (yet): templates see null.
+        others = {name: self.output(name) for name in (*self.ancestors, *self.before) if name not in shown}
+        again = [
+            agent.Earlier(name, f"{roles[name]}, last time", self._load(f"before.{name}", self.before[name]["output"]))
+            for name in dict.fromkeys((self.work.step, *self.before))
+            if name in self.before and name not in shown and self.before[name].get("output") is not None
+        ]
+        item = (self.item(),) if self.work.item else ()
+        return agent.prompt(self.step, self.run_input, earlier, others=others, again=again, item=item)
+
+    def _load(self, name: str, stored: Any) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = self.values.load(stored)
+        return self._loaded[name]
+
+
+def look(store: RunStore, values: ValueStore, crew: Sequence[Mapping[str, Any]], work: Work) -> View:
+    """Read what `work` needs. One BatchGetItem; with loops in the crew the run's item before it, because it says which
+    iteration counts."""
+    order, step = scheduling.step_named(crew, work.step)
+    ancestors = scheduling.ancestors(crew, work.step)
+    run = store.run(work.run_id) if any(one.get("repeat") for one in crew) else None
+    keys = {name: step_key(name, iteration_of(run, crew, name) if run else 0) for name in ancestors}
+    keys[work.step] = work.key
+    last: dict[str, str] = {}
+    if work.iteration:
+        loop = scheduling.loop_of(crew, work.step)
+        names = scheduling.stretch(crew, loop) if loop else []
+        last = {name: step_key(name, work.iteration - 1) for name in names}
+    items = store.items(work.run_id, [*keys.values(), *last.values(), *([] if run else [RUN])])
+    run = run or items.get(RUN)
+    if run is None:
+        raise RunNotFound(f"there is no run {work.run_id!r}")
+    return View(
+        work=work,
+        crew=crew,
+        order=order,
+        step=step,
+        run=run,
+        records={name: items[key] for name, key in keys.items() if key in items},
+        before={name: items[key] for name, key in last.items() if key in items},
+        values=values,
+    )

@@ -1,0 +1,141 @@
+"""Steps that wait for a person: what is asked, the answer, and its delivery to the execution.
+
+A step that waits has `pending` in its record: what is asked, under which key, until when. The answer is an attribute of
+its own (`human_<key>`), written once by whoever answers first. The state machine waits with a task token; token and
+answer may come in either order, and whichever comes second delivers: an answer that was stored and not delivered is
+delivered again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import aws, clock, jsontext
+from ..agent import Waiting
+from ..errors import Conflict, Declined, InvalidRequest, NoResponse
+from ..runs import RunStore, StepWriter, Work
+from .follow import ended
+
+ANSWER = "human_"
+TIMEOUT_SECONDS = 7 * 86400
+"""How long a step waits where its `approval` sets no `timeoutSeconds`."""
+START = "start"
+MAX_ANSWER = 100_000
+
+
+def answers_of(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What people have answered, by what was asked."""
+    return {key.removeprefix(ANSWER): record[key] for key in record if key.startswith(ANSWER)}
+
+
+def check_start(step: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Before an agent whose start needs an approval: raises `Waiting` until somebody has approved, `Declined`."""
+    if not (step.get("approval") or {}).get("start"):
+        return
+    answer = answers_of(record).get(START)
+    if answer is None:
+        raise Waiting(START, "approval", f"Approve step {step['name']} ({step['role']}) to start")
+    if not answer.get("approved"):
+        note = f": {answer['note']}" if answer.get("note") else ""
+        raise Declined(f"a person declined to let the step start{note}")
+
+
+def wait(store: RunStore, step: Mapping[str, Any], writer: StepWriter, waiting: Waiting) -> dict[str, Any]:
+    """Record what is asked and let the execution wait. Raises `NoResponse` when the time for it is over."""
+    work, now = writer.work, clock.now_ms()
+    pending = writer.record.get("pending")
+    if not pending or pending["key"] != waiting.key:
+        seconds = int((step.get("approval") or {}).get("timeout_seconds", TIMEOUT_SECONDS))
+        pending = {
+            "key": waiting.key,
+            "kind": waiting.kind,
+            "prompt": waiting.prompt,
+            "tool": waiting.tool,
+            "tool_input": None if waiting.tool_input is None else jsontext.dumps(waiting.tool_input)[:MAX_ANSWER],
+            "asked_at": clock.now_text(),
+            "expires_at": clock.now_text(now / 1000 + seconds),
+        }
+        pending = {name: value for name, value in pending.items() if value is not None}
+    if pending["expires_at"] <= clock.now_text(now / 1000):
+        store.set_pending(work, None)
+        raise NoResponse(f"nobody answered by {pending['expires_at']}: {pending['prompt']}")
+    writer.write({"pending": pending}, release=True, remove=["token"])
+    store.set_pending(work, pending)
+    seconds = max(1, clock.ms_between(clock.now_text(now / 1000), pending["expires_at"]) // 1000)
+    return {**ended(work, "waiting"), "seconds": seconds}
+
+
+def keep_token(store: RunStore, work: Work, token: str) -> None:
+    """The state machine waits now: keep its task token, and deliver at once what was answered in the meantime."""
+    done, record = aws.update(
+        store.dynamodb,
+        store.table,
+        {"run_id": work.run_id, "item": work.key},
+        {"token": token},
+        condition="attribute_exists(pending)",
+    )
+    if not done or record["pending"]["key"] in answers_of(record):
+        deliver(token)
+
+
+def respond(store: RunStore, run_id: str, answer: Mapping[str, Any], by: str | None = None) -> dict[str, Any]:
+    """Answer what a run has been asking longest; returns what was asked.
+
+    `answer` is `{"input": text}` or `{"approved": bool, "note": text}`, as the kind of question wants. Of two answers
+    at once one is stored, the other raises `Conflict`, as does one to a run that waits for nothing or no longer.
+    Raises `RunNotFound`, `InvalidRequest`.
+    """
+    run = store.run(run_id)
+    asked = sorted((run.get("pending") or {}).items(), key=lambda one: str(one[1]["asked_at"]))
+    if not asked:
+        raise Conflict(f"run {run_id} waits for no answer; it is {run['status']}")
+    key, pending = asked[0]
+    values = _checked(pending, answer)
+    if pending["expires_at"] <= clock.now_text():
+        raise Conflict(f"the time to answer was over at {pending['expires_at']}")
+    done, record = aws.update(
+        store.dynamodb,
+        store.table,
+        {"run_id": run_id, "item": key},
+        {ANSWER + pending["key"]: {**values, "at": clock.now_text(), **({"by": by} if by else {})}},
+        condition="pending.#key = :key AND attribute_not_exists(#answer)",
+        names={"#answer": ANSWER + pending["key"], "#key": "key"},
+        parameters={":key": pending["key"]},
+    )
+    token = record.get("token")
+    if not done:
+        if token and pending["key"] in answers_of(record):
+            deliver(token)  # It may be that who answered died before delivering.
+        raise Conflict("somebody has answered already")
+    store.clear_pending(run_id, key)
+    if token:
+        deliver(token)
+    return dict(pending)
+
+
+def deliver(token: str) -> None:
+    """Let the waiting execution go on; a token that is spent or expired is no matter."""
+    states = aws.client("stepfunctions")
+    try:
+        states.send_task_success(taskToken=token, output="{}")
+    except (states.exceptions.TaskTimedOut, states.exceptions.TaskDoesNotExist, states.exceptions.InvalidToken):
+        return
+
+
+def _checked(pending: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    if pending["kind"] == "approval":
+        if not isinstance(answer.get("approved"), bool) or set(answer) - {"approved", "note"}:
+            message = 'give {"approved": true or false, "note": a text if you like}'
+            raise InvalidRequest(
+                f"the run waits for an approval: {message}", [{"field": "approved", "message": message}]
+            )
+        note = answer.get("note")
+        if note is not None and (not isinstance(note, str) or len(note) > MAX_ANSWER):
+            raise InvalidRequest("note must be a text", [{"field": "note", "message": "a text"}])
+        return {"approved": answer["approved"], **({"note": note} if note else {})}
+    text = answer.get("input")
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_ANSWER or set(answer) - {"input"}:
+        message = f'give {{"input": a text of 1 to {MAX_ANSWER:,} characters}}'
+        raise InvalidRequest(f"the run waits for an answer: {message}", [{"field": "input", "message": message}])
+    return {"input": text}
