@@ -13,7 +13,7 @@ from loopllama import __version__
 from loopllama.errors import Conflict, InvalidRequest, LoopLlamaError, ModelUnknown, NotFound
 
 from . import show
-from .commands import demo, local, models, providers, routes, run, runs, workflows
+from .commands import demo, keys, local, models, providers, routes, run, runs, workflows
 from .target import Choice, TargetMissing, TargetUnreachable
 
 EXIT_CODES = {
@@ -143,6 +143,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(routes.app, name="routes")
 app.add_typer(models.app, name="models")
 app.add_typer(providers.app, name="providers")
+app.add_typer(keys.app, name="keys")
 
 if __name__ == "__main__":
     app()

@@ -37,6 +37,10 @@ class Settings:
     """Providers that the simulated one stands in for; `*` is all. Empty when deployed, unless a parameter says so."""
     simulated_speed: float = 1.0
     """Factor on the simulated models' tokens per second."""
+    allowed_origins: tuple[str, ...] = ()
+    """Web origins whose pages may call the API (CORS); `*` is any."""
+    requests_per_second: float = 50.0
+    """What the API takes from one key, in one process; at once twice as many."""
     tools: Mapping[str, Any] | None = None
     """The deployment's tools: name to definition (docs/design.md)."""
 
@@ -90,6 +94,8 @@ _CONVERT: dict[str, Any] = {
     "allowed_provider_hosts": _names,
     "simulated_providers": _names,
     "simulated_speed": float,
+    "allowed_origins": _names,
+    "requests_per_second": float,
     "tools": _object,
 }
 

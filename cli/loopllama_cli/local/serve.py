@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import secrets
 import signal
-import string
 import sys
 import threading
-from datetime import UTC, datetime
 
 from loopllama_cli.local.handle import LocalStack, LocalStackError
-
-KEY_PREFIX = "ll_live_"
-_ALPHABET = string.ascii_letters + string.digits
 
 
 def serve(api_port: int, aws_port: int, simulate: bool = True) -> int:
@@ -48,18 +41,13 @@ def serve(api_port: int, aws_port: int, simulate: bool = True) -> int:
 
 
 def create_key(stack: LocalStack, name: str = "local") -> str:
-    """Make an API key: the key itself is returned once, the ApiKeys table gets its SHA-256 hash."""
+    """Make an API key of the stack."""
     import boto3
 
-    key = KEY_PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(40))
-    created = datetime.now(tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    item = {
-        "key_hash": hashlib.sha256(key.encode()).hexdigest(),
-        "prefix": key[:12],
-        "name": name,
-        "created_at": created,
-    }
+    from loopllama.api.keys import KeyStore
+    from loopllama.settings import Settings
+
     session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=stack.region)  # noqa: S106
-    table = session.resource("dynamodb", endpoint_url=stack.aws_endpoint_url).Table(stack.outputs["ApiKeysTableName"])
-    table.put_item(Item=item)
+    dynamodb = session.client("dynamodb", endpoint_url=stack.aws_endpoint_url)
+    key, _ = KeyStore(Settings(api_keys_table=stack.outputs["ApiKeysTableName"]), dynamodb).create(name)
     return key

@@ -1,0 +1,1 @@
+"""The HTTP API: one module a resource, `app` puts them together."""
