@@ -169,34 +169,35 @@ class Filler:
         return result, max(founded)
 
     def _array(self, schema: Mapping[str, Any], name: str, depth: int) -> Found:
-        least, most = int(schema.get("minItems") or 0), int(schema.get("maxItems") or 10)
+        least, most = int(schema.get("minItems") or 0), int(schema.get("maxItems", 10))
         items = self._resolved(schema["items"]) if isinstance(schema.get("items"), Mapping) else {}
-        stated = self._fact(name, lambda value: isinstance(value, list))
-        values: list[Any] = []
-        if depth > _NESTED:
-            pass
-        elif items.get("enum"):
-            values = [label for label, score in self._scores(items["enum"], name) if score > 0]
-        elif items.get("type") == "object" or "properties" in items:
-            for sentence in self._reading.relevant(words(name), max(least, min(most, 3))):
-                values.append(Filler(Reading(sentence), self._instruction, self._root).fill(items, name, depth + 1)[0])
-        elif items.get("type") in ("integer", "number"):
-            whole = items["type"] == "integer"
-            values = [n for n in self._numbers(name, whole) if _within(n, items)][:most]
-        elif items.get("type", "string") == "string":
-            pattern = self._kind(items, _singular(name))
-            if pattern is not None:
-                values = list(dict.fromkeys(self._read(m) for m in pattern.finditer(self._reading.text[:_SEARCHED])))
-            else:
-                values = [_cut(s, items) for s in self._reading.relevant(words(name), max(least, min(most, 3)))]
-        if stated is not None and all(isinstance(one, str) for one in stated) and items.get("type") == "string":
-            values = [one for one in stated if not items.get("enum") or one in items["enum"]] or values
-        values, founded = values[:most], STATED if values else INVENTED
-        attempts = least + 1
-        while len(values) < least and attempts:
-            attempts -= 1
+        values = self._items(items, name, depth, max(least, min(most, 3)))[:most] if depth <= _NESTED else []
+        founded = STATED if values else INVENTED
+        while len(values) < least:
             values.append(self.fill(items, name, depth + 1)[0] if depth < _MAX_DEPTH else None)
         return values, founded
+
+    def _items(self, items: Mapping[str, Any], name: str, depth: int, few: int) -> list[Any]:
+        """The items that the text has for a list of this name; of such as every sentence would yield, a few."""
+        kind = items.get("type", "string" if not items else None)
+        if kind == "string" or items.get("enum"):
+            stated = self._fact(name, lambda value: isinstance(value, list) and bool(value)) or []
+            stated = [one for one in stated if isinstance(one, str) and _follows(one, items)]
+            if items.get("enum"):
+                scored = [label for label, score in self._scores(items["enum"], name) if score > 0]
+                return [one for one in stated if one in items["enum"]] or scored
+            pattern = self._kind(items, name.removesuffix("s"))
+            if pattern is not None:
+                texts = list(dict.fromkeys(self._read(m) for m in pattern.finditer(self._reading.text[:_SEARCHED])))
+            else:
+                texts = self._reading.relevant(words(name), few)
+            return stated or [text for text in (_cut(text, items) for text in texts) if _follows(text, items)]
+        if kind in ("integer", "number"):
+            return [number for number in self._numbers(name, kind == "integer") if _within(number, items)]
+        return [
+            Filler(Reading(sentence), self._instruction, self._root).fill(items, name, depth + 1)[0]
+            for sentence in self._reading.relevant(words(name), few)
+        ]
 
     # Plain values
 
@@ -260,15 +261,15 @@ class Filler:
         return False, GUESSED if self._reading.sentences else INVENTED
 
     def _text(self, schema: Mapping[str, Any], name: str) -> Found:
-        stated = self._fact(name, lambda value: isinstance(value, str) and _follows(value, schema))
+        stated = self._fact(name, lambda value: isinstance(value, str) and _follows(_cut(value, schema), schema))
         if stated is not None:
             return _cut(stated, schema), STATED
         pattern = self._kind(schema, name)
         if pattern is not None:
             for match in self._reading.near(pattern.finditer(self._reading.text[:_SEARCHED]), words(name)):
-                value = self._read(match)
+                value = _cut(self._read(match), schema)
                 if _follows(value, schema):
-                    return _cut(value, schema), STATED
+                    return value, STATED
         if schema.get("format") in _FORMATS:
             return _FORMATS[schema["format"]][1], INVENTED
         sentences = self._reading.relevant(words(f"{name} {schema.get('description', '')} {self._instruction}"), 2)
@@ -319,7 +320,7 @@ def _follows(value: str, schema: Mapping[str, Any]) -> bool:
         return False
     if schema.get("format") == "date" and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
         return False
-    return len(value) >= int(schema.get("minLength") or 0)
+    return int(schema.get("minLength") or 0) <= len(value) <= int(schema.get("maxLength", len(value)))
 
 
 def _cut(text: str, schema: Mapping[str, Any]) -> str:
@@ -330,10 +331,6 @@ def _cut(text: str, schema: Mapping[str, Any]) -> str:
     return (short.rsplit(" ", 1)[0] if " " in short else short).ljust(
         min(int(schema.get("minLength") or 0), int(longest))
     )
-
-
-def _singular(name: str) -> str:
-    return name.removesuffix("s")
 
 
 def _plain(text: str) -> int | float:

@@ -4,9 +4,9 @@ Wire format: https://platform.openai.com/docs/api-reference/chat/create. Azure's
 key's header: https://learn.microsoft.com/azure/ai-foundry/openai/reference.
 
 How usage is counted
-- `prompt_tokens` is the whole prompt; `prompt_tokens_details.cached_tokens` is a part of it
-  (https://platform.openai.com/docs/guides/prompt-caching), as are OpenRouter's `cache_write_tokens` there
-  (https://openrouter.ai/docs/guides/guides/usage-accounting).
+- `prompt_tokens` is the whole prompt; `prompt_tokens_details.cached_tokens` is a part of it, as are
+  `cache_write_tokens` there, where the provider tells them (https://platform.openai.com/docs/guides/prompt-caching,
+  https://openrouter.ai/docs/guides/best-practices/prompt-caching).
 - DeepSeek says `prompt_cache_hit_tokens` instead; `prompt_tokens` is hits and misses together
   (https://api-docs.deepseek.com/api/create-chat-completion).
 - `completion_tokens` is the whole answer; `completion_tokens_details.reasoning_tokens` is a part of it

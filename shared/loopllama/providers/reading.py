@@ -28,6 +28,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[^\Wa-z])")
 _HEADING = re.compile(r"#{1,6}\s|</?[\w-]+>$|[-=*_]{3,}$|```")
 _BULLET = re.compile(r"^(?:[-*•]|\d{1,2}[.)])\s+")
 _LABELLED = re.compile(r"[*_]{0,2}([^\W\d_][\w /-]{0,40}?)[*_]{0,2}\s*:[*_]{0,2}\s+(\S.*)")
+_FULL_LINE = 60
 _MAX_OBJECTS = 200
 
 
@@ -96,14 +97,13 @@ class Reading:
         return [one for one in found if one[-1] in ".!?" or one.count(" ") > 1] or found
 
     def _all_sentences(self) -> Iterator[str]:
-        for line in self.text.splitlines():
-            line = line.strip()
+        for line in _unwrapped(self.text.splitlines()):
             if line.startswith(("{", "[")):
                 try:
                     texts = [text for text in _texts(json.loads(line)) if " " in text]
                 except (ValueError, RecursionError):
                     texts = [line]
-            elif not line or _HEADING.match(line):
+            elif _HEADING.match(line):
                 continue
             else:
                 texts = [_BULLET.sub("", line, count=1)]
@@ -138,16 +138,32 @@ class Reading:
     def near(self, matches: Iterable[re.Match[str]], name: Iterable[str]) -> list[re.Match[str]]:
         """Matches in the text, those first that stand nearest behind or before a word of the name."""
         asked = set(name)
-        places = [m.start() for m in _WORD.finditer(self.text) if _stem(m[0].lower()) in asked] if asked else []
+        named = [m.span() for m in _WORD.finditer(self.text) if _stem(m[0].lower()) in asked] if asked else []
 
         def distance(match: re.Match[str]) -> tuple[float, int]:
             # A value rather follows its name ("order 4711") than precedes it.
-            at = bisect_right(places, match.start())
-            behind = match.start() - places[at - 1] if at else math.inf
-            before = 3 * (places[at] - match.end()) + 1 if at < len(places) else math.inf
+            at = bisect_right(named, (match.start(), math.inf))
+            behind = max(0, match.start() - named[at - 1][1]) if at else math.inf
+            before = 3 * (named[at][0] - match.end()) + 1 if at < len(named) else math.inf
             return (min(behind, before), match.start())
 
         return sorted(matches, key=distance)
+
+
+def _unwrapped(lines: Iterable[str]) -> Iterator[str]:
+    """Lines with those joined that are one paragraph, wrapped: a full line that ends without a stop goes on in the
+    next."""
+    whole = ""
+    for line in (line.strip() for line in lines):
+        own = not line or _HEADING.match(line) or _BULLET.match(line) or _LABELLED.match(line) or line[0] in "{["
+        if whole and not own and len(whole) >= _FULL_LINE and whole[-1] not in ".!?:":
+            whole = f"{whole} {line}"
+            continue
+        if whole:
+            yield whole
+        whole = line
+    if whole:
+        yield whole
 
 
 def _fields(value: Any) -> Iterator[tuple[str, Any]]:

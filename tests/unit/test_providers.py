@@ -1,0 +1,367 @@
+"""The registry of providers, their credentials, and where a key may go."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from loopllama import providers
+from loopllama.catalog import Model
+from loopllama.errors import CredentialsRejected, ModelRejected, ModelUnavailable
+from loopllama.providers import credentials, provider_for
+from loopllama.providers.base import Message, ModelCall
+from loopllama.providers.credentials import credentials_for, forget, from_environment
+from loopllama.providers.known import KNOWN, takes_temperature, variables_of
+from loopllama.providers.simulated import Simulated
+from loopllama.settings import Settings
+
+STACK = Settings(provider_secrets_prefix="stack/providers/")
+KEYS = [f"{prefix}_{end}" for name in KNOWN for prefix in variables_of(name) for end in ("API_KEY", "BASE_URL")]
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in [*KEYS, "ACME_API_KEY", "ACME_BASE_URL"]:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    credentials._kept.clear()
+    credentials._secrets_manager.cache_clear()
+    providers._adapters.clear()
+    yield
+    credentials._kept.clear()
+    credentials._secrets_manager.cache_clear()
+    providers._adapters.clear()
+
+
+@pytest.fixture
+def secrets() -> Iterator[Any]:
+    with mock_aws():
+        yield boto3.client("secretsmanager")
+
+
+def put(secrets: Any, provider: str, value: Any) -> None:
+    text = value if isinstance(value, str) else json.dumps(value)
+    name = f"stack/providers/{provider}"
+    try:
+        secrets.create_secret(Name=name, SecretString=text)
+    except secrets.exceptions.ResourceExistsException:
+        secrets.put_secret_value(SecretId=name, SecretString=text)
+
+
+# Where credentials come from
+
+
+def test_the_secret(secrets: Any) -> None:
+    put(secrets, "openai", {"api_key": " sk-1 ", "headers": {"OpenAI-Project": "p"}})
+    found = credentials_for("openai", STACK)
+    assert (found.api_key, found.base_url, found.dialect) == ("sk-1", "https://api.openai.com/v1", "openai")
+    assert found.headers == {"OpenAI-Project": "p"}
+    assert "stack/providers/openai" in found.source
+    assert "sk-1" not in repr(found)
+
+
+def test_a_secret_that_is_the_bare_key(secrets: Any) -> None:
+    put(secrets, "anthropic", "sk-ant-1\n")
+    assert credentials_for("anthropic", STACK).api_key == "sk-ant-1"
+
+
+def test_the_environment_comes_first_and_is_not_mixed_with_the_secret(
+    secrets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(secrets, "openai", {"api_key": "sk-secret", "base_url": "https://gateway.example.com/v1"})
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
+    found = credentials_for("openai", STACK)
+    assert (found.api_key, found.base_url) == ("sk-env", "https://api.openai.com/v1")
+
+
+def test_variables() -> None:
+    assert from_environment("google", {"GEMINI_API_KEY": "g"}) == {"api_key": "g"}
+    assert from_environment("azure", {"AZURE_OPENAI_API_KEY": "a", "AZURE_OPENAI_ENDPOINT": "https://x"}) == {
+        "api_key": "a",
+        "base_url": "https://x",
+    }
+    assert from_environment("my-vllm.2", {"MY_VLLM_2_BASE_URL": "http://localhost"}) == {"base_url": "http://localhost"}
+    assert from_environment("openai", {"OPENAI_API_KEY": " "}) is None
+    assert from_environment("bedrock", dict(os.environ)) is None
+
+
+def test_missing_key_names_the_secret_and_the_command(secrets: Any) -> None:
+    with pytest.raises(CredentialsRejected) as caught:
+        credentials_for("openai", STACK)
+    for part in ("'stack/providers/openai'", "OPENAI_API_KEY", "loopllama providers set openai"):
+        assert part in str(caught.value)
+    put(secrets, "openai", {"api_key": "sk-1"})
+    assert credentials_for("openai", STACK).api_key == "sk-1", "a key that is set later acts at once"
+
+
+def test_no_deployment_to_ask() -> None:
+    with pytest.raises(CredentialsRejected, match="PROVIDER_SECRETS_PREFIX is empty"):
+        credentials_for("openai", Settings())
+
+
+@pytest.mark.parametrize(
+    ("secret", "says"),
+    [
+        ("{", "no JSON object"),
+        ({"api_key": "k", "url": "https://x"}, "unknown fields url"),
+        ({"api_key": 1}, "must be text"),
+        ({"api_key": ""}, "no api_key"),
+        ({"api_key": "two words"}, "characters"),
+        ({"api_key": "a\nb"}, "characters"),
+        ({"api_key": "ключ"}, "characters"),
+        ({"api_key": "k", "dialect": "soap"}, "dialect 'soap'"),
+        ({"api_key": "k", "headers": ["x"]}, "headers"),
+        ({"api_key": "k", "headers": {"x": "a\r\nb"}}, "headers"),
+    ],
+)
+def test_a_secret_that_makes_no_sense(secrets: Any, secret: Any, says: str) -> None:
+    put(secrets, "openai", secret)
+    with pytest.raises(CredentialsRejected, match=says) as caught:
+        credentials_for("openai", STACK)
+    assert "loopllama providers set openai" in str(caught.value)
+
+
+def test_a_secret_that_may_not_be_read(secrets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_with(monkeypatch, "AccessDeniedException", 400)
+    with pytest.raises(CredentialsRejected, match="secretsmanager:GetSecretValue"):
+        credentials_for("openai", STACK)
+
+
+def answer_with(monkeypatch: pytest.MonkeyPatch, code: str, status: int) -> None:
+    from botocore.exceptions import ClientError
+
+    def fail(**_: Any) -> None:
+        response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        raise ClientError(response, "GetSecretValue")
+
+    monkeypatch.setattr(credentials._secrets_manager(), "get_secret_value", fail)
+
+
+def test_secrets_manager_is_down(secrets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(secrets, "openai", {"api_key": "sk-1"})
+    answer_with(monkeypatch, "InternalServiceError", 500)
+    with pytest.raises(ModelUnavailable):
+        credentials_for("openai", STACK)
+
+
+# How long they are kept
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(credentials.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_rotated_key_acts_after_five_minutes(secrets: Any, clock: list[float]) -> None:
+    put(secrets, "openai", {"api_key": "sk-old"})
+    assert credentials_for("openai", STACK).api_key == "sk-old"
+    put(secrets, "openai", {"api_key": "sk-new"})
+    clock[0] += 299
+    assert credentials_for("openai", STACK).api_key == "sk-old"
+    clock[0] += 2
+    assert credentials_for("openai", STACK).api_key == "sk-new"
+
+
+def test_a_rejected_key_is_read_again_at_once(secrets: Any, clock: list[float]) -> None:
+    put(secrets, "openai", {"api_key": "sk-old"})
+    credentials_for("openai", STACK)
+    put(secrets, "openai", {"api_key": "sk-new"})
+    forget("openai", STACK)
+    assert credentials_for("openai", STACK).api_key == "sk-new"
+
+
+def test_the_old_key_serves_while_secrets_manager_is_down(
+    secrets: Any, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(secrets, "openai", {"api_key": "sk-1"})
+    credentials_for("openai", STACK)
+    clock[0] += 301
+    answer_with(monkeypatch, "InternalServiceError", 500)
+    assert credentials_for("openai", STACK).api_key == "sk-1"
+
+
+def test_a_deleted_key_stops_serving(secrets: Any, clock: list[float]) -> None:
+    put(secrets, "openai", {"api_key": "sk-1"})
+    credentials_for("openai", STACK)
+    secrets.delete_secret(SecretId="stack/providers/openai", ForceDeleteWithoutRecovery=True)
+    clock[0] += 301
+    with pytest.raises(CredentialsRejected):
+        credentials_for("openai", STACK)
+
+
+# Where a key may go
+
+
+def reach(url: str, allowed: tuple[str, ...] = (), provider: str = "acme") -> str:
+    found = {"api_key": "k", "base_url": url}
+    return credentials._checked(provider, found, "the secret", Settings(allowed_provider_hosts=allowed)).base_url
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed", "provider"),
+    [
+        ("https://llm.example.com/v1", (), "acme"),
+        ("https://llm.example.com/v1", ("llm.example.com",), "acme"),
+        ("https://llm.example.com", ("*.example.com",), "acme"),
+        ("https://LLM.Example.com:8443", ("llm.example.com",), "acme"),
+        ("http://127.0.0.1:8000/v1", (), "acme"),
+        ("http://localhost:11434/v1", (), "ollama"),
+        ("http://[::1]:8000", (), "acme"),
+        ("http://llm.internal:8000/v1", ("http://llm.internal",), "acme"),
+        ("https://llm.internal", ("http://llm.internal",), "acme"),
+        ("https://eu.api.openai.com/v1", ("llm.example.com",), "openai"),
+        ("https://mine.openai.azure.com", ("llm.example.com",), "azure"),
+    ],
+)
+def test_hosts_that_may_have_the_key(url: str, allowed: tuple[str, ...], provider: str) -> None:
+    assert reach(url, allowed, provider) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed", "says"),
+    [
+        ("http://llm.example.com/v1", (), "uses http"),
+        ("http://llm.example.com/v1", ("llm.example.com",), "uses http"),
+        ("http://10.0.0.7:8000", (), "http://10.0.0.7"),
+        ("http://127.0.0.1.example.com", (), "uses http"),
+        ("https://evil.example.org", ("llm.example.com",), "does not list"),
+        ("https://example.com", ("*.example.com",), "does not list"),
+        ("https://badexample.com", ("*.example.com",), "does not list"),
+        ("https://api.openai.com.evil.org", ("llm.example.com",), "does not list"),
+        ("http://127.0.0.1:8000", ("llm.example.com",), "does not list"),
+        ("ftp://llm.example.com", (), "must be https"),
+        ("llm.example.com/v1", (), "must be https"),
+        ("https://user:pass@llm.example.com", (), "must be https"),
+        ("https://llm.example.com/v1?key=1", (), "must be https"),
+        ("https://llm.example.com/#x", (), "must be https"),
+        ("https://llm.example.com:port", (), "no URL"),
+        ("https://[::1", (), "no URL"),
+        ("https://llm.exämple.com", (), "ASCII"),
+        ("https://llm.example.com/a\r\nHost: x", (), "base_url"),
+    ],
+)
+def test_hosts_that_may_not(url: str, allowed: tuple[str, ...], says: str) -> None:
+    with pytest.raises(ModelRejected, match=says):
+        reach(url, allowed)
+
+
+def test_a_row_of_a_table_cannot_move_a_key(secrets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model's entry names provider and model and nothing that says where to go; a name made up to look like a URL
+    is only a name."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    model = Model("x", "https://evil.example.org", "m")
+    with pytest.raises(CredentialsRejected):
+        provider_for(model, STACK).complete(_call())
+
+
+# The registry
+
+
+def _call() -> ModelCall:
+    return ModelCall("m", "m", "", (Message("user", "hi"),), 1.0)
+
+
+def test_one_adapter_for_a_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    one = provider_for(Model("a", "openai", "gpt-a"), STACK)
+    assert provider_for(Model("b", "openai", "gpt-b"), STACK) is one
+    assert provider_for(Model("c", "mistral", "m"), STACK) is not one
+
+
+def test_which_adapter(secrets: Any) -> None:
+    names = {name: type(provider_for(Model("m", name, "m"), STACK)).__name__ for name in KNOWN}
+    assert names.pop("anthropic") == "Anthropic"
+    assert names.pop("bedrock") == "Bedrock"
+    assert set(names.values()) == {"OpenAI"}
+
+
+def test_a_server_of_ones_own(secrets: Any) -> None:
+    model = Model("acme:m", "acme", "m")
+    with pytest.raises(CredentialsRejected, match="loopllama providers set acme"):
+        provider_for(model, STACK).complete(_call())
+    put(secrets, "acme", {"api_key": "k"})
+    with pytest.raises(CredentialsRejected, match="base_url is needed"):
+        provider_for(model, STACK).complete(_call())
+    credentials._kept.clear()
+    put(secrets, "acme", {"base_url": "https://llm.example.com", "dialect": "anthropic"})
+    assert type(provider_for(model, STACK)).__name__ == "Anthropic"
+    put(secrets, "acme2", {"base_url": "https://llm.example.com"})
+    assert type(provider_for(Model("acme2:m", "acme2", "m"), STACK)).__name__ == "OpenAI"
+
+
+def test_the_simulated_one_stands_in() -> None:
+    model = Model("m", "openai", "m")
+    for simulated in (("openai",), ("*",), ("mistral", "openai")):
+        assert isinstance(provider_for(model, Settings(simulated_providers=simulated)), Simulated)
+    assert not isinstance(provider_for(model, Settings(simulated_providers=("mistral",))), Simulated)
+
+
+def test_the_simulated_one_is_off_unless_asked_for() -> None:
+    model = Model("simulated:m", "simulated", "m")
+    with pytest.raises(ModelRejected, match="SIMULATED_PROVIDERS"):
+        provider_for(model, STACK).complete(_call())
+    assert isinstance(provider_for(model, Settings(simulated_providers=("simulated",))), Simulated)
+
+
+def test_every_known_provider_has_an_address_or_says_that_it_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, known in KNOWN.items():
+        if known.dialect == "bedrock":
+            continue
+        monkeypatch.setenv(f"{known.variables[0]}_API_KEY", "k")
+        if name == "azure":
+            with pytest.raises(CredentialsRejected, match="base_url"):
+                credentials_for(name, Settings())
+        else:
+            assert credentials_for(name, Settings()).base_url.startswith(("https://", "http://localhost"))
+
+
+def test_which_models_take_a_temperature() -> None:
+    for model in (
+        "gpt-4.1",
+        "gpt-5-chat-latest",
+        "claude-haiku-4-5",
+        "claude-opus-4-6",
+        "mistral.pixtral-large",
+        "o-model",
+    ):
+        assert takes_temperature(model), model
+    for model in (
+        "o3",
+        "o4-mini",
+        "gpt-5",
+        "gpt-5.2-mini",
+        "openai/gpt-5",
+        "claude-opus-4-7",
+        "anthropic.claude-sonnet-5",
+    ):
+        assert not takes_temperature(model), model
+
+
+def test_what_loads_with_the_registry() -> None:
+    """An adapter and what it needs loads when it is first used."""
+    code = (
+        "import sys; import loopllama.providers; "
+        "print([m for m in ('httpcore','httpx','boto3','botocore','pydantic','ssl','jsonschema') if m in sys.modules])"
+    )
+    path = os.pathsep.join(p for p in sys.path if p)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,154 @@
+"""Usage as providers report it, in examples that they publish, converted to our one way of counting."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from loopllama.providers import anthropic, bedrock, openai
+from loopllama.providers.base import Usage
+from loopllama.providers.known import KNOWN
+
+OPENAI_STYLE = [
+    # https://platform.openai.com/docs/guides/prompt-caching (monitoring)
+    (
+        "openai",
+        """{"prompt_tokens": 2006, "completion_tokens": 300, "total_tokens": 2306,
+            "prompt_tokens_details": {"cached_tokens": 1920},
+            "completion_tokens_details": {"reasoning_tokens": 0, "accepted_prediction_tokens": 0,
+                                          "rejected_prediction_tokens": 0}}""",
+        Usage(2006, 300, cache_read_tokens=1920),
+    ),
+    # https://platform.openai.com/docs/guides/reasoning (its example, under Chat Completions' names)
+    (
+        "openai",
+        """{"prompt_tokens": 75, "completion_tokens": 1186, "total_tokens": 1261,
+            "prompt_tokens_details": {"cached_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 1024}}""",
+        Usage(75, 1186, reasoning_tokens=1024),
+    ),
+    # https://api-docs.deepseek.com/api/create-chat-completion says that prompt_tokens is the sum of hits and misses;
+    # the figures are made up
+    (
+        "deepseek",
+        """{"prompt_tokens": 1600, "completion_tokens": 50, "total_tokens": 1650,
+            "prompt_cache_hit_tokens": 1536, "prompt_cache_miss_tokens": 64}""",
+        Usage(1600, 50, cache_read_tokens=1536),
+    ),
+    # Measured on gemini-2.5-flash in https://github.com/mozilla-ai/any-llm/pull/1291: 382 thought tokens that only
+    # the total holds
+    (
+        "google",
+        '{"prompt_tokens": 20, "completion_tokens": 151, "total_tokens": 553}',
+        Usage(20, 533, reasoning_tokens=382),
+    ),
+    # https://github.com/router-for-me/CLIProxyAPI/issues/5733: thoughts and no visible answer
+    (
+        "google",
+        """{"prompt_tokens": 21, "completion_tokens": 0, "total_tokens": 81,
+            "completion_tokens_details": {"reasoning_tokens": 60}}""",
+        Usage(21, 60, reasoning_tokens=60),
+    ),
+    # https://openrouter.ai/docs/guides/best-practices/prompt-caching
+    (
+        "openrouter",
+        """{"prompt_tokens": 10339, "completion_tokens": 60, "total_tokens": 10399,
+            "prompt_tokens_details": {"cached_tokens": 10318, "cache_write_tokens": 0}}""",
+        Usage(10339, 60, cache_read_tokens=10318),
+    ),
+    # The same the other way round: the call before it, which wrote
+    (
+        "openrouter",
+        """{"prompt_tokens": 10339, "completion_tokens": 60, "total_tokens": 10399,
+            "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 10318}}""",
+        Usage(10339, 60, cache_write_tokens=10318),
+    ),
+    # https://docs.mistral.ai/api
+    (
+        "mistral",
+        '{"prompt_tokens": 16, "completion_tokens": 34, "total_tokens": 50}',
+        Usage(16, 34),
+    ),
+]
+
+
+@pytest.mark.parametrize(("provider", "text", "expected"), OPENAI_STYLE)
+def test_openai_style(provider: str, text: str, expected: Usage) -> None:
+    assert openai._usage(json.loads(text), KNOWN[provider]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # https://docs.claude.com/en/docs/build-with-claude/prompt-caching: 100,000 tokens read from the cache, none
+        # written, 50 after the last breakpoint
+        (
+            """{"input_tokens": 50, "cache_read_input_tokens": 100000, "cache_creation_input_tokens": 0,
+                "output_tokens": 1}""",
+            Usage(100050, 1, cache_read_tokens=100000),
+        ),
+        # ibid., mixed TTLs
+        (
+            """{"input_tokens": 2048, "cache_read_input_tokens": 1800, "cache_creation_input_tokens": 248,
+                "output_tokens": 503,
+                "cache_creation": {"ephemeral_5m_input_tokens": 456, "ephemeral_1h_input_tokens": 100}}""",
+            Usage(4096, 503, cache_read_tokens=1800, cache_write_tokens=248),
+        ),
+        # https://docs.claude.com/en/api/messages
+        ('{"input_tokens": 2095, "output_tokens": 503}', Usage(2095, 503)),
+        (
+            '{"input_tokens": 9, "output_tokens": 90, "output_tokens_details": {"thinking_tokens": 70}}',
+            Usage(9, 90, 0, 0, 70),
+        ),
+    ],
+)
+def test_anthropic(text: str, expected: Usage) -> None:
+    assert anthropic._usage(json.loads(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html (examples)
+        ('{"inputTokens": 125, "outputTokens": 60, "totalTokens": 185}', Usage(125, 60)),
+        # https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html says that the total input is the sum
+        # of the three; the figures are made up
+        (
+            """{"inputTokens": 17, "outputTokens": 5, "totalTokens": 4622, "cacheReadInputTokens": 4100,
+                "cacheWriteInputTokens": 500}""",
+            Usage(4617, 5, cache_read_tokens=4100, cache_write_tokens=500),
+        ),
+    ],
+)
+def test_bedrock(text: str, expected: Usage) -> None:
+    assert bedrock._usage(json.loads(text)) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {},
+        {"prompt_tokens": 1},
+        {"prompt_tokens": True, "completion_tokens": 1},
+        {"prompt_tokens": -1, "completion_tokens": 1},
+        {"prompt_tokens": 1.5, "completion_tokens": 1},
+    ],
+)
+def test_what_is_no_usage(value: Any) -> None:
+    assert openai._usage(value, KNOWN["openai"]) is None
+    assert anthropic._usage(value) is None
+    assert bedrock._usage(value) is None
+
+
+def test_parts_are_never_more_than_the_whole() -> None:
+    value = {
+        "prompt_tokens": 10,
+        "completion_tokens": 5,
+        "prompt_tokens_details": {"cached_tokens": 40, "cache_write_tokens": 9},
+        "completion_tokens_details": {"reasoning_tokens": 50},
+    }
+    assert openai._usage(value, KNOWN["openai"]) == Usage(10, 5, 10, 0, 5)
