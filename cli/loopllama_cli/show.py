@@ -151,9 +151,9 @@ def moment(text: Any) -> datetime | None:
 
 
 def local_time(text: Any) -> str:
-    """A record's time in the terminal's time zone, to the second."""
+    """A record's time in the terminal's time zone, to the minute."""
     parsed = moment(text)
-    return parsed.astimezone().strftime("%Y-%m-%d %H:%M:%S") if parsed else _NOTHING
+    return parsed.astimezone().strftime("%Y-%m-%d %H:%M") if parsed else _NOTHING
 
 
 _STATUS = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
@@ -42,13 +43,18 @@ def demo(
         typer.Option(metavar="PROVIDER:MODEL", help="A real model for every step that is not turned down."),
     ] = None,
     small: Annotated[str, typer.Option(metavar="MODEL", help="What the routine steps are turned down to.")] = SMALL,
+    speed: Annotated[
+        float,
+        typer.Option(min=0.1, max=1000, metavar="FACTOR", help="Let simulated models answer so many times as fast."),
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Run a support ticket through a six-agent crew on a local stack, turn four steps down, run it again, compare.
 
     Needs no AWS account and no keys: a simulated model stands in for models without a key, at their own prices, and
-    says so. With `--model openai:gpt-…` and OPENAI_API_KEY in the environment the real one answers. Exit code 0 only
-    if both runs completed and nothing was deployed between them.
+    says so. With `--model openai:gpt-…` and OPENAI_API_KEY in the environment the real one answers. With `--json` all
+    but the result goes to standard error. Exit code 0 only if both runs completed and nothing was deployed between
+    them.
     """
     from loopllama_cli.local import LocalStack, LocalStackError
 
@@ -57,13 +63,14 @@ def demo(
     began = time.monotonic()
     _check_model(model)
     log: list[str] = []
-    _say(1, "Starting the stack of template.yaml on this machine (no Docker, no AWS account)")
+    console = show.err() if as_json else show.out()
+    _say(console, 1, "Starting the stack of template.yaml on this machine (no Docker, no AWS account)")
     try:
         root = project_root()
-        with LocalStack(root, log=log.append) as stack:
+        with LocalStack(root, {"SimulatedSpeed": str(speed)}, log=log.append) as stack:
             show.message(f"Ready after {time.monotonic() - began:.1f} s.", "dim")
             settings = connect_local(stack.aws_endpoint_url, LOCAL_STACK_NAME).settings
-            failures, result = _demo(settings, root / EXAMPLE, model, small)
+            failures, result = _demo(console, settings, root / EXAMPLE, model, small)
     except KeyboardInterrupt as interrupt:
         show.message("Stopped, and the local stack with it.", "yellow")
         raise typer.Exit(130) from interrupt
@@ -80,7 +87,9 @@ def demo(
     show.message(f"Done in {time.monotonic() - began:.0f} s.", "dim")
 
 
-def _demo(settings: Settings, example: Path, model: str | None, small: str) -> tuple[list[str], dict[str, Any]]:
+def _demo(
+    console: Console, settings: Settings, example: Path, model: str | None, small: str
+) -> tuple[list[str], dict[str, Any]]:
     from loopllama.definitions import DefinitionStore
     from loopllama.routing import RouteStore
 
@@ -91,35 +100,35 @@ def _demo(settings: Settings, example: Path, model: str | None, small: str) -> t
     steps = [step["name"] for step in workflow.to_definition()["crew"]]
     pushed = DefinitionStore(settings).push(workflow)
     workflow_id = pushed["workflow_id"]
-    _say(2, f"Running {workflow_id}: {len(steps)} steps, each on the model that its definition names")
+    _say(console, 2, f"Running {workflow_id}: {len(steps)} steps, each on the model that its definition names")
     before = deployment()
-    first = _run(settings, workflow_id, text, dict.fromkeys(steps, model) if model else {})
-    print_output(first)
+    first = _run(console, settings, workflow_id, text, dict.fromkeys(steps, model) if model else {})
+    print_output(first, console)
 
-    _say(3, f"Turning the routine steps down to `{small}`: four rows in DynamoDB, nothing redeployed")
+    _say(console, 3, f"Turning the routine steps down to `{small}`: four rows in DynamoDB, nothing redeployed")
     routes = RouteStore(settings)
     for step in ROUTINE_STEPS:
         row = routes.set(workflow_id, step, {"model": small}, reason="routine work", updated_by="demo")
         shown = ", ".join(f"{name}: {row[name]}" for name in ("workflow", "step", "model"))
-        show.out().print(Text.assemble((f"{settings.routes_table}  ", "dim"), f"{{{shown}}}"))
+        console.print(Text.assemble((f"{settings.routes_table}  ", "dim"), f"{{{shown}}}"))
     seconds = settings.route_cache_seconds
-    show.out().print(Text(f"Functions that run already see a row after at most {seconds:g} s.", "dim"))
+    console.print(Text(f"Functions that run already see a row after at most {seconds:g} s.", "dim"))
     time.sleep(seconds)
 
-    _say(4, "Running it again")
+    _say(console, 4, "Running it again")
     kept = {step: model for step in steps if step not in ROUTINE_STEPS} if model else {}
-    second = _run(settings, workflow_id, text, kept)
+    second = _run(console, settings, workflow_id, text, kept)
     if second.get("output") != first.get("output"):
-        print_output(second)
+        print_output(second, console)
     else:
-        show.out().print(Text("The output is the same as before.", "dim"))
-    _say(5, "Side by side")
-    print_comparison(first, second)
+        console.print(Text("The output is the same as before.", "dim"))
+    _say(console, 5, "Side by side")
+    print_comparison(first, second, console)
     failures = check(first, second, before, deployment())
     if not failures:
         version = second["workflow_version"]
         text = f"Same workflow version ({version}); no function and no state machine changed between the runs."
-        show.out().print(Text(text, "green"))
+        console.print(Text(text, "green"))
     return failures, compare_runs(first, second)
 
 
@@ -156,9 +165,9 @@ def deployment() -> dict[str, Any]:
     return {"functions": functions, "state_machines": machines}
 
 
-def _run(settings: Settings, workflow_id: str, text: str, models: dict[str, str]) -> Run:
+def _run(console: Console, settings: Settings, workflow_id: str, text: str, models: dict[str, str]) -> Run:
     ended = follow(settings, start(settings, workflow_id, text, models=models))
-    print_trace(ended)
+    print_trace(ended, console)
     return ended
 
 
@@ -178,8 +187,7 @@ def _check_model(model: str | None) -> None:
         raise InvalidRequest(f"{model} is answered by {found.provider}, which has no key here: set {variable}")
 
 
-def _say(number: int, text: str) -> None:
-    console = show.out()
+def _say(console: Console, number: int, text: str) -> None:
     console.print()
     title = Text.assemble((f"{number} ", "bold cyan"), (show.clean(text), "bold"))
     console.print(Rule(title, align="left", style="cyan"))

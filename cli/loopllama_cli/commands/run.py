@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from loopllama import jsontext
 from loopllama.settings import Settings
@@ -108,9 +109,9 @@ def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: flo
     return ended
 
 
-def print_output(run: Run) -> None:
-    """What the run came to: its output, or its error."""
-    console = show.out()
+def print_output(run: Run, console: Console | None = None) -> None:
+    """Print what the run came to: its output, or its error."""
+    console = console or show.out()
     if run.get("error"):
         console.print(show.plain(error_text(run["error"])), style="red")
     elif run.get("output") is not None:

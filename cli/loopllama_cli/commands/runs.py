@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from .. import show
 from ..compare_view import compare_runs, print_comparison
@@ -36,8 +37,11 @@ def list_(
     if not found:
         show.message("There are no runs.", "dim")
         return
-    right = ("Steps", "Tokens in", "Tokens out", "Latency", "Cost")
+    console = show.out()
+    right = ("Tokens", "Latency", "Cost")
     table = show.table("Run", "Workflow", "Status", "Created", *right, right=right)
+    for column in table.columns:
+        column.no_wrap = column.header != "Workflow"
     decimals = show.cost_decimals(run.get("cost_usd") for run in found)
     for run in found:
         ended = run.get("finished_at") is not None
@@ -47,13 +51,13 @@ def list_(
             show.plain(run["workflow_id"]),
             show.status(run["status"]),
             show.local_time(run.get("created_at")),
-            str(run.get("total_steps") or "-"),
-            show.tokens(run.get("tokens_in")),
-            show.tokens(run.get("tokens_out")),
+            show.tokens((run.get("tokens_in") or 0) + (run.get("tokens_out") or 0)),
             show.duration(run_latency(run)),
-            f"{cost} simulated" if simulated(run) and ended else cost,
+            Text.assemble(cost, ("*" if simulated(run) else " ", "yellow")),
         )
-    show.print_table(table, show.out())
+    show.print_table(table, console)
+    if any(simulated(run) for run in found):
+        console.print(Text("* simulated", "yellow"))
     if cursor:
         show.message("There are more: raise --limit.", "dim")
 

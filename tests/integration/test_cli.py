@@ -1,0 +1,179 @@
+"""The program against the local stack: from a file to a comparison, what a person sees, how it fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from loopllama import aws, jsontext
+from loopllama.catalog import bundled
+from loopllama_cli.main import app
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "support_reply"
+IMPOSSIBLE = """\
+name: Impossible
+crew:
+  - role: Writer
+    systemPrompt: Answer.
+    retries: 0
+    outputSchema: {type: object, required: [x], properties: {x: {type: string, enum: [a], minLength: 5}}}
+"""
+
+Program = Callable[..., Result]
+
+
+@pytest.fixture
+def loopllama(product: Any) -> Iterator[Program]:
+    """Run the program in this process; fails where its exit code is not `code`."""
+    kept = dict(os.environ)
+    os.environ.update(COLUMNS="100", AWS_PROFILE="nowhere")
+
+    def run(*arguments: object, code: int = 0, text: str | None = None) -> Result:
+        line = [*map(str, arguments), "--local", product.stack.aws_endpoint_url]
+        done = CliRunner().invoke(app, line, input=text)
+        assert done.exit_code == code, (done.stderr, done.exception)
+        return done
+
+    yield run
+    os.environ.clear()
+    os.environ.update(kept)
+    aws.client.cache_clear()
+
+
+@pytest.fixture
+def answer(loopllama: Program) -> Callable[..., Any]:
+    """Run the program with `--json`; standard output is one JSON value, numbers exact."""
+    return lambda *arguments, **options: jsontext.loads(loopllama(*arguments, "--json", **options).stdout)
+
+
+@pytest.fixture
+def example(answer: Callable[..., Any]) -> str:
+    pushed = answer("workflows", "push", EXAMPLE / "workflow.yaml", "--id", "cli_support_reply")
+    return str(pushed["id"])
+
+
+def test_from_a_file_to_a_comparison(loopllama: Program, answer: Callable[..., Any], example: str) -> None:
+    moved = ("triage", "extract", "lookup", "check")
+    frontier, small = (bundled().resolve(name).id for name in ("frontier", "small"))
+    first = answer("run", example, "--input", f"@{EXAMPLE / 'input.txt'}", "--tag", "team=cli")
+    assert [step["source"] for step in first["steps"]] == ["default"] * 6
+
+    for step in moved:
+        loopllama("routes", "set", example, step, "small", "--reason", "test")
+    told = {one["step"]: (one["model"], one["source"]) for one in answer("routes", "list", example)}
+    assert told == {
+        step["step"]: (small, "step") if step["step"] in moved else (frontier, "default") for step in first["steps"]
+    }
+    second = answer("run", example, "--input", "-", text=(EXAMPLE / "input.txt").read_text())
+    for step in moved:
+        loopllama("routes", "unset", example, step)
+
+    for run in (first, second):
+        assert run["status"] == "completed"
+        assert run["simulated"] is True
+        assert run == answer("trace", run["id"])
+        assert run["cost_usd"] == sum(step["cost_usd"] for step in run["steps"])
+    assert {step["step"]: (step["model"], step["source"]) for step in second["steps"]} == told
+    assert first["input"] == second["input"] == (EXAMPLE / "input.txt").read_text()
+    assert first["tags"] == {"team": "cli"}
+
+    result = answer("compare", first["id"], second["id"])
+    assert (result["a"], result["b"]) == (first, second)
+    assert result["cost_change"] == (second["cost_usd"] - first["cost_usd"]) / first["cost_usd"] < Decimal("-0.5")
+    assert result["latency_change"] == pytest.approx(
+        Decimal(second["latency_ms"] - first["latency_ms"]) / first["latency_ms"]
+    )
+    listed = {run["id"]: run for run in answer("runs", "list", example)}
+    assert listed[first["id"]]["cost_usd"] == first["cost_usd"]
+
+
+def test_what_a_person_sees(loopllama: Program, example: str) -> None:
+    shown = loopllama("run", example, "--input", "Where is my order BH-1?", "--model", "*=small")
+    steps = ("triage", "extract", "lookup", "draft", "check", "review")
+    assert [line.split(":")[0] for line in shown.stderr.splitlines()] == [*steps]
+    run_id = next(word for word in shown.stdout.split() if word.startswith("run_"))
+    trace = loopllama("trace", run_id).stdout
+    assert trace in shown.stdout
+    assert "SIMULATED" in trace
+    assert "━" in trace
+    assert max(map(len, shown.stdout.splitlines())) <= 100
+    assert all(step in trace for step in steps)
+    assert run_id in loopllama("runs", "list").stdout
+    assert "same" in loopllama("compare", run_id, run_id).stdout
+
+
+def test_a_run_that_fails(loopllama: Program, answer: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "impossible.yaml"
+    file.write_text(IMPOSSIBLE)
+    loopllama("workflows", "push", file)
+    failed = answer("run", "impossible", "--input", "x", code=1)
+    assert failed["status"] == "failed"
+    assert "writer" in failed["error"]
+    assert "OutputInvalid" in loopllama("trace", failed["id"]).stdout
+
+
+def test_the_same_key_is_the_same_run(loopllama: Program, example: str) -> None:
+    ids = [loopllama("run", example, "-i", "x", "--key", "k-1", "--no-wait").stdout for _ in range(2)]
+    assert ids[0] == ids[1]
+    assert ids[0].strip() in loopllama("run", example, "-i", "another", "--key", "k-1", code=4).stderr
+
+
+def test_errors_are_a_line_and_a_code(loopllama: Program, example: str) -> None:
+    for arguments, code in [
+        (("run", "no_such_workflow", "-i", "x"), 3),
+        (("run", example, "-i", "x", "--model", "triage=gpt-nope"), 3),
+        (("run", example, "-i", "x", "--model", "nobody=small"), 2),
+        (("run", example, "-i", ""), 2),
+        (("trace", "run_nope"), 3),
+        (("routes", "list", "no_such_workflow"), 3),
+        (("routes", "set", example, "triage", "small", "--expected-version", "9"), 4),
+    ]:
+        done = loopllama(*arguments, code=code)
+        assert done.stdout == ""
+        assert done.stderr.startswith("error: ")
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT")
+def test_ctrl_c_leaves_the_run_going(product: Any, answer: Callable[..., Any], example: str) -> None:
+    program = [sys.executable, "-m", "loopllama_cli.main", "run", example, "--input", "Where is my order?"]
+    waiting = subprocess.Popen(
+        [*program, "--local", product.stack.aws_endpoint_url],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "shared"), str(ROOT / "cli")])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert waiting.stderr is not None
+    first = waiting.stderr.readline()
+    waiting.send_signal(signal.SIGINT)
+    out, err = waiting.communicate(timeout=60)
+    assert first.split(":")[0] in ("triage", "extract")
+    if waiting.returncode == 130:  # else the run had ended before the signal came
+        assert "loopllama trace run_" in err
+        assert out == ""
+        run_id = err.split()[-1]
+    else:
+        run_id = next(word for word in out.split() if word.startswith("run_"))
+    for _ in range(100):
+        found = answer("trace", run_id)
+        if found["status"] != "running":
+            break
+    assert found["status"] == "completed"
+
+
+def test_providers_are_stored_where_functions_look(loopllama: Program, product: Any) -> None:
+    loopllama("providers", "set", "cli-house", "--base-url", "http://127.0.0.1:9/v1", text="house-key\n")
+    name = product.outputs["ProviderSecretsPrefix"] + "cli-house"
+    secret = product.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"]
+    assert jsontext.loads(secret) == {"api_key": "house-key", "base_url": "http://127.0.0.1:9/v1"}

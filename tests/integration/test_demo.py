@@ -1,0 +1,86 @@
+"""The demonstration: a fresh stack, two runs, and savings that are what tokens and prices say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loopllama import jsontext, pricing
+from loopllama.catalog import bundled
+from loopllama.providers.base import Usage
+
+ROOT = Path(__file__).parents[2]
+ROUTINE = {"triage", "extract", "lookup", "check"}
+
+
+def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(ROOT / "shared"), str(ROOT / "cli")])
+    return subprocess.run(
+        [sys.executable, "-m", "loopllama_cli.main", "demo", "--speed", "40", *arguments],
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def shown() -> Any:
+    """What it printed, what it found, and how long it took in seconds."""
+    began = time.monotonic()
+    done = demo("--json")
+    assert done.returncode == 0, done.stderr
+    return done.stderr, jsontext.loads(done.stdout), time.monotonic() - began
+
+
+def test_both_runs_complete_on_the_same_version(shown: Any) -> None:
+    _, result, seconds = shown
+    assert {result[run]["status"] for run in "ab"} == {"completed"}
+    assert result["a"]["workflow_version"] == result["b"]["workflow_version"] == 1
+    assert seconds < 60
+
+
+def test_the_rows_moved_four_steps_and_no_other(shown: Any) -> None:
+    _, result, _ = shown
+    frontier, small = (bundled().resolve(name).id for name in ("frontier", "small"))
+    for before, after in zip(result["a"]["steps"], result["b"]["steps"], strict=True):
+        moved = after["step"] in ROUTINE
+        assert (before["model"], before["source"]) == (frontier, "default")
+        assert (after["model"], after["source"]) == ((small, "step") if moved else (frontier, "default"))
+
+
+def test_the_saving_is_what_tokens_and_prices_say(shown: Any) -> None:
+    _, result, _ = shown
+    today = datetime.now(UTC)
+    for run in (result["a"], result["b"]):
+        for step in run["steps"]:
+            usage = Usage(step["tokens_in"], step["tokens_out"])
+            assert step["cost_usd"] == pricing.cost(bundled().resolve(step["model"]), usage, today)
+        assert run["cost_usd"] == sum(Decimal(step["cost_usd"]) for step in run["steps"])
+    a, b = result["a"]["cost_usd"], result["b"]["cost_usd"]
+    assert result["cost_change"] == (b - a) / a < Decimal("-0.5")
+
+
+def test_a_person_sees_two_traces_and_a_comparison_that_say_simulated(shown: Any) -> None:
+    text, result, _ = shown
+    assert text.count(" SIMULATED ") == 3
+    assert "a stand-in answered for models whose provider" in text
+    assert "no function and no state machine changed" in text
+    percent = round(result["cost_change"] * 100, 1)
+    assert f"{percent:+}%" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_real_model_without_its_key_is_refused_at_once() -> None:
+    done = demo("--model", "openai:gpt-5-mini")
+    assert done.returncode == 2
+    assert "OPENAI_API_KEY" in done.stderr
