@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import io
 import json
@@ -9,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -17,6 +19,8 @@ from moto.stepfunctions import models as stepfunctions_models
 from moto.stepfunctions.parser import models as parser_models
 from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
+from moto.stepfunctions.parser.asl.utils import json_path
 from moto.stepfunctions.parser.backend import execution as execution_models
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 from moto.stepfunctions.responses import StepFunctionResponse
@@ -69,6 +73,7 @@ def install(functions: Functions, events: Events, client: Callable[[str], Any]) 
 
     replace(lambda_eval_utils, "boto_client_for", lambda **_: Client())
     _shared_clients(client)
+    _parsed_once()
     _executions(events)
 
 
@@ -78,6 +83,22 @@ def _shared_clients(client: Callable[[str], Any]) -> None:
     for name in ("sqs", "sns", "dynamodb", "events", "sfn", "aws_sdk", "unsupported"):
         module = importlib.import_module(f"{package}.state_task_service_{name}")
         replace(module, "boto_client_for", lambda service, **_: client(service))
+
+
+def _parsed_once() -> None:
+    """moto parses the definition for each execution (the product's takes 50 to 100 ms) and each path at each use. A
+    program keeps state while it runs, so each execution gets a copy of the parsed one."""
+
+    @lru_cache(maxsize=16)
+    def parsed(definition: str) -> Any:
+        return parse.__func__(definition)
+
+    def parse_copy(definition: str) -> tuple[Any, Any]:
+        program, tree = parsed(definition)
+        return copy.deepcopy(program), tree
+
+    parse = replace(AmazonStateLanguageParser, "parse", staticmethod(parse_copy))
+    replace(json_path, "parse", lru_cache(maxsize=1024)(vars(json_path)["parse"]))
 
 
 def _client_error(error: Exception) -> ClientError:
