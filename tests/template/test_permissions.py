@@ -153,7 +153,7 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
         made.play(failing)
     made.provider.script = lambda call: "fine"
     state = made.advance({"contract": 1, "run_id": failing})
-    made.advance(state, [made.chain(work) for work in state["ready"]])
+    made.advance(state, [made.chain(work) for work in made.map(state)])
 
     # An answer that comes after its step has ended, by another invocation, is still billed.
     _late_answer(made, workflow)
@@ -190,7 +190,7 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
 
 def _late_answer(made: Deployment, workflow: str) -> None:
     run_id = made.accept(workflow, "hello")
-    (work,) = made.start(run_id)["ready"]
+    (work,) = made.map(made.start(run_id))
     inner = False
 
     def answer(call: Any) -> str:

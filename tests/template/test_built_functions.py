@@ -1,0 +1,141 @@
+"""A run goes through the functions as they are built, under AWS's own Lambda emulator and Lambda's Python."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+from support.deployment import template_tables
+from template.emulator import Function, build, build_function, find_emulator, find_python, running
+from template.project import FUNCTIONS, machine
+
+from loopllama import __version__
+from loopllama.definitions import DefinitionStore
+from loopllama.settings import Settings
+from loopllama.workflow import Workflow
+
+Start = Callable[[str], contextlib.AbstractContextManager[Function]]
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        yield "http://{}:{}".format(*server.get_host_and_port())
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def start(endpoint: str, tmp_path: Path) -> Start:
+    """Starts a built function by its logical id, with the environment that the template gives it."""
+    python, emulator = find_python(), find_emulator()
+    path = [*build(tmp_path)]
+    for name, arguments in template_tables().items():
+        client(endpoint, "dynamodb").create_table(TableName=name, BillingMode="PAY_PER_REQUEST", **arguments)
+    client(endpoint, "s3").create_bucket(Bucket="values")
+    role = client(endpoint, "iam").create_role(RoleName="states", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    machine = client(endpoint, "stepfunctions").create_state_machine(
+        name="run", definition='{"StartAt":"A","States":{"A":{"Type":"Succeed"}}}', roleArn=role
+    )
+    values = {
+        **{table: table for table in template_tables()},
+        "ValuesBucket": "values",
+        "RunWorkflow": machine["stateMachineArn"],
+        "DefaultModel": "balanced",
+        "RouteCacheSeconds": "5",
+        "RetentionDays": "30",
+        "SimulatedProviders": "*",
+        "SimulatedSpeed": "1000",
+        "Tools": "{}",
+    }
+
+    def started(name: str) -> contextlib.AbstractContextManager[Function]:
+        properties = FUNCTIONS[name]["Properties"]
+        variables = properties.get("Environment", {}).get("Variables", {})
+        environment = {key: values.get(value.get("Ref", ""), "") for key, value in variables.items()}
+        function = build_function(properties["CodeUri"].split("/")[1], tmp_path)
+        return running(emulator, python, function, path, {**environment, "AWS_ENDPOINT_URL": endpoint})
+
+    return started
+
+
+def client(endpoint: str, service: str) -> Any:
+    make: Any = boto3.client
+    return make(service, endpoint_url=endpoint)
+
+
+def test_a_run_through_the_built_functions(start: Start, endpoint: str) -> None:
+    crew = [{"role": "Reader", "systemPrompt": "Read."}, {"role": "Writer", "systemPrompt": "Answer."}]
+    store = DefinitionStore(Settings(workflows_table="WorkflowsTable"), client(endpoint, "dynamodb"))
+    workflow = store.push(Workflow.model_validate({"name": "Built", "crew": crew}))["workflow_id"]
+
+    with start("AcceptRun") as accept:
+        event = {"id": "1", "detail": {"workflow": "nobody", "input": "x"}}
+        assert accept.invoke(event)["errorType"] == "WorkflowNotFound"
+        event["detail"] = {"workflow": workflow, "input": "The parcel of order 4711 is late. " * 2000}
+        run_id = accept.invoke(event)["run_id"]
+
+    with start("StartRun") as first:
+        state = first.invoke({"request": {"run_id": run_id}, "execution_arn": "arn:x", "execution_name": run_id})
+    work = chain_input(state)
+
+    with start("RunStep") as step:
+        for _ in crew:
+            work = step.invoke(work)
+            assert "outcome" in work, step.log.read_text()
+        assert work["outcome"] == "done", work
+        metrics = step.log.read_text()
+        assert '"Namespace":"LoopLlama"' in metrics
+        assert "4711" not in metrics, "what runs are about is in no log"
+
+    with start("AdvanceRun") as advance:
+        ended = {**state, "ended": [{"step": work["step"], "outcome": "done"}], "retry": 0}
+        assert advance.invoke(ended)["outcome"] == "done"
+
+    key = {"run_id": {"S": run_id}, "item": {"S": "RUN"}}
+    run = client(endpoint, "dynamodb").get_item(TableName="RunsTable", Key=key)["Item"]
+    assert run["status"] == {"S": "completed"}
+    assert "$s3" in run["input"]["M"]
+    assert run["simulated"] == {"BOOL": True}
+
+    with start("ReconcileRuns") as reconcile:
+        assert reconcile.invoke({"detail-type": "Scheduled Event"}) == {"checked": 0, "started": 0, "closed": 0}
+
+    with start("Api") as api:
+        answer = api.invoke(http("GET", "/healthz"))
+        assert (answer["statusCode"], answer["body"]) == (200, f'{{"status":"ok","version":"{__version__}"}}')
+        assert api.invoke(http("GET", "/nothing"))["statusCode"] == 404
+
+
+def chain_input(state: dict[str, Any]) -> dict[str, Any]:
+    """What the state machine makes of the first step that is ready: RunChains' ItemSelector."""
+    context = {"Map": {"Item": {"Value": state["ready"][0]}}}
+
+    def look_up(path: str) -> Any:
+        value: Any = context if path.startswith("$$.") else state
+        for name in path.lstrip("$.").split("."):
+            value = value[name]
+        return value
+
+    selector = machine()["States"]["RunChains"]["ItemSelector"]
+    return {name.removesuffix(".$"): look_up(one) if name.endswith(".$") else one for name, one in selector.items()}
+
+
+def http(method: str, path: str) -> dict[str, Any]:
+    """API Gateway's event for an HTTP API, payload format 2.0."""
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {},
+        "requestContext": {"http": {"method": method, "path": path}, "stage": "$default"},
+        "isBase64Encoded": False,
+    }
