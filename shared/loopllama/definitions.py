@@ -30,6 +30,7 @@ BY_UPDATED = "by_updated"
 _CACHED = 64
 _ATTEMPTS = 20
 _ID = re.compile(r"[a-z0-9_]{1,128}")
+_TIME = re.compile(r"[0-9TZ:.-]{20,30}")
 
 
 class DefinitionStore:
@@ -290,7 +291,7 @@ def _start_key(cursor: str) -> dict[str, Any]:
     try:
         place = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         workflow_id, updated_at = place
-        if not (isinstance(workflow_id, str) and isinstance(updated_at, str) and workflow_id and updated_at):
+        if not (_ID.fullmatch(workflow_id) and _TIME.fullmatch(updated_at)):
             raise ValueError
     except (ValueError, TypeError, binascii.Error):
         message = "must be the next_cursor of an earlier answer"

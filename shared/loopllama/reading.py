@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+import contextlib
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import accounts, aws, clock, jsontext
 from .definitions import DefinitionStore
-from .errors import InvalidRequest, RunNotFound
+from .errors import InvalidRequest, RunNotFound, WorkflowNotFound
 from .runs import FINAL, RUN, RunStore
 from .settings import Settings
 from .values import ValueStore
 
 MAX_PAGE = 100
-_RUN = ("workflow_id", "workflow_version", "status", "models", "pin", "tags", "total_steps", "budget", "pending")
+_RUN = ("workflow_id", "workflow_version", "models", "pin", "tags", "total_steps", "budget", "replayed_from")
 _TIMES = ("created_at", "started_at", "finished_at")
-_STEP = ("role", "model", "source", "route_version", "started_at", "finished_at", "latency_ms", "routing_ms")
+_TOTALS = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "simulated")
+_PENDING = ("kind", "prompt", "tool", "step", "asked_at", "expires_at")
+_RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_TIME = re.compile(r"[0-9TZ:.-]{20,30}")
+_STEP = (
+    *("role", "model", "source", "route_version", "started_at", "finished_at", "latency_ms", "routing_ms"),
+    "replayed_from",
+)
 _ATTEMPT = (
     *("model", "provider", "turn", "outcome", "error", "tokens_in", "tokens_out", "tokens_cached"),
     *("tokens_cache_write", "tokens_reasoning", "cost_usd", "cost_basis", "latency_ms", "started_at", "simulated"),
@@ -40,30 +49,45 @@ class RunReader:
         `show` turns a stored value into what the caller wants of it; by default the whole value, large ones fetched.
         Raises `RunNotFound`.
         """
-        show = show or self._values.load
+        run, records = self._read(run_id)
+        return self._object(run, records, show or self._values.load)
+
+    def accepted(self, run_id: str, show: Callable[[Any], Any] | None = None) -> dict[str, Any]:
+        """The run object as it was when the run was accepted, whatever has happened since: the same for everybody who
+        asked for the same run. Raises `RunNotFound`."""
+        run, records = self._read(run_id)
+        later = {"output", "error", "started_at", "finished_at", "pending", "unpriced", *_TOTALS}
+        then = {name: value for name, value in run.items() if name not in later} | {"status": "queued"}
+        return self._object(then, [one for one in records if "replayed_from" in one], show or self._values.load)
+
+    def _read(self, run_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        if not _RUN_ID.fullmatch(run_id):
+            raise RunNotFound(f"There is no run {run_id[:128]!r}.")
         items = aws.query(
             self._store.dynamodb, self._settings.runs_table, "run_id = :run", {":run": run_id}, consistent=True
         )
         run = next((item for item in items if item["item"] == RUN), None)
         if run is None:
-            raise RunNotFound(f"there is no run {run_id!r}")
-        records = sorted((item for item in items if "order" in item), key=lambda item: (item["order"], item["item"]))
-        steps = [self._step(record, show) for record in records]
-        begun = {record["step"] for record in records}
+            raise RunNotFound(f"There is no run {run_id!r}.")
+        return run, [item for item in items if "order" in item]
+
+    def _object(
+        self, run: Mapping[str, Any], records: Sequence[Mapping[str, Any]], show: Callable[[Any], Any]
+    ) -> dict[str, Any]:
+        # In this order: where not everything can be shown whole, the run's own values come first.
+        values = {"input": show(run.get("input")), "output": show(run.get("output"))}
+        steps: list[dict[str, Any]] = [self._step(record, show) for record in records]
+        begun = {step["step"] for step in steps}
         steps += [_waiting(order, step) for order, step in enumerate(self._crew(run)) if step["name"] not in begun]
         sums = accounts.totals(step for step in steps if step["attempts"])
-        return {
-            **self._summary(run),
-            "input": show(run.get("input")),
-            "output": show(run.get("output")),
-            **sums,
-            "steps": sorted(steps, key=lambda step: step["order"]),
-        }
+        steps.sort(key=lambda step: (step["order"], step["iteration"], step["item"] or 0))
+        return {**self._summary(run), **values, **sums, "steps": steps}
 
     def list(
         self, workflow_id: str | None = None, limit: int = 20, cursor: str | None = None
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """A workflow's runs, newest first, without inputs, outputs and steps; and the cursor of the next page.
+        """A workflow's runs, newest first, without inputs, outputs and steps; and the cursor of the next page. Totals
+        are there once a run has ended.
 
         Without a workflow: the newest runs of the most recently updated workflows, and no cursor.
         """
@@ -80,19 +104,21 @@ class RunReader:
             "Limit": max(1, min(limit, MAX_PAGE)),
         }
         if cursor:
-            request["ExclusiveStartKey"] = _read_cursor(cursor)
+            request["ExclusiveStartKey"] = _start_key(workflow_id, cursor)
         page = self._store.dynamodb.query(**request)
         last = page.get("LastEvaluatedKey")
         return [self._summary(aws.from_item(item)) for item in page["Items"]], _cursor(last) if last else None
 
     def _summary(self, run: Mapping[str, Any]) -> dict[str, Any]:
-        names = (*_RUN, *_TIMES, "tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "simulated")
+        pending = _pending(run)
         finished = run.get("finished_at")
         latency = clock.ms_between(run["started_at"], finished) if finished and run.get("started_at") else None
         error = run.get("error")
         return {
             "id": run["run_id"],
-            **{name: _plain(run.get(name)) for name in names},
+            "status": "waiting_input" if pending and run["status"] == "running" else run["status"],
+            **{name: _plain(run.get(name)) for name in (*_RUN, *_TIMES, *_TOTALS)},
+            "pending": pending,
             "unpriced": bool(run.get("unpriced")),
             "latency_ms": latency,
             "error": _sentence(error) if error else None,
@@ -106,6 +132,8 @@ class RunReader:
             "id": record["item"],
             "step": record["step"],
             "order": int(record["order"]),
+            "iteration": int(record.get("iteration") or 0),
+            "item": _plain(record.get("of_item")),
             "status": record["status"],
             **{name: _plain(record.get(name)) for name in _STEP},
             "ignored": record.get("ignored") or [],
@@ -124,10 +152,12 @@ class RunReader:
             ],
         }
 
-    def _crew(self, run: Mapping[str, Any]) -> list[dict[str, Any]]:
-        crew: list[dict[str, Any]] = self._definitions.get(run["workflow_id"], int(run["workflow_version"]))[
-            "definition"
-        ]["crew"]
+    def _crew(self, run: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        try:
+            workflow = self._definitions.get(run["workflow_id"], int(run["workflow_version"]))
+        except WorkflowNotFound:
+            return []  # It was deleted; what its runs did is still told.
+        crew: Sequence[Mapping[str, Any]] = workflow["definition"]["crew"]
         return crew
 
 
@@ -149,6 +179,8 @@ def _waiting(order: int, step: Mapping[str, Any]) -> dict[str, Any]:
         "id": None,
         "step": step["name"],
         "order": order,
+        "iteration": 0,
+        "item": None,
         "status": "queued",
         **dict.fromkeys(_STEP),
         "role": step["role"],
@@ -177,15 +209,30 @@ def _sentence(error: Mapping[str, Any]) -> str:
     return f"{where}{error['type']}: {error['message']}"
 
 
+def _pending(run: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an unfinished run has been asking people longest, in the API's form."""
+    asked = sorted((run.get("pending") or {}).values(), key=lambda one: str(one.get("asked_at")))
+    if not asked or run["status"] in FINAL:
+        return None
+    shown = {name: asked[0].get(name) for name in _PENDING}
+    text = asked[0].get("tool_input")
+    if text is not None:
+        with contextlib.suppress(ValueError):  # a long one is not kept whole
+            text = jsontext.loads(text)
+    return {**shown, "tool_input": text}
+
+
 def _cursor(key: Mapping[str, Any]) -> str:
-    return base64.urlsafe_b64encode(jsontext.dumps(key).encode()).decode().rstrip("=")
+    place = [key["run_id"]["S"], key["created_at"]["S"]]
+    return base64.urlsafe_b64encode(jsontext.dumps(place).encode()).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str) -> dict[str, Any]:
+def _start_key(workflow_id: str, cursor: str) -> dict[str, Any]:
     try:
-        key = jsontext.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (ValueError, binascii.Error) as error:
-        raise InvalidRequest("the cursor is not one that a list answered with", []) from error
-    if not isinstance(key, dict):
-        raise InvalidRequest("the cursor is not one that a list answered with", [])
-    return key
+        run_id, created_at = jsontext.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if not (_RUN_ID.fullmatch(run_id) and _TIME.fullmatch(created_at)):
+            raise ValueError
+    except (ValueError, TypeError, binascii.Error):
+        message = "must be the next_cursor of an earlier answer"
+        raise InvalidRequest(f"The cursor {message}.", [{"field": "cursor", "message": message}]) from None
+    return aws.to_item({"run_id": run_id, "item": RUN, "workflow_id": workflow_id, "created_at": created_at})
