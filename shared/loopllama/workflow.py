@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from . import workflow_checks
+from . import expressions, workflow_checks
 from .errors import WorkflowInvalid
 
 MAX_AGENTS = 200
@@ -35,9 +35,6 @@ MAX_DEFINITION_BYTES = 350_000
 """A definition is one item of DynamoDB, which ends at 400 KB, names of attributes included."""
 MAX_PROBLEMS = 50
 """So many problems are told at most."""
-
-NOT_YET = frozenset({"when", "forEach", "maxConcurrency", "maxFailures", "repeat", "approval"})
-"""Keys of an agent that are reserved: a definition that uses one is refused until the engine obeys it."""
 
 
 def _one_line(text: str) -> str:
@@ -64,6 +61,9 @@ StepName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9_
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
+ExpressionText = Annotated[str, Field(min_length=1, max_length=expressions.MAX_LENGTH), AfterValidator(_one_line)]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -87,6 +87,33 @@ class Candidate(_Model):
     @classmethod
     def _text(cls, data: Any) -> Any:
         return {"model": data} if isinstance(data, str) else data
+
+
+class Repeat(_Model):
+    """Goes back over a line of steps until they are good enough: a reviewer sends a writer back."""
+
+    back_to: StepName
+    """The step to go back to: this one, or one that it follows in a line."""
+    until: ExpressionText
+    """JMESPath over the outputs, this step's own among them; true ends the loop."""
+    max: int = Field(ge=2, le=20)
+    """Most rounds, the first included; after the last one the run goes on as it is."""
+
+
+class Approval(_Model):
+    """Where a person decides."""
+
+    start: bool = False
+    """Whether the step waits for a person before it starts."""
+    tools: Annotated[list[ToolName], Field(max_length=64), AfterValidator(_distinct)] | None = None
+    """Tools of the agent each call of which waits for a person."""
+    timeout_seconds: int | None = Field(default=None, ge=1, le=31_536_000)
+    """How long it waits, in seconds; 7 days where left out, at most a year."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, data: Any) -> Any:
+        return {"start": True} if data is True or data == "start" else data
 
 
 class Agent(_Model):
@@ -124,6 +151,18 @@ class Agent(_Model):
     """Longest time of its turn, in seconds, at most a day."""
     retries: int | None = Field(default=None, ge=0, le=10)
     """How often the step is tried again later when no model of its chain answers."""
+    when: ExpressionText | None = None
+    """JMESPath over the input and the earlier outputs; the step is skipped unless it is true."""
+    for_each: ExpressionText | None = None
+    """JMESPath that gives a list; the agent takes one turn for each item, and the output is the list of theirs."""
+    max_concurrency: int | None = Field(default=None, ge=1, le=40)
+    """Most items of `forEach` at once; 40 where left out."""
+    max_failures: int | None = Field(default=None, ge=0, le=1000)
+    """Most items of `forEach` that may fail, their output being null; 0 where left out."""
+    repeat: Repeat | None = None
+    """Goes back to an earlier step until a condition holds."""
+    approval: Approval | None = None
+    """A person decides before the step starts (`start`, or `true`), or before named tools run."""
 
 
 DEFAULT_CREW: tuple[dict[str, str], ...] = (
@@ -205,6 +244,7 @@ def json_schema() -> dict[str, Any]:
     schema = Workflow.model_json_schema(by_alias=True)
     definitions = schema["$defs"]
     definitions["Candidate"] = {"anyOf": [{"type": "string"}, definitions["Candidate"]]}
+    definitions["Approval"] = {"anyOf": [{"enum": [True, "start"]}, definitions["Approval"]]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -234,6 +274,9 @@ def _step(agent: Agent) -> dict[str, Any]:
         values["candidates"] = [
             one.model if one.weight is None else {"model": one.model, "weight": one.weight} for one in agent.candidates
         ]
+    for key in ("repeat", "approval"):
+        if values[key] is not None:
+            values[key] = values[key].model_dump(exclude_none=True)
     lists = {key: list(value) for key, value in values.items() if isinstance(value, list)}
     return {key: lists.get(key, value) for key, value in values.items() if value is not None}
 
@@ -255,7 +298,8 @@ def _invalid(problems: list[dict[str, object]]) -> WorkflowInvalid:
 def _problem(error: Any) -> dict[str, object]:
     """One of pydantic's errors as `{"field", "message"}`, without what was handed in."""
     place = tuple(error["loc"])
-    model: type[_Model] = Candidate if "candidates" in place[:-1] else Agent if "crew" in place[:-1] else Workflow
+    inner: dict[str, type[_Model]] = {"candidates": Candidate, "repeat": Repeat, "approval": Approval, "crew": Agent}
+    model = next((inner[part] for part in inner if part in place[:-1]), Workflow)
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
         message = _unknown(model, str(place[-1]))
@@ -289,8 +333,6 @@ def _suggest_slug(text: str) -> str:
 
 def _unknown(model: type[_Model], key: str) -> str:
     spelled = to_camel(key[:60]) if "_" in key else key[:60]
-    if model is Agent and spelled in NOT_YET:
-        return "is not supported yet; leave it out"
     known = [str(field.alias) for field in model.model_fields.values()]
     if spelled in known:
         return f"is there twice, as {spelled} and as {key}; keep one"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from . import scheduling, schemas, templates
+from . import expressions, scheduling, schemas, templates
 from .errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -28,22 +29,100 @@ def check(crew: Sequence[Agent]) -> list[Problem]:
     for position, agent in enumerate(crew):
         problems += _schema(position, agent)
         problems += _policy(position, agent)
-    by_name = {str(agent.name): agent for agent in crew}
-    steps = [{"name": agent.name, "needs": agent.needs} for agent in crew]
     for position, agent in enumerate(crew):
-        if agent.prompt is None:
-            continue
-        try:
-            template = templates.parse(agent.prompt)
-        except ValueError as error:
-            problems.append(_problem(position, "prompt", str(error)))
-            continue
+        problems += _companions(position, agent)
+    by_name = {str(agent.name): agent for agent in crew}
+    steps = [{"name": agent.name, "needs": agent.needs, "repeat": _back(agent)} for agent in crew]
+    loops = list(_loops(crew, steps)) if graph_is_sound else []
+    problems += loops
+    for position, agent in enumerate(crew):
+        before: list[str] | None = None
         if graph_is_sound:
             before = scheduling.ancestors(steps, str(agent.name))
-            for reference in dict.fromkeys(template.references):
-                if message := _reference(reference, agent, before, by_name):
-                    problems.append(_problem(position, "prompt", f"{{{{ {reference.name} }}}}: {message}"))
+            if not loops and (loop := scheduling.loop_of(steps, str(agent.name))):
+                # In a loop a step may read what any step of it said the last time round.
+                before = list(dict.fromkeys([*before, *scheduling.stretch(steps, loop)]))
+        problems += _reads(position, agent, before, by_name)
     return problems
+
+
+def _reads(position: int, agent: Agent, before: Sequence[str], by_name: Mapping[str, Agent]) -> Iterator[Problem]:
+    """What is wrong with an agent's template and expressions, and with the steps that they read."""
+    if agent.prompt is not None:
+        try:
+            references = list(dict.fromkeys(templates.parse(agent.prompt).references))
+        except ValueError as error:
+            yield _problem(position, "prompt", str(error))
+            references = []
+        for reference in references if before is not None else ():
+            if message := _reference(reference, agent, before or (), by_name):
+                yield _problem(position, "prompt", f"{{{{ {reference.name} }}}}: {message}")
+    for field, text, readable in (
+        ("when", agent.when, before),
+        ("forEach", agent.for_each, before),
+        ("repeat.until", agent.repeat and agent.repeat.until, None if before is None else [*before, str(agent.name)]),
+    ):
+        if text is None:
+            continue
+        try:
+            expression = expressions.parse(text)
+        except ValueError as error:
+            yield _problem(position, field, str(error))
+            continue
+        for step in sorted(expression.steps) if readable is not None else ():
+            if message := _step(step, agent, readable, by_name):
+                yield _problem(position, field, message)
+
+
+def _companions(position: int, agent: Agent) -> Iterator[Problem]:
+    """Fields that make sense only beside another."""
+    if agent.for_each is None:
+        for field, value in (("maxConcurrency", agent.max_concurrency), ("maxFailures", agent.max_failures)):
+            if value is not None:
+                yield _problem(position, field, "is for steps with forEach")
+    elif agent.repeat is not None:
+        yield _problem(position, "repeat", "cannot stand on a step with forEach; let the step after it send back")
+    if agent.approval is not None:
+        if not agent.approval.start and not agent.approval.tools:
+            yield _problem(position, "approval", "says nothing to approve: give start: true, or tools")
+        for tool in agent.approval.tools or ():
+            if tool not in (agent.tools or ()):
+                yield _problem(
+                    position, "approval.tools", f"the agent has no tool '{tool}'{closest(tool, agent.tools or ())}"
+                )
+
+
+def _back(agent: Agent) -> dict[str, str] | None:
+    return {"back_to": agent.repeat.back_to} if agent.repeat else None
+
+
+def _loops(crew: Sequence[Agent], steps: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    """A loop goes over a line of steps that nothing else enters or leaves in the middle."""
+    taken: dict[str, str] = {}
+    for position, agent in enumerate(crew):
+        if agent.repeat is None:
+            continue
+        field, back_to = "repeat.backTo", agent.repeat.back_to
+        before = [*scheduling.ancestors(steps, str(agent.name)), str(agent.name)]
+        if back_to not in before:
+            yield _problem(
+                position, field, f"'{back_to}' is no step that {agent.name} follows{closest(back_to, before)}"
+            )
+            continue
+        try:
+            line = scheduling.stretch(steps, steps[position])
+        except ValueError as error:
+            yield _problem(position, field, f"the steps from {back_to} to {agent.name} must be a line, but {error}")
+            continue
+        for name in line:
+            if name in taken:
+                yield _problem(position, field, f"goes over {name}, which {taken[name]} repeats already")
+            taken[name] = str(agent.name)
+        for name, following in pairwise(line):
+            others = [one["name"] for one in scheduling.dependents(steps, name) if one["name"] != following]
+            if others:
+                message = f"goes over {name}, which {others[0]} needs as well; let {others[0]} need {agent.name}"
+                yield _problem(position, field, message)
 
 
 def find_cycle(needs: Mapping[str, Sequence[str]]) -> list[str] | None:
@@ -112,13 +191,11 @@ def _reference(
     """What is wrong with a template's reference."""
     step = reference.step
     if step is None:
+        return "is for steps with forEach" if reference.root == "item" and agent.for_each is None else None
+    if message := _step(step, agent, before, by_name):
+        return message
+    if by_name[step].for_each is not None:
         return None
-    if step not in by_name:
-        return f"there is no step '{step[:60]}'{closest(step, before)}"
-    if step == agent.name:
-        return "a step cannot read its own output"
-    if step not in before:
-        return f"{step} is not finished when {agent.name} starts; add it to needs"
     schema = by_name[step].output_schema
     if reference.path and schema is None:
         return (
@@ -126,6 +203,17 @@ def _reference(
         )
     missing = _missing_field(schema or {}, reference.path)
     return f"the outputSchema of {step} has no '{missing[0]}'{closest(*missing)}" if missing else None
+
+
+def _step(step: str, agent: Agent, before: Sequence[str], by_name: Mapping[str, Agent]) -> str | None:
+    """What is wrong with an agent's reading the output of `step`."""
+    if step not in by_name:
+        return f"there is no step '{step[:60]}'{closest(step, before)}"
+    if step in before:
+        return None
+    if step == agent.name:
+        return "a step cannot read its own output"
+    return f"{step} is not finished when {agent.name} starts; add it to needs"
 
 
 def _missing_field(schema: Mapping[str, Any], path: Sequence[str]) -> tuple[str, list[str]] | None:

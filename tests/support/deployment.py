@@ -20,6 +20,7 @@ from loopllama.engine.start import start_run
 from loopllama.engine.step import StepRunner
 from loopllama.providers.base import Answer, ModelCall, Usage
 from loopllama.reading import RunReader
+from loopllama.runs import RunStore
 from loopllama.settings import Settings
 from loopllama.workflow import Workflow
 
@@ -49,6 +50,7 @@ class Deployment:
 
     def __init__(self, settings: Settings, monkeypatch: Any) -> None:
         self.settings = settings
+        self.runs = RunStore(settings)
         self.provider = Scripted()
         self._waited_ms = 0
         now_ms = clock.now_ms

@@ -260,9 +260,73 @@ def test_fields_of_an_agent(fields, field, message):
     assert message in refused(agent(**fields))[f"crew.0.{field}"]
 
 
-@pytest.mark.parametrize("key", ["when", "forEach", "for_each", "maxConcurrency", "max_failures", "repeat", "approval"])
-def test_reserved_keys_are_refused_by_name(key):
-    assert refused(agent(**{key: {}})) == {f"crew.0.{key}": "is not supported yet; leave it out"}
+AGENT = agent()
+LOOP = [
+    {"role": "R", "systemPrompt": "x", "name": "write"},
+    {"role": "R", "systemPrompt": "x", "name": "review", "repeat": {"backTo": "write", "until": "input.ok", "max": 3}},
+]
+
+
+def test_the_whole_language_is_taken_and_normalised():
+    crew = [
+        {**AGENT, "name": "plan", "approval": True},
+        {**AGENT, "name": "items", "forEach": "steps.plan.output.list", "maxConcurrency": 5, "maxFailures": 2},
+        {
+            **AGENT,
+            "name": "write",
+            "when": "length(steps.items.output) > `0`",
+            "tools": ["t"],
+            "approval": {"tools": ["t"]},
+        },
+        {**AGENT, "name": "review", "repeat": {"backTo": "write", "until": "steps.review.output.ok", "max": 3}},
+    ]
+    steps = Workflow(name="w", crew=crew).to_definition()["crew"]
+    assert steps[0]["approval"] == {"start": True}
+    assert (steps[1]["for_each"], steps[1]["max_concurrency"], steps[1]["max_failures"]) == (crew[1]["forEach"], 5, 2)
+    assert steps[2]["approval"] == {"start": False, "tools": ["t"]}
+    assert steps[3]["repeat"] == {"back_to": "write", "until": "steps.review.output.ok", "max": 3}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "message"),
+    [
+        ({"when": "steps.no.output ="}, "when", "is no JMESPath expression"),
+        ({"when": "steps.no.output"}, "when", "there is no step 'no'"),
+        ({"when": "!steps.a.output"}, "when", "write !(steps.NAME"),
+        ({"when": "steps.agent.output"}, "when", "a step cannot read its own output"),
+        ({"maxFailures": 2}, "maxFailures", "is for steps with forEach"),
+        ({"maxConcurrency": 41, "forEach": "input"}, "maxConcurrency", "less than or equal to 40"),
+        ({"prompt": "{{ item }}"}, "prompt", "is for steps with forEach"),
+        (
+            {"repeat": {"backTo": "no", "until": "input", "max": 3}},
+            "repeat.backTo",
+            "'no' is no step that agent follows",
+        ),
+        ({"repeat": {"backTo": "agent", "until": "input", "max": 1}}, "repeat.max", "greater than or equal to 2"),
+        ({"repeat": {"backTo": "agent", "until": "input", "max": 2, "x": 1}}, "repeat.x", "is unknown"),
+        ({"repeat": {"backTo": "agent", "until": "input"}}, "repeat.max", "is missing"),
+        ({"approval": {}}, "approval", "says nothing to approve"),
+        ({"approval": {"tools": ["t"]}}, "approval.tools", "the agent has no tool 't'"),
+        ({"forEach": "input", "repeat": {"backTo": "agent", "until": "input", "max": 2}}, "repeat", "with forEach"),
+    ],
+)
+def test_what_is_wrong_with_the_language_is_said(fields, field, message):
+    assert message in refused(agent(name="agent", **fields))[f"crew.0.{field}"]
+
+
+def test_loops_go_over_lines():
+    assert Workflow(name="w", crew=LOOP)
+    fork = [LOOP[0], {**AGENT, "name": "other", "needs": ["write"]}, {**LOOP[1], "needs": ["write", "other"]}]
+    assert "must be a line" in refused(*fork)["crew.2.repeat.backTo"]
+    side = [*LOOP, {**AGENT, "name": "other", "needs": ["write"]}]
+    assert "goes over write, which other needs as well" in refused(*side)["crew.1.repeat.backTo"]
+    twice = [*LOOP, {**AGENT, "name": "more", "repeat": {"backTo": "review", "until": "input", "max": 2}}]
+    assert "goes over review, which review repeats already" in refused(*twice)["crew.2.repeat.backTo"]
+
+
+def test_inside_a_loop_a_step_may_read_what_a_later_one_said_last_time():
+    crew = [{**LOOP[0], "prompt": "{{ input }} {{ steps.review.output }}"}, LOOP[1]]
+    assert Workflow(name="w", crew=crew)
 
 
 def test_many_problems_are_cut():
@@ -472,7 +536,7 @@ def test_the_json_schema_agrees_with_the_model():
     for bad in (
         {"crew": []},
         {"name": "x", "crew": [{"role": "A"}]},
-        {"name": "x", "crew": [agent(when="x")]},
+        {"name": "x", "crew": [agent(when=5)]},
         {"name": "x", "extra": 1},
         {"name": "x", "crew": [agent(maxTokens=0)]},
     ):

@@ -1,0 +1,293 @@
+"""The crew's language in the engine: skipped steps, forEach, loops, people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from loopllama import jsontext
+from loopllama.engine import waiting
+from loopllama.errors import Conflict, InvalidRequest, ModelRejected, RunFailed
+from loopllama.providers.base import Answer, ToolCall, Usage
+from support.deployment import Deployment, deployment
+
+TEXTS = {"type": "object", "properties": {"list": {"type": "array"}, "ok": {"type": "boolean"}}}
+
+
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    with deployment(monkeypatch) as made:
+        yield made
+
+
+def by_system(answers: dict[str, Any]) -> Any:
+    """A script that answers by the agent's system prompt."""
+
+    def script(call: Any) -> str:
+        answer = next(answers[key] for key in answers if key in call.system)
+        answer = answer(call) if callable(answer) else answer
+        return answer if isinstance(answer, str | Answer) else jsontext.dumps(answer)
+
+    return script
+
+
+def statuses(run: dict[str, Any]) -> dict[str, str]:
+    return {step["step"]: step["status"] for step in run["steps"]}
+
+
+def test_a_step_whose_condition_is_false_is_skipped_and_so_is_what_only_follows_it(live: Deployment) -> None:
+    crew = [
+        {"name": "a", "outputSchema": TEXTS, "systemPrompt": "A."},
+        {"name": "b", "when": "steps.a.output.ok", "needs": ["a"]},
+        {"name": "c", "needs": ["b"]},
+        {"name": "d", "needs": ["a", "c"], "prompt": "<{{ steps.c.output }}>"},
+    ]
+    live.provider.script = by_system({"A.": {"ok": False}, "Do.": "done"})
+    run_id = live.accept(live.push(crew))
+    live.play(run_id)
+    run = live.read(run_id)
+    assert statuses(run) == {"a": "completed", "b": "skipped", "c": "skipped", "d": "completed"}
+    assert run["status"] == "completed"
+    assert live.provider.calls[-1].messages[0].text == "<>"
+    assert len(live.provider.calls) == 2
+    assert [step["output"] for step in run["steps"]][1] is None
+
+
+def each_crew(**fields: Any) -> list[dict[str, Any]]:
+    return [
+        {"name": "split", "outputSchema": TEXTS, "systemPrompt": "Split."},
+        {"name": "work", "forEach": "steps.split.output.list", "prompt": "item {{ item.n }}", **fields},
+        {"name": "sum", "systemPrompt": "Sum."},
+    ]
+
+
+def test_for_each_takes_a_turn_an_item_and_gathers_in_order(live: Deployment) -> None:
+    live.provider.script = by_system(
+        {
+            "Split.": {"list": [{"n": n} for n in range(5)]},
+            "Do.": lambda call: call.messages[0].text.upper(),
+            "Sum.": "ok",
+        }
+    )
+    run_id = live.accept(live.push(each_crew()))
+    live.play(run_id)
+    run = live.read(run_id)
+    assert run["status"] == "completed"
+    head = next(step for step in run["steps"] if step["id"] == "STEP#work#0#0")
+    assert head["output"] == [f"ITEM {n}" for n in range(5)]
+    assert len([step for step in run["steps"] if step["step"] == "work"]) == 6
+    assert "ITEM 4" in live.provider.calls[-1].messages[0].text
+    assert len(live.provider.calls) == 7
+
+
+def test_for_each_over_nothing_and_over_no_list(live: Deployment) -> None:
+    live.provider.script = by_system({"Split.": {"list": []}, "Do.": "x", "Sum.": "ok"})
+    workflow = live.push(each_crew())
+    run_id = live.accept(workflow)
+    live.play(run_id)
+    assert live.read(run_id)["status"] == "completed"
+    assert len(live.provider.calls) == 2
+    live.provider.script = by_system({"Split.": {"ok": True}, "Do.": "x", "Sum.": "ok"})
+    with pytest.raises(RunFailed, match=r"forEach takes a list; 'steps\.split\.output\.list' gave nothing"):
+        live.play(live.accept(workflow))
+
+
+def failing(call: Any) -> str:
+    if call.messages[0].text == "item 1":
+        raise ModelRejected("bad item")
+    return "fine"
+
+
+def test_a_failed_item_fails_the_step_and_a_redrive_pays_only_for_it(live: Deployment) -> None:
+    live.provider.script = by_system({"Split.": {"list": [{"n": n} for n in range(3)]}, "Do.": failing, "Sum.": "ok"})
+    run_id = live.accept(live.push(each_crew(maxConcurrency=1)))
+    with pytest.raises(
+        RunFailed, match=r"2 of 3 items failed, at most 0 may: item 2: ModelRejected: bad item; item 3: not run"
+    ):
+        live.play(run_id)
+    before = len(live.provider.calls)
+    assert before == 3
+    live.provider.script = by_system({"Do.": "fine", "Sum.": "ok"})
+    state = live.advance({"contract": 1, "run_id": run_id, "round": 0})
+    assert [one["step"] for one in state["ready"]] == ["work"]
+    live.chain(live.map(state)[0])
+    live.advance(state)
+    assert live.read(run_id)["status"] == "completed"
+    assert len(live.provider.calls) == before + 3
+
+
+def test_failed_items_are_tolerated_up_to_max_failures(live: Deployment) -> None:
+    live.provider.script = by_system({"Split.": {"list": [{"n": n} for n in range(3)]}, "Do.": failing, "Sum.": "ok"})
+    run_id = live.accept(live.push(each_crew(maxFailures=1)))
+    live.play(run_id)
+    run = live.read(run_id)
+    assert run["status"] == "completed"
+    assert next(s for s in run["steps"] if s["id"] == "STEP#work#0#0")["output"] == ["fine", None, "fine"]
+
+
+def test_for_each_inside_a_fork_waits_for_the_round(live: Deployment) -> None:
+    crew = [
+        {"name": "split", "outputSchema": TEXTS, "systemPrompt": "Split."},
+        {"name": "left", "needs": ["split"]},
+        {"name": "right", "needs": ["split"]},
+        {"name": "work", "needs": ["left"], "forEach": "steps.split.output.list"},
+    ]
+    live.provider.script = by_system({"Split.": {"list": [1, 2]}, "Do.": "fine"})
+    run_id = live.accept(live.push(crew))
+    live.play(run_id)
+    assert live.read(run_id)["status"] == "completed"
+    assert len(live.provider.calls) == 5
+
+
+def loop_crew(most: int = 3) -> list[dict[str, Any]]:
+    return [
+        {"name": "plan", "systemPrompt": "Plan."},
+        {"name": "write", "systemPrompt": "Write."},
+        {
+            "name": "review",
+            "systemPrompt": "Review.",
+            "outputSchema": TEXTS,
+            "repeat": {"backTo": "write", "until": "steps.review.output.ok", "max": most},
+        },
+        {"name": "send", "systemPrompt": "Send."},
+    ]
+
+
+def test_a_reviewer_sends_a_writer_back_until_it_is_good(live: Deployment) -> None:
+    verdicts = iter([{"ok": False, "note": "shorter"}, {"ok": True}])
+    drafts = iter(["first draft", "second draft"])
+    live.provider.script = by_system(
+        {
+            "Plan.": "the plan",
+            "Write.": lambda call: next(drafts),
+            "Review.": lambda call: next(verdicts),
+            "Send.": "sent",
+        }
+    )
+    run_id = live.accept(live.push(loop_crew()))
+    live.play(run_id)
+    run = live.read(run_id)
+    assert run["status"] == "completed"
+    assert [step["id"] for step in run["steps"]] == [
+        "STEP#plan#0#0",
+        "STEP#write#0#0",
+        "STEP#write#1#0",
+        "STEP#review#0#0",
+        "STEP#review#1#0",
+        "STEP#send#0#0",
+    ]
+    second = live.provider.calls[3].messages[0].text
+    assert "first draft" in second
+    assert "shorter" in second
+    last = live.provider.calls[-1].messages[0].text
+    assert "second draft" in last
+    assert "first draft" not in last
+    assert run["cost_usd"] == sum(step["cost_usd"] for step in run["steps"])
+
+
+def test_a_loop_ends_after_its_last_round(live: Deployment) -> None:
+    live.provider.script = by_system({"Plan.": "p", "Write.": "w", "Review.": {"ok": False}, "Send.": "sent"})
+    run_id = live.accept(live.push(loop_crew(most=2)))
+    live.play(run_id)
+    assert live.read(run_id)["output"] == "sent"
+    assert len(live.provider.calls) == 6
+
+
+def test_a_loop_survives_dying_before_it_goes_back(live: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    live.provider.script = by_system({"Plan.": "p", "Write.": "w", "Review.": {"ok": False}, "Send.": "sent"})
+    run_id = live.accept(live.push(loop_crew(most=2)))
+    state = live.start(run_id)
+
+    class Died(BaseException):
+        pass
+
+    def die(*_: Any) -> None:
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr("loopllama.engine.follow._again", die)
+        with pytest.raises(Died):
+            live.chain(live.map(state)[0])
+    state = live.advance(state)
+    assert [one["step"] for one in state["ready"]] == ["review"], "a loop that is not done is not finished"
+    live.chain(live.map(state)[0])
+    live.advance(state)
+    assert live.read(run_id)["status"] == "completed"
+    assert len(live.provider.calls) == 6
+
+
+def test_a_step_waits_for_approval_to_start(live: Deployment) -> None:
+    workflow = live.push([{"name": "one"}, {"name": "pay", "approval": True}])
+    run_id = live.accept(workflow)
+    state = live.start(run_id)
+    assert live.chain(live.map(state)[0])["outcome"] == "waiting"
+    run = live.read(run_id)
+    assert run["status"] == "waiting_input"
+    assert (run["pending"]["kind"], run["pending"]["step"]) == ("approval", "pay")
+    assert len(live.provider.calls) == 1
+    with pytest.raises(InvalidRequest, match="waits for an approval"):
+        waiting.respond(live.runs, run_id, {"input": "yes"})
+    waiting.respond(live.runs, run_id, {"approved": True})
+    with pytest.raises(Conflict, match="waits for no answer"):
+        waiting.respond(live.runs, run_id, {"approved": False})
+    work = {**live.map(state)[0], "step": "pay"}
+    assert live.chain(work)["outcome"] == "done"
+    live.advance(state)
+    run = live.read(run_id)
+    assert (run["status"], run["pending"]) == ("completed", None)
+
+
+def test_declined_and_unanswered_approvals_fail_the_step(live: Deployment) -> None:
+    workflow = live.push([{"name": "pay", "approval": {"start": True, "timeoutSeconds": 60}}])
+    for answer, message in (
+        ({"approved": False, "note": "too much"}, "declined to let the step start: too much"),
+        (None, "nobody answered by"),
+    ):
+        run_id = live.accept(workflow)
+        state = live.start(run_id)
+        waited = live.step(live.map(state)[0])
+        assert (waited["outcome"], 58 <= waited["seconds"] <= 60) == ("waiting", True)
+        if answer:
+            waiting.respond(live.runs, run_id, answer)
+        else:
+            live.wait(61)
+        assert live.step(live.map(state)[0])["outcome"] == "failed"
+        with pytest.raises(RunFailed, match=message):
+            live.advance(state)
+    assert not live.provider.calls
+
+
+def test_an_agent_asks_a_person_and_goes_on_with_the_answer(live: Deployment) -> None:
+    def script(call: Any) -> Answer:
+        if len(call.messages) == 1:
+            return Answer("", Usage(1, 1), "tool_calls", (ToolCall("t1", "ask_human", {"question": "Which colour?"}),))
+        return Answer(f"painted {call.messages[-1].text}", Usage(1, 1))
+
+    live.provider.script = script
+    run_id = live.accept(live.push([{"name": "paint", "tools": ["ask_human"]}]))
+    state = live.start(run_id)
+    assert live.step(live.map(state)[0])["outcome"] == "waiting"
+    assert live.read(run_id)["pending"]["prompt"] == "Which colour?"
+    waiting.respond(live.runs, run_id, {"input": "blue"})
+    live.wait(61)
+    assert live.step(live.map(state)[0])["outcome"] == "done"
+    live.advance(state)
+    run = live.read(run_id)
+    assert run["output"] == "painted blue"
+    assert len(live.provider.calls) == 2, "the first call is not made again"
+    assert run["steps"][0]["tool_calls"][0]["result"] == "blue"
+
+
+def test_an_answer_that_was_stored_and_not_delivered_is_delivered_when_the_token_comes(
+    live: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivered: list[str] = []
+    monkeypatch.setattr(waiting, "deliver", delivered.append)
+    run_id = live.accept(live.push([{"name": "pay", "approval": True}]))
+    work = live.map(live.start(run_id))[0]
+    live.step(work)
+    waiting.respond(live.runs, run_id, {"approved": True})
+    assert delivered == []
+    assert live.step({"work": work, "token": "t-1"})["outcome"] == "waiting"
+    assert delivered == ["t-1"]
