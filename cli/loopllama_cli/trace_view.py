@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -311,7 +312,8 @@ def _draw(spans: Sequence[_Span], end: float, room: int) -> Text:
         first = min(room - 1, max(0, int(span.start / end * room)))
         last = min(room, max(first + 1, round(span.end / end * room)))
         cells[first:last] = [(span.character, span.style)] * (last - first)
-    return Text.assemble(*cells)
+    stretches = groupby(cells, key=lambda cell: cell[1])
+    return Text.assemble(*(("".join(character for character, _ in stretch), style) for style, stretch in stretches))
 
 
 def _axis(end: float, room: int) -> Text:
