@@ -34,6 +34,12 @@ def test_the_same_name_starts_once(toy: Running) -> None:
     assert refused.value.response["Error"]["Code"] == "ExecutionAlreadyExists"
 
 
+def test_an_input_over_256_kib_is_refused(toy: Running) -> None:
+    with pytest.raises(ClientError) as refused:
+        toy.execute({"text": "x" * 256 * 1024})
+    assert refused.value.response["Error"]["Code"] == "InvalidExecutionInput"
+
+
 def test_a_map_runs_its_functions_at_once(toy: Running) -> None:
     ended = toy.execute({"items": [{"do": "sleep", "seconds": 1}] * 4})
     ran = json.loads(ended["output"])["results"]
@@ -108,6 +114,46 @@ def test_the_end_of_an_execution_is_an_event(toy: Running, state: dict[str, Any]
     assert json.loads(event["detail"]["input"]) == state
     assert event["detail"]["stopDate"] >= event["detail"]["startDate"]
     assert (event["detail"]["output"] is None) == (status == "FAILED")
+
+
+def test_an_execution_that_takes_too_long_times_out(toy: Running) -> None:
+    states = toy.client("stepfunctions")
+    definition = {
+        "StartAt": "Wait",
+        "TimeoutSeconds": 1,
+        "States": {"Wait": {"Type": "Wait", "Seconds": 30, "End": True}},
+    }
+    machine = states.create_state_machine(
+        name="slow", definition=json.dumps(definition), roleArn="arn:aws:iam::123456789012:role/states"
+    )["stateMachineArn"]
+    arn = states.start_execution(stateMachineArn=machine)["executionArn"]
+    assert toy.ended(arn)["status"] == "TIMED_OUT"
+
+
+def test_a_task_waits_for_its_token(toy: Running) -> None:
+    states = toy.client("stepfunctions")
+    definition = {
+        "StartAt": "Ask",
+        "States": {
+            "Ask": {
+                "Type": "Task",
+                "Resource": "arn:aws:states:::lambda:invoke.waitForTaskToken",
+                "Parameters": {
+                    "FunctionName": toy.outputs["ToyName"],
+                    "Payload": {"do": "token", "id.$": "$$.Execution.Name", "token.$": "$$.Task.Token"},
+                },
+                "End": True,
+            }
+        },
+    }
+    machine = states.create_state_machine(
+        name="asking", definition=json.dumps(definition), roleArn="arn:aws:iam::123456789012:role/states"
+    )["stateMachineArn"]
+    arn = states.start_execution(stateMachineArn=machine)["executionArn"]
+    noted = eventually(lambda: toy.item("SeenTableName", id=f"token-{arn.rpartition(':')[2]}"))
+    assert states.describe_execution(executionArn=arn)["status"] == "RUNNING"
+    states.send_task_success(taskToken=json.loads(noted["token"]["S"]), output='{"answer": 42}')
+    assert json.loads(toy.ended(arn)["output"]) == {"answer": 42}
 
 
 def test_a_state_is_quick(toy: Running) -> None:

@@ -39,7 +39,6 @@ class Events:
         self._send = send
         self._warn = warn
         self._minute = minute
-        self._stop = threading.Event()
         self._deliveries = ThreadPoolExecutor(max_workers=8, thread_name_prefix="events")
 
     def publish(self, source: str, detail_type: str, detail: dict[str, Any], resources: list[str]) -> None:
@@ -60,10 +59,6 @@ class Events:
 
     def start_schedules(self) -> None:
         threading.Thread(target=self._run_schedules, daemon=True, name="schedules").start()
-
-    def close(self) -> None:
-        self._stop.set()
-        self._deliveries.shutdown(wait=False, cancel_futures=True)
 
     def _envelope(self, source: str, kind: str, detail: dict[str, Any], resources: list[str]) -> dict[str, Any]:
         return {
@@ -114,7 +109,8 @@ class Events:
     def _run_schedules(self) -> None:
         due: dict[str, float] = {}
         step = min(0.5, self._minute / 20)
-        while not self._stop.wait(step):
+        while True:
+            time.sleep(step)
             for rule in [rule for bus in self._backend.event_buses.values() for rule in list(bus.rules.values())]:
                 if not rule.scheduled_expression or rule.state != "ENABLED":
                     continue

@@ -77,6 +77,7 @@ class Functions:
         return pool.pids() if pool else []
 
     def close(self) -> None:
+        """End every process: the stack is ending."""
         self._closed = True
         self._later.shutdown(wait=False, cancel_futures=True)
         with self._lock:
@@ -123,7 +124,10 @@ class Functions:
             return self._pools[function.function_name]
 
     def _spec(self, function: Any) -> Spec:
-        local = function.template_properties["Local"]
+        local = function.template_properties.get("Local")
+        if local is None:
+            message = f"{function.function_name} is no function of the template; the local stack runs only those"
+            raise InvokeRefused("ResourceNotFoundException", 404, message)
         group = function.template_properties.get("LoggingConfig", {}).get("LogGroup") or function.logs_group_name
         reserved = {
             # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html

@@ -79,7 +79,8 @@ class Process:
         read_end, write_end = os.pipe()
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-                [sys.executable, "-I", str(WORKER), str(write_end)],
+                # Without the caller's PYTHON* variables, and without this package's folder on the path.
+                [sys.executable, "-E", "-P", str(WORKER), str(write_end)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -16,6 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 from moto.core.responses import ActionResult
 from moto.stepfunctions import models as stepfunctions_models
+from moto.stepfunctions.exceptions import InvalidExecutionInput
 from moto.stepfunctions.parser import models as parser_models
 from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
@@ -28,6 +29,9 @@ from moto.stepfunctions.responses import StepFunctionResponse
 from loopllama_cli.local.events import Events
 from loopllama_cli.local.functions import Functions
 from loopllama_cli.local.patching import replace
+
+MAX_INPUT_BYTES = 256 * 1024
+"""https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html; moto checks it between states itself."""
 
 
 def install(functions: Functions, events: Events, client: Callable[[str], Any]) -> None:
@@ -120,6 +124,9 @@ def _executions(events: Events) -> None:
         # moto names an execution without a name "None".
         if name:
             backend._validate_name(name)
+        text = args[0] if args else kwargs.get("execution_input")
+        if text and len(text.encode()) > MAX_INPUT_BYTES:
+            raise InvalidExecutionInput(f"the input is longer than {MAX_INPUT_BYTES} bytes")
         known = backend.describe_state_machine(arn).executions
         with lock:
             before = len(known)

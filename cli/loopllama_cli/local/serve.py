@@ -40,8 +40,8 @@ def serve(api_port: int, aws_port: int, simulate: bool = True) -> int:
     return 0
 
 
-def create_key(stack: LocalStack, name: str = "local") -> str:
-    """Make an API key of the stack."""
+def create_key(stack: LocalStack) -> str:
+    """Make an API key of the stack, named `local`."""
     import boto3
 
     from loopllama.api.keys import KeyStore
@@ -49,5 +49,5 @@ def create_key(stack: LocalStack, name: str = "local") -> str:
 
     session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=stack.region)  # noqa: S106
     dynamodb = session.client("dynamodb", endpoint_url=stack.aws_endpoint_url)
-    key, _ = KeyStore(Settings(api_keys_table=stack.outputs["ApiKeysTableName"]), dynamodb).create(name)
+    key, _ = KeyStore(Settings(api_keys_table=stack.outputs["ApiKeysTableName"]), dynamodb).create("local")
     return key

@@ -97,13 +97,6 @@ class Stack:
         resource = self._resources.get(function)
         return self.functions.pids(getattr(resource, "function_name", function))
 
-    def stop(self) -> None:
-        self.events.close()
-        self.streams.close()
-        self._api.shutdown()
-        self._aws.shutdown()
-        self.functions.close()
-
     def _store_secrets(self, keys: dict[str, str]) -> None:
         from moto.awslambda.models import lambda_backends
 

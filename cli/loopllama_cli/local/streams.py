@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -45,11 +46,6 @@ class Streams:
             reader = self._readers[mapping.uuid]
         reader.add(_event_record(mapping, record))
 
-    def close(self) -> None:
-        with self._lock:
-            for reader in self._readers.values():
-                reader.close()
-
 
 class _Reader:
     def __init__(self, mapping: Any, invoke: Any, matches: Any, send: Any, warn: Any) -> None:
@@ -57,7 +53,6 @@ class _Reader:
         self._invoke, self._matches, self._send, self._warn = invoke, matches, send, warn
         self._records: deque[dict[str, Any]] = deque()
         self._changed = threading.Condition()
-        self._stop = threading.Event()
         threading.Thread(target=self._run, daemon=True, name=f"stream-{mapping.uuid}").start()
 
     def add(self, record: dict[str, Any]) -> None:
@@ -65,15 +60,10 @@ class _Reader:
             self._records.append(record)
             self._changed.notify()
 
-    def close(self) -> None:
-        self._stop.set()
-        with self._changed:
-            self._changed.notify()
-
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._records or self._stop.is_set())
+                self._changed.wait_for(lambda: self._records)
                 if not self._mapping.enabled:
                     self._records.clear()
                 batch = [self._records.popleft() for _ in range(min(len(self._records), self._mapping.batch_size))]
@@ -89,8 +79,8 @@ class _Reader:
         retries = self._mapping.max_retry_attempts
         retries = MAX_RETRIES if retries is None or int(retries) < 0 else int(retries)
         for attempt in range(retries + 1):
-            if attempt and self._stop.wait(RETRY_SECONDS):
-                return
+            if attempt:
+                time.sleep(RETRY_SECONDS)
             try:
                 outcome = self._invoke(self._mapping.function_arn, json.dumps({"Records": batch}).encode())
             except Exception as error:
