@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 ATTEMPT, TOOL = "attempt_", "tool_"
+PASSED = "passed"
+"""The step's attribute that counts the attempts made before it was last put off or opened again."""
 
 
 def attempts_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

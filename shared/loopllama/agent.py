@@ -210,9 +210,12 @@ class Turn:
             self._at = next((at for at, model in enumerate(self._chain) if model.id == self.model), self._at)
             return answer
         trouble: list[ModelError] = []
+        failed = self._ledger.failed(turn)
         for at in range(self._at, len(self._chain)):
             model = self._chain[at]
             try:
+                if model.id in failed:
+                    raise failed[model.id]
                 answer = self._call(model, turn, messages)
             except ModelError as error:
                 if not error.next_model:

@@ -12,8 +12,8 @@ import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from . import clock, pricing
-from .accounts import ATTEMPT, TOOL, attempts_of, totals
+from . import clock, errors, pricing
+from .accounts import ATTEMPT, PASSED, TOOL, attempts_of, totals
 from .errors import ModelError
 from .providers.base import Answer, ToolCall, Usage
 from .values import INLINE_BYTES, ValueStore
@@ -59,6 +59,17 @@ class StepLedger:
                 )
                 return answer, entry["model"]
         return None
+
+    def failed(self, turn: int) -> dict[str, ModelError]:
+        """The errors of the calls at place `turn`, by model, since the step was last put off, opened again or begun:
+        an invocation that takes over from another one goes on behind the models that have failed."""
+        passed = int(self._writer.record.get(PASSED, 0))
+        found: dict[str, ModelError] = {}
+        for entry in list(self.attempts.values())[passed:]:
+            kind = getattr(errors, entry["outcome"], None)
+            if kind is not None and int(entry["turn"]) == turn:
+                found[entry["model"]] = kind(entry.get("error", ""))
+        return found
 
     def open_attempt(self, model: Model, turn: int) -> str:
         """Write that a call is about to be made; returns the attempt's key. Raises `LeaseLost`."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import CONTRACT, aws, clock, scheduling
-from .accounts import ATTEMPT, attempts_of, totals
+from .accounts import ATTEMPT, PASSED, attempts_of, totals
 from .errors import LeaseLost, RunNotFound
 from .settings import Settings
 
@@ -167,13 +167,13 @@ class RunStore:
             remove=("error", "finished_at", "stopping"),
         )
 
-    def reopen_step(self, run_id: str, key: str) -> None:
+    def reopen_step(self, record: Mapping[str, Any]) -> None:
         """Make a failed step unfinished; what its calls gave and cost stays."""
         aws.update(
             self.dynamodb,
             self.table,
-            {"run_id": run_id, "item": key},
-            {"status": "running", "lease_until": 0},
+            {"run_id": record["run_id"], "item": record["item"]},
+            {"status": "running", "lease_until": 0, PASSED: len(attempts_of(record))},
             remove=("error", "finished_at", "started_at", "tries", "stopping"),
             condition="#status = :failed",
             names={"#status": "status"},

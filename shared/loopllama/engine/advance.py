@@ -92,7 +92,7 @@ def _reopen(store: RunStore, run: Mapping[str, Any], failed: Sequence[Mapping[st
     """Make a failed run's failed steps unfinished again, then the run itself: in this order, so that dying in between
     leaves a failed run that can be redriven."""
     for record in failed:
-        store.reopen_step(run["run_id"], record["item"])
+        store.reopen_step(record)
     store.reopen(run["run_id"])
 
 

@@ -32,10 +32,10 @@ def begin(store: RunStore, view: View, writer: StepWriter) -> dict[str, Any] | N
             raise InvalidRequest(f"forEach takes at most {MAX_ITEMS:,} items, not {len(items):,}; split the list")
         count = len(items)
     records = _records(store, view, int(count))
-    for number, record in records.items():
+    for record in records.values():
         if record.get("status") == "failed":
             # Somebody redrives the run: what failed is tried again.
-            store.reopen_step(view.work.run_id, replace(view.work, item=number).key)
+            store.reopen_step(record)
     left = [n for n in range(1, int(count) + 1) if records.get(n, {}).get("status") != "completed"]
     writer.write({"items": int(count)}, release=True)
     if not left:

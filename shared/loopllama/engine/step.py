@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import agent, clock, expressions, providers, tracing
-from ..accounts import attempts_of, totals
+from ..accounts import PASSED, attempts_of, totals
 from ..catalog import Model
 from ..definitions import DefinitionStore
 from ..errors import LeaseLost, LoopLlamaError
@@ -265,7 +265,7 @@ class StepRunner:
             return self._fail(view, writer, ledger, trouble.error)
         seconds = min(LONGEST_WAIT_SECONDS, max(1, round(trouble.seconds or 2 ** min(tries, 6))))
         try:
-            writer.write({"tries": tries}, release=True)
+            writer.write({"tries": tries, PASSED: len(ledger.attempts)}, release=True)
         except LeaseLost as lost:
             return self._lost(view, lost)
         return {**ended(view.work, "retry_later"), "seconds": seconds}

@@ -1,0 +1,91 @@
+"""An invocation that takes over a step from one that died, and a step that is tried again: which models are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.deployment import Deployment, deployment
+
+from loopllama import aws
+from loopllama.errors import ModelRejected, ModelUnavailable
+from loopllama.providers.base import Answer, ModelCall
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    with deployment(monkeypatch) as made:
+        yield made
+
+
+def prepared(live: Deployment, **step: Any) -> dict[str, Any]:
+    """A run of one step with a fallback; its work."""
+    workflow = live.push([{"name": "one", "model": "test:a", "fallbacks": ["test:b"], **step}])
+    state = live.start(live.accept(workflow))
+    return {**state, **state["ready"][0]}
+
+
+def called(live: Deployment) -> list[str]:
+    return [call.model for call in live.provider.calls]
+
+
+def fails(*, models: set[str], dies: set[str], error: type[Exception] = ModelUnavailable) -> Any:
+    def script(call: ModelCall) -> Answer | str:
+        if call.model in dies:
+            dies.remove(call.model)
+            raise Killed
+        if call.model in models:
+            raise error("no")
+        return "answer"
+
+    return script
+
+
+def test_goes_on_behind_the_models_that_have_failed(live: Deployment) -> None:
+    work = prepared(live)
+    live.provider.script = fails(models={"a"}, dies={"b"})
+    with pytest.raises(Killed):
+        live.step(work, "first")
+    live.wait(61)
+    assert live.step(work, "second")["outcome"] == "done"
+    assert called(live) == ["a", "b", "b"]
+
+
+def test_all_models_failed_before_it_died_so_the_step_is_put_off_without_a_call(
+    live: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = prepared(live)
+    live.provider.script = fails(models={"a", "b"}, dies=set())
+    update = aws.update
+
+    def dies_putting_off(*args: Any, **kwargs: Any) -> Any:
+        if "tries" in args[3]:
+            raise Killed
+        return update(*args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(aws, "update", dies_putting_off)
+        live.step(work, "first")
+    live.wait(61)
+    assert live.step(work, "second")["outcome"] == "retry_later"
+    assert called(live) == ["a", "b"]
+    live.provider.script = fails(models=set(), dies=set())
+    assert live.step(work, "third")["outcome"] == "done"
+    assert called(live) == ["a", "b", "a"]  # put off is over: the chain from its beginning
+
+
+def test_a_step_opened_again_asks_the_model_that_had_rejected_it(live: Deployment) -> None:
+    work = prepared(live)
+    live.provider.script = fails(models={"a"}, dies=set(), error=ModelRejected)
+    assert live.step(work, "first")["outcome"] == "failed"
+    with pytest.raises(Exception, match="one"):
+        live.advance(work)
+    live.provider.script = fails(models=set(), dies=set())
+    state = live.advance(work)
+    assert live.step({**state, **state["ready"][0]}, "second")["outcome"] == "done"
+    assert called(live) == ["a", "a"]
