@@ -25,6 +25,10 @@ from loopllama.errors import ModelRejected, ModelTimeout, ModelUnavailable
 from loopllama.providers import http
 
 
+def post(url: str, headers: dict[str, str], body: bytes, seconds: float) -> http.Reply:
+    return http.post(url, headers, body, time.monotonic() + seconds, "acme")
+
+
 @pytest.fixture(autouse=True)
 def _fresh_pools(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(http, "_pools", {})
@@ -81,7 +85,7 @@ def test_tls(server: WireServer, certificate: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     server.script(*[Reply(200, {"ok": True})] * 2)
     for _ in range(2):
-        reply = http.post(address(server), {"x-key": "k"}, b"{}", 5.0, "acme")
+        reply = post(address(server), {"x-key": "k"}, b"{}", 5.0)
         assert json.loads(reply.body) == {"ok": True}
         assert reply.headers["content-type"] == "application/json"
     assert [request.connection for request in server.requests] == [1, 1]
@@ -91,7 +95,7 @@ def test_tls(server: WireServer, certificate: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_certificate_that_nobody_vouches_for(server: WireServer) -> None:
     with pytest.raises(ModelUnavailable, match=r"cannot connect.*certificate verify failed") as caught:
-        http.post(address(server), {"authorization": "secret"}, b"{}", 5.0, "acme")
+        post(address(server), {"authorization": "secret"}, b"{}", 5.0)
     assert server.requests == []
     assert not caught.value.maybe_billed
 
@@ -101,7 +105,7 @@ def test_the_deadline_holds_inside_tls(server: WireServer, certificate: Path, mo
     server.script(Hang())
     started = time.monotonic()
     with pytest.raises(ModelTimeout) as caught:
-        http.post(address(server), {}, b"{}", 0.4, "acme")
+        post(address(server), {}, b"{}", 0.4)
     assert time.monotonic() - started < 1.5
     assert caught.value.maybe_billed
 
@@ -110,16 +114,16 @@ def test_the_deadline_holds_in_the_handshake() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
         with pytest.raises(ModelTimeout) as caught:
-            http.post(f"https://127.0.0.1:{silent.getsockname()[1]}/", {}, b"{}", 0.3, "acme")
+            post(f"https://127.0.0.1:{silent.getsockname()[1]}/", {}, b"{}", 0.3)
         assert time.monotonic() - started < 1.5
         assert not caught.value.maybe_billed
 
 
 def test_the_limit_for_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "CONNECT_SECONDS", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        with pytest.raises(ModelUnavailable, match=r"no connection within 0\.2 s"):
-            http.post(f"https://127.0.0.1:{silent.getsockname()[1]}/", {}, b"{}", 30.0, "acme")
+    said = pytest.raises(ModelUnavailable, match=r"no connection within 0\.2 s")
+    with socket.create_server(("127.0.0.1", 0)) as silent, said:
+        post(f"https://127.0.0.1:{silent.getsockname()[1]}/", {}, b"{}", 30.0)
 
 
 class _Proxy(socketserver.ThreadingTCPServer):
@@ -168,7 +172,7 @@ def test_a_proxy_sees_a_tunnel_only(
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:p%40ss@127.0.0.1:{proxy.server_address[1]}")
     server.script(*[Reply(200, {"ok": True})] * 2)
     for _ in range(2):
-        http.post(address(server), {"authorization": "Bearer sk-1"}, b"{}", 5.0, "acme")
+        post(address(server), {"authorization": "Bearer sk-1"}, b"{}", 5.0)
     [head] = proxy.asked
     assert head.startswith(f"CONNECT {server.url.removeprefix('http://')} ")
     assert "sk-1" not in head
@@ -183,7 +187,7 @@ def test_no_proxy_for_hosts_that_are_exempt(
     monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{proxy.server_address[1]}")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server.script(Reply(200, {}))
-    http.post(address(server), {}, b"{}", 5.0, "acme")
+    post(address(server), {}, b"{}", 5.0)
     assert proxy.asked == []
 
 
@@ -193,7 +197,7 @@ def test_a_proxy_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
         port = unused.getsockname()[1]
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
     with pytest.raises(ModelUnavailable, match="cannot connect"):
-        http.post("https://api.example.com/v1", {}, b"{}", 5.0, "acme")
+        post("https://api.example.com/v1", {}, b"{}", 5.0)
 
 
 def test_plain_http_takes_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,13 +206,13 @@ def test_plain_http_takes_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     with WireServer() as plain:
         plain.script(Reply(200, {}))
-        assert http.post(f"{plain.url}/v1", {}, b"{}", 5.0, "acme").status == 200
+        assert post(f"{plain.url}/v1", {}, b"{}", 5.0).status == 200
 
 
 @pytest.mark.parametrize("headers", [{"x-key": "a\r\nHost: evil"}, {"bad name": "x"}])
 def test_headers_that_http_cannot_carry(headers: dict[str, str]) -> None:
     with WireServer() as plain, pytest.raises(ModelRejected, match="cannot be sent"):
-        http.post(f"{plain.url}/v1", headers, b"{}", 5.0, "acme")
+        post(f"{plain.url}/v1", headers, b"{}", 5.0)
 
 
 def test_a_large_request_to_a_slow_reader_ends_in_time() -> None:
@@ -216,7 +220,7 @@ def test_a_large_request_to_a_slow_reader_ends_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
         with pytest.raises(ModelTimeout) as caught:
-            http.post(f"http://127.0.0.1:{silent.getsockname()[1]}/", {}, b"x" * 30_000_000, 0.4, "acme")
+            post(f"http://127.0.0.1:{silent.getsockname()[1]}/", {}, b"x" * 30_000_000, 0.4)
         assert time.monotonic() - started < 2
         assert not caught.value.maybe_billed, "a request that was not sent whole was not served"
 
@@ -236,4 +240,4 @@ def test_all_addresses_of_a_host_are_tried(monkeypatch: pytest.MonkeyPatch) -> N
             ),
         )
         plain.script(Reply(200, {"ok": 1}))
-        assert http.post(f"http://llm.example.com:{port}/v1", {}, b"{}", 5.0, "acme").status == 200
+        assert post(f"http://llm.example.com:{port}/v1", {}, b"{}", 5.0).status == 200

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from loopllama import providers
-from loopllama.providers import anthropic, bedrock, credentials, openai
+from loopllama.providers import anthropic, bedrock, bedrock_aws, credentials, openai
 from loopllama.providers.base import Provider
 from loopllama.providers.structured import ANSWER_TOOL
 from loopllama.settings import Settings
@@ -388,7 +388,7 @@ class BedrockDialect(Dialect):
             patch.setenv(name, value)
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK"):
             patch.delenv(name, raising=False)
-        bedrock._client.cache_clear()
+        bedrock._made_client.cache_clear()
         return bedrock.Bedrock()
 
     def has_key(self, request: Request) -> bool:
@@ -480,7 +480,7 @@ CODES: dict[str, Mapping[str, Any]] = {
     "google": openai.CODES,
     "mistral": openai.CODES,
     "anthropic": anthropic.CODES,
-    "bedrock": bedrock.CODES,
+    "bedrock": bedrock_aws.CODES,
 }
 DIALECTS: list[Dialect] = [
     OpenAIDialect(),

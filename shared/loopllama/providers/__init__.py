@@ -5,9 +5,11 @@ An adapter's module, and what it imports, loads when a step first uses a provide
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import ModelError, ModelRejected
+from ..errors import ModelError, ModelRejected, ModelUnknown
 from .base import Answer, ModelCall, Provider
 
 if TYPE_CHECKING:
@@ -34,6 +36,27 @@ def provider_for(model: Model, settings: Settings) -> Provider:
         except ModelError as error:
             return _Unusable(error)
     return _adapters[key]
+
+
+def behind_profile(model: Model, resolve: Callable[[str], Model]) -> Model:
+    """A model that is an ARN of Bedrock, with the prices, limits and capabilities of the model that it stands for;
+    any other, or one whose inference profile cannot be read, as it is. `resolve` finds a catalog model by its id."""
+    if model.prices or model.provider != "bedrock" or not model.provider_model.startswith("arn:"):
+        return model
+    from .bedrock_aws import underlying_model
+
+    try:
+        base = resolve(f"bedrock:{underlying_model(model.provider_model)}")
+    except (ModelError, ModelUnknown):
+        return model
+    return replace(
+        model,
+        prices=base.prices,
+        context_window=base.context_window,
+        max_output=base.max_output,
+        capabilities=base.capabilities,
+        speed=base.speed,
+    )
 
 
 def is_simulated(provider: str, settings: Settings) -> bool:

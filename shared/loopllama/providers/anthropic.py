@@ -13,6 +13,7 @@ that must be called, whose arguments are handed back as the answer's text.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -73,13 +74,14 @@ class Anthropic:
 
     def complete(self, call: ModelCall) -> Answer:
         """One POST to `/v1/messages`."""
+        until = time.monotonic() + call.timeout
         credentials = credentials_for(self._provider, self._settings)
         schema = None if call.output_schema is None else structured.for_anthropic(call.output_schema)
         if call.output_schema is not None and schema is None:
             call = structured.as_answer_tool(call)
         body = jsontext.dumps(request(call, schema)).encode()
         url = f"{credentials.base_url.removesuffix('/v1')}/v1/messages"
-        reply = http.post(url, _headers(credentials), body, call.timeout, self._provider)
+        reply = http.post(url, _headers(credentials), body, until, self._provider)
         if not 200 <= reply.status < 300:
             error = failure(
                 reply.status, reply.headers, reply.body, codes=CODES, credentials=credentials, model=call.catalog_id

@@ -17,55 +17,19 @@ it was reasoning is not told.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 from .. import jsontext
-from ..errors import (
-    AnswerInvalid,
-    ContentRefused,
-    CredentialsRejected,
-    ModelError,
-    ModelRejected,
-    ModelThrottled,
-    ModelTimeout,
-    ModelUnavailable,
-)
-from . import failures, http, structured, wire
+from ..errors import AnswerInvalid, ContentRefused, ModelError
+from . import http, structured, wire
 from .base import Answer, Message, ModelCall, StopReason, ToolCall, Usage
+from .bedrock_aws import aws_failure, underlying_model
 from .known import takes_temperature
 from .tokens import estimated_usage
-
-CODES: Mapping[str, type[ModelError]] = {
-    "AccessDeniedException": ModelRejected,
-    "ResourceNotFoundException": ModelRejected,
-    "ValidationException": ModelRejected,
-    "ThrottlingException": ModelThrottled,
-    "TooManyRequestsException": ModelThrottled,
-    "ServiceQuotaExceededException": ModelThrottled,
-    "ModelNotReadyException": ModelUnavailable,
-    "ModelErrorException": ModelUnavailable,
-    "ModelTimeoutException": ModelTimeout,
-    "InternalServerException": ModelUnavailable,
-    "InternalFailure": ModelUnavailable,
-    "ServiceUnavailableException": ModelUnavailable,
-    "ServiceUnavailable": ModelUnavailable,
-    "RequestExpired": ModelUnavailable,
-    "UnrecognizedClientException": CredentialsRejected,
-    "InvalidSignatureException": CredentialsRejected,
-    "InvalidClientTokenId": CredentialsRejected,
-    "IncompleteSignature": CredentialsRejected,
-    "MissingAuthenticationToken": CredentialsRejected,
-    "MissingAuthenticationTokenException": CredentialsRejected,
-    "ExpiredTokenException": CredentialsRejected,
-    "ExpiredToken": CredentialsRejected,
-    "NotAuthorized": CredentialsRejected,
-    "OptInRequired": CredentialsRejected,
-}
-"""Converse's errors, and those that any AWS service may give.
-https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html"""
 
 _STOPS: dict[str, StopReason] = {
     "end_turn": "end",
@@ -75,7 +39,6 @@ _STOPS: dict[str, StopReason] = {
     "model_context_window_exceeded": "max_tokens",
 }
 _POINT = {"cachePoint": {"type": "default"}}
-_ROLE = "The credentials are those of the function's role (or of AWS_BEARER_TOKEN_BEDROCK); no secret is used"
 
 
 class Bedrock:
@@ -86,16 +49,16 @@ class Bedrock:
         schema = None if call.output_schema is None else structured.for_anthropic(call.output_schema)
         if call.output_schema is not None and schema is None:
             call = structured.as_answer_tool(call)
-        arguments = request(call, schema)
         from botocore.exceptions import BotoCoreError, ClientError
 
-        _sending.timeout, _sending.answered = call.timeout, False
+        arguments = request(call, schema)
+        _sending.until, _sending.answered = time.monotonic() + call.timeout, False
         try:
             reply = _client().converse(**arguments)
         except ModelError:
             raise
         except (ClientError, BotoCoreError) as error:
-            raise _failure(error, call) from error
+            raise aws_failure(error, f"bedrock on {call.catalog_id}") from error
         except Exception as error:
             if not _sending.answered:
                 raise
@@ -130,41 +93,6 @@ def request(call: ModelCall, schema: Mapping[str, Any] | None) -> dict[str, Any]
     return plain
 
 
-def underlying_model(identifier: str) -> str:
-    """The foundation model's id behind an id or ARN, so that it can be priced: of a foundation model or a
-    cross-region profile the id in the ARN, of an application inference profile the model that
-    bedrock:GetInferenceProfile names (asked once per process). Anything else is returned as it is.
-
-    Raises `ModelRejected` where the profile may not be read or does not exist, `ModelUnavailable` where Bedrock does
-    not answer.
-    """
-    if not identifier.startswith("arn:"):
-        return identifier
-    kind, _, name = identifier.split(":", 5)[-1].partition("/")
-    if kind == "application-inference-profile":
-        return _model_of_profile(identifier)
-    return name if kind in ("foundation-model", "inference-profile") else identifier
-
-
-@lru_cache(maxsize=256)
-def _model_of_profile(arn: str) -> str:
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    limits = Config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
-    try:
-        client = boto3.client("bedrock", config=limits)
-        models = client.get_inference_profile(inferenceProfileIdentifier=arn)["models"]
-    except ClientError as error:
-        code, said = _said(error)
-        kind = failures.kind_of(_status(error), [code], said, CODES)
-        raise kind(f"inference profile {arn} cannot be resolved ({code}): {said}", status=_status(error)) from error
-    except BotoCoreError as error:
-        raise ModelUnavailable(f"inference profile {arn} cannot be resolved: {error}") from error
-    return str(models[0]["modelArn"]).rpartition("/")[2]
-
-
 # The request
 
 
@@ -174,7 +102,10 @@ def _choice(call: ModelCall, model: str) -> dict[str, Any]:
     any_tool = call.forced_tool or any(tool.name == structured.ANSWER_TOOL for tool in call.tools)
     if not any_tool:
         return {}
-    family = underlying_model(model)
+    try:
+        family = underlying_model(model)
+    except ModelError:
+        return {}  # what the profile stands for may not be read; the call itself may be allowed
     if call.forced_tool and ("claude" in family or "nova" in family):
         return {"toolChoice": {"tool": {"name": call.forced_tool}}}
     if any(name in family for name in ("claude", "nova", "mistral")):
@@ -265,61 +196,29 @@ def _usage(value: Any) -> Usage | None:
     return Usage(fresh + read + written, output, read, written)
 
 
-# Failures
-
-
-def _failure(error: Exception, call: ModelCall) -> ModelError:
-    from botocore import exceptions
-
-    who = f"bedrock on {call.catalog_id}"
-    if isinstance(error, exceptions.ClientError):
-        code, said = _said(error)
-        kind = failures.kind_of(_status(error), [code], said, CODES)
-        message = f"{who} ({code}): {said}"
-        if kind is CredentialsRejected:
-            message = f"{message}. {_ROLE}"
-        elif code == "AccessDeniedException":
-            message = f"{message}. The function's role needs bedrock:InvokeModel on it, the account access to the model"
-        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        wait = failures.retry_after(headers) if kind.later else None
-        return kind(message, retry_after=wait, status=_status(error))
-    if isinstance(
-        error,
-        exceptions.NoCredentialsError
-        | exceptions.PartialCredentialsError
-        | exceptions.CredentialRetrievalError
-        | exceptions.TokenRetrievalError
-        | exceptions.UnauthorizedSSOTokenError
-        | exceptions.ProfileNotFound,
-    ):
-        return CredentialsRejected(f"{who}: no AWS credentials: {error}. {_ROLE}")
-    return ModelRejected(f"{who}: the request cannot be made: {error}")
-
-
-def _said(error: Any) -> tuple[str, str]:
-    found = error.response.get("Error", {})
-    return str(found.get("Code") or "unknown"), str(found.get("Message") or "no explanation")[:500]
-
-
-def _status(error: Any) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 500)
-
-
 # The client
 
 
 class _Sending(threading.local):
     """The call that this thread is making."""
 
-    timeout = 60.0
+    until = 0.0
     answered = False
 
 
 _sending = _Sending()
 
 
-@lru_cache(maxsize=1)
+_making = threading.Lock()
+
+
 def _client() -> Any:
+    with _making:  # boto3's default session is not to be used by several threads at once
+        return _made_client()
+
+
+@lru_cache(maxsize=1)
+def _made_client() -> Any:
     import boto3
     from botocore.config import Config
 
@@ -345,6 +244,6 @@ def _send(request: Any, **_: Any) -> Any:
         for name, value in request.headers.items()
     }
     body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
-    reply = http.post(request.url, headers, body, _sending.timeout, "bedrock")
+    reply = http.post(request.url, headers, body, _sending.until, "bedrock")
     _sending.answered = True
     return AWSResponse(request.url, reply.status, HeadersDict(reply.headers), _Body(reply.body))  # type: ignore[arg-type]

@@ -24,7 +24,6 @@ import socket
 import ssl
 import threading
 import time
-import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -59,16 +58,17 @@ class Reply:
     body: bytes
 
 
-def post(url: str, headers: Mapping[str, str], body: bytes, timeout: float, who: str) -> Reply:
-    """POST `body` and read the whole answer within `timeout` seconds.
+def post(url: str, headers: Mapping[str, str], body: bytes, until: float, who: str) -> Reply:
+    """POST `body` and read the whole answer before `until`, by `time.monotonic()`.
 
     `who` names the provider in messages. Raises `ModelUnavailable` (no connection, or it broke), `ModelTimeout`,
     `AnswerInvalid` (more than 20 MB) and `ModelRejected` (a request that HTTP cannot carry); `maybe_billed` is set
     where the request had gone out.
     """
-    if timeout <= 0:
+    started = time.monotonic()
+    if until <= started:
         raise ModelTimeout(f"{who}: no time was left for the call")
-    _progress.deadline = time.monotonic() + timeout
+    _progress.deadline = until
     _progress.sent = 0
     sent = {
         "host": urlsplit(url).netloc,
@@ -78,7 +78,7 @@ def post(url: str, headers: Mapping[str, str], body: bytes, timeout: float, who:
         "content-length": str(len(body)),
         **{name.lower(): value for name, value in headers.items()},
     }
-    timeouts = {"timeout": {"pool": timeout}}
+    timeouts = {"timeout": {"pool": until - started}}
     request = httpcore.Request("POST", url, headers=list(sent.items()), content=body, extensions=timeouts)
     try:
         response = _pool(url).handle_request(request)
@@ -87,7 +87,7 @@ def post(url: str, headers: Mapping[str, str], body: bytes, timeout: float, who:
         finally:
             response.close()
     except _FAILURES as error:
-        _fail(error, who, timeout, _progress.sent >= len(body))
+        _fail(error, who, started, _progress.sent >= len(body))
     names = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers)
     return Reply(response.status, dict(names), content)
 
@@ -102,13 +102,13 @@ def _read(chunks: Iterable[bytes], who: str) -> bytes:
     return b"".join(parts)
 
 
-def _fail(error: Exception, who: str, timeout: float, sent: bool) -> NoReturn:
-    late = time.monotonic() >= _progress.deadline
+def _fail(error: Exception, who: str, started: float, sent: bool) -> NoReturn:
+    now = time.monotonic()
     if isinstance(error, httpcore.LocalProtocolError | httpcore.UnsupportedProtocol):
         raise ModelRejected(f"{who}: the request cannot be sent: {error}") from error
-    if isinstance(error, httpcore.TimeoutException) and late:
-        what = "no whole answer" if sent else "no connection"
-        raise ModelTimeout(f"{who}: {what} within {timeout:g} s", maybe_billed=sent) from error
+    if isinstance(error, httpcore.TimeoutException) and now >= _progress.deadline:
+        what = "no whole answer" if sent else "the request was not taken"
+        raise ModelTimeout(f"{who}: {what} within {now - started:.1f} s", maybe_billed=sent) from error
     if isinstance(error, httpcore.TimeoutException) and not sent:
         raise ModelUnavailable(f"{who}: no connection within {CONNECT_SECONDS:g} s") from error
     if not sent:
@@ -148,8 +148,12 @@ def _certificates() -> ssl.SSLContext:
 
 
 def _proxy(url: str) -> str | None:
-    proxy = urllib.request.getproxies().get("https")
-    if not proxy or urllib.request.proxy_bypass(urlsplit(url).hostname or ""):
+    proxy = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY")
+    if not proxy:
+        return None
+    from urllib.request import proxy_bypass
+
+    if proxy_bypass(urlsplit(url).hostname or ""):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 

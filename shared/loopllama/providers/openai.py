@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -94,10 +95,11 @@ class OpenAI:
 
     def complete(self, call: ModelCall) -> Answer:
         """One POST to `…/chat/completions`."""
+        until = time.monotonic() + call.timeout
         credentials = credentials_for(self._provider, self._settings)
         url, headers = _address(credentials, call.model)
         body = jsontext.dumps(request(call, self._known)).encode()
-        reply = http.post(url, headers, body, call.timeout, self._provider)
+        reply = http.post(url, headers, body, until, self._provider)
         if not 200 <= reply.status < 300:
             error = failure(
                 reply.status, reply.headers, reply.body, codes=CODES, credentials=credentials, model=call.catalog_id
