@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from . import show
-from .trace_view import Run, Step, run_cost, run_latency, simulated, simulated_text, steps_of
+from .timeline import Step
+from .trace_view import Run, run_cost, run_latency, simulated, simulated_text, steps_of
 
 
 def compare_runs(a: Run, b: Run) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from . import show
-from .trace_view import Run, _label, step_status, steps_of
+from .timeline import label
+from .trace_view import Run, step_status, steps_of
 
 FINAL = frozenset({"completed", "failed", "cancelled"})
 WAITING = "waiting_input"
@@ -77,15 +78,15 @@ class Progress:
             status = step_status(step)
             mark: Any = show.status(status, word=False)
             if status == "running":
-                mark = self._spinners.setdefault(_label(step), Spinner("dots", style="cyan"))
+                mark = self._spinners.setdefault(label(step), Spinner("dots", style="cyan"))
             cost = show.money(step["cost_usd"]) if step.get("cost_usd") is not None else ""
             latency = show.duration(step["latency_ms"]) if step.get("latency_ms") is not None else ""
-            grid.add_row(mark, _label(step), Text(show.clean(str(step.get("model") or "")), "dim"), latency, cost)
+            grid.add_row(mark, label(step), Text(show.clean(str(step.get("model") or "")), "dim"), latency, cost)
         return Group(title, grid)
 
     def _tell(self, run: Run) -> None:
         for step in steps_of(run):
-            status, name = step_status(step), _label(step)
+            status, name = step_status(step), label(step)
             if status in ("completed", "failed", "skipped") and name not in self._told:
                 self._told.add(name)
                 model = f"  {step['model']}" if step.get("model") else ""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from itertools import groupby
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -14,11 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from . import show
+from .timeline import Step, label, timeline
 
 _COLOURS = ("cyan", "magenta", "blue", "green", "bright_yellow", "bright_magenta", "bright_cyan", "bright_blue")
-_BAR, _WAIT, _FAILED = "━", "╌", "×"  # noqa: RUF001
 Run = Mapping[str, Any]
-Step = Mapping[str, Any]
 
 
 def print_trace(run: Run, console: Console | None = None) -> None:
@@ -29,7 +26,7 @@ def print_trace(run: Run, console: Console | None = None) -> None:
     console.print()
     show.print_table(steps_table(run, colours), console)
     console.print()
-    for part in (timeline(run, console.width, colours), list(notes(run))):
+    for part in (timeline(steps_of(run), console.width, colours), list(notes(run))):
         if part:
             console.print(Group(*part))
             console.print()
@@ -37,7 +34,7 @@ def print_trace(run: Run, console: Console | None = None) -> None:
 
 def steps_of(run: Run) -> list[Step]:
     """The run's steps in their order."""
-    return sorted(run.get("steps") or [], key=lambda step: (int(step.get("order") or 0), _label(step)))
+    return sorted(run.get("steps") or [], key=lambda step: (int(step.get("order") or 0), label(step)))
 
 
 def model_colours(steps: Sequence[Step]) -> dict[str, str]:
@@ -115,7 +112,7 @@ def steps_table(run: Run, colours: Mapping[str, str]) -> Table:
             model.append(" simulated", "yellow")
         table.add_row(
             show.status(step_status(step), word=False),
-            _label(step),
+            label(step),
             model,
             show.clean(str(step.get("source") or "-")),
             show.tokens(step.get("tokens_in")),
@@ -177,17 +174,11 @@ def _share(cost: Any, total: Decimal | None) -> str:
     return f"{Decimal(cost) / total * 100:.1f}%" if cost is not None and total else "-"
 
 
-def _label(step: Step) -> str:
-    name = show.clean(str(step.get("step") or step.get("role") or "?"))
-    places = [f"{mark}{int(step[key])}" for mark, key in (("#", "iteration"), ("·", "item")) if step.get(key)]
-    return " ".join([name, *places])
-
-
 def notes(run: Run) -> Iterator[Text]:
     """What the figures do not say: overrides passed over, failed attempts, fallbacks, where figures come from."""
     steps = steps_of(run)
     for step in steps:
-        name = _label(step)
+        name = label(step)
         for ignored in step.get("ignored") or []:
             yield _note("!", "yellow", name, ignored_text(ignored))
         attempts = step.get("attempts") or []
@@ -247,89 +238,3 @@ def _attempt_text(attempt: Mapping[str, Any]) -> str:
 
 def _note(mark: str, style: str, name: str, text: str) -> Text:
     return Text.assemble((f"{mark} ", style), (f"{name}  " if name else "", "bold"), show.one_line(text, 600))
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """A stretch of the timeline: from and to in ms since the run's start, and how it is drawn."""
-
-    start: float
-    end: float
-    character: str
-    style: str
-
-
-def timeline(run: Run, width: int, colours: Mapping[str, str]) -> list[Text]:
-    """A line for each step that has begun: when its model calls ran, on one scale."""
-    steps = [step for step in steps_of(run) if show.moment(step.get("started_at"))]
-    moments = [show.moment(step.get("started_at")) for step in steps]
-    begin = min((moment for moment in moments if moment), default=None)
-    if begin is None:
-        return []
-    lines = [_spans(step, begin, colours) for step in steps]
-    end = max((span.end for spans in lines for span in spans), default=0.0)
-    if end <= 0:
-        return []
-    label = min(24, max(len(_label(step)) for step in steps))
-    room = max(10, width - label - 2 - 11)
-    drawn = [Text(" " * (label + 2)).append_text(_axis(end, room))]
-    for step, spans in zip(steps, lines, strict=True):
-        row = Text(f"{_label(step)[:label]:<{label}}  ")
-        row.append_text(_draw(spans, end, room))
-        row.append(f" {show.duration(step.get('latency_ms')):>9}", "dim")
-        drawn.append(row)
-    return drawn
-
-
-def _spans(step: Step, begin: datetime, colours: Mapping[str, str]) -> list[_Span]:
-    started = _offset(step.get("started_at"), begin) or 0.0
-    finished = _offset(step.get("finished_at"), begin)
-    if finished is None:
-        finished = started + float(step.get("latency_ms") or 0)
-    spans = [_Span(started, finished, _WAIT, "dim")]
-    for attempt in step.get("attempts") or []:
-        start = _offset(attempt.get("started_at"), begin)
-        if start is None:
-            continue
-        end = start + float(attempt.get("latency_ms") or 0)
-        if attempt.get("outcome") == "ok":
-            spans.append(_Span(start, end, _BAR, colours.get(str(attempt.get("model")), "white")))
-        else:
-            spans.append(_Span(start, end, _FAILED, "red"))
-    if len(spans) == 1:
-        spans.append(_Span(started, finished, _BAR, colours.get(str(step.get("model")), "white")))
-    return spans
-
-
-def _offset(time: Any, begin: datetime) -> float | None:
-    moment = show.moment(time)
-    return None if moment is None else (moment - begin) / timedelta(milliseconds=1)
-
-
-def _draw(spans: Sequence[_Span], end: float, room: int) -> Text:
-    cells: list[tuple[str, str]] = [(" ", "")] * room
-    for span in spans:
-        first = min(room - 1, max(0, int(span.start / end * room)))
-        last = min(room, max(first + 1, round(span.end / end * room)))
-        cells[first:last] = [(span.character, span.style)] * (last - first)
-    stretches = groupby(cells, key=lambda cell: cell[1])
-    return Text.assemble(*(("".join(character for character, _ in stretch), style) for style, stretch in stretches))
-
-
-def _axis(end: float, room: int) -> Text:
-    """The scale: four or five round times over the room's columns."""
-    steps = (unit * 10**power for power in range(12) for unit in (1, 2, 5))
-    step = next(step for step in steps if end / step <= 5)
-    cells = [" "] * room
-    tick = 0
-    while tick <= end:
-        at = int(tick / end * room)
-        text = "0" if tick == 0 else _tick_text(tick)
-        if at + len(text) + 1 <= room:
-            cells[at : at + len(text) + 1] = list("╷" + text)
-        tick += step
-    return Text("".join(cells), "dim")
-
-
-def _tick_text(milliseconds: int) -> str:
-    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:g} s"
