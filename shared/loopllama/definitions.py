@@ -2,8 +2,9 @@
 
 Version 0 is the current definition and carries `current_version`; every other version never changes. A push writes
 the new version first and turns version 0 to it second, so a crash in between leaves a version that nobody uses. A
-deleted workflow keeps only its `current_version`, so that its numbers are never given out again: a version that a
-process has read stays true for good.
+deleted workflow keeps its `current_version`, so that its numbers are never given out again: a version that a process
+has read stays true for good. It also keeps since when there was one (`since`) and until when (`updated_at`, listed as
+`deleted`): its usage outlives it.
 """
 
 from __future__ import annotations
@@ -125,6 +126,27 @@ class DefinitionStore:
         last = answer.get("LastEvaluatedKey")
         return [_plain_item(item) for item in answer["Items"]], _cursor(last) if last else None
 
+    def lives(self) -> dict[str, tuple[str, str]]:
+        """When each workflow was created and, where it was, deleted (else `""`): also those that are deleted, whose
+        usage stays. Eventually consistent."""
+        found: dict[str, tuple[str, str]] = {}
+        for listed in ("deleted", "all"):
+            pages = (
+                self._client()
+                .get_paginator("query")
+                .paginate(
+                    TableName=self._table,
+                    IndexName=BY_UPDATED,
+                    KeyConditionExpression="listed = :listed",
+                    ExpressionAttributeValues={":listed": {"S": listed}},
+                    ProjectionExpression="workflow_id, created_at, since, updated_at",
+                )
+            )
+            for item in (aws.from_item(item) for page in pages for item in page["Items"]):
+                since = str(item.get("since") or item.get("created_at") or "")
+                found[item["workflow_id"]] = (since, str(item["updated_at"]) if listed == "deleted" else "")
+        return found
+
     def set_status(self, workflow_id: str, status: Literal["active", "paused"]) -> dict[str, Any]:
         """Pause or resume a workflow; returns the current item. Raises `WorkflowNotFound`."""
         if not _possible(workflow_id):
@@ -162,10 +184,11 @@ class DefinitionStore:
             try:
                 self._update(
                     workflow_id,
-                    "SET current_version = :last"
-                    " REMOVE #name, description, #status, #definition, created_at, updated_at, listed",
+                    "SET current_version = :last, listed = :deleted, updated_at = :now,"
+                    " since = if_not_exists(since, created_at)"
+                    " REMOVE #name, description, #status, #definition, created_at",
                     "current_version = :base",
-                    {":base": base, ":last": last},
+                    {":base": base, ":last": last, ":deleted": "deleted", ":now": now_text()},
                 )
             except self._condition_failed():
                 raise VersionConflict(f"Workflow '{workflow_id}' was changed meanwhile; try again.") from None

@@ -303,8 +303,9 @@ def test_a_strange_cursor_is_refused(store, cursor):
 
 
 def test_deleting_takes_the_versions_away_but_never_their_numbers(dynamodb, store):
-    store.push(workflow(prompt="A"))
+    created = store.push(workflow(prompt="A"))["created_at"]
     store.push(workflow(prompt="B"))
+    assert store.lives() == {"support_reply": (created, "")}
     store.delete("support_reply")
     for version in (0, 1, 2):
         with pytest.raises(WorkflowNotFound):
@@ -314,10 +315,14 @@ def test_deleting_takes_the_versions_away_but_never_their_numbers(dynamodb, stor
     with pytest.raises(WorkflowNotFound):
         store.delete("support_reply")
     assert store.list() == ([], None)
-    left = dynamodb.scan(TableName="Workflows")["Items"]
-    assert left == [{"workflow_id": {"S": "support_reply"}, "version": {"N": "0"}, "current_version": {"N": "2"}}]
+    [left] = dynamodb.scan(TableName="Workflows")["Items"]
+    assert left.keys() == {"workflow_id", "version", "current_version", "listed", "since", "updated_at"}
+    assert (left["version"], left["current_version"]) == ({"N": "0"}, {"N": "2"})
+    assert store.lives() == {"support_reply": (created, left["updated_at"]["S"])}
     again = store.push(workflow(prompt="C"), expected_version=0)
     assert (again["current_version"], again["status"]) == (3, "active")
+    assert again["created_at"] > created
+    assert store.lives() == {"support_reply": (created, "")}
 
 
 def test_an_interrupted_delete_is_ended_by_the_next(dynamodb, store):

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import CONTRACT, aws, jsontext
 from ..definitions import DefinitionStore
-from ..errors import Conflict, InvalidRequest, WorkflowPaused
+from ..errors import Conflict, InvalidRequest, RunNotFound, WorkflowPaused
 from ..runs import RunStore
 from ..settings import Settings
 from ..values import ValueStore
@@ -34,25 +34,50 @@ def accept_run(
     same key always means the same run, and another request under it raises `Conflict`. `api_key` is the name of who
     asks, for the bill. Raises `WorkflowNotFound`, `WorkflowPaused` and `InvalidRequest`.
     """
-    definitions = DefinitionStore(settings)
-    workflow = definitions.get(workflow_id)
-    run_id = run_id_of(key) if key else f"run_{uuid.uuid4().hex[:24]}"
-    run = new_run(workflow, run_id, run_input, models, tags)
     # What the request says, so that a repeated key with another request is noticed.
     request = {"workflow": workflow_id, "input": run_input, "models": models or {}, "tags": tags or {}}
-    request_hash = hashlib.sha256(jsontext.dumps(request).encode()).hexdigest()
-    run["request_hash"] = request_hash
+    if key and (run_id := started_before(settings, key, request)):
+        return run_id
+    workflow = DefinitionStore(settings).get(workflow_id)
+    run_id = run_id_of(key) if key else new_run_id()
+    run = new_run(workflow, run_id, run_input, models, tags)
     run["api_key"] = api_key
-    store = RunStore(settings)
     run["input"] = ValueStore(settings).store(run_id, "input", run_input)
-    if not store.create(run):
-        run = store.run(run_id)
-        if run.get("request_hash") != request_hash:
-            raise Conflict(f"the idempotency key {key!r} was used for another request; it started run {run_id}")
-        if run["status"] != "queued":
-            return run_id
-    start_execution(settings, run_id)
+    begin(settings, run, key, request)
     return run_id
+
+
+def started_before(settings: Settings, key: str, request: Mapping[str, Any]) -> str | None:
+    """The id of the run that an idempotency key has started, however the workflow has changed since; makes sure that
+    its execution is started. Raises `Conflict` where the key stood for another request."""
+    run_id = run_id_of(key)
+    try:
+        run = RunStore(settings).run(run_id)
+    except RunNotFound:
+        return None
+    if run.get("request_hash") != _hash(request):
+        raise Conflict(f"The idempotency key was used for another request; it started run {run_id}.")
+    if run["status"] == "queued":
+        start_execution(settings, run_id)
+    return run_id
+
+
+def begin(settings: Settings, run: Mapping[str, Any], key: str | None, request: Mapping[str, Any]) -> None:
+    """Store a new run and start its execution; where another was faster with the same key, make sure that it means
+    the same request. Raises `Conflict`."""
+    if RunStore(settings).create({**run, "request_hash": _hash(request)}):
+        start_execution(settings, run["run_id"])
+    elif not key or started_before(settings, key, request) is None:
+        raise Conflict(f"There is another run {run['run_id']}.")
+
+
+def _hash(request: Mapping[str, Any]) -> str:
+    return hashlib.sha256(jsontext.dumps(request).encode()).hexdigest()
+
+
+def new_run_id() -> str:
+    """An id that no run has."""
+    return f"run_{uuid.uuid4().hex[:24]}"
 
 
 def run_id_of(key: str) -> str:
@@ -88,8 +113,8 @@ def new_run(
     names = {step["name"] for step in crew}
     if run_input is None or run_input == "":
         raise InvalidRequest("the run's input is empty", [{"field": "input", "message": "give a text or a JSON value"}])
-    _check_texts("models", models, MAX_MODELS, 256)
-    _check_texts("tags", tags, MAX_TAGS, 256)
+    check_texts("models", models, MAX_MODELS, 256)
+    check_texts("tags", tags, MAX_TAGS, 256)
     for step in models or {}:
         if step != "*" and step not in names:
             raise InvalidRequest(
@@ -107,7 +132,8 @@ def new_run(
     }
 
 
-def _check_texts(field: str, value: Any, most: int, longest: int) -> None:
+def check_texts(field: str, value: Any, most: int, longest: int) -> None:
+    """Raises `InvalidRequest` unless `value` is `None` or at most `most` texts by name, each of 1 to `longest`."""
     if value is None:
         return
     if not isinstance(value, Mapping) or len(value) > most:

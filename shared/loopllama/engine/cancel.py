@@ -1,0 +1,35 @@
+"""Cancelling a run: what is done stays recorded and paid, nothing more is begun."""
+
+from __future__ import annotations
+
+from .. import aws
+from ..accounts import attempts_of, totals
+from ..errors import Conflict
+from ..runs import RunStore
+from ..settings import Settings
+
+
+def cancel_run(settings: Settings, run_id: str, by: str | None = None) -> None:
+    """End a run as `cancelled`; harmless for one that is already. `by` is who asks, for the record. Raises
+    `RunNotFound`, and `Conflict` for a run that has completed or failed."""
+    store = RunStore(settings)
+    run = store.run(run_id)
+    if run["status"] not in ("completed", "failed", "cancelled"):
+        # The record first: steps look at it before their next model call, so even an execution that cannot be
+        # stopped ends by itself.
+        sums = totals(totals(attempts_of(step).values()) for step in store.steps(run_id))
+        error = {"type": "Cancelled", "message": f"cancelled by {by}" if by else "cancelled"}
+        store.close(run_id, "cancelled", {"error": error, **sums})
+        run = store.run(run_id)
+    if run["status"] != "cancelled":
+        raise Conflict(f"Run {run_id} has {run['status']} already; there is nothing to cancel.")
+    if run.get("execution_arn"):
+        _stop(run["execution_arn"])
+
+
+def _stop(execution_arn: str) -> None:
+    states = aws.client("stepfunctions")
+    try:
+        states.stop_execution(executionArn=execution_arn, error="Cancelled", cause="the run was cancelled")
+    except states.exceptions.ExecutionDoesNotExist:
+        return
