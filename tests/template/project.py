@@ -52,8 +52,16 @@ def states() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def statements(function: str) -> Iterator[dict[str, Any]]:
-    """The policy statements of a function or state machine; conditional ones as if their condition held."""
-    for policy in template()["Resources"][function]["Properties"].get("Policies", ()):
+    """The policy statements of a function or state machine, also of policies that stand apart because of a circle;
+    conditional ones as if their condition held."""
+    resources = template()["Resources"]
+    policies = list(resources[function]["Properties"].get("Policies", ()))
+    policies += [
+        one["Properties"]["PolicyDocument"]
+        for one in resources.values()
+        if one["Type"] == "AWS::IAM::Policy" and {"Ref": f"{function}Role"} in one["Properties"]["Roles"]
+    ]
+    for policy in policies:
         for statement in policy["Statement"]:
             yield statement["Fn::If"][1] if "Fn::If" in statement else statement
 

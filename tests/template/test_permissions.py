@@ -21,7 +21,9 @@ from template.project import FUNCTIONS, listed, statements
 from loopllama import aws, clock
 from loopllama.engine.reconcile import execution_ended, reconcile_due
 from loopllama.engine.start import start_run
+from loopllama.engine.waiting import respond
 from loopllama.errors import ModelRejected, RunFailed
+from loopllama.runs import Work
 
 Calls = dict[str, set[tuple[str, str]]]
 """Function to the pairs of action and resource that it used."""
@@ -65,7 +67,7 @@ class Recorder:
         if service == "s3":
             return [f"ValuesBucket/{params['Key']}"]
         if service == "states":
-            return ["RunWorkflow" if "stateMachineArn" in params else "execution:RunWorkflow:x"]
+            return ["execution:RunWorkflow:x" if "executionArn" in params else "RunWorkflow"]
         return [str(params)]
 
 
@@ -157,6 +159,19 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
 
     # An answer that comes after its step has ended, by another invocation, is still billed.
     _late_answer(made, workflow)
+
+    # A loop asks the run's item which round it is in. A person answers: before the state machine waits, or so that
+    # the reconciler must deliver it again.
+    crew = [{"name": "a"}, {"name": "b", "repeat": {"backTo": "a", "until": "input.never", "max": 2}}]
+    made.play(made.accept(made.push(crew, name="loop"), "hello"))
+    asking = made.accept(made.push([{"name": "a", "approval": True}], name="asks"), "hello")
+    work = made.map(made.start(asking))[0]
+    made.step(work)
+    respond(made.runs, asking, {"approved": True})
+    made.step({"work": work, "token": "t"})
+    execution = made.settings.state_machine_arn.replace(":stateMachine:", ":execution:") + f":{asking}"
+    made.runs.change(asking, {"execution_arn": execution}, only_from=("running",))
+    made.runs.set_pending(Work.from_payload(work), made.runs.items(asking, ["STEP#a#0#0"])["STEP#a#0#0"]["pending"])
 
     # The reconciler: a lost start, an execution that is gone, news of an end.
     left, gone, stopped = (made.accept(workflow, "hello") for _ in range(3))

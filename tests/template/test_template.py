@@ -103,7 +103,9 @@ def test_names_and_permissions_go_together(name: str) -> None:
         for variable, value in environment(name).items()
         if variable.endswith(("_TABLE", "_BUCKET", "_ARN")) and isinstance(value, dict)
     }
-    allowed = set(references([one["Resource"] for one in statements(name)]))
+    # Delivering an answer takes a task token, not the state machine's name.
+    named_by = [one for one in statements(name) if one["Action"] != "states:SendTaskSuccess"]
+    allowed = set(references([one["Resource"] for one in named_by]))
     assert named == {one for one in allowed if one in template()["Resources"]}
 
 

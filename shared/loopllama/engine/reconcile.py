@@ -14,6 +14,7 @@ from ..errors import RunNotFound
 from ..runs import ACTIVE_SHARDS, FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
 from ..settings import Settings
 from .accept import start_execution
+from .waiting import redeliver
 
 _CHECKS = 50
 """Runs of a shard that one scheduled call looks at: DescribeExecution allows about 15 a second."""
@@ -59,6 +60,8 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> str:
     if execution["status"] in _STATUS:
         _close(store, run_id, execution["status"], execution.get("error"), execution.get("cause"))
         return "closed"
+    for key, pending in (run.get("pending") or {}).items():
+        redeliver(store, run_id, key, pending)
     store.change(run_id, {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=(run["status"],))
     return "checked"
 

@@ -114,6 +114,13 @@ def respond(store: RunStore, run_id: str, answer: Mapping[str, Any], by: str | N
     return dict(pending)
 
 
+def redeliver(store: RunStore, run_id: str, key: str, pending: Mapping[str, Any]) -> None:
+    """Deliver an answer whose giver died between storing and delivering it."""
+    record = store.items(run_id, [key]).get(key, {})
+    if record.get("token") and pending["key"] in answers_of(record):
+        deliver(record["token"])
+
+
 def deliver(token: str) -> None:
     """Let the waiting execution go on; a token that is spent or expired is no matter."""
     states = aws.client("stepfunctions")
