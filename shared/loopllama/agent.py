@@ -178,7 +178,7 @@ class Turn:
         opening = [Message("user", text, stable=True)]
         messages = list(opening)
         repaired = False
-        for turn in range(self._limits.max_turns):
+        for turn in self._ledger.turns(self._limits.max_turns):
             answer = self._answer(turn, messages)
             asked = [call for call in answer.tool_calls if call.name != output.TOOL_NAME]
             if asked:

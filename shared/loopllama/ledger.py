@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from . import clock, errors, pricing
-from .accounts import ATTEMPT, PASSED, TOOL, attempts_of, totals
+from .accounts import ATTEMPT, FIRST_TURN, PASSED, TOOL, TURNS, attempts_of, totals
 from .errors import ModelError
 from .providers.base import Answer, ToolCall, Usage
 from .values import INLINE_BYTES, ValueStore
@@ -41,6 +41,11 @@ class StepLedger:
     def attempts(self) -> dict[str, dict[str, Any]]:
         """The step's attempts by their keys."""
         return attempts_of(self._writer.record)
+
+    def turns(self, most: int) -> range:
+        """The places of the conversation that the step may still use, settled ones included, `most` calls long."""
+        record = self._writer.record
+        return range(int(record.get(FIRST_TURN, 0)), int(record.get(TURNS, 0)) + most)
 
     # Model calls
 

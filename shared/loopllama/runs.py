@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import CONTRACT, aws, clock, scheduling
-from .accounts import ATTEMPT, PASSED, attempts_of, totals
+from .accounts import ATTEMPT, FIRST_TURN, PASSED, TURNS, attempts_of, totals
 from .errors import LeaseLost, RunNotFound
 from .settings import Settings
 
@@ -168,12 +168,19 @@ class RunStore:
         )
 
     def reopen_step(self, record: Mapping[str, Any]) -> None:
-        """Make a failed step unfinished; what its calls gave and cost stays."""
+        """Make a failed step unfinished; what its calls gave and cost stays.
+
+        It goes on from its settled calls, with `maxTurns` calls more. Where all calls together gave no valid output,
+        they would give none again: the conversation begins anew behind them.
+        """
+        attempts = attempts_of(record)
+        turns = 1 + max((int(attempt["turn"]) for attempt in attempts.values()), default=-1)
+        first = turns if record["error"]["type"] == "OutputInvalid" else None
         aws.update(
             self.dynamodb,
             self.table,
             {"run_id": record["run_id"], "item": record["item"]},
-            {"status": "running", "lease_until": 0, PASSED: len(attempts_of(record))},
+            {"status": "running", "lease_until": 0, PASSED: len(attempts), TURNS: turns, FIRST_TURN: first},
             remove=("error", "finished_at", "started_at", "tries", "stopping"),
             condition="#status = :failed",
             names={"#status": "status"},
@@ -254,6 +261,10 @@ class RunStore:
             index="by_active",
             limit=limit,
         )
+
+    def active(self, shard: int) -> list[dict[str, Any]]:
+        """All unfinished runs of a shard, by the index."""
+        return aws.query(self.dynamodb, self.table, "active = :shard", {":shard": str(shard)}, index="by_active")
 
     def claim(self, work: Work, claimant: str) -> bool:
         """Claim a join for a completed step; `True` as well when it was this step's already."""
