@@ -14,9 +14,6 @@ from support.system import System
 from loopllama.engine.accept import run_id_of
 
 
-KNOWN = {"stale totals"}
-
-
 @pytest.fixture(scope="module")
 def workflow(system: System) -> str:
     return system.push("Started by events", [{"name": "first"}, {"name": "second"}])
@@ -52,7 +49,7 @@ def test_an_event_on_the_bus_starts_a_run(system: System) -> None:
     )
     event_id = answer["Entries"][0]["EventId"]
     run = system.wait(run_id_of(f"event/{event_id}"))
-    assert run["status"] == "completed"
+    assert run["status"] == "completed", run["error"]
     assert run["input"] == {"order": 7}
     assert run["tags"] == {"by": "bus"}
 
@@ -66,7 +63,7 @@ def test_the_same_event_twice_makes_one_run(system: System, provider: Any) -> No
     run = system.wait(first["run_id"])
     after_the_end = system.invoke("AcceptRun", event)
     assert first == again == after_the_end
-    assert run["status"] == "completed"
+    assert run["status"] == "completed", run["error"]
     assert runs_of(system, workflow) == [first["run_id"]]
     assert len(script.requests) == 1
     assert system.item(first["run_id"], "RUN")["status"] == "completed"
@@ -84,13 +81,15 @@ def test_an_execution_started_by_hand_is_a_run(system: System, workflow: str) ->
     execution = system.start_by_hand(name, {"workflow": workflow, "input": "hello", "models": {"*": "sim:tenth"}})
     assert execution["status"] == "SUCCEEDED"
     run = system.wait(name)
-    assert run["status"] == "completed"
+    assert run["status"] == "completed", run["error"]
     assert run["input"] == "hello"
     assert {(step["model"], step["source"]) for step in run["steps"]} == {("sim:tenth", "run")}
     assert name in runs_of(system, workflow)
 
 
-def test_a_stopped_execution_cancels_the_run_and_a_late_answer_is_still_billed(system: System, provider: Any) -> None:
+@pytest.fixture(scope="module")
+def stopped(system: System, provider: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A run whose execution was stopped in the second step's model call: as it was then, and once the answer came."""
     call = Hold(Text("too late", 1000, 100))
     replies = iter([Text("first"), call])
     script, model = provider(lambda _: next(replies))
@@ -99,23 +98,41 @@ def test_a_stopped_execution_cancels_the_run_and_a_late_answer_is_still_billed(s
     call.wait_entered()
     system.client("stepfunctions").stop_execution(executionArn=system.execution_arn(run_id))
     run = system.wait(run_id)
+    call.release()
+    system.until(lambda: len(system.usage(run_id)) == 2)
+    assert script.models() == ["one", "one"]
+    return run, system.read(run_id)
+
+
+def test_a_stopped_execution_cancels_the_run(system: System, stopped: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    run, _ = stopped
     assert run["status"] == "cancelled"
-    assert "stopped" in run["error"]
+    assert "the execution was stopped" in run["error"]
     assert run["cost_basis"] == "unknown"
     assert [step["status"] for step in run["steps"]] == ["completed", "running", "queued"]
     assert system.metric("RunsFailed", workflow=run["workflow_id"])[1] == 1
 
-    call.release()
-    system.until(lambda: system.read(run_id)["steps"][1]["attempts"][0]["outcome"] == "ok")
-    system.until(lambda: len(system.usage(run_id)) == 2)
-    late = system.read(run_id)
+
+BOTH = Decimal("0.00045") + Decimal("0.0045")
+"""100 and 10 tokens, then 1000 and 100, at 3 and 15 USD a million."""
+
+
+def test_an_answer_after_that_is_billed_and_changes_nothing_else(
+    system: System, stopped: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    _, late = stopped
     assert late["status"] == "cancelled"
-    both = Decimal("0.00045") + Decimal("0.0045")  # 100 and 10 tokens, then 1000 and 100, at 3 and 15 a million
-    assert late["cost_usd"] == both
-    assert sum(row["cost_usd"] for row in system.usage(run_id)) == both
-    assert script.models() == ["one", "one"]
-    if "stale totals" not in KNOWN:
-        system.until(lambda: system.item(run_id, "RUN")["cost_usd"] == both, 5)
+    assert late["cost_usd"] == BOTH
+    assert late["cost_basis"] == "measured"
+    assert sum(row["cost_usd"] for row in system.usage(late["id"])) == BOTH
+
+
+@pytest.mark.xfail(reason="the totals on the RUN item, which lists show, are not mended", strict=True)
+def test_an_answer_after_that_is_in_the_totals_that_lists_show(
+    system: System, stopped: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    system.invoke("ReconcileRuns", {"detail-type": "Scheduled Event"})
+    assert system.item(stopped[1]["id"], "RUN")["cost_usd"] == BOTH
 
 
 def test_a_queued_run_that_was_never_started_is_started_by_the_reconciler(
