@@ -402,3 +402,22 @@ def test_upstream_error_under_status_200(server: WireServer, monkeypatch: pytest
         with pytest.raises(expected):
             adapter.complete(call)
     assert json.loads(server.requests[0].body)["model"] == "m"
+
+
+def test_upstream_error_under_status_200_in_anthropics_format(
+    server: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from support.dialects import AnthropicDialect
+
+    from loopllama.providers.base import Message
+
+    adapter = AnthropicDialect().adapter(server.url, monkeypatch)
+    call = ModelCall("m", "m", "", (Message("user", "hi"),), 5.0)
+    for kind, expected in (
+        ("overloaded_error", ModelUnavailable),
+        ("rate_limit_error", ModelThrottled),
+        ("x", ModelUnavailable),
+    ):
+        server.script(Reply(200, {"type": "error", "error": {"type": kind, "message": "upstream failed"}}))
+        with pytest.raises(expected):
+            adapter.complete(call)

@@ -33,7 +33,7 @@ from ..settings import Settings
 from . import http, structured, wire
 from .base import Answer, Message, ModelCall, StopReason, ToolCall, Usage
 from .credentials import Credentials, credentials_for, forget
-from .failures import failure
+from .failures import failure, failure_in_answer
 from .known import takes_temperature
 from .tokens import estimated_usage
 
@@ -89,14 +89,16 @@ class Anthropic:
             if isinstance(error, CredentialsRejected):
                 forget(self._provider, self._settings)
             raise error
-        return structured.from_answer_tool(self._answer(call, reply.body))
+        return structured.from_answer_tool(self._answer(call, reply, credentials))
 
-    def _answer(self, call: ModelCall, body: bytes) -> Answer:
+    def _answer(self, call: ModelCall, reply: http.Reply, credentials: Credentials) -> Answer:
         who = f"{self._provider} on {call.catalog_id}"
-        value = wire.read_object(body)
+        value = wire.read_object(reply.body)
         if value is None:
-            usage = estimated_usage(call, body.decode("utf-8", "replace"))
+            usage = estimated_usage(call, reply.body.decode("utf-8", "replace"))
             raise AnswerInvalid(f"{who}: the answer is no JSON object", usage=usage)
+        if value.get("type") == "error":  # gateways report an upstream's error under status 200
+            raise failure_in_answer(value, reply.headers, codes=CODES, credentials=credentials, model=call.catalog_id)
         content = value.get("content")
         blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
         text = "".join(b["text"] for b in blocks if b.get("type") == "text" and isinstance(b.get("text"), str))

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from .. import jsontext
 from ..errors import (
     ContextTooLong,
     CredentialsRejected,
@@ -79,6 +80,26 @@ def failure(
     if kind is CredentialsRejected:
         message = f"{message}. {credentials.remedy()}"
     return kind(message, retry_after=retry_after(headers) if kind.later else None, status=status)
+
+
+def failure_in_answer(
+    value: Mapping[str, Any],
+    headers: Mapping[str, str],
+    *,
+    codes: Mapping[str, type[ModelError]],
+    credentials: Credentials,
+    model: str,
+) -> ModelError:
+    """The error that stands in the body of an answer whose status says that all is well, as gateways send it when their
+    upstream fails late. Its own `code` is the status, where it has one."""
+    error = value.get("error")
+    status = error.get("code") if isinstance(error, dict) else None
+    if isinstance(status, str) and status.isdigit():
+        status = int(status)
+    if not isinstance(status, int) or not 400 <= status < 600:
+        status = 502
+    body = jsontext.dumps(value).encode()
+    return failure(status, headers, body, codes=codes, credentials=credentials, model=model)
 
 
 def kind_of(status: int, names: Iterable[str], said: str, codes: Mapping[str, type[ModelError]]) -> type[ModelError]:

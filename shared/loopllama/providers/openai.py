@@ -40,7 +40,7 @@ from ..settings import Settings
 from . import http, structured, wire
 from .base import Answer, Message, ModelCall, StopReason, ToolCall, ToolSpec, Usage
 from .credentials import Credentials, credentials_for, forget
-from .failures import failure, read_error
+from .failures import failure, failure_in_answer
 from .known import KNOWN, Known, takes_temperature
 from .tokens import estimated_usage
 
@@ -116,7 +116,7 @@ class OpenAI:
             text = reply.body.decode("utf-8", "replace")
             raise AnswerInvalid(f"{who}: the answer is no JSON object", usage=estimated_usage(call, text))
         if value.get("error") and not value.get("choices"):  # OpenRouter reports an upstream's error under status 200
-            raise _late_error(value, reply, credentials, call)
+            raise failure_in_answer(value, reply.headers, codes=CODES, credentials=credentials, model=call.catalog_id)
         choices = value.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = choice.get("message") if isinstance(choice, dict) else None
@@ -206,15 +206,6 @@ def _address(credentials: Credentials, model: str) -> tuple[str, dict[str, str]]
     elif credentials.api_key:
         headers["authorization"] = f"Bearer {credentials.api_key}"
     return url, {**headers, **credentials.headers}
-
-
-def _late_error(value: Mapping[str, Any], reply: http.Reply, credentials: Credentials, call: ModelCall) -> ModelError:
-    error = value["error"]
-    status = error.get("code") if isinstance(error, dict) else None
-    body = jsontext.dumps(value).encode()
-    if not isinstance(status, int) or not 400 <= status < 600:
-        status = 400 if read_error(body)[0] else 502
-    return failure(status, reply.headers, body, codes=CODES, credentials=credentials, model=call.catalog_id)
 
 
 def _text(content: Any) -> str:
