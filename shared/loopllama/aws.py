@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache, lru_cache
+from decimal import Decimal
+from functools import cache
 from typing import Any
 
 
@@ -24,24 +25,62 @@ def client(service: str, *, read_seconds: int = 60, attempts: int = 4) -> Any:
     return make(service, config=config)
 
 
-@lru_cache(maxsize=1)
-def _converters() -> tuple[Any, Any]:
-    from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-
-    return TypeSerializer(), TypeDeserializer()
-
-
 def to_item(values: Mapping[str, Any]) -> dict[str, Any]:
     """Plain values to DynamoDB's attribute values. Keys whose value is `None` are left out; numbers are `int` or
-    `Decimal`, never `float`."""
-    serializer, _ = _converters()
-    return {key: serializer.serialize(value) for key, value in values.items() if value is not None}
+    `Decimal`, never `float`. Raises `TypeError`.
+
+    Written out here, as `from_item` is, because boto3's own conversion takes a quarter of a warm step's time
+    (benchmarks/bench_step.py). Source of the format:
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
+    """
+    return {key: _to_attribute(value) for key, value in values.items() if value is not None}
 
 
 def from_item(item: Mapping[str, Any]) -> dict[str, Any]:
     """DynamoDB's attribute values to plain ones; numbers become `Decimal`."""
-    _, deserializer = _converters()
-    return {key: deserializer.deserialize(value) for key, value in item.items()}
+    return {key: _from_attribute(value) for key, value in item.items()}
+
+
+def _to_attribute(value: Any) -> dict[str, Any]:
+    kind = type(value)
+    if kind is str:
+        return {"S": value}
+    if kind is bool:
+        return {"BOOL": value}
+    if kind is int:
+        return {"N": str(value)}
+    if kind is Decimal:
+        if len(value.as_tuple().digits) > 38 or not value.is_finite():
+            raise TypeError(f"DynamoDB keeps numbers of at most 38 digits, not {value}")
+        return {"N": str(value)}
+    if value is None:
+        return {"NULL": True}
+    if isinstance(value, Mapping):
+        return {"M": {key: _to_attribute(inner) for key, inner in value.items()}}
+    if isinstance(value, list | tuple):
+        return {"L": [_to_attribute(inner) for inner in value]}
+    if isinstance(value, set | frozenset) and value and all(isinstance(inner, str) for inner in value):
+        return {"SS": sorted(value)}
+    if isinstance(value, str | int):  # an enumeration's member, say
+        return _to_attribute(str(value) if isinstance(value, str) else int(value))
+    raise TypeError(f"{kind.__name__} has no form in DynamoDB; take int or Decimal for numbers")
+
+
+def _from_attribute(attribute: Mapping[str, Any]) -> Any:
+    ((kind, value),) = attribute.items()
+    if kind == "S" or kind == "BOOL":
+        return value
+    if kind == "N":
+        return Decimal(value)
+    if kind == "M":
+        return {key: _from_attribute(inner) for key, inner in value.items()}
+    if kind == "L":
+        return [_from_attribute(inner) for inner in value]
+    if kind == "NULL":
+        return None
+    if kind == "NS":
+        return {Decimal(inner) for inner in value}
+    return set(value) if kind in ("SS", "BS") else value
 
 
 def _expression(attributes: Sequence[str], names: dict[str, str]) -> str:
