@@ -100,7 +100,7 @@ class Reading:
         for line in _unwrapped(self.text.splitlines()):
             if line.startswith(("{", "[")):
                 try:
-                    texts = [text for text in _texts(json.loads(line)) if " " in text]
+                    texts = [text for text in _texts(json.loads(line)) if " " in text] or [line]
                 except (ValueError, RecursionError):
                     texts = [line]
             elif _HEADING.match(line):
