@@ -1,0 +1,160 @@
+"""What the API answers: `{"data": …}`, or `{"error": one sentence}` with a status; and reading what it is asked."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+
+from .. import jsontext
+from ..errors import Conflict, InvalidRequest, NotFound
+from ..tracing import logger
+from .keys import TooManyRequests, Unauthorized
+
+MAX_BODY_BYTES = 1024 * 1024
+JSON = "application/json"
+
+
+class BodyTooLarge(Exception):
+    """The body has more than `MAX_BODY_BYTES`."""
+
+
+class MethodNotAllowed(Exception):
+    """The address knows other methods."""
+
+    def __init__(self, method: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"There is no {method} here; {', '.join(allowed)} would do")
+        self.allowed = tuple(allowed)
+
+
+def data(value: Any, status: int = 200, headers: Mapping[str, str] | None = None, **more: Any) -> Response[str]:
+    """`{"data": value}`, numbers exact, with `more` beside it."""
+    return Response(status, JSON, jsontext.dumps({"data": value, **more}), headers=headers)
+
+
+def problem(error: Exception, request_id: str) -> Response[str]:
+    """The answer that tells of an error. What we did not foresee is logged under the request's id, and told as that
+    only."""
+    status, headers = _status(error)
+    if isinstance(error, RequestValidationError):
+        error = _invalid(error)
+    if status == 404 and isinstance(error, NotFoundError):
+        body: dict[str, Any] = {"error": "There is nothing at this address; /docs lists what there is"}
+    elif status == 503:
+        logger().warning("an AWS service did not answer", extra={"error": f"{type(error).__name__}: {error}"})
+        body = {"error": f"AWS did not answer in time; try again (request {request_id})"}
+    elif status == 500:
+        # The stack says where; the message could hold what somebody handed in.
+        logger().error("unforeseen error", extra={"error": type(error).__name__, "at": _where(error)})
+        body = {"error": f"This should not have happened; the log has it under request {request_id}"}
+    else:
+        body = {"error": str(error)}
+        if isinstance(error, InvalidRequest) and error.details:
+            body["details"] = [{"field": one["field"], "message": one["message"]} for one in error.details]
+    return Response(status, JSON, jsontext.dumps(body), headers=headers)
+
+
+def _status(error: Exception) -> tuple[int, dict[str, str]]:
+    if isinstance(error, Unauthorized):
+        return 401, {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, TooManyRequests):
+        return 429, {"Retry-After": str(error.retry_after)}
+    if isinstance(error, MethodNotAllowed):
+        return 405, {"Allow": ", ".join(error.allowed)}
+    if isinstance(error, BodyTooLarge):
+        return 413, {}
+    for kind, status in (
+        (RequestValidationError, 400),
+        (InvalidRequest, 400),
+        (NotFoundError, 404),
+        (NotFound, 404),
+        (Conflict, 409),
+    ):
+        if isinstance(error, kind):
+            return status, {}
+    if type(error).__module__.startswith(("botocore", "boto3")):
+        return 503, {"Retry-After": "2"}
+    return 500, {}
+
+
+def _where(error: BaseException) -> list[str]:
+    import traceback
+
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+
+
+def read_body(event: Mapping[str, Any]) -> str | None:
+    """The event's body as text. Raises `BodyTooLarge`, and `InvalidRequest` where it is no UTF-8."""
+    body = event.get("body")
+    if not body:
+        return None
+    try:
+        raw = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else str(body).encode()
+        if len(raw) > MAX_BODY_BYTES:
+            raise BodyTooLarge(f"The body has {len(raw):,} bytes; at most {MAX_BODY_BYTES:,} are taken")
+        return raw.decode()
+    except (UnicodeError, binascii.Error):
+        raise _body("must be JSON in UTF-8") from None
+
+
+def parse_body(text: str) -> dict[str, Any]:
+    """A body's JSON object, numbers exact. Raises `InvalidRequest`."""
+    try:
+        value = jsontext.loads(text)
+        if "\\u" in text:
+            jsontext.dumps(value, ascii_only=False).encode()  # half a surrogate pair is no text
+    except UnicodeError:
+        raise _body("has half a surrogate pair (\\ud800 to \\udfff), which is no character") from None
+    except RecursionError:
+        raise _body("is nested too deeply") from None
+    except ValueError as error:
+        place = f" (character {error.pos + 1})" if hasattr(error, "pos") else ""
+        raise _body(f"must be JSON{place}") from None
+    if not isinstance(value, dict):
+        raise _body("must be a JSON object")
+    return value
+
+
+def _body(message: str) -> InvalidRequest:
+    return InvalidRequest(f"The body {message}.", [{"field": "body", "message": message}])
+
+
+def _invalid(error: RequestValidationError) -> InvalidRequest:
+    """Pydantic's errors in the API's words, without what was handed in."""
+    details: list[dict[str, object]] = []
+    for one in error.errors()[:50]:
+        place, kind = [str(part)[:60] for part in one["loc"]], one["type"]
+        field = ".".join(place[1:]) or place[0]
+        if kind == "missing" and field == "body":
+            message = "is missing: send a JSON object"
+        elif kind == "missing":
+            message = "is missing"
+        elif kind == "extra_forbidden":
+            message = "is unknown"
+        elif kind == "value_error":
+            message = str(one["ctx"]["error"])
+        else:
+            message = str(one["msg"])
+            for before, after in _WORDS:
+                message = message.replace(before, after)
+        details.append({"field": field, "message": message})
+    first = details[0]
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    return InvalidRequest(f"{first['field']} {first['message']}{more}.", details)
+
+
+_WORDS = (
+    ("Input should", "must"),
+    ("String should", "must"),
+    ("List should", "must"),
+    ("Dictionary should", "must"),
+    ("Value error, ", ""),
+    ("valid dictionary", "object"),
+    ("a valid string", "a text"),
+    ("valid integer", "whole number"),
+)

@@ -1,0 +1,118 @@
+"""The API as a whole: who may ask, what is asked, and what every answer carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, CORSConfig, Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+
+from .. import __version__
+from ..settings import Settings
+from ..tracing import logger
+from . import document, models, routes, runs, shapes, usage, workflows
+from .answers import JSON, MethodNotAllowed, parse_body, problem, read_body
+from .keys import KeyStore, RateLimit
+from .services import Services
+
+PUBLIC = ("/healthz", "/openapi.json", "/docs")
+"""What needs no key."""
+_MODELS = "/v1/models/"
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=31536000",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+class Api:
+    """The HTTP API over one deployment. `handle` is the Lambda handler: API Gateway's HTTP API, payload format 2.0."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._keys = KeyStore(settings)
+        self._rate = RateLimit(settings.requests_per_second)
+        self._cors = _cors(settings.allowed_origins)
+        # Bodies are read and measured before the resolver sees them, whatever content type they claim.
+        self._resolver = APIGatewayHttpResolver(enable_validation=True, json_body_deserializer=parse_body)
+        self._resolver.exception_handler(Exception)(self._problem)
+        services = Services(settings)
+        for resource in (workflows, runs, routes, models, usage):
+            self._resolver.include_router(resource.routes(services))
+        document.add(self._resolver, __version__)
+
+        @self._resolver.get(
+            "/healthz",
+            summary="Whether the API answers, and which version does",
+            security=[],
+            responses=shapes.answers((200, "It does", shapes.Health)),
+        )
+        def healthz() -> Response[str]:
+            return Response(200, JSON, f'{{"status":"ok","version":"{__version__}"}}')
+
+    def handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        """API Gateway's event to its answer; never raises."""
+        request_id = str(event["requestContext"].get("requestId", ""))
+        logger().append_keys(request_id=request_id)
+        headers = {str(name).lower(): value for name, value in (event.get("headers") or {}).items()}
+        try:
+            answer = self._answer(event, headers, context)
+        except Exception as error:
+            told = problem(error, request_id)
+            answer = {"statusCode": told.status_code, "headers": dict(told.headers), "body": told.body}
+        answer["headers"] = {
+            **_HEADERS,
+            "X-Request-Id": request_id,
+            **(self._cors.to_dict(headers.get("origin")) if self._cors else {}),
+            **answer["headers"],
+        }
+        return answer
+
+    def _answer(self, event: dict[str, Any], headers: Mapping[str, str], context: Any) -> dict[str, Any]:
+        http = event["requestContext"]["http"]
+        method, path = http["method"], event["rawPath"]
+        if method == "OPTIONS" and self._cors and "origin" in headers:
+            allowed = CORSConfig.build_allow_methods({"GET", "POST", "PUT", "PATCH", "DELETE"})
+            return {"statusCode": 204, "headers": {"Access-Control-Allow-Methods": allowed}}
+        if path not in PUBLIC:
+            caller = self._keys.authenticate(headers.get("authorization"))
+            self._rate.take(caller)
+            self._resolver.append_context(caller=caller)  # type: ignore[no-untyped-call]
+        if path.startswith(_MODELS):
+            # Ids of models may hold slashes, and the gateway has decoded them: it is all one segment of the path.
+            path = _MODELS + path.removeprefix(_MODELS).replace("/", "%2F")
+        asked = {
+            **event,
+            "rawPath": path,
+            "headers": {**headers, "content-type": JSON},
+            "body": read_body(event),
+            "isBase64Encoded": False,
+        }
+        return self._resolver.resolve(asked, context)
+
+    def _problem(self, error: Exception) -> Response[str]:
+        event = self._resolver.current_event
+        if isinstance(error, NotFoundError):
+            error = self._not_found() or error
+        return problem(error, str(event.request_context.request_id))
+
+    def _not_found(self) -> MethodNotAllowed | None:
+        """Another error where the address exists and knows other methods."""
+        event = self._resolver.current_event
+        every = self._resolver._static_routes + self._resolver._dynamic_routes
+        allowed = sorted({route.method for route in every if route.rule.match(event.path)})
+        return MethodNotAllowed(event.http_method, allowed) if allowed else None
+
+
+def _cors(origins: tuple[str, ...]) -> CORSConfig | None:
+    if not origins:
+        return None
+    return CORSConfig(
+        allow_origin=origins[0],
+        extra_origins=list(origins[1:]),
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+        expose_headers=["Retry-After", "X-Request-Id"],
+        max_age=3600,
+    )

@@ -1,0 +1,77 @@
+"""The OpenAPI document, made from the routes, and the page that shows it (Swagger UI, which powertools brings)."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aws_lambda_powertools import event_handler
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+
+from .. import jsontext
+from .answers import JSON
+
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
+    "frame-ancestors 'none'"
+)
+_DESCRIPTION = """\
+Request bodies take camelCase; snake_case is taken too. Answers are snake_case, wrapped in `data`; errors are
+`{"error": one sentence, "details": …}`. Lists are newest first. Times are ISO 8601 UTC, money is USD and exact.
+"""
+
+
+def add(resolver: APIGatewayHttpResolver, version: str) -> None:
+    """Serve `/openapi.json` and `/docs`."""
+
+    @cache
+    def text() -> str:
+        return jsontext.dumps(document(resolver, version))
+
+    @resolver.get("/openapi.json", include_in_schema=False)
+    def openapi() -> Response[str]:
+        return Response(200, JSON, text(), headers={"Cache-Control": "max-age=300"})
+
+    @resolver.get("/docs", include_in_schema=False, compress=True)
+    def docs() -> Response[str]:
+        headers = {"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "max-age=300"}
+        return Response(200, "text/html; charset=utf-8", _page(text()), headers=headers)
+
+
+def document(resolver: APIGatewayHttpResolver, version: str) -> dict[str, Any]:
+    """The document as a value."""
+    from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
+
+    found: dict[str, Any] = jsontext.loads(
+        resolver.get_openapi_json_schema(
+            title="LoopLlama",
+            version=version,
+            description=_DESCRIPTION,
+            security_schemes={"key": HTTPBearer(description="An API key: `ll_live_` and 40 characters")},
+            security=[{"key": []}],
+        )
+    )
+    for path in found["paths"].values():
+        for operation in path.values():
+            # powertools' own answer to bad requests; ours is 400.
+            operation["responses"].pop("422", None)
+    schemas = found["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    return found
+
+
+def _page(spec: str) -> str:
+    assets = Path(event_handler.__file__).parent / "openapi" / "swagger_ui"
+    script = (assets / "swagger-ui-bundle.min.js").read_text("utf-8")
+    style = (assets / "swagger-ui.min.css").read_text("utf-8")
+    # A text of the document must not end the script that holds it.
+    spec = spec.replace("</", "<\\/")
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>LoopLlama API</title><style>{style}</style></head>
+<body><div id="page"></div><script>{script}</script>
+<script>SwaggerUIBundle({{spec: {spec}, dom_id: "#page", deepLinking: true, docExpansion: "list"}})</script>
+</body></html>
+"""

@@ -1,0 +1,101 @@
+"""`Idempotency-Key`: the same key and request give the same answer for a day, and act once.
+
+A run's id follows from the key, so runs need nothing more. For everything else a small item in the Runs table, which
+has a TTL, holds the request's hash and the answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+
+from .. import aws, clock, jsontext
+from ..errors import Conflict
+from .answers import JSON
+from .keys import Caller
+from .services import Services
+
+KEPT_SECONDS = 86_400
+_ITEM = "ANSWER"
+_LEASE_MS = 30_000
+"""Longer than an invocation of the API's function."""
+_PATIENCE_SECONDS = 10.0
+
+
+def run_key(caller: Caller, key: str | None) -> str | None:
+    """The key that a run's id follows from: each API key has its own."""
+    return f"api/{caller.id}/{key}" if key else None
+
+
+def once(
+    services: Services, caller: Caller, key: str | None, request: Any, act: Callable[[], Response[str]]
+) -> Response[str]:
+    """The answer of `act`, or what it was when the same key came before. `request` is what the key stands for.
+
+    What fails may be tried again with the same key. Raises `Conflict` where the key stands for another request, or
+    the first one is not answered yet.
+    """
+    if not key:
+        return act()
+    owner = "answer_" + hashlib.sha256(f"{caller.id}/{key}".encode()).hexdigest()[:32]
+    request_hash = hashlib.sha256(jsontext.dumps(request).encode()).hexdigest()
+    patience = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        opened, item = _open(services, owner, request_hash)
+        if opened:
+            break
+        if item.get("request_hash") != request_hash:
+            raise Conflict("The idempotency key was used for another request.")
+        if "answer" in item:
+            return Response(int(item["status"]), JSON, services.values.load(item["answer"]))
+        if time.monotonic() > patience:
+            raise Conflict("A request with this idempotency key is still being worked on; try again.")
+        time.sleep(0.1)
+    try:
+        answer = act()
+    except Exception:
+        services.runs.dynamodb.delete_item(TableName=services.runs.table, Key=aws.to_item(_key(owner)))
+        raise
+    stored = services.values.store(owner, "answer", answer.body)
+    aws.update(
+        services.runs.dynamodb,
+        services.runs.table,
+        _key(owner),
+        {"answer": stored, "status": answer.status_code},
+        condition="request_hash = :hash",
+        parameters={":hash": request_hash},
+    )
+    return answer
+
+
+def _key(owner: str) -> dict[str, str]:
+    return {"run_id": owner, "item": _ITEM}
+
+
+def _open(services: Services, owner: str, request_hash: str) -> tuple[bool, dict[str, Any]]:
+    """Put the item unless it is there; whether it was put, and the one in the way. One whose day is over, or whose
+    process has died, is in nobody's way."""
+    now = clock.now_ms()
+    item = {
+        **_key(owner),
+        "request_hash": request_hash,
+        "lease_until": now + _LEASE_MS,
+        "delete_at": now // 1000 + KEPT_SECONDS,
+    }
+    dynamodb = services.runs.dynamodb
+    try:
+        dynamodb.put_item(
+            TableName=services.runs.table,
+            Item=aws.to_item(item),
+            ConditionExpression="attribute_not_exists(run_id) OR delete_at < :seconds"
+            " OR (attribute_not_exists(answer) AND lease_until < :now AND request_hash = :hash)",
+            ExpressionAttributeValues=aws.to_item({":seconds": now // 1000, ":now": now, ":hash": request_hash}),
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+    except dynamodb.exceptions.ConditionalCheckFailedException as refused:
+        return False, aws.from_item(refused.response.get("Item", {}))
+    return True, item

@@ -1,0 +1,158 @@
+"""/v1/workflows/{id}/routes: the dial. What each step uses now, and rows that change it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.api_gateway import Router
+from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
+from pydantic import Field
+
+from ..errors import NotFound
+from . import shapes
+from .answers import data
+from .services import Services, new_router
+from .workflows import Request, WorkflowId, check_step
+
+StepName = Annotated[str, Path(description="The step's name; `*` is the whole workflow.")]
+Number = Annotated[int | Decimal, Field(ge=0, le=2)]
+
+
+class Candidate(Request):
+    """A model that a policy chooses among."""
+
+    model: str = Field(min_length=1, max_length=256)
+    weight: int | Decimal | None = None
+
+
+class RouteRequest(Request):
+    """An override; it replaces the row as a whole."""
+
+    model: str | None = Field(default=None, min_length=1, max_length=256)
+    """Catalog id, alias or provider:model."""
+    policy: str | None = Field(default=None, max_length=40)
+    candidates: list[str | Candidate] | None = Field(default=None, min_length=1, max_length=100)
+    fallbacks: list[str] | None = Field(default=None, min_length=1, max_length=20)
+    """Models tried in order when the chosen one fails."""
+    max_tokens: int | None = Field(default=None, ge=1, lt=10**9)
+    temperature: Number | None = None
+    pin: Literal["run"] | None = None
+    expires_in: int | None = Field(default=None, ge=1, le=10 * 366 * 86400)
+    """The row stops counting after so many seconds."""
+    expected_version: int | None = Field(default=None, ge=0, lt=10**9)
+    """Only if the row is at this version (0: there is none); otherwise 409."""
+    reason: str = Field(default="", max_length=500)
+    force: bool = False
+    """Also a model without a price."""
+
+
+def routes(services: Services) -> Router:
+    """The resource's routes."""
+    router = new_router()
+
+    @router.get(
+        "/v1/workflows/<workflow_id>/routes",
+        summary="What each step uses now, and which layer says so",
+        responses=shapes.answers((200, "The steps, in the crew's order", shapes.Data[list[shapes.Route]])),
+    )
+    def list_routes(workflow_id: WorkflowId) -> Response[str]:
+        return data(_explained(services, workflow_id))
+
+    @router.get(
+        "/v1/workflows/<workflow_id>/routes/<step>",
+        summary="What a step uses now",
+        responses=shapes.answers((200, "The step", shapes.Data[shapes.Route])),
+    )
+    def get_route(workflow_id: WorkflowId, step: StepName) -> Response[str]:
+        return data(_one(services, workflow_id, step))
+
+    @router.put(
+        "/v1/workflows/<workflow_id>/routes/<step>",
+        summary="Set the override of a step, or of the whole workflow",
+        description="It acts within seconds on every step that starts. Nothing is deployed.",
+        responses=shapes.answers((200, "The row as it is stored", shapes.Data[shapes.RouteRow])),
+    )
+    def put_route(workflow_id: WorkflowId, step: StepName, body: Annotated[RouteRequest, Body()]) -> Response[str]:
+        check_step(services, workflow_id, step)
+        row = services.routes.set(
+            workflow_id,
+            step,
+            _values(body),
+            expected_version=body.expected_version,
+            updated_by=router.context["caller"].name,
+            reason=body.reason,
+            expires_in=body.expires_in,
+            force=body.force,
+        )
+        return data(row)
+
+    @router.delete(
+        "/v1/workflows/<workflow_id>/routes/<step>",
+        summary="Remove an override; the next layer decides again",
+        description="Harmless where there is none.",
+        responses=shapes.answers((200, "It is gone", shapes.Data[shapes.RouteRemoved])),
+    )
+    def delete_route(
+        workflow_id: WorkflowId,
+        step: StepName,
+        expected_version: Annotated[int | None, Query(alias="expectedVersion", ge=0, lt=10**9)] = None,
+        reason: Annotated[str, Query(max_length=500)] = "",
+    ) -> Response[str]:
+        services.workflow(workflow_id)
+        if not 0 < len(step) <= 256:
+            raise _no_step(workflow_id, step)
+        removed = services.routes.unset(
+            workflow_id,
+            step,
+            expected_version=expected_version,
+            updated_by=router.context["caller"].name,
+            reason=reason,
+        )
+        return data({"workflow": workflow_id, "step": step, "removed": removed})
+
+    return router
+
+
+def _values(body: RouteRequest) -> dict[str, Any]:
+    values = {
+        name: getattr(body, name) for name in ("model", "policy", "fallbacks", "max_tokens", "temperature", "pin")
+    }
+    values["candidates"] = body.candidates and [
+        one if isinstance(one, str) else one.model_dump(exclude_none=True) for one in body.candidates
+    ]
+    return values
+
+
+def _explained(services: Services, workflow_id: str) -> list[dict[str, Any]]:
+    definition = services.workflow(workflow_id)["definition"]
+    rows = {str(row["step"]): row for row in services.routes.rows(workflow_id)}
+    return [
+        {**_EMPTY, **told, "row": rows.get(told["step"]), "workflow_row": rows.get("*")}
+        for told in services.router().explain(workflow_id, definition)
+    ]
+
+
+def _one(services: Services, workflow_id: str, step: str) -> dict[str, Any]:
+    for told in _explained(services, workflow_id):
+        if told["step"] == step:
+            return told
+    row = services.routes.get(workflow_id, step) if 0 < len(step) <= 256 else None
+    if step == "*":
+        return {**_EMPTY, "step": "*", "row": row, "workflow_row": row}
+    if row is None:
+        raise _no_step(workflow_id, step)
+    # A row without a step: it was renamed, or somebody typed it wrong.
+    return {**_EMPTY, "step": step, "error": "the workflow has no such step", "row": row, "workflow_row": None}
+
+
+_EMPTY: dict[str, Any] = {
+    **dict.fromkeys(("model", "source", "route_version", "policy", "error")),
+    "fallbacks": [],
+    "ignored": [],
+}
+
+
+def _no_step(workflow_id: str, step: str) -> NotFound:
+    return NotFound(f"Workflow '{workflow_id}' has no step '{step[:60]}' and no override of it.")

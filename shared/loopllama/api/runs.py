@@ -1,0 +1,216 @@
+"""/v1/runs and a workflow's runs: start, follow, stop, replay."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.api_gateway import Router
+from aws_lambda_powertools.event_handler.openapi.params import Body, Path
+from pydantic import Field
+
+from ..engine.accept import accept_run
+from ..engine.cancel import cancel_run
+from ..engine.replay import replay_run
+from ..errors import InvalidRequest, ModelUnknown, RunNotFound
+from ..values import ValueStore
+from . import idempotency, shapes
+from .answers import data
+from .services import Services, new_router
+from .workflows import Cursor, IdempotencyKey, Limit, Request, WorkflowId
+
+MAX_SHOWN_BYTES = 256 * 1024
+"""Values of a run that an answer holds in all; what does not fit comes as a link."""
+
+RunId = Annotated[str, Path(description="The run's id.")]
+Input = Annotated[str, Field(min_length=1)] | dict[str, Any]
+Texts = dict[str, str]
+
+
+class RunRequest(Request):
+    """What a run is started with."""
+
+    input: Input
+    """A text, or a JSON object whose fields templates reach."""
+    models: Texts | None = None
+    """Models of steps in this run only: `{step: model, "*": model}`."""
+    tags: Texts | None = None
+    """For the bill: at most 20 texts by name."""
+    pin: Any = None
+    """Reserved."""
+    budget: Any = None
+    """Reserved."""
+
+
+class ReplayRequest(Request):
+    """What a replay redoes, and how."""
+
+    from_step: str = Field(min_length=1, max_length=60)
+    """The first step that is redone; those before it in the crew are kept as they ended."""
+    models: Texts | None = None
+    """Models of steps, beside those of the run that is replayed."""
+    input: Input | None = None
+    """Another input for the steps that are redone."""
+    system_prompts: Texts | None = None
+    """Other system prompts of steps that are redone, by step."""
+
+
+def routes(services: Services) -> Router:
+    """The resource's routes."""
+    router = new_router()
+
+    @router.get(
+        "/v1/workflows/<workflow_id>/runs",
+        summary="List a workflow's runs, newest first, without their steps",
+        responses=shapes.answers((200, "The runs", shapes.Page[shapes.RunSummary])),
+    )
+    def list_runs(workflow_id: WorkflowId, limit: Limit = 20, cursor: Cursor = None) -> Response[str]:
+        services.workflow(workflow_id)
+        found, following = services.reader.list(workflow_id, limit, cursor)
+        return data(_with_values(services, found), next_cursor=following)
+
+    @router.post(
+        "/v1/workflows/<workflow_id>/runs",
+        summary="Start a run",
+        description="409 while the workflow is paused.",
+        responses=shapes.answers((202, "The run, queued", shapes.Data[shapes.Run])),
+    )
+    def start_run(
+        workflow_id: WorkflowId, body: Annotated[RunRequest, Body()], key: IdempotencyKey = None
+    ) -> Response[str]:
+        _refuse_reserved(body)
+        services.workflow(workflow_id)
+        _check_models(services, body.models)
+        caller = router.context["caller"]
+        run_id = accept_run(
+            services.settings,
+            workflow_id,
+            body.input,
+            models=body.models,
+            tags=body.tags,
+            key=idempotency.run_key(caller, key),
+            api_key=caller.name,
+        )
+        return data(services.reader.accepted(run_id, Shown(services.values, run_id)), 202)
+
+    @router.get(
+        "/v1/runs/<run_id>",
+        summary="Get a run with its steps",
+        description="Values that are too large for the answer come as `{url}`, a signed link.",
+        responses=shapes.answers((200, "The run", shapes.Data[shapes.Run])),
+    )
+    def get_run(run_id: RunId) -> Response[str]:
+        return data(_run(services, run_id))
+
+    @router.post(
+        "/v1/runs/<run_id>/cancel",
+        summary="Cancel a run",
+        description="What is done stays recorded. Cancelling a cancelled run is harmless; one that has ended is a 409.",
+        responses=shapes.answers((200, "The run, cancelled", shapes.Data[shapes.Run])),
+    )
+    def cancel(run_id: RunId, key: IdempotencyKey = None) -> Response[str]:
+        def act() -> Response[str]:
+            _possible(run_id)
+            cancel_run(services.settings, run_id, by=router.context["caller"].name)
+            return data(_run(services, run_id))
+
+        return idempotency.once(services, router.context["caller"], key, ["POST cancel", run_id], act)
+
+    @router.post(
+        "/v1/runs/<run_id>/replay",
+        summary="Replay a run from a step on",
+        description="A new run of the same version. The steps before `fromStep` are kept and cost nothing.",
+        responses=shapes.answers((202, "The new run, queued", shapes.Data[shapes.Run])),
+    )
+    def replay(run_id: RunId, body: Annotated[ReplayRequest, Body()], key: IdempotencyKey = None) -> Response[str]:
+        _possible(run_id)
+        _check_models(services, body.models)
+        caller = router.context["caller"]
+        made = replay_run(
+            services.settings,
+            run_id,
+            body.from_step,
+            run_input=body.input,
+            models=body.models,
+            system_prompts=body.system_prompts,
+            key=idempotency.run_key(caller, key),
+            api_key=caller.name,
+        )
+        return data(services.reader.accepted(made, Shown(services.values, made)), 202)
+
+    return router
+
+
+class Shown:
+    """Turns stored values into what an answer holds of them: whole while they fit, then links."""
+
+    def __init__(self, values: ValueStore, run_id: str, most: int = MAX_SHOWN_BYTES) -> None:
+        self._values, self._run_id, self._left = values, run_id, most
+        self._links = 0
+
+    def __call__(self, stored: Any) -> Any:
+        if stored is None:
+            return None
+        if isinstance(stored, dict) and "bytes" in stored:
+            size = int(stored["bytes"])
+        else:
+            text = stored["$json"] if isinstance(stored, dict) else stored
+            size = len(str(text).encode())
+        if size <= self._left:
+            self._left -= size
+            return self._values.load(stored)
+        url = self._values.link(stored)
+        if url is None:
+            # It lies in the record, so there is nothing yet that a link could lead to.
+            self._links += 1
+            name = f"shown/{self._links}"
+            url = self._values.link(self._values.store(self._run_id, name, self._values.load(stored), inline_bytes=0))
+        return {"url": url}
+
+
+def _run(services: Services, run_id: str) -> dict[str, Any]:
+    return services.reader.get(run_id, Shown(services.values, run_id))
+
+
+def _with_values(services: Services, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A page of runs with their inputs and outputs, which the index leaves out."""
+    from .. import aws
+    from ..runs import RUN
+
+    keys = [{"run_id": run["id"], "item": RUN} for run in found]
+    records = aws.batch_get(services.runs.dynamodb, services.runs.table, keys, by="run_id")
+    left = MAX_SHOWN_BYTES // max(1, len(found))
+    told = []
+    for run in found:
+        record, shown = records.get(run["id"], {}), Shown(services.values, run["id"], left)
+        told.append({**run, "input": shown(record.get("input")), "output": shown(record.get("output"))})
+    return told
+
+
+def _possible(run_id: str) -> None:
+    """DynamoDB takes no longer key."""
+    if len(run_id) > 128:
+        raise RunNotFound(f"There is no run '{run_id[:128]}'.")
+
+
+def _refuse_reserved(body: RunRequest) -> None:
+    details: list[dict[str, object]] = [
+        {"field": name, "message": "is not supported yet; leave it out"}
+        for name in ("pin", "budget")
+        if getattr(body, name) is not None
+    ]
+    if details:
+        raise InvalidRequest(f"{details[0]['field']} {details[0]['message']}.", details)
+
+
+def _check_models(services: Services, models: Texts | None) -> None:
+    """A typing error in a model is told at once: a run would pass it over."""
+    router = services.router()
+    details: list[dict[str, object]] = []
+    for step, model in list((models or {}).items())[:200]:
+        try:
+            router.model(model)
+        except ModelUnknown as error:
+            details.append({"field": f"models.{step[:60]}", "message": str(error)})
+    if details:
+        raise InvalidRequest(f"{details[0]['field']}: {details[0]['message']}", details)

@@ -1,0 +1,333 @@
+"""What the API answers, for its OpenAPI document. Answers are made from records, not from these models; a test holds
+them against each other."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+class Health(_Shape):
+    status: Literal["ok"]
+    version: str
+
+
+class Data(_Shape, Generic[T]):
+    data: T
+
+
+class Page(_Shape, Generic[T]):
+    data: list[T]
+    next_cursor: str | None
+    """Hand it back as `cursor` for what follows; null at the end."""
+
+
+class Detail(_Shape):
+    field: str
+    message: str
+
+
+class Error(_Shape):
+    error: str
+    """One sentence that says what to do."""
+    details: list[Detail] = Field(default_factory=list)
+    """What is wrong where, for errors of validation."""
+
+
+class Link(_Shape):
+    url: str
+    """A signed link to a value that is too large for the answer; valid for an hour."""
+
+
+class Agent(BaseModel):
+    """One agent, names and needs written out. Fields that it does not set are absent, but for `model`."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True, protected_namespaces=())
+    name: str
+    role: str
+    system_prompt: str
+    model: str | None
+    needs: list[str]
+
+
+class Workflow(_Shape):
+    id: str
+    name: str
+    description: str
+    status: Literal["active", "paused"]
+    model: str | None
+    crew: list[Agent]
+    version: int
+    pin: Literal["run"] | None
+    created_at: str
+    updated_at: str
+
+
+class Deleted(_Shape):
+    id: str
+    deleted: bool
+
+
+class Pending(_Shape):
+    kind: Literal["input", "approval"]
+    prompt: str
+    tool: str | None
+    tool_input: Any
+    step: str
+    asked_at: str
+    expires_at: str
+
+
+class ReplayedFrom(_Shape):
+    run_id: str
+    from_step: str
+
+
+class _Totals(_Shape):
+    tokens_in: int | None
+    """Null in lists while the run goes on."""
+    tokens_out: int | None
+    tokens_cached: int | None
+    cost_usd: float | None
+    """USD, exact; null where nothing has a price."""
+    cost_basis: Literal["measured", "estimated", "unknown"] | None
+    """That of the least certain call."""
+    unpriced: bool
+    """Something has no price and is not in `cost_usd`."""
+    simulated: bool | None
+    """The simulated provider answered."""
+
+
+class Attempt(_Shape):
+    model: str
+    provider: str | None
+    turn: int | None
+    outcome: str
+    """`ok`, `open`, `lost` (its process died), or an error's name."""
+    error: str | None
+    tokens_in: int | None
+    tokens_out: int | None
+    tokens_cached: int | None
+    tokens_cache_write: int | None
+    tokens_reasoning: int | None
+    cost_usd: float | None
+    cost_basis: Literal["measured", "estimated", "unknown"] | None
+    latency_ms: int | None
+    started_at: str | None
+    simulated: bool | None
+
+
+class ToolCall(_Shape):
+    name: str
+    outcome: str
+    arguments: Any
+    result: Any
+    latency_ms: int | None
+    started_at: str | None
+
+
+class Ignored(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    layer: str
+    reason: str
+    model: str | None = None
+
+
+class Step(_Totals):
+    id: str | None
+    step: str
+    order: int
+    iteration: int
+    item: int | None
+    """Which item of a forEach step's list, from 1."""
+    status: Literal["queued", "running", "completed", "failed", "skipped"]
+    role: str
+    model: str | None
+    source: Literal["run", "step", "agent", "workflow", "default", "deployment"] | None
+    """Which layer named the model."""
+    route_version: int | None
+    ignored: list[Ignored]
+    """Layers and models that were passed over, and why."""
+    input: list[str] | None
+    """What it read: `input`, `steps.<name>`."""
+    output: Any
+    error: str | None
+    started_at: str | None
+    finished_at: str | None
+    latency_ms: int | None
+    routing_ms: int | None
+    replayed_from: str | None
+    """The run that this step was kept from; it cost nothing here."""
+    attempts: list[Attempt]
+    tool_calls: list[ToolCall]
+    cache_saving_usd: float | None = None
+
+
+class RunSummary(_Totals):
+    id: str
+    workflow_id: str
+    workflow_version: int
+    status: Literal["queued", "running", "waiting_input", "completed", "failed", "cancelled"]
+    input: Any
+    output: Any
+    error: str | None
+    """Names the step."""
+    models: dict[str, str] | None
+    pin: str | None
+    tags: dict[str, str] | None
+    budget: dict[str, Any] | None
+    pending: Pending | None
+    """What it asks a person."""
+    replayed_from: ReplayedFrom | None
+    total_steps: int
+    latency_ms: int | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class Run(RunSummary):
+    steps: list[Step]
+    cache_saving_usd: float | None = None
+
+
+class RouteRow(BaseModel):
+    """An override as it is stored. People write rows by hand too, so that any attribute may be there."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+    workflow: str
+    step: str
+
+
+class Route(_Shape):
+    step: str
+    model: str | None
+    """What the step uses now."""
+    source: Literal["run", "step", "agent", "workflow", "default", "deployment"] | None
+    route_version: int | None
+    policy: str | None
+    fallbacks: list[str]
+    ignored: list[Ignored]
+    error: str | None
+    """Why no model is left."""
+    row: RouteRow | None
+    """The step's override."""
+    workflow_row: RouteRow | None
+    """The override of the whole workflow, `*`."""
+
+
+class RouteRemoved(_Shape):
+    workflow: str
+    step: str
+    removed: bool
+
+
+class Tier(_Shape):
+    above: int
+    """Tokens of the prompt."""
+    input: float
+    output: float
+    cache_read: float | None
+    cache_write: float | None
+
+
+class Price(_Shape):
+    """USD per million tokens."""
+
+    effective_from: str | None
+    between: list[str] | None
+    input: float
+    output: float
+    cache_read: float | None
+    cache_write: float | None
+    tiers: list[Tier]
+
+
+class Model(_Shape):
+    model: str
+    aliases: list[str]
+    provider: str
+    provider_model: str
+    price: Price | None
+    """Today's; null where there is none."""
+    prices: list[Price]
+    context_window: int | None
+    max_output: int | None
+    capabilities: list[str] | None
+    enabled: bool
+    replaced_by: str | None
+    origin: dict[str, str]
+    """Where each field comes from: `bundled`, `table` or `written out`."""
+
+
+class ModelEntry(BaseModel):
+    """An entry of the Models table as it is stored."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+    model: str
+
+
+class ModelDeleted(_Shape):
+    model: str
+    deleted: bool
+
+
+class UsageSum(_Shape):
+    steps: int
+    """Completed turns of agents; tool calls, retries and waiting are not counted."""
+    tokens_in: int
+    tokens_out: int
+    tokens_cached: int
+    cost_usd: float | None
+    cost_basis: Literal["measured", "estimated", "unknown"]
+    unpriced: bool
+
+
+class UsageGroup(UsageSum):
+    workflow: str | None = None
+    step: str | None = None
+    model: str | None = None
+    key: str | None = None
+    tag: str | None = None
+    day: str | None = None
+
+
+class Usage(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    from_: str = Field(alias="from")
+    to: str
+    by: list[str]
+    groups: list[UsageGroup]
+    total: UsageSum
+
+
+def answers(*shapes: tuple[int, str, type[Any]]) -> dict[int, Any]:
+    """The `responses` of a route, with the errors that any may answer: (status, what it is, the answer's shape)."""
+    said = {
+        status: {"description": about, "content": {"application/json": {"model": shape}}}
+        for status, about, shape in shapes
+    }
+    return said | {
+        status: {"description": about, "content": {"application/json": {"model": Error}}}
+        for status, about in _ERRORS.items()
+        if status not in said
+    }
+
+
+_ERRORS = {
+    400: "What was asked makes no sense; `details` say where",
+    401: "No API key, or none that counts",
+    404: "There is no such thing",
+    409: "Another state than this needs, or somebody was faster",
+    413: "The body is too large",
+    429: "Too many requests; `Retry-After` says when to come back",
+    500: "A mistake of ours; the log has it",
+    503: "AWS did not answer; try again",
+}

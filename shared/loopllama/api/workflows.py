@@ -1,0 +1,205 @@
+"""/v1/workflows: definitions, in versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.api_gateway import Router
+from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Path, Query
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from ..errors import Conflict, InvalidRequest, NotFound, VersionConflict
+from ..runs import ACTIVE_SHARDS
+from ..workflow import Workflow
+from . import idempotency, shapes
+from .answers import data
+from .services import Services, new_router
+
+WorkflowId = Annotated[str, Path(description="The workflow's id.")]
+Limit = Annotated[int, Query(ge=1, le=100, description="At most so many.")]
+Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern="^[!-~]+$",
+        description="The same key with the same request gives the same answer for 24 hours, and acts once.",
+    ),
+]
+
+
+class Request(BaseModel):
+    """A body: camelCase, snake_case is taken too."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+    )
+
+
+class WorkflowPatch(Request):
+    """What changes; the rest stays."""
+
+    status: Literal["active", "paused"] | None = None
+    """A paused workflow starts no runs; those that run go on."""
+    name: str | None = Field(default=None, min_length=1, max_length=120)
+    """Makes a new version; the id stays."""
+    description: str | None = Field(default=None, max_length=500)
+    """Makes a new version."""
+
+
+def _floats(value: Any) -> Any:
+    """Exact numbers as floats: limits and schemas are JSON, not money."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: _floats(item) for key, item in value.items()}
+    return [_floats(item) for item in value] if isinstance(value, list) else value
+
+
+WorkflowBody = Annotated[Workflow, BeforeValidator(_floats), Body()]
+
+
+def routes(services: Services) -> Router:
+    """The resource's routes."""
+    router = new_router()
+
+    @router.get(
+        "/v1/workflows",
+        summary="List the workflows, most recently updated first",
+        responses=shapes.answers((200, "The workflows", shapes.Page[shapes.Workflow])),
+    )
+    def list_workflows(limit: Limit = 20, cursor: Cursor = None) -> Response[str]:
+        items, following = services.definitions.list(limit, cursor)
+        return data([view(item) for item in items], next_cursor=following)
+
+    @router.post(
+        "/v1/workflows",
+        summary="Create a workflow",
+        description="Its id is the slug of its name, with a short suffix where that is taken.",
+        responses=shapes.answers((201, "The workflow", shapes.Data[shapes.Workflow])),
+    )
+    def create_workflow(body: WorkflowBody, key: IdempotencyKey = None) -> Response[str]:
+        request = ["POST /v1/workflows", body.name, body.description, body.to_definition()]
+        return idempotency.once(
+            services,
+            router.context["caller"],
+            key,
+            request,
+            lambda: data(view(services.definitions.create(body)), 201),
+        )
+
+    @router.get(
+        "/v1/workflows/<workflow_id>",
+        summary="Get a workflow",
+        responses=shapes.answers((200, "The workflow", shapes.Data[shapes.Workflow])),
+    )
+    def get_workflow(workflow_id: WorkflowId) -> Response[str]:
+        return data(view(services.workflow(workflow_id)))
+
+    @router.put(
+        "/v1/workflows/<workflow_id>",
+        summary="Replace a workflow's definition",
+        description="Makes a new version where it changes anything; runs keep the version that they started with.",
+        responses=shapes.answers((200, "The workflow", shapes.Data[shapes.Workflow])),
+    )
+    def put_workflow(workflow_id: WorkflowId, body: WorkflowBody) -> Response[str]:
+        services.workflow(workflow_id)
+        return data(view(services.definitions.push(body, workflow_id)))
+
+    @router.patch(
+        "/v1/workflows/<workflow_id>",
+        summary="Pause or resume a workflow, or change its name or description",
+        responses=shapes.answers((200, "The workflow", shapes.Data[shapes.Workflow])),
+    )
+    def patch_workflow(workflow_id: WorkflowId, body: Annotated[WorkflowPatch, Body()]) -> Response[str]:
+        if not body.model_dump(exclude_none=True):
+            message = "needs at least one of status, name, description"
+            raise InvalidRequest(f"The body {message}.", [{"field": "body", "message": message}])
+        item = services.workflow(workflow_id)
+        if body.name is not None or body.description is not None:
+            item = _rename(services, item, body)
+        if body.status is not None and body.status != item["status"]:
+            item = services.definitions.set_status(workflow_id, body.status)
+        return data(view(item))
+
+    @router.delete(
+        "/v1/workflows/<workflow_id>",
+        summary="Delete a workflow with its versions and routes; its runs and usage stay",
+        responses=shapes.answers((200, "It is gone", shapes.Data[shapes.Deleted])),
+    )
+    def delete_workflow(workflow_id: WorkflowId) -> Response[str]:
+        services.workflow(workflow_id)
+        active = _active(services, workflow_id)
+        if active:
+            raise Conflict(
+                f"Workflow '{workflow_id}' has {len(active)} active runs, {active[0]} among them; wait for them to "
+                "end or cancel them."
+            )
+        # The routes first: should this be interrupted, the workflow is still there to be deleted.
+        who = router.context["caller"].name
+        for row in services.routes.rows(workflow_id):
+            services.routes.unset(workflow_id, str(row["step"]), updated_by=who, reason="the workflow was deleted")
+        services.definitions.delete(workflow_id)
+        return data({"id": workflow_id, "deleted": True})
+
+    return router
+
+
+def view(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A workflow in the API's form."""
+    definition = item["definition"]
+    return {
+        "id": item["workflow_id"],
+        "name": item["name"],
+        "description": item.get("description") or "",
+        "status": item["status"],
+        "model": definition.get("model"),
+        "crew": [{**step, "model": step.get("model")} for step in definition["crew"]],
+        "version": item["current_version"],
+        "pin": definition.get("pin"),
+        "created_at": item["created_at"],
+        "updated_at": item["updated_at"],
+    }
+
+
+def check_step(services: Services, workflow_id: str, step: str) -> None:
+    """Raises `NotFound` unless the workflow has the step, or it is `*`."""
+    names = [one["name"] for one in services.workflow(workflow_id)["definition"]["crew"]]
+    if step != "*" and step not in names:
+        raise NotFound(f"Workflow '{workflow_id}' has no step '{step[:60]}'; its steps are {', '.join(names)}.")
+
+
+def _rename(services: Services, item: Mapping[str, Any], body: WorkflowPatch) -> dict[str, Any]:
+    """A new version with another name or description. Whatever else changes meanwhile is kept."""
+    for _ in range(5):
+        named = {
+            "name": item["name"] if body.name is None else body.name,
+            "description": item["description"] if body.description is None else body.description,
+        }
+        changed = Workflow.model_validate({**item["definition"], **named})
+        try:
+            return services.definitions.push(changed, item["workflow_id"], item["current_version"])
+        except VersionConflict:
+            item = services.workflow(item["workflow_id"])
+    raise VersionConflict(f"Workflow '{item['workflow_id']}' is being changed by many at once; try again.")
+
+
+def _active(services: Services, workflow_id: str) -> list[str]:
+    """The ids of the workflow's unfinished runs."""
+    return [
+        run["run_id"]
+        for shard in range(ACTIVE_SHARDS)
+        for run in services.runs.active(shard)
+        if run.get("workflow_id") == workflow_id
+    ]
