@@ -1,0 +1,151 @@
+"""Events of one change in the Runs table: a pure function, so that a change that is delivered again gives the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import aws, clock
+from ..runs import FINAL, RUN
+
+STARTED, WAITING, BUDGET_EXCEEDED = "RunStarted", "RunWaiting", "BudgetExceeded"
+CLOSING = {"completed": "RunCompleted", "failed": "RunFailed", "cancelled": "RunCancelled"}
+"""A run's last event by the status it ends with."""
+STEP_ENDED = {"completed": "StepCompleted", "failed": "StepFailed"}
+TYPES = (STARTED, *STEP_ENDED.values(), WAITING, BUDGET_EXCEEDED, *CLOSING.values())
+
+_TOTALS = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "unpriced", "simulated")
+_RUN = ("workflow_id", "workflow_version", "total_steps", "tags")
+_STEP = ("step", "order", "role", "model", "source", "started_at", "latency_ms")
+_QUESTION = ("step", "kind", "tool", "asked_at", "expires_at")
+# An image holds prompts and answers of up to 400 KB: only what is needed of it is converted.
+_BOTH_READ = (*_TOTALS, "status", "started_at", "finished_at", "error", "delete_at")
+_RUN_READ = frozenset((*_BOTH_READ, *_RUN, "check_at", "pending", "budget"))
+_STEP_READ = frozenset((*_BOTH_READ, *_STEP, "iteration", "of_item", "replayed_from"))
+_STEP_KEY = re.compile(r"STEP#.+#([0-9]+)#([0-9]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event, not numbered yet."""
+
+    run_id: str
+    type: str
+    change: str
+    """What happened, as a text that no other event of the run has and every delivery of the same change gives."""
+    at: str
+    """When it happened (ISO 8601 UTC)."""
+    detail: Mapping[str, Any]
+    """Ids, totals and cost: never a prompt, an output or an error's message."""
+    delete_at: Any = None
+
+
+def events_of(record: Mapping[str, Any]) -> list[Event]:
+    """The events that a record of the table's stream (new and old image, as Lambda hands it over) stands for, in their
+    order. Records of other items give none."""
+    change = record["dynamodb"]
+    new_image, old_image = change.get("NewImage"), change.get("OldImage") or {}
+    item = change["Keys"]["item"]["S"]
+    if not new_image:
+        return []
+    is_run = item == RUN
+    if not is_run and not item.startswith("STEP#"):
+        return []
+    old, new = (_read(image, _RUN_READ if is_run else _STEP_READ) for image in (old_image, new_image))
+    context = _Context(change["Keys"]["run_id"]["S"], item, change, new)
+    return _of_run(context, old, new) if is_run else _of_step(context, old, new)
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    run_id: str
+    item: str
+    change: Mapping[str, Any]
+    new: Mapping[str, Any]
+
+    def event(self, kind: str, moment: str | None, detail: Mapping[str, Any], place: str = "", at: Any = None) -> Event:
+        """An event; `moment`, a time in the record, tells it from others of its kind and place."""
+        # A record that somebody wrote by hand may lack its times: then the change itself is the moment.
+        seconds = float(self.change.get("ApproximateCreationDateTime") or 0)
+        return Event(
+            run_id=self.run_id,
+            type=kind,
+            change=f"{kind}/{place or self.item}/{moment or self.change['SequenceNumber']}",
+            at=str(at or moment or clock.now_text(seconds)),
+            detail=detail,
+            delete_at=self.new.get("delete_at"),
+        )
+
+
+def _of_run(context: _Context, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Event]:
+    before, status = old.get("status"), new.get("status")
+    run = _pick(new, _RUN)
+    events = []
+    if status == "running" and before in (None, "queued"):
+        events.append(context.event(STARTED, new.get("started_at"), {**run, "resumed": False}))
+    elif status == "running" and before in FINAL:
+        # Redriven; `check_at` was set with it, and is the only time in the record that says so.
+        at = clock.now_text(float(context.change.get("ApproximateCreationDateTime") or 0))
+        events.append(context.event(STARTED, new.get("check_at"), {**run, "resumed": True}, at=at))
+    if status not in FINAL:
+        asked = old.get("pending") or {}
+        for key, question in sorted((new.get("pending") or {}).items(), key=lambda one: str(one[1].get("asked_at"))):
+            if question != asked.get(key):
+                detail = {**run, **_pick(question, _QUESTION), **_place(key)}
+                place = f"{key}/{question.get('key')}"
+                events.append(context.event(WAITING, question.get("asked_at"), detail, place))
+    elif status != before:
+        times = _pick(new, ("started_at", "finished_at"))
+        took = clock.ms_between(*times.values()) if all(times.values()) else None
+        ended = {**run, **times, "latency_ms": took, **_pick(new, _TOTALS), "error": _error(new)}
+        if (new.get("error") or {}).get("type") == BUDGET_EXCEEDED:
+            budget = {name: _whole(value) for name, value in (new.get("budget") or {}).items()}
+            events.append(context.event(BUDGET_EXCEEDED, new.get("finished_at"), {**ended, "budget": budget}))
+        events.append(context.event(CLOSING[status], new.get("finished_at"), ended))
+    return events
+
+
+def _of_step(context: _Context, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Event]:
+    status = new.get("status")
+    # Steps that a replay has kept happened in another run.
+    if status == old.get("status") or status not in STEP_ENDED or "replayed_from" in new:
+        return []
+    detail = {
+        **_pick(new, _STEP),
+        "iteration": int(new.get("iteration") or 0),
+        "item": _whole(new.get("of_item")),
+        **_pick(new, _TOTALS),
+        "error": _error(new),
+    }
+    return [context.event(STEP_ENDED[status], new.get("finished_at"), detail)]
+
+
+def _error(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What failed, without its message: that may quote a prompt or an answer."""
+    error = record.get("error")
+    return _pick({"step": record.get("step"), **error}, ("type", "step")) if error else None
+
+
+def _place(key: str) -> dict[str, int | None]:
+    """The iteration and item that a step's key names; `item` is `None` outside a forEach."""
+    found = _STEP_KEY.fullmatch(key)
+    iteration, item = (int(found[1]), int(found[2])) if found else (0, 0)
+    return {"iteration": iteration, "item": item or None}
+
+
+def _read(image: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return aws.from_item({name: value for name, value in image.items() if name in names})
+
+
+def _pick(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Every one of `names`, `None` where there is nothing."""
+    return {name: _whole(values.get(name)) for name in names}
+
+
+def _whole(value: Any) -> Any:
+    """Counts as `int`: DynamoDB gives every number as `Decimal`, and money stays that."""
+    from decimal import Decimal
+
+    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value

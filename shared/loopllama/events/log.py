@@ -1,0 +1,174 @@
+"""The numbered events of each run, items `EVENT#<number>` of the Runs table.
+
+Numbers begin at 1 and have no gaps, because an event is only ever put behind the last one, on the condition that
+nothing is there. That one write is all there is: dying before it leaves nothing, dying after it leaves the event.
+Whoever puts an event knows which changes the events before it stand for, so a change that is delivered again, or to
+two processes at once, finds the number that it has instead of getting another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import aws
+from ..errors import RunNotFound
+from ..runs import FINAL, RUN
+from ..settings import Settings
+from .derive import CLOSING, Event
+
+PREFIX = "EVENT#"
+DIGITS = 8
+LAST = 10**DIGITS - 1
+"""The highest number that an event can have."""
+_RUNS_KNOWN = 200
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 1.0
+
+
+def event_key(number: int) -> str:
+    """The sort key of an event."""
+    return f"{PREFIX}{number:0{DIGITS}}"
+
+
+@dataclass
+class _Known:
+    """What this process knows of a run's events: all of them up to `last`. It may be behind, never wrong."""
+
+    last: int = 0
+    numbers: dict[str, int] = field(default_factory=dict)
+    workflow: Mapping[str, Any] | None = None
+
+    def add(self, number: int, change: str) -> None:
+        self.last = number
+        self.numbers[change] = number
+
+
+class EventLog:
+    """Writes and reads the events of runs. `sleep` takes seconds."""
+
+    def __init__(self, settings: Settings, dynamodb: Any = None, sleep: Callable[[float], None] | None = None) -> None:
+        self._table = settings.runs_table
+        self._given = dynamodb
+        self._sleep = sleep or time.sleep
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+
+    @property
+    def _dynamodb(self) -> Any:
+        return aws.client("dynamodb") if self._given is None else self._given
+
+    def append(self, event: Event) -> dict[str, Any]:
+        """Number and keep an event, or find the number that it has; returns the event as readers see it."""
+        known = self._of(event.run_id)
+        detail = {**self._workflow(known, event), **event.detail}
+        while event.change not in known.numbers:
+            number = known.last + 1
+            item = {
+                "run_id": event.run_id,
+                "item": event_key(number),
+                "type": event.type,
+                "at": event.at,
+                "change": event.change,
+                "detail": detail,
+                "delete_at": event.delete_at,
+            }
+            if aws.put_new(self._dynamodb, self._table, item, "run_id"):
+                known.add(number, event.change)
+            else:
+                # Somebody has written behind what we know: another process, or we ourselves in a write whose answer
+                # was lost.
+                self._catch_up(event.run_id, known)
+        return _shown(event.run_id, known.numbers[event.change], event.type, event.at, detail)
+
+    def after(self, run_id: str, number: int, limit: int) -> list[dict[str, Any]]:
+        """The run's events behind `number`, in order, at most `limit`."""
+        if number >= LAST:
+            return []
+        items = self._items(run_id, number, limit=limit)
+        return [
+            _shown(run_id, int(item["item"].removeprefix(PREFIX)), item["type"], item["at"], item["detail"])
+            for item in items
+        ]
+
+    def wait(self, run_id: str, number: int, seconds: float) -> bool:
+        """Wait until the run has an event behind `number`; whether it has. Returns early, without one, where none will
+        come: the run is over and `number` is its last event."""
+        deadline = time.monotonic() + seconds
+        pause = _FIRST_PAUSE
+        while True:
+            # Numbers have no gaps, so the next event's key is known: the cheapest question there is.
+            if self._get(run_id, event_key(number + 1), ("run_id",)) is not None:
+                return True
+            if pause == _FIRST_PAUSE and self.is_over(run_id, number):
+                return False
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._sleep(min(pause, left))
+            pause = min(_LONGEST_PAUSE, pause * 1.5)
+
+    def is_over(self, run_id: str, number: int) -> bool:
+        """Whether event `number` closed the run, and the run is still closed. Raises `RunNotFound`."""
+        ended = self.status(run_id) in FINAL
+        last = self._get(run_id, event_key(number), ("type",)) if ended and number else None
+        return last is not None and last["type"] in CLOSING.values()
+
+    def status(self, run_id: str) -> str:
+        """The run's status. Raises `RunNotFound`."""
+        run = self._get(run_id, RUN, ("status",))
+        if run is None:
+            raise RunNotFound(f"There is no run {run_id!r}.")
+        return str(run["status"])
+
+    def _of(self, run_id: str) -> _Known:
+        known = self._known.pop(run_id, None) or _Known()
+        self._known[run_id] = known
+        if len(self._known) > _RUNS_KNOWN:
+            self._known.popitem(last=False)
+        return known
+
+    def _workflow(self, known: _Known, event: Event) -> Mapping[str, Any]:
+        """A run's workflow, which its steps' records do not name."""
+        if known.workflow is None:
+            names = ("workflow_id", "workflow_version")
+            run = event.detail if "workflow_id" in event.detail else self._get(event.run_id, RUN, names) or {}
+            known.workflow = {
+                "workflow_id": run.get("workflow_id"),
+                "workflow_version": int(run.get("workflow_version") or 0),
+            }
+        return known.workflow
+
+    def _catch_up(self, run_id: str, known: _Known) -> None:
+        for item in self._items(run_id, known.last, attributes=("item", "change")):
+            known.add(int(item["item"].removeprefix(PREFIX)), item["change"])
+
+    def _items(
+        self, run_id: str, number: int, *, limit: int | None = None, attributes: tuple[str, ...] = ()
+    ) -> list[dict[str, Any]]:
+        return aws.query(
+            self._dynamodb,
+            self._table,
+            "run_id = :run AND #item BETWEEN :first AND :last",
+            {":run": run_id, ":first": event_key(number + 1), ":last": event_key(LAST)},
+            names={"#item": "item"},
+            attributes=attributes,
+            limit=limit,
+            consistent=True,
+        )
+
+    def _get(self, run_id: str, item: str, attributes: tuple[str, ...]) -> dict[str, Any] | None:
+        names = {f"#p{place}": name for place, name in enumerate(attributes)}
+        found = self._dynamodb.get_item(
+            TableName=self._table,
+            Key=aws.to_item({"run_id": run_id, "item": item}),
+            ProjectionExpression=", ".join(names),
+            ExpressionAttributeNames=names,
+            ConsistentRead=True,
+        ).get("Item")
+        return None if found is None else aws.from_item(found)
+
+
+def _shown(run_id: str, number: int, kind: str, at: str, detail: Mapping[str, Any]) -> dict[str, Any]:
+    return {"id": str(number), "type": kind, "at": at, "run_id": run_id, **detail}
