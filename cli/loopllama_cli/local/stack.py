@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from loopllama_cli.local import lean
 from loopllama_cli.local.handle import REGION, aws_environment
 
 ACCOUNT = "123456789012"
@@ -36,6 +37,7 @@ class Stack:
         os.environ.update(aws_environment("http://127.0.0.1:9"), VALIDATE_LAMBDA_S3="false")
         warnings.filterwarnings("ignore", module="moto")
         logging.getLogger("moto").setLevel(logging.CRITICAL)  # it reports what a template does as its own trouble
+        lean.install()
         from moto.cloudformation.models import cloudformation_backends
         from moto.cloudformation.parsing import get_model_map
         from moto.cloudwatch.models import cloudwatch_backends
