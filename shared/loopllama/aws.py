@@ -61,6 +61,12 @@ def _to_attribute(value: Any) -> dict[str, Any]:
         return {"L": [_to_attribute(inner) for inner in value]}
     if isinstance(value, set | frozenset) and value and all(isinstance(inner, str) for inner in value):
         return {"SS": sorted(value)}
+    if isinstance(value, set | frozenset) and value and all(isinstance(inner, int | Decimal) for inner in value):
+        return {"NS": sorted(str(inner) for inner in value)}
+    if isinstance(value, set | frozenset) and value and all(isinstance(inner, bytes) for inner in value):
+        return {"BS": sorted(value)}
+    if isinstance(value, bytes):  # somebody's row may hold anything, and what is read must go back as it was
+        return {"B": value}
     if isinstance(value, str | int):  # an enumeration's member, say
         return _to_attribute(str(value) if isinstance(value, str) else int(value))
     raise TypeError(f"{kind.__name__} has no form in DynamoDB; take int or Decimal for numbers")
@@ -100,28 +106,23 @@ def update(
     condition: str,
     names: Mapping[str, str] | None = None,
     parameters: Mapping[str, Any] | None = None,
+    returning: Sequence[str] | None = None,
 ) -> tuple[bool, dict[str, Any]]:
     """Set attributes of an item, and remove some, if `condition` holds. An attribute is a name, or a tuple of names
     that lead into a map.
 
-    Returns whether it did, and the whole item: as it is now, or as it stood in the way (`{}` where there is none).
-    A value of `None` is not written.
+    Returns whether it did, and the item: as it is now (only its attributes `returning`, where that is said), or as it
+    stood in the way (`{}` where there is none). A value of `None` is not written.
     """
     all_names = dict(names or {})
     all_values = dict(parameters or {})
-
-    def alias(path: str | tuple[str, ...], prefix: str) -> str:
-        parts = (path,) if isinstance(path, str) else path
-        for depth, part in enumerate(parts):
-            all_names[f"#{prefix}_{depth}"] = part
-        return ".".join(f"#{prefix}_{depth}" for depth in range(len(parts)))
-
-    sets = []
+    sets, removes = [], []
     for place, (path, value) in enumerate(values.items()):
         if value is not None:
             all_values[f":s{place}"] = value
-            sets.append(f"{alias(path, f's{place}')} = :s{place}")
-    removes = [alias(path, f"r{place}") for place, path in enumerate(remove)]
+            sets.append(f"{_alias(path, f'#s{place}', all_names)} = :s{place}")
+    for place, path in enumerate(remove):
+        removes.append(_alias(path, f"#r{place}", all_names))
     expression = f"SET {', '.join(sets)}" if sets else ""
     if removes:
         expression += f" REMOVE {', '.join(removes)}"
@@ -130,7 +131,7 @@ def update(
         "Key": to_item(key),
         "UpdateExpression": expression,
         "ConditionExpression": condition,
-        "ReturnValues": "ALL_NEW",
+        "ReturnValues": "NONE" if returning == () else "ALL_NEW",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
     if all_names:
@@ -138,9 +139,20 @@ def update(
     if all_values:
         request["ExpressionAttributeValues"] = to_item(all_values)
     try:
-        return True, from_item(dynamodb.update_item(**request)["Attributes"])
+        item = dynamodb.update_item(**request).get("Attributes", {})
     except dynamodb.exceptions.ConditionalCheckFailedException as refused:
         return False, from_item(refused.response.get("Item", {}))
+    return True, from_item(item if returning is None else {name: item[name] for name in returning if name in item})
+
+
+def _alias(path: str | tuple[str, ...], prefix: str, names: dict[str, str]) -> str:
+    """An expression's word for an attribute; `names` receives what it stands for."""
+    if isinstance(path, str):
+        names[prefix] = path
+        return prefix
+    words = [f"{prefix}_{depth}" for depth in range(len(path))]
+    names.update(zip(words, path, strict=True))
+    return ".".join(words)
 
 
 def put_new(dynamodb: Any, table: str, values: Mapping[str, Any], key: str) -> bool:

@@ -351,12 +351,14 @@ class StepWriter:
     ) -> None:
         """Write attributes while holding the lease. Raises `LeaseLost` when another invocation holds it or the step
         has ended."""
-        values = {"status": "running", **self._pending, **values, "lease_owner": self._owner}
+        values = {"status": "running", **self._pending, **values}
+        values |= {"lease_owner": self._owner, "lease_until": 0 if release else self._until}
+        running = values["status"] == "running"
         done, item = aws.update(
             self._store.dynamodb,
             self._store.table,
             self._key,
-            {**values, "lease_until": 0 if release else self._until},
+            values,
             remove=remove,
             condition=(
                 "(attribute_not_exists(lease_owner) OR lease_owner = :owner OR lease_until < :now)"
@@ -364,6 +366,8 @@ class StepWriter:
             ),
             names={"#status": "status"},
             parameters={":owner": self._owner, ":now": clock.now_ms(), ":running": "running"},
+            # The end of a step must know of every call that was settled, late ones by other invocations too.
+            returning=() if running and not remove else None,
         )
         # The second half is this very write, sent again by the SDK because its first answer was lost.
         if not (done or (item.get("lease_owner") == self._owner and item.get("status") == values["status"])):
@@ -371,7 +375,7 @@ class StepWriter:
                 f"step {self.work.step!r} of run {self.work.run_id} is held by another invocation",
                 until=int(item.get("lease_until", 0)),
             )
-        self.record = item
+        self.record = item or {**self.record, **values}
         self._pending = {}
 
     def settle(self, key: str, entry: Mapping[str, Any]) -> None:
@@ -383,11 +387,13 @@ class StepWriter:
             {key: dict(entry)},
             condition="attribute_exists(#key)",
             names={"#key": key},
+            returning=("status",),
         )
         if done:
-            self.record = item
+            self.record[key] = dict(entry)
             if item["status"] == "completed" and key.startswith(ATTEMPT):
-                self._store.add_late_usage(self.work, item, key)
+                ended = self._store.items(self.work.run_id, [self.work.key])[self.work.key]
+                self._store.add_late_usage(self.work, ended, key)
 
     @property
     def _key(self) -> dict[str, str]:
