@@ -10,16 +10,18 @@ BIN    := $(VENV)/bin
 # `make run` needs less than the development tools do.
 CLI    := $(VENV)/.cli-installed
 DEV    := $(VENV)/.dev-installed
+# LiteLLM's dependencies do not go together with ours.
+LITELLM := .venv-litellm
 
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= us-east-1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test lint format build bench catalog lock clean
+.PHONY: help run serve test test-litellm lint format build bench catalog lock clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(CLI) ## See it: a crew runs, four steps are turned down, it runs again (MODEL=provider:model for a real one)
 	@$(BIN)/loopllama demo $(if $(MODEL),--model '$(MODEL)')
@@ -29,6 +31,9 @@ serve: $(CLI) ## The local stack, until stopped: API, console tables, state mach
 
 test: $(DEV) ## All tests (TESTS=tests/unit for some of them)
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(TESTS)
+
+test-litellm: $(DEV) $(LITELLM)/.installed ## The provider adapters against LiteLLM's proxy, in an environment of its own
+	@LOOPLLAMA_LITELLM='$(CURDIR)/$(LITELLM)/bin/litellm' $(BIN)/python -m pytest -q tests/contract/test_litellm.py
 
 lint: $(DEV) ## Style, types, template, and that generated files are fresh
 	@$(BIN)/ruff check --quiet .
@@ -66,11 +71,13 @@ lock: ## Resolve pyproject.toml's dependencies into the locks (needs uv; UPGRADE
 	@$(LOCK) --group dev -o requirements/dev.txt pyproject.toml
 	@$(LOCK) --group build -c requirements/dev.txt -o requirements/cli.txt pyproject.toml
 	@$(PYTHON) -c '$(LAYER)' | $(LOCK) -c requirements/dev.txt -o shared/requirements.txt -
+	@echo 'litellm[proxy]' | uv pip compile --quiet --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
+		--no-emit-find-links $(if $(UPGRADE),--upgrade) -o requirements/litellm.txt -
 	@for file in requirements/dev.txt requirements/cli.txt shared/requirements.txt; do \
 		sed "$(PLAIN)" $$file > $$file.new && mv $$file.new $$file; done
 
 clean: ## Remove what was built and installed here
-	@rm -rf $(VENV) .aws-sam dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(LITELLM) .aws-sam dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The interpreter: PYTHON, or the first of these that is new enough and can make environments.
 USABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
@@ -94,4 +101,10 @@ $(CLI): requirements/cli.txt pyproject.toml hatch_build.py | $(BIN)/python
 $(DEV): requirements/dev.txt $(CLI)
 	@echo "Installing the development tools into $(VENV), once ..." >&2
 	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(LITELLM)/.installed: requirements/litellm.txt | $(BIN)/python
+	@echo "Installing LiteLLM's proxy into $(LITELLM), once ..." >&2
+	@'$(PYTHON)' -m venv $(LITELLM)
+	@$(LITELLM)/bin/python -m pip install --quiet --no-deps -r requirements/litellm.txt
 	@touch $@
