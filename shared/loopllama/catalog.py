@@ -144,12 +144,14 @@ class Catalog:
         """This catalog with items of the Models table over the bundled entries. The table wins field by field; of
         the bundled prices those before the table's first date stay. What makes no sense is passed over, field by
         field, and listed in `problems`; nothing raises."""
-        from loopllama.catalog_entries import parse_item
+        from loopllama.catalog_entries import is_machine_key, parse_item
 
         entries: dict[str, dict[str, Any]] = {}
         aliases: dict[str, dict[str, Any]] = {}
         problems: list[dict[str, str]] = []
         for item in items:
+            if is_machine_key(item.get("model")):
+                continue
             name, fields, reasons = parse_item(item)
             problems.extend({"model": name, "reason": reason} for reason in reasons)
             if not fields:

@@ -18,6 +18,15 @@ _PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
+MACHINE = ("health#", "observed#")
+"""Items of the Models table that are no entries begin so: what was seen of models, written by functions."""
+
+
+def is_machine_key(name: object) -> bool:
+    """Whether a key of the Models table is that of an item which is no entry of the catalog."""
+    return isinstance(name, str) and name.startswith(MACHINE)
+
+
 def bundled_model(models: Mapping[str, Mapping[str, Any]], model_id: str) -> Model | None:
     """The bundled model of that id, or one of unknown price for `provider:model`, or `None`."""
     entry = models.get(model_id)

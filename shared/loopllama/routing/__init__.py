@@ -1,7 +1,8 @@
 """Which model a step uses, and which layer said so."""
 
 from loopllama.routing.layers import Route, RouteRequest
+from loopllama.routing.pins import pin_chains
 from loopllama.routing.store import RouteStore
 from loopllama.routing.table import Router
 
-__all__ = ["Route", "RouteRequest", "RouteStore", "Router"]
+__all__ = ["Route", "RouteRequest", "RouteStore", "Router", "pin_chains"]

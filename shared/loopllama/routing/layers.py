@@ -15,18 +15,18 @@ none of whose models may be used is passed over like one that makes no sense.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from loopllama.catalog import MAX_HOPS, Catalog, Model
+from loopllama.catalog import Catalog, Model
 from loopllama.errors import ModelUnknown, NoModelLeft
-from loopllama.routing.policies import POLICIES
-from loopllama.routing.rows import Choice, Override, parse_choice, parse_max_tokens, parse_temperature
-
-SOFT = frozenset({"structured_output", "prompt_cache"})
-"""Capabilities that a step likes to have and can do without."""
+from loopllama.routing.chain import ChainBuilder
+from loopllama.routing.facts import NOTHING, Facts
+from loopllama.routing.policies import POLICIES, Candidate
+from loopllama.routing.rows import MAX_FALLBACKS, Choice, Override, parse_choice, parse_max_tokens, parse_temperature
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,8 @@ class RouteRequest:
     """What a decision rests on beside the tables.
 
     `step` is a step of the definition (docs/design.md); `run_models` the run's own `{step: model, "*": model}`;
-    `required` the capabilities that the step needs; `prompt_tokens` an estimate of its prompt, 0 where unknown.
+    `required` the capabilities that the step needs; `prompt_tokens` an estimate of its prompt, 0 where unknown;
+    `pinned` the decision that was recorded for the step when the run started (`Route.to_record`), if one was.
     """
 
     workflow_id: str
@@ -44,6 +45,12 @@ class RouteRequest:
     required: frozenset[str]
     prompt_tokens: int = 0
     run_id: str = ""
+    pinned: Mapping[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """What policies choose by: the same for every retry of the step."""
+        return f"{self.run_id}/{self.step.get('name')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,8 @@ class Route:
     max_tokens: int | None = None
     temperature: Decimal | None = None
     invalid_overrides: int = 0
+    pinned: bool = False
+    """Whether the run keeps decisions as they stood when it started."""
 
     def to_record(self) -> dict[str, Any]:
         """The decision as DynamoDB can hold it, models by id."""
@@ -73,6 +82,7 @@ class Route:
             "ignored": [dict(entry) for entry in self.ignored],
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
+            "pinned": self.pinned or None,
         }
         return {key: value for key, value in record.items() if value is not None}
 
@@ -88,7 +98,38 @@ class Route:
             ignored=tuple(dict(entry) for entry in record.get("ignored", ())),
             max_tokens=None if max_tokens is None else int(max_tokens),
             temperature=record.get("temperature"),
+            pinned=bool(record.get("pinned")),
         )
+
+
+@dataclass(slots=True)
+class Plan:
+    """A decision but for the key: what the tables, the step and the facts say. `route` adds the key.
+
+    `route_` is the route without candidates; `due` are models whose probe nobody has claimed yet.
+    """
+
+    route_: Route
+    choice: Choice | None = None
+    candidates: Sequence[Candidate] = ()
+    facts: Facts = NOTHING
+    due: frozenset[str] = frozenset()
+    made: dict[str, Route] = field(default_factory=dict)
+
+    def route(self, key: str) -> Route:
+        """The route of the run and step that the key stands for. The chosen candidate comes first, then the layer's
+        fallbacks, then the other candidates."""
+        policy = POLICIES.get(self.route_.policy)
+        if policy is None or not self.candidates:
+            return self.route_
+        order = policy(self.candidates, self.facts, key)
+        head = order[0].model
+        route = self.made.get(head.id)
+        if route is None:
+            models = {model.id: model for model in (head, *self.route_.chain, *(one.model for one in order))}
+            route = replace(self.route_, chain=tuple(models.values())[: MAX_FALLBACKS + 1])
+            self.made[head.id] = route
+        return route
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +139,10 @@ class _Layer:
     version: int | None = None
     problem: str = ""
     invalid: bool = False
+    pinned: bool = False
+    policy: str | None = None
+    max_tokens: int | None = None
+    temperature: Decimal | None = None
 
 
 def decide(
@@ -108,8 +153,28 @@ def decide(
     catalog: Catalog,
     now: float,
 ) -> Route:
-    """The route of a step. Raises `NoModelLeft`, with the reason of each, where no layer has a usable model, and
-    `ModelUnknown` where all that is wrong is that nobody knows the models."""
+    """The route of a step where nothing has been observed and no model is set aside; raises as `plan` does."""
+    return plan(request, step_row, workflow_row, default_model, catalog, now).route(request.key)
+
+
+def plan(
+    request: RouteRequest,
+    step_row: Override,
+    workflow_row: Override,
+    default_model: str,
+    catalog: Catalog,
+    now: float,
+    *,
+    facts: Facts = NOTHING,
+    aside: Mapping[str, str] | None = None,
+    due: frozenset[str] = frozenset(),
+) -> Plan:
+    """The decision but for the key. `aside` is model to reason: those set aside after failures; `due` those of which
+    somebody may claim the probe; `now` is epoch seconds.
+
+    Raises `NoModelLeft`, with the reason of each, where no layer has a usable model, and `ModelUnknown` where all that
+    is wrong is that nobody knows the models.
+    """
     ignored: list[dict[str, str]] = []
     invalid: set[str] = set()
     only_unknown = True
@@ -121,31 +186,47 @@ def decide(
                 invalid.add(layer.source)
         if layer.choice is None:
             continue
-        chain = _Chain(request, layer.source, catalog, ignored)
-        chain.build(layer.choice)
-        only_unknown = only_unknown and chain.only_unknown
-        if chain.invalid and layer.source in ("step", "workflow"):
+        builder = ChainBuilder(
+            layer.source, catalog, ignored, request.required, request.prompt_tokens, aside or {}, facts, _moment(now)
+        )
+        builder.build(layer.choice)
+        only_unknown = only_unknown and builder.only_unknown
+        if builder.invalid and layer.source in ("step", "workflow"):
             invalid.add(layer.source)
-        if chain.models:
-            numbers = _numbers(request.step, step_row, workflow_row, now, ignored, invalid)
-            return Route(
-                chain=tuple(chain.models.values()),
+        if builder.candidates or builder.models:
+            numbers = (
+                {"max_tokens": layer.max_tokens, "temperature": layer.temperature}
+                if layer.pinned
+                else _numbers(request.step, step_row, workflow_row, now, ignored, invalid)
+            )
+            route = Route(
+                chain=tuple(builder.models.values()),
                 source=layer.source,
                 route_version=layer.version,
-                policy=layer.choice.policy,
+                policy=layer.policy or layer.choice.policy,
                 ignored=tuple(ignored),
                 invalid_overrides=len(invalid),
+                pinned=layer.pinned,
                 **numbers,
             )
+            used = {*builder.models, *(candidate.model.id for candidate in builder.candidates)}
+            return Plan(route, layer.choice, builder.candidates, facts, due & used)
     why = "; ".join(f"{entry['layer']}: {entry['reason']}" for entry in ignored)
     error = ModelUnknown if only_unknown else NoModelLeft
     raise error(f"no model is left for step {request.step.get('name')!r}: {why or 'no layer names one'}")
 
 
+def _moment(now: float) -> datetime:
+    return datetime.fromtimestamp(now, UTC)
+
+
 def layers(
     request: RouteRequest, step_row: Override, workflow_row: Override, default_model: str, now: float
 ) -> Iterator[_Layer]:
-    """The layers that say something, first to last."""
+    """The layers that say something, first to last. A pinned decision says it before all others, under the name of
+    the layer that it came from."""
+    if request.pinned is not None:
+        yield _pinned(request.pinned)
     for key in (str(request.step.get("name")), "*"):
         if key in request.run_models:
             yield _written("run", {"model": request.run_models[key]})
@@ -155,6 +236,19 @@ def layers(
     if request.workflow_model is not None:
         yield _written("default", {"model": request.workflow_model})
     yield _written("deployment", {"model": default_model})
+
+
+def _pinned(record: Mapping[str, Any]) -> _Layer:
+    version, max_tokens = record.get("route_version"), record.get("max_tokens")
+    return _Layer(
+        str(record["source"]),
+        Choice(None, fallbacks=tuple(str(name) for name in record["chain"])),
+        None if version is None else int(version),
+        policy=str(record.get("policy", "fixed")),
+        pinned=True,
+        max_tokens=None if max_tokens is None else int(max_tokens),
+        temperature=record.get("temperature"),
+    )
 
 
 def _written(source: str, values: Mapping[str, Any]) -> _Layer:
@@ -169,77 +263,6 @@ def _row(source: str, row: Override, now: float) -> _Layer:
         return _Layer(source, problem=f"expired at {int(row.expires_at)}")
     problem = row.problems.get("row") or row.problems.get("model") or row.problems.get("pin") or ""
     return _Layer(source, row.choice, row.version, problem, bool(problem))
-
-
-class _Chain:
-    """Builds the chain of one layer."""
-
-    def __init__(self, request: RouteRequest, source: str, catalog: Catalog, ignored: list[dict[str, str]]) -> None:
-        self._required = request.required - SOFT
-        self._prompt_tokens = request.prompt_tokens
-        self._key = f"{request.run_id}/{request.step.get('name')}"
-        self._source, self._catalog, self._ignored = source, catalog, ignored
-        self.models: dict[str, Model] = {}
-        self.only_unknown = True
-        self.invalid = False
-
-    def build(self, choice: Choice) -> None:
-        for position, name in enumerate(POLICIES[choice.policy](choice, self._key)):
-            try:
-                model = self._catalog.resolve(name)
-            except ModelUnknown as error:
-                self._skip(name, str(error), invalid=True)
-                if position == 0 and choice.policy == "fixed":
-                    return
-                continue
-            self.only_unknown = False
-            self._report(name, model)
-            usable = self._enabled(model)
-            if usable is not None and usable.id not in self.models and self._able(usable):
-                self.models[usable.id] = usable
-
-    def _enabled(self, model: Model) -> Model | None:
-        """The model, or what replaces it while it is disabled."""
-        path = [model.id]
-        while not model.enabled:
-            if model.replaced_by is None or len(path) > MAX_HOPS:
-                self._skip(model.id, "disabled")
-                return None
-            try:
-                other = self._catalog.resolve(model.replaced_by)
-            except ModelUnknown as error:
-                self._skip(model.id, f"disabled, and what replaces it is unknown: {error}")
-                return None
-            if other.id in path and not other.enabled:
-                self._skip(model.id, f"disabled, and its replacements go round in a circle: {', '.join(path)}")
-                return None
-            self._skip(model.id, f"disabled; replaced by {other.id}")
-            path.append(other.id)
-            model = other
-        return model
-
-    def _able(self, model: Model) -> bool:
-        lacking = model.lacks(self._required)
-        if lacking:
-            self._skip(model.id, f"lacks {', '.join(lacking)}", invalid=True)
-        elif model.context_window is not None and self._prompt_tokens > model.context_window:
-            self._skip(
-                model.id, f"its context window of {model.context_window} tokens is too small for {self._prompt_tokens}"
-            )
-        else:
-            return True
-        return False
-
-    def _report(self, name: str, model: Model) -> None:
-        for problem in self._catalog.problems:
-            if problem["model"] in (name, model.id):
-                self._skip(problem["model"], f"its entry in the Models table: {problem['reason']}")
-
-    def _skip(self, name: str, reason: str, invalid: bool = False) -> None:
-        self.invalid = self.invalid or invalid
-        entry = {"layer": self._source, "model": name, "reason": reason}
-        if entry not in self._ignored:
-            self._ignored.append(entry)
 
 
 def _numbers(

@@ -14,18 +14,26 @@ from loopllama.routing.policies import POLICIES
 
 MAX_FALLBACKS = 20
 MAX_CANDIDATES = 100
-CHOICE = ("model", "policy", "candidates", "fallbacks")
+CHOICE = ("model", "policy", "candidates", "fallbacks", "max_cost", "max_latency")
 """The attributes that travel together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What one layer says about the model. A candidate is `(model, weight)`."""
+    """What one layer says about the model. A candidate is `(model, weight)`; `max_cost` (USD) and `max_latency` (ms)
+    are the most that a turn may be expected to take."""
 
     model: str | None
     policy: str = "fixed"
-    candidates: tuple[tuple[str, Decimal], ...] = ()
+    candidates: tuple[tuple[str, float], ...] = ()
     fallbacks: tuple[str, ...] = ()
+    max_cost: Decimal | None = None
+    max_latency: int | None = None
+
+    @property
+    def needs_facts(self) -> bool:
+        """Whether it depends on what has been observed of the step."""
+        return self.policy in ("cheapest", "fastest") or self.max_cost is not None or self.max_latency is not None
 
     def names(self) -> list[str]:
         """Every model it names."""
@@ -82,8 +90,8 @@ def parse_row(row: Mapping[str, Any]) -> Override:
 
 def parse_choice(values: Mapping[str, Any]) -> Choice | None:
     """What a row or an agent says about its model, or `None` where it says nothing. Raises `ValueError`."""
-    model, policy, candidates, fallbacks = (values.get(key) for key in CHOICE)
-    if model is None and policy is None and candidates is None and fallbacks is None:
+    model, policy, candidates, fallbacks, max_cost, max_latency = (values.get(key) for key in CHOICE)
+    if all(values.get(key) is None for key in CHOICE):
         return None
     if model is not None and not is_model_id(model):
         raise ValueError(f"`model` must be the id of a model, not {_shown(model)}")
@@ -91,9 +99,18 @@ def parse_choice(values: Mapping[str, Any]) -> Choice | None:
         policy = "fixed"
     if not isinstance(policy, str) or policy not in POLICIES:
         raise ValueError(f"`policy` must be one of {', '.join(POLICIES)}, not {_shown(policy)}")
-    choice = Choice(model, policy, _candidates(candidates), _fallbacks(fallbacks))
+    choice = Choice(
+        model,
+        policy,
+        _candidates(candidates),
+        _fallbacks(fallbacks),
+        None if max_cost is None else _max_cost(max_cost),
+        None if max_latency is None else _max_latency(max_latency),
+    )
     if policy == "fixed" and model is None:
-        raise ValueError("the policy `fixed` needs `model`; `candidates` and `fallbacks` only travel with it")
+        raise ValueError("the policy `fixed` needs `model`; all else about the choice only travels with it")
+    if policy == "weighted" and choice.candidates and not sum(weight for _, weight in choice.candidates):
+        raise ValueError("the weights of `candidates` sum to 0: give one of them at least some weight")
     if policy != "fixed" and not choice.candidates:
         raise ValueError(f"the policy `{policy}` needs `candidates`")
     return choice
@@ -113,21 +130,44 @@ def parse_temperature(value: object) -> Decimal:
     return Decimal(value)
 
 
-def _candidates(value: object) -> tuple[tuple[str, Decimal], ...]:
+def _max_cost(value: object) -> Decimal:
+    number = _finite(value)
+    if number is None or number <= 0:
+        raise ValueError(f"`max_cost` must be a number of USD a turn, more than 0, not {_shown(value)}")
+    return number
+
+
+def _max_latency(value: object) -> int:
+    try:
+        return _count(value)
+    except (ValueError, ArithmeticError) as error:
+        raise ValueError(f"`max_latency` must be a whole number of ms a turn, not {_shown(value)}") from error
+
+
+def _finite(value: object) -> Decimal | None:
+    """A number as `Decimal`; definitions hold floats, rows `Decimal`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        return None
+    number = Decimal(str(value))
+    return number if number.is_finite() else None
+
+
+def _candidates(value: object) -> tuple[tuple[str, float], ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not 0 < len(value) <= MAX_CANDIDATES:
         raise ValueError(f"`candidates` must be a list of 1 to {MAX_CANDIDATES} models, not {_shown(value)}")
-    read: dict[str, Decimal] = {}
+    read: dict[str, float] = {}
     for entry in value:
         name, weight = (entry.get("model"), entry.get("weight", 1)) if isinstance(entry, Mapping) else (entry, 1)
         if not is_model_id(name):
             raise ValueError(f"`candidates` must hold ids of models or {{model, weight}}, not {_shown(entry)}")
-        if isinstance(weight, bool) or not isinstance(weight, (int, Decimal)) or not 0 <= weight < 10**9:
+        number = _finite(weight)
+        if number is None or not 0 <= number < 10**9:
             raise ValueError(f"the weight of candidate {name!r} must be a number of at least 0, not {_shown(weight)}")
         if name in read:
             raise ValueError(f"candidate {name!r} is there twice")
-        read[str(name)] = Decimal(weight)
+        read[str(name)] = float(number)
     return tuple(read.items())
 
 

@@ -11,33 +11,39 @@ Reads are strongly consistent, so that what was written acts within `ROUTE_CACHE
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from loopllama import aws
+from loopllama import aws, clock
 from loopllama.catalog import MAX_HOPS, Catalog, Model, bundled, is_model_id
-from loopllama.errors import LoopLlamaError, ModelUnknown
-from loopllama.routing.layers import Route, RouteRequest, decide, layers
-from loopllama.routing.rows import NO_OVERRIDE, Override, parse_row
+from loopllama.errors import LoopLlamaError, ModelUnknown, NoModelLeft
+from loopllama.routing import health
+from loopllama.routing.facts import NOTHING, PREFIX, WANTED_MS, Facts, key_of, parse_facts
+from loopllama.routing.health import Health, parse_states
+from loopllama.routing.layers import Plan, Route, RouteRequest, layers, plan
+from loopllama.routing.rows import NO_OVERRIDE, Choice, Override, parse_row
 from loopllama.settings import Settings
 
 MAX_WORKFLOWS = 512
 MAX_MODELS = 2048
 MAX_DECISIONS = 64
 BATCH = 100
+_MACHINE = (health.KEY, PREFIX)
 
 
 @dataclass(slots=True)
 class _Kept:
-    """A decision and all that it rests on beside the tables."""
+    """A plan and all that it rests on beside the tables."""
 
     inputs: tuple[Any, ...]
     until: float
     window: float
-    route: Route
+    news: int
+    plan: Plan
 
 
 @dataclass(slots=True)
@@ -74,13 +80,15 @@ class ModelTable:
         self._table, self._dynamodb, self._seconds = table, dynamodb, seconds
         self._items: OrderedDict[str, tuple[float, Mapping[str, Any] | None]] = OrderedDict()
         self._catalog = bundled()
+        self.news = 0
+        """Grows with each item that this process writes: what was decided before is out of date."""
 
     def catalog(self, names: Iterable[str], now: float, spare: Iterable[str] = ()) -> tuple[Catalog, float]:
         """The catalog with the present entries of `names`, and until when they count. `spare` names are read too
         where that costs no further call."""
         if not self._table:
             return self._catalog, float("inf")
-        wanted = self._closure(names)
+        wanted = self._closure([*names, health.KEY])
         changed = False
         read: set[str] = set()
         for _ in range(MAX_HOPS):
@@ -98,6 +106,15 @@ class ModelTable:
         while len(self._items) > MAX_MODELS:
             self._items.popitem(last=False)
         return self._catalog, until
+
+    def item(self, name: str) -> Mapping[str, Any] | None:
+        """An item as it was read last, however long ago."""
+        return self._items.get(name, (0.0, None))[1]
+
+    def keep(self, name: str, item: Mapping[str, Any]) -> None:
+        """An item as it is now: this process has just written it. It counts no longer than what was read before."""
+        self._items[name] = (self._until(name), item)
+        self.news += 1
 
     def _until(self, name: str) -> float:
         return self._items[name][0] if name in self._items else 0.0
@@ -126,7 +143,7 @@ class ModelTable:
             for name in batch:
                 item = items.get(name)
                 _, before = self._items.get(name, (0.0, None))
-                changed = changed or item != before
+                changed = changed or (item != before and not name.startswith(_MACHINE))
                 self._items[name] = (now + self._seconds, item)
                 self._items.move_to_end(name)
         return changed
@@ -141,13 +158,57 @@ class Router:
 
         self._default_model = settings.default_model
         self._clock = clock
+        self._dynamodb, self._models_table = client, settings.models_table
         self._routes = RouteTable(settings.routes_table, client, settings.route_cache_seconds)
         self._models = ModelTable(settings.models_table, client, settings.route_cache_seconds)
+        self.health = Health(
+            settings.models_table,
+            client,
+            clock,
+            lambda: self._models.item(health.KEY),
+            lambda item: self._models.keep(health.KEY, item),
+        )
+        """Where the outcome of calls is reported, so that a model that keeps failing is set aside."""
 
     def decide(self, request: RouteRequest) -> Route:
-        """The route of a step. Raises `NoModelLeft` with a reason for each model, `ModelUnknown` where all that is
-        wrong is that nobody knows the models, and botocore's errors where DynamoDB cannot be read."""
+        """The route of a step, which the caller is about to use: the probe of a model that was set aside may be
+        claimed for it, and once a day the step's wish for facts is written. Raises `NoModelLeft` with a reason for each
+        model, `ModelUnknown` where all that is wrong is that nobody knows the models, and botocore's errors where
+        DynamoDB cannot be read."""
+        return self._decide(request, probe=True)
+
+    def look(self, request: RouteRequest) -> Route:
+        """What `decide` would answer, for those who only want to know: nothing is claimed or written."""
+        return self._decide(request, probe=False)
+
+    def pinned_steps(self, workflow_id: str) -> set[str]:
+        """The steps (`*`: all) whose rows say `pin: run`."""
         now = self._clock()
+        return {
+            step
+            for step, row in self._routes.get(workflow_id, now).rows.items()
+            if row.pin == "run" and (row.expires_at is None or row.expires_at > now)
+        }
+
+    def prepare(self, requests: Sequence[RouteRequest]) -> None:
+        """Read at once what several decisions of one workflow will read."""
+        now = self._clock()
+        names: list[str] = []
+        for request in requests:
+            rows = self._rows(self._routes.get(request.workflow_id, now), request.step["name"])
+            said = layers(request, *rows, self._default_model, now)
+            names += [model for layer in said if layer.choice is not None for model in layer.choice.names()]
+        if names:
+            self._models.catalog(names, now)
+
+    @staticmethod
+    def _rows(workflow: _Workflow, step: str) -> tuple[Override, Override]:
+        return workflow.rows.get(step, NO_OVERRIDE), workflow.rows.get("*", NO_OVERRIDE)
+
+    def _decide(self, request: RouteRequest, probe: bool) -> Route:
+        now = self._clock()
+        if request.pinned is not None:
+            return self._fresh(request, self._routes.get(request.workflow_id, now), None, now, probe)
         workflow = self._routes.get(request.workflow_id, now)
         step = request.step
         get = step.get
@@ -163,35 +224,138 @@ class Router:
             request.required,
         )
         for kept in workflow.decisions.get(step["name"], ()):
-            if now < kept.until and request.prompt_tokens <= kept.window and kept.inputs == inputs:
-                return kept.route
-        return self._decide(request, workflow, inputs, now)
+            if (
+                now < kept.until
+                and kept.news == self._models.news
+                and request.prompt_tokens <= kept.window
+                and kept.inputs == inputs
+            ):
+                return kept.plan.route(request.key)
+        return self._fresh(request, workflow, inputs, now, probe)
 
-    def _decide(self, request: RouteRequest, workflow: _Workflow, inputs: tuple[Any, ...], now: float) -> Route:
+    def _fresh(
+        self, request: RouteRequest, workflow: _Workflow, inputs: tuple[Any, ...] | None, now: float, probe: bool
+    ) -> Route:
+        """Decide from the tables. `inputs` is what the plan is kept under, if it may be kept."""
         name = request.step["name"]
-        step_row, workflow_row = workflow.rows.get(name, NO_OVERRIDE), workflow.rows.get("*", NO_OVERRIDE)
-        said = layers(request, step_row, workflow_row, self._default_model, now)
-        names = [model for layer in said if layer.choice is not None for model in layer.choice.names()]
-        spare = (model for row in workflow.rows.values() if row.choice is not None for model in row.choice.names())
-        catalog, until = self._models.catalog(names, now, spare)
-        route = decide(request, step_row, workflow_row, self._default_model, catalog, now)
-        until = min(until, workflow.until)
-        for row in (step_row, workflow_row):
-            if row.expires_at is not None and row.expires_at > now:
-                until = min(until, row.expires_at)
-        windows = [model.context_window for model in route.chain if model.context_window is not None]
-        free = route
-        if request.prompt_tokens:
-            # A window that was too small makes the decision one of this prompt only, not to be kept.
-            anybody = replace(request, prompt_tokens=0)
-            free = decide(anybody, step_row, workflow_row, self._default_model, catalog, now)
-        if free == route and route.policy == "fixed":
+        rows = self._rows(workflow, name)
+        catalog, until, facts = self._read(request, workflow, rows, now)
+        aside, due, changes = self._set_aside(now)
+        while True:
+            made = plan(request, *rows, self._default_model, catalog, now, facts=facts, aside=aside, due=due)
+            route = made.route(request.key)
+            head = route.chain[0].id
+            if head not in made.due or not probe or self.health.claim_probe(head):
+                break
+            aside[head] = "set aside after failures; another invocation is trying it"
+            due -= {head}
+        if probe and made.choice is not None and made.choice.needs_facts:
+            self._want(request, made.choice, facts, catalog, now)
+        if inputs is not None and not made.due and self._free(request, rows, made, catalog, now, facts, aside):
+            until = min(until, workflow.until, changes)
+            for row in rows:
+                if row.expires_at is not None and row.expires_at > now:
+                    until = min(until, row.expires_at)
             copied = (*inputs[:-2], dict(request.run_models), request.required)
+            models = [*made.route_.chain, *(candidate.model for candidate in made.candidates)]
+            windows = [model.context_window for model in models if model.context_window is not None]
+            kept = _Kept(copied, until, min(windows, default=float("inf")), self._models.news, made)
             decisions = workflow.decisions.setdefault(name, [])
-            decisions[:] = [_Kept(copied, until, min(windows, default=float("inf")), route), *decisions[:3]]
+            decisions[:] = [kept, *decisions[:3]]
             if len(workflow.decisions) > MAX_DECISIONS:
                 workflow.decisions.pop(next(iter(workflow.decisions)))
         return route
+
+    def _read(
+        self, request: RouteRequest, workflow: _Workflow, rows: tuple[Override, Override], now: float
+    ) -> tuple[Catalog, float, Facts]:
+        """The catalog for a decision, until when it counts, and what is known about the step.
+
+        Whatever the layers name is read at once; where that is more than one call takes, the first layer's models come
+        first, and the others are read only if its models leave the decision to another layer.
+        """
+        said = [layer for layer in layers(request, *rows, self._default_model, now) if layer.choice is not None]
+        choices = [layer.choice for layer in said if layer.choice is not None]
+        key = key_of(request.workflow_id, request.step["name"])
+        observed = [key] if any(choice.needs_facts for choice in choices) else []
+        names = [model for choice in choices for model in choice.names()]
+        spare = [model for row in workflow.rows.values() if row.choice is not None for model in row.choice.names()]
+        if len(names) + len(observed) >= BATCH and said:
+            leading = [layer.choice for layer in said if layer.source == said[0].source and layer.choice is not None]
+            first = [model for choice in leading for model in choice.names()]
+            catalog, until = self._models.catalog([*observed, *first], now, names)
+            facts = parse_facts(self._models.item(key)) if observed else NOTHING
+            try:
+                made = plan(request, *rows, self._default_model, catalog, now, facts=facts)
+            except (NoModelLeft, ModelUnknown):
+                made = None
+            if made is not None and made.route_.source == said[0].source:
+                return catalog, until, facts
+        catalog, until = self._models.catalog([*observed, *names], now, spare)
+        return catalog, until, parse_facts(self._models.item(key)) if observed else NOTHING
+
+    def _set_aside(self, now: float) -> tuple[dict[str, str], frozenset[str], float]:
+        """Which models are set aside, with the reason; which wait for a probe; and when that changes next."""
+        moment = int(now * 1000)
+        aside: dict[str, str] = {}
+        due: set[str] = set()
+        changes = float("inf")
+        for model_id, state in parse_states(self._models.item(health.KEY)).items():
+            if state.aside(moment):
+                until = max(state.aside_until, state.probe_until)
+                aside[model_id] = f"set aside after failures until {clock.now_text(until / 1000)}"
+                changes = min(changes, until / 1000)
+            elif state.due(moment):
+                due.add(model_id)
+        return aside, frozenset(due), changes
+
+    def _free(
+        self,
+        request: RouteRequest,
+        rows: tuple[Override, Override],
+        made: Plan,
+        catalog: Catalog,
+        now: float,
+        facts: Facts,
+        aside: Mapping[str, str],
+    ) -> bool:
+        """Whether the prompt's length had no part in the plan: a window that was too small makes it one of this prompt
+        only, not to be kept."""
+        if not request.prompt_tokens:
+            return True
+        anybody = replace(request, prompt_tokens=0)
+        other = plan(anybody, *rows, self._default_model, catalog, now, facts=facts, aside=aside)
+        return other.route_ == made.route_ and other.candidates == made.candidates
+
+    def _want(self, request: RouteRequest, choice: Choice, facts: Facts, catalog: Catalog, now: float) -> None:
+        """Say that facts about the step are wanted, unless that was said lately for all of its models."""
+        wanted = set()
+        if choice.policy == "fastest" or choice.max_latency is not None:
+            for name in choice.names():
+                with contextlib.suppress(ModelUnknown):
+                    wanted.add(catalog.resolve(name).id)
+        late = now * 1000 - facts.wanted_at > WANTED_MS
+        if not self._models_table or not (late or wanted - facts.latency_of):
+            return
+        key = key_of(request.workflow_id, request.step["name"])
+        values = {
+            "wanted_at": int(now * 1000),
+            "workflow": request.workflow_id,
+            "step": request.step["name"],
+            "latency_of": sorted(wanted if late else wanted | facts.latency_of),
+        }
+        try:
+            _, item = aws.update(
+                self._dynamodb(),
+                self._models_table,
+                {"model": key},
+                values,
+                condition="NOT begins_with(model, :none)",
+                parameters={":none": "none"},
+            )
+        except Exception:
+            return  # Facts make a decision better; wanting them must not make a step fail.
+        self._models.keep(key, item)
 
     def restore(self, record: Mapping[str, Any]) -> Route | None:
         """A recorded decision (`Route.to_record`) with its models' present entries, or `None` where one of them has
@@ -225,7 +389,7 @@ class Router:
             required = frozenset({"tools"}) if step.get("tools") else frozenset()
             request = RouteRequest(workflow_id, definition.get("model"), step, run_models or {}, required)
             try:
-                route = self.decide(request)
+                route = self.look(request)
             except LoopLlamaError as error:
                 told.append({"step": step["name"], "model": None, "source": None, "error": str(error)})
                 continue
