@@ -96,7 +96,7 @@ def stopped(system: System, provider: Any) -> tuple[dict[str, Any], dict[str, An
     crew = [{"name": "first"}, {"name": "second"}, {"name": "third"}]
     run_id = system.start(system.push("Stopped", crew, model=model))
     call.wait_entered()
-    system.client("stepfunctions").stop_execution(executionArn=system.execution_arn(run_id))
+    system.client("stepfunctions").stop_execution(executionArn=system.execution_arn(run_id), cause="enough")
     run = system.wait(run_id)
     call.release()
     system.until(lambda: len(system.usage(run_id)) == 2)
@@ -107,7 +107,7 @@ def stopped(system: System, provider: Any) -> tuple[dict[str, Any], dict[str, An
 def test_a_stopped_execution_cancels_the_run(system: System, stopped: tuple[dict[str, Any], dict[str, Any]]) -> None:
     run, _ = stopped
     assert run["status"] == "cancelled"
-    assert "the execution was stopped" in run["error"]
+    assert "the execution was stopped: enough" in run["error"]
     assert run["cost_basis"] == "unknown"
     assert [step["status"] for step in run["steps"]] == ["completed", "running", "queued"]
     assert system.metric("RunsFailed", workflow=run["workflow_id"])[1] == 1
