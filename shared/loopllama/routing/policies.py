@@ -42,17 +42,15 @@ Policy = Callable[[Sequence[Candidate], "Facts", str], list[Candidate]]
 def weighted(candidates: Sequence[Candidate], _facts: Facts, key: str) -> list[Candidate]:
     """Split by weight: the key falls on one of the candidates' shares of [0, 1), laid side by side in their order, so
     the same run and step get the same model as long as the shares stay. The rest follow by weight."""
-    point = share_of(key) * sum(candidate.weight for candidate in candidates)
-    chosen = candidates[0]
-    for candidate in candidates:
+    point = share_of(key) * sum([candidate.weight for candidate in candidates])
+    chosen = 0
+    for place, candidate in enumerate(candidates):
         if candidate.weight > 0:
-            chosen = candidate
+            chosen = place
             point -= candidate.weight
             if point < 0:
                 break
-    rest = [candidate for candidate in candidates if candidate is not chosen]
-    rest.sort(key=_weight)
-    return [chosen, *rest]
+    return [candidates[chosen], *candidates[:chosen], *candidates[chosen + 1 :]]
 
 
 def cheapest(candidates: Sequence[Candidate], _facts: Facts, _key: str) -> list[Candidate]:
@@ -79,8 +77,7 @@ def fastest(candidates: Sequence[Candidate], facts: Facts, key: str) -> list[Can
         unknown = [candidate for candidate in order[1:] if candidate.samples < ENOUGH]
         if unknown:
             tried = unknown[int(point / EXPLORED * len(unknown))]
-            order.remove(tried)
-            order.insert(0, tried)
+            return [tried, *(candidate for candidate in order if candidate is not tried)]
     return order
 
 
@@ -91,10 +88,6 @@ POLICIES: Mapping[str, Policy | None] = {"fixed": None, "weighted": weighted, "c
 def share_of(key: str) -> float:
     """A number in [0, 1) that depends on the key alone, in every process and Python."""
     return int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=6).digest(), "big") / (1 << 48)
-
-
-def _weight(candidate: Candidate) -> float:
-    return -candidate.weight
 
 
 def _cost(candidate: Candidate) -> Decimal:
