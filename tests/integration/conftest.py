@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
+from support.api_client import Client
 
 from loopllama_cli.local import LocalStack
 
@@ -127,6 +128,12 @@ def product() -> Iterator[Running]:
     """The product, every provider simulated at 50 times its speed, routes read at each step."""
     parameters = {"SimulatedProviders": "*", "SimulatedSpeed": "50", "RouteCacheSeconds": "0"}
     yield from _start(ROOT, {}, parameters=parameters)
+
+
+@pytest.fixture(scope="module")
+def api(product: Running) -> Client:
+    """A client of the product's HTTP API, under a key named `test`."""
+    return Client(product)
 
 
 def alive(pid: int) -> bool:

@@ -11,7 +11,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from .. import __version__
 from ..settings import Settings
 from ..tracing import logger
-from . import document, models, routes, runs, shapes, usage, workflows
+from . import document, events, models, routes, runs, shapes, usage, workflows
 from .answers import JSON, MethodNotAllowed, parse_body, problem, read_body
 from .keys import KeyStore, RateLimit
 from .services import Services
@@ -39,7 +39,7 @@ class Api:
         self._resolver = APIGatewayHttpResolver(enable_validation=True, json_body_deserializer=parse_body)
         self._resolver.exception_handler(Exception)(self._problem)
         services = Services(settings)
-        for resource in (workflows, runs, routes, models, usage):
+        for resource in (workflows, runs, events, routes, models, usage):
             self._resolver.include_router(resource.routes(services))
         document.add(self._resolver, __version__)
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from ..engine.accept import accept_run
 from ..engine.cancel import cancel_run
 from ..engine.replay import replay_run
+from ..engine.waiting import respond
 from ..errors import InvalidRequest, ModelUnknown, RunNotFound
 from ..values import ValueStore
 from . import idempotency, shapes
@@ -53,6 +54,14 @@ class ReplayRequest(Request):
     """Another input for the steps that are redone."""
     system_prompts: Texts | None = None
     """Other system prompts of steps that are redone, by step."""
+
+
+class Answer(Request):
+    """What a person says to a run that waits: `input`, or `approved` and perhaps a `note`."""
+
+    input: str | None = None
+    approved: bool | None = None
+    note: str | None = None
 
 
 def routes(services: Services) -> Router:
@@ -115,6 +124,23 @@ def routes(services: Services) -> Router:
             return data(_run(services, run_id))
 
         return idempotency.once(services, router.context["caller"], key, ["POST cancel", run_id], act)
+
+    @router.post(
+        "/v1/runs/<run_id>/respond",
+        summary="Answer a run that waits for a person",
+        description="`input` where it asks for one, `approved` where it asks for an approval; `pending` of the run "
+        "says which. Of two answers at once one wins, the other is a 409, as is one that comes too late.",
+        responses=shapes.answers((200, "The run", shapes.Data[shapes.Run])),
+    )
+    def answer(run_id: RunId, body: Annotated[Answer, Body()], key: IdempotencyKey = None) -> Response[str]:
+        given, caller = body.model_dump(exclude_none=True), router.context["caller"]
+
+        def act() -> Response[str]:
+            _possible(run_id)
+            respond(services.runs, run_id, given, by=caller.name)
+            return data(_run(services, run_id))
+
+        return idempotency.once(services, caller, key, ["POST respond", run_id, given], act)
 
     @router.post(
         "/v1/runs/<run_id>/replay",

@@ -65,6 +65,7 @@ def replay_run(
         "api_key": api_key,
         "system_prompts": dict(system_prompts) if system_prompts else None,
         "replayed_from": {"run_id": run_id, "from_step": from_step},
+        "budget": before.get("budget"),
         "input": values.store(made, "input", run_input),
     }
     run |= {name: before[name] for name in (ITERATION + step for step in kept) if name in before}
@@ -126,7 +127,7 @@ def _copy(
             "replayed_from": record.get("replayed_from") or before["run_id"],
             "delete_at": delete_at,
         }
-        store.dynamodb.put_item(TableName=store.table, Item=aws.to_item(copy))
+        aws.put_new(store.dynamodb, store.table, copy, "run_id")
 
 
 def _check_prompts(system_prompts: Mapping[str, str] | None, crew: Sequence[Mapping[str, Any]], kept: set[str]) -> None:

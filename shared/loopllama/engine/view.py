@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import agent, expressions, scheduling
 from ..errors import RunNotFound
-from ..runs import RUN, RunStore, Work, iteration_of, step_key
+from ..runs import PIN, RUN, RunStore, Work, iteration_of, step_key
 from ..values import ValueStore
 
 FINISHED = ("completed", "skipped")
@@ -32,6 +32,8 @@ class View:
     records: dict[str, dict[str, Any]]
     before: dict[str, dict[str, Any]]
     values: ValueStore
+    pinned: Mapping[str, Any] | None = None
+    """The route that the step keeps, where the run is pinned."""
     _loaded: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -117,6 +119,10 @@ def look(store: RunStore, values: ValueStore, crew: Sequence[Mapping[str, Any]],
     run = run or items.get(RUN)
     if run is None:
         raise RunNotFound(f"there is no run {work.run_id!r}")
+    pins = store.items(work.run_id, [PIN]).get(PIN, {}).get("routes", {}) if run.get("pinned") else {}
+    prompts = run.get("system_prompts") or {}
+    if work.step in prompts:  # a replay tries another one
+        step = {**step, "system_prompt": prompts[work.step]}
     return View(
         work=work,
         crew=crew,
@@ -126,4 +132,5 @@ def look(store: RunStore, values: ValueStore, crew: Sequence[Mapping[str, Any]],
         records={name: items[key] for name, key in keys.items() if key in items},
         before={name: items[key] for name, key in last.items() if key in items},
         values=values,
+        pinned=pins.get(work.step),
     )

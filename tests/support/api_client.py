@@ -1,0 +1,98 @@
+"""A client of the HTTP API for tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import jsonschema
+
+from loopllama.api.keys import KeyStore
+from loopllama.settings import Settings
+
+FINAL = ("completed", "failed", "cancelled")
+
+
+class Client:
+    """Speaks to a running stack (with `outputs`, `client(service)`, `stack.api_url`) under a key of its own."""
+
+    def __init__(self, stack: Any, name: str = "test") -> None:
+        self.stack, self.url = stack, stack.stack.api_url
+        settings = Settings(api_keys_table=stack.outputs["ApiKeysTableName"])
+        self._keys = KeyStore(settings, stack.client("dynamodb"))
+        self.key, _ = self._keys.create(name)
+        self._http = httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=60, limits=httpx.Limits()
+        )
+
+    def with_key(self, name: str) -> Client:
+        """The same API under another key."""
+        return Client(self.stack, name)
+
+    def revoke(self, other: Client) -> None:
+        """Revoke another client's key."""
+        self._keys.revoke(other.key)
+
+    def raw(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> httpx.Response:
+        """An exchange; `body` is JSON, or a text or bytes as they are."""
+        content: dict[str, Any] = {} if body is None else {"json": body}
+        if isinstance(body, str | bytes):
+            content = {"content": body}
+        return self._http.request(method, path, headers=headers, **content)
+
+    def post(self, path: str, body: Any, status: int) -> Any:
+        """POST, expecting `status`; the answer's `data`."""
+        return self._data(self.raw("POST", path, body), status)
+
+    def get(self, path: str) -> Any:
+        """GET, expecting 200; the answer's `data`."""
+        return self._data(self.raw("GET", path), 200)
+
+    def put(self, path: str, body: Any) -> Any:
+        """PUT, expecting 200; the answer's `data`."""
+        return self._data(self.raw("PUT", path, body), 200)
+
+    def patch(self, path: str, body: Any) -> Any:
+        """PATCH, expecting 200; the answer's `data`."""
+        return self._data(self.raw("PATCH", path, body), 200)
+
+    def delete(self, path: str) -> Any:
+        """DELETE, expecting 200; the answer's `data`."""
+        return self._data(self.raw("DELETE", path), 200)
+
+    def until(self, path: str, good: Callable[[Any], bool], seconds: float = 60) -> Any:
+        """What a GET answers, as soon as it is `good`. Fails after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self.get(path)
+            if good(found):
+                return found
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
+
+    def wait(self, good: Callable[[], bool], seconds: float = 30) -> None:
+        """Wait until something holds. Fails after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not good():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def _data(self, answer: httpx.Response, status: int) -> Any:
+        assert answer.status_code == status, answer.text
+        assert answer.headers["content-type"] == "application/json"
+        return answer.json()["data"]
+
+
+def ended(api: Client, run_id: str) -> dict[str, Any]:
+    """A run once it has ended."""
+    found: dict[str, Any] = api.until(f"/v1/runs/{run_id}", lambda run: run["status"] in FINAL)
+    return found
+
+
+def schema_of(document: dict[str, Any], method: str, path: str, status: int) -> jsonschema.Draft202012Validator:
+    """What the OpenAPI document says of an answer."""
+    answer = document["paths"][path][method.lower()]["responses"][str(status)]
+    schema = answer["content"]["application/json"]["schema"]
+    return jsonschema.Draft202012Validator({**schema, "components": document["components"]})
