@@ -111,7 +111,7 @@ def test_a_run_through_the_built_functions(start: Start, endpoint: str) -> None:
     with start("Api") as api:
         answer = api.invoke(http("GET", "/healthz"))
         assert (answer["statusCode"], answer["body"]) == (200, f'{{"status":"ok","version":"{__version__}"}}')
-        assert api.invoke(http("GET", "/nothing"))["statusCode"] == 404
+        assert api.invoke(http("GET", "/v1/workflows"))["statusCode"] == 401
 
 
 def chain_input(state: dict[str, Any]) -> dict[str, Any]:

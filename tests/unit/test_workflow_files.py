@@ -140,7 +140,7 @@ def test_a_few_lines_that_stand_for_billions_of_values():
 @pytest.mark.parametrize(
     ("text", "line", "field", "message"),
     [
-        ('{"name": "x",\n}', 2, "file", "is no JSON"),
+        ('{"name": "x",\n x}', 2, "file", "is no JSON"),
         ('{"name": "x",\n\t"name": "y"}', 2, "name", "is there twice"),
         ('{"name": "x",\n\n"crew": [{"role":5}]}', 3, "crew.0.role", "must be a text"),
         ("[" * 100_000, 1, "file", "nested too deep"),
