@@ -168,7 +168,7 @@ class System:
     def resources(self) -> dict[str, str]:
         """The stack's resources: logical to physical id."""
         found = self.client("cloudformation").describe_stack_resources(StackName=STACK_NAME)["StackResources"]
-        return {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in found}
+        return {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in found if "LogicalResourceId" in one}
 
     def invoke(self, function: str, event: Any) -> dict[str, Any]:
         """Invoke a function by its logical id; its answer, or Lambda's description of its error."""

@@ -21,7 +21,7 @@ KEYS = {
     "UsageTable": ("day_workflow", "run_step_model"),
     "ApiKeysTable": ("key_hash",),
 }
-UNNARROWABLE = {"logs:", "xray:"}
+UNNARROWABLE = {"logs:", "xray:", "dynamodb:ListStreams"}
 """Services whose actions here take no narrower resource than `*`."""
 
 
@@ -56,8 +56,9 @@ def test_outputs_are_those_of_the_contract() -> None:
     assert set(template()["Outputs"]) == {
         *("ApiUrl", "RunWorkflowArn", "EventBusName", "WorkflowsTableName", "RoutesTableName", "RouteHistoryTableName"),
         *("ModelsTableName", "RunsTableName", "UsageTableName", "ApiKeysTableName", "ValuesBucketName"),
-        "ProviderSecretsPrefix",
+        *("ProviderSecretsPrefix", "UploadsBucketName"),
     }
+    assert [name for name, one in template()["Outputs"].items() if "Condition" in one] == ["UploadsBucketName"]
     for name, output in template()["Outputs"].items():
         if name.endswith("TableName"):
             assert output["Value"] == {"Ref": name.removesuffix("Name")}
@@ -101,12 +102,14 @@ def test_names_and_permissions_go_together(name: str) -> None:
     named = {
         value["Ref"]
         for variable, value in environment(name).items()
-        if variable.endswith(("_TABLE", "_BUCKET", "_ARN")) and isinstance(value, dict)
+        if variable.endswith(("_TABLE", "_BUCKET", "_ARN", "_BUS_NAME")) and isinstance(value, dict)
     }
     # Delivering an answer takes a task token, not the state machine's name.
     named_by = [one for one in statements(name) if one["Action"] != "states:SendTaskSuccess"]
     allowed = set(references([one["Resource"] for one in named_by]))
-    assert named == {one for one in allowed if one in template()["Resources"]}
+    # An upload's event names its bucket; Lambda itself reports what it gave up on.
+    unnamed = {"UploadsBucket", *resources("AWS::SQS::Queue")}
+    assert named == {one for one in allowed if one in template()["Resources"]} - unnamed
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, "RunWorkflow"])
@@ -139,6 +142,39 @@ def test_every_event_has_somewhere_to_go_when_it_fails() -> None:
         if events:
             failed = function["Properties"]["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
             assert failed["Destination"]["Fn::GetAtt"][0] in queues, name
+
+
+@pytest.mark.parametrize("name", resources("AWS::Events::Rule"))
+def test_rules_are_examples_that_are_off_and_lose_nothing(name: str) -> None:
+    rule = template()["Resources"][name]
+    assert rule["Condition"] in template()["Conditions"]
+    (target,) = rule["Properties"]["Targets"]
+    queue = target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0]
+    assert queue in resources("AWS::SQS::Queue")
+    allowed = [
+        one for one in resources("AWS::SQS::QueuePolicy").values() if {"Ref": queue} in one["Properties"]["Queues"]
+    ]
+    assert name in set(references(allowed))
+    permission = properties(f"{name}Permission")
+    assert permission["FunctionName"]["Ref"] == target["Arn"]["Fn::GetAtt"][0]
+    assert permission["SourceArn"]["Fn::GetAtt"][0] == name
+
+
+def test_changes_of_runs_are_read_in_order_and_none_is_lost() -> None:
+    (mapping,) = resources("AWS::Lambda::EventSourceMapping").values()
+    reading = mapping["Properties"]
+    assert reading["ParallelizationFactor"] == 1
+    assert reading["StartingPosition"] == "TRIM_HORIZON"
+    assert reading["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert reading["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"][0] in resources("AWS::SQS::Queue")
+
+
+def test_readers_that_wait_have_a_function_of_their_own() -> None:
+    (route,) = properties("ReadEvents")["Events"].values()
+    assert route["Properties"]["Path"] == "/v1/runs/{run_id}/events"
+    assert properties("ReadEvents")["Timeout"] < 30
+    assert properties("ReadEvents")["ReservedConcurrentExecutions"]["Fn::If"][0] == "HasEventReaders"
+    assert template()["Parameters"]["EventReaders"]["Default"] == 0
 
 
 def test_api_answers_before_the_gateway_gives_up() -> None:
@@ -195,15 +231,17 @@ def test_lists_of_runs_do_not_copy_their_values() -> None:
     assert not {"input", "output"} & set(by_workflow["Projection"]["NonKeyAttributes"])
 
 
-def test_bucket_is_private_encrypted_and_empties_itself() -> None:
-    bucket = template()["Resources"]["ValuesBucket"]
+@pytest.mark.parametrize("name", resources("AWS::S3::Bucket"))
+def test_bucket_is_private_encrypted_and_empties_itself(name: str) -> None:
+    bucket = template()["Resources"][name]
     assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
     assert all(bucket["Properties"]["PublicAccessBlockConfiguration"].values())
     assert bucket["Properties"]["BucketEncryption"]
     (rule,) = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
     assert rule["ExpirationInDays"] == {"Ref": "RetentionDays"}
-    (policy,) = resources("AWS::S3::BucketPolicy").values()
-    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    policy = properties(f"{name}Policy")
+    assert policy["Bucket"] == {"Ref": name}
+    (statement,) = policy["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Action"]) == ("Deny", "s3:*")
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": False}}
 

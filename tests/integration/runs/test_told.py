@@ -1,0 +1,166 @@
+"""What runs tell: numbered events in the record, on the event bus and over HTTP."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from support.provider_server import Hold, Status, Text
+from support.system import System
+
+from loopllama import jsontext
+from loopllama.api.keys import KeyStore
+from loopllama.events.log import EventLog
+
+STREAM = {"Accept": "text/event-stream"}
+
+
+class Follower:
+    """Everything that the bus says, in a queue of its own."""
+
+    def __init__(self, system: System) -> None:
+        self._sqs = system.client("sqs")
+        self._seen: dict[tuple[str, str], dict[str, Any]] = {}
+        name = f"follower-{uuid.uuid4().hex[:8]}"
+        self._url = self._sqs.create_queue(QueueName=name)["QueueUrl"]
+        arn = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        rules, bus = system.client("events"), system.outputs["EventBusName"]
+        pattern = {"source": ["loopllama"], "detail": {"run_id": [{"exists": True}]}}
+        rules.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps(pattern))
+        rules.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
+
+    def of(self, run_id: str) -> list[dict[str, Any]]:
+        """The run's events that have arrived so far, by their ids."""
+        while True:
+            answer = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10)
+            for message in answer.get("Messages", []):
+                event = jsontext.loads(message["Body"])
+                assert event["detail-type"] == event["detail"]["type"]
+                self._seen[event["detail"]["run_id"], event["detail"]["id"]] = event["detail"]
+                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+            if not answer.get("Messages"):
+                break
+        mine = [event for (run, _), event in self._seen.items() if run == run_id]
+        return sorted(mine, key=lambda event: int(event["id"]))
+
+
+@pytest.fixture(scope="module")
+def log(system: System) -> EventLog:
+    return EventLog(system.settings)
+
+
+@pytest.fixture(scope="module")
+def http(system: System) -> Iterator[httpx.Client]:
+    key, _ = KeyStore(system.settings).create("tests")
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=system.stack.api_url, headers=headers, timeout=40) as client:
+        yield client
+
+
+def kinds(events: list[dict[str, Any]]) -> list[str]:
+    return [event["type"] for event in events]
+
+
+def told(system: System, log: EventLog, run_id: str) -> list[dict[str, Any]]:
+    """All events of a run that has ended, once the last one is there."""
+    found: list[dict[str, Any]] = []
+
+    def complete() -> bool:
+        nonlocal found
+        found = log.after(run_id, 0, 5000)
+        return bool(found) and found[-1]["type"] in ("RunCompleted", "RunFailed", "RunCancelled")
+
+    system.until(complete)
+    return found
+
+
+def test_twenty_runs_at_once_tell_everything_in_order(system: System, log: EventLog) -> None:
+    follower = Follower(system)
+    names = ["a", "b", "c", "d"]
+    needs = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
+    workflow = system.push("Telling", [{"name": name, "needs": needs[name]} for name in names])
+    with ThreadPoolExecutor(10) as pool:
+        ids = list(pool.map(lambda _: system.start(workflow), range(20)))
+    for run_id in ids:
+        run = system.wait(run_id)
+        events = told(system, log, run_id)
+        assert [event["id"] for event in events] == [str(number) for number in range(1, 7)]
+        assert kinds(events) == ["RunStarted", *["StepCompleted"] * 4, "RunCompleted"]
+        steps = [event["step"] for event in events if event["type"] == "StepCompleted"]
+        assert sorted(steps) == names
+        assert (steps[0], steps[-1]) == ("a", "d")
+        assert {event["workflow_id"] for event in events} == {workflow}
+        last = events[-1]
+        assert (last["tokens_in"], last["tokens_out"]) == (run["tokens_in"], run["tokens_out"])
+        assert last["cost_usd"] == run["cost_usd"] == sum(event["cost_usd"] for event in events[1:5])
+        # What a rule's target gets is what the record holds.
+        system.until(lambda: len(follower.of(run_id)) == 6)  # noqa: B023 - waited for here
+        assert follower.of(run_id) == jsontext.loads(jsontext.dumps(events))
+    lost = system.client("sqs").receive_message(QueueUrl=system.resources["LostEvents"])
+    assert not lost.get("Messages")
+
+
+def test_a_failed_run_tells_where_and_no_more(system: System, log: EventLog, provider: Callable[..., Any]) -> None:
+    _, model = provider(lambda _: Status(400, "the prompt was: top secret"))
+    workflow = system.push("Failing", [{"name": "only"}], model=model)
+    run_id = system.run(workflow, "top secret")["id"]
+    events = told(system, log, run_id)
+    assert kinds(events) == ["RunStarted", "StepFailed", "RunFailed"]
+    assert events[-1]["error"] == {"type": "ModelRejected", "step": "only"}
+    assert "top secret" not in jsontext.dumps(events)
+
+
+def test_pages(system: System, log: EventLog, http: httpx.Client) -> None:
+    run_id = system.run(system.push("Paged", [{"name": "a"}, {"name": "b"}]))["id"]
+    events = jsontext.loads(jsontext.dumps(told(system, log, run_id)))
+    path = f"/v1/runs/{run_id}/events"
+    whole = http.get(path)
+    assert whole.status_code == 200
+    assert jsontext.loads(whole.text) == {"data": events, "next_cursor": None}
+    first = http.get(path, params={"limit": 2}).json()
+    assert first["next_cursor"] == "2"
+    rest = jsontext.loads(http.get(path, params={"after": first["next_cursor"]}).text)
+    assert rest == {"data": events[2:], "next_cursor": None}
+    assert http.get(path, params={"after": 4}).json() == {"data": [], "next_cursor": None}
+
+
+def test_streams_resume_wait_and_end(
+    system: System, log: EventLog, http: httpx.Client, provider: Callable[..., Any]
+) -> None:
+    held = Hold(Text("done"))
+    _, model = provider(lambda _: held)
+    run_id = system.start(system.push("Streamed", [{"name": "only"}], model=model))
+    path = f"/v1/runs/{run_id}/events"
+    first = http.get(path, headers=STREAM)
+    assert first.headers["content-type"] == "text/event-stream"
+    assert "\nid: 1\nevent: RunStarted\ndata: {" in first.text
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(http.get, path, headers={**STREAM, "Last-Event-ID": "1"})
+        held.wait_entered()
+        assert not waiting.done()
+        held.release()
+        assert "\nid: 2\nevent: StepCompleted\n" in waiting.result().text
+    told(system, log, run_id)
+    last = http.get(path, headers={**STREAM, "Last-Event-ID": "2"})
+    (line,) = [line for line in last.text.splitlines() if line.startswith("data: ")]
+    assert jsontext.loads(line.removeprefix("data: ")) == jsontext.loads(jsontext.dumps(log.after(run_id, 2, 1)[0]))
+    over = http.get(path, headers={**STREAM, "Last-Event-ID": "3"})
+    assert (over.status_code, over.text) == (204, "")
+
+
+def test_the_events_routes_refusals(system: System, http: httpx.Client) -> None:
+    assert http.get("/v1/runs/nobody/events").status_code == 404
+    assert http.get("/v1/runs/nobody/events", headers=STREAM).status_code == 404
+    assert http.get(f"/v1/runs/{'x' * 3000}/events").status_code == 404
+    for bad in ({"after": "x"}, {"after": "-1"}, {"after": "9" * 9}, {"limit": "0"}, {"limit": "many"}):
+        answer = http.get("/v1/runs/nobody/events", params=bad)
+        assert answer.status_code == 400, bad
+        assert answer.json()["details"][0]["field"] == next(iter(bad))
+    assert http.get("/v1/runs/nobody/events", headers={"Last-Event-ID": "abc"}).status_code == 400
+    assert http.post("/v1/runs/nobody/events").status_code == 405
+    assert httpx.get(f"{system.stack.api_url}/v1/runs/nobody/events").json() == {"error": "Missing Bearer token"}
