@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from . import output, templates
 from .errors import (
     AnswerInvalid,
+    BudgetExceeded,
     ModelError,
     OutputInvalid,
     ToolFailed,
@@ -34,7 +35,7 @@ MAX_TURNS = 10
 class RetryLater(Exception):
     """Every model of the chain is in trouble that passes; `seconds` is what the longest asked to wait, if any did."""
 
-    def __init__(self, error: ModelError) -> None:
+    def __init__(self, error: ModelError | BudgetExceeded) -> None:
         super().__init__(str(error))
         self.error = error
         self.seconds = error.retry_after
@@ -67,6 +68,18 @@ ASK_HUMAN = ToolSpec(
         "additionalProperties": False,
     },
 )
+
+
+class Health(Protocol):
+    """What the turn tells about models, so that one that keeps failing is set aside (`routing.health`)."""
+
+    def failed(self, model_id: str, error: ModelError, seconds: float) -> None:
+        """A call that was given `seconds` failed."""
+        ...
+
+    def succeeded(self, model_id: str) -> None:
+        """A call gave an answer."""
+        ...
 
 
 class Tools(Protocol):
@@ -146,6 +159,7 @@ class Turn:
         ledger: StepLedger,
         tools: Tools | None,
         provider_for: Callable[[Model], Provider],
+        health: Health,
         limits: Limits,
         idempotency_key: str,
         answers: Mapping[str, Mapping[str, Any]] | None = None,
@@ -157,6 +171,7 @@ class Turn:
         self._ledger = ledger
         self._tools = tools
         self._provider_for = provider_for
+        self._health = health
         self._limits = limits
         self._key = idempotency_key
         self._answers = answers or {}
@@ -167,13 +182,15 @@ class Turn:
         """The model in use: its place in the chain."""
         self.model: str | None = None
         """The model that answered last."""
+        self._shortened = False
+        """Whether what was left of a budget bounded the last answer."""
 
     def take(self, text: str) -> Any:
         """Go through the turn on the given prompt; returns the step's output: text, or the parsed object where the
         agent has an `outputSchema`.
 
         Raises `RetryLater`, `OutOfTime`, `Waiting`, `LeaseLost`, and for good: `ModelError`, `OutputInvalid`,
-        `TurnLimitExceeded`.
+        `TurnLimitExceeded`, `BudgetExceeded`.
         """
         opening = [Message("user", text, stable=True)]
         messages = list(opening)
@@ -209,7 +226,7 @@ class Turn:
             answer, self.model = settled
             self._at = next((at for at, model in enumerate(self._chain) if model.id == self.model), self._at)
             return answer
-        trouble: list[ModelError] = []
+        trouble: list[ModelError | BudgetExceeded] = []
         failed = self._ledger.failed(turn)
         for at in range(self._at, len(self._chain)):
             model = self._chain[at]
@@ -222,12 +239,15 @@ class Turn:
                     raise
                 trouble.append(error)
                 continue
+            except BudgetExceeded as error:
+                trouble.append(error)  # A cheaper model behind it may fit.
+                continue
             self._at, self.model = at, model.id
             return answer
         passing = [error for error in trouble if error.later]
         if passing:
             raise RetryLater(max(passing, key=lambda error: error.retry_after or 0))
-        raise trouble[-1]
+        raise next((error for error in reversed(trouble) if isinstance(error, BudgetExceeded)), trouble[-1])
 
     def _call(self, model: Model, turn: int, messages: Sequence[Message]) -> Answer:
         now = time.monotonic()
@@ -237,7 +257,9 @@ class Turn:
             raise OutOfTime
         call = self._model_call(model, messages, min(self._limits.call_ends, self._limits.turn_ends) - now)
         provider = self._provider_for(model)
-        key = self._ledger.open_attempt(model, turn)
+        wanted = call.max_tokens
+        key, call = self._ledger.open_attempt(model, turn, call)
+        self._shortened = call.max_tokens != wanted
         started = time.monotonic()
         try:
             answer = provider.complete(call)
@@ -245,8 +267,10 @@ class Turn:
                 raise AnswerInvalid(f"{model.id} gave an empty answer", usage=answer.usage)
         except ModelError as error:
             self._ledger.settle_error(key, model, error, started)
+            self._health.failed(model.id, error, call.timeout)
             raise
         self._ledger.settle_answer(key, model, answer, started)
+        self._health.succeeded(model.id)
         return answer
 
     def _model_call(self, model: Model, messages: Sequence[Message], timeout: float) -> ModelCall:
@@ -262,7 +286,6 @@ class Turn:
                 specs.append(output.as_tool(self._schema))
             else:
                 system = f"{system}\n\n{output.instructions(self._schema)}"
-        fixed = model.capabilities is not None and "fixed_temperature" in model.capabilities
         return ModelCall(
             model=model.provider_model,
             catalog_id=model.id,
@@ -273,7 +296,8 @@ class Turn:
             output_schema=schema,
             forced_tool=forced,
             max_tokens=self._max_tokens,
-            temperature=None if fixed else self._temperature,
+            temperature=self._temperature,
+            prompt_cache=model.capabilities is not None and "prompt_cache" in model.capabilities,
         )
 
     # Structured output
@@ -285,7 +309,11 @@ class Turn:
             if call.name == output.TOOL_NAME:
                 return output.parse_tool_call(call, self._schema)
         if answer.stop_reason == "max_tokens":
-            raise OutputInvalid("the answer was cut off by its token limit; raise maxTokens or ask for less")
+            raise OutputInvalid(
+                "the answer was cut off by what is left of the budget; raise the budget or ask for less"
+                if self._shortened
+                else "the answer was cut off by its token limit; raise maxTokens or ask for less"
+            )
         return output.parse_answer(answer.text, self._schema)
 
     def _repair(self, answer: Answer, invalid: OutputInvalid) -> list[Message]:

@@ -169,6 +169,14 @@ def put_new(dynamodb: Any, table: str, values: Mapping[str, Any], key: str) -> b
     return True
 
 
+def batch_put(dynamodb: Any, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put items, whatever stands there."""
+    for start in range(0, len(rows), 25):  # BatchWriteItem takes 25
+        pending: Any = {table: [{"PutRequest": {"Item": to_item(row)}} for row in rows[start : start + 25]]}
+        while pending:
+            pending = dynamodb.batch_write_item(RequestItems=pending).get("UnprocessedItems")
+
+
 def batch_get(dynamodb: Any, table: str, keys: Sequence[Mapping[str, Any]], *, by: str) -> dict[str, dict[str, Any]]:
     """Items by their keys, read consistently, as a mapping from attribute `by`; missing items are left out."""
     found: dict[str, dict[str, Any]] = {}

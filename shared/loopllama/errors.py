@@ -31,7 +31,7 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      +- ItemsFailed                 more items of a forEach step failed than its maxFailures allows
      +- Declined                    a person declined what waited for approval
      +- NoResponse                  nobody answered in time
-     +- BudgetExceeded
+     +- BudgetExceeded              the next call does not fit a budget; a cheaper model is tried first
      +- NoModelLeft                 no model of the route's chain may be used for this step; says why for each
      +- AwsUnavailable              an AWS service we stand on did not answer; the state machine tries again
      +- RunFailed                   AdvanceRun raises it, uncaught, so that the execution can be redriven
@@ -203,7 +203,16 @@ class NoResponse(LoopLlamaError):
 
 
 class BudgetExceeded(LoopLlamaError):
-    """The next call does not fit the run's or the workflow's budget."""
+    """The next call does not fit the run's or the workflow's budget.
+
+    `later`: it would fit if other calls came to less than they have reserved, so it is tried again.
+    """
+
+    retry_after: float | None = None
+
+    def __init__(self, message: str, *, later: bool = False) -> None:
+        super().__init__(message)
+        self.later = later
 
 
 class NoModelLeft(LoopLlamaError):

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from . import clock, errors, pricing
 from .accounts import ATTEMPT, FIRST_TURN, PASSED, TOOL, TURNS, attempts_of, totals
-from .errors import ModelError
-from .providers.base import Answer, ToolCall, Usage
+from .errors import BudgetExceeded, ModelError
+from .providers.base import Answer, ModelCall, ToolCall, Usage
 from .values import INLINE_BYTES, ValueStore
 
 if TYPE_CHECKING:
+    from .allowance import Allowance
     from .catalog import Model
     from .runs import StepWriter
 
@@ -29,12 +30,14 @@ _INLINE_TOTAL = 200 * 1024
 class StepLedger:
     """The attempts and tool calls of one step, as one invocation sees and extends them.
 
-    `writer` makes the conditional writes and holds the step's item.
+    `writer` makes the conditional writes and holds the step's item; `allowance` reserves and settles what calls use,
+    where a budget limits it.
     """
 
-    def __init__(self, writer: StepWriter, values: ValueStore) -> None:
+    def __init__(self, writer: StepWriter, values: ValueStore, allowance: Allowance | None = None) -> None:
         self._writer = writer
         self._values = values
+        self._allowance = allowance
         self._inline_left = _INLINE_TOTAL
 
     @property
@@ -76,8 +79,9 @@ class StepLedger:
                 found[entry["model"]] = kind(entry.get("error", ""))
         return found
 
-    def open_attempt(self, model: Model, turn: int) -> str:
-        """Write that a call is about to be made; returns the attempt's key. Raises `LeaseLost`."""
+    def open_attempt(self, model: Model, turn: int, call: ModelCall) -> tuple[str, ModelCall]:
+        """Write that a call is about to be made; returns the attempt's key, and the call, made smaller where the
+        budget has not enough left for it. Raises `LeaseLost`, and `BudgetExceeded`: then there is no attempt."""
         key = f"{ATTEMPT}{len(self.attempts) + 1:04d}"
         entry = {
             "model": model.id,
@@ -88,7 +92,20 @@ class StepLedger:
             "started_at": clock.now_text(),
         }
         self._writer.write({key: entry})
-        return key
+        if self._allowance is None:
+            return key, call
+        # Reserved after the attempt is written: its key is this invocation's alone, so the reservation is too.
+        try:
+            smaller = self._allowance.reserve(key, entry, model, call, first=len(self.attempts) == 1)
+        except BudgetExceeded as error:
+            passed_over = {"layer": "budget", "model": model.id, "reason": str(error)}
+            ignored = self._writer.record.get("ignored") or ()
+            told = [one for one in ignored if (one["layer"], one.get("model")) != ("budget", model.id)]
+            self._writer.write({"ignored": [*told, passed_over]}, remove=[key])
+            raise
+        if smaller is not call:
+            self._writer.record[key]["max_tokens"] = smaller.max_tokens
+        return key, smaller
 
     def settle_answer(self, key: str, model: Model, answer: Answer, started: float) -> None:
         """Write what the call gave: the answer for a replay, tokens, cost. `started` is `time.monotonic()` at its
@@ -172,6 +189,8 @@ class StepLedger:
         for name in [name for name, value in entry.items() if value is None]:
             del entry[name]
         self._writer.settle(key, entry)
+        if self._allowance is not None:
+            self._allowance.settle(key, entry)
 
     def _keep(self, name: str, value: Any) -> Any:
         stored = self._values.store(

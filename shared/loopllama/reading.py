@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import accounts, aws, clock, jsontext
+from . import accounts, aws, budget, clock, jsontext
 from .definitions import DefinitionStore
 from .errors import InvalidRequest, RunNotFound, WorkflowNotFound
 from .runs import FINAL, RUN, RunStore
@@ -17,7 +17,8 @@ from .settings import Settings
 from .values import ValueStore
 
 MAX_PAGE = 100
-_RUN = ("workflow_id", "workflow_version", "models", "pin", "tags", "total_steps", "budget", "replayed_from")
+_RUN = ("workflow_id", "workflow_version", "models", "pin", "tags", "total_steps", "replayed_from")
+_USED = "budget_used"
 _TIMES = ("created_at", "started_at", "finished_at")
 _TOTALS = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "simulated")
 _PENDING = ("kind", "prompt", "tool", "step", "asked_at", "expires_at")
@@ -57,7 +58,7 @@ class RunReader:
         asked for the same run. Raises `RunNotFound`."""
         run, records = self._read(run_id)
         later = {"output", "error", "started_at", "finished_at", "pending", "unpriced", *_TOTALS}
-        then = {name: value for name, value in run.items() if name not in later} | {"status": "queued"}
+        then = {name: value for name, value in run.items() if name not in later} | {"status": "queued", _USED: {}}
         return self._object(then, [one for one in records if "replayed_from" in one], show or self._values.load)
 
     def _read(self, run_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -69,6 +70,7 @@ class RunReader:
         run = next((item for item in items if item["item"] == RUN), None)
         if run is None:
             raise RunNotFound(f"There is no run {run_id!r}.")
+        run[_USED] = next((item for item in items if item["item"] == budget.ITEM), {})
         return run, [item for item in items if "order" in item]
 
     def _object(
@@ -118,6 +120,7 @@ class RunReader:
             "id": run["run_id"],
             "status": "waiting_input" if pending and run["status"] == "running" else run["status"],
             **{name: _plain(run.get(name)) for name in (*_RUN, *_TIMES, *_TOTALS)},
+            "budget": budget.shown(run.get("budget"), run.get(_USED), run["status"] in FINAL),
             "pending": pending,
             "unpriced": bool(run.get("unpriced")),
             "latency_ms": latency,

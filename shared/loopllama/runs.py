@@ -15,7 +15,7 @@ from .accounts import ATTEMPT, FIRST_TURN, PASSED, TURNS, attempts_of, totals
 from .errors import LeaseLost, RunNotFound
 from .settings import Settings
 
-RUN = "RUN"
+RUN, PIN = "RUN", "PIN"
 ITERATION = "iteration_"
 """Prefix of the run's attributes that say in which iteration a loop is."""
 FINAL = ("completed", "failed", "cancelled")
@@ -23,6 +23,8 @@ ACTIVE_SHARDS = 4
 """Partitions of the index of unfinished runs, so that it is no hot key."""
 QUEUED_CHECK_SECONDS, STARTED_CHECK_SECONDS = 60, 900
 """When the reconciler looks at a run that has not ended: its end is announced, so this only catches lost news."""
+SETTLED_CHECK_SECONDS = 960
+"""When every call that was under way has been settled: Lambda's longest invocation, and a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,14 @@ class Work:
             iteration=int(payload.get("iteration", 0)),
             item=int(payload.get("item", 0)),
             depth=int(payload.get("depth", 0)),
+        )
+
+    @classmethod
+    def of_item(cls, run: Mapping[str, Any], item: Mapping[str, Any]) -> Work:
+        """The work that a step's item is the record of."""
+        _, step, iteration, number = item["item"].split("#")
+        return cls(
+            run["run_id"], run["workflow_id"], int(run.get("workflow_version", 0)), step, int(iteration), int(number)
         )
 
     def other(self, step: str, iteration: int) -> Work:
@@ -150,12 +160,15 @@ class RunStore:
         return done
 
     def close(self, run_id: str, status: str, values: Mapping[str, Any]) -> bool:
-        """End an unfinished run; `False` if it had ended before."""
+        """End an unfinished run; `False` if it had ended before. A run that is not completed may have calls under way:
+        the reconciler sums it again when they must have been settled."""
+        gone = ("stopping", "pending", *(("active", "check_at") if status == "completed" else ()))
+        later = {} if status == "completed" else {"check_at": check_time(SETTLED_CHECK_SECONDS)}
         return self.change(
             run_id,
-            {"status": status, "finished_at": clock.now_text(), **values},
-            only_from=("queued", "running", "waiting_input"),
-            remove=("active", "check_at", "stopping"),
+            {"status": status, "finished_at": clock.now_text(), **later, **values},
+            only_from=("queued", "running"),
+            remove=gone,
         )
 
     def reopen(self, run_id: str) -> bool:
@@ -186,6 +199,12 @@ class RunStore:
             names={"#status": "status"},
             parameters={":failed": "failed"},
         )
+
+    def pin(self, run: Mapping[str, Any], routes: Mapping[str, Any]) -> None:
+        """Keep the routes of a run's pinned steps; those of an earlier start stay."""
+        item = {"run_id": run["run_id"], "item": PIN, "routes": dict(routes), "delete_at": run.get("delete_at")}
+        aws.put_new(self.dynamodb, self.table, item, "run_id")
+        self.change(run["run_id"], {"pinned": True}, only_from=("running",))
 
     def items(self, run_id: str, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Several items of a run by their sort keys; missing ones are left out."""
@@ -279,45 +298,39 @@ class RunStore:
         )
         return done
 
-    def add_usage(self, work: Work, record: Mapping[str, Any], attempts: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write the usage of a completed step: one immutable row a model; the same rows again are harmless."""
-        by_model: dict[str, list[Mapping[str, Any]]] = {}
-        for attempt in attempts.values():
-            by_model.setdefault(attempt["model"], []).append(attempt)
-        for place, (model, mine) in enumerate(by_model.items()):
-            # A step is billed once, whichever models it used.
-            self._put_usage(work, record, model, model, mine, steps=1 if place == 0 else 0)
+    def add_usage(self, work: Work, record: Mapping[str, Any]) -> None:
+        """Write the usage of a step that has ended: a row for each of its calls. A row says what the call's entry says,
+        so writing it again is harmless, and makes it right where the answer came late. A step is billable once, when
+        it is completed: its last call counts it."""
+        attempts = attempts_of(record)
+        last = next((key for key in reversed(attempts) if attempts[key]["outcome"] == "ok"), None)
+        rows = [
+            {
+                "day_workflow": f"{attempt['started_at'][:10]}#{work.workflow_id}",
+                "run_step_model": f"{work.run_id}#{work.step}#{work.iteration}#{work.item}#{attempt['model']}#{key}",
+                "run_id": work.run_id,
+                "step": work.step,
+                "model": attempt["model"],
+                "steps": 1 if key == last and record["status"] == "completed" else 0,
+                **{name: attempt.get(name) for name in _USAGE},
+                "tags": record.get("tags"),
+                "key": record.get("api_key"),
+            }
+            for key, attempt in attempts.items()
+        ]
+        aws.batch_put(self.dynamodb, self._settings.usage_table, rows)
 
-    def add_late_usage(self, work: Work, record: Mapping[str, Any], key: str) -> None:
-        """Write the usage of a call whose answer came after its step had ended, and correct the run's totals."""
-        attempt = record[key]
-        self._put_usage(work, record, attempt["model"], f"{attempt['model']}#{key}", [attempt], steps=0)
-        sums = totals(totals(attempts_of(step).values()) for step in self.steps(work.run_id))
-        self.change(work.run_id, sums, only_from=FINAL)
+    def settle_totals(self, run: Mapping[str, Any]) -> None:
+        """Sum an ended run again, some time after: calls that were under way when it was closed have been settled."""
+        steps = [step for step in self.steps(run["run_id"]) if "step" in step]
+        for step in steps:
+            if step["status"] != "completed":
+                self.add_usage(Work.of_item(run, step), step)
+        sums = totals(totals(attempts_of(step).values()) for step in steps)
+        self.change(run["run_id"], sums, only_from=FINAL, remove=("active", "check_at"))
 
-    def _put_usage(
-        self,
-        work: Work,
-        record: Mapping[str, Any],
-        model: str,
-        suffix: str,
-        attempts: Iterable[Mapping[str, Any]],
-        *,
-        steps: int,
-    ) -> None:
-        sums = totals(attempts)
-        row = {
-            "day_workflow": f"{record['finished_at'][:10]}#{work.workflow_id}",
-            "run_step_model": f"{work.run_id}#{work.step}#{work.iteration}#{work.item}#{suffix}",
-            "run_id": work.run_id,
-            "step": work.step,
-            "model": model,
-            "steps": steps,
-            **{name: sums[name] for name in ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis")},
-            "tags": record.get("tags"),
-            "key": record.get("api_key"),
-        }
-        aws.put_new(self.dynamodb, self._settings.usage_table, row, "day_workflow")
+
+_USAGE = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "unpriced", "simulated")
 
 
 class StepWriter:
@@ -392,8 +405,10 @@ class StepWriter:
         if done:
             self.record[key] = dict(entry)
             if item["status"] == "completed" and key.startswith(ATTEMPT):
+                # Late: another invocation has completed the step in the meantime.
                 ended = self._store.items(self.work.run_id, [self.work.key])[self.work.key]
-                self._store.add_late_usage(self.work, ended, key)
+                self._store.add_usage(self.work, ended)
+                self._store.settle_totals({"run_id": self.work.run_id, "workflow_id": self.work.workflow_id})
 
     @property
     def _key(self) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""What was used and paid: sums over the Usage table's rows, one for each completed step and model.
+"""What was used and paid: sums over the Usage table's rows, one for each model call of a step that has ended.
 
-Rows are immutable and written with the step, so these sums are to the digit what the runs' records say. Reading costs
+Rows are written with the step's end, so these sums are to the digit what the runs' records say. Reading costs
 one Query for each day and workflow of the range.
 """
 
@@ -71,10 +71,7 @@ def _values(row: Mapping[str, Any], field: str) -> list[str | None]:
 
 
 def _sum(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    unpriced = any(row.get("cost_usd") is None for row in rows)
-    sums = totals(rows) | {"steps": sum(int(row["steps"]) for row in rows), "unpriced": unpriced}
-    if sums["cost_usd"] is None and not unpriced:
-        sums["cost_usd"] = 0
+    sums = totals(rows) | {"steps": sum(int(row["steps"]) for row in rows)}
     return {name: sums[name] for name in _SUMS}
 
 

@@ -13,20 +13,23 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 
-from . import expressions, workflow_checks
+from . import budget, expressions, jsontext, workflow_checks
 from .errors import WorkflowInvalid
 
 MAX_AGENTS = 200
@@ -61,6 +64,11 @@ StepName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9_
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
+Money = Annotated[
+    Decimal,
+    BeforeValidator(budget.usd),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": budget.MOST["usd"]}),
+]
 ExpressionText = Annotated[str, Field(min_length=1, max_length=expressions.MAX_LENGTH), AfterValidator(_one_line)]
 
 
@@ -165,6 +173,26 @@ class Agent(_Model):
     """A person decides before the step starts (`start`, or `true`), or before named tools run."""
 
 
+class DailyBudget(_Model):
+    """What all runs of the workflow together may use in a day (UTC)."""
+
+    max_steps: int | None = Field(default=None, ge=1, le=budget.MOST["steps"])
+    """Most steps (agent turns)."""
+    max_tokens: int | None = Field(default=None, ge=1, le=budget.MOST["tokens"])
+    """Most tokens, those of prompts and of answers together."""
+    max_cost_usd: Money | None = None
+    """Most USD."""
+
+
+class Budget(DailyBudget):
+    """What one run may use, unless it brings limits of its own."""
+
+    allow_unpriced: bool | None = None
+    """Whether models without a price may be called under a limit in USD; they count as nothing in it."""
+    daily: DailyBudget | None = None
+    """What all runs of a day (UTC) may use."""
+
+
 DEFAULT_CREW: tuple[dict[str, str], ...] = (
     {
         "role": "Planner",
@@ -200,6 +228,8 @@ class Workflow(_Model):
     """Model of every agent that names none; the deployment's default where left out."""
     pin: Literal["run"] | None = None
     """`run`: a run keeps the models as they stood when it started."""
+    budget: Budget | None = None
+    """Limits of its runs, in steps, tokens and USD."""
     crew: list[Agent] = Field(
         default_factory=lambda: [Agent.model_validate(agent) for agent in DEFAULT_CREW],
         min_length=1,
@@ -229,6 +259,8 @@ class Workflow(_Model):
         """The normalised form of the engine (docs/design.md): snake_case, what is not set left out, names and needs
         written out. JSON values only; a new copy each time, but for `output_schema`."""
         definition: dict[str, Any] = {key: getattr(self, key) for key in ("model", "pin") if getattr(self, key)}
+        if self.budget and (limits := _limits(self.budget)):
+            definition["budget"] = limits
         definition["crew"] = [_step(agent) for agent in self.crew]
         return definition
 
@@ -281,6 +313,15 @@ def _step(agent: Agent) -> dict[str, Any]:
     return {key: lists.get(key, value) for key, value in values.items() if value is not None}
 
 
+def _limits(limits: DailyBudget) -> dict[str, Any]:
+    values = {key: value for key, value in limits if value is not None}
+    if "max_cost_usd" in values:
+        values["max_cost_usd"] = jsontext.number(values["max_cost_usd"])  # as text: JSON numbers are read as floats
+    if "daily" in values:
+        values["daily"] = _limits(values["daily"])
+    return {key: value for key, value in values.items() if value != {}}
+
+
 def _too_large(definition: dict[str, Any]) -> list[dict[str, object]]:
     size = len(json.dumps(definition, ensure_ascii=False).encode())
     if size <= MAX_DEFINITION_BYTES:
@@ -298,7 +339,14 @@ def _invalid(problems: list[dict[str, object]]) -> WorkflowInvalid:
 def _problem(error: Any) -> dict[str, object]:
     """One of pydantic's errors as `{"field", "message"}`, without what was handed in."""
     place = tuple(error["loc"])
-    inner: dict[str, type[_Model]] = {"candidates": Candidate, "repeat": Repeat, "approval": Approval, "crew": Agent}
+    inner: dict[str, type[_Model]] = {
+        "candidates": Candidate,
+        "repeat": Repeat,
+        "approval": Approval,
+        "crew": Agent,
+        "daily": DailyBudget,
+        "budget": Budget,
+    }
     model = next((inner[part] for part in inner if part in place[:-1]), Workflow)
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":

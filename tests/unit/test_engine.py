@@ -62,7 +62,7 @@ def test_dynamodb_calls_of_a_step_are_few_and_do_not_grow(live: Deployment, monk
         # The routes of the workflow and the models they name: what a warm decision does without.
         counts.append([name for name in calls if name not in ("Query",)])
     assert work["outcome"] == "done"
-    warm = ["BatchGetItem", "UpdateItem", "UpdateItem", "UpdateItem", "PutItem"]
+    warm = ["BatchGetItem", "UpdateItem", "UpdateItem", "UpdateItem", "BatchWriteItem"]
     assert [sorted(names) for names in counts[1:]] in (
         [sorted(warm)] * 3,
         [sorted([*warm, "BatchGetItem"])] * 3,  # the cache is off in this test, so each decision reads the models

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import CONTRACT, aws, jsontext
+from .. import budget as budgets
 from ..definitions import DefinitionStore
 from ..errors import Conflict, InvalidRequest, RunNotFound, WorkflowPaused
 from ..runs import RunStore
@@ -26,21 +27,29 @@ def accept_run(
     models: Mapping[str, str] | None = None,
     key: str | None = None,
     tags: Mapping[str, str] | None = None,
+    budget: Mapping[str, Any] | None = None,
+    pin: str | None = None,
     api_key: str | None = None,
 ) -> str:
     """Accept a run of the workflow's current version; returns its id.
 
     `run_input` is a text or any JSON value. `models` maps step names (or `*`) to models. `key` makes it idempotent: the
-    same key always means the same run, and another request under it raises `Conflict`. `api_key` is the name of who
-    asks, for the bill. Raises `WorkflowNotFound`, `WorkflowPaused` and `InvalidRequest`.
+    same key always means the same run, and another request under it raises `Conflict`. `budget` is `{"max_steps",
+    "max_tokens", "max_cost_usd"}`, each of which replaces the workflow's own. `pin` `"run"` keeps the models as they
+    stand when the run starts. `api_key` is the name of who asks, for the bill. Raises `WorkflowNotFound`,
+    `WorkflowPaused` and `InvalidRequest`.
     """
     # What the request says, so that a repeated key with another request is noticed.
     request = {"workflow": workflow_id, "input": run_input, "models": models or {}, "tags": tags or {}}
+    if budget:
+        request["budget"] = budget
+    if pin:
+        request["pin"] = pin
     if key and (run_id := started_before(settings, key, request)):
         return run_id
     workflow = DefinitionStore(settings).get(workflow_id)
     run_id = run_id_of(key) if key else new_run_id()
-    run = new_run(workflow, run_id, run_input, models, tags)
+    run = new_run(workflow, run_id, run_input, models, tags, budget, pin)
     run["api_key"] = api_key
     run["input"] = ValueStore(settings).store(run_id, "input", run_input)
     begin(settings, run, key, request)
@@ -105,6 +114,8 @@ def new_run(
     run_input: Any,
     models: Mapping[str, str] | None,
     tags: Mapping[str, str] | None,
+    budget: Mapping[str, Any] | None = None,
+    pin: str | None = None,
 ) -> dict[str, Any]:
     """The `RUN` item of a new run, without its input. Raises `InvalidRequest` and `WorkflowPaused`."""
     if workflow["status"] == "paused":
@@ -115,6 +126,8 @@ def new_run(
         raise InvalidRequest("the run's input is empty", [{"field": "input", "message": "give a text or a JSON value"}])
     check_texts("models", models, MAX_MODELS, 256)
     check_texts("tags", tags, MAX_TAGS, 256)
+    if pin not in (None, "run"):
+        raise InvalidRequest("pin must be run, or left out", [{"field": "pin", "message": "run, or left out"}])
     for step in models or {}:
         if step != "*" and step not in names:
             raise InvalidRequest(
@@ -128,6 +141,8 @@ def new_run(
         "status": "queued",
         "models": dict(models) if models else None,
         "tags": dict(tags) if tags else None,
+        "budget": budgets.merged(workflow["definition"], budgets.check(budget)),
+        "pin": pin,
         "total_steps": len(crew),
     }
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..errors import InvalidRequest, ItemsFailed
+from ..errors import BudgetExceeded, InvalidRequest, ItemsFailed
 from ..runs import RunStore, StepWriter
 from .follow import MAX_CONCURRENCY, fork
 from .view import View
@@ -47,11 +47,12 @@ def begin(store: RunStore, view: View, writer: StepWriter) -> dict[str, Any] | N
 
 def gather(store: RunStore, view: View, crashed: Sequence[Mapping[str, Any]]) -> list[Any]:
     """The outputs of all items in their order, `null` for those that failed and are tolerated. Raises `ItemsFailed`
-    where more failed than `maxFailures`."""
+    where more failed than `maxFailures`, `BudgetExceeded` where one of them did for that."""
     count = int(view.record["items"])
     records = _records(store, view, count)
     outputs: list[Any] = []
     failures: list[str] = []
+    over_budget = False
     for number in range(1, count + 1):
         record = records.get(number, {})
         if record.get("status") == "completed":
@@ -62,11 +63,13 @@ def gather(store: RunStore, view: View, crashed: Sequence[Mapping[str, Any]]) ->
         if error is None:
             died = next((one for one in crashed if one.get("item") == number), None)
             error = {"type": died["error"], "message": "its function died"} if died else None
+        over_budget = over_budget or bool(error and error["type"] == BudgetExceeded.__name__)
         failures.append(f"item {number}: {error['type']}: {error['message']}" if error else f"item {number}: not run")
     most = int(view.step.get("max_failures", 0))
     if len(failures) > most:
         shown = "; ".join(text[:300] for text in failures[:3])
-        raise ItemsFailed(f"{len(failures)} of {count} items failed, at most {most} may: {shown}")
+        kind = BudgetExceeded if over_budget else ItemsFailed
+        raise kind(f"{len(failures)} of {count} items failed, at most {most} may: {shown}")
     return outputs
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from .. import CONTRACT, clock
 from ..definitions import DefinitionStore
 from ..errors import InvalidRequest, RunFailed
+from ..routing import Router
+from ..routing.pins import pin_chains
 from ..runs import FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
 from ..settings import Settings
 from ..values import ValueStore
@@ -28,7 +30,8 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
         # The execution's name is unique for 90 days, which makes it an idempotent id.
         run_id = str(event["execution_name"])
         workflow = definitions.get(request["workflow"])
-        run = new_run(workflow, run_id, request.get("input"), request.get("models"), request.get("tags"))
+        options = (request.get(name) for name in ("input", "models", "tags", "budget", "pin"))
+        run = new_run(workflow, run_id, *options)
         run["input"] = ValueStore(settings).store(run_id, "input", request["input"])
         if not store.create(run):
             run = store.run(run_id)
@@ -46,12 +49,28 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     if not opened and store.run(run_id)["status"] in FINAL:
         raise RunFailed(f"run {run_id} has ended already; replay it or start another")
     version = int(run["workflow_version"])
-    crew = definitions.get(run["workflow_id"], version)["definition"]["crew"]
+    definition = definitions.get(run["workflow_id"], version)["definition"]
+    if not run.get("pinned"):
+        _pin(settings, store, run, definition)
     return {
         "contract": CONTRACT,
         "run_id": run_id,
         "workflow": run["workflow_id"],
         "version": version,
         "round": 0,
-        "ready": ready_work(run, crew, set()),
+        "ready": ready_work(run, definition["crew"], set()),
     }
+
+
+def _pin(settings: Settings, store: RunStore, run: Mapping[str, Any], definition: Mapping[str, Any]) -> None:
+    """Keep the routes of the steps that are pinned, before any of them can be decided. The first to write them wins."""
+    pins = pin_chains(
+        Router(settings),
+        run["workflow_id"],
+        definition,
+        run.get("models") or {},
+        run_pin=run.get("pin"),
+        run_id=run["run_id"],
+    )
+    if pins:
+        store.pin(run, pins)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import agent, clock, expressions, providers, tracing
+from .. import agent, allowance, clock, expressions, providers, tracing
 from ..accounts import PASSED, attempts_of, totals
 from ..catalog import Model
 from ..definitions import DefinitionStore
@@ -52,7 +52,7 @@ class StepRunner:
             return settled
         writer = StepWriter(self._store, work, view.record, owner, clock.now_ms() + remaining_ms)
         self._describe(view, writer)
-        ledger = StepLedger(writer, self._values)
+        ledger = StepLedger(writer, self._values, self._allowance(view))
         try:
             if self._is_skipped(view):
                 return self._finish(view, writer, {"status": "skipped"})
@@ -80,6 +80,7 @@ class StepRunner:
         if record.get("status") in FINISHED:
             return self._go_on(view)
         if record.get("status") == "failed":
+            self._store.add_usage(work, record)
             return ended(work, "failed")
         if view.run["status"] != "running" or view.run.get("stopping"):
             return ended(work, "stopped")
@@ -108,6 +109,23 @@ class StepRunner:
             }
         )
 
+    def _allowance(self, view: View) -> allowance.Allowance | None:
+        """What budgets leave to the step's calls; what an invocation that died has left reserved is settled."""
+        work = view.work
+        definition = self._definitions.get(work.workflow_id, work.version)["definition"]
+        tries = int(view.record.get("tries", 0))
+        left = allowance.of_step(
+            self._settings.runs_table,
+            view.run,
+            definition,
+            work.key,
+            [view.record, view.before.get(work.step, {})],
+            patient=tries < int(view.step.get("retries", RETRIES)),
+        )
+        if left is not None:
+            left.recover(view.record)
+        return left
+
     def _is_skipped(self, view: View) -> bool:
         needs = view.step["needs"]
         if needs and all(view.records.get(name, {}).get("status") == "skipped" for name in needs):
@@ -128,24 +146,23 @@ class StepRunner:
     def _turn(
         self, view: View, writer: StepWriter, ledger: StepLedger, started: float, remaining_ms: int
     ) -> agent.Turn:
-        chain, decision = self._route(view.step, view.run, view.prompt(), writer)
+        chain, decision = self._route(view, view.prompt(), writer)
         max_tokens, temperature = decision.get("max_tokens"), decision.get("temperature")
         return agent.Turn(
             view.step,
-            chain,
+            [providers.behind_profile(model, self._router.model) for model in chain],
             max_tokens=None if max_tokens is None else int(max_tokens),
             temperature=None if temperature is None else float(temperature),
             ledger=ledger,
             tools=self._toolbox(view.step),
             provider_for=lambda model: providers.provider_for(model, self._settings),
+            health=self._router.health,
             limits=self._limits(view.step, writer.record["started_at"], started, remaining_ms),
             idempotency_key=f"{view.work.run_id}/{view.work.key}",
             answers=waiting.answers_of(view.record),
         )
 
-    def _route(
-        self, step: Mapping[str, Any], run: Mapping[str, Any], text: str, writer: StepWriter
-    ) -> tuple[Sequence[Model], Mapping[str, Any]]:
+    def _route(self, view: View, text: str, writer: StepWriter) -> tuple[Sequence[Model], Mapping[str, Any]]:
         """The models to try and the decision as recorded. A retry keeps its decision unless its first model has
         failed in the meantime or a model of it has been disabled."""
         work, kept = writer.work, writer.record.get("route")
@@ -161,11 +178,12 @@ class StepRunner:
             RouteRequest(
                 workflow_id=work.workflow_id,
                 workflow_model=self._definitions.get(work.workflow_id, work.version)["definition"].get("model"),
-                step=step,
-                run_models=run.get("models") or {},
-                required=frozenset({"tools"}) if step.get("tools") else frozenset(),
+                step=view.step,
+                run_models=view.run.get("models") or {},
+                required=frozenset({"tools"}) if view.step.get("tools") else frozenset(),
                 prompt_tokens=agent.estimated_tokens(text),
                 run_id=work.run_id,
+                pinned=view.pinned,
             )
         )
         decision = route.to_record()
@@ -249,6 +267,7 @@ class StepRunner:
             )
         except LeaseLost as lost:
             return self._lost(view, lost)
+        self._store.add_usage(work, writer.record)
         tracing.step_ended(work.workflow_id, work.run_id, writer.record)
         # Siblings look at this before their next model call; AdvanceRun decides what becomes of the run.
         if not work.item:
@@ -281,8 +300,7 @@ class StepRunner:
     def _go_on(self, view: View) -> dict[str, Any]:
         """What follows a finished step. Its usage is written here, so that an invocation that died before it could is
         made up for by the next."""
-        if attempts := attempts_of(view.record):
-            self._store.add_usage(view.work, view.record, attempts)
+        self._store.add_usage(view.work, view.record)
         if view.work.item:
             return ended(view.work, "done")
         return follow(self._store, view)
