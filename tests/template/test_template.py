@@ -161,8 +161,7 @@ def test_rules_are_examples_that_are_off_and_lose_nothing(name: str) -> None:
 
 
 def test_changes_of_runs_are_read_in_order_and_none_is_lost() -> None:
-    (mapping,) = resources("AWS::Lambda::EventSourceMapping").values()
-    reading = mapping["Properties"]
+    reading = properties("RunChanges")
     assert reading["ParallelizationFactor"] == 1
     assert reading["StartingPosition"] == "TRIM_HORIZON"
     assert reading["FunctionResponseTypes"] == ["ReportBatchItemFailures"]

@@ -1,0 +1,83 @@
+"""The events of runs: what the stream's filter lets through, and what their schemas say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from moto.events.models import EventPattern
+from pydantic import TypeAdapter
+from support.stream_records import TOTALS, moment, record, run_item, step_item
+from template.project import ROOT, template
+
+from loopllama import jsontext
+from loopllama.api.event_shapes import Event
+from loopllama.events.derive import TYPES, events_of
+
+FILTERS = [
+    EventPattern.load(one["Pattern"])
+    for one in template()["Resources"]["RunChanges"]["Properties"]["FilterCriteria"]["Filters"]
+]
+STARTED = run_item("r", "running", started_at=moment(1), check_at=moment(9))
+QUESTION = {"key": "start", "kind": "approval", "step": "a", "asked_at": moment(2), "expires_at": moment(50)}
+ENDED = {"finished_at": moment(9), **TOTALS}
+EXCEEDED = {"type": "BudgetExceeded", "message": "m", "step": "a"}
+RUNNING = step_item("r", "a", "running")
+TOLD = {
+    "RunStarted": (run_item("r", "queued"), STARTED),
+    "RunWaiting": (STARTED, {**STARTED, "pending": {"STEP#a#0#0": QUESTION}}),
+    "StepCompleted": (RUNNING, {**RUNNING, "status": "completed", **ENDED}),
+    "StepFailed": (RUNNING, {**RUNNING, "status": "failed", **ENDED, "error": EXCEEDED}),
+    "RunCompleted": (STARTED, {**STARTED, "status": "completed", **ENDED, "cost_usd": None}),
+    "RunFailed": (STARTED, {**STARTED, "status": "failed", **ENDED, "error": EXCEEDED}),
+    "BudgetExceeded": (
+        STARTED,
+        {**STARTED, "status": "failed", **ENDED, "error": EXCEEDED, "budget": {"max_steps": 3}},
+    ),
+    "RunCancelled": (STARTED, {**STARTED, "status": "cancelled"}),
+}
+NOISE = [
+    (None, run_item("r", "queued")),
+    (None, RUNNING),
+    (RUNNING, {**RUNNING, "tries": 1}),
+    (RUNNING, None),
+    (None, step_item("r", "a", "skipped")),
+    (None, {"run_id": "r", "item": "EVENT#00000001", "status": "completed"}),
+    (None, {"run_id": "r", "item": "CLAIM#a#0#0", "status": "completed"}),
+    (None, {"run_id": "r", "item": "BUDGET", "status": "completed"}),
+]
+
+
+def passes(one: dict[str, Any]) -> bool:
+    return any(pattern.matches_event(one) for pattern in FILTERS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_the_filter_lets_every_event_through(kind: str) -> None:
+    change = record(*TOLD[kind])
+    assert kind in [event.type for event in events_of(change)]
+    assert passes(change)
+
+
+@pytest.mark.parametrize(("old", "new"), NOISE)
+def test_the_filter_keeps_out_what_can_be_no_event(old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
+    change = record(old, new)
+    assert events_of(change) == []
+    assert not passes(change)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_events_follow_their_schema(kind: str) -> None:
+    for event in events_of(record(*TOLD[kind])):
+        workflow = {"workflow_id": "support", "workflow_version": 3}
+        shown = {"id": "1", "type": event.type, "at": event.at, "run_id": "r", **workflow, **event.detail}
+        TypeAdapter(Event).validate_python(json.loads(jsontext.dumps(shown)), strict=True)
+
+
+def test_the_page_about_events_names_every_type_and_field() -> None:
+    page = (ROOT / "docs/events.md").read_text()
+    schema = TypeAdapter(Event).json_schema()["$defs"]
+    for kind in TYPES:
+        assert f"`{kind}`" in page
+        assert {name for name in schema[kind]["properties"] if f"`{name}`" not in page} == set()
