@@ -47,6 +47,10 @@ class Tables:
         self._count("PutItem")
         return {}
 
+    def batch_write_item(self, *, RequestItems: dict[str, Any]) -> dict[str, Any]:
+        self._count("BatchWriteItem")
+        return {}
+
     def update_item(
         self,
         *,
