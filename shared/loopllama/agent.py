@@ -145,6 +145,12 @@ def estimated_tokens(text: str) -> int:
     return len(text.encode()) // 3
 
 
+def _least(wanted: int | None, limit: int | None) -> int | None:
+    """A token limit as the model takes it: some refuse a call that asks for more than they can give, and the step may
+    have been moved here from a model that could."""
+    return wanted if wanted is None or limit is None else min(wanted, limit)
+
+
 class Turn:
     """One agent's turn. `chain` is the route's models in order; `provider_for` gives a model's adapter; `answers` are
     what people have answered to the questions that the turn has waited for, by their keys."""
@@ -295,8 +301,10 @@ class Turn:
             tools=tuple(specs),
             output_schema=schema,
             forced_tool=forced,
-            max_tokens=self._max_tokens,
+            max_tokens=_least(self._max_tokens, model.max_output),
             temperature=self._temperature,
+            max_output=model.max_output,
+            options=model.options or {},
             prompt_cache=model.capabilities is not None and "prompt_cache" in model.capabilities,
         )
 

@@ -203,7 +203,7 @@ def test_what_was_handed_in_is_not_repeated():
         ({"crew": [agent()] * 201}, "crew", "at most 200 items"),
         ({"crew": "planner"}, "crew", "must be a valid list"),
         ({"crew": [5]}, "crew.0", "must be a mapping"),
-        ({"steps": []}, "steps", "known are name, description, model, pin, crew"),
+        ({"steps": []}, "steps", "known are name, description, model, pin, budget, crew"),
         ({"id": "x"}, "id", "is unknown"),
     ],
 )
