@@ -126,8 +126,19 @@ def toy() -> Iterator[Running]:
 @pytest.fixture(scope="session")
 def product() -> Iterator[Running]:
     """The product, every provider simulated at 50 times its speed, routes read at each step."""
-    parameters = {"SimulatedProviders": "*", "SimulatedSpeed": "50", "RouteCacheSeconds": "0"}
+    parameters = {
+        "SimulatedProviders": "*",
+        "SimulatedSpeed": "50",
+        "RouteCacheSeconds": "0",
+        "RequestsPerSecond": "10000",
+    }
     yield from _start(ROOT, {}, parameters=parameters)
+
+
+@pytest.fixture(scope="session")
+def running() -> Callable[[LocalStack], Running]:
+    """Makes clients for a stack of a test's own."""
+    return lambda stack: Running(stack, [])
 
 
 @pytest.fixture(scope="module")
