@@ -85,7 +85,9 @@ def step(port: int, provider: str = "openai") -> Call:
         values_bucket="values",
     )
     model = "gpt-5-mini" if provider == "openai" else "claude-sonnet-5"
-    crew = [{"name": "triage", "role": "Triage", "system_prompt": SYSTEM, "needs": [], "max_tokens": 16, "model": model}]
+    crew = [
+        {"name": "triage", "role": "Triage", "system_prompt": SYSTEM, "needs": [], "max_tokens": 16, "model": model}
+    ]
     definition = {"workflow_id": "w", "version": 1, "status": "active", "definition": {"crew": crew}}
     tables.put("Workflows", ("w", "1"), aws.to_item(definition))
     aws.client = lambda service, **_: tables  # type: ignore[assignment, misc]
@@ -204,7 +206,8 @@ def main() -> None:
     with subprocess.Popen(
         [sys.executable, str(HERE / "stub.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as stub:
-        assert stub.stdout and stub.stdin
+        assert stub.stdout
+        assert stub.stdin
         port = int(stub.stdout.readline())
         if options.profile:
             profile(port)
@@ -226,7 +229,8 @@ def compare(port: int, peer: str | None, rounds: int) -> None:
     medians: dict[str, list[float]] = {name: [] for name in running}
     for _ in range(rounds):
         for name, process in running.items():
-            assert process.stdin and process.stdout
+            assert process.stdin
+            assert process.stdout
             process.stdin.write("\n")
             process.stdin.flush()
             medians[name].append(statistics.median(json.loads(process.stdout.readline())))

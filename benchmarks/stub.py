@@ -1,6 +1,6 @@
-"""A model provider on loopback that answers at once: Chat Completions and Messages, fixed bytes, kept-alive connections.
+"""A model provider on loopback that answers at once: Chat Completions and Messages, fixed bytes, connections kept.
 
-    python benchmarks/stub.py      prints its port, ends when its standard input does
+python benchmarks/stub.py      prints its port, ends when its standard input does
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ CHAT = json.dumps(
         "created": 1,
         "model": "gpt-5-mini",
         "choices": [
-            {"index": 0, "message": {"role": "assistant", "content": "billing"}, "finish_reason": "stop", "logprobs": None}
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "billing"},
+                "finish_reason": "stop",
+                "logprobs": None,
+            }
         ],
         "usage": {"prompt_tokens": 90, "completion_tokens": 2, "total_tokens": 92},
     }
@@ -43,7 +48,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
             await reader.readexactly(length)
             body = MESSAGES if b"/messages" in head.split(b"\r\n")[0] else CHAT
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+            writer.write(head % len(body) + body)
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()

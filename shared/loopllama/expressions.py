@@ -73,7 +73,7 @@ def _negates_a_root(node: Any) -> bool:
     """Whether `!steps.a` is meant for `!(steps.a)`: as written it is the field `a` of true or false."""
     children = [child for child in node["children"] if isinstance(child, dict)]
     if node["type"] == "not_expression" and children[0].get("value") in ("steps", "input", "item"):
-        return children[0]["type"] == "field"
+        return bool(children[0]["type"] == "field")
     return any(_negates_a_root(child) for child in children)
 
 

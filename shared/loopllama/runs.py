@@ -19,6 +19,7 @@ RUN, PIN = "RUN", "PIN"
 ITERATION = "iteration_"
 """Prefix of the run's attributes that say in which iteration a loop is."""
 FINAL = ("completed", "failed", "cancelled")
+ALL = ("queued", "running", *FINAL)
 ACTIVE_SHARDS = 4
 """Partitions of the index of unfinished runs, so that it is no hot key."""
 QUEUED_CHECK_SECONDS, STARTED_CHECK_SECONDS = 60, 900
@@ -285,14 +286,14 @@ class RunStore:
         """All unfinished runs of a shard, by the index."""
         return aws.query(self.dynamodb, self.table, "active = :shard", {":shard": str(shard)}, index="by_active")
 
-    def claim(self, work: Work, claimant: str) -> bool:
+    def claim(self, work: Work, claimant: str, delete_at: int | None) -> bool:
         """Claim a join for a completed step; `True` as well when it was this step's already."""
         key = "CLAIM#" + work.key.removeprefix("STEP#")
         done, _ = aws.update(
             self.dynamodb,
             self.table,
             {"run_id": work.run_id, "item": key},
-            {"claimant": claimant},
+            {"claimant": claimant, "delete_at": delete_at},
             condition="attribute_not_exists(claimant) OR claimant = :claimant",
             parameters={":claimant": claimant},
         )

@@ -115,8 +115,8 @@ class Approval(_Model):
     """Whether the step waits for a person before it starts."""
     tools: Annotated[list[ToolName], Field(max_length=64), AfterValidator(_distinct)] | None = None
     """Tools of the agent each call of which waits for a person."""
-    timeout_seconds: int | None = Field(default=None, ge=1, le=31_536_000)
-    """How long it waits, in seconds; 7 days where left out, at most a year."""
+    timeout_seconds: int | None = Field(default=None, ge=1, le=2_160_000)
+    """How long it waits, in seconds; 7 days where left out, at most 25: a run may last 30."""
 
     @model_validator(mode="before")
     @classmethod

@@ -46,21 +46,27 @@ def check(crew: Sequence[Agent]) -> list[Problem]:
     return problems
 
 
-def _reads(position: int, agent: Agent, before: Sequence[str], by_name: Mapping[str, Agent]) -> Iterator[Problem]:
-    """What is wrong with an agent's template and expressions, and with the steps that they read."""
+def _reads(
+    position: int, agent: Agent, before: Sequence[str] | None, by_name: Mapping[str, Agent]
+) -> Iterator[Problem]:
+    """What is wrong with an agent's template and expressions, and, where `before` is known, with what they read."""
     if agent.prompt is not None:
         try:
             references = list(dict.fromkeys(templates.parse(agent.prompt).references))
         except ValueError as error:
             yield _problem(position, "prompt", str(error))
             references = []
-        for reference in references if before is not None else ():
+        for reference in () if before is None else references:
             if message := _reference(reference, agent, before or (), by_name):
                 yield _problem(position, "prompt", f"{{{{ {reference.name} }}}}: {message}")
     for field, text, readable in (
         ("when", agent.when, before),
         ("forEach", agent.for_each, before),
-        ("repeat.until", agent.repeat and agent.repeat.until, None if before is None else [*before, str(agent.name)]),
+        (
+            "repeat.until",
+            agent.repeat.until if agent.repeat else None,
+            None if before is None else [*before, str(agent.name)],
+        ),
     ):
         if text is None:
             continue
@@ -69,8 +75,8 @@ def _reads(position: int, agent: Agent, before: Sequence[str], by_name: Mapping[
         except ValueError as error:
             yield _problem(position, field, str(error))
             continue
-        for step in sorted(expression.steps) if readable is not None else ():
-            if message := _step(step, agent, readable, by_name):
+        for step in () if readable is None else sorted(expression.steps):
+            if message := _step(step, agent, readable or (), by_name):
                 yield _problem(position, field, message)
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.deployment import Deployment, deployment
+
 from loopllama import jsontext
 from loopllama.engine import waiting
 from loopllama.errors import Conflict, InvalidRequest, ModelRejected, RunFailed
 from loopllama.providers.base import Answer, ToolCall, Usage
-from support.deployment import Deployment, deployment
 
 TEXTS = {"type": "object", "properties": {"list": {"type": "array"}, "ok": {"type": "boolean"}}}
 

@@ -28,7 +28,7 @@ def follow(store: RunStore, view: View) -> dict[str, Any]:
     for one in unblocked:
         iteration = iteration_of(view.run, view.crew, one["name"])
         following = work.other(one["name"], iteration)
-        if not scheduling.is_join(one) or store.claim(following, work.key):
+        if not scheduling.is_join(one) or store.claim(following, work.key, view.run.get("delete_at")):
             mine.append(following)
     if not mine:
         return ended(work, "done")

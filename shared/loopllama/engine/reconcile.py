@@ -11,7 +11,7 @@ from typing import Any
 from .. import aws, clock, tracing
 from ..accounts import attempts_of, totals
 from ..errors import RunNotFound
-from ..runs import ACTIVE_SHARDS, FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
+from ..runs import ACTIVE_SHARDS, ALL, FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
 from ..settings import Settings
 from .accept import start_execution
 from .waiting import redeliver
@@ -33,13 +33,20 @@ def execution_ended(settings: Settings, detail: Mapping[str, Any]) -> None:
 
 
 def reconcile_due(settings: Settings) -> dict[str, int]:
-    """Look at the runs whose check is due; returns how many were looked at, started again and closed."""
+    """Look at the runs whose check is due; returns how many were looked at, started again, closed, and could not be
+    looked at: one run's trouble must not keep the others waiting."""
     store = RunStore(settings)
-    counts = {"checked": 0, "started": 0, "closed": 0}
+    counts = {"checked": 0, "started": 0, "closed": 0, "failed": 0}
     for shard in range(ACTIVE_SHARDS):
         for run in store.due(shard, clock.now_text(), _CHECKS):
-            counts["checked"] += 1
-            counts[reconcile_run(settings, store, run["run_id"])] += 1
+            try:
+                outcome = reconcile_run(settings, store, run["run_id"])
+            except Exception:
+                tracing.logger().exception("a run could not be reconciled", extra={"run_id": run["run_id"]})
+                outcome = "failed"
+                # Behind the others, so that it does not fill the page for ever.
+                store.change(run["run_id"], {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=ALL)
+            counts[outcome] += 1
     return counts
 
 
