@@ -22,9 +22,14 @@ WAITING = "waiting_input"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 
 
-def wait(read: Callable[[], Run], quiet: bool = False, seconds: float | None = None) -> Run:
+def wait(
+    read: Callable[[], Run],
+    quiet: bool = False,
+    seconds: float | None = None,
+    rest: Callable[[float], None] | None = None,
+) -> Run:
     """Read the run until it is final or waits for a person; returns its last state. `seconds` bounds the waiting.
-    Raises `TimeoutError`."""
+    Between two readings `rest` takes so many seconds, or fewer when something has happened. Raises `TimeoutError`."""
     deadline = None if seconds is None else time.monotonic() + seconds
     pause = _FIRST_PAUSE
     with Progress(quiet) as progress:
@@ -35,7 +40,7 @@ def wait(read: Callable[[], Run], quiet: bool = False, seconds: float | None = N
                 return run
             if deadline is not None and time.monotonic() + pause > deadline:
                 raise TimeoutError(f"run {run['id']} is still {run['status']} after {seconds:g} s")
-            time.sleep(pause)
+            (rest or time.sleep)(pause)
             # Short runs are watched closely; long ones are not worth ten reads a second.
             pause = min(_LONGEST_PAUSE, pause * 1.1)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from loopllama import jsontext
 from loopllama.settings import Settings
 
-from .. import progress, show
+from .. import progress, show, watching
 from ..trace_view import Run, error_text, print_trace
 from .common import Json, Workflow, connect, pairs, read_input
 from .models import table_catalog
@@ -103,7 +103,7 @@ def read(settings: Settings, run_id: str) -> Run:
 
 def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: float | None = None) -> Run:
     """Show the run's progress until it ends or waits for a person; returns the run object. Raises `TimeoutError`."""
-    ended = progress.wait(lambda: read(settings, run_id), quiet, timeout)
+    ended = progress.wait(lambda: read(settings, run_id), quiet, timeout, watching.News(settings, run_id).wait)
     if ended["status"] == progress.WAITING:
         show.message(f"Run {run_id} waits for a person: {show.one_line(ended.get('pending') or '')}", "yellow")
     return ended

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from .. import show
+from .. import show, watching
 from ..compare_view import compare_runs, print_comparison
 from ..trace_view import print_trace, run_cost, run_latency, simulated
 from .common import Json, Limit, RunId, connect
 from .run import print_output, read
 
-app = typer.Typer(no_args_is_help=True, help="Runs: list, show.")
+app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch.")
 
 
 @app.command("list")
@@ -71,6 +71,30 @@ def show_(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
         return
     print_trace(found)
     print_output(found)
+
+
+@app.command("watch")
+def watch(
+    ctx: typer.Context,
+    run: RunId,
+    after: Annotated[
+        int, typer.Option(min=0, max=99_999_999, metavar="ID", help="Only what follows the event of this id.")
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
+) -> None:
+    """Show a run's events as they come, until it ends.
+
+    Exit code 1 where the run fails or is cancelled.
+    """
+    console, status = show.out(), None
+    try:
+        for event in watching.events(connect(ctx).settings, run, after):
+            watching.print_event(event, console, as_json)
+            status = watching.ended(event)
+    except KeyboardInterrupt as interrupt:
+        raise typer.Exit(130) from interrupt
+    if status not in (None, "completed"):
+        raise typer.Exit(1)
 
 
 def trace(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:

@@ -1,0 +1,83 @@
+"""A run's events as they come: printed one a line, or as the sign that there is something new to read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from loopllama import jsontext
+from loopllama.events.log import EventLog
+from loopllama.settings import Settings
+
+from . import show
+
+_PAGE = 100
+_WAIT_SECONDS = 20.0
+_ENDS = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
+_STYLES = {"StepFailed": "red", "RunFailed": "bold red", "BudgetExceeded": "red", "RunWaiting": "yellow"}
+
+
+class News:
+    """Waits for the next event of a run, so that the run is read again when there is a reason to."""
+
+    def __init__(self, settings: Settings, run_id: str) -> None:
+        self._log = EventLog(settings)
+        self._run_id = run_id
+        self._seen = 0
+
+    def wait(self, seconds: float) -> None:
+        """Return when something has happened that no earlier call told of, or after `seconds`."""
+        if self._log.wait(self._run_id, self._seen, seconds):
+            while events := self._log.after(self._run_id, self._seen, _PAGE):
+                self._seen = int(events[-1]["id"])
+
+
+def events(settings: Settings, run_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
+    """A run's events behind number `after`, as they come, until the run is over. Raises `RunNotFound`."""
+    log = EventLog(settings)
+    while True:
+        if log.wait(run_id, after, _WAIT_SECONDS):
+            for event in log.after(run_id, after, _PAGE):
+                yield event
+                after = int(event["id"])
+        elif log.is_over(run_id, after):
+            return
+
+
+def ended(event: Mapping[str, Any]) -> str | None:
+    """The status that a run ended with, where the event says so."""
+    return _ENDS.get(event["type"])
+
+
+def print_event(event: Mapping[str, Any], console: Console, as_json: bool) -> None:
+    """Print an event on its own line."""
+    if as_json:
+        sys.stdout.write(jsontext.dumps(event) + "\n")
+        sys.stdout.flush()
+        return
+    when = show.moment(event["at"])
+    kind, error = event["type"], event.get("error")
+    line = Text.assemble(
+        (when.astimezone().strftime("%H:%M:%S") if when else "", "dim"),
+        f"  {event['id']:>3}  ",
+        (f"{show.clean(kind):<14}", _STYLES.get(kind, "")),
+    )
+    parts = [_place(event), event.get("model"), error and error.get("type"), event.get("kind"), event.get("tool")]
+    if event.get("latency_ms") is not None:
+        parts += [show.duration(event["latency_ms"]), show.money(event.get("cost_usd"))]
+    line.append("".join(f"  {show.clean(str(part))}" for part in parts if part))
+    if event.get("simulated"):
+        line.append("  simulated", "yellow")
+    console.print(line, soft_wrap=True)
+
+
+def _place(event: Mapping[str, Any]) -> str | None:
+    if not event.get("step"):
+        return None
+    item = f"[{event['item']}]" if event.get("item") else ""
+    again = f" #{event['iteration'] + 1}" if event.get("iteration") else ""
+    return f"{event['step']}{item}{again}"
