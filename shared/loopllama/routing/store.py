@@ -8,10 +8,11 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama import aws, clock
-from loopllama.catalog import Model
-from loopllama.errors import ModelUnknown, RouteInvalid, VersionConflict
-from loopllama.routing.rows import CHOICE, Override, parse_row
-from loopllama.routing.table import ModelTable, query
+from loopllama.errors import NotFound, RouteInvalid, VersionConflict
+from loopllama.history import History, route_of
+from loopllama.routing.checks import RouteChecks
+from loopllama.routing.rows import CHOICE, parse_row
+from loopllama.routing.table import query
 from loopllama.settings import Settings
 
 VALUES = (*CHOICE, "max_tokens", "temperature", "pin", "expires_at")
@@ -19,6 +20,10 @@ VALUES = (*CHOICE, "max_tokens", "temperature", "pin", "expires_at")
 _KNOWN = (*VALUES, "version", "updated_by", "reason", "updated_at")
 MAX_REASON = 500
 MAX_STEP = 256
+LOOKED_AT = 20
+"""Recent runs that the expected change of a write rests on."""
+PROMPTS_OF = 5
+"""Recent runs whose prompts must fit a model."""
 
 
 class RouteStore:
@@ -28,7 +33,9 @@ class RouteStore:
         self._table = settings.routes_table
         self._clock = clock
         self._given = dynamodb
-        self._models = ModelTable(settings.models_table, self._dynamodb, 0.0)
+        self._settings = settings
+        self._checks = RouteChecks(settings, self._dynamodb)
+        self._history = History(settings, dynamodb)
 
     def _dynamodb(self) -> Any:
         return aws.client("dynamodb") if self._given is None else self._given
@@ -57,9 +64,11 @@ class RouteStore:
         """Replace the row by `values` (a subset of `VALUES`) and return it as it is stored.
 
         `expected_version` is the version that the caller saw, 0 for no row. `expires_in` is seconds from now.
-        `force` allows models without a price. Raises `RouteInvalid` for values that make no sense, unknown,
-        disabled and unpriced models, and `VersionConflict` where the row is another than expected or changed
-        between reading and writing, by whatever hand.
+        `force` allows models without a price. Raises `RouteInvalid`, with every reason, for values that make no sense,
+        a workflow or step that is not there, and models that are unknown, disabled, unpriced, lack what the step needs
+        (tools, a way to structured output, the length of its recent prompts) or whose provider has no key; and
+        `VersionConflict` where the row is another than expected or changed between reading and writing, by whatever
+        hand. A version is never given out twice as far as the history knows.
         """
         now = self._clock()
         if not 0 < len(step) <= MAX_STEP:
@@ -69,9 +78,10 @@ class RouteStore:
             if expires_in <= 0:
                 raise _invalid("expires_in", f"must be more than 0 seconds, not {expires_in}")
             row["expires_at"] = int(now + expires_in)
-        self._check(row, now, force)
+        self._check(workflow_id, step, row, now, force)
         before = self._before(workflow_id, step, expected_version)
-        row |= _stamp(before, updated_by, reason, now) | {"workflow": workflow_id, "step": step}
+        last = max(_version(before), 0 if _version(before) else self._last_version(workflow_id, step))
+        row |= _stamp(last, updated_by, reason, now) | {"workflow": workflow_id, "step": step}
         self._write(
             before,
             lambda condition: self._dynamodb().put_item(TableName=self._table, Item=aws.to_item(row), **condition),
@@ -86,7 +96,9 @@ class RouteStore:
         before = self._before(workflow_id, step, expected_version)
         if before is None:
             return False
-        last = {"workflow": workflow_id, "step": step} | _stamp(before, updated_by, reason, self._clock())
+        last = {"workflow": workflow_id, "step": step} | _stamp(
+            _version(before) or self._last_version(workflow_id, step), updated_by, reason, self._clock()
+        )
         self._write(
             before,
             lambda condition: self._dynamodb().put_item(TableName=self._table, Item=aws.to_item(last), **condition),
@@ -99,24 +111,98 @@ class RouteStore:
         )
         return True
 
-    def _check(self, row: Mapping[str, Any], now: float, force: bool) -> None:
+    def rollback(
+        self,
+        workflow_id: str,
+        step: str,
+        to: int | None = None,
+        *,
+        expected_version: int | None = None,
+        updated_by: str,
+        reason: str,
+    ) -> dict[str, Any] | None:
+        """Make the row say again what it said at version `to`, by default before its last change, as a new version;
+        `None` where there was no row then. Checked and conditional like `set`; raises `NotFound` where the history has
+        no such version, and `VersionConflict` where it does not show the present row yet."""
+        route, before = route_of(workflow_id, step), self.get(workflow_id, step)
+        if to is None:
+            entries = self._history.entries(route, 1)
+            if not entries:
+                raise NotFound(f"the history of {route!r} is empty: there is nothing to go back to")
+            if _said(entries[0].get("after")) != _said(before):
+                raise VersionConflict(f"the history of {route!r} does not show the present row yet: repeat in a moment")
+            then = entries[0].get("before")
+        else:
+            then = self._history.at_version(route, to).get("after")
+        version = _version(before) if expected_version is None else expected_version
+        values = _said(then)
+        expires_at = values.get("expires_at")
+        if not values:
+            self.unset(workflow_id, step, expected_version=version, updated_by=updated_by, reason=reason)
+            return None
+        if isinstance(expires_at, (int, Decimal)) and expires_at <= self._clock():
+            raise _invalid("expires_at", "that version has expired since; set it anew, or unset the row")
+        return self.set(
+            workflow_id, step, values, expected_version=version, updated_by=updated_by, reason=reason, force=True
+        )
+
+    def expected_change(self, workflow_id: str, step: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What the row would change for cost and latency of a run, by the workflow's recent runs (`whatif.predict`);
+        `None` where there are none, or where the row names no single model."""
+        from loopllama import whatif
+        from loopllama.definitions import DefinitionStore
+        from loopllama.reading import RunReader
+        from loopllama.routing.table import Router
+
+        name = values.get("model")
+        if not isinstance(name, str) or values.get("policy") not in (None, "fixed"):
+            return None
+        crew = DefinitionStore(self._settings).get(workflow_id)["definition"]["crew"]
+        runs = whatif.recent_runs(RunReader(self._settings), workflow_id, limit=LOOKED_AT)
+        router = Router(self._settings)
+        model = router.model(name)
+        if step == "*":
+            changed = {agent["name"]: model for agent in crew if not agent.get("model") and not agent.get("policy")}
+        else:
+            changed = {step: model}
+        if not runs or not changed:
+            return None
+        needs = {agent["name"]: agent["needs"] for agent in crew}
+        return whatif.predict(runs, needs, changed, router.model)
+
+    def _check(self, workflow_id: str, step: str, row: Mapping[str, Any], now: float, force: bool) -> None:
         unknown = sorted(row.keys() - set(VALUES))
         if unknown:
             raise _invalid(unknown[0], f"is no field of a route; the fields are {', '.join(VALUES)}")
         if not row.keys() - {"expires_at"}:
             raise _invalid("model", "is missing: a route sets at least one of " + ", ".join(VALUES))
-        parsed: Override = parse_row(row)
-        for field, problem in parsed.problems.items():
-            raise _invalid(field, problem)
-        if parsed.expires_at is not None and parsed.expires_at <= now:
-            raise _invalid("expires_at", "has passed already")
-        names = parsed.choice.names() if parsed.choice is not None else []
-        catalog, _ = self._models.catalog(names, now)
-        for name in names:
-            try:
-                _usable(catalog.resolve(name), name, force)
-            except ModelUnknown as error:
-                raise _invalid("model", str(error)) from error
+        findings = self._checks.findings(workflow_id, step, row, now, self._longest_prompts(workflow_id))
+        found = [finding for finding in findings if not (force and finding.forcible)]
+        if found:
+            details: list[dict[str, object]] = [
+                {"field": finding.field, "message": finding.message} for finding in found
+            ]
+            raise RouteInvalid(f"{found[0].field}: {found[0].message}", details)
+
+    def _longest_prompts(self, workflow_id: str) -> dict[str, int]:
+        """The longest prompt (tokens) of each step in the workflow's recent runs."""
+        if not self._settings.runs_table or not self._settings.workflows_table:
+            return {}
+        from loopllama import whatif
+        from loopllama.reading import RunReader
+
+        longest: dict[str, int] = {}
+        for run in whatif.recent_runs(RunReader(self._settings), workflow_id, limit=PROMPTS_OF):
+            for record in run["steps"]:
+                for call in record["attempts"]:
+                    tokens = int(call.get("tokens_in") or 0)
+                    longest[record["step"]] = max(longest.get(record["step"], 0), tokens)
+        return longest
+
+    def _last_version(self, workflow_id: str, step: str) -> int:
+        if not self._settings.route_history_table:
+            return 0
+        return self._history.last_version(route_of(workflow_id, step))
 
     def _before(self, workflow_id: str, step: str, expected_version: int | None) -> dict[str, Any] | None:
         before = self.get(workflow_id, step)
@@ -136,12 +222,9 @@ class RouteStore:
             raise VersionConflict("somebody changed the route in between: read it again and repeat") from error
 
 
-def _usable(model: Model, name: str, force: bool) -> None:
-    if not model.enabled:
-        instead = f"; use {model.replaced_by}" if model.replaced_by else ""
-        raise _invalid("model", f"{name!r} is disabled{instead}")
-    if not model.prices and not force:
-        raise _invalid("model", f"{name!r} has no price, so its cost would be unknown; add one, or force it")
+def _said(row: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a row says, without who and when."""
+    return {name: value for name, value in (row or {}).items() if name in VALUES and value is not None}
 
 
 def _exact(value: Any) -> Any:
@@ -166,11 +249,10 @@ def _version(row: Mapping[str, Any] | None) -> int:
     return parse_row({"version": row.get("version")}).version or 0
 
 
-def _stamp(before: Mapping[str, Any] | None, updated_by: str, reason: str, now: float) -> dict[str, Any]:
+def _stamp(last: int, updated_by: str, reason: str, now: float) -> dict[str, Any]:
     if len(reason) > MAX_REASON or len(updated_by) > MAX_REASON:
         raise _invalid("reason", f"must have at most {MAX_REASON} characters")
-    version = _version(before) + 1
-    return {"version": version, "updated_by": updated_by, "reason": reason, "updated_at": clock.now_text(now)}
+    return {"version": last + 1, "updated_by": updated_by, "reason": reason, "updated_at": clock.now_text(now)}
 
 
 def _unchanged(before: Mapping[str, Any] | None) -> dict[str, Any]:

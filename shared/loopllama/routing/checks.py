@@ -1,0 +1,149 @@
+"""Whether a row of the routes table is a good idea: asked before it is written, and of what was written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loopllama import aws, output
+from loopllama.catalog import Catalog, Model
+from loopllama.errors import ModelUnknown, WorkflowNotFound
+from loopllama.providers.known import KNOWN, Known
+from loopllama.routing.rows import parse_row
+from loopllama.routing.table import ModelTable
+from loopllama.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with a row: its attribute, and what would be right. `invalid`: the row, or a part of it, makes no
+    sense and will be passed over; otherwise it is only unwise. `forcible`: somebody may want it all the same."""
+
+    field: str
+    message: str
+    invalid: bool = True
+    forcible: bool = False
+
+
+class RouteChecks:
+    """Checks rows against the catalog and, where the settings name the tables, the workflow and its recent runs."""
+
+    def __init__(self, settings: Settings, dynamodb: Callable[[], Any]) -> None:
+        self._settings = settings
+        self._dynamodb = dynamodb
+        self._models = ModelTable(settings.models_table, dynamodb, 0.0)
+
+    def findings(
+        self, workflow_id: str, step: str, row: Mapping[str, Any], now: float, longest: Mapping[str, int] | None = None
+    ) -> list[Finding]:
+        """All that speaks against the row, the worst first. Attributes of nobody's are no finding: people may add
+        notes of their own. `longest` is the longest recent prompt of each step, in tokens."""
+        parsed = parse_row(row)
+        found = [Finding(_field(field), problem) for field, problem in parsed.problems.items()]
+        if parsed.expires_at is not None and parsed.expires_at <= now:
+            found.append(Finding("expires_at", "has passed already", invalid=False))
+        steps = self._steps(workflow_id, step)
+        if isinstance(steps, Finding):
+            return [*found, steps]
+        names = parsed.choice.names() if parsed.choice is not None else []
+        catalog, _ = self._models.catalog(names, now)
+        for name in dict.fromkeys(names):
+            try:
+                found += self._model(name, catalog, steps, longest or {})
+            except ModelUnknown as error:
+                found.append(Finding("model", str(error)))
+        return sorted(found, key=lambda finding: not finding.invalid)
+
+    def _steps(self, workflow_id: str, step: str) -> Sequence[Mapping[str, Any]] | Finding:
+        """The steps that the row decides for: with `*` those whose agents name no model."""
+        if not self._settings.workflows_table:
+            return []
+        from loopllama.definitions import DefinitionStore
+
+        try:
+            crew = DefinitionStore(self._settings, self._dynamodb()).get(workflow_id)["definition"]["crew"]
+        except WorkflowNotFound as error:
+            return Finding("workflow", str(error))
+        if step == "*":
+            return [agent for agent in crew if not agent.get("model") and not agent.get("policy")]
+        mine = [agent for agent in crew if agent["name"] == step]
+        if mine:
+            return mine
+        names = ", ".join(agent["name"] for agent in crew)
+        return Finding("step", f"the workflow has no step {step!r}: its steps are {names}, or * for all")
+
+    def _model(
+        self, name: str, catalog: Catalog, steps: Sequence[Mapping[str, Any]], longest: Mapping[str, int]
+    ) -> list[Finding]:
+        model = catalog.resolve(name)
+        found: list[Finding] = []
+        if not model.enabled:
+            instead = f"; use {model.replaced_by}" if model.replaced_by else ""
+            found.append(Finding("model", f"{name!r} is disabled{instead}", invalid=False))
+        if not model.prices:
+            told = f"{name!r} has no price, so its cost would be unknown; add one, or force it"
+            found.append(Finding("model", told, invalid=False, forcible=True))
+        if not self._has_key(model.provider):
+            told = (
+                f"{name!r} needs a key of provider {model.provider}, and none is configured; set it with: "
+                f"loopllama providers set {model.provider}"
+            )
+            found.append(Finding("model", told, invalid=False))
+        for step in steps:
+            found += _able(name, model, step)
+            tokens = longest.get(step["name"], 0)
+            if model.context_window is not None and tokens > model.context_window:
+                told = f"{name!r} takes {model.context_window} tokens, and step {step['name']!r} had {tokens} lately"
+                found.append(Finding("model", told, invalid=False))
+        return found
+
+    def _has_key(self, provider: str) -> bool:
+        """Whether the provider can be called, as far as that can be known from here."""
+        known = KNOWN.get(provider, Known())
+        simulated = self._settings.simulated_providers
+        if known.keyless or known.dialect == "bedrock" or "*" in simulated or provider in simulated:
+            return True
+        if not self._settings.provider_secrets_prefix:
+            return True
+        secrets = aws.client("secretsmanager")
+        try:
+            secrets.describe_secret(SecretId=self._settings.provider_secrets_prefix + provider)
+        except secrets.exceptions.ResourceNotFoundException:
+            return False
+        except secrets.exceptions.ClientError:
+            return True  # who may not look cannot say that it is missing
+        return True
+
+
+def _able(name: str, model: Model, step: Mapping[str, Any]) -> list[Finding]:
+    """What the step needs and the model is known not to have."""
+    told: list[Finding] = []
+    capabilities = model.capabilities
+    if capabilities is not None:
+        if step.get("tools") and "tools" not in capabilities:
+            told.append(Finding("model", f"{name!r} cannot call tools, and step {step['name']!r} has tools"))
+        schema = step.get("output_schema")
+        askable = schema is not None and output.mode_for({"tools"}, schema) != "instructions"
+        if askable and output.mode_for(capabilities, schema) == "instructions":
+            told.append(
+                Finding(
+                    "model",
+                    f"{name!r} has neither structured output nor tools, and step {step['name']!r} has an outputSchema",
+                    invalid=False,
+                )
+            )
+    wanted, limit = step.get("max_tokens"), model.max_output
+    if wanted and limit is not None and wanted > limit:
+        told.append(
+            Finding(
+                "model",
+                f"{name!r} answers with at most {limit} tokens, and step {step['name']!r} asks for up to {wanted}",
+                invalid=False,
+            )
+        )
+    return told
+
+
+def _field(name: str) -> str:
+    return "model" if name == "row" else name
