@@ -185,6 +185,8 @@ def notes(run: Run) -> Iterator[Text]:
         for attempt in attempts:
             if attempt.get("outcome") not in ("ok", "open", None):
                 yield _note("✗", "red", name, _attempt_text(attempt))
+            elif attempt.get("stop_reason") == "max_tokens":
+                yield _note("!", "yellow", name, f"an answer of {attempt.get('model')} was cut off by its token limit")
         good = next((attempt for attempt in reversed(attempts) if attempt.get("outcome") == "ok"), None)
         if good and attempts[0].get("model") != good.get("model"):
             yield _note("↷", "yellow", name, f"answered by the fallback {good.get('model')}")

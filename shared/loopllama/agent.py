@@ -353,8 +353,9 @@ class Turn:
                 self._ledger.settle_tool(key, result, failed, started)
         if waiting is not None:
             raise waiting
+        # Each further call of the turn begins with all of this: a place for a cache point.
         return [
-            Message("tool", self._ledger.settled_tool(key) or "", tool_call_id=call.id)
+            Message("tool", self._ledger.settled_tool(key) or "", tool_call_id=call.id, stable=call is calls[-1])
             for key, call in zip(keys, calls, strict=True)
         ]
 

@@ -76,7 +76,8 @@ class StepLedger:
         for entry in list(self.attempts.values())[passed:]:
             kind = getattr(errors, entry["outcome"], None)
             if kind is not None and int(entry["turn"]) == turn:
-                found[entry["model"]] = kind(entry.get("error", ""))
+                wait = entry.get("retry_after")
+                found[entry["model"]] = kind(entry.get("error", ""), retry_after=None if wait is None else float(wait))
         return found
 
     def open_attempt(self, model: Model, turn: int, call: ModelCall) -> tuple[str, ModelCall]:
@@ -115,6 +116,7 @@ class StepLedger:
             outcome="ok",
             latency_ms=_elapsed_ms(started),
             simulated=answer.simulated or None,
+            stop_reason="max_tokens" if answer.stop_reason == "max_tokens" else None,
             **_bill(model, answer.usage),
         )
         kept = {
@@ -133,6 +135,8 @@ class StepLedger:
         with an error; `unknown` where the call may have been served without our seeing the answer."""
         entry = dict(self._writer.record[key])
         entry.update(outcome=type(error).__name__, error=str(error)[:1000], latency_ms=_elapsed_ms(started))
+        if error.retry_after is not None:
+            entry["retry_after"] = Decimal(str(error.retry_after))
         if isinstance(error.usage, Usage):
             entry.update(_bill(model, error.usage))
         elif error.maybe_billed:

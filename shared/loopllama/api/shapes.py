@@ -122,6 +122,13 @@ class Attempt(_Shape):
     latency_ms: int | None
     started_at: str | None
     simulated: bool | None
+    unpriced: bool | None
+    cache_saving_usd: float | None
+    """What reading from the provider's cache saved, less what writing to it cost."""
+    stop_reason: str | None
+    """`max_tokens`: the answer was cut off."""
+    retry_after: float | None
+    """Seconds that the provider asked to wait."""
 
 
 class ToolCall(_Shape):

@@ -70,9 +70,9 @@ def failure(
     """
     names, said = read_error(body)
     kind = kind_of(status, names, said, codes)
-    said = said[:_DETAIL_CHARACTERS]
     if credentials.api_key:
         said = said.replace(credentials.api_key, "***")
+    said = said[:_DETAIL_CHARACTERS]
     label = ", ".join([f"HTTP {status}", *names[:1]])
     message = f"{credentials.provider} ({label}) on {model}: {said or 'no explanation'}"
     if 300 <= status < 400:
