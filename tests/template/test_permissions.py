@@ -11,18 +11,24 @@ import fnmatch
 import functools
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import boto3
 import pytest
 from support.deployment import Deployment, deployment
+from support.stream_records import record, run_item, step_item
 from template.project import FUNCTIONS, listed, statements
 
 from loopllama import aws, clock
+from loopllama.api.app import Api
+from loopllama.api.keys import KeyStore
 from loopllama.engine.reconcile import execution_ended, reconcile_due
+from loopllama.engine.requests import accept_event
 from loopllama.engine.start import start_run
 from loopllama.engine.waiting import respond
 from loopllama.errors import ModelRejected, RunFailed
+from loopllama.events.publish import Publisher
 from loopllama.runs import Work
 
 Calls = dict[str, set[tuple[str, str]]]
@@ -33,8 +39,11 @@ OUTSIDE = {
     "bedrock:InvokeModel",
     "bedrock:GetInferenceProfile",
     "lambda:InvokeFunction",
+    # Lambda itself reads the stream and reports what it gave up on.
+    *(f"dynamodb:{action}" for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")),
+    "sqs:SendMessage",
 }
-"""Actions of providers and tools, which a scripted provider does not need."""
+"""Actions of providers and tools, which a scripted provider does not need, and of Lambda."""
 
 
 class Recorder:
@@ -65,7 +74,9 @@ class Recorder:
             index = f"/index/{params['IndexName']}" if "IndexName" in params else ""
             return [table + index for table in tables]
         if service == "s3":
-            return [f"ValuesBucket/{params['Key']}"]
+            return [f"{'UploadsBucket' if params['Bucket'] == 'uploads' else 'ValuesBucket'}/{params['Key']}"]
+        if service == "events":
+            return [entry["EventBusName"] for entry in params["Entries"]]
         if service == "states":
             return ["execution:RunWorkflow:x" if "executionArn" in params else "RunWorkflow"]
         return [str(params)]
@@ -109,6 +120,8 @@ def _as(notes: Recorder, function: str, method: Any) -> Any:
 
 def resource_pattern(resource: Any) -> str:
     """A statement's resource as the recorder names resources, `*` standing for anything."""
+    if resource == "*":
+        return "*"
     if "Ref" in resource:
         return str(resource["Ref"])
     if "Fn::GetAtt" in resource:
@@ -160,6 +173,11 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     # An answer that comes after its step has ended, by another invocation, is still billed.
     _late_answer(made, workflow)
 
+    # Budgets of a run and of a day; a step that is taken over settles what was reserved.
+    limited = made.push([{"name": "a"}], name="limited", budget={"daily": {"maxSteps": 9}})
+    made.play(made.accept(limited, "hello", budget={"maxTokens": 9000}))
+    _late_answer(made, limited)
+
     # A loop asks the run's item which round it is in. A person answers: before the state machine waits, or so that
     # the reconciler must deliver it again.
     crew = [{"name": "a"}, {"name": "b", "repeat": {"backTo": "a", "until": "input.never", "max": 2}}]
@@ -185,7 +203,28 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     assert (made.read(left)["status"], made.read(gone)["status"]) == ("queued", "failed")
     assert counts["started"] >= 1
 
-    for function in ("AcceptRun", "StartRun", "RunStep", "AdvanceRun", "ReconcileRuns"):
+    # What happened is kept and sent, by a process that finds another's events; readers wait for more.
+    begun, kept = run_item("told", "running", started_at=clock.now_text()), {"run_id": "told", "item": "EVENT#00000001"}
+    boto3.client("dynamodb").put_item(TableName="RunsTable", Item=aws.to_item(begun))
+    boto3.client("dynamodb").put_item(TableName="RunsTable", Item=aws.to_item({**kept, "change": "another"}))
+    done = {**step_item("told", "a", "completed"), "finished_at": clock.now_text()}
+    boto3.client("events").create_event_bus(Name="EventBus")
+    with notes.of("PublishEvents"):
+        answer = Publisher(replace(made.settings, event_bus_name="EventBus")).handle([record(None, done)])
+    assert answer == {"batchItemFailures": []}
+    secret, _ = KeyStore(replace(made.settings, api_keys_table="ApiKeysTable")).create("reader")
+    with notes.of("ReadEvents"):
+        read = Api(replace(made.settings, api_keys_table="ApiKeysTable")).handle(asked("told", secret), None)
+    assert "event: StepCompleted" in read["body"]
+
+    # An upload.
+    boto3.client("s3").create_bucket(Bucket="uploads")
+    boto3.client("s3").put_object(Bucket="uploads", Key=f"{workflow}/note.txt", Body=b"hello")
+    upload = {"bucket": {"name": "uploads"}, "object": {"key": f"{workflow}/note.txt", "size": 5}}
+    with notes.of("AcceptRun"):
+        assert accept_event(made.settings, {"detail-type": "Object Created", "detail": upload})
+
+    for function in ("AcceptRun", "StartRun", "RunStep", "AdvanceRun", "ReconcileRuns", "PublishEvents", "ReadEvents"):
         used, granted = notes.calls[function], allowed(function)
         assert used, f"{function} was not played"
         missing = {
@@ -201,6 +240,19 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
             and not any(action == may and fnmatch.fnmatchcase(resource, on) for action, resource in used)
         }
         assert not idle, f"{function}'s policy grants what it never uses: {idle}"
+
+
+def asked(run_id: str, secret: str) -> dict[str, Any]:
+    """API Gateway's event of a reader who waits."""
+    path = f"/v1/runs/{run_id}/events"
+    return {
+        "version": "2.0",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {"authorization": f"Bearer {secret}", "accept": "text/event-stream", "last-event-id": "1"},
+        "requestContext": {"requestId": "r", "stage": "$default", "http": {"method": "GET", "path": path}},
+        "isBase64Encoded": False,
+    }
 
 
 def _late_answer(made: Deployment, workflow: str) -> None:
