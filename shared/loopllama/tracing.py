@@ -37,6 +37,25 @@ def logger() -> Any:
     return Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "loopllama"))
 
 
+@functools.lru_cache(maxsize=1)
+def tracer() -> Any:
+    """X-Ray by powertools' Tracer, or `None` where the template's parameter Tracing is off: the X-Ray SDK, which costs
+    about 200 ms of start-up, is then never loaded."""
+    if os.environ.get("POWERTOOLS_TRACE_DISABLED", "true").lower() != "false":
+        return None
+    from aws_lambda_powertools import Tracer
+
+    return Tracer()
+
+
+def annotate(values: Mapping[str, Any]) -> None:
+    """Make ids searchable in X-Ray, where it is on. Ids and names only."""
+    if (xray := tracer()) is not None:
+        for name, value in values.items():
+            if value is not None:
+                xray.put_annotation(name, str(value))
+
+
 def emit(sets: Sequence[tuple[Sequence[str], Mapping[str, Any]]], properties: Mapping[str, Any]) -> None:
     """Write one line of metrics.
 
@@ -77,6 +96,7 @@ def emit(sets: Sequence[tuple[Sequence[str], Mapping[str, Any]]], properties: Ma
 
 def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None:
     """The metrics of a step that completed or failed, with those of the models it called."""
+    annotate({name: record.get(name) for name in ("model", "source", "route_version", "status")})
     attempts = list(attempts_of(record).values())
     step, model = record["step"], record.get("model")
     # Models that only failed before another answered have no step metrics, only their own.
@@ -148,8 +168,9 @@ def run_ended(run: Mapping[str, Any], totals: Mapping[str, Any], completed: bool
 
 
 def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
-    """Make a Lambda handler of `function`: its log lines carry the request's id, and an AWS service that does not
-    answer becomes `AwsUnavailable`, which the state machine retries."""
+    """Make a Lambda handler of `function`: its log lines and its X-Ray segment carry the request's ids, and an AWS
+    service that does not answer becomes `AwsUnavailable`, which the state machine retries."""
+    traced = function if tracer() is None else _traced(function)
 
     @functools.wraps(function)
     def handle(event: dict[str, Any], context: Any) -> Any:
@@ -158,7 +179,7 @@ def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[
             **{name: event[name] for name in ("run_id", "step") if isinstance(event, dict) and name in event},
         )
         try:
-            return function(event, context)
+            return traced(event, context)
         except Exception as error:
             if type(error).__module__.startswith(("botocore", "boto3")):
                 logger().warning("an AWS service did not answer", extra={"error": f"{type(error).__name__}: {error}"})
@@ -168,3 +189,29 @@ def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[
             logger().remove_keys(["run_id", "step"])
 
     return handle
+
+
+def _traced(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
+    """Run `function` in an X-Ray segment with the event's ids. Results and errors stay out of it, because both may
+    quote what people wrote: an error is named and goes round the SDK, which would record its message."""
+    raised: list[Exception] = []
+
+    def annotated(event: dict[str, Any], context: Any) -> Any:
+        if isinstance(event, dict):
+            annotate({name: event.get(name) for name in ("run_id", "workflow", "step")})
+        try:
+            return function(event, context)
+        except Exception as error:
+            annotate({"error": type(error).__name__})
+            raised.append(error)
+
+    captured = tracer().capture_lambda_handler(annotated, capture_response=False)
+
+    def traced(event: dict[str, Any], context: Any) -> Any:
+        raised.clear()
+        result = captured(event, context)
+        if raised:
+            raise raised.pop()
+        return result
+
+    return traced
