@@ -40,6 +40,7 @@ FIELDS = frozenset(
         "enabled",
         "replaced_by",
         "speed",
+        "options",
     }
 )
 
@@ -85,7 +86,8 @@ class Model:
     """A model of the catalog. `provider_model` is the provider's own id. Limits are tokens; `None` is unknown.
 
     `capabilities` is `None` where nothing is known about them, which excludes the model from nothing. `prices` is
-    ordered by date; empty is unpriced. `origin` names the source of each field: `bundled`, `table` or `written out`.
+    ordered by date; empty is unpriced. `options` go into every call of it under the provider's own names. `origin`
+    names the source of each field: `bundled`, `table` or `written out`.
     """
 
     id: str
@@ -98,6 +100,7 @@ class Model:
     enabled: bool = True
     replaced_by: str | None = None
     speed: Speed = UNKNOWN_SPEED
+    options: Mapping[str, Any] | None = None
     origin: Mapping[str, str] | None = None
 
     def lacks(self, required: Iterable[str]) -> list[str]:
@@ -188,9 +191,9 @@ class Catalog:
             provider, name = parts
             if name in self._bundled and self._bundled[name]["provider"] == provider:
                 return name
-            if provider == "bedrock":
-                return f"bedrock:{name}"
-        return model_id
+        if model_id in self._written:
+            return self._written[model_id]
+        return f"bedrock:{parts[1]}" if parts is not None and parts[0] == "bedrock" else model_id
 
     def resolve(self, model_id: str) -> Model:
         """The model that an id, an alias or `provider:model` stands for.
@@ -236,12 +239,22 @@ class Catalog:
         if fields is None:
             return base
         if base is None:
-            base = Model(model_id, str(fields["provider"]), str(fields.get("provider_model", model_id)), origin={})
+            base = self._named(model_id, str(fields["provider"]), str(fields.get("provider_model", model_id)))
         known = {key: value for key, value in fields.items() if key in FIELDS}
         if "prices" in known:
             first = known["prices"][0].effective_from
             known["prices"] = tuple(p for p in base.prices if p.effective_from < first) + known["prices"]
         return replace(base, **known, origin=dict(base.origin or {}) | dict.fromkeys(known, "table"))
+
+    def _named(self, model_id: str, provider: str, provider_model: str) -> Model:
+        """What is bundled of a provider's model, for an entry that has a name of its own for it: the same model with
+        other `options`, say."""
+        bundled_as = provider_model if provider != "bedrock" else f"bedrock:{provider_model}"
+        if provider == "bedrock" or self._bundled.get(bundled_as, {}).get("provider") == provider:
+            known = _read(self._data, bundled_as)
+            if known is not None:
+                return replace(known, id=model_id, provider_model=provider_model)
+        return Model(model_id, provider, provider_model, origin={})
 
     def _unknown(self, model_id: str, name: str) -> str:
         from difflib import get_close_matches

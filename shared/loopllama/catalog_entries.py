@@ -9,13 +9,27 @@ from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
+from loopllama import jsontext
 from loopllama.catalog import CAPABILITIES, FIELDS, Model, Price, Speed, Tier, is_model_id, split
 
 MAX_PRICES = 100
 MAX_TIERS = 10
+MAX_OPTIONS_BYTES = 4096
 _MONEY = ("input", "output", "cache_read", "cache_write")
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_NO_OPTIONS = frozenset(
+    {
+        # What the call is about, and who answers it: the step, the route and the bill say that.
+        *("model", "models", "modelId", "messages", "system", "tools", "tool_choice", "toolConfig", "functions"),
+        *("function_call", "response_format", "max_tokens", "max_completion_tokens", "temperature"),
+        # How the answer comes, and how many of them are paid.
+        *("stream", "stream_options", "n", "best_of", "store", "background"),
+        # Where the call goes, as gateways take it.
+        *("api_key", "api_base", "base_url", "extra_headers", "headers"),
+    }
+)
+"""Names that `options` may not set, in any provider's wire format."""
 
 
 MACHINE = ("health#", "observed#")
@@ -200,6 +214,20 @@ def _capabilities(value: object) -> frozenset[str]:
     return frozenset(value)
 
 
+def _options(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) and name for name in value):
+        raise ValueError(f"must be a map of the provider's own parameters, not {_shown(value)}")
+    if refused := sorted(_NO_OPTIONS & value.keys()):
+        raise ValueError(f"may not set {', '.join(refused)}: the step and its route say that")
+    try:
+        size = len(jsontext.dumps(value))
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError("must hold nothing but JSON") from None
+    if size > MAX_OPTIONS_BYTES:
+        raise ValueError(f"has {size:,} bytes of JSON; at most {MAX_OPTIONS_BYTES:,} are taken")
+    return value
+
+
 def _shown(value: object) -> str:
     return repr(value)[:80]
 
@@ -214,4 +242,5 @@ _READ: dict[str, Any] = {
     "capabilities": _capabilities,
     "enabled": _enabled,
     "replaced_by": _name,
+    "options": _options,
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from loopllama import aws
+from loopllama import aws, jsontext
 
 from .. import show
 from ..target import TargetMissing
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from loopllama.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="The catalog of models: list, show.")
-_SHOWN = ("provider", "provider_model", "context_window", "max_output", "capabilities", "enabled", "replaced_by")
+_SHOWN = (
+    *("provider", "provider_model", "context_window", "max_output", "capabilities", "enabled", "replaced_by"),
+    "options",
+)
 _PRICES = ("input", "output", "cache_read", "cache_write")
 
 
@@ -78,7 +81,8 @@ def show_(
     for name in _SHOWN:
         value = record[name]
         text = ", ".join(value) if isinstance(value, list) else "unknown" if value is None else str(value)
-        if name == "replaced_by" and value is None:
+        text = jsontext.dumps(value) if isinstance(value, dict) else text
+        if name in ("replaced_by", "options") and not value:
             continue
         table.add_row(name, show.plain(text), show.plain(record["origin"].get(name, "-")))
     for price in record["prices"]:
@@ -133,6 +137,7 @@ def _record(model: Model) -> dict[str, Any]:
         "capabilities": None if model.capabilities is None else sorted(model.capabilities),
         "enabled": model.enabled,
         "replaced_by": model.replaced_by,
+        "options": dict(model.options or {}),
         "origin": dict(model.origin or {}),
     }
 

@@ -65,6 +65,8 @@ class ModelRequest(Request):
     """false: no workflow uses it any more, from the next step on."""
     replaced_by: str | None = None
     """What is used instead while it is disabled."""
+    options: dict[str, Any] | None = None
+    """Go into every call of the model, under the provider's own names."""
 
 
 def routes(services: Services) -> Router:
@@ -141,6 +143,7 @@ def view(model: Model, aliases: Mapping[str, list[str]]) -> dict[str, Any]:
         "capabilities": None if model.capabilities is None else sorted(model.capabilities),
         "enabled": model.enabled,
         "replaced_by": model.replaced_by,
+        "options": dict(model.options or {}),
         "origin": dict(model.origin or {}),
     }
 

@@ -270,6 +270,7 @@ class Model(_Shape):
     capabilities: list[str] | None
     enabled: bool
     replaced_by: str | None
+    options: dict[str, Any]
     origin: dict[str, str]
     """Where each field comes from: `bundled`, `table` or `written out`."""
 

@@ -117,7 +117,7 @@ class Anthropic:
 
 def request(call: ModelCall, schema: Mapping[str, Any] | None) -> dict[str, Any]:
     """The request's body; `schema` is the output format's, where that is used."""
-    body: dict[str, Any] = {**call.options, "model": call.model, "max_tokens": call.max_tokens or DEFAULT_MAX_TOKENS}
+    body: dict[str, Any] = {**call.options, "model": call.model, "max_tokens": wire.answer_limit(call)}
     if call.temperature is not None and takes_temperature(call.model):
         body["temperature"] = call.temperature
     if call.tools:

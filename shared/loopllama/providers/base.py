@@ -74,7 +74,9 @@ class ModelCall:
     provider's native mode; `forced_tool` names the one tool that must be called. `timeout` bounds the whole call, in
     seconds. `catalog_id` is our id of the model (for messages, and for the simulated stand-in). `prompt_cache`
     says that the model takes cache points; they are set behind the system prompt and, where the turn has more calls,
-    behind `stable` messages. `options` go into the request under the provider's own names.
+    behind `stable` messages. `max_output` is the longest answer that the model can give, where that is known: what
+    adapters go by where `max_tokens` is not set and the provider asks for a limit. `options` go into the request under
+    the provider's own names, and never replace what the call itself says.
     """
 
     model: str
@@ -88,6 +90,7 @@ class ModelCall:
     max_tokens: int | None = None
     temperature: float | None = None
     prompt_cache: bool = False
+    max_output: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

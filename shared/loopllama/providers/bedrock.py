@@ -76,9 +76,12 @@ def request(call: ModelCall, schema: Mapping[str, Any] | None) -> dict[str, Any]
     if call.system.strip():
         arguments["system"] = [{"text": call.system}, *([_POINT] if call.prompt_cache else [])]
     temperature = call.temperature if takes_temperature(call.model) else None
-    limits = {"maxTokens": call.max_tokens, "temperature": temperature}
+    # Without a limit Converse takes the model's own, and reserves as much of the account's tokens a minute: see
+    # "How quota reservation works" in github.com/aws/agent-toolkit-for-aws, amazon-bedrock/references/quota-health.md.
+    longest = wire.answer_limit(call) if call.max_tokens or call.max_output else None
+    limits = {"maxTokens": longest, "temperature": temperature}
     if set_limits := {name: value for name, value in limits.items() if value is not None}:
-        arguments["inferenceConfig"] = set_limits
+        arguments["inferenceConfig"] = {**wire.member(options, "inferenceConfig"), **set_limits}
     if call.tools:
         specs = [
             {"name": t.name, "description": t.description or t.name, "inputSchema": {"json": t.parameters}}

@@ -9,6 +9,12 @@ from typing import Any
 from .. import jsontext
 from .base import ModelCall, ToolCall
 
+UNKNOWN_MAX_OUTPUT = 8192
+"""Tokens that a model whose longest answer nobody knows is asked for: every current one can give them."""
+LONGEST_UNASKED = 20_000
+"""Tokens of an answer that nobody has set a limit for. Longer ones may take more than the ten minutes that Anthropic
+advises against waiting for without streaming (https://docs.claude.com/en/api/errors, long requests; its SDK counts
+128,000 tokens an hour), and Bedrock's quota is charged with the limit before the answer is known."""
 _NO_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -30,6 +36,11 @@ def member(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def count(value: Any) -> int | None:
     """A number of tokens, `None` where it is none."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def answer_limit(call: ModelCall) -> int:
+    """The limit of the answer, in tokens, for a provider that asks for one."""
+    return call.max_tokens or min(call.max_output or UNKNOWN_MAX_OUTPUT, LONGEST_UNASKED)
 
 
 def tool_call(identifier: Any, name: Any, arguments: Any, position: int) -> ToolCall:

@@ -1,0 +1,80 @@
+"""What a catalog entry puts into requests: the model's `options`, and the longest answer it can give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.dialects import Dialect
+from support.wire_server import Reply, WireServer
+
+from loopllama.providers.base import Message, ModelCall, Provider, ToolCall, ToolSpec
+from loopllama.providers.wire import LONGEST_UNASKED, UNKNOWN_MAX_OUTPUT
+
+Make = Callable[..., ModelCall]
+WANTS_A_LIMIT = ("anthropic",)
+TAKES_THE_MODELS_LIMIT = ("anthropic", "bedrock")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "anthropic": {"thinking": {"type": "enabled", "budget_tokens": 1024}, "service_tier": "standard_only"},
+    "bedrock": {
+        "guardrailConfig": {"guardrailIdentifier": "gr-1", "guardrailVersion": "2"},
+        "additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+        "inferenceConfig": {"topP": 0.5},
+    },
+}
+
+
+def body_of(server: WireServer, adapter: Provider, dialect: Dialect, call: ModelCall) -> dict[str, Any]:
+    server.script(Reply(200, dialect.answer("ok")))
+    adapter.complete(call)
+    dialect.seen(server.requests[-1])  # it is a request that the provider takes
+    body: dict[str, Any] = server.requests[-1].json
+    return body
+
+
+@pytest.mark.parametrize("limit", [None, 4096, 64_000])
+def test_a_call_without_a_limit(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, limit: int | None
+) -> None:
+    body_of(server, adapter, dialect, make_call(max_output=limit))
+    asked = dialect.seen(server.requests[-1]).max_tokens
+    if dialect.name not in TAKES_THE_MODELS_LIMIT:
+        assert asked is None
+    elif limit is None:
+        assert asked == (UNKNOWN_MAX_OUTPUT if dialect.name in WANTS_A_LIMIT else None)
+    else:
+        assert asked == min(limit, LONGEST_UNASKED)
+
+
+def test_a_limit_that_is_set_counts(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
+    body_of(server, adapter, dialect, make_call(max_output=64_000, max_tokens=30_000))
+    assert dialect.seen(server.requests[-1]).max_tokens == 30_000
+
+
+def test_options_go_out_as_they_are(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
+    options = OPTIONS.get(dialect.name, {"reasoning_effort": "low", "seed": 7})
+    body = body_of(server, adapter, dialect, make_call(options=options, max_tokens=2000))
+    for name, value in options.items():
+        assert body[name] == value or {**body[name], **value} == body[name]
+    assert dialect.seen(server.requests[-1]).max_tokens == 2000
+
+
+def test_options_replace_nothing_that_the_call_says(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make
+) -> None:
+    tool = ToolSpec("now", "The time.", {"type": "object", "properties": {}})
+    values: dict[str, Any] = {
+        "max_tokens": 500,
+        "tools": (tool,),
+        "messages": (
+            Message("user", "When?"),
+            Message("assistant", "", tool_calls=(ToolCall("a", "now", {}),)),
+            Message("tool", "noon", tool_call_id="a"),
+        ),
+    }
+    plain = body_of(server, adapter, dialect, make_call(**values))
+    # The catalog refuses these names; the adapters do not rely on it.
+    options = {name: "replaced" for name in plain if name != "inferenceConfig"}
+    assert body_of(server, adapter, dialect, make_call(**values, options=options)) == plain
+    assert server.requests[0].path == server.requests[1].path
