@@ -184,8 +184,6 @@ class Catalog:
         are not followed."""
         if model_id in self._bundled or model_id in self._entries:
             return model_id
-        if model_id in self._written:
-            return self._written[model_id]
         parts = split(model_id)
         if parts is not None:
             provider, name = parts

@@ -38,9 +38,6 @@ from .known import takes_temperature
 from .tokens import estimated_usage
 
 VERSION = "2023-06-01"
-DEFAULT_MAX_TOKENS = 8192
-"""The API wants a limit; this one every current model allows."""
-
 CODES: Mapping[str, type[ModelError]] = {
     "invalid_request_error": ModelRejected,
     "authentication_error": CredentialsRejected,
