@@ -13,7 +13,7 @@ from loopllama import __version__
 from loopllama.errors import Conflict, InvalidRequest, LoopLlamaError, ModelUnknown, NotFound
 
 from . import show
-from .commands import demo, keys, local, models, providers, routes, run, runs, workflows
+from .commands import demo, keys, local, models, providers, routes, run, runs, usage, workflows
 from .target import Choice, TargetMissing, TargetUnreachable
 
 EXIT_CODES = {
@@ -138,6 +138,7 @@ app.command("local")(local.local)
 app.command("run")(run.run)
 app.command("trace")(runs.trace)
 app.command("compare")(runs.compare)
+app.command("usage")(usage.usage)
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(runs.app, name="runs")
 app.add_typer(routes.app, name="routes")

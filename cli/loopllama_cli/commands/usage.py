@@ -1,0 +1,65 @@
+"""`loopllama usage`: what was used and paid."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from loopllama.usage import BY, DEFAULT_DAYS, summarise
+
+from .. import show
+from .common import Json, connect
+
+
+def usage(
+    ctx: typer.Context,
+    by: Annotated[
+        str, typer.Option(metavar="NAMES", help=f"What to group by: one or several, by comma, of {', '.join(BY)}.")
+    ] = "workflow",
+    first: Annotated[
+        str | None,
+        typer.Option("--from", metavar="DATE", help=f"First day (UTC); by default {DEFAULT_DAYS} days back."),
+    ] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day (UTC); by default today.")] = None,
+    workflow: Annotated[str | None, typer.Option(metavar="WORKFLOW", help="Only this workflow's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show steps, tokens and cost by workflow, step, model, key, tag or day.
+
+    Steps are completed turns of agents: tool calls, retries and waiting are not counted. A run with several tags counts
+    in the group of each.
+    """
+    names = [name.strip() for name in by.split(",") if name.strip()]
+    told = summarise(connect(ctx).settings, names, first, last, workflow)
+    if as_json:
+        show.print_json(told)
+        return
+    fields = [name for name in told["groups"][0] if name in BY] if told["groups"] else []
+    figures = ("Steps", "Tokens in", "Tokens out", "Cached", "Cost")
+    table = show.table(*(name.capitalize() for name in fields), *figures, right=figures)
+    decimals = show.cost_decimals(group["cost_usd"] for group in told["groups"])
+    for group in told["groups"]:
+        table.add_row(*(_name(group[name]) for name in fields), *_figures(group, decimals))
+    if fields:
+        table.add_section()
+        table.add_row(Text("total", "bold"), *[""] * (len(fields) - 1), *_figures(told["total"], decimals))
+        show.print_table(table, show.out())
+    else:
+        show.message(f"Nothing was used from {told['from']} to {told['to']}.")
+        return
+    show.message(f"{told['from']} to {told['to']} (UTC), USD. ~ estimated, ≥ something has no known cost.", "dim")
+
+
+def _name(value: str | None) -> Text:
+    return Text("-", "dim") if value is None else show.plain(value)
+
+
+def _figures(sums: dict[str, Any], decimals: int) -> list[str]:
+    mark = (
+        "≥" if sums["unpriced"] or sums["cost_basis"] == "unknown" else "~" if sums["cost_basis"] == "estimated" else ""
+    )
+    cost = show.money(sums["cost_usd"], decimals)
+    counts = [show.tokens(sums[name]) for name in ("steps", "tokens_in", "tokens_out", "tokens_cached")]
+    return [*counts, cost if sums["cost_usd"] is None else mark + cost]

@@ -1,0 +1,178 @@
+"""Replay and cancel: what is kept, what is done again, what nothing happens to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.deployment import Deployment, deployment
+
+from loopllama import aws
+from loopllama.definitions import DefinitionStore
+from loopllama.engine.cancel import cancel_run
+from loopllama.engine.replay import kept_steps, replay_run
+from loopllama.errors import Conflict, InvalidRequest, ModelRejected, RunFailed, RunNotFound, WorkflowPaused
+
+LINE = [{"name": "a"}, {"name": "b"}, {"name": "c"}]
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    with deployment(monkeypatch) as one:
+        yield one
+
+
+def crew(**needs: list[str]) -> list[dict[str, Any]]:
+    return [{"name": name, "needs": before} for name, before in needs.items()]
+
+
+@pytest.mark.parametrize(
+    ("steps", "start", "kept"),
+    [
+        (crew(a=[], b=["a"], c=["b"]), "a", set()),
+        (crew(a=[], b=["a"], c=["b"]), "c", {"a", "b"}),
+        (crew(a=[], b=[], c=["a", "b"]), "b", {"a"}),
+        (crew(a=[], b=[], c=["a", "b"]), "c", {"a", "b"}),
+        # Listed before, but it needs what is redone.
+        (crew(b=["a"], c=["b"], a=[]), "a", set()),
+        (crew(z=[], b=["a"], a=[]), "a", {"z"}),
+        (
+            [*crew(a=[], b=["a"]), {"name": "c", "needs": ["b"], "repeat": {"back_to": "b", "until": "x", "max": 2}}],
+            "c",
+            {"a"},
+        ),
+    ],
+)
+def test_what_is_kept(steps: list[dict[str, Any]], start: str, kept: set[str]) -> None:
+    assert kept_steps(steps, start) == kept
+
+
+def test_a_replay_calls_no_model_for_what_it_keeps(made: Deployment) -> None:
+    workflow = made.push(LINE)
+    first = made.accept(workflow, "hello", models={"b": "test:b"})
+    made.play(first)
+    calls = len(made.provider.calls)
+    second = replay_run(made.settings, first, "c", models={"c": "test:a"}, system_prompts={"c": "Other words."})
+    made.play(second)
+    [call] = made.provider.calls[calls:]
+    assert call.model == "a"
+    assert call.system == "Other words."
+    old, new = made.read(first), made.read(second)
+    assert [step["output"] for step in new["steps"][:2]] == [step["output"] for step in old["steps"][:2]]
+    assert [step["cost_usd"] for step in new["steps"][:2]] == [0, 0]
+    assert [step["replayed_from"] for step in new["steps"]] == [first, first, None]
+    assert new["models"] == {"b": "test:b", "c": "test:a"}
+    assert new["cost_usd"] == new["steps"][2]["cost_usd"] > 0
+    rows = [aws.from_item(row) for row in aws.client("dynamodb").scan(TableName="UsageTable")["Items"]]
+    assert sorted(row["step"] for row in rows if row["run_id"] == second) == ["c"]
+
+
+def test_large_outputs_get_a_life_of_their_own(made: Deployment) -> None:
+    large = "word " * 20_000
+    made.provider.script = lambda call: large
+    first = made.accept(made.push(LINE), large)
+    made.play(first)
+    second = replay_run(made.settings, first, "b")
+    s3 = aws.client("s3")
+    for item in s3.list_objects_v2(Bucket="values", Prefix=f"runs/{first}/")["Contents"]:
+        s3.delete_object(Bucket="values", Key=item["Key"])
+    made.play(second)
+    assert made.read(second)["steps"][0]["output"] == large
+    assert made.read(second)["input"] == large
+
+
+def test_a_failed_run_is_replayed_from_where_it_failed(made: Deployment) -> None:
+    def refuse(call: Any) -> str:
+        if len(made.provider.calls) > 1:
+            raise ModelRejected("no")
+        return "fine"
+
+    made.provider.script = refuse
+    first = made.accept(made.push(LINE), "hello")
+    with pytest.raises(RunFailed):
+        made.play(first)
+    with pytest.raises(Conflict, match="'b'"):
+        replay_run(made.settings, first, "c")
+    made.provider.script = lambda call: "better"
+    second = replay_run(made.settings, first, "b", run_input="other")
+    made.play(second)
+    assert [step["output"] for step in made.read(second)["steps"]] == ["fine", "better", "better"]
+    assert made.read(second)["input"] == "other"
+
+
+def test_a_replay_keeps_the_version_of_its_run(made: Deployment) -> None:
+    workflow = made.push(LINE)
+    first = made.accept(workflow)
+    made.play(first)
+    made.push(LINE[:1])
+    second = replay_run(made.settings, first, "c")
+    made.play(second)
+    assert [step["step"] for step in made.read(second)["steps"]] == ["a", "b", "c"]
+
+
+def test_a_key_makes_it_one_replay(made: Deployment) -> None:
+    first = made.accept(made.push(LINE))
+    made.play(first)
+    second = replay_run(made.settings, first, "c", key="k")
+    assert replay_run(made.settings, first, "c", key="k") == second
+    with pytest.raises(Conflict, match="another request"):
+        replay_run(made.settings, first, "b", key="k")
+
+
+def test_what_is_refused(made: Deployment) -> None:
+    workflow = made.push(LINE)
+    first = made.accept(workflow)
+    made.play(first)
+    with pytest.raises(RunNotFound):
+        replay_run(made.settings, "run_nowhere", "a")
+    for options in (
+        {"from_step": "x"},
+        {"from_step": "b", "models": {"x": "test:a"}},
+        {"from_step": "b", "system_prompts": {"a": "kept"}},
+        {"from_step": "b", "system_prompts": {"x": "unknown"}},
+        {"from_step": "b", "system_prompts": {"b": ""}},
+        {"from_step": "b", "system_prompts": {"b": "x" * 8001}},
+    ):
+        with pytest.raises(InvalidRequest):
+            replay_run(made.settings, first, **options)  # type: ignore[arg-type]
+    DefinitionStore(made.settings).set_status(workflow, "paused")
+    with pytest.raises(WorkflowPaused):
+        replay_run(made.settings, first, "b")
+
+
+def test_a_cancelled_run_begins_nothing_more(made: Deployment) -> None:
+    run_id = made.accept(made.push(LINE))
+    state = made.start(run_id)
+    gone = made.settings.state_machine_arn.replace(":stateMachine:", ":execution:") + f":{run_id}"
+    made.runs.change(run_id, {"execution_arn": gone}, only_from=("running",))
+    made.step(made.map(state)[0])
+    calls = len(made.provider.calls)
+    cancel_run(made.settings, run_id, by="ann")
+    run = made.read(run_id)
+    assert (run["status"], run["error"]) == ("cancelled", "Cancelled: cancelled by ann")
+    assert run["steps"][0]["status"] == "completed"
+    assert run["cost_usd"] == run["steps"][0]["cost_usd"] > 0
+    work = {**made.map(state)[0], "step": "b"}
+    assert made.step(work)["outcome"] == "stopped"
+    assert made.advance(state)["outcome"] == "done"
+    assert len(made.provider.calls) == calls
+    cancel_run(made.settings, run_id)
+    assert made.read(run_id) == run
+
+
+def test_a_run_that_was_never_started_is_cancelled_too(made: Deployment) -> None:
+    run_id = made.accept(made.push(LINE))
+    cancel_run(made.settings, run_id)
+    assert made.read(run_id)["status"] == "cancelled"
+    with pytest.raises(RunFailed):
+        made.start(run_id)
+
+
+def test_what_has_ended_is_not_cancelled(made: Deployment) -> None:
+    run_id = made.accept(made.push(LINE))
+    made.play(run_id)
+    with pytest.raises(Conflict, match="completed"):
+        cancel_run(made.settings, run_id)
+    with pytest.raises(RunNotFound):
+        cancel_run(made.settings, "run_nowhere")
