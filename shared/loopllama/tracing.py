@@ -99,11 +99,13 @@ def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None
     annotate({name: record.get(name) for name in ("model", "source", "route_version", "status")})
     attempts = list(attempts_of(record).values())
     step, model = record["step"], record.get("model")
+    chosen = (record.get("route") or {}).get("policy") == "fastest"
     # Models that only failed before another answered have no step metrics, only their own.
     for called in dict.fromkeys(attempt["model"] for attempt in attempts):
         mine = [attempt for attempt in attempts if attempt["model"] == called]
         answered = called == model
         good = [int(attempt["latency_ms"]) for attempt in mine if attempt["outcome"] == "ok"]
+        bad = len([attempt for attempt in mine if attempt["outcome"] not in ("ok", "open")])
         emit(
             [
                 (
@@ -117,14 +119,10 @@ def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None
                     if answered
                     else {},
                 ),
-                (
-                    ("model",),
-                    {
-                        "ModelLatency": good[:100],
-                        "ModelCalls": len(mine),
-                        "ModelErrors": len([attempt for attempt in mine if attempt["outcome"] not in ("ok", "open")]),
-                    },
-                ),
+                # What `fastest` chooses by, and only there, because each is billed: a step's latency holds tools,
+                # waits and failed calls of other models too.
+                (("workflow", "step", "model"), {"ModelLatency": good[:100], "ModelErrors": bad} if chosen else {}),
+                (("model",), {"ModelLatency": good[:100], "ModelCalls": len(mine), "ModelErrors": bad}),
                 (
                     ("workflow",),
                     {

@@ -147,6 +147,14 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
         TableName="RoutesTable", Item=aws.to_item({"workflow": workflow, "step": "b", "model": "test:b"})
     )
 
+    # A step that chooses by what was observed says so; a run keeps the chains that it started with.
+    for row in (
+        {"step": "c", "policy": "fastest", "candidates": ["test:a", "test:b"]},
+        {"step": "d", "model": "test:a", "pin": "run"},
+    ):
+        item = aws.to_item({"workflow": workflow, **row})
+        boto3.client("dynamodb").put_item(TableName="RoutesTable", Item=item)
+
     # Values over 32 KB go through the bucket; a join is claimed; an event that comes twice is one run.
     large = "word " * 20_000
     made.provider.script = lambda call: large

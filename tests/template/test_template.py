@@ -21,7 +21,7 @@ KEYS = {
     "UsageTable": ("day_workflow", "run_step_model"),
     "ApiKeysTable": ("key_hash",),
 }
-UNNARROWABLE = {"logs:", "xray:", "dynamodb:ListStreams"}
+UNNARROWABLE = {"logs:", "xray:", "dynamodb:ListStreams", "cloudwatch:GetMetricData"}
 """Services whose actions here take no narrower resource than `*`."""
 
 
@@ -219,7 +219,7 @@ def test_what_expires_and_what_streams() -> None:
     }
     assert expiring == {"RoutesTable": "expires_at", "RunsTable": "delete_at"}
     streaming = {name for name, one in TABLES.items() if "StreamSpecification" in one["Properties"]}
-    assert streaming == {"RoutesTable", "RunsTable"}
+    assert streaming == {"ModelsTable", "RoutesTable", "RunsTable"}
 
 
 def test_lists_of_runs_do_not_copy_their_values() -> None:

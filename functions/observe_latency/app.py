@@ -1,0 +1,12 @@
+"""ObserveLatency: turns metrics and recent runs into what routing knows of steps, on a schedule."""
+
+from loopllama.observed import Observer
+from loopllama.settings import settings
+from loopllama.tracing import lambda_handler
+
+observer = Observer(settings())
+
+
+@lambda_handler
+def handler(event, context):
+    return observer.refresh()
