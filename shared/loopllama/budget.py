@@ -14,6 +14,7 @@ process that dies leaves its reservation behind; whoever goes on with the step s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -27,6 +28,7 @@ DAYS_KEPT = 7
 KINDS = {"steps": "max_steps", "tokens": "max_tokens", "usd": "max_cost_usd"}
 """What is counted, and the limit's name in definitions and on the run."""
 MOST = {"steps": 1_000_000, "tokens": 10**12, "usd": 10**6}
+USD_TEXT = r"^[0-9]{1,7}(\.[0-9]{1,12})?$"
 _DECIMALS = 12
 _OPEN = "open_"
 ZERO = Decimal(0)
@@ -61,9 +63,12 @@ def check(value: Any, where: str = "budget") -> dict[str, Any] | None:
 
 
 def usd(value: Any) -> Decimal:
-    """An amount of money that somebody wrote, exactly. Raises `ValueError`, which says what would be right."""
+    """An amount of money that somebody wrote, as a number or in digits, exactly. Raises `ValueError`, which says what
+    would be right."""
     if isinstance(value, float):
         value = Decimal(repr(value))  # what was written
+    if isinstance(value, str) and re.fullmatch(USD_TEXT, value):
+        value = Decimal(value)
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise ValueError("must be a number of USD")
     amount = Decimal(value)
@@ -81,6 +86,18 @@ def merged(definition: Mapping[str, Any], limits: Mapping[str, Any] | None) -> d
         ours["max_cost_usd"] = Decimal(ours["max_cost_usd"])
     both = {**ours, **(limits or {})}
     return both if any(name in both for name in KINDS.values()) else None
+
+
+def of_definition(definition: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A workflow's budget as the API shows it, amounts of money as numbers."""
+    found = definition.get("budget")
+    if not found:
+        return None
+    shown_ = {**found, "daily": dict(found["daily"])} if "daily" in found else dict(found)
+    for part in (shown_, shown_.get("daily", {})):
+        if "max_cost_usd" in part:
+            part["max_cost_usd"] = Decimal(part["max_cost_usd"])
+    return shown_
 
 
 def limits_of(budget: Mapping[str, Any] | None) -> Amount:

@@ -67,7 +67,14 @@ ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Money = Annotated[
     Decimal,
     BeforeValidator(budget.usd),
-    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": budget.MOST["usd"]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": budget.MOST["usd"]},
+                {"type": "string", "pattern": budget.USD_TEXT},
+            ]
+        }
+    ),
 ]
 ExpressionText = Annotated[str, Field(min_length=1, max_length=expressions.MAX_LENGTH), AfterValidator(_one_line)]
 
@@ -173,8 +180,8 @@ class Agent(_Model):
     """A person decides before the step starts (`start`, or `true`), or before named tools run."""
 
 
-class DailyBudget(_Model):
-    """What all runs of the workflow together may use in a day (UTC)."""
+class Limits(_Model):
+    """Most that may be used."""
 
     max_steps: int | None = Field(default=None, ge=1, le=budget.MOST["steps"])
     """Most steps (agent turns)."""
@@ -184,12 +191,12 @@ class DailyBudget(_Model):
     """Most USD."""
 
 
-class Budget(DailyBudget):
+class Budget(Limits):
     """What one run may use, unless it brings limits of its own."""
 
     allow_unpriced: bool | None = None
     """Whether models without a price may be called under a limit in USD; they count as nothing in it."""
-    daily: DailyBudget | None = None
+    daily: Limits | None = None
     """What all runs of a day (UTC) may use."""
 
 
@@ -313,7 +320,7 @@ def _step(agent: Agent) -> dict[str, Any]:
     return {key: lists.get(key, value) for key, value in values.items() if value is not None}
 
 
-def _limits(limits: DailyBudget) -> dict[str, Any]:
+def _limits(limits: Limits) -> dict[str, Any]:
     values = {key: value for key, value in limits if value is not None}
     if "max_cost_usd" in values:
         values["max_cost_usd"] = jsontext.number(values["max_cost_usd"])  # as text: JSON numbers are read as floats
@@ -344,7 +351,7 @@ def _problem(error: Any) -> dict[str, object]:
         "repeat": Repeat,
         "approval": Approval,
         "crew": Agent,
-        "daily": DailyBudget,
+        "daily": Limits,
         "budget": Budget,
     }
     model = next((inner[part] for part in inner if part in place[:-1]), Workflow)

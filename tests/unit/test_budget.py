@@ -18,8 +18,10 @@ from loopllama import allowance, aws, budget
 from loopllama.allowance import Allowance
 from loopllama.budget import Budget, held
 from loopllama.catalog import Model, Price
-from loopllama.errors import BudgetExceeded, InvalidRequest
+from loopllama.definitions import DefinitionStore
+from loopllama.errors import BudgetExceeded, InvalidRequest, WorkflowInvalid
 from loopllama.providers.base import Message, ModelCall
+from loopllama.workflow import Workflow
 
 PRICE = Price(date(2020, 1, 1), Decimal(3), Decimal(15))
 MODEL = Model("m", "test", "m", (PRICE,), max_output=4000)
@@ -31,6 +33,19 @@ RUN = {"run_id": "run_1", "workflow_id": "w", "delete_at": 1}
 def live() -> Iterator[Deployment]:
     with pytest.MonkeyPatch.context() as patch, deployment(patch) as made:
         yield made
+
+
+@pytest.fixture
+def one_request_at_a_time(live: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DynamoDB makes each write whole; moto's threads do not. Several requests may still come between one another."""
+    client, lock = aws.client("dynamodb"), threading.Lock()
+    make = client._make_api_call
+
+    def alone(name: str, arguments: dict[str, Any]) -> Any:
+        with lock:
+            return make(name, arguments)
+
+    monkeypatch.setattr(client, "_make_api_call", alone)
 
 
 _made = iter(range(10**9))
@@ -78,6 +93,7 @@ def settled(tokens_in: int, tokens_out: int, usd: str) -> dict[str, Any]:
         ({"maxCostUsd": 0.1}, {"max_cost_usd": Decimal("0.1")}),
         ({"max_cost_usd": Decimal("0.000001"), "maxSteps": 3}, {"max_cost_usd": Decimal("0.000001"), "max_steps": 3}),
         ({"max_tokens": Decimal(1000)}, {"max_tokens": 1000}),
+        ({"maxCostUsd": "0.10"}, {"max_cost_usd": Decimal("0.1")}),
     ],
 )
 def test_limits_are_taken_as_they_are_written(written: Any, stored: Any) -> None:
@@ -98,7 +114,9 @@ def test_limits_are_taken_as_they_are_written(written: Any, stored: Any) -> None
         ({"maxTokens": Decimal("Infinity")}, "budget.maxTokens"),
         ({"maxCostUsd": 0}, "budget.maxCostUsd"),
         ({"maxCostUsd": -1}, "budget.maxCostUsd"),
-        ({"maxCostUsd": "1"}, "budget.maxCostUsd"),
+        ({"maxCostUsd": "much"}, "budget.maxCostUsd"),
+        ({"maxCostUsd": "1e3"}, "budget.maxCostUsd"),
+        ({"maxCostUsd": "0.0"}, "budget.maxCostUsd"),
         ({"maxCostUsd": float("nan")}, "budget.maxCostUsd"),
         ({"maxCostUsd": float("inf")}, "budget.maxCostUsd"),
         ({"maxCostUsd": Decimal("1e-400")}, "budget.maxCostUsd"),
@@ -120,6 +138,54 @@ def test_a_runs_own_limits_replace_its_workflows_one_by_one() -> None:
     }
     assert budget.merged({"budget": {"daily": {"max_steps": 1}, "allow_unpriced": True}}, None) is None
     assert budget.merged({}, None) is None
+
+
+def workflow(**limits: Any) -> Workflow:
+    return Workflow.model_validate({"name": "W", "crew": [{"role": "A", "systemPrompt": "Do."}], "budget": limits})
+
+
+def test_a_workflows_budget_keeps_its_money_exactly_through_the_table(live: Deployment) -> None:
+    written = workflow(maxCostUsd=0.1, maxSteps=3, allowUnpriced=True, daily={"maxCostUsd": "10.000000000001"})
+    store = DefinitionStore(live.settings)
+    definition = store.get(store.push(written)["workflow_id"])["definition"]
+    assert definition["budget"] == {
+        "max_steps": 3,
+        "max_cost_usd": "0.1",
+        "allow_unpriced": True,
+        "daily": {"max_cost_usd": "10.000000000001"},
+    }
+    shown = budget.of_definition(definition)
+    assert shown is not None
+    assert (shown["max_cost_usd"], shown["daily"]["max_cost_usd"]) == (Decimal("0.1"), Decimal("10.000000000001"))
+    # What is stored can be read again as it was written.
+    again = Workflow.model_validate({**definition, "name": "W"})
+    assert again.to_definition() == definition
+
+
+@pytest.mark.parametrize("limits", [{}, {"maxSteps": None}, {"daily": {}}, {"daily": {"maxSteps": None}}])
+def test_a_budget_that_limits_nothing_is_none(limits: dict[str, Any]) -> None:
+    assert "budget" not in workflow(**limits).to_definition()
+
+
+@pytest.mark.parametrize(
+    ("limits", "field", "message"),
+    [
+        ({"maxSteps": 0}, "budget.maxSteps", "greater than or equal to 1"),
+        ({"maxSteps": 1.5}, "budget.maxSteps", "whole number"),
+        ({"maxCostUsd": -1}, "budget.maxCostUsd", "must be more than 0"),
+        ({"maxCostUsd": "much"}, "budget.maxCostUsd", "must be a number of USD"),
+        ({"maxUsd": 1}, "budget.maxUsd", "is unknown"),
+        ({"daily": {"maxTokens": "x"}}, "budget.daily.maxTokens", "whole number"),
+        ({"daily": {"allowUnpriced": True}}, "budget.daily.allowUnpriced", "known are maxSteps, maxTokens, maxCostUsd"),
+        ({"daily": 5}, "budget.daily", "must be a mapping"),
+    ],
+)
+def test_a_workflows_wrong_budget_is_told_by_its_field(limits: dict[str, Any], field: str, message: str) -> None:
+    with pytest.raises(WorkflowInvalid) as error:
+        workflow(**limits)
+    (detail,) = error.value.details
+    assert detail["field"] == field
+    assert message in str(detail["message"])
 
 
 # The item
@@ -154,6 +220,7 @@ def test_the_first_reservation_must_fit_too(live: Deployment) -> None:
     assert item_of(one) == {}
 
 
+@pytest.mark.usefixtures("one_request_at_a_time")
 def test_of_twenty_at_once_exactly_those_that_fit_pass(live: Deployment) -> None:
     one = fresh(max_cost_usd=Decimal("0.05"))
     gate = threading.Barrier(20)

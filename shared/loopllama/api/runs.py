@@ -15,6 +15,7 @@ from ..engine.replay import replay_run
 from ..engine.waiting import respond
 from ..errors import InvalidRequest, ModelUnknown, RunNotFound
 from ..values import ValueStore
+from ..workflow import Limits
 from . import idempotency, shapes
 from .answers import data
 from .services import Services, new_router
@@ -39,8 +40,8 @@ class RunRequest(Request):
     """For the bill: at most 20 texts by name."""
     pin: Any = None
     """Reserved."""
-    budget: Any = None
-    """Reserved."""
+    budget: Limits | None = None
+    """Most that the run may use; each limit replaces the workflow's own."""
 
 
 class ReplayRequest(Request):
@@ -97,6 +98,7 @@ def routes(services: Services) -> Router:
             body.input,
             models=body.models,
             tags=body.tags,
+            budget=body.budget.model_dump(exclude_none=True) if body.budget else None,
             key=idempotency.run_key(caller, key),
             api_key=caller.name,
         )
@@ -222,7 +224,7 @@ def _possible(run_id: str) -> None:
 def _refuse_reserved(body: RunRequest) -> None:
     details: list[dict[str, object]] = [
         {"field": name, "message": "is not supported yet; leave it out"}
-        for name in ("pin", "budget")
+        for name in ("pin",)
         if getattr(body, name) is not None
     ]
     if details:

@@ -1,5 +1,7 @@
-"""What the API answers, for its OpenAPI document. Answers are made from records, not from these models; a test holds
-them against each other."""
+"""What the API answers, for its OpenAPI document, and built only for that (`defer_build`).
+
+Answers are made from records, not from these models; a test holds them against each other.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ T = TypeVar("T")
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), defer_build=True)
 
 
 class Health(_Shape):
@@ -49,7 +51,7 @@ class Link(_Shape):
 class Agent(BaseModel):
     """One agent, names and needs written out. Fields that it does not set are absent, but for `model`."""
 
-    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True, protected_namespaces=(), defer_build=True)
     name: str
     role: str
     system_prompt: str
@@ -66,6 +68,8 @@ class Workflow(_Shape):
     crew: list[Agent]
     version: int
     pin: Literal["run"] | None
+    budget: dict[str, Any] | None
+    """What its runs may use: `max_steps`, `max_tokens`, `max_cost_usd`, `allow_unpriced`, `daily`, where set."""
     created_at: str
     updated_at: str
 
@@ -141,7 +145,7 @@ class ToolCall(_Shape):
 
 
 class Ignored(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), defer_build=True)
     layer: str
     reason: str
     model: str | None = None
@@ -177,6 +181,25 @@ class Step(_Totals):
     cache_saving_usd: float | None = None
 
 
+class Used(_Shape):
+    steps: int | None
+    tokens: int | None
+    cost_usd: float | None
+
+
+class RunBudget(_Shape):
+    """Null for what is not limited. In lists only the limits."""
+
+    max_steps: int | None
+    max_tokens: int | None
+    max_cost_usd: float | None
+    spent: Used | None = None
+    reserved: Used | None = None
+    """What the calls under way are expected to take."""
+    left: Used | None = None
+    """Below 0 where calls took more than expected."""
+
+
 class RunSummary(_Totals):
     id: str
     workflow_id: str
@@ -189,7 +212,7 @@ class RunSummary(_Totals):
     models: dict[str, str] | None
     pin: str | None
     tags: dict[str, str] | None
-    budget: dict[str, Any] | None
+    budget: RunBudget | None
     pending: Pending | None
     """What it asks a person."""
     replayed_from: ReplayedFrom | None
@@ -208,7 +231,7 @@ class Run(RunSummary):
 class RouteRow(BaseModel):
     """An override as it is stored. People write rows by hand too, so that any attribute may be there."""
 
-    model_config = ConfigDict(extra="allow", protected_namespaces=())
+    model_config = ConfigDict(extra="allow", protected_namespaces=(), defer_build=True)
     workflow: str
     step: str
 
@@ -278,7 +301,7 @@ class Model(_Shape):
 class ModelEntry(BaseModel):
     """An entry of the Models table as it is stored."""
 
-    model_config = ConfigDict(extra="allow", protected_namespaces=())
+    model_config = ConfigDict(extra="allow", protected_namespaces=(), defer_build=True)
     model: str
 
 
@@ -308,7 +331,7 @@ class UsageGroup(UsageSum):
 
 
 class Usage(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, defer_build=True)
     from_: str = Field(alias="from")
     to: str
     by: list[str]

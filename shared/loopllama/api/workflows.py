@@ -12,8 +12,9 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Pat
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from ..budget import of_definition
 from ..errors import Conflict, InvalidRequest, NotFound, VersionConflict
-from ..runs import ACTIVE_SHARDS
+from ..runs import ACTIVE_SHARDS, FINAL
 from ..workflow import Workflow
 from . import idempotency, shapes
 from .answers import data
@@ -168,6 +169,7 @@ def view(item: Mapping[str, Any]) -> dict[str, Any]:
         "crew": [{**step, "model": step.get("model")} for step in definition["crew"]],
         "version": item["current_version"],
         "pin": definition.get("pin"),
+        "budget": of_definition(definition),
         "created_at": item["created_at"],
         "updated_at": item["updated_at"],
     }
@@ -201,5 +203,6 @@ def _active(services: Services, workflow_id: str) -> list[str]:
         run["run_id"]
         for shard in range(ACTIVE_SHARDS)
         for run in services.runs.active(shard)
-        if run.get("workflow_id") == workflow_id
+        # One that was cancelled or failed stays in the index until its last calls are settled.
+        if run.get("workflow_id") == workflow_id and run["status"] not in FINAL
     ]

@@ -26,6 +26,7 @@ def accept_event(settings: Settings, event: Mapping[str, Any]) -> str | None:
         detail.get("input"),
         models=detail.get("models"),
         tags=detail.get("tags"),
+        budget=detail.get("budget"),
         key=f"event/{event['id']}",
     )
 
