@@ -21,7 +21,7 @@ from moto.core.config import default_user_config
 from moto.events import models as events_models
 from moto.secretsmanager.models import secretsmanager_backends
 
-from loopllama_cli.local import seams_dynamodb, seams_step_functions
+from loopllama_cli.local import seams_dynamodb, seams_s3, seams_step_functions
 from loopllama_cli.local.events import Events
 from loopllama_cli.local.functions import Functions, InvokeRefused, invoke_api
 from loopllama_cli.local.patching import replace
@@ -33,6 +33,7 @@ def install(functions: Functions, events: Events, streams: Streams, client: Call
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     _lambda(functions)
     seams_dynamodb.install(streams)
+    seams_s3.install(events)
     seams_step_functions.install(functions, events, client)
     # moto's rules know no Lambda and no Step Functions targets, deliver inside PutEvents, and one without a pattern
     # (a schedule) takes every event.

@@ -35,7 +35,7 @@ def _accept_upload(settings: Settings, detail: Mapping[str, Any]) -> str | None:
     """An object `WORKFLOW/NAME`: its text is the input, or its JSON where it is called `….json`.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html"""
     bucket, made = detail["bucket"]["name"], detail["object"]
-    key, tag = made["key"], made.get("etag") or made.get("eTag")
+    key, tag = made["key"], made.get("etag")
     workflow, _, name = key.partition("/")
     if key.endswith("/"):
         return None  # The console's way to make a folder.
