@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from support.provider_server import Hold, Status, Text
+from support.stream_records import record
 from support.system import System
 
 from loopllama import jsontext
@@ -103,6 +105,41 @@ def test_twenty_runs_at_once_tell_everything_in_order(system: System, log: Event
         assert follower.of(run_id) == jsontext.loads(jsontext.dumps(events))
     lost = system.client("sqs").receive_message(QueueUrl=system.resources["LostEvents"])
     assert not lost.get("Messages")
+
+
+def test_a_publisher_that_is_killed_again_and_again_loses_and_doubles_nothing(system: System, log: EventLog) -> None:
+    follower = Follower(system)
+    workflow = system.push("Killed", [{"name": name} for name in "abc"])
+    over = threading.Event()
+
+    def kill() -> None:
+        while not over.wait(0.3):
+            system.kill("PublishEvents")
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        ids = [system.start(workflow) for _ in range(8)]
+        for run_id in ids:
+            system.wait(run_id)
+    finally:
+        over.set()
+        killer.join()
+    for run_id in ids:
+        events = told(system, log, run_id)
+        assert kinds(events) == ["RunStarted", *["StepCompleted"] * 3, "RunCompleted"]
+        assert [event["step"] for event in events[1:4]] == ["a", "b", "c"]
+        assert [event["id"] for event in events] == ["1", "2", "3", "4", "5"]
+        system.until(lambda: len(follower.of(run_id)) == 5)  # noqa: B023 - waited for here
+
+
+def test_a_change_that_comes_again_is_no_second_event(system: System, log: EventLog) -> None:
+    run_id = system.run(system.push("Again", [{"name": "only"}]))["id"]
+    events = told(system, log, run_id)
+    run = system.item(run_id, "RUN")
+    change = record({**run, "status": "running"}, run)
+    assert system.invoke("PublishEvents", {"Records": [change]}) == {"batchItemFailures": []}
+    assert log.after(run_id, 0, 100) == events
 
 
 def test_a_failed_run_tells_where_and_no_more(system: System, log: EventLog, provider: Callable[..., Any]) -> None:
