@@ -152,7 +152,9 @@ class Allowance:
             if done:
                 return output, item
             left, others = budget.left(item), held(item)
-            if self.patient and _fits(need.amount(output), {kind: left[kind] + others[kind] for kind in left}):
+            # A step that has begun stays counted, so what others hold of steps does not come back.
+            hoped = {kind: left[kind] + (ZERO if kind == "steps" else others[kind]) for kind in left}
+            if self.patient and _fits(need.amount(output), hoped):
                 raise BudgetExceeded(budget.refusal(item, need.amount(output), need.model), later=True)
             fits = need.longest(left)
             if fits is not None and fits < smallest:

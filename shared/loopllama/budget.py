@@ -151,9 +151,9 @@ class Budget:
         """Why a call of `model` that takes `amount` does not fit, in a sentence."""
         left, others = self.left(item), held(item)
         kind = next((kind for kind in left if amount[kind] > left[kind]), next(iter(left)))
-        waiting = f" ({_figure(kind, others[kind])} more are reserved by calls under way)" if others[kind] else ""
+        waiting = f" ({_figure(kind, others[kind])} more reserved by calls under way)" if others[kind] else ""
         return (
-            f"{self.name} allows {_figure(kind, self.limits[kind])}, of which {_figure(kind, left[kind])} are left"
+            f"{self.name} allows {_figure(kind, self.limits[kind])} and has {_figure(kind, left[kind])} left"
             f"{waiting}; the next call of {model} is expected to take {_figure(kind, amount[kind])}: raise "
             f"{self.where}.{_camel(KINDS[kind])} or use a cheaper model"
         )
@@ -250,7 +250,7 @@ def shown(run_budget: Mapping[str, Any] | None, item: Mapping[str, Any] | None, 
 def _figure(kind: str, value: Decimal) -> str:
     if kind == "usd":
         return f"{jsontext.number(value)} USD"
-    return f"{int(value):,} {kind}"
+    return f"{int(value):,} {kind if value != 1 else kind[:-1]}"
 
 
 def _whole(value: Any, most: int) -> int:

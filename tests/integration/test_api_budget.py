@@ -42,9 +42,20 @@ def test_a_run_over_its_budget_ends_with_what_it_has(api: Client) -> None:
     started = api.post(f"/v1/workflows/{workflow['id']}/runs", {"input": "Hello.", "budget": {"maxSteps": 1}}, 202)
     run = ended(api, started["id"])
     assert run["status"] == "failed"
-    assert "BudgetExceeded: The run's budget allows 1 steps" in run["error"]
+    assert "BudgetExceeded: The run's budget allows 1 step and has 0 steps left" in run["error"]
     assert [step["status"] for step in run["steps"]] == ["completed", "failed"]
     assert run["budget"]["left"] == {"steps": 0, "tokens": None, "cost_usd": None}
+
+
+def test_branches_beside_one_another_do_not_pass_together(api: Client) -> None:
+    crew = [{**CREW[0], "role": f"Branch {number}", "needs": []} for number in range(8)]
+    workflow = make(api, "Budget branches", crew=crew)
+    started = api.post(f"/v1/workflows/{workflow['id']}/runs", {"input": "Hello.", "budget": {"maxSteps": 3}}, 202)
+    run = ended(api, started["id"])
+    assert run["status"] == "failed"
+    assert "BudgetExceeded" in run["error"]
+    assert len([step for step in run["steps"] if step["status"] == "completed"]) == 3
+    assert run["budget"]["spent"]["steps"] == 3
 
 
 def test_wrong_limits_are_told_by_their_fields(api: Client) -> None:

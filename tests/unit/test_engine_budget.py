@@ -99,7 +99,7 @@ def test_steps_are_turns_whatever_calls_they_make(live: Deployment) -> None:
 
     live.provider.script = script
     run_id = live.accept(live.push(three(tools=["now"])), budget={"maxSteps": 2})
-    with pytest.raises(RunFailed, match=r"budget allows 2 steps, of which 0 steps are left.*budget\.maxSteps"):
+    with pytest.raises(RunFailed, match=r"budget allows 2 steps and has 0 steps left.*budget\.maxSteps"):
         live.play(run_id)
     assert statuses(live.read(run_id)) == ["completed", "completed", "failed"]
     assert len(live.provider.calls) == 4
