@@ -313,6 +313,7 @@ def _step(agent: Agent) -> dict[str, Any]:
         values["candidates"] = [
             one.model if one.weight is None else {"model": one.model, "weight": one.weight} for one in agent.candidates
         ]
+    values["fallbacks"] = agent.fallbacks or None
     for key in ("repeat", "approval"):
         if values[key] is not None:
             values[key] = values[key].model_dump(exclude_none=True)

@@ -25,6 +25,7 @@ from loopllama.settings import Settings
 from loopllama.workflow import Workflow
 
 ROOT = Path(__file__).parents[2]
+PRICE = {"effective_from": "2020-01-01", "input": Decimal(3), "output": Decimal(15)}
 
 
 class _TemplateLoader(yaml.SafeLoader):
@@ -65,6 +66,13 @@ class Deployment:
         agents = [{"role": one.get("name", "agent"), "systemPrompt": "Do.", **one} for one in crew]
         workflow = Workflow.model_validate({"name": name, "model": "test:base", "crew": agents, **fields})
         return str(DefinitionStore(self.settings).push(workflow)["workflow_id"])
+
+    def put_model(self, model: str, provider: str, provider_model: str, **fields: Any) -> str:
+        """Write an entry of the Models table, at 3 and 15 USD a million tokens unless `fields` say otherwise; returns
+        the model's id."""
+        item = {"model": model, "provider": provider, "provider_model": provider_model, "prices": [PRICE], **fields}
+        aws.client("dynamodb").put_item(TableName=self.settings.models_table, Item=aws.to_item(item))
+        return model
 
     def accept(self, workflow: str, run_input: Any = "hello", **options: Any) -> str:
         """Accept a run. Its execution starts nowhere: the driver plays it."""
@@ -131,8 +139,9 @@ class Scripted:
 
 
 @contextlib.contextmanager
-def deployment(monkeypatch: Any) -> Iterator[Deployment]:
-    """A deployment that lives while the context does."""
+def deployment(monkeypatch: Any, adapters: bool = False) -> Iterator[Deployment]:
+    """A deployment that lives while the context does. `adapters`: models are called by their providers' own adapters,
+    at the servers that the environment names."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     aws.client.cache_clear()
     with mock_aws():
@@ -158,13 +167,8 @@ def deployment(monkeypatch: Any) -> Iterator[Deployment]:
             monkeypatch,
         )
         for model in ("base", "a", "b"):
-            item = {
-                "model": f"test:{model}",
-                "provider": "test",
-                "provider_model": model,
-                "prices": [{"effective_from": "2020-01-01", "input": Decimal(3), "output": Decimal(15)}],
-            }
-            dynamodb.put_item(TableName="ModelsTable", Item=aws.to_item(item))
-        monkeypatch.setattr("loopllama.providers.provider_for", lambda model, settings: made.provider)
+            made.put_model(f"test:{model}", "test", model)
+        if not adapters:
+            monkeypatch.setattr("loopllama.providers.provider_for", lambda model, settings: made.provider)
         yield made
     aws.client.cache_clear()

@@ -48,7 +48,8 @@ def aws_failure(error: Exception, who: str) -> ModelError:
     if isinstance(error, exceptions.ClientError):
         code, said = _said(error)
         kind = failures.kind_of(_status(error), [code], said, CODES)
-        message = f"{who} ({code}): {said}"
+        label = f"HTTP {_status(error)}" if code == str(_status(error)) else f"HTTP {_status(error)}, {code}"
+        message = f"{who} ({label}): {said}"
         if kind is CredentialsRejected:
             message = f"{message}. {_ROLE}"
         elif code == "AccessDeniedException":

@@ -1,0 +1,480 @@
+"""What a step makes of a provider's trouble: what it does, what the record says, what it costs.
+
+The engine's own step runner, over tables in this process, calls the adapters; the provider is a server on loopback.
+Each fault meets a step that has no other model, and one that has a fallback at another provider.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from support.deployment import Deployment, deployment
+from support.dialects import KEY, AnthropicDialect, BedrockDialect, Dialect, OpenAIDialect
+from support.wire_server import Drip, Raw, Reply, Reset, Step, WireServer
+
+from loopllama import accounts
+
+PROMPT = "Invoice 4711 was charged to me twice."
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
+OPENAI = OpenAIDialect()
+USAGE = (21, 7)
+"""The tokens that the servers count, unless a test says otherwise."""
+_numbers = itertools.count()
+
+
+def cost_of(tokens_in: int, tokens_out: int) -> Decimal:
+    """At the price of every model here: 3 and 15 USD a million tokens."""
+    return Decimal(3 * tokens_in + 15 * tokens_out) / 1_000_000
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row of the table. `reply` is what the first provider does, `None` for nobody there; `seconds` is set where the
+    step, without another model, is tried later; `then` is whether a fallback is called."""
+
+    name: str
+    error: str
+    says: str
+    reply: Any = None
+    seconds: int | None = None
+    then: bool = True
+    basis: str = "measured"
+    usage: tuple[int, int] | None = (0, 0)
+    remaining_ms: int = 60_000
+    dialects: Sequence[str] = ("openai", "anthropic", "bedrock")
+
+    def step(self, dialect: Dialect) -> Step:
+        reply: Step = self.reply(dialect) if callable(self.reply) else self.reply
+        return reply
+
+
+FAULTS = [
+    Fault("connection refused", "ModelUnavailable", "cannot connect", None, 2),
+    Fault(
+        "reset in the middle",
+        "ModelUnavailable",
+        "the connection broke",
+        Reset(HEAD + b'{"choi'),
+        2,
+        basis="unknown",
+        usage=None,
+    ),
+    Fault(
+        "closed in the middle",
+        "ModelUnavailable",
+        "the connection broke",
+        Raw(HEAD + b'{"choi'),
+        2,
+        basis="unknown",
+        usage=None,
+    ),
+    Fault(
+        "slow headers",
+        "ModelTimeout",
+        "no whole answer within",
+        Drip(b"HTTP/1.1 200 OK\r\nX-Slow: "),
+        2,
+        basis="unknown",
+        usage=None,
+        remaining_ms=1500,
+        dialects=("openai",),
+    ),
+    Fault(
+        "slow body",
+        "ModelTimeout",
+        "no whole answer within",
+        Drip(HEAD),
+        2,
+        basis="unknown",
+        usage=None,
+        remaining_ms=1500,
+        dialects=("openai",),
+    ),
+    Fault("429", "ModelThrottled", "HTTP 429", lambda d: d.error(*d.throttled), 2),
+    Fault("429 and when", "ModelThrottled", "HTTP 429", lambda d: d.error(*d.throttled, {"retry-after": "41"}), 41),
+    Fault("500", "ModelUnavailable", "HTTP 500", Reply(500, b"<html>Internal Server Error</html>"), 2),
+    Fault("529", "ModelUnavailable", "HTTP 529", Reply(529, {"error": {"message": "Overloaded"}}), 2),
+    Fault("529 and when", "ModelUnavailable", "HTTP 529", Reply(529, b"{}", {"retry-after": "12"}), 12),
+    Fault("context length", "ContextTooLong", "", lambda d: d.error(*d.too_long)),
+    Fault("401", "CredentialsRejected", "", lambda d: d.error(*d.unauthorized), then=False),
+    Fault("bad request", "ModelRejected", "temperature", lambda d: d.error(*d.bad_request), then=False),
+    # The provider may have served the call: what it costs is estimated from the texts.
+    Fault("malformed JSON", "AnswerInvalid", "", Reply(200, b'{"choices": ['), basis="estimated", usage=None),
+    Fault("empty", "AnswerInvalid", "the answer is empty", lambda d: Reply(200, d.answer("")), usage=USAGE),
+    Fault("refusal", "ContentRefused", "declined", lambda d: Reply(200, d.answer("", stop="refusal")), usage=USAGE),
+    Fault(
+        "cut off before any text",
+        "AnswerInvalid",
+        "max_tokens",
+        lambda d: Reply(200, d.answer("", stop="length")),
+        usage=USAGE,
+    ),
+]
+ROWS = [
+    pytest.param(dialect, fault, id=f"{fault.name}-{dialect.name}")
+    for fault in FAULTS
+    for dialect in (OPENAI, AnthropicDialect(), BedrockDialect())
+    if dialect.name in fault.dialects
+]
+
+
+@dataclass
+class Here:
+    """A deployment and two providers: the first speaks the dialect under test."""
+
+    live: Deployment
+    dialect: Dialect
+    first: WireServer
+    second: WireServer
+    models: list[str] = field(default_factory=list)
+
+    def start(self, fallback: bool = False, **agent: Any) -> tuple[str, dict[str, Any]]:
+        """A run of one step, its first model with the first provider; the run's id and the step's work."""
+        number = next(_numbers)
+        self.models = [
+            self.live.put_model(f"first-{number}", self.dialect.name, self.dialect.model, capabilities=["tools"]),
+            self.live.put_model(f"second-{number}", "second", "second-model", capabilities=["tools"]),
+        ]
+        others = {"fallbacks": self.models[1:]} if fallback else {}
+        crew = [{"name": "reply", "model": self.models[0], **others, **agent}]
+        run_id = self.live.accept(self.live.push(crew, name=f"Faults {number}"), PROMPT)
+        return run_id, self.live.map(self.live.start(run_id))[0]
+
+    def read(self, run_id: str) -> dict[str, Any]:
+        """The run's only step."""
+        [step] = self.live.read(run_id)["steps"]
+        return dict(step)
+
+    def stored(self, run_id: str) -> dict[str, Any]:
+        """The step's item, as it is in the table."""
+        key = "STEP#reply#0#0"
+        return dict(self.live.runs.items(run_id, [key])[key])
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Deployment]:
+    with pytest.MonkeyPatch.context() as patch, deployment(patch, adapters=True) as made:
+        yield made
+
+
+@pytest.fixture
+def second(monkeypatch: pytest.MonkeyPatch) -> Iterator[WireServer]:
+    with WireServer() as running:
+        monkeypatch.setenv("SECOND_BASE_URL", f"{running.url}/v1")
+        yield running
+    assert running.surplus == 0
+
+
+@pytest.fixture
+def dialect(request: pytest.FixtureRequest) -> Dialect:
+    """OpenAI's where the test does not say."""
+    found: Dialect = getattr(request, "param", OPENAI)
+    return found
+
+
+@pytest.fixture
+def here(
+    live: Deployment, dialect: Dialect, server: WireServer, second: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> Here:
+    dialect.adapter(server.url, monkeypatch)  # sets the environment
+    return Here(live, dialect, server, second)
+
+
+def check_cost(attempt: Mapping[str, Any], fault: Fault) -> None:
+    assert attempt["cost_basis"] == fault.basis
+    if fault.basis == "unknown":
+        assert (attempt["tokens_in"], attempt["tokens_out"], attempt["cost_usd"]) == (None, None, None)
+        return
+    if fault.usage is not None:
+        assert (attempt["tokens_in"], attempt["tokens_out"]) == fault.usage
+    else:
+        assert 5 < attempt["tokens_in"] < 40
+    assert attempt["cost_usd"] == cost_of(attempt["tokens_in"], attempt["tokens_out"])
+
+
+@pytest.mark.parametrize(("dialect", "fault"), ROWS, indirect=["dialect"])
+def test_a_fault(here: Here, fault: Fault, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    if fault.reply is None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            here.dialect.adapter(f"http://127.0.0.1:{unused.getsockname()[1]}", monkeypatch)
+
+    # Without another model.
+    if fault.reply is not None:
+        here.first.script(fault.step(here.dialect))
+    run_id, work = here.start()
+    outcome = here.live.step(work, remaining_ms=fault.remaining_ms)
+    assert (outcome["outcome"], outcome.get("seconds")) == (
+        ("retry_later", fault.seconds) if fault.seconds else ("failed", None)
+    )
+    step = here.read(run_id)
+    [attempt] = step["attempts"]
+    assert (attempt["model"], attempt["provider"]) == (here.models[0], here.dialect.name)
+    assert attempt["outcome"] == fault.error
+    assert fault.says in attempt["error"]
+    assert here.dialect.name in attempt["error"]
+    assert attempt["retry_after"] == (fault.seconds if fault.seconds not in (None, 2) else None)
+    check_cost(attempt, fault)
+    assert (step["cost_basis"], step["cost_usd"]) == (fault.basis, attempt["cost_usd"])
+    if not fault.seconds:
+        assert (step["status"], step["error"]) == ("failed", f"{fault.error}: {attempt['error']}")
+    assert len(here.first.requests) == (fault.reply is not None)
+
+    # With a fallback.
+    if fault.reply is not None:
+        here.first.script(fault.step(here.dialect))
+    if fault.then:
+        here.second.script(Reply(200, OPENAI.answer("Sorry about that.")))
+    fallen_id, work = here.start(fallback=True)
+    # The fallback needs time of its own: a slow model takes all of the first invocation.
+    outcome = here.live.step(work, "first", remaining_ms=fault.remaining_ms)
+    if outcome["outcome"] == "continue":
+        outcome = here.live.step(outcome, "second")
+    step = here.read(fallen_id)
+    check_cost(step["attempts"][0], fault)
+    assert len(here.second.requests) == fault.then
+    if fault.then:
+        assert outcome["outcome"] == "done"
+        assert (step["status"], step["output"], step["model"]) == ("completed", "Sorry about that.", here.models[1])
+        assert [one["outcome"] for one in step["attempts"]] == [fault.error, "ok"]
+        assert step["cost_usd"] == cost_of(*USAGE) + (step["attempts"][0]["cost_usd"] or 0)
+    else:
+        assert outcome["outcome"] == "failed"
+        assert [one["outcome"] for one in step["attempts"]] == [fault.error]
+    assert step["cost_basis"] == fault.basis
+
+    # Neither key nor prompt in what is kept of the error, or logged.
+    said = str(here.stored(run_id)) + str(here.stored(fallen_id)) + "".join(capsys.readouterr())
+    assert KEY not in said
+    assert PROMPT not in said
+
+
+def test_a_wrong_key_names_the_secret_and_the_command_in_the_runs_error(here: Here) -> None:
+    here.first.script(here.dialect.error(*here.dialect.unauthorized))
+    run_id, work = here.start()
+    assert here.live.step(work)["outcome"] == "failed"
+    with pytest.raises(Exception, match="loopllama providers set openai"):
+        here.live.advance(work | {"round": 0}, [{"outcome": "failed"}])
+    run = here.live.read(run_id)
+    assert run["status"] == "failed"
+    assert run["error"].startswith("step 'reply': CredentialsRejected: openai (HTTP 401")
+    assert run["error"].endswith(
+        "The key came from environment variable OPENAI_API_KEY; set the right one with: loopllama providers set openai"
+    )
+    assert KEY not in run["error"]
+
+
+@pytest.mark.parametrize("secret", [None, {"api_key": "sk-of-the-secret-1"}], ids=["missing", "wrong"])
+def test_a_key_in_a_secret(here: Here, secret: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    import json
+    from dataclasses import replace
+
+    import boto3
+
+    from loopllama.providers import credentials
+
+    monkeypatch.setattr(here.live, "settings", replace(here.live.settings, provider_secrets_prefix="prod/providers/"))
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name)
+    credentials._kept.clear()
+    credentials._secrets_manager.cache_clear()
+    if secret is not None:
+        value = json.dumps({**secret, "base_url": f"{here.first.url}/v1"})
+        boto3.client("secretsmanager").create_secret(Name="prod/providers/openai", SecretString=value)
+        here.first.script(here.dialect.error(401, "invalid_api_key", f"Incorrect API key: {secret['api_key']}"))
+    run_id, work = here.start()
+    assert here.live.step(work)["outcome"] == "failed"
+    error = here.read(run_id)["error"]
+    assert error.startswith("CredentialsRejected: ")
+    assert "secret 'prod/providers/openai'" in error
+    assert error.endswith("with: loopllama providers set openai")
+    assert "sk-of-the-secret-1" not in error
+    assert here.read(run_id)["cost_usd"] == 0
+    assert len(here.first.requests) == (secret is not None)
+    credentials._secrets_manager.cache_clear()
+
+
+@pytest.mark.parametrize("dialect", [OPENAI, AnthropicDialect(), BedrockDialect()], ids=lambda d: d.name, indirect=True)
+def test_an_answer_that_was_cut_off_is_an_answer_and_says_so(here: Here) -> None:
+    here.first.script(Reply(200, here.dialect.answer("Sorry to", stop="length")))
+    run_id, work = here.start(maxTokens=2)
+    assert here.live.step(work)["outcome"] == "done"
+    step = here.read(run_id)
+    assert step["output"] == "Sorry to"
+    [attempt] = step["attempts"]
+    assert (attempt["outcome"], attempt["stop_reason"]) == ("ok", "max_tokens")
+    assert (attempt["cost_usd"], attempt["cost_basis"]) == (cost_of(*USAGE), "measured")
+
+
+@pytest.mark.parametrize("dialect", [OPENAI, AnthropicDialect(), BedrockDialect()], ids=lambda d: d.name, indirect=True)
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("calculator", '{"expression": ', "not a JSON object"),
+        ("calculator", {"formula": "1+1"}, "do not follow its schema"),
+        ("shell", {"command": "ls"}, "there is no tool 'shell'; the tools are: calculator"),
+        ("now", {}, "there is no tool 'now'; the tools are: calculator"),
+    ],
+    ids=["broken arguments", "other arguments", "unknown", "not the agent's"],
+)
+def test_a_tool_call_that_makes_no_sense_goes_back_to_the_model(
+    here: Here, name: str, arguments: Any, says: str
+) -> None:
+    here.first.script(
+        Reply(200, here.dialect.answer("", [("call_1", name, arguments)], "tools")),
+        Reply(200, here.dialect.answer("Two.")),
+    )
+    run_id, work = here.start(tools=["calculator"])
+    assert here.live.step(work)["outcome"] == "done"
+    step = here.read(run_id)
+    assert (step["output"], len(step["attempts"])) == ("Two.", 2)
+    [call] = step["tool_calls"]
+    assert (call["name"], call["outcome"]) == (name, "failed")
+    assert says in call["result"]
+    [given] = [content for role, _, content in here.dialect.seen(here.first.requests[1]).messages if role == "tool"]
+    assert given == ("call_1", call["result"])
+    assert (step["cost_usd"], step["cost_basis"]) == (2 * cost_of(*USAGE), "measured")
+
+
+@pytest.mark.parametrize("dialect", [OPENAI, AnthropicDialect(), BedrockDialect()], ids=lambda d: d.name, indirect=True)
+def test_an_answer_of_five_megabytes_goes_to_the_bucket(here: Here) -> None:
+    text = "All work and no play. " * (5 * 1024 * 1024 // 22)
+    here.first.script(Reply(200, here.dialect.answer(text)))
+    run_id, work = here.start()
+    assert here.live.step(work)["outcome"] == "done"
+    assert len(str(here.stored(run_id))) < 3000
+    assert here.stored(run_id)["output"]["bytes"] > 5_000_000
+    step = here.read(run_id)
+    assert step["output"] == text
+    assert step["cost_usd"] == cost_of(*USAGE)
+
+
+class Killed(BaseException):
+    """The process died here."""
+
+
+def test_a_process_that_dies_after_a_large_answer_pays_once(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    from loopllama.runs import StepWriter
+
+    text = "x" * 5_000_000
+    here.first.script(Reply(200, here.dialect.answer(text)))
+    run_id, work = here.start()
+    settle = StepWriter.settle
+
+    def settle_and_die(self: StepWriter, key: str, entry: Any) -> None:
+        settle(self, key, entry)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StepWriter, "settle", settle_and_die)
+        with pytest.raises(Killed):
+            here.live.step(work, "first")
+    assert len(str(here.stored(run_id))) < 3000
+    here.live.wait(60)
+    assert here.live.step(work, "second")["outcome"] == "done"
+    assert here.read(run_id)["output"] == text
+    assert len(here.first.requests) == 1
+
+
+# A chain
+
+
+def chain(here: Here, *providers: str) -> tuple[list[str], dict[str, Any], str]:
+    number = next(_numbers)
+    models = [here.live.put_model(f"{one}-{number}", one, f"{one}-model") for one in providers]
+    crew = [{"name": "reply", "model": models[0], "fallbacks": models[1:]}]
+    run_id = here.live.accept(here.live.push(crew, name=f"Chain {number}"), PROMPT)
+    return models, here.live.map(here.live.start(run_id))[0], run_id
+
+
+@pytest.fixture
+def third(monkeypatch: pytest.MonkeyPatch) -> Iterator[WireServer]:
+    with WireServer() as running:
+        monkeypatch.setenv("THIRD_BASE_URL", f"{running.url}/v1")
+        yield running
+    assert running.surplus == 0
+
+
+def test_a_chain_of_three_of_which_two_are_down(here: Here, third: WireServer) -> None:
+    here.first.script(Reply(503, b"down"))
+    here.second.script(Reset())
+    third.script(Reply(200, OPENAI.answer("Here I am.")))
+    models, work, run_id = chain(here, "openai", "second", "third")
+    assert here.live.step(work)["outcome"] == "done"
+    step = here.read(run_id)
+    assert (step["output"], step["model"]) == ("Here I am.", models[2])
+    assert [(one["model"], one["outcome"]) for one in step["attempts"]] == [
+        (models[0], "ModelUnavailable"),
+        (models[1], "ModelUnavailable"),
+        (models[2], "ok"),
+    ]
+    assert [len(server.requests) for server in (here.first, here.second, third)] == [1, 1, 1]
+    # The connection broke before the second's answer: it may have been billed.
+    assert [one["cost_basis"] for one in step["attempts"]] == ["measured", "unknown", "measured"]
+    assert (step["cost_usd"], step["cost_basis"]) == (cost_of(*USAGE), "unknown")
+
+
+def test_an_exhausted_chain_waits_as_long_as_the_providers_ask(here: Here, third: WireServer) -> None:
+    for server, seconds in ((here.first, "9"), (here.second, "33"), (third, "2")):
+        server.script(OPENAI.error(*OPENAI.throttled, {"retry-after": seconds}))
+    models, work, run_id = chain(here, "openai", "second", "third")
+    assert here.live.step(work) == {**work, "outcome": "retry_later", "seconds": 33}
+    step = here.read(run_id)
+    assert [one["retry_after"] for one in step["attempts"]] == [9, 33, 2]
+    assert (step["cost_usd"], step["cost_basis"]) == (0, "measured")
+
+    # After that the chain is gone through again, and the step gets its answer.
+    here.live.wait(33)
+    here.first.script(Reply(200, OPENAI.answer("At last.")))
+    assert here.live.step(work)["outcome"] == "done"
+    step = here.read(run_id)
+    assert (step["output"], step["model"], len(step["attempts"])) == ("At last.", models[0], 4)
+    assert [len(server.requests) for server in (here.first, here.second, third)] == [2, 1, 1]
+
+
+def test_the_wait_is_not_forgotten_when_the_next_invocation_goes_on_with_the_chain(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from loopllama.runs import StepWriter
+
+    here.first.script(OPENAI.error(*OPENAI.throttled, {"retry-after": "44"}))
+    here.second.script(OPENAI.error(*OPENAI.throttled))
+    _, work, _ = chain(here, "openai", "second")
+    settle = StepWriter.settle
+
+    def settle_and_die(self: StepWriter, key: str, entry: Any) -> None:
+        settle(self, key, entry)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StepWriter, "settle", settle_and_die)
+        with pytest.raises(Killed):
+            here.live.step(work, "first")
+    here.live.wait(60)
+    assert here.live.step(work, "second") == {**work, "outcome": "retry_later", "seconds": 44}
+    assert [len(server.requests) for server in (here.first, here.second)] == [1, 1]
+
+
+def test_a_step_gives_up_after_its_retries(here: Here) -> None:
+    here.first.script(*[Reply(500, b"down")] * 3)
+    run_id, work = here.start(retries=2)
+    waits = []
+    while (outcome := here.live.step(work))["outcome"] == "retry_later":
+        waits.append(outcome["seconds"])
+        here.live.wait(outcome["seconds"])
+    assert (outcome["outcome"], waits) == ("failed", [2, 4])
+    assert here.read(run_id)["error"].startswith("ModelUnavailable: openai (HTTP 500)")
+    assert accounts.attempts_of(here.stored(run_id)).keys() == {f"attempt_{n:04d}" for n in (1, 2, 3)}
+
+
+def test_no_fallbacks_is_not_a_mistake(here: Here) -> None:
+    here.first.script(Reply(200, here.dialect.answer("ok")))
+    run_id, work = here.start(fallbacks=[])
+    assert here.live.step(work)["outcome"] == "done"
+    assert (here.read(run_id)["model"], here.read(run_id)["ignored"]) == (here.models[0], [])
