@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -673,6 +674,7 @@ def test_the_document_tells_of_every_route_and_answers_follow_it(api: Client) ->
         (f"/v1/workflows/{workflow}/routes", "/v1/workflows/{workflow_id}/routes"),
         (f"/v1/workflows/{workflow}/routes/writer", "/v1/workflows/{workflow_id}/routes/{step}"),
         (f"/v1/runs/{run['id']}", "/v1/runs/{run_id}"),
+        (f"/v1/runs/{run['id']}/events", "/v1/runs/{run_id}/events"),
         ("/v1/models", "/v1/models"),
         ("/v1/models/small", "/v1/models/{model_id}"),
         ("/v1/usage?by=step,model,tag,day,key", "/v1/usage"),
@@ -683,6 +685,13 @@ def test_the_document_tells_of_every_route_and_answers_follow_it(api: Client) ->
         assert ("GET", template) in operations
     refused = api.raw("POST", "/v1/workflows", {"name": ""})
     schema_of(document, "POST", "/v1/workflows", 400).validate(refused.json())
+
+
+def test_the_guide_lists_every_route(api: Client) -> None:
+    document = httpx.get(f"{api.url}/openapi.json").json()
+    operations = {f"{method.upper()} {path}" for path, one in document["paths"].items() for method in one}
+    guide = (Path(__file__).parents[2] / "docs/api.md").read_text()
+    assert set(re.findall(r"^\| `([A-Z]+ /\S+)` \|", guide, re.MULTILINE)) == operations
 
 
 def test_the_page_of_the_document_needs_nothing_from_elsewhere(api: Client) -> None:

@@ -224,7 +224,7 @@ def serve(port: int, routes: list[Route], invoke: Callable[[str, bytes], Outcome
             if self.command != "HEAD" and status not in (204, 304):
                 self.wfile.write(body)
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = handle_one  # noqa: N815 - http.server's
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = do_TRACE = handle_one  # noqa: N815 - http.server's
 
         def _answer(self) -> tuple[int, list[tuple[str, str]], bytes]:
             length = self.headers.get("Content-Length", "0")

@@ -16,8 +16,6 @@ from .answers import JSON, MethodNotAllowed, parse_body, problem, read_body
 from .keys import KeyStore, RateLimit
 from .services import Services
 
-PUBLIC = ("/healthz", "/openapi.json", "/docs")
-"""What needs no key."""
 _MODELS = "/v1/models/"
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -46,7 +44,6 @@ class Api:
         @self._resolver.get(
             "/healthz",
             summary="Whether the API answers, and which version does",
-            security=[],
             responses=shapes.answers((200, "It does", shapes.Health)),
         )
         def healthz() -> Response[str]:
@@ -76,7 +73,7 @@ class Api:
         if method == "OPTIONS" and self._cors and "origin" in headers:
             allowed = CORSConfig.build_allow_methods({"GET", "POST", "PUT", "PATCH", "DELETE"})
             return {"statusCode": 204, "headers": {"Access-Control-Allow-Methods": allowed}}
-        if path not in PUBLIC:
+        if path not in document.PUBLIC:
             caller = self._keys.authenticate(headers.get("authorization"))
             self._rate.take(caller)
             self._resolver.append_context(caller=caller)  # type: ignore[no-untyped-call]
@@ -112,7 +109,7 @@ def _cors(origins: tuple[str, ...]) -> CORSConfig | None:
     return CORSConfig(
         allow_origin=origins[0],
         extra_origins=list(origins[1:]),
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
         expose_headers=["Retry-After", "X-Request-Id"],
         max_age=3600,
     )

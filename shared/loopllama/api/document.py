@@ -12,6 +12,8 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from .. import jsontext
 from .answers import JSON
 
+PUBLIC = ("/healthz", "/openapi.json", "/docs")
+"""What needs no key."""
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
     "frame-ancestors 'none'"
@@ -56,6 +58,9 @@ def document(resolver: APIGatewayHttpResolver, version: str) -> dict[str, Any]:
         for operation in path.values():
             # powertools' own answer to bad requests; ours is 400.
             operation["responses"].pop("422", None)
+    for path in PUBLIC:
+        if path in found["paths"]:
+            found["paths"][path]["get"]["security"] = []
     schemas = found["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
@@ -210,6 +211,7 @@ def _check(services: Services, item: Mapping[str, Any]) -> None:
 def _invalid(reasons: list[str]) -> CatalogInvalid:
     details: list[dict[str, object]] = []
     for reason in reasons:
-        field, _, message = reason.removeprefix("`").partition("`")
-        details.append({"field": field if message else "body", "message": message.strip(": ") or reason})
+        named = re.match(r"`(\w+)`:? ", reason)
+        field, message = (named[1], reason[named.end() :]) if named else ("body", reason)
+        details.append({"field": field, "message": message})
     return CatalogInvalid(f"The model's entry makes no sense: {reasons[0]}.", details)
