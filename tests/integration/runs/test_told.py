@@ -17,7 +17,10 @@ from support.system import System
 
 from loopllama import jsontext
 from loopllama.api.keys import KeyStore
+from loopllama.engine.cancel import cancel_run
+from loopllama.engine.waiting import respond
 from loopllama.events.log import EventLog
+from loopllama.runs import RunStore
 
 STREAM = {"Accept": "text/event-stream"}
 
@@ -140,6 +143,20 @@ def test_a_change_that_comes_again_is_no_second_event(system: System, log: Event
     change = record({**run, "status": "running"}, run)
     assert system.invoke("PublishEvents", {"Records": [change]}) == {"batchItemFailures": []}
     assert log.after(run_id, 0, 100) == events
+
+
+def test_a_run_that_asks_a_person_says_so_and_a_cancelled_one_too(system: System, log: EventLog) -> None:
+    workflow = system.push("Asking", [{"name": "a"}, {"name": "b", "approval": True}])
+    answered, cancelled = system.start(workflow), system.start(workflow)
+    for run_id in (answered, cancelled):
+        system.until(lambda: system.read(run_id)["pending"])  # noqa: B023 - waited for here
+        system.until(lambda: len(log.after(run_id, 0, 10)) == 3)  # noqa: B023
+        asked = log.after(run_id, 2, 1)[0]
+        assert (asked["type"], asked["step"], asked["kind"]) == ("RunWaiting", "b", "approval")
+    respond(RunStore(system.settings), answered, {"approved": True})
+    assert kinds(told(system, log, answered))[3:] == ["StepCompleted", "RunCompleted"]
+    cancel_run(system.settings, cancelled)
+    assert kinds(told(system, log, cancelled))[3:] == ["RunCancelled"]
 
 
 def test_a_failed_run_tells_where_and_no_more(system: System, log: EventLog, provider: Callable[..., Any]) -> None:
