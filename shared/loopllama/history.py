@@ -26,7 +26,7 @@ STAMP = ("version", "updated_by", "reason", "updated_at")
 MAX_ROW = 100_000
 """Longest row, as JSON, that is kept as it is: an item and an event end at 400 and 256 KB."""
 UNKNOWN = "unknown"
-_KEYS = {"workflow", "step", "model"}
+_ROUTE_KEYS = ("workflow", "step")
 
 
 class History:
@@ -93,7 +93,7 @@ def entry_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
     keys = aws.from_item(change["Keys"])
     if is_machine_key(keys.get("model")):
         return None
-    before, after = (_values(change.get(image)) for image in ("OldImage", "NewImage"))
+    before, after = (_values(change.get(image), keys) for image in ("OldImage", "NewImage"))
     is_route = "workflow" in keys
     removed = after is None or (is_route and not _says(after))
     if before == after or (after is None and is_route and not _says(before or {})):
@@ -122,7 +122,7 @@ def entry_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
 def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """What differs between two rows beside who, when and why: `{"field", "from", "to"}`, absent values as `None`."""
     old, new = before or {}, after or {}
-    fields = [name for name in dict.fromkeys([*old, *new]) if name not in STAMP and name not in _KEYS]
+    fields = [name for name in dict.fromkeys([*old, *new]) if name not in STAMP and name not in _ROUTE_KEYS]
     return [
         {"field": name, "from": old.get(name), "to": new.get(name)} for name in fields if old.get(name) != new.get(name)
     ]
@@ -141,11 +141,11 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _values(image: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _values(image: Mapping[str, Any] | None, keys: Mapping[str, Any]) -> dict[str, Any] | None:
     """An image as Lambda delivers it, without the keys. Lambda writes binaries in Base64."""
     if image is None:
         return None
-    return {name: _read(value) for name, value in image.items() if name not in _KEYS}
+    return {name: _read(value) for name, value in image.items() if name not in keys}
 
 
 def _read(attribute: Mapping[str, Any]) -> Any:
@@ -175,9 +175,9 @@ def _version(row: Mapping[str, Any]) -> int | None:
 def _bounded(row: dict[str, Any] | None) -> dict[str, Any] | None:
     if row is None:
         return None
-    size = len(jsontext.dumps(row).encode())
+    size = len(jsontext.dumps(plain(row)).encode())
     return row if size <= MAX_ROW else {"too_long_to_keep": size, **{name: row[name] for name in _short(row)}}
 
 
 def _short(row: Mapping[str, Any]) -> Iterable[str]:
-    return [name for name, value in row.items() if len(jsontext.dumps(value)) <= 1000][:50]
+    return [name for name, value in row.items() if len(jsontext.dumps(plain(value))) <= 1000][:50]

@@ -35,6 +35,10 @@ class Counting:
         self.calls: Counter[str] = Counter()
         self.exceptions = client.exceptions
 
+    def get_paginator(self, name: str) -> Any:
+        """Not counted."""
+        return self._client.get_paginator(name)
+
     def __getattr__(self, name: str) -> Any:
         def call(**arguments: Any) -> Any:
             self.calls[name] += 1

@@ -165,4 +165,4 @@ def _number(value: object) -> float | None:
     if isinstance(value, Decimal) and not value.is_finite():
         return None
     number = float(value)
-    return number if math.isfinite(number) and 0 <= number < 1e12 else None
+    return number if math.isfinite(number) and 0 <= number < 1e15 else None
