@@ -19,6 +19,8 @@ from loopllama_cli.local.processes import Outcome
 from loopllama_cli.local.template import Route
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
+MAX_EVENT_BYTES = 6 * 1024 * 1024
+"""Lambda takes no larger event: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 INTEGRATION_SECONDS = 30.0
 """https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html"""
 TEXT_TYPES = re.compile(r"text/|application/(json|xml|javascript|x-www-form-urlencoded|yaml|.*\+(json|xml))")
@@ -241,7 +243,10 @@ def serve(port: int, routes: list[Route], invoke: Callable[[str, bytes], Outcome
                 raise Answer(404, "Not Found")
             route, parameters = found
             event = (event_v2 if route.version == "2.0" else event_v1)(request, route, parameters)
-            future = waiting.submit(invoke, route.function, json.dumps(event).encode())
+            payload = json.dumps(event).encode()
+            if len(payload) > MAX_EVENT_BYTES:
+                raise Answer(413, "Request Entity Too Large")
+            future = waiting.submit(invoke, route.function, payload)
             try:
                 outcome = future.result(timeout=INTEGRATION_SECONDS)
             except FutureTimeout:
