@@ -199,6 +199,12 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     made.runs.change(asking, {"execution_arn": execution}, only_from=("running",))
     made.runs.set_pending(Work.from_payload(work), made.runs.items(asking, ["STEP#a#0#0"])["STEP#a#0#0"]["pending"])
 
+    # A run that stays failed is summed and billed again when its last calls must have ended.
+    made.provider.script = refuse
+    with pytest.raises(RunFailed):
+        made.play(made.accept(workflow, "hello"))
+    made.provider.script = lambda call: "fine"
+
     # The reconciler: a lost start, an execution that is gone, news of an end.
     left, gone, stopped = (made.accept(workflow, "hello") for _ in range(3))
     made.start(gone)
