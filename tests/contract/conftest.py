@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from support.deployment import Deployment, deployment
 from support.dialects import DIALECTS, Dialect
+from support.step_here import Here
 from support.wire_server import WireServer
 
 from loopllama.providers.base import Message, ModelCall, Provider
@@ -44,3 +46,33 @@ def make_call(dialect: Dialect) -> Callable[..., ModelCall]:
         return ModelCall(**values)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Deployment]:
+    with pytest.MonkeyPatch.context() as patch, deployment(patch, adapters=True) as made:
+        yield made
+
+
+@pytest.fixture
+def second(monkeypatch: pytest.MonkeyPatch) -> Iterator[WireServer]:
+    with WireServer() as running:
+        monkeypatch.setenv("SECOND_BASE_URL", f"{running.url}/v1")
+        yield running
+    assert running.surplus == 0
+
+
+@pytest.fixture
+def here(
+    live: Deployment, dialect: Dialect, server: WireServer, second: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> Here:
+    dialect.adapter(server.url, monkeypatch)  # sets the environment
+    return Here(live, dialect, server, second)
+
+
+@pytest.fixture
+def third(monkeypatch: pytest.MonkeyPatch) -> Iterator[WireServer]:
+    with WireServer() as running:
+        monkeypatch.setenv("THIRD_BASE_URL", f"{running.url}/v1")
+        yield running
+    assert running.surplus == 0

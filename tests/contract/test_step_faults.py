@@ -6,31 +6,20 @@ Each fault meets a step that has no other model, and one that has a fallback at 
 
 from __future__ import annotations
 
-import itertools
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.deployment import Deployment, deployment
 from support.dialects import KEY, AnthropicDialect, BedrockDialect, Dialect, OpenAIDialect
+from support.step_here import NUMBERS, PROMPT, USAGE, Here, cost_of
 from support.wire_server import Drip, Raw, Reply, Reset, Step, WireServer
 
 from loopllama import accounts
 
-PROMPT = "Invoice 4711 was charged to me twice."
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
 OPENAI = OpenAIDialect()
-USAGE = (21, 7)
-"""The tokens that the servers count, unless a test says otherwise."""
-_numbers = itertools.count()
-
-
-def cost_of(tokens_in: int, tokens_out: int) -> Decimal:
-    """At the price of every model here: 3 and 15 USD a million tokens."""
-    return Decimal(3 * tokens_in + 15 * tokens_out) / 1_000_000
 
 
 @dataclass(frozen=True)
@@ -124,66 +113,11 @@ ROWS = [
 ]
 
 
-@dataclass
-class Here:
-    """A deployment and two providers: the first speaks the dialect under test."""
-
-    live: Deployment
-    dialect: Dialect
-    first: WireServer
-    second: WireServer
-    models: list[str] = field(default_factory=list)
-
-    def start(self, fallback: bool = False, **agent: Any) -> tuple[str, dict[str, Any]]:
-        """A run of one step, its first model with the first provider; the run's id and the step's work."""
-        number = next(_numbers)
-        self.models = [
-            self.live.put_model(f"first-{number}", self.dialect.name, self.dialect.model, capabilities=["tools"]),
-            self.live.put_model(f"second-{number}", "second", "second-model", capabilities=["tools"]),
-        ]
-        others = {"fallbacks": self.models[1:]} if fallback else {}
-        crew = [{"name": "reply", "model": self.models[0], **others, **agent}]
-        run_id = self.live.accept(self.live.push(crew, name=f"Faults {number}"), PROMPT)
-        return run_id, self.live.map(self.live.start(run_id))[0]
-
-    def read(self, run_id: str) -> dict[str, Any]:
-        """The run's only step."""
-        [step] = self.live.read(run_id)["steps"]
-        return dict(step)
-
-    def stored(self, run_id: str) -> dict[str, Any]:
-        """The step's item, as it is in the table."""
-        key = "STEP#reply#0#0"
-        return dict(self.live.runs.items(run_id, [key])[key])
-
-
-@pytest.fixture(scope="module")
-def live() -> Iterator[Deployment]:
-    with pytest.MonkeyPatch.context() as patch, deployment(patch, adapters=True) as made:
-        yield made
-
-
-@pytest.fixture
-def second(monkeypatch: pytest.MonkeyPatch) -> Iterator[WireServer]:
-    with WireServer() as running:
-        monkeypatch.setenv("SECOND_BASE_URL", f"{running.url}/v1")
-        yield running
-    assert running.surplus == 0
-
-
 @pytest.fixture
 def dialect(request: pytest.FixtureRequest) -> Dialect:
     """OpenAI's where the test does not say."""
     found: Dialect = getattr(request, "param", OPENAI)
     return found
-
-
-@pytest.fixture
-def here(
-    live: Deployment, dialect: Dialect, server: WireServer, second: WireServer, monkeypatch: pytest.MonkeyPatch
-) -> Here:
-    dialect.adapter(server.url, monkeypatch)  # sets the environment
-    return Here(live, dialect, server, second)
 
 
 def check_cost(attempt: Mapping[str, Any], fault: Fault) -> None:
@@ -386,19 +320,11 @@ def test_a_process_that_dies_after_a_large_answer_pays_once(here: Here, monkeypa
 
 
 def chain(here: Here, *providers: str) -> tuple[list[str], dict[str, Any], str]:
-    number = next(_numbers)
+    number = next(NUMBERS)
     models = [here.live.put_model(f"{one}-{number}", one, f"{one}-model") for one in providers]
     crew = [{"name": "reply", "model": models[0], "fallbacks": models[1:]}]
     run_id = here.live.accept(here.live.push(crew, name=f"Chain {number}"), PROMPT)
     return models, here.live.map(here.live.start(run_id))[0], run_id
-
-
-@pytest.fixture
-def third(monkeypatch: pytest.MonkeyPatch) -> Iterator[WireServer]:
-    with WireServer() as running:
-        monkeypatch.setenv("THIRD_BASE_URL", f"{running.url}/v1")
-        yield running
-    assert running.surplus == 0
 
 
 def test_a_chain_of_three_of_which_two_are_down(here: Here, third: WireServer) -> None:

@@ -34,6 +34,8 @@ class StepRunner:
         self._definitions = DefinitionStore(settings)
         self._values = ValueStore(settings)
         self._router = Router(settings)
+        if settings.tools:
+            self._check_tools(settings.tools)
 
     def run_step(self, payload: Mapping[str, Any], owner: str, remaining_ms: int) -> dict[str, Any]:
         """Take the step as far as `remaining_ms` lets. `owner` identifies this invocation.
@@ -198,6 +200,16 @@ class StepRunner:
             }
         )
         return route.chain, decision
+
+    def _check_tools(self, definitions: Mapping[str, Any]) -> None:
+        """Tell whoever reads the log of definitions that make no sense. Only steps that use them fail."""
+        from ..tools import Toolbox
+
+        try:
+            Toolbox(self._settings, tuple(definitions))
+        except LoopLlamaError as error:
+            message = "the template's parameter Tools makes no sense; steps that use this tool will fail"
+            tracing.logger().error(message, extra={"error": str(error)})
 
     def _toolbox(self, step: Mapping[str, Any]) -> agent.Tools | None:
         names = [name for name in step.get("tools") or () if name != agent.ASK_HUMAN.name]
