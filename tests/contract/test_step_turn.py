@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -394,3 +395,58 @@ def test_the_trace_shows_what_caching_saved(here: Here, capsys: pytest.CaptureFi
     show.print_json(run)
     printed = json.loads(capsys.readouterr().out, parse_float=Decimal)
     assert printed["cache_saving_usd"] == printed["steps"][0]["attempts"][0]["cache_saving_usd"] == Decimal("0.027")
+
+
+def test_an_answer_given_beside_tool_calls_is_asked_for_again(here: Here) -> None:
+    both = [("call_1", "calculator", {"expression": "5 + 7.5"}), ("call_2", output.TOOL_NAME, BAD)]
+    here.first.script(Reply(200, here.dialect.answer("", both, "tools")), said(here.dialect, "tool", GOOD))
+    run_id, work = here.start(has=MODES["tool"], outputSchema=SCHEMA, tools=["calculator"])
+    assert here.live.step(work)["outcome"] == "done"
+    step = here.read(run_id)
+    assert step["output"] == {"amount": Decimal("12.5"), "label": "billing"}
+    assert [one["outcome"] for one in step["tool_calls"]] == ["ok", "failed"]
+    assert "call give_answer again, alone" in step["tool_calls"][1]["result"]
+
+
+# Connections
+
+
+def test_a_connection_that_idled_a_minute_between_two_steps_is_used_again(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.first.script(*[Reply(200, here.dialect.answer("ok"))] * 4)
+
+    def step() -> None:
+        _, work = here.start()
+        assert here.live.step(work)["outcome"] == "done"
+
+    class Later:
+        """The pool's clock, ahead by `seconds`."""
+
+        seconds = 0
+
+        @classmethod
+        def monotonic(cls) -> float:
+            return time.monotonic() + cls.seconds
+
+    monkeypatch.setattr("httpcore._sync.http11.time", Later)
+    step()
+    Later.seconds = 60
+    step()
+    Later.seconds += 299
+    step()
+    assert [one.connection for one in here.first.requests] == [1, 1, 1]
+    Later.seconds += 301
+    step()
+    assert [one.connection for one in here.first.requests] == [1, 1, 1, 2]
+
+
+def test_a_connection_outlives_httpxs_default_of_five_seconds(here: Here) -> None:
+    """By the real clock: the one test that waits."""
+    here.first.script(*[Reply(200, here.dialect.answer("ok"))] * 2)
+    for _ in range(2):
+        _, work = here.start()
+        assert here.live.step(work)["outcome"] == "done"
+        if len(here.first.requests) == 1:
+            time.sleep(6)
+    assert [one.connection for one in here.first.requests] == [1, 1]
