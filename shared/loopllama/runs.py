@@ -12,12 +12,14 @@ from typing import Any
 
 from . import CONTRACT, aws, clock, scheduling
 from .accounts import ATTEMPT, FIRST_TURN, PASSED, TURNS, attempts_of, totals
-from .errors import LeaseLost, RunNotFound
+from .errors import Declined, LeaseLost, RunNotFound
 from .settings import Settings
 
 RUN, PIN = "RUN", "PIN"
 ITERATION = "iteration_"
 """Prefix of the run's attributes that say in which iteration a loop is."""
+ANSWER, START = "human_", "start"
+"""Prefix of a step's attributes that hold people's answers, and the question whether the step may start."""
 FINAL = ("completed", "failed", "cancelled")
 ALL = ("queued", "running", *FINAL)
 ACTIVE_SHARDS = 4
@@ -190,12 +192,14 @@ class RunStore:
         attempts = attempts_of(record)
         turns = 1 + max((int(attempt["turn"]) for attempt in attempts.values()), default=-1)
         first = turns if record["error"]["type"] == "OutputInvalid" else None
+        declined = (ANSWER + START,) if record["error"]["type"] == Declined.__name__ else ()
         aws.update(
             self.dynamodb,
             self.table,
             {"run_id": record["run_id"], "item": record["item"]},
             {"status": "running", "lease_until": 0, PASSED: len(attempts), TURNS: turns, FIRST_TURN: first},
-            remove=("error", "finished_at", "started_at", "tries", "stopping"),
+            # A person who declined is asked again, as is one who did not answer in time.
+            remove=("error", "finished_at", "started_at", "tries", "stopping", *declined),
             condition="#status = :failed",
             names={"#status": "status"},
             parameters={":failed": "failed"},
@@ -235,10 +239,8 @@ class RunStore:
             parameters={":iteration": iteration},
         )
 
-    def set_pending(self, work: Work, pending: Mapping[str, Any] | None) -> None:
-        """Show on the run that a step waits for a person, or that it does no longer."""
-        if pending is None:
-            return self.clear_pending(work.run_id, work.key)
+    def set_pending(self, work: Work, pending: Mapping[str, Any]) -> None:
+        """Show on the run that a step waits for a person."""
         aws.update(
             self.dynamodb,
             self.table,
@@ -246,17 +248,18 @@ class RunStore:
             {("pending", work.key): {**pending, "step": work.step}},
             condition="attribute_exists(pending)",
         )
-        return None
 
-    def clear_pending(self, run_id: str, key: str) -> None:
-        """Take a step's question off the run."""
+    def clear_pending(self, run_id: str, key: str, question: str) -> None:
+        """Take a step's question off the run; another one that the step asks by now stays."""
         aws.update(
             self.dynamodb,
             self.table,
             {"run_id": run_id, "item": RUN},
             {},
             remove=[("pending", key)],
-            condition="attribute_exists(pending)",
+            condition="pending.#step.#question = :question",
+            names={"#step": key, "#question": "key"},
+            parameters={":question": question},
         )
 
     def stop_step(self, run_id: str, key: str) -> None:

@@ -74,9 +74,11 @@ def started_before(settings: Settings, key: str, request: Mapping[str, Any]) -> 
 def begin(settings: Settings, run: Mapping[str, Any], key: str | None, request: Mapping[str, Any]) -> None:
     """Store a new run and start its execution; where another was faster with the same key, make sure that it means
     the same request. Raises `Conflict`."""
-    if RunStore(settings).create({**run, "request_hash": _hash(request)}):
+    # Without a key the id is this call's alone: what is there already is its own write, repeated by the SDK because its
+    # answer was lost.
+    if RunStore(settings).create({**run, "request_hash": _hash(request)}) or not key:
         start_execution(settings, run["run_id"])
-    elif not key or started_before(settings, key, request) is None:
+    elif started_before(settings, key, request) is None:
         raise Conflict(f"There is another run {run['run_id']}.")
 
 

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 from .. import aws, clock, jsontext
 from ..agent import Waiting
 from ..errors import Conflict, Declined, InvalidRequest, NoResponse
-from ..runs import RunStore, StepWriter, Work
+from ..runs import ANSWER, START, RunStore, StepWriter, Work
 from .follow import ended
 
-ANSWER = "human_"
 TIMEOUT_SECONDS = 7 * 86400
 """How long a step waits where its `approval` sets no `timeoutSeconds`."""
-START = "start"
 MAX_ANSWER = 100_000
 
 
@@ -58,7 +57,10 @@ def wait(store: RunStore, step: Mapping[str, Any], writer: StepWriter, waiting: 
         }
         pending = {name: value for name, value in pending.items() if value is not None}
     if pending["expires_at"] <= clock.now_text(now / 1000):
-        store.set_pending(work, None)
+        writer.write({}, release=True, remove=["pending", "token"])  # From here on nobody can answer.
+        store.clear_pending(work.run_id, work.key, waiting.key)
+        if waiting.key in answers_of(writer.record):
+            return ended(work, "continue")  # Somebody did at the last moment.
         raise NoResponse(f"nobody answered by {pending['expires_at']}: {pending['prompt']}")
     writer.write({"pending": pending}, release=True, remove=["token"])
     store.set_pending(work, pending)
@@ -89,36 +91,42 @@ def respond(store: RunStore, run_id: str, answer: Mapping[str, Any], by: str | N
     run = store.run(run_id)
     asked = sorted((run.get("pending") or {}).items(), key=lambda one: str(one[1]["asked_at"]))
     if not asked:
-        raise Conflict(f"run {run_id} waits for no answer; it is {run['status']}")
+        error = run.get("error") or {}
+        over = f": {error['message']}" if error.get("type") == NoResponse.__name__ else ""
+        raise Conflict(f"run {run_id} waits for no answer; it is {run['status']}{over}")
     key, pending = asked[0]
-    values = _checked(pending, answer)
-    if pending["expires_at"] <= clock.now_text():
+    now = clock.now_text(clock.now_ms() / 1000)
+    values = {**_checked(pending, answer), "id": uuid4().hex, "at": now}
+    if pending["expires_at"] <= now:
         raise Conflict(f"the time to answer was over at {pending['expires_at']}")
     done, record = aws.update(
         store.dynamodb,
         store.table,
         {"run_id": run_id, "item": key},
-        {ANSWER + pending["key"]: {**values, "at": clock.now_text(), **({"by": by} if by else {})}},
+        {ANSWER + pending["key"]: {**values, **({"by": by} if by else {})}},
         condition="pending.#key = :key AND attribute_not_exists(#answer)",
         names={"#answer": ANSWER + pending["key"], "#key": "key"},
         parameters={":key": pending["key"]},
     )
-    token = record.get("token")
-    if not done:
-        if token and pending["key"] in answers_of(record):
-            deliver(token)  # It may be that who answered died before delivering.
-        raise Conflict("somebody has answered already")
-    store.clear_pending(run_id, key)
-    if token:
-        deliver(token)
+    stored = answers_of(record).get(pending["key"], {})
+    # Also where nothing was stored now: it may be that who answered died before this. Delivered first: the reconciler
+    # looks at what is still shown as pending.
+    if stored and record.get("token"):
+        deliver(record["token"])
+    store.clear_pending(run_id, key, pending["key"])
+    # An answer that is there is this one where the SDK repeated the write because its answer was lost.
+    if not done and stored.get("id") != values["id"]:
+        raise Conflict("somebody has answered already" if stored else "the step waits no longer")
     return dict(pending)
 
 
 def redeliver(store: RunStore, run_id: str, key: str, pending: Mapping[str, Any]) -> None:
     """Deliver an answer whose giver died between storing and delivering it."""
     record = store.items(run_id, [key]).get(key, {})
-    if record.get("token") and pending["key"] in answers_of(record):
-        deliver(record["token"])
+    if pending["key"] in answers_of(record):
+        if record.get("token"):
+            deliver(record["token"])
+        store.clear_pending(run_id, key, pending["key"])
 
 
 def deliver(token: str) -> None:
