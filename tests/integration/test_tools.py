@@ -1,0 +1,217 @@
+"""Tools on the local stack: a Lambda function and an HTTP API, as the template's parameter `Tools` defines them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.dialects import OpenAIDialect
+from support.system import PARAMETERS, ROOT, System
+from support.wire_server import Reply, WireServer
+
+from loopllama import aws
+from loopllama_cli.local.handle import LocalStack, LocalStackError
+
+OPENAI = OpenAIDialect()
+FUNCTION = """
+  OrderTool:
+    Type: AWS::Serverless::Function
+    Properties:
+      FunctionName: shop-orders
+      CodeUri: order_tool
+"""
+ORDER = {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]}
+SECRET = "the-refund-apis-key"
+
+
+class RefundApi(BaseHTTPRequestHandler):
+    """An HTTP API that wants a key."""
+
+    requests: list[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        names = ("x-key", "idempotency-key")
+        self.requests.append({"path": self.path, "body": body, **{name: self.headers[name] for name in names}})
+        status, answer = (200, b'{"refunded": true}') if self.headers["x-key"] == SECRET else (401, b"no")
+        self.send_response(status)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+
+@dataclass
+class Shop:
+    """The stack, its model's provider, and what the HTTP API got."""
+
+    system: System
+    provider: WireServer
+    refunds: list[dict[str, Any]]
+
+    def run(self, tools: list[str], *answers: Any) -> dict[str, Any]:
+        """A run of one agent with these tools, its model answering so."""
+        self.provider.script(*[Reply(200, answer) for answer in answers])
+        workflow = self.system.push("Shop", [{"name": "clerk", "tools": tools}], model="shop:one")
+        return self.system.run(workflow, "Refund order A-17.")
+
+
+def project_with_a_tool(folder: Path) -> Path:
+    """The product with a function of the deployer's in its template."""
+    for one in ("functions", "shared", "state_machines", "layers", "Makefile", "pyproject.toml"):
+        if (ROOT / one).exists():
+            (folder / one).symlink_to(ROOT / one)
+    (folder / "order_tool").symlink_to(Path(__file__).parent / "fixtures" / "tools")
+    template = (ROOT / "template.yaml").read_text()
+    (folder / "template.yaml").write_text(template.replace("\nResources:\n", f"\nResources:\n{FUNCTION}", 1))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    refunds: list[dict[str, Any]] = []
+    api = ThreadingHTTPServer(("127.0.0.1", 0), type("Api", (RefundApi,), {"requests": refunds}))
+    threading.Thread(target=api.serve_forever, daemon=True).start()
+    tools = {
+        "find_order": {
+            "type": "lambda",
+            "function": "shop-orders",
+            "description": "Finds an order.",
+            "parameters": ORDER,
+        },
+        "refund": {
+            "type": "http",
+            "method": "POST",
+            "url": f"http://127.0.0.1:{api.server_port}/orders/{{order_id}}/refunds",
+            "description": "Refunds an order.",
+            "parameters": {**ORDER, "properties": {**ORDER["properties"], "amount": {"type": "number"}}},  # type: ignore[dict-item]
+            "body": "json",
+            "secret": {"name": "loopllama/tools/refunds", "header": "X-Key"},
+            "allow_private": True,
+        },
+    }
+    parameters = {**PARAMETERS, "Tools": json.dumps(tools), "ToolFunctionPrefix": "shop-"}
+    project = project_with_a_tool(tmp_path_factory.mktemp("project"))
+    lines: list[str] = []
+    with (
+        WireServer() as provider,
+        LocalStack(project, parameters, log=lines.append) as stack,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        system = System(stack)
+        patch.setattr(aws, "client", system.client)
+        system.put_provider("shop", f"{provider.url}/v1")
+        system.put_model("shop:one", "shop")
+        system.client("secretsmanager").create_secret(Name="loopllama/tools/refunds", SecretString=SECRET)
+        yield Shop(system, provider, refunds)
+    api.shutdown()
+    api.server_close()
+
+
+def test_a_lambda_and_an_http_tool(shop: Shop) -> None:
+    before = len(shop.provider.requests)
+    run = shop.run(
+        ["find_order", "refund"],
+        OPENAI.answer("", [("call_1", "find_order", {"order_id": "A-17"})], "tools"),
+        OPENAI.answer(
+            "",
+            [
+                ("call_2", "refund", {"order_id": "A-17", "amount": 12.5}),
+                ("call_3", "find_order", {"order_id": "A-0"}),
+            ],
+            "tools",
+        ),
+        OPENAI.answer("It is refunded."),
+    )
+    assert (run["status"], run["output"]) == ("completed", "It is refunded.")
+    [step] = run["steps"]
+    assert [(one["name"], one["outcome"]) for one in step["tool_calls"]] == [
+        ("find_order", "ok"),
+        ("refund", "ok"),
+        ("find_order", "failed"),
+    ]
+    requests = shop.provider.requests[before:]
+    assert set(OPENAI.seen(requests[0]).tools) == {"find_order", "refund"}
+
+    # The Lambda function got the arguments and a key that names the call; the model what it returned.
+    found = json.loads(step["tool_calls"][0]["result"])
+    key = f"{run['id']}/STEP#clerk#0#0/tool_0000_00"
+    event = {"tool": "find_order", "arguments": {"order_id": "A-17"}, "idempotency_key": key}
+    assert found == {"status": "shipped", "called_with": event}
+    assert json.loads(OPENAI.seen(requests[1]).messages[-1][2][1]) == found
+
+    # The HTTP API got the rest of the arguments as its body, its own secret, and a key too.
+    [refund] = shop.refunds
+    assert (refund["path"], refund["body"], refund["x-key"]) == ("/orders/A-17/refunds", {"amount": 12.5}, SECRET)
+    assert refund["idempotency-key"] == f"{run['id']}/STEP#clerk#0#0/tool_0001_00"
+
+    # The function's failure is text for the model.
+    results = dict(content for role, _, content in OPENAI.seen(requests[2]).messages if role == "tool")
+    assert json.loads(results["call_2"]) == {"refunded": True}
+    assert "find_order" in results["call_3"]
+    assert SECRET not in json.dumps(shop.system.read(run["id"]), default=str)
+    assert SECRET not in "".join(shop.system.log_lines())
+
+
+def test_an_agent_calls_only_the_tools_that_its_crew_entry_names(shop: Shop) -> None:
+    refunds = len(shop.refunds)
+    run = shop.run(
+        ["find_order"],
+        OPENAI.answer("", [("call_1", "refund", {"order_id": "A-17", "amount": 99})], "tools"),
+        OPENAI.answer("I may not."),
+    )
+    assert run["output"] == "I may not."
+    [call] = run["steps"][0]["tool_calls"]
+    assert (call["outcome"], "there is no tool 'refund'; the tools are: find_order" in call["result"]) == (
+        "failed",
+        True,
+    )
+    assert len(shop.refunds) == refunds
+
+
+@pytest.mark.parametrize(
+    ("tools", "says"),
+    [
+        ("{", "parameter Tools: "),
+        ("[]", "parameter Tools: it must be a JSON object"),
+        ({"t": {"type": "lambda", "description": "d"}}, "parameter Tools: t.function is missing"),
+        (
+            {"t": {"type": "lambda", "function": "f", "description": "d", "parameters": {"type": "object", "x": 1}}},
+            None,
+        ),
+        (
+            {
+                "t": {
+                    "type": "lambda",
+                    "function": "f",
+                    "description": "d",
+                    "parameters": {"type": "object", "properties": {"a": {"type": "nonsense"}}},
+                }
+            },
+            "parameter Tools: t.parameters",
+        ),
+    ],
+    ids=["no JSON", "no object", "a field missing", "fine", "no schema"],
+)
+def test_tools_that_make_no_sense_are_told_before_the_stack_starts(tools: Any, says: str | None) -> None:
+    from loopllama_cli.local.template import TemplateError, load
+
+    text = tools if isinstance(tools, str) else json.dumps(tools)
+    if says is None:
+        load(ROOT, {**PARAMETERS, "Tools": text}, {}, lambda _: True)
+        return
+    with pytest.raises(TemplateError, match=says):
+        load(ROOT, {**PARAMETERS, "Tools": text}, {}, lambda _: True)
+
+
+def test_the_stack_says_so_too() -> None:
+    with pytest.raises(LocalStackError, match=r"parameter Tools: t\.type is missing"):
+        LocalStack(ROOT, {**PARAMETERS, "Tools": '{"t": {}}'}, log=lambda _: None).start()
