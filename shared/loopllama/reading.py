@@ -65,13 +65,20 @@ class RunReader:
     def _read(self, run_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         if not _RUN_ID.fullmatch(run_id):
             raise RunNotFound(f"There is no run {run_id[:128]!r}.")
+        # The run and its steps lie side by side; claims and events, before them in the order of keys, stay unread.
         items = aws.query(
-            self._store.dynamodb, self._settings.runs_table, "run_id = :run", {":run": run_id}, consistent=True
+            self._store.dynamodb,
+            self._settings.runs_table,
+            "run_id = :id AND #item BETWEEN :run AND :steps",
+            {":id": run_id, ":run": RUN, ":steps": "STEP#\uffff"},
+            names={"#item": "item"},
+            consistent=True,
         )
         run = next((item for item in items if item["item"] == RUN), None)
         if run is None:
             raise RunNotFound(f"There is no run {run_id!r}.")
-        run[_USED] = next((item for item in items if item["item"] == budget.ITEM), {})
+        used = self._store.items(run_id, [budget.ITEM]) if run.get("budget") else {}
+        run[_USED] = used.get(budget.ITEM, {})
         return run, [item for item in items if "order" in item]
 
     def _object(
