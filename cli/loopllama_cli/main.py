@@ -13,7 +13,19 @@ from loopllama import __version__
 from loopllama.errors import Conflict, InvalidRequest, LoopLlamaError, ModelUnknown, NotFound
 
 from . import show
-from .commands import demo, keys, local, models, providers, routes, run, runs, usage, workflows
+from .commands import (
+    demo,
+    keys,
+    local,
+    models_change,
+    providers,
+    routes_history,
+    run,
+    runs,
+    usage,
+    whatif,
+    workflows,
+)
 from .target import Choice, TargetMissing, TargetUnreachable
 
 EXIT_CODES = {
@@ -139,10 +151,11 @@ app.command("run")(run.run)
 app.command("trace")(runs.trace)
 app.command("compare")(runs.compare)
 app.command("usage")(usage.usage)
+app.command("whatif")(whatif.whatif)
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(runs.app, name="runs")
-app.add_typer(routes.app, name="routes")
-app.add_typer(models.app, name="models")
+app.add_typer(routes_history.app, name="routes")
+app.add_typer(models_change.app, name="models")
 app.add_typer(providers.app, name="providers")
 app.add_typer(keys.app, name="keys")
 

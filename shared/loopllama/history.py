@@ -6,9 +6,8 @@ the Models table. Attributes: `change` (`set`, `removed`, `expired`), `before` a
 absent for none), `version`, `updated_by`, `reason`, `at`, and `problems` where the row makes no sense.
 
 `version`, `updated_by` and `reason` are believed only where the row's `version` has moved: somebody who edits a row in
-the DynamoDB console leaves them as they were. Who did is `unknown` then, and `expired` where DynamoDB's TTL did. A
-route that is unset loses its values first, under its last version, and is deleted then (`RouteStore.unset`); that is
-one entry.
+the DynamoDB console leaves them as they were. Who did is `unknown` then, and `expired` where DynamoDB's TTL did. What
+is unset loses its values first, under its last version, and is deleted then (`RouteStore.unset`); that is one entry.
 """
 
 from __future__ import annotations
@@ -95,8 +94,8 @@ def entry_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     before, after = (_values(change.get(image), keys) for image in ("OldImage", "NewImage"))
     is_route = "workflow" in keys
-    removed = after is None or (is_route and not _says(after))
-    if before == after or (after is None and is_route and not _says(before or {})):
+    removed = after is None or not _says(after)
+    if before == after or (after is None and not _says(before or {})):
         return None
     written = after or {}
     version = _version(written)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from loopllama.catalog import Catalog, Model
     from loopllama.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="The catalog of models: list, show.")
+app = typer.Typer(no_args_is_help=True, help="The catalog of models: what there is, what it costs, the kill switch.")
 _SHOWN = (
     *("provider", "provider_model", "context_window", "max_output", "capabilities", "enabled", "replaced_by"),
     "options",

@@ -7,18 +7,21 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from loopllama.errors import InvalidRequest
+from loopllama.errors import InvalidRequest, LoopLlamaError
 from loopllama.settings import Settings
 
 from .. import show
 from ..trace_view import ignored_text
 from .common import Json, Workflow, connect
+
+if TYPE_CHECKING:
+    from loopllama.routing import RouteStore
 
 app = typer.Typer(no_args_is_help=True, help="The dial: which model each step uses, and overrides of it.")
 
@@ -78,6 +81,12 @@ def set_(
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Instead of the agent's.")] = None,
     temperature: Annotated[str | None, typer.Option(metavar="NUMBER", help="Instead of the agent's, 0 to 2.")] = None,
+    max_cost: Annotated[
+        str | None, typer.Option(metavar="USD", help="Leave out models whose turn is expected to cost more.")
+    ] = None,
+    max_latency: Annotated[
+        int | None, typer.Option(min=1, metavar="MS", help="Leave out models whose turn is expected to take longer.")
+    ] = None,
     pin: Annotated[bool, typer.Option("--pin", help="A run keeps what the row says when it starts.")] = False,
     expires_in: Annotated[
         str | None, typer.Option(metavar="TIME", help="The row stops counting after so long: 90s, 30m, 2h, 7d.")
@@ -93,19 +102,23 @@ def set_(
     """
     from loopllama.routing import RouteStore
 
-    values = {
+    values: dict[str, Any] = {
         "model": model,
         "policy": policy,
         "candidates": [_candidate(text) for text in candidate or ()] or None,
         "fallbacks": list(fallback or ()) or None,
         "max_tokens": max_tokens,
-        "temperature": _number(temperature),
+        "temperature": number(temperature),
+        "max_cost": number(max_cost),
+        "max_latency": max_latency,
         "pin": "run" if pin else None,
     }
     seconds = None if expires_in is None else parse_time(expires_in)
     settings = connect(ctx).settings
-    _check_step(settings, workflow, step)
-    row = RouteStore(settings).set(
+    check_step(settings, workflow, step)
+    store = RouteStore(settings)
+    change = None if as_json else _expected(store, workflow, step, values)
+    row = store.set(
         workflow,
         step,
         values,
@@ -119,6 +132,8 @@ def set_(
         show.print_json(row)
         return
     show.print_table(_overrides({step: row}), show.out())
+    if change is not None:
+        show.message(f"Expected a run: {change}.")
     show.message(f"Acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
 
 
@@ -135,7 +150,7 @@ def unset(
     from loopllama.routing import RouteStore
 
     settings = connect(ctx).settings
-    _definition(settings, workflow)
+    definition_of(settings, workflow)
     removed = RouteStore(settings).unset(
         workflow, step, expected_version=expected_version, updated_by=getpass.getuser(), reason=reason
     )
@@ -144,6 +159,30 @@ def unset(
     else:
         text = "removed" if removed else "there was no override"
         show.out().print(show.plain(f"{workflow}/{step}: {text}"))
+
+
+def _expected(store: RouteStore, workflow: str, step: str, values: Mapping[str, Any]) -> str | None:
+    """What the row is expected to change for a run, in one line; nothing where no run has been made yet."""
+    try:
+        told = store.expected_change(workflow, step, values)
+    except LoopLlamaError:
+        return None  # what is wrong with the row, `set` says better
+    return None if told is None else change_line(told)
+
+
+def change_line(told: Mapping[str, Any]) -> str:
+    """A prediction (`whatif.predict`) in one line."""
+    cost, latency = told["cost_usd"], told["latency_ms"]
+    parts = [
+        f"{show.money(cost['before'])} -> {show.money(cost['after'])}{_percent(cost['change'])}",
+        f"{show.duration(latency['before'])} -> {show.duration(latency['after'])}{_percent(latency['change'])}",
+    ]
+    simulated = ", simulated" if told["simulated"] else ""
+    return f"{'; '.join(parts)} (by {told['runs']} recent runs{simulated})"
+
+
+def _percent(fraction: Decimal | None) -> str:
+    return "" if fraction is None else f" ({show.change(fraction).plain})"
 
 
 def parse_time(text: str) -> float:
@@ -157,7 +196,7 @@ def parse_time(text: str) -> float:
 def _explain(settings: Settings, workflow: str) -> list[dict[str, Any]]:
     from loopllama.routing import Router
 
-    return Router(settings).explain(workflow, _definition(settings, workflow))
+    return Router(settings).explain(workflow, definition_of(settings, workflow))
 
 
 def _rows(settings: Settings, workflow: str) -> list[dict[str, Any]]:
@@ -166,15 +205,15 @@ def _rows(settings: Settings, workflow: str) -> list[dict[str, Any]]:
     return RouteStore(settings).rows(workflow)
 
 
-def _definition(settings: Settings, workflow: str) -> Mapping[str, Any]:
+def definition_of(settings: Settings, workflow: str) -> Mapping[str, Any]:
     from loopllama.definitions import DefinitionStore
 
     definition: Mapping[str, Any] = DefinitionStore(settings).get(workflow)["definition"]
     return definition
 
 
-def _check_step(settings: Settings, workflow: str, step: str) -> None:
-    names = [agent["name"] for agent in _definition(settings, workflow)["crew"]]
+def check_step(settings: Settings, workflow: str, step: str) -> None:
+    names = [agent["name"] for agent in definition_of(settings, workflow)["crew"]]
     if step != "*" and step not in names:
         known = ", ".join(names)
         raise InvalidRequest(f"workflow {workflow!r} has no step {step!r}: its steps are {known}, or * for all")
@@ -184,10 +223,10 @@ def _candidate(text: str) -> dict[str, Any] | str:
     name, equals, weight = text.rpartition("=")
     if not equals:
         return text
-    return {"model": name, "weight": _number(weight)}
+    return {"model": name, "weight": number(weight)}
 
 
-def _number(text: str | None) -> Decimal | None:
+def number(text: str | None) -> Decimal | None:
     if text is None:
         return None
     try:
@@ -210,7 +249,7 @@ def _overrides(rows: Mapping[str, Mapping[str, Any]]) -> Table:
 def _says(row: Mapping[str, Any]) -> str:
     """What a row sets."""
     parts = [show.one_line(row["model"], 100)] if row.get("model") is not None else []
-    for name in ("policy", "candidates", "fallbacks", "max_tokens", "temperature", "pin"):
+    for name in ("policy", "candidates", "fallbacks", "max_cost", "max_latency", "max_tokens", "temperature", "pin"):
         if row.get(name) is not None:
             parts.append(f"{name} {show.one_line(row[name], 100)}")
     return ", ".join(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -78,7 +78,7 @@ class RouteStore:
             if expires_in <= 0:
                 raise _invalid("expires_in", f"must be more than 0 seconds, not {expires_in}")
             row["expires_at"] = int(now + expires_in)
-        self._check(workflow_id, step, row, now, force)
+        self.check(workflow_id, step, row, force=force)
         before = self._before(workflow_id, step, expected_version)
         last = max(_version(before), 0 if _version(before) else self._last_version(workflow_id, step))
         row |= _stamp(last, updated_by, reason, now) | {"workflow": workflow_id, "step": step}
@@ -170,13 +170,14 @@ class RouteStore:
         needs = {agent["name"]: agent["needs"] for agent in crew}
         return whatif.predict(runs, needs, changed, router.model)
 
-    def _check(self, workflow_id: str, step: str, row: Mapping[str, Any], now: float, force: bool) -> None:
+    def check(self, workflow_id: str, step: str, row: Mapping[str, Any], *, force: bool = False) -> None:
+        """Raise `RouteInvalid`, with every reason, where `set` would refuse the row."""
         unknown = sorted(row.keys() - set(VALUES))
         if unknown:
             raise _invalid(unknown[0], f"is no field of a route; the fields are {', '.join(VALUES)}")
         if not row.keys() - {"expires_at"}:
             raise _invalid("model", "is missing: a route sets at least one of " + ", ".join(VALUES))
-        findings = self._checks.findings(workflow_id, step, row, now, self._longest_prompts(workflow_id))
+        findings = self._checks.findings(workflow_id, step, row, self._clock(), self._longest_prompts(workflow_id))
         found = [finding for finding in findings if not (force and finding.forcible)]
         if found:
             details: list[dict[str, object]] = [
@@ -217,7 +218,7 @@ class RouteStore:
     def _write(self, before: Mapping[str, Any] | None, write: Callable[[dict[str, Any]], Any]) -> None:
         client = self._dynamodb()
         try:
-            write(_unchanged(before))
+            write(unchanged(before, "workflow", _KNOWN))
         except client.exceptions.ConditionalCheckFailedException as error:
             raise VersionConflict("somebody changed the route in between: read it again and repeat") from error
 
@@ -255,24 +256,25 @@ def _stamp(last: int, updated_by: str, reason: str, now: float) -> dict[str, Any
     return {"version": last + 1, "updated_by": updated_by, "reason": reason, "updated_at": clock.now_text(now)}
 
 
-def _unchanged(before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The condition that the row is still what was read, attribute by attribute."""
+def unchanged(before: Mapping[str, Any] | None, key: str, known: Sequence[str]) -> dict[str, Any]:
+    """The condition that an item is still what was read, attribute by attribute of the `known` ones; `key` is its
+    partition key. For botocore's calls."""
     if before is None:
-        return {"ConditionExpression": "attribute_not_exists(#w)", "ExpressionAttributeNames": {"#w": "workflow"}}
-    names, values, terms = {}, {}, ["attribute_exists(#w)"]
-    for index, key in enumerate(_KNOWN):
-        names[f"#{index}"] = key
-        if key in before and before[key] is None:
+        return {"ConditionExpression": "attribute_not_exists(#key)", "ExpressionAttributeNames": {"#key": key}}
+    names, values, terms = {}, {}, ["attribute_exists(#key)"]
+    for index, name in enumerate(known):
+        names[f"#{index}"] = name
+        if name in before and before[name] is None:
             values[":null"] = "NULL"
             terms.append(f"attribute_type(#{index}, :null)")
-        elif key in before:
-            values[f":{index}"] = before[key]
+        elif name in before:
+            values[f":{index}"] = before[name]
             terms.append(f"#{index} = :{index}")
         else:
             terms.append(f"attribute_not_exists(#{index})")
     condition: dict[str, Any] = {
         "ConditionExpression": " AND ".join(terms),
-        "ExpressionAttributeNames": names | {"#w": "workflow"},
+        "ExpressionAttributeNames": names | {"#key": key},
     }
     if values:
         condition["ExpressionAttributeValues"] = aws.to_item(values)

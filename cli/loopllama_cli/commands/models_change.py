@@ -1,0 +1,335 @@
+"""`loopllama models set|price|alias|disable|enable|remove|sync|history`: the catalog at run time."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loopllama.errors import InvalidRequest
+from loopllama.settings import Settings
+
+from .. import show
+from .common import Json, connect
+from .models import app
+from .routes import Reason, number
+from .routes_history import print_history
+
+if TYPE_CHECKING:
+    from loopllama.catalog_store import CatalogStore
+
+ModelId = Annotated[str, typer.Argument(metavar="MODEL", help="A catalog id, an alias or provider:model.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@app.command("set")
+def set_(
+    ctx: typer.Context,
+    model: ModelId,
+    provider: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Needed for a model that is not bundled.")
+    ] = None,
+    provider_model: Annotated[str | None, typer.Option(metavar="ID", help="The provider's own id of it.")] = None,
+    context_window: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="Longest prompt.")] = None,
+    max_output: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="Longest answer.")] = None,
+    capability: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="tools, structured_output, images, prompt_cache or reasoning. Repeatable."),
+    ] = None,
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Add a model to the Models table, or replace fields of a bundled one. What is not named stays."""
+    fields = {
+        "provider": provider,
+        "provider_model": provider_model,
+        "context_window": context_window,
+        "max_output": max_output,
+        "capabilities": list(capability) if capability else None,
+    }
+    changes = {name: value for name, value in fields.items() if value is not None}
+    if not changes:
+        raise InvalidRequest("say what to set: --provider, --context-window, --capability …")
+    store, settings = _store(ctx)
+    model = _own_id(store, model)
+    _told(store.write(model, changes, updated_by=getpass.getuser(), reason=reason), settings, as_json)
+
+
+@app.command()
+def price(
+    ctx: typer.Context,
+    model: ModelId,
+    given: Annotated[str, typer.Option("--input", metavar="USD", help="Per million tokens of prompt.")],
+    taken: Annotated[str, typer.Option("--output", metavar="USD", help="Per million tokens of answer.")],
+    cache_read: Annotated[str | None, typer.Option(metavar="USD", help="Per million cached tokens.")] = None,
+    cache_write: Annotated[str | None, typer.Option(metavar="USD", help="Per million tokens put in a cache.")] = None,
+    since: Annotated[str | None, typer.Option("--from", metavar="DATE", help="The first day; today (UTC).")] = None,
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Give a model a price from a date on. Earlier prices stay, so what has been charged stays explained."""
+    from loopllama.catalog_store import price_of
+
+    try:
+        day = date.fromisoformat(since) if since else datetime.now(UTC).date()
+    except ValueError as error:
+        raise InvalidRequest(f"--from {since!r} is no date: write it like 2026-11-23") from error
+    made = price_of(day, _money(given), _money(taken), number(cache_read), number(cache_write))
+    store, settings = _store(ctx)
+    model = _own_id(store, model)
+    _told(store.add_price(model, made, updated_by=getpass.getuser(), reason=reason), settings, as_json)
+
+
+@app.command()
+def alias(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="ALIAS", help="Its name, such as small.")],
+    target: Annotated[str, typer.Argument(metavar="MODEL", help="What it stands for from now on.")],
+    reason: Reason = "",
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Let an alias stand for a model; every step that uses the alias moves with it. Shows those steps first."""
+    store, settings = _store(ctx)
+    store.catalog().resolve(target)
+    changes = {"alias_of": target}
+    _change(store, settings, name, changes, reason, yes, as_json)
+
+
+@app.command()
+def disable(
+    ctx: typer.Context,
+    model: ModelId,
+    use: Annotated[str | None, typer.Option(metavar="OTHER", help="What is used instead, everywhere.")] = None,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the history.")] = "",
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """The kill switch: no step of any workflow uses the model any more. Shows first which steps it moves.
+
+    Without --use, steps go on with their fallbacks, and with the next layer where they have none.
+    """
+    if not reason:
+        raise InvalidRequest("say why: --reason TEXT; it stays in the history")
+    store, settings = _store(ctx)
+    name = _own_id(store, model)
+    if use is not None:
+        other = store.catalog().resolve(use)
+        if other.id == name:
+            raise InvalidRequest(f"{model} cannot replace itself")
+        if not other.enabled:
+            raise InvalidRequest(f"{use} is disabled itself")
+    _change(store, settings, name, {"enabled": False, "replaced_by": use}, reason, yes, as_json)
+
+
+@app.command()
+def enable(ctx: typer.Context, model: ModelId, reason: Reason = "", yes: Yes = False, as_json: Json = False) -> None:
+    """Undo `disable`. Shows first which steps it moves back."""
+    store, settings = _store(ctx)
+    _change(store, settings, _own_id(store, model), {"enabled": None, "replaced_by": None}, reason, yes, as_json)
+
+
+@app.command()
+def remove(ctx: typer.Context, model: ModelId, reason: Reason = "", yes: Yes = False, as_json: Json = False) -> None:
+    """Delete an entry of the Models table; what is bundled counts again. Shows first which steps it moves."""
+    store, settings = _store(ctx)
+    items = store.items()
+    if all(item["model"] != model for item in items):
+        raise InvalidRequest(f"the Models table has no entry {model!r}; what is bundled can be disabled, not removed")
+    moved = _moved(settings, items, [item for item in items if item["model"] != model])
+    if not _agreed(moved, yes, as_json):
+        return
+    store.remove(model, updated_by=getpass.getuser(), reason=reason)
+    if as_json:
+        show.print_json({"model": model, "removed": True, "moved": moved})
+
+
+@app.command()
+def sync(
+    ctx: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Bring the prices of the installed genai-prices into the Models table, as dated prices; shows each change first.
+
+    A price that changed is in force from today (UTC), or from its own date where genai-prices knows one to come.
+    """
+    from loopllama.pricing import price_at
+
+    from .. import catalog_build
+
+    store, settings = _store(ctx)
+    catalog, today = store.catalog(), datetime.now(UTC).date()
+    changes: list[dict[str, Any]] = []
+    built = catalog_build.build(today)
+    for name, entry in built["models"].items():
+        if any("between" in one for one in entry["prices"]):
+            continue  # the Models table holds no prices by the hour; those come with a release
+        newest = _newest(entry["prices"], today)
+        model = catalog.resolve(name)
+        present = price_at(model, today)
+        if newest is not None and (present is None or not _same(present, newest)):
+            changes.append({"model": name, "from": None if present is None else _amounts(present), "to": newest})
+    if as_json:
+        show.print_json({"source": built["source"], "applied": bool(changes) and not dry_run, "changes": changes})
+    else:
+        table = show.table("Model", "From", "To")
+        for one in changes:
+            table.add_row(show.plain(one["model"]), _line(one["from"]), _line(one["to"]))
+        if changes:
+            show.print_table(table, show.out())
+        show.message(f"{len(changes)} prices differ from {built['source']}.", "dim")
+    if dry_run or not changes or not _confirmed(yes or as_json):
+        return
+    for one in changes:
+        made = {"effective_from": today.isoformat(), **one["to"]}
+        store.add_price(one["model"], made, updated_by=getpass.getuser(), reason=built["source"][:200])
+    if not as_json:
+        show.message(f"Written; they count within {settings.route_cache_seconds:g} s.", "dim")
+
+
+@app.command()
+def history(
+    ctx: typer.Context,
+    model: ModelId,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show who changed a model's entry, when, why, and from what to what."""
+    from loopllama.history import History, model_route
+
+    entries = History(connect(ctx).settings).entries(model_route(model), limit)
+    if as_json:
+        show.print_json(entries)
+    else:
+        print_history(entries, lambda entry: str(entry["route"]).partition(":")[2])
+
+
+def _store(ctx: typer.Context) -> tuple[CatalogStore, Settings]:
+    from loopllama.catalog_store import CatalogStore
+
+    settings = connect(ctx).settings
+    return CatalogStore(settings), settings
+
+
+def _own_id(store: CatalogStore, model: str) -> str:
+    """The id under which the catalog keeps a model, so that its entry counts however steps write it. An alias stays
+    one: disabling it moves those who use it, not those who name the model."""
+    catalog = store.catalog()
+    return model if model in catalog.aliases() else catalog.canonical(model)
+
+
+def _change(
+    store: CatalogStore,
+    settings: Settings,
+    model: str,
+    changes: Mapping[str, Any],
+    reason: str,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Write changes of an entry after showing which steps they move."""
+    items = store.items()
+    mine = next((item for item in items if item["model"] == model), {"model": model})
+    merged = {name: value for name, value in {**mine, **changes}.items() if value is not None}
+    moved = _moved(settings, items, [*(item for item in items if item["model"] != model), merged])
+    if not _agreed(moved, yes, as_json):
+        return
+    _, item = store.write(model, changes, updated_by=getpass.getuser(), reason=reason)
+    if as_json:
+        show.print_json({"entry": item, "moved": moved})
+    else:
+        show.message(f"Written; it acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
+
+
+def _moved(settings: Settings, before: Iterable[Any], after: Iterable[Any]) -> list[dict[str, Any]]:
+    from loopllama.catalog import bundled
+    from loopllama.routing.impact import moved
+
+    return moved(settings, bundled().with_entries(before), bundled().with_entries(after))
+
+
+def _agreed(moved: Sequence[Mapping[str, Any]], yes: bool, as_json: bool) -> bool:
+    """Show which steps move, and ask."""
+    if as_json:
+        return True
+    table = show.table("Workflow", "Step", "From", "To")
+    for one in moved:
+        old, new = (show.one_line(", ".join(one[name]) or "none: the step will fail", 80) for name in ("from", "to"))
+        table.add_row(show.plain(one["workflow"]), show.plain(one["step"]), old, new)
+    if moved:
+        show.print_table(table, show.out())
+    show.message(f"{len(moved)} steps of {len({one['workflow'] for one in moved})} workflows move.")
+    return _confirmed(yes)
+
+
+def _confirmed(yes: bool) -> bool:
+    return yes or typer.confirm("Go on?", err=True)
+
+
+def _told(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool) -> None:
+    from loopllama.history import differences, plain
+
+    before, item = written
+    if as_json:
+        show.print_json(item)
+        return
+    own = [one for one in differences(before, item) if one["field"] != "model"]
+    for one in own:
+        old, new = (
+            show.one_line(plain(one[name]), 200) if one[name] is not None else "nothing" for name in ("from", "to")
+        )
+        show.out().print(show.plain(f"{item['model']}  {one['field']}: {old} -> {new}"))
+    show.message(f"It acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
+
+
+def _money(text: str) -> Decimal:
+    value = number(text)
+    if value is None or value < 0:
+        raise InvalidRequest(f"{text!r} is no price: USD per million tokens, 0 or more")
+    return value
+
+
+_PRICES = ("input", "output", "cache_read", "cache_write")
+
+
+def _newest(prices: Sequence[Mapping[str, Any]], today: date) -> dict[str, Any] | None:
+    """The price in force today of a bundled entry, as the table holds one."""
+    found = [one for one in prices if one.get("effective_from", "") <= today.isoformat()]
+    if not found:
+        return None
+    newest = max(found, key=lambda one: one.get("effective_from", ""))
+    made: dict[str, Any] = {name: Decimal(newest[name]) for name in _PRICES if newest.get(name) is not None}
+    if newest.get("tiers"):
+        made["tiers"] = [
+            {"above": tier["above"], **{name: Decimal(tier[name]) for name in _PRICES if tier.get(name) is not None}}
+            for tier in newest["tiers"]
+        ]
+    return made
+
+
+def _amounts(price: Any) -> dict[str, Any]:
+    """A catalog's price in the same form."""
+    made: dict[str, Any] = {name: getattr(price, name) for name in _PRICES if getattr(price, name) is not None}
+    if price.tiers:
+        made["tiers"] = [
+            {"above": tier.above, **{n: getattr(tier, n) for n in _PRICES if getattr(tier, n) is not None}}
+            for tier in price.tiers
+        ]
+    return made
+
+
+def _same(price: Any, other: Mapping[str, Any]) -> bool:
+    return _amounts(price) == other
+
+
+def _line(amounts: Mapping[str, Any] | None) -> str:
+    if amounts is None:
+        return "unpriced"
+    tiers = f", {len(amounts['tiers'])} tiers" if amounts.get("tiers") else ""
+    return ", ".join(f"{name} {amounts[name].normalize():f}" for name in _PRICES if name in amounts) + tiers

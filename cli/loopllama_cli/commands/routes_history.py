@@ -1,0 +1,258 @@
+"""`loopllama routes history|diff|rollback|export|import`: the dial's past, and the dial as a file."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loopllama.errors import InvalidRequest, NotFound
+
+from .. import show
+from .common import Json, Workflow, connect, read_bytes
+from .routes import Reason, Step, app, definition_of
+
+if TYPE_CHECKING:
+    from loopllama.settings import Settings
+
+
+@app.command()
+def history(
+    ctx: typer.Context,
+    workflow: Workflow,
+    step: Annotated[
+        str | None, typer.Argument(metavar="STEP", help="The step's name, or `*`; every one of them by default.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many of each.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show who changed a route, when, why, and from what to what; edits by hand in DynamoDB are there too."""
+    settings = connect(ctx).settings
+    steps = [step] if step else ["*", *(agent["name"] for agent in definition_of(settings, workflow)["crew"])]
+    entries = [entry for name in steps for entry in _entries(settings, workflow, name, limit)]
+    entries.sort(key=lambda entry: str(entry["at"]), reverse=True)
+    if as_json:
+        show.print_json(entries)
+        return
+    print_history(entries, lambda entry: str(entry["route"]).partition("#")[2])
+
+
+def print_history(entries: list[dict[str, Any]], name: Any) -> None:
+    """Entries of the history as a table; `name` gives what an entry is about."""
+    from loopllama.history import differences
+
+    table = show.table("When", "Of", "Version", "By", "Change", "Reason", right=("Version",))
+    for entry in entries:
+        after = entry.get("after")
+        parts = [_difference(one) for one in differences(entry.get("before"), after)] if after else [entry["change"]]
+        who, why = (show.one_line(entry.get(field) or "", 60) for field in ("updated_by", "reason"))
+        said = "; ".join(parts) or "nothing but notes"
+        version = str(entry.get("version") or "-")
+        table.add_row(
+            show.local_time(entry["at"]), show.plain(name(entry)), version, who, show.one_line(said, 200), why
+        )
+    show.print_table(table, show.out())
+    for entry in entries:
+        for problem in entry.get("problems") or ():
+            show.message(f"! {name(entry)}, {show.local_time(entry['at'])}: {problem}", "yellow")
+
+
+@app.command()
+def diff(
+    ctx: typer.Context,
+    workflow: Workflow,
+    step: Step,
+    version: Annotated[int | None, typer.Option("--from", min=1, help="The version to start from.")] = None,
+    to: Annotated[int | None, typer.Option(min=1, help="The version to end at; the row as it is by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what differs between two versions of a route; by default what the last change changed."""
+    from loopllama.history import History, differences, route_of
+    from loopllama.routing import RouteStore
+
+    settings = connect(ctx).settings
+    past, route = History(settings), route_of(workflow, step)
+    if version is None and to is None:
+        entries = past.entries(route, 1)
+        if not entries:
+            raise NotFound(f"the history of {route!r} is empty")
+        before, after = entries[0].get("before"), entries[0].get("after")
+    else:
+        before = past.at_version(route, version).get("after") if version else None
+        after = past.at_version(route, to).get("after") if to else RouteStore(settings).get(workflow, step)
+    found = differences(before, after)
+    if as_json:
+        show.print_json(found)
+        return
+    for one in found:
+        show.out().print(show.plain(_difference(one)))
+    if not found:
+        show.message("No difference.", "dim")
+
+
+@app.command()
+def rollback(
+    ctx: typer.Context,
+    workflow: Workflow,
+    step: Step,
+    to: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="VERSION", help="The version to go back to; before the last change by default."),
+    ] = None,
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Make a route say again what it said before, as a new version. Checked like any other write."""
+    from loopllama.routing import RouteStore
+
+    settings = connect(ctx).settings
+    told = reason or (f"back to version {to}" if to else "back to before the last change")
+    row = RouteStore(settings).rollback(workflow, step, to, updated_by=getpass.getuser(), reason=told)
+    if as_json:
+        show.print_json({"workflow": workflow, "step": step, "row": row})
+    elif row is None:
+        show.out().print(show.plain(f"{workflow}/{step}: removed, as there was no override then"))
+    else:
+        show.out().print(show.plain(f"{workflow}/{step}: {_said(row)} (version {row['version']})"))
+
+
+@app.command("export")
+def export(ctx: typer.Context, workflow: Workflow) -> None:
+    """Write the workflow's routes as YAML, for those who review changes in git. `routes import` reads it."""
+    import yaml
+
+    settings = connect(ctx).settings
+    definition_of(settings, workflow)
+    document = {
+        "workflow": workflow,
+        "routes": {name: _plain(row) for name, row in _present(settings, workflow).items()},
+    }
+    sys.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+
+
+@app.command("import")
+def import_(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML, as `routes export` writes it.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Also remove routes that the file does not have.")] = False,
+    reason: Reason = "",
+    force: Annotated[bool, typer.Option("--force", help="Also models without a price.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the workflow's routes what a file says; rows that are the same already are left alone.
+
+    All rows are checked before the first one is written.
+    """
+    from loopllama.history import differences
+    from loopllama.routing import RouteStore
+
+    workflow, wanted = _read(file)
+    settings = connect(ctx).settings
+    definition_of(settings, workflow)
+    store, present = RouteStore(settings), _present(settings, workflow)
+    rows = {str(row["step"]): row for row in store.rows(workflow)}
+    changes = []
+    for step in [*wanted, *((name for name in present if name not in wanted) if prune else ())]:
+        different = differences(present.get(step), wanted.get(step))
+        if different:
+            changes.append({"step": step, "change": "set" if step in wanted else "removed", "differences": different})
+            if step in wanted:
+                store.check(workflow, step, wanted[step], force=force)
+    if not dry_run:
+        told = {"updated_by": getpass.getuser(), "reason": reason or f"from {file.name}"}
+        for change in changes:
+            step = str(change["step"])
+            version = int(rows[step].get("version") or 0) if step in rows else 0
+            if change["change"] == "set":
+                store.set(workflow, step, wanted[step], expected_version=version, force=force, **told)
+            else:
+                store.unset(workflow, step, expected_version=version, **told)
+    if as_json:
+        show.print_json({"workflow": workflow, "applied": not dry_run, "changes": changes})
+        return
+    for change in changes:
+        lines = "; ".join(_difference(one) for one in change["differences"])
+        show.out().print(show.plain(f"{change['step']}  {change['change']}  {lines}"))
+    kept = [name for name in present if name not in wanted]
+    if kept and not prune:
+        show.message(f"Not in the file, and kept (--prune removes them): {', '.join(kept)}", "dim")
+    done = "would change" if dry_run else "changed"
+    show.message(f"{len(changes)} of {len(wanted)} routes of {workflow} {done}.", "dim")
+
+
+def _entries(settings: Settings, workflow: str, step: str, limit: int) -> list[dict[str, Any]]:
+    from loopllama.history import History, route_of
+
+    return History(settings).entries(route_of(workflow, step), limit)
+
+
+def _present(settings: Settings, workflow: str) -> dict[str, dict[str, Any]]:
+    """What each row says, without who and when."""
+    from loopllama.routing import RouteStore
+    from loopllama.routing.store import VALUES
+
+    return {
+        str(row["step"]): {name: row[name] for name in VALUES if row.get(name) is not None}
+        for row in RouteStore(settings).rows(workflow)
+    }
+
+
+def _read(file: Path) -> tuple[str, dict[str, dict[str, Any]]]:
+    import yaml
+
+    try:
+        document = yaml.safe_load(read_bytes(file).decode("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{file} is no YAML: {error}") from error
+    shape = "workflow: ID and routes: {STEP: {model: …}}, as `loopllama routes export` writes it"
+    if not isinstance(document, dict) or set(document) - {"workflow", "routes"}:
+        raise InvalidRequest(f"{file} must hold {shape}")
+    workflow, routes = document.get("workflow"), document.get("routes") or {}
+    if not isinstance(workflow, str) or not isinstance(routes, dict):
+        raise InvalidRequest(f"{file} must hold {shape}")
+    for step, row in routes.items():
+        if not isinstance(step, str) or not isinstance(row, dict) or not row:
+            raise InvalidRequest(f"{file}: the route of {step!r} must be a mapping such as {{model: small}}")
+    return workflow, {step: {name: _exact(value) for name, value in row.items()} for step, row in routes.items()}
+
+
+def _exact(value: Any) -> Any:
+    """YAML's floats as the decimals that they are written as."""
+    if isinstance(value, float):
+        return Decimal(str(value))
+    if isinstance(value, dict):
+        return {name: _exact(inner) for name, inner in value.items()}
+    return [_exact(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    """What YAML can write: numbers without an exponent, sets as lists."""
+    from loopllama.history import plain
+
+    value = plain(value)
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    from loopllama.routing.store import VALUES
+
+    return ", ".join(f"{name} {show.one_line(row[name], 80)}" for name in VALUES if row.get(name) is not None)
+
+
+def _difference(one: Mapping[str, Any]) -> str:
+    def shown(value: Any) -> str:
+        from loopllama.history import plain
+
+        return "nothing" if value is None else show.one_line(plain(value), 80)
+
+    return f"{one['field']}: {shown(one['from'])} -> {shown(one['to'])}"

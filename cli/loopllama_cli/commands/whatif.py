@@ -1,0 +1,108 @@
+"""`loopllama whatif`: what a change of models would have cost, by recorded runs and without calling anything."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from loopllama.errors import InvalidRequest
+
+from .. import show
+from .common import Json, Workflow, connect, pairs
+from .routes import definition_of, parse_time
+
+
+def whatif(
+    ctx: typer.Context,
+    workflow: Workflow,
+    change: Annotated[
+        list[str],
+        typer.Option("--set", metavar="STEP=MODEL", help="A change; `*=MODEL` for all other steps. Repeatable."),
+    ],
+    runs: Annotated[int, typer.Option(min=1, max=200, help="By the newest so many completed runs.")] = 20,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="By all runs that are not older: 12h, 7d.")] = None,
+    prices: Annotated[
+        str, typer.Option(metavar="today|then", help="Prices of today, or of each run's date.")
+    ] = "today",
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Write the changes as overrides, checked like `routes set`.")
+    ] = False,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, with --apply; kept with the rows.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Reprice recorded runs under other models: cost, latency along the critical path, spread, and what is unknown."""
+    from loopllama import whatif as predictions
+    from loopllama.reading import RunReader
+    from loopllama.routing import Router, RouteStore
+
+    if prices not in ("today", "then"):
+        raise InvalidRequest(f"--prices is today or then, not {prices!r}")
+    settings = connect(ctx).settings
+    crew = definition_of(settings, workflow)["crew"]
+    router = Router(settings)
+    changes = {step: router.model(name) for step, name in pairs(change, "--set", "STEP=MODEL").items()}
+    oldest = None if since is None else datetime.now(UTC) - timedelta(seconds=parse_time(since))
+    limit = predictions.MAX_RUNS if since is not None else runs
+    found = predictions.recent_runs(RunReader(settings), workflow, limit=limit, since=oldest)
+    needs = {agent["name"]: agent["needs"] for agent in crew}
+    told = predictions.predict(found, needs, changes, router.model, prices="today" if prices == "today" else "then")
+    if as_json:
+        applied = _apply(RouteStore(settings), workflow, change, reason) if apply else []
+        show.print_json({"workflow": workflow, **told, **({"rows": applied} if apply else {})})
+        return
+    _print(told)
+    if apply:
+        for row in _apply(RouteStore(settings), workflow, change, reason):
+            show.out().print(
+                show.plain(f"{row['workflow']}/{row['step']}: model {row['model']} (version {row['version']})")
+            )
+        show.message(f"They act within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
+
+
+def _apply(store: Any, workflow: str, change: list[str], reason: str) -> list[dict[str, Any]]:
+    """Write the rows, all of them checked before the first is written."""
+    wanted = pairs(change, "--set", "STEP=MODEL")
+    for step, name in wanted.items():
+        store.check(workflow, step, {"model": name})
+    return [
+        store.set(workflow, step, {"model": name}, updated_by=getpass.getuser(), reason=reason or "whatif")
+        for step, name in wanted.items()
+    ]
+
+
+def _print(told: Mapping[str, Any]) -> None:
+    table = show.table("Step", "From", "To", "Cost before", "Cost after", "Latency before", "after", "Latency from",
+                       right=("Cost before", "Cost after", "Latency before", "after"))  # fmt: skip
+    places = show.cost_decimals(
+        [one[name] for one in told["steps"] for name in ("cost_usd_before", "cost_usd_after") if one[name] is not None]
+    )
+    for one in told["steps"]:
+        table.add_row(
+            show.plain(one["step"]),
+            show.plain(", ".join(one["models_before"])),
+            show.plain(one["model_after"]),
+            show.money(one["cost_usd_before"], places),
+            show.money(one["cost_usd_after"], places),
+            show.duration(one["latency_ms_before"]),
+            show.duration(one["latency_ms_after"]),
+            one["latency_from"],
+        )
+    console = show.out()
+    show.print_table(table, console)
+    console.print()
+    total = show.table("A run", "Before", "After", "Change", "Spread (p10 to p90)", right=("Before", "After", "Change"))
+    for name, shown, spread in (("cost_usd", show.money, "cost"), ("latency_ms", show.duration, "latency")):
+        values, spread_of = told[name], told["spread"][spread]
+        wide = f"{spread_of['p10']:+.1%} to {spread_of['p90']:+.1%}" if spread_of else "-"
+        label = "cost" if spread == "cost" else "latency"
+        total.add_row(label, shown(values["before"]), shown(values["after"]), show.change(values["change"]), wide)
+    show.print_table(total, console)
+    simulated = " Some of them are simulated." if told["simulated"] else ""
+    dates = f"{show.local_time(told['from'])} to {show.local_time(told['to'])}"
+    show.message(f"By {told['runs']} completed runs, {dates}, at prices of {told['prices']}.{simulated}", "dim")
+    for one in told["unknown"]:
+        show.message(f"Not known: {one}.", "yellow")

@@ -1,0 +1,162 @@
+"""Writing entries of the Models table: checked, stamped with who and why, conditional on the item that was read.
+
+An entry adds to the bundled catalog or replaces parts of it, field by field (`catalog.Catalog.with_entries`); prices
+are dated and appended. What every write changed is in the history (`history.model_route`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+from . import aws, clock
+from .catalog import Catalog, bundled, is_model_id
+from .catalog_entries import is_machine_key, parse_item
+from .errors import CatalogInvalid, ModelUnknown, VersionConflict
+from .settings import Settings
+
+VALUES = (
+    *("alias_of", "provider", "provider_model", "prices", "context_window", "max_output", "capabilities"),
+    *("enabled", "replaced_by", "options"),
+)
+_KNOWN = (*VALUES, "version", "updated_by", "reason", "updated_at")
+MAX_REASON = 500
+
+
+class CatalogStore:
+    """The Models table, for those who write it. `clock` gives epoch seconds."""
+
+    def __init__(self, settings: Settings, dynamodb: Any = None, clock: Callable[[], float] = time.time) -> None:
+        self._table = settings.models_table
+        self._given = dynamodb
+        self._clock = clock
+
+    def _dynamodb(self) -> Any:
+        return aws.client("dynamodb") if self._given is None else self._given
+
+    def items(self) -> list[dict[str, Any]]:
+        """Every entry as it is stored, by id; what functions note about models is left out."""
+        pages = self._dynamodb().get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True)
+        found = [aws.from_item(item) for page in pages for item in page["Items"]]
+        return sorted((item for item in found if not is_machine_key(item["model"])), key=lambda item: item["model"])
+
+    def catalog(self) -> Catalog:
+        """The bundled catalog with every entry of the table."""
+        return bundled().with_entries(self.items())
+
+    def get(self, model_id: str) -> dict[str, Any] | None:
+        """One entry as it is stored."""
+        key = aws.to_item({"model": model_id})
+        answer = self._dynamodb().get_item(TableName=self._table, Key=key, ConsistentRead=True)
+        return aws.from_item(answer["Item"]) if "Item" in answer else None
+
+    def write(
+        self, model_id: str, changes: Mapping[str, Any], *, updated_by: str, reason: str
+    ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """Change fields of an entry, or make one; `None` takes a field out, so that the bundled value counts again.
+
+        Returns the entry before and after. Raises `CatalogInvalid` for fields that make no sense, an alias or a
+        replacement that leads nowhere and a new model without a provider, and `VersionConflict` where somebody changed
+        the entry in between.
+        """
+        before = self.get(model_id)
+        kept = {name: value for name, value in (before or {}).items() if name not in changes}
+        item = {**kept, **{name: value for name, value in changes.items() if value is not None}, "model": model_id}
+        self._check(item, changes)
+        if len(reason) > MAX_REASON or len(updated_by) > MAX_REASON:
+            raise _invalid("reason", f"must have at most {MAX_REASON} characters")
+        item |= {
+            "version": _version(before) + 1,
+            "updated_by": updated_by,
+            "reason": reason,
+            "updated_at": clock.now_text(self._clock()),
+        }
+        client = self._dynamodb()
+        from .routing.store import unchanged
+
+        try:
+            client.put_item(TableName=self._table, Item=aws.to_item(item), **unchanged(before, "model", _KNOWN))
+        except client.exceptions.ConditionalCheckFailedException as error:
+            raise VersionConflict(f"somebody changed {model_id!r} in between: read it again and repeat") from error
+        return before, item
+
+    def add_price(
+        self, model_id: str, price: Mapping[str, Any], *, updated_by: str, reason: str
+    ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """Append a dated price, in force from its `effective_from` (ISO date) on; earlier ones stay. A price of the
+        same date is replaced only while that date has not come: what has been charged is not rewritten. Raises as
+        `write` does."""
+        since = str(price["effective_from"])
+        before = self.get(model_id)
+        prices = list((before or {}).get("prices") or [])
+        for old in [one for one in prices if isinstance(one, Mapping) and one.get("effective_from") == since]:
+            if since <= datetime.fromtimestamp(self._clock(), UTC).date().isoformat() and dict(old) != dict(price):
+                raise _invalid("prices", f"there is a price from {since} on already; give the new one a later date")
+            prices.remove(old)
+        return self.write(model_id, {"prices": [*prices, dict(price)]}, updated_by=updated_by, reason=reason)
+
+    def remove(self, model_id: str, *, updated_by: str, reason: str) -> bool:
+        """Delete an entry; whether there was one. Who and why is written to it first, so that the stream has seen it.
+        Raises as `write` does."""
+        before = self.get(model_id)
+        if before is None:
+            return False
+        _, last = self.write(model_id, dict.fromkeys(set(before) & set(VALUES)), updated_by=updated_by, reason=reason)
+        client = self._dynamodb()
+        from .routing.store import unchanged
+
+        try:
+            key = aws.to_item({"model": model_id})
+            client.delete_item(TableName=self._table, Key=key, **unchanged(last, "model", _KNOWN))
+        except client.exceptions.ConditionalCheckFailedException as error:
+            raise VersionConflict(f"somebody changed {model_id!r} in between: read it again and repeat") from error
+        return True
+
+    def _check(self, item: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+        unknown = sorted(changes.keys() - set(VALUES))
+        if unknown:
+            raise _invalid(unknown[0], f"is no field of a model; the fields are {', '.join(VALUES)}")
+        model_id = str(item["model"])
+        if not is_model_id(model_id) or is_machine_key(model_id):
+            raise _invalid("model", f"{model_id[:80]!r} can be no id: 1 to 256 characters without white space")
+        _, _, reasons = parse_item(item)
+        if reasons:
+            raise _invalid(str(reasons[0]).partition("`")[2].partition("`")[0] or "model", reasons[0])
+        others = [other for other in self.items() if other["model"] != model_id]
+        catalog = bundled().with_entries([*others, item])
+        mine = [problem["reason"] for problem in catalog.problems if problem["model"] == model_id]
+        if mine:
+            raise _invalid("model", mine[0])
+        try:
+            if set(item) & set(VALUES):
+                catalog.resolve(model_id)
+            if item.get("replaced_by"):
+                other = catalog.resolve(item["replaced_by"])
+                if item.get("enabled") is False and not other.enabled and other.replaced_by is None:
+                    raise _invalid("replaced_by", f"{item['replaced_by']!r} is disabled itself")
+        except ModelUnknown as error:
+            raise _invalid("alias_of" if item.get("alias_of") else "replaced_by", str(error)) from error
+
+
+def price_of(
+    since: date,
+    given: Decimal,
+    taken: Decimal,
+    cache_read: Decimal | None = None,
+    cache_write: Decimal | None = None,
+) -> dict[str, Any]:
+    """A dated price as the table holds it; USD per million tokens."""
+    values = {"input": given, "output": taken, "cache_read": cache_read, "cache_write": cache_write}
+    return {"effective_from": since.isoformat(), **{name: value for name, value in values.items() if value is not None}}
+
+
+def _version(item: Mapping[str, Any] | None) -> int:
+    version = (item or {}).get("version")
+    return int(version) if isinstance(version, (int, Decimal)) and not isinstance(version, bool) else 0
+
+
+def _invalid(field: str, message: str) -> CatalogInvalid:
+    return CatalogInvalid(f"{field}: {message}", [{"field": field, "message": message}])

@@ -1,0 +1,73 @@
+"""Which steps of which workflows a change of the catalog moves: asked before a model is disabled or an alias moved."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from loopllama import aws
+from loopllama.catalog import Catalog
+from loopllama.definitions import DefinitionStore
+from loopllama.errors import LoopLlamaError
+from loopllama.routing.layers import RouteRequest, plan
+from loopllama.routing.rows import NO_OVERRIDE, Override, parse_row
+from loopllama.settings import Settings
+
+PAGE = 100
+
+
+def moved(settings: Settings, before: Catalog, after: Catalog) -> list[dict[str, Any]]:
+    """The steps that use another model, or in another order, under `after` than under `before`: `workflow`, `step`,
+    `source`, `from` and `to` (ids, the first to be tried first; `to` is empty where no model is left). Reads every
+    current workflow, and the routes table once."""
+    rows = _rows(settings)
+    now = time.time()
+    found: list[dict[str, Any]] = []
+    for workflow in _workflows(settings):
+        mine = rows.get(workflow["workflow_id"], {})
+        for step in workflow["definition"]["crew"]:
+            old, new = (_route(settings, workflow, step, mine, catalog, now) for catalog in (before, after))
+            if old["chain"] != new["chain"]:
+                place = {"workflow": workflow["workflow_id"], "step": step["name"]}
+                found.append({**place, "source": old["source"], "from": old["chain"], "to": new["chain"]})
+    return found
+
+
+def _route(
+    settings: Settings,
+    workflow: Mapping[str, Any],
+    step: Mapping[str, Any],
+    rows: Mapping[str, Override],
+    catalog: Catalog,
+    now: float,
+) -> dict[str, Any]:
+    required = frozenset({"tools"}) if step.get("tools") else frozenset()
+    request = RouteRequest(workflow["workflow_id"], workflow["definition"].get("model"), step, {}, required)
+    pair = rows.get(step["name"], NO_OVERRIDE), rows.get("*", NO_OVERRIDE)
+    try:
+        made = plan(request, *pair, settings.default_model, catalog, now)
+    except LoopLlamaError:
+        return {"source": None, "chain": []}
+    # Of candidates each may be used: all count, not only the one that a key falls on.
+    chain = [*(candidate.model.id for candidate in made.candidates), *(model.id for model in made.route_.chain)]
+    return {"source": made.route_.source, "chain": list(dict.fromkeys(chain))}
+
+
+def _workflows(settings: Settings) -> Iterator[dict[str, Any]]:
+    store, cursor = DefinitionStore(settings), None
+    while True:
+        page, cursor = store.list(PAGE, cursor)
+        yield from page
+        if cursor is None:
+            return
+
+
+def _rows(settings: Settings) -> dict[str, dict[str, Override]]:
+    found: dict[str, dict[str, Override]] = defaultdict(dict)
+    for page in aws.client("dynamodb").get_paginator("scan").paginate(TableName=settings.routes_table):
+        for item in page["Items"]:
+            row = aws.from_item(item)
+            found[str(row["workflow"])][str(row["step"])] = parse_row(row)
+    return found
