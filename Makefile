@@ -53,8 +53,8 @@ build: $(DEV) ## What is deployed (.aws-sam/build) and what is installed (dist/*
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist
 
-bench: $(DEV) ## What the README claims about speed and cost, measured here
-	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+bench: $(DEV) $(LITELLM)/.installed ## What we say about speed and cost, measured here beside the peers
+	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" --peer $(LITELLM)/bin/python; done
 
 catalog: $(DEV) ## Write the bundled models and prices anew from the price library
 	@$(BIN)/python -m loopllama_cli.catalog_build
@@ -74,7 +74,7 @@ lock: ## Resolve pyproject.toml's dependencies into the locks (needs uv; UPGRADE
 	@$(LOCK) --group build -c requirements/dev.txt -o requirements/cli.txt pyproject.toml
 	@$(PYTHON) -c '$(LAYER)' | $(LOCK) $(foreach name,$(RUNTIME),--no-emit-package $(name)) -c requirements/dev.txt \
 		-o shared/requirements.txt -
-	@echo 'litellm[proxy]' | uv pip compile --quiet --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
+	@printf 'litellm[proxy]\nanthropic\n' | uv pip compile --quiet --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
 		--no-emit-find-links $(if $(UPGRADE),--upgrade) -o requirements/litellm.txt -
 	@for file in requirements/dev.txt requirements/cli.txt shared/requirements.txt; do \
 		sed "$(PLAIN)" $$file > $$file.new && mv $$file.new $$file; done

@@ -38,6 +38,7 @@ def timed(call: Callable[[], object], calls: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peer", help="taken as the other benchmarks take it; the price library is at hand here")
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     ours, theirs = (

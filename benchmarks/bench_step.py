@@ -3,9 +3,9 @@
     python benchmarks/bench_step.py [--peer PYTHON] [--rounds N] [--profile]
 
 A step is routing, prompt, one model call over HTTP, pricing, the record and the metrics; tables are in memory and the
-provider answers at once on loopback. Each contestant has a process of its own and takes its turn in every round, because
-machines drift: the figures are ratios of medians to raw `http.client` in the same rounds. `--peer` is a Python that has
-openai, anthropic and litellm. Prints a table, and one line of JSON last.
+provider answers at once on loopback. All share one processor. Each contestant has a process of its own and takes its
+turn in every round, because machines drift: the figures are ratios of medians to raw `http.client` in the same rounds.
+`--peer` is a Python that has openai, anthropic and litellm. Prints a table, and one line of JSON last.
 """
 
 from __future__ import annotations
@@ -70,10 +70,11 @@ def step(port: int, provider: str = "openai") -> Call:
         f"{provider.upper()}_API_KEY": "key",
         f"{provider.upper()}_BASE_URL": f"http://127.0.0.1:{port}" + ("/v1" if provider == "openai" else ""),
     }
+    from tables import Tables
+
     from loopllama import aws
     from loopllama.engine.step import StepRunner
     from loopllama.settings import Settings
-    from tables import Tables
 
     tables = Tables()
     settings = Settings(
@@ -90,7 +91,7 @@ def step(port: int, provider: str = "openai") -> Call:
     ]
     definition = {"workflow_id": "w", "version": 1, "status": "active", "definition": {"crew": crew}}
     tables.put("Workflows", ("w", "1"), aws.to_item(definition))
-    aws.client = lambda service, **_: tables  # type: ignore[assignment, misc]
+    aws.client = lambda _service, **_options: tables  # type: ignore[assignment, misc]
     runner = StepRunner(settings)
     numbers = iter(range(10**9))
 
@@ -157,8 +158,15 @@ PEERS = {"openai": openai_sdk, "anthropic": anthropic_sdk, "litellm_router": lit
 PACKAGES = {"httpx": "httpx", "openai": "openai", "anthropic": "anthropic", "litellm_router": "litellm"}
 
 
+def pin() -> None:
+    """Stay on the first processor, where the provider is as well: waking another one up costs more than the call."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 def work(name: str, port: int) -> None:
     """One contestant: a block of calls for each line of standard input, its times in µs as JSON."""
+    pin()
     out = os.fdopen(os.dup(1), "w")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         call = {**OURS, **PEERS}[name](port)
@@ -202,7 +210,9 @@ def main() -> None:
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        return work(options.work[0], int(options.work[1]))
+        work(options.work[0], int(options.work[1]))
+        return
+    pin()
     with subprocess.Popen(
         [sys.executable, str(HERE / "stub.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as stub:

@@ -19,6 +19,7 @@ rotated key acts; when reading again fails, the old one serves on.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import json
 import os
@@ -212,6 +213,7 @@ def _checked(provider: str, found: Mapping[str, Any], source: str, settings: Set
     return Credentials(provider, (url or known.base_url).rstrip("/"), key, source, dialect, version, headers)
 
 
+@functools.lru_cache(maxsize=64)  # the same few are asked for at every call; a refusal is not kept
 def _check_host(provider: str, url: str, known: Known, source: str, allowed: tuple[str, ...]) -> None:
     """Raises `ModelRejected` for a URL that a key may not be sent to."""
 
