@@ -26,6 +26,16 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Calls:
+    """An answer that calls a tool."""
+
+    tool: str
+    arguments: dict[str, Any]
+    tokens_in: int = 100
+    tokens_out: int = 10
+
+
+@dataclass(frozen=True)
 class Status:
     """An error: HTTP status, message, headers."""
 
@@ -41,7 +51,7 @@ class Drop:
 class Hold:
     """The call stays in progress: `entered` tells the test, `release` lets it be answered with `then`."""
 
-    def __init__(self, then: Text | Status | Drop) -> None:
+    def __init__(self, then: Text | Calls | Status | Drop) -> None:
         self.then = then
         self.entered = threading.Event()
         self._released = threading.Event()
@@ -54,14 +64,14 @@ class Hold:
         """Let the call be answered."""
         self._released.set()
 
-    def hold(self) -> Text | Status | Drop:
+    def hold(self) -> Text | Calls | Status | Drop:
         """The provider's side."""
         self.entered.set()
         self._released.wait(WAIT_SECONDS)
         return self.then
 
 
-Reply = Text | Status | Drop | Hold
+Reply = Text | Calls | Status | Drop | Hold
 
 
 class Script:
@@ -151,9 +161,15 @@ def _handler(scripts: dict[str, Script]) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def _completion(request: dict[str, Any], reply: Text) -> dict[str, Any]:
+def _completion(request: dict[str, Any], reply: Text | Calls) -> dict[str, Any]:
+    if isinstance(reply, Calls):
+        function = {"name": reply.tool, "arguments": json.dumps(reply.arguments)}
+        call = {"id": f"call_{len(request['messages'])}", "type": "function", "function": function}
+        choice: dict[str, Any] = {"message": {"role": "assistant", "tool_calls": [call]}, "finish_reason": "tool_calls"}
+    else:
+        choice = {"message": {"role": "assistant", "content": reply.text}, "finish_reason": "stop"}
     return {
         "model": request["model"],
-        "choices": [{"message": {"role": "assistant", "content": reply.text}, "finish_reason": "stop"}],
+        "choices": [choice],
         "usage": {"prompt_tokens": reply.tokens_in, "completion_tokens": reply.tokens_out},
     }

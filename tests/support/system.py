@@ -141,7 +141,7 @@ class System:
         )
         return self.wait_execution(name)
 
-    def wait_execution(self, name: str) -> dict[str, Any]:
+    def wait_execution(self, name: str, seconds: float = WAIT_SECONDS) -> dict[str, Any]:
         """Wait until an execution has ended; returns its description."""
         states, found = self.client("stepfunctions"), {}
 
@@ -153,7 +153,7 @@ class System:
                 return False
             return bool(found["status"] != "RUNNING")
 
-        self.until(ended)
+        self.until(ended, seconds)
         return found
 
     def states_entered(self, name: str) -> list[str]:
