@@ -18,6 +18,7 @@ from support.step_here import USAGE, Here, cost_of
 from support.wire_server import Reply, Reset
 
 from loopllama import output
+from loopllama.catalog import bundled
 from loopllama.reading import RunReader
 from loopllama.runs import StepWriter
 from loopllama_cli import show, trace_view
@@ -406,6 +407,42 @@ def test_an_answer_given_beside_tool_calls_is_asked_for_again(here: Here) -> Non
     assert step["output"] == {"amount": Decimal("12.5"), "label": "billing"}
     assert [one["outcome"] for one in step["tool_calls"]] == ["ok", "failed"]
     assert "call give_answer again, alone" in step["tool_calls"][1]["result"]
+
+
+# What the catalog's entry says
+
+
+def test_a_models_options_and_its_longest_answer_go_into_the_call(here: Here) -> None:
+    """Put into the Models table between two calls of the same step: no deployment, no change of the workflow."""
+    here.first.script(Reply(503, b""), Reply(200, here.dialect.answer("ok")))
+    run_id, work = here.start(maxTokens=100_000)
+    assert here.live.step(work)["outcome"] == "retry_later"
+    plain = here.first.requests[0].json
+    # The bundled model's own limit: more would be refused.
+    assert plain["max_completion_tokens"] == bundled().resolve("gpt-4.1-mini").max_output < 100_000
+    assert "reasoning_effort" not in plain
+
+    options = {"reasoning_effort": "low", "seed": 7, "logit_bias": {"50256": Decimal("-1.5")}}
+    here.live.put_model(here.models[0], "openai", here.dialect.model, max_output=900, options=options)
+    assert here.live.step(work)["outcome"] == "done"
+    sent = here.first.requests[1].json
+    assert sent == {
+        **plain,
+        "max_completion_tokens": 900,
+        **options,
+        "logit_bias": {"50256": -1.5},
+    }
+    assert here.read(run_id)["output"] == "ok"
+
+
+def test_options_that_would_replace_the_call_are_not_sent(here: Here) -> None:
+    here.first.script(Reply(200, here.dialect.answer("ok")))
+    _, work = here.start()
+    here.live.put_model(here.models[0], "openai", here.dialect.model, options={"model": "dearer", "n": 9})
+    assert here.live.step(work)["outcome"] == "done"
+    sent = here.first.requests[0].json
+    assert sent["model"] == here.dialect.model
+    assert "n" not in sent
 
 
 # Connections
