@@ -219,6 +219,8 @@ def test_details_of_a_run(api: Client, workflow: str) -> None:
         ({"input": "x", "models": {"nobody": "small"}}, "models.nobody"),
         ({"input": "x", "models": {"writer": 7}}, "models.writer"),
         ({"input": "x", "tags": {"a": "x" * 300}}, "tags.a"),
+        ({"input": "x", "tags": {"": "x"}}, "tags"),
+        ({"input": "x", "tags": {"x" * 300: "x"}}, "tags"),
         ({"input": "x", "tags": {str(n): "x" for n in range(30)}}, "tags"),
         ({"input": "x", "more": 1}, "more"),
         ({"models": {}}, "input"),

@@ -17,6 +17,8 @@ from ..values import ValueStore
 
 MAX_MODELS = 200
 MAX_TAGS = 20
+MAX_NAME = 256
+"""Of a tag, in characters."""
 
 
 def accept_run(
@@ -150,7 +152,8 @@ def new_run(
 
 
 def check_texts(field: str, value: Any, most: int, longest: int) -> None:
-    """Raises `InvalidRequest` unless `value` is `None` or at most `most` texts by name, each of 1 to `longest`."""
+    """Raises `InvalidRequest` unless `value` is `None` or at most `most` texts by name, each of 1 to `longest`
+    characters. DynamoDB takes no empty name."""
     if value is None:
         return
     if not isinstance(value, Mapping) or len(value) > most:
@@ -159,7 +162,10 @@ def check_texts(field: str, value: Any, most: int, longest: int) -> None:
             [{"field": field, "message": f"an object of at most {most} texts"}],
         )
     for name, text in value.items():
-        if not isinstance(text, str) or not 0 < len(text) <= longest or len(name) > longest:
+        if not 0 < len(name) <= MAX_NAME:
+            message = f"names must have 1 to {MAX_NAME} characters"
+            raise InvalidRequest(f"{field}: {message}", [{"field": field, "message": message}])
+        if not isinstance(text, str) or not 0 < len(text) <= longest:
             raise InvalidRequest(
                 f"{field}.{name} must be a text of 1 to {longest} characters",
                 [{"field": f"{field}.{name}", "message": f"a text of 1 to {longest} characters"}],
