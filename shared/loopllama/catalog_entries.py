@@ -15,6 +15,7 @@ from loopllama.catalog import CAPABILITIES, FIELDS, Model, Price, Speed, Tier, i
 MAX_PRICES = 100
 MAX_TIERS = 10
 MAX_OPTIONS_BYTES = 4096
+MAX_OPTIONS_DEPTH = 16
 _MONEY = ("input", "output", "cache_read", "cache_write")
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -223,9 +224,23 @@ def _options(value: object) -> Mapping[str, Any]:
         size = len(jsontext.dumps(value))
     except (TypeError, ValueError, RecursionError):
         raise ValueError("must hold nothing but JSON") from None
+    if not _storable(value, MAX_OPTIONS_DEPTH):
+        raise ValueError(f"must nest at most {MAX_OPTIONS_DEPTH} levels, its numbers have at most 38 digits")
     if size > MAX_OPTIONS_BYTES:
         raise ValueError(f"has {size:,} bytes of JSON; at most {MAX_OPTIONS_BYTES:,} are taken")
     return value
+
+
+def _storable(value: object, levels: int) -> bool:
+    """Whether DynamoDB can keep it: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
+    if isinstance(value, Mapping):
+        return levels > 0 and all(_storable(one, levels - 1) for one in value.values())
+    if isinstance(value, list | tuple):
+        return levels > 0 and all(_storable(one, levels - 1) for one in value)
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        number = Decimal(value)
+        return len(number.as_tuple().digits) <= 38 and -100 <= number.adjusted() <= 100
+    return True
 
 
 def _shown(value: object) -> str:

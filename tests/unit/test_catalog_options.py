@@ -9,6 +9,10 @@ from loopllama.catalog import bundled
 LOW = {"model": "gpt-5-low", "provider": "openai", "provider_model": "gpt-5", "options": {"reasoning_effort": "low"}}
 
 
+def nested(levels):
+    return [nested(levels - 1)] if levels else 1
+
+
 def test_options_are_an_entrys():
     catalog = bundled().with_entries([{"model": "gpt-5", "options": {"service_tier": "flex", "seed": Decimal(7)}}])
     assert catalog.resolve("gpt-5").options == {"service_tier": "flex", "seed": 7}
@@ -57,6 +61,9 @@ def test_a_server_of_ones_own_is_unpriced_still():
         ({"api_base": "https://elsewhere.example"}, "api_base"),
         ({"x": b"bytes"}, "nothing but JSON"),
         ({"x": "y" * 5000}, "at most 4,096"),
+        ({"x": nested(20)}, "at most 16 levels"),
+        ({"x": 10**40 + 1}, "at most 38 digits"),
+        ({"x": Decimal("1E+120")}, "at most 38 digits"),
     ],
 )
 def test_options_that_make_no_sense_are_passed_over_whole_and_told(options, says):
