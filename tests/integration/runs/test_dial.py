@@ -1,0 +1,220 @@
+"""The dial on running functions: when a change acts, what is recorded of it, what is set aside, what is quick."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from support.provider_server import Status, Text
+from support.system import System
+
+from loopllama import aws
+from loopllama.history import History, route_of
+from loopllama.routing import RouteStore
+
+ONE_STEP = [{"name": "writer"}]
+CACHE_SECONDS = 1.0
+
+
+@pytest.fixture(scope="module")
+def events(system: System) -> Any:
+    """The events on the bus so far, by detail type and detail."""
+    queue = system.client("sqs").create_queue(QueueName="dial-events")["QueueUrl"]
+    arn = system.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"][
+        "QueueArn"
+    ]
+    bus = system.outputs["EventBusName"]
+    kinds = ["RouteChanged", "InvalidOverride", "ModelChanged"]
+    system.client("events").put_rule(
+        Name="dial", EventBusName=bus, EventPattern=json.dumps({"source": ["loopllama"], "detail-type": kinds})
+    )
+    system.client("events").put_targets(Rule="dial", EventBusName=bus, Targets=[{"Id": "q", "Arn": arn}])
+    seen: list[tuple[str, dict[str, Any]]] = []
+
+    def received() -> list[tuple[str, dict[str, Any]]]:
+        for message in system.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
+            event = json.loads(message["Body"])
+            seen.append((event["detail-type"], event["detail"]))
+            system.client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        return seen
+
+    return received
+
+
+def test_a_changed_row_acts_on_every_step_that_starts_after_the_cache_time(system: System) -> None:
+    workflow = system.push("Turning", [{"name": "a"}, {"name": "b"}, {"name": "c"}], model="sim:base")
+    store, stop = RouteStore(system.settings), threading.Event()
+    run_ids: list[str] = []
+    version = system.run(workflow)["workflow_version"]
+
+    def go_on() -> None:
+        while not stop.is_set():
+            run_ids.append(system.start(workflow))
+            system.wait_execution(run_ids[-1])
+
+    changes: list[tuple[float, str]] = []
+    with system.configured("RunStep", ROUTE_CACHE_SECONDS=str(CACHE_SECONDS)):
+        threads = [threading.Thread(target=go_on) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for model in ("sim:tenth", "sim:base", "sim:tenth"):
+            store.set(workflow, "*", {"policy": "weighted", "candidates": [model]}, updated_by="test", reason="turn")
+            for step in ("a", "b", "c"):
+                store.set(workflow, step, {"model": model}, updated_by="test", reason="turn")
+            changes.append((time.time(), model))
+            time.sleep(3 * CACHE_SECONDS)
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+    runs = [system.wait(run_id) for run_id in run_ids]
+    assert {run["status"] for run in runs} == {"completed"}
+    assert {run["workflow_version"] for run in runs} == {version}
+    checked: Counter[str] = Counter()
+    for step in (step for run in runs for step in run["steps"]):
+        (attempt,) = step["attempts"]
+        assert attempt["model"] == step["model"]
+        began = _epoch(step["started_at"])
+        for place, (when, model) in enumerate(changes):
+            until = changes[place + 1][0] if place + 1 < len(changes) else float("inf")
+            # A row is written a little before and after its time is taken.
+            if when + CACHE_SECONDS < began < until - 0.2:
+                assert (step["model"], step["source"]) == (model, "step")
+                checked[model] += 1
+    assert min(checked["sim:tenth"], checked["sim:base"]) >= 3
+
+
+def test_every_hand_on_the_dial_is_recorded(system: System, events: Any) -> None:
+    workflow = system.push("Recorded", ONE_STEP, model="sim:base")
+    store, history, route = RouteStore(system.settings), History(system.settings), route_of(workflow, "writer")
+
+    def recorded(count: int) -> list[dict[str, Any]]:
+        system.until(lambda: len(history.entries(route)) >= count)
+        return history.entries(route)
+
+    store.set(workflow, "writer", {"model": "sim:tenth"}, updated_by="ann", reason="cheaper")
+    recorded(1)
+    system.put("RoutesTableName", {"workflow": workflow, "step": "writer", "model": "sim:base"})
+    recorded(2)
+    system.put("RoutesTableName", {"workflow": workflow, "step": "writer", "model": "smalll", "fallbacks": "x"})
+    recorded(3)
+    assert system.run(workflow)["status"] == "completed"
+    row = store.rollback(workflow, "writer", updated_by="bob", reason="typo")
+    assert row is not None
+    assert row["model"] == "sim:base"
+    recorded(4)
+    store.unset(workflow, "writer", updated_by="ann", reason="done")
+    told = [
+        (entry["change"], entry["updated_by"], (entry.get("after") or {}).get("model"), bool(entry.get("problems")))
+        for entry in reversed(recorded(5))
+    ]
+    assert told == [
+        ("set", "ann", "sim:tenth", False),
+        ("set", "unknown", "sim:base", False),
+        ("set", "unknown", "smalll", True),
+        ("set", "bob", "sim:base", False),
+        ("removed", "ann", None, False),
+    ]
+
+    def kinds() -> list[str]:
+        return [kind for kind, detail in events() if detail.get("workflow") == workflow]
+
+    system.until(lambda: len(kinds()) >= 6)
+    assert Counter(kinds()) == {"RouteChanged": 5, "InvalidOverride": 1}
+    (problem,) = [d for kind, d in events() if kind == "InvalidOverride" and d["workflow"] == workflow]
+    assert "`fallbacks` must be a list" in problem["problems"][0]
+    system.put("ModelsTableName", {"model": "sim:retired", "provider": "sim", "enabled": False})
+    system.until(lambda: any(d.get("model") == "sim:retired" for kind, d in events() if kind == "ModelChanged"))
+    assert history.entries("model:sim:retired")[0]["updated_by"] == "unknown"
+
+
+def test_a_pinned_run_keeps_its_chains(system: System, provider: Any) -> None:
+    """The first step turns the dial; the second one does not follow."""
+    workflow = ""
+
+    def turn(_: Any) -> Text:
+        system.put("RoutesTableName", {"workflow": workflow, "step": "second", "model": "sim:tenth"})
+        return Text("turned")
+
+    _, model = provider(turn)
+    crew = [{"name": "first", "model": model}, {"name": "second", "model": "sim:base"}]
+    for pin, expected in ((None, "sim:tenth"), ("run", "sim:base")):
+        workflow = system.push(f"Pinned {pin}", crew, pin=pin)
+        run = system.run(workflow)
+        assert run["status"] == "completed"
+        assert run["steps"][1]["model"] == expected
+
+
+def test_a_failing_model_is_set_aside_for_everybody_and_probed(system: System, provider: Any) -> None:
+    down = True
+    script, model = provider(lambda _: Status(503) if down else Text("back"))
+    workflow = system.push("Aside", [{"name": "writer", "model": model, "fallbacks": ["sim:base"]}])
+    for _ in range(3):
+        assert system.run(workflow)["steps"][0]["model"] == "sim:base"
+    called = len(script.requests)
+    step = system.run(workflow)["steps"][0]
+    assert len(script.requests) == called
+    assert "set aside after failures" in step["ignored"][0]["reason"]
+    # Its time is over: one probe, which succeeds, and the model is back.
+    down = False
+    health = system.client("dynamodb").get_item(
+        TableName=system.outputs["ModelsTableName"], Key={"model": {"S": "health#"}}
+    )
+    item = aws.from_item(health["Item"])
+    item[f"m:{model}"]["aside_until"] = 1
+    system.put("ModelsTableName", item)
+    for _ in range(2):
+        assert system.run(workflow)["steps"][0]["model"] == model
+
+
+def test_fastest_leaves_a_model_that_turns_slow(system: System, provider: Any) -> None:
+    delay = {"one": 0.02, "two": 0.1}
+
+    def answering(name: str) -> Any:
+        def answer(_: Any) -> Text:
+            time.sleep(delay[name])
+            return Text(name)
+
+        return answer
+
+    _, one = provider(answering("one"))
+    _, two = provider(answering("two"))
+    workflow = system.push("Quick", ONE_STEP)
+    row = {"workflow": workflow, "step": "writer", "policy": "fastest", "candidates": [two, one]}
+    system.put("RoutesTableName", row)
+
+    def models(runs: int, **options: Any) -> Counter[str]:
+        ids = [system.start(workflow, **options) for _ in range(runs)]
+        return Counter(system.wait(run_id)["steps"][0]["model"] for run_id in ids)
+
+    def observed() -> dict[str, Any]:
+        key = {"model": {"S": f"observed#{workflow}#writer"}}
+        item = system.client("dynamodb").get_item(TableName=system.outputs["ModelsTableName"], Key=key)["Item"]
+        return aws.from_item(item)
+
+    def refreshed(leader: str) -> bool:
+        system.invoke("ObserveLatency", {})
+        return observed().get("leader") == leader
+
+    # What runs that name a model saw of it counts until the step has seen enough itself.
+    for model in (one, two):
+        for _ in range(12):
+            assert models(1, models={"writer": model}) == {model: 1}
+    models(1)
+    system.until(lambda: refreshed(one))
+    assert observed()["tokens_out"] == 10
+    assert models(10)[one] >= 8
+    delay["one"] = 1.0
+    models(12)
+    system.until(lambda: refreshed(two), seconds=20)
+    assert models(10)[two] >= 8
+
+
+def _epoch(text: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text).timestamp()
