@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
@@ -38,8 +38,8 @@ class RunRequest(Request):
     """Models of steps in this run only: `{step: model, "*": model}`."""
     tags: Texts | None = None
     """For the bill: at most 20 texts by name."""
-    pin: Any = None
-    """Reserved."""
+    pin: Literal["run"] | None = None
+    """`run`: the run keeps the models as they stand when it starts."""
     budget: Limits | None = None
     """Most that the run may use; each limit replaces the workflow's own."""
 
@@ -88,7 +88,6 @@ def routes(services: Services) -> Router:
     def start_run(
         workflow_id: WorkflowId, body: Annotated[RunRequest, Body()], key: IdempotencyKey = None
     ) -> Response[str]:
-        _refuse_reserved(body)
         services.workflow(workflow_id)
         _check_models(services, body.models)
         caller = router.context["caller"]
@@ -99,6 +98,7 @@ def routes(services: Services) -> Router:
             models=body.models,
             tags=body.tags,
             budget=body.budget.model_dump(exclude_none=True) if body.budget else None,
+            pin=body.pin,
             key=idempotency.run_key(caller, key),
             api_key=caller.name,
         )
@@ -219,16 +219,6 @@ def _possible(run_id: str) -> None:
     """DynamoDB takes no longer key."""
     if len(run_id) > 128:
         raise RunNotFound(f"There is no run '{run_id[:128]}'.")
-
-
-def _refuse_reserved(body: RunRequest) -> None:
-    details: list[dict[str, object]] = [
-        {"field": name, "message": "is not supported yet; leave it out"}
-        for name in ("pin",)
-        if getattr(body, name) is not None
-    ]
-    if details:
-        raise InvalidRequest(f"{details[0]['field']} {details[0]['message']}.", details)
 
 
 def _check_models(services: Services, models: Texts | None) -> None:
