@@ -19,6 +19,7 @@ from support.wire_server import Reply, Reset
 
 from loopllama import output
 from loopllama.catalog import bundled
+from loopllama.errors import RunFailed
 from loopllama.reading import RunReader
 from loopllama.runs import StepWriter
 from loopllama_cli import show, trace_view
@@ -95,7 +96,13 @@ def test_after_the_repair_the_step_fails(here: Here, mode: str) -> None:
     assert here.live.step(work)["outcome"] == "failed"
     step = here.read(run_id)
     assert step["error"].startswith("OutputInvalid: The answer does not follow the output schema")
+    assert "twelve" in step["error"]
     assert step["cost_usd"] == 2 * cost_of(*USAGE)
+    # What the model said stays in the record: what AdvanceRun raises ends up in logs and in the execution's history.
+    with pytest.raises(RunFailed, match="OutputInvalid: The answer does not follow the output schema") as raised:
+        here.live.advance(work | {"round": 0}, [{"outcome": "failed"}])
+    assert "twelve" not in str(raised.value)
+    assert "twelve" in here.live.read(run_id)["error"]
     assert step["cost_basis"] == "measured"
 
 

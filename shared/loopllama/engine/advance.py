@@ -119,7 +119,8 @@ def _flat(ended: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
-    return f"step {error.get('step')!r} failed: {error['type']}: {error['message']}"
+    """What the function's log and the execution's history may hold: further lines quote what a model answered."""
+    return f"step {error.get('step')!r} failed: {error['type']}: {error['message'].partition(chr(10))[0]}"
 
 
 def _age_ms(run: Mapping[str, Any]) -> int:
