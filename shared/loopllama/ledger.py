@@ -124,6 +124,7 @@ class StepLedger:
             "stop_reason": answer.stop_reason,
             "tool_calls": [
                 {"id": call.id, "name": call.name, "arguments": call.arguments, "raw": call.raw}
+                | ({"signature": call.signature} if call.signature else {})
                 for call in answer.tool_calls
             ],
         }

@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from support.dialects import AnthropicDialect, BedrockDialect, Dialect, Figures, OpenAIDialect
+from support.dialects import AnthropicDialect, BedrockDialect, Dialect, Figures, GoogleDialect, OpenAIDialect
 from support.step_here import USAGE, Here, cost_of
-from support.wire_server import Reply, Reset
+from support.wire_server import Reply, Request, Reset, WireServer
 
 from loopllama import output
 from loopllama.catalog import bundled
@@ -24,7 +24,7 @@ from loopllama.reading import RunReader
 from loopllama.runs import StepWriter
 from loopllama_cli import show, trace_view
 
-OPENAI = OpenAIDialect()
+OPENAI, GOOGLE = OpenAIDialect(), GoogleDialect()
 THREE = (OPENAI, AnthropicDialect(), BedrockDialect())
 SCHEMA = {
     "type": "object",
@@ -414,6 +414,61 @@ def test_an_answer_given_beside_tool_calls_is_asked_for_again(here: Here) -> Non
     assert step["output"] == {"amount": Decimal("12.5"), "label": "billing"}
     assert [one["outcome"] for one in step["tool_calls"]] == ["ok", "failed"]
     assert "call give_answer again, alone" in step["tool_calls"][1]["result"]
+
+
+# Gemini's thought signatures: https://ai.google.dev/gemini-api/docs/thought-signatures
+
+
+def signed(*signatures: str | None) -> Reply:
+    """An answer that asks for the time once for each signature."""
+    body = GOOGLE.answer("", [(f"call_{n}", "now", {}) for n in range(len(signatures))], "tools")
+    for call, signature in zip(body["choices"][0]["message"]["tool_calls"], signatures, strict=True):
+        if signature is not None:
+            call["extra_content"] = {"google": {"thought_signature": signature}}
+    return Reply(200, body)
+
+
+def signatures_in(request: Request) -> list[str | None]:
+    calls = [call for message in request.json["messages"] for call in message.get("tool_calls", ())]
+    return [call.get("extra_content", {}).get("google", {}).get("thought_signature") for call in calls]
+
+
+@pytest.mark.parametrize("dialect", [GOOGLE], ids=["google"], indirect=True)
+def test_thought_signatures_are_given_back_also_by_another_invocation(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.first.script(signed("c2ln", None), Reply(200, here.dialect.answer("Noon.")))
+    _, work = here.start(tools=["now"])
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("loopllama.ledger.StepLedger.open_tool", die)
+        with pytest.raises(Killed):
+            here.live.step(work, "first")
+    here.live.wait(60)
+    assert here.live.step(work, "second")["outcome"] == "done"
+    # The second of two calls side by side has none.
+    assert signatures_in(here.first.requests[1]) == ["c2ln", None]
+
+
+def test_a_fallback_to_gemini_goes_on_with_another_models_tool_calls(here: Here) -> None:
+    here.first.script(
+        Reply(200, here.dialect.answer("", [("a", "now", {}), ("b", "now", {})], "tools")), Reply(500, b"down")
+    )
+    here.start()  # for its models
+    gemini = here.live.put_model("gemini-behind", "google", "gemini-3-flash-preview", capabilities=["tools"])
+    with WireServer() as google, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GOOGLE_API_KEY", "k")
+        patch.setenv("GOOGLE_BASE_URL", google.url)
+        google.script(Reply(200, GOOGLE.answer("Noon.")))
+        crew = [{"name": "reply", "model": here.models[0], "fallbacks": [gemini], "tools": ["now"]}]
+        run_id = here.live.accept(here.live.push(crew, name="Behind"), "When?")
+        here.live.play(run_id)
+        assert here.live.read(run_id)["output"] == "Noon."
+        assert signatures_in(google.requests[0]) == ["skip_thought_signature_validator", None]
+    assert [signatures_in(request) for request in here.first.requests] == [[], [None, None]]
 
 
 # What the catalog's entry says

@@ -26,12 +26,13 @@ class ToolSpec:
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """A call that the model asks for. `arguments` is the parsed object, or `None` where the model's text was no JSON
-    object; `raw` is that text then."""
+    object; `raw` is that text then. `signature` is what the provider wants back with the call, as it came."""
 
     id: str
     name: str
     arguments: Mapping[str, Any] | None
     raw: str = ""
+    signature: str = ""
 
 
 @dataclass(frozen=True, slots=True)

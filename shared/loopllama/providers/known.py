@@ -26,7 +26,8 @@ class Known:
     documented one. `hosts`: the provider's own hosts beside that of `base_url`; `*.` takes subdomains. `keyless`:
     works without a key. The rest are differences among servers of the OpenAI dialect: `max_tokens` names the field
     that limits the answer; `strict`: JSON schemas may be marked strict; `reasoning_apart`: `completion_tokens` leaves
-    out reasoning tokens, which `total_tokens` holds; `short_tool_ids`: ids of tool calls have nine letters and digits.
+    out reasoning tokens, which `total_tokens` holds; `short_tool_ids`: ids of tool calls have nine letters and digits;
+    `signatures`: tool calls carry thought signatures, which must be given back.
     """
 
     dialect: Dialect = "openai"
@@ -38,6 +39,7 @@ class Known:
     strict: bool = False
     reasoning_apart: bool = False
     short_tool_ids: bool = False
+    signatures: bool = False
 
 
 KNOWN: dict[str, Known] = {
@@ -61,6 +63,7 @@ KNOWN: dict[str, Known] = {
         base_url="https://generativelanguage.googleapis.com/v1beta/openai",
         variables=("GOOGLE", "GEMINI"),
         reasoning_apart=True,
+        signatures=True,
     ),
     "mistral": Known(base_url="https://api.mistral.ai/v1", variables=("MISTRAL",), strict=True, short_tool_ids=True),
     "deepseek": Known(base_url="https://api.deepseek.com/v1", variables=("DEEPSEEK",)),

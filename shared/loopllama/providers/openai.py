@@ -22,6 +22,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -74,6 +75,11 @@ CODES: Mapping[str, type[ModelError]] = {
 }
 """Codes and types of error bodies whose meaning the status alone would not give.
 https://platform.openai.com/docs/guides/error-codes"""
+
+_SIGNING = re.compile(r"gemini-([3-9]|\d\d)")
+_UNSIGNED = "skip_thought_signature_validator"
+"""Gemini from 3 on refuses tool calls in the conversation whose first lacks the signature that it gave; this stands for
+one where another model asked. https://ai.google.dev/gemini-api/docs/thought-signatures"""
 
 _STOPS: dict[str, StopReason] = {
     "stop": "end",
@@ -146,7 +152,7 @@ class OpenAI:
 def request(call: ModelCall, known: Known) -> dict[str, Any]:
     """The request's body."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": call.system}] if call.system else []
-    messages += [_message(message, known) for message in call.messages]
+    messages += [_message(message, known, call.model) for message in call.messages]
     body: dict[str, Any] = {**call.options, "model": call.model, "messages": messages}
     if call.tools:
         body["tools"] = [_tool(tool) for tool in call.tools]
@@ -164,7 +170,7 @@ def request(call: ModelCall, known: Known) -> dict[str, Any]:
     return body
 
 
-def _message(message: Message, known: Known) -> dict[str, Any]:
+def _message(message: Message, known: Known, model: str) -> dict[str, Any]:
     if message.role == "tool":
         return {"role": "tool", "tool_call_id": _id(message.tool_call_id, known), "content": message.text}
     if not message.tool_calls:
@@ -173,6 +179,11 @@ def _message(message: Message, known: Known) -> dict[str, Any]:
         {"id": _id(c.id, known), "type": "function", "function": {"name": c.name, "arguments": _arguments(c)}}
         for c in message.tool_calls
     ]
+    if known.signatures:
+        for place, (asked, c) in enumerate(zip(calls, message.tool_calls, strict=True)):
+            signature = c.signature or (_UNSIGNED if place == 0 and _SIGNING.search(model) else "")
+            if signature:
+                asked["extra_content"] = {"google": {"thought_signature": signature}}
     return {"role": message.role, "content": message.text or None, "tool_calls": calls}
 
 
@@ -226,7 +237,10 @@ def _tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
         # Gemini's endpoint may leave out the id; Ollama gives the arguments as an object.
         function = wire.member(asked, "function") if isinstance(asked, dict) else {}
         identifier = asked.get("id") if isinstance(asked, dict) else None
-        yield wire.tool_call(identifier, function.get("name"), function.get("arguments"), position)
+        call = wire.tool_call(identifier, function.get("name"), function.get("arguments"), position)
+        extra = wire.member(wire.member(asked, "extra_content"), "google") if isinstance(asked, dict) else {}
+        signature = extra.get("thought_signature")
+        yield replace(call, signature=signature) if isinstance(signature, str) else call
 
 
 def _usage(value: Any, known: Known) -> Usage | None:
