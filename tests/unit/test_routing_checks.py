@@ -1,0 +1,183 @@
+"""What is refused before it is written: models that a step cannot use, catalog entries that lead nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+
+import boto3
+import pytest
+from support.deployment import Deployment, deployment
+
+from loopllama import aws
+from loopllama.catalog_store import CatalogStore, price_of
+from loopllama.errors import CatalogInvalid, ModelUnknown, RouteInvalid, VersionConflict
+from loopllama.routing import RouteStore
+from loopllama.routing.impact import moved
+
+CREW = [
+    {"name": "reader", "model": "test:a"},
+    {"name": "caller", "tools": ["now"]},
+    {"name": "sorter", "outputSchema": {"type": "object", "properties": {"x": {"type": "string"}}}},
+]
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    with deployment(monkeypatch) as one:
+        yield one
+
+
+@pytest.fixture
+def workflow(made: Deployment) -> str:
+    made.provider.script = lambda call: '{"x": "y"}'
+    return made.push(CREW, name="Checked")
+
+
+def entry(model: str, **fields: object) -> None:
+    item = {"model": model, "provider": "test", "prices": [{"input": Decimal(1), "output": Decimal(2)}], **fields}
+    boto3.client("dynamodb").put_item(TableName="ModelsTable", Item=aws.to_item(item))
+
+
+def refused(made: Deployment, workflow: str, step: str, row: dict[str, object], **options: bool) -> str:
+    with pytest.raises(RouteInvalid) as caught:
+        RouteStore(made.settings).set(workflow, step, row, updated_by="ann", reason="r", **options)
+    assert all(detail["field"] and detail["message"] for detail in caught.value.details)
+    return "; ".join(str(detail["message"]) for detail in caught.value.details)
+
+
+def accepted(made: Deployment, workflow: str, step: str, model: str) -> None:
+    RouteStore(made.settings).set(workflow, step, {"model": model}, updated_by="ann", reason="r")
+
+
+def test_a_model_must_have_what_the_step_needs(made: Deployment, workflow: str) -> None:
+    entry("mute", capabilities=["images"])
+    entry("able", capabilities=["tools"])
+    assert "cannot call tools" in refused(made, workflow, "caller", {"model": "mute"})
+    assert "neither structured output nor tools" in refused(made, workflow, "sorter", {"model": "mute"})
+    assert "cannot call tools" in refused(made, workflow, "*", {"model": "mute"})
+    assert "cannot call tools" in refused(
+        made, workflow, "caller", {"policy": "cheapest", "candidates": ["able", "mute"]}
+    )
+    accepted(made, workflow, "reader", "mute")
+    for step in ("caller", "sorter", "*"):
+        accepted(made, workflow, step, "able")
+
+
+def test_a_model_must_take_the_prompts_that_the_step_had_lately(made: Deployment, workflow: str) -> None:
+    entry("tiny", context_window=50)
+    accepted(made, workflow, "reader", "tiny")
+    run_id = made.accept(workflow, "hello")
+    made.play(run_id)
+    assert "had 100 lately" in refused(made, workflow, "reader", {"model": "tiny"})
+
+
+def test_workflow_and_step_must_be_there(made: Deployment, workflow: str) -> None:
+    assert "its steps are reader, caller, sorter" in refused(made, workflow, "reder", {"model": "test:a"})
+    assert "no workflow" in refused(made, "nobody", "*", {"model": "test:a"})
+
+
+def test_a_provider_must_have_a_key(made: Deployment, workflow: str) -> None:
+    made.settings = replace(made.settings, provider_secrets_prefix="x/providers/", simulated_providers=("google",))
+    assert "providers set openai" in refused(made, workflow, "reader", {"model": "gpt-5"})
+    boto3.client("secretsmanager").create_secret(Name="x/providers/openai", SecretString="{}")
+    for model in ("gpt-5", "balanced", "gemini-2.5-flash"):
+        accepted(made, workflow, "reader", model)
+
+
+def test_force_is_for_prices_only_and_every_reason_is_told(made: Deployment, workflow: str) -> None:
+    entry("dead", enabled=False, prices=None)
+    told = refused(made, workflow, "reader", {"model": "dead", "fallbacks": ["nosuch"], "max_tokens": 0})
+    assert all(word in told for word in ("is disabled", "no price", "no model 'nosuch'", "at least 1"))
+    assert "no price" not in refused(made, workflow, "reader", {"model": "dead"}, force=True)
+
+
+def test_the_expected_change_of_a_row(made: Deployment, workflow: str) -> None:
+    store = RouteStore(made.settings)
+    assert store.expected_change(workflow, "reader", {"model": "test:b"}) is None
+    made.play(made.accept(workflow, "hello"))
+    entry("tenth", prices=[{"input": Decimal("0.3"), "output": Decimal("1.5")}])
+    told = store.expected_change(workflow, "reader", {"model": "tenth"})
+    assert told is not None
+    assert told["cost_usd"]["after"] < told["cost_usd"]["before"]
+    assert store.expected_change(workflow, "reader", {"policy": "weighted", "candidates": ["tenth"]}) is None
+
+
+# The catalog's own writes
+
+
+def write(made: Deployment, model: str, changes: dict[str, object]) -> dict[str, object]:
+    return CatalogStore(made.settings).write(model, changes, updated_by="ann", reason="r")[1]
+
+
+def test_entries_are_merged_stamped_and_taken_apart_again(made: Deployment) -> None:
+    write(made, "gpt-5", {"context_window": 9})
+    item = write(made, "gpt-5", {"enabled": False, "replaced_by": "gpt-5-mini"})
+    assert (item["version"], item["context_window"], item["updated_by"]) == (2, 9, "ann")
+    item = write(made, "gpt-5", {"enabled": None, "replaced_by": None})
+    assert "enabled" not in item
+    assert CatalogStore(made.settings).catalog().resolve("gpt-5").enabled
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "says"),
+    [
+        ("new", {"context_window": 5}, "provider"),
+        ("gpt-5", {"context_window": "5"}, "whole number"),
+        ("gpt-5", {"colour": "red"}, "no field"),
+        ("cheap", {"alias_of": "nosuch"}, "nosuch"),
+        ("cheap", {"alias_of": "cheap"}, "circle"),
+        ("gpt-5", {"enabled": False, "replaced_by": "nosuch"}, "nosuch"),
+        ("two words", {"provider": "openai"}, "white space"),
+        ("health#", {"provider": "openai"}, "can be no id"),
+        ("gpt-5", {"prices": [{"input": Decimal(-1), "output": Decimal(1)}]}, "USD"),
+    ],
+)
+def test_entries_that_make_no_sense_are_refused(made: Deployment, model: str, changes: dict, says: str) -> None:
+    with pytest.raises(CatalogInvalid, match=says):
+        write(made, model, changes)
+    assert CatalogStore(made.settings).get(model) is None
+
+
+def test_an_entry_that_somebody_changed_meanwhile_is_not_overwritten(
+    made: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(made, "gpt-5", {"context_window": 9})
+    store = CatalogStore(made.settings)
+    read = store.get
+
+    def read_and_change(name: str) -> object:
+        found = read(name)
+        entry("gpt-5")
+        return found
+
+    monkeypatch.setattr(store, "get", read_and_change)
+    with pytest.raises(VersionConflict, match="read it again"):
+        store.write("gpt-5", {"context_window": 10}, updated_by="ann", reason="r")
+
+
+def test_prices_are_appended_and_what_was_charged_is_not_rewritten(made: Deployment) -> None:
+    from datetime import date
+
+    store = CatalogStore(made.settings)
+    stamp = {"updated_by": "ann", "reason": "r"}
+    for since, given in ((date(2020, 1, 1), 1), (date(2999, 1, 1), 2), (date(2999, 1, 1), 3)):
+        store.add_price("gpt-5", price_of(since, Decimal(given), Decimal(9)), **stamp)
+    assert [price.input for price in store.catalog().resolve("gpt-5").prices][-2:] == [1, 3]
+    with pytest.raises(CatalogInvalid, match="later date"):
+        store.add_price("gpt-5", price_of(date(2020, 1, 1), Decimal(2), Decimal(9)), **stamp)
+    assert store.remove("gpt-5", **stamp)
+    assert not store.remove("gpt-5", **stamp)
+    assert store.catalog().resolve("gpt-5").origin["prices"] == "bundled"
+
+
+def test_what_a_change_of_the_catalog_moves(made: Deployment, workflow: str) -> None:
+    store = CatalogStore(made.settings)
+    before = store.catalog()
+    off = {"enabled": False, "replaced_by": "test:b"}
+    after = before.with_entries([{**one, **(off if one["model"] == "test:a" else {})} for one in store.items()])
+    told = moved(made.settings, before, after)
+    assert told == [{"workflow": workflow, "step": "reader", "source": "agent", "from": ["test:a"], "to": ["test:b"]}]
+    with pytest.raises(ModelUnknown):
+        after.resolve("nosuch")
