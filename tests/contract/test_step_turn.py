@@ -532,7 +532,7 @@ def test_a_connection_that_idled_a_minute_between_two_steps_is_used_again(
     step()
     Later.seconds = 60
     step()
-    Later.seconds += 299
+    Later.seconds += 200
     step()
     assert [one.connection for one in here.first.requests] == [1, 1, 1]
     Later.seconds += 301
