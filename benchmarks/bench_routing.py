@@ -1,4 +1,4 @@
-"""A routing decision: warm and cold, over a table of 10,000 workflows with 10 overrides each.
+"""A routing decision: warm and cold, fixed and by policy, over a table of 10,000 workflows with 10 overrides each.
 
     python benchmarks/bench_routing.py [--peer PYTHON] [--rounds N]
 
@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "shared"))
 from loopllama.routing import Router, RouteRequest
 from loopllama.settings import Settings
 
-WORKFLOWS, STEPS, CALLS = 10_000, 10, 2_000
+WORKFLOWS, STEPS, CALLS, CANDIDATES = 10_000, 10, 2_000, 100
+POLICIES = ("weighted", "cheapest", "fastest")
 MODELS = ("gpt-5", "gpt-5-mini", "claude-sonnet-5", "small", "gemini-2.5-flash")
 PEER = """
 import json, os, sys, time
@@ -55,7 +56,13 @@ for line in sys.stdin:
 
 
 class Tables:
-    """DynamoDB's two calls over rows in memory."""
+    """DynamoDB's calls over rows in memory."""
+
+    class exceptions:  # noqa: N801 - botocore's name
+        """Of a client."""
+
+        class ConditionalCheckFailedException(Exception):
+            """Raised by conditional writes."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -63,6 +70,8 @@ class Tables:
     def query(self, **asked: Any) -> dict[str, Any]:
         self.calls += 1
         workflow = asked["ExpressionAttributeValues"][":workflow"]["S"]
+        if workflow in POLICIES:
+            return {"Items": [policy_row(workflow, "all", CANDIDATES), policy_row(workflow, "some", CANDIDATES - 3)]}
         number = int(workflow[1:])
         return {
             "Items": [
@@ -78,11 +87,49 @@ class Tables:
             ]
         }
 
+    def update_item(self, **asked: Any) -> dict[str, Any]:
+        """A step says once a day that it wants facts (`cheapest`, `fastest`)."""
+        return {"Attributes": asked["Key"]}
+
     def batch_get_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - botocore's name
         self.calls += 1
         ((table, asked),) = RequestItems.items()
-        rows = {"small": {"model": {"S": "small"}, "alias_of": {"S": "gpt-5-nano"}}}
+        rows: dict[str, Any] = {"small": {"model": {"S": "small"}, "alias_of": {"S": "gpt-5-nano"}}}
+        rows |= {f"house-{n}": house(n) for n in range(CANDIDATES)}
+        rows |= {f"observed#fastest#{step}": observed(step) for step in ("all", "some")}
         return {"Responses": {table: [rows[k["model"]["S"]] for k in asked["Keys"] if k["model"]["S"] in rows]}}
+
+
+def policy_row(policy: str, step: str, count: int) -> dict[str, Any]:
+    candidates = [{"M": {"model": {"S": f"house-{n}"}, "weight": {"N": str(n + 1)}}} for n in range(count)]
+    return {
+        "workflow": {"S": policy},
+        "step": {"S": step},
+        "policy": {"S": policy},
+        "candidates": {"L": candidates},
+    }
+
+
+def house(number: int) -> dict[str, Any]:
+    price = {"M": {"input": {"N": str(1 + number % 7)}, "output": {"N": str(2 + number % 5)}}}
+    return {"model": {"S": f"house-{number}"}, "provider": {"S": "openai"}, "prices": {"L": [price]}}
+
+
+def observed(step: str) -> dict[str, Any]:
+    seen = {
+        f"house-{n}": {"M": {"ms": {"N": str(300 + n * 37 % 900)}, "samples": {"N": "15"}}} for n in range(CANDIDATES)
+    }
+    return {
+        "model": {"S": f"observed#fastest#{step}"},
+        "wanted_at": {"N": str(int(time.time() * 1000))},
+        "latency": {"M": seen},
+        "latency_of": {"L": [{"S": name} for name in seen]},
+        "leader": {"S": "house-40"},
+    }
+
+
+def by_policy(policy: str, step: str, run: int) -> RouteRequest:
+    return RouteRequest(policy, "balanced", {"name": step, "role": "Writer"}, {}, frozenset(), 1_200, f"run-{run}")
 
 
 def request(workflow: int, step: int) -> RouteRequest:
@@ -111,9 +158,12 @@ def main() -> None:
     warm = [request(workflow, step) for workflow in range(20) for step in range(STEPS)] * (CALLS // 200)
     cold = [request(workflow, workflow % STEPS) for workflow in range(1_000, 1_400)]
     timed(router.decide, warm)
+    chosen = {policy: [by_policy(policy, "all", run) for run in range(CALLS)] for policy in POLICIES}
     figures: dict[str, list[float]] = {}
     for _ in range(options.rounds):
-        figures.setdefault("warm", []).append(timed(router.decide, warm))
+        figures.setdefault("warm, fixed", []).append(timed(router.decide, warm))
+        for policy, asked in chosen.items():
+            figures.setdefault(f"warm, {policy} of {CANDIDATES}", []).append(timed(router.decide, asked))
         figures.setdefault("cold, without the network", []).append(timed(Router(settings, tables).decide, cold))
         if peer is not None and peer.stdin is not None and peer.stdout is not None:
             peer.stdin.write("\n")
@@ -131,6 +181,13 @@ def main() -> None:
     tables.calls = 0
     first.decide(request(0, 1))
     calls_warm = tables.calls
+    calls_by_policy = {}
+    for policy in ("weighted", "fastest"):
+        for step in ("some", "all"):
+            tables.calls = 0
+            Router(settings, tables).decide(by_policy(policy, step, 1))
+            count = CANDIDATES if step == "all" else CANDIDATES - 3
+            calls_by_policy[f"cold, {policy} of {count}"] = tables.calls
     tracemalloc.start()
     everybody = Router(settings, tables)
     kept = []
@@ -140,7 +197,7 @@ def main() -> None:
             kept.append(tracemalloc.get_traced_memory()[0])
     result = {
         "microseconds": {name: round(median(values), 2) for name, values in figures.items()},
-        "calls": {"cold": calls_of_the_first, "warm": calls_warm},
+        "calls": {"cold, fixed": calls_of_the_first, "warm": calls_warm, **calls_by_policy},
         "kept_bytes": {"after 1,000 workflows": kept[0], "after 10,000 workflows": kept[1]},
     }
     print(json.dumps(result))

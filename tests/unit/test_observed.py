@@ -47,7 +47,7 @@ class Arrivals:
         candidates = [self.facts.candidate(model, 1.0, MOMENT) for model in self.models]
         for _ in range(runs):
             self.run += 1
-            name = fastest(candidates, self.facts, f"run_{self.run}/s")[0].model.id
+            name = fastest(candidates, self.facts).tried(f"run_{self.run}/s")[0].model.id
             taken[name] += 1
             seen = self.minutes[name].setdefault(self.minute * 60, Minute())
             if name in self.failing:

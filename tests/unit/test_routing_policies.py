@@ -57,20 +57,20 @@ def test_shares_hold_over_ten_thousand_runs_and_each_run_keeps_its_model():
     shares = {"a": 70.0, "b": 25.0, "c": 5.0, "d": 0.0}
     candidates = [candidate(name, weight=weight) for name, weight in shares.items()]
     runs = 10_000
-    chosen = [weighted(candidates, NOTHING, f"run_{number}/draft")[0].model.id for number in range(runs)]
+    chosen = [weighted(candidates, NOTHING).tried(f"run_{number}/draft")[0].model.id for number in range(runs)]
     counts = Counter(chosen)
     for name, share in shares.items():
         expected = share / 100
         deviation = (expected * (1 - expected) / runs) ** 0.5
         assert abs(counts[name] / runs - expected) <= 4 * deviation
-    again = [weighted(candidates, NOTHING, f"run_{number}/draft")[0].model.id for number in range(runs)]
+    again = [weighted(candidates, NOTHING).tried(f"run_{number}/draft")[0].model.id for number in range(runs)]
     assert again == chosen
 
 
 def test_steps_of_one_run_are_split_apart_from_each_other():
     candidates = [candidate("a"), candidate("b")]
     both = Counter(
-        tuple(weighted(candidates, NOTHING, f"run_{n}/{step}")[0].model.id for step in ("one", "two"))
+        tuple(weighted(candidates, NOTHING).tried(f"run_{n}/{step}")[0].model.id for step in ("one", "two"))
         for n in range(4000)
     )
     assert all(800 < count < 1200 for count in both.values())
@@ -80,7 +80,7 @@ def test_steps_of_one_run_are_split_apart_from_each_other():
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=20).filter(any), st.text())
 def test_a_weight_of_nothing_gets_nothing(weights, key):
     candidates = [candidate(str(place), weight=weight) for place, weight in enumerate(weights)]
-    order = weighted(candidates, NOTHING, key)
+    order = weighted(candidates, NOTHING).tried(key)
     assert order[0].weight > 0
     assert sorted(names(order)) == sorted(names(candidates))
 
@@ -110,7 +110,7 @@ def test_cheapest_takes_the_steps_own_tokens_into_account():
     def first(**tokens):
         facts = replace(NOTHING, measured=True, **tokens)
         made = [facts.candidate(one, 1.0, MOMENT) for one in (cacher, reader, writer)]
-        return cheapest(made, facts, "k")[0].model.id
+        return cheapest(made, facts).tried("k")[0].model.id
 
     assert first(tokens_in=10_000, tokens_out=100) == "reader"
     assert first(tokens_in=1_000, tokens_out=1_000) == "writer"
@@ -134,14 +134,14 @@ def known(name, ms, samples=100.0):
 
 def test_fastest_uses_the_leader_and_the_quickest_without_one():
     candidates = [known("slow", 900), known("quick", 500), known("middle", 600)]
-    assert names(fastest(candidates, NOTHING, "k")) == ["quick", "middle", "slow"]
-    assert names(fastest(candidates, Facts(leader="middle"), "k")) == ["middle", "quick", "slow"]
-    assert names(fastest(candidates, Facts(leader="gone"), "k"))[0] == "quick"
+    assert names(fastest(candidates, NOTHING).tried("k")) == ["quick", "middle", "slow"]
+    assert names(fastest(candidates, Facts(leader="middle")).tried("k")) == ["middle", "quick", "slow"]
+    assert names(fastest(candidates, Facts(leader="gone")).tried("k"))[0] == "quick"
 
 
 def test_the_unknown_get_a_bounded_share_and_each_is_tried_soon():
     candidates = [known("quick", 500), *(known(f"new{n}", 2_000, samples=ENOUGH - 1) for n in range(3))]
-    firsts = [names(fastest(candidates, Facts(leader="quick"), f"run_{n}/s"))[0] for n in range(10_000)]
+    firsts = [names(fastest(candidates, Facts(leader="quick")).tried(f"run_{n}/s"))[0] for n in range(10_000)]
     explored = [name for name in firsts if name != "quick"]
     assert abs(len(explored) / 10_000 - EXPLORED) < 0.015
     for new in ("new0", "new1", "new2"):
@@ -149,7 +149,7 @@ def test_the_unknown_get_a_bounded_share_and_each_is_tried_soon():
         assert abs(explored.count(new) / len(explored) - 1 / 3) < 0.06
     # Once everything is known, nothing is explored.
     everything = [known("quick", 500), known("slow", 2_000)]
-    assert {names(fastest(everything, NOTHING, f"run_{n}/s"))[0] for n in range(1000)} == {"quick"}
+    assert {names(fastest(everything, NOTHING).tried(f"run_{n}/s"))[0] for n in range(1000)} == {"quick"}
 
 
 def test_a_model_without_samples_has_its_prior():
@@ -263,4 +263,4 @@ def test_facts_that_make_no_sense_count_as_unknown(item):
     facts = parse_facts(item)
     made = [facts.candidate(bundled().resolve(name), 1.0, MOMENT) for name in ("gpt-5", "gpt-5-mini")]
     for policy in (weighted, cheapest, fastest):
-        assert sorted(names(policy(made, facts, "k"))) == ["gpt-5", "gpt-5-mini"]
+        assert sorted(names(policy(made, facts).tried("k"))) == ["gpt-5", "gpt-5-mini"]

@@ -25,7 +25,7 @@ from loopllama.catalog import Catalog, Model
 from loopllama.errors import ModelUnknown, NoModelLeft
 from loopllama.routing.chain import ChainBuilder
 from loopllama.routing.facts import NOTHING, Facts
-from loopllama.routing.policies import POLICIES, Candidate
+from loopllama.routing.policies import POLICIES, Candidate, Ranking
 from loopllama.routing.rows import MAX_FALLBACKS, Choice, Override, parse_choice, parse_max_tokens, parse_temperature
 
 
@@ -114,7 +114,8 @@ class Plan:
     candidates: Sequence[Candidate] = ()
     facts: Facts = NOTHING
     due: frozenset[str] = frozenset()
-    made: dict[str, Route] = field(default_factory=dict)
+    ranking: Ranking | None = None
+    made: dict[int, Route] = field(default_factory=dict)
 
     def route(self, key: str) -> Route:
         """The route of the run and step that the key stands for. The chosen candidate comes first, then the layer's
@@ -122,13 +123,15 @@ class Plan:
         policy = POLICIES.get(self.route_.policy)
         if policy is None or not self.candidates:
             return self.route_
-        order = policy(self.candidates, self.facts, key)
-        head = order[0].model
-        route = self.made.get(head.id)
+        if self.ranking is None:
+            self.ranking = policy(self.candidates, self.facts)
+        first = self.ranking.choose(key)
+        route = self.made.get(first)
         if route is None:
-            models = {model.id: model for model in (head, *self.route_.chain, *(one.model for one in order))}
+            order = self.ranking.tried(key)
+            models = {model.id: model for model in (order[0].model, *self.route_.chain, *(one.model for one in order))}
             route = replace(self.route_, chain=tuple(models.values())[: MAX_FALLBACKS + 1])
-            self.made[head.id] = route
+            self.made[first] = route
         return route
 
 

@@ -1,16 +1,18 @@
 """How a layer chooses among its candidates: one pure function a policy.
 
-A policy gets candidates that may all be used, in the order in which the row lists them, the facts about the step, and
-a key that is the same for every retry of the same step of the same run. It answers the candidates in the order in
-which they are to be tried. Whether a model may be used at all is not its job (`layers`).
+A policy gets candidates that may all be used, in the order in which the row lists them, and the facts about the step.
+It ranks them once; a key that is the same for every retry of the same step of the same run then says which comes first.
+Whether a model may be used at all is not its job (`chain`).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,29 +38,36 @@ class Candidate:
     samples: float = 0.0
 
 
-Policy = Callable[[Sequence[Candidate], "Facts", str], list[Candidate]]
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Candidates in order of preference, and which of them, by its place, a key puts first."""
+
+    order: Sequence[Candidate]
+    choose: Callable[[str], int]
+
+    def tried(self, key: str) -> list[Candidate]:
+        """The candidates in the order in which they are to be tried."""
+        first = self.choose(key)
+        return [self.order[first], *self.order[:first], *self.order[first + 1 :]]
 
 
-def weighted(candidates: Sequence[Candidate], _facts: Facts, key: str) -> list[Candidate]:
+Policy = Callable[[Sequence[Candidate], "Facts"], Ranking]
+
+
+def weighted(candidates: Sequence[Candidate], _facts: Facts) -> Ranking:
     """Split by weight: the key falls on one of the candidates' shares of [0, 1), laid side by side in their order, so
-    the same run and step get the same model as long as the shares stay. The rest follow by weight."""
-    point = share_of(key) * sum([candidate.weight for candidate in candidates])
-    chosen = 0
-    for place, candidate in enumerate(candidates):
-        if candidate.weight > 0:
-            chosen = place
-            point -= candidate.weight
-            if point < 0:
-                break
-    return [candidates[chosen], *candidates[:chosen], *candidates[chosen + 1 :]]
+    the same run and step get the same model as long as the shares stay. The rest follow as they are listed."""
+    ends = list(accumulate(candidate.weight for candidate in candidates))
+    last = max((place for place, candidate in enumerate(candidates) if candidate.weight > 0), default=0)
+    return Ranking(candidates, lambda key: min(bisect_right(ends, share_of(key) * ends[-1]), last))
 
 
-def cheapest(candidates: Sequence[Candidate], _facts: Facts, _key: str) -> list[Candidate]:
-    """By expected cost of the step; equal ones as they are listed, unpriced ones last."""
-    return sorted(candidates, key=_cost)
+def cheapest(candidates: Sequence[Candidate], _facts: Facts) -> Ranking:
+    """By expected cost of the step; equal ones as they are listed, unpriced ones last. The key has no say."""
+    return Ranking(sorted(candidates, key=_cost), lambda _: 0)
 
 
-def fastest(candidates: Sequence[Candidate], facts: Facts, key: str) -> list[Candidate]:
+def fastest(candidates: Sequence[Candidate], facts: Facts) -> Ranking:
     """By expected latency, the step's leader first.
 
     Nine runs in ten use the leader; one in ten (`EXPLORED`) tries a candidate of which fewer than `ENOUGH` samples are
@@ -72,13 +81,13 @@ def fastest(candidates: Sequence[Candidate], facts: Facts, key: str) -> list[Can
     leader = facts.leader
     if leader is not None and order[0].model.id != leader:
         order.sort(key=lambda candidate: candidate.model.id != leader)
-    point = share_of(key)
-    if point < EXPLORED:
-        unknown = [candidate for candidate in order[1:] if candidate.samples < ENOUGH]
-        if unknown:
-            tried = unknown[int(point / EXPLORED * len(unknown))]
-            return [tried, *(candidate for candidate in order if candidate is not tried)]
-    return order
+    unknown = [place for place, candidate in enumerate(order) if place and candidate.samples < ENOUGH]
+
+    def choose(key: str) -> int:
+        point = share_of(key)
+        return unknown[int(point / EXPLORED * len(unknown))] if unknown and point < EXPLORED else 0
+
+    return Ranking(order, choose)
 
 
 POLICIES: Mapping[str, Policy | None] = {"fixed": None, "weighted": weighted, "cheapest": cheapest, "fastest": fastest}

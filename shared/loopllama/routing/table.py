@@ -280,7 +280,7 @@ class Router:
         observed = [key] if any(choice.needs_facts for choice in choices) else []
         names = [model for choice in choices for model in choice.names()]
         spare = [model for row in workflow.rows.values() if row.choice is not None for model in row.choice.names()]
-        if len(names) + len(observed) >= BATCH and said:
+        if len(names) > BATCH // 2:
             leading = [layer.choice for layer in said if layer.source == said[0].source and layer.choice is not None]
             first = [model for choice in leading for model in choice.names()]
             catalog, until = self._models.catalog([*observed, *first], now, names)
