@@ -256,7 +256,24 @@ rubbish = st.recursive(
     | st.floats()
     | st.text(max_size=8)
     | st.binary(max_size=3)
-    | st.sampled_from(["gpt-5", "small", "loop", "fixed", "run", "openai:x", "arn:aws:bedrock:x", "1", "*"]),
+    | st.sampled_from(
+        [
+            "gpt-5",
+            "small",
+            "loop",
+            "fixed",
+            "weighted",
+            "cheapest",
+            "fastest",
+            "run",
+            "openai:x",
+            "arn:aws:bedrock:x",
+            "1",
+            "*",
+            "health#",
+            "observed#w#writer",
+        ]
+    ),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(st.sampled_from(["model", "weight", "x"]), inner, max_size=3)
@@ -265,8 +282,8 @@ rubbish = st.recursive(
     max_leaves=6,
 )
 rows = st.dictionaries(
-    st.sampled_from(["model", "policy", "candidates", "fallbacks", "max_tokens", "temperature", "pin", "expires_at",
-                     "version", "updated_by", "reason", "step", "workflow", "else"]),
+    st.sampled_from(["model", "policy", "candidates", "fallbacks", "max_cost", "max_latency", "max_tokens",
+                     "temperature", "pin", "expires_at", "version", "updated_by", "reason", "step", "workflow", "else"]),
     rubbish,
     max_size=8,
 )  # fmt: skip
@@ -278,6 +295,22 @@ entries = st.lists(
     ).flatmap(lambda e: st.sampled_from(["gpt-5", "loop", "openai:x"]).map(lambda name: {"model": name} | e)),
     max_size=4,
 )
+
+
+names = st.sampled_from(["gpt-5", "gpt-5-mini", "small", "loop", "openai:x", "nosuch"])
+candidates = st.lists(
+    names | st.fixed_dictionaries({"model": names}, optional={"weight": st.integers(-1, 5) | rubbish}), max_size=4
+)
+choices = st.fixed_dictionaries(
+    {"policy": st.sampled_from(["weighted", "cheapest", "fastest", "fixed"]), "candidates": candidates},
+    optional={
+        "model": names,
+        "fallbacks": st.lists(names, max_size=2),
+        "max_cost": st.decimals("0.0001", 1, places=4) | rubbish,
+        "max_latency": st.integers(1, 5000) | rubbish,
+    },
+)
+rows = rows | choices
 
 
 @given(rows, rows, rows, st.dictionaries(st.sampled_from(["writer", "*"]), rubbish), rubbish, entries)

@@ -340,14 +340,27 @@ def test_explain_tells_what_each_step_uses(dynamodb, router):
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-5, 10**12), st.decimals(-9, 9, places=3), st.text(max_size=6),
-    st.binary(min_size=1, max_size=3), st.sampled_from(["gpt-5", "loop", "fixed", "run"]),
+    st.binary(min_size=1, max_size=3),
+    st.sampled_from(["gpt-5", "loop", "fixed", "run", "weighted", "cheapest", "fastest"]),
 )  # fmt: skip
 values = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["model", "weight"]), inner),
     max_leaves=5,
 )
-names = ["model", "policy", "candidates", "fallbacks", "max_tokens", "temperature", "pin", "expires_at", "version"]
+names = [
+    "model",
+    "policy",
+    "candidates",
+    "fallbacks",
+    "max_cost",
+    "max_latency",
+    "max_tokens",
+    "temperature",
+    "pin",
+    "expires_at",
+    "version",
+]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
