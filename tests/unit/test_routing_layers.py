@@ -283,7 +283,8 @@ rubbish = st.recursive(
 )
 rows = st.dictionaries(
     st.sampled_from(["model", "policy", "candidates", "fallbacks", "max_cost", "max_latency", "max_tokens",
-                     "temperature", "pin", "expires_at", "version", "updated_by", "reason", "step", "workflow", "else"]),
+                     "temperature", "pin", "expires_at", "version", "updated_by", "reason", "step", "workflow",
+                     "else"]),
     rubbish,
     max_size=8,
 )  # fmt: skip
