@@ -56,16 +56,17 @@ def test_a_changed_row_acts_on_every_step_that_starts_after_the_cache_time(syste
             run_ids.append(system.start(workflow))
             system.wait_execution(run_ids[-1])
 
-    changes: list[tuple[float, str]] = []
+    changes: list[tuple[float, float, str]] = []
     with system.configured("RunStep", ROUTE_CACHE_SECONDS=str(CACHE_SECONDS)):
         threads = [threading.Thread(target=go_on) for _ in range(2)]
         for thread in threads:
             thread.start()
         for model in ("sim:tenth", "sim:base", "sim:tenth"):
+            begun = time.time()
             store.set(workflow, "*", {"policy": "weighted", "candidates": [model]}, updated_by="test", reason="turn")
             for step in ("a", "b", "c"):
                 store.set(workflow, step, {"model": model}, updated_by="test", reason="turn")
-            changes.append((time.time(), model))
+            changes.append((begun, time.time(), model))
             time.sleep(3 * CACHE_SECONDS)
         stop.set()
         for thread in threads:
@@ -78,11 +79,10 @@ def test_a_changed_row_acts_on_every_step_that_starts_after_the_cache_time(syste
     for step in (step for run in runs for step in run["steps"]):
         (attempt,) = step["attempts"]
         assert attempt["model"] == step["model"]
-        began = _epoch(step["started_at"])
-        for place, (when, model) in enumerate(changes):
-            until = changes[place + 1][0] if place + 1 < len(changes) else float("inf")
-            # A row is written a little before and after its time is taken.
-            if when + CACHE_SECONDS < began < until - 0.2:
+        began, ended = _epoch(step["started_at"]), _epoch(step["finished_at"])
+        for place, (_, written, model) in enumerate(changes):
+            following = changes[place + 1][0] if place + 1 < len(changes) else float("inf")
+            if written + CACHE_SECONDS < began and ended < following:
                 assert (step["model"], step["source"]) == (model, "step")
                 checked[model] += 1
     assert min(checked["sim:tenth"], checked["sim:base"]) >= 3
