@@ -9,6 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, and no judgement of a machine's speed.
+settings.register_profile("loopllama", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+settings.load_profile("loopllama")
 
 
 class NetworkForbidden(RuntimeError):
