@@ -25,7 +25,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TEXT = (
-    "Since this morning our dashboard shows no data for the second region, though the status page says that all is well. "
+    "Since this morning our dashboard shows no data for the second region, though the status page says all is well. "
     "We were also charged twice in October, on the 3rd and on the 17th; please check both. "
 ) * 3
 SYSTEM = "Classify the ticket as billing, outage or other, and answer with one word."

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ModelId = Annotated[str, typer.Argument(metavar="MODEL", help="A catalog id, an alias or provider:model.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
+__all__ = ["app"]
+
 
 @app.command("set")
 def set_(

@@ -20,6 +20,8 @@ from .routes import Reason, Step, app, definition_of
 if TYPE_CHECKING:
     from loopllama.settings import Settings
 
+__all__ = ["app"]
+
 
 @app.command()
 def history(
@@ -165,14 +167,16 @@ def import_(
             if step in wanted:
                 store.check(workflow, step, wanted[step], force=force)
     if not dry_run:
-        told = {"updated_by": getpass.getuser(), "reason": reason or f"from {file.name}"}
+        who, why = getpass.getuser(), reason or f"from {file.name}"
         for change in changes:
             step = str(change["step"])
             version = int(rows[step].get("version") or 0) if step in rows else 0
             if change["change"] == "set":
-                store.set(workflow, step, wanted[step], expected_version=version, force=force, **told)
+                store.set(
+                    workflow, step, wanted[step], expected_version=version, force=force, updated_by=who, reason=why
+                )
             else:
-                store.unset(workflow, step, expected_version=version, **told)
+                store.unset(workflow, step, expected_version=version, updated_by=who, reason=why)
     if as_json:
         show.print_json({"workflow": workflow, "applied": not dry_run, "changes": changes})
         return
