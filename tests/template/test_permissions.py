@@ -29,6 +29,8 @@ from loopllama.engine.start import start_run
 from loopllama.engine.waiting import respond
 from loopllama.errors import ModelRejected, RunFailed
 from loopllama.events.publish import Publisher
+from loopllama.observed import FORGOTTEN_MS, Observer
+from loopllama.recording import RouteRecorder
 from loopllama.runs import Work
 
 Calls = dict[str, set[tuple[str, str]]]
@@ -63,7 +65,9 @@ class Recorder:
         """botocore's `provide-client-params`: every call, before it is checked."""
         if not self._function:
             return
-        service, action = model.service_model.endpoint_prefix, f"{model.service_model.endpoint_prefix}:{model.name}"
+        prefix = model.service_model.endpoint_prefix
+        service = {"monitoring": "cloudwatch"}.get(prefix, prefix)  # as IAM calls it
+        action = f"{service}:{model.name}"
         for resource in self._resources(service, params):
             self.calls[self._function].add((action, resource))
 
@@ -75,6 +79,8 @@ class Recorder:
             return [table + index for table in tables]
         if service == "s3":
             return [f"{'UploadsBucket' if params['Bucket'] == 'uploads' else 'ValuesBucket'}/{params['Key']}"]
+        if service == "cloudwatch":
+            return ["*"]
         if service == "events":
             return [entry["EventBusName"] for entry in params["Entries"]]
         if service == "states":
@@ -238,7 +244,11 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     with notes.of("AcceptRun"):
         assert accept_event(made.settings, {"detail-type": "Object Created", "detail": upload})
 
-    for function in ("AcceptRun", "StartRun", "RunStep", "AdvanceRun", "ReconcileRuns", "PublishEvents", "ReadEvents"):
+    _dial(made, notes, workflow)
+    for function in (
+        *("AcceptRun", "StartRun", "RunStep", "AdvanceRun", "ReconcileRuns", "PublishEvents", "ReadEvents"),
+        *("RecordRouteChange", "ObserveLatency"),
+    ):
         used, granted = notes.calls[function], allowed(function)
         assert used, f"{function} was not played"
         missing = {
@@ -254,6 +264,20 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
             and not any(action == may and fnmatch.fnmatchcase(resource, on) for action, resource in used)
         }
         assert not idle, f"{function}'s policy grants what it never uses: {idle}"
+
+
+def _dial(made: Deployment, notes: Recorder, workflow: str) -> None:
+    """A changed route is recorded; the figures that a step wants are refreshed, and dropped once nobody wants them."""
+    row = aws.to_item({"workflow": workflow, "step": "b", "model": "test:b"})
+    keys = {name: row[name] for name in ("workflow", "step")}
+    change = {"dynamodb": {"Keys": keys, "NewImage": row, "SequenceNumber": "1"}}
+    config = replace(made.settings, route_history_table="RouteHistoryTable", event_bus_name="EventBus")
+    with notes.of("RecordRouteChange"):
+        assert RouteRecorder(config).handle([change]) == {"batchItemFailures": []}
+    with notes.of("ObserveLatency"):
+        assert Observer(config).refresh()["changed"]
+        late = Observer(config, clock=lambda: clock.now_ms() / 1000 + FORGOTTEN_MS / 1000 + 1)
+        assert late.refresh()["forgotten"]
 
 
 def asked(run_id: str, secret: str) -> dict[str, Any]:
