@@ -162,11 +162,11 @@ class RunStore:
         )
         return done
 
-    def close(self, run_id: str, status: str, values: Mapping[str, Any]) -> bool:
-        """End an unfinished run; `False` if it had ended before. A run that is not completed may have calls under way:
-        the reconciler sums it again when they must have been settled."""
-        gone = ("stopping", "pending", *(("active", "check_at") if status == "completed" else ()))
-        later = {} if status == "completed" else {"check_at": check_time(SETTLED_CHECK_SECONDS)}
+    def close(self, run_id: str, status: str, values: Mapping[str, Any], *, settled: bool = False) -> bool:
+        """End an unfinished run; `False` if it had ended before. Unless all is `settled`, calls may be under way or
+        rows of the bill missing: the reconciler makes up for it when they must have ended."""
+        gone = ("stopping", "pending", *(("active", "check_at") if settled else ()))
+        later = {} if settled else {"check_at": check_time(SETTLED_CHECK_SECONDS)}
         return self.change(
             run_id,
             {"status": status, "finished_at": clock.now_text(), **later, **values},
@@ -178,7 +178,12 @@ class RunStore:
         """Let a failed run go on."""
         return self.change(
             run_id,
-            {"status": "running", "active": _shard(run_id), "check_at": check_time(STARTED_CHECK_SECONDS)},
+            {
+                "status": "running",
+                "active": _shard(run_id),
+                "check_at": check_time(STARTED_CHECK_SECONDS),
+                "pending": {},  # closing took it away, and its steps may ask people again
+            },
             only_from=("failed",),
             remove=("error", "finished_at", "stopping"),
         )
@@ -324,14 +329,15 @@ class RunStore:
         ]
         aws.batch_put(self.dynamodb, self._settings.usage_table, rows)
 
-    def settle_totals(self, run: Mapping[str, Any]) -> None:
-        """Sum an ended run again, some time after: calls that were under way when it was closed have been settled."""
+    def settle_totals(self, run: Mapping[str, Any], *, last: bool) -> None:
+        """Sum an ended run again, some time after: calls that were under way when it was closed have been settled.
+        `last`: all of them, so that the reconciler need not look again."""
         steps = [step for step in self.steps(run["run_id"]) if "step" in step]
         for step in steps:
-            if step["status"] != "completed":
-                self.add_usage(Work.of_item(run, step), step)
+            # Completed ones too: an invocation may have died for good between a step's record and its usage.
+            self.add_usage(Work.of_item(run, step), step)
         sums = totals(totals(attempts_of(step).values()) for step in steps)
-        self.change(run["run_id"], sums, only_from=FINAL, remove=("active", "check_at"))
+        self.change(run["run_id"], sums, only_from=FINAL, remove=("active", "check_at") if last else ())
 
 
 _USAGE = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "unpriced", "simulated")
@@ -412,7 +418,8 @@ class StepWriter:
                 # Late: another invocation has completed the step in the meantime.
                 ended = self._store.items(self.work.run_id, [self.work.key])[self.work.key]
                 self._store.add_usage(self.work, ended)
-                self._store.settle_totals({"run_id": self.work.run_id, "workflow_id": self.work.workflow_id})
+                run = {"run_id": self.work.run_id, "workflow_id": self.work.workflow_id}
+                self._store.settle_totals(run, last=False)  # other steps of it may have calls under way
 
     @property
     def _key(self) -> dict[str, str]:

@@ -256,7 +256,14 @@ def test_declined_and_unanswered_approvals_fail_the_step(live: Deployment) -> No
         assert live.step(live.map(state)[0])["outcome"] == "failed"
         with pytest.raises(RunFailed, match=message):
             live.advance(state)
-    assert not live.provider.calls
+        # A redrive asks again, where people can see it.
+        again = live.map(live.advance(state))[0]
+        assert live.step(again)["outcome"] == "waiting"
+        assert live.read(run_id)["pending"]["step"] == "pay"
+        waiting.respond(live.runs, run_id, {"approved": True})
+        assert live.step(again)["outcome"] == "done"
+        assert len(live.provider.calls) == 1
+        live.provider.calls.clear()
 
 
 def test_an_agent_asks_a_person_and_goes_on_with_the_answer(live: Deployment) -> None:

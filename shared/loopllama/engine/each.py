@@ -37,7 +37,8 @@ def begin(store: RunStore, view: View, writer: StepWriter) -> dict[str, Any] | N
             # Somebody redrives the run: what failed is tried again.
             store.reopen_step(record)
     left = [n for n in range(1, int(count) + 1) if records.get(n, {}).get("status") != "completed"]
-    writer.write({"items": int(count)}, release=True)
+    # A redriven step that died before it gathered still says that its items shall stop.
+    writer.write({"items": int(count)}, release=True, remove=["stopping"])
     if not left:
         return None
     branches = [replace(view.work, item=number, depth=1) for number in left]
@@ -58,6 +59,8 @@ def gather(store: RunStore, view: View, crashed: Sequence[Mapping[str, Any]]) ->
         if record.get("status") == "completed":
             outputs.append(view.values.load(record.get("output")))
             continue
+        # One whose function died has told the bill nothing yet.
+        store.add_usage(replace(view.work, item=number), record)
         outputs.append(None)
         error = record.get("error")
         if error is None:

@@ -54,7 +54,7 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> str:
     """Compare one run with its execution and mend it; `"started"`, `"closed"` or `"checked"` (nothing to mend)."""
     run = store.run(run_id)
     if run["status"] in FINAL:
-        store.settle_totals(run)
+        store.settle_totals(run, last=True)
         return "checked"
     if run["status"] == "queued":
         start_execution(settings, run_id)
