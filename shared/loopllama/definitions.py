@@ -80,7 +80,7 @@ class DefinitionStore:
         }
         written = 0
         for _ in range(_ATTEMPTS):
-            current = self._read(workflow_id, 0, consistent=True)
+            current = self._read(workflow_id, 0)
             base = current["current_version"] if current else 0
             live = current is not None and "definition" in current
             if expected_version is not None and expected_version != (base if live else 0):
@@ -162,7 +162,7 @@ class DefinitionStore:
     def delete(self, workflow_id: str) -> None:
         """Delete a workflow with all its versions; once this was interrupted, repeating it ends it. Raises
         `WorkflowNotFound` where there is none, or none any more. The caller sees to active runs and to routes."""
-        current = self._read(workflow_id, 0, consistent=True)
+        current = self._read(workflow_id, 0)
         if current is None:
             raise _not_found(workflow_id)
         base, existed = current["current_version"], "definition" in current
@@ -205,7 +205,7 @@ class DefinitionStore:
     def _condition_failed(self) -> Any:
         return self._client().exceptions.ConditionalCheckFailedException
 
-    def _read(self, workflow_id: str, version: int, consistent: bool = False) -> dict[str, Any] | None:
+    def _read(self, workflow_id: str, version: int) -> dict[str, Any] | None:
         if not _possible(workflow_id):
             return None
         item = (
@@ -213,7 +213,7 @@ class DefinitionStore:
             .get_item(
                 TableName=self._table,
                 Key=aws.to_item({"workflow_id": workflow_id, "version": version}),
-                ConsistentRead=consistent,
+                ConsistentRead=True,  # a run may start in the moment after the push
             )
             .get("Item")
         )
@@ -272,12 +272,12 @@ class DefinitionStore:
 
 def _possible(workflow_id: str) -> bool:
     """Whether DynamoDB takes it as a key at all; it answers anything else with an error of its own."""
-    return 0 < len(workflow_id) <= 128
+    return isinstance(workflow_id, str) and 0 < len(workflow_id) <= 128
 
 
 def _not_found(workflow_id: str, version: int = 0) -> WorkflowNotFound:
     which = f"version {version} of workflow" if version else "workflow"
-    return WorkflowNotFound(f"There is no {which} '{workflow_id[:128]}'.")
+    return WorkflowNotFound(f"There is no {which} '{str(workflow_id)[:128]}'.")
 
 
 def _plain_item(item: dict[str, Any]) -> dict[str, Any]:
