@@ -38,7 +38,9 @@ class StepLedger:
         self._writer = writer
         self._values = values
         self._allowance = allowance
-        self._inline_left = _INLINE_TOTAL
+        # What earlier invocations have kept counts too: it is one item.
+        kept = [entry for key, entry in writer.record.items() if key.startswith((ATTEMPT, TOOL))]
+        self._inline_left = _INLINE_TOTAL - (len(str(kept).encode()) if kept else 0)
 
     @property
     def attempts(self) -> dict[str, dict[str, Any]]:
