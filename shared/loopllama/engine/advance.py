@@ -43,9 +43,11 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
         _reopen(store, run, failed)
         return _more(run, crew, finished, 0)
 
+    crashed = next((one for one in _flat(event.get("ended") or ()) if one["outcome"] == "crashed"), None)
     if len(finished) == len(crew):
         sums = totals(totals(attempts_of(record).values()) for record in records)
-        if store.close(run_id, "completed", {"output": _output(crew, heads), **sums}):
+        settled = not (crashed or run.get("crashed"))
+        if store.close(run_id, "completed", {"output": _output(crew, heads), **sums}, settled=settled):
             tracing.run_ended(run, sums, completed=True, latency_ms=_age_ms(run))
         return {"contract": CONTRACT, "run_id": run_id, "outcome": "done"}
 
@@ -53,7 +55,7 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     if failed:
         first = min(failed, key=lambda record: record["finished_at"])
         error = {"step": first["step"], **first["error"]}
-    elif crashed := next((one for one in _flat(event.get("ended") or ()) if one["outcome"] == "crashed"), None):
+    elif crashed:
         error = {
             "step": crashed["step"],
             "type": crashed.get("error", "Unknown"),
@@ -71,7 +73,7 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
         return _more(run, crew, finished, int(event.get("round", 0)) + 1)
 
     sums = totals(totals(attempts_of(record).values()) for record in records)
-    if store.close(run_id, "failed", {"error": error, **sums}):
+    if store.close(run_id, "failed", {"error": error, "crashed": bool(crashed) or None, **sums}):
         tracing.run_ended(run, sums, completed=False, latency_ms=_age_ms(run))
     raise RunFailed(_sentence(error))
 
