@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -177,11 +177,18 @@ def batch_put(dynamodb: Any, table: str, rows: Sequence[Mapping[str, Any]]) -> N
             pending = dynamodb.batch_write_item(RequestItems=pending).get("UnprocessedItems")
 
 
-def batch_get(dynamodb: Any, table: str, keys: Sequence[Mapping[str, Any]], *, by: str) -> dict[str, dict[str, Any]]:
-    """Items by their keys, read consistently, as a mapping from attribute `by`; missing items are left out."""
+def batch_get(
+    dynamodb: Any, table: str, keys: Sequence[Mapping[str, Any]], *, by: str, attributes: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Items, or only some of their attributes, by their keys, read consistently, as a mapping from attribute `by`;
+    missing items are left out."""
     found: dict[str, dict[str, Any]] = {}
+    more: dict[str, Any] = {"ConsistentRead": True}
+    if attributes:
+        names: dict[str, str] = {}
+        more |= {"ProjectionExpression": _expression(attributes, names), "ExpressionAttributeNames": names}
     for start in range(0, len(keys), 100):  # BatchGetItem takes 100 keys
-        pending: Any = {table: {"Keys": [to_item(key) for key in keys[start : start + 100]], "ConsistentRead": True}}
+        pending: Any = {table: {"Keys": [to_item(key) for key in keys[start : start + 100]], **more}}
         while pending:  # 16 MB an answer; the rest comes back as unprocessed
             answer = dynamodb.batch_get_item(RequestItems=pending)
             for item in answer["Responses"].get(table, []):
@@ -191,7 +198,12 @@ def batch_get(dynamodb: Any, table: str, keys: Sequence[Mapping[str, Any]], *, b
     return found
 
 
-def query(
+def query(dynamodb: Any, table: str, condition: str, parameters: Mapping[str, Any], **how: Any) -> list[dict[str, Any]]:
+    """All items of a key condition, or the first `limit`; `how` is as `each` takes it."""
+    return list(each(dynamodb, table, condition, parameters, **how))
+
+
+def each(
     dynamodb: Any,
     table: str,
     condition: str,
@@ -202,8 +214,8 @@ def query(
     index: str | None = None,
     limit: int | None = None,
     consistent: bool = False,
-) -> list[dict[str, Any]]:
-    """All items of a key condition, page after page, or the first `limit`."""
+) -> Iterator[dict[str, Any]]:
+    """The items of a key condition, or the first `limit`, one page of them in memory at a time."""
     all_names = dict(names or {})
     request: dict[str, Any] = {
         "TableName": table,
@@ -218,12 +230,13 @@ def query(
         request["IndexName"] = index
     if consistent:
         request["ConsistentRead"] = True
-    items: list[dict[str, Any]] = []
+    count = 0
     while True:
         if limit is not None:
-            request["Limit"] = limit - len(items)
+            request["Limit"] = limit - count
         page = dynamodb.query(**request)
-        items.extend(from_item(item) for item in page["Items"])
-        if "LastEvaluatedKey" not in page or (limit is not None and len(items) >= limit):
-            return items
+        count += len(page["Items"])
+        yield from (from_item(item) for item in page["Items"])
+        if "LastEvaluatedKey" not in page or (limit is not None and count >= limit):
+            return
         request["ExclusiveStartKey"] = page["LastEvaluatedKey"]

@@ -79,7 +79,13 @@ class RunReader:
             raise RunNotFound(f"There is no run {run_id!r}.")
         used = self._store.items(run_id, [budget.ITEM]) if run.get("budget") else {}
         run[_USED] = used.get(budget.ITEM, {})
-        return run, [item for item in items if "order" in item]
+        records = [item for item in items if "order" in item]
+        for record in records:
+            # The run's item holds the beginning of a question, the step's the whole.
+            asked, whole = (run.get("pending") or {}).get(record["item"]), record.get("pending")
+            if asked and whole and asked.get("key") == whole["key"]:
+                asked.update(whole)
+        return run, records
 
     def _object(
         self, run: Mapping[str, Any], records: Sequence[Mapping[str, Any]], show: Callable[[Any], Any]

@@ -127,6 +127,36 @@ def test_failed_items_are_tolerated_up_to_max_failures(live: Deployment) -> None
     assert next(s for s in run["steps"] if s["id"] == "STEP#work#0#0")["output"] == ["fine", None, "fine"]
 
 
+def test_an_item_whose_function_died_is_billed_and_a_redrive_takes_it_again(live: Deployment) -> None:
+    """Its first call is paid; its second one takes the function with it, and another item says stop."""
+
+    class Died(BaseException):
+        pass
+
+    def script(call: Any) -> Any:
+        text = call.messages[0].text
+        if "Split." in call.system:
+            return jsontext.dumps({"list": [{"n": n} for n in range(2)]})
+        if "item 1" in text:
+            if len(call.messages) > 1:
+                raise Died
+            return Answer("", Usage(7, 1), "tool_calls", (ToolCall("t", "ask_human", {}),))
+        raise ModelRejected("bad item")
+
+    live.provider.script = script
+    run_id = live.accept(live.push(each_crew(tools=["ask_human"])))
+    state = live.start(run_id)
+    fork = live.step(live.step(live.map(state)[0]))
+    first, second = live.map(fork, depth=1)
+    with pytest.raises(Died):
+        live.step(second)
+    assert live.step(first)["outcome"] == "failed"
+    died = {"outcome": "crashed", "step": "work", "item": 2, "error": "Runtime.ExitError"}
+    assert live.step({**fork, "ended": [died]})["outcome"] == "failed"
+    rows = live.runs.dynamodb.scan(TableName=live.settings.usage_table)["Items"]
+    assert sorted(row["tokens_in"]["N"] for row in rows if row["step"]["S"] == "work" and "tokens_in" in row)[-1] == "7"
+
+
 def test_for_each_inside_a_fork_waits_for_the_round(live: Deployment) -> None:
     crew = [
         {"name": "split", "outputSchema": TEXTS, "systemPrompt": "Split."},
@@ -267,16 +297,19 @@ def test_declined_and_unanswered_approvals_fail_the_step(live: Deployment) -> No
 
 
 def test_an_agent_asks_a_person_and_goes_on_with_the_answer(live: Deployment) -> None:
+    question = "Which colour? " * 100
+
     def script(call: Any) -> Answer:
         if len(call.messages) == 1:
-            return Answer("", Usage(1, 1), "tool_calls", (ToolCall("t1", "ask_human", {"question": "Which colour?"}),))
+            return Answer("", Usage(1, 1), "tool_calls", (ToolCall("t1", "ask_human", {"question": question}),))
         return Answer(f"painted {call.messages[-1].text}", Usage(1, 1))
 
     live.provider.script = script
     run_id = live.accept(live.push([{"name": "paint", "tools": ["ask_human"]}]))
     state = live.start(run_id)
     assert live.step(live.map(state)[0])["outcome"] == "waiting"
-    assert live.read(run_id)["pending"]["prompt"] == "Which colour?"
+    assert live.read(run_id)["pending"]["prompt"] == question
+    assert len(live.runs.run(run_id)["pending"]["STEP#paint#0#0"]["prompt"]) == 1000, "the run's item stays small"
     waiting.respond(live.runs, run_id, {"input": "blue"})
     live.wait(61)
     assert live.step(live.map(state)[0])["outcome"] == "done"

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import BudgetExceeded, InvalidRequest, ItemsFailed
 from ..runs import RunStore, StepWriter
+from ..values import MAX_BYTES
 from .follow import MAX_CONCURRENCY, fork
 from .view import View
 
@@ -32,10 +33,10 @@ def begin(store: RunStore, view: View, writer: StepWriter) -> dict[str, Any] | N
             raise InvalidRequest(f"forEach takes at most {MAX_ITEMS:,} items, not {len(items):,}; split the list")
         count = len(items)
     records = _records(store, view, int(count))
-    for record in records.values():
-        if record.get("status") == "failed":
-            # Somebody redrives the run: what failed is tried again.
-            store.reopen_step(record)
+    # Somebody redrives the run: what failed is tried again.
+    failed = [record["item"] for record in records.values() if record.get("status") == "failed"]
+    for record in store.items(view.work.run_id, failed).values():
+        store.reopen_step(record)
     left = [n for n in range(1, int(count) + 1) if records.get(n, {}).get("status") != "completed"]
     # A redriven step that died before it gathered still says that its items shall stop.
     writer.write({"items": int(count)}, release=True, remove=["stopping"])
@@ -54,13 +55,22 @@ def gather(store: RunStore, view: View, crashed: Sequence[Mapping[str, Any]]) ->
     outputs: list[Any] = []
     failures: list[str] = []
     over_budget = False
+    stored = [one.get("output") for one in records.values()]
+    size = sum(int(one.get("bytes", 0)) for one in stored if isinstance(one, dict))
+    if size > MAX_BYTES:
+        raise InvalidRequest(
+            f"the items' outputs have {size:,} bytes together, at most {MAX_BYTES:,} are taken; let the agent answer "
+            "shorter, or split the list"
+        )
     for number in range(1, count + 1):
         record = records.get(number, {})
         if record.get("status") == "completed":
             outputs.append(view.values.load(record.get("output")))
             continue
-        # One whose function died has told the bill nothing yet.
-        store.add_usage(replace(view.work, item=number), record)
+        if record.get("status") == "running":
+            # Its function died, and has told the bill nothing yet.
+            key = replace(view.work, item=number).key
+            store.add_usage(replace(view.work, item=number), store.items(view.work.run_id, [key])[key])
         outputs.append(None)
         error = record.get("error")
         if error is None:
@@ -78,7 +88,9 @@ def gather(store: RunStore, view: View, crashed: Sequence[Mapping[str, Any]]) ->
 
 def _records(store: RunStore, view: View, count: int) -> dict[int, dict[str, Any]]:
     keys = {replace(view.work, item=number).key: number for number in range(1, count + 1)}
-    return {keys[key]: record for key, record in store.items(view.work.run_id, keys).items()}
+    # Without attempts and what tools gave: there may be a thousand of them.
+    found = store.items(view.work.run_id, keys, ("item", "status", "output", "error"))
+    return {keys[key]: record for key, record in found.items()}
 
 
 def _kind(value: Any) -> str:

@@ -21,6 +21,9 @@ from .follow import ended
 TIMEOUT_SECONDS = 7 * 86400
 """How long a step waits where its `approval` sets no `timeoutSeconds`."""
 MAX_ANSWER = 100_000
+_SHOWN_ON_RUN = {"prompt": 1000, "tool_input": 2000}
+"""Characters of a question that the run's item holds, where those of all its chains lie side by side; the step's has
+it whole."""
 
 
 def answers_of(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -61,9 +64,10 @@ def wait(store: RunStore, step: Mapping[str, Any], writer: StepWriter, waiting: 
         store.clear_pending(work.run_id, work.key, waiting.key)
         if waiting.key in answers_of(writer.record):
             return ended(work, "continue")  # Somebody did at the last moment.
-        raise NoResponse(f"nobody answered by {pending['expires_at']}: {pending['prompt']}")
+        raise NoResponse(f"nobody answered by {pending['expires_at']}:\n{pending['prompt']}")
     writer.write({"pending": pending}, release=True, remove=["token"])
-    store.set_pending(work, pending)
+    shown = {name: pending[name][:most] for name, most in _SHOWN_ON_RUN.items() if name in pending}
+    store.set_pending(work, pending | shown)
     seconds = max(1, clock.ms_between(clock.now_text(now / 1000), pending["expires_at"]) // 1000)
     return {**ended(work, "waiting"), "seconds": seconds}
 
