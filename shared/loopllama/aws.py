@@ -25,6 +25,15 @@ def client(service: str, *, read_seconds: int = 60, attempts: int = 4) -> Any:
     return make(service, config=config)
 
 
+def trouble(error: Exception) -> str | None:
+    """What an error of the SDK says, for logs; `None` for any other error. A call that the SDK refuses is told by its
+    kind alone: the message quotes what was handed in."""
+    if not type(error).__module__.startswith(("botocore", "boto3")):
+        return None
+    name = type(error).__name__
+    return name if name == "ParamValidationError" else f"{name}: {error}"
+
+
 def to_item(values: Mapping[str, Any]) -> dict[str, Any]:
     """Plain values to DynamoDB's attribute values. Keys whose value is `None` are left out; numbers are `int` or
     `Decimal`, never `float`. Raises `TypeError`.

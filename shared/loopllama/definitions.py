@@ -9,15 +9,12 @@ has read stays true for good. It also keeps since when there was one (`since`) a
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import re
 import secrets
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import aws
+from . import aws, cursors
 from .clock import now_text
 from .errors import InvalidRequest, VersionConflict, WorkflowNotFound
 from .settings import Settings
@@ -31,7 +28,6 @@ BY_UPDATED = "by_updated"
 _CACHED = 64
 _ATTEMPTS = 20
 _ID = re.compile(r"[a-z0-9_]{1,128}")
-_TIME = re.compile(r"[0-9TZ:.-]{20,30}")
 
 
 class DefinitionStore:
@@ -121,10 +117,13 @@ class DefinitionStore:
             "Limit": limit,
         }
         if cursor is not None:
-            request["ExclusiveStartKey"] = _start_key(cursor)
+            found, updated_at = cursors.read(cursor, _ID)
+            place = {"workflow_id": found, "version": 0, "listed": "all", "updated_at": updated_at}
+            request["ExclusiveStartKey"] = aws.to_item(place)
         answer = self._client().query(**request)
         last = answer.get("LastEvaluatedKey")
-        return [_plain_item(item) for item in answer["Items"]], _cursor(last) if last else None
+        following = cursors.write(last["workflow_id"]["S"], last["updated_at"]["S"]) if last else None
+        return [_plain_item(item) for item in answer["Items"]], following
 
     def lives(self) -> dict[str, tuple[str, str]]:
         """When each workflow was created and, where it was, deleted (else `""`): also those that are deleted, whose
@@ -303,20 +302,3 @@ def _exact(value: Any) -> Any:
     if isinstance(value, list):
         return [_exact(item) for item in value]
     return Decimal(repr(value)) if isinstance(value, float) else value
-
-
-def _cursor(key: dict[str, Any]) -> str:
-    place = [key["workflow_id"]["S"], key["updated_at"]["S"]]
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
-
-
-def _start_key(cursor: str) -> dict[str, Any]:
-    try:
-        place = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        workflow_id, updated_at = place
-        if not (_ID.fullmatch(workflow_id) and _TIME.fullmatch(updated_at)):
-            raise ValueError
-    except (ValueError, TypeError, binascii.Error):
-        message = "must be the next_cursor of an earlier answer"
-        raise InvalidRequest(f"The cursor {message}.", [{"field": "cursor", "message": message}]) from None
-    return aws.to_item({"workflow_id": workflow_id, "version": 0, "listed": "all", "updated_at": updated_at})

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import accounts, aws, budget, clock, jsontext
+from . import accounts, aws, budget, clock, cursors, jsontext
 from .definitions import DefinitionStore
-from .errors import InvalidRequest, RunNotFound, WorkflowNotFound
+from .errors import RunNotFound, WorkflowNotFound
 from .runs import FINAL, RUN, RunStore
 from .settings import Settings
 from .values import ValueStore
@@ -23,7 +21,6 @@ _TIMES = ("created_at", "started_at", "finished_at")
 _TOTALS = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "simulated")
 _PENDING = ("kind", "prompt", "tool", "step", "asked_at", "expires_at")
 _RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
-_TIME = re.compile(r"[0-9TZ:.-]{20,30}")
 _STEP = (
     *("role", "model", "source", "route_version", "started_at", "finished_at", "latency_ms", "routing_ms"),
     "replayed_from",
@@ -120,10 +117,13 @@ class RunReader:
             "Limit": max(1, min(limit, MAX_PAGE)),
         }
         if cursor:
-            request["ExclusiveStartKey"] = _start_key(workflow_id, cursor)
+            run_id, created_at = cursors.read(cursor, _RUN_ID)
+            place = {"run_id": run_id, "item": RUN, "workflow_id": workflow_id, "created_at": created_at}
+            request["ExclusiveStartKey"] = aws.to_item(place)
         page = self._store.dynamodb.query(**request)
         last = page.get("LastEvaluatedKey")
-        return [self._summary(aws.from_item(item)) for item in page["Items"]], _cursor(last) if last else None
+        following = cursors.write(last["run_id"]["S"], last["created_at"]["S"]) if last else None
+        return [self._summary(aws.from_item(item)) for item in page["Items"]], following
 
     def _summary(self, run: Mapping[str, Any]) -> dict[str, Any]:
         pending = _pending(run)
@@ -237,19 +237,3 @@ def _pending(run: Mapping[str, Any]) -> dict[str, Any] | None:
         with contextlib.suppress(ValueError):  # a long one is not kept whole
             text = jsontext.loads(text)
     return {**shown, "tool_input": text}
-
-
-def _cursor(key: Mapping[str, Any]) -> str:
-    place = [key["run_id"]["S"], key["created_at"]["S"]]
-    return base64.urlsafe_b64encode(jsontext.dumps(place).encode()).decode().rstrip("=")
-
-
-def _start_key(workflow_id: str, cursor: str) -> dict[str, Any]:
-    try:
-        run_id, created_at = jsontext.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if not (_RUN_ID.fullmatch(run_id) and _TIME.fullmatch(created_at)):
-            raise ValueError
-    except (ValueError, TypeError, binascii.Error):
-        message = "must be the next_cursor of an earlier answer"
-        raise InvalidRequest(f"The cursor {message}.", [{"field": "cursor", "message": message}]) from None
-    return aws.to_item({"run_id": run_id, "item": RUN, "workflow_id": workflow_id, "created_at": created_at})

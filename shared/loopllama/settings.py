@@ -42,7 +42,7 @@ class Settings:
     requests_per_second: float = 50.0
     """What the API takes from one key, in one process; at once twice as many."""
     tools: Mapping[str, Any] | None = None
-    """The deployment's tools: name to definition (docs/design.md)."""
+    """The deployment's tools: name to definition (docs/tools.md)."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:

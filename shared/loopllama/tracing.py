@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from . import clock
+from . import aws, clock
 from .accounts import attempts_of
 from .errors import AwsUnavailable
 
@@ -179,9 +179,9 @@ def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[
         try:
             return traced(event, context)
         except Exception as error:
-            if type(error).__module__.startswith(("botocore", "boto3")):
-                logger().warning("an AWS service did not answer", extra={"error": f"{type(error).__name__}: {error}"})
-                raise AwsUnavailable(f"{type(error).__name__}: {error}") from error
+            if (said := aws.trouble(error)) is not None:
+                logger().warning("an AWS service did not answer", extra={"error": said})
+                raise AwsUnavailable(said) from error
             raise
         finally:
             logger().remove_keys(["run_id", "step"])

@@ -11,7 +11,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 
-from .. import jsontext
+from .. import aws, jsontext
 from ..errors import Conflict, InvalidRequest, NotFound
 from ..tracing import logger
 from .keys import TooManyRequests, Unauthorized
@@ -46,7 +46,7 @@ def problem(error: Exception, request_id: str) -> Response[str]:
     if status == 404 and isinstance(error, NotFoundError):
         body: dict[str, Any] = {"error": "There is nothing at this address; /docs lists what there is"}
     elif status == 503:
-        logger().warning("an AWS service did not answer", extra={"error": f"{type(error).__name__}: {error}"})
+        logger().warning("an AWS service did not answer", extra={"error": aws.trouble(error)})
         body = {"error": f"AWS did not answer in time; try again (request {request_id})"}
     elif status == 500:
         # The stack says where; the message could hold what somebody handed in.
@@ -77,7 +77,7 @@ def _status(error: Exception) -> tuple[int, dict[str, str]]:
     ):
         if isinstance(error, kind):
             return status, {}
-    if type(error).__module__.startswith(("botocore", "boto3")):
+    if aws.trouble(error) is not None:
         return 503, {"Retry-After": "2"}
     return 500, {}
 

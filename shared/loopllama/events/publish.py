@@ -39,9 +39,9 @@ class Publisher:
             try:
                 kept += [(number, self._log.append(event)) for event in _events(record)]
             except Exception as error:
-                if not _is_aws(error):
+                if (said := aws.trouble(error)) is None:
                     raise
-                logger().warning("an event was not kept", extra={"error": f"{type(error).__name__}: {error}"})
+                logger().warning("an event was not kept", extra={"error": said})
                 failed = number
                 break
         failed = self._send(kept) or failed
@@ -76,9 +76,9 @@ class Publisher:
                 ]
             )
         except Exception as error:
-            if not _is_aws(error):
+            if (said := aws.trouble(error)) is None:
                 raise
-            logger().warning("events were not sent", extra={"error": f"{type(error).__name__}: {error}"})
+            logger().warning("events were not sent", extra={"error": said})
             return list(entries)
         results = zip(entries, answer["Entries"], strict=True)
         return [entry for entry, result in results if result.get("ErrorCode")]
@@ -92,7 +92,3 @@ def _events(record: Mapping[str, Any]) -> list[Event]:
         key = record["dynamodb"].get("Keys")
         logger().error("a change makes no sense", extra={"key": key, "error": f"{type(error).__name__}: {error}"})
         return []
-
-
-def _is_aws(error: Exception) -> bool:
-    return type(error).__module__.startswith(("botocore", "boto3"))
