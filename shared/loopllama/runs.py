@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import CONTRACT, aws, clock, scheduling
-from .accounts import ATTEMPT, FIRST_TURN, PASSED, TURNS, attempts_of, totals
+from .accounts import ATTEMPT, FIRST_TURN, PASSED, TOOL, TURNS, attempts_of, totals
 from .errors import Declined, LeaseLost, RunNotFound
 from .settings import Settings
 
@@ -216,21 +216,22 @@ class RunStore:
         aws.put_new(self.dynamodb, self.table, item, "run_id")
         self.change(run["run_id"], {"pinned": True}, only_from=("running",))
 
-    def items(self, run_id: str, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Several items of a run by their sort keys; missing ones are left out."""
-        return aws.batch_get(self.dynamodb, self.table, [{"run_id": run_id, "item": key} for key in keys], by="item")
+    def items(self, run_id: str, keys: Iterable[str], attributes: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+        """Several items of a run, or only some of their attributes, by their sort keys; missing ones are left out."""
+        wanted = [{"run_id": run_id, "item": key} for key in keys]
+        return aws.batch_get(self.dynamodb, self.table, wanted, by="item", attributes=attributes)
 
-    def steps(self, run_id: str, attributes: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """All step items of a run, or only some of their attributes."""
-        return aws.query(
+    def steps(self, run_id: str) -> list[dict[str, Any]]:
+        """All step items of a run without what their tools took and gave, of which a thousand could fill the memory."""
+        items = aws.each(
             self.dynamodb,
             self.table,
             "run_id = :run AND begins_with(#item, :prefix)",
             {":run": run_id, ":prefix": "STEP#"},
             names={"#item": "item"},
-            attributes=attributes,
             consistent=True,
         )
+        return [{name: item[name] for name in item if not name.startswith(TOOL)} for item in items]
 
     def iterate(self, run_id: str, name: str, iteration: int) -> None:
         """Let the loop of step `name` be in `iteration`; harmless where it is already."""
