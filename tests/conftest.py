@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from loopllama import aws
 
 # The same examples in every run, and no judgement of a machine's speed.
 settings.register_profile("loopllama", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -71,3 +73,17 @@ def _only_loopback() -> Any:
             patch.setattr(socket.socket, "connect", _guarded(socket.socket.connect))
             patch.setattr(socket.socket, "connect_ex", _guarded(socket.socket.connect_ex))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _environment_stays() -> Iterator[None]:
+    """What a test, or a command that it runs in this process, changes in the environment ends with it: the next one's
+    clients would go to a stack that is gone."""
+    before = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    yield
+    after = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    if after != before:
+        for name in after.keys() - before.keys():
+            del os.environ[name]
+        os.environ |= before
+        aws.client.cache_clear()

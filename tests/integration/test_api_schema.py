@@ -21,7 +21,7 @@ CHECKS = [
     "missing_required_header",
     "ignored_auth",
 ]
-EXAMPLES = 15
+EXAMPLES = 8
 
 
 @pytest.mark.parametrize("phase", ["fuzzing", "stateful"])

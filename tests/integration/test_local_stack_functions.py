@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from .conftest import TOY_PROJECT, Running, eventually
+from .conftest import TOY_PROJECT, Running, alive, eventually
 
 
 def lines(toy: Running, group: str) -> list[str]:
@@ -125,8 +125,10 @@ def test_a_process_killed_while_it_works(toy: Running) -> None:
 
 def test_an_idle_process_that_was_killed_is_not_noticed(toy: Running) -> None:
     toy.invoke("ShortName")
-    for pid in toy.stack.processes("Short"):
+    pids = toy.stack.processes("Short")
+    for pid in pids:
         os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not any(alive(pid) for pid in pids))
     assert toy.invoke("ShortName", fine=True) == {"fine": True}
 
 

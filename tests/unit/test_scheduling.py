@@ -72,7 +72,7 @@ class Died(BaseException):
     """The invocation ended here; the state machine tries again."""
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.large_base_example])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.large_base_example])
 @given(crew=crews(most=8), seed=st.integers(0, 2**32))
 def test_every_step_of_a_random_graph_runs_once_never_before_its_needs_however_chains_race(
     live: Deployment, crew: Crew, seed: int

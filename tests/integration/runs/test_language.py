@@ -289,11 +289,11 @@ def test_forks_inside_forks_and_lists_inside_forks(system: System, provider: Any
 def test_hundreds_of_items(system: System) -> None:
     """As many as half a minute of the local stack takes, which needs 40 to 90 ms for each."""
     crew = [{"name": "work", "forEach": "input.list", "prompt": "Item {{ item.n }} is good."}]
-    run_id = system.start(system.push("Hundreds", crew), numbers(250))
+    run_id = system.start(system.push("Hundreds", crew), numbers(150))
     assert system.wait_execution(run_id, 180)["status"] == "SUCCEEDED"
     run = system.wait(run_id)
     assert run["status"] == "completed", run["error"]
-    assert output(run, "work") == [f"Item {n} is good." for n in range(250)]
+    assert output(run, "work") == [f"Item {n} is good." for n in range(150)]
     rows = system.usage(run_id)
-    assert [row["steps"] for row in rows] == [1] * 250
+    assert [row["steps"] for row in rows] == [1] * 150
     assert sum(row["cost_usd"] for row in rows) == run["cost_usd"] == system.item(run_id, "RUN")["cost_usd"]
