@@ -113,10 +113,14 @@ def test_a_handler_that_ends_its_process_fails_and_is_replaced(toy: Running) -> 
 
 
 def test_a_process_killed_while_it_works(toy: Running) -> None:
+    def begun() -> int:
+        return "".join(lines(toy, f"/aws/lambda/{toy.outputs['ShortName']}")).count("START")
+
     toy.invoke("ShortName")
+    before = begun()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(toy.invoke_failing, "ShortName", do="sleep", seconds=0.9)
-        eventually(lambda: "START" in "".join(lines(toy, f"/aws/lambda/{toy.outputs['ShortName']}")))
+        eventually(lambda: begun() > before)
         for pid in toy.stack.processes("Short"):
             os.kill(pid, signal.SIGKILL)
         assert running.result()["errorMessage"].endswith("signal: killed")
