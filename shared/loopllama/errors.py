@@ -117,6 +117,7 @@ class ModelError(LoopLlamaError):
     tried again later. `retry_after`: seconds that the provider asked for, where it did. `status`: the HTTP status,
     where there was one. `usage` is attached by an adapter when the provider billed the failed call.
     `maybe_billed`: the request may have reached the provider and no answer came back (connection reset, time-out).
+    `simulated`: the simulated provider failed, not the model's own.
     """
 
     next_model: ClassVar[bool] = True
@@ -130,12 +131,14 @@ class ModelError(LoopLlamaError):
         status: int | None = None,
         usage: object = None,
         maybe_billed: bool = False,
+        simulated: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.status = status
         self.usage = usage
         self.maybe_billed = maybe_billed
+        self.simulated = simulated
 
 
 class ModelThrottled(ModelError):

@@ -138,6 +138,7 @@ class StepLedger:
         with an error; `unknown` where the call may have been served without our seeing the answer."""
         entry = dict(self._writer.record[key])
         entry.update(outcome=type(error).__name__, error=str(error)[:1000], latency_ms=_elapsed_ms(started))
+        entry["simulated"] = error.simulated or None
         if error.retry_after is not None:
             entry["retry_after"] = Decimal(str(error.retry_after))
         if isinstance(error.usage, Usage):

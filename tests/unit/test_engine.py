@@ -11,7 +11,15 @@ from support.deployment import Deployment, deployment
 
 from loopllama import aws, tracing
 from loopllama.engine import step as step_module
-from loopllama.errors import Conflict, InvalidRequest, ModelRejected, ModelThrottled, RunFailed, WorkflowNotFound
+from loopllama.errors import (
+    Conflict,
+    InvalidRequest,
+    ModelRejected,
+    ModelThrottled,
+    ModelTimeout,
+    RunFailed,
+    WorkflowNotFound,
+)
 from loopllama.providers.base import Answer, Usage
 from loopllama.runs import RunStore, StepWriter
 
@@ -248,6 +256,20 @@ def test_trouble_that_passes_is_tried_later_and_then_fails(live: Deployment) -> 
     assert step["error"] == "ModelThrottled: slow down"
     assert [a["outcome"] for a in step["attempts"]] == ["ModelThrottled"] * 3
     assert step["cost_usd"] == 0
+
+
+def test_what_a_simulated_call_cost_is_marked_when_it_fails_too(live: Deployment) -> None:
+    run_id = live.accept(live.push([{"name": "one", "retries": 0}]))
+    work = live.map(live.start(run_id))[0]
+
+    def slow(call: Any) -> str:
+        raise ModelTimeout("it needs an hour", usage=Usage(1000, 0), simulated=True)
+
+    live.provider.script = slow
+    assert live.step(work)["outcome"] == "failed"
+    step = live.read(run_id)["steps"][0]
+    assert step["simulated"] is True
+    assert step["attempts"][0]["simulated"] is True
 
 
 def test_fallbacks_are_tried_in_order(live: Deployment) -> None:

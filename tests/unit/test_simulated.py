@@ -187,6 +187,7 @@ def test_it_runs_out_of_time(slept: list[float]) -> None:
     with pytest.raises(ModelTimeout) as caught:
         Simulated(Speed(5000, 70), 1.0).complete(call(timeout=2.0))
     assert slept == [2.0]
+    assert caught.value.simulated
     assert isinstance(caught.value.usage, Usage)
     assert caught.value.usage.output_tokens == 0
 
@@ -439,3 +440,19 @@ def test_a_megabyte_is_read_in_good_time() -> None:
     )
     assert json.loads(answer.text) == {"order": 4711}
     assert answer.usage.input_tokens > 200_000
+
+
+def test_a_text_without_a_stop_is_not_quoted_whole() -> None:
+    table = "\n".join(
+        f"{row};widget {row};in stock;{row * 7} pieces in the warehouse of Lyon;checked" for row in range(9_000)
+    )
+    for text in (table, "x" * 1_000_000):
+        answer = AT_ONCE.complete(call(text))
+        assert 0 < answer.usage.output_tokens < 2_000
+        assert answer.usage.input_tokens > 100_000
+
+
+def test_its_failures_are_marked_as_its_own() -> None:
+    with pytest.raises(AnswerInvalid) as empty:
+        AT_ONCE.complete(call(""))
+    assert empty.value.simulated

@@ -25,6 +25,8 @@ _STOP_WORDS = (
 )
 _STOP = frozenset(_STOP_WORDS.split())
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[^\Wa-z])")
+_PIECE = re.compile(r"\S.{0,799}(?!\S)|\S.{0,799}", re.DOTALL)
+"""Of text without a stop, such as a table or a log: no answer should quote it whole."""
 _HEADING = re.compile(r"#{1,6}\s|</?[\w-]+>$|[-=*_]{3,}$|```")
 _BULLET = re.compile(r"^(?:[-*•]|\d{1,2}[.)])\s+")
 _LABELLED = re.compile(r"[*_]{0,2}([^\W\d_][\w /-]{0,40}?)[*_]{0,2}\s*:[*_]{0,2}\s+(\S.*)")
@@ -108,7 +110,7 @@ class Reading:
             else:
                 texts = [_BULLET.sub("", line, count=1)]
             for text in texts:
-                yield from (part.strip() for part in _SENTENCE_END.split(text) if part.strip())
+                yield from (piece.strip() for part in _SENTENCE_END.split(text) for piece in _PIECE.findall(part))
 
     @cached_property
     def counts(self) -> Counter[str]:

@@ -7,7 +7,7 @@ It stands in for a model whose provider has no credentials. It is no language mo
 - Its tokens are those of what it read and wrote, counted by the rule of `tokens`. There is no prompt cache.
 - It takes `first_token_ms` and then `tokens_per_second`, the catalog's prior for the model, divided by
   `SIMULATED_SPEED` (2 is twice as fast, 0 does not wait), keeps to `max_tokens`, and runs into the call's timeout.
-- `Answer.simulated` is set, and the record and everything that shows it say so.
+- `Answer.simulated` is set, an error's too, and the record and everything that shows it say so.
 
 The same prompt gives the same answer and the same counts whatever model it stands in for, so that two runs differ in
 cost by their prices alone.
@@ -56,7 +56,8 @@ class Simulated:
         self._take_time(written, call.timeout, read)
         usage = Usage(read, written)
         if not whole:
-            raise AnswerInvalid(f"the simulated model found no text to answer from ({call.catalog_id})", usage=usage)
+            nothing = f"the simulated model found no text to answer from ({call.catalog_id})"
+            raise AnswerInvalid(nothing, usage=usage, simulated=True)
         if asked is None:
             return Answer(whole, usage, "max_tokens" if cut else "end", model="simulated", simulated=True)
         if cut:
@@ -70,7 +71,7 @@ class Simulated:
         time.sleep(min(seconds, max(0.0, timeout)))
         if seconds > timeout:
             needs = f"the simulated model needs {seconds:.1f} s, the call had {timeout:g} s"
-            raise ModelTimeout(needs, usage=Usage(read, 0))
+            raise ModelTimeout(needs, usage=Usage(read, 0), simulated=True)
 
 
 def _one_way_to_ask(call: ModelCall) -> ModelCall:
