@@ -289,6 +289,9 @@ def _policy(position: int, agent: Agent) -> Iterator[Problem]:
         if candidates is not None:
             message = "are for the policies weighted, cheapest and fastest; name a policy, or use model and fallbacks"
             yield _problem(position, "candidates", message)
+        elif agent.fallbacks and agent.model is None:
+            message = "stand behind the agent's own model; name it, or leave them out"
+            yield _problem(position, "fallbacks", message)
         return
     if candidates is None:
         yield _problem(position, "candidates", f"is missing: policy {policy} chooses among them")

@@ -44,7 +44,13 @@ def test_a_workflow_without_a_crew_gets_a_planner_and_a_writer():
 
 def test_both_spellings_mean_the_same():
     camel = agent(
-        outputSchema={"type": "object"}, maxTokens=5, maxTurns=2, timeoutSeconds=9, fallbacks=["a"], tools=["now"]
+        outputSchema={"type": "object"},
+        maxTokens=5,
+        maxTurns=2,
+        timeoutSeconds=9,
+        model="b",
+        fallbacks=["a"],
+        tools=["now"],
     )
     snake = {
         "role": "Writer",
@@ -53,6 +59,7 @@ def test_both_spellings_mean_the_same():
         "max_tokens": 5,
         "max_turns": 2,
         "timeout_seconds": 9,
+        "model": "b",
         "fallbacks": ["a"],
         "tools": ["now"],
     }
@@ -239,6 +246,7 @@ def test_what_is_no_workflow_at_all(data):
         ({"temperature": float("nan")}, "temperature", "finite"),
         ({"temperature": -0.1}, "temperature", "greater than or equal to 0"),
         ({"fallbacks": ["a", "a"]}, "fallbacks", "has 'a' twice"),
+        ({"fallbacks": ["a"]}, "fallbacks", "behind the agent's own model"),
         ({"candidates": ["a"]}, "candidates", "name a policy"),
         ({"policy": "cheapest"}, "candidates", "is missing"),
         ({"policy": "cheapest", "candidates": []}, "candidates", "at least 1"),
