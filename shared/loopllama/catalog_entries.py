@@ -244,7 +244,7 @@ def _storable(value: object, levels: int) -> bool:
 
 
 def _shown(value: object) -> str:
-    return repr(value)[:80]
+    return (str(value) if isinstance(value, Decimal) else repr(value))[:80]
 
 
 _READ: dict[str, Any] = {

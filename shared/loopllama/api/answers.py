@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -143,10 +144,31 @@ def _invalid(error: RequestValidationError) -> InvalidRequest:
             for before, after in _WORDS:
                 message = message.replace(before, after)
         details.append({"field": field, "message": message})
+    details = _united(details)
     first = details[0]
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return InvalidRequest(f"{first['field']} {first['message']}{more}.", details)
 
+
+def _united(details: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """With what pydantic says of each kind that a field may be said in one, under the field's own name."""
+    said: dict[str, list[str]] = {}
+    for one in details:
+        field, _, kind = str(one["field"]).rpartition(".")
+        field = field if field and _KIND.fullmatch(kind) else str(one["field"])
+        said.setdefault(field, []).append(str(one["message"]))
+    found: list[dict[str, object]] = []
+    for field, messages in said.items():
+        kept = [one for one in messages if one != "must be a whole number" or "must be a number" not in messages]
+        first, *others = dict.fromkeys(kept)
+        found.append(
+            {"field": field, "message": " or ".join([first, *(one.removeprefix("must be ") for one in others)])}
+        )
+    return found
+
+
+_KIND = re.compile(r"constrained-str|int|decimal|dict\[.*\]")
+"""What pydantic adds to a field's place for each kind that it may be."""
 
 _WORDS = (
     ("Input should", "must"),
@@ -154,7 +176,8 @@ _WORDS = (
     ("List should", "must"),
     ("Dictionary should", "must"),
     ("Value error, ", ""),
-    ("valid dictionary", "object"),
+    ("a valid dictionary", "an object"),
+    ("an instance of Decimal", "a number"),
     ("a valid string", "a text"),
     ("valid integer", "whole number"),
 )

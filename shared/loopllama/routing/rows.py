@@ -198,4 +198,4 @@ def _pin(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    return repr(value)[:80]
+    return (str(value) if isinstance(value, Decimal) else repr(value))[:80]

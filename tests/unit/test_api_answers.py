@@ -1,0 +1,39 @@
+"""How the API says what is wrong with a request."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+import pytest
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from loopllama.api import answers
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    input: Annotated[str, StringConstraints(min_length=1)] | dict[str, Any] = ""
+    temperature: int | Decimal | None = None
+    tags: dict[str, str] | None = None
+    models: dict[str, str] | None = None
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "message"),
+    [
+        ({"input": 5}, "input", "must be a text or an object"),
+        ({"input": None}, "input", "must be a text or an object"),
+        ({"temperature": "x"}, "temperature", "must be a number"),
+        ({"models": []}, "models", "must be an object"),
+        ({"models": {"a": 5}}, "models.a", "must be a text"),
+    ],
+)
+def test_a_field_of_several_kinds_is_one_complaint(given: Any, field: str, message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Body.model_validate(given)
+    errors = [{**one, "loc": ("body", *one["loc"])} for one in caught.value.errors()]
+    refused = answers._invalid(RequestValidationError(errors))
+    assert refused.details == [{"field": field, "message": message}]
