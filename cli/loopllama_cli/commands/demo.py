@@ -61,7 +61,7 @@ def demo(
     from ..project import project_root
 
     began = time.monotonic()
-    _check_model(model)
+    _check_models(model, small)
     log: list[str] = []
     console = show.err() if as_json else show.out()
     _say(console, 1, "Starting the stack of template.yaml on this machine (no Docker, no AWS account)")
@@ -171,16 +171,17 @@ def _run(console: Console, settings: Settings, workflow_id: str, text: str, mode
     return ended
 
 
-def _check_model(model: str | None) -> None:
-    """A real model needs its provider's key here; say so before anything starts."""
-    if model is None:
-        return
+def _check_models(model: str | None, small: str) -> None:
+    """Both must be known, and a real model needs its provider's key here; say so before anything starts."""
     import os
 
     from loopllama.catalog import bundled
     from loopllama.providers.credentials import from_environment
     from loopllama.providers.known import variables_of
 
+    bundled().resolve(small)
+    if model is None:
+        return
     found = bundled().resolve(model)
     if found.provider != "bedrock" and from_environment(found.provider, os.environ) is None:
         variable = f"{variables_of(found.provider)[0]}_API_KEY"

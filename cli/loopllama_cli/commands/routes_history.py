@@ -214,6 +214,8 @@ def _read(file: Path) -> tuple[str, dict[str, dict[str, Any]]]:
         document = yaml.safe_load(read_bytes(file).decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"{file} is no YAML: {error}") from error
+    except RecursionError:
+        raise InvalidRequest(f"{file} is nested too deep") from None
     shape = "workflow: ID and routes: {STEP: {model: …}}, as `loopllama routes export` writes it"
     if not isinstance(document, dict) or set(document) - {"workflow", "routes"}:
         raise InvalidRequest(f"{file} must hold {shape}")
