@@ -28,6 +28,8 @@ from .providers.base import Answer, Message, ModelCall, Provider, ToolCall, Tool
 if TYPE_CHECKING:
     from .catalog import Model
 
+MAX_TOOL_CALLS = 64
+"""Tool calls of one answer; those beyond are answered with that."""
 MAX_TURNS = 10
 """Model calls of a turn where the agent sets no `maxTurns`."""
 
@@ -332,7 +334,8 @@ class Turn:
 
     # Tools
 
-    def _call_tools(self, turn: int, calls: Sequence[ToolCall]) -> list[Message]:
+    def _call_tools(self, turn: int, asked: Sequence[ToolCall]) -> list[Message]:
+        calls, spare = asked[:MAX_TOOL_CALLS], asked[MAX_TOOL_CALLS:]
         keys = [self._ledger.tool_key(turn, index) for index in range(len(calls))]
         ready: list[tuple[str, ToolCall]] = []
         waiting: Waiting | None = None
@@ -348,16 +351,22 @@ class Turn:
         if ready:
             with ThreadPoolExecutor(max_workers=min(8, len(ready))) as pool:
                 done = [pool.submit(self._call_tool, key, call) for key, call in ready]
+            broken: Exception | None = None
             for (key, _), future in zip(ready, done, strict=True):
-                result, failed, started = future.result()
+                try:
+                    result, failed, started = future.result()
+                except Exception as error:
+                    broken = error  # The others have done their work: that must not be lost, or done again.
+                    continue
                 self._ledger.settle_tool(key, result, failed, started)
+            if broken is not None:
+                raise broken
         if waiting is not None:
             raise waiting
         # Each further call of the turn begins with all of this: a place for a cache point.
-        return [
-            Message("tool", self._ledger.settled_tool(key) or "", tool_call_id=call.id, stable=call is calls[-1])
-            for key, call in zip(keys, calls, strict=True)
-        ]
+        results = [(call, self._ledger.settled_tool(key) or "") for key, call in zip(keys, calls, strict=True)]
+        results += [(call, f"not called: one answer may ask for {MAX_TOOL_CALLS} calls") for call in spare]
+        return [Message("tool", text, tool_call_id=call.id, stable=call is asked[-1]) for call, text in results]
 
     def _question(self, key: str, call: ToolCall) -> Waiting | None:
         """What a person must still answer before this call can be made."""

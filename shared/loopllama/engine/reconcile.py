@@ -5,6 +5,7 @@ News of an execution's end is best effort, so a scheduled call also asks about r
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,8 @@ _REASON = {
 
 def execution_ended(settings: Settings, detail: Mapping[str, Any]) -> None:
     """Close the run of an execution that ended, by the `detail` of Step Functions' status change event."""
+    if detail.get("executionArn") and _execution(detail["executionArn"])["status"] not in _STATUS:
+        return  # The news is old: somebody has redriven the execution since.
     _close(RunStore(settings), str(detail["name"]), detail["status"], detail.get("error"), detail.get("cause"))
 
 
@@ -45,7 +48,8 @@ def reconcile_due(settings: Settings) -> dict[str, int]:
                 tracing.logger().exception("a run could not be reconciled", extra={"run_id": run["run_id"]})
                 outcome = "failed"
                 # Behind the others, so that it does not fill the page for ever.
-                store.change(run["run_id"], {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=ALL)
+                with contextlib.suppress(Exception):
+                    store.change(run["run_id"], {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=ALL)
             counts[outcome] += 1
     return counts
 
@@ -60,11 +64,7 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> str:
         start_execution(settings, run_id)
         store.change(run_id, {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=("queued",))
         return "started"
-    states = aws.client("stepfunctions")
-    try:
-        execution = states.describe_execution(executionArn=run["execution_arn"])
-    except states.exceptions.ExecutionDoesNotExist:
-        execution = {"status": "FAILED", "cause": "the execution is gone: Step Functions keeps it for 90 days"}
+    execution = _execution(run["execution_arn"])
     if execution["status"] in _STATUS:
         _close(store, run_id, execution["status"], execution.get("error"), execution.get("cause"))
         return "closed"
@@ -72,6 +72,15 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> str:
         redeliver(store, run_id, key, pending)
     store.change(run_id, {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=(run["status"],))
     return "checked"
+
+
+def _execution(arn: str) -> dict[str, Any]:
+    states = aws.client("stepfunctions")
+    try:
+        found: dict[str, Any] = states.describe_execution(executionArn=arn)
+    except states.exceptions.ExecutionDoesNotExist:
+        return {"status": "FAILED", "cause": "the execution is gone: Step Functions keeps it for 90 days"}
+    return found
 
 
 def _close(store: RunStore, run_id: str, status: str, error: str | None, cause: str | None) -> None:

@@ -60,7 +60,7 @@ def replay_run(
     if run_input is None:
         run_input = values.load(before["input"])
     all_models = {**(before.get("models") or {}), **(models or {})}
-    run = new_run(workflow, made, run_input, all_models, before.get("tags"))
+    run = new_run(workflow, made, run_input, all_models, before.get("tags"), None, before.get("pin"))
     run |= {
         "api_key": api_key,
         "system_prompts": dict(system_prompts) if system_prompts else None,

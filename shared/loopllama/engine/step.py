@@ -284,8 +284,10 @@ class StepRunner:
         # Siblings look at this before their next model call; AdvanceRun decides what becomes of the run.
         if not work.item:
             self._store.change(work.run_id, {"stopping": True}, only_from=("running",))
+            waiting.wake(self._store, work.run_id)
         elif not int(view.step.get("max_failures", 0)):
             self._store.stop_step(work.run_id, work.parent.key)
+            waiting.wake(self._store, work.run_id, work.step)
         return ended(work, "failed")
 
     def _retry_later(

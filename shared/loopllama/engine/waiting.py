@@ -133,6 +133,13 @@ def redeliver(store: RunStore, run_id: str, key: str, pending: Mapping[str, Any]
         store.clear_pending(run_id, key, pending["key"])
 
 
+def wake(store: RunStore, run_id: str, step: str | None = None) -> None:
+    """Let the steps of a run that wait for people, or only the items of `step`, look up: the run is stopping."""
+    for key, pending in (store.run(run_id).get("pending") or {}).items():
+        if step in (None, pending.get("step")) and (token := store.items(run_id, [key]).get(key, {}).get("token")):
+            deliver(token)
+
+
 def deliver(token: str) -> None:
     """Let the waiting execution go on; a token that is spent or expired is no matter."""
     states = aws.client("stepfunctions")
