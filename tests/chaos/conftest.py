@@ -13,12 +13,16 @@ from loopllama_cli.local.handle import LocalStack
 
 
 @pytest.fixture(scope="session")
-def system() -> Iterator[System]:
-    """The system, with this process's stores reaching it too."""
+def running() -> Iterator[System]:
     lines: list[str] = []
-    parameters = {**PARAMETERS, "RequestsPerSecond": "10000"}
-    with LocalStack(ROOT, parameters, log=lines.append) as stack, pytest.MonkeyPatch.context() as patch:
-        running = System(stack)
+    with LocalStack(ROOT, {**PARAMETERS, "RequestsPerSecond": "10000"}, log=lines.append) as stack:
+        yield System(stack)
+
+
+@pytest.fixture(scope="module")
+def system(running: System) -> Iterator[System]:
+    """The system, with this process's stores reaching it too, as long as a file's tests run."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(aws, "client", running.client)
         yield running
 
