@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, settings
 from loopllama import aws
 
 # The same examples in every run, and no judgement of a machine's speed.
-settings.register_profile("loopllama", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+settings.register_profile(
+    "loopllama", max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 settings.load_profile("loopllama")
 
 
