@@ -61,8 +61,9 @@ class StepRunner:
             if view.step.get("for_each") and not work.item:
                 return self._each(view, writer, payload.get("ended"))
             waiting.check_start(view.step, view.record)
-            turn = self._turn(view, writer, ledger, started, remaining_ms)
-            output = turn.take(view.prompt())
+            text = view.prompt()
+            turn = self._turn(view, writer, ledger, text, started, remaining_ms)
+            output = turn.take(text)
             return self._complete(view, writer, ledger, output, turn.model)
         except agent.OutOfTime:
             writer.write({}, release=True)
@@ -146,9 +147,9 @@ class StepRunner:
         return self._finish(view, writer, {"status": "completed", "output": self._stored(view, writer, output)})
 
     def _turn(
-        self, view: View, writer: StepWriter, ledger: StepLedger, started: float, remaining_ms: int
+        self, view: View, writer: StepWriter, ledger: StepLedger, text: str, started: float, remaining_ms: int
     ) -> agent.Turn:
-        chain, decision = self._route(view, view.prompt(), writer)
+        chain, decision = self._route(view, text, writer)
         max_tokens, temperature = decision.get("max_tokens"), decision.get("temperature")
         return agent.Turn(
             view.step,

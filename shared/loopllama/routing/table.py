@@ -411,19 +411,7 @@ def query(dynamodb: Callable[[], Any], table: str, workflow_id: str) -> list[dic
     """The workflow's rows, in one Query unless they are more than a megabyte. No table has no rows."""
     if not table:
         return []
-    rows: list[dict[str, Any]] = []
-    asked: dict[str, Any] = {
-        "TableName": table,
-        "KeyConditionExpression": "workflow = :workflow",
-        "ExpressionAttributeValues": {":workflow": {"S": workflow_id}},
-        "ConsistentRead": True,
-    }
-    while True:
-        answer = dynamodb().query(**asked)
-        rows.extend(aws.from_item(item) for item in answer["Items"])
-        if "LastEvaluatedKey" not in answer:
-            return rows
-        asked["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+    return aws.query(dynamodb(), table, "workflow = :workflow", {":workflow": workflow_id}, consistent=True)
 
 
 def batch_get(dynamodb: Any, table: str, names: list[str]) -> dict[str, dict[str, Any]]:
