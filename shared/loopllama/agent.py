@@ -26,7 +26,7 @@ from .ledger import StepLedger
 from .providers.base import Answer, Message, ModelCall, Provider, ToolCall, ToolSpec
 
 if TYPE_CHECKING:
-    from .catalog import Model
+    from .catalog_model import Model
 
 MAX_TOOL_CALLS = 64
 """Tool calls of one answer; those beyond are answered with that."""
@@ -139,12 +139,6 @@ def prompt(
     parts += [f"# {one.role} ({one.name})\n\n{templates.text_of(one.output)}" for one in (*earlier, *again)]
     parts += [f"# Item\n\n{templates.text_of(one)}" for one in item]
     return "\n\n".join(parts)
-
-
-def estimated_tokens(text: str) -> int:
-    """A rough count for checks before a call, on the high side for prose: four bytes a token is OpenAI's rule of
-    thumb (https://help.openai.com/en/articles/4936856), three is taken here so that code and other languages fit."""
-    return len(text.encode()) // 3
 
 
 def _least(wanted: int | None, limit: int | None) -> int | None:

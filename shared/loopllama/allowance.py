@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from . import aws, clock, jsontext, pricing
+from . import aws, clock, pricing
 from .accounts import attempts_of
-from .agent import estimated_tokens
 from .budget import ITEM, KINDS, ZERO, Amount, Budget, held, of_day, of_run
 from .errors import BudgetExceeded
 from .providers.base import ModelCall, Usage
+from .providers.tokens import most_tokens, prompt_tokens
 
 if TYPE_CHECKING:
-    from .catalog import Model
+    from .catalog_model import Model
 
 EXPECTED_OUTPUT = 1000
 """Tokens that an answer is expected to have where the step has given none yet."""
@@ -131,7 +131,7 @@ class Allowance:
         return max(SMALLEST_OUTPUT, -(-sum(self.outputs) // len(self.outputs)))
 
     def _need(self, budgets: Sequence[Budget], model: Model, call: ModelCall, first: bool) -> _Need:
-        tokens, now, million = prompt_tokens(call), clock.now(), 1_000_000
+        tokens, now, million = prompt_tokens(call, most_tokens), clock.now(), 1_000_000
         prompt = pricing.cost(model, Usage(tokens, 0), now)
         whole = pricing.cost(model, Usage(tokens, million), now)
         if prompt is None or whole is None:
@@ -196,18 +196,6 @@ def spent(entry: Mapping[str, Any], reserved: Amount) -> Amount:
         "tokens": Decimal(int(entry["tokens_in"]) + int(entry["tokens_out"])),
         "usd": entry.get("cost_usd") or ZERO,
     }
-
-
-def prompt_tokens(call: ModelCall) -> int:
-    """What a call's prompt is expected to have in tokens, on the high side: system prompt, messages, tools, schema."""
-    texts = [call.system]
-    for message in call.messages:
-        texts.append(message.text)
-        texts += [f"{asked.name}{asked.raw or jsontext.dumps(asked.arguments)}" for asked in message.tool_calls]
-    texts += [f"{tool.name}{tool.description}{jsontext.dumps(tool.parameters)}" for tool in call.tools]
-    if call.output_schema is not None:
-        texts.append(jsontext.dumps(call.output_schema))
-    return sum(estimated_tokens(text) for text in texts)
 
 
 def _fits(amount: Amount, left: Amount) -> bool:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from typing import Any
+
+from .errors import AwsUnavailable
+
+BATCH_TRIES = 5
+"""Calls in a row that may leave everything unprocessed."""
 
 
 @cache
@@ -181,9 +188,8 @@ def put_new(dynamodb: Any, table: str, values: Mapping[str, Any], key: str) -> b
 def batch_put(dynamodb: Any, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Put items, whatever stands there."""
     for start in range(0, len(rows), 25):  # BatchWriteItem takes 25
-        pending: Any = {table: [{"PutRequest": {"Item": to_item(row)}} for row in rows[start : start + 25]]}
-        while pending:
-            pending = dynamodb.batch_write_item(RequestItems=pending).get("UnprocessedItems")
+        asked: Any = {table: [{"PutRequest": {"Item": to_item(row)}} for row in rows[start : start + 25]]}
+        _batches(lambda pending: dynamodb.batch_write_item(RequestItems=pending).get("UnprocessedItems"), asked)
 
 
 def batch_get(
@@ -197,14 +203,31 @@ def batch_get(
         names: dict[str, str] = {}
         more |= {"ProjectionExpression": _expression(attributes, names), "ExpressionAttributeNames": names}
     for start in range(0, len(keys), 100):  # BatchGetItem takes 100 keys
-        pending: Any = {table: {"Keys": [to_item(key) for key in keys[start : start + 100]], **more}}
-        while pending:  # 16 MB an answer; the rest comes back as unprocessed
+        asked: Any = {table: {"Keys": [to_item(key) for key in keys[start : start + 100]], **more}}
+
+        def read(pending: Any) -> Any:
             answer = dynamodb.batch_get_item(RequestItems=pending)
-            for item in answer["Responses"].get(table, []):
+            for item in answer["Responses"].get(table, ()):
                 plain = from_item(item)
                 found[plain[by]] = plain
-            pending = answer.get("UnprocessedKeys")
+            return answer.get("UnprocessedKeys")
+
+        _batches(read, asked)
     return found
+
+
+def _batches(call: Callable[[Any], Any], asked: Any) -> None:
+    """Call with what was asked, then with what came back unprocessed: an answer holds 16 MB, and a busy partition
+    leaves keys for later, which the SDK does not ask again. Raises `AwsUnavailable` where a call achieves nothing
+    `BATCH_TRIES` times in a row."""
+    idle = 0
+    while pending := call(asked):
+        idle = idle + 1 if pending == asked else 0
+        if idle == BATCH_TRIES:
+            raise AwsUnavailable(f"DynamoDB left what was asked of {', '.join(pending)} unprocessed {idle} times")
+        if idle:
+            time.sleep(random.uniform(0, 0.05 * 2**idle))  # noqa: S311 - full jitter, no secret
+        asked = pending
 
 
 def query(dynamodb: Any, table: str, condition: str, parameters: Mapping[str, Any], **how: Any) -> list[dict[str, Any]]:

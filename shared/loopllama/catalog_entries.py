@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama import jsontext
-from loopllama.catalog import CAPABILITIES, FIELDS, Model, Price, Speed, Tier, is_model_id, split
+from loopllama.catalog_model import CAPABILITIES, FIELDS, Model, Price, Speed, Tier, is_model_id, split
 
 MAX_PRICES = 100
 MAX_TIERS = 10

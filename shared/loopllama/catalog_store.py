@@ -13,8 +13,9 @@ from decimal import Decimal
 from typing import Any
 
 from . import aws, clock
-from .catalog import Catalog, bundled, is_model_id
+from .catalog import Catalog, bundled
 from .catalog_entries import is_machine_key, parse_item
+from .catalog_model import is_model_id
 from .errors import CatalogInvalid, ModelUnknown, VersionConflict
 from .settings import Settings
 

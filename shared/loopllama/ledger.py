@@ -20,8 +20,8 @@ from .values import INLINE_BYTES, ValueStore
 
 if TYPE_CHECKING:
     from .allowance import Allowance
-    from .catalog import Model
-    from .runs import StepWriter
+    from .catalog_model import Model
+    from .step_writer import StepWriter
 
 _INLINE_TOTAL = 200 * 1024
 """Bytes of answers and tool results that one step's item may hold inline, well below DynamoDB's 400 KB."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-from loopllama.catalog import Model, Price, Tier
+from loopllama.catalog_model import Model, Price, Tier
 from loopllama.providers.base import Usage
 
 _MILLION = Decimal(1_000_000)

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
-from . import CONTRACT, aws, clock, scheduling
-from .accounts import ATTEMPT, FIRST_TURN, PASSED, TOOL, TURNS, attempts_of, totals
-from .errors import Declined, LeaseLost, RunNotFound
+from . import aws, clock
+from .accounts import FIRST_TURN, PASSED, TOOL, TURNS, attempts_of, totals
+from .errors import Declined, RunNotFound
 from .settings import Settings
+from .work import ITERATION, Work
 
 RUN, PIN = "RUN", "PIN"
-ITERATION = "iteration_"
-"""Prefix of the run's attributes that say in which iteration a loop is."""
 ANSWER, START = "human_", "start"
 """Prefix of a step's attributes that hold people's answers, and the question whether the step may start."""
 FINAL = ("completed", "failed", "cancelled")
@@ -28,78 +26,6 @@ QUEUED_CHECK_SECONDS, STARTED_CHECK_SECONDS = 60, 900
 """When the reconciler looks at a run that has not ended: its end is announced, so this only catches lost news."""
 SETTLED_CHECK_SECONDS = 960
 """When every call that was under way has been settled: Lambda's longest invocation, and a minute."""
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one RunStep invocation is asked to do: one step of one run. `depth` is 1 inside a fork."""
-
-    run_id: str
-    workflow_id: str
-    version: int
-    step: str
-    iteration: int = 0
-    item: int = 0
-    depth: int = 0
-
-    def to_payload(self) -> dict[str, Any]:
-        """The state machine's form."""
-        return {
-            "contract": CONTRACT,
-            "run_id": self.run_id,
-            "workflow": self.workflow_id,
-            "version": self.version,
-            "step": self.step,
-            "iteration": self.iteration,
-            "item": self.item,
-            "depth": self.depth,
-        }
-
-    @classmethod
-    def from_payload(cls, payload: Mapping[str, Any]) -> Work:
-        """Read what the state machine hands over."""
-        return cls(
-            run_id=payload["run_id"],
-            workflow_id=payload["workflow"],
-            version=int(payload["version"]),
-            step=payload["step"],
-            iteration=int(payload.get("iteration", 0)),
-            item=int(payload.get("item", 0)),
-            depth=int(payload.get("depth", 0)),
-        )
-
-    @classmethod
-    def of_item(cls, run: Mapping[str, Any], item: Mapping[str, Any]) -> Work:
-        """The work that a step's item is the record of."""
-        _, step, iteration, number = item["item"].split("#")
-        return cls(
-            run["run_id"], run["workflow_id"], int(run.get("workflow_version", 0)), step, int(iteration), int(number)
-        )
-
-    def other(self, step: str, iteration: int) -> Work:
-        """Another step of the same chain."""
-        return replace(self, step=step, iteration=iteration, item=0)
-
-    @property
-    def parent(self) -> Work:
-        """The forEach step itself, of which this is one item's turn."""
-        return replace(self, item=0)
-
-    @property
-    def key(self) -> str:
-        """The step's item in the run's record."""
-        return step_key(self.step, self.iteration, self.item)
-
-
-def step_key(name: str, iteration: int = 0, item: int = 0) -> str:
-    """The sort key of a step's item."""
-    return f"STEP#{name}#{iteration}#{item}"
-
-
-def iteration_of(run: Mapping[str, Any], crew: Sequence[Mapping[str, Any]], name: str) -> int:
-    """The iteration of a step that counts now, as the run's item says it."""
-    loop = scheduling.loop_of(crew, name)
-    return int(run.get(ITERATION + loop["name"], 0)) if loop else 0
 
 
 class RunStore:
@@ -342,89 +268,6 @@ class RunStore:
 
 
 _USAGE = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "unpriced", "simulated")
-
-
-class StepWriter:
-    """Writes one step's item for one invocation.
-
-    The lease is part of every write: the first one takes it, later ones keep it, until the invocation's deadline. Who
-    lost it may still settle what was paid, and nothing else.
-    """
-
-    def __init__(self, store: RunStore, work: Work, record: Mapping[str, Any], owner: str, lease_until_ms: int) -> None:
-        self._store = store
-        self._owner = owner
-        self._until = lease_until_ms
-        self._pending: dict[str, Any] = {}
-        self.work = work
-        self.record = dict(record)
-        """The item as last seen."""
-
-    @property
-    def path(self) -> str:
-        """The step's name, iteration and item, as a path for its large values."""
-        return f"{self.work.step}/{self.work.iteration}/{self.work.item}"
-
-    def decide(self, values: Mapping[str, Any]) -> None:
-        """Attributes that shall go with the next write."""
-        self._pending |= values
-        self.record |= values
-
-    def write(
-        self, values: Mapping[str, Any], *, release: bool = False, remove: Sequence[str | tuple[str, ...]] = ()
-    ) -> None:
-        """Write attributes while holding the lease. Raises `LeaseLost` when another invocation holds it or the step
-        has ended."""
-        values = {"status": "running", **self._pending, **values}
-        values |= {"lease_owner": self._owner, "lease_until": 0 if release else self._until}
-        running = values["status"] == "running"
-        done, item = aws.update(
-            self._store.dynamodb,
-            self._store.table,
-            self._key,
-            values,
-            remove=remove,
-            condition=(
-                "(attribute_not_exists(lease_owner) OR lease_owner = :owner OR lease_until < :now)"
-                " AND (attribute_not_exists(#status) OR #status = :running)"
-            ),
-            names={"#status": "status"},
-            parameters={":owner": self._owner, ":now": clock.now_ms(), ":running": "running"},
-            # The end of a step must know of every call that was settled, late ones by other invocations too.
-            returning=() if running and not remove else None,
-        )
-        # The second half is this very write, sent again by the SDK because its first answer was lost.
-        if not (done or (item.get("lease_owner") == self._owner and item.get("status") == values["status"])):
-            raise LeaseLost(
-                f"step {self.work.step!r} of run {self.work.run_id} is held by another invocation",
-                until=int(item.get("lease_until", 0)),
-            )
-        self.record = item or {**self.record, **values}
-        self._pending = {}
-
-    def settle(self, key: str, entry: Mapping[str, Any]) -> None:
-        """Write what a call gave, lease or no lease: it has been paid."""
-        done, item = aws.update(
-            self._store.dynamodb,
-            self._store.table,
-            self._key,
-            {key: dict(entry)},
-            condition="attribute_exists(#key)",
-            names={"#key": key},
-            returning=("status",),
-        )
-        if done:
-            self.record[key] = dict(entry)
-            if item["status"] == "completed" and key.startswith(ATTEMPT):
-                # Late: another invocation has completed the step in the meantime.
-                ended = self._store.items(self.work.run_id, [self.work.key])[self.work.key]
-                self._store.add_usage(self.work, ended)
-                run = {"run_id": self.work.run_id, "workflow_id": self.work.workflow_id}
-                self._store.settle_totals(run, last=False)  # other steps of it may have calls under way
-
-    @property
-    def _key(self) -> dict[str, str]:
-        return {"run_id": self.work.run_id, "item": self.work.key}
 
 
 def check_time(seconds: int) -> str:

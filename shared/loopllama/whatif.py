@@ -26,7 +26,7 @@ from statistics import median, quantiles
 from typing import Any, Literal
 
 from . import clock, pricing
-from .catalog import Model
+from .catalog_model import Model
 from .errors import InvalidRequest, ModelUnknown
 from .providers.base import Usage
 

@@ -11,7 +11,8 @@ from support.dialects import BedrockDialect
 from support.wire_server import Reply, WireServer
 
 from loopllama import providers
-from loopllama.catalog import Model, bundled
+from loopllama.catalog import bundled
+from loopllama.catalog_model import Model
 from loopllama.errors import CredentialsRejected, ModelRejected, ModelUnavailable
 from loopllama.providers import bedrock, bedrock_aws
 from loopllama.providers.base import Message, ModelCall, Provider, ToolSpec

@@ -25,7 +25,7 @@ from support.dialects import AnthropicDialect, Figures, OpenAIDialect
 from support.wire_server import Reply, WireServer
 
 from loopllama import providers
-from loopllama.catalog import Model
+from loopllama.catalog_model import Model
 from loopllama.errors import ContextTooLong, ModelError, ModelRejected, ModelThrottled, ModelUnavailable
 from loopllama.providers import credentials, provider_for
 from loopllama.providers.base import Message, ModelCall, Provider, ToolCall, ToolSpec, Usage

@@ -294,7 +294,7 @@ class Killed(BaseException):
 
 
 def test_a_process_that_dies_after_a_large_answer_pays_once(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    from loopllama.runs import StepWriter
+    from loopllama.step_writer import StepWriter
 
     text = "x" * 5_000_000
     here.first.script(Reply(200, here.dialect.answer(text)))
@@ -367,7 +367,7 @@ def test_an_exhausted_chain_waits_as_long_as_the_providers_ask(here: Here, third
 def test_the_wait_is_not_forgotten_when_the_next_invocation_goes_on_with_the_chain(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from loopllama.runs import StepWriter
+    from loopllama.step_writer import StepWriter
 
     here.first.script(OPENAI.error(*OPENAI.throttled, {"retry-after": "44"}))
     here.second.script(OPENAI.error(*OPENAI.throttled))

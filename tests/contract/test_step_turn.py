@@ -21,7 +21,7 @@ from loopllama import output
 from loopllama.catalog import bundled
 from loopllama.errors import RunFailed
 from loopllama.reading import RunReader
-from loopllama.runs import StepWriter
+from loopllama.step_writer import StepWriter
 from loopllama_cli import show, trace_view
 
 OPENAI, GOOGLE = OpenAIDialect(), GoogleDialect()

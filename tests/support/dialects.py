@@ -89,7 +89,7 @@ class Dialect(ABC):
 
 
 def _http_adapter(provider: str, url: str, patch: pytest.MonkeyPatch) -> Provider:
-    from loopllama.catalog import Model
+    from loopllama.catalog_model import Model
     from loopllama.providers.known import KNOWN
 
     prefix = KNOWN[provider].variables[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 from loopllama import jsontext
 from loopllama.events.log import EventLog
-from loopllama.runs import step_key
+from loopllama.work import step_key
 from support.system import System
 
 SUMS = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd")

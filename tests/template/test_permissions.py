@@ -31,7 +31,7 @@ from loopllama.errors import ModelRejected, RunFailed
 from loopllama.events.publish import Publisher
 from loopllama.observed import FORGOTTEN_MS, Observer
 from loopllama.recording import RouteRecorder
-from loopllama.runs import Work
+from loopllama.work import Work
 
 Calls = dict[str, set[tuple[str, str]]]
 """Function to the pairs of action and resource that it used."""

@@ -17,10 +17,11 @@ from support.deployment import Deployment, deployment
 from loopllama import allowance, aws, budget
 from loopllama.allowance import Allowance
 from loopllama.budget import Budget, held
-from loopllama.catalog import Model, Price
+from loopllama.catalog_model import Model, Price
 from loopllama.definitions import DefinitionStore
 from loopllama.errors import BudgetExceeded, InvalidRequest, WorkflowInvalid
 from loopllama.providers.base import Message, ModelCall
+from loopllama.providers.tokens import most_tokens, prompt_tokens
 from loopllama.workflow import Workflow
 
 PRICE = Price(date(2020, 1, 1), Decimal(3), Decimal(15))
@@ -358,10 +359,10 @@ def test_what_a_dead_process_has_left_is_settled_by_the_record(live: Deployment)
 
 
 def test_prompts_count_with_everything_that_goes_to_the_model() -> None:
-    plain = allowance.prompt_tokens(call(100))
+    plain = prompt_tokens(call(100), most_tokens)
     assert plain == 100
     full = ModelCall("m", "m", "s" * 300, [Message("user", "x" * 300)], 10, output_schema={"type": "x" * 300})
-    assert allowance.prompt_tokens(full) >= 300
+    assert prompt_tokens(full, most_tokens) >= 300
 
 
 # Interleavings

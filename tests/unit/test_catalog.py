@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama.catalog import CAPABILITIES, PROVIDERS, bundled
+from loopllama.catalog import bundled
 from loopllama.catalog_entries import _READ, parse_item
+from loopllama.catalog_model import CAPABILITIES, PROVIDERS
 from loopllama.errors import ModelUnknown
 
 DAY = date(2026, 11, 23)

@@ -21,7 +21,8 @@ from loopllama.errors import (
     WorkflowNotFound,
 )
 from loopllama.providers.base import Answer, Usage
-from loopllama.runs import RunStore, StepWriter
+from loopllama.runs import RunStore
+from loopllama.step_writer import StepWriter
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from unit.routing_tables import CONFIG, Clock, chain, put, request, tables
 
 from loopllama import aws, observed, tracing
-from loopllama.catalog import Model, Speed
+from loopllama.catalog_model import Model, Speed
 from loopllama.observed import FAILURE_MS, Minute, Observer, borrowed, recent, tokens_of
 from loopllama.routing import Router
 from loopllama.routing.facts import PRIOR_SAMPLES, Facts, Latency, expected_ms, lead

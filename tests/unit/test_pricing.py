@@ -10,7 +10,8 @@ from genai_prices.types import Usage as TheirUsage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama.catalog import Model, Price, Tier, bundled
+from loopllama.catalog import bundled
+from loopllama.catalog_model import Model, Price, Tier
 from loopllama.pricing import cache_saving, cost, price_at
 from loopllama.providers.base import Usage
 

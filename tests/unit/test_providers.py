@@ -14,7 +14,7 @@ import pytest
 from moto import mock_aws
 
 from loopllama import providers
-from loopllama.catalog import Model
+from loopllama.catalog_model import Model
 from loopllama.errors import CredentialsRejected, ModelRejected, ModelUnavailable
 from loopllama.providers import credentials, provider_for
 from loopllama.providers.base import Message, ModelCall

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama.catalog import Model, Price, Speed, bundled
+from loopllama.catalog import bundled
+from loopllama.catalog_model import Model, Price, Speed
 from loopllama.errors import NoModelLeft
 from loopllama.routing import RouteRequest
-from loopllama.routing.facts import NOTHING, Facts, Latency, parse_facts
+from loopllama.routing.facts import NOTHING, Candidate, Facts, Latency, parse_facts
 from loopllama.routing.layers import plan
-from loopllama.routing.policies import ENOUGH, EXPLORED, Candidate, cheapest, fastest, share_of, weighted
+from loopllama.routing.policies import ENOUGH, EXPLORED, cheapest, fastest, share_of, weighted
 from loopllama.routing.rows import NO_OVERRIDE, parse_row
 
 NOW = 1_800_000_000.0

@@ -12,8 +12,9 @@ from moto import mock_aws
 
 from loopllama import aws
 from loopllama.catalog import bundled
-from loopllama.errors import ModelUnknown, NoModelLeft, RouteInvalid, VersionConflict
+from loopllama.errors import AwsUnavailable, ModelUnknown, NoModelLeft, RouteInvalid, VersionConflict
 from loopllama.routing import Router, RouteRequest, RouteStore
+from loopllama.routing import router as routing_router
 from loopllama.routing import table as routing_table
 from loopllama.settings import Settings
 
@@ -232,7 +233,7 @@ def test_unprocessed_keys_are_asked_for_again(dynamodb, clock):
 
     put(dynamodb, "models", model="gpt-5", context_window=7)
     assert Router(CONFIG, Busy(4), clock).model("gpt-5").context_window == 7
-    with pytest.raises(RuntimeError, match="unanswered"):
+    with pytest.raises(AwsUnavailable, match="unprocessed 5 times"):
         Router(CONFIG, Busy(5), clock).model("gpt-5")
 
 
@@ -259,7 +260,7 @@ def test_each_input_of_a_decision_counts(router):
 def test_what_is_kept_is_bounded(dynamodb, router, monkeypatch):
     monkeypatch.setattr(routing_table, "MAX_WORKFLOWS", 10)
     monkeypatch.setattr(routing_table, "MAX_MODELS", 20)
-    monkeypatch.setattr(routing_table, "MAX_DECISIONS", 5)
+    monkeypatch.setattr(routing_router, "MAX_DECISIONS", 5)
     for number in range(50):
         router.decide(request(f"step{number}", workflow=f"w{number % 25}", model=f"openai:m{number}"))
         router.decide(request(f"step{number}", workflow="w", model="gpt-5", max_tokens=number + 1))

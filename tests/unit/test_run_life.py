@@ -25,7 +25,9 @@ from loopllama.engine.cancel import cancel_run
 from loopllama.engine.reconcile import execution_ended, reconcile_run
 from loopllama.engine.start import start_run
 from loopllama.errors import Conflict, ModelRejected, RunFailed
-from loopllama.runs import FINAL, RunStore, StepWriter, step_key
+from loopllama.runs import FINAL, RunStore
+from loopllama.step_writer import StepWriter
+from loopllama.work import step_key
 
 NAMES = ("a", "b", "c")
 CALL = Decimal("0.00045")

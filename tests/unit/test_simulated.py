@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loopllama.catalog import Speed
+from loopllama.catalog_model import Speed
 from loopllama.errors import AnswerInvalid, ModelTimeout
 from loopllama.output import TOOL_NAME, as_tool, instructions
 from loopllama.providers import simulated

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama.catalog import Model, Price, Speed
+from loopllama.catalog_model import Model, Price, Speed
 from loopllama.errors import InvalidRequest, ModelUnknown
 from loopllama.whatif import critical_path, predict, recent_runs
 

@@ -16,7 +16,8 @@ from ..target import TargetMissing
 from .common import Json, connect
 
 if TYPE_CHECKING:
-    from loopllama.catalog import Catalog, Model
+    from loopllama.catalog import Catalog
+    from loopllama.catalog_model import Model
     from loopllama.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="The catalog of models: what there is, what it costs, the kill switch.")

@@ -23,7 +23,7 @@ _MAX_KEY = 4096
 @app.command("list")
 def list_(ctx: typer.Context, as_json: Json = False) -> None:
     """List the providers and whether each has a key. Keys are never shown."""
-    from loopllama.catalog import PROVIDERS
+    from loopllama.catalog_model import PROVIDERS
     from loopllama.providers.known import KNOWN, Known
 
     settings = connect(ctx).settings

@@ -15,8 +15,9 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 from pydantic import Field
 
 from .. import aws, clock
-from ..catalog import Catalog, Model, bundled, is_model_id
+from ..catalog import Catalog, bundled
 from ..catalog_entries import parse_item
+from ..catalog_model import Model, is_model_id
 from ..errors import CatalogInvalid, ModelUnknown
 from ..pricing import price_at
 from . import shapes

@@ -9,8 +9,9 @@ from .. import CONTRACT, clock, scheduling, tracing
 from ..accounts import attempts_of, totals
 from ..definitions import DefinitionStore
 from ..errors import RunFailed
-from ..runs import RunStore, iteration_of, step_key
+from ..runs import RunStore
 from ..settings import Settings
+from ..work import iteration_of, step_key
 from .view import is_finished
 
 MAX_ITERATIONS = 20

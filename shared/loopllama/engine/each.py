@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import BudgetExceeded, InvalidRequest, ItemsFailed
-from ..runs import RunStore, StepWriter
+from ..runs import RunStore
+from ..step_writer import StepWriter
 from ..values import MAX_BYTES
 from .follow import MAX_CONCURRENCY, fork
 from .view import View

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import scheduling
-from ..runs import RunStore, Work, iteration_of, step_key
+from ..runs import RunStore
+from ..work import Work, iteration_of, step_key
 from .view import View, is_finished
 
 

@@ -9,9 +9,10 @@ from .. import aws, clock, scheduling
 from ..accounts import totals
 from ..definitions import DefinitionStore
 from ..errors import Conflict, InvalidRequest
-from ..runs import ITERATION, RunStore, iteration_of, step_key
+from ..runs import RunStore
 from ..settings import Settings
 from ..values import ValueStore
+from ..work import ITERATION, iteration_of, step_key
 from .accept import begin, check_texts, new_run, new_run_id, run_id_of, started_before
 from .view import is_finished
 

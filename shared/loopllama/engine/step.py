@@ -8,14 +8,17 @@ from typing import Any
 
 from .. import agent, allowance, clock, expressions, providers, tracing
 from ..accounts import PASSED, attempts_of, totals
-from ..catalog import Model
+from ..catalog_model import Model
 from ..definitions import DefinitionStore
 from ..errors import LeaseLost, LoopLlamaError
 from ..ledger import StepLedger
+from ..providers.tokens import most_tokens
 from ..routing import Route, Router, RouteRequest
-from ..runs import RunStore, StepWriter, Work
+from ..runs import RunStore
 from ..settings import Settings
+from ..step_writer import StepWriter
 from ..values import ValueStore
+from ..work import Work
 from . import each, waiting
 from .follow import ended, follow
 from .view import FINISHED, View, look
@@ -184,7 +187,7 @@ class StepRunner:
                 step=view.step,
                 run_models=view.run.get("models") or {},
                 required=frozenset({"tools"}) if view.step.get("tools") else frozenset(),
-                prompt_tokens=agent.estimated_tokens(text),
+                prompt_tokens=most_tokens(text),
                 run_id=work.run_id,
                 pinned=view.pinned,
             )

@@ -8,8 +8,9 @@ from typing import Any
 
 from .. import agent, expressions, scheduling
 from ..errors import RunNotFound
-from ..runs import PIN, RUN, RunStore, Work, iteration_of, step_key
+from ..runs import PIN, RUN, RunStore
 from ..values import ValueStore
+from ..work import Work, iteration_of, step_key
 
 FINISHED = ("completed", "skipped")
 

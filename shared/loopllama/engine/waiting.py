@@ -15,7 +15,9 @@ from uuid import uuid4
 from .. import aws, clock, jsontext
 from ..agent import Waiting
 from ..errors import Conflict, Declined, InvalidRequest, NoResponse
-from ..runs import ANSWER, START, RunStore, StepWriter, Work
+from ..runs import ANSWER, START, RunStore
+from ..step_writer import StepWriter
+from ..work import Work
 from .follow import ended
 
 TIMEOUT_SECONDS = 7 * 86400

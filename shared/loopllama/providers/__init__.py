@@ -13,7 +13,7 @@ from ..errors import ModelError, ModelRejected, ModelUnknown
 from .base import Answer, ModelCall, Provider
 
 if TYPE_CHECKING:
-    from ..catalog import Model
+    from ..catalog_model import Model
     from ..settings import Settings
 
 _adapters: dict[tuple[str, str, tuple[str, ...]], Provider] = {}

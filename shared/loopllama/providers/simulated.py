@@ -30,7 +30,7 @@ from .reading import Reading, words
 from .tokens import TOKEN, count_tokens, prompt_tokens
 
 if TYPE_CHECKING:
-    from ..catalog import Speed
+    from ..catalog_model import Speed
 
 _SENTENCES = 4
 

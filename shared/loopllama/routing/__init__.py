@@ -2,7 +2,7 @@
 
 from loopllama.routing.layers import Route, RouteRequest
 from loopllama.routing.pins import pin_chains
+from loopllama.routing.router import Router
 from loopllama.routing.store import RouteStore
-from loopllama.routing.table import Router
 
 __all__ = ["Route", "RouteRequest", "RouteStore", "Router", "pin_chains"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from loopllama.catalog import MAX_HOPS, Catalog, Model
+from loopllama.catalog import MAX_HOPS, Catalog
+from loopllama.catalog_model import Model
 from loopllama.errors import ModelUnknown
-from loopllama.routing.facts import Facts
-from loopllama.routing.policies import Candidate
+from loopllama.routing.facts import Candidate, Facts
 from loopllama.routing.rows import Choice
 
 SOFT = frozenset({"structured_output", "prompt_cache"})

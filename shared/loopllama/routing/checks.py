@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from loopllama import aws, output
-from loopllama.catalog import Catalog, Model
+from loopllama.catalog import Catalog
+from loopllama.catalog_model import Model
 from loopllama.errors import ModelUnknown, WorkflowNotFound
 from loopllama.providers.known import KNOWN, Known
 from loopllama.routing.rows import parse_row

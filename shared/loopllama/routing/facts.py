@@ -23,9 +23,8 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama import pricing
-from loopllama.catalog import Model
+from loopllama.catalog_model import Model
 from loopllama.providers.base import Usage
-from loopllama.routing.policies import Candidate
 
 PREFIX = "observed#"
 WANTED_MS = 24 * 3600 * 1000
@@ -40,6 +39,18 @@ SPREAD = 0.5
 """Assumed standard deviation of a call's latency, as a share of its mean: CloudWatch keeps means and counts only."""
 ERRORS = 2.0
 """Standard errors that a difference must exceed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that may be used, with what is expected of it on this step: USD (`None`: unpriced) and milliseconds a
+    turn. `samples` says on how many recent calls the latency rests; old ones count less."""
+
+    model: Model
+    weight: float = 1.0
+    cost_usd: Decimal | None = None
+    latency_ms: float = 0.0
+    samples: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from loopllama.catalog import Catalog, Model
+from loopllama.catalog import Catalog
+from loopllama.catalog_model import Model
 from loopllama.errors import ModelUnknown, NoModelLeft
 from loopllama.routing.chain import ChainBuilder
-from loopllama.routing.facts import NOTHING, Facts
-from loopllama.routing.policies import POLICIES, Candidate, Ranking
+from loopllama.routing.facts import NOTHING, Candidate, Facts
+from loopllama.routing.policies import POLICIES, Ranking
 from loopllama.routing.rows import MAX_FALLBACKS, Choice, Override, parse_choice, parse_max_tokens, parse_temperature
 
 

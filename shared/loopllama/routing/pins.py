@@ -7,7 +7,7 @@ from typing import Any
 
 from loopllama.errors import LoopLlamaError
 from loopllama.routing.layers import RouteRequest
-from loopllama.routing.table import Router
+from loopllama.routing.router import Router
 
 
 def pin_chains(

@@ -13,29 +13,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from loopllama.catalog import Model
-    from loopllama.routing.facts import Facts
+from loopllama.routing.facts import Candidate, Facts
 
 ENOUGH = 10.0
 """Samples from which on a candidate of `fastest` is known."""
 EXPLORED = 0.1
 """Share of the runs with which `fastest` gets to know candidates that it does not know enough of, all together."""
 _UNPRICED = Decimal("Infinity")
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A model that may be used, with what is expected of it on this step: USD (`None`: unpriced) and milliseconds a
-    turn. `samples` says on how many recent calls the latency rests; old ones count less."""
-
-    model: Model
-    weight: float = 1.0
-    cost_usd: Decimal | None = None
-    latency_ms: float = 0.0
-    samples: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +36,7 @@ class Ranking:
         return [self.order[first], *self.order[:first], *self.order[first + 1 :]]
 
 
-Policy = Callable[[Sequence[Candidate], "Facts"], Ranking]
+Policy = Callable[[Sequence[Candidate], Facts], Ranking]
 
 
 def weighted(candidates: Sequence[Candidate], _facts: Facts) -> Ranking:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from loopllama.catalog import is_model_id
+from loopllama.catalog_model import is_model_id
 from loopllama.routing.policies import POLICIES
 
 MAX_FALLBACKS = 20

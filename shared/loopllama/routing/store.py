@@ -152,7 +152,7 @@ class RouteStore:
         from loopllama import whatif
         from loopllama.definitions import DefinitionStore
         from loopllama.reading import RunReader
-        from loopllama.routing.table import Router
+        from loopllama.routing.router import Router
 
         name = values.get("model")
         if not isinstance(name, str) or values.get("policy") not in (None, "fixed"):

@@ -1,0 +1,282 @@
+"""The router: answers which model a step uses, by the tables and the pure rules of this package."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from loopllama import aws, clock
+from loopllama.catalog import Catalog
+from loopllama.catalog_model import Model
+from loopllama.errors import LoopLlamaError, ModelUnknown, NoModelLeft
+from loopllama.routing import health, table
+from loopllama.routing.facts import NOTHING, WANTED_MS, Facts, key_of, parse_facts
+from loopllama.routing.health import Health, parse_states
+from loopllama.routing.layers import Plan, Route, RouteRequest, layers, plan
+from loopllama.routing.rows import NO_OVERRIDE, Choice, Override
+from loopllama.routing.table import Kept, ModelTable, RouteTable, WorkflowRows
+from loopllama.settings import Settings
+
+MAX_DECISIONS = 64
+"""Steps of one workflow whose decisions a process keeps."""
+
+
+class Router:
+    """Answers which model a step uses. `clock` gives epoch seconds."""
+
+    def __init__(self, settings: Settings, dynamodb: Any = None, clock: Callable[[], float] = time.time) -> None:
+        def client() -> Any:
+            return aws.client("dynamodb") if dynamodb is None else dynamodb
+
+        self._default_model = settings.default_model
+        self._clock = clock
+        self._dynamodb, self._models_table = client, settings.models_table
+        self._routes = RouteTable(settings.routes_table, client, settings.route_cache_seconds)
+        self._models = ModelTable(settings.models_table, client, settings.route_cache_seconds)
+        self.health = Health(
+            settings.models_table,
+            client,
+            clock,
+            lambda: self._models.item(health.KEY),
+            lambda item: self._models.keep(health.KEY, item),
+        )
+        """Where the outcome of calls is reported, so that a model that keeps failing is set aside."""
+
+    def decide(self, request: RouteRequest) -> Route:
+        """The route of a step, which the caller is about to use: the probe of a model that was set aside may be
+        claimed for it, and once a day the step's wish for facts is written. Raises `NoModelLeft` with a reason for each
+        model, `ModelUnknown` where all that is wrong is that nobody knows the models, and botocore's errors where
+        DynamoDB cannot be read."""
+        return self._decide(request, probe=True)
+
+    def look(self, request: RouteRequest) -> Route:
+        """What `decide` would answer, for those who only want to know: nothing is claimed or written."""
+        return self._decide(request, probe=False)
+
+    def pinned_steps(self, workflow_id: str) -> set[str]:
+        """The steps (`*`: all) whose rows say `pin: run`."""
+        now = self._clock()
+        return {
+            step
+            for step, row in self._routes.get(workflow_id, now).rows.items()
+            if row.pin == "run" and (row.expires_at is None or row.expires_at > now)
+        }
+
+    def prepare(self, requests: Sequence[RouteRequest]) -> None:
+        """Read at once what several decisions of one workflow will read."""
+        now = self._clock()
+        names: list[str] = []
+        for request in requests:
+            rows = self._rows(self._routes.get(request.workflow_id, now), request.step["name"])
+            said = layers(request, *rows, self._default_model, now)
+            names += [model for layer in said if layer.choice is not None for model in layer.choice.names()]
+        if names:
+            self._models.catalog(names, now)
+
+    @staticmethod
+    def _rows(workflow: WorkflowRows, step: str) -> tuple[Override, Override]:
+        return workflow.rows.get(step, NO_OVERRIDE), workflow.rows.get("*", NO_OVERRIDE)
+
+    def _decide(self, request: RouteRequest, probe: bool) -> Route:
+        now = self._clock()
+        if request.pinned is not None:
+            return self._fresh(request, self._routes.get(request.workflow_id, now), None, now, probe)
+        workflow = self._routes.get(request.workflow_id, now)
+        step = request.step
+        get = step.get
+        inputs = (
+            get("model"),
+            get("policy"),
+            get("candidates"),
+            get("fallbacks"),
+            get("max_tokens"),
+            get("temperature"),
+            request.workflow_model,
+            request.run_models,
+            request.required,
+        )
+        for kept in workflow.decisions.get(step["name"], ()):
+            if (
+                now < kept.until
+                and kept.news == self._models.news
+                and request.prompt_tokens <= kept.window
+                and kept.inputs == inputs
+            ):
+                return kept.plan.route(request.key)
+        return self._fresh(request, workflow, inputs, now, probe)
+
+    def _fresh(
+        self, request: RouteRequest, workflow: WorkflowRows, inputs: tuple[Any, ...] | None, now: float, probe: bool
+    ) -> Route:
+        """Decide from the tables. `inputs` is what the plan is kept under, if it may be kept."""
+        name = request.step["name"]
+        rows = self._rows(workflow, name)
+        catalog, until, facts = self._read(request, workflow, rows, now)
+        aside, due, changes = self._set_aside(now)
+        while True:
+            made = plan(request, *rows, self._default_model, catalog, now, facts=facts, aside=aside, due=due)
+            route = made.route(request.key)
+            head = route.chain[0].id
+            if head not in made.due or not probe or self.health.claim_probe(head):
+                break
+            aside[head] = "set aside after failures; another invocation is trying it"
+            due -= {head}
+        if probe and made.choice is not None and made.choice.needs_facts:
+            self._want(request, made.choice, facts, catalog, now)
+        if inputs is not None and not made.due and self._free(request, rows, made, catalog, now, facts, aside):
+            until = min(until, workflow.until, changes)
+            for row in rows:
+                if row.expires_at is not None and row.expires_at > now:
+                    until = min(until, row.expires_at)
+            copied = (*inputs[:-2], dict(request.run_models), request.required)
+            models = [*made.route_.chain, *(candidate.model for candidate in made.candidates)]
+            windows = [model.context_window for model in models if model.context_window is not None]
+            kept = Kept(copied, until, min(windows, default=float("inf")), self._models.news, made)
+            decisions = workflow.decisions.setdefault(name, [])
+            decisions[:] = [kept, *decisions[:3]]
+            if len(workflow.decisions) > MAX_DECISIONS:
+                workflow.decisions.pop(next(iter(workflow.decisions)))
+        return route
+
+    def _read(
+        self, request: RouteRequest, workflow: WorkflowRows, rows: tuple[Override, Override], now: float
+    ) -> tuple[Catalog, float, Facts]:
+        """The catalog for a decision, until when it counts, and what is known about the step.
+
+        Whatever the layers name is read at once; where that is more than one call takes, the first layer's models come
+        first, and the others are read only if its models leave the decision to another layer.
+        """
+        said = [layer for layer in layers(request, *rows, self._default_model, now) if layer.choice is not None]
+        choices = [layer.choice for layer in said if layer.choice is not None]
+        key = key_of(request.workflow_id, request.step["name"])
+        observed = [key] if any(choice.needs_facts for choice in choices) else []
+        names = [model for choice in choices for model in choice.names()]
+        spare = [model for row in workflow.rows.values() if row.choice is not None for model in row.choice.names()]
+        if len(names) > table.BATCH // 2:
+            leading = [layer.choice for layer in said if layer.source == said[0].source and layer.choice is not None]
+            first = [model for choice in leading for model in choice.names()]
+            catalog, until = self._models.catalog([*observed, *first], now, names)
+            facts = parse_facts(self._models.item(key)) if observed else NOTHING
+            try:
+                made = plan(request, *rows, self._default_model, catalog, now, facts=facts)
+            except (NoModelLeft, ModelUnknown):
+                made = None
+            if made is not None and made.route_.source == said[0].source:
+                return catalog, until, facts
+        catalog, until = self._models.catalog([*observed, *names], now, spare)
+        return catalog, until, parse_facts(self._models.item(key)) if observed else NOTHING
+
+    def _set_aside(self, now: float) -> tuple[dict[str, str], frozenset[str], float]:
+        """Which models are set aside, with the reason; which wait for a probe; and when that changes next."""
+        moment = int(now * 1000)
+        aside: dict[str, str] = {}
+        due: set[str] = set()
+        changes = float("inf")
+        for model_id, state in parse_states(self._models.item(health.KEY)).items():
+            if state.aside(moment):
+                until = max(state.aside_until, state.probe_until)
+                aside[model_id] = f"set aside after failures until {clock.now_text(until / 1000)}"
+                changes = min(changes, until / 1000)
+            elif state.due(moment):
+                due.add(model_id)
+        return aside, frozenset(due), changes
+
+    def _free(
+        self,
+        request: RouteRequest,
+        rows: tuple[Override, Override],
+        made: Plan,
+        catalog: Catalog,
+        now: float,
+        facts: Facts,
+        aside: Mapping[str, str],
+    ) -> bool:
+        """Whether the prompt's length had no part in the plan: a window that was too small makes it one of this prompt
+        only, not to be kept."""
+        if not request.prompt_tokens:
+            return True
+        anybody = replace(request, prompt_tokens=0)
+        other = plan(anybody, *rows, self._default_model, catalog, now, facts=facts, aside=aside)
+        return other.route_ == made.route_ and other.candidates == made.candidates
+
+    def _want(self, request: RouteRequest, choice: Choice, facts: Facts, catalog: Catalog, now: float) -> None:
+        """Say that facts about the step are wanted, unless that was said lately for all of its models."""
+        wanted = set()
+        if choice.policy == "fastest" or choice.max_latency is not None:
+            for name in choice.names():
+                with contextlib.suppress(ModelUnknown):
+                    wanted.add(catalog.resolve(name).id)
+        late = now * 1000 - facts.wanted_at > WANTED_MS
+        if not self._models_table or not (late or wanted - facts.latency_of):
+            return
+        key = key_of(request.workflow_id, request.step["name"])
+        values = {
+            "wanted_at": int(now * 1000),
+            "workflow": request.workflow_id,
+            "step": request.step["name"],
+            "latency_of": sorted(wanted if late else wanted | facts.latency_of),
+        }
+        try:
+            _, item = aws.update(
+                self._dynamodb(),
+                self._models_table,
+                {"model": key},
+                values,
+                condition="NOT begins_with(model, :none)",
+                parameters={":none": "none"},
+            )
+        except Exception:
+            return  # Facts make a decision better; wanting them must not make a step fail.
+        self._models.keep(key, item)
+
+    def restore(self, record: Mapping[str, Any]) -> Route | None:
+        """A recorded decision (`Route.to_record`) with its models' present entries, or `None` where one of them has
+        been disabled or is gone since, so that the step has to be decided anew. At most one BatchGetItem."""
+        catalog, _ = self._models.catalog(record["chain"], self._clock())
+        try:
+            route = Route.from_record(record, catalog.resolve)
+        except ModelUnknown:
+            return None
+        return route if all(model.enabled for model in route.chain) else None
+
+    def model(self, model_id: str) -> Model:
+        """A model by id, alias or `provider:model`, with the Models table's present entry. Raises `ModelUnknown`."""
+        return self._models.catalog([model_id], self._clock())[0].resolve(model_id)
+
+    def catalog_for(self, workflow_id: str) -> Catalog:
+        """The catalog with the present entries of the models that the workflow's rows and the deployment name, and
+        of all others that were asked for in the last `ROUTE_CACHE_SECONDS`."""
+        now = self._clock()
+        rows = self._routes.get(workflow_id, now).rows.values()
+        names = [model for row in rows if row.choice is not None for model in row.choice.names()]
+        return self._models.catalog([*names, self._default_model], now)[0]
+
+    def explain(
+        self, workflow_id: str, definition: Mapping[str, Any], run_models: Mapping[str, str] | None = None
+    ) -> list[dict[str, Any]]:
+        """For each step of a definition what it uses now: `step`, `model`, `source`, `route_version`, `policy`,
+        `fallbacks`, `ignored`, and `error` (with `model` and `source` absent) where no model is left."""
+        told: list[dict[str, Any]] = []
+        for step in definition["crew"]:
+            required = frozenset({"tools"}) if step.get("tools") else frozenset()
+            request = RouteRequest(workflow_id, definition.get("model"), step, run_models or {}, required)
+            try:
+                route = self.look(request)
+            except LoopLlamaError as error:
+                told.append({"step": step["name"], "model": None, "source": None, "error": str(error)})
+                continue
+            told.append(
+                {
+                    "step": step["name"],
+                    "model": route.chain[0].id,
+                    "source": route.source,
+                    "route_version": route.route_version,
+                    "policy": route.policy,
+                    "fallbacks": [model.id for model in route.chain[1:]],
+                    "ignored": list(route.ignored),
+                }
+            )
+        return told

@@ -1,0 +1,95 @@
+"""The writes of one step's item, each of which takes or keeps the step's lease."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import aws, clock
+from .accounts import ATTEMPT
+from .errors import LeaseLost
+from .runs import RunStore
+from .work import Work
+
+
+class StepWriter:
+    """Writes one step's item for one invocation.
+
+    The lease is part of every write: the first one takes it, later ones keep it, until the invocation's deadline. Who
+    lost it may still settle what was paid, and nothing else.
+    """
+
+    def __init__(self, store: RunStore, work: Work, record: Mapping[str, Any], owner: str, lease_until_ms: int) -> None:
+        self._store = store
+        self._owner = owner
+        self._until = lease_until_ms
+        self._pending: dict[str, Any] = {}
+        self.work = work
+        self.record = dict(record)
+        """The item as last seen."""
+
+    @property
+    def path(self) -> str:
+        """The step's name, iteration and item, as a path for its large values."""
+        return f"{self.work.step}/{self.work.iteration}/{self.work.item}"
+
+    def decide(self, values: Mapping[str, Any]) -> None:
+        """Attributes that shall go with the next write."""
+        self._pending |= values
+        self.record |= values
+
+    def write(
+        self, values: Mapping[str, Any], *, release: bool = False, remove: Sequence[str | tuple[str, ...]] = ()
+    ) -> None:
+        """Write attributes while holding the lease. Raises `LeaseLost` when another invocation holds it or the step
+        has ended."""
+        values = {"status": "running", **self._pending, **values}
+        values |= {"lease_owner": self._owner, "lease_until": 0 if release else self._until}
+        running = values["status"] == "running"
+        done, item = aws.update(
+            self._store.dynamodb,
+            self._store.table,
+            self._key,
+            values,
+            remove=remove,
+            condition=(
+                "(attribute_not_exists(lease_owner) OR lease_owner = :owner OR lease_until < :now)"
+                " AND (attribute_not_exists(#status) OR #status = :running)"
+            ),
+            names={"#status": "status"},
+            parameters={":owner": self._owner, ":now": clock.now_ms(), ":running": "running"},
+            # The end of a step must know of every call that was settled, late ones by other invocations too.
+            returning=() if running and not remove else None,
+        )
+        # The second half is this very write, sent again by the SDK because its first answer was lost.
+        if not (done or (item.get("lease_owner") == self._owner and item.get("status") == values["status"])):
+            raise LeaseLost(
+                f"step {self.work.step!r} of run {self.work.run_id} is held by another invocation",
+                until=int(item.get("lease_until", 0)),
+            )
+        self.record = item or {**self.record, **values}
+        self._pending = {}
+
+    def settle(self, key: str, entry: Mapping[str, Any]) -> None:
+        """Write what a call gave, lease or no lease: it has been paid."""
+        done, item = aws.update(
+            self._store.dynamodb,
+            self._store.table,
+            self._key,
+            {key: dict(entry)},
+            condition="attribute_exists(#key)",
+            names={"#key": key},
+            returning=("status",),
+        )
+        if done:
+            self.record[key] = dict(entry)
+            if item["status"] == "completed" and key.startswith(ATTEMPT):
+                # Late: another invocation has completed the step in the meantime.
+                ended = self._store.items(self.work.run_id, [self.work.key])[self.work.key]
+                self._store.add_usage(self.work, ended)
+                run = {"run_id": self.work.run_id, "workflow_id": self.work.workflow_id}
+                self._store.settle_totals(run, last=False)  # other steps of it may have calls under way
+
+    @property
+    def _key(self) -> dict[str, str]:
+        return {"run_id": self.work.run_id, "item": self.work.key}
