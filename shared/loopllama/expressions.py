@@ -21,10 +21,12 @@ MAX_LENGTH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A parsed expression; `steps` are the names of the steps that it reads."""
+    """A parsed expression. `steps` are the names of the steps that it reads; with `whole`, there may be others, because
+    it takes the document, or all of its steps, as a value."""
 
     text: str
     steps: frozenset[str]
+    whole: bool
     _parsed: Any
 
     def of(self, document: Mapping[str, Any]) -> Any:
@@ -55,18 +57,28 @@ def parse(text: str) -> Expression:
         raise ValueError(f"is no JMESPath expression: {_first_line(error)}") from error
     if _negates_a_root(parsed.parsed):
         raise ValueError("'!' binds more tightly than '.': write !(steps.NAME.output.FIELD)")
-    return Expression(text, frozenset(_steps(parsed.parsed)), parsed)
+    named = list(_steps(parsed.parsed))
+    nodes = list(_nodes(parsed.parsed))
+    mentioned = [node for node in nodes if (node["type"], node.get("value")) == ("field", "steps")]
+    whole = len(mentioned) > len(named) or any(node["type"] in ("current", "value_projection") for node in nodes)
+    return Expression(text, frozenset(named), whole, parsed)
+
+
+def _nodes(node: Any) -> Iterator[Any]:
+    """A syntax tree's nodes."""
+    yield node
+    for child in node["children"]:
+        if isinstance(child, dict):
+            yield from _nodes(child)
 
 
 def _steps(node: Any) -> Iterator[str]:
     """The names X of `steps.X` anywhere in a syntax tree."""
-    if node["type"] == "subexpression":
-        first, second, *_ = node["children"]
-        if (first["type"], first.get("value"), second["type"]) == ("field", "steps", "field"):
-            yield second["value"]
-    for child in node["children"]:
-        if isinstance(child, dict):
-            yield from _steps(child)
+    for one in _nodes(node):
+        if one["type"] == "subexpression":
+            first, second, *_ = one["children"]
+            if (first["type"], first.get("value"), second["type"]) == ("field", "steps", "field"):
+                yield second["value"]
 
 
 def _negates_a_root(node: Any) -> bool:

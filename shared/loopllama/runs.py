@@ -20,8 +20,8 @@ ANSWER, START = "human_", "start"
 """Prefix of a step's attributes that hold people's answers, and the question whether the step may start."""
 FINAL = ("completed", "failed", "cancelled")
 ALL = ("queued", "running", *FINAL)
-ACTIVE_SHARDS = 4
-"""Partitions of the index of unfinished runs, so that it is no hot key."""
+ACTIVE_SHARDS = 16
+"""Partitions of the index of unfinished runs, so that it is no hot key (docs/scale.md)."""
 QUEUED_CHECK_SECONDS, STARTED_CHECK_SECONDS = 60, 900
 """When the reconciler looks at a run that has not ended: its end is announced, so this only catches lost news."""
 SETTLED_CHECK_SECONDS = 960

@@ -17,7 +17,7 @@ from ..settings import Settings
 from .accept import start_execution
 from .waiting import redeliver
 
-_CHECKS = 50
+_CHECKS = 12
 """Runs of a shard that one scheduled call looks at: DescribeExecution allows about 15 a second."""
 _STATUS = {"FAILED": "failed", "TIMED_OUT": "failed", "ABORTED": "cancelled", "SUCCEEDED": "failed"}
 _REASON = {

@@ -106,7 +106,7 @@ class StepRunner:
                 "order": view.order,
                 "role": view.step["role"],
                 "started_at": clock.now_text(),
-                "input": ["input", *(f"steps.{name}" for name in view.ancestors)],
+                "input": ["input", *(f"steps.{name}" for name in view.reads)],
                 "iteration": view.work.iteration or None,
                 "of_item": view.work.item or None,
                 "delete_at": view.run.get("delete_at"),

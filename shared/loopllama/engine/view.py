@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import agent, expressions, scheduling
+from .. import agent, expressions, scheduling, templates
 from ..errors import RunNotFound
 from ..runs import PIN, RUN, RunStore
 from ..values import ValueStore
@@ -22,13 +22,14 @@ def is_finished(record: Mapping[str, Any]) -> bool:
 
 @dataclass
 class View:
-    """One step of one run. `records` holds the step's own record and its ancestors', by step name, each of the
-    iteration that counts now; `before` the iteration before it, for the steps that repeat."""
+    """One step of one run. `records` holds the step's own record and those of the earlier steps that it `reads`, by
+    step name, each of the iteration that counts now; `before` the iteration before it, for the steps that repeat."""
 
     work: Work
     crew: Sequence[Mapping[str, Any]]
     order: int
     step: Mapping[str, Any]
+    reads: Sequence[str]
     run: Mapping[str, Any]
     records: dict[str, dict[str, Any]]
     before: dict[str, dict[str, Any]]
@@ -43,11 +44,6 @@ class View:
         return self.records.get(self.work.step, {})
 
     @property
-    def ancestors(self) -> list[str]:
-        """The names of the steps that this one may read, in the crew's order."""
-        return scheduling.ancestors(self.crew, self.work.step)
-
-    @property
     def run_input(self) -> Any:
         """The run's input."""
         return self._load("input", self.run.get("input"))
@@ -55,13 +51,13 @@ class View:
     def output(self, name: str) -> Any:
         """A step's output; of a step that repeats and has not run in this iteration yet, what it said in the last."""
         record = self.records.get(name)
-        if record is None or not (is_finished(record) or name in self.ancestors):
+        if record is None or not (is_finished(record) or name in self.reads):
             record = self.before.get(name, {})
         return self._load(f"steps.{name}", record.get("output"))
 
     def document(self) -> dict[str, Any]:
         """What the crew's expressions are computed over."""
-        names = [*self.ancestors, *self.before]
+        names = [*self.reads, *self.before]
         document: dict[str, Any] = {
             "input": self.run_input,
             "steps": {name: {"output": self.output(name)} for name in names},
@@ -77,7 +73,7 @@ class View:
     def items(self) -> list[Any]:
         """The list that a forEach step takes one turn for each item of. Raises `InvalidRequest`."""
         if "items" not in self._loaded:
-            document = {"input": self.run_input, "steps": {n: {"output": self.output(n)} for n in self.ancestors}}
+            document = {"input": self.run_input, "steps": {n: {"output": self.output(n)} for n in self.reads}}
             self._loaded["items"] = expressions.parse(self.step["for_each"]).of(document)
         found: list[Any] = self._loaded["items"]
         return found
@@ -85,10 +81,10 @@ class View:
     def prompt(self) -> str:
         """The agent's prompt. Raises `InvalidRequest`."""
         roles = {one["name"]: one["role"] for one in self.crew}
-        shown = [name for name in self.ancestors if self.records.get(name, {}).get("status") == "completed"]
+        shown = [name for name in self.reads if self.records.get(name, {}).get("status") == "completed"]
         earlier = [agent.Earlier(name, roles[name], self.output(name)) for name in shown]
         # A skipped step and one that comes later in a loop have no output (yet): templates see null.
-        others = {name: self.output(name) for name in (*self.ancestors, *self.before) if name not in shown}
+        others = {name: self.output(name) for name in (*self.reads, *self.before) if name not in shown}
         again = [
             agent.Earlier(name, f"{roles[name]}, last time", self._load(f"before.{name}", self.before[name]["output"]))
             for name in dict.fromkeys((self.work.step, *self.before))
@@ -103,13 +99,27 @@ class View:
         return self._loaded[name]
 
 
+def reads_of(crew: Sequence[Mapping[str, Any]], step: Mapping[str, Any]) -> list[str]:
+    """The earlier steps that a step's turn reads, in the crew's order: all that it may, unless it says by a template
+    and expressions which ones. Its needs are among them, because they say whether it is skipped. A record costs a read
+    unit or more, so a long crew whose prompts name what they use reads no more at its end than at its beginning."""
+    may = scheduling.ancestors(crew, step["name"])
+    texts = (step.get("when"), step.get("for_each"), (step.get("repeat") or {}).get("until"))
+    parsed = [expressions.parse(text) for text in texts if text]
+    if not step.get("prompt") or any(expression.whole for expression in parsed):
+        return may
+    named = {reference.step for reference in templates.parse(step["prompt"]).references}
+    named.update(step["needs"], *(expression.steps for expression in parsed))
+    return [name for name in may if name in named]
+
+
 def look(store: RunStore, values: ValueStore, crew: Sequence[Mapping[str, Any]], work: Work) -> View:
     """Read what `work` needs. One BatchGetItem; with loops in the crew the run's item before it, because it says which
     iteration counts."""
     order, step = scheduling.step_named(crew, work.step)
-    ancestors = scheduling.ancestors(crew, work.step)
+    reads = reads_of(crew, step)
     run = store.run(work.run_id) if any(one.get("repeat") for one in crew) else None
-    keys = {name: step_key(name, iteration_of(run, crew, name) if run else 0) for name in ancestors}
+    keys = {name: step_key(name, iteration_of(run, crew, name) if run else 0) for name in reads}
     keys[work.step] = work.key
     last: dict[str, str] = {}
     if work.iteration:
@@ -129,6 +139,7 @@ def look(store: RunStore, values: ValueStore, crew: Sequence[Mapping[str, Any]],
         crew=crew,
         order=order,
         step=step,
+        reads=reads,
         run=run,
         records={name: items[key] for name, key in keys.items() if key in items},
         before={name: items[key] for name, key in last.items() if key in items},
