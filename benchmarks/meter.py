@@ -3,7 +3,7 @@
 moto keeps the items but its `ConsumedCapacity` is a constant, so the units are computed here from the items as they
 stand before and after each call. Sources:
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html (sizes of items)
-https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html (rounding, failed conditions)
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html (rounding)
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html (what a write costs in an index)
 Reading a stream from Lambda is not billed.
 """
@@ -205,7 +205,9 @@ class _Images:
 def _calls(function: str, operation: str, body: Mapping[str, Any], before: _Images, result: Any) -> list[Call]:
     factor = 2 if operation == "TransactWriteItems" else 1
     accesses = [
-        one for name, key, old in before.items for one in _write_accesses(name, old, _find(_table(name), key), key, factor)
+        one
+        for name, key, old in before.items
+        for one in _write_accesses(name, old, _find(_table(name), key), key, factor)
     ]
     if operation == "GetItem":
         accesses = [_read(body["TableName"], body["Key"], bool(body.get("ConsistentRead")))]
