@@ -9,6 +9,8 @@ from typing import Any
 ATTEMPT, TOOL = "attempt_", "tool_"
 PASSED = "passed"
 """The step's attribute that counts the attempts made before it was last put off or opened again."""
+TOLD = "told"
+"""The step's attribute that counts the attempts which metrics have told of: those made before it was opened again."""
 FIRST_TURN, TURNS = "first_turn", "turns"
 """Attributes of a step that was opened again: where its conversation begins, and the model calls that do not count
 against its `maxTurns`."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from . import aws, clock
-from .accounts import FIRST_TURN, PASSED, TOOL, TURNS, attempts_of, totals
+from .accounts import FIRST_TURN, PASSED, TOLD, TOOL, TURNS, attempts_of, totals
 from .errors import Declined, RunNotFound
 from .settings import Settings
 from .work import ITERATION, Work
@@ -128,7 +128,14 @@ class RunStore:
             self.dynamodb,
             self.table,
             {"run_id": record["run_id"], "item": record["item"]},
-            {"status": "running", "lease_until": 0, PASSED: len(attempts), TURNS: turns, FIRST_TURN: first},
+            {
+                "status": "running",
+                "lease_until": 0,
+                PASSED: len(attempts),
+                TOLD: len(attempts),
+                TURNS: turns,
+                FIRST_TURN: first,
+            },
             # A person who declined is asked again, as is one who did not answer in time.
             remove=("error", "finished_at", "started_at", "tries", "stopping", *declined),
             condition="#status = :failed",

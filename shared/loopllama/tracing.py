@@ -18,14 +18,17 @@ from decimal import Decimal
 from typing import Any
 
 from . import aws, clock
-from .accounts import attempts_of
-from .errors import AwsUnavailable
+from .accounts import TOLD, attempts_of, totals
+from .errors import AwsUnavailable, ModelThrottled
 
 NAMESPACE = "LoopLlama"
+DEPLOYMENT = ("service",)
+"""The dimension of what alarms watch: all workflows of one stack together, as no alarm can search. Its value is the
+stack's name."""
 
 _UNITS = {"StepLatency": "Milliseconds", "ModelLatency": "Milliseconds", "RunLatency": "Milliseconds"}
 _UNITS |= dict.fromkeys(("InputTokens", "OutputTokens", "ModelCalls", "ModelErrors", "RunsCompleted"), "Count")
-_UNITS |= dict.fromkeys(("RunsFailed", "InvalidOverride", "Fallbacks"), "Count")
+_UNITS |= dict.fromkeys(("RunsFailed", "InvalidOverride", "Fallbacks", "ModelThrottles"), "Count")
 _UNITS |= dict.fromkeys(("Cost", "RunCost"), "None")
 
 
@@ -34,7 +37,11 @@ def logger() -> Any:
     """This process's structured logger."""
     from aws_lambda_powertools import Logger
 
-    return Logger(service=os.environ.get("POWERTOOLS_SERVICE_NAME", "loopllama"))
+    return Logger(service=_service())
+
+
+def _service() -> str:
+    return os.environ.get("POWERTOOLS_SERVICE_NAME", "loopllama")
 
 
 @functools.lru_cache(maxsize=1)
@@ -59,8 +66,8 @@ def annotate(values: Mapping[str, Any]) -> None:
 def emit(sets: Sequence[tuple[Sequence[str], Mapping[str, Any]]], properties: Mapping[str, Any]) -> None:
     """Write one line of metrics.
 
-    `sets` pairs the names of dimensions (their values are in `properties`) with metrics by name; a metric whose
-    value is `None` is left out. A metric's value may be a list of figures, at most 100.
+    `sets` pairs the names of dimensions (their values are in `properties`, but for `DEPLOYMENT`) with metrics by
+    name; a metric whose value is `None` is left out. A metric's value may be a list of figures, at most 100.
     """
     directives = []
     line: dict[str, Any] = {}
@@ -74,6 +81,8 @@ def emit(sets: Sequence[tuple[Sequence[str], Mapping[str, Any]]], properties: Ma
                     "Metrics": [{"Name": name, "Unit": _UNITS[name]} for name in present],
                 }
             )
+            if dimensions == DEPLOYMENT:
+                line["service"] = _service()
             # Plain floats: metrics are a view, and exact decimals cost ten times as much to print.
             line.update(
                 {name: float(value) if isinstance(value, Decimal) else value for name, value in present.items()}
@@ -97,7 +106,8 @@ def emit(sets: Sequence[tuple[Sequence[str], Mapping[str, Any]]], properties: Ma
 def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None:
     """The metrics of a step that completed or failed, with those of the models it called."""
     annotate({name: record.get(name) for name in ("model", "source", "route_version", "status")})
-    attempts = list(attempts_of(record).values())
+    attempts = list(attempts_of(record).values())[int(record.get(TOLD) or 0) :]
+    sums = totals(attempts)
     step, model = record["step"], record.get("model")
     chosen = (record.get("route") or {}).get("policy") == "fastest"
     # Models that only failed before another answered have no step metrics, only their own.
@@ -105,15 +115,16 @@ def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None
         mine = [attempt for attempt in attempts if attempt["model"] == called]
         answered = called == model
         good = [int(attempt["latency_ms"]) for attempt in mine if attempt["outcome"] == "ok"]
+        throttled = len([attempt for attempt in mine if attempt["outcome"] == ModelThrottled.__name__])
         bad = len([attempt for attempt in mine if attempt["outcome"] not in ("ok", "open")])
         emit(
             [
                 (
                     ("workflow", "step", "model"),
                     {
-                        "Cost": record.get("cost_usd"),
-                        "InputTokens": record.get("tokens_in"),
-                        "OutputTokens": record.get("tokens_out"),
+                        "Cost": sums["cost_usd"],
+                        "InputTokens": sums["tokens_in"],
+                        "OutputTokens": sums["tokens_out"],
                         "StepLatency": record.get("latency_ms"),
                     }
                     if answered
@@ -128,6 +139,14 @@ def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None
                     {
                         "InvalidOverride": record.get("invalid_overrides") if answered else None,
                         "Fallbacks": 1 if answered and called != attempts[0]["model"] else None,
+                    },
+                ),
+                (
+                    DEPLOYMENT,
+                    {
+                        "Cost": sums["cost_usd"] if answered else None,
+                        "InvalidOverride": record.get("invalid_overrides") if answered else None,
+                        "ModelThrottles": throttled or None,
                     },
                 ),
             ],
@@ -149,17 +168,17 @@ def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None
 
 
 def run_ended(run: Mapping[str, Any], totals: Mapping[str, Any], completed: bool, latency_ms: int) -> None:
-    """The metrics of a run that ended."""
+    """The metrics of a run that ended. `run` is its item as it was before; `totals` what its steps come to."""
+    cost = totals.get("cost_usd")
+    if cost is not None:
+        cost -= run.get("cost_usd") or 0  # told already, when the run failed and before it was redriven
     emit(
         [
             (
                 ("workflow",),
-                {
-                    "RunCost": totals.get("cost_usd"),
-                    "RunLatency": latency_ms,
-                    "RunsCompleted" if completed else "RunsFailed": 1,
-                },
-            )
+                {"RunCost": cost, "RunLatency": latency_ms, "RunsCompleted" if completed else "RunsFailed": 1},
+            ),
+            (DEPLOYMENT, {"RunsFailed": None if completed else 1}),
         ],
         {"workflow": run["workflow_id"], "run_id": run["run_id"], "simulated": totals.get("simulated") or None},
     )

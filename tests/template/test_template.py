@@ -56,9 +56,10 @@ def test_outputs_are_those_of_the_contract() -> None:
     assert set(template()["Outputs"]) == {
         *("ApiUrl", "RunWorkflowArn", "EventBusName", "WorkflowsTableName", "RoutesTableName", "RouteHistoryTableName"),
         *("ModelsTableName", "RunsTableName", "UsageTableName", "ApiKeysTableName", "ValuesBucketName"),
-        *("ProviderSecretsPrefix", "UploadsBucketName"),
+        *("ProviderSecretsPrefix", "UploadsBucketName", "AlarmTopicArn"),
     }
-    assert [name for name, one in template()["Outputs"].items() if "Condition" in one] == ["UploadsBucketName"]
+    conditional = [name for name, one in template()["Outputs"].items() if "Condition" in one]
+    assert conditional == ["UploadsBucketName", "AlarmTopicArn"]
     for name, output in template()["Outputs"].items():
         if name.endswith("TableName"):
             assert output["Value"] == {"Ref": name.removesuffix("Name")}
@@ -201,8 +202,19 @@ def test_table_is_kept_safe(name: str) -> None:
     table = TABLES[name]
     assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
     assert table["Properties"]["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["Properties"]["DeletionProtectionEnabled"] == {"Fn::If": ["IsProtected", True, False]}
     assert table["Properties"]["SSESpecification"] == {"SSEEnabled": True}
     assert table["Properties"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def test_nobody_deletes_a_table_by_mistake() -> None:
+    assert template()["Parameters"]["DeletionProtection"]["Default"] == "Enabled"
+
+
+@pytest.mark.parametrize("name", resources("AWS::SQS::Queue"))
+def test_queue_is_encrypted_and_empties_itself(name: str) -> None:
+    assert properties(name)["SqsManagedSseEnabled"] is True
+    assert properties(name)["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
 @pytest.mark.parametrize("name", TABLES)

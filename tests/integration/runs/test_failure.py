@@ -105,8 +105,8 @@ def test_redriven_before_it_was_mended_the_run_fails_again(system: System, provi
 
 
 def test_a_sibling_stops_before_its_next_step_and_is_taken_up_again(system: System, provider: Any) -> None:
-    slow = Hold(Text("answer"))
-    rejected = {"Do bad.": Status(400, "no")}
+    slow, bad = Hold(Text("answer")), Hold(Status(400, "no"))
+    rejected = {"Do bad.": bad}
 
     def answer(request: dict[str, Any]) -> Any:
         asked = request["messages"][0]["content"]
@@ -121,6 +121,7 @@ def test_a_sibling_stops_before_its_next_step_and_is_taken_up_again(system: Syst
     ]
     run_id = system.start(system.push("Sibling", crew, model=model))
     slow.wait_entered()
+    bad.release()
     system.until(lambda: system.item(run_id, "RUN").get("stopping"))
     slow.release()
     failed = system.wait(run_id)
