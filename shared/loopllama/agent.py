@@ -17,6 +17,7 @@ from . import output, templates
 from .errors import (
     AnswerInvalid,
     BudgetExceeded,
+    ContextTooLong,
     ModelError,
     OutputInvalid,
     ToolFailed,
@@ -109,12 +110,14 @@ class Earlier:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """`call_ends` is when this invocation must have its answer and `turn_ends` when the step's own time is over, both
-    by `time.monotonic()`; `shortest_call` (s) is the least time worth starting a model call with."""
+    by `time.monotonic()`; `shortest_call` (s) is the least time worth starting a model call with, `longest_call` (s)
+    what a call gets while there is another model to try."""
 
     call_ends: float
     turn_ends: float
     shortest_call: float
     max_turns: int
+    longest_call: float = float("inf")
 
 
 def prompt(
@@ -145,6 +148,15 @@ def _least(wanted: int | None, limit: int | None) -> int | None:
     """A token limit as the model takes it: some refuse a call that asks for more than they can give, and the step may
     have been moved here from a model that could."""
     return wanted if wanted is None or limit is None else min(wanted, limit)
+
+
+def _sizes(model: Model, call: ModelCall) -> str:
+    from .allowance import prompt_tokens
+
+    return (
+        f"the prompt has about {prompt_tokens(call):,} tokens and {model.id} a context window of "
+        f"{model.context_window:,}: shorten it, or name a fallback with a larger window"
+    )
 
 
 class Turn:
@@ -235,7 +247,7 @@ class Turn:
             try:
                 if model.id in failed:
                     raise failed[model.id]
-                answer = self._call(model, turn, messages)
+                answer = self._call(model, turn, messages, last=at + 1 == len(self._chain))
             except ModelError as error:
                 if not error.next_model:
                     raise
@@ -251,13 +263,15 @@ class Turn:
             raise RetryLater(max(passing, key=lambda error: error.retry_after or 0))
         raise next((error for error in reversed(trouble) if isinstance(error, BudgetExceeded)), trouble[-1])
 
-    def _call(self, model: Model, turn: int, messages: Sequence[Message]) -> Answer:
+    def _call(self, model: Model, turn: int, messages: Sequence[Message], last: bool) -> Answer:
         now = time.monotonic()
         if now >= self._limits.turn_ends:
             raise TurnLimitExceeded("the step's timeoutSeconds are used up")
         if self._limits.call_ends - now < self._limits.shortest_call:
             raise OutOfTime
-        call = self._model_call(model, messages, min(self._limits.call_ends, self._limits.turn_ends) - now)
+        timeout = min(self._limits.call_ends, self._limits.turn_ends) - now
+        # The last one has nobody to make room for, and an answer that comes late is worth more than none.
+        call = self._model_call(model, messages, timeout if last else min(timeout, self._limits.longest_call))
         provider = self._provider_for(model)
         wanted = call.max_tokens
         key, call = self._ledger.open_attempt(model, turn, call)
@@ -268,6 +282,8 @@ class Turn:
             if not answer.text and not answer.tool_calls:
                 raise AnswerInvalid(f"{model.id} gave an empty answer", usage=answer.usage)
         except ModelError as error:
+            if isinstance(error, ContextTooLong) and model.context_window:
+                error.args = (f"{error} ({_sizes(model, call)})",)
             self._ledger.settle_error(key, model, error, started)
             self._health.failed(model.id, error, call.timeout)
             raise

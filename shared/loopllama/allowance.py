@@ -109,8 +109,8 @@ class Allowance:
             budget.settle(self._name(attempt), amount, spent(entry, amount))
 
     def recover(self, record: Mapping[str, Any]) -> None:
-        """Settle what an invocation that died has left reserved: by its attempt where that was settled, else as
-        spent."""
+        """Settle what an invocation that died has left reserved: by its attempt where that was settled, else as spent
+        but for the step itself, which the next call counts."""
         attempts = attempts_of(record)
         days = {_day_of(attempt) for attempt in attempts.values()}
         budgets = {budget.key: budget for day in sorted(days) for budget in self.budgets(day)}
@@ -120,7 +120,9 @@ class Allowance:
         table = next(iter(budgets.values())).table
         for key, item in aws.batch_get(aws.client("dynamodb"), table, keys, by="run_id").items():
             for name, amount in budgets[key].reservations(item, self.step).items():
-                budgets[key].settle(name, amount, spent(attempts.get(name.rpartition("/")[2], {}), amount))
+                attempt = attempts.get(name.rpartition("/")[2], {"outcome": "open"})
+                lost = {"steps": ZERO} if attempt["outcome"] == "open" else {}
+                budgets[key].settle(name, amount, spent(attempt, amount) | lost)
 
     def _name(self, attempt: str) -> str:
         return f"{self.step}/{attempt}"

@@ -9,10 +9,19 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from .errors import AwsUnavailable
+from .errors import AwsRefused, AwsUnavailable, LoopLlamaError
 
 BATCH_TRIES = 5
 """Calls in a row that may leave everything unprocessed."""
+_REFUSALS = frozenset(
+    {
+        *("AccessDenied", "AccessDeniedException", "KMS.DisabledException", "KMS.NotFoundException", "NoSuchBucket"),
+        *("NoSuchKey", "ResourceNotFoundException", "SerializationException", "StateMachineDoesNotExist"),
+        *("UnauthorizedOperation", "ValidationError", "ValidationException"),
+    }
+)
+"""Codes of errors that the same call would get again. Any other is taken for one that passes: the cost of a mistake
+is four tries, and not a run that failed for nothing."""
 
 
 @cache
@@ -32,13 +41,18 @@ def client(service: str, *, read_seconds: int = 60, attempts: int = 4) -> Any:
     return make(service, config=config)
 
 
-def trouble(error: Exception) -> str | None:
-    """What an error of the SDK says, for logs; `None` for any other error. A call that the SDK refuses is told by its
-    kind alone: the message quotes what was handed in."""
+def trouble(error: Exception) -> LoopLlamaError | None:
+    """An error of the SDK as ours: `AwsRefused` where the same call would fail again, else `AwsUnavailable`; `None` for
+    any other error. A call that the SDK refuses is told by its kind alone: the message quotes what was handed in."""
+    if isinstance(error, AwsUnavailable | AwsRefused):
+        return error
     if not type(error).__module__.startswith(("botocore", "boto3")):
         return None
     name = type(error).__name__
-    return name if name == "ParamValidationError" else f"{name}: {error}"
+    if name == "ParamValidationError":
+        return AwsRefused(name)
+    code = (getattr(error, "response", None) or {}).get("Error", {}).get("Code")
+    return (AwsRefused if code in _REFUSALS else AwsUnavailable)(f"{name}: {error}")
 
 
 def to_item(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,12 +236,16 @@ def _batches(call: Callable[[Any], Any], asked: Any) -> None:
     `BATCH_TRIES` times in a row."""
     idle = 0
     while pending := call(asked):
-        idle = idle + 1 if pending == asked else 0
+        idle = idle + 1 if _count(pending) == _count(asked) else 0  # in whatever order they come back
         if idle == BATCH_TRIES:
             raise AwsUnavailable(f"DynamoDB left what was asked of {', '.join(pending)} unprocessed {idle} times")
         if idle:
             time.sleep(random.uniform(0, 0.05 * 2**idle))  # noqa: S311 - full jitter, no secret
         asked = pending
+
+
+def _count(requests: Mapping[str, Any]) -> int:
+    return sum(len(one["Keys"] if isinstance(one, Mapping) else one) for one in requests.values())
 
 
 def query(dynamodb: Any, table: str, condition: str, parameters: Mapping[str, Any], **how: Any) -> list[dict[str, Any]]:

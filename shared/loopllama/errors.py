@@ -34,6 +34,7 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      +- BudgetExceeded              the next call does not fit a budget; a cheaper model is tried first
      +- NoModelLeft                 no model of the route's chain may be used for this step; says why for each
      +- AwsUnavailable              an AWS service we stand on did not answer; the state machine tries again
+     +- AwsRefused                  an AWS service would refuse this call again (permission, no such table): at once
      +- RunFailed                   AdvanceRun raises it, uncaught, so that the execution can be redriven
 """
 
@@ -224,6 +225,11 @@ class NoModelLeft(LoopLlamaError):
 
 class AwsUnavailable(LoopLlamaError):
     """An AWS service that a function stands on did not answer, or throttled beyond the SDK's retries."""
+
+
+class AwsRefused(LoopLlamaError):
+    """An AWS service that a function stands on refused a call, and would refuse it again: the role lacks a permission,
+    the resource is not there, the request makes no sense to it."""
 
 
 class RunFailed(LoopLlamaError):

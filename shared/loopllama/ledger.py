@@ -99,7 +99,10 @@ class StepLedger:
             return key, call
         # Reserved after the attempt is written: its key is this invocation's alone, so the reservation is too.
         try:
-            smaller = self._allowance.reserve(key, entry, model, call, first=len(self.attempts) == 1)
+            # A step counts with its first call that is not lost: that one may have died before it could reserve.
+            others = [one for name, one in self.attempts.items() if name != key]
+            first = all(one["outcome"] == "open" for one in others)
+            smaller = self._allowance.reserve(key, entry, model, call, first=first)
         except BudgetExceeded as error:
             passed_over = {"layer": "budget", "model": model.id, "reason": str(error)}
             ignored = self._writer.record.get("ignored") or ()

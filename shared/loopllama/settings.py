@@ -28,6 +28,8 @@ class Settings:
 
     default_model: str = "balanced"
     route_cache_seconds: float = 5.0
+    model_timeout_seconds: float = 120.0
+    """What a model call gets while there is another model to try."""
     retention_days: int = 30
     provider_secrets_prefix: str = ""
     """Secrets Manager names of provider credentials are this prefix and the provider's name."""
@@ -90,6 +92,7 @@ _CONVERT: dict[str, Any] = {
         str,
     ),
     "route_cache_seconds": float,
+    "model_timeout_seconds": float,
     "retention_days": int,
     "allowed_provider_hosts": _names,
     "simulated_providers": _names,

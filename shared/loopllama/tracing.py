@@ -19,7 +19,7 @@ from typing import Any
 
 from . import aws, clock
 from .accounts import TOLD, attempts_of, totals
-from .errors import AwsUnavailable, ModelThrottled
+from .errors import ModelThrottled
 
 NAMESPACE = "LoopLlama"
 DEPLOYMENT = ("service",)
@@ -186,7 +186,8 @@ def run_ended(run: Mapping[str, Any], totals: Mapping[str, Any], completed: bool
 
 def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
     """Make a Lambda handler of `function`: its log lines and its X-Ray segment carry the request's ids, and an AWS
-    service that does not answer becomes `AwsUnavailable`, which the state machine retries."""
+    service that does not answer becomes `AwsUnavailable`, which the state machine retries, one that refuses
+    `AwsRefused`, which it does not."""
     traced = function if tracer() is None else _traced(function)
 
     @functools.wraps(function)
@@ -198,9 +199,9 @@ def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[
         try:
             return traced(event, context)
         except Exception as error:
-            if (said := aws.trouble(error)) is not None:
-                logger().warning("an AWS service did not answer", extra={"error": said})
-                raise AwsUnavailable(said) from error
+            if (trouble := aws.trouble(error)) is not None:
+                logger().warning("an AWS service gave no answer", extra={"error": str(trouble)})
+                raise trouble from error
             raise
         finally:
             logger().remove_keys(["run_id", "step"])

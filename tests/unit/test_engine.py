@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,8 +12,10 @@ from support.deployment import Deployment, deployment
 
 from loopllama import aws, tracing
 from loopllama.engine import step as step_module
+from loopllama.engine.step import StepRunner
 from loopllama.errors import (
     Conflict,
+    ContextTooLong,
     InvalidRequest,
     ModelRejected,
     ModelThrottled,
@@ -292,6 +295,37 @@ def test_fallbacks_are_tried_in_order(live: Deployment) -> None:
     ]
     assert step["model"] == "test:base"
     assert len(live.provider.calls) == 3
+
+
+def test_a_silent_model_leaves_time_to_its_fallbacks(live: Deployment) -> None:
+    runner = StepRunner(replace(live.settings, model_timeout_seconds=20))
+    run_id = live.accept(live.push([{"name": "one", "model": "test:a", "fallbacks": ["test:b"]}]))
+
+    def silent(call: Any) -> str:
+        raise ModelTimeout(f"{call.model}: no whole answer within {call.timeout:.1f} s", maybe_billed=True)
+
+    live.provider.script = silent
+    work = live.map(live.start(run_id))[0]
+    assert runner.run_step(work, "one", 60_000)["outcome"] == "retry_later"
+    first, last = live.provider.calls
+    assert (first.model, last.model) == ("a", "b")
+    assert first.timeout == 20
+    assert 50 < last.timeout < 55  # nobody comes after it: all that the invocation has
+
+
+def test_a_prompt_that_is_too_long_is_told_with_both_sizes(live: Deployment) -> None:
+    live.put_model("test:small", "test", "small", context_window=100)
+    run_id = live.accept(live.push([{"name": "one", "model": "test:small"}]), "word " * 200)
+
+    def refuse(call: Any) -> str:
+        raise ContextTooLong("too long")
+
+    live.provider.script = refuse
+    with pytest.raises(RunFailed, match=r"about 3\d\d tokens and test:small a context window of 100: shorten it"):
+        live.play(run_id)
+    (step,) = live.read(run_id)["steps"]
+    assert [attempt["model"] for attempt in step["attempts"]] == ["test:small"]
+    assert [one["model"] for one in step["ignored"]] == ["test:small"]
 
 
 def test_branches_fork_join_once_and_siblings_stop_when_one_fails(live: Deployment) -> None:

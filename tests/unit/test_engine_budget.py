@@ -258,7 +258,7 @@ def test_a_crash_between_the_attempt_and_its_reservation_is_harmless(
     assert live.step(work, "last")["outcome"] == "done"
     assert len(live.provider.calls) == 1
     budget = live.read(run_id)["budget"]
-    assert budget["spent"]["tokens"] == 110
+    assert (budget["spent"]["steps"], budget["spent"]["tokens"]) == (1, 110)
     assert budget["reserved"]["tokens"] == 0
 
 

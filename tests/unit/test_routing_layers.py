@@ -174,9 +174,21 @@ def test_a_context_window_that_is_too_small_is_skipped():
     row = {"model": "gpt-4o-mini", "fallbacks": ["gpt-4.1-mini"]}
     decided = route({"step": row}, prompt_tokens=128_001)
     assert ids(decided) == ["gpt-4.1-mini"]
-    assert "128000" in decided.ignored[0]["reason"]
+    assert (
+        decided.ignored[0]["reason"]
+        == "its context window of 128,000 tokens is too small for a prompt of about 128,001"
+    )
     assert decided.invalid_overrides == 0
     assert ids(route({"step": row}, prompt_tokens=128_000)) == ["gpt-4o-mini", "gpt-4.1-mini"]
+
+
+def test_a_prompt_that_is_too_long_for_all_of_a_layer_moves_the_step_to_no_other_layer():
+    row = {"model": "gpt-4o-mini", "fallbacks": ["gpt-4o"]}
+    decided = route({"agent": row, "default": "gpt-4.1-mini"}, prompt_tokens=128_001)
+    assert (decided.source, ids(decided)) == ("agent", ["gpt-4o-mini", "gpt-4o"])
+    assert [(one["layer"], one["model"]) for one in decided.ignored] == [("agent", "gpt-4o-mini"), ("agent", "gpt-4o")]
+    weighted = {"policy": "weighted", "candidates": [{"model": "gpt-4o-mini", "weight": 1}]}
+    assert ids(route({"step": weighted, "default": "gpt-4.1-mini"}, prompt_tokens=128_001)) == ["gpt-4o-mini"]
 
 
 def test_the_kill_switch_reaches_every_layer():

@@ -13,7 +13,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 
 from .. import aws, jsontext
-from ..errors import Conflict, InvalidRequest, NotFound
+from ..errors import AwsUnavailable, Conflict, InvalidRequest, NotFound
 from ..tracing import logger
 from .keys import TooManyRequests, Unauthorized
 
@@ -47,11 +47,12 @@ def problem(error: Exception, request_id: str) -> Response[str]:
     if status == 404 and isinstance(error, NotFoundError):
         body: dict[str, Any] = {"error": "There is nothing at this address; /docs lists what there is"}
     elif status == 503:
-        logger().warning("an AWS service did not answer", extra={"error": aws.trouble(error)})
+        logger().warning("an AWS service did not answer", extra={"error": str(aws.trouble(error))})
         body = {"error": f"AWS did not answer in time; try again (request {request_id})"}
     elif status == 500:
         # The stack says where; the message could hold what somebody handed in.
-        logger().error("unforeseen error", extra={"error": type(error).__name__, "at": _where(error)})
+        said = str(aws.trouble(error) or type(error).__name__)
+        logger().error("unforeseen error", extra={"error": said, "at": _where(error)})
         body = {"error": f"This should not have happened; the log has it under request {request_id}"}
     else:
         body = {"error": str(error)}
@@ -78,7 +79,7 @@ def _status(error: Exception) -> tuple[int, dict[str, str]]:
     ):
         if isinstance(error, kind):
             return status, {}
-    if aws.trouble(error) is not None:
+    if isinstance(aws.trouble(error), AwsUnavailable):
         return 503, {"Retry-After": "2"}
     return 500, {}
 

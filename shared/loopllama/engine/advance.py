@@ -8,7 +8,7 @@ from typing import Any
 from .. import CONTRACT, clock, scheduling, tracing
 from ..accounts import attempts_of, totals
 from ..definitions import DefinitionStore
-from ..errors import RunFailed
+from ..errors import AwsRefused, RunFailed
 from ..runs import RunStore
 from ..settings import Settings
 from ..work import iteration_of, step_key
@@ -60,8 +60,12 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
         error = {
             "step": crashed["step"],
             "type": crashed.get("error", "Unknown"),
-            "message": "the function that ran the step died or could not be invoked, its retries too; "
-            "its log and the execution's history say why",
+            "message": (
+                "an AWS service refused a call of the function that ran the step; its log says which"
+                if crashed.get("error") == AwsRefused.__name__
+                else "the function that ran the step died or could not be invoked, its retries too; "
+                "its log and the execution's history say why"
+            ),
         }
     elif int(event.get("round", 0)) > len(crew) * MAX_ITERATIONS:
         # Each round finishes a step or ends the run; this can only be a mistake of ours, and must not run for ever.

@@ -18,7 +18,8 @@ from .advance import ready_work
 
 
 def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
-    """Open the run for its execution. Raises `InvalidRequest`, `WorkflowNotFound`, `RunFailed`."""
+    """Open the run for its execution, again where that has failed and is redriven. Raises `InvalidRequest`,
+    `WorkflowNotFound`, `RunFailed`."""
     request = event["request"]
     store = RunStore(settings)
     definitions = DefinitionStore(settings)
@@ -36,6 +37,9 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
         if not store.create(run):
             run = store.run(run_id)
     run_id = run["run_id"]
+    if run["status"] == "failed" and run.get("execution_arn") in (None, event["execution_arn"]):
+        # Its execution ended in this very state, and somebody redrives it: AdvanceRun opens the others.
+        store.reopen(run_id)
     opened = store.change(
         run_id,
         {

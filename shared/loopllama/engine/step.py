@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import agent, allowance, clock, expressions, providers, tracing
+from .. import agent, allowance, aws, clock, expressions, providers, tracing
 from ..accounts import PASSED, attempts_of, totals
 from ..catalog_model import Model
 from ..definitions import DefinitionStore
-from ..errors import LeaseLost, LoopLlamaError
+from ..errors import AwsRefused, AwsUnavailable, LeaseLost, LoopLlamaError
 from ..ledger import StepLedger
 from ..providers.tokens import most_tokens
 from ..routing import Route, Router, RouteRequest
@@ -77,8 +77,15 @@ class StepRunner:
             return self._wait(view, writer, ledger, question)
         except LeaseLost as lost:
             return self._lost(view, lost)
+        except AwsUnavailable:
+            raise
         except LoopLlamaError as error:
             return self._fail(view, writer, ledger, error)
+        except Exception as error:
+            refused = aws.trouble(error)
+            if not isinstance(refused, AwsRefused):
+                raise
+            return self._fail(view, writer, ledger, refused)
 
     def _settled(self, view: View, owner: str) -> dict[str, Any] | None:
         """The outcome where there is nothing (left, yet, any more) to do."""
@@ -236,6 +243,7 @@ class StepRunner:
             # In a fresh invocation there is always time for a call; later ones start only with a third of it left.
             shortest_call=min(60.0, remaining_ms / 3000),
             max_turns=int(step.get("max_turns", agent.MAX_TURNS)),
+            longest_call=self._settings.model_timeout_seconds,
         )
 
     def _complete(

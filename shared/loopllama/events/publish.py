@@ -41,7 +41,7 @@ class Publisher:
             except Exception as error:
                 if (said := aws.trouble(error)) is None:
                     raise
-                logger().warning("an event was not kept", extra={"error": said})
+                logger().warning("an event was not kept", extra={"error": str(said)})
                 failed = number
                 break
         failed = self._send(kept) or failed
@@ -78,7 +78,7 @@ class Publisher:
         except Exception as error:
             if (said := aws.trouble(error)) is None:
                 raise
-            logger().warning("events were not sent", extra={"error": said})
+            logger().warning("events were not sent", extra={"error": str(said)})
             return list(entries)
         results = zip(entries, answer["Entries"], strict=True)
         return [entry for entry, result in results if result.get("ErrorCode")]

@@ -15,6 +15,11 @@ SOFT = frozenset({"structured_output", "prompt_cache"})
 """Capabilities that a step likes to have and can do without."""
 
 
+def too_long(model: Model, tokens: int) -> str:
+    """What is said of a prompt of `tokens`, an estimate, that is longer than the model's context window."""
+    return f"its context window of {model.context_window:,} tokens is too small for a prompt of about {tokens:,}"
+
+
 class ChainBuilder:
     """Sorts out a layer's models. What it passes over is appended to `ignored`.
 
@@ -37,7 +42,8 @@ class ChainBuilder:
         self._required, self._prompt_tokens = required - SOFT, prompt_tokens
         self._aside, self._facts, self._at = aside, facts, at
         self._in_need: dict[str, tuple[Model, float | None]] = {}
-        """Models set aside, with their weight where they are candidates: used where nothing else is left."""
+        """Models set aside, and those whose window seems too small, with their weight where they are candidates: used
+        where the layer has nothing else."""
         self.candidates: list[Candidate] = []
         self.models: dict[str, Model] = {}
         self.only_unknown = True
@@ -67,7 +73,7 @@ class ChainBuilder:
         if model is None:
             return False
         usable = self._enabled(model)
-        if usable is None or usable.id in self.models or not self._able(usable):
+        if usable is None or usable.id in self.models or not self._able(usable, None):
             return True
         limited = choice.max_cost is not None or choice.max_latency is not None
         if limited and not self._within(self._facts.candidate(usable, 1.0, self._at), choice):
@@ -80,7 +86,7 @@ class ChainBuilder:
     def _candidate(self, name: str, weight: float, choice: Choice) -> None:
         model = self._resolve(name)
         usable = None if model is None else self._enabled(model)
-        if usable is None or not self._able(usable):
+        if usable is None or not self._able(usable, weight):
             return
         candidate = self._facts.candidate(usable, weight, self._at)
         if not self._within(candidate, choice):
@@ -126,14 +132,15 @@ class ChainBuilder:
             model = other
         return model
 
-    def _able(self, model: Model) -> bool:
+    def _able(self, model: Model, weight: float | None) -> bool:
         lacking = model.lacks(self._required)
         if lacking:
             self._skip(model.id, f"lacks {', '.join(lacking)}", invalid=True)
         elif model.context_window is not None and self._prompt_tokens > model.context_window:
-            self._skip(
-                model.id, f"its context window of {model.context_window} tokens is too small for {self._prompt_tokens}"
-            )
+            self._skip(model.id, too_long(model, self._prompt_tokens))
+            # The size is an estimate. Where the layer has no larger window it is the model's own to refuse: what
+            # somebody chose is not left for another layer's model, at another provider and price.
+            self._in_need.setdefault(model.id, (model, weight))
         else:
             return True
         return False

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from loopllama import aws
+from loopllama import aws, tracing
 from loopllama.errors import ModelError, ModelThrottled, ModelTimeout, ModelUnavailable
 
 KEY = "health#"
@@ -87,7 +87,8 @@ def parse_states(item: Mapping[str, Any] | None) -> dict[str, State]:
 
 class Health:
     """The item, read and written. `read` gives it as this process has it, `keep` takes it as it is now; `clock` gives
-    epoch seconds. Without a table it does nothing."""
+    epoch seconds. Without a table it does nothing. A write that fails is logged and no more: the item serves the steps
+    to come, and must not fail the one that has its answer."""
 
     def __init__(
         self,
@@ -125,16 +126,26 @@ class Health:
             won = state.due(self._now()) or not state.failing
             return replace(state, probe_until=self._now() + PROBE_MS) if won and state.failing else state
 
-        self._change(model_id, claim)
-        return won
+        return self._change(model_id, claim) and won
 
     def state(self, model_id: str) -> State:
         """As this process knows it."""
         value = (self._read() or {}).get(f"m:{model_id}")
         return _state(value) if isinstance(value, Mapping) else WELL
 
-    def _change(self, model_id: str, change: Callable[[State], State]) -> None:
-        """Compare and set: the state is written only where it is still the one that the change was made from."""
+    def _change(self, model_id: str, change: Callable[[State], State]) -> bool:
+        """Change the state; whether DynamoDB could be asked."""
+        try:
+            self._compare_and_set(model_id, change)
+        except Exception as error:
+            if (trouble := aws.trouble(error)) is None:
+                raise
+            tracing.logger().warning("a model's health was not written", extra={"error": str(trouble)})
+            return False
+        return True
+
+    def _compare_and_set(self, model_id: str, change: Callable[[State], State]) -> None:
+        """The state is written only where it is still the one that the change was made from."""
         name = f"m:{model_id}"
         value = (self._read() or {}).get(name)
         for _ in range(_ATTEMPTS):
