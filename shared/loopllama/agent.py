@@ -25,6 +25,7 @@ from .errors import (
 )
 from .ledger import StepLedger
 from .providers.base import Answer, Message, ModelCall, Provider, ToolCall, ToolSpec
+from .providers.tokens import most_tokens, prompt_tokens
 
 if TYPE_CHECKING:
     from .catalog_model import Model
@@ -151,10 +152,8 @@ def _least(wanted: int | None, limit: int | None) -> int | None:
 
 
 def _sizes(model: Model, call: ModelCall) -> str:
-    from .allowance import prompt_tokens
-
     return (
-        f"the prompt has about {prompt_tokens(call):,} tokens and {model.id} a context window of "
+        f"the prompt has about {prompt_tokens(call, most_tokens):,} tokens and {model.id} a context window of "
         f"{model.context_window:,}: shorten it, or name a fallback with a larger window"
     )
 
