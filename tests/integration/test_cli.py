@@ -112,6 +112,22 @@ def test_what_a_person_sees(loopllama: Program, example: str) -> None:
     assert "same" in loopllama("compare", run_id, run_id).stdout
 
 
+def test_a_person_answers_or_cancels(loopllama: Program, answer: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "asks.yaml"
+    file.write_text("name: Asks first\ncrew: [{role: Payer, systemPrompt: Pay., approval: true}]\n")
+    loopllama("workflows", "push", file)
+    approved, cancelled = (answer("run", "asks_first", "-i", "Pay the baker.", code=1) for _ in range(2))
+    assert {approved["status"], cancelled["status"]} == {"waiting_input"}
+    loopllama("runs", "respond", approved["id"], code=2)
+    loopllama("runs", "respond", approved["id"], "--text", "no decision", code=2)
+    asked = loopllama("runs", "respond", approved["id"], "--approve", "--text", "go on").stderr
+    assert asked.startswith("Answered: Approve step payer")
+    loopllama("runs", "watch", approved["id"])
+    assert answer("trace", approved["id"])["status"] == "completed"
+    loopllama("runs", "respond", approved["id"], "--approve", code=4)
+    assert answer("runs", "cancel", cancelled["id"])["status"] == "cancelled"
+
+
 def test_a_run_that_fails(loopllama: Program, answer: Callable[..., Any], tmp_path: Path) -> None:
     file = tmp_path / "impossible.yaml"
     file.write_text(IMPOSSIBLE)

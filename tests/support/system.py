@@ -36,7 +36,7 @@ PARAMETERS = {
     "StepTimeoutSeconds": "30",
     "RouteCacheSeconds": "0",
     "DefaultModel": "sim:base",
-    "SimulatedProviders": "sim",
+    "SimulatedProviders": "sim,bedrock",
     "SimulatedSpeed": "1000",
 }
 

@@ -275,6 +275,49 @@ def test_later_outputs_count_more() -> None:
     assert field({"type": "integer"}, "urgency", text) == 4
 
 
+INVOICE = """\
+Invoice number: MG-88213
+Invoice date: 3 November 2026
+Due date: 17 November 2026
+Net amount: 1000.00
+VAT amount: 70.00
+Gross amount: 1,070.00 EUR
+"""
+RULES = """\
+The rules of 2026:
+
+1. Machines that leak
+are unplugged.
+2. Boxes are sturdy.
+
+Signed in Bremen.
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "expected"),
+    [("due_date", "date", "2026-11-17"), ("vat_amount", "number", 70.0), ("gross_amount", "number", 1070.0)],
+)
+def test_what_a_line_says_of_a_name_counts_more_than_what_stands_near(name: str, kind: str, expected: Any) -> None:
+    schema = {"type": "string", "format": "date"} if kind == "date" else {"type": kind}
+    assert field(schema, name, INVOICE) == expected
+
+
+def test_the_entries_of_a_numbered_list_are_the_items() -> None:
+    rules = {"type": "array", "items": {"type": "object", "properties": {"rule": {"type": "string"}}}}
+    assert field(rules, "rules", RULES) == [
+        {"rule": "Machines that leak are unplugged."},
+        {"rule": "Boxes are sturdy."},
+    ]
+    assert Reading("2. Second of something else.").numbered == []
+
+
+def test_a_diff_is_read_line_by_line() -> None:
+    head = "diff --git a/shop.py b/shop.py\n--- a/shop.py\n+++ b/shop.py\n@@ -1 +1,2 @@\n"
+    long = "+    total = sum(line.amount for line in order.lines if line.paid and line.amount)"
+    assert Reading(f"{head}{long}\n+    return round(total)").sentences == [long, "+    return round(total)"]
+
+
 def test_a_score_between_bounds() -> None:
     schema = {"type": "number", "minimum": 0, "maximum": 1}
     much = field(schema, "confidence", "A refund of the charge, please.", "refund charge")

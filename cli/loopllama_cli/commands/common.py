@@ -32,13 +32,9 @@ def connect(ctx: typer.Context) -> Target:
 def read_input(text: str) -> Any:
     """A run's input: the text itself, `@FILE`, or `-` for standard input. A file named `.json` must hold an object or
     a text, and is handed over as such. Raises `InvalidRequest`."""
-    if text == "-":
-        return _text(sys.stdin.buffer.read(MAX_INPUT_BYTES + 1), "standard input")
-    if not text.startswith("@"):
-        return text
+    content = read_text(text)
     path = Path(text[1:])
-    content = _text(read_bytes(path), str(path))
-    if path.suffix.lower() != ".json":
+    if not text.startswith("@") or path.suffix.lower() != ".json":
         return content
     try:
         value = jsontext.loads(content)
@@ -47,6 +43,13 @@ def read_input(text: str) -> Any:
     if not isinstance(value, dict | str):
         raise InvalidRequest(f"{path} must hold a JSON object or a text, not {type(value).__name__}")
     return value
+
+
+def read_text(text: str) -> str:
+    """The text itself, or what `@FILE` or `-`, for standard input, holds. Raises `InvalidRequest`."""
+    if text == "-":
+        return _text(sys.stdin.buffer.read(MAX_INPUT_BYTES + 1), "standard input")
+    return _text(read_bytes(Path(text[1:])), text[1:]) if text.startswith("@") else text
 
 
 def read_bytes(path: Path) -> bytes:

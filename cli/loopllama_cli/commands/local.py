@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from .common import pairs, read_text
+
 
 def local(
     api_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the HTTP API; 0 takes a free one.")] = 4600,
@@ -17,6 +19,12 @@ def local(
             help="Let the simulated provider stand in for models whose provider has no key here; otherwise refuse.",
         ),
     ] = True,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="A parameter of the template; `@FILE` for a file's content. Repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Serve the whole stack on this machine, without Docker or an AWS account, until Ctrl-C.
 
@@ -24,4 +32,6 @@ def local(
     """
     from loopllama_cli.local import serve
 
-    raise typer.Exit(serve(api_port=api_port, aws_port=aws_port, simulate=simulate) or 0)
+    given = pairs(parameter, "--parameter", "NAME=VALUE, such as --parameter Tools=@tools.json")
+    parameters = {name: read_text(value) for name, value in given.items()}
+    raise typer.Exit(serve(api_port, aws_port, simulate, parameters) or 0)

@@ -105,7 +105,10 @@ def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: flo
     """Show the run's progress until it ends or waits for a person; returns the run object. Raises `TimeoutError`."""
     ended = progress.wait(lambda: read(settings, run_id), quiet, timeout, watching.News(settings, run_id).wait)
     if ended["status"] == progress.WAITING:
-        show.message(f"Run {run_id} waits for a person: {show.one_line(ended.get('pending') or '')}", "yellow")
+        asked = ended.get("pending") or {}
+        show.message(f"Run {run_id} waits for a person: {show.one_line(asked.get('prompt') or '')}", "yellow")
+        how = "--approve (or --reject)" if asked.get("kind") == "approval" else "--text ANSWER"
+        show.message(f"Answer with: loopllama runs respond {run_id} {how}", "yellow")
     return ended
 
 

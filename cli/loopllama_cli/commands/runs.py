@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import getpass
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
+from loopllama.errors import InvalidRequest
+
 from .. import show, watching
 from ..compare_view import compare_runs, print_comparison
 from ..trace_view import print_trace, run_cost, run_latency, simulated
-from .common import Json, Limit, RunId, connect
+from .common import Json, Limit, RunId, connect, read_text
 from .run import print_output, read
 
-app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch.")
+app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, respond, cancel.")
 
 
 @app.command("list")
@@ -95,6 +98,47 @@ def watch(
         raise typer.Exit(130) from interrupt
     if status not in (None, "completed"):
         raise typer.Exit(1)
+
+
+@app.command("respond")
+def respond(
+    ctx: typer.Context,
+    run: RunId,
+    approve: Annotated[
+        bool | None, typer.Option("--approve/--reject", help="The decision, where the run asks for an approval.")
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option("--text", metavar="TEXT|@FILE|-", help="The answer to a question, or a note with a decision."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer what a run waits for: approve or reject, or give the text that it asks for."""
+    from loopllama.engine import waiting
+    from loopllama.runs import RunStore
+
+    given = read_text(text) if text is not None else None
+    if approve is None and given is None:
+        raise InvalidRequest("say --approve, --reject or --text")
+    answer = {"input": given} if approve is None else {"approved": approve, **({"note": given} if given else {})}
+    asked = waiting.respond(RunStore(connect(ctx).settings), run, answer, getpass.getuser())
+    if as_json:
+        show.print_json(asked)
+        return
+    show.message(f"Answered: {show.one_line(asked.get('prompt') or '')}")
+
+
+@app.command("cancel")
+def cancel(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
+    """End a run that goes on or waits. What is done stays recorded and paid; a model call that is out is billed too."""
+    from loopllama.engine.cancel import cancel_run
+
+    settings = connect(ctx).settings
+    cancel_run(settings, run, getpass.getuser())
+    if as_json:
+        show.print_json(read(settings, run))
+    else:
+        show.out().print(show.plain(f"{run}: cancelled"))
 
 
 def trace(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:

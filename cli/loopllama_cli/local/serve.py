@@ -6,12 +6,14 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 
 from loopllama_cli.local.handle import LocalStack, LocalStackError
 
 
-def serve(api_port: int, aws_port: int, simulate: bool = True) -> int:
-    """Serve the project's stack until Ctrl-C, SIGTERM or the end of the process; returns the exit code.
+def serve(api_port: int, aws_port: int, simulate: bool = True, parameters: Mapping[str, str] | None = None) -> int:
+    """Serve the project's stack until Ctrl-C, SIGTERM or the end of the process; returns the exit code. `parameters`
+    are the template's.
 
     Prints one line of JSON on standard output once ready: `api`, `aws_endpoint_url`, `api_key`, `outputs`. Everything
     else goes to standard error.
@@ -23,8 +25,9 @@ def serve(api_port: int, aws_port: int, simulate: bool = True) -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         # Here nobody pays for requests, and one key serves everything that somebody tries out.
-        parameters = {"RequestsPerSecond": "10000"}
-        with LocalStack(project_root(), parameters, api_port, aws_port, simulate=simulate) as stack:
+        with LocalStack(
+            project_root(), {"RequestsPerSecond": "10000", **(parameters or {})}, api_port, aws_port, simulate=simulate
+        ) as stack:
             ready = {
                 "api": stack.api_url,
                 "aws_endpoint_url": stack.aws_endpoint_url,

@@ -25,7 +25,7 @@ _NEGATIONS = frozenset("no not never without none cannot neither nor".split())  
 _CURRENCY = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()  # noqa: SIM905
 _DATE = re.compile(
-    r"\b(?P<iso>\d{4}-\d{2}-\d{2})\b"
+    r"\b(?P<iso>\d{4}-\d{2}-\d{2})(?:\b|(?=T\d))"
     r"|\b(?P<d>\d{1,2})(?:st|nd|rd|th)?\.? (?P<m>[A-Z][a-z]{2})[a-z]*\.?,? (?P<y>\d{4})\b"
     r"|\b(?P<M>[A-Z][a-z]{2})[a-z]*\.? (?P<D>\d{1,2})(?:st|nd|rd|th)?,? (?P<Y>\d{4})\b"
 )
@@ -171,14 +171,16 @@ class Filler:
     def _array(self, schema: Mapping[str, Any], name: str, depth: int) -> Found:
         least, most = int(schema.get("minItems") or 0), int(schema.get("maxItems", 10))
         items = self._resolved(schema["items"]) if isinstance(schema.get("items"), Mapping) else {}
-        values = self._items(items, name, depth, max(least, min(most, 3)))[:most] if depth <= _NESTED else []
+        hint = f"{name} {schema.get('description', '')}"
+        values = self._items(items, name, hint, depth, max(least, min(most, 3)))[:most] if depth <= _NESTED else []
         founded = STATED if values else INVENTED
         while len(values) < least:
             values.append(self.fill(items, name, depth + 1)[0] if depth < _MAX_DEPTH else None)
         return values, founded
 
-    def _items(self, items: Mapping[str, Any], name: str, depth: int, few: int) -> list[Any]:
-        """The items that the text has for a list of this name; of such as every sentence would yield, a few."""
+    def _items(self, items: Mapping[str, Any], name: str, hint: str, depth: int, few: int) -> list[Any]:
+        """The items that the text has for a list of this name; of such as every sentence would yield, a few. Entries
+        that the text itself numbers are the items of a list of objects."""
         kind = items.get("type", "string" if not items else None)
         if kind == "string" or items.get("enum"):
             stated = self._fact(name, lambda value: isinstance(value, list) and bool(value)) or []
@@ -190,13 +192,13 @@ class Filler:
             if pattern is not None:
                 texts = list(dict.fromkeys(self._read(m) for m in pattern.finditer(self._reading.text[:_SEARCHED])))
             else:
-                texts = self._reading.relevant(words(name), few)
+                texts = self._reading.relevant(words(hint), few)
             return stated or [text for text in (_cut(text, items) for text in texts) if _follows(text, items)]
         if kind in ("integer", "number"):
             return [number for number in self._numbers(name, kind == "integer") if _within(number, items)]
         return [
-            Filler(Reading(sentence), self._instruction, self._root).fill(items, name, depth + 1)[0]
-            for sentence in self._reading.relevant(words(name), few)
+            Filler(Reading(text), self._instruction, self._root).fill(items, name, depth + 1)[0]
+            for text in self._reading.numbered or self._reading.relevant(words(hint), few)
         ]
 
     # Plain values
@@ -205,6 +207,10 @@ class Filler:
         """The value that the text gives outright to something of this name."""
         asked = frozenset(words(name))
         return next((value for named, value in self._reading.facts if asked and named == asked and fits(value)), None)
+
+    def _line(self, name: str) -> str:
+        """The text that stands behind this name in a line of its own; empty where there is none."""
+        return str(self._fact(name, lambda value: isinstance(value, str)) or "")
 
     def _scores(self, labels: list[Any], hint: str) -> list[tuple[Any, float]]:
         """How much of the text speaks for each label: its own words, and those that the field's description or the
@@ -230,7 +236,8 @@ class Filler:
         return label, STATED if score > 0 else INVENTED
 
     def _numbers(self, name: str, whole: bool) -> list[float | int]:
-        matches = self._reading.near(_NUMBER.finditer(self._reading.text[:_SEARCHED]), words(name))
+        matches = list(_NUMBER.finditer(self._line(name)))
+        matches += self._reading.near(_NUMBER.finditer(self._reading.text[:_SEARCHED]), words(name))
         values = [_plain(match[0].replace(",", "")) for match in matches]
         return [value for value in values if not whole or isinstance(value, int)]
 
@@ -266,7 +273,8 @@ class Filler:
             return _cut(stated, schema), STATED
         pattern = self._kind(schema, name)
         if pattern is not None:
-            for match in self._reading.near(pattern.finditer(self._reading.text[:_SEARCHED]), words(name)):
+            matches = list(pattern.finditer(self._line(name)))
+            for match in matches + self._reading.near(pattern.finditer(self._reading.text[:_SEARCHED]), words(name)):
                 value = _cut(self._read(match), schema)
                 if _follows(value, schema):
                     return value, STATED

@@ -27,8 +27,9 @@ _STOP = frozenset(_STOP_WORDS.split())
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[^\Wa-z])")
 _PIECE = re.compile(r"\S.{0,799}(?!\S)|\S.{0,799}", re.DOTALL)
 """Of text without a stop, such as a table or a log: no answer should quote it whole."""
-_HEADING = re.compile(r"#{1,6}\s|</?[\w-]+>$|[-=*_]{3,}$|```")
+_HEADING = re.compile(r"#{1,6}\s|</?[\w-]+>$|[-=*_]{3,}$|```|diff --git |index [0-9a-f]{7}|(?:---|\+\+\+|@@) ")
 _BULLET = re.compile(r"^(?:[-*•]|\d{1,2}[.)])\s+")
+_NUMBERED = re.compile(r"^(\d{1,3})[.)]\s+(?=\S)", re.MULTILINE)
 _LABELLED = re.compile(r"[*_]{0,2}([^\W\d_][\w /-]{0,40}?)[*_]{0,2}\s*:[*_]{0,2}\s+(\S.*)")
 _FULL_LINE = 60
 _MAX_OBJECTS = 200
@@ -113,6 +114,17 @@ class Reading:
                 yield from (piece.strip() for part in _SENTENCE_END.split(text) for piece in _PIECE.findall(part))
 
     @cached_property
+    def numbered(self) -> list[str]:
+        """The entries of the text's numbered list, each up to the blank line or the entry behind it; none unless the
+        numbers count from 1."""
+        starts = list(_NUMBERED.finditer(self.text))
+        if not starts or [int(start[1]) for start in starts] != list(range(1, len(starts) + 1)):
+            return []
+        ends = [*(start.start() for start in starts[1:]), len(self.text)]
+        whole = (self.text[start.end() : end] for start, end in zip(starts, ends, strict=True))
+        return [" ".join(entry.partition("\n\n")[0].split()) for entry in whole]
+
+    @cached_property
     def counts(self) -> Counter[str]:
         """How often each telling word stands in the sentences."""
         return Counter(word for sentence in self.sentences for word in words(sentence))
@@ -157,7 +169,7 @@ def _unwrapped(lines: Iterable[str]) -> Iterator[str]:
     next."""
     whole = ""
     for line in (line.strip() for line in lines):
-        own = not line or _HEADING.match(line) or _BULLET.match(line) or _LABELLED.match(line) or line[0] in "{["
+        own = not line or _HEADING.match(line) or _BULLET.match(line) or _LABELLED.match(line) or line[0] in "{[+"
         if whole and not own and len(whole) >= _FULL_LINE and whole[-1] not in ".!?:":
             whole = f"{whole} {line}"
             continue
