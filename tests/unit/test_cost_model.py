@@ -1,0 +1,57 @@
+"""The arithmetic of benchmarks/bench_cost.py, by hand."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from aws_prices import USD
+from cost_model import Use, added, billed_seconds, lambda_usd, of_day, of_use, per_thousand, plain_step, proxy_day
+
+NOTHING = dict.fromkeys(("transitions", "writes", "reads", "stored_bytes", "log_bytes", "events", "api_requests"), 0.0)
+
+
+def use(**amounts: float) -> Use:
+    return Use({**NOTHING, **amounts}, {"RunStep": 1.0}, {"RunStep": 10.0}, {"RunStep": 3000.0})
+
+
+def test_an_invocation_lasts_as_long_as_it_waits_and_its_own_work_takes_on_its_share_of_a_processor() -> None:
+    assert billed_seconds(10, 3000, 1769) == Decimal("3.011")
+    assert billed_seconds(10, 3000, 3538) == Decimal("3.011")
+    assert billed_seconds(14.15, 3000, 256) == Decimal("3.099")
+    # 3 s at 1 GB: 3 GB-seconds and a request.
+    assert lambda_usd(2, Decimal(3), 1024) == 2 * (3 * Decimal("0.0000133334") + Decimal("0.0000002"))
+
+
+def test_uses_add_up_and_fall_into_a_step_s_share_and_the_rest_of_a_run() -> None:
+    short, long = use(transitions=16, writes=60), use(transitions=26, writes=105)
+    short, long = short.plus(use(), 4), long.plus(use(), 9)  # 5 and 10 invocations
+    step = long.plus(short, -1).over(5)
+    run = short.plus(step, -5)
+    assert (step.amounts["transitions"], step.amounts["writes"], step.invocations["RunStep"]) == (2, 9, 1)
+    assert (run.amounts["transitions"], run.amounts["writes"], run.invocations["RunStep"]) == (6, 15, 0)
+
+
+def test_what_is_used_costs_what_the_price_list_says() -> None:
+    usd = of_use(
+        use(transitions=2, writes=8, reads=4, stored_bytes=10**9, log_bytes=10**9, events=1, api_requests=1),
+        {"RunStep": 512},
+    )
+    assert usd["Step Functions"] == Decimal("0.00005")
+    assert usd["DynamoDB, writes"] == Decimal("0.000005")
+    assert usd["DynamoDB, reads"] == Decimal("0.0000005")
+    assert usd["DynamoDB, storage"] == Decimal("0.45")
+    assert usd["CloudWatch Logs"] == Decimal("0.53")
+    assert usd["Lambda, steps"] == lambda_usd(1, billed_seconds(10, 3000, 512), 512)
+    assert usd["Lambda, the rest"] == 0
+    thousand = per_thousand(added((usd, 5), (usd, 1)), 5)
+    assert thousand["Step Functions"] == Decimal("0.06")
+    month = {name: value * Decimal("30.4") for name, value in of_day(10, 20, 2).items()}
+    names = ("CloudWatch metrics", "CloudWatch alarms", "CloudWatch dashboard", "Secrets Manager")
+    assert [round(month[name], 6) for name in names] == [3, 2, 3, Decimal("0.8")]
+
+
+def test_the_others_are_priced_from_the_same_list() -> None:
+    assert plain_step(3000, 1024, 0) == USD["states_transition"] + lambda_usd(1, Decimal("3.001"), 1024)
+    # Two tasks, their addresses and the load balancer's, the load balancer and its smallest unit.
+    hour = 2 * (Decimal("0.008095") + Decimal("0.00178") + Decimal("0.005")) + Decimal("0.0305") + Decimal("0.01")
+    assert proxy_day() == 24 * hour
