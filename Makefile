@@ -18,7 +18,7 @@ export AWS_DEFAULT_REGION ?= us-east-1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-litellm lint format build bench catalog lock clean
+.PHONY: help run serve test test-litellm lint format build bench catalog docs lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,7 @@ lint: $(DEV) ## Style, types, template, and that generated files are fresh
 	@$(BIN)/cfn-lint template.yaml
 	@$(BIN)/sam validate --lint --template template.yaml > /dev/null
 	@$(BIN)/python -m loopllama_cli.catalog_build --check
+	@$(BIN)/python -m loopllama_cli.reference --check
 	@echo "lint: clean"
 
 format: $(DEV) ## Put the code into shape
@@ -58,6 +59,9 @@ bench: $(DEV) $(LITELLM)/.installed ## What we say about speed and cost, measure
 
 catalog: $(DEV) ## Write the bundled models and prices anew from the price library
 	@$(BIN)/python -m loopllama_cli.catalog_build
+
+docs: $(DEV) ## Write anew what docs/ takes from the code
+	@$(BIN)/python -m loopllama_cli.reference
 
 # Versions move only where pyproject.toml or UPGRADE=1 asks for it. The files name no index: yours is used.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

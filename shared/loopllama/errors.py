@@ -183,7 +183,7 @@ class CredentialsRejected(ModelRejected):
 
 
 class OutputInvalid(LoopLlamaError):
-    """The answer does not follow the step's `outputSchema`, after one repair."""
+    """The answer does not follow the step's `outputSchema`, after one repair; the step fails."""
 
 
 class ToolFailed(LoopLlamaError):
@@ -191,23 +191,23 @@ class ToolFailed(LoopLlamaError):
 
 
 class TurnLimitExceeded(LoopLlamaError):
-    """The turn used up its `maxTurns` or `timeoutSeconds`."""
+    """The turn used up its `maxTurns` or `timeoutSeconds`; the step fails."""
 
 
 class ItemsFailed(LoopLlamaError):
-    """More items of a forEach step failed than its `maxFailures` allows."""
+    """More items of a forEach step failed than its `maxFailures` allows; the step fails."""
 
 
 class Declined(LoopLlamaError):
-    """A person declined to let the step start."""
+    """A person declined to let the step start; it fails."""
 
 
 class NoResponse(LoopLlamaError):
-    """Nobody answered before the step's waiting time was over."""
+    """Nobody answered before the step's waiting time was over; it fails."""
 
 
 class BudgetExceeded(LoopLlamaError):
-    """The next call does not fit the run's or the workflow's budget.
+    """The next call does not fit the run's or the workflow's budget: cheaper models are tried, then the run fails.
 
     `later`: it would fit if other calls came to less than they have reserved, so it is tried again.
     """
@@ -220,11 +220,12 @@ class BudgetExceeded(LoopLlamaError):
 
 
 class NoModelLeft(LoopLlamaError):
-    """Every model of the chain was passed over before it was called."""
+    """Every model of the chain was passed over before it was called; says why for each. The step fails."""
 
 
 class AwsUnavailable(LoopLlamaError):
-    """An AWS service that a function stands on did not answer, or throttled beyond the SDK's retries."""
+    """An AWS service that a function stands on did not answer, or throttled beyond the SDK's retries; the state
+    machine tries again, the API answers 503."""
 
 
 class AwsRefused(LoopLlamaError):

@@ -26,10 +26,23 @@ DEPLOYMENT = ("service",)
 """The dimension of what alarms watch: all workflows of one stack together, as no alarm can search. Its value is the
 stack's name."""
 
-_UNITS = {"StepLatency": "Milliseconds", "ModelLatency": "Milliseconds", "RunLatency": "Milliseconds"}
-_UNITS |= dict.fromkeys(("InputTokens", "OutputTokens", "ModelCalls", "ModelErrors", "RunsCompleted"), "Count")
-_UNITS |= dict.fromkeys(("RunsFailed", "InvalidOverride", "Fallbacks", "ModelThrottles"), "Count")
-_UNITS |= dict.fromkeys(("Cost", "RunCost"), "None")
+METRICS = {
+    "Cost": ("None", "USD of a step, all its model calls together; left out where nothing has a price"),
+    "InputTokens": ("Count", "tokens of a step's prompts, cached ones included"),
+    "OutputTokens": ("Count", "tokens of a step's answers"),
+    "StepLatency": ("Milliseconds", "a step from its start to its end: its calls, tools and waits"),
+    "ModelLatency": ("Milliseconds", "a model call that was answered; by step only where a policy `fastest` chose"),
+    "ModelCalls": ("Count", "model calls, failed ones included"),
+    "ModelErrors": ("Count", "model calls that gave no usable answer"),
+    "Fallbacks": ("Count", "steps that another model answered than the one called first"),
+    "InvalidOverride": ("Count", "rows of a step's route that were passed over and that somebody has to mend"),
+    "ModelThrottles": ("Count", "model calls that the provider throttled"),
+    "RunCost": ("None", "USD of a run"),
+    "RunLatency": ("Milliseconds", "a run from its start to its end"),
+    "RunsCompleted": ("Count", "runs that completed"),
+    "RunsFailed": ("Count", "runs that failed"),
+}
+"""Every metric with its unit and what it counts (docs/reference.md)."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -78,7 +91,7 @@ def emit(sets: Sequence[tuple[Sequence[str], Mapping[str, Any]]], properties: Ma
                 {
                     "Namespace": NAMESPACE,
                     "Dimensions": [list(dimensions)],
-                    "Metrics": [{"Name": name, "Unit": _UNITS[name]} for name in present],
+                    "Metrics": [{"Name": name, "Unit": METRICS[name][0]} for name in present],
                 }
             )
             if dimensions == DEPLOYMENT:

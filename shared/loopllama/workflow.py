@@ -105,12 +105,13 @@ class Candidate(_Model):
 
 
 class Repeat(_Model):
-    """Goes back over a line of steps until they are good enough: a reviewer sends a writer back."""
+    """Goes back over a line of steps, which nothing else leaves, until they are good enough."""
 
     back_to: StepName
     """The step to go back to: this one, or one that it follows in a line."""
     until: ExpressionText
-    """JMESPath over the outputs, this step's own among them; true ends the loop."""
+    """JMESPath over the outputs, this step's own among them; true ends the loop. In the next round each step sees what
+    it and the sender said in the last."""
     max: int = Field(ge=2, le=20)
     """Most rounds, the first included; after the last one the run goes on as it is."""
 
@@ -135,41 +136,44 @@ class Agent(_Model):
     """One agent of a crew; each takes one turn in a run."""
 
     role: OneLine = Field(min_length=1, max_length=60)
-    """What it is in the crew, 1 to 60 characters; its output is shown to later agents under this title."""
+    """What it is in the crew; the title over its output for later agents."""
     system_prompt: str = Field(min_length=1, max_length=8000)
-    """What it does and how it answers, 1 to 8000 characters."""
+    """What it does and how it answers; not a template."""
     model: ModelName | None = None
-    """Catalog id, alias (frontier, balanced, small) or provider:model; the workflow's model by default."""
+    """Catalog id, alias (`frontier`, `balanced`, `small`) or `provider:model`; the workflow's model by default."""
     name: StepName | None = None
-    """Name of its step: a-z, 0-9 and _, unique; made from the role by default."""
+    """Its step's name, unique: `a-z`, `0-9` and `_`. Left out, the role's slug, with a number where another agent
+    has it (`writer_2`). Overrides and templates use it: write it out if you will change the role."""
     needs: Annotated[list[str], Field(max_length=MAX_AGENTS), AfterValidator(_distinct)] | None = None
-    """Names of the steps it waits for; the agent before it by default, [] starts at once."""
+    """Names of the steps it waits for, in no circle; the agent before it by default, `[]` starts at once."""
     prompt: str | None = Field(default=None, min_length=1, max_length=8000)
-    """Template of its prompt, instead of the run's input and the earlier outputs."""
+    """Template of its prompt; left out, the run's input and the outputs of all steps before it, each under its role."""
     output_schema: dict[str, Any] | None = None
-    """JSON Schema of its answer; later templates reach the answer's fields."""
+    """JSON Schema of its answer, which is then the parsed value; nothing outside the schema may be referred to."""
     tools: Annotated[list[ToolName], Field(max_length=64), AfterValidator(_distinct)] | None = None
     """Names of the deployment's tools that it may call."""
     policy: Literal["fixed", "weighted", "cheapest", "fastest"] | None = None
-    """How its model is chosen among `candidates`; fixed by default."""
+    """How its model is chosen among `candidates`; `fixed` by default."""
     candidates: Annotated[list[Candidate], Field(min_length=1, max_length=100), AfterValidator(_distinct)] | None = None
-    """Models that the policy chooses among: names, for weighted {model, weight}."""
+    """Models that the policy chooses among: names, for `weighted` with a `weight` each."""
     fallbacks: Annotated[list[ModelName], Field(max_length=20), AfterValidator(_distinct)] | None = None
-    """Models tried in order when the chosen one fails."""
+    """Models tried in order when the chosen one fails; with a `model` or a `policy` of the agent's own."""
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     """Most tokens of one answer."""
     temperature: float | None = Field(default=None, ge=0, le=2)
-    """0 to 2; the provider's own default where left out."""
+    """The provider's own default where left out."""
     max_turns: int | None = Field(default=None, ge=1, le=100)
     """Most model calls of its turn, those that follow tool calls included."""
     timeout_seconds: int | None = Field(default=None, ge=1, le=86_400)
-    """Longest time of its turn, in seconds, at most a day."""
+    """Longest time of its turn, in seconds."""
     retries: int | None = Field(default=None, ge=0, le=10)
     """How often the step is tried again later when no model of its chain answers."""
     when: ExpressionText | None = None
-    """JMESPath over the input and the earlier outputs; the step is skipped unless it is true."""
+    """JMESPath over the input and the earlier outputs; the step is skipped unless it is true. A skipped step counts as
+    done and its output is null; a step all of whose needs were skipped is skipped."""
     for_each: ExpressionText | None = None
-    """JMESPath that gives a list; the agent takes one turn for each item, and the output is the list of theirs."""
+    """JMESPath that gives a list of at most 1,000; the agent takes one turn for each item, and the output is the list
+    of theirs."""
     max_concurrency: int | None = Field(default=None, ge=1, le=40)
     """Most items of `forEach` at once; 40 where left out."""
     max_failures: int | None = Field(default=None, ge=0, le=1000)
@@ -228,11 +232,12 @@ class Workflow(_Model):
     """A reusable definition: name, default model, crew."""
 
     name: OneLine = Field(min_length=1, max_length=120)
-    """1 to 120 characters; the workflow's id is made from it."""
+    """The workflow's id is its slug: `Support reply` is `support_reply`. Pushing a file of the same name makes the
+    workflow's next version."""
     description: str = Field(default="", max_length=500)
-    """What it is for, at most 500 characters."""
+    """What it is for."""
     model: ModelName | None = None
-    """Model of every agent that names none; the deployment's default where left out."""
+    """Model of every agent that names none: catalog id, alias or `provider:model`; the deployment's default if none."""
     pin: Literal["run"] | None = None
     """`run`: a run keeps the models as they stood when it started."""
     budget: Budget | None = None
@@ -242,7 +247,7 @@ class Workflow(_Model):
         min_length=1,
         max_length=MAX_AGENTS,
     )
-    """The agents in order; a planner and a writer where left out."""
+    """The agents in order; a planner and a writer where left out. As JSON a definition has at most 350,000 bytes."""
 
     @model_validator(mode="wrap")
     @classmethod

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -685,13 +684,6 @@ def test_the_document_tells_of_every_route_and_answers_follow_it(api: Client) ->
         assert ("GET", template) in operations
     refused = api.raw("POST", "/v1/workflows", {"name": ""})
     schema_of(document, "POST", "/v1/workflows", 400).validate(refused.json())
-
-
-def test_the_guide_lists_every_route(api: Client) -> None:
-    document = httpx.get(f"{api.url}/openapi.json").json()
-    operations = {f"{method.upper()} {path}" for path, one in document["paths"].items() for method in one}
-    guide = (Path(__file__).parents[2] / "docs/api.md").read_text()
-    assert set(re.findall(r"^\| `([A-Z]+ /\S+)` \|", guide, re.MULTILINE)) == operations
 
 
 def test_the_page_of_the_document_needs_nothing_from_elsewhere(api: Client) -> None:

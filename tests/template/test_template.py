@@ -273,7 +273,7 @@ def test_dashboard_shows_metrics_that_are_written() -> None:
     ]
     shown = {name for one in expressions for name in re.findall(r'MetricName="(\w+)"|SELECT \w+\((\w+)\)', one)}
     names = {name or other for name, other in shown}
-    assert names <= set(tracing._UNITS)
+    assert names <= set(tracing.METRICS)
     assert {"Cost", "InputTokens", "OutputTokens", "StepLatency", "ModelErrors", "RunCost", "RunsFailed"} <= names
     assert all(tracing.NAMESPACE in one for one in expressions)
     corners = [(one["x"], one["y"], one["x"] + one["width"]) for one in body["widgets"]]

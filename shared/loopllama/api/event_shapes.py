@@ -13,26 +13,37 @@ class _Event(BaseModel):
     id: str
     """Unique in its run; what `after` and `Last-Event-ID` take."""
     at: str
-    """When it happened."""
+    """When it happened, by the clock of the function that did it: ISO 8601, UTC, milliseconds."""
     run_id: str
+    """Whose run it is."""
     workflow_id: str | None
+    """The run's workflow."""
     workflow_version: int | None
+    """The version that the run runs."""
 
 
 class _OfRun(_Event):
     total_steps: int | None
     """Agents of the crew."""
     tags: dict[str, str] | None
+    """The run's tags."""
 
 
-class _Totals(BaseModel):
+class Totals(BaseModel):
+    """What a step or a run used. A run's are those at its end: a call whose answer comes later is added to the run, not
+    to the event."""
+
     model_config = ConfigDict(use_attribute_docstrings=True)
     tokens_in: int | None
+    """Tokens of prompts, cached ones included."""
     tokens_out: int | None
+    """Tokens of answers, reasoning included."""
     tokens_cached: int | None
+    """Those of the prompts' tokens that were read from a cache."""
     cost_usd: float | None
     """USD, exact; null where nothing has a price."""
     cost_basis: Literal["measured", "estimated", "unknown"] | None
+    """How certain `cost_usd` is, by the least certain call in it."""
     unpriced: bool | None
     """Something has no price and is not in `cost_usd`."""
     simulated: bool | None
@@ -44,7 +55,9 @@ class Failure(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     type: str | None
+    """The error's name (docs/reference.md)."""
     step: str | None
+    """Where it happened."""
 
 
 class RunStarted(_OfRun):
@@ -58,27 +71,42 @@ class RunWaiting(_OfRun):
 
     type: Literal["RunWaiting"]
     step: str | None
+    """The step's name."""
     iteration: int
+    """Which round of a loop, from 0."""
     item: int | None
+    """Which item of a forEach step's list, from 1; null for other steps."""
     kind: Literal["input", "approval"] | None
+    """What is asked for."""
     tool: str | None
+    """The tool whose call waits for approval."""
     asked_at: str | None
+    """Since when it waits."""
     expires_at: str | None
+    """Until when it waits."""
 
 
-class _OfStep(_Totals, _Event):
+class _OfStep(Totals, _Event):
     step: str | None
+    """The step's name."""
     order: int | None
+    """The agent's place in the crew, from 1."""
     role: str | None
+    """The agent's role."""
     iteration: int
+    """Which round of a loop, from 0."""
     item: int | None
-    """Which item of a forEach step's list, from 1."""
+    """Which item of a forEach step's list, from 1; null for other steps."""
     model: str | None
+    """The model that answered; of a failed step the one called last."""
     source: str | None
     """Which layer named the model."""
     started_at: str | None
+    """When the step or run started."""
     latency_ms: int | None
+    """From its start to its end."""
     error: Failure | None
+    """What failed, where something did."""
 
 
 class StepCompleted(_OfStep):
@@ -89,11 +117,15 @@ class StepFailed(_OfStep):
     type: Literal["StepFailed"]
 
 
-class _Ended(_Totals, _OfRun):
+class _Ended(Totals, _OfRun):
     started_at: str | None
+    """When the step or run started."""
     finished_at: str | None
+    """When the run ended."""
     latency_ms: int | None
+    """From its start to its end."""
     error: Failure | None
+    """What failed, where something did."""
 
 
 class RunCompleted(_Ended):
@@ -113,6 +145,7 @@ class BudgetExceeded(_Ended):
 
     type: Literal["BudgetExceeded"]
     budget: dict[str, float | int | str | bool | None]
+    """The run's limits."""
 
 
 Event = Annotated[

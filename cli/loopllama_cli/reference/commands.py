@@ -1,0 +1,70 @@
+"""The command line's reference, made from the commands themselves."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from typer.main import get_command
+
+from ..main import EXIT_CODES, app
+from . import markdown
+
+
+def options() -> str:
+    """The options that may stand anywhere on the line."""
+    common = ("stack", "local", "region", "profile", "debug")
+    return _table([param for param in get_command(app).params if param.name in common])
+
+
+def exit_codes() -> str:
+    """What the program ends with."""
+    return markdown.table(["exit code", "meaning"], [[str(code), meaning] for code, meaning in EXIT_CODES.items()])
+
+
+def sections() -> str:
+    """A section for each command that does something."""
+    return "\n\n".join(_section(path, command) for path, command in commands(get_command(app), "loopllama"))
+
+
+def commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every command that does something, with its whole name."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+def _section(path: str, command: Any) -> str:
+    arguments = [param for param in command.params if param.param_type_name == "argument"]
+    options = [param for param in command.params if param.param_type_name == "option"]
+    names = [_argument(param) for param in arguments]
+    title = f"## `{' '.join([path, *names, *(['[OPTIONS]'] if options else [])])}`"
+    text = f"{title}\n{inspect.cleandoc(command.help or '')}"
+    return f"{text}\n\n{_table([*arguments, *options])}" if arguments or options else text
+
+
+def _argument(param: Any) -> str:
+    return str(param.metavar) if param.required else f"[{param.metavar}]"
+
+
+def _table(params: list[Any]) -> str:
+    rows = []
+    for param in params:
+        name, notes = _argument(param) if param.param_type_name == "argument" else _option(param), [param.help or ""]
+        if param.param_type_name == "option":
+            if param.required:
+                notes.append("Required.")
+            if param.secondary_opts:
+                notes.append(f"Default: `{(param.opts if param.default else param.secondary_opts)[0]}`.")
+            elif not param.is_flag and param.default not in (None, "", ()):
+                notes.append(f"Default: {param.default}.")
+        rows.append([f"`{name}`", " ".join(notes)])
+    return markdown.table(["", ""], rows)
+
+
+def _option(param: Any) -> str:
+    spelled = " / ".join([*sorted(param.opts, key=len, reverse=True), *param.secondary_opts])
+    return spelled if param.is_flag else f"{spelled} {param.metavar or 'N'}"

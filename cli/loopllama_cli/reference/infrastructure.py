@@ -1,0 +1,120 @@
+"""What template.yaml says about itself: parameters, outputs, tables, queues, alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from samtranslator.yaml_helper import yaml_parse
+
+from ..project import project_root
+from . import markdown
+
+
+def parameters() -> str:
+    """The parameters with their defaults, what they may be, and what they do."""
+    rows = (
+        [f"`{name}`", f"`{one['Default']}`" if one["Default"] != "" else "", _allowed(one), one["Description"]]
+        for name, one in _template()["Parameters"].items()
+    )
+    return markdown.table(["parameter", "default", "may be", "what it does"], rows)
+
+
+def outputs() -> str:
+    """The stack's outputs."""
+    rows = ([f"`{name}`", one["Description"]] for name, one in _template()["Outputs"].items())
+    return markdown.table(["output", "what it is"], rows)
+
+
+def tables() -> str:
+    """The tables with their keys and indexes, and what they keep."""
+    rows = []
+    for name, properties in _resources("AWS::DynamoDB::Table"):
+        kinds = {one["AttributeName"]: one["AttributeType"] for one in properties["AttributeDefinitions"]}
+        indexes = (f"`{one['IndexName']}`: {_key(one, kinds)}" for one in properties.get("GlobalSecondaryIndexes", ()))
+        lives = properties.get("TimeToLiveSpecification", {}).get("AttributeName")
+        recovery = properties.get("PointInTimeRecoverySpecification", {}).get("PointInTimeRecoveryEnabled")
+        rows.append(
+            [
+                f"`{name}`",
+                _key(properties, kinds),
+                "; ".join(indexes),
+                f"`{lives}`" if lives else "",
+                "yes" if "StreamSpecification" in properties else "",
+                "yes" if recovery else "no",
+            ]
+        )
+    return markdown.table(["table", "key", "indexes", "time to live", "stream", "point-in-time recovery"], rows)
+
+
+def queues() -> str:
+    """The queues of what got lost, with who sends to them."""
+    senders: dict[str, list[str]] = {}
+    resources = _template()["Resources"]
+    for name, one in resources.items():
+        if one["Type"].startswith("AWS::Serverless::") or one["Type"] == "AWS::Lambda::EventSourceMapping":
+            for queue in sorted(set(_arns(one["Properties"]))):
+                function = one["Properties"].get("FunctionName", {}).get("Ref", name)
+                if function not in senders.setdefault(queue, []):
+                    senders[queue].append(function)
+    rows = (
+        [f"`{name}`", markdown.names(senders.get(name, ())), f"{properties['MessageRetentionPeriod'] // 86400} days"]
+        for name, properties in _resources("AWS::SQS::Queue")
+    )
+    return markdown.table(["queue", "of the functions", "keeps a message"], rows)
+
+
+def alarms() -> str:
+    """The alarms with what they say and from which figure on."""
+    rows = (
+        [
+            f"`{name}`",
+            one["AlarmDescription"],
+            f"`{threshold['Ref']}`" if isinstance(threshold, dict) else str(threshold),
+        ]
+        for name, one in _resources("AWS::CloudWatch::Alarm")
+        for threshold in [one["Threshold"]]
+    )
+    return markdown.table(["alarm", "says", "from"], rows)
+
+
+@lru_cache(maxsize=1)
+def _template() -> dict[str, Any]:
+    parsed: dict[str, Any] = yaml_parse((project_root() / "template.yaml").read_text("utf-8"))
+    return parsed
+
+
+def _resources(kind: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    return ((name, one["Properties"]) for name, one in _template()["Resources"].items() if one["Type"] == kind)
+
+
+def _allowed(parameter: Mapping[str, Any]) -> str:
+    if "AllowedValues" in parameter:
+        values = [f"`{value}`" for value in parameter["AllowedValues"]]
+        return ", ".join(values if len(values) < 8 else [*values[:4], "…", values[-1]])
+    least, most = parameter.get("MinValue"), parameter.get("MaxValue")
+    if least is not None:
+        return f"{least:,} to {most:,}" if most is not None else f"{least:,} or more"
+    if "AllowedPattern" in parameter:
+        return f"`{parameter['AllowedPattern']}`"
+    return f"at most {parameter['MaxLength']:,} characters" if "MaxLength" in parameter else "text"
+
+
+def _key(schema: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
+    return ", ".join(f"`{one['AttributeName']}` ({kinds[one['AttributeName']]})" for one in schema["KeySchema"])
+
+
+def _arns(value: Any) -> Iterable[str]:
+    """The queues whose addresses stand in `value`."""
+    if isinstance(value, dict):
+        if "Fn::GetAtt" in value:
+            name = value["Fn::GetAtt"]
+            name = name.split(".")[0] if isinstance(name, str) else name[0]
+            if name.startswith("Lost"):
+                yield name
+        for inner in value.values():
+            yield from _arns(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _arns(inner)

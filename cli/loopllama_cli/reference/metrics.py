@@ -1,0 +1,54 @@
+"""The metrics, from what a step and a run really print."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from decimal import Decimal
+
+from loopllama import tracing
+
+from . import markdown
+
+
+def table() -> str:
+    """Every metric with its dimensions and unit."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        _tell_everything()
+    dimensions: dict[str, list[str]] = {}
+    units: dict[str, str] = {}
+    for line in printed.getvalue().splitlines():
+        for directive in json.loads(line)["_aws"]["CloudWatchMetrics"]:
+            for metric in directive["Metrics"]:
+                shown = " · ".join(f"`{', '.join(names)}`" for names in directive["Dimensions"])
+                units[metric["Name"]] = metric["Unit"]
+                if shown not in dimensions.setdefault(metric["Name"], []):
+                    dimensions[metric["Name"]].append(shown)
+    if unseen := tracing.METRICS.keys() - units:
+        raise ValueError(f"no step and no run tells {', '.join(sorted(unseen))}")
+    return markdown.table(
+        ["metric", "by", "unit", "what it counts"],
+        (
+            [f"`{name}`", " and ".join(dimensions[name]), units[name], meaning]
+            for name, (_, meaning) in tracing.METRICS.items()
+        ),
+    )
+
+
+def _tell_everything() -> None:
+    """A step under the policy `fastest` that a fallback answered after a throttled call; a run of each end."""
+    call = {"latency_ms": 1, "tokens_in": 1, "tokens_out": 1, "cost_usd": Decimal(1), "cost_basis": "measured"}
+    step = {
+        "step": "writer",
+        "model": "b",
+        "route": {"policy": "fastest"},
+        "latency_ms": 1,
+        "invalid_overrides": 1,
+        "attempt_1": {**call, "model": "a", "outcome": "ModelThrottled"},
+        "attempt_2": {**call, "model": "b", "outcome": "ok"},
+    }
+    tracing.step_ended("workflow", "run", step)
+    for completed in (True, False):
+        tracing.run_ended({"workflow_id": "workflow", "run_id": "run"}, {"cost_usd": Decimal(1)}, completed, 1)

@@ -1,0 +1,149 @@
+"""Routes, workflow files and events, from their OpenAPI document and JSON Schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from loopllama import workflow
+from loopllama.api import document
+from loopllama.api.app import Api
+from loopllama.api.event_shapes import Event, Totals
+from loopllama.settings import Settings
+
+from . import markdown
+
+_METHODS = ("get", "post", "put", "patch", "delete")
+_KINDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+
+
+def routes() -> str:
+    """Every route with what it does, takes and answers."""
+    found = document.document(Api(Settings())._resolver, "")
+    rows = []
+    for path, operations in sorted(found["paths"].items(), key=_place):
+        for method, one in sorted(operations.items(), key=lambda item: _METHODS.index(item[0])):
+            text = ". ".join(part for part in (one["summary"], one.get("description", "").split("\n\n")[0]) if part)
+            good = ", ".join(sorted(status for status in one["responses"] if status < "3"))
+            rows.append([f"`{method.upper()} {path}`", text, _asked(one, found), good])
+    return markdown.table(["route", "what it does", "takes", "answers"], rows)
+
+
+def _place(item: tuple[str, Any]) -> tuple[int, str]:
+    """The order in which a reader wants them: what comes first in a client's life."""
+    firsts = ("/healthz", "/v1/workflows", "/v1/runs", "/v1/models", "/v1/usage")
+    path = item[0]
+    return next((place for place, first in enumerate(firsts) if path.startswith(first)), len(firsts)), path
+
+
+def _asked(operation: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    query = [f"?{one['name']}=" for one in operation.get("parameters", ()) if one["in"] == "query"]
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    properties = _resolved(body, found).get("properties", {}) if body else {}
+    return markdown.names([*query, *properties])
+
+
+def workflow_fields() -> str:
+    """A table for each object of a workflow file: its fields, what they hold and what they mean."""
+    schema = workflow.json_schema()
+    titles = {"Workflow": "The workflow", "Agent": "An agent"}
+    parts = []
+    for name in ("Workflow", "Agent", "Candidate", "Repeat", "Approval", "Budget", "Limits"):
+        one = schema if name == "Workflow" else schema["$defs"][name]
+        one = next((part for part in one.get("anyOf", ()) if "properties" in part), one)
+        required = one.get("required", ())
+        rows = (
+            [f"`{field}`", _kind(value, schema, null=False), "Required. " * (field in required) + value["description"]]
+            for field, value in one["properties"].items()
+        )
+        title = titles.get(name, f"`{name[0].lower()}{name[1:]}`")
+        parts.append(f"### {title}\n{markdown.table(['field', 'holds', 'means'], rows)}")
+    return "\n\n".join(parts)
+
+
+def events() -> str:
+    """The events by type, with the fields that each has beside those of all."""
+    schema = TypeAdapter(Event).json_schema()["$defs"]
+    kinds = {name: one for name, one in schema.items() if "type" in one.get("properties", {}) and name != "Failure"}
+    common = set.intersection(*(set(one["properties"]) for one in kinds.values()))
+    every = {field: value for one in kinds.values() for field, value in one["properties"].items()}
+    by_fields: dict[tuple[str, ...], list[str]] = {}
+    for name, one in kinds.items():
+        by_fields.setdefault(tuple(field for field in one["properties"] if field not in common), []).append(name)
+    types = markdown.table(
+        ["type", "fields, beside those of every event"],
+        ([markdown.names(names), _fields(fields)] for fields, names in by_fields.items()),
+    )
+    ordered = sorted(every, key=lambda field: field not in common)
+    fields = markdown.table(
+        ["field", "holds", "means"],
+        (
+            [f"`{field}`", _kind(every[field], {"$defs": schema}), every[field].get("description", "")]
+            for field in ordered
+            if field != "type"
+        ),
+    )
+    return f"{types}\n\n{fields}"
+
+
+def _fields(fields: Iterable[str]) -> str:
+    """Fields of an event, those that say what a step or run used as one."""
+    others = markdown.names(field for field in fields if field not in Totals.model_fields)
+    return others + (", totals" if set(Totals.model_fields) <= set(fields) else "")
+
+
+def _resolved(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
+    while "$ref" in schema:
+        found: Any = document
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        schema = found
+    return schema
+
+
+def _kind(schema: Mapping[str, Any], document: Mapping[str, Any], null: bool = True) -> str:
+    """What a schema takes, in few words; `null` says whether null is worth one."""
+    return " or ".join(kind for kind in dict.fromkeys(_kinds(schema, document)) if null or kind != "null")
+
+
+def _kinds(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        target = _resolved(schema, document)
+        if "anyOf" in target:
+            for one in target["anyOf"]:
+                yield from _kinds(one, document) if "properties" not in one else [f"`{name[0].lower()}{name[1:]}`"]
+        else:
+            yield f"`{name[0].lower()}{name[1:]}`"
+    elif "anyOf" in schema:
+        for one in schema["anyOf"]:
+            yield from _kinds(one, document)
+    elif "enum" in schema or "const" in schema:
+        yield " or ".join(
+            f"`{str(value).lower() if isinstance(value, bool) else value}`"
+            for value in schema.get("enum", [schema.get("const")])
+        )
+    elif schema.get("type") == "array":
+        most = f" (at most {schema['maxItems']:,})" if "maxItems" in schema else ""
+        yield f"list{most} of {_kind(schema.get('items', {}), document) or 'anything'}"
+    elif schema.get("type") == "object":
+        yield "object"
+    elif schema.get("type") == "null":
+        yield "null"
+    elif schema.get("type") in _KINDS:
+        yield _KINDS[schema["type"]] + _bounds(schema)
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    if schema["type"] == "string":
+        longest = schema.get("maxLength")
+        return f" (at most {longest:,} characters)" if longest else ""
+    least, most = schema.get("minimum"), schema.get("maximum")
+    above = schema.get("exclusiveMinimum")
+    lower = f"above {above:,}" if above is not None else f"{least:,}" if least is not None else None
+    if lower is None:
+        return ""
+    joint = ", at most" if above is not None else " to"
+    return f" {lower}{joint} {most:,}" if most is not None else f" {lower}{' or more' if above is None else ''}"
