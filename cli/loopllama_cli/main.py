@@ -15,6 +15,8 @@ from loopllama.errors import Conflict, InvalidRequest, LoopLlamaError, ModelUnkn
 from . import show
 from .commands import (
     demo,
+    deploy,
+    init,
     keys,
     local,
     models_change,
@@ -146,7 +148,9 @@ def program(
 
 
 app.command("demo")(demo.demo)
+app.command("init")(init.init)
 app.command("local")(local.local)
+app.command("deploy")(deploy.deploy)
 app.command("run")(run.run)
 app.command("trace")(runs.trace)
 app.command("compare")(runs.compare)

@@ -52,6 +52,12 @@ def read_text(text: str) -> str:
     return _text(read_bytes(Path(text[1:])), text[1:]) if text.startswith("@") else text
 
 
+def read_parameters(values: Sequence[str] | None) -> dict[str, str]:
+    """`NAME=VALUE` and `NAME=@FILE` options as the template's parameters. Raises `InvalidRequest`."""
+    given = pairs(values, "--parameter", "NAME=VALUE, such as --parameter Tools=@tools.json")
+    return {name: read_text(value) for name, value in given.items()}
+
+
 def read_bytes(path: Path) -> bytes:
     """A file's content. Raises `InvalidRequest` where it cannot be read or is too long for an input."""
     try:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .common import pairs, read_text
+from .common import read_parameters
 
 
 def local(
@@ -32,6 +32,4 @@ def local(
     """
     from loopllama_cli.local import serve
 
-    given = pairs(parameter, "--parameter", "NAME=VALUE, such as --parameter Tools=@tools.json")
-    parameters = {name: read_text(value) for name, value in given.items()}
-    raise typer.Exit(serve(api_port, aws_port, simulate, parameters) or 0)
+    raise typer.Exit(serve(api_port, aws_port, simulate, read_parameters(parameter)) or 0)

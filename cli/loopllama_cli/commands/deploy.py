@@ -1,0 +1,100 @@
+"""`loopllama deploy`: the SAM CLI's build and deploy, of the template that this version carries."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loopllama.errors import LoopLlamaError
+
+from .. import show
+from .common import read_parameters
+
+CONFIG = "samconfig.toml"
+
+
+class SamMissing(LoopLlamaError):
+    """The SAM CLI is not on this machine."""
+
+
+def deploy(
+    ctx: typer.Context,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="A parameter of the template; `@FILE` for a file's content. Repeatable."
+        ),
+    ] = None,
+    guided: Annotated[bool, typer.Option("--guided", help="Be asked for everything; the answers can be kept.")] = False,
+    confirm: Annotated[bool, typer.Option("--confirm/--no-confirm", help="Show the changes and ask.")] = True,
+) -> None:
+    """Deploy this version of LoopLlama to your AWS account, with AWS's SAM CLI.
+
+    It is `sam build` and `sam deploy` of the template that came with this program, by the samconfig.toml of the folder
+    that you are in. `--stack` names the stack where that says nothing, or another one. Running it again upgrades, or
+    changes parameters; those not named keep their values. Exit code 1 where SAM fails.
+    """
+    from ..project import project_root
+
+    choice = ctx.obj
+    parameters = read_parameters(parameter)
+    sam = find_sam()
+    account = [f"--{name}={value}" for name in ("region", "profile") if (value := getattr(choice, name))]
+    options = [*account, *([f"--stack-name={choice.stack}"] if choice.stack else [])]
+    if guided:
+        options.append("--guided")
+    else:
+        options.append("--confirm-changeset" if confirm else "--no-confirm-changeset")
+        options.append("--no-fail-on-empty-changeset")
+        if not Path(CONFIG).exists():
+            options += ["--capabilities=CAPABILITY_IAM", "--resolve-s3"]
+    template = project_root() / "template.yaml"
+    with tempfile.TemporaryDirectory() as folder:
+        if parameters:
+            file = Path(folder, "parameters.yaml")
+            told = {name: as_sam_takes_it(value) for name, value in parameters.items()}
+            file.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")  # which YAML is, too
+            options.append(f"--parameter-overrides=file://{file}")
+        _run(sam, "build", f"--template={template}", *account)
+        _run(sam, "deploy", *options)
+
+
+def find_sam() -> str:
+    """The SAM CLI on the path, or beside this Python. Raises `SamMissing`."""
+    found = shutil.which("sam") or shutil.which("sam", path=str(Path(sys.executable).parent))
+    if found is None:
+        raise SamMissing(
+            "deploying needs AWS's SAM CLI, which is not here: pipx install aws-sam-cli, or see "
+            "https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/install-sam-cli.html"
+        )
+    return found
+
+
+def as_sam_takes_it(value: str) -> str:
+    """A parameter's value that the SAM CLI leaves as it is. It takes a pair of quotes around a value, and a backslash
+    before a quote, for its own (`samcli.cli.types`): JSON can be written without either at these places."""
+    try:
+        json.loads(value)
+    except ValueError:
+        return value
+    plain = re.sub(r'\\(["\\])', lambda escaped: f"\\u{ord(escaped[1]):04x}", value)
+    return f" {plain}" if plain.startswith('"') else plain
+
+
+def _run(*command: str) -> None:
+    # SAM looks for the region under its older name only.
+    region = os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION")
+    environment = {**os.environ, **({"AWS_DEFAULT_REGION": region} if region else {})}
+    done = subprocess.run(command, env=environment, check=False)  # noqa: S603 - the SAM CLI, with options that are one word each
+    if done.returncode:
+        show.message(f"{Path(command[0]).name} {command[1]} failed (exit code {done.returncode})", "bold red")
+        raise typer.Exit(1)
