@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -91,10 +90,7 @@ def as_sam_takes_it(value: str) -> str:
 
 
 def _run(*command: str) -> None:
-    # SAM looks for the region under its older name only.
-    region = os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION")
-    environment = {**os.environ, **({"AWS_DEFAULT_REGION": region} if region else {})}
-    done = subprocess.run(command, env=environment, check=False)  # noqa: S603 - the SAM CLI, with options that are one word each
+    done = subprocess.run(command, check=False)  # noqa: S603 - the SAM CLI, with options that are one word each
     if done.returncode:
         show.message(f"{Path(command[0]).name} {command[1]} failed (exit code {done.returncode})", "bold red")
         raise typer.Exit(1)

@@ -1,0 +1,42 @@
+"""`loopllama doctor`: what is wrong with a set-up, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from .. import show
+from ..target import Choice
+from .common import Json
+
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def doctor(
+    ctx: typer.Context,
+    call: Annotated[
+        bool, typer.Option("--call", help="Ask every model in use for one word, with your own credentials. It is paid.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check this machine, the credentials, the stack's parts, its keys and the models in use; say what to do.
+
+    Changes nothing. With --json a list of `{what, status, found, todo}`. Exit code 1 where something fails; a warning
+    is none.
+    """
+    from ..doctor import Check, examine
+
+    console, checks = show.out(), list[Check]()
+    for check in examine(ctx.obj or Choice(), call):
+        checks.append(check)
+        if not as_json:
+            status = Text(f"{check.status:<4} ", _STYLES[check.status])
+            console.print(Text.assemble(status, (f"{check.what}: ", "bold"), show.plain(check.found)), soft_wrap=True)
+            if check.todo:
+                console.print(Text.assemble("     → ", show.plain(check.todo)), soft_wrap=True)
+    if as_json:
+        show.print_json([check._asdict() for check in checks])
+    if any(check.status == "fail" for check in checks):
+        raise typer.Exit(1)

@@ -1,0 +1,248 @@
+"""`loopllama doctor` against the product, and against set-ups that are broken on purpose."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from loopllama import aws
+from loopllama.catalog import bundled
+from loopllama_cli.main import app
+
+PARTS = [f"table {name}" for name in ("workflows", "routes", "route_history", "models", "runs", "usage", "api_keys")]
+USABLE = {
+    "agreementAvailability": {"status": "AVAILABLE"},
+    "authorizationStatus": "AUTHORIZED",
+    "entitlementAvailability": "AVAILABLE",
+    "regionAvailability": "AVAILABLE",
+}
+Answers = Callable[[str], tuple[int, Any]]
+
+
+@pytest.fixture(autouse=True)
+def account(product: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The local stack as an AWS account, found by what a person's environment says."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "LOOPLLAMA_"))]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "AWS_ENDPOINT_URL": product.stack.aws_endpoint_url,
+        "AWS_ACCESS_KEY_ID": "somebody",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    aws.client.cache_clear()
+    yield
+    aws.client.cache_clear()
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["doctor", *arguments])
+
+
+def checks(*arguments: str, code: int) -> dict[str, dict[str, str]]:
+    """What it found, by what it looked at."""
+    done = run(*arguments, "--json")
+    assert done.exit_code == code, (done.stdout, done.stderr, done.exception)
+    return {check["what"]: check for check in json.loads(done.stdout)}
+
+
+@pytest.fixture
+def stack(product: Any) -> Iterator[Callable[..., str]]:
+    """Make a stack of the product's parts, `changes` to its outputs, `simulated` as its parameter; its name."""
+    made: list[str] = []
+    client = product.client("cloudformation")
+
+    def make(simulated: str, **changes: str) -> str:
+        name = f"doctor-{len(made)}"
+        template = {
+            "Parameters": {name: {"Type": "String"} for name in ("SimulatedProviders", "DefaultModel")},
+            "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
+            "Outputs": {key: {"Value": value} for key, value in {**product.outputs, **changes}.items()},
+        }
+        given = {"SimulatedProviders": simulated, "DefaultModel": "small"}
+        client.create_stack(
+            StackName=name,
+            TemplateBody=json.dumps(template),
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
+        )
+        made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        client.delete_stack(StackName=name)
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Answers], list[str]]]:
+    """Have one AWS service answered by a function of the request's path; returns the paths that are asked."""
+    servers = []
+
+    def start(service: str, answers: Answers) -> list[str]:
+        asked: list[str] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("content-length", 0)))
+                asked.append(unquote(self.path))
+                status, answer = answers(unquote(self.path))
+                self.send_response(status)
+                if "__type" in answer:
+                    self.send_header("x-amzn-errortype", answer["__type"])
+                self.end_headers()
+                self.wfile.write((answer if isinstance(answer, str) else json.dumps(answer)).encode())
+
+            do_POST = do_GET  # noqa: N815 - http.server's name
+
+            def log_message(self, *_: Any) -> None:
+                """Quiet."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", f"http://127.0.0.1:{server.server_port}")
+        return asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def denied(action: str) -> Answers:
+    said = f"User: arn:aws:iam::1:user/somebody is not authorized to perform: {action}"
+    return lambda _: (400, {"__type": "AccessDeniedException", "message": said})
+
+
+def test_a_good_local_stack(product: Any, api: Any) -> None:
+    found = checks("--local", product.stack.aws_endpoint_url, code=0)
+    assert {check["status"] for check in found.values()} == {"ok"}
+    assert {"python", "stack", *PARTS, "bucket", "state machine", "event bus", "api", "api keys"} <= found.keys()
+    assert "no AWS account" in found["provider bedrock"]["found"]
+    assert "credentials" not in found
+
+
+def test_a_deployed_stack_whose_models_are_called(stack: Callable[..., str]) -> None:
+    found = checks("--stack", stack("*"), "--call", code=0)
+    assert found["credentials"]["found"].startswith("arn:aws:sts::123456789012:")
+    assert found["region"]["found"] == "us-east-1"
+    small = bundled().resolve("small").id
+    assert found[f"call {small}"]["status"] == "ok"
+    assert found[f"call {small}"]["found"].endswith("tokens, simulated")
+    assert found["provider bedrock"]["status"] == "warn"
+
+
+def test_a_person_reads_a_line_each_and_what_to_do(stack: Callable[..., str]) -> None:
+    done = run("--stack", stack("*", RunsTableName="gone"))
+    assert done.exit_code == 1
+    lines = done.stdout.splitlines()
+    assert all(line.startswith(("ok   ", "warn ", "fail ", "     → ")) for line in lines)
+    (at,) = (number for number, line in enumerate(lines) if line.startswith("fail table runs: "))
+    assert lines[at + 1] == "     → deploy the stack again, or restore it from a backup"
+    assert not any("provider" in line for line in lines)
+
+
+def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    found = checks("--stack", "crews", code=1)
+    assert found["credentials"]["status"] == "fail"
+    assert "Unable to locate credentials" in found["credentials"]["found"]
+    assert "aws configure" in found["credentials"]["todo"]
+    assert "stack" not in found
+
+
+def test_a_profile_that_is_not_there() -> None:
+    assert "nowhere" in checks("--stack", "crews", "--profile", "nowhere", code=1)["credentials"]["found"]
+
+
+def test_credentials_that_have_expired(answering: Any) -> None:
+    error = "<ErrorResponse><Error><Code>ExpiredToken</Code><Message>It is expired</Message></Error></ErrorResponse>"
+    answering("STS", lambda _: (403, error))
+    assert "aws sso login" in checks("--stack", "crews", code=1)["credentials"]["todo"]
+
+
+def test_no_region_and_the_wrong_one(product: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = checks("--stack", "loopllama", "--region", "eu-west-3", code=1)
+    assert "does not exist" in found["stack"]["found"]
+    assert "--region" in found["stack"]["todo"]
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    assert "AWS_DEFAULT_REGION" in checks("--stack", "loopllama", code=1)["region"]["todo"]
+
+
+def test_a_local_stack_that_does_not_run() -> None:
+    found = checks("--local", "http://127.0.0.1:9", code=1)
+    assert found["stack"]["todo"] == "start one: loopllama local"
+
+
+def test_no_stack_named_is_a_warning() -> None:
+    assert checks(code=0)["stack"]["status"] == "warn"
+    assert run("--stack", "x", "--local").exit_code == 2
+
+
+def test_tables_that_may_not_be_read(stack: Callable[..., str], answering: Any) -> None:
+    answering("DYNAMODB", denied("dynamodb:Scan"))
+    found = checks("--stack", stack("*"), code=1)
+    assert {found[part]["status"] for part in PARTS} == {"fail"}
+    assert found[PARTS[0]]["todo"] == "allow dynamodb:Scan for who you are"
+    assert found["bucket"]["status"] == "ok"
+    assert "api keys" not in found
+
+
+def test_a_provider_without_a_key_and_one_with(stack: Callable[..., str], product: Any) -> None:
+    name = stack("bedrock", ProviderSecretsPrefix="doctor/providers/", DefaultModelIsHere="x")
+    product.client("secretsmanager").create_secret(Name="doctor/providers/anthropic", SecretString="{}")
+    routes = product.client("dynamodb")
+    rows = [("claude-sonnet-4-5", "a"), ("mistral-large-2512", "b"), ("no-such-model", "c")]
+    keys = [{"workflow": {"S": "doctor"}, "step": {"S": step}} for _, step in rows]
+    try:
+        for (model, _), key in zip(rows, keys, strict=True):
+            routes.put_item(TableName=product.outputs["RoutesTableName"], Item={**key, "model": {"S": model}})
+        found = checks("--stack", name, code=1)
+    finally:
+        for key in keys:
+            routes.delete_item(TableName=product.outputs["RoutesTableName"], Key=key)
+    assert found["provider anthropic"]["status"] == "ok"
+    assert found["provider mistral"]["todo"] == "loopllama providers set mistral"
+    assert "the route doctor/c" in found["model no-such-model"]["found"]
+
+
+def test_what_bedrock_says_of_access(stack: Callable[..., str], answering: Any) -> None:
+    name, model = stack("anthropic,openai,mistral,google,deepseek"), bundled().resolve("small")
+    base = model.provider_model.partition(".")[2]
+    told = dict(USABLE)
+    asked = answering("BEDROCK", lambda path: (200, told if "availability" in path else {}))
+    found = checks("--stack", name, code=0)
+    assert found[f"model {model.id}"]["status"] == "ok"
+    assert f"/inference-profiles/{model.provider_model}" in asked
+    assert f"/foundation-model-availability/{base}" in asked
+    told |= {"authorizationStatus": "NOT_AUTHORIZED", "agreementAvailability": {"status": "NOT_AVAILABLE"}}
+    found = checks("--stack", name, code=1)
+    assert found[f"model {model.id}"]["found"] == "the account is not authorised; its agreement is not made"
+
+
+def test_bedrock_in_a_region_without_the_model_and_where_nobody_may_look(
+    stack: Callable[..., str], answering: Any
+) -> None:
+    name, model = stack(""), f"model {bundled().resolve('small').id}"
+    answering("BEDROCK", lambda _: (404, {"__type": "ResourceNotFoundException", "message": "not found"}))
+    assert "does not know it in this region" in checks("--stack", name, code=1)[model]["found"]
+    answering("BEDROCK", denied("bedrock:GetInferenceProfile"))
+    aws.client.cache_clear()
+    found = checks("--stack", name, code=0)
+    assert found[model]["status"] == "warn"
+    assert "--call" in found[model]["todo"]
