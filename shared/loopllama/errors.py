@@ -35,6 +35,7 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      +- NoModelLeft                 no model of the route's chain may be used for this step; says why for each
      +- AwsUnavailable              an AWS service we stand on did not answer; the state machine tries again
      +- AwsRefused                  an AWS service would refuse this call again (permission, no such table): at once
+     +- Unforeseen                  a mistake of ours in a function; its log says where
      +- RunFailed                   AdvanceRun raises it, uncaught, so that the execution can be redriven
 """
 
@@ -231,6 +232,10 @@ class AwsUnavailable(LoopLlamaError):
 class AwsRefused(LoopLlamaError):
     """An AWS service that a function stands on refused a call, and would refuse it again: the role lacks a permission,
     the resource is not there, the request makes no sense to it."""
+
+
+class Unforeseen(LoopLlamaError):
+    """A function made a mistake. The message says its kind and where, and nothing of what it worked on."""
 
 
 class RunFailed(LoopLlamaError):

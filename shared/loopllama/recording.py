@@ -14,7 +14,7 @@ from typing import Any
 from . import aws, jsontext
 from .history import History, entry_of, plain
 from .settings import Settings
-from .tracing import logger
+from .tracing import logger, said
 
 SOURCE = "loopllama"
 MAX_DETAIL = 200_000
@@ -43,7 +43,7 @@ class RouteRecorder:
             try:
                 self._record(record)
             except Exception as error:
-                logger().warning("a change was not recorded", extra={"error": f"{type(error).__name__}: {error}"})
+                logger().warning("a change was not recorded", extra={"error": said(error)})
                 return {"batchItemFailures": [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]}]}
         return {"batchItemFailures": []}
 

@@ -19,12 +19,14 @@ from typing import Any
 
 from . import aws, clock
 from .accounts import TOLD, attempts_of, totals
-from .errors import ModelThrottled
+from .errors import LoopLlamaError, ModelThrottled, Unforeseen
 
 NAMESPACE = "LoopLlama"
 DEPLOYMENT = ("service",)
 """The dimension of what alarms watch: all workflows of one stack together, as no alarm can search. Its value is the
 stack's name."""
+
+_MAX_ID = 256
 
 METRICS = {
     "Cost": ("None", "USD of a step, all its model calls together; left out where nothing has a price"),
@@ -197,17 +199,30 @@ def run_ended(run: Mapping[str, Any], totals: Mapping[str, Any], completed: bool
     )
 
 
+def said(error: Exception) -> str:
+    """What logs may hold of an error that nobody foresaw: what an AWS service said; of any other its kind and where it
+    happened, because its message may quote what people wrote."""
+    if (trouble := aws.trouble(error)) is not None:
+        return str(trouble)
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " > ".join(f"{os.path.basename(one.filename)}:{one.lineno} {one.name}" for one in frames)  # noqa: PTH119
+    return f"{type(error).__name__} at {where}"
+
+
 def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
-    """Make a Lambda handler of `function`: its log lines and its X-Ray segment carry the request's ids, and an AWS
-    service that does not answer becomes `AwsUnavailable`, which the state machine retries, one that refuses
-    `AwsRefused`, which it does not."""
+    """Make a Lambda handler of `function`: its log lines and its X-Ray segment carry the request's ids. An AWS service
+    that does not answer becomes `AwsUnavailable`, which the state machine retries, one that refuses `AwsRefused`, which
+    it does not, and any other error that is not ours `Unforeseen`: Lambda logs what is raised, and Step Functions keeps
+    it."""
     traced = function if tracer() is None else _traced(function)
 
     @functools.wraps(function)
     def handle(event: dict[str, Any], context: Any) -> Any:
         logger().append_keys(
             request_id=context.aws_request_id,
-            **{name: event[name] for name in ("run_id", "step") if isinstance(event, dict) and name in event},
+            **_ids(event, ("run_id", "step")),
         )
         try:
             return traced(event, context)
@@ -215,11 +230,19 @@ def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[
             if (trouble := aws.trouble(error)) is not None:
                 logger().warning("an AWS service gave no answer", extra={"error": str(trouble)})
                 raise trouble from error
-            raise
+            if isinstance(error, LoopLlamaError):
+                raise
+            raise Unforeseen(said(error)) from error
         finally:
             logger().remove_keys(["run_id", "step"])
 
     return handle
+
+
+def _ids(event: Any, names: Sequence[str]) -> dict[str, str]:
+    """The ids in an event. Whatever else stands in their place is no id and may be anything."""
+    found = event if isinstance(event, dict) else {}
+    return {name: found[name] for name in names if isinstance(found.get(name), str) and len(found[name]) <= _MAX_ID}
 
 
 def _traced(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
@@ -228,8 +251,7 @@ def _traced(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[st
     raised: list[Exception] = []
 
     def annotated(event: dict[str, Any], context: Any) -> Any:
-        if isinstance(event, dict):
-            annotate({name: event.get(name) for name in ("run_id", "workflow", "step")})
+        annotate(_ids(event, ("run_id", "workflow", "step")))
         try:
             return function(event, context)
         except Exception as error:

@@ -99,7 +99,7 @@ def test_after_the_repair_the_step_fails(here: Here, mode: str) -> None:
     assert "twelve" in step["error"]
     assert step["cost_usd"] == 2 * cost_of(*USAGE)
     # What the model said stays in the record: what AdvanceRun raises ends up in logs and in the execution's history.
-    with pytest.raises(RunFailed, match="OutputInvalid: The answer does not follow the output schema") as raised:
+    with pytest.raises(RunFailed, match="failed: OutputInvalid; the run's record says more") as raised:
         here.live.advance(work | {"round": 0}, [{"outcome": "failed"}])
     assert "twelve" not in str(raised.value)
     assert "twelve" in here.live.read(run_id)["error"]

@@ -216,7 +216,7 @@ def test_a_step_that_fails_for_good_fails_the_run_and_a_redrive_pays_only_for_wh
         return "fine"
 
     live.provider.script = refuse_second
-    with pytest.raises(RunFailed, match="step 'two' failed: ModelRejected: no such model"):
+    with pytest.raises(RunFailed, match="step 'two' failed: ModelRejected; the run's record"):
         live.play(run_id)
     run = live.read(run_id)
     assert run["status"] == "failed"

@@ -8,6 +8,18 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+from support.deployment import deployment
+
+from loopllama import tracing
+from loopllama.engine.advance import advance_run
+from loopllama.engine.start import start_run
+from loopllama.engine.step import StepRunner
+from loopllama.errors import ModelRejected, RunFailed, Unforeseen
 
 ROOT = Path(__file__).parents[2]
 HANDLER = """
@@ -15,6 +27,7 @@ import sys
 from types import SimpleNamespace
 sys.path.insert(0, {shared!r})
 from loopllama import tracing
+from loopllama.errors import Unforeseen
 
 @tracing.lambda_handler
 def handler(event, context):
@@ -28,7 +41,7 @@ for fail in (False, True):
     try:
         ids = {{"run_id": "run_1", "step": "triage", "workflow": "w"}}
         handler({{**ids, "input": "a secret text", "fail": fail}}, context)
-    except ValueError:
+    except Unforeseen:
         pass
 print("aws_xray_sdk" in sys.modules)
 """
@@ -66,3 +79,54 @@ def test_on_a_segment_carries_ids_only() -> None:
     ids = {"run_id": "run_1", "workflow": "w", "step": "triage", "model": "small", "route_version": "3"}
     assert ids.items() <= segment["annotations"].items()
     assert "secret" not in "".join(sent)
+
+
+class Annotations(list[tuple[str, str]]):
+    """In the place of powertools' Tracer."""
+
+    def put_annotation(self, name: str, value: Any) -> None:
+        self.append((name, value))
+
+    def capture_lambda_handler(self, handler: Any, *, capture_response: bool) -> Any:
+        assert capture_response is False
+        return handler
+
+
+def test_whole_runs_annotate_ids_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = Annotations()
+    monkeypatch.setattr(tracing, "tracer", lambda: noted)
+    monkeypatch.setattr(tracing, "logger", MagicMock)  # the real one would keep this test's standard output
+    with deployment(monkeypatch) as made:
+        context = SimpleNamespace(aws_request_id="r")
+
+        def function(work: Any) -> Any:
+            handler = tracing.lambda_handler(lambda event, _: work(event))
+            return lambda event: handler(event, context)
+
+        start = function(lambda event: start_run(made.settings, event))
+        step = function(lambda event: StepRunner(made.settings).run_step(event, "owner", 60_000))
+        advance = function(lambda event: advance_run(made.settings, event))
+
+        def play(run_id: str) -> None:
+            begun = start({"request": {"run_id": run_id}, "execution_arn": "a", "execution_name": run_id})
+            for work in made.map(begun):
+                while (work := step(work))["outcome"] == "continue":
+                    pass
+            advance({"contract": 1, "run_id": run_id})
+
+        def reject(call: Any) -> str:
+            raise ModelRejected("a secret text")
+
+        made.provider.script = lambda call: "a secret text"
+        workflow = made.push([{"name": "a", "prompt": "a secret text {{ input }}"}], description="a secret text")
+        good, bad = (made.accept(workflow, "a secret text") for _ in range(2))
+        play(good)
+        made.provider.script = reject
+        with pytest.raises(RunFailed):
+            play(bad)
+        with pytest.raises(Unforeseen) as raised:
+            advance({"run_id": ["a secret text"]})
+    assert "secret" not in str(raised.value)
+    assert {name for name, _ in noted} == {"run_id", "workflow", "step", "model", "source", "status", "error"}
+    known = {good, bad, workflow, "a", "test:base", "workflow", "default", "completed", "failed"}
+    assert {value for _, value in noted} <= known | {"RunFailed", "TypeError"}

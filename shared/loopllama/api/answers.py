@@ -14,7 +14,7 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 
 from .. import aws, jsontext
 from ..errors import AwsUnavailable, Conflict, InvalidRequest, NotFound
-from ..tracing import logger
+from ..tracing import logger, said
 from .keys import TooManyRequests, Unauthorized
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -47,12 +47,10 @@ def problem(error: Exception, request_id: str) -> Response[str]:
     if status == 404 and isinstance(error, NotFoundError):
         body: dict[str, Any] = {"error": "There is nothing at this address; /docs lists what there is"}
     elif status == 503:
-        logger().warning("an AWS service did not answer", extra={"error": str(aws.trouble(error))})
+        logger().warning("an AWS service did not answer", extra={"error": said(error)})
         body = {"error": f"AWS did not answer in time; try again (request {request_id})"}
     elif status == 500:
-        # The stack says where; the message could hold what somebody handed in.
-        said = str(aws.trouble(error) or type(error).__name__)
-        logger().error("unforeseen error", extra={"error": said, "at": _where(error)})
+        logger().error("unforeseen error", extra={"error": said(error)})
         body = {"error": f"This should not have happened; the log has it under request {request_id}"}
     else:
         body = {"error": str(error)}
@@ -82,12 +80,6 @@ def _status(error: Exception) -> tuple[int, dict[str, str]]:
     if isinstance(aws.trouble(error), AwsUnavailable):
         return 503, {"Retry-After": "2"}
     return 500, {}
-
-
-def _where(error: BaseException) -> list[str]:
-    import traceback
-
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
 def read_body(event: Mapping[str, Any]) -> str | None:

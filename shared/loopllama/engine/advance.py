@@ -126,8 +126,9 @@ def _flat(ended: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
-    """What the function's log and the execution's history may hold: further lines quote what a model answered."""
-    return f"step {error.get('step')!r} failed: {error['type']}: {error['message'].partition(chr(10))[0]}"
+    """What the function's log and the execution's history may hold: the message quotes what a provider or a model
+    answered, and that may quote the prompt."""
+    return f"step {error.get('step')!r} failed: {error['type']}; the run's record says more"
 
 
 def _age_ms(run: Mapping[str, Any]) -> int:

@@ -44,8 +44,9 @@ def reconcile_due(settings: Settings) -> dict[str, int]:
         for run in store.due(shard, clock.now_text(), _CHECKS):
             try:
                 outcome = reconcile_run(settings, store, run["run_id"])
-            except Exception:
-                tracing.logger().exception("a run could not be reconciled", extra={"run_id": run["run_id"]})
+            except Exception as error:
+                told = {"run_id": run["run_id"], "error": tracing.said(error)}
+                tracing.logger().error("a run could not be reconciled", extra=told)
                 outcome = "failed"
                 # Behind the others, so that it does not fill the page for ever.
                 with contextlib.suppress(Exception):

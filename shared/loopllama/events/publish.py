@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import aws, jsontext
 from ..settings import Settings
-from ..tracing import logger
+from ..tracing import logger, said
 from .derive import Event, events_of
 from .log import EventLog
 
@@ -39,9 +39,9 @@ class Publisher:
             try:
                 kept += [(number, self._log.append(event)) for event in _events(record)]
             except Exception as error:
-                if (said := aws.trouble(error)) is None:
+                if (trouble := aws.trouble(error)) is None:
                     raise
-                logger().warning("an event was not kept", extra={"error": str(said)})
+                logger().warning("an event was not kept", extra={"error": str(trouble)})
                 failed = number
                 break
         failed = self._send(kept) or failed
@@ -76,9 +76,9 @@ class Publisher:
                 ]
             )
         except Exception as error:
-            if (said := aws.trouble(error)) is None:
+            if (trouble := aws.trouble(error)) is None:
                 raise
-            logger().warning("events were not sent", extra={"error": str(said)})
+            logger().warning("events were not sent", extra={"error": str(trouble)})
             return list(entries)
         results = zip(entries, answer["Entries"], strict=True)
         return [entry for entry, result in results if result.get("ErrorCode")]
@@ -90,5 +90,5 @@ def _events(record: Mapping[str, Any]) -> list[Event]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # Somebody has edited a run by hand into what no run looks like; it must not hold up the others.
         key = record["dynamodb"].get("Keys")
-        logger().error("a change makes no sense", extra={"key": key, "error": f"{type(error).__name__}: {error}"})
+        logger().error("a change makes no sense", extra={"key": key, "error": said(error)})
         return []
