@@ -180,10 +180,10 @@ def _keys(target: Target) -> Iterator[Check]:
 
 def _models(target: Target, call: bool) -> Iterator[Check]:
     """For each model in use: it is known and enabled, and its provider lets us in."""
-    from .commands.models import table_catalog
+    from loopllama.catalog_store import CatalogStore
 
     settings = target.settings
-    catalog = table_catalog(settings)
+    catalog = CatalogStore(settings).catalog()
     for problem in catalog.problems:
         todo = "mend the row (loopllama models set) or delete it"
         yield Check(f"model {problem['model']}", "warn", f"its row is passed over: {problem['reason']}", todo)

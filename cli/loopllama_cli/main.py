@@ -164,6 +164,3 @@ app.add_typer(routes_history.app, name="routes")
 app.add_typer(models_change.app, name="models")
 app.add_typer(providers.app, name="providers")
 app.add_typer(keys.app, name="keys")
-
-if __name__ == "__main__":
-    app()

@@ -17,6 +17,7 @@ from loopllama.catalog_entries import bundled_model, is_machine_key, parse_item
 from loopllama.catalog_model import FIELDS, MAX_ID, PROVIDERS, Model, is_model_id, split
 from loopllama.errors import ModelUnknown
 
+NEEDS_PROVIDER = "a model that is not bundled needs `provider`"
 MAX_HOPS = 8
 _DATA = Path(__file__).with_name("catalog_data.json")
 
@@ -60,7 +61,7 @@ class Catalog:
             if is_machine_key(item.get("model")):
                 continue
             name, fields, reasons = parse_item(item)
-            problems.extend({"model": name, "reason": reason} for reason in reasons)
+            problems.extend({"model": name, "reason": f"`{key}` {reason}"} for key, reason in reasons.items())
             if not fields:
                 continue
             if "alias_of" in fields:
@@ -68,7 +69,7 @@ class Catalog:
                 continue
             model_id = self.canonical(name)
             if model_id not in self._bundled and split(model_id) is None and "provider" not in fields:
-                problems.append({"model": name, "reason": "a model that is not bundled needs `provider`"})
+                problems.append({"model": name, "reason": NEEDS_PROVIDER})
             elif name == model_id or model_id not in entries:
                 entries[model_id] = fields
         return Catalog(self._data, entries, aliases, tuple(problems))

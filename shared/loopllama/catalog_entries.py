@@ -109,22 +109,22 @@ def _bundled_price(raw: Mapping[str, Any]) -> Price:
     )
 
 
-def parse_item(item: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
-    """`(name, fields, reasons)`: the fields that make sense, as `Model` has them plus `alias_of`, and a reason for
-    each that does not. Attributes that mean nothing here are passed over in silence."""
+def parse_item(item: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, str]]:
+    """`(name, fields, reasons)`: the fields that make sense, as `Model` has them plus `alias_of`, and of each that
+    does not, what would be right. Attributes that mean nothing here are passed over in silence."""
     name = item.get("model")
     if not is_model_id(name):
-        return str(name)[:80], {}, [f"`model` must be text of 1 to 256 characters, not {_shown(name)}"]
+        return str(name)[:80], {}, {"model": f"must be text of 1 to 256 characters, not {_shown(name)}"}
     assert isinstance(name, str)  # noqa: S101 - is_model_id says so
     fields: dict[str, Any] = {}
-    reasons: list[str] = []
+    reasons: dict[str, str] = {}
     for key, read in _READ.items():
         if item.get(key) is None:
             continue
         try:
             fields[key] = read(item[key])
         except (ValueError, ArithmeticError) as error:
-            reasons.append(f"`{key}` {error}")
+            reasons[key] = str(error)
     return name, fields, reasons
 
 
@@ -164,6 +164,8 @@ def _money(entry: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 0 <= value < 1_000_000:
             raise ValueError(f"{key} must be a number, USD per million tokens, not {_shown(value)}")
+        if not jsontext.storable(Decimal(value)):
+            raise ValueError(f"{key} must have at most 38 digits")
         values[key] = Decimal(value)
     return values
 
@@ -232,14 +234,13 @@ def _options(value: object) -> Mapping[str, Any]:
 
 
 def _storable(value: object, levels: int) -> bool:
-    """Whether DynamoDB can keep it: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
+    """Whether DynamoDB keeps it as it is, in at most so many levels."""
     if isinstance(value, Mapping):
         return levels > 0 and all(_storable(one, levels - 1) for one in value.values())
     if isinstance(value, list | tuple):
         return levels > 0 and all(_storable(one, levels - 1) for one in value)
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        number = Decimal(value)
-        return len(number.as_tuple().digits) <= 38 and -100 <= number.adjusted() <= 100
+        return jsontext.storable(Decimal(value))
     return True
 
 

@@ -7,15 +7,15 @@ are dated and appended. What every write changed is in the history (`history.mod
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 from . import aws, clock
-from .catalog import Catalog, bundled
+from .catalog import NEEDS_PROVIDER, Catalog, bundled
 from .catalog_entries import is_machine_key, parse_item
-from .catalog_model import is_model_id
+from .catalog_model import Model, Price, is_model_id
 from .errors import CatalogInvalid, ModelUnknown, VersionConflict
 from .settings import Settings
 
@@ -54,19 +54,33 @@ class CatalogStore:
         answer = self._dynamodb().get_item(TableName=self._table, Key=key, ConsistentRead=True)
         return aws.from_item(answer["Item"]) if "Item" in answer else None
 
+    def own_id(self, model: str) -> str:
+        """The id under which the catalog keeps a model, so that its entry counts however steps write it. An alias
+        stays one: disabling it moves those who use it, not those who name the model."""
+        catalog = self.catalog()
+        return model if model in catalog.aliases() else catalog.canonical(model)
+
     def write(
-        self, model_id: str, changes: Mapping[str, Any], *, updated_by: str, reason: str
+        self,
+        model_id: str,
+        changes: Mapping[str, Any],
+        *,
+        expected_version: int | None = None,
+        updated_by: str,
+        reason: str,
     ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         """Change fields of an entry, or make one; `None` takes a field out, so that the bundled value counts again.
 
-        Returns the entry before and after. Raises `CatalogInvalid` for fields that make no sense, an alias or a
-        replacement that leads nowhere and a new model without a provider, and `VersionConflict` where somebody changed
-        the entry in between.
+        Returns the entry before and after. `expected_version` is the version that the caller saw, 0 for no entry.
+        Raises `CatalogInvalid`, with every reason, for changes that make no sense, an alias or a replacement that leads
+        nowhere, a price that would rewrite one in force, and a new model without a provider; `VersionConflict` where
+        the entry is another than expected or somebody changed it in between. What made no sense in the entry before,
+        and is not changed, stays as it is.
         """
-        before = self.get(model_id)
+        before = self._before(model_id, expected_version)
         kept = {name: value for name, value in (before or {}).items() if name not in changes}
         item = {**kept, **{name: value for name, value in changes.items() if value is not None}, "model": model_id}
-        self._check(item, changes)
+        self._check(item, changes, before or {})
         if len(reason) > MAX_REASON or len(updated_by) > MAX_REASON:
             raise _invalid("reason", f"must have at most {MAX_REASON} characters")
         item |= {
@@ -88,24 +102,20 @@ class CatalogStore:
         self, model_id: str, price: Mapping[str, Any], *, updated_by: str, reason: str
     ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         """Append a dated price, in force from its `effective_from` (ISO date) on; earlier ones stay. A price of the
-        same date is replaced only while that date has not come: what has been charged is not rewritten. Raises as
-        `write` does."""
-        since = str(price["effective_from"])
-        before = self.get(model_id)
-        prices = list((before or {}).get("prices") or [])
-        for old in [one for one in prices if isinstance(one, Mapping) and one.get("effective_from") == since]:
-            if since <= datetime.fromtimestamp(self._clock(), UTC).date().isoformat() and dict(old) != dict(price):
-                raise _invalid("prices", f"there is a price from {since} on already; give the new one a later date")
-            prices.remove(old)
-        return self.write(model_id, {"prices": [*prices, dict(price)]}, updated_by=updated_by, reason=reason)
+        same date is replaced while that date has not come. Raises as `write` does."""
+        prices = (self.get(model_id) or {}).get("prices")
+        kept = [one for one in prices if isinstance(one, Mapping)] if isinstance(prices, list) else []
+        kept = [one for one in kept if one.get("effective_from") != price["effective_from"]]
+        return self.write(model_id, {"prices": [*kept, dict(price)]}, updated_by=updated_by, reason=reason)
 
-    def remove(self, model_id: str, *, updated_by: str, reason: str) -> bool:
+    def remove(self, model_id: str, *, expected_version: int | None = None, updated_by: str, reason: str) -> bool:
         """Delete an entry; whether there was one. Who and why is written to it first, so that the stream has seen it.
         Raises as `write` does."""
-        before = self.get(model_id)
+        before = self._before(model_id, expected_version)
         if before is None:
             return False
-        _, last = self.write(model_id, dict.fromkeys(set(before) & set(VALUES)), updated_by=updated_by, reason=reason)
+        changes = dict.fromkeys(set(before) & set(VALUES))
+        _, last = self.write(model_id, changes, expected_version=_version(before), updated_by=updated_by, reason=reason)
         client = self._dynamodb()
         from .routing.store import unchanged
 
@@ -116,30 +126,53 @@ class CatalogStore:
             raise VersionConflict(f"somebody changed {model_id!r} in between: read it again and repeat") from error
         return True
 
-    def _check(self, item: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+    def _before(self, model_id: str, expected_version: int | None) -> dict[str, Any] | None:
+        before = self.get(model_id)
+        if expected_version is not None and expected_version != _version(before):
+            raise VersionConflict(
+                f"the entry of {model_id!r} is at version {_version(before)}, not {expected_version}: "
+                "read it again and repeat"
+            )
+        return before
+
+    def _check(self, item: Mapping[str, Any], changes: Mapping[str, Any], before: Mapping[str, Any]) -> None:
         unknown = sorted(changes.keys() - set(VALUES))
         if unknown:
             raise _invalid(unknown[0], f"is no field of a model; the fields are {', '.join(VALUES)}")
         model_id = str(item["model"])
         if not is_model_id(model_id) or is_machine_key(model_id):
             raise _invalid("model", f"{model_id[:80]!r} can be no id: 1 to 256 characters without white space")
-        _, _, reasons = parse_item(item)
-        if reasons:
-            raise _invalid(str(reasons[0]).partition("`")[2].partition("`")[0] or "model", reasons[0])
-        others = [other for other in self.items() if other["model"] != model_id]
-        catalog = bundled().with_entries([*others, item])
-        mine = [problem["reason"] for problem in catalog.problems if problem["model"] == model_id]
-        if mine:
-            raise _invalid("model", mine[0])
-        try:
-            if set(item) & set(VALUES):
-                catalog.resolve(model_id)
-            if item.get("replaced_by"):
-                other = catalog.resolve(item["replaced_by"])
-                if item.get("enabled") is False and not other.enabled and other.replaced_by is None:
-                    raise _invalid("replaced_by", f"{item['replaced_by']!r} is disabled itself")
-        except ModelUnknown as error:
-            raise _invalid("alias_of" if item.get("alias_of") else "replaced_by", str(error)) from error
+        _, fields, reasons = parse_item(item)
+        wrong = {name: reason for name, reason in reasons.items() if name in changes}
+        if wrong:
+            raise _invalid_all(wrong)
+        if "prices" in changes and "prices" in fields:
+            self._keeps(parse_item(before)[1].get("prices", ()), fields["prices"])
+        catalog = bundled().with_entries([*(other for other in self.items() if other["model"] != model_id), item])
+        if {"model": model_id, "reason": NEEDS_PROVIDER} in catalog.problems:
+            raise _invalid("provider", f"is missing: {NEEDS_PROVIDER}")
+        if "alias_of" in fields and "alias_of" in changes:
+            _resolved(catalog, model_id, "alias_of")
+        if "replaced_by" in fields and changes.keys() & {"replaced_by", "enabled"}:
+            other = _resolved(catalog, fields["replaced_by"], "replaced_by")
+            if fields.get("enabled") is False and not other.enabled and other.replaced_by is None:
+                raise _invalid("replaced_by", f"{fields['replaced_by']!r} is disabled itself")
+
+    def _keeps(self, old: Iterable[Price], new: Iterable[Price]) -> None:
+        """Prices in force stay: what has been charged is not rewritten."""
+        given = {price.effective_from: price for price in new}
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        for price in old:
+            if price.effective_from <= today and given.get(price.effective_from) != price:
+                since = "from ever" if price.effective_from == date.min else f"from {price.effective_from} on"
+                raise _invalid("prices", f"there is a price {since} already; keep it, and give a new one a later date")
+
+
+def _resolved(catalog: Catalog, name: str, field: str) -> Model:
+    try:
+        return catalog.resolve(name)
+    except ModelUnknown as error:
+        raise _invalid(field, str(error)) from error
 
 
 def price_of(
@@ -160,4 +193,10 @@ def _version(item: Mapping[str, Any] | None) -> int:
 
 
 def _invalid(field: str, message: str) -> CatalogInvalid:
-    return CatalogInvalid(f"{field}: {message}", [{"field": field, "message": message}])
+    return _invalid_all({field: message})
+
+
+def _invalid_all(reasons: Mapping[str, str]) -> CatalogInvalid:
+    field, message = next(iter(reasons.items()))
+    details: list[dict[str, object]] = [{"field": name, "message": says} for name, says in reasons.items()]
+    return CatalogInvalid(f"{field}: {message}", details)

@@ -42,13 +42,15 @@ class History:
         """Write an entry; the same change twice is one entry."""
         self._dynamodb().put_item(TableName=self._table, Item=aws.to_item(entry))
 
-    def entries(self, route: str, limit: int = 50) -> list[dict[str, Any]]:
-        """Newest first, at most `limit`."""
+    def entries(self, route: str, limit: int = 50, before: str | None = None) -> list[dict[str, Any]]:
+        """Newest first, at most `limit`; those before the entry of the sequence `before`, where that is given."""
         found: list[dict[str, Any]] = []
         request: dict[str, Any] = {
             "TableName": self._table,
-            "KeyConditionExpression": "route = :route",
-            "ExpressionAttributeValues": aws.to_item({":route": route}),
+            "KeyConditionExpression": "route = :route AND #sequence < :before",
+            "ExpressionAttributeNames": {"#sequence": "sequence"},
+            # Sequences are digits, so all of them are before a colon.
+            "ExpressionAttributeValues": aws.to_item({":route": route, ":before": before or ":"}),
             "ScanIndexForward": False,
             "ConsistentRead": True,
         }
@@ -115,6 +117,30 @@ def entry_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
         "updated_by": "expired" if expired else by if isinstance(by, str) and by else UNKNOWN,
         "reason": reason if isinstance(reason, str) else None,
         "at": clock.now_text(None if at is None else float(at)),
+    }
+
+
+def shown(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry as its readers see it, all fields there: `workflow` and `step`, or `model`, then `sequence`, `change`,
+    `version`, `before`, `after`, `differences` of the two, `updated_by`, `reason`, `at`, `problems`."""
+    route, of_models = str(entry["route"]), model_route("")
+    if route.startswith(of_models):
+        about = {"model": route.removeprefix(of_models)}
+    else:
+        about = dict(zip(_ROUTE_KEYS, route.split("#", 1), strict=True))
+    before, after = (plain(entry.get(name)) for name in ("before", "after"))
+    return {
+        **about,
+        "sequence": entry["sequence"],
+        "change": entry["change"],
+        "version": entry.get("version"),
+        "before": before,
+        "after": after,
+        "differences": differences(before, after),
+        "updated_by": entry.get("updated_by"),
+        "reason": entry.get("reason"),
+        "at": entry["at"],
+        "problems": list(entry.get("problems") or ()),
     }
 
 

@@ -33,6 +33,12 @@ def loads(text: str | bytes) -> Any:
     return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
 
 
+def storable(value: Decimal) -> bool:
+    """Whether DynamoDB keeps the number as it is: at most 38 digits, and of a usual size.
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
+    return value.is_finite() and len(value.as_tuple().digits) <= 38 and -100 <= value.adjusted() <= 100
+
+
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
 

@@ -433,6 +433,13 @@ def test_the_dial(api: Client) -> None:
     assert (run["steps"][1]["source"], run["steps"][1]["route_version"]) == ("step", 1)
     assert run["steps"][1]["model"] == one["model"]
 
+    bounded = {"policy": "cheapest", "candidates": ["small", {"model": "balanced"}], "maxCost": 0.25}
+    row = api.put(f"{base}/extractor", {**bounded, "max_latency": 90_000, "pin": "run"})
+    assert (row["max_cost"], row["max_latency"], row["pin"]) == (0.25, 90_000, "run")
+    assert row["candidates"] == ["small", "balanced"]
+    assert api.get(f"{base}/extractor")["policy"] == "cheapest"
+    api.delete(f"{base}/extractor")
+
     api.put(f"{base}/*", {"model": "frontier"})
     assert api.get(f"{base}/*")["row"]["model"] == "frontier"
     assert api.get(f"{base}/extractor")["workflow_row"]["model"] == "frontier"
@@ -454,6 +461,59 @@ def test_a_write_of_the_dial_loses_to_a_faster_one(api: Client) -> None:
     assert sorted(codes) == [200, 409, 409, 409, 409, 409]
     assert api.raw("DELETE", f"{path}?expectedVersion=7").status_code == 409
     assert api.get(path)["row"]["version"] == 1
+
+
+def test_the_history_of_a_route_and_the_way_back(api: Client) -> None:
+    workflow = make(api, "Dial past")["id"]
+    path = f"/v1/workflows/{workflow}/routes/writer"
+    assert api.get(f"{path}/history") == []
+    for model in ("small", "balanced"):
+        api.put(path, {"model": model, "reason": f"to {model}"})
+    newest, first = api.until(f"{path}/history", lambda entries: len(entries) == 2)
+    assert TIME.fullmatch(newest.pop("at"))
+    assert int(newest.pop("sequence")) > int(first["sequence"])
+    assert newest["before"].pop("updated_at") < newest["after"].pop("updated_at")
+    stamp = {"updated_by": "test"}
+    assert newest == {
+        "workflow": workflow,
+        "step": "writer",
+        "change": "set",
+        "version": 2,
+        "before": {"model": "small", "version": 1, "reason": "to small", **stamp},
+        "after": {"model": "balanced", "version": 2, "reason": "to balanced", **stamp},
+        "differences": [{"field": "model", "from": "small", "to": "balanced"}],
+        "reason": "to balanced",
+        "problems": [],
+        **stamp,
+    }
+    assert (first["version"], first["before"]) == (1, None)
+    page = api.raw("GET", f"{path}/history?limit=1").json()
+    assert [one["version"] for one in page["data"]] == [2]
+    rest = api.raw("GET", f"{path}/history?cursor={page['next_cursor']}").json()
+    assert ([one["version"] for one in rest["data"]], rest["next_cursor"]) == ([1], None)
+
+    answers = at_once(
+        4, lambda: api.raw("POST", f"{path}/rollback", {"version": 1, "reason": "dear"}, {"Idempotency-Key": "back-1"})
+    )
+    assert {(one.status_code, one.text) for one in answers} == {(200, answers[0].text)}
+    row = answers[0].json()["data"]["row"]
+    assert (row["model"], row["version"], row["reason"], row["updated_by"]) == ("small", 3, "dear", "test")
+    assert api.get(path)["row"] == row
+    assert api.raw("POST", f"{path}/rollback", {"expectedVersion": 2}).status_code == 409
+    assert api.raw("POST", f"{path}/rollback", {"version": 77}).status_code == 404
+    api.until(f"{path}/history", lambda entries: len(entries) == 3)
+    assert api.post(f"{path}/rollback", {"expected_version": 3}, 200)["row"]["model"] == "balanced"
+    api.put(f"/v1/workflows/{workflow}/routes/extractor", {"model": "small"})
+    other = f"/v1/workflows/{workflow}/routes/extractor"
+    api.until(f"{other}/history", lambda entries: len(entries) == 1)
+    assert api.post(f"{other}/rollback", {}, 200) == {"workflow": workflow, "step": "extractor", "row": None}
+    # A version is given out once, also over the removal of the row.
+    api.until(f"{other}/history", lambda entries: len(entries) == 2)
+    assert api.put(other, {"model": "small"})["version"] == 3
+
+    for method, last, body in (("GET", "history", None), ("POST", "rollback", {})):
+        for where in (f"{workflow}/routes/nobody", "nowhere/routes/writer"):
+            assert api.raw(method, f"/v1/workflows/{where}/{last}", body).status_code == 404, (where, last)
 
 
 def test_bad_routes_are_refused(api: Client) -> None:
@@ -479,6 +539,23 @@ def test_bad_routes_are_refused(api: Client) -> None:
         answer = api.raw("PUT", f"{base}/writer", body)
         assert answer.status_code == 400, body
         assert answer.json()["details"], body
+    for body, field in (
+        ('{"model": "small", "policy": "magic"}', "policy"),
+        ('{"model": "small", "maxCost": 0}', "maxCost"),
+        ('{"model": "small", "max_cost": 0.1234567890123456789012345678901234567890123}', "maxCost"),
+        ('{"model": "small", "maxCost": 1e-300}', "maxCost"),
+        ('{"model": "small", "maxLatency": 1.5}', "maxLatency"),
+        ('{"model": "small", "temperature": 0.1234567890123456789012345678901234567890123}', "temperature"),
+        ('{"model": "small", "fallbacks": ["nosuch"]}', "fallbacks"),
+        ('{"policy": "cheapest"}', "candidates"),
+        ('{"policy": "cheapest", "candidates": ["nosuch"]}', "candidates"),
+        ('{"policy": "weighted", "candidates": [{"model": "small", "weight": "1"}]}', "candidates.0.weight"),
+        ('{"policy": "weighted", "candidates": [7]}', "candidates.0"),
+    ):
+        answer = api.raw("PUT", f"{base}/writer", body)
+        assert answer.status_code == 400, body
+        assert [one["field"] for one in answer.json()["details"]] == [field], answer.text
+        assert field in answer.json()["error"]
     assert api.get(f"{base}/writer")["row"] is None
 
 
@@ -506,19 +583,50 @@ def test_an_entry_of_the_models_table(api: Client) -> None:
         "contextWindow": 1000,
         "capabilities": ["tools"],
     }
-    stored = api.put(path, body)
-    assert (stored["context_window"], stored["updated_by"]) == (1000, "test")
+    stored = api.put(path, {**body, "reason": "ours", "expectedVersion": 0})
+    assert (stored["context_window"], stored["updated_by"], stored["reason"]) == (1000, "test", "ours")
+    assert stored["version"] == 1
+    assert api.get(path)["entry"] == stored
+    assert api.raw("PUT", path, {"contextWindow": 2000, "expectedVersion": 0}).status_code == 409
     found = json.loads(api.raw("GET", path).text, parse_float=Decimal)["data"]
     assert found["price"]["output"] == Decimal("1.23456789")
     assert found["capabilities"] == ["tools"]
-    assert api.put(path, {"enabled": False, "replacedBy": "small"})["enabled"] is False
+    # The kill switch leaves what is not named as it is; null takes a field out.
+    assert api.put(path, {"enabled": False, "replacedBy": "small"})["prices"] == stored["prices"]
+    assert "context_window" not in api.put(path, {"contextWindow": None})
+    assert (api.get(path)["enabled"], api.get(path)["context_window"]) == (False, None)
     workflow = make(api, "Switched off", model="openrouter:acme/llama-1")["id"]
     writer = api.get(f"/v1/workflows/{workflow}/routes/writer")
     assert writer["model"] == api.get("/v1/models/small")["model"]
     assert any("disabled" in one["reason"] for one in writer["ignored"])
-    assert api.delete(path) == {"model": "openrouter:acme/llama-1", "deleted": True}
+    # What has been charged is not rewritten.
+    assert api.raw("PUT", path, {"prices": [{"input": 9, "output": 9}]}).json()["details"][0]["field"] == "prices"
+    later = {"effective_from": "2999-01-01", "input": 9, "output": 9}
+    assert api.put(path, {"prices": [*stored["prices"], later]})["prices"][1] == later
+    assert api.raw("DELETE", f"{path}?expectedVersion=1").status_code == 409
+    assert api.delete(f"{path}?reason=enough") == {"model": "openrouter:acme/llama-1", "deleted": True}
     assert api.raw("DELETE", path).status_code == 404
     assert api.get(path)["enabled"] is True
+
+
+def test_an_entry_counts_however_the_model_is_written(api: Client) -> None:
+    assert api.put("/v1/models/openai:gpt-5-nano", {"contextWindow": 9000})["model"] == "gpt-5-nano"
+    assert api.get("/v1/models/gpt-5-nano")["context_window"] == 9000
+    assert api.delete("/v1/models/openai:gpt-5-nano") == {"model": "gpt-5-nano", "deleted": True}
+    alias = api.put("/v1/models/quick", {"aliasOf": "gpt-5-nano"})
+    assert (alias["alias_of"], api.get("/v1/models/quick")["model"]) == ("gpt-5-nano", "gpt-5-nano")
+    assert api.get("/v1/models/quick")["entry"] == alias
+    assert api.get("/v1/models/gpt-5-nano")["aliases"] == ["quick"]
+    assert api.delete("/v1/models/quick")["model"] == "quick"
+
+
+def test_twenty_writers_of_an_entry_lose_nothing(api: Client) -> None:
+    fields = [{"contextWindow": 5000 + number, "expectedVersion": 0} for number in range(20)]
+    with ThreadPoolExecutor(20) as pool:
+        codes = list(pool.map(lambda body: api.raw("PUT", "/v1/models/gpt-4.1-nano", body).status_code, fields))
+    assert sorted(codes) == [200] + 19 * [409]
+    assert api.get("/v1/models/gpt-4.1-nano")["entry"]["version"] == 1
+    api.delete("/v1/models/gpt-4.1-nano")
 
 
 def test_bad_entries_of_the_models_table_are_refused(api: Client) -> None:
@@ -536,6 +644,7 @@ def test_bad_entries_of_the_models_table_are_refused(api: Client) -> None:
         ("gpt-5-mini", {"replacedBy": "no-such-model"}),
         ("round", {"aliasOf": "round"}),
         ("gpt-5-mini", {"unknown": 1}),
+        ("gpt-5-mini", '{"prices": [{"input": 0.1234567890123456789012345678901234567890123, "output": 2}]}'),
     ]:
         answer = api.raw("PUT", f"/v1/models/{model}", body)
         assert answer.status_code == 400, (body, answer.text)
@@ -665,6 +774,7 @@ def test_the_document_tells_of_every_route_and_answers_follow_it(api: Client) ->
     workflow = make(api, "Shapes", model="small")["id"]
     api.put(f"/v1/workflows/{workflow}/routes/writer", {"model": "small", "temperature": 0.5})
     run = ended(api, api.post(f"/v1/workflows/{workflow}/runs", {"input": "x", "tags": {"a": "b"}}, 202)["id"])
+    api.until(f"/v1/workflows/{workflow}/routes/writer/history", bool)
     for path, template in [
         ("/healthz", "/healthz"),
         ("/v1/workflows", "/v1/workflows"),
@@ -672,6 +782,7 @@ def test_the_document_tells_of_every_route_and_answers_follow_it(api: Client) ->
         (f"/v1/workflows/{workflow}/runs", "/v1/workflows/{workflow_id}/runs"),
         (f"/v1/workflows/{workflow}/routes", "/v1/workflows/{workflow_id}/routes"),
         (f"/v1/workflows/{workflow}/routes/writer", "/v1/workflows/{workflow_id}/routes/{step}"),
+        (f"/v1/workflows/{workflow}/routes/writer/history", "/v1/workflows/{workflow_id}/routes/{step}/history"),
         (f"/v1/runs/{run['id']}", "/v1/runs/{run_id}"),
         (f"/v1/runs/{run['id']}/events", "/v1/runs/{run_id}/events"),
         ("/v1/models", "/v1/models"),

@@ -29,7 +29,10 @@ ROUTES = [
     ("GET", "/v1/workflows/{id}/routes/{id}"),
     ("PUT", "/v1/workflows/{id}/routes/{id}"),
     ("DELETE", "/v1/workflows/{id}/routes/{id}"),
+    ("GET", "/v1/workflows/{id}/routes/{id}/history"),
+    ("POST", "/v1/workflows/{id}/routes/{id}/rollback"),
     ("GET", "/v1/runs/{id}"),
+    ("GET", "/v1/runs/{id}/events"),
     ("POST", "/v1/runs/{id}/cancel"),
     ("POST", "/v1/runs/{id}/respond"),
     ("POST", "/v1/runs/{id}/replay"),
@@ -142,7 +145,7 @@ def test_odd_ids(api: Client, method: str, path: str) -> None:
     }  # fmt: skip
     body = bodies.get(path.rpartition("/")[2], {"name": "x"})
     if "routes" in path:
-        body = {"model": "small"}
+        body = {} if path.endswith("rollback") else {"model": "small"}
     if "models" in path:
         body = {"contextWindow": 5}
     for odd in ODD_IDS:

@@ -162,7 +162,7 @@ def test_errors_are_a_line_and_a_code(loopllama: Program, example: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT")
 def test_ctrl_c_leaves_the_run_going(product: Any, answer: Callable[..., Any], example: str) -> None:
-    program = [sys.executable, "-m", "loopllama_cli.main", "run", example, "--input", "Where is my order?"]
+    program = [sys.executable, "-m", "loopllama_cli", "run", example, "--input", "Where is my order?"]
     waiting = subprocess.Popen(
         [*program, "--local", product.stack.aws_endpoint_url],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "shared"), str(ROOT / "cli")])},

@@ -24,7 +24,7 @@ ROUTINE = {"triage", "extract", "lookup", "check"}
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(ROOT / "shared"), str(ROOT / "cli")])
     return subprocess.run(
-        [sys.executable, "-m", "loopllama_cli.main", "demo", "--speed", "40", *arguments],
+        [sys.executable, "-m", "loopllama_cli", "demo", "--speed", "40", *arguments],
         env={**os.environ, "PYTHONPATH": path, "COLUMNS": "100"},
         capture_output=True,
         text=True,

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -106,6 +108,21 @@ def test_a_bug_is_no_clean_exit(monkeypatch):
 
     monkeypatch.setattr(runs, "connect", fail)
     assert isinstance(invoke("trace", "x").exception, ZeroDivisionError)
+
+
+def test_ctrl_c_while_the_program_is_still_loading_is_130_and_nothing_else():
+    # What a signal does that arrives while a module is imported.
+    interrupted = """
+import sys, loopllama_cli.__main__ as start
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+start.main()
+"""
+    done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from loopllama_cli.target import Target
 SETTINGS = Settings(
     workflows_table="Workflows",
     routes_table="Routes",
+    route_history_table="RouteHistory",
     models_table="Models",
     runs_table="Runs",
     default_model="balanced",
@@ -75,6 +76,7 @@ def stack(monkeypatch):
             index=("by_updated", ("listed", "S"), ("updated_at", "S")),
         )
         table("Routes", ("workflow", "S"), ("step", "S"))
+        table("RouteHistory", ("route", "S"), ("sequence", "S"))
         table("Models", ("model", "S"))
         table("Runs", ("run_id", "S"), ("item", "S"), index=("by_workflow", ("workflow_id", "S"), ("created_at", "S")))
         monkeypatch.setattr(target, "connect", lambda _: Target("test", SETTINGS, {}, False))
@@ -195,7 +197,6 @@ def test_writes_are_conditional_on_the_version(pushed):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("writer", "gpt-nope"),
         ("nobody", "small"),
         ("writer",),
         ("writer", "small", "--temperature", "warm"),
@@ -208,6 +209,29 @@ def test_writes_are_conditional_on_the_version(pushed):
 def test_a_row_that_makes_no_sense_is_refused(pushed, arguments):
     invoke("routes", "set", pushed, *arguments, code=2)
     assert RouteStore(SETTINGS).rows(pushed) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("routes", "set", "PUSHED", "writer", "gpt-nope"),
+        ("routes", "set", "PUSHED", "writer", "small", "--fallback", "gpt-nope"),
+        ("routes", "set", "PUSHED", "*", "--policy", "weighted", "--candidate", "gpt-nope=1"),
+        ("whatif", "PUSHED", "--set", "writer=gpt-nope"),
+        ("run", "PUSHED", "--input", "x", "--model", "writer=gpt-nope"),
+        ("models", "show", "gpt-nope"),
+        ("models", "price", "gpt-nope", "--input", "1", "--output", "1"),
+        ("models", "alias", "cheap", "gpt-nope", "--yes"),
+        ("models", "disable", "gpt-nope", "--reason", "x", "--yes"),
+        ("models", "disable", "small", "--use", "gpt-nope", "--reason", "x", "--yes"),
+        ("models", "enable", "gpt-nope", "--yes"),
+        ("models", "remove", "gpt-nope", "--yes"),
+        ("models", "history", "gpt-nope"),
+    ],
+)
+def test_a_model_that_nobody_knows_is_3(pushed, arguments):
+    line = [pushed if one == "PUSHED" else one for one in arguments]
+    assert "gpt-nope" in invoke(*line, code=3).output
 
 
 def test_a_row_written_by_hand_with_rubbish_is_told(pushed):

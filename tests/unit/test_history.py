@@ -12,7 +12,7 @@ from unit.routing_tables import CONFIG, Clock, put, tables
 
 from loopllama import aws
 from loopllama.errors import NotFound, RouteInvalid, VersionConflict
-from loopllama.history import History, differences, entry_of, plain
+from loopllama.history import History, differences, entry_of, plain, shown
 from loopllama.recording import RouteRecorder
 from loopllama.routing import RouteStore
 
@@ -192,6 +192,38 @@ def test_rollback_makes_an_earlier_version_the_newest(streamed):
     assert (row["model"], row["max_tokens"], row["version"]) == ("gpt-5", 9, 5)
     with pytest.raises(NotFound, match="no version 77"):
         streamed.rollback(77)
+
+
+def test_rollback_says_what_it_went_back_to_unless_somebody_says_why(streamed):
+    streamed.set(model="gpt-5")
+    streamed.set(model="gpt-5-mini")
+    for to, reason in ((1, "back to version 1"), (None, "back to before the last change")):
+        row = streamed.store.rollback("w", "writer", to, updated_by="bob")
+        assert row["reason"] == reason
+        streamed.sync()
+    with pytest.raises(RouteInvalid, match="step"):
+        streamed.store.rollback("w", "", updated_by="bob")
+
+
+def test_the_history_is_read_in_pages_and_told_with_what_differs(streamed, dynamodb):
+    for number in range(1, 6):
+        streamed.set(model="gpt-5", max_tokens=number)
+    # By hand, and with a type that JSON has not.
+    item = {"workflow": "w", "step": "writer", "version": 5, "note": {"a", "b"}}
+    dynamodb.put_item(TableName="routes", Item=aws.to_item(item))
+    streamed.sync()
+    pages, before = [], None
+    while page := [shown(entry) for entry in streamed.history.entries("w#writer", 4, before)]:
+        pages.append(page)
+        before = page[-1]["sequence"]
+    assert [len(page) for page in pages] == [4, 2]
+    newest, first = pages[0][0], pages[-1][-1]
+    assert (newest["version"], newest["updated_by"], newest["after"]["note"]) == (None, "unknown", ["a", "b"])
+    assert {"field": "max_tokens", "from": 5, "to": None} in newest["differences"]
+    assert (first["workflow"], first["step"], first["before"], first["problems"]) == ("w", "writer", None, [])
+    assert {"field": "max_tokens", "from": None, "to": 1} in first["differences"]
+    entry = {"route": "model:openai:a#b", "sequence": "1", "change": "set", "at": "t"}
+    assert shown(entry)["model"] == "openai:a#b"
 
 
 def test_rollback_undoes_edits_by_hand_and_removals(streamed, dynamodb):

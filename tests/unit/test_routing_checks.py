@@ -132,6 +132,7 @@ def test_entries_are_merged_stamped_and_taken_apart_again(made: Deployment) -> N
         ("two words", {"provider": "openai"}, "white space"),
         ("health#", {"provider": "openai"}, "can be no id"),
         ("gpt-5", {"prices": [{"input": Decimal(-1), "output": Decimal(1)}]}, "USD"),
+        ("gpt-5", {"prices": [{"input": Decimal("0.1" + 40 * "2"), "output": Decimal(1)}]}, "38 digits"),
     ],
 )
 def test_entries_that_make_no_sense_are_refused(made: Deployment, model: str, changes: dict, says: str) -> None:
@@ -157,6 +158,36 @@ def test_an_entry_that_somebody_changed_meanwhile_is_not_overwritten(
         store.write("gpt-5", {"context_window": 10}, updated_by="ann", reason="r")
 
 
+def test_a_row_with_rubbish_is_mended_field_by_field(made: Deployment) -> None:
+    entry("gpt-5", provider=7, prices="junk", context_window="lots", replaced_by="nosuch", enabled="perhaps")
+    item = write(made, "gpt-5", {"context_window": 9})
+    assert (item["context_window"], item["prices"]) == (9, "junk")
+    with pytest.raises(CatalogInvalid) as caught:
+        write(made, "gpt-5", {"prices": "dear", "max_output": -1})
+    assert {one["field"] for one in caught.value.details} == {"prices", "max_output"}
+    store = CatalogStore(made.settings)
+    store.add_price("gpt-5", {"effective_from": "2020-01-01", "input": 1, "output": 2}, updated_by="ann", reason="r")
+    write(made, "gpt-5", {"provider": None, "replaced_by": "gpt-5-mini", "enabled": True})
+    catalog = store.catalog()
+    assert catalog.problems == ()
+    assert (catalog.resolve("gpt-5").context_window, catalog.resolve("gpt-5").prices[-1].input) == (9, 1)
+
+
+def test_an_entry_is_written_only_at_the_version_that_was_expected(made: Deployment) -> None:
+    store = CatalogStore(made.settings)
+
+    def at(version: int, **changes: object) -> dict[str, object]:
+        return store.write("gpt-5", changes, expected_version=version, updated_by="ann", reason="r")[1]
+
+    assert at(0, context_window=9)["version"] == 1
+    with pytest.raises(VersionConflict, match="at version 1, not 0"):
+        at(0, context_window=10)
+    assert at(1, context_window=10)["version"] == 2
+    with pytest.raises(VersionConflict):
+        store.remove("gpt-5", expected_version=1, updated_by="ann", reason="r")
+    assert store.remove("gpt-5", expected_version=2, updated_by="ann", reason="r")
+
+
 def test_prices_are_appended_and_what_was_charged_is_not_rewritten(made: Deployment) -> None:
     from datetime import date
 
@@ -167,6 +198,10 @@ def test_prices_are_appended_and_what_was_charged_is_not_rewritten(made: Deploym
     assert [price.input for price in store.catalog().resolve("gpt-5").prices][-2:] == [1, 3]
     with pytest.raises(CatalogInvalid, match="later date"):
         store.add_price("gpt-5", price_of(date(2020, 1, 1), Decimal(2), Decimal(9)), **stamp)
+    kept, later = (price_of(date(year, 1, 1), Decimal(1), Decimal(9)) for year in (2020, 2999))
+    with pytest.raises(CatalogInvalid, match="2020-01-01"):
+        store.write("gpt-5", {"prices": [later]}, **stamp)
+    assert store.write("gpt-5", {"prices": [later, kept]}, **stamp)[1]["version"] == 4
     assert store.remove("gpt-5", **stamp)
     assert not store.remove("gpt-5", **stamp)
     assert store.catalog().resolve("gpt-5").origin["prices"] == "bundled"

@@ -223,7 +223,7 @@ def test_an_agents_definition_may_have_a_policy_with_weights_as_floats():
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"policy": "weighted"}, "needs `candidates`"),
+        ({"policy": "weighted"}, "`candidates` are missing"),
         ({"policy": "weighted", "candidates": [{"model": "gpt-5", "weight": Decimal(0)}]}, "sum to 0"),
         ({"policy": "weighted", "candidates": [{"model": "gpt-5", "weight": "7"}]}, "weight"),
         ({"policy": "weighted", "candidates": [{"model": "gpt-5", "weight": Decimal(-1)}]}, "weight"),
@@ -231,7 +231,7 @@ def test_an_agents_definition_may_have_a_policy_with_weights_as_floats():
         ({"policy": "cheapest", "candidates": ["gpt-5"], "max_cost": "0.1"}, "`max_cost`"),
         ({"policy": "cheapest", "candidates": ["gpt-5"], "max_cost": Decimal(0)}, "`max_cost`"),
         ({"model": "gpt-5", "max_latency": Decimal("NaN")}, "`max_latency`"),
-        ({"max_cost": Decimal(1)}, "needs `model`"),
+        ({"max_cost": Decimal(1)}, "`model` is missing"),
     ],
 )
 def test_what_makes_no_sense_is_told(row, says):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from loopllama import aws, jsontext
+from loopllama import jsontext
 
 from .. import show
 from ..target import TargetMissing
@@ -99,19 +100,21 @@ def show_(
     _say_source(catalog)
 
 
-def table_catalog(settings: Settings) -> Catalog:
-    """The bundled catalog with every entry of the Models table."""
-    from loopllama.catalog import bundled
+def check_models(settings: Settings, names: Iterable[str]) -> None:
+    """Raise `ModelUnknown` for a model that nobody knows, before anything is made of it."""
+    from loopllama.catalog_store import CatalogStore
 
-    pages = aws.client("dynamodb").get_paginator("scan").paginate(TableName=settings.models_table)
-    return bundled().with_entries(aws.from_item(item) for page in pages for item in page["Items"])
+    catalog = CatalogStore(settings).catalog()
+    for name in names:
+        catalog.resolve(name)
 
 
 def _catalog(ctx: typer.Context) -> Catalog:
     from loopllama.catalog import bundled
+    from loopllama.catalog_store import CatalogStore
 
     try:
-        return table_catalog(connect(ctx).settings)
+        return CatalogStore(connect(ctx).settings).catalog()
     except TargetMissing:
         show.message("No stack named: this is the bundled catalog.", "dim")
         return bundled()
@@ -124,32 +127,9 @@ def _say_source(catalog: Catalog) -> None:
 
 
 def _record(model: Model) -> dict[str, Any]:
-    from loopllama.pricing import price_at
+    from loopllama.catalog_view import view
 
-    price = price_at(model, datetime.now(UTC))
-    return {
-        "model": model.id,
-        "provider": model.provider,
-        "provider_model": model.provider_model,
-        "price": None if price is None else _price_record(price),
-        "prices": [_price_record(one) for one in model.prices],
-        "context_window": model.context_window,
-        "max_output": model.max_output,
-        "capabilities": None if model.capabilities is None else sorted(model.capabilities),
-        "enabled": model.enabled,
-        "replaced_by": model.replaced_by,
-        "options": dict(model.options or {}),
-        "origin": dict(model.origin or {}),
-    }
-
-
-def _price_record(price: Any) -> dict[str, Any]:
-    return {
-        "effective_from": None if price.effective_from == date.min else price.effective_from.isoformat(),
-        "between": [edge.isoformat("minutes") for edge in price.between] if price.between else None,
-        **{name: getattr(price, name) for name in _PRICES},
-        "tiers": [{"above": tier.above, **{name: getattr(tier, name) for name in _PRICES}} for tier in price.tiers],
-    }
+    return view(model, datetime.now(UTC))
 
 
 def _price(value: Decimal | None) -> str:

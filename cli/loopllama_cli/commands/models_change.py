@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loopllama.errors import InvalidRequest
+from loopllama.errors import InvalidRequest, NotFound
 from loopllama.settings import Settings
 
 from .. import show
@@ -57,7 +57,7 @@ def set_(
     if not changes:
         raise InvalidRequest("say what to set: --provider, --context-window, --capability …")
     store, settings = _store(ctx)
-    model = _own_id(store, model)
+    model = store.own_id(model)
     _told(store.write(model, changes, updated_by=getpass.getuser(), reason=reason), settings, as_json)
 
 
@@ -82,7 +82,7 @@ def price(
         raise InvalidRequest(f"--from {since!r} is no date: write it like 2026-11-23") from error
     made = price_of(day, _money(given), _money(taken), number(cache_read), number(cache_write))
     store, settings = _store(ctx)
-    model = _own_id(store, model)
+    model = _known(store, model)
     _told(store.add_price(model, made, updated_by=getpass.getuser(), reason=reason), settings, as_json)
 
 
@@ -118,7 +118,7 @@ def disable(
     if not reason:
         raise InvalidRequest("say why: --reason TEXT; it stays in the history")
     store, settings = _store(ctx)
-    name = _own_id(store, model)
+    name = _known(store, model)
     if use is not None:
         other = store.catalog().resolve(use)
         if other.id == name:
@@ -132,7 +132,7 @@ def disable(
 def enable(ctx: typer.Context, model: ModelId, reason: Reason = "", yes: Yes = False, as_json: Json = False) -> None:
     """Undo `disable`. Shows first which steps it moves back."""
     store, settings = _store(ctx)
-    _change(store, settings, _own_id(store, model), {"enabled": None, "replaced_by": None}, reason, yes, as_json)
+    _change(store, settings, _known(store, model), {"enabled": None, "replaced_by": None}, reason, yes, as_json)
 
 
 @app.command()
@@ -141,7 +141,7 @@ def remove(ctx: typer.Context, model: ModelId, reason: Reason = "", yes: Yes = F
     store, settings = _store(ctx)
     items = store.items()
     if all(item["model"] != model for item in items):
-        raise InvalidRequest(f"the Models table has no entry {model!r}; what is bundled can be disabled, not removed")
+        raise NotFound(f"the Models table has no entry {model!r}; what is bundled can be disabled, not removed")
     moved = _moved(settings, items, [item for item in items if item["model"] != model])
     if not _agreed(moved, yes, as_json):
         return
@@ -203,13 +203,16 @@ def history(
     as_json: Json = False,
 ) -> None:
     """Show who changed a model's entry, when, why, and from what to what."""
-    from loopllama.history import History, model_route
+    from loopllama.history import History, model_route, shown
 
-    entries = History(connect(ctx).settings).entries(model_route(model), limit)
+    store, settings = _store(ctx)
+    entries = [shown(entry) for entry in History(settings).entries(model_route(model), limit)]
+    if not entries:
+        store.catalog().resolve(model)  # says so where nobody knows it
     if as_json:
         show.print_json(entries)
     else:
-        print_history(entries, lambda entry: str(entry["route"]).partition(":")[2])
+        print_history(entries, "model")
 
 
 def _store(ctx: typer.Context) -> tuple[CatalogStore, Settings]:
@@ -219,11 +222,10 @@ def _store(ctx: typer.Context) -> tuple[CatalogStore, Settings]:
     return CatalogStore(settings), settings
 
 
-def _own_id(store: CatalogStore, model: str) -> str:
-    """The id under which the catalog keeps a model, so that its entry counts however steps write it. An alias stays
-    one: disabling it moves those who use it, not those who name the model."""
-    catalog = store.catalog()
-    return model if model in catalog.aliases() else catalog.canonical(model)
+def _known(store: CatalogStore, model: str) -> str:
+    """The id of a known model's entry. Raises `ModelUnknown`."""
+    store.catalog().resolve(model)
+    return store.own_id(model)
 
 
 def _change(
@@ -275,6 +277,7 @@ def _confirmed(yes: bool) -> bool:
 
 
 def _told(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool) -> None:
+    from loopllama.catalog_entries import parse_item
     from loopllama.history import differences, plain
 
     before, item = written
@@ -287,6 +290,8 @@ def _told(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool
             show.one_line(plain(one[name]), 200) if one[name] is not None else "nothing" for name in ("from", "to")
         )
         show.out().print(show.plain(f"{item['model']}  {one['field']}: {old} -> {new}"))
+    for name, reason in parse_item(item)[2].items():
+        show.message(f"! {name}, as before, is passed over: it {reason}", "yellow")
     show.message(f"It acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
 
 

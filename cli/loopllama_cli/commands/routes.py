@@ -19,6 +19,7 @@ from loopllama.settings import Settings
 from .. import show
 from ..trace_view import ignored_text
 from .common import Json, Workflow, connect
+from .models import check_models
 
 if TYPE_CHECKING:
     from loopllama.routing import RouteStore
@@ -116,6 +117,7 @@ def set_(
     seconds = None if expires_in is None else parse_time(expires_in)
     settings = connect(ctx).settings
     check_step(settings, workflow, step)
+    check_models(settings, _named(values))
     store = RouteStore(settings)
     change = None if as_json else _expected(store, workflow, step, values)
     row = store.set(
@@ -159,6 +161,12 @@ def unset(
     else:
         text = "removed" if removed else "there was no override"
         show.out().print(show.plain(f"{workflow}/{step}: {text}"))
+
+
+def _named(values: Mapping[str, Any]) -> list[str]:
+    """The models that a row names."""
+    candidates = [one["model"] if isinstance(one, dict) else one for one in values["candidates"] or ()]
+    return [*([values["model"]] if values["model"] else []), *candidates, *(values["fallbacks"] or ())]
 
 
 def _expected(store: RouteStore, workflow: str, step: str, values: Mapping[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ from loopllama.errors import InvalidRequest, NotFound
 
 from .. import show
 from .common import Json, Workflow, connect, read_bytes
-from .routes import Reason, Step, app, definition_of
+from .routes import Reason, Step, app, check_step, definition_of
 
 if TYPE_CHECKING:
     from loopllama.settings import Settings
@@ -37,31 +37,28 @@ def history(
     settings = connect(ctx).settings
     steps = [step] if step else ["*", *(agent["name"] for agent in definition_of(settings, workflow)["crew"])]
     entries = [entry for name in steps for entry in _entries(settings, workflow, name, limit)]
+    if step and not entries:
+        check_step(settings, workflow, step)
     entries.sort(key=lambda entry: str(entry["at"]), reverse=True)
     if as_json:
         show.print_json(entries)
         return
-    print_history(entries, lambda entry: str(entry["route"]).partition("#")[2])
+    print_history(entries, "step")
 
 
-def print_history(entries: list[dict[str, Any]], name: Any) -> None:
-    """Entries of the history as a table; `name` gives what an entry is about."""
-    from loopllama.history import differences
-
+def print_history(entries: list[dict[str, Any]], of: str) -> None:
+    """Entries of the history as a table; the field `of` says what an entry is about."""
     table = show.table("When", "Of", "Version", "By", "Change", "Reason", right=("Version",))
     for entry in entries:
-        after = entry.get("after")
-        parts = [_difference(one) for one in differences(entry.get("before"), after)] if after else [entry["change"]]
-        who, why = (show.one_line(entry.get(field) or "", 60) for field in ("updated_by", "reason"))
+        parts = [_difference(one) for one in entry["differences"]] if entry["after"] else [entry["change"]]
+        who, why = (show.one_line(entry[field] or "", 60) for field in ("updated_by", "reason"))
         said = "; ".join(parts) or "nothing but notes"
-        version = str(entry.get("version") or "-")
-        table.add_row(
-            show.local_time(entry["at"]), show.plain(name(entry)), version, who, show.one_line(said, 200), why
-        )
+        version = str(entry["version"] or "-")
+        table.add_row(show.local_time(entry["at"]), show.plain(entry[of]), version, who, show.one_line(said, 200), why)
     show.print_table(table, show.out())
     for entry in entries:
-        for problem in entry.get("problems") or ():
-            show.message(f"! {name(entry)}, {show.local_time(entry['at'])}: {problem}", "yellow")
+        for problem in entry["problems"]:
+            show.message(f"! {entry[of]}, {show.local_time(entry['at'])}: {problem}", "yellow")
 
 
 @app.command()
@@ -113,8 +110,7 @@ def rollback(
     from loopllama.routing import RouteStore
 
     settings = connect(ctx).settings
-    told = reason or (f"back to version {to}" if to else "back to before the last change")
-    row = RouteStore(settings).rollback(workflow, step, to, updated_by=getpass.getuser(), reason=told)
+    row = RouteStore(settings).rollback(workflow, step, to, updated_by=getpass.getuser(), reason=reason)
     if as_json:
         show.print_json({"workflow": workflow, "step": step, "row": row})
     elif row is None:
@@ -191,9 +187,9 @@ def import_(
 
 
 def _entries(settings: Settings, workflow: str, step: str, limit: int) -> list[dict[str, Any]]:
-    from loopllama.history import History, route_of
+    from loopllama.history import History, route_of, shown
 
-    return History(settings).entries(route_of(workflow, step), limit)
+    return [shown(entry) for entry in History(settings).entries(route_of(workflow, step), limit)]
 
 
 def _present(settings: Settings, workflow: str) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +13,7 @@ from loopllama.settings import Settings
 from .. import progress, show, watching
 from ..trace_view import Run, error_text, print_trace
 from .common import Json, Workflow, connect, pairs, read_input
-from .models import table_catalog
+from .models import check_models
 
 
 def run(
@@ -53,7 +52,7 @@ def run(
     value = read_input(input_)
     settings = connect(ctx).settings
     if models:
-        _check_models(settings, models)
+        check_models(settings, models.values())
     run_id = start(settings, workflow, value, models=models, key=key, tags=tags)
     if not wait:
         if as_json:
@@ -77,13 +76,6 @@ def run(
         print_output(ended)
     if ended["status"] != "completed":
         raise typer.Exit(1)
-
-
-def _check_models(settings: Settings, models: Mapping[str, str]) -> None:
-    """Refuse a model that nobody knows before a run is made: the run would pass it over. Raises `ModelUnknown`."""
-    catalog = table_catalog(settings)
-    for model in models.values():
-        catalog.resolve(model)
 
 
 def start(settings: Settings, workflow: str, value: Any, **options: Any) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from pydantic.alias_generators import to_camel
 
 from .. import aws, jsontext
 from ..errors import AwsUnavailable, Conflict, InvalidRequest, NotFound
@@ -80,6 +82,19 @@ def _status(error: Exception) -> tuple[int, dict[str, str]]:
     if isinstance(aws.trouble(error), AwsUnavailable):
         return 503, {"Retry-After": "2"}
     return 500, {}
+
+
+@contextmanager
+def fields_as_asked() -> Iterator[None]:
+    """Name the fields of a table's store as bodies do: what is refused there says `maxCost`, not `max_cost`."""
+    try:
+        yield
+    except InvalidRequest as error:
+        details = [{**one, "field": to_camel(str(one["field"]))} for one in error.details]
+        message = str(error)
+        if details:
+            message = f"{details[0]['field']}: {details[0]['message']}"
+        raise InvalidRequest(message, details) from error
 
 
 def read_body(event: Mapping[str, Any]) -> str | None:

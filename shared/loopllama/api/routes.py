@@ -8,16 +8,22 @@ from typing import Annotated, Any, Literal
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from ..errors import NotFound
-from . import shapes
-from .answers import data
+from ..history import route_of, shown
+from ..routing.store import MAX_STEP, VALUES
+from . import idempotency, shapes
+from .answers import data, fields_as_asked
 from .services import Services, new_router
-from .workflows import Request, WorkflowId, check_step
+from .workflows import ExpectedVersion, IdempotencyKey, Limit, Request, WorkflowId, check_step
 
 StepName = Annotated[str, Path(description="The step's name; `*` is the whole workflow.")]
 Number = Annotated[int | Decimal, Field(ge=0, le=2)]
+
+
+Money = Annotated[int | Decimal, Field(gt=0, lt=10**9)]
+Version = Annotated[int, Field(ge=1, lt=10**9)]
 
 
 class Candidate(Request):
@@ -27,25 +33,50 @@ class Candidate(Request):
     weight: int | Decimal | None = None
 
 
+def _named(value: Any) -> Any:
+    return {"model": value} if isinstance(value, str) else value
+
+
+AnyCandidate = Annotated[Candidate, BeforeValidator(_named, json_schema_input_type=str | Candidate)]
+
+
 class RouteRequest(Request):
     """An override; it replaces the row as a whole."""
 
     model: str | None = Field(default=None, min_length=1, max_length=256)
     """Catalog id, alias or provider:model."""
     policy: str | None = Field(default=None, max_length=40)
-    candidates: list[str | Candidate] | None = Field(default=None, min_length=1, max_length=100)
+    """`fixed` (default), `weighted`, `cheapest`, `fastest`."""
+    candidates: list[AnyCandidate] | None = Field(default=None, min_length=1, max_length=100)
+    """What the policy chooses among: names, for `weighted` {model, weight}."""
     fallbacks: list[str] | None = Field(default=None, min_length=1, max_length=20)
     """Models tried in order when the chosen one fails."""
     max_tokens: int | None = Field(default=None, ge=1, lt=10**9)
+    """Instead of the agent's."""
     temperature: Number | None = None
+    max_cost: Money | None = None
+    """USD a turn: models that are expected to cost more are left out."""
+    max_latency: int | None = Field(default=None, ge=1, lt=10**9)
+    """ms a turn: models that are expected to take longer are left out."""
     pin: Literal["run"] | None = None
+    """`run`: runs keep what the row says when they start."""
     expires_in: int | None = Field(default=None, ge=1, le=10 * 366 * 86400)
     """The row stops counting after so many seconds."""
-    expected_version: int | None = Field(default=None, ge=0, lt=10**9)
+    expected_version: ExpectedVersion | None = None
     """Only if the row is at this version (0: there is none); otherwise 409."""
     reason: str = Field(default="", max_length=500)
     force: bool = False
     """Also a model without a price."""
+
+
+class RollbackRequest(Request):
+    """What a route goes back to."""
+
+    version: Version | None = None
+    """The version whose values count again, as a new version; by default what was before the last change."""
+    expected_version: ExpectedVersion | None = None
+    """Only if the row is at this version (0: there is none); otherwise 409."""
+    reason: str = Field(default="", max_length=500)
 
 
 def routes(services: Services) -> Router:
@@ -76,16 +107,17 @@ def routes(services: Services) -> Router:
     )
     def put_route(workflow_id: WorkflowId, step: StepName, body: Annotated[RouteRequest, Body()]) -> Response[str]:
         check_step(services, workflow_id, step)
-        row = services.routes.set(
-            workflow_id,
-            step,
-            _values(body),
-            expected_version=body.expected_version,
-            updated_by=router.context["caller"].name,
-            reason=body.reason,
-            expires_in=body.expires_in,
-            force=body.force,
-        )
+        with fields_as_asked():
+            row = services.routes.set(
+                workflow_id,
+                step,
+                _values(body),
+                expected_version=body.expected_version,
+                updated_by=router.context["caller"].name,
+                reason=body.reason,
+                expires_in=body.expires_in,
+                force=body.force,
+            )
         return data(row)
 
     @router.delete(
@@ -97,12 +129,11 @@ def routes(services: Services) -> Router:
     def delete_route(
         workflow_id: WorkflowId,
         step: StepName,
-        expected_version: Annotated[int | None, Query(alias="expectedVersion", ge=0, lt=10**9)] = None,
+        expected_version: Annotated[ExpectedVersion | None, Query(alias="expectedVersion")] = None,
         reason: Annotated[str, Query(max_length=500)] = "",
     ) -> Response[str]:
         services.workflow(workflow_id)
-        if not 0 < len(step) <= 256:
-            raise _no_step(workflow_id, step)
+        _possible(workflow_id, step)
         removed = services.routes.unset(
             workflow_id,
             step,
@@ -112,15 +143,62 @@ def routes(services: Services) -> Router:
         )
         return data({"workflow": workflow_id, "step": step, "removed": removed})
 
+    @router.get(
+        "/v1/workflows/<workflow_id>/routes/<step>/history",
+        summary="Who changed a route, when, why, and from what to what",
+        description="Newest first, edits by hand in DynamoDB too. A change is there within seconds.",
+        responses=shapes.answers((200, "The changes", shapes.Page[shapes.RouteChange])),
+    )
+    def list_changes(
+        workflow_id: WorkflowId,
+        step: StepName,
+        limit: Limit = 20,
+        cursor: Annotated[
+            str | None, Query(pattern="^[0-9]{1,40}$", description="`next_cursor` of the page before.")
+        ] = None,
+    ) -> Response[str]:
+        services.workflow(workflow_id)
+        _possible(workflow_id, step)
+        found = services.history.entries(route_of(workflow_id, step), limit + 1, cursor)
+        if not found:
+            _one(services, workflow_id, step)  # says so where there is no such step
+        page = [shown(entry) for entry in found[:limit]]
+        return data(page, next_cursor=page[-1]["sequence"] if len(found) > limit else None)
+
+    @router.post(
+        "/v1/workflows/<workflow_id>/routes/<step>/rollback",
+        summary="Make a route say again what it said before",
+        description="A new version, checked like any other write. `row` is null where there was no override then.",
+        responses=shapes.answers((200, "The row as it is stored", shapes.Data[shapes.RouteRolledBack])),
+    )
+    def roll_back(
+        workflow_id: WorkflowId, step: StepName, body: Annotated[RollbackRequest, Body()], key: IdempotencyKey = None
+    ) -> Response[str]:
+        caller = router.context["caller"]
+
+        def act() -> Response[str]:
+            services.workflow(workflow_id)
+            with fields_as_asked():
+                row = services.routes.rollback(
+                    workflow_id,
+                    step,
+                    body.version,
+                    expected_version=body.expected_version,
+                    updated_by=caller.name,
+                    reason=body.reason,
+                )
+            return data({"workflow": workflow_id, "step": step, "row": row})
+
+        request = ["POST rollback", workflow_id, step, body.model_dump()]
+        return idempotency.once(services, caller, key, request, act)
+
     return router
 
 
 def _values(body: RouteRequest) -> dict[str, Any]:
-    values = {
-        name: getattr(body, name) for name in ("model", "policy", "fallbacks", "max_tokens", "temperature", "pin")
-    }
+    values = {name: getattr(body, name) for name in VALUES if name in RouteRequest.model_fields}
     values["candidates"] = body.candidates and [
-        one if isinstance(one, str) else one.model_dump(exclude_none=True) for one in body.candidates
+        one.model if one.weight is None else {"model": one.model, "weight": one.weight} for one in body.candidates
     ]
     return values
 
@@ -138,7 +216,8 @@ def _one(services: Services, workflow_id: str, step: str) -> dict[str, Any]:
     for told in _explained(services, workflow_id):
         if told["step"] == step:
             return told
-    row = services.routes.get(workflow_id, step) if 0 < len(step) <= 256 else None
+    _possible(workflow_id, step)
+    row = services.routes.get(workflow_id, step)
     if step == "*":
         return {**_EMPTY, "step": "*", "row": row, "workflow_row": row}
     if row is None:
@@ -152,6 +231,12 @@ _EMPTY: dict[str, Any] = {
     "fallbacks": [],
     "ignored": [],
 }
+
+
+def _possible(workflow_id: str, step: str) -> None:
+    """There is no row of a longer name."""
+    if not 0 < len(step) <= MAX_STEP:
+        raise _no_step(workflow_id, step)
 
 
 def _no_step(workflow_id: str, step: str) -> NotFound:

@@ -7,7 +7,9 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler.api_gateway import Router as HttpRouter
 
+from ..catalog_store import CatalogStore
 from ..definitions import DefinitionStore
+from ..history import History
 from ..reading import RunReader
 from ..routing import Router, RouteStore
 from ..runs import RunStore
@@ -25,6 +27,8 @@ class Services:
     reader: RunReader = field(init=False)
     values: ValueStore = field(init=False)
     routes: RouteStore = field(init=False)
+    history: History = field(init=False)
+    catalog: CatalogStore = field(init=False)
 
     def __post_init__(self) -> None:
         self.definitions = DefinitionStore(self.settings)
@@ -32,6 +36,8 @@ class Services:
         self.reader = RunReader(self.settings)
         self.values = ValueStore(self.settings)
         self.routes = RouteStore(self.settings)
+        self.history = History(self.settings)
+        self.catalog = CatalogStore(self.settings)
 
     def router(self) -> Router:
         """A router that reads the tables anew: who has just written sees it."""

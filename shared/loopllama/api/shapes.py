@@ -259,6 +259,41 @@ class RouteRemoved(_Shape):
     removed: bool
 
 
+class RouteRolledBack(_Shape):
+    workflow: str
+    step: str
+    row: RouteRow | None
+    """Null where there was no override then, and so there is none now."""
+
+
+class Difference(BaseModel):
+    """What a change changed; null for what was not, or is no more, there."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, defer_build=True)
+    field: str
+    from_: Any = Field(alias="from")
+    to: Any
+
+
+class RouteChange(_Shape):
+    workflow: str
+    step: str
+    sequence: str
+    """Grows with each change of the route."""
+    change: Literal["set", "removed", "expired"]
+    version: int | None
+    """Null where the row's version has not moved: somebody edited it by hand."""
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    differences: list[Difference]
+    updated_by: str | None
+    """`unknown` for edits by hand; `expired` where DynamoDB's TTL deleted the row."""
+    reason: str | None
+    at: str
+    problems: list[str]
+    """Why the row makes no sense, where it makes none."""
+
+
 class Tier(_Shape):
     above: int
     """Tokens of the prompt."""
@@ -280,6 +315,13 @@ class Price(_Shape):
     tiers: list[Tier]
 
 
+class ModelEntry(BaseModel):
+    """An entry of the Models table as it is stored."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=(), defer_build=True)
+    model: str
+
+
 class Model(_Shape):
     model: str
     aliases: list[str]
@@ -296,13 +338,8 @@ class Model(_Shape):
     options: dict[str, Any]
     origin: dict[str, str]
     """Where each field comes from: `bundled`, `table` or `written out`."""
-
-
-class ModelEntry(BaseModel):
-    """An entry of the Models table as it is stored."""
-
-    model_config = ConfigDict(extra="allow", protected_namespaces=(), defer_build=True)
-    model: str
+    entry: ModelEntry | None
+    """What the Models table holds of it; its `version` is what `expectedVersion` compares."""
 
 
 class ModelDeleted(_Shape):

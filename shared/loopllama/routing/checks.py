@@ -41,19 +41,19 @@ class RouteChecks:
         """All that speaks against the row, the worst first. Attributes of nobody's are no finding: people may add
         notes of their own. `longest` is the longest recent prompt of each step, in tokens."""
         parsed = parse_row(row)
-        found = [Finding(_field(field), problem) for field, problem in parsed.problems.items()]
+        found = [_problem(field, problem) for field, problem in parsed.problems.items()]
         if parsed.expires_at is not None and parsed.expires_at <= now:
             found.append(Finding("expires_at", "has passed already", invalid=False))
         steps = self._steps(workflow_id, step)
         if isinstance(steps, Finding):
             return [*found, steps]
-        names = parsed.choice.names() if parsed.choice is not None else []
-        catalog, _ = self._models.catalog(names, now)
-        for name in dict.fromkeys(names):
+        places = parsed.choice.places() if parsed.choice is not None else []
+        catalog, _ = self._models.catalog([name for name, _ in places], now)
+        for name, field in dict(reversed(places)).items():
             try:
-                found += self._model(name, catalog, steps, longest or {})
+                found += self._model(name, field, catalog, steps, longest or {})
             except ModelUnknown as error:
-                found.append(Finding("model", str(error)))
+                found.append(Finding(field, str(error)))
         return sorted(found, key=lambda finding: not finding.invalid)
 
     def _steps(self, workflow_id: str, step: str) -> Sequence[Mapping[str, Any]] | Finding:
@@ -75,28 +75,29 @@ class RouteChecks:
         return Finding("step", f"the workflow has no step {step!r}: its steps are {names}, or * for all")
 
     def _model(
-        self, name: str, catalog: Catalog, steps: Sequence[Mapping[str, Any]], longest: Mapping[str, int]
+        self, name: str, field: str, catalog: Catalog, steps: Sequence[Mapping[str, Any]], longest: Mapping[str, int]
     ) -> list[Finding]:
+        """What speaks against a model that the row names in `field`."""
         model = catalog.resolve(name)
         found: list[Finding] = []
         if not model.enabled:
             instead = f"; use {model.replaced_by}" if model.replaced_by else ""
-            found.append(Finding("model", f"{name!r} is disabled{instead}", invalid=False))
+            found.append(Finding(field, f"{name!r} is disabled{instead}", invalid=False))
         if not model.prices:
             told = f"{name!r} has no price, so its cost would be unknown; add one, or force it"
-            found.append(Finding("model", told, invalid=False, forcible=True))
+            found.append(Finding(field, told, invalid=False, forcible=True))
         if not self._has_key(model.provider):
             told = (
                 f"{name!r} needs a key of provider {model.provider}, and none is configured; set it with: "
                 f"loopllama providers set {model.provider}"
             )
-            found.append(Finding("model", told, invalid=False))
+            found.append(Finding(field, told, invalid=False))
         for step in steps:
-            found += _able(name, model, step)
+            found += _able(name, field, model, step)
             tokens = longest.get(step["name"], 0)
             if model.context_window is not None and tokens > model.context_window:
                 told = f"{name!r} takes {model.context_window} tokens, and step {step['name']!r} had {tokens} lately"
-                found.append(Finding("model", told, invalid=False))
+                found.append(Finding(field, told, invalid=False))
         return found
 
     def _has_key(self, provider: str) -> bool:
@@ -117,19 +118,19 @@ class RouteChecks:
         return True
 
 
-def _able(name: str, model: Model, step: Mapping[str, Any]) -> list[Finding]:
+def _able(name: str, field: str, model: Model, step: Mapping[str, Any]) -> list[Finding]:
     """What the step needs and the model is known not to have."""
     told: list[Finding] = []
     capabilities = model.capabilities
     if capabilities is not None:
         if step.get("tools") and "tools" not in capabilities:
-            told.append(Finding("model", f"{name!r} cannot call tools, and step {step['name']!r} has tools"))
+            told.append(Finding(field, f"{name!r} cannot call tools, and step {step['name']!r} has tools"))
         schema = step.get("output_schema")
         askable = schema is not None and output.mode_for({"tools"}, schema) != "instructions"
         if askable and output.mode_for(capabilities, schema) == "instructions":
             told.append(
                 Finding(
-                    "model",
+                    field,
                     f"{name!r} has neither structured output nor tools, and step {step['name']!r} has an outputSchema",
                     invalid=False,
                 )
@@ -138,7 +139,7 @@ def _able(name: str, model: Model, step: Mapping[str, Any]) -> list[Finding]:
     if wanted and limit is not None and wanted > limit:
         told.append(
             Finding(
-                "model",
+                field,
                 f"{name!r} answers with at most {limit} tokens, and step {step['name']!r} asks for up to {wanted}",
                 invalid=False,
             )
@@ -146,5 +147,7 @@ def _able(name: str, model: Model, step: Mapping[str, Any]) -> list[Finding]:
     return told
 
 
-def _field(name: str) -> str:
-    return "model" if name == "row" else name
+def _problem(field: str, problem: str) -> Finding:
+    """A problem of reading the row. What makes all of it (`row`) nonsense is a time of expiry that cannot be read."""
+    field = "expires_at" if field == "row" else field
+    return Finding(field, problem.removeprefix(f"`{field}` "))

@@ -27,7 +27,15 @@ from loopllama.errors import ModelUnknown, NoModelLeft
 from loopllama.routing.chain import ChainBuilder
 from loopllama.routing.facts import NOTHING, Candidate, Facts
 from loopllama.routing.policies import POLICIES, Ranking
-from loopllama.routing.rows import MAX_FALLBACKS, Choice, Override, parse_choice, parse_max_tokens, parse_temperature
+from loopllama.routing.rows import (
+    CHOICE,
+    MAX_FALLBACKS,
+    Choice,
+    Override,
+    parse_choice,
+    parse_max_tokens,
+    parse_temperature,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +273,12 @@ def _written(source: str, values: Mapping[str, Any]) -> _Layer:
 def _row(source: str, row: Override, now: float) -> _Layer:
     if row.expires_at is not None and row.expires_at <= now:
         return _Layer(source, problem=f"expired at {int(row.expires_at)}")
-    problem = row.problems.get("row") or row.problems.get("model") or row.problems.get("pin") or ""
+    problem = next((row.problems[key] for key in _OF_LAYER if key in row.problems), "") if row.problems else ""
     return _Layer(source, row.choice, row.version, problem, bool(problem))
+
+
+_OF_LAYER = ("row", *CHOICE, "pin")
+"""Attributes whose problem is told with the layer; `_numbers` tells the others."""
 
 
 def _numbers(

@@ -10,12 +10,21 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.catalog_model import is_model_id
+from loopllama.jsontext import storable
 from loopllama.routing.policies import POLICIES
 
 MAX_FALLBACKS = 20
 MAX_CANDIDATES = 100
 CHOICE = ("model", "policy", "candidates", "fallbacks", "max_cost", "max_latency")
 """The attributes that travel together."""
+
+
+class ChoiceInvalid(ValueError):
+    """A choice that makes no sense; `field` is the attribute to mend, which the message begins with."""
+
+    def __init__(self, field: str, says: str) -> None:
+        super().__init__(f"`{field}` {says}")
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +46,19 @@ class Choice:
 
     def names(self) -> list[str]:
         """Every model it names."""
-        own = [] if self.model is None else [self.model]
-        return own + [name for name, _ in self.candidates] + list(self.fallbacks)
+        return [name for name, _ in self.places()]
+
+    def places(self) -> list[tuple[str, str]]:
+        """Every model it names, with the attribute that does."""
+        own = [] if self.model is None else [(self.model, "model")]
+        candidates = [(name, "candidates") for name, _ in self.candidates]
+        return own + candidates + [(name, "fallbacks") for name in self.fallbacks]
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """A row. `problems` is attribute (`row` for all of it, `model` for the choice) to reason."""
+    """A row. `problems` is attribute (`row` for all of it) to reason; of the choice, whose attributes stand or fall
+    together, there is one at most."""
 
     choice: Choice | None = None
     max_tokens: int | None = None
@@ -83,22 +98,22 @@ def parse_row(row: Mapping[str, Any]) -> Override:
     choice = None
     try:
         choice = parse_choice(row)
-    except (ValueError, ArithmeticError) as error:
-        problems["model"] = str(error)
+    except ChoiceInvalid as error:
+        problems[error.field] = str(error)
     return Override(choice=choice, problems=problems, **values)
 
 
 def parse_choice(values: Mapping[str, Any]) -> Choice | None:
-    """What a row or an agent says about its model, or `None` where it says nothing. Raises `ValueError`."""
+    """What a row or an agent says about its model, or `None` where it says nothing. Raises `ChoiceInvalid`."""
     model, policy, candidates, fallbacks, max_cost, max_latency = (values.get(key) for key in CHOICE)
     if all(values.get(key) is None for key in CHOICE):
         return None
     if model is not None and not is_model_id(model):
-        raise ValueError(f"`model` must be the id of a model, not {_shown(model)}")
+        raise ChoiceInvalid("model", f"must be the id of a model, not {_shown(model)}")
     if policy is None:
         policy = "fixed"
     if not isinstance(policy, str) or policy not in POLICIES:
-        raise ValueError(f"`policy` must be one of {', '.join(POLICIES)}, not {_shown(policy)}")
+        raise ChoiceInvalid("policy", f"must be one of {', '.join(POLICIES)}, not {_shown(policy)}")
     choice = Choice(
         model,
         policy,
@@ -108,11 +123,13 @@ def parse_choice(values: Mapping[str, Any]) -> Choice | None:
         None if max_latency is None else _max_latency(max_latency),
     )
     if policy == "fixed" and model is None:
-        raise ValueError("the policy `fixed` needs `model`; all else about the choice only travels with it")
+        raise ChoiceInvalid(
+            "model", "is missing: the policy `fixed` needs it; all else of the choice only travels with it"
+        )
     if policy == "weighted" and choice.candidates and not sum(weight for _, weight in choice.candidates):
-        raise ValueError("the weights of `candidates` sum to 0: give one of them at least some weight")
+        raise ChoiceInvalid("candidates", "have weights that sum to 0: give one of them at least some weight")
     if policy != "fixed" and not choice.candidates:
-        raise ValueError(f"the policy `{policy}` needs `candidates`")
+        raise ChoiceInvalid("candidates", f"are missing: the policy `{policy}` needs them")
     return choice
 
 
@@ -127,13 +144,15 @@ def parse_temperature(value: object) -> Decimal:
         value = Decimal(str(value))
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 0 <= value <= 2:
         raise ValueError(f"must be a number from 0 to 2, not {_shown(value)}")
+    if not storable(Decimal(value)):
+        raise ValueError("must have at most 38 digits")
     return Decimal(value)
 
 
 def _max_cost(value: object) -> Decimal:
-    number = _finite(value)
+    number = _finite("max_cost", value)
     if number is None or number <= 0:
-        raise ValueError(f"`max_cost` must be a number of USD a turn, more than 0, not {_shown(value)}")
+        raise ChoiceInvalid("max_cost", f"must be a number of USD a turn, more than 0, not {_shown(value)}")
     return number
 
 
@@ -141,14 +160,16 @@ def _max_latency(value: object) -> int:
     try:
         return _count(value)
     except (ValueError, ArithmeticError) as error:
-        raise ValueError(f"`max_latency` must be a whole number of ms a turn, not {_shown(value)}") from error
+        raise ChoiceInvalid("max_latency", f"must be a whole number of ms a turn, not {_shown(value)}") from error
 
 
-def _finite(value: object) -> Decimal | None:
+def _finite(field: str, value: object) -> Decimal | None:
     """A number as `Decimal`; definitions hold floats, rows `Decimal`."""
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         return None
     number = Decimal(str(value))
+    if number.is_finite() and not storable(number):
+        raise ChoiceInvalid(field, "must have numbers of at most 38 digits")
     return number if number.is_finite() else None
 
 
@@ -156,17 +177,18 @@ def _candidates(value: object) -> tuple[tuple[str, float], ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not 0 < len(value) <= MAX_CANDIDATES:
-        raise ValueError(f"`candidates` must be a list of 1 to {MAX_CANDIDATES} models, not {_shown(value)}")
+        raise ChoiceInvalid("candidates", f"must be a list of 1 to {MAX_CANDIDATES} models, not {_shown(value)}")
     read: dict[str, float] = {}
     for entry in value:
         name, weight = (entry.get("model"), entry.get("weight", 1)) if isinstance(entry, Mapping) else (entry, 1)
         if not is_model_id(name):
-            raise ValueError(f"`candidates` must hold ids of models or {{model, weight}}, not {_shown(entry)}")
-        number = _finite(weight)
+            raise ChoiceInvalid("candidates", f"must hold ids of models or {{model, weight}}, not {_shown(entry)}")
+        number = _finite("candidates", weight)
         if number is None or not 0 <= number < 10**9:
-            raise ValueError(f"the weight of candidate {name!r} must be a number of at least 0, not {_shown(weight)}")
+            told = f"must have a number of at least 0 as the weight of {name!r}, not {_shown(weight)}"
+            raise ChoiceInvalid("candidates", told)
         if name in read:
-            raise ValueError(f"candidate {name!r} is there twice")
+            raise ChoiceInvalid("candidates", f"have {name!r} twice")
         read[str(name)] = float(number)
     return tuple(read.items())
 
@@ -175,7 +197,7 @@ def _fallbacks(value: object) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not 0 < len(value) <= MAX_FALLBACKS or not all(map(is_model_id, value)):
-        raise ValueError(f"`fallbacks` must be a list of 1 to {MAX_FALLBACKS} ids of models, not {_shown(value)}")
+        raise ChoiceInvalid("fallbacks", f"must be a list of 1 to {MAX_FALLBACKS} ids of models, not {_shown(value)}")
     return tuple(value)
 
 

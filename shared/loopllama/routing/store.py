@@ -119,12 +119,16 @@ class RouteStore:
         *,
         expected_version: int | None = None,
         updated_by: str,
-        reason: str,
+        reason: str = "",
     ) -> dict[str, Any] | None:
         """Make the row say again what it said at version `to`, by default before its last change, as a new version;
-        `None` where there was no row then. Checked and conditional like `set`; raises `NotFound` where the history has
-        no such version, and `VersionConflict` where it does not show the present row yet."""
+        `None` where there was no row then. Without a `reason` the row says what it went back to. Checked and
+        conditional like `set`; raises `NotFound` where the history has no such version, and `VersionConflict` where it
+        does not show the present row yet."""
+        if not 0 < len(step) <= MAX_STEP:
+            raise _invalid("step", f"must have 1 to {MAX_STEP} characters")
         route, before = route_of(workflow_id, step), self.get(workflow_id, step)
+        reason = reason or ("back to before the last change" if to is None else f"back to version {to}")
         if to is None:
             entries = self._history.entries(route, 1)
             if not entries:
