@@ -18,6 +18,9 @@ from typing import Any, Literal
 
 from .errors import InvalidRequest
 
+MAX_CHARACTERS = 16 * 1024 * 1024
+"""Of a prompt that is filled in: several times what any model reads, and little enough for the function's memory. A
+template of 8,000 characters can name an input of 1 MB seven hundred times."""
 _QUOTED = re.compile(r'\{\{\s*"([^"]*)"\s*\}\}')
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
 _FORMS = "write {{ input }}, {{ input.FIELD }}, {{ steps.STEP.output }}, {{ steps.STEP.output.FIELD }} or {{ item }}"
@@ -56,11 +59,17 @@ class Template:
 
         `outputs` maps the names of finished steps to their outputs; a step that was skipped, or that a loop has not
         come to yet, has the output `None`, and a reference to it, or to a field of it, is replaced by nothing. Raises
-        `InvalidRequest` naming the reference that leads nowhere and the fields that there are.
+        `InvalidRequest` naming the reference that leads nowhere and the fields that there are, and for a text of more
+        than `MAX_CHARACTERS`.
         """
-        return "".join(
-            part if isinstance(part, str) else text_of(_find(part, run_input, outputs, item)) for part in self.parts
-        )
+        texts: list[str] = []
+        room = MAX_CHARACTERS
+        for part in self.parts:
+            texts.append(part if isinstance(part, str) else text_of(_find(part, run_input, outputs, item)))
+            room -= len(texts[-1])
+            if room < 0:
+                raise InvalidRequest(f"the prompt is longer than {MAX_CHARACTERS:,} characters once it is filled in")
+        return "".join(texts)
 
 
 def parse(text: str) -> Template:

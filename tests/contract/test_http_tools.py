@@ -532,7 +532,8 @@ class TestAddresses:
 
     def test_loopback_for_real(self, server):
         """With the system's own resolver and a server that would answer."""
-        for host in ("localhost", "127.0.0.1", "127.1", "0"):
+        spelled = ("127.1", "0", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "017700000001")
+        for host in ("localhost", "127.0.0.1", *spelled):
             with pytest.raises(ToolFailed, match=r"may not be called|is not found"):
                 run(
                     {"type": "http_get", "hosts": [f"{host}:{server.port}"]},
@@ -545,6 +546,16 @@ class TestAddresses:
         for address in ("169.254.169.254", "fd00:ec2::254", "169.254.170.2"):
             with pytest.raises(ToolFailed, match="link-local or an instance's metadata"):
                 run(http("http://inner.example/"), resolve=lambda host, port, found=address: [found])
+
+    def test_the_functions_own_runtime_is_refused_too(self, server, monkeypatch):
+        assert run(http(f"http://127.0.0.1:{server.port}/"), resolve=network.resolve) == "hello"
+        monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", f"127.0.0.1:{server.port}")
+        for address in ("127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"):
+            with pytest.raises(ToolFailed, match="its address is the function itself"):
+                run(http(f"http://inner.example:{server.port}/"), resolve=lambda host, port, found=address: [found])
+        assert len(server.seen) == 1
+        with pytest.raises(ToolFailed, match="failed: "):
+            run(http(f"http://127.0.0.1:{server.port + 1}/"), resolve=network.resolve)
 
     def test_one_inner_address_among_public_ones_is_enough(self, tls):
         with pytest.raises(ToolFailed, match="its address is private"):

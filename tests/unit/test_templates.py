@@ -151,3 +151,10 @@ def test_templates_load_no_libraries():
     )
     path = templates.__file__.rsplit("/loopllama/", 1)[0]
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": path})
+
+
+def test_a_prompt_that_multiplies_its_input_is_refused_before_it_fills_the_memory():
+    template, large = parse("{{ input }}" * 700), "x" * 1_000_000
+    with pytest.raises(InvalidRequest, match="longer than 16,777,216 characters"):
+        template.render(large, {})
+    assert len(parse("{{ input }}" * 16).render(large, {})) == 16_000_000

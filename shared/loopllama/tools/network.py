@@ -74,6 +74,13 @@ def forbidden(address: str, *, allow_private: bool) -> str | None:
     return None if public else "is private or reserved"
 
 
+def _is_runtime(address: str, port: int) -> bool:
+    """Whether there is what hands the function its events, to whoever asks on loopback
+    (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html)."""
+    own = os.environ.get("AWS_LAMBDA_RUNTIME_API", "")
+    return own.endswith(f":{port}") and forbidden(address, allow_private=False) == "is loopback"
+
+
 def resolve(host: str, port: int) -> list[str]:
     """The addresses of a host, as the system resolves it. Raises `OSError`."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -221,8 +228,9 @@ class _Backend(httpcore.NetworkBackend):
         except (OSError, UnicodeError) as error:
             raise ToolFailed(f"the host {host} is not found") from error
         for address in addresses:
-            if reason := forbidden(address, allow_private=self._request.allow_private):
-                raise ToolFailed(f"the host {host} may not be called: its address {reason}")
+            reason = forbidden(address, allow_private=self._request.allow_private)
+            if reason or _is_runtime(address, port):
+                raise ToolFailed(f"the host {host} may not be called: its address {reason or 'is the function itself'}")
         return addresses
 
 
