@@ -18,6 +18,8 @@ from .work import ITERATION, Work
 RUN, PIN = "RUN", "PIN"
 ANSWER, START = "human_", "start"
 """Prefix of a step's attributes that hold people's answers, and the question whether the step may start."""
+UNANSWERED = "unanswered"
+"""A step's attribute that holds the question to which nobody answered in time."""
 FINAL = ("completed", "failed", "cancelled")
 ALL = ("queued", "running", *FINAL)
 ACTIVE_SHARDS = 16
@@ -137,7 +139,7 @@ class RunStore:
                 FIRST_TURN: first,
             },
             # A person who declined is asked again, as is one who did not answer in time.
-            remove=("error", "finished_at", "started_at", "tries", "stopping", *declined),
+            remove=("error", "finished_at", "started_at", "tries", "stopping", UNANSWERED, *declined),
             condition="#status = :failed",
             names={"#status": "status"},
             parameters={":failed": "failed"},
@@ -211,6 +213,17 @@ class RunStore:
             condition="#status = :running",
             names={"#status": "status"},
             parameters={":running": "running"},
+        )
+
+    def postpone(self, run_id: str, seconds: int) -> None:
+        """Let the reconciler look at a run later, if it has to look at all."""
+        aws.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": run_id, "item": RUN},
+            {"check_at": check_time(seconds)},
+            condition="attribute_exists(active)",
+            returning=(),
         )
 
     def due(self, shard: int, before: str, limit: int) -> list[dict[str, Any]]:

@@ -6,8 +6,10 @@ has a TTL, holds the request's hash and the answer.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,7 @@ from aws_lambda_powertools.event_handler import Response
 
 from .. import aws, clock, jsontext
 from ..errors import Conflict
+from ..tracing import logger
 from .answers import JSON
 from .keys import Caller
 from .services import Services
@@ -43,32 +46,38 @@ def once(
         return act()
     owner = "answer_" + hashlib.sha256(f"{caller.id}/{key}".encode()).hexdigest()[:32]
     request_hash = hashlib.sha256(jsontext.dumps(request).encode()).hexdigest()
-    patience = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        opened, item = _open(services, owner, request_hash)
-        if opened:
-            break
-        if item.get("request_hash") != request_hash:
-            raise Conflict("The idempotency key was used for another request.")
-        if "answer" in item:
-            return Response(int(item["status"]), JSON, services.values.load(item["answer"]))
-        if time.monotonic() > patience:
-            raise Conflict("A request with this idempotency key is still being worked on; try again.")
-        time.sleep(0.1)
+    patience, me = time.monotonic() + _PATIENCE_SECONDS, uuid.uuid4().hex
     try:
+        while True:
+            opened, item = _open(services, owner, request_hash, me)
+            if opened:
+                break
+            if item.get("request_hash") != request_hash:
+                raise Conflict("The idempotency key was used for another request.")
+            if "answer" in item:
+                return Response(int(item["status"]), JSON, services.values.load(item["answer"]))
+            if time.monotonic() > patience:
+                raise Conflict("A request with this idempotency key is still being worked on; try again.")
+            time.sleep(0.1)
         answer = act()
     except Exception:
-        services.runs.dynamodb.delete_item(TableName=services.runs.table, Key=aws.to_item(_key(owner)))
+        _close(services, owner, me)
         raise
-    stored = services.values.store(owner, "answer", answer.body)
-    aws.update(
-        services.runs.dynamodb,
-        services.runs.table,
-        _key(owner),
-        {"answer": stored, "status": answer.status_code},
-        condition="request_hash = :hash",
-        parameters={":hash": request_hash},
-    )
+    try:
+        stored = services.values.store(owner, "answer", answer.body)
+        aws.update(
+            services.runs.dynamodb,
+            services.runs.table,
+            _key(owner),
+            {"answer": stored, "status": answer.status_code},
+            condition="request_hash = :hash",
+            parameters={":hash": request_hash},
+        )
+    except Exception as error:
+        if (trouble := aws.trouble(error)) is None:
+            raise
+        # What was asked for is done: whoever asked hears of it, and only who asks again does not.
+        logger().warning("an answer was not kept", extra={"error": str(trouble)})
     return answer
 
 
@@ -76,13 +85,25 @@ def _key(owner: str) -> dict[str, str]:
     return {"run_id": owner, "item": _ITEM}
 
 
-def _open(services: Services, owner: str, request_hash: str) -> tuple[bool, dict[str, Any]]:
+def _close(services: Services, owner: str, me: str) -> None:
+    """Take the item away again if it is this request's, also where the answer to putting it was lost."""
+    with contextlib.suppress(Exception):
+        services.runs.dynamodb.delete_item(
+            TableName=services.runs.table,
+            Key=aws.to_item(_key(owner)),
+            ConditionExpression="opened_by = :me",
+            ExpressionAttributeValues=aws.to_item({":me": me}),
+        )
+
+
+def _open(services: Services, owner: str, request_hash: str, me: str) -> tuple[bool, dict[str, Any]]:
     """Put the item unless it is there; whether it was put, and the one in the way. One whose day is over, or whose
-    process has died, is in nobody's way."""
+    process has died, is in nobody's way, nor is this request's own, put again because the answer was lost."""
     now = clock.now_ms()
     item = {
         **_key(owner),
         "request_hash": request_hash,
+        "opened_by": me,
         "lease_until": now + _LEASE_MS,
         "delete_at": now // 1000 + KEPT_SECONDS,
     }
@@ -92,8 +113,11 @@ def _open(services: Services, owner: str, request_hash: str) -> tuple[bool, dict
             TableName=services.runs.table,
             Item=aws.to_item(item),
             ConditionExpression="attribute_not_exists(run_id) OR delete_at < :seconds"
-            " OR (attribute_not_exists(answer) AND lease_until < :now AND request_hash = :hash)",
-            ExpressionAttributeValues=aws.to_item({":seconds": now // 1000, ":now": now, ":hash": request_hash}),
+            " OR (attribute_not_exists(answer) AND lease_until < :now AND request_hash = :hash)"
+            " OR opened_by = :me",
+            ExpressionAttributeValues=aws.to_item(
+                {":seconds": now // 1000, ":now": now, ":hash": request_hash, ":me": me}
+            ),
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     except dynamodb.exceptions.ConditionalCheckFailedException as refused:

@@ -12,7 +12,7 @@ from typing import Any
 from .. import aws, clock, tracing
 from ..accounts import attempts_of, totals
 from ..errors import RunNotFound
-from ..runs import ACTIVE_SHARDS, ALL, FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
+from ..runs import ACTIVE_SHARDS, FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
 from ..settings import Settings
 from .accept import start_execution
 from .waiting import redeliver
@@ -50,7 +50,7 @@ def reconcile_due(settings: Settings) -> dict[str, int]:
                 outcome = "failed"
                 # Behind the others, so that it does not fill the page for ever.
                 with contextlib.suppress(Exception):
-                    store.change(run["run_id"], {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=ALL)
+                    store.postpone(run["run_id"], STARTED_CHECK_SECONDS)
             counts[outcome] += 1
     return counts
 

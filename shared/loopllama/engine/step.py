@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -78,14 +79,22 @@ class StepRunner:
         except LeaseLost as lost:
             return self._lost(view, lost)
         except AwsUnavailable:
+            self._let_go(writer)
             raise
         except LoopLlamaError as error:
             return self._fail(view, writer, ledger, error)
         except Exception as error:
-            refused = aws.trouble(error)
-            if not isinstance(refused, AwsRefused):
-                raise
-            return self._fail(view, writer, ledger, refused)
+            of_aws = aws.trouble(error)
+            if isinstance(of_aws, AwsRefused):
+                return self._fail(view, writer, ledger, of_aws)
+            if of_aws is not None:
+                self._let_go(writer)
+            raise
+
+    def _let_go(self, writer: StepWriter) -> None:
+        """The state machine is about to invoke again: the next invocation need not wait for this one's lease."""
+        with contextlib.suppress(Exception):
+            writer.write({}, release=True)
 
     def _settled(self, view: View, owner: str) -> dict[str, Any] | None:
         """The outcome where there is nothing (left, yet, any more) to do."""

@@ -15,7 +15,7 @@ from uuid import uuid4
 from .. import aws, clock, jsontext
 from ..agent import Waiting
 from ..errors import Conflict, Declined, InvalidRequest, NoResponse
-from ..runs import ANSWER, START, RunStore
+from ..runs import ANSWER, START, UNANSWERED, RunStore
 from ..step_writer import StepWriter
 from ..work import Work
 from .follow import ended
@@ -61,12 +61,16 @@ def wait(store: RunStore, step: Mapping[str, Any], writer: StepWriter, waiting: 
             "expires_at": clock.now_text(now / 1000 + seconds),
         }
         pending = {name: value for name, value in pending.items() if value is not None}
-    if pending["expires_at"] <= clock.now_text(now / 1000):
-        writer.write({}, release=True, remove=["pending", "token"])  # From here on nobody can answer.
+    closed = writer.record.get(UNANSWERED) or {}
+    if closed.get("key") != waiting.key and pending["expires_at"] <= clock.now_text(now / 1000):
+        # From here on nobody can answer. What was asked stays, so that nobody is asked again should the rest fail.
+        writer.write({UNANSWERED: pending}, release=True, remove=["pending", "token"])
+        closed = pending
+    if closed.get("key") == waiting.key:
         store.clear_pending(work.run_id, work.key, waiting.key)
         if waiting.key in answers_of(writer.record):
             return ended(work, "continue")  # Somebody did at the last moment.
-        raise NoResponse(f"nobody answered by {pending['expires_at']}:\n{pending['prompt']}")
+        raise NoResponse(f"nobody answered by {closed['expires_at']}:\n{closed['prompt']}")
     writer.write({"pending": pending}, release=True, remove=["token"])
     shown = {name: pending[name][:most] for name, most in _SHOWN_ON_RUN.items() if name in pending}
     store.set_pending(work, pending | shown)

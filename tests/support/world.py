@@ -1,0 +1,457 @@
+"""A whole deployment in one process: the functions, and a driver in the place of everything that invokes them.
+
+The tables and the bucket are moto's. Step Functions, Lambda's retries, EventBridge, the stream of the Runs table, the
+schedule, the callers of the API and the models are played here, as far as a run's life needs them, and each repeats
+what failed as its AWS counterpart does.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from moto.backends import get_backend
+
+from loopllama import aws, clock, tracing
+from loopllama.api.app import Api
+from loopllama.api.keys import KeyStore
+from loopllama.engine.advance import advance_run
+from loopllama.engine.reconcile import execution_ended, reconcile_due
+from loopllama.engine.requests import accept_event
+from loopllama.engine.start import start_run
+from loopllama.engine.step import StepRunner
+from loopllama.errors import AwsUnavailable
+from loopllama.events.log import EventLog
+from loopllama.events.publish import Publisher
+from loopllama.observed import Observer
+from loopllama.providers import credentials
+from loopllama.providers.http import Reply
+from loopllama.recording import RouteRecorder
+from loopllama.runs import FINAL
+from loopllama.settings import Settings
+from support.deployment import Deployment
+from support.faults import Faults
+
+TRIES = 5
+"""Of a state: the state machine's MaxAttempts and one."""
+STEP_SECONDS = 60
+TOKENS = {"prompt_tokens": 100, "completion_tokens": 10}
+"""What the provider counts of every call; at 3 and 15 USD a million tokens 0.00045 USD."""
+CONTEXT = SimpleNamespace(aws_request_id="request", function_name="function")
+
+
+class Killed(BaseException):
+    """The function's process died here."""
+
+
+class Stopped(Exception):
+    """The execution was stopped from outside, or its time is over."""
+
+
+class Crashed(Exception):
+    """A step's function gave up, its retries too: the definition's Catch."""
+
+    def __init__(self, work: Mapping[str, Any], error: str) -> None:
+        super().__init__(error)
+        self.outcome = {"outcome": "crashed", "step": work["step"], "item": work["item"], "error": error}
+
+
+@dataclass
+class Execution:
+    """One execution of the state machine: where it is, and with what."""
+
+    run_id: str
+    status: str = "RUNNING"
+    at: str = "StartRun"
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+class World(Deployment):
+    """`faults` lets a call fail. `serve` answers the model's calls: the request's body to an answer's text, to the
+    arguments of a call of the tool, or to a whole `Reply`, which is not paid. `person` is asked whenever a run waits
+    for one, before the state machine waits where it is `early`. Without `news` nobody tells of executions that end."""
+
+    def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(settings, monkeypatch)
+        self.shift = 0.0
+        now = clock.time.time
+        monkeypatch.setattr(clock, "now_ms", lambda: int((now() + self.shift) * 1000))
+        monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: now() + self.shift))
+        self.faults = Faults(self._stand_ins())
+        self.faults.install(monkeypatch)
+        monkeypatch.setattr("loopllama.providers.http.post", self._post)
+        self._tables = get_backend("dynamodb")["123456789012"]["us-east-1"].tables
+        self._stream: list[dict[str, Any]] = []
+        self._tables["RunsTable"].stream_shard = SimpleNamespace(add=self._changed)
+        self._numbers = itertools.count(1)
+        self.key, _ = KeyStore(settings).create("caller")
+        self.put_model("house:one", "house", "one")
+        self.put_model("house:two", "house", "two")
+        self.forget()
+
+    def forget(self) -> None:
+        """Be as after the deployment: no runs, nothing kept in processes. Workflows and keys stay."""
+        for name in ("RunsTable", "UsageTable", "RoutesTable", "RouteHistoryTable"):
+            self._tables[name].items.clear()
+        models = self._tables["ModelsTable"].items
+        for key in [key for key in models if str(key.value).startswith(("health#", "observed#"))]:
+            del models[key]
+        self._stream.clear()
+        credentials._kept.clear()
+        self.executions: dict[str, Execution] = {}
+        self.delivered: set[str] = set()
+        self.sent: list[dict[str, Any]] = []
+        self.tool_calls: list[str] = []
+        self.paid = 0
+        self.serve: Callable[[dict[str, Any]], str | dict[str, Any] | Reply] = lambda body: "fine"
+        self.person: Callable[[str], object] = lambda run_id: None
+        self.early, self.news = False, True
+        self._api = Api(self.settings)
+        self._publisher, self._log = Publisher(self.settings, sleep=lambda _: None), EventLog(self.settings)
+
+    # Time
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, as every record sees it."""
+        self.shift += seconds
+
+    # What invokes functions
+
+    def invoke(self, function: str, call: Callable[[], Any]) -> Any:
+        """One invocation, in a process of its own as far as caches go."""
+        with self.faults.of(function):
+            return tracing.lambda_handler(lambda *_: call())({}, CONTEXT)
+
+    def asynchronous(self, function: str, call: Callable[[], Any]) -> Any:
+        """As Lambda invokes for an event: twice again where it fails."""
+        for again in (True, True, False):
+            try:
+                return self.invoke(function, call)
+            except Exception:
+                if not again:
+                    raise
+        raise AssertionError
+
+    def request(self, detail: Mapping[str, Any], kind: str = "RunRequested") -> str:
+        """An event asks for a run; its id."""
+        event = {"id": f"event-{next(self._numbers)}", "detail-type": kind, "detail": detail}
+        run_id = self.asynchronous("AcceptRun", lambda: accept_event(self.settings, event))
+        assert isinstance(run_id, str)
+        return run_id
+
+    def call_api(self, method: str, path: str, body: Any = None, key: str | None = None) -> dict[str, Any]:
+        """A caller of the API, who asks again where it says that it has trouble; the answer's `data`."""
+        headers = {"authorization": f"Bearer {self.key}", **({"idempotency-key": key} if key else {})}
+        event = {
+            "version": "2.0",
+            "rawPath": path,
+            "rawQueryString": "",
+            "headers": headers,
+            "requestContext": {"requestId": "r", "stage": "$default", "http": {"method": method, "path": path}},
+            "body": None if body is None else json.dumps(body),
+            "isBase64Encoded": False,
+        }
+        for tried in range(3):
+            answer = self.invoke("Api", lambda: self._api.handle(event, None))
+            told = json.loads(answer["body"])
+            if answer["statusCode"] < 300:
+                return dict(told["data"])
+            if answer["statusCode"] == 409 and tried:
+                return {}  # what was asked for had been done
+            assert answer["statusCode"] in (500, 503), told
+        raise AssertionError(told)
+
+    def tick(self) -> None:
+        """The reconciler's schedule comes round."""
+        with_nothing_lost = {"checked", "started", "closed", "failed"}
+        assert set(self.asynchronous("ReconcileRuns", lambda: reconcile_due(self.settings))) == with_nothing_lost
+
+    def publish(self, retry: int = 30) -> None:
+        """The stream reaches its consumer, which gets again what it did not take, and all that follows."""
+        left, self._stream = self._stream, []
+        for _ in range(retry):
+            if not left:
+                return
+            left = left[self._taken(left[:10]) :]
+        raise AssertionError("records of the stream were given up")
+
+    def _taken(self, batch: list[dict[str, Any]]) -> int:
+        """How many records of a batch the consumer took."""
+        try:
+            answer = self.invoke("PublishEvents", lambda: self._publisher.handle(batch))
+        except Exception:
+            return 0
+        failed = [one["itemIdentifier"] for one in answer["batchItemFailures"]]
+        numbers = [one["dynamodb"]["SequenceNumber"] for one in batch]
+        return numbers.index(failed[0]) if failed else len(batch)
+
+    def record_change(self, row: Mapping[str, Any]) -> None:
+        """Somebody writes a row of the routes table by hand, and the stream tells."""
+        keys = {name: row[name] for name in ("workflow", "step")}
+        aws.client("dynamodb").put_item(TableName="RoutesTable", Item=aws.to_item(row))
+        change = {"Keys": aws.to_item(keys), "NewImage": aws.to_item(row), "SequenceNumber": "1"}
+        for _ in range(3):
+            answer = self.invoke(
+                "RecordRouteChange", lambda: RouteRecorder(self.settings).handle([{"dynamodb": change}])
+            )
+            if not answer["batchItemFailures"]:
+                return
+        raise AssertionError("the change was given up")
+
+    def observe(self, later: float = 0) -> dict[str, int]:
+        """The schedule of ObserveLatency, `later` seconds from now; it comes round again."""
+        observer = Observer(self.settings, clock=lambda: time.time() + later)
+        try:
+            return dict(self.invoke("ObserveLatency", observer.refresh))
+        except Exception:
+            return dict(self.invoke("ObserveLatency", observer.refresh))
+
+    # The state machine
+
+    def finish(self, run_id: str) -> None:
+        """All that happens by itself, until nothing is due: the execution runs, the reconciler's schedule comes round,
+        the stream is consumed. Fails where the run is stuck: unfinished, and nobody will ever look at it."""
+        for _ in range(10):
+            execution = self.executions.get(run_id)
+            if execution and execution.status == "RUNNING":
+                self._execute(execution)
+            run = self.item(run_id, "RUN")
+            if "check_at" not in run:
+                assert run["status"] in FINAL, f"the run is stuck as {run['status']}"
+                self.publish()
+                return
+            self.wait(max(0, clock.ms_between(clock.now_text(), str(run["check_at"])) / 1000) + 1)
+            self.tick()
+        raise AssertionError(f"the run does not end: {run}")
+
+    def finish_well(self, run_id: str) -> None:
+        """And redrive it where it failed."""
+        self.finish(run_id)
+        if self.runs.run(run_id)["status"] == "failed":
+            self.redrive(run_id)
+
+    def redrive(self, run_id: str) -> None:
+        """Somebody redrives the failed execution: it goes on in the state that failed."""
+        execution = self.executions[run_id]
+        assert execution.status == "FAILED"
+        execution.status = "RUNNING"
+        self.finish(run_id)
+
+    def _execute(self, execution: Execution) -> None:
+        try:
+            while execution.status == "RUNNING":
+                if execution.at == "StartRun":
+                    execution.state = self._task(execution, "StartRun", lambda _: self._start_run(execution))
+                    execution.at = "RunChains"
+                elif execution.at == "RunChains":
+                    execution.state["ended"] = [self._chain(execution, one) for one in self.map(execution.state)]
+                    execution.at = "AdvanceRun"
+                else:
+                    execution.state = self._task(execution, "AdvanceRun", partial(self._advance_run, execution.state))
+                    execution.at = "RunChains"
+                    if execution.state["outcome"] == "done":
+                        execution.status = "SUCCEEDED"
+        except Stopped:
+            pass
+        except Exception as error:
+            execution.status = "FAILED"
+            self._told(execution, type(error).__name__, str(error))
+            return
+        if execution.status != "SUCCEEDED":
+            self._told(execution)
+
+    def _told(self, execution: Execution, error: str | None = None, cause: str | None = None) -> None:
+        """News of an execution's end, at best effort."""
+        if not self.news:
+            return
+        detail = {
+            "executionArn": self.arn(execution.run_id),
+            "name": execution.run_id,
+            "status": execution.status,
+            "error": error,
+            "cause": cause,
+        }
+        self.asynchronous("ReconcileRuns", lambda: execution_ended(self.settings, detail))
+
+    def arn(self, run_id: str) -> str:
+        """An execution's ARN."""
+        return self.settings.state_machine_arn.replace(":stateMachine:", ":execution:") + f":{run_id}"
+
+    def _task(self, execution: Execution, function: str, call: Callable[[int], Any]) -> Any:
+        for retry in range(TRIES):
+            if execution.status != "RUNNING":
+                raise Stopped
+            try:
+                return self.invoke(function, lambda retry=retry: call(retry))
+            except (AwsUnavailable, Killed):
+                if retry + 1 == TRIES:
+                    raise
+                self.wait(2**retry)
+        raise AssertionError
+
+    def _start_run(self, execution: Execution) -> dict[str, Any]:
+        request = {"contract": 1, "run_id": execution.run_id}
+        arn = self.arn(execution.run_id)
+        return start_run(self.settings, {"request": request, "execution_arn": arn, "execution_name": execution.run_id})
+
+    def _advance_run(self, state: Mapping[str, Any], retry: int) -> dict[str, Any]:
+        event = {name: state[name] for name in ("contract", "run_id", "round", "ended")}
+        return advance_run(self.settings, {**event, "retry": retry})
+
+    def _chain(self, execution: Execution, work: dict[str, Any]) -> dict[str, Any]:
+        """One iteration of a Map of chains."""
+        try:
+            while True:
+                work = self._run_step(execution, work, work)
+                if work["outcome"] == "fork":
+                    ended = [self._chain(execution, one) for one in self.map(work, depth=1)]
+                    if not work["join"]:
+                        return {"outcome": "done", "ended": ended}
+                    work = {**work, "ended": ended}
+                elif work["outcome"] == "retry_later":
+                    self.wait(work["seconds"])
+                elif work["outcome"] == "waiting":
+                    self._wait_for_response(execution, work)
+                elif work["outcome"] != "continue":
+                    return {"outcome": work["outcome"]}
+        except Crashed as crashed:
+            return crashed.outcome
+
+    def _run_step(self, execution: Execution, work: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, Any]:
+        def call(_: int) -> dict[str, Any]:
+            owner = f"invocation-{next(self._numbers)}"
+            return StepRunner(self.settings).run_step(payload, owner, STEP_SECONDS * 1000)
+
+        try:
+            return dict(self._task(execution, "RunStep", call))
+        except Stopped:
+            raise
+        except Exception as error:
+            raise Crashed(work, type(error).__name__) from error
+
+    def _wait_for_response(self, execution: Execution, work: Mapping[str, Any]) -> None:
+        token = f"token-{next(self._numbers)}"
+        until = self.shift + work["seconds"]
+        if self.early:
+            self.person(execution.run_id)
+        self._run_step(execution, work, {"work": work, "token": token})
+        if not self.early:
+            self.person(execution.run_id)
+        while token not in self.delivered and self.shift < until:
+            if execution.status != "RUNNING":
+                raise Stopped
+            self.wait(min(901, until - self.shift + 1))
+            self.tick()
+
+    # AWS and the provider
+
+    def _stand_ins(self) -> dict[str, Callable[[Any, dict[str, Any]], Any]]:
+        return {
+            "stepfunctions:StartExecution": self._start_execution,
+            "stepfunctions:DescribeExecution": lambda client, asked: {"status": self._found(client, asked).status},
+            "stepfunctions:StopExecution": self._stop_execution,
+            "stepfunctions:SendTaskSuccess": lambda _, asked: self.delivered.add(asked["taskToken"]),
+            "events:PutEvents": self._put_events,
+            "lambda:Invoke": self._invoke_tool,
+            "secretsmanager:GetSecretValue": lambda *_: {
+                "SecretString": '{"api_key": "key", "base_url": "https://house.example.com"}'
+            },
+            "secretsmanager:DescribeSecret": lambda *_: {},
+            "cloudwatch:GetMetricData": lambda _, asked: {
+                "MetricDataResults": [
+                    {"Id": one["Id"], "Timestamps": [clock.now()], "Values": [100.0]}
+                    for one in asked["MetricDataQueries"]
+                ]
+            },
+        }
+
+    def _start_execution(self, client: Any, asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["name"] in self.executions and self.executions[asked["name"]].status != "RUNNING":
+            told = {"Error": {"Code": "ExecutionAlreadyExists", "Message": asked["name"]}}
+            raise client.exceptions.ExecutionAlreadyExists(told, "StartExecution")
+        self.executions.setdefault(asked["name"], Execution(asked["name"]))
+        return {"executionArn": self.arn(asked["name"])}
+
+    def _found(self, client: Any, asked: dict[str, Any]) -> Execution:
+        execution = self.executions.get(asked["executionArn"].rpartition(":")[2])
+        if execution is None:
+            told = {"Error": {"Code": "ExecutionDoesNotExist", "Message": asked["executionArn"]}}
+            raise client.exceptions.ExecutionDoesNotExist(told, "DescribeExecution")
+        return execution
+
+    def _stop_execution(self, client: Any, asked: dict[str, Any]) -> dict[str, Any]:
+        execution = self._found(client, asked)
+        if execution.status == "RUNNING":
+            execution.status = "ABORTED"
+        return {}
+
+    def _put_events(self, _: Any, asked: dict[str, Any]) -> dict[str, Any]:
+        self.sent += [{"type": one["DetailType"], **json.loads(one["Detail"])} for one in asked["Entries"]]
+        return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in asked["Entries"]]}
+
+    def _invoke_tool(self, _: Any, asked: dict[str, Any]) -> dict[str, Any]:
+        self.tool_calls.append(json.loads(asked["Payload"])["idempotency_key"])
+        return {"Payload": io.BytesIO(b'{"in_stock": 3}')}
+
+    def _post(self, url: str, headers: Any, body: bytes, until: float, who: str) -> Reply:
+        def served() -> Reply:
+            answer = self.serve(json.loads(body))
+            if isinstance(answer, Reply):
+                return answer
+            self.paid += 1
+            message: dict[str, Any] = {"role": "assistant", "content": answer if isinstance(answer, str) else None}
+            if not isinstance(answer, str):
+                function = {"name": "stock", "arguments": json.dumps(answer)}
+                message["tool_calls"] = [{"id": "call-1", "type": "function", "function": function}]
+            choice = {"index": 0, "message": message, "finish_reason": "stop" if message["content"] else "tool_calls"}
+            return Reply(200, {}, json.dumps({"model": "one", "choices": [choice], "usage": TOKENS}).encode())
+
+        return self.faults.of_provider(served)
+
+    def _changed(self, old: Any, new: Any) -> None:
+        """moto writes an item of the Runs table."""
+        images = [None if one is None else one.to_json()["Attributes"] for one in (old, new)]
+        if images[0] == images[1]:
+            return
+        known = images[1] or images[0]
+        change = {
+            "Keys": {name: known[name] for name in ("run_id", "item")},
+            "SequenceNumber": f"{next(self._numbers):021}",
+            "ApproximateCreationDateTime": clock.now_ms() / 1000,
+            **{name: image for name, image in zip(("OldImage", "NewImage"), images, strict=True) if image is not None},
+        }
+        self._stream.append({"eventName": "MODIFY", "dynamodb": change})
+
+    # What can be seen
+
+    def bill(self, run_id: str) -> list[dict[str, Any]]:
+        """The run's rows of the Usage table."""
+        return [row for row in self._rows("UsageTable") if row["run_id"] == run_id]
+
+    def history(self) -> list[dict[str, Any]]:
+        """The entries of the RouteHistory table."""
+        return list(self._rows("RouteHistoryTable"))
+
+    def events(self, run_id: str) -> list[dict[str, Any]]:
+        """The run's events, in order."""
+        return self._log.after(run_id, 0, 1000)
+
+    def run_ids(self) -> list[str]:
+        """All runs that have a record."""
+        return [row["run_id"] for row in self._rows("RunsTable") if row["item"] == "RUN"]
+
+    def item(self, run_id: str, item: str) -> dict[str, Any]:
+        """An item of the run's record; empty where there is none."""
+        return next((row for row in self._rows("RunsTable") if (row["run_id"], row["item"]) == (run_id, item)), {})
+
+    def _rows(self, table: str) -> Iterator[dict[str, Any]]:
+        for item in self._tables[table].all_items():
+            yield aws.from_item(item.to_json()["Attributes"])
