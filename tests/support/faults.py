@@ -59,11 +59,11 @@ class Place:
     def ways(self) -> list[str]:
         """How a call of this place may fail. A read that is answered late has done nothing, so two ways of writes are
         none of it."""
-        one = self.call.partition(":")[2]
-        left_out = (
-            {"lost", "repeated"} if one.startswith(READS) else {"repeated"} if self.call in NOT_REPEATED else set()
-        )
-        left_out |= set() if self.call in WATCHED else {"silent"}
+        left_out = set() if self.call in WATCHED else {"silent"}
+        if self.call.partition(":")[2].startswith(READS):
+            left_out |= {"lost", "repeated"}
+        elif self.call in NOT_REPEATED:
+            left_out |= {"repeated"}
         return [way for way in WAYS if way not in left_out]
 
 
