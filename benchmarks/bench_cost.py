@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from importlib import metadata
@@ -25,11 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import aws_prices
 import cost_model
-from cost_figures import FUNCTIONS, LONG, MODEL_MS, SHORT, measure, memory_of_template
+from cost_figures import FUNCTIONS, LONG, MODEL_MS, SHORT, TOGETHER, measure, memory_of_template
 from cost_model import Use, added, per_thousand
 
 STEPS_A_DAY = 100_000
 ROUTE_CACHE_SECONDS = 5
+AIM = Decimal("0.08")
 CREWS = (SHORT, LONG, 50)
 RUNS_A_DAY = (1, 100, 10_000)
 
@@ -48,66 +50,107 @@ def shares(figures: dict[str, Any]) -> tuple[Use, Use]:
 def price(figures: dict[str, Any], memory_mb: int, steps: int, steps_a_day: float) -> dict[str, Decimal]:
     """USD for 1,000 steps of one workflow with a crew of `steps`, by what costs it."""
     step, run = shares(figures)
-    memory = {**dict.fromkeys(FUNCTIONS, 512), "Api": 1024, "RunStep": memory_mb}
+    memory = _memory(memory_mb)
     per_run = added((cost_model.of_use(step, memory), steps), (cost_model.of_use(run, memory), 1))
+    return added((per_thousand(per_run, steps), 1), (_standing(figures, steps, steps_a_day), 1))
+
+
+def price_together(figures: dict[str, Any], memory_mb: int, steps_a_day: float) -> dict[str, Decimal]:
+    """The same of the short crew where its steps share an invocation."""
+    run = Use(**figures["together"])
+    run = replace(run, amounts={**run.amounts, "reads": run.amounts["reads"] + figures["route"]["reads"]})
+    per_run = cost_model.of_use(run, _memory(memory_mb))
+    return added((per_thousand(per_run, SHORT), 1), (_standing(figures, SHORT, steps_a_day), 1))
+
+
+def _memory(of_steps: int) -> dict[str, int]:
+    return {**dict.fromkeys(FUNCTIONS, 512), "Api": 1024, "RunStep": of_steps}
+
+
+def _standing(figures: dict[str, Any], steps: int, steps_a_day: float) -> dict[str, Decimal]:
+    """The share of 1,000 steps in what is paid by the month."""
     metrics = figures["metrics"]
     of_steps = (metrics[str(LONG)] - metrics[str(SHORT)]) / (LONG - SHORT)
     count = metrics["all"] + metrics[str(SHORT)] + (steps - SHORT) * of_steps
-    day = cost_model.of_day(round(count), figures["alarm_metrics"])
-    return added((per_thousand(per_run, steps), 1), (per_thousand(day, steps_a_day), 1))
+    return per_thousand(cost_model.of_day(round(count)), steps_a_day)
 
 
 def table(figures: dict[str, Any], memory_mb: int) -> list[dict[str, Any]]:
     """The rows of the report: what was measured, its aim, and the sums of money."""
+    return [*_asked(figures), *_grows(figures), *_paid(figures, memory_mb), *_others(figures, memory_mb)]
+
+
+def _asked(figures: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a step, and a run beside its steps, asks of AWS."""
     step, run = shares(figures)
     calls, more = figures["step"], figures["further_call"]
-    rows: list[dict[str, Any]] = [
-        _row("transitions, a step", step.amounts["transitions"], aim=2),
-        _row("transitions, a run beside its steps", run.amounts["transitions"]),
-        _row("DynamoDB calls, a step of one model call", calls["run_step"], aim=6),
-        _row("DynamoDB calls, its event's with it", calls["with_events"], aim=6),
-        _row("DynamoDB calls, a further model call", more["calls"], aim=2),
-        _row("DynamoDB calls, a decision whose routes are not cached", figures["route"]["calls"]),
-        _row("write units, a step", step.amounts["writes"]),
-        _row("read units, a step", step.amounts["reads"]),
-        _row("bytes logged, a step", step.amounts["log_bytes"]),
-        _row("bytes stored, a step", step.amounts["stored_bytes"]),
-        _row("events, a step", step.amounts["events"]),
-        _row("processor time of a step, ms", step.cpu_ms["RunStep"]),
-        _row("memory of a function that runs steps, MB", figures["memory_mb"]),
-    ]
+    yield _row("transitions, a step", step.amounts["transitions"], aim=2)
+    yield _row("transitions, a run beside its steps", run.amounts["transitions"])
+    together = figures["together"]["amounts"]["transitions"] / SHORT
+    yield _row(f"transitions, a step in crews of {SHORT}, StepsPerInvocation {TOGETHER}, the run's with it", together)
+    yield _row("DynamoDB calls, a step of one model call", calls["run_step"], aim=6)
+    yield _row("DynamoDB calls, its event's with it", calls["with_events"], aim=6)
+    yield _row("DynamoDB calls, a further model call", more["calls"], aim=2)
+    yield _row("DynamoDB calls, a decision whose routes are not cached", figures["route"]["calls"])
+    yield _row("capacity written, a step", step.amounts["writes"], "units")
+    yield _row("capacity read, a step", step.amounts["reads"], "units")
+    yield _row("logged, a step", step.amounts["log_bytes"], "bytes")
+    yield _row("stored, a step", step.amounts["stored_bytes"], "bytes")
+    yield _row("events, a step", step.amounts["events"])
+    yield _row("processor time of a warm step", step.cpu_ms["RunStep"], "ms")
+    yield _row("memory of a process that runs steps", figures["memory_mb"], "MB")
+
+
+def _grows(figures: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Whether capacity grows with what is recorded, and with the crew."""
     for one in figures["recorded"]:
-        rows.append(_row(f"write units, a run after {one['earlier_runs']} others", one["writes"]))
-        rows.append(_row(f"read units, a run after {one['earlier_runs']} others", one["reads"]))
+        after = f"a run of 2 steps after {one['earlier_runs']} others"
+        yield _row(f"capacity written, {after}", one["writes"], "units")
+        yield _row(f"capacity read, {after}", one["reads"], "units")
     for one in figures["crew_sizes"]:
-        rows.append(_row(f"read units, step {one['step']} of 50, {one['prompts']} prompts", one["reads"]))
+        prompts = "whose prompt names what it reads" if one["prompts"] == "named" else "without a prompt of its own"
+        yield _row(f"capacity read, step {one['step']} of 50, {prompts}", one["reads"], "units")
+
+
+def _paid(figures: dict[str, Any], memory_mb: int) -> Iterator[dict[str, Any]]:
+    """What AWS asks for 1,000 steps at `STEPS_A_DAY`."""
+    step, _ = shares(figures)
     for steps in CREWS:
-        usd = sum(price(figures, memory_mb, steps, STEPS_A_DAY).values(), Decimal(0))
-        rows.append(_row(f"USD for 1,000 steps, crews of {steps}", usd, aim=Decimal("0.08")))
+        yield _row(f"1,000 steps, crews of {steps}", _sum(price(figures, memory_mb, steps, STEPS_A_DAY)), "USD", AIM)
+    for memory in (256, memory_mb):
+        usd = _sum(price_together(figures, memory, STEPS_A_DAY))
+        yield _row(f"1,000 steps, crews of {SHORT}, StepsPerInvocation {TOGETHER}, {memory} MB", usd, "USD", AIM)
     for name, usd in price(figures, memory_mb, SHORT, STEPS_A_DAY).items():
-        rows.append(_row(f"of that in crews of {SHORT}: {name}", usd))
+        yield _row(f"of 1,000 steps, crews of {SHORT}: {name}", usd, "USD")
     for memory in (128, 256, 512, 1024, 1769):
         seconds = cost_model.billed_seconds(step.cpu_ms["RunStep"], step.wait_ms["RunStep"], memory)
-        rows.append(_row(f"a step at {memory} MB, s", seconds))
-        rows.append(
-            _row(f"Lambda's USD for 1,000 steps at {memory} MB", 1000 * cost_model.lambda_usd(1, seconds, memory))
-        )
-    # The platform's own lines are all that a plain function logs.
+        yield _row(f"an invocation of {MODEL_MS // 1000} s of model time at {memory} MB", seconds, "s")
+        yield _row(f"Lambda for 1,000 of them at {memory} MB", 1000 * cost_model.lambda_usd(1, seconds, memory), "USD")
+    alarms = figures["alarm_metrics"] * aws_prices.USD["alarm_metric_month"]
+    yield _row("a month of the alarms, where they are Enabled", alarms, "USD")
+
+
+def _others(figures: dict[str, Any], memory_mb: int) -> Iterator[dict[str, Any]]:
+    """What one would pay without us."""
     plain = 1000 * cost_model.plain_step(MODEL_MS, memory_mb, PLAIN_LOG_BYTES)
-    rows.append(_row(f"USD for 1,000 steps, plain state machine, {memory_mb} MB", plain))
+    yield _row(f"1,000 steps of a plain state machine, a function of {memory_mb} MB a step, nothing kept", plain, "USD")
     for runs in RUNS_A_DAY:
-        ours = sum(price(figures, memory_mb, SHORT, runs * SHORT).values(), Decimal(0)) * runs * SHORT / 1000
-        rows.append(_row(f"USD a day, {runs:,} runs of {SHORT} steps", ours))
-        rows.append(_row(f"USD a day, {runs:,} runs of {SHORT} steps, LiteLLM's proxy alone", cost_model.proxy_day()))
-    return rows
+        usd = _sum(price(figures, memory_mb, SHORT, runs * SHORT)) * runs * SHORT / 1000
+        name = f"a day, {runs:,} runs of {SHORT} steps"
+        yield _row(name, usd, "USD")
+        yield _row(f"{name}, LiteLLM's proxy, without what runs the crews", cost_model.proxy_day(), "USD")
 
 
 PLAIN_LOG_BYTES = 3 * 26 + 310
-"""Lambda's lines START, END and REPORT."""
+"""Lambda's lines START, END and REPORT: all that a plain function logs."""
 
 
-def _row(name: str, value: Any, aim: Any = None) -> dict[str, Any]:
-    row = {"name": name, "value": float(round(value, 6))}
+def _sum(usd: Mapping[str, Decimal]) -> Decimal:
+    return sum(usd.values(), Decimal(0))
+
+
+def _row(name: str, value: Any, unit: str = "", aim: Any = None) -> dict[str, Any]:
+    row = {"name": name, "value": float(round(value, 4)), "unit": unit}
     return row if aim is None else {**row, "aim": float(aim), "met": round(value, 6) <= aim}
 
 
@@ -128,15 +171,20 @@ def main() -> None:
     rows = table(figures, memory_of_template())
     for row in rows:
         aim = "" if "aim" not in row else f"   aim {row['aim']:g}: {'met' if row['met'] else 'missed'}"
-        print(f"{row['name']:<62} {row['value']:>12,.4f}{aim}")
+        print(f"{row['name']:<86} {row['value']:>10,.4g} {row['unit']}{aim}")
     packages = {name: metadata.version(name) for name in ("boto3", "moto")}
     versions = {"python": sys.version.split()[0], "prices": aws_prices.AS_OF, **packages}
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(
-        json.dumps({"name": "cost", "versions": versions, "rows": rows, "figures": figures}, indent=1) + "\n"
+        json.dumps(
+            {"name": "cost", "title": TITLE, "tables": [], "versions": versions, "rows": rows, "figures": figures},
+            indent=1,
+        )
+        + "\n"
     )
 
 
+TITLE = "What a step asks of AWS, and what AWS asks for it"
 RESULT = Path(__file__).resolve().parent / "results" / "cost.json"
 
 

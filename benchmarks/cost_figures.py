@@ -15,6 +15,8 @@ MODEL_MS = 3000
 """What a model call is taken to last; here it answers at once."""
 SHORT, LONG = 5, 10
 """Steps of the two crews whose difference is a step's own share."""
+TOGETHER = 10
+"""Steps that an invocation may take, where the parameter StepsPerInvocation says so."""
 FUNCTIONS = ("Api", "StartRun", "RunStep", "AdvanceRun", "PublishEvents")
 TEXT = "All of it was checked against the contract, and three things stand out. " * 28
 """2 KB: about 500 tokens."""
@@ -69,7 +71,7 @@ class Bench:
         }
         calls = [call for call in taken.dynamodb if call.function in FUNCTIONS]
         wait_ms = {
-            name: self._waits(name, taken) / taken.invocations[name] + (MODEL_MS if name == "RunStep" else 0)
+            name: (self._waits(name, taken) + MODEL_MS * steps * (name == "RunStep")) / taken.invocations[name]
             for name in cpu_ms
         }
         amounts = {
@@ -82,6 +84,11 @@ class Bench:
             "api_requests": 1,
         }
         return Use(amounts, {name: taken.invocations[name] for name in cpu_ms}, cpu_ms, wait_ms)
+
+    def together(self) -> Use:
+        """A run of the short crew whose steps share an invocation."""
+        with self.system.configured("RunStep", STEPS_PER_INVOCATION=str(TOGETHER)):
+            return self.use(SHORT)
 
     def step_calls(self) -> dict[str, Any]:
         """DynamoDB calls of a step in the middle of a crew, and what it reads beside when its routes are not cached."""
@@ -232,6 +239,7 @@ def measure(runs: int) -> dict[str, Any]:
             "short": asdict(bench.use(SHORT)),
             "long": asdict(bench.use(LONG)),
             "step": bench.step_calls(),
+            "together": asdict(bench.together()),
             "route": bench.route_reads(),
             "metrics": bench.metrics(),
             "memory_mb": round(live.memory_mb("RunStep"), 1),

@@ -88,12 +88,12 @@ def of_use(use: Use, memory: Mapping[str, int]) -> dict[str, Decimal]:
     }
 
 
-def of_day(metrics: int, alarm_metrics: int, secrets: int = 1) -> dict[str, Decimal]:
-    """USD a day that a deployment costs whatever runs on it, its workflows' metrics among it."""
+def of_day(metrics: int, secrets: int = 1) -> dict[str, Decimal]:
+    """USD a day that a deployment by the template's defaults costs whatever runs on it, its workflows' metrics among
+    it."""
     month = {
         "CloudWatch metrics": metrics * USD["metric_month"],
         "CloudWatch dashboard": USD["dashboard_month"],
-        "CloudWatch alarms": alarm_metrics * USD["alarm_metric_month"],
         "Secrets Manager": secrets * USD["secret_month"],
     }
     return {

@@ -9,4 +9,4 @@ runner = StepRunner(settings())
 
 @lambda_handler
 def handler(event, context):
-    return runner.run_step(event, context.aws_request_id, context.get_remaining_time_in_millis())
+    return runner.run_steps(event, context.aws_request_id, context.get_remaining_time_in_millis())

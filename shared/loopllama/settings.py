@@ -30,6 +30,8 @@ class Settings:
     route_cache_seconds: float = 5.0
     model_timeout_seconds: float = 120.0
     """What a model call gets while there is another model to try."""
+    steps_per_invocation: int = 1
+    """How many steps of a chain, one behind the other, an invocation of RunStep takes."""
     retention_days: int = 30
     provider_secrets_prefix: str = ""
     """Secrets Manager names of provider credentials are this prefix and the provider's name."""
@@ -93,6 +95,7 @@ _CONVERT: dict[str, Any] = {
     ),
     "route_cache_seconds": float,
     "model_timeout_seconds": float,
+    "steps_per_invocation": int,
     "retention_days": int,
     "allowed_provider_hosts": _names,
     "simulated_providers": _names,

@@ -211,6 +211,11 @@ def said(error: Exception) -> str:
     return f"{type(error).__name__} at {where}"
 
 
+def working_on(event: Any) -> None:
+    """Let this process's log lines carry the ids of what it is asked to do."""
+    logger().append_keys(**_ids(event, ("run_id", "step")))
+
+
 def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
     """Make a Lambda handler of `function`: its log lines and its X-Ray segment carry the request's ids. An AWS service
     that does not answer becomes `AwsUnavailable`, which the state machine retries, one that refuses `AwsRefused`, which
@@ -220,10 +225,8 @@ def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[
 
     @functools.wraps(function)
     def handle(event: dict[str, Any], context: Any) -> Any:
-        logger().append_keys(
-            request_id=context.aws_request_id,
-            **_ids(event, ("run_id", "step")),
-        )
+        logger().append_keys(request_id=context.aws_request_id)
+        working_on(event)
         try:
             return traced(event, context)
         except Exception as error:

@@ -45,9 +45,9 @@ def test_what_is_used_costs_what_the_price_list_says() -> None:
     assert usd["Lambda, the rest"] == 0
     thousand = per_thousand(added((usd, 5), (usd, 1)), 5)
     assert thousand["Step Functions"] == Decimal("0.06")
-    month = {name: value * Decimal("30.4") for name, value in of_day(10, 20, 2).items()}
-    names = ("CloudWatch metrics", "CloudWatch alarms", "CloudWatch dashboard", "Secrets Manager")
-    assert [round(month[name], 6) for name in names] == [3, 2, 3, Decimal("0.8")]
+    month = {name: value * Decimal("30.4") for name, value in of_day(10, 2).items()}
+    names = ("CloudWatch metrics", "CloudWatch dashboard", "Secrets Manager")
+    assert [round(month[name], 6) for name in names] == [3, 3, Decimal("0.8")]
 
 
 def test_the_others_are_priced_from_the_same_list() -> None:
