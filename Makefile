@@ -12,13 +12,15 @@ CLI    := $(VENV)/.cli-installed
 DEV    := $(VENV)/.dev-installed
 # LiteLLM's dependencies do not go together with ours.
 LITELLM := .venv-litellm
+# Nor do the scanners'.
+AUDIT := .venv-audit
 
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= us-east-1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-litellm lint format build bench catalog docs lock clean
+.PHONY: help run serve test test-litellm lint audit format build bench catalog docs lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +46,10 @@ lint: $(DEV) ## Style, types, template, and that generated files are fresh
 	@$(BIN)/python -m loopllama_cli.catalog_build --check
 	@$(BIN)/python -m loopllama_cli.reference --check
 	@echo "lint: clean"
+
+audit: $(AUDIT)/.installed ## Scanners: the template by checkov, the locked packages by pip-audit where its data can be reached
+	@$(AUDIT)/bin/checkov --config-file .checkov.yaml
+	@$(AUDIT)/bin/python requirements/audit.py requirements/dev.txt
 
 format: $(DEV) ## Put the code into shape
 	@$(BIN)/ruff check --quiet --fix .
@@ -80,11 +86,13 @@ lock: ## Resolve pyproject.toml's dependencies into the locks (needs uv; UPGRADE
 		-o shared/requirements.txt -
 	@printf 'litellm[proxy]\nanthropic\n' | uv pip compile --quiet --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
 		--no-emit-find-links $(if $(UPGRADE),--upgrade) -o requirements/litellm.txt -
+	@printf 'checkov\npip-audit\n' | uv pip compile --quiet --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
+		--no-emit-find-links $(if $(UPGRADE),--upgrade) -o requirements/audit.txt -
 	@for file in requirements/dev.txt requirements/cli.txt shared/requirements.txt; do \
 		sed "$(PLAIN)" $$file > $$file.new && mv $$file.new $$file; done
 
 clean: ## Remove what was built and installed here
-	@rm -rf $(VENV) $(LITELLM) .aws-sam dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(LITELLM) $(AUDIT) .aws-sam dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The interpreter: PYTHON, or the first of these that is new enough and can make environments.
 USABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
@@ -114,4 +122,10 @@ $(LITELLM)/.installed: requirements/litellm.txt | $(BIN)/python
 	@echo "Installing LiteLLM's proxy into $(LITELLM), once ..." >&2
 	@'$(PYTHON)' -m venv $(LITELLM)
 	@$(LITELLM)/bin/python -m pip install --quiet --no-deps -r requirements/litellm.txt
+	@touch $@
+
+$(AUDIT)/.installed: requirements/audit.txt | $(BIN)/python
+	@echo "Installing the scanners into $(AUDIT), once ..." >&2
+	@'$(PYTHON)' -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install --quiet --no-deps -r requirements/audit.txt
 	@touch $@
