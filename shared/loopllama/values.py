@@ -16,6 +16,8 @@ MAX_BYTES = 16 * 1024 * 1024
 """The longest value taken at all; a Lambda function holds several in memory at once."""
 
 _S3, _JSON = "$s3", "$json"
+_REMEMBERED = 10_000
+"""Values whose storing a process remembers: who asks for a large run again and again has its values stored once."""
 
 
 class ValueStore:
@@ -28,6 +30,7 @@ class ValueStore:
     def __init__(self, settings: Settings, s3: Any = None) -> None:
         self._bucket = settings.values_bucket
         self._s3 = s3
+        self._there: set[str] = set()
 
     def _client(self) -> Any:
         if self._s3 is None:
@@ -44,7 +47,11 @@ class ValueStore:
             raise InvalidRequest(f"{name} has {len(data):,} bytes of JSON; at most {MAX_BYTES:,} are taken")
         # The key carries the content's hash, so that a late writer never replaces what a record points to.
         key = f"runs/{run_id}/{name}-{hashlib.sha256(data).hexdigest()[:16]}.json"
-        self._client().put_object(Bucket=self._bucket, Key=key, Body=data, ContentType="application/json")
+        if key not in self._there:
+            self._client().put_object(Bucket=self._bucket, Key=key, Body=data, ContentType="application/json")
+            if len(self._there) >= _REMEMBERED:
+                self._there.clear()
+            self._there.add(key)
         return {_S3: key, "bytes": len(data)}
 
     def load(self, stored: Any) -> Any:

@@ -228,6 +228,10 @@ DEFAULT_CREW: tuple[dict[str, str], ...] = (
 """The crew of a workflow that names none."""
 
 
+_NULL_IS_NONE = ("crew", "description")
+"""What may be null and then counts as left out; other fields take null themselves."""
+
+
 class Workflow(_Model):
     """A reusable definition: name, default model, crew."""
 
@@ -252,8 +256,8 @@ class Workflow(_Model):
     @model_validator(mode="wrap")
     @classmethod
     def _check(cls, data: Any, handler: ModelWrapValidatorHandler[Workflow]) -> Workflow:
-        if isinstance(data, dict) and data.get("crew", ()) is None:
-            data = {key: value for key, value in data.items() if key != "crew"}
+        if isinstance(data, dict):
+            data = {key: value for key, value in data.items() if value is not None or key not in _NULL_IS_NONE}
         try:
             workflow = handler(data)
         except ValidationError as error:

@@ -69,7 +69,7 @@ def test_create_a_workflow(api: Client) -> None:
 
 
 def test_a_workflow_without_a_crew_gets_the_default_one(api: Client) -> None:
-    made = api.post("/v1/workflows", {"name": "Default crew"}, 201)
+    made = api.post("/v1/workflows", {"name": "Default crew", "description": None, "model": None, "crew": None}, 201)
     assert [one["role"] for one in made["crew"]] == ["Planner", "Writer"]
     assert made["description"] == ""
     assert made["model"] is None
@@ -419,6 +419,7 @@ def test_large_values_come_as_links(api: Client) -> None:
 def test_the_dial(api: Client) -> None:
     workflow = make(api, "Dial")["id"]
     base = f"/v1/workflows/{workflow}/routes"
+    assert api.raw("GET", base).json()["next_cursor"] is None
     told = api.get(base)
     assert [(one["step"], one["source"]) for one in told] == [("extractor", "agent"), ("writer", "deployment")]
     body = {"model": "small", "fallbacks": ["balanced"], "maxTokens": 500, "temperature": 0.25, "expiresIn": 3600}

@@ -86,10 +86,11 @@ def routes(services: Services) -> Router:
     @router.get(
         "/v1/workflows/<workflow_id>/routes",
         summary="What each step uses now, and which layer says so",
-        responses=shapes.answers((200, "The steps, in the crew's order", shapes.Data[list[shapes.Route]])),
+        description="In the crew's order, all of them.",
+        responses=shapes.answers((200, "The steps", shapes.Page[shapes.Route])),
     )
     def list_routes(workflow_id: WorkflowId) -> Response[str]:
-        return data(_explained(services, workflow_id))
+        return data(_explained(services, workflow_id), next_cursor=None)
 
     @router.get(
         "/v1/workflows/<workflow_id>/routes/<step>",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
@@ -9,6 +11,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Path
 from pydantic import Field
 
+from .. import jsontext
 from ..engine.accept import accept_run
 from ..engine.cancel import cancel_run
 from ..engine.replay import replay_run
@@ -23,6 +26,11 @@ from .workflows import Cursor, IdempotencyKey, Limit, Request, WorkflowId
 
 MAX_SHOWN_BYTES = 256 * 1024
 """Values of a run that an answer holds in all; what does not fit comes as a link."""
+MAX_STEPS_BYTES = 4 * 1024 * 1024
+"""Steps of a run that an answer holds; more come as a link. Lambda's answers end at 6 MB, the JSON of ours inside the
+JSON of its own: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+LINKERS = 10
+"""Values that are put at once where a link can lead: as many as the SDK has connections."""
 
 RunId = Annotated[str, Path(description="The run's id.")]
 Input = Annotated[str, Field(min_length=1)] | dict[str, Any]
@@ -88,7 +96,6 @@ def routes(services: Services) -> Router:
     def start_run(
         workflow_id: WorkflowId, body: Annotated[RunRequest, Body()], key: IdempotencyKey = None
     ) -> Response[str]:
-        services.workflow(workflow_id)
         _check_models(services, body.models)
         caller = router.context["caller"]
         run_id = accept_run(
@@ -102,7 +109,7 @@ def routes(services: Services) -> Router:
             key=idempotency.run_key(caller, key),
             api_key=caller.name,
         )
-        return data(services.reader.accepted(run_id, Shown(services.values, run_id)), 202)
+        return _accepted(services, run_id)
 
     @router.get(
         "/v1/runs/<run_id>",
@@ -164,17 +171,18 @@ def routes(services: Services) -> Router:
             key=idempotency.run_key(caller, key),
             api_key=caller.name,
         )
-        return data(services.reader.accepted(made, Shown(services.values, made)), 202)
+        return _accepted(services, made)
 
     return router
 
 
 class Shown:
-    """Turns stored values into what an answer holds of them: whole while they fit, then links."""
+    """Turns stored values into what an answer holds of them: whole while they fit, then links, which `link` fills in
+    once all are known."""
 
     def __init__(self, values: ValueStore, run_id: str, most: int = MAX_SHOWN_BYTES) -> None:
         self._values, self._run_id, self._left = values, run_id, most
-        self._links = 0
+        self._due: list[tuple[dict[str, Any], Any]] = []
 
     def __call__(self, stored: Any) -> Any:
         if stored is None:
@@ -187,17 +195,45 @@ class Shown:
         if size <= self._left:
             self._left -= size
             return self._values.load(stored)
-        url = self._values.link(stored)
-        if url is None:
-            # It lies in the record, so there is nothing yet that a link could lead to.
-            self._links += 1
-            name = f"shown/{self._links}"
-            url = self._values.link(self._values.store(self._run_id, name, self._values.load(stored), inline_bytes=0))
-        return {"url": url}
+        due: dict[str, Any] = {"url": None}
+        self._due.append((due, stored))
+        return due
+
+    def link(self) -> None:
+        """Fill in the links. What lies in the record is put where a link can lead, many at once: a run of a thousand
+        items has thousands of values."""
+        with ThreadPoolExecutor(LINKERS) as pool:
+            for (due, _), url in zip(self._due, pool.map(self._link, self._due), strict=True):
+                due["url"] = url
+        self._due = []
+
+    def _link(self, one: tuple[dict[str, Any], Any]) -> str:
+        url = self._values.link(one[1])
+        return url or self.link_to("shown", self._values.load(one[1]))
+
+    def link_to(self, name: str, value: Any) -> str:
+        """A link to a value that has no place in the bucket yet."""
+        url = self._values.link(self._values.store(self._run_id, name, value, inline_bytes=0))
+        assert url is not None  # noqa: S101 - nothing is inline
+        return url
 
 
 def _run(services: Services, run_id: str) -> dict[str, Any]:
-    return services.reader.get(run_id, Shown(services.values, run_id))
+    return _shown(services, run_id, services.reader.get)
+
+
+def _accepted(services: Services, run_id: str) -> Response[str]:
+    return data(_shown(services, run_id, services.reader.accepted), 202)
+
+
+def _shown(services: Services, run_id: str, read: Callable[[str, Any], dict[str, Any]]) -> dict[str, Any]:
+    """A run as an answer holds it, never longer than Lambda lets an answer be."""
+    shown = Shown(services.values, run_id)
+    run = read(run_id, shown)
+    shown.link()
+    if len(jsontext.dumps(run["steps"])) > MAX_STEPS_BYTES:
+        run["steps"] = {"url": shown.link_to("steps", run["steps"])}
+    return run
 
 
 def _with_values(services: Services, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -212,6 +248,7 @@ def _with_values(services: Services, found: list[dict[str, Any]]) -> list[dict[s
     for run in found:
         record, shown = records.get(run["id"], {}), Shown(services.values, run["id"], left)
         told.append({**run, "input": shown(record.get("input")), "output": shown(record.get("output"))})
+        shown.link()
     return told
 
 

@@ -224,7 +224,8 @@ class RunSummary(_Totals):
 
 
 class Run(RunSummary):
-    steps: list[Step]
+    steps: list[Step] | Link
+    """A link where they are too many for an answer: thousands."""
     cache_saving_usd: float | None = None
 
 

@@ -1,0 +1,112 @@
+"""Runs as answers hold them: values that do not fit, and more steps than an answer may have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from support.deployment import Deployment, deployment
+
+from loopllama import aws, jsontext
+from loopllama.api import runs
+from loopllama.api.app import Api
+from loopllama.api.keys import KeyStore
+
+ITEMS = 150
+OUTPUT = "x" * 4000
+"""All of them together do not fit into an answer, each of them lies in the record."""
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    with deployment(monkeypatch) as one:
+        yield one
+
+
+@pytest.fixture
+def asked(made: Deployment) -> Any:
+    """Asks the API; the answer's status and its JSON."""
+    config = replace(made.settings, api_keys_table="ApiKeysTable", requests_per_second=1000)
+    secret, _ = KeyStore(config).create("test")
+    api = Api(config)
+
+    def ask(method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        event = {
+            "version": "2.0",
+            "rawPath": path,
+            "rawQueryString": "",
+            "headers": {"authorization": f"Bearer {secret}", **headers},
+            "requestContext": {"requestId": "r", "stage": "$default", "http": {"method": method, "path": path}},
+            "body": None if body is None else jsontext.dumps(body),
+        }
+        answer = api.handle(event, None)
+        return answer["statusCode"], jsontext.loads(answer["body"])
+
+    return ask
+
+
+@pytest.fixture
+def large(made: Deployment) -> str:
+    """A run with a step of many items: one that was made, and as many records like its own."""
+    schema = {"type": "object", "properties": {"list": {"type": "array"}}, "required": ["list"]}
+    crew = [{"name": "plan", "outputSchema": schema}, {"name": "work", "forEach": "steps.plan.output.list"}]
+    made.provider.script = lambda call: '{"list": [1]}' if len(made.provider.calls) == 1 else "fine"
+    run_id = made.accept(made.push(crew))
+    made.play(run_id)
+    record = made.runs.items(run_id, ["STEP#work#0#1"])["STEP#work#0#1"]
+    for number in range(1, ITEMS + 1):
+        item = record | {"item": f"STEP#work#0#{number}", "of_item": number, "output": f"{number} {OUTPUT}"}
+        aws.client("dynamodb").put_item(TableName="RunsTable", Item=aws.to_item(item))
+    return run_id
+
+
+def stored(link: str) -> Any:
+    """What a signed link leads to."""
+    key = "runs/" + unquote(urlsplit(link).path).partition("/runs/")[2]
+    return jsontext.loads(aws.client("s3").get_object(Bucket="values", Key=key)["Body"].read())
+
+
+def test_what_does_not_fit_is_stored_once_however_often_it_is_asked_for(
+    made: Deployment, asked: Any, large: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puts: list[str] = []
+    s3 = aws.client("s3")
+    monkeypatch.setattr(s3, "put_object", lambda put=s3.put_object, **what: puts.append(what["Key"]) or put(**what))
+    code, first = asked("GET", f"/v1/runs/{large}")
+    steps = [one for one in first["data"]["steps"] if one["item"]]
+    whole = [one for one in steps if isinstance(one["output"], str)]
+    links = [one for one in steps if isinstance(one["output"], dict)]
+    assert (code, len(steps)) == (200, ITEMS)
+    assert sum(len(one["output"]) for one in whole) <= runs.MAX_SHOWN_BYTES
+    assert len(links) > ITEMS / 2
+    behind = {stored(one["output"]["url"]) for one in links}
+    assert len(behind) == len(links)
+    assert behind.isdisjoint(one["output"] for one in whole)
+    assert len(puts) == len(set(puts)) >= len(links)
+    before = len(puts)
+    again = asked("GET", f"/v1/runs/{large}")[1]
+    assert len(puts) == before
+    assert len(again["data"]["steps"]) == len(first["data"]["steps"])
+
+
+def test_more_steps_than_an_answer_holds_are_a_link(asked: Any, large: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = asked("GET", f"/v1/runs/{large}")[1]["data"]
+    monkeypatch.setattr(runs, "MAX_STEPS_BYTES", 20_000)
+    run = asked("GET", f"/v1/runs/{large}")[1]["data"]
+    assert [one["id"] for one in stored(run["steps"]["url"])] == [one["id"] for one in whole["steps"]]
+    assert run["tokens_in"] == whole["tokens_in"] > 0
+
+
+def test_a_key_finds_its_run_though_the_workflow_is_gone(made: Deployment, asked: Any) -> None:
+    workflow = made.push([{"name": "a"}])
+    path, key = f"/v1/workflows/{workflow}/runs", {"idempotency-key": "k"}
+    started = asked("POST", path, {"input": "x"}, **key)
+    assert started[0] == 202
+    made.play(started[1]["data"]["id"])
+    assert asked("DELETE", f"/v1/workflows/{workflow}")[0] == 200
+    code, again = asked("POST", path, {"input": "x"}, **key)
+    assert (code, again["data"]["id"]) == (202, started[1]["data"]["id"])
+    assert asked("POST", path, {"input": "x"})[0] == 404
