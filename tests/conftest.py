@@ -6,8 +6,10 @@ import ipaddress
 import os
 import socket
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
+import botocore.loaders
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -18,6 +20,9 @@ settings.register_profile(
     "loopllama", max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile("loopllama")
+
+# Each deployment in moto has boto3 sessions of its own, and each of those would read the services' descriptions again.
+botocore.loaders.create_loader = cache(botocore.loaders.create_loader)
 
 
 class NetworkForbidden(RuntimeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +37,7 @@ class _TemplateLoader(yaml.SafeLoader):
 _TemplateLoader.add_multi_constructor("!", lambda loader, suffix, node: None)  # type: ignore[no-untyped-call]
 
 
+@cache
 def template_tables() -> dict[str, dict[str, Any]]:
     """The template's DynamoDB tables: logical id to CreateTable arguments."""
     resources = yaml.load((ROOT / "template.yaml").read_text(), _TemplateLoader)["Resources"]  # noqa: S506 - safe loader
