@@ -25,6 +25,9 @@ from loopllama.reading import RunReader
 from loopllama.runs import RunStore
 from loopllama.settings import Settings
 from loopllama.workflow import Workflow
+from loopllama_cli.local import seams_dynamodb
+
+seams_dynamodb.quicken()
 
 ROOT = Path(__file__).parents[2]
 PRICE = {"effective_from": "2020-01-01", "input": Decimal(3), "output": Decimal(15)}

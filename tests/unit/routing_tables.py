@@ -12,6 +12,9 @@ from moto import mock_aws
 from loopllama import aws
 from loopllama.routing import Route, RouteRequest
 from loopllama.settings import Settings
+from loopllama_cli.local import seams_dynamodb
+
+seams_dynamodb.quicken()
 
 CONFIG = Settings(routes_table="routes", models_table="models", default_model="small", route_cache_seconds=5)
 TABLES = {"routes": ("workflow", "step"), "models": ("model",), "history": ("route", "sequence")}

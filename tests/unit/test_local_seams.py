@@ -1,0 +1,53 @@
+"""What the local stack does quicker than moto gives the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from moto.core.serialize import JSONSerializer, ResponseSerializer, XFormedAttributePicker
+from moto.core.utils import get_service_model
+
+from loopllama_cli.local.seams_dynamodb import attribute_value
+
+SCALARS = st.one_of(
+    st.builds(lambda text: {"S": text}, st.text(max_size=8)),
+    st.builds(lambda number: {"N": str(number)}, st.integers()),
+    st.builds(lambda is_true: {"BOOL": is_true}, st.booleans()),
+    st.just({"NULL": True}),
+    st.builds(lambda texts: {"SS": texts}, st.lists(st.text(min_size=1, max_size=3), min_size=1, max_size=3)),
+    st.builds(lambda numbers: {"NS": list(map(str, numbers))}, st.lists(st.integers(), min_size=1, max_size=3)),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.builds(lambda parts: {"L": parts}, st.lists(inner, max_size=3)),
+        st.builds(lambda parts: {"M": parts}, st.dictionaries(st.text(min_size=1, max_size=4), inner, max_size=3)),
+    ),
+    max_leaves=8,
+)
+
+
+class Motos(JSONSerializer):
+    """moto's own, whether this process has the seams or not."""
+
+    _serialize_type_structure = ResponseSerializer._serialize_type_structure
+
+
+@given(VALUES)
+def test_a_plain_value_leaves_as_motos_own_serializer_writes_it(value: dict[str, Any]) -> None:
+    operation = get_service_model("dynamodb").operation_model("GetItem")
+    serializer = Motos(operation_model=operation, value_picker=XFormedAttributePicker())
+    written = json.loads(serializer.serialize({"Item": {"attribute": value}})["body"])
+    assert attribute_value(value) == written["Item"]["attribute"]
+
+
+@pytest.mark.parametrize(
+    "value", [{"B": b"x"}, {"BS": [b"x"]}, {"S": 1}, {"S": "a", "N": "1"}, {}, {"L": [{"B": "x"}]}, {"SS": [1]}, "S"]
+)
+def test_what_is_not_plain_is_left_to_moto(value: Any) -> None:
+    with pytest.raises(ValueError, match="no plain"):
+        attribute_value(value)
