@@ -6,12 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto.core.serialize import JSONSerializer, ResponseSerializer, XFormedAttributePicker
 from moto.core.utils import get_service_model
+from moto.events.models import EventPattern
 
 from loopllama_cli.local.seams_dynamodb import attribute_value
+from loopllama_cli.local.stack import matches
 
 SCALARS = st.one_of(
     st.builds(lambda text: {"S": text}, st.text(max_size=8)),
@@ -51,3 +53,27 @@ def test_a_plain_value_leaves_as_motos_own_serializer_writes_it(value: dict[str,
 def test_what_is_not_plain_is_left_to_moto(value: Any) -> None:
     with pytest.raises(ValueError, match="no plain"):
         attribute_value(value)
+
+
+NAMES = st.sampled_from(["a", "b", "c"])
+LEAVES = st.one_of(st.sampled_from(["x", "y", 1]), st.just({}), st.lists(st.sampled_from(["x", "y"]), max_size=2))
+RECORDS = st.recursive(LEAVES, lambda inner: st.dictionaries(NAMES, inner, max_size=3), max_leaves=6)
+CONDITIONS = st.lists(
+    st.sampled_from(["x", 1, {"exists": True}, {"exists": False}, {"anything-but": ["x"]}, {"prefix": "y"}]),
+    min_size=1,
+    max_size=2,
+)
+PATTERNS = st.recursive(
+    CONDITIONS,
+    lambda inner: st.one_of(
+        st.dictionaries(NAMES, inner, max_size=3),
+        st.builds(lambda one, other: {"$or": [{"a": one}, {"b": other}]}, inner, inner),
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=400)
+@given(st.dictionaries(NAMES, PATTERNS, max_size=3), st.dictionaries(NAMES, RECORDS, max_size=3))
+def test_a_filter_takes_the_records_that_it_takes_whole(pattern: dict[str, Any], record: dict[str, Any]) -> None:
+    assert matches(json.dumps(pattern), record) == EventPattern(None, pattern).matches_event(record)

@@ -13,7 +13,7 @@ from moto.core.serialize import BaseJSONSerializer
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import StreamRecord, StreamShard, Table
-from moto.dynamodb.parsing.expressions import UpdateExpressionParser  # type: ignore[attr-defined] - moto hides it
+from moto.dynamodb.parsing import expressions
 
 from loopllama_cli.local.patching import replace
 from loopllama_cli.local.streams import Streams
@@ -128,7 +128,8 @@ def quicken() -> None:
     """What each request spends most of its time on, done once or not at all. Nothing else changes: tests of stores on
     moto alone have it too."""
     # Each update's text is parsed twice. Validators work on a copy of what they are given.
-    replace(UpdateExpressionParser, "make", staticmethod(lru_cache(maxsize=1024)(UpdateExpressionParser.make)))
+    parser: Any = vars(expressions)["UpdateExpressionParser"]
+    replace(parser, "make", staticmethod(lru_cache(maxsize=1024)(parser.make)))
 
     def serialize(serializer: Any, serialized: Any, value: Any, shape: Any, key: str) -> None:
         # moto looks for ten possible members, under several spellings each, in each attribute's value.

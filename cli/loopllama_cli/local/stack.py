@@ -8,6 +8,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class Stack:
         self.events = Events(
             events_backends[ACCOUNT][REGION], self.functions.invoke_later, self._start, self._send, warn, minute
         )
-        self.streams = Streams(self.functions.invoke, _matches, self._send, warn)
+        self.streams = Streams(self.functions.invoke, matches, self._send, warn)
         seams.install(self.functions, self.events, self.streams, self.client)
 
         stack = cloudformation_backends[ACCOUNT][REGION].create_stack(
@@ -146,7 +147,26 @@ def _listen(port: int, serve: Callable[[], Any]) -> Any:
         raise OSError(f"cannot listen on port {port} of 127.0.0.1 ({error.strerror}); choose another") from error
 
 
-def _matches(pattern: dict[str, Any], record: dict[str, Any]) -> bool:
+def matches(pattern: str, record: dict[str, Any]) -> bool:
+    """EventBridge's matcher, of a pattern in JSON."""
+    compiled = _compiled(pattern)
+    # moto copies and flattens all that it is given: both images of an item, for each pattern.
+    return compiled.matches_event(_named(compiled.get_pattern(), record))  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=64)
+def _compiled(pattern: str) -> Any:
     from moto.events.models import EventPattern
 
-    return EventPattern.load(json.dumps(pattern)).matches_event(record)  # type: ignore[arg-type]
+    return EventPattern.load(pattern)
+
+
+def _named(pattern: dict[str, Any], record: Any) -> Any:
+    """The parts of a record that a pattern names."""
+    if "$or" in pattern or not isinstance(record, dict):
+        return record
+    return {
+        name: _named(inner, record[name]) if isinstance(inner, dict) else record[name]
+        for name, inner in pattern.items()
+        if name in record
+    }

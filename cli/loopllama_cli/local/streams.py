@@ -20,14 +20,14 @@ MAX_RETRIES = 10
 class Streams:
     """The event source mappings of the stack.
 
-    `invoke(function_arn, event)` runs a function; `matches(pattern, record)` is EventBridge's matcher; `send` puts a
-    message into a queue, `warn` takes one line for the person at the terminal.
+    `invoke(function_arn, event)` runs a function; `matches(pattern, record)` is EventBridge's matcher, of a
+    pattern in JSON; `send` puts a message into a queue, `warn` takes one line for the person at the terminal.
     """
 
     def __init__(
         self,
         invoke: Callable[[str, bytes], Outcome],
-        matches: Callable[[dict[str, Any], dict[str, Any]], bool],
+        matches: Callable[[str, dict[str, Any]], bool],
         send: Callable[[str, str, dict[str, str]], None],
         warn: Callable[[str], None],
     ) -> None:
@@ -73,7 +73,7 @@ class _Reader:
 
     def _wanted(self, record: dict[str, Any]) -> bool:
         filters = (self._mapping.filter_criteria or {}).get("Filters", [])
-        return not filters or any(self._matches(json.loads(each["Pattern"]), record) for each in filters)
+        return not filters or any(self._matches(each["Pattern"], record) for each in filters)
 
     def _process(self, batch: list[dict[str, Any]]) -> None:
         retries = self._mapping.max_retry_attempts
