@@ -159,6 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--peer", help="taken as the other benchmarks take it; the peers are priced, not run")
     parser.add_argument("--runs", type=int, default=100, help="earlier runs at most")
+    parser.add_argument("--short", action="store_true", help="few runs, for a look; nothing is written")
     parser.add_argument("--figures", type=Path, help="a results file: price its figures anew instead of measuring")
     options = parser.parse_args()
     if options.figures:
@@ -166,12 +167,14 @@ def main() -> None:
     else:
         out = os.dup(1)
         os.dup2(2, 1)  # what the engine prints are its metrics
-        figures = measure(options.runs)
+        figures = measure(10 if options.short else options.runs)
         os.dup2(out, 1)
     rows = table(figures, memory_of_template())
     for row in rows:
         aim = "" if "aim" not in row else f"   aim {row['aim']:g}: {'met' if row['met'] else 'missed'}"
         print(f"{row['name']:<86} {row['value']:>10,.4g} {row['unit']}{aim}")
+    if options.short:
+        return
     packages = {name: metadata.version(name) for name in ("boto3", "moto")}
     versions = {"python": sys.version.split()[0], "prices": aws_prices.AS_OF, **packages}
     RESULT.parent.mkdir(exist_ok=True)

@@ -2,8 +2,8 @@
 
     python benchmarks/scale.py [--simulate RUNS]
 
-`--simulate` plays so many runs of each of four workflows (`scale_simulation`) and keeps which keys they touched in
-benchmarks/results/scale.json; without it the page is written from what is kept there and in cost.json.
+`--simulate` plays so many runs of each of four workflows (`scale_simulation`) and keeps which keys they touched, with
+what bench_cost says that a step takes, in benchmarks/results/scale.json; without it the page is written from that.
 """
 
 from __future__ import annotations
@@ -251,13 +251,16 @@ def main() -> None:
     parser.add_argument("--simulate", type=int, metavar="RUNS", help="runs of each workflow")
     options = parser.parse_args()
     if options.simulate:
-        RESULT.write_text(json.dumps(simulate(4, options.simulate), indent=1) + "\n")
+        measured = json.loads(COST.read_text())["figures"]
+        cost = {name: measured[name] for name in ("short", "long", "route")}
+        RESULT.write_text(json.dumps({**simulate(4, options.simulate), "cost": cost}, indent=1) + "\n")
     PAGE.write_text(page(*kept()))
 
 
 def kept() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The figures of bench_cost and of the simulation."""
-    return json.loads(COST.read_text())["figures"], json.loads(RESULT.read_text())
+    """The figures of bench_cost, as they stood at the simulation, and of the simulation."""
+    figures = json.loads(RESULT.read_text())
+    return figures.pop("cost"), figures
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from decimal import Decimal
 
+import bench_cost
 from aws_prices import USD
 from cost_model import Use, added, billed_seconds, lambda_usd, of_day, of_use, per_thousand, plain_step, proxy_day
 
@@ -55,3 +58,18 @@ def test_the_others_are_priced_from_the_same_list() -> None:
     # Two tasks, their addresses and the load balancer's, the load balancer and its smallest unit.
     hour = 2 * (Decimal("0.008095") + Decimal("0.00178") + Decimal("0.005")) + Decimal("0.0305") + Decimal("0.01")
     assert proxy_day() == 24 * hour
+
+
+def test_the_figures_in_the_operations_page_are_those_of_the_last_measurement() -> None:
+    figures = json.loads(bench_cost.RESULT.read_text())["figures"]
+    memory, day = bench_cost.memory_of_template(), bench_cost.STEPS_A_DAY
+    sums = [
+        sum(bench_cost.price(figures, memory, bench_cost.SHORT, day).values()),
+        sum(bench_cost.price_together(figures, memory, day).values()),
+        sum(bench_cost.price_together(figures, 256, day).values()),
+        1000 * plain_step(bench_cost.MODEL_MS, memory, bench_cost.PLAIN_LOG_BYTES),
+    ]
+    page = (bench_cost.RESULT.parents[2] / "docs" / "operations.md").read_text()
+    told = [Decimal(number) for number in re.findall(r"0\.[0-9]{3}", page.partition("## Cost")[2])]
+    # A measurement of processor time moves the last digit.
+    assert all(any(abs(usd - one) < Decimal("0.0015") for one in told) for usd in sums), (sums, told)
