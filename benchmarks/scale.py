@@ -86,8 +86,10 @@ def key_limits(figures: dict[str, Any]) -> dict[str, float]:
         limits[kind] = min(by)
     for kind, reads in figures["cold"].items():
         if not kind.startswith("WorkflowsTable"):  # a version is read once in a process's life
-            limits[kind] = KEY_READS / (reads * anew)
+            limits[kind] = KEY_READS / (reads * anew + figures["keys"].get(kind, {"reads": 0})["reads"])
     limits["RunsTable budget#WORKFLOW#DAY"] = budget_limit(figures)
+    # Every function at work writes it once, within the 3 s of a step.
+    limits[OUTAGE] = KEY_WRITES / max(figures["outage_writes"], figures["probe_writes"])
     return dict(sorted(limits.items(), key=lambda found: found[1]))
 
 
@@ -111,6 +113,7 @@ def events_a_shard(figures: dict[str, Any]) -> tuple[float, float]:
 
 # The page
 
+OUTAGE = "ModelsTable health in an outage"
 _KEYS = {
     "RunsTable RUN": (
         "a run: its steps, attempts and events",
@@ -137,7 +140,14 @@ _KEYS = {
         "the rows of the dial, read when a process's are too old",
         "raise `RouteCacheSeconds`: at 15 a process reads at every fifth step instead of every second",
     ),
-    "ModelsTable MODEL": ("an entry of the catalog, and which models are failing", "as the rows of the dial"),
+    OUTAGE: (
+        "which models are failing, in the seconds in which one begins to, or is tried again",
+        "a write by each function at work; those that do not fit are repeated, and then the step",
+    ),
+    "ModelsTable MODEL": (
+        "an entry of the catalog, which models are failing, what `fastest` and `cheapest` know of a step",
+        "as the rows of the dial",
+    ),
 }
 
 
@@ -193,18 +203,25 @@ def page(cost: dict[str, Any], figures: dict[str, Any]) -> str:
     ]
     for kind, limit in keys.items():
         what, then = _KEYS[kind]
-        units = figures["keys"].get(kind, {"writes": 0, "reads": _ANEW, "largest_share": 1, "keys": 1})
+        read = {"writes": 0, "reads": _ANEW, "largest_share": 1, "keys": 1}
+        outage = {"writes": max(figures["outage_writes"], figures["probe_writes"]), "reads": 0, "keys": 1}
+        units = dict(outage if kind == OUTAGE else figures["keys"].get(kind, read))
+        if kind in figures["cold"] and not kind.startswith("WorkflowsTable"):
+            units["reads"] += _ANEW * figures["cold"][kind]
         fair = f"{units['largest_share']:.0%}, {1 / units['keys']:.0%}" if units["keys"] > 1 else "one key"
         place, _, name = kind.partition(" ")
         lines.append(
-            f"| `{place}`, {name.replace('#', ' ').lower()} | {what} | {units['writes']:g} | {units['reads']:g} "
+            f"| `{place}`, {name.replace('#', ' ').lower()} | {what} | {units['writes']:.3g} | {units['reads']:.3g} "
             f"| {fair} | {_steps(limit * DAY)} | {then} |"
         )
     hottest = keys["UsageTable DAY#WORKFLOW"] * DAY
     lines += [
         "",
-        f"So 10{_power(9)} steps a day need at least {-(-(10**9) // int(hottest))} workflows of like size, and "
-        "`RouteCacheSeconds` of 15; nothing else in the tables is hot then.",
+        f"So 10{_power(9)} steps a day need at least {-(-(10**9) // int(hottest))} workflows of like size and "
+        "`RouteCacheSeconds` of 15; no key is hot then but those of budgets of a day and, for seconds, of an outage.",
+        "",
+        "RouteHistory is written when somebody turns the dial, API keys once a minute and key; an `Idempotency-Key`'s "
+        "answer has a key of its own.",
         "",
         f"A budget of a day holds {figures['budget_bytes']:.0f} bytes and {figures['reservation_bytes']:.0f} for each "
         "call under way, and each call writes it twice: that is why it is the first key to get hot.",
@@ -224,7 +241,7 @@ def _named(limits: dict[str, float]) -> dict[str, float]:
     """The keys of the Models table are alike: each is read as often."""
     named: dict[str, float] = {}
     for kind, limit in limits.items():
-        name = "ModelsTable MODEL" if kind.startswith("ModelsTable") else kind
+        name = "ModelsTable MODEL" if kind.startswith("ModelsTable") and kind != OUTAGE else kind
         named[name] = min(limit, named.get(name, limit))
     return named
 

@@ -49,9 +49,17 @@ def simulate(workflows: int, runs: int, open_calls: int = 12) -> dict[str, Any]:
         for call in meter.take():
             accesses += call.accesses
         cold = _cold(live, settings, pushed[0])
+        outage = _outage(live, settings, open_calls)
         budget_bytes = _open_reservations(live, pushed[0], open_calls)
     steps = workflows * runs * SHORT
-    return {"steps": steps, "workflows": workflows, "keys": _by_kind(accesses, steps), "cold": cold, **budget_bytes}
+    return {
+        "steps": steps,
+        "workflows": workflows,
+        "keys": _by_kind(accesses, steps),
+        "cold": cold,
+        **outage,
+        **budget_bytes,
+    }
 
 
 class _Stream:
@@ -71,18 +79,55 @@ class _Stream:
 
 
 def _cold(live: Any, settings: Any, workflow: str) -> dict[str, float]:
-    """Read units by key of a step in a process that knows nothing yet."""
+    """Read units by key of a step in a process that knows nothing yet, and of one that chooses the fastest model."""
     from loopllama.engine.step import StepRunner
 
-    work = live.map(live.start(live.accept(workflow, TEXT)))[0]
+    choosing = [{"name": "s0", "policy": "fastest", "candidates": ["test:a", "test:b"]}]
     meter = Meter()
-    with meter.on():
-        StepRunner(settings).run_step(work, "invocation", 60_000)
+    for name in (workflow, live.push(choosing, "Line 1000")):
+        work = live.map(live.start(live.accept(name, TEXT)))[0]
+        with meter.on():
+            StepRunner(settings).run_step(work, "invocation", 60_000)
     tables = ("RoutesTable", "ModelsTable", "WorkflowsTable")
     found: dict[str, float] = defaultdict(float)
     for one in (one for call in meter.take() for one in call.accesses if one.place in tables):
         found[_kind(one)] = max(found[_kind(one)], one.reads)
     return dict(found)
+
+
+def _outage(live: Any, settings: Any, processes: int) -> dict[str, float]:
+    """Writes of the item that says which models are failing, for each process at work when one begins to fail, and for
+    each once it is to be tried again."""
+    from loopllama.engine.step import StepRunner
+    from loopllama.errors import ModelUnavailable
+    from loopllama.providers.base import Answer, Usage
+    from loopllama.routing.health import FIRST_MS
+
+    agent = {"name": "s0", "model": "test:a", "fallbacks": ["test:b"]}
+    workflow = live.push([agent], "Line 2000")
+    runners = [StepRunner(replace(settings, route_cache_seconds=20)) for _ in range(processes)]
+    failing = False
+
+    def answer(call: Any) -> Answer:
+        if failing and call.model == "a":
+            raise ModelUnavailable("down")
+        return Answer(TEXT, Usage(1500, 500))
+
+    def everybody() -> float:
+        meter = Meter()
+        with meter.on():
+            for number, runner in enumerate(runners):
+                work = live.map(live.start(live.accept(workflow, TEXT)))[0]
+                runner.run_step(work, f"invocation-{number}", 60_000)
+        accesses = [one for call in meter.take() for one in call.accesses if one.partition == "health#"]
+        return sum(one.writes for one in accesses) / processes
+
+    live.provider.script = answer
+    everybody()
+    failing = True
+    began = everybody()
+    live.wait(FIRST_MS // 1000 + 1)
+    return {"outage_writes": began, "probe_writes": everybody()}
 
 
 def _open_reservations(live: Any, workflow: str, calls: int) -> dict[str, float]:
