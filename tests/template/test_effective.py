@@ -1,0 +1,109 @@
+"""Every permission of every role, statement by statement, as SAM makes it of the template with all options on:
+`permissions.txt` lists them, and a change of it is a change of what somebody may do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from template.project import ROOT, listed
+
+from loopllama_cli.local.template import load
+
+EVERYTHING = {
+    "ToolFunctionPrefix": "tool-",
+    "Uploads": "Enabled",
+    "Tracing": "Active",
+    "ScheduleExpression": "rate(1 day)",
+    "ScheduleWorkflow": "daily",
+    "Alarms": "Enabled",
+}
+NEVER = (
+    r"(iam|sts|kms):",
+    r"lambda:(?!InvokeFunction)",
+    r"dynamodb:(Create|Delete|Update)Table",
+    r"s3:(Delete|List|PutBucket)",
+    r"secretsmanager:(?!GetSecretValue|DescribeSecret)",
+)
+LISTED = Path(__file__).with_name("permissions.txt")
+
+
+@pytest.fixture(scope="module")
+def resources() -> dict[str, Any]:
+    found: dict[str, Any] = load(ROOT, EVERYTHING, {}, lambda kind: True).body["Resources"]
+    return found
+
+
+def short(resource: Any) -> str:
+    """A resource as a person names it."""
+    if isinstance(resource, str):
+        return resource
+    if "Ref" in resource:
+        return str(resource["Ref"])
+    if "Fn::GetAtt" in resource:
+        name, attribute = resource["Fn::GetAtt"]
+        return str(name) if attribute == "Arn" else f"{name}.{attribute}"
+    text = str(resource["Fn::Sub"]).replace("${AWS::Partition}", "aws").replace(".Arn}", "}")
+    return re.sub(r"\$\{(?:AWS::)?([\w.]+)\}", r"\1", text)
+
+
+def statements(role: str, resources: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    policies = [one["PolicyDocument"] for one in resources[role]["Properties"].get("Policies", [])]
+    for one in resources.values():
+        if one["Type"] == "AWS::IAM::Policy" and {"Ref": role} in one["Properties"]["Roles"]:
+            policies.append(one["Properties"]["PolicyDocument"])
+    for policy in policies:
+        for statement in listed(policy["Statement"]):
+            yield statement["Fn::If"][1] if "Fn::If" in statement else statement
+
+
+def lines(resources: dict[str, Any]) -> Iterator[str]:
+    for name, one in resources.items():
+        if one["Type"] != "AWS::IAM::Role":
+            continue
+        trusted = [
+            listed(each["Principal"]["Service"]) for each in one["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        ]
+        yield f"{name}, for {', '.join(each for some in trusted for each in some)}"
+        for managed in one["Properties"].get("ManagedPolicyArns", []):
+            yield f"  all of {managed.partition(':policy/')[2]}"
+        for statement in statements(name, resources):
+            assert statement["Effect"] == "Allow"
+            assert set(statement) <= {"Sid", "Effect", "Action", "Resource"}
+            what, where = listed(statement["Action"]), listed(statement["Resource"])
+            sid = statement.get("Sid", "by SAM")
+            yield f"  {sid}: {', '.join(what)} on {', '.join(map(short, where))}"
+
+
+def test_permissions_are_those_that_are_listed(resources: dict[str, Any]) -> None:
+    assert list(lines(resources)) == LISTED.read_text().splitlines()
+
+
+def test_no_role_can_do_what_would_undo_the_rest(resources: dict[str, Any]) -> None:
+    """Nobody may write keys, permissions or code, pass a role on, or delete a table or a bucket's object."""
+    text = LISTED.read_text()
+    for never in NEVER:
+        assert [line for line in text.splitlines() if re.search(rf"[ ,]{never}", line.partition(" on ")[0])] == [], (
+            never
+        )
+    tables = {name for name, one in resources.items() if one["Type"] == "AWS::DynamoDB::Table"}
+    assert tables <= set(re.findall(r"\w+Table", text)), "each is used"
+    keys = [line for line in text.splitlines() if "ApiKeysTable" in line]
+    assert {line.partition(":")[2] for line in keys} == {" dynamodb:GetItem, dynamodb:UpdateItem on ApiKeysTable"}
+
+
+def test_only_aws_services_may_call_in_and_only_for_this_stack(resources: dict[str, Any]) -> None:
+    """What lets others in: permissions to invoke functions, policies of queues and buckets."""
+    for name, one in resources.items():
+        properties = one.get("Properties", {})
+        if one["Type"] == "AWS::Lambda::Permission":
+            assert properties["Principal"] in ("events.amazonaws.com", "apigateway.amazonaws.com"), name
+            assert properties["SourceArn"], name
+        if one["Type"] in ("AWS::SQS::QueuePolicy", "AWS::S3::BucketPolicy"):
+            for statement in properties["PolicyDocument"]["Statement"]:
+                opened = statement["Effect"] == "Allow"
+                assert not opened or (statement["Principal"] != "*" and statement["Condition"]), name
+    assert not [one["Type"] for one in resources.values() if one["Type"] == "AWS::Lambda::Url"]
