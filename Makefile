@@ -4,6 +4,7 @@ MODEL  ?=
 JOBS   ?= 2
 TESTS  ?= tests
 UPGRADE ?=
+STACK  ?=
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -20,7 +21,7 @@ export AWS_DEFAULT_REGION ?= us-east-1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-litellm lint audit format build bench catalog docs lock clean
+.PHONY: help run serve test test-aws test-litellm lint audit format build bench catalog docs lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +37,10 @@ test: $(DEV) ## All tests (TESTS=tests/unit for some of them)
 
 test-litellm: $(DEV) $(LITELLM)/.installed ## The provider adapters against LiteLLM's proxy, in an environment of its own
 	@LOOPLLAMA_LITELLM='$(CURDIR)/$(LITELLM)/bin/litellm' $(BIN)/python -m pytest -q tests/contract/test_litellm.py
+
+test-aws: $(DEV) ## Deploy STACK=NAME to your AWS account, run the end-to-end tests there, remove everything
+	@PATH="$(CURDIR)/$(BIN):$$PATH" env $(if $(filter file,$(origin AWS_DEFAULT_REGION)),-u AWS_DEFAULT_REGION) \
+		$(BIN)/python tests/on_aws.py $(STACK)
 
 lint: $(DEV) ## Style, types, template, and that generated files are fresh
 	@$(BIN)/ruff check --quiet .

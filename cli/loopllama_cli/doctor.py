@@ -46,7 +46,7 @@ def examine(choice: Choice, call: bool = False) -> Iterator[Check]:
     yield _python()
     if not local:
         yield _sam()
-        for check in _account(choice):
+        for check in account(choice):
             yield check
             if check.status == "fail":
                 return
@@ -98,7 +98,8 @@ def _sam() -> Check:
         return Check("sam", "warn", "AWS's SAM CLI is not here", "to deploy: pipx install aws-sam-cli")
 
 
-def _account(choice: Choice) -> Iterator[Check]:
+def account(choice: Choice) -> Iterator[Check]:
+    """Whether there are credentials that AWS takes, whose they are, and for which region."""
     import boto3
     from botocore.exceptions import ProfileNotFound
 

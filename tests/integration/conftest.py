@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 import pytest
 from support.api_client import Client
+from support.system import DEPLOYED, System
 
 from loopllama_cli.local import LocalStack
 
@@ -20,14 +21,25 @@ ROOT = Path(__file__).parents[2]
 TOY_PROJECT = Path(__file__).parent / "fixtures" / "stack"
 
 
-class Running:
-    """A running local stack with clients for it."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On a deployed stack only those tests run that say they can: marked `aws`."""
+    if DEPLOYED:
+        config.hook.pytest_deselected(items=[item for item in items if not item.get_closest_marker("aws")])
+        items[:] = [item for item in items if item.get_closest_marker("aws")]
 
-    def __init__(self, stack: LocalStack, log: list[str]) -> None:
-        self.stack = stack
+
+class Running:
+    """A running local stack, or the deployed one that the environment names (`stack` is None), with clients for it."""
+
+    def __init__(self, stack: LocalStack | None, log: list[str]) -> None:
         self.log = log
-        self.outputs = stack.outputs
-        self.client = cache(self._client)
+        self.client: Callable[[str], Any]
+        if stack is None:
+            deployed = System(None)
+            self.outputs, self.client = dict(deployed.outputs), deployed.client
+        else:
+            self.stack, self.outputs = stack, stack.outputs
+            self.client = cache(self._client)
 
     def _client(self, service: str) -> Any:
         make: Any = boto3.Session(
@@ -126,6 +138,9 @@ def toy() -> Iterator[Running]:
 @pytest.fixture(scope="session")
 def product() -> Iterator[Running]:
     """The product, every provider simulated at 50 times its speed, routes read at each step."""
+    if DEPLOYED:
+        yield Running(None, [])
+        return
     parameters = {
         "SimulatedProviders": "*",
         "SimulatedSpeed": "50",

@@ -15,6 +15,8 @@ import httpx
 import pytest
 from support.api_client import Client, ended, schema_of
 
+pytestmark = pytest.mark.aws
+
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 CREW = [
     {"role": "Extractor", "systemPrompt": "List the facts.", "model": "openai:gpt-5-mini"},

@@ -5,7 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from support.api_client import Client, ended
+
+pytestmark = pytest.mark.aws
 
 CREW = [{"role": name, "systemPrompt": "Say what is important.", "model": "openai:gpt-5-mini"} for name in ("A", "B")]
 

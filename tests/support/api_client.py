@@ -16,10 +16,10 @@ FINAL = ("completed", "failed", "cancelled")
 
 
 class Client:
-    """Speaks to a running stack (with `outputs`, `client(service)`, `stack.api_url`) under a key of its own."""
+    """Speaks to a running stack (with `outputs` and `client(service)`) under a key of its own."""
 
     def __init__(self, stack: Any, name: str = "test") -> None:
-        self.stack, self.url = stack, stack.stack.api_url
+        self.stack, self.url = stack, stack.outputs["ApiUrl"]
         settings = Settings(api_keys_table=stack.outputs["ApiKeysTableName"])
         self._keys = KeyStore(settings, stack.client("dynamodb"))
         self.key, _ = self._keys.create(name)

@@ -1,6 +1,7 @@
-"""The whole system under test: the template on the local stack, worked from outside as its users do.
+"""The whole system under test, worked from outside as its users do: the template on the local stack, or a deployed one
+whose name is in LOOPLLAMA_TEST_STACK.
 
-All calls go through explicit clients of the stack's endpoint; this process's environment stays as it is.
+All calls to a local stack go through explicit clients of its endpoint; this process's environment stays as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -25,9 +27,11 @@ from loopllama.engine.accept import accept_run
 from loopllama.reading import RunReader
 from loopllama.workflow import Workflow
 from loopllama_cli.local.handle import LocalStack
-from loopllama_cli.target import settings_of
+from loopllama_cli.target import Choice, connect, settings_of
 
 ROOT = Path(__file__).parents[2]
+DEPLOYED = os.environ.get("LOOPLLAMA_TEST_STACK", "")
+"""The deployed stack that the tests are to work on; empty for a local stack of their own."""
 WAIT_SECONDS = 60.0
 STACK_NAME = "loopllama"
 PRICES = {"sim:base": (Decimal(3), Decimal(15)), "sim:tenth": (Decimal("0.3"), Decimal("1.5"))}
@@ -40,15 +44,32 @@ PARAMETERS = {
     "SimulatedSpeed": "1000",
 }
 
+DEPLOYED_PARAMETERS = {
+    **PARAMETERS,
+    "SimulatedProviders": "*",
+    "SimulatedSpeed": "50",
+    "RequestsPerSecond": "10000",
+    "DeletionProtection": "Disabled",
+    "Tools": (ROOT / "examples/research_brief/tools.json").read_text("utf-8"),
+}
+"""What a stack is deployed with on which both the runs' and the API's tests work."""
+
 
 class System:
-    """A running stack. `loopllama.aws.client` must be this object's `client` while the methods run."""
+    """A running stack: a local one by its handle, or, for None, the deployed one that the environment names.
 
-    def __init__(self, stack: LocalStack) -> None:
-        self.stack = stack
-        self.outputs = stack.outputs
-        self.settings = settings_of(STACK_NAME, stack.outputs, PARAMETERS)
-        self.client: Callable[..., Any] = cache(self._client)
+    `loopllama.aws.client` must be this object's `client` while the methods run."""
+
+    def __init__(self, stack: LocalStack | None) -> None:
+        self._stack = stack
+        self.client: Callable[..., Any]
+        if stack is None:
+            target = connect(Choice(stack=DEPLOYED))
+            self.name, self.outputs, self.settings, self.client = DEPLOYED, target.outputs, target.settings, aws.client
+        else:
+            self.name, self.outputs = STACK_NAME, stack.outputs
+            self.settings = settings_of(STACK_NAME, stack.outputs, PARAMETERS)
+            self.client = cache(self._client)
         for model, (given, taken) in PRICES.items():
             self.put_model(model, "sim", given, taken)
 
@@ -63,6 +84,17 @@ class System:
             config=Config(read_timeout=120, retries={"total_max_attempts": 1}),
         )
 
+    @property
+    def stack(self) -> LocalStack:
+        """The local stack's handle, for tests that reach into it."""
+        assert self._stack is not None, "this test needs a local stack of its own: it is not for a deployed one"
+        return self._stack
+
+    @property
+    def here(self) -> bool:
+        """Whether the functions run on this machine, and so reach its servers."""
+        return urlsplit(self.client("lambda").meta.endpoint_url).hostname == "127.0.0.1"
+
     # What a deployment is set up with
 
     def put_model(self, model: str, provider: str, given: Decimal = Decimal(3), taken: Decimal = Decimal(15)) -> str:
@@ -75,7 +107,9 @@ class System:
     def put_provider(self, provider: str, base_url: str) -> None:
         """Store a provider's secret."""
         secret = json.dumps({"api_key": "test-key", "base_url": base_url})
-        self.client("secretsmanager").create_secret(Name=f"{STACK_NAME}/providers/{provider}", SecretString=secret)
+        self.client("secretsmanager").create_secret(
+            Name=self.outputs["ProviderSecretsPrefix"] + provider, SecretString=secret
+        )
 
     def push(self, name: str, crew: list[dict[str, Any]], **fields: Any) -> str:
         """Store a workflow, `crew` in the API's form with role and prompt filled in; returns its id."""
@@ -125,8 +159,10 @@ class System:
 
     def usage(self, run_id: str) -> list[dict[str, Any]]:
         """The run's rows of the Usage table."""
-        items = self.client("dynamodb").scan(TableName=self.outputs["UsageTableName"])["Items"]
-        return [row for row in map(aws.from_item, items) if row["run_id"] == run_id]
+        scan = self.client("dynamodb").get_paginator("scan")
+        pages = scan.paginate(TableName=self.outputs["UsageTableName"], ConsistentRead=True)
+        rows = (aws.from_item(item) for page in pages for item in page["Items"])
+        return [row for row in rows if row["run_id"] == run_id]
 
     # Executions
 
@@ -167,7 +203,7 @@ class System:
     @property
     def resources(self) -> dict[str, str]:
         """The stack's resources: logical to physical id."""
-        found = self.client("cloudformation").describe_stack_resources(StackName=STACK_NAME)["StackResources"]
+        found = self.client("cloudformation").describe_stack_resources(StackName=self.name)["StackResources"]
         return {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in found if "LogicalResourceId" in one}
 
     def invoke(self, function: str, event: Any) -> dict[str, Any]:
@@ -188,6 +224,7 @@ class System:
             client.update_function_configuration(
                 FunctionName=name, Timeout=seconds, Environment={"Variables": environment}
             )
+            client.get_waiter("function_updated_v2").wait(FunctionName=name)
 
         change(timeout or before["Timeout"], own | variables)
         try:
@@ -201,9 +238,11 @@ class System:
             os.kill(pid, signal.SIGKILL)
 
     def log_lines(self) -> list[str]:
-        """Every line in every log group."""
+        """Every line in every log group of the account that is local, or of the deployed stack."""
         logs = self.client("logs")
-        groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
+        pages = logs.get_paginator("describe_log_groups").paginate()
+        groups = [group["logGroupName"] for page in pages for group in page["logGroups"]]
+        groups = [group for group in groups if self._stack or f"/{self.name}/" in f"{group}/"]
         pages = logs.get_paginator("filter_log_events")
         events = (e for group in groups for page in pages.paginate(logGroupName=group) for e in page["events"])
         return [event["message"] for event in events]
@@ -227,4 +266,4 @@ class System:
         deadline = time.monotonic() + seconds
         while not holds():
             assert time.monotonic() < deadline, "it did not happen in time"
-            time.sleep(0.02)
+            time.sleep(0.02 if self.here else 1)

@@ -65,6 +65,7 @@ def test_without_the_file_the_command_line_says_everything(folder: Path) -> None
         "--no-fail-on-empty-changeset",
         "--capabilities=CAPABILITY_IAM",
         "--resolve-s3",
+        "--s3-prefix=crews",
     ]
     assert [call for call, _ in calls] == [
         ["build", f"--template={ROOT / 'template.yaml'}", *account],

@@ -56,6 +56,7 @@ def deploy(
         options.append("--no-fail-on-empty-changeset")
         if not Path(CONFIG).exists():
             options += ["--capabilities=CAPABILITY_IAM", "--resolve-s3"]
+            options += [f"--s3-prefix={choice.stack}"] if choice.stack else []
     template = project_root() / "template.yaml"
     with tempfile.TemporaryDirectory() as folder:
         if parameters:

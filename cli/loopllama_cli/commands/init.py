@@ -27,6 +27,7 @@ stack_name = "{stack}"
 [default.deploy.parameters]
 capabilities = "CAPABILITY_IAM"
 resolve_s3 = true
+s3_prefix = "{stack}"
 confirm_changeset = true
 """
 _README = """\

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.provider_server import ProviderServer, Reply, Script
-from support.system import PARAMETERS, ROOT, System
+from support.system import DEPLOYED, PARAMETERS, ROOT, System
 
 from loopllama import aws
 from loopllama_cli.local.handle import LocalStack
@@ -18,6 +18,9 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[System]:
+    if DEPLOYED:
+        yield System(None)
+        return
     lines: list[str] = []
     with LocalStack(ROOT, PARAMETERS, log=lines.append) as stack:
         yield System(stack)

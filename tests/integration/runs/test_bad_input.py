@@ -26,6 +26,7 @@ def queued(system: System, queue: str) -> list[dict[str, Any]]:
     return [json.loads(message["Body"]) for message in found]
 
 
+@pytest.mark.aws
 def test_an_unknown_workflow_is_refused_before_a_run_is_made(system: System) -> None:
     with pytest.raises(WorkflowNotFound, match="no_such_crew"):
         system.start("no_such_crew")
@@ -69,6 +70,7 @@ def test_an_execution_started_by_hand_with_nonsense_fails_and_says_why(
     assert system.item(name, "RUN") == {}
 
 
+@pytest.mark.aws
 def test_an_event_whose_detail_is_wrong_names_the_field(system: System, workflow: str) -> None:
     event = {"id": "1", "detail": {"workflow": workflow, "input": "x", "tags": ["a"]}}
     answer = system.invoke("AcceptRun", event)
@@ -77,6 +79,7 @@ def test_an_event_whose_detail_is_wrong_names_the_field(system: System, workflow
     assert system.invoke("AcceptRun", {"id": "1", "detail": {}})["errorType"] == "InvalidRequest"
 
 
+@pytest.mark.aws
 def test_without_any_row_the_crew_decides(system: System) -> None:
     found = system.client("dynamodb").scan(TableName=system.outputs["RoutesTableName"])["Items"]
     crew = [{"name": "agents", "model": "sim:tenth"}, {"name": "workflows"}]
@@ -115,6 +118,7 @@ def test_rows_of_rubbish_are_passed_over_and_said(system: System) -> None:
     assert system.metric("InvalidOverride", workflow=workflow)[0] == len(RUBBISH) - 1  # an expired row is none
 
 
+@pytest.mark.aws
 def test_rubbish_beside_a_good_model_leaves_the_model(system: System) -> None:
     workflow = system.push("Half rubbish", [{"name": "one"}], model="sim:base")
     row = {"model": "sim:tenth", "temperature": "hot", "max_tokens": Decimal(-1)}
@@ -148,6 +152,7 @@ def test_an_input_of_a_megabyte_goes_through_the_bucket_and_comes_back_whole(sys
     assert max(len(json.dumps(event, default=str)) for event in history["events"]) < 10_000
 
 
+@pytest.mark.aws
 def test_a_large_input_by_hand_goes_through_the_bucket_too(system: System, workflow: str) -> None:
     name, value = f"large-{uuid.uuid4().hex[:8]}", {"lines": [f"line {number}." for number in range(10_000)]}
     assert system.start_by_hand(name, {"workflow": workflow, "input": value})["status"] == "SUCCEEDED"
@@ -155,6 +160,7 @@ def test_a_large_input_by_hand_goes_through_the_bucket_too(system: System, workf
     assert "$s3" in system.item(name, "RUN")["input"]
 
 
+@pytest.mark.aws
 def test_an_input_beyond_all_limits_is_refused(system: System, workflow: str) -> None:
     with pytest.raises(InvalidRequest, match="at most 16,777,216"):
         system.start(workflow, "x" * (16 * 1024 * 1024 + 1))

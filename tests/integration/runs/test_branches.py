@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from support.provider_server import Hold, Text
 from support.system import System
 
@@ -50,6 +51,7 @@ def test_several_roots_start_together_and_join(system: System, provider: Any) ->
     assert_ran_once_after_their_needs(system.wait(run_id), needs)
 
 
+@pytest.mark.aws
 def test_a_fork_inside_a_fork_waits_for_the_round(system: System) -> None:
     needs = {
         "root": [],
@@ -68,6 +70,7 @@ def test_a_fork_inside_a_fork_waits_for_the_round(system: System) -> None:
     assert entered.count("RunStep") + entered.count("ForkRunStep") == len(needs)
 
 
+@pytest.mark.aws
 def test_joins_that_share_their_needs_start_once_each(system: System) -> None:
     needs = {
         "a": [],

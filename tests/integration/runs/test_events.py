@@ -36,6 +36,7 @@ def runs_of(system: System, workflow: str) -> list[str]:
     return [run["id"] for run in RunReader(system.settings).list(workflow, 100)[0]]
 
 
+@pytest.mark.aws
 def test_an_event_on_the_bus_starts_a_run(system: System) -> None:
     workflow = system.push("Started from the bus", [{"name": "only"}])
     answer = system.client("events").put_events(
@@ -70,6 +71,7 @@ def test_the_same_event_twice_makes_one_run(system: System, provider: Any) -> No
     assert system.item(first["run_id"], "RUN")["status"] == "completed"
 
 
+@pytest.mark.aws
 def test_another_event_makes_another_run(system: System, workflow: str) -> None:
     detail = {"workflow": workflow, "input": "hello"}
     ids = {system.invoke("AcceptRun", run_requested(detail))["run_id"] for _ in range(2)}
@@ -77,6 +79,7 @@ def test_another_event_makes_another_run(system: System, workflow: str) -> None:
     assert {system.wait(run_id)["status"] for run_id in ids} == {"completed"}
 
 
+@pytest.mark.aws
 def test_an_execution_started_by_hand_is_a_run(system: System, workflow: str) -> None:
     name = f"by-hand-{uuid.uuid4().hex[:8]}"
     execution = system.start_by_hand(name, {"workflow": workflow, "input": "hello", "models": {"*": "sim:tenth"}})

@@ -23,6 +23,8 @@ from loopllama.runs import RunStore
 from loopllama_cli import workflow_files
 from loopllama_cli.commands.common import read_input
 
+pytestmark = pytest.mark.aws
+
 FOLDERS = sorted(path.parent for path in ROOT.glob("examples/*/workflow.yaml"))
 NAMES = [folder.name for folder in FOLDERS]
 PAGE = "As of 2024 about 66 percent of Danish homes use district heating; the first plant was built in 1903."
@@ -84,8 +86,12 @@ def output(run: dict[str, Any], name: str) -> Any:
 
 @pytest.fixture(scope="module")
 def encyclopedia(system: System) -> Iterator[list[str]]:
-    """What was asked of the server that stands in for Wikipedia while the tests run here."""
+    """What was asked of the server that stands in for Wikipedia where the functions run here; elsewhere they ask it
+    itself, and the list stays empty."""
     asked: list[str] = []
+    if not system.here:
+        yield asked
+        return
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Encyclopedia,), {"asked": asked}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     host = f"127.0.0.1:{server.server_port}"
@@ -177,7 +183,7 @@ def test_invoices_are_read_and_computed_and_a_person_says_yes(runs: dict[str, di
 
 
 def test_research_calls_its_tools_and_names_what_they_said(
-    runs: dict[str, dict[str, Any]], encyclopedia: list[str]
+    system: System, runs: dict[str, dict[str, Any]], encyclopedia: list[str]
 ) -> None:
     run = runs["research_brief"]
     questions = output(run, "plan")["questions"]
@@ -186,8 +192,9 @@ def test_research_calls_its_tools_and_names_what_they_said(
     searches = [call for step in turns for call in step["tool_calls"] if call["name"] == "search"]
     assert [call["arguments"]["query"] for call in searches] == questions
     assert {call["outcome"] for call in searches} == {"ok"}
-    assert len([path for path in encyclopedia if path.startswith("/w/rest.php/v1/search/page?q=")]) == 3
-    assert "66 percent" in "".join(one["finding"] for one in output(run, "research"))
+    if system.here:
+        assert len([path for path in encyclopedia if path.startswith("/w/rest.php/v1/search/page?q=")]) == 3
+        assert "66 percent" in "".join(one["finding"] for one in output(run, "research"))
     (check,) = steps(run, "check")
     assert [call["name"] for call in check["tool_calls"]] == ["now"]
     assert output(run, "check")["checked_on"] == check["started_at"][:10]

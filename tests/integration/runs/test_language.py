@@ -286,6 +286,7 @@ def test_forks_inside_forks_and_lists_inside_forks(system: System, provider: Any
     assert_paid_once(system, run, 10)
 
 
+@pytest.mark.aws
 def test_hundreds_of_items(system: System) -> None:
     """As many as half a minute of the local stack takes, which needs 40 to 90 ms for each."""
     crew = [{"name": "work", "forEach": "input.list", "prompt": "Item {{ item.n }} is good."}]

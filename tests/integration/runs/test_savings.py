@@ -58,6 +58,7 @@ def test_equal_steps_four_of_six_moved_to_a_tenth_of_the_price_cost_60_percent_l
     assert script.models() == ["dear"] * 7 + ["cheap"] * 4 + ["dear"]
 
 
+@pytest.mark.aws
 @pytest.mark.parametrize("moved", [["one"], MOVED])
 def test_simulated_steps_cost_what_their_tokens_and_the_two_prices_imply(system: System, moved: list[str]) -> None:
     crew = [{"name": name, "systemPrompt": f"Say what matters for {name}."} for name in NAMES]

@@ -63,7 +63,7 @@ def log(system: System) -> EventLog:
 def http(system: System) -> Iterator[httpx.Client]:
     key, _ = KeyStore(system.settings).create("tests")
     headers = {"Authorization": f"Bearer {key}"}
-    with httpx.Client(base_url=system.stack.api_url, headers=headers, timeout=40) as client:
+    with httpx.Client(base_url=system.outputs["ApiUrl"], headers=headers, timeout=40) as client:
         yield client
 
 
@@ -136,6 +136,7 @@ def test_a_publisher_that_is_killed_again_and_again_loses_and_doubles_nothing(sy
         system.until(lambda: len(follower.of(run_id)) == 5)  # noqa: B023 - waited for here
 
 
+@pytest.mark.aws
 def test_a_change_that_comes_again_is_no_second_event(system: System, log: EventLog) -> None:
     run_id = system.run(system.push("Again", [{"name": "only"}]))["id"]
     events = told(system, log, run_id)
@@ -145,6 +146,7 @@ def test_a_change_that_comes_again_is_no_second_event(system: System, log: Event
     assert log.after(run_id, 0, 100) == events
 
 
+@pytest.mark.aws
 def test_a_run_that_asks_a_person_says_so_and_a_cancelled_one_too(system: System, log: EventLog) -> None:
     workflow = system.push("Asking", [{"name": "a"}, {"name": "b", "approval": True}])
     answered, cancelled = system.start(workflow), system.start(workflow)
@@ -169,6 +171,7 @@ def test_a_failed_run_tells_where_and_no_more(system: System, log: EventLog, pro
     assert "top secret" not in jsontext.dumps(events)
 
 
+@pytest.mark.aws
 def test_pages(system: System, log: EventLog, http: httpx.Client) -> None:
     run_id = system.run(system.push("Paged", [{"name": "a"}, {"name": "b"}]))["id"]
     events = jsontext.loads(jsontext.dumps(told(system, log, run_id)))
@@ -207,6 +210,7 @@ def test_streams_resume_wait_and_end(
     assert (over.status_code, over.text) == (204, "")
 
 
+@pytest.mark.aws
 def test_the_events_routes_refusals(system: System, http: httpx.Client) -> None:
     assert http.get("/v1/runs/nobody/events").status_code == 404
     assert http.get("/v1/runs/nobody/events", headers=STREAM).status_code == 404
@@ -217,4 +221,4 @@ def test_the_events_routes_refusals(system: System, http: httpx.Client) -> None:
         assert answer.json()["details"][0]["field"] == next(iter(bad))
     assert http.get("/v1/runs/nobody/events", headers={"Last-Event-ID": "abc"}).status_code == 400
     assert http.post("/v1/runs/nobody/events").status_code == 405
-    assert httpx.get(f"{system.stack.api_url}/v1/runs/nobody/events").json() == {"error": "Missing Bearer token"}
+    assert httpx.get(f"{system.outputs['ApiUrl']}/v1/runs/nobody/events").json() == {"error": "Missing Bearer token"}

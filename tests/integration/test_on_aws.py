@@ -1,0 +1,92 @@
+"""`make test-aws`: it begins nothing that it should not, its tests run on a stack that it did not start, and what it
+removes is gone. The local stack stands for the account; what SAM does is not tested here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import boto3
+import pytest
+from support.system import DEPLOYED_PARAMETERS, ROOT
+
+from loopllama_cli.local import LocalStack
+
+SCRIPT = ROOT / "tests" / "on_aws.py"
+USES = "runs/test_sequence.py", "test_api_budget.py"
+
+
+def script(code: str | None, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run it, or `code` with its functions, without a SAM CLI and with nothing in the environment but what is said."""
+    variables = {"PATH": os.defpath, "HOME": os.devnull, "AWS_EC2_METADATA_DISABLED": "true", **environment}
+    program = [str(SCRIPT)] if code is None else ["-c", f"import sys; sys.path.append({str(ROOT / 'tests')!r}); {code}"]
+    return subprocess.run(
+        [sys.executable, *program, *arguments], env=variables, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "environment", "told"),
+    [
+        ([], {}, "say STACK=NAME"),
+        (["no_name"], {}, "say STACK=NAME"),
+        (["crews"], {}, "region: none is set"),
+        (["crews"], {"AWS_DEFAULT_REGION": "eu-west-1"}, "credentials: NoCredentialsError"),
+        (["crews"], {"AWS_DEFAULT_REGION": "eu-west-1", "AWS_PROFILE": "nowhere"}, "(nowhere) could not be found"),
+    ],
+)
+def test_without_a_name_or_an_account_nothing_is_begun(name: list[str], environment: dict[str, str], told: str) -> None:
+    done = script(None, *name, **environment)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert done.stderr.endswith("nothing was done\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_tests_run_on_a_stack_that_is_there_and_removing_it_leaves_nothing() -> None:
+    with LocalStack(ROOT, DEPLOYED_PARAMETERS, log=lambda _: None) as stack:
+        account = stack.environment() | {"AWS_CONFIG_FILE": os.devnull}
+        there = script(None, "loopllama", **account)
+        assert there.returncode == 2
+        assert "there is a stack loopllama already" in there.stderr
+
+        files = [str(ROOT / "tests" / "integration" / file) for file in USES]
+        done = script(f"import on_aws; sys.exit(on_aws.run_tests('loopllama', *{files!r}))", **account)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "deselected" in done.stdout
+        assert "skipped" not in done.stdout
+
+        before = things(stack)
+        assert len(before["tables"]) == 7
+        assert before["objects"] == []
+        bucket = stack.outputs["ValuesBucketName"]
+        client(stack, "s3").put_object(Bucket=bucket, Key="runs/large", Body=b"x")
+        removed = script("import on_aws; print([*on_aws.remove('loopllama')])", **account)
+        assert (removed.returncode, removed.stdout) == (0, "[]\n"), removed.stderr
+        assert things(stack) == {name: [] for name in before}
+
+
+def client(stack: LocalStack, service: str) -> Any:
+    make: Any = boto3.client
+    return make(service, endpoint_url=stack.aws_endpoint_url, region_name=stack.region)
+
+
+def things(stack: LocalStack) -> dict[str, list[Any]]:
+    """What the account holds of that costs, or would stand in the way of the next stack of the name."""
+    s3 = client(stack, "s3")
+    buckets = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
+    return {
+        "stacks": client(stack, "cloudformation").list_stacks(StackStatusFilter=["CREATE_COMPLETE"])["StackSummaries"],
+        "tables": client(stack, "dynamodb").list_tables()["TableNames"],
+        "buckets": buckets,
+        "objects": [one for bucket in buckets for one in s3.list_objects_v2(Bucket=bucket).get("Contents", [])],
+        "functions": client(stack, "lambda").list_functions()["Functions"],
+        "machines": client(stack, "stepfunctions").list_state_machines()["stateMachines"],
+        "queues": client(stack, "sqs").list_queues().get("QueueUrls", []),
+        "secrets": client(stack, "secretsmanager").list_secrets()["SecretList"],
+        "groups": client(stack, "logs").describe_log_groups()["logGroups"],
+        "buses": [bus for bus in client(stack, "events").list_event_buses()["EventBuses"] if bus["Name"] != "default"],
+        "rules": client(stack, "events").list_rules()["Rules"],
+    }
