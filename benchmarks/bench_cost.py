@@ -2,11 +2,11 @@
 
     python benchmarks/bench_cost.py [--runs N] [--peer PYTHON]
 
-Runs of real functions on the local stack, metered (`metered_stack`, `meter`): two crews that differ by five steps alone
-give a step's own share and a run's. Each step makes one call of a model on loopback that answers with 2 KB, and is
-priced as if the call took 3 s (`aws_prices`, `cost_model`). Beside it, from the same prices: the crew as a plain state
-machine with a function a step, and LiteLLM's proxy, which routes but runs no crew. Prints a table; writes
-benchmarks/results/cost.json.
+Runs of real functions on the local stack, metered (`metered_stack`, `meter`): two crews that differ by five steps
+alone give a step's own share and a run's. Each step makes one call of a model on loopback that answers with 2 KB, and
+is priced as if the call took 3 s (`aws_prices`, `cost_model`); values over 32 KB would add S3's requests. Beside it,
+from the same prices: the crew as a plain state machine with a function a step, and LiteLLM's proxy, which routes but
+runs no crew. Prints a table; writes benchmarks/results/cost.json.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ def _asked(figures: dict[str, Any]) -> Iterator[dict[str, Any]]:
     together = figures["together"]["amounts"]["transitions"] / SHORT
     yield _row(f"transitions, a step in crews of {SHORT}, StepsPerInvocation {TOGETHER}, the run's with it", together)
     yield _row("DynamoDB calls, a step of one model call", calls["run_step"], aim=6)
+    for kind, count in calls["by_kind"].items():
+        yield _row(f"of them {kind}", count)
     yield _row("DynamoDB calls, its event's with it", calls["with_events"], aim=6)
     yield _row("DynamoDB calls, a further model call", more["calls"], aim=2)
     yield _row("DynamoDB calls, a decision whose routes are not cached", figures["route"]["calls"])
