@@ -22,6 +22,8 @@ BY = ("workflow", "step", "model", "key", "tag", "day")
 DEFAULT_DAYS = 30
 MAX_DAYS = 366
 MAX_QUERIES = 5000
+MAX_GROUPS = 10_000
+"""Groups of an answer: tags may name every order that there was."""
 _AT_ONCE = 16
 _SUMS = ("steps", "tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "unpriced")
 
@@ -55,6 +57,9 @@ def summarise(
     for row in rows:
         for values in itertools.product(*(_values(row, field) for field in fields)):
             grouped.setdefault(values, []).append(row)
+    if len(grouped) > MAX_GROUPS:
+        message = f"makes {len(grouped):,} groups, more than {MAX_GROUPS:,}; shorten the range or name a workflow"
+        raise _invalid("by", message)
     groups = [{**dict(zip(fields, values, strict=True)), **_sum(mine)} for values, mine in grouped.items()]
     groups.sort(key=lambda group: [str(group[field]) for field in fields])
     groups.sort(key=lambda group: group["cost_usd"] or 0, reverse=True)

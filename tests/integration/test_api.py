@@ -313,6 +313,30 @@ def test_a_run_waits_for_an_approval_and_goes_on(api: Client) -> None:
     assert api.raw("POST", f"/v1/runs/{run_id}/respond", {"approved": True}).status_code == 409
 
 
+def test_an_answer_given_twice_under_one_key_is_one_answer(api: Client) -> None:
+    crew = [{"role": "A", "systemPrompt": "x", "approval": True}]
+    workflow = api.post("/v1/workflows", {"name": "Ask once", "crew": crew}, 201)["id"]
+    run_id = api.post(f"/v1/workflows/{workflow}/runs", {"input": "x"}, 202)["id"]
+    waiting(api, run_id)
+    path, headers = f"/v1/runs/{run_id}/respond", {"Idempotency-Key": "yes-1"}
+    first, second = (api.raw("POST", path, {"approved": True}, headers) for _ in range(2))
+    assert (first.status_code, second.status_code, first.text) == (200, 200, second.text)
+    assert api.raw("POST", path, {"approved": False}, headers).status_code == 409
+    assert ended(api, run_id)["status"] == "completed"
+
+
+def test_an_answer_that_comes_too_late_is_told_when_the_time_was_over(api: Client) -> None:
+    crew = [{"role": "A", "systemPrompt": "x", "approval": {"start": True, "timeoutSeconds": 1}}]
+    workflow = api.post("/v1/workflows", {"name": "Ask briefly", "crew": crew}, 201)["id"]
+    run_id = api.post(f"/v1/workflows/{workflow}/runs", {"input": "x"}, 202)["id"]
+    expires_at = waiting(api, run_id)["pending"]["expires_at"]
+    run = ended(api, run_id)
+    assert (run["status"], run["pending"], run["cost_usd"]) == ("failed", None, 0)
+    assert expires_at in run["error"]
+    late = api.raw("POST", f"/v1/runs/{run_id}/respond", {"approved": True})
+    assert (late.status_code, expires_at in late.json()["error"]) == (409, True)
+
+
 def test_cancelling_keeps_what_is_done(api: Client) -> None:
     crew = [CREW[0], {"role": "B", "systemPrompt": "x", "approval": True}]
     workflow = api.post("/v1/workflows", {"name": "Cancel me", "crew": crew}, 201)["id"]
@@ -774,6 +798,14 @@ def test_the_document_tells_of_every_route_and_answers_follow_it(api: Client) ->
     operations = {(method.upper(), path) for path, one in document["paths"].items() for method in one}
     assert ("POST", "/v1/workflows/{workflow_id}/runs") in operations
     assert all("422" not in one["responses"] for path in document["paths"].values() for one in path.values())
+    for method, path in operations:
+        operation = document["paths"][path][method.lower()]
+        parameters = {one["name"].lower(): one for one in operation.get("parameters", [])}
+        assert operation["summary"], path
+        assert all(one.get("description") or one["schema"].get("description") for one in parameters.values()), path
+        assert ("idempotency-key" in parameters) is (method == "POST"), path
+    used = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
+    assert used == set(document["components"]["schemas"])
     workflow = make(api, "Shapes", model="small")["id"]
     api.put(f"/v1/workflows/{workflow}/routes/writer", {"model": "small", "temperature": 0.5})
     run = ended(api, api.post(f"/v1/workflows/{workflow}/runs", {"input": "x", "tags": {"a": "b"}}, 202)["id"])

@@ -166,6 +166,7 @@ def test_another_method(api: Client, path: str) -> None:
         assert set(answer.headers["allow"].split(", ")) == known
         check(answer, (method, path))
     assert api.raw("HEAD", path.replace("{id}", "x")).status_code == 405
+    check(api.raw("BREW", path.replace("{id}", "x")), ("BREW", path))
 
 
 @pytest.mark.parametrize("path", ["/v1/workflows", "/v1/workflows/{id}/runs"])

@@ -73,6 +73,14 @@ def test_errors_are_api_gateways(api: httpx.Client) -> None:
     for refused in (api.get("/nowhere"), api.delete("/things"), api.get("/things/a/b")):
         assert (refused.status_code, refused.json()) == (404, {"message": "Not Found"})
     assert api.post("/things", content=b"x" * (10 * 1024 * 1024 + 1)).status_code == 413
+    assert api.post("/things", content=iter([b"x" * 1024 * 1024] * 11)).status_code == 413
+    assert api.request("BREW", "/things").status_code == 404
+
+
+def test_a_body_may_come_in_chunks(api: httpx.Client) -> None:
+    event = api.post("/things", content=iter([b"one ", b"", b"two"])).json()
+    assert (event["body"], event["isBase64Encoded"]) == ("one two", False)
+    assert api.get("/things/plain").status_code == 200
 
 
 def test_a_request_is_quick(api: httpx.Client) -> None:

@@ -138,3 +138,13 @@ def test_the_command_shows_the_same(made: Deployment, monkeypatch: pytest.Monkey
     for text in ("Workflow", "Step", "test", "a", "b", "total", "200", "$0.00090"):
         assert text in shown
     assert run(app, ["usage", "--by", "nothing"]).exit_code == 2
+
+
+def test_more_groups_than_an_answer_holds_are_refused(made: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    workflow = made.push([{"name": "a"}])
+    for order in ("1", "2", "3"):
+        played(made, workflow, tags={"order": order})
+    monkeypatch.setattr(usage, "MAX_GROUPS", 2)
+    assert summarise(made.settings, ["workflow"])["total"]["steps"] == 3
+    with pytest.raises(InvalidRequest, match="3 groups"):
+        summarise(made.settings, ["tag"])

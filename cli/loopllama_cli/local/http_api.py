@@ -8,7 +8,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -226,17 +226,40 @@ def serve(port: int, routes: list[Route], invoke: Callable[[str, bytes], Outcome
             if self.command != "HEAD" and status not in (204, 304):
                 self.wfile.write(body)
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = do_TRACE = handle_one  # noqa: N815 - http.server's
+        def __getattr__(self, name: str) -> Any:
+            # http.server looks for `do_<method>`: whichever it is, the routes say what comes of it.
+            if name.startswith("do_"):
+                return self.handle_one
+            raise AttributeError(name)
+
+        def _body(self) -> bytes:
+            self.close_connection, close = True, self.close_connection  # What is left unread is no next request.
+            if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+                body = b"".join(self._chunks())
+            else:
+                body = self.rfile.read(self._measured(self.headers.get("Content-Length", "0"), 10))
+            self.close_connection = close
+            return body
+
+        def _chunks(self) -> Iterator[bytes]:
+            """https://www.rfc-editor.org/rfc/rfc9112#section-7.1"""
+            total = 0
+            while size := self._measured(self.rfile.readline(100).partition(b";")[0].strip().decode("latin-1"), 16):
+                self._measured(str(total := total + size), 10)
+                yield self.rfile.read(size)
+                self.rfile.readline(100)
+            while self.rfile.readline(1000).strip():
+                pass  # trailers
+
+        def _measured(self, text: str, base: int) -> int:
+            if not re.fullmatch("[0-9a-fA-F]{1,20}" if base == 16 else "[0-9]{1,20}", text):
+                raise Answer(400, "Bad Request")
+            if (size := int(text, base)) > MAX_BODY_BYTES:
+                raise Answer(413, "Request Entity Too Large")
+            return size
 
         def _answer(self) -> tuple[int, list[tuple[str, str]], bytes]:
-            length = self.headers.get("Content-Length", "0")
-            if not length.isdigit() or "chunked" in self.headers.get("Transfer-Encoding", ""):
-                self.close_connection = True
-                raise Answer(411, "Length Required")
-            if int(length) > MAX_BODY_BYTES:
-                self.close_connection = True
-                raise Answer(413, "Request Entity Too Large")
-            body = self.rfile.read(int(length))
+            body = self._body()
             request = Request(self.command, self.path, self.headers.items(), body, self.client_address[0])
             found = match(routes, request.method, request.raw_path)
             if found is None:

@@ -62,7 +62,7 @@ def document(resolver: APIGatewayHttpResolver, version: str) -> dict[str, Any]:
         if path in found["paths"]:
             found["paths"][path]["get"]["security"] = []
     schemas = found["components"]["schemas"]
-    for name in ("HTTPValidationError", "ValidationError"):
+    for name in ("HTTPValidationError", "ResponseValidationError", "ValidationError"):
         schemas.pop(name, None)
     return found
 

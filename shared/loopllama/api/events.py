@@ -42,11 +42,15 @@ the client comes back with the last `id` as `Last-Event-ID`, as browsers' `Event
 the run is over and nothing follows."""
 
 
+class Events(shapes.Page[Event]):
+    """A page of a run's events, in order."""
+
+
 def routes(services: Services) -> Router:
     """The resource's routes."""
     router = new_router()
     log = EventLog(services.settings)
-    responses = shapes.answers((200, "The events", shapes.Page[Event]))
+    responses = shapes.answers((200, "The events", Events))
     responses[200]["content"][STREAM] = {"schema": {"type": "string"}}
     responses[204] = {"description": "The run is over, and nothing follows"}
 

@@ -20,7 +20,7 @@ from ..errors import InvalidRequest, ModelUnknown
 from . import shapes
 from .answers import data, fields_as_asked
 from .services import Services, new_router
-from .workflows import ExpectedVersion, Request
+from .workflows import ExpectedVersion, Reason, Request
 
 ModelId = Annotated[str, Path(description="Catalog id, alias or provider:model; slashes may stand as they are.")]
 Money = int | Decimal
@@ -53,23 +53,27 @@ class ModelRequest(Request):
     left out stays as it is; null takes a field out, so that what is bundled counts again."""
 
     provider: str | None = None
+    """Needed for a model that is not bundled."""
     provider_model: str | None = None
+    """The provider's own id of it."""
     alias_of: str | None = None
     """The entry is another name for this model."""
     prices: list[PriceEntry] | None = Field(default=None, min_length=1, max_length=100)
     """Every price of the entry by date. Those in force stay as they are; later ones may be added and changed."""
     context_window: int | None = None
+    """Longest prompt, in tokens."""
     max_output: int | None = None
+    """Longest answer, in tokens."""
     capabilities: list[str] | None = None
+    """Of `tools`, `structured_output`, `images`, `prompt_cache`, `reasoning`."""
     enabled: bool | None = None
     """false: no workflow uses it any more, from the next step on."""
     replaced_by: str | None = None
     """What is used instead while it is disabled."""
     options: dict[str, Any] | None = None
     """Go into every call of the model, under the provider's own names."""
-    expected_version: ExpectedVersion | None = None
-    """Only if the entry is at this version (0: there is none); otherwise 409."""
-    reason: str = Field(default="", max_length=500)
+    expected_version: ExpectedVersion = None
+    reason: Reason = ""
 
 
 def routes(services: Services) -> Router:
@@ -82,9 +86,9 @@ def routes(services: Services) -> Router:
         responses=shapes.answers((200, "The models", shapes.Page[shapes.Model])),
     )
     def list_models(
-        provider: Annotated[str | None, Query(max_length=40)] = None,
+        provider: Annotated[str | None, Query(max_length=40, description="Only this provider's.")] = None,
         limit: Annotated[int, Query(ge=1, le=1000, description="At most so many.")] = 1000,
-        cursor: Annotated[str | None, Query(max_length=256)] = None,
+        cursor: Annotated[str | None, Query(max_length=256, description="`next_cursor` of the page before.")] = None,
     ) -> Response[str]:
         items = services.catalog.items()
         catalog = bundled().with_entries(items)
@@ -136,8 +140,8 @@ def routes(services: Services) -> Router:
     )
     def delete_model(
         model_id: ModelId,
-        expected_version: Annotated[ExpectedVersion | None, Query(alias="expectedVersion")] = None,
-        reason: Annotated[str, Query(max_length=500)] = "",
+        expected_version: Annotated[ExpectedVersion, Query(alias="expectedVersion")] = None,
+        reason: Annotated[Reason, Query()] = "",
     ) -> Response[str]:
         name = _id(model_id)
         if services.catalog.get(name) is None:

@@ -16,7 +16,7 @@ from ..routing.store import MAX_STEP, VALUES
 from . import idempotency, shapes
 from .answers import data, fields_as_asked
 from .services import Services, new_router
-from .workflows import ExpectedVersion, IdempotencyKey, Limit, Request, WorkflowId, check_step
+from .workflows import ExpectedVersion, IdempotencyKey, Limit, Reason, Request, WorkflowId, check_step
 
 StepName = Annotated[str, Path(description="The step's name; `*` is the whole workflow.")]
 Number = Annotated[int | Decimal, Field(ge=0, le=2)]
@@ -26,7 +26,7 @@ Money = Annotated[int | Decimal, Field(gt=0, lt=10**9)]
 Version = Annotated[int, Field(ge=1, lt=10**9)]
 
 
-class Candidate(Request):
+class RouteCandidate(Request):
     """A model that a policy chooses among."""
 
     model: str = Field(min_length=1, max_length=256)
@@ -37,7 +37,7 @@ def _named(value: Any) -> Any:
     return {"model": value} if isinstance(value, str) else value
 
 
-AnyCandidate = Annotated[Candidate, BeforeValidator(_named, json_schema_input_type=str | Candidate)]
+AnyCandidate = Annotated[RouteCandidate, BeforeValidator(_named, json_schema_input_type=str | RouteCandidate)]
 
 
 class RouteRequest(Request):
@@ -54,6 +54,7 @@ class RouteRequest(Request):
     max_tokens: int | None = Field(default=None, ge=1, lt=10**9)
     """Instead of the agent's."""
     temperature: Number | None = None
+    """Instead of the agent's, 0 to 2."""
     max_cost: Money | None = None
     """USD a turn: models that are expected to cost more are left out."""
     max_latency: int | None = Field(default=None, ge=1, lt=10**9)
@@ -62,9 +63,8 @@ class RouteRequest(Request):
     """`run`: runs keep what the row says when they start."""
     expires_in: int | None = Field(default=None, ge=1, le=10 * 366 * 86400)
     """The row stops counting after so many seconds."""
-    expected_version: ExpectedVersion | None = None
-    """Only if the row is at this version (0: there is none); otherwise 409."""
-    reason: str = Field(default="", max_length=500)
+    expected_version: ExpectedVersion = None
+    reason: Reason = ""
     force: bool = False
     """Also a model without a price."""
 
@@ -74,9 +74,8 @@ class RollbackRequest(Request):
 
     version: Version | None = None
     """The version whose values count again, as a new version; by default what was before the last change."""
-    expected_version: ExpectedVersion | None = None
-    """Only if the row is at this version (0: there is none); otherwise 409."""
-    reason: str = Field(default="", max_length=500)
+    expected_version: ExpectedVersion = None
+    reason: Reason = ""
 
 
 def routes(services: Services) -> Router:
@@ -130,8 +129,8 @@ def routes(services: Services) -> Router:
     def delete_route(
         workflow_id: WorkflowId,
         step: StepName,
-        expected_version: Annotated[ExpectedVersion | None, Query(alias="expectedVersion")] = None,
-        reason: Annotated[str, Query(max_length=500)] = "",
+        expected_version: Annotated[ExpectedVersion, Query(alias="expectedVersion")] = None,
+        reason: Annotated[Reason, Query()] = "",
     ) -> Response[str]:
         services.workflow(workflow_id)
         _possible(workflow_id, step)

@@ -69,8 +69,11 @@ class Answer(Request):
     """What a person says to a run that waits: `input`, or `approved` and perhaps a `note`."""
 
     input: str | None = None
+    """The answer to a question."""
     approved: bool | None = None
+    """Whether the step may start, or the tool be called."""
     note: str | None = None
+    """Why, for the agent to read."""
 
 
 def routes(services: Services) -> Router:

@@ -23,7 +23,11 @@ from .services import Services, new_router
 WorkflowId = Annotated[str, Path(description="The workflow's id.")]
 Limit = Annotated[int, Query(ge=1, le=100, description="At most so many.")]
 Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
-ExpectedVersion = Annotated[int, Field(ge=0, lt=10**9)]
+ExpectedVersion = Annotated[
+    Annotated[int, Field(ge=0, lt=10**9)] | None,
+    Field(description="Only if it is at this version (0: there is none); otherwise 409."),
+]
+Reason = Annotated[str, Field(max_length=500, description="Why; kept in the history.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(
