@@ -16,6 +16,7 @@ from typing import Any
 
 import boto3
 import pytest
+from moto import mock_aws
 from support.deployment import Deployment, deployment
 from support.stream_records import record, run_item, step_item
 from template.project import FUNCTIONS, listed, statements
@@ -27,10 +28,14 @@ from loopllama.engine.reconcile import execution_ended, reconcile_due
 from loopllama.engine.requests import accept_event
 from loopllama.engine.start import start_run
 from loopllama.engine.waiting import respond
-from loopllama.errors import ModelRejected, RunFailed
+from loopllama.errors import CredentialsRejected, ModelRejected, RunFailed, ToolFailed
 from loopllama.events.publish import Publisher
 from loopllama.observed import FORGOTTEN_MS, Observer
+from loopllama.providers import credentials
+from loopllama.providers.base import ToolCall
 from loopllama.recording import RouteRecorder
+from loopllama.settings import Settings
+from loopllama.tools import Toolbox
 from loopllama.work import Work
 
 Calls = dict[str, set[tuple[str, str]]]
@@ -67,7 +72,7 @@ class Recorder:
             return
         prefix = model.service_model.endpoint_prefix
         service = {"monitoring": "cloudwatch"}.get(prefix, prefix)  # as IAM calls it
-        action = f"{service}:{model.name}"
+        action = f"{service}:{'InvokeFunction' if (service, model.name) == ('lambda', 'Invoke') else model.name}"
         for resource in self._resources(service, params):
             self.calls[self._function].add((action, resource))
 
@@ -83,6 +88,8 @@ class Recorder:
             return ["*"]
         if service == "events":
             return [entry["EventBusName"] for entry in params["Entries"]]
+        if service == "lambda":
+            return [f"function:{params['FunctionName']}"]
         if service == "secretsmanager":
             return [f"secret:{params['SecretId']}"]
         if service == "states":
@@ -135,6 +142,7 @@ def resource_pattern(resource: Any) -> str:
     if "Fn::GetAtt" in resource:
         return str(resource["Fn::GetAtt"][0])
     text = str(resource["Fn::Sub"]).replace("${RunWorkflow.Name}", "RunWorkflow").replace("${AWS::StackName}", "stack")
+    text = text.replace("${ToolFunctionPrefix}", "tool-")
     text = text.split("states:")[-1].split("}:")[-1]
     return text.replace(".Arn}", "").replace("${", "")
 
@@ -269,6 +277,44 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
             and not any(action == may and fnmatch.fnmatchcase(resource, on) for action, resource in used)
         }
         assert not idle, f"{function}'s policy grants what it never uses: {idle}"
+
+
+def test_keys_and_tools_need_what_run_step_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a scripted provider does not need: the secrets of a provider and of a tool, a tool that is a function."""
+    notes, make = Recorder(), boto3.client
+
+    def client(service: str, **options: Any) -> Any:
+        one = make(service, **options)  # type: ignore[call-overload]
+        one.meta.events.register("provide-client-params", notes.note, unique_id="recorder")
+        return one
+
+    monkeypatch.setattr(boto3, "client", client)
+    tools = {
+        "ask": {"type": "lambda", "function": "tool-ask", "description": "d", "parameters": {"type": "object"}},
+        "refund": {
+            "type": "http",
+            "url": "https://tools.example/",
+            "description": "d",
+            "parameters": {"type": "object"},
+            "secret": {"name": "stack/tools/refund"},
+        },
+    }
+    for forget in (aws.client.cache_clear, credentials._secrets_manager.cache_clear, credentials._kept.clear):
+        forget()
+    with mock_aws(), notes.of("RunStep"):
+        with pytest.raises(CredentialsRejected):
+            credentials.credentials_for("openai", Settings(provider_secrets_prefix="stack/providers/"))
+        box = Toolbox(Settings(tools=tools), list(tools), aws=aws)
+        for name in tools:
+            with pytest.raises(ToolFailed):
+                box.call(ToolCall("1", name, {}), idempotency_key="key", timeout=5)
+    for forget in (aws.client.cache_clear, credentials._secrets_manager.cache_clear, credentials._kept.clear):
+        forget()
+    used = notes.calls["RunStep"]
+    assert {action for action, _ in used} == {"secretsmanager:GetSecretValue", "lambda:InvokeFunction"}
+    assert len(used) == 3
+    for action, resource in used:
+        assert any(action == may and fnmatch.fnmatchcase(resource, on) for may, on in allowed("RunStep")), resource
 
 
 def _dial(made: Deployment, notes: Recorder, workflow: str) -> None:
