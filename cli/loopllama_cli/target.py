@@ -120,7 +120,9 @@ def _read(stack: str, url: str | None) -> Target:
 
     where = f"The local stack at {url}" if url else f"Stack {stack}"
     try:
-        found = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+        # A local stack that does not run is told at once, not after retries.
+        client = aws.client("cloudformation", attempts=1) if url else aws.client("cloudformation")
+        found = client.describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
         message = error.response.get("Error", {}).get("Message", str(error))
         raise TargetUnreachable(f"{where} cannot be read: {message}") from error

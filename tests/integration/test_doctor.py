@@ -207,17 +207,23 @@ def test_a_provider_without_a_key_and_one_with(stack: Callable[..., str], produc
     name = stack("bedrock", ProviderSecretsPrefix="doctor/providers/", DefaultModelIsHere="x")
     product.client("secretsmanager").create_secret(Name="doctor/providers/anthropic", SecretString="{}")
     routes = product.client("dynamodb")
-    rows = [("claude-sonnet-4-5", "a"), ("mistral-large-2512", "b"), ("no-such-model", "c")]
+    rows = [("claude-sonnet-4-5", "a"), ("mistral-large-2512", "b"), ("no-such-model", "c"), ("retired", "d")]
+    retired = {"model": "retired", "alias_of": "claude-opus-4-5", "enabled": False, "replaced_by": "gemini-2.5-pro"}
+    product.client("dynamodb").put_item(TableName=product.outputs["ModelsTableName"], Item=aws.to_item(retired))
     keys = [{"workflow": {"S": "doctor"}, "step": {"S": step}} for _, step in rows]
     try:
         for (model, _), key in zip(rows, keys, strict=True):
-            routes.put_item(TableName=product.outputs["RoutesTableName"], Item={**key, "model": {"S": model}})
+            row = {**key, "model": {"S": model}, "candidates": {"N": "7"}}
+            routes.put_item(TableName=product.outputs["RoutesTableName"], Item=row)
         found = checks("--stack", name, code=1)
     finally:
         for key in keys:
             routes.delete_item(TableName=product.outputs["RoutesTableName"], Key=key)
+        routes.delete_item(TableName=product.outputs["ModelsTableName"], Key={"model": {"S": "retired"}})
     assert found["provider anthropic"]["status"] == "ok"
     assert found["provider mistral"]["todo"] == "loopllama providers set mistral"
+    assert found["model retired"]["found"] == "disabled, gemini-2.5-pro answers; used by the route doctor/d"
+    assert found["provider google"]["todo"] == "loopllama providers set google"
     assert "the route doctor/c" in found["model no-such-model"]["found"]
 
 

@@ -26,7 +26,8 @@ def doctor(
     Changes nothing. With --json a list of `{what, status, found, todo}`. Exit code 1 where something fails; a warning
     is none.
     """
-    from ..doctor import Check, examine
+    from ..doctor import examine
+    from ..doctor.findings import Check
 
     console, checks = show.out(), list[Check]()
     for check in examine(ctx.obj or Choice(), call):

@@ -1,0 +1,157 @@
+"""What `loopllama doctor` looks at: this machine, the account, a stack's parts, the models in use and their access.
+
+Every check yields what it found and, unless all is well, what to do. Nothing is changed; only `call` costs anything.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from loopllama import __version__, aws
+
+from ..target import Choice, Target, TargetMissing, TargetUnreachable, connect
+from .findings import SIGN_IN, Check, looked
+from .models import examine_models
+
+_TABLES = ("workflows", "routes", "route_history", "models", "runs", "usage", "api_keys")
+
+
+def examine(choice: Choice, call: bool = False) -> Iterator[Check]:
+    """All checks in their order; those that need what failed before them are left out. `call`: every model in use is
+    asked for one word, at its price. Raises `TargetMissing` for a choice of two stacks."""
+    stack = choice.stack or os.environ.get("LOOPLLAMA_STACK")
+    local = choice.local is not None or bool(not stack and os.environ.get("LOOPLLAMA_LOCAL"))
+    yield _python()
+    if not local:
+        yield _sam()
+        for check in account(choice):
+            yield check
+            if check.status == "fail":
+                return
+    try:
+        target = connect(choice)
+    except TargetMissing as missing:
+        if choice.stack:
+            raise
+        yield Check("stack", "warn", "none was named", str(missing))
+        return
+    except TargetUnreachable as error:
+        todo = "start one: loopllama local" if local else "check --stack and --region, or deploy it: loopllama deploy"
+        yield Check("stack", "fail", str(error), todo)
+        return
+    yield Check("stack", "ok", f"{target.name}{' (local)' if target.local else ''}")
+    parts = list(_parts(target))
+    yield from parts
+    yield _api(target)
+    if all(check.status != "fail" for check in parts):
+        try:
+            yield from _keys(target)
+            yield from examine_models(target, call)
+        except Exception as error:
+            trouble = aws.trouble(error)
+            if trouble is None:
+                raise
+            todo = "allow reading the stack's tables: dynamodb:Query, Scan, GetItem"
+            yield Check("tables", "fail", str(trouble), todo)
+
+
+# This machine and the account
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = (3, 11) <= sys.version_info < (3, 15)
+    found = f"{version}, loopllama {__version__}"
+    return (
+        Check("python", "ok", found) if good else Check("python", "fail", found, "install loopllama with 3.11 to 3.14")
+    )
+
+
+def _sam() -> Check:
+    from ..commands.deploy import SamMissing, find_sam
+
+    try:
+        return Check("sam", "ok", find_sam())
+    except SamMissing:
+        return Check("sam", "warn", "AWS's SAM CLI is not here", "to deploy: pipx install aws-sam-cli")
+
+
+def account(choice: Choice) -> Iterator[Check]:
+    """Whether there are credentials that AWS takes, whose they are, and for which region."""
+    import boto3
+    from botocore.exceptions import ProfileNotFound
+
+    try:
+        session = boto3.Session(profile_name=choice.profile, region_name=choice.region)
+    except ProfileNotFound as error:
+        yield Check("credentials", "fail", str(error), SIGN_IN)
+        return
+    if not session.region_name:
+        yield Check(
+            "region", "fail", "none is set", "say --region NAME, or set AWS_DEFAULT_REGION or the profile's region"
+        )
+        return
+    make: Any = session.client
+    yield looked(
+        "credentials",
+        lambda: str(make("sts", region_name=session.region_name).get_caller_identity()["Arn"]),
+        "sts:GetCallerIdentity",
+    )
+    yield Check("region", "ok", session.region_name)
+
+
+# The stack
+
+
+def _parts(target: Target) -> Iterator[Check]:
+    """Its tables, bucket, state machine and event bus: there, and ours to read."""
+    settings = target.settings
+    dynamodb = aws.client("dynamodb")
+    for name in _TABLES:
+        table = getattr(settings, f"{name}_table")
+        yield looked(f"table {name}", lambda: _read_table(dynamodb, table), "dynamodb:Scan")  # noqa: B023 - called here
+    bucket = settings.values_bucket
+    yield looked("bucket", lambda: aws.client("s3").head_bucket(Bucket=bucket) and bucket, "s3:ListBucket")
+    machine = settings.state_machine_arn
+    yield looked(
+        "state machine",
+        lambda: aws.client("stepfunctions").describe_state_machine(stateMachineArn=machine)["name"],
+        "states:DescribeStateMachine",
+    )
+    bus = settings.event_bus_name
+    yield looked(
+        "event bus", lambda: aws.client("events").describe_event_bus(Name=bus)["Name"], "events:DescribeEventBus"
+    )
+
+
+def _read_table(dynamodb: Any, table: str) -> str:
+    dynamodb.scan(TableName=table, Limit=1)
+    return table
+
+
+def _api(target: Target) -> Check:
+    import httpx
+
+    url = target.outputs.get("ApiUrl", "")
+    try:
+        answer = httpx.get(f"{url}/healthz", timeout=10)
+        theirs = str(answer.json()["version"])
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+        return Check("api", "fail", f"{url} does not answer as it should: {error}", "look at the function Api's log")
+    if theirs != __version__:
+        todo = "loopllama deploy brings the stack to this version; pipx upgrade loopllama this program"
+        return Check("api", "warn", f"{url} runs version {theirs}, this program is {__version__}", todo)
+    return Check("api", "ok", f"{url}, version {theirs}")
+
+
+def _keys(target: Target) -> Iterator[Check]:
+    from loopllama.api.keys import KeyStore
+
+    valid = [key["name"] for key in KeyStore(target.settings).all() if not key.get("revoked_at")]
+    if valid:
+        yield Check("api keys", "ok", f"{len(valid)} ({', '.join(sorted(set(valid))[:5])})")
+    else:
+        yield Check("api keys", "warn", "none, so nobody can use the HTTP API", "loopllama keys create NAME")

@@ -1,0 +1,54 @@
+"""A finding of the doctor, and AWS's errors in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+from loopllama import aws
+
+Status = Literal["ok", "warn", "fail"]
+
+
+class Check(NamedTuple):
+    """One finding: `what` was looked at, what was `found`, and what to do about it (empty where nothing)."""
+
+    what: str
+    status: Status
+    found: str
+    todo: str = ""
+
+
+_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403")
+MISSING = ("ResourceNotFoundException", "NoSuchBucket", "NotFound", "404", "StateMachineDoesNotExist")
+_REFUSED = (
+    *("InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "AuthFailure"),
+    *("ExpiredToken", "ExpiredTokenException", "RequestExpired"),
+)
+SIGN_IN = "sign in (`aws sso login`, `aws configure`), or name a profile: --profile NAME, AWS_PROFILE"
+GONE = "deploy the stack again, or restore it from a backup"
+
+
+def looked(what: str, look: Callable[[], str], action: str) -> Check:
+    """What a look at AWS found, or what its error means and what to do. `action` is the permission that it takes."""
+    try:
+        return Check(what, "ok", look())
+    except Exception as error:
+        trouble = aws.trouble(error)
+        if trouble is None:
+            raise
+        code, name = code_of(error), type(error).__name__
+        todo = "check the network, the region and AWS's health, and try again"
+        if code in _DENIED:
+            todo = f"allow {action} for who you are"
+        elif code in MISSING:
+            todo = GONE
+        elif code in _REFUSED or "Credential" in name or "Token" in name:
+            todo = SIGN_IN
+        return Check(what, "fail", str(trouble), todo)
+
+
+def code_of(error: Exception) -> str:
+    """AWS's code of an error; empty for one that has none."""
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, Mapping) else ""

@@ -1,0 +1,184 @@
+"""The models in use: known, enabled, and within reach of their keys and of the account."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from loopllama import aws
+from loopllama.errors import ModelError, ModelUnknown
+from loopllama.settings import Settings
+
+from ..catalog_facts import GEOGRAPHIES
+from ..target import Target
+from .findings import GONE, MISSING, Check, code_of, looked
+
+
+def examine_models(target: Target, call: bool) -> Iterator[Check]:
+    """For each model in use: it is known and enabled, and its provider lets us in."""
+    from loopllama.catalog_store import CatalogStore
+
+    settings = target.settings
+    catalog = CatalogStore(settings).catalog()
+    for problem in catalog.problems:
+        todo = "mend the row (loopllama models set) or delete it"
+        yield Check(f"model {problem['model']}", "warn", f"its row is passed over: {problem['reason']}", todo)
+    found: dict[str, Any] = {}
+    names = sorted(_names_in_use(settings).items())
+    seen = {name for name, _ in names}
+    for name, users in names:
+        try:
+            model = catalog.resolve(name)
+        except ModelUnknown as error:
+            yield Check(f"model {name}", "fail", f"{error} Used by {users}.", "name another one there")
+            continue
+        if model.enabled:
+            found.setdefault(model.id, model)
+            continue
+        other = f", {model.replaced_by} answers" if model.replaced_by else ""
+        yield Check(f"model {name}", "warn", f"disabled{other}; used by {users}", f"loopllama models enable {model.id}")
+        if model.replaced_by and model.replaced_by not in seen:
+            seen.add(model.replaced_by)
+            names.append((model.replaced_by, f"what used {model.id}"))
+    providers = sorted({model.provider for model in found.values()})
+    refused = set()
+    for provider in providers:
+        if provider != "bedrock" or _simulated(provider, settings):
+            check = _provider(provider, target)
+            refused |= {provider} if check.status == "fail" else set()
+            yield check
+    for model in found.values():
+        usable = model.provider not in refused
+        if model.provider == "bedrock" and not _simulated("bedrock", settings):
+            check = _bedrock(model)
+            usable = check.status != "fail"
+            yield check
+        if call and usable:
+            yield _called(model, settings)
+
+
+def _names_in_use(settings: Settings) -> dict[str, str]:
+    """The models that definitions and routes name, and the deployment's default, with who names them."""
+    from loopllama.definitions import DefinitionStore
+
+    users: dict[str, set[str]] = {settings.default_model: {"DefaultModel"}}
+
+    def add(part: Mapping[str, Any], user: str) -> None:
+        lists = (part.get("candidates"), part.get("fallbacks"))  # in a row they may be anything
+        for one in (part.get("model"), *(one for each in lists if isinstance(each, list) for one in each)):
+            name = one.get("model") if isinstance(one, Mapping) else one
+            if isinstance(name, str) and name:
+                users.setdefault(name, set()).add(user)
+
+    store, cursor = DefinitionStore(settings), None
+    while True:
+        page, cursor = store.list(100, cursor)
+        for item in page:
+            for part in (item["definition"], *item["definition"]["crew"]):
+                add(part, str(item["workflow_id"]))
+        if cursor is None:
+            break
+    pages = aws.client("dynamodb").get_paginator("scan").paginate(TableName=settings.routes_table)
+    for row in (aws.from_item(item) for page in pages for item in page["Items"]):
+        add(row, f"the route {row['workflow']}/{row['step']}")
+    return {name: ", ".join(sorted(who)[:3]) + (" and others" if len(who) > 3 else "") for name, who in users.items()}
+
+
+def _simulated(provider: str, settings: Settings) -> bool:
+    from loopllama.providers import is_simulated
+
+    return is_simulated(provider, settings)
+
+
+def _provider(provider: str, target: Target) -> Check:
+    """Whether a provider is simulated, needs no key, or has one in Secrets Manager (whose content is not read)."""
+    from loopllama.providers.known import KNOWN, Known, variables_of
+
+    what, settings = f"provider {provider}", target.settings
+    if _simulated(provider, settings):
+        if target.local and provider == "bedrock":
+            return Check(what, "ok", "simulated: the local stack has no AWS account")
+        if target.local:
+            key = f"{variables_of(provider)[0]}_API_KEY"
+            return Check(what, "ok", f"simulated; for the real one start `loopllama local` with {key} set")
+        return Check(what, "warn", "simulated: nothing it says is real", "take it out of SimulatedProviders")
+    if KNOWN.get(provider, Known()).keyless:
+        return Check(what, "ok", "needs no key")
+    name = settings.provider_secrets_prefix + provider
+    check = looked(
+        what,
+        lambda: aws.client("secretsmanager").describe_secret(SecretId=name)["Name"],
+        "secretsmanager:DescribeSecret",
+    )
+    if check.status == "fail" and check.todo == GONE:
+        return Check(what, "fail", f"has no key: there is no secret {name}", f"loopllama providers set {provider}")
+    return check
+
+
+_ANOTHER = "use a model of this region: loopllama routes set, DefaultModel"
+
+
+def _bedrock(model: Any) -> Check:
+    """Whether the account may use a model on Bedrock: its agreement, its authorisation, its region."""
+    from loopllama.providers.bedrock_aws import underlying_model
+
+    what, identifier = f"model {model.id}", str(model.provider_model)
+    client = aws.client("bedrock", read_seconds=10, attempts=2)
+    try:
+        base = underlying_model(identifier)
+        if not base.startswith("arn:"):
+            # A profile's id is the model's behind a geography: us.anthropic.claude-…
+            geography, _, rest = base.partition(".")
+            if rest.count(".") and geography in ("us", "global", *GEOGRAPHIES):
+                client.get_inference_profile(inferenceProfileIdentifier=base)
+                base = rest
+            told = client.get_foundation_model_availability(modelId=base)
+            wrong = [
+                said
+                for said, good in (
+                    ("the model is not in this region", told.get("regionAvailability") == "AVAILABLE"),
+                    ("the account is not authorised", told.get("authorizationStatus") == "AUTHORIZED"),
+                    (
+                        "its agreement is not made",
+                        (told.get("agreementAvailability") or {}).get("status") == "AVAILABLE",
+                    ),
+                    ("the account is not entitled", told.get("entitlementAvailability") == "AVAILABLE"),
+                )
+                if not good
+            ]
+            if wrong:
+                return Check(what, "fail", "; ".join(wrong), f"ask for it in Bedrock's console, or {_ANOTHER}")
+    except Exception as error:
+        if code_of(error) in (*MISSING, "ValidationException"):
+            return Check(what, "fail", f"Bedrock does not know it in this region: {error}", _ANOTHER)
+        if not isinstance(error, ModelError) and aws.trouble(error) is None:
+            raise
+        todo = "allow bedrock:GetInferenceProfile and bedrock:GetFoundationModelAvailability, or try --call"
+        return Check(what, "warn", f"whether it may be used cannot be seen: {error}", todo)
+    return Check(what, "ok", "Bedrock lets this account use it")
+
+
+def _called(model: Any, settings: Settings) -> Check:
+    """One word from the model, with the credentials of who asks: the functions have their own."""
+    from loopllama.providers import provider_for
+    from loopllama.providers.base import Message, ModelCall
+
+    what, began = f"call {model.id}", time.monotonic()
+    request = ModelCall(
+        model=model.provider_model,
+        catalog_id=model.id,
+        system="Answer with one word.",
+        messages=[Message("user", "Say the word ready.")],
+        timeout=60,
+        max_tokens=64,
+        options=model.options or {},
+    )
+    try:
+        answer = provider_for(model, settings).complete(request)
+    except ModelError as error:
+        return Check(what, "fail", f"{type(error).__name__}: {error}", "see docs/providers.md, or use another model")
+    took = round((time.monotonic() - began) * 1000)
+    tokens = answer.usage.input_tokens + answer.usage.output_tokens
+    by = ", simulated" if answer.simulated else ""
+    return Check(what, "ok", f"answered in {took} ms, {tokens} tokens{by}")
