@@ -65,6 +65,11 @@ BODIES: list[bytes] = [
     b'{"name": 1e999999999, "input": 1e999999999}',
     b'{"name": ' + b"9" * 10_000 + b"}",
     b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
+    b'{"name": "x", "crew": [{"role": "a", "systemPrompt": "x", "outputSchema": '
+    + b'{"a":' * 900
+    + b"1"
+    + b"}" * 900
+    + b"}]}",
     b'{"input":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     b'{"name": 7, "crew": 7, "input": 7, "models": 7, "tags": 7, "status": 7, "fromStep": 7, "model": 7}',
     b'{"name": null, "crew": null, "input": null, "models": null, "tags": null, "fromStep": null}',

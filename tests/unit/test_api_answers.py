@@ -10,6 +10,7 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from loopllama.api import answers
+from loopllama.errors import InvalidRequest
 
 
 class Body(BaseModel):
@@ -37,3 +38,13 @@ def test_a_field_of_several_kinds_is_one_complaint(given: Any, field: str, messa
     errors = [{**one, "loc": ("body", *one["loc"])} for one in caught.value.errors()]
     refused = answers._invalid(RequestValidationError(errors))
     assert refused.details == [{"field": field, "message": message}]
+
+
+def test_a_body_has_a_bounded_number_of_levels() -> None:
+    def nested(levels: int) -> str:
+        return '{"a":' * (levels - 1) + '{"b": [' + '"{[", ' * 500 + "1.5]}" + "}" * (levels - 1)
+
+    assert answers.parse_body(nested(answers.MAX_LEVELS - 1))["a"]
+    for levels in (answers.MAX_LEVELS, answers.MAX_LEVELS + 1, 900, 50_000):
+        with pytest.raises(InvalidRequest, match="nested too deeply"):
+            answers.parse_body(nested(levels))

@@ -20,6 +20,8 @@ from ..tracing import logger, said
 from .keys import TooManyRequests, Unauthorized
 
 MAX_BODY_BYTES = 1024 * 1024
+MAX_LEVELS = 200
+"""Levels of a body's JSON: what reads it further goes down by recursion, which ends at 1,000."""
 JSON = "application/json"
 
 
@@ -126,7 +128,19 @@ def parse_body(text: str) -> dict[str, Any]:
         raise _body(f"must be JSON{place}") from None
     if not isinstance(value, dict):
         raise _body("must be a JSON object")
+    # Most bodies have not even so many brackets.
+    if text.count("{") + text.count("[") > MAX_LEVELS and _is_deep(value):
+        raise _body(f"is nested too deeply: at most {MAX_LEVELS} levels are taken")
     return value
+
+
+def _is_deep(value: Any) -> bool:
+    level, levels = [value], 0
+    while level and levels <= MAX_LEVELS:
+        levels += 1
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [one for some in inner for one in some if isinstance(one, dict | list)]
+    return levels > MAX_LEVELS
 
 
 def _body(message: str) -> InvalidRequest:
