@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -30,6 +32,19 @@ def print_trace(run: Run, console: Console | None = None) -> None:
         if part:
             console.print(Group(*part))
             console.print()
+
+
+def picture(run: Run, width: int = 112) -> str:
+    """The trace as an SVG document, as a terminal of so many columns shows it."""
+    console = Console(
+        record=True, file=io.StringIO(), width=width, force_terminal=True, color_system="truecolor",
+        highlight=False, markup=False, emoji=False,
+    )  # fmt: skip
+    print_trace(run, console)
+    drawn = console.export_svg(title=f"loopllama trace {show.clean(str(run.get('id')))}", unique_id="trace")
+    # rich names a font on another host; a picture fetches nothing.
+    drawn = re.sub(r"\s*@font-face \{.*?\}", "", drawn, flags=re.DOTALL)
+    return drawn.replace("Fira Code,", "ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono,")
 
 
 def steps_of(run: Run) -> list[Step]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ from loopllama.errors import InvalidRequest
 
 from .. import show, watching
 from ..compare_view import compare_runs, print_comparison
-from ..trace_view import print_trace, run_cost, run_latency, simulated
+from ..trace_view import picture, print_trace, run_cost, run_latency, simulated
 from .common import Json, Limit, RunId, connect, read_text
 from .run import print_output, read
 
@@ -141,15 +142,24 @@ def cancel(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
         show.out().print(show.plain(f"{run}: cancelled"))
 
 
-def trace(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
+def trace(
+    ctx: typer.Context,
+    run: RunId,
+    svg: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the trace as a picture instead.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Show what a run did: for each step its model and who chose it, tokens, latency, cost; then a timeline.
 
     In the cost column `~` marks an estimate and `≥` a sum that lacks a call of unknown cost.
     """
     found = read(connect(ctx).settings, run)
+    if svg:
+        svg.write_text(picture(found), "utf-8")
     if as_json:
         show.print_json(found)
-    else:
+    elif not svg:
         print_trace(found)
 
 

@@ -90,7 +90,7 @@ class _OfStep(Totals, _Event):
     step: str | None
     """The step's name."""
     order: int | None
-    """The agent's place in the crew, from 1."""
+    """The agent's place in the crew, from 0."""
     role: str | None
     """The agent's role."""
     iteration: int
