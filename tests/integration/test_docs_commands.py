@@ -4,14 +4,17 @@ a page says that a block prints, the block prints."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.api_client import Client
-from support.shell import Shell
+from support.api_client import FINAL, Client
+from support.shell import Programs, Shell
 
 ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(
@@ -25,36 +28,78 @@ PAGES = [
 _PROGRAMS = ("loopllama ", "aws ", "sam ", "make ", "curl ", "export ", "pip ", "pipx ", "git ")
 
 
+_ELSEWHERE = """
+make() { command make -n -C "$PROJECT" "$@"; }
+# Version 1 of the AWS CLI has an address of its own for SQS.
+aws() { command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }
+# The stack reads its routes at each step, so nobody has to wait.
+sleep() { command sleep 0.1; }
+"""
+
+
+@pytest.fixture(scope="module")
+def programs() -> Iterator[Programs]:
+    with Programs() as programs:
+        yield programs
+
+
 @pytest.fixture
-def shell(product: object, api: Client, tmp_path: Path) -> Iterator[Shell]:
-    """A shell in a folder with the project's examples, as somebody called ada has it who exported nothing but what the
-    pages say."""
-    stack = product.stack  # type: ignore[attr-defined]
+def shell(programs: Programs, product: Any, api: Client, tmp_path: Path) -> Iterator[Shell]:
+    """A shell in a folder with the project's examples, as somebody called ada has it. The stack has no workflows,
+    routes, models and secrets but those that were there before."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    python = str(Path(sys.executable).parent)
     environment = {
         "HOME": str(tmp_path), "LOGNAME": "ada", "COLUMNS": "100", "LANG": "C.UTF-8", "PROJECT": str(ROOT),
-        "LOOPLLAMA_LOCAL": stack.aws_endpoint_url, "AWS_ENDPOINT_URL": stack.aws_endpoint_url,
+        "PATH": f"{python}{os.pathsep}{os.environ['PATH']}",
+        "LOOPLLAMA_LOCAL": product.stack.aws_endpoint_url, "AWS_ENDPOINT_URL": product.stack.aws_endpoint_url,
         "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1",
-        "API": api.url, "KEY": api.key, "ANTHROPIC_API_KEY": "not-a-key",
+        "API": api.url, "KEY": api.key,
+        **dict.fromkeys(("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "VLLM_API_KEY"), "no-key"),
     }  # fmt: skip
-    with Shell(environment, tmp_path) as shell:
-        # The stack reads its routes at each step, so nobody has to wait.
-        shell.run('make() { command make -n -C "$PROJECT" "$@"; }; sleep() { command sleep 0.1; }')
+    before = _state(product)
+    with Shell(programs, environment, tmp_path) as shell:
+        shell.run(_ELSEWHERE)
         yield shell
-    client = product.client("secretsmanager")  # type: ignore[attr-defined]
-    for secret in client.list_secrets()["SecretList"]:
-        if client.get_secret_value(SecretId=secret["Name"])["SecretString"].find("not-a-key") >= 0:
-            client.delete_secret(SecretId=secret["Name"], ForceDeleteWithoutRecovery=True)
+    for workflow in _state(product)["workflows"] - before["workflows"]:
+        for run in api.get(f"/v1/workflows/{workflow}/runs"):
+            if run["status"] not in FINAL:
+                api.raw("POST", f"/v1/runs/{run['id']}/cancel")
+        api.raw("DELETE", f"/v1/workflows/{workflow}")
+    after = _state(product)
+    for workflow, step in after["routes"] - before["routes"]:
+        key = {"workflow": {"S": workflow}, "step": {"S": step}}
+        product.client("dynamodb").delete_item(TableName=product.outputs["RoutesTableName"], Key=key)
+    for model in after["models"] - before["models"]:
+        product.client("dynamodb").delete_item(
+            TableName=product.outputs["ModelsTableName"], Key={"model": {"S": model}}
+        )
+    for secret in after["secrets"] - before["secrets"]:
+        product.client("secretsmanager").delete_secret(SecretId=secret, ForceDeleteWithoutRecovery=True)
+
+
+def _state(product: Any) -> dict[str, set[Any]]:
+    def keys(output: str, *names: str) -> list[tuple[str, ...]]:
+        items = product.client("dynamodb").scan(TableName=product.outputs[output])["Items"]
+        return [
+            tuple(next(iter(item[name].values())) for name in names) for item in items if "deleted" not in str(item)
+        ]
+
+    return {
+        "workflows": {one for (one,) in keys("WorkflowsTableName", "workflow_id")},
+        "routes": set(keys("RoutesTableName", "workflow", "step")),
+        "models": {one for (one,) in keys("ModelsTableName", "model")},
+        "secrets": {one["Name"] for one in product.client("secretsmanager").list_secrets()["SecretList"]},
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_blocks_run_and_print_what_the_page_says(page: Path, shell: Shell, product: object) -> None:
-    stack = product.stack  # type: ignore[attr-defined]
+def test_blocks_run_and_print_what_the_page_says(page: Path, shell: Shell, product: Any) -> None:
     said = ""
     for block in _FENCE.finditer(page.read_text("utf-8")):
         if block["kind"] == "bash":
-            commands = block["text"].replace("http://127.0.0.1:4599", stack.aws_endpoint_url)
-            commands = commands.replace("http://127.0.0.1:4600", stack.api_url).replace(
+            commands = block["text"].replace("http://127.0.0.1:4599", product.stack.aws_endpoint_url)
+            commands = commands.replace("http://127.0.0.1:4600", product.stack.api_url).replace(
                 "--stack NAME", "--stack loopllama"
             )
             said = "" if block["why"] else shell.run(commands)
@@ -62,6 +107,29 @@ def test_blocks_run_and_print_what_the_page_says(page: Path, shell: Shell, produ
             printed = _plain(said)
             for line in block["text"].splitlines():
                 assert _plain(line) in printed, f"{line!r} is not in\n{said}"
+
+
+def test_removal_takes_what_the_stack_left_and_nothing_else(product: Any, shell: Shell) -> None:
+    removal = [
+        block["text"] for block in _FENCE.finditer((ROOT / "docs/deploy.md").read_text()) if block["kind"] == "bash"
+    ]
+    dynamodb, s3, secrets = (product.client(name) for name in ("dynamodb", "s3", "secretsmanager"))
+    key = {"AttributeDefinitions": [{"AttributeName": "k", "AttributeType": "S"}]}
+    key |= {"KeySchema": [{"AttributeName": "k", "KeyType": "HASH"}], "BillingMode": "PAY_PER_REQUEST"}
+    for stack in ("Gone", "Gone2"):
+        dynamodb.create_table(TableName=f"{stack}-RunsTable-1", DeletionProtectionEnabled=True, **key)
+        s3.create_bucket(Bucket=f"{stack.lower()}-valuesbucket-1")
+        s3.put_object(Bucket=f"{stack.lower()}-valuesbucket-1", Key="runs/1", Body=b"x")
+        secrets.create_secret(Name=f"{stack}/providers/openai", SecretString="x")
+    shell.run(removal[-1].replace("STACK=NAME", "STACK=Gone"))
+    assert {name for name in dynamodb.list_tables()["TableNames"] if name.startswith("Gone")} == {"Gone2-RunsTable-1"}
+    assert [one["Name"] for one in s3.list_buckets()["Buckets"] if one["Name"].startswith("gone")] == [
+        "gone2-valuesbucket-1"
+    ]
+    assert {one["Name"] for one in secrets.list_secrets()["SecretList"] if one["Name"].startswith("Gone")} == {
+        "Gone2/providers/openai"
+    }
+    shell.run(removal[-1].replace("STACK=NAME", "STACK=Gone2"))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ three standard files over the socket and waits for the exit code.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import socket
 import subprocess
@@ -18,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
 _SHIM = """\
 #!{python} -SE
@@ -32,42 +33,50 @@ sys.exit(code[0] if code else 1)
 """
 
 
+class Programs:
+    """The process that the programs are forked from. Use it as a context manager; `folder` has the shims."""
+
+    def __enter__(self) -> Programs:
+        self._place = tempfile.TemporaryDirectory()
+        self.folder = Path(self._place.name)
+        path = str(self.folder / "programs")
+        for name in ("loopllama", "aws", "sam"):
+            (self.folder / name).write_text(_SHIM.format(python=sys.executable, path=path, name=name))
+            (self.folder / name).chmod(0o755)
+        root = Path(__file__).parents[2]
+        loaded = {**os.environ, "PYTHONPATH": os.pathsep.join(str(root / part) for part in ("shared", "cli", "tests"))}
+        self._process = subprocess.Popen([sys.executable, "-m", "support.shell", path], env=loaded)
+        while not Path(path).exists():
+            if self._process.poll() is not None:
+                raise RuntimeError("the process with the programs ended")
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._place.cleanup()
+
+
 class Shell:
     """One bash session: what a block defines, the next one knows. Use it as a context manager."""
 
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        self._environment = environment
+    def __init__(self, programs: Programs, environment: dict[str, str], folder: Path) -> None:
+        self._environment = {**environment, "PATH": f"{programs.folder}{os.pathsep}{environment['PATH']}"}
         self._folder = folder
 
     def __enter__(self) -> Shell:
-        self._place = tempfile.TemporaryDirectory()
-        place = Path(self._place.name)
-        path = str(place / "programs")
-        for name in ("loopllama", "aws", "sam"):
-            (place / name).write_text(_SHIM.format(python=sys.executable, path=path, name=name))
-            (place / name).chmod(0o755)
-        root = Path(__file__).parents[2]
-        loaded = {**os.environ, "PYTHONPATH": os.pathsep.join(str(root / part) for part in ("shared", "cli", "tests"))}
-        self._programs = subprocess.Popen([sys.executable, "-m", "support.shell", path], env=loaded)
-        while not Path(path).exists():
-            if self._programs.poll() is not None:
-                raise RuntimeError("the process with the programs ended")
-            time.sleep(0.02)
-        environment = {**self._environment, "PATH": f"{place}{os.pathsep}{os.environ['PATH']}"}
+        self._script = tempfile.NamedTemporaryFile("w", suffix=".sh")
         self._bash = subprocess.Popen(
             ["bash", "--norc"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, cwd=self._folder, env=environment,
+            text=True, cwd=self._folder, env=self._environment,
         )  # fmt: skip
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bash.kill()
-        self._programs.kill()
-        self._bash.wait()
-        self._programs.wait()
-        self._place.cleanup()
+        self._bash.communicate()
+        self._script.close()
 
     def run(self, block: str) -> str:
         """Run a block; returns what it printed, messages included. Raises `AssertionError` where a command of it
@@ -75,9 +84,8 @@ class Shell:
         assert self._bash.stdin is not None
         assert self._bash.stdout is not None
         # In the session itself, so that variables stay; errexit would end it, so the trap tells of what fails.
-        script = Path(self._place.name) / "block"
-        script.write_text(f"trap 'echo \"failed: $BASH_COMMAND\"' ERR\n{block}\ntrap - ERR\n")
-        self._bash.stdin.write(f"set -E; . {script} < /dev/null; echo; echo '<end>'\n")
+        Path(self._script.name).write_text(f"trap 'echo \"failed: $BASH_COMMAND\"' ERR\n{block}\ntrap - ERR\n")
+        self._bash.stdin.write(f"set -E; . {self._script.name} < /dev/null; echo; echo '<end>'\n")
         self._bash.stdin.flush()
         lines = []
         for line in self._bash.stdout:
@@ -93,8 +101,13 @@ class Shell:
 def _serve(path: str) -> None:
     import awscli.clidriver
 
+    import loopllama
     import loopllama_cli.main
 
+    for name in ("build", "delete", "deploy"):
+        importlib.import_module(f"samcli.commands.{name}")
+    for module in pkgutil.walk_packages(loopllama.__path__, "loopllama."):
+        importlib.import_module(module.name)
     programs: dict[str, Callable[[], object]] = {
         "loopllama": lambda: loopllama_cli.main.app(prog_name="loopllama"),
         "aws": awscli.clidriver.main,
@@ -120,6 +133,7 @@ def _become(caller: socket.socket, programs: dict[str, Callable[[], object]]) ->
     name, arguments, folder, environment = json.loads(data[4:])
     for number, file in enumerate(files):
         os.dup2(file, number)
+    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in enumerate("rww"))
     os.chdir(folder)
     where = os.environ["AWS_DATA_PATH"]  # set by awscli when it is imported
     os.environ.clear()

@@ -1,8 +1,10 @@
 """What a run looks like: trace, timeline, comparison, figures."""
 
 import io
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from rich.console import Console
 from loopllama_cli import show
 from loopllama_cli.compare_view import compare_runs, print_comparison
 from loopllama_cli.progress import wait
-from loopllama_cli.trace_view import print_trace
+from loopllama_cli.trace_view import picture, print_trace
 
 BEGIN = datetime(2026, 11, 23, 20, 15, tzinfo=UTC)
 
@@ -260,3 +262,10 @@ def test_waiting_has_an_end(monkeypatch):
     monkeypatch.setattr("time.sleep", lambda _: None)
     with pytest.raises(TimeoutError, match="still running"):
         wait(lambda: run(status="running"), quiet=True, seconds=0.1)
+
+
+def test_a_picture_says_what_the_terminal_says_and_fetches_nothing():
+    drawn = picture(run(step("triage"), step("<reply>", order=1, start=1000, cost="0.5")))
+    said = " ".join("".join(ElementTree.fromstring(drawn).itertext()).split()).replace("\N{NO-BREAK SPACE}", " ")  # noqa: S314 - our own
+    assert all(text in said for text in ("triage", "<reply>", "$0.5042"))
+    assert re.findall(r"url\((?!#)|(?:href|src)=|@import|<script", drawn) == []
