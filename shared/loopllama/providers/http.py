@@ -19,6 +19,7 @@ Policy
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import ssl
@@ -188,15 +189,27 @@ _progress = _Progress()
 
 
 class _Stream(httpcore.NetworkStream):
-    """A network stream that takes its time limits from the call's deadline."""
+    """A network stream that takes its time limits from the call's deadline, and sends a request's head and body in
+    one piece: httpcore writes them one by one, which costs a packet and wakes the server for half a request."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
+        self._held = b""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        if self._held:
+            # What httpcore does where a write fails: a server may have answered before it had read everything.
+            with contextlib.suppress(httpcore.WriteError):
+                self._flush()
         return self._stream.read(max_bytes, _progress.left(httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        self._held += buffer
+        if len(self._held) >= _WRITE_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        buffer, self._held = self._held, b""
         for start in range(0, len(buffer), _WRITE_BYTES):
             piece = buffer[start : start + _WRITE_BYTES]
             self._stream.write(piece, _progress.left(httpcore.WriteTimeout))
