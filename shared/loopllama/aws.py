@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -25,20 +28,56 @@ is four tries, and not a run that failed for nothing."""
 
 
 @cache
-def client(service: str, *, read_seconds: int = 60, attempts: int = 4) -> Any:
+def client(service: str, *, read_seconds: float = 60, attempts: int = 4) -> Any:
     """The low-level client of a service, by botocore's name for it. Region, credentials and endpoint come from the
     environment. `read_seconds` bounds the silence before and within an answer, `attempts` counts the first one."""
-    import boto3
     from botocore.config import Config
 
-    make: Any = boto3.client  # the stubs know every service by a literal name; ours is a variable
     config = Config(
         connect_timeout=min(10, read_seconds),
         read_timeout=read_seconds,
         retries={"mode": "standard", "total_max_attempts": attempts},
         tcp_keepalive=True,
     )
-    return make(service, config=config)
+    with _making, _no_collection():
+        make: Any = session().create_client  # the stubs know every service by a literal name; ours is a variable
+        return make(service, config=config)
+
+
+@cache
+def session() -> Any:
+    """The session of all clients, botocore's own: boto3 around it would add a tenth to the time to the first client
+    (benchmarks/bench_startup.py)."""
+    from pathlib import Path
+
+    import botocore.session
+
+    made = botocore.session.get_session()
+    loader = made.get_component("data_loader")
+
+    def services(_type_name: str) -> list[str]:
+        folders = [folder for path in loader.search_paths if (folder := Path(path)).is_dir()]
+        return [entry.name for folder in folders for entry in folder.iterdir()]
+
+    # botocore's own looks into each of 400 folders for the file that it is asked for: some 4,000 calls of the system,
+    # only to say which services it would have known.
+    loader.list_available_services = services
+    return made
+
+
+_making = threading.Lock()  # a session is not to be used by several threads at once
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage collection meanwhile: what is loaded stays, and looking through it again and again takes time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def trouble(error: Exception) -> LoopLlamaError | None:

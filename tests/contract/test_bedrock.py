@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.dialects import BedrockDialect
+from support.dialects import BedrockDialect, start_afresh
 from support.wire_server import Reply, WireServer
 
 from loopllama import providers
 from loopllama.catalog import bundled
 from loopllama.catalog_model import Model
 from loopllama.errors import CredentialsRejected, ModelRejected, ModelUnavailable
-from loopllama.providers import bedrock, bedrock_aws
+from loopllama.providers import bedrock_aws
 from loopllama.providers.base import Message, ModelCall, Provider, ToolSpec
 from loopllama.providers.bedrock_aws import underlying_model
 
@@ -173,34 +173,28 @@ def test_no_credentials(
         monkeypatch.delenv(name)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
-    import boto3
-
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-    bedrock._made_client.cache_clear()
+    start_afresh()
     call = ModelCall(CLAUDE, "claude", "", (Message("user", "hi"),), 5.0)
     with pytest.raises(CredentialsRejected, match="no AWS credentials"):
         adapter.complete(call)
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    start_afresh()
 
 
 def test_no_region(dialect: BedrockDialect, adapter: Provider, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    import boto3
-
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-    bedrock._made_client.cache_clear()
+    start_afresh()
     with pytest.raises(ModelRejected, match="region"):
         adapter.complete(ModelCall(CLAUDE, "claude", "", (Message("user", "hi"),), 5.0))
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    start_afresh()
 
 
 def test_an_api_key_of_bedrock(
     dialect: BedrockDialect, adapter: Provider, server: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "bedrock-api-key-1")
-    bedrock._made_client.cache_clear()
+    start_afresh()
     server.script(Reply(200, dialect.answer("ok")))
     adapter.complete(ModelCall(CLAUDE, "claude", "", (Message("user", "hi"),), 5.0))
     assert server.requests[0].headers["authorization"] == "Bearer bedrock-api-key-1"

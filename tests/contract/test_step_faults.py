@@ -16,7 +16,7 @@ from support.dialects import KEY, AnthropicDialect, BedrockDialect, Dialect, Ope
 from support.step_here import NUMBERS, PROMPT, USAGE, Here, cost_of
 from support.wire_server import Drip, Raw, Reply, Reset, Step, WireServer
 
-from loopllama import accounts
+from loopllama import accounts, aws
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
 OPENAI = OpenAIDialect()
@@ -217,7 +217,7 @@ def test_a_key_in_a_secret(here: Here, secret: dict[str, str] | None, monkeypatc
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name)
     credentials._kept.clear()
-    credentials._secrets_manager.cache_clear()
+    aws.client.cache_clear()
     if secret is not None:
         value = json.dumps({**secret, "base_url": f"{here.first.url}/v1"})
         boto3.client("secretsmanager").create_secret(Name="prod/providers/openai", SecretString=value)
@@ -231,7 +231,7 @@ def test_a_key_in_a_secret(here: Here, secret: dict[str, str] | None, monkeypatc
     assert "sk-of-the-secret-1" not in error
     assert here.read(run_id)["cost_usd"] == 0
     assert len(here.first.requests) == (secret is not None)
-    credentials._secrets_manager.cache_clear()
+    aws.client.cache_clear()
 
 
 @pytest.mark.parametrize("dialect", [OPENAI, AnthropicDialect(), BedrockDialect()], ids=lambda d: d.name, indirect=True)

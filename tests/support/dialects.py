@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from loopllama import providers
+from loopllama import aws, providers
 from loopllama.providers import anthropic, bedrock, bedrock_aws, credentials, openai
 from loopllama.providers.base import Provider
 from loopllama.providers.structured import ANSWER_TOOL
@@ -360,6 +360,12 @@ class AnthropicDialect(Dialect):
         )
 
 
+def start_afresh() -> None:
+    """Make the next AWS clients, Bedrock's among them, by what the environment says then."""
+    for cached in (aws.session, aws.client, bedrock._made_client):
+        cached.cache_clear()
+
+
 class BedrockDialect(Dialect):
     """Requests and answers are checked against botocore's own service model."""
 
@@ -388,7 +394,7 @@ class BedrockDialect(Dialect):
             patch.setenv(name, value)
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK"):
             patch.delenv(name, raising=False)
-        bedrock._made_client.cache_clear()
+        start_afresh()
         return bedrock.Bedrock()
 
     def has_key(self, request: Request) -> bool:

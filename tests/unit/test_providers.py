@@ -13,7 +13,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from loopllama import providers
+from loopllama import aws, providers
 from loopllama.catalog_model import Model
 from loopllama.errors import CredentialsRejected, ModelRejected, ModelUnavailable
 from loopllama.providers import credentials, provider_for
@@ -40,11 +40,13 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     credentials._kept.clear()
-    credentials._secrets_manager.cache_clear()
+    aws.client.cache_clear()
+    aws.session.cache_clear()
     providers._adapters.clear()
     yield
     credentials._kept.clear()
-    credentials._secrets_manager.cache_clear()
+    aws.client.cache_clear()
+    aws.session.cache_clear()
     providers._adapters.clear()
 
 
@@ -149,7 +151,7 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, code: str, status: int) -> None
         response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
         raise ClientError(response, "GetSecretValue")
 
-    monkeypatch.setattr(credentials._secrets_manager(), "get_secret_value", fail)
+    monkeypatch.setattr(aws.client("secretsmanager", read_seconds=3, attempts=2), "get_secret_value", fail)
 
 
 def test_secrets_manager_is_down(secrets: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
-"""Amazon Bedrock's Converse, through boto3's bedrock-runtime client.
+"""Amazon Bedrock's Converse, through botocore's bedrock-runtime client.
 
-Wire format: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html. boto3 finds region and
-credentials, signs, validates, serialises and parses; the request itself goes out by `http.post`, because botocore's
-timeouts are fixed for a client and bound the silence between two bytes, and a call has a deadline of its own. boto3
+Wire format: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html. botocore finds region
+and credentials, signs, validates, serialises and parses; the request itself goes out by `http.post`, because botocore's
+timeouts are fixed for a client and bound the silence between two bytes, and a call has a deadline of its own. botocore
 retries nothing here.
 
 How usage is counted: `inputTokens` is what was neither read from nor written to the cache; `cacheReadInputTokens` and
@@ -23,7 +23,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from .. import jsontext
+from .. import aws, jsontext
 from ..errors import AnswerInvalid, ContentRefused, ModelError
 from . import http, structured, wire
 from .base import Answer, Message, ModelCall, StopReason, ToolCall, Usage
@@ -216,16 +216,13 @@ _making = threading.Lock()
 
 
 def _client() -> Any:
-    with _making:  # boto3's default session is not to be used by several threads at once
+    with _making:
         return _made_client()
 
 
 @lru_cache(maxsize=1)
 def _made_client() -> Any:
-    import boto3
-    from botocore.config import Config
-
-    client = boto3.client("bedrock-runtime", config=Config(retries={"mode": "standard", "total_max_attempts": 1}))
+    client = aws.client("bedrock-runtime", attempts=1)
     client.meta.events.register("before-send.bedrock-runtime.Converse", _send)
     return client
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from .. import aws
 from ..errors import CredentialsRejected, ModelError, ModelRejected, ModelThrottled, ModelTimeout, ModelUnavailable
 from . import failures
 
@@ -88,13 +89,10 @@ def underlying_model(identifier: str) -> str:
 
 @lru_cache(maxsize=256)
 def _model_of_profile(arn: str) -> str:
-    import boto3
-    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    limits = Config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
     try:
-        client = boto3.client("bedrock", config=limits)
+        client = aws.client("bedrock", read_seconds=3, attempts=2)
         models = client.get_inference_profile(inferenceProfileIdentifier=arn)["models"]
     except ClientError as error:
         code, said = _said(error)

@@ -27,10 +27,10 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from .. import aws
 from ..errors import CredentialsRejected, ModelError, ModelRejected, ModelUnavailable
 from ..settings import Settings
 from .known import KNOWN, Known, variables_of
@@ -133,20 +133,11 @@ def _read_again(
         return fresh
 
 
-@lru_cache(maxsize=1)
-def _secrets_manager() -> Any:
-    import boto3
-    from botocore.config import Config
-
-    limits = Config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
-    return boto3.client("secretsmanager", config=limits)
-
-
 def _read_secret(provider: str, name: str) -> str | None:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        answer = _secrets_manager().get_secret_value(SecretId=name)
+        answer = aws.client("secretsmanager", read_seconds=3, attempts=2).get_secret_value(SecretId=name)
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         if code == "ResourceNotFoundException":
