@@ -31,15 +31,15 @@ is four tries, and not a run that failed for nothing."""
 def client(service: str, *, read_seconds: float = 60, attempts: int = 4) -> Any:
     """The low-level client of a service, by botocore's name for it. Region, credentials and endpoint come from the
     environment. `read_seconds` bounds the silence before and within an answer, `attempts` counts the first one."""
-    from botocore.config import Config
-
-    config = Config(
-        connect_timeout=min(10, read_seconds),
-        read_timeout=read_seconds,
-        retries={"mode": "standard", "total_max_attempts": attempts},
-        tcp_keepalive=True,
-    )
     with _making, _no_collection():
+        from botocore.config import Config
+
+        config = Config(
+            connect_timeout=min(10, read_seconds),
+            read_timeout=read_seconds,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            tcp_keepalive=True,
+        )
         make: Any = session().create_client  # the stubs know every service by a literal name; ours is a variable
         return make(service, config=config)
 
