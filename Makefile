@@ -11,10 +11,15 @@ BIN    := $(VENV)/bin
 # `make run` needs less than the development tools do.
 CLI    := $(VENV)/.cli-installed
 DEV    := $(VENV)/.dev-installed
-# LiteLLM's dependencies do not go together with ours.
+# LiteLLM's dependencies do not go together with ours, nor CrewAI's with LiteLLM's.
 LITELLM := .venv-litellm
+CREWAI  := .venv-crewai
 # Nor do the scanners'.
-AUDIT := .venv-audit
+AUDIT   := .venv-audit
+# What a function finds in Lambda, and httpx: among the development tools boto3 would load more than it does there.
+LAMBDA  := .venv-plain
+BENCH  ?=
+SHORT  ?=
 
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= us-east-1
@@ -65,8 +70,10 @@ build: $(DEV) ## What is deployed (.aws-sam/build) and what is installed (dist/*
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist
 
-bench: $(DEV) $(LITELLM)/.installed ## What we say about speed and cost, measured here beside the peers
-	@set -e; for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file" --peer $(LITELLM)/bin/python; done
+bench: $(DEV) $(LITELLM)/.installed $(CREWAI)/.installed $(LAMBDA)/.installed ## What we say about speed and cost, measured here beside the peers (BENCH=step for one, SHORT=1 for a look)
+	@set -e; for file in benchmarks/bench_$(or $(BENCH),*).py; do echo "== $$file"; \
+		$(BIN)/python "$$file" $(if $(SHORT),--short); done
+	@$(BIN)/python benchmarks/report.py
 
 catalog: $(DEV) ## Write the bundled models and prices anew from the price library
 	@$(BIN)/python -m loopllama_cli.catalog_build
@@ -77,6 +84,8 @@ docs: $(DEV) ## Write anew what docs/ takes from the code
 # Versions move only where pyproject.toml or UPGRADE=1 asks for it. The files name no index: yours is used.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
+PEER := uv pip compile --quiet --python-version 3.11 --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+	$(if $(UPGRADE),--upgrade)
 # Said once by requires-python instead of at each line.
 PLAIN := s/ ; python_full_version < '3.15' and platform_python_implementation == 'CPython' and sys_platform != 'win32' / /
 # What Lambda's own boto3 brings.
@@ -89,15 +98,15 @@ lock: ## Resolve pyproject.toml's dependencies into the locks (needs uv; UPGRADE
 	@$(LOCK) --group build -c requirements/dev.txt -o requirements/cli.txt pyproject.toml
 	@$(PYTHON) -c '$(LAYER)' | $(LOCK) $(foreach name,$(RUNTIME),--no-emit-package $(name)) -c requirements/dev.txt \
 		-o shared/requirements.txt -
-	@printf 'litellm[proxy]\nanthropic\n' | uv pip compile --quiet --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
-		--no-emit-find-links $(if $(UPGRADE),--upgrade) -o requirements/litellm.txt -
-	@printf 'checkov\npip-audit\n' | uv pip compile --quiet --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
-		--no-emit-find-links $(if $(UPGRADE),--upgrade) -o requirements/audit.txt -
-	@for file in requirements/dev.txt requirements/cli.txt shared/requirements.txt; do \
+	@{ $(PYTHON) -c '$(LAYER)'; printf 'boto3\nhttpx\n'; } | $(LOCK) -c requirements/dev.txt -o requirements/plain.txt -
+	@printf 'litellm[proxy]\nanthropic\n' | $(PEER) -o requirements/litellm.txt -
+	@printf 'crewai\n' | $(PEER) -o requirements/crewai.txt -
+	@printf 'checkov\npip-audit\n' | $(PEER) -o requirements/audit.txt -
+	@for file in requirements/dev.txt requirements/cli.txt requirements/plain.txt shared/requirements.txt; do \
 		sed "$(PLAIN)" $$file > $$file.new && mv $$file.new $$file; done
 
 clean: ## Remove what was built and installed here
-	@rm -rf $(VENV) $(LITELLM) $(AUDIT) .aws-sam dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-* .aws-sam dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The interpreter: PYTHON, or the first of these that is new enough and can make environments.
 USABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
@@ -123,14 +132,8 @@ $(DEV): requirements/dev.txt $(CLI)
 	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
 
-$(LITELLM)/.installed: requirements/litellm.txt | $(BIN)/python
-	@echo "Installing LiteLLM's proxy into $(LITELLM), once ..." >&2
-	@'$(PYTHON)' -m venv $(LITELLM)
-	@$(LITELLM)/bin/python -m pip install --quiet --no-deps -r requirements/litellm.txt
-	@touch $@
-
-$(AUDIT)/.installed: requirements/audit.txt | $(BIN)/python
-	@echo "Installing the scanners into $(AUDIT), once ..." >&2
-	@'$(PYTHON)' -m venv $(AUDIT)
-	@$(AUDIT)/bin/python -m pip install --quiet --no-deps -r requirements/audit.txt
+.venv-%/.installed: requirements/%.txt | $(BIN)/python
+	@echo "Installing what is locked in $< into .venv-$*, once ..." >&2
+	@'$(PYTHON)' -m venv .venv-$*
+	@.venv-$*/bin/python -m pip install --quiet --no-deps -r $<
 	@touch $@

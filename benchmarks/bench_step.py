@@ -1,36 +1,37 @@
 """A warm step's own work beside what others add to the same model call.
 
-    python benchmarks/bench_step.py [--peer PYTHON] [--rounds N] [--profile]
+    python benchmarks/bench_step.py [--rounds N] [--short] [--profile]
 
 A step is routing, prompt, one model call over HTTP, pricing, the record and the metrics; tables are in memory and the
-provider answers at once on loopback. All share one processor. Each contestant has a process of its own and takes its
-turn in every round, because machines drift: the figures are ratios of medians to raw `http.client` in the same rounds.
-`--peer` is a Python that has openai, anthropic and litellm. Prints a table, and one line of JSON last.
+provider answers at once on loopback. All share one processor. Each contestant has a process and an environment of its
+own and takes its turn in every round. Its figure is the processor time of contestant and provider together, a call of
+a block: what the call takes on a processor of its own, however busy the machine is.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from importlib import metadata
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import harness
+
 TEXT = (
     "Since this morning our dashboard shows no data for the second region, though the status page says all is well. "
     "We were also charged twice in October, on the 3rd and on the 17th; please check both. "
 ) * 3
 SYSTEM = "Classify the ticket as billing, outage or other, and answer with one word."
 MESSAGES = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": TEXT}]
-BLOCK, DISCARD = 60, 10
+BLOCK, DISCARD = 40, 5
 
 Call = Callable[[], object]
 
@@ -65,7 +66,7 @@ def httpx_alone(port: int) -> Call:
 
 def step(port: int, provider: str = "openai") -> Call:
     """RunStep's work on a warm process."""
-    sys.path[:0] = [str(HERE.parent / "shared"), str(HERE)]
+    sys.path.insert(0, str(HERE.parent / "shared"))
     os.environ |= {
         f"{provider.upper()}_API_KEY": "key",
         f"{provider.upper()}_BASE_URL": f"http://127.0.0.1:{port}" + ("/v1" if provider == "openai" else ""),
@@ -153,37 +154,58 @@ def litellm_router(port: int) -> Call:
     return lambda: router.completion(model="main", messages=MESSAGES, max_tokens=16).choices[0].message.content
 
 
-OURS = {"raw": raw, "httpx": httpx_alone, "step": step, "step_anthropic": step_anthropic}
-PEERS = {"openai": openai_sdk, "anthropic": anthropic_sdk, "litellm_router": litellm_router}
-PACKAGES = {"httpx": "httpx", "openai": "openai", "anthropic": "anthropic", "litellm_router": "litellm"}
+def crewai_llm(port: int) -> Call:
+    """crewai.LLM.call."""
+    os.environ |= {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true", "CREWAI_TRACING_ENABLED": "false"}
+    import crewai
+
+    llm = crewai.LLM(model="openai/gpt-5-mini", api_key="key", base_url=f"http://127.0.0.1:{port}/v1", max_tokens=16)
+    return lambda: llm.call(MESSAGES)
 
 
-def pin() -> None:
-    """Stay on the first processor, where the provider is as well: waking another one up costs more than the call."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+CONTESTANTS = {
+    "http.client": (raw, sys.executable, ""),
+    "httpx": (httpx_alone, harness.LITELLM, "httpx"),
+    "LoopLlama, a step with OpenAI": (step, sys.executable, ""),
+    "LoopLlama, a step with Anthropic": (step_anthropic, sys.executable, ""),
+    "Anthropic's SDK": (anthropic_sdk, harness.LITELLM, "anthropic"),
+    "OpenAI's SDK": (openai_sdk, harness.LITELLM, "openai"),
+    "CrewAI's LLM.call": (crewai_llm, harness.CREWAI, "crewai"),
+    "LiteLLM's Router": (litellm_router, harness.LITELLM, "litellm"),
+}
+"""How it calls, in which Python, and by which package."""
+AIM = 3.5
 
 
 def work(name: str, port: int) -> None:
-    """One contestant: a block of calls for each line of standard input, its times in µs as JSON."""
-    pin()
+    """One contestant: a block of calls for each line of standard input, µs a call as JSON."""
+    harness.pin()
     out = os.fdopen(os.dup(1), "w")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        call = {**OURS, **PEERS}[name](port)
+        call = CONTESTANTS[name][0](port)
         if call() != "billing":
             raise AssertionError(f"{name} gave no answer")
-        version = metadata.version(PACKAGES[name]) if name in PACKAGES else sys.version.split()[0]
-        print(json.dumps(version), file=out, flush=True)
+        print("0", file=out, flush=True)
         for _ in sys.stdin:
-            times = []
-            for place in range(DISCARD + BLOCK):
-                started = time.perf_counter_ns()
+            for _ in range(DISCARD):
                 call()
-                if place >= DISCARD:
-                    times.append((time.perf_counter_ns() - started) / 1000)
+            started = used(port)
+            for _ in range(BLOCK):
+                call()
+            print((used(port) - started) / BLOCK / 1000, file=out, flush=True)
             printed.seek(0)
             printed.truncate()
-            print(json.dumps(times), file=out, flush=True)
+
+
+def used(port: int) -> int:
+    """Processor time of this process and the provider's, in ns."""
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("POST", "/cpu", b"")
+    theirs = int(connection.getresponse().read())
+    connection.close()
+    return theirs + time.process_time_ns()
 
 
 def profile(port: int) -> None:
@@ -201,67 +223,56 @@ def profile(port: int) -> None:
     pstats.Stats(profiler).sort_stats("cumulative").print_stats(60)
 
 
-def main() -> None:
-    """Run the contestants in turn and compare."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--peer", help="a Python with openai, anthropic and litellm")
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.work:
-        work(options.work[0], int(options.work[1]))
-        return
-    pin()
+@contextlib.contextmanager
+def provider() -> Iterator[int]:
+    """The provider on loopback, while the context lasts; its port."""
     with subprocess.Popen(
         [sys.executable, str(HERE / "stub.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as stub:
         assert stub.stdout
         assert stub.stdin
-        port = int(stub.stdout.readline())
-        if options.profile:
-            profile(port)
-        else:
-            compare(port, options.peer, options.rounds)
+        yield int(stub.stdout.readline())
         stub.stdin.close()
 
 
-def compare(port: int, peer: str | None, rounds: int) -> None:
-    """Print the table and the JSON."""
-    running: dict[str, subprocess.Popen[str]] = {}
-    versions: dict[str, str] = {}
-    for name in [*OURS, *(PEERS if peer else ())]:
-        python = str(peer) if name in PEERS else sys.executable
-        running[name] = subprocess.Popen(
-            [python, __file__, "--work", name, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        versions[name] = json.loads(running[name].stdout.readline())  # type: ignore[union-attr]
-    medians: dict[str, list[float]] = {name: [] for name in running}
-    for _ in range(rounds):
-        for name, process in running.items():
-            assert process.stdin
-            assert process.stdout
-            process.stdin.write("\n")
-            process.stdin.flush()
-            medians[name].append(statistics.median(json.loads(process.stdout.readline())))
-    for process in running.values():
-        process.communicate()
-    result = {}
-    for name, figures in medians.items():
-        ratios = sorted(mine / base for mine, base in zip(figures, medians["raw"], strict=True))
-        result[name] = {
-            "version": versions[name],
-            "median_us": round(statistics.median(figures), 1),
-            "ratio": round(statistics.median(ratios), 2),
-            "ratio_low": round(ratios[0], 2),
-            "ratio_high": round(ratios[-1], 2),
-        }
-        shown = result[name]
-        print(
-            f"{name:<16} {shown['median_us']:>9,.0f} µs   {shown['ratio']:>6.2f} x raw "
-            f"({shown['ratio_low']:.2f} to {shown['ratio_high']:.2f})   {shown['version']}"
-        )
-    print(json.dumps(result))
+def compare(port: int, rounds: int) -> dict[str, list[float]]:
+    """The contestants' figures, round by round."""
+    workers = {
+        name: harness.Worker(python, __file__, "--work", name, str(port))
+        for name, (_, python, _) in CONTESTANTS.items()
+    }
+    figures = harness.take_turns({name: worker.ask for name, worker in workers.items()}, rounds)
+    for worker in workers.values():
+        worker.close()
+    return figures
+
+
+def main() -> None:
+    """Run the contestants in turn and compare."""
+    parser = harness.arguments(__doc__, rounds=40)
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--work", nargs=2)
+    options = harness.parse(parser)
+    if options.work:
+        work(options.work[0], int(options.work[1]))
+        return
+    harness.pin()
+    with provider() as port:
+        if options.profile:
+            profile(port)
+            return
+        figures = compare(port, options.rounds)
+    versions = {
+        package: harness.versions(python, package)[package] for _, python, package in CONTESTANTS.values() if package
+    }
+    notes = {name: f"{package} {versions[package]}" for name, (_, _, package) in CONTESTANTS.items() if package}
+    table = harness.table("A call of a model that answers at once", "µs", figures, "http.client", notes)
+    rows = [
+        harness.value(f"{name}, times http.client", harness.ratio(table, name), "x", AIM)
+        for name in CONTESTANTS
+        if name.startswith("LoopLlama")
+    ]
+    harness.publish("step", "One warm step's own work", [table], rows, versions, options.short)
 
 
 if __name__ == "__main__":

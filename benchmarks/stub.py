@@ -1,4 +1,5 @@
 """A model provider on loopback that answers at once: Chat Completions and Messages, fixed bytes, connections kept.
+A POST to /cpu is answered with the processor time that it has used, in ns.
 
 python benchmarks/stub.py      prints its port, ends when its standard input does
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 
 CHAT = json.dumps(
     {
@@ -47,11 +49,14 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
             await reader.readexactly(length)
-            body = MESSAGES if b"/messages" in head.split(b"\r\n")[0] else CHAT
+            if b"/cpu" in head.split(b"\r\n")[0]:
+                body = str(time.process_time_ns()).encode()
+            else:
+                body = MESSAGES if b"/messages" in head.split(b"\r\n")[0] else CHAT
             head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
             writer.write(head % len(body) + body)
             await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
+    except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
         writer.close()
 
 

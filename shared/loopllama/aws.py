@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import random
 import threading
 import time
@@ -31,15 +29,15 @@ is four tries, and not a run that failed for nothing."""
 def client(service: str, *, read_seconds: float = 60, attempts: int = 4) -> Any:
     """The low-level client of a service, by botocore's name for it. Region, credentials and endpoint come from the
     environment. `read_seconds` bounds the silence before and within an answer, `attempts` counts the first one."""
-    with _making, _no_collection():
-        from botocore.config import Config
+    from botocore.config import Config
 
-        config = Config(
-            connect_timeout=min(10, read_seconds),
-            read_timeout=read_seconds,
-            retries={"mode": "standard", "total_max_attempts": attempts},
-            tcp_keepalive=True,
-        )
+    config = Config(
+        connect_timeout=min(10, read_seconds),
+        read_timeout=read_seconds,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        tcp_keepalive=True,
+    )
+    with _making:
         make: Any = session().create_client  # the stubs know every service by a literal name; ours is a variable
         return make(service, config=config)
 
@@ -66,18 +64,6 @@ def session() -> Any:
 
 
 _making = threading.Lock()  # a session is not to be used by several threads at once
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage collection meanwhile: what is loaded stays, and looking through it again and again takes time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def trouble(error: Exception) -> LoopLlamaError | None:
