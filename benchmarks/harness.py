@@ -45,9 +45,9 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return options
 
 
-def take_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> Figures:
-    """Each contestant's figure in each round. A round before the first warms up and does not count."""
-    figures: Figures = {name: [] for name in contestants}
+def take_turns(contestants: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[Any]]:
+    """What each contestant gives in each round: a figure, or several. One round before warms up and does not count."""
+    figures: dict[str, list[Any]] = {name: [] for name in contestants}
     for number in range(-1, rounds):
         for name in contestants if number % 2 else reversed(contestants):
             figure = contestants[name]()

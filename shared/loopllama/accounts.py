@@ -18,12 +18,12 @@ against its `maxTurns`."""
 
 def attempts_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """A step's attempts by their keys, in the order in which they were opened."""
-    return {key: record[key] for key in sorted(key for key in record if key.startswith(ATTEMPT))}
+    return {key: record[key] for key in sorted([key for key in record if key.startswith(ATTEMPT)])}
 
 
 def tool_calls_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """A step's tool calls by their keys, in the order in which the model asked for them."""
-    return {key: record[key] for key in sorted(key for key in record if key.startswith(TOOL))}
+    return {key: record[key] for key in sorted([key for key in record if key.startswith(TOOL)])}
 
 
 _CERTAINTY = ("measured", "estimated", "unknown")

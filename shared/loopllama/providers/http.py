@@ -20,6 +20,7 @@ Policy
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import ssl
@@ -80,7 +81,7 @@ def post(url: str, headers: Mapping[str, str], body: bytes, until: float, who: s
         **{name.lower(): value for name, value in headers.items()},
     }
     timeouts = {"timeout": {"pool": until - started}}
-    request = httpcore.Request("POST", url, headers=list(sent.items()), content=body, extensions=timeouts)
+    request = httpcore.Request("POST", _parsed(url), headers=list(sent.items()), content=body, extensions=timeouts)
     try:
         response = _pool(url).handle_request(request)
         try:
@@ -91,6 +92,11 @@ def post(url: str, headers: Mapping[str, str], body: bytes, until: float, who: s
         _fail(error, who, started, _progress.sent >= len(body))
     names = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers)
     return Reply(response.status, dict(names), content)
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(url: str) -> httpcore.URL:
+    return httpcore.URL(url)
 
 
 def _read(chunks: Iterable[bytes], who: str) -> bytes:
