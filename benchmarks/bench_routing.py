@@ -1,26 +1,26 @@
-"""A routing decision: warm and cold, fixed and by policy, over a table of 10,000 workflows with 10 overrides each.
+"""A routing decision: warm and cold, fixed and by policy, with 10 and with 100,000 overrides stored.
 
-    python benchmarks/bench_routing.py [--peer PYTHON] [--rounds N]
+    python benchmarks/bench_routing.py [--rounds N] [--short]
 
-Tables are in memory, so that the figures are the decision's own; a warm one is a decision kept for its inputs. `--peer`
-is a Python that has litellm: its Router then chooses among 2 and 100 deployments in the same rounds, each in turn,
-because machines drift. Prints one line of JSON: medians over rounds, in microseconds a decision.
+Tables are in memory, so the figures are the decision's own; a warm one is a decision kept for its inputs. LiteLLM's
+Router chooses among 2 and 100 deployments in the same rounds. Figures are processor time. A cold decision is counted in
+calls of DynamoDB, and what 10,000 workflows leave behind in a process in bytes.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
 import sys
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "shared"))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "shared")]
+
+import harness
 
 from loopllama.routing import Router, RouteRequest
 from loopllama.settings import Settings
@@ -28,6 +28,7 @@ from loopllama.settings import Settings
 WORKFLOWS, STEPS, CALLS, CANDIDATES = 10_000, 10, 2_000, 100
 POLICIES = ("weighted", "cheapest", "fastest")
 MODELS = ("gpt-5", "gpt-5-mini", "claude-sonnet-5", "small", "gemini-2.5-flash")
+AIM_FIXED, AIM_POLICY = 10.0, 30.0
 PEER = """
 import json, os, sys, time
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
@@ -37,21 +38,18 @@ def deployment(i):
     settings = {"model": "openai/gpt-4o-mini", "api_key": "x", "api_base": f"http://127.0.0.1:{9000 + i}"}
     return {"model_name": "m", "litellm_params": settings}
 
-routers = {
-    f"litellm {strategy} of {n}": Router(model_list=[deployment(i) for i in range(n)], routing_strategy=strategy)
-    for strategy in ("simple-shuffle", "latency-based-routing")
-    for n in (2, 100)
-}
+routers = {}
 ask = [{"role": "user", "content": "hi"}]
+print(0, flush=True)
 for line in sys.stdin:
-    answer = {}
-    for name, router in routers.items():
-        calls = 20 if "100" in name else 200
-        start = time.perf_counter()
-        for _ in range(calls):
-            router.get_available_deployment(model="m", messages=ask)
-        answer[name] = (time.perf_counter() - start) / calls * 1e6
-    print(json.dumps(answer), flush=True)
+    strategy, n = line.split()
+    if line not in routers:
+        routers[line] = Router(model_list=[deployment(i) for i in range(int(n))], routing_strategy=strategy)
+    calls = 20 if n == "100" else 200
+    start = time.process_time()
+    for _ in range(calls):
+        routers[line].get_available_deployment(model="m", messages=ask)
+    print(json.dumps((time.process_time() - start) / calls * 1e6), flush=True)
 """
 
 
@@ -64,40 +62,38 @@ class Tables:
         class ConditionalCheckFailedException(Exception):
             """Raised by conditional writes."""
 
-    def __init__(self) -> None:
-        self.calls = 0
+    def __init__(self, workflows: int) -> None:
+        self.calls: Counter[str] = Counter()
+        self.routes = {f"w{number}": [override(number, step) for step in range(STEPS)] for number in range(workflows)}
+        for policy in POLICIES:
+            self.routes[policy] = [policy_row(policy, "all", CANDIDATES), policy_row(policy, "some", CANDIDATES - 3)]
 
     def query(self, **asked: Any) -> dict[str, Any]:
-        self.calls += 1
-        workflow = asked["ExpressionAttributeValues"][":workflow"]["S"]
-        if workflow in POLICIES:
-            return {"Items": [policy_row(workflow, "all", CANDIDATES), policy_row(workflow, "some", CANDIDATES - 3)]}
-        number = int(workflow[1:])
-        return {
-            "Items": [
-                {
-                    "workflow": {"S": workflow},
-                    "step": {"S": f"s{step}"},
-                    "model": {"S": MODELS[(number + step) % len(MODELS)]},
-                    "fallbacks": {"L": [{"S": MODELS[(number + step + 1) % len(MODELS)]}]},
-                    "version": {"N": "3"},
-                    "reason": {"S": "cheaper and good enough for this step"},
-                }
-                for step in range(STEPS)
-            ]
-        }
+        self.calls["Query"] += 1
+        return {"Items": self.routes[asked["ExpressionAttributeValues"][":workflow"]["S"]]}
 
     def update_item(self, **asked: Any) -> dict[str, Any]:
         """A step says once a day that it wants facts (`cheapest`, `fastest`)."""
         return {"Attributes": asked["Key"]}
 
     def batch_get_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - botocore's name
-        self.calls += 1
+        self.calls["BatchGetItem"] += 1
         ((table, asked),) = RequestItems.items()
         rows: dict[str, Any] = {"small": {"model": {"S": "small"}, "alias_of": {"S": "gpt-5-nano"}}}
         rows |= {f"house-{n}": house(n) for n in range(CANDIDATES)}
         rows |= {f"observed#fastest#{step}": observed(step) for step in ("all", "some")}
         return {"Responses": {table: [rows[k["model"]["S"]] for k in asked["Keys"] if k["model"]["S"] in rows]}}
+
+
+def override(workflow: int, step: int) -> dict[str, Any]:
+    return {
+        "workflow": {"S": f"w{workflow}"},
+        "step": {"S": f"s{step}"},
+        "model": {"S": MODELS[(workflow + step) % len(MODELS)]},
+        "fallbacks": {"L": [{"S": MODELS[(workflow + step + 1) % len(MODELS)]}]},
+        "version": {"N": "3"},
+        "reason": {"S": "cheaper and good enough for this step"},
+    }
 
 
 def policy_row(policy: str, step: str, count: int) -> dict[str, Any]:
@@ -138,69 +134,78 @@ def request(workflow: int, step: int) -> RouteRequest:
 
 
 def timed(decide: Callable[[RouteRequest], Any], asked: list[RouteRequest]) -> float:
-    start = time.perf_counter()
+    """Microseconds a decision."""
+    start = time.process_time()
     for one in asked:
         decide(one)
-    return (time.perf_counter() - start) / len(asked) * 1e6
+    return (time.process_time() - start) / len(asked) * 1e6
+
+
+def cold_calls(settings: Settings, tables: Tables, asked: RouteRequest) -> Counter[str]:
+    """What the first decision of a process asks of DynamoDB."""
+    tables.calls.clear()
+    Router(settings, tables).decide(asked)
+    return Counter(tables.calls)
+
+
+def kept_bytes(settings: Settings, tables: Tables) -> list[int]:
+    """What a process keeps after a tenth of the workflows, and after all of them."""
+    tracemalloc.start()
+    router, kept = Router(settings, tables), []
+    for workflow in range(WORKFLOWS):
+        router.decide(request(workflow, workflow % STEPS))
+        if workflow in (WORKFLOWS // 10, WORKFLOWS - 1):
+            kept.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    return kept
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer", help="a Python that has litellm")
-    parser.add_argument("--rounds", type=int, default=15)
-    options = parser.parse_args()
-    tables = Tables()
+    """Decide in turn, count, and publish."""
+    options = harness.parse(harness.arguments(__doc__, rounds=25))
     settings = Settings(routes_table="routes", models_table="models", route_cache_seconds=3600)
-    peer = None
-    if options.peer:
-        peer = subprocess.Popen([options.peer, "-c", PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    router = Router(settings, tables)
-    warm = [request(workflow, step) for workflow in range(20) for step in range(STEPS)] * (CALLS // 200)
+    few, many = Tables(1), Tables(WORKFLOWS)
+    small, large = Router(settings, few), Router(settings, many)
+    ten = [request(0, step) for step in range(STEPS)] * (CALLS // STEPS)
+    spread = [request(workflow, step) for workflow in range(20) for step in range(STEPS)] * (CALLS // 200)
     cold = [request(workflow, workflow % STEPS) for workflow in range(1_000, 1_400)]
-    timed(router.decide, warm)
-    chosen = {policy: [by_policy(policy, "all", run) for run in range(CALLS)] for policy in POLICIES}
-    figures: dict[str, list[float]] = {}
-    for _ in range(options.rounds):
-        figures.setdefault("warm, fixed", []).append(timed(router.decide, warm))
-        for policy, asked in chosen.items():
-            figures.setdefault(f"warm, {policy} of {CANDIDATES}", []).append(timed(router.decide, asked))
-        figures.setdefault("cold, without the network", []).append(timed(Router(settings, tables).decide, cold))
-        if peer is not None and peer.stdin is not None and peer.stdout is not None:
-            peer.stdin.write("\n")
-            peer.stdin.flush()
-            for name, value in json.loads(peer.stdout.readline()).items():
-                figures.setdefault(name, []).append(value)
-    if peer is not None and peer.stdin is not None:
-        peer.stdin.close()
-        peer.wait()
-
-    first = Router(settings, tables)
-    tables.calls = 0
-    first.decide(request(0, 0))
-    calls_of_the_first = tables.calls
-    tables.calls = 0
-    first.decide(request(0, 1))
-    calls_warm = tables.calls
-    calls_by_policy = {}
-    for policy in ("weighted", "fastest"):
-        for step in ("some", "all"):
-            tables.calls = 0
-            Router(settings, tables).decide(by_policy(policy, step, 1))
-            count = CANDIDATES if step == "all" else CANDIDATES - 3
-            calls_by_policy[f"cold, {policy} of {count}"] = tables.calls
-    tracemalloc.start()
-    everybody = Router(settings, tables)
-    kept = []
-    for workflow in range(WORKFLOWS):
-        everybody.decide(request(workflow, workflow % STEPS))
-        if workflow in (WORKFLOWS // 10, WORKFLOWS - 1):
-            kept.append(tracemalloc.get_traced_memory()[0])
-    result = {
-        "microseconds": {name: round(median(values), 2) for name, values in figures.items()},
-        "calls": {"cold, fixed": calls_of_the_first, "warm": calls_warm, **calls_by_policy},
-        "kept_bytes": {"after 1,000 workflows": kept[0], "after 10,000 workflows": kept[1]},
+    peer = harness.Worker(harness.LITELLM, "-c", PEER)
+    contestants: dict[str, Callable[[], float]] = {
+        "fixed, 10 overrides stored": lambda: timed(small.decide, ten),
+        f"fixed, {WORKFLOWS * STEPS:,} overrides stored": lambda: timed(large.decide, spread),
     }
-    print(json.dumps(result))
+    for policy in POLICIES:
+        asked = [by_policy(policy, "all", run) for run in range(CALLS)]
+        contestants[f"{policy} of {CANDIDATES}"] = lambda asked=asked: timed(large.decide, asked)  # type: ignore[misc]
+    contestants["fixed, cold, without the network"] = lambda: timed(Router(settings, many).decide, cold)
+    for strategy in ("simple-shuffle", "latency-based-routing"):
+        for count in (2, 100):
+            line = f"{strategy} {count}"
+            contestants[f"LiteLLM's Router, {strategy} of {count}"] = lambda line=line: peer.ask(line)  # type: ignore[misc]
+    figures = harness.take_turns(contestants, options.rounds)
+    peer.close()
+    fixed, stored = list(contestants)[:2]
+    table = harness.table("A routing decision, processor time", "µs", figures, fixed)
+    medians = {row["name"]: row["median"] for row in table["rows"]}
+
+    calls = {"fixed": cold_calls(settings, many, request(0, 0))}
+    calls |= {policy: cold_calls(settings, many, by_policy(policy, "all", 1)) for policy in POLICIES}
+    kept = kept_bytes(settings, many)
+    rows = [
+        harness.value("a fixed decision, 10 overrides stored", medians[fixed], "µs", AIM_FIXED),
+        harness.value(f"the same with {WORKFLOWS * STEPS:,}", medians[stored], "µs", AIM_FIXED),
+        *(
+            harness.value(f"{policy} of {CANDIDATES}", medians[f"{policy} of {CANDIDATES}"], "µs", AIM_POLICY)
+            for policy in POLICIES
+        ),
+    ]
+    for name, counted in calls.items():
+        rows.append(harness.value(f"Query, a cold decision, {name}", counted["Query"], "", 1))
+        rows.append(harness.value(f"BatchGetItem, a cold decision, {name}", counted["BatchGetItem"], "", 2))
+    rows.append(harness.value("kept in the process after 1,000 workflows", round(kept[0] / 1e6, 2), "MB"))
+    rows.append(harness.value(f"kept in the process after {WORKFLOWS:,} workflows", round(kept[1] / 1e6, 2), "MB"))
+    versions = {**harness.versions(sys.executable), **harness.versions(harness.LITELLM, "litellm")}
+    harness.publish("routing", "A routing decision", [table], rows, versions, options.short)
 
 
 if __name__ == "__main__":
