@@ -1,6 +1,6 @@
 """What a step asks of AWS and what AWS asks for it: calls, transitions, capacity, logs, and USD for 1,000 steps.
 
-    python benchmarks/bench_cost.py [--runs N] [--peer PYTHON]
+    python benchmarks/bench_cost.py [--runs N] [--short]
 
 Runs of real functions on the local stack, metered (`metered_stack`, `meter`): two crews that differ by five steps
 alone give a step's own share and a run's. Each step makes one call of a model on loopback that answers with 2 KB, and
@@ -159,7 +159,6 @@ def _row(name: str, value: Any, unit: str = "", aim: Any = None) -> dict[str, An
 def main() -> None:
     """Measure, print, and keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--peer", help="taken as the other benchmarks take it; the peers are priced, not run")
     parser.add_argument("--runs", type=int, default=100, help="earlier runs at most")
     parser.add_argument("--short", action="store_true", help="few runs, for a look; nothing is written")
     parser.add_argument("--figures", type=Path, help="a results file: price its figures anew instead of measuring")

@@ -1,68 +1,157 @@
-"""The cost of a call: ours, and genai-prices' own on the same model and usage.
+"""The cost of a call: ours, genai-prices' and LiteLLM's, how long it takes and whether it is the same.
 
-    python benchmarks/bench_pricing.py [--rounds N]
+    python benchmarks/bench_pricing.py [--rounds N] [--short]
 
-The two take turns in each round, because machines drift. Prints one line of JSON: medians, in microseconds a call.
+The three take turns in each round; figures are processor time. Prices are compared for every bundled model, on a short
+prompt and on a long one that was mostly cached. A difference that `EXPLAINED` does not know is an error.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
-from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "shared"))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "shared")]
 
+import harness
 from genai_prices import Usage as TheirUsage
 from genai_prices import calc_price
 
 from loopllama.catalog import bundled
+from loopllama.catalog_model import Model
 from loopllama.pricing import cost
 from loopllama.providers.base import Usage
 
 MOMENT = datetime(2026, 11, 23, 12, tzinfo=UTC)
-MODELS = ("gpt-5-mini", "claude-sonnet-5", "gpt-5.4", "deepseek-v4-pro")
+TIMED = ("gpt-5-mini", "claude-sonnet-5", "gpt-5.4", "deepseek-v4-pro")
+USAGES = (Usage(10_000, 800), Usage(300_000, 800, cache_read_tokens=250_000))
+AIM = 5.0
+LITELLM_NAMES = {"google": "gemini", "bedrock": "bedrock_converse", "x-ai": "xai"}
+"""Providers that LiteLLM calls otherwise."""
+EXPLAINED = {
+    "claude-sonnet-4-5": "above 200,000 tokens: LiteLLM's list has no such price for Anthropic's own API, ours has",
+    "bedrock:global.anthropic.claude-sonnet-4-5-20250929-v1:0": (
+        "above 200,000 tokens: LiteLLM's list has such a price on Bedrock, genai-prices' and so ours has none"
+    ),
+    "bedrock:us.anthropic.claude-sonnet-4-5-20250929-v1:0": (
+        "above 200,000 tokens: LiteLLM's list has such a price on Bedrock, genai-prices' and so ours has none"
+    ),
+    "mistral-large-4": "LiteLLM's list has the price until 2026-10-20; ours is dated, with those after it",
+}
+"""Why a model's cost is not the same at LiteLLM."""
+PEER = """
+import json, os, sys, time
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+import litellm
+
+print(0, flush=True)
+for line in sys.stdin:
+    model, provider, read, written, cached, calls = json.loads(line)
+    name = f"{provider}/{model}"
+    if model not in litellm.model_cost and name not in litellm.model_cost:
+        print("null", flush=True)
+        continue
+    usage = litellm.Usage(
+        prompt_tokens=read, completion_tokens=written, total_tokens=read + written,
+        prompt_tokens_details={"cached_tokens": cached},
+    )
+    answer = litellm.ModelResponse(model=model, usage=usage)
+    start = time.process_time()
+    for _ in range(calls):
+        usd = litellm.completion_cost(completion_response=answer, model=model, custom_llm_provider=provider)
+    print(json.dumps([usd, (time.process_time() - start) / calls * 1e6]), flush=True)
+"""
 
 
 def timed(call: Callable[[], object], calls: int) -> float:
-    start = time.perf_counter()
+    """Microseconds a call."""
+    start = time.process_time()
     for _ in range(calls):
         call()
-    return (time.perf_counter() - start) / calls * 1e6
+    return (time.process_time() - start) / calls * 1e6
+
+
+def theirs(model: Model, usage: Usage) -> Decimal:
+    """genai-prices' cost."""
+    used = TheirUsage(
+        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cache_read_tokens=usage.cache_read_tokens
+    )
+    return calc_price(
+        used, model.provider_model, provider_id=price_book(model), genai_request_timestamp=MOMENT
+    ).total_price
+
+
+def price_book(model: Model) -> str:
+    """What genai-prices calls a model's provider."""
+    return {"bedrock": "aws"}.get(model.provider, model.provider)
+
+
+def question(model: Model, usage: Usage, calls: int) -> str:
+    """What LiteLLM's worker is asked."""
+    provider = LITELLM_NAMES.get(model.provider, model.provider)
+    return json.dumps(
+        [model.provider_model, provider, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, calls]
+    )
+
+
+def differences(peer: harness.Worker) -> Iterator[tuple[str, str]]:
+    """Each bundled model and usage with what became of the comparison: `same`, `missing` at LiteLLM, or the two
+    costs."""
+    for model in bundled().models():
+        for usage in USAGES:
+            ours = cost(model, usage, MOMENT)
+            answer = peer.ask(question(model, usage, 1))
+            if ours != theirs(model, usage):
+                raise SystemExit(f"{model.id}: {ours} is not genai-prices' {theirs(model, usage)}")
+            if answer is None or ours is None:
+                yield model.id, "missing"
+            elif abs(answer[0] - float(ours)) < 1e-9:
+                yield model.id, "same"
+            else:
+                yield model.id, f"{usage.input_tokens:,} tokens: {ours:f} USD, LiteLLM {answer[0]:.6f}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer", help="taken as the other benchmarks take it; the price library is at hand here")
-    parser.add_argument("--rounds", type=int, default=15)
-    options = parser.parse_args()
-    ours, theirs = (
-        Usage(300_000, 800, cache_read_tokens=250_000),
-        TheirUsage(input_tokens=300_000, output_tokens=800, cache_read_tokens=250_000),
-    )
-    figures: dict[str, list[float]] = {}
-    for name in MODELS:
+    """Compare and publish."""
+    options = harness.parse(harness.arguments(__doc__, rounds=25))
+    peer = harness.Worker(harness.LITELLM, "-c", PEER)
+    contestants: dict[str, Callable[[], float]] = {}
+    for name in TIMED:
         model = bundled().resolve(name)
-
-        def our_cost(model=model):  # type: ignore[no-untyped-def]
-            return cost(model, ours, MOMENT)
-
-        def their_cost(model=model):  # type: ignore[no-untyped-def]
-            return calc_price(
-                theirs, model.provider_model, provider_id=model.provider, genai_request_timestamp=MOMENT
-            ).total_price
-
-        if our_cost() != their_cost():
-            raise SystemExit(f"{name}: {our_cost()} is not {their_cost()}")
-        for _ in range(options.rounds):
-            figures.setdefault(f"{name}, ours", []).append(timed(our_cost, 2_000))
-            figures.setdefault(f"{name}, genai-prices", []).append(timed(their_cost, 50))
-    print(json.dumps({"microseconds": {name: round(median(values), 2) for name, values in figures.items()}}))
+        contestants |= {
+            f"LoopLlama, {name}": lambda model=model: timed(lambda: cost(model, USAGES[1], MOMENT), 2_000),
+            f"genai-prices, {name}": lambda model=model: timed(lambda: theirs(model, USAGES[1]), 50),
+            f"LiteLLM, {name}": lambda model=model: peer.ask(question(model, USAGES[1], 50))[1],
+        }  # type: ignore[dict-item]
+    figures = harness.take_turns(contestants, options.rounds)
+    found = list(differences(peer))
+    peer.close()
+    differing = [[name, what, EXPLAINED.get(name, "")] for name, what in found if what not in ("same", "missing")]
+    if unknown := [one for one in differing if not one[2]]:
+        raise SystemExit(f"costs differ from LiteLLM's and nobody has said why: {unknown}")
+    table = harness.table("The cost of a call, processor time", "µs", figures, f"LoopLlama, {TIMED[0]}")
+    slowest = max(row["median"] for row in table["rows"] if row["name"].startswith("LoopLlama"))
+    counts = {what: sum(one == what for _, one in found) for what in ("same", "missing")}
+    rows = [
+        harness.value("the slowest of ours", slowest, "µs", AIM),
+        harness.value("calls of bundled models that cost the same at genai-prices", len(found)),
+        harness.value("that cost the same at LiteLLM", counts["same"]),
+        harness.value("of models that LiteLLM does not know", counts["missing"]),
+        harness.value("that cost something else, explained below", len(differing)),
+        harness.value("that cost something else, unexplained", len(unknown), "", 0),
+    ]
+    versions = {
+        **harness.versions(sys.executable, "genai-prices"),
+        "litellm": harness.versions(harness.LITELLM, "litellm")["litellm"],
+    }
+    more = {"columns": ["model", "what differs", "why"], "lines": differing}
+    harness.publish("pricing", "The cost of a call", [table], rows, versions, options.short, **more)
 
 
 if __name__ == "__main__":
