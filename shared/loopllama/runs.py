@@ -6,7 +6,7 @@ Every write is conditional or idempotent. Reads that decide are strongly consist
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from . import aws, clock
@@ -167,6 +167,10 @@ class RunStore:
             consistent=True,
         )
         return [{name: item[name] for name in item if not name.startswith(TOOL)} for item in items]
+
+    def everything(self, run_id: str) -> Iterator[dict[str, Any]]:
+        """All items of a run."""
+        return aws.each(self.dynamodb, self.table, "run_id = :run", {":run": run_id}, consistent=True)
 
     def iterate(self, run_id: str, name: str, iteration: int) -> None:
         """Let the loop of step `name` be in `iteration`; harmless where it is already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from . import aws, jsontext
@@ -62,9 +63,32 @@ class ValueStore:
             return jsontext.loads(stored[_JSON])
         return jsontext.loads(self._client().get_object(Bucket=self._bucket, Key=stored[_S3])["Body"].read())
 
+    @staticmethod
+    def is_reference(stored: Any) -> bool:
+        """Whether what a record holds is a value in the bucket."""
+        return isinstance(stored, dict) and _S3 in stored
+
+    def renew(self, stored: Mapping[str, Any]) -> bool:
+        """Let a value in the bucket count as new, so that its age deletes it later; `False` where it is gone."""
+        key, client = stored[_S3], self._client()
+        try:
+            client.copy_object(
+                Bucket=self._bucket,
+                Key=key,
+                CopySource={"Bucket": self._bucket, "Key": key},
+                ContentType="application/json",
+                MetadataDirective="REPLACE",  # S3 copies an object onto itself only if something changes
+            )
+        except client.exceptions.ClientError as error:
+            # Without the right to list, S3 says of what is not there that it is forbidden.
+            if error.response["Error"]["Code"] not in ("NoSuchKey", "AccessDenied"):
+                raise
+            return False
+        return True
+
     def link(self, stored: Any, seconds: int = 3600) -> str | None:
         """A signed link to a value in the bucket, valid for `seconds`; `None` for an inline value."""
-        if not isinstance(stored, dict) or _S3 not in stored:
+        if not self.is_reference(stored):
             return None
         url: str = self._client().generate_presigned_url(
             "get_object", Params={"Bucket": self._bucket, "Key": stored[_S3]}, ExpiresIn=seconds

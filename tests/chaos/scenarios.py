@@ -17,12 +17,15 @@ import boto3
 import pytest
 from support.world import Killed, World
 
+from loopllama import clock
 from loopllama.engine import waiting
 from loopllama.observed import FORGOTTEN_MS
 from loopllama.providers.http import Reply
 
 LARGE = "word " * 8_000
 """Goes through the bucket."""
+LONG = 11 * 86_400
+"""Seconds: more than a third of the 30 days that runs are kept."""
 DOWN = Reply(503, {}, b'{"error": {"message": "overloaded"}}')
 WRONG = Reply(400, {}, b'{"error": {"message": "no such thing"}}')
 
@@ -131,6 +134,25 @@ def undelivered(world: World, workflow: str) -> str:
 def nobody(world: World, workflow: str) -> str:
     """Nobody answers in time."""
     return _requested(world, workflow)
+
+
+def long(world: World, workflow: str) -> str:
+    """The approval takes so long that the run must be kept for longer."""
+
+    def approve(run_id: str) -> None:
+        world.wait(LONG)
+        for _ in range(2):
+            world.tick()
+            world.wait(901)
+        _approve(world)(run_id)
+
+    world.person = approve
+    return _requested(world, workflow, input=LARGE)
+
+
+def _kept(world: World, run_id: str) -> None:
+    left = {item["item"]: int(item["delete_at"]) - clock.now_ms() / 1000 for item in world.runs.everything(run_id)}
+    assert min(left.values()) > LONG, left
 
 
 def budget(world: World, workflow: str) -> str:
@@ -244,6 +266,7 @@ class _wrong:  # noqa: N801 - a context manager
 
 ONE, TWO = [{"name": "one"}], [{"name": "one"}, {"name": "two"}]
 PAY = [{"name": "pay", "approval": {"start": True, "timeoutSeconds": 3600}}]
+WAIT = [{"name": "pay", "approval": {"start": True, "timeoutSeconds": 2 * LONG}}]
 DIAMOND = [
     {"name": "a"},
     {"name": "b", "needs": ["a"]},
@@ -265,6 +288,7 @@ SCENARIOS = {
     "person": Scenario(person, PAY, Counter(pay=1), asked=1),
     "early": Scenario(early, PAY, Counter(pay=1), asked=1),
     "undelivered": Scenario(undelivered, PAY, Counter(pay=1), asked=1),
+    "long": Scenario(long, WAIT, Counter(pay=1), asked=1, check=_kept),
     "nobody": Scenario(nobody, PAY, ends="NoResponse", asked=1),
     "cancel": Scenario(cancel, PAY, ends="cancelled", asked=1),
     "out_of_time": Scenario(out_of_time, PAY, ends="exceeded the state machine's time limit", asked=1),

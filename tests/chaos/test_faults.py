@@ -100,6 +100,7 @@ def play(made: tuple[World, dict[str, str]], name: str, place: Place | None = No
     for run in runs.values():
         assert_billed(world, run)
         assert_told(world, run)
+    assert not [row["item"] for row in world.rows("RunsTable") if "delete_at" not in row], "kept for ever"
     assert_paid(world, [attempt for run in runs.values() for step in run["steps"] for attempt in step["attempts"]])
     scenario.check(world, run_id)
 

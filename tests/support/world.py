@@ -434,11 +434,11 @@ class World(Deployment):
 
     def bill(self, run_id: str) -> list[dict[str, Any]]:
         """The run's rows of the Usage table."""
-        return [row for row in self._rows("UsageTable") if row["run_id"] == run_id]
+        return [row for row in self.rows("UsageTable") if row["run_id"] == run_id]
 
     def history(self) -> list[dict[str, Any]]:
         """The entries of the RouteHistory table."""
-        return list(self._rows("RouteHistoryTable"))
+        return list(self.rows("RouteHistoryTable"))
 
     def events(self, run_id: str) -> list[dict[str, Any]]:
         """The run's events, in order."""
@@ -446,12 +446,13 @@ class World(Deployment):
 
     def run_ids(self) -> list[str]:
         """All runs that have a record."""
-        return [row["run_id"] for row in self._rows("RunsTable") if row["item"] == "RUN"]
+        return [row["run_id"] for row in self.rows("RunsTable") if row["item"] == "RUN"]
 
     def item(self, run_id: str, item: str) -> dict[str, Any]:
         """An item of the run's record; empty where there is none."""
-        return next((row for row in self._rows("RunsTable") if (row["run_id"], row["item"]) == (run_id, item)), {})
+        return next((row for row in self.rows("RunsTable") if (row["run_id"], row["item"]) == (run_id, item)), {})
 
-    def _rows(self, table: str) -> Iterator[dict[str, Any]]:
+    def rows(self, table: str) -> Iterator[dict[str, Any]]:
+        """All items of a table."""
         for item in self._tables[table].all_items():
             yield aws.from_item(item.to_json()["Attributes"])

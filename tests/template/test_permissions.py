@@ -72,9 +72,11 @@ class Recorder:
             return
         prefix = model.service_model.endpoint_prefix
         service = {"monitoring": "cloudwatch"}.get(prefix, prefix)  # as IAM calls it
-        action = f"{service}:{'InvokeFunction' if (service, model.name) == ('lambda', 'Invoke') else model.name}"
-        for resource in self._resources(service, params):
-            self.calls[self._function].add((action, resource))
+        # As IAM calls it: to copy an object is to read it and to write it.
+        actions = {"CopyObject": ["GetObject", "PutObject"], "Invoke": ["InvokeFunction"]}.get(model.name, [model.name])
+        for action in actions:
+            for resource in self._resources(service, params):
+                self.calls[self._function].add((f"{service}:{action}", resource))
 
     @staticmethod
     def _resources(service: str, params: dict[str, Any]) -> list[str]:
@@ -207,13 +209,14 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     # the reconciler must deliver it again.
     crew = [{"name": "a"}, {"name": "b", "repeat": {"backTo": "a", "until": "input.never", "max": 2}}]
     made.play(made.accept(made.push(crew, name="loop"), "hello"))
-    asking = made.accept(made.push([{"name": "a", "approval": True}], name="asks"), "hello")
+    asking = made.accept(made.push([{"name": "a", "approval": True}], name="asks"), large)
     work = made.map(made.start(asking))[0]
     made.step(work)
     respond(made.runs, asking, {"approved": True})
     made.step({"work": work, "token": "t"})
     execution = made.settings.state_machine_arn.replace(":stateMachine:", ":execution:") + f":{asking}"
-    made.runs.change(asking, {"execution_arn": execution}, only_from=("running",))
+    # It has gone on for so long that it is about to be deleted.
+    made.runs.change(asking, {"execution_arn": execution, "delete_at": 1}, only_from=("running",))
     made.runs.set_pending(Work.from_payload(work), made.runs.items(asking, ["STEP#a#0#0"])["STEP#a#0#0"]["pending"])
 
     # A run that stays failed is summed and billed again when its last calls must have ended.

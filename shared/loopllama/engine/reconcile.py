@@ -15,6 +15,7 @@ from ..errors import RunNotFound
 from ..runs import ACTIVE_SHARDS, FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
 from ..settings import Settings
 from .accept import start_execution
+from .retention import extend
 from .waiting import redeliver
 
 _CHECKS = 12
@@ -71,6 +72,7 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> str:
         return "closed"
     for key, pending in (run.get("pending") or {}).items():
         redeliver(store, run_id, key, pending)
+    extend(settings, store, run)
     store.change(run_id, {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=(run["status"],))
     return "checked"
 
