@@ -75,6 +75,9 @@ bench: $(DEV) $(LITELLM)/.installed $(CREWAI)/.installed $(LAMBDA)/.installed ##
 		$(BIN)/python "$$file" $(if $(SHORT),--short); done
 	@$(BIN)/python benchmarks/report.py
 
+places: $(DEV) ## Write down anew where the functions call AWS and models (tests/chaos/places.txt)
+	@AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=none PYTHONPATH=tests $(BIN)/python tests/chaos/test_faults.py > /dev/null
+
 catalog: $(DEV) ## Write the bundled models and prices anew from the price library
 	@$(BIN)/python -m loopllama_cli.catalog_build
 

@@ -10,9 +10,7 @@ failed, in the end
   missing from the record;
 - its events are all there, in order, each once, and all of them were sent.
 
-When places have come or gone, `test_without_a_fault` says so. Write the list anew, and look at the difference:
-
-    AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x PYTHONPATH=tests python tests/chaos/test_faults.py > /dev/null
+When places have come or gone, `test_without_a_fault` says so, and `make places` writes the list anew.
 """
 
 from __future__ import annotations
@@ -183,7 +181,8 @@ def test_without_a_fault(made: tuple[World, dict[str, str]], name: str) -> None:
     found, known = made[0].faults.places, listed()
     new = set(found) - {place for _, place in known}
     gone = {place for scenario, place in known if scenario == name} - set(found)
-    assert not new | gone, f"write places.txt anew, as it says at the top of {Path(__file__).name}"
+    told = [*(f"+ {place}" for place in new), *(f"- {place}" for place in gone)]
+    assert not told, "\n".join(["places have come or gone; `make places` writes the list anew:", *told])
 
 
 @pytest.mark.parametrize(("name", "place", "way"), FAULTS)
