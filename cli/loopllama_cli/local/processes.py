@@ -25,6 +25,8 @@ INIT_SECONDS = 30.0
 """Lambda allows 10 s for loading; a laptop under load gets more."""
 MAX_PROCESSES = 16
 """Of one function at a time; further invocations wait for a free one, where Lambda would add more or throttle."""
+MAX_LOADING = max(2, os.cpu_count() or 2)
+"""Of one function at once: more would only slow each other down, and meanwhile a busy one may become free."""
 END_OF_LOG = re.compile(r"\0((?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?)$")
 MAX_LOG_LINE = 256 * 1024
 
@@ -254,6 +256,7 @@ class Pool:
         self._idle: list[Process] = []
         self._busy: list[Process] = []
         self._starting = 0
+        self._loading = 0
         self._closed = False
 
     def pids(self) -> list[int]:
@@ -263,6 +266,18 @@ class Pool:
     def run(self, spec: Spec, event: bytes, request_id: str, trace_id: str, client_context: Any = None) -> Outcome:
         process = self._idle_one(spec)
         if process is None:
+            process, failure = self._load(spec)
+            if failure:
+                self._give_back(process)
+                return failure
+        try:
+            return process.invoke(event, request_id, trace_id, client_context)
+        finally:
+            self._give_back(process)
+
+    def _load(self, spec: Spec) -> tuple[Process, Outcome | None]:
+        """A new process in the place that is reserved, and its failure if its handler cannot be loaded."""
+        try:
             try:
                 process = Process(spec, self._write_log)
             finally:
@@ -274,14 +289,11 @@ class Pool:
                 self._busy.append(process)
             if closed:
                 process.kill()
-            failure = process.start()
-            if failure:
-                self._give_back(process)
-                return failure
-        try:
-            return process.invoke(event, request_id, trace_id, client_context)
+            return process, process.start()
         finally:
-            self._give_back(process)
+            with self._changed:
+                self._loading -= 1
+                self._changed.notify()
 
     def _idle_one(self, spec: Spec) -> Process | None:
         """A process ready for this spec, or `None`: start one, a place is reserved."""
@@ -293,8 +305,9 @@ class Pool:
                         self._busy.append(process)
                         return process
                     process.kill()
-                if len(self._busy) + self._starting < self._bound:
+                if self._loading < MAX_LOADING and len(self._busy) + self._starting < self._bound:
                     self._starting += 1
+                    self._loading += 1
                     return None
                 self._changed.wait()
 

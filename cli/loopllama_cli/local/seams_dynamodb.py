@@ -9,6 +9,7 @@ from collections import defaultdict
 from functools import cache, lru_cache
 from typing import Any
 
+from moto.core import responses
 from moto.core.serialize import BaseJSONSerializer
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
@@ -130,6 +131,9 @@ def quicken() -> None:
     # Each update's text is parsed twice. Validators work on a copy of what they are given.
     parser: Any = vars(expressions)["UpdateExpressionParser"]
     replace(parser, "make", staticmethod(lru_cache(maxsize=1024)(parser.make)))
+
+    # The names of a service's operations are looked up among all members of its class.
+    replace(responses, "method_names_from_class", cache(vars(responses)["method_names_from_class"]))
 
     def serialize(serializer: Any, serialized: Any, value: Any, shape: Any, key: str) -> None:
         # moto looks for ten possible members, under several spellings each, in each attribute's value.
