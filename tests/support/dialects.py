@@ -384,10 +384,10 @@ class BedrockDialect(Dialect):
     overloaded = (503, "ServiceUnavailableException", "Bedrock is unable to process your request.")
 
     def adapter(self, url: str, patch: pytest.MonkeyPatch) -> Provider:
+        # The region stays: what a deployment in this process asks first in such a test must find its own.
         for name, value in {
             "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
             "AWS_SECRET_ACCESS_KEY": KEY,
-            "AWS_DEFAULT_REGION": "eu-central-1",
             "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
             "AWS_EC2_METADATA_DISABLED": "true",
         }.items():
