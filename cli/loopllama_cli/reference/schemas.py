@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from loopllama import workflow
-from loopllama.api import document
 from loopllama.api.app import Api
 from loopllama.api.event_shapes import Event, Totals
 from loopllama.settings import Settings
@@ -21,7 +20,7 @@ _KINDS = {"string": "text", "integer": "whole number", "number": "number", "bool
 
 def routes() -> str:
     """Every route with what it does, takes and answers."""
-    found = document.document(Api(Settings())._resolver, "")
+    found = Api(Settings()).openapi()
     rows = []
     for path, operations in sorted(found["paths"].items(), key=_place):
         for method, one in sorted(operations.items(), key=lambda item: _METHODS.index(item[0])):

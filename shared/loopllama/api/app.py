@@ -67,6 +67,10 @@ class Api:
         }
         return answer
 
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document of all routes."""
+        return document.document(self._resolver, __version__)
+
     def _answer(self, event: dict[str, Any], headers: Mapping[str, str], context: Any) -> dict[str, Any]:
         http = event["requestContext"]["http"]
         method, path = http["method"], event["rawPath"]
