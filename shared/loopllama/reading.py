@@ -13,6 +13,7 @@ from .errors import RunNotFound, WorkflowNotFound
 from .runs import FINAL, RUN, RunStore
 from .settings import Settings
 from .values import ValueStore
+from .work import question_id
 
 MAX_PAGE = 100
 _RUN = ("workflow_id", "workflow_version", "models", "pin", "tags", "total_steps", "replayed_from")
@@ -228,11 +229,12 @@ def _sentence(error: Mapping[str, Any]) -> str:
 
 def _pending(run: Mapping[str, Any]) -> dict[str, Any] | None:
     """What an unfinished run has been asking people longest, in the API's form."""
-    asked = sorted((run.get("pending") or {}).values(), key=lambda one: str(one.get("asked_at")))
+    asked = sorted((run.get("pending") or {}).items(), key=lambda one: str(one[1].get("asked_at")))
     if not asked or run["status"] in FINAL:
         return None
-    shown = {name: asked[0].get(name) for name in _PENDING}
-    text = asked[0].get("tool_input")
+    item, longest = asked[0]
+    shown = {"id": question_id(item, str(longest.get("key"))), **{name: longest.get(name) for name in _PENDING}}
+    text = longest.get("tool_input")
     if text is not None:
         with contextlib.suppress(ValueError):  # a long one is not kept whole
             text = jsontext.loads(text)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from . import CONTRACT, scheduling
 
+QUESTION_ID = 16
+"""Characters of a question's id."""
 ITERATION = "iteration_"
 """Prefix of the run's attributes that say in which iteration a loop is."""
 
@@ -82,3 +85,8 @@ def iteration_of(run: Mapping[str, Any], crew: Sequence[Mapping[str, Any]], name
     """The iteration of a step that counts now, as the run's item says it."""
     loop = scheduling.loop_of(crew, name)
     return int(run.get(ITERATION + loop["name"], 0)) if loop else 0
+
+
+def question_id(item: str, key: str) -> str:
+    """What names a question to those who answer it: the step's `item` asks it under `key`."""
+    return hashlib.sha256(f"{item}/{key}".encode()).hexdigest()[:QUESTION_ID]

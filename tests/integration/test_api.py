@@ -325,6 +325,26 @@ def test_an_answer_given_twice_under_one_key_is_one_answer(api: Client) -> None:
     assert ended(api, run_id)["status"] == "completed"
 
 
+def test_who_read_one_question_answers_no_other(api: Client) -> None:
+    crew = [{"role": role, "systemPrompt": "x", "needs": [], "approval": True} for role in ("A", "B")]
+    workflow = api.post("/v1/workflows", {"name": "Ask twice", "crew": crew}, 201)["id"]
+    run_id = api.post(f"/v1/workflows/{workflow}/runs", {"input": "x"}, 202)["id"]
+    events = f"/v1/runs/{run_id}/events"
+    api.until(events, lambda found: sum(one["type"] == "RunWaiting" for one in found) == 2)
+    first = api.get(f"/v1/runs/{run_id}")["pending"]
+    codes = [one.status_code for one in at_once(3, lambda: answered(api, run_id, first["id"]))]
+    assert sorted(codes) == [200, 409, 409]
+    second = api.until(f"/v1/runs/{run_id}", lambda run: run["status"] == "waiting_input")["pending"]
+    assert {first["step"], second["step"]} == {"a", "b"}
+    assert answered(api, run_id, "nonsense").status_code == 409
+    assert answered(api, run_id, second["id"]).status_code == 200
+    assert ended(api, run_id)["status"] == "completed"
+
+
+def answered(api: Client, run_id: str, question: str) -> httpx.Response:
+    return api.raw("POST", f"/v1/runs/{run_id}/respond", {"approved": True, "id": question})
+
+
 def test_an_answer_that_comes_too_late_is_told_when_the_time_was_over(api: Client) -> None:
     crew = [{"role": "A", "systemPrompt": "x", "approval": {"start": True, "timeoutSeconds": 1}}]
     workflow = api.post("/v1/workflows", {"name": "Ask briefly", "crew": crew}, 201)["id"]

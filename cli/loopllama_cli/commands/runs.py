@@ -112,6 +112,14 @@ def respond(
         str | None,
         typer.Option("--text", metavar="TEXT|@FILE|-", help="The answer to a question, or a note with a decision."),
     ] = None,
+    question: Annotated[
+        str | None,
+        typer.Option(
+            "--question",
+            metavar="ID",
+            help="The `id` of what is asked (`pending`); by default the oldest.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Answer what a run waits for: approve or reject, or give the text that it asks for."""
@@ -122,7 +130,7 @@ def respond(
     if approve is None and given is None:
         raise InvalidRequest("say --approve, --reject or --text")
     answer = {"input": given} if approve is None else {"approved": approve, **({"note": given} if given else {})}
-    asked = waiting.respond(RunStore(connect(ctx).settings), run, answer, getpass.getuser())
+    asked = waiting.respond(RunStore(connect(ctx).settings), run, answer, getpass.getuser(), question)
     if as_json:
         show.print_json(asked)
         return

@@ -74,6 +74,8 @@ class Answer(Request):
     """Whether the step may start, or the tool be called."""
     note: str | None = None
     """Why, for the agent to read."""
+    id: str | None = Field(default=None, max_length=64)
+    """That of the run's `pending`: what is answered. By default what the run has been asking longest."""
 
 
 def routes(services: Services) -> Router:
@@ -146,13 +148,15 @@ def routes(services: Services) -> Router:
     )
     def answer(run_id: RunId, body: Annotated[Answer, Body()], key: IdempotencyKey = None) -> Response[str]:
         given, caller = body.model_dump(exclude_none=True), router.context["caller"]
+        request = ["POST respond", run_id, dict(given)]
+        question = given.pop("id", None)
 
         def act() -> Response[str]:
             _possible(run_id)
-            respond(services.runs, run_id, given, by=caller.name)
+            respond(services.runs, run_id, given, by=caller.name, question=question)
             return data(_run(services, run_id))
 
-        return idempotency.once(services, caller, key, ["POST respond", run_id, given], act)
+        return idempotency.once(services, caller, key, request, act)
 
     @router.post(
         "/v1/runs/<run_id>/replay",

@@ -80,6 +80,8 @@ class Deleted(_Shape):
 
 
 class Pending(_Shape):
+    id: str
+    """Hand it back with the answer, so that no other question is answered."""
     kind: Literal["input", "approval"]
     prompt: str
     tool: str | None

@@ -17,7 +17,7 @@ from ..agent import Waiting
 from ..errors import Conflict, Declined, InvalidRequest, NoResponse
 from ..runs import ANSWER, START, UNANSWERED, RunStore
 from ..step_writer import StepWriter
-from ..work import Work
+from ..work import Work, question_id
 from .follow import ended
 
 TIMEOUT_SECONDS = 7 * 86400
@@ -91,8 +91,10 @@ def keep_token(store: RunStore, work: Work, token: str) -> None:
         deliver(token)
 
 
-def respond(store: RunStore, run_id: str, answer: Mapping[str, Any], by: str | None = None) -> dict[str, Any]:
-    """Answer what a run has been asking longest; returns what was asked.
+def respond(
+    store: RunStore, run_id: str, answer: Mapping[str, Any], by: str | None = None, question: str | None = None
+) -> dict[str, Any]:
+    """Answer the `question` of that id, by default what the run has been asking longest; returns what was asked.
 
     `answer` is `{"input": text}` or `{"approved": bool, "note": text}`, as the kind of question wants. Of two answers
     at once one is stored, the other raises `Conflict`, as does one to a run that waits for nothing or no longer.
@@ -100,6 +102,11 @@ def respond(store: RunStore, run_id: str, answer: Mapping[str, Any], by: str | N
     """
     run = store.run(run_id)
     asked = sorted((run.get("pending") or {}).items(), key=lambda one: str(one[1]["asked_at"]))
+    if asked and question is not None:
+        # Who read one question must not answer the next, because somebody else was faster.
+        asked = [one for one in asked if question_id(one[0], one[1]["key"]) == question]
+        if not asked:
+            raise Conflict(f"run {run_id} does not ask that, or no longer; its pending says what it asks")
     if not asked:
         error = run.get("error") or {}
         over = f": {error['message']}" if error.get("type") == NoResponse.__name__ else ""
