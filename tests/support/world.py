@@ -232,12 +232,6 @@ class World(Deployment):
             self.tick()
         raise AssertionError(f"the run does not end: {run}")
 
-    def finish_well(self, run_id: str) -> None:
-        """And redrive it where it failed."""
-        self.finish(run_id)
-        if self.runs.run(run_id)["status"] == "failed":
-            self.redrive(run_id)
-
     def redrive(self, run_id: str) -> None:
         """Somebody redrives the failed execution: it goes on in the state that failed."""
         execution = self.executions[run_id]
