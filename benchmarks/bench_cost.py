@@ -2,11 +2,11 @@
 
     python benchmarks/bench_cost.py [--runs N] [--short]
 
-Runs of real functions on the local stack, metered (`metered_stack`, `meter`): two crews that differ by five steps
-alone give a step's own share and a run's. Each step makes one call of a model on loopback that answers with 2 KB, and
-is priced as if the call took 3 s (`aws_prices`, `cost_model`); values over 32 KB would add S3's requests. Beside it,
-from the same prices: the crew as a plain state machine with a function a step, and LiteLLM's proxy, which routes but
-runs no crew. Prints a table; writes benchmarks/results/cost.json.
+Runs of real functions on the local stack, metered (`aws_use`): two crews that differ by five steps alone give a step's
+own share and a run's. Each step makes one call of a model on loopback that answers with 2 KB, and is priced as if the
+call took 3 s; values over 32 KB would add S3's requests. Beside it, from the same prices: the crew as a plain state
+machine with a function a step, and LiteLLM's proxy, which routes but runs no crew. Prints a table; writes
+benchmarks/results/cost.json.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import aws_prices
-import cost_model
-from cost_figures import FUNCTIONS, LONG, MODEL_MS, SHORT, TOGETHER, measure, memory_of_template
-from cost_model import Use, added, per_thousand
+from aws_use import cost, prices
+from aws_use.cost import Use, added, per_thousand
+from aws_use.figures import FUNCTIONS, LONG, MODEL_MS, SHORT, TOGETHER, measure, memory_of_template
 
 STEPS_A_DAY = 100_000
 ROUTE_CACHE_SECONDS = 5
@@ -51,7 +50,7 @@ def price(figures: dict[str, Any], memory_mb: int, steps: int, steps_a_day: floa
     """USD for 1,000 steps of one workflow with a crew of `steps`, by what costs it."""
     step, run = shares(figures)
     memory = _memory(memory_mb)
-    per_run = added((cost_model.of_use(step, memory), steps), (cost_model.of_use(run, memory), 1))
+    per_run = added((cost.of_use(step, memory), steps), (cost.of_use(run, memory), 1))
     return added((per_thousand(per_run, steps), 1), (_standing(figures, steps, steps_a_day), 1))
 
 
@@ -59,7 +58,7 @@ def price_together(figures: dict[str, Any], memory_mb: int, steps_a_day: float) 
     """The same of the short crew where its steps share an invocation."""
     run = Use(**figures["together"])
     run = replace(run, amounts={**run.amounts, "reads": run.amounts["reads"] + figures["route"]["reads"]})
-    per_run = cost_model.of_use(run, _memory(memory_mb))
+    per_run = cost.of_use(run, _memory(memory_mb))
     return added((per_thousand(per_run, SHORT), 1), (_standing(figures, SHORT, steps_a_day), 1))
 
 
@@ -72,7 +71,7 @@ def _standing(figures: dict[str, Any], steps: int, steps_a_day: float) -> dict[s
     metrics = figures["metrics"]
     of_steps = (metrics[str(LONG)] - metrics[str(SHORT)]) / (LONG - SHORT)
     count = metrics["all"] + metrics[str(SHORT)] + (steps - SHORT) * of_steps
-    return per_thousand(cost_model.of_day(round(count)), steps_a_day)
+    return per_thousand(cost.of_day(round(count)), steps_a_day)
 
 
 def table(figures: dict[str, Any], memory_mb: int) -> list[dict[str, Any]]:
@@ -125,22 +124,22 @@ def _paid(figures: dict[str, Any], memory_mb: int) -> Iterator[dict[str, Any]]:
     for name, usd in price(figures, memory_mb, SHORT, STEPS_A_DAY).items():
         yield _row(f"of 1,000 steps, crews of {SHORT}: {name}", usd, "USD")
     for memory in (128, 256, 512, 1024, 1769):
-        seconds = cost_model.billed_seconds(step.cpu_ms["RunStep"], step.wait_ms["RunStep"], memory)
+        seconds = cost.billed_seconds(step.cpu_ms["RunStep"], step.wait_ms["RunStep"], memory)
         yield _row(f"an invocation of {MODEL_MS // 1000} s of model time at {memory} MB", seconds, "s")
-        yield _row(f"Lambda for 1,000 of them at {memory} MB", 1000 * cost_model.lambda_usd(1, seconds, memory), "USD")
-    alarms = figures["alarm_metrics"] * aws_prices.USD["alarm_metric_month"]
+        yield _row(f"Lambda for 1,000 of them at {memory} MB", 1000 * cost.lambda_usd(1, seconds, memory), "USD")
+    alarms = figures["alarm_metrics"] * prices.USD["alarm_metric_month"]
     yield _row("a month of the alarms, where they are Enabled", alarms, "USD")
 
 
 def _others(figures: dict[str, Any], memory_mb: int) -> Iterator[dict[str, Any]]:
     """What one would pay without us."""
-    plain = 1000 * cost_model.plain_step(MODEL_MS, memory_mb, PLAIN_LOG_BYTES)
+    plain = 1000 * cost.plain_step(MODEL_MS, memory_mb, PLAIN_LOG_BYTES)
     yield _row(f"1,000 steps of a plain state machine, a function of {memory_mb} MB a step, nothing kept", plain, "USD")
     for runs in RUNS_A_DAY:
         usd = _sum(price(figures, memory_mb, SHORT, runs * SHORT)) * runs * SHORT / 1000
         name = f"a day, {runs:,} runs of {SHORT} steps"
         yield _row(name, usd, "USD")
-        yield _row(f"{name}, LiteLLM's proxy, without what runs the crews", cost_model.proxy_day(), "USD")
+        yield _row(f"{name}, LiteLLM's proxy, without what runs the crews", cost.proxy_day(), "USD")
 
 
 PLAIN_LOG_BYTES = 3 * 26 + 310
@@ -177,7 +176,7 @@ def main() -> None:
     if options.short:
         return
     packages = {name: metadata.version(name) for name in ("boto3", "moto")}
-    versions = {"python": sys.version.split()[0], "prices": aws_prices.AS_OF, **packages}
+    versions = {"python": sys.version.split()[0], "prices": prices.AS_OF, **packages}
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(
         json.dumps(

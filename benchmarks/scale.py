@@ -2,8 +2,8 @@
 
     python benchmarks/scale.py [--simulate RUNS]
 
-`--simulate` plays so many runs of each of four workflows (`scale_simulation`) and keeps which keys they touched, with
-what bench_cost says that a step takes, in benchmarks/results/scale.json; without it the page is written from that.
+`--simulate` plays so many runs of each of four workflows and keeps which keys they touched, with what bench_cost says
+that a step takes, in benchmarks/results/scale.json; without it the page is written from that.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from aws_quotas import AS_OF, KEY_READS, KEY_WRITES, QUOTAS, REGION, Quota
+from aws_use.cost import billed_seconds
+from aws_use.figures import MODEL_MS, SHORT
+from aws_use.metered_stack import ROOT
+from aws_use.quotas import AS_OF, KEY_READS, KEY_WRITES, QUOTAS, REGION, Quota
+from aws_use.simulation import simulate
 from bench_cost import RESULT as COST
 from bench_cost import ROUTE_CACHE_SECONDS, shares
-from cost_figures import MODEL_MS, SHORT
-from cost_model import billed_seconds
-from metered_stack import ROOT
-from scale_simulation import simulate
 
 from loopllama.runs import ACTIVE_SHARDS
 

@@ -7,8 +7,8 @@ import re
 from decimal import Decimal
 
 import bench_cost
-from aws_prices import USD
-from cost_model import Use, added, billed_seconds, lambda_usd, of_day, of_use, per_thousand, plain_step, proxy_day
+from aws_use.cost import Use, added, billed_seconds, lambda_usd, of_day, of_use, per_thousand, plain_step, proxy_day
+from aws_use.prices import USD
 
 NOTHING = dict.fromkeys(("transitions", "writes", "reads", "stored_bytes", "log_bytes", "events", "api_requests"), 0.0)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from meter import Access, Call, Meter, item_size, read_units, write_units
+from aws_use.meter import Access, Call, Meter, item_size, read_units, write_units
 from support.deployment import Deployment, deployment
 
 from loopllama import aws

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import scale
-from aws_quotas import KEY_WRITES
-from scale_simulation import simulate
+from aws_use.quotas import KEY_WRITES
+from aws_use.simulation import simulate
 
 from loopllama.runs import ACTIVE_SHARDS, _shard
 

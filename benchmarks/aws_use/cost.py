@@ -1,4 +1,4 @@
-"""From what runs ask of AWS to what AWS asks for it: pure arithmetic over `aws_prices`."""
+"""From what runs ask of AWS to what AWS asks for it: pure arithmetic over `prices`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from aws_prices import DAYS_A_MONTH, LAMBDA_VCPU_MB, USD
+from .prices import DAYS_A_MONTH, LAMBDA_VCPU_MB, USD
 
 CALL_MS = 5.0
 """What a call of DynamoDB is taken to last from a function: AWS promises single-digit milliseconds.

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from cost_figures import SHORT, TEXT, crew
-from meter import ACCOUNT, REGION, Access, Meter, dynamodb_backends, item_size
+
+from .figures import SHORT, TEXT, crew
+from .meter import ACCOUNT, REGION, Access, Meter, dynamodb_backends, item_size
 
 _RUN = re.compile(r"run_[0-9a-f]{24}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")

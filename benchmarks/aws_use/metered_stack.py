@@ -17,9 +17,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from meter import Call, Meter
+from .meter import Call, Meter
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / name) for name in ("shared", "cli", "tests")]
 MINUTE = 10**6
 """Seconds in a minute of the stack's schedules: none comes round while something is measured."""

@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from cost_model import CALL_MS, Use
-from meter import Meter, item_size
-from metered_stack import ROOT, MeteredStack, Taken, metered_stack
+from .cost import CALL_MS, Use
+from .meter import Meter, item_size
+from .metered_stack import ROOT, MeteredStack, Taken, metered_stack
 
 MODEL_MS = 3000
 """What a model call is taken to last; here it answers at once."""
