@@ -67,7 +67,7 @@ def _refused(stack: str) -> str:
 
 def _deploy(stack: str) -> int:
     given = [part for name, value in DEPLOYED_PARAMETERS.items() for part in ("--parameter", f"{name}={value}")]
-    command = [sys.executable, "-m", "loopllama_cli.main", "deploy", "--stack", stack, "--no-confirm", *given]
+    command = [sys.executable, "-m", "loopllama_cli", "deploy", "--stack", stack, "--no-confirm", *given]
     # In a folder of its own, where no samconfig.toml says otherwise.
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "shared"), str(ROOT / "cli")])}
@@ -87,6 +87,7 @@ def remove(stack: str) -> Iterator[str]:
     """Delete the stack, and what outlives it by design: tables, buckets with what is in them, versions of the layer,
     uploads. Yields what could not be deleted, with the reason."""
     cloudformation = aws.client("cloudformation")
+    yield from _try("uploads", _delete_artifacts, f"{stack}/")  # also of a deployment that never came to a stack
     try:
         found = cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
     except cloudformation.exceptions.ClientError as error:
@@ -104,7 +105,6 @@ def remove(stack: str) -> Iterator[str]:
         yield from _try(f"bucket {bucket}", _delete_bucket, bucket)
     for layer in kept.get("AWS::Lambda::LayerVersion", ()):
         yield from _try(f"layer {layer}", _delete_layer, layer)
-    yield from _try("uploads", _delete_artifacts, f"{stack}/")
 
 
 def _try(what: str, delete: Any, name: str) -> Iterator[str]:

@@ -3,6 +3,7 @@ removes is gone. The local stack stands for the account; what SAM does is not te
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from support.system import DEPLOYED_PARAMETERS, ROOT
 from loopllama_cli.local import LocalStack
 
 SCRIPT = ROOT / "tests" / "on_aws.py"
-USES = "runs/test_sequence.py", "test_api_budget.py"
+SAM = "aws-sam-cli-managed-default"
+USES = ("runs/test_sequence.py", "test_api.py::test_create_a_workflow")
 
 
 def script(code: str | None, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -61,16 +63,33 @@ def test_the_tests_run_on_a_stack_that_is_there_and_removing_it_leaves_nothing()
         before = things(stack)
         assert len(before["tables"]) == 7
         assert before["objects"] == []
-        bucket = stack.outputs["ValuesBucketName"]
-        client(stack, "s3").put_object(Bucket=bucket, Key="runs/large", Body=b"x")
-        removed = script("import on_aws; print([*on_aws.remove('loopllama')])", **account)
+        s3, uploads = client(stack, "s3"), managed_bucket(stack)
+        s3.put_object(Bucket=stack.outputs["ValuesBucketName"], Key="runs/large", Body=b"x")
+        for key in ("loopllama/layer", "never/layer", "loopllama-prod/layer"):
+            s3.put_object(Bucket=uploads, Key=key, Body=b"x")
+        removed = script("import on_aws; print([*on_aws.remove('never'), *on_aws.remove('loopllama')])", **account)
         assert (removed.returncode, removed.stdout) == (0, "[]\n"), removed.stderr
-        assert things(stack) == {name: [] for name in before}
+        after = things(stack)
+        assert [one["Key"] for one in after.pop("objects")] == ["loopllama-prod/layer"]
+        assert after.pop("buckets") == [uploads]
+        assert [one["StackName"] for one in after.pop("stacks")] == [SAM]
+        assert set(map(len, after.values())) == {0}, after
 
 
 def client(stack: LocalStack, service: str) -> Any:
     make: Any = boto3.client
     return make(service, endpoint_url=stack.aws_endpoint_url, region_name=stack.region)
+
+
+def managed_bucket(stack: LocalStack) -> str:
+    """The bucket that SAM makes for an account, to which it uploads what it deploys."""
+    template = {
+        "Resources": {"Uploads": {"Type": "AWS::S3::Bucket"}},
+        "Outputs": {"SourceBucket": {"Value": {"Ref": "Uploads"}}},
+    }
+    cloudformation = client(stack, "cloudformation")
+    cloudformation.create_stack(StackName=SAM, TemplateBody=json.dumps(template))
+    return str(cloudformation.describe_stacks(StackName=SAM)["Stacks"][0]["Outputs"][0]["OutputValue"])
 
 
 def things(stack: LocalStack) -> dict[str, list[Any]]:
