@@ -39,8 +39,10 @@ def err() -> Console:
 
 
 def print_json(value: Any) -> None:
-    """A result as JSON, numbers exact, on standard output."""
-    sys.stdout.write(jsontext.dumps(value, indent=2) + "\n")
+    """A result as JSON, numbers exact, on standard output. What somebody put into a table by hand may be no JSON."""
+    from loopllama.history import plain
+
+    sys.stdout.write(jsontext.dumps(plain(value), indent=2) + "\n")
 
 
 def message(text: str, style: str = "") -> None:

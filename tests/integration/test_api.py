@@ -563,6 +563,35 @@ def test_the_history_of_a_route_and_the_way_back(api: Client) -> None:
             assert api.raw(method, f"/v1/workflows/{where}/{last}", body).status_code == 404, (where, last)
 
 
+def test_rows_with_whatever_dynamodb_holds_are_shown_changed_and_taken_back(api: Client) -> None:
+    workflow = make(api, "By hand")["id"]
+    dynamodb, outputs = api.stack.client("dynamodb"), api.stack.outputs
+    odd = {
+        "binary": {"B": b"\xff\x00"},
+        "binaries": {"BS": [b"a"]},
+        "numbers": {"NS": ["1.5", "2"]},
+        "nothing": {"NULL": True},
+        "large": {"N": "1E+120"},
+        "inside": {"M": {"list": {"L": [{"B": b"b"}, {"SS": ["x"]}]}}},
+    }
+    row = {"workflow": {"S": workflow}, "step": {"S": "writer"}, "model": {"S": "small"}, **odd}
+    dynamodb.put_item(TableName=outputs["RoutesTableName"], Item=row)
+    entry = {"model": {"S": "gpt-4.1"}, "capabilities": {"SS": ["tools"]}, "version": {"B": b"v"}, **odd}
+    dynamodb.put_item(TableName=outputs["ModelsTableName"], Item=entry)
+    path = f"/v1/workflows/{workflow}/routes/writer"
+    told = api.get(path)
+    assert (told["source"], told["row"]["binary"], told["row"]["numbers"]) == ("step", "ff00", [1.5, 2])
+    assert api.get(f"/v1/workflows/{workflow}/routes")[1]["row"] == told["row"]
+    model = api.get("/v1/models/gpt-4.1")
+    assert (model["capabilities"], model["entry"]["inside"]) == (["tools"], {"list": ["62", ["x"]]})
+    assert api.put("/v1/models/gpt-4.1", {"contextWindow": 9})["nothing"] is None
+    assert api.delete("/v1/models/gpt-4.1")["deleted"] is True
+    api.put(path, {"model": "balanced"})
+    newest, by_hand = api.until(f"{path}/history", lambda entries: len(entries) == 2)
+    assert (by_hand["updated_by"], by_hand["after"]["model"], newest["version"]) == ("unknown", "small", 1)
+    assert api.post(f"{path}/rollback", {}, 200)["row"]["model"] == "small"
+
+
 def test_bad_routes_are_refused(api: Client) -> None:
     workflow = make(api, "Bad dial")["id"]
     base = f"/v1/workflows/{workflow}/routes"

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import jsonschema
 
+from loopllama import jsontext
 from loopllama.api.keys import KeyStore
 from loopllama.settings import Settings
 
@@ -89,6 +90,19 @@ def ended(api: Client, run_id: str) -> dict[str, Any]:
     """A run once it has ended."""
     found: dict[str, Any] = api.until(f"/v1/runs/{run_id}", lambda run: run["status"] in FINAL)
     return found
+
+
+def gateway_event(secret: str, method: str, path: str, body: Any = None, **headers: str) -> dict[str, Any]:
+    """API Gateway's event of a request under an API key, payload format 2.0."""
+    return {
+        "version": "2.0",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {"authorization": f"Bearer {secret}", **headers},
+        "requestContext": {"requestId": "r", "stage": "$default", "http": {"method": method, "path": path}},
+        "body": None if body is None else jsontext.dumps(body),
+        "isBase64Encoded": False,
+    }
 
 
 def schema_of(document: dict[str, Any], method: str, path: str, status: int) -> jsonschema.Draft202012Validator:

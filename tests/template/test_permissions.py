@@ -17,6 +17,7 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
+from support.api_client import gateway_event
 from support.deployment import Deployment, deployment
 from support.stream_records import record, run_item, step_item
 from template.project import FUNCTIONS, listed, statements
@@ -103,16 +104,8 @@ class Recorder:
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Deployment, Recorder]]:
     notes = Recorder()
     with deployment(monkeypatch) as made:
-        make, now_text = aws.client, clock.now_text
-
-        @functools.wraps(make)
-        def client(service: str, *arguments: Any, **options: Any) -> Any:
-            one = make(service, *arguments, **options)
-            one.meta.events.register("provide-client-params", notes.note, unique_id="recorder")
-            return one
-
-        client.cache_clear = make.cache_clear  # type: ignore[attr-defined]
-        monkeypatch.setattr(aws, "client", client)
+        now_text = clock.now_text
+        _watch(monkeypatch, notes)
         # So that `wait` moves the times in records too.
         monkeypatch.setattr(clock, "now_text", lambda at=None: now_text(clock.now_ms() / 1000 if at is None else at))
 
@@ -125,6 +118,20 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Deployment, Reco
         for function, method in played.items():
             monkeypatch.setattr(made, method.__name__, _as(notes, function, method))
         yield made, notes
+
+
+def _watch(monkeypatch: pytest.MonkeyPatch, notes: Recorder) -> None:
+    """Let the recorder see every call of every client."""
+    make = aws.client
+
+    @functools.wraps(make)
+    def client(service: str, *arguments: Any, **options: Any) -> Any:
+        one = make(service, *arguments, **options)
+        one.meta.events.register("provide-client-params", notes.note, unique_id="recorder")
+        return one
+
+    client.cache_clear = make.cache_clear  # type: ignore[attr-defined]
+    monkeypatch.setattr(aws, "client", client)
 
 
 def _as(notes: Recorder, function: str, method: Any) -> Any:
@@ -247,7 +254,7 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
         answer = Publisher(replace(made.settings, event_bus_name="EventBus")).handle([record(None, done)])
     assert answer == {"batchItemFailures": []}
     secret, _ = KeyStore(replace(made.settings, api_keys_table="ApiKeysTable")).create("reader")
-    waiting = asked(secret, "GET", "/v1/runs/told/events", accept="text/event-stream", **{"last-event-id": "1"})
+    waiting = gateway_event(secret, "GET", "/v1/runs/told/events", accept="text/event-stream", **{"last-event-id": "1"})
     with notes.of("ReadEvents"):
         read = Api(replace(made.settings, api_keys_table="ApiKeysTable")).handle(waiting, None)
     assert "event: StepCompleted" in read["body"]
@@ -284,14 +291,8 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
 
 def test_keys_and_tools_need_what_run_step_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a scripted provider does not need: the secrets of a provider and of a tool, a tool that is a function."""
-    notes, make = Recorder(), boto3.client
-
-    def client(service: str, **options: Any) -> Any:
-        one = make(service, **options)  # type: ignore[call-overload]
-        one.meta.events.register("provide-client-params", notes.note, unique_id="recorder")
-        return one
-
-    monkeypatch.setattr(boto3, "client", client)
+    notes = Recorder()
+    _watch(monkeypatch, notes)
     tools = {
         "ask": {"type": "lambda", "function": "tool-ask", "description": "d", "parameters": {"type": "object"}},
         "refund": {
@@ -302,7 +303,7 @@ def test_keys_and_tools_need_what_run_step_is_granted(monkeypatch: pytest.Monkey
             "secret": {"name": "stack/tools/refund"},
         },
     }
-    for forget in (aws.client.cache_clear, credentials._secrets_manager.cache_clear, credentials._kept.clear):
+    for forget in (aws.client.cache_clear, credentials._kept.clear):
         forget()
     with mock_aws(), notes.of("RunStep"):
         with pytest.raises(CredentialsRejected):
@@ -311,7 +312,7 @@ def test_keys_and_tools_need_what_run_step_is_granted(monkeypatch: pytest.Monkey
         for name in tools:
             with pytest.raises(ToolFailed):
                 box.call(ToolCall("1", name, {}), idempotency_key="key", timeout=5)
-    for forget in (aws.client.cache_clear, credentials._secrets_manager.cache_clear, credentials._kept.clear):
+    for forget in (aws.client.cache_clear, credentials._kept.clear):
         forget()
     used = notes.calls["RunStep"]
     assert {action for action, _ in used} == {"secretsmanager:GetSecretValue", "lambda:InvokeFunction"}
@@ -347,7 +348,7 @@ def _every_route(made: Deployment, notes: Recorder, secret: str) -> None:
 
     def ask(method: str, path: str, body: Any = None, status: int = 200, **headers: str) -> Any:
         with notes.of("Api"):
-            answer = api.handle(asked(secret, method, path, body, **headers), None)
+            answer = api.handle(gateway_event(secret, method, path, body, **headers), None)
         assert answer["statusCode"] == status, answer["body"]
         return jsontext.loads(answer["body"]).get("data")
 
@@ -398,19 +399,6 @@ def _every_route(made: Deployment, notes: Recorder, secret: str) -> None:
     ask("DELETE", "/v1/models/test:b")
     ask("GET", "/v1/usage")
     ask("DELETE", path)
-
-
-def asked(secret: str, method: str, path: str, body: Any = None, **headers: str) -> dict[str, Any]:
-    """API Gateway's event."""
-    return {
-        "version": "2.0",
-        "rawPath": path,
-        "rawQueryString": "",
-        "headers": {"authorization": f"Bearer {secret}", **headers},
-        "requestContext": {"requestId": "r", "stage": "$default", "http": {"method": method, "path": path}},
-        "body": None if body is None else jsontext.dumps(body),
-        "isBase64Encoded": False,
-    }
 
 
 def _late_answer(made: Deployment, workflow: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from support.api_client import gateway_event
 from support.deployment import Deployment, deployment
 
 from loopllama import aws, jsontext
@@ -34,15 +35,7 @@ def asked(made: Deployment) -> Any:
     api = Api(config)
 
     def ask(method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        event = {
-            "version": "2.0",
-            "rawPath": path,
-            "rawQueryString": "",
-            "headers": {"authorization": f"Bearer {secret}", **headers},
-            "requestContext": {"requestId": "r", "stage": "$default", "http": {"method": method, "path": path}},
-            "body": None if body is None else jsontext.dumps(body),
-        }
-        answer = api.handle(event, None)
+        answer = api.handle(gateway_event(secret, method, path, body, **headers), None)
         return answer["statusCode"], jsontext.loads(answer["body"])
 
     return ask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
@@ -82,7 +83,9 @@ class _Reader:
             if attempt:
                 time.sleep(RETRY_SECONDS)
             try:
-                outcome = self._invoke(self._mapping.function_arn, json.dumps({"Records": batch}).encode())
+                outcome = self._invoke(
+                    self._mapping.function_arn, json.dumps({"Records": batch}, default=_base64).encode()
+                )
             except Exception as error:
                 outcome = Outcome.failed(type(error).__name__, str(error))
             if not outcome.error:
@@ -123,6 +126,11 @@ class _Reader:
                 },
             }
             self._send(queue, json.dumps(record), {})
+
+
+def _base64(value: bytes) -> str:
+    """Binary attributes as Lambda delivers them."""
+    return base64.b64encode(value).decode()
 
 
 def _event_record(mapping: Any, record: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ..catalog import Catalog, bundled
 from ..catalog_model import is_model_id
 from ..catalog_view import view
 from ..errors import InvalidRequest, ModelUnknown
+from ..history import plain
 from . import shapes
 from .answers import data, fields_as_asked
 from .services import Services, new_router
@@ -131,7 +132,7 @@ def routes(services: Services) -> Router:
                 updated_by=router.context["caller"].name,
                 reason=body.reason,
             )
-        return data(item)
+        return data(plain(item))
 
     @router.delete(
         "/v1/models/<model_id>",
@@ -160,7 +161,7 @@ class _More:
     """What the catalog's view of a model leaves out: its aliases, and its entry in the table."""
 
     def __init__(self, catalog: Catalog, items: Iterable[Mapping[str, Any]]) -> None:
-        self._entries = {str(item["model"]): item for item in items}
+        self._entries = {str(item["model"]): plain(item) for item in items}
         self._aliases: dict[str, list[str]] = {}
         for name in catalog.aliases():
             try:

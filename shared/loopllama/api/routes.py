@@ -11,7 +11,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 from pydantic import BeforeValidator, Field
 
 from ..errors import NotFound
-from ..history import route_of, shown
+from ..history import plain, route_of, shown
 from ..routing.store import MAX_STEP, VALUES
 from . import idempotency, shapes
 from .answers import data, fields_as_asked
@@ -205,7 +205,7 @@ def _values(body: RouteRequest) -> dict[str, Any]:
 
 def _explained(services: Services, workflow_id: str) -> list[dict[str, Any]]:
     definition = services.workflow(workflow_id)["definition"]
-    rows = {str(row["step"]): row for row in services.routes.rows(workflow_id)}
+    rows = {str(row["step"]): plain(row) for row in services.routes.rows(workflow_id)}
     return [
         {**_EMPTY, **told, "row": rows.get(told["step"]), "workflow_row": rows.get("*")}
         for told in services.router().explain(workflow_id, definition)
@@ -217,7 +217,8 @@ def _one(services: Services, workflow_id: str, step: str) -> dict[str, Any]:
         if told["step"] == step:
             return told
     _possible(workflow_id, step)
-    row = services.routes.get(workflow_id, step)
+    found = services.routes.get(workflow_id, step)
+    row = None if found is None else plain(found)
     if step == "*":
         return {**_EMPTY, "step": "*", "row": row, "workflow_row": row}
     if row is None:
