@@ -42,6 +42,8 @@ class DefinitionStore:
 
     def get(self, workflow_id: str, version: int = 0) -> dict[str, Any]:
         """One version; 0 is the current one, read anew each time. Raises `WorkflowNotFound`."""
+        if not isinstance(workflow_id, str) or not _ID.fullmatch(workflow_id):
+            raise _not_found(workflow_id, version)
         if cached := self._versions.get((workflow_id, version)):
             return cached
         item = self._read(workflow_id, version)

@@ -192,9 +192,10 @@ def _says(row: Mapping[str, Any]) -> bool:
 
 def _version(row: Mapping[str, Any]) -> int | None:
     version = row.get("version")
-    if isinstance(version, bool) or not isinstance(version, (int, Decimal)) or version % 1 or version < 1:
+    if isinstance(version, bool) or not isinstance(version, (int, Decimal)) or version < 1:
         return None
-    return int(version)
+    whole = int(version)
+    return whole if whole == version else None
 
 
 def _bounded(row: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -40,7 +40,10 @@ class ValueStore:
 
     def store(self, run_id: str, name: str, value: Any, inline_bytes: int = INLINE_BYTES) -> Any:
         """What the record holds for `value`. Raises `InvalidRequest` over `MAX_BYTES`."""
-        text = jsontext.dumps(value)
+        try:
+            text = jsontext.dumps(value)
+        except ValueError as error:  # a number such as 1e999, which is JSON and no number that one can store
+            raise InvalidRequest(f"{name} cannot be kept: {error}") from error
         data = text.encode()
         if len(data) <= inline_bytes:
             return value if isinstance(value, str) or value is None else {_JSON: text}

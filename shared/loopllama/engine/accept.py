@@ -85,7 +85,10 @@ def begin(settings: Settings, run: Mapping[str, Any], key: str | None, request: 
 
 
 def _hash(request: Mapping[str, Any]) -> str:
-    return hashlib.sha256(jsontext.dumps(request).encode()).hexdigest()
+    try:
+        return hashlib.sha256(jsontext.dumps(request).encode()).hexdigest()
+    except ValueError as error:  # a number such as 1e999, which is JSON and no number that one can store
+        raise InvalidRequest(f"the request cannot be kept: {error}") from error
 
 
 def new_run_id() -> str:

@@ -18,7 +18,7 @@ def accept_event(settings: Settings, event: Mapping[str, Any]) -> str | None:
     if event.get("detail-type") == "Object Created":
         return _accept_upload(settings, event["detail"])
     detail = event["detail"]
-    if "workflow" not in detail:
+    if not isinstance(detail, Mapping) or "workflow" not in detail:
         raise InvalidRequest('the event\'s detail is {"workflow": its id, "input": a text or a JSON value}')
     return accept_run(
         settings,

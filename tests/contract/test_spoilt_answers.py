@@ -1,0 +1,102 @@
+"""Whatever a provider answers, an adapter makes an answer of it or one of our errors, and its bill makes sense."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.dialects import DIALECTS, Dialect
+from support.rubbish import ANYTHING, spoilt
+
+from loopllama.errors import ModelError
+from loopllama.providers import http
+from loopllama.providers.base import Message, ModelCall, Provider, ToolSpec, Usage
+
+STATUSES = st.sampled_from([200, 200, 200, 201, 204, 302, 400, 401, 404, 408, 413, 418, 429, 500, 503, 529, 599])
+HEADERS = st.dictionaries(
+    st.sampled_from(["retry-after", "retry-after-ms", "location"]), st.text(max_size=12), max_size=2
+)
+CALLS = [("call-1", "get_order", {"order_id": "7"}), ("call-2", "get_order", "{broken")]
+ORDER = ToolSpec("get_order", "Look up an order.", {"type": "object", "properties": {"order_id": {"type": "string"}}})
+SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+
+
+def document(dialect: Dialect, text: str, calls: list[Any]) -> Any:
+    made = dialect.answer(text, calls, "tools" if calls else "end")
+    return json.loads(made) if isinstance(made, str | bytes) else made
+
+
+def bodies(dialect: Dialect) -> st.SearchStrategy[bytes]:
+    """Good answers with odd values in them, any JSON, and what is none."""
+    good = [document(dialect, "Sorry to hear that.", []), document(dialect, "", CALLS[:1])]
+    written = st.one_of(*map(spoilt, good), ANYTHING).map(lambda value: json.dumps(value).encode())
+    return st.one_of(written, written, written, st.binary(max_size=60))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_whatever_is_answered(dialect: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = dialect.adapter("http://127.0.0.1:9", monkeypatch)
+    replies: list[http.Reply] = []
+    monkeypatch.setattr(http, "post", lambda *_: replies.pop())
+
+    @settings(max_examples=150)
+    @given(STATUSES, HEADERS, bodies(dialect), st.booleans())
+    def check(status: int, headers: dict[str, str], body: bytes, wants_object: bool) -> None:
+        replies.append(http.Reply(status, headers, body))
+        check_answer(adapter, call(dialect, wants_object))
+
+    check()
+
+
+def call(dialect: Dialect, wants_object: bool) -> ModelCall:
+    return ModelCall(
+        model=dialect.model,
+        catalog_id=f"{dialect.name}-test",
+        system="You sort support tickets.",
+        messages=(Message("user", "I was charged twice."),),
+        timeout=10.0,
+        tools=() if wants_object else (ORDER,),
+        output_schema=SCHEMA if wants_object else None,
+    )
+
+
+def check_answer(adapter: Provider, asked: ModelCall) -> None:
+    try:
+        answer = adapter.complete(asked)
+    except ModelError as error:
+        check_error(error)
+        return
+    assert isinstance(answer.text, str)
+    assert answer.stop_reason in ("end", "tool_calls", "max_tokens")
+    assert answer.text.strip() or answer.tool_calls
+    for made in answer.tool_calls:
+        assert isinstance(made.name, str)
+        assert isinstance(made.id, str)
+        assert made.arguments is None or isinstance(made.arguments, dict)
+        assert isinstance(made.raw, str)
+    check_usage(answer.usage)
+
+
+def check_error(error: ModelError) -> None:
+    assert str(error)
+    assert error.retry_after is None or 0 <= error.retry_after <= 86_400
+    if error.usage is not None:
+        check_usage(error.usage)
+
+
+def check_usage(usage: Any) -> None:
+    assert isinstance(usage, Usage)
+    for value in (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+    ):
+        assert type(value) is int
+        assert 0 <= value < 10**12
+    assert usage.cache_read_tokens + usage.cache_write_tokens <= usage.input_tokens
+    assert usage.reasoning_tokens <= usage.output_tokens
