@@ -53,7 +53,7 @@ def session() -> Any:
     made = botocore.session.get_session()
     loader = made.get_component("data_loader")
 
-    def services(_type_name: str) -> list[str]:
+    def services(type_name: str) -> list[str]:  # noqa: ARG001 - named by some of its callers
         folders = [folder for path in loader.search_paths if (folder := Path(path)).is_dir()]
         return [entry.name for folder in folders for entry in folder.iterdir()]
 

@@ -61,6 +61,6 @@ def _input(bucket: str, key: str, tag: str | None, size: int) -> Any:
     except ValueError as error:
         raise InvalidRequest(f"object {key!r} is called .json and is no JSON: {error}") from error
     except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "PreconditionFailed", "412"):
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404", "PreconditionFailed", "412"):
             raise InvalidRequest(f"object {key!r} was replaced or deleted before it was read") from error
         raise
