@@ -15,10 +15,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpcore
 import pytest
 from botocore.exceptions import ClientError
 
-from loopllama import aws
+from loopllama import aws, connections
 from loopllama.errors import ToolFailed
 from loopllama.providers.base import ToolCall
 from loopllama.settings import Settings
@@ -175,21 +176,21 @@ def authority(tmp_path_factory):
 def tls(authority, monkeypatch):
     """A server with TLS that stands at the public addresses: connections to those end there, all others fail."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority / "root.pem"))
-    network._certificates.cache_clear()
+    connections.certificates.cache_clear()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority / "server.pem")
     with serving(context) as started:
         started.reached = []
-        connect = network._connect
+        connect = network.connect
 
         def reach(address, port, seconds):
             started.reached.append((address, port))
             assert address in (PUBLIC, OTHER_PUBLIC)
             return connect("127.0.0.1", started.port, seconds)
 
-        monkeypatch.setattr(network, "_connect", reach)
+        monkeypatch.setattr(network, "connect", reach)
         yield started
-    network._certificates.cache_clear()
+    connections.certificates.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -575,14 +576,14 @@ class TestAddresses:
         assert tls.seen == []
 
     def test_the_next_address_is_tried(self, tls, monkeypatch):
-        reach = network._connect
+        reach = network.connect
 
         def first_is_down(address, port, seconds):
             if address == OTHER_PUBLIC:
-                raise ConnectionRefusedError
+                raise httpcore.ConnectError
             return reach(address, port, seconds)
 
-        monkeypatch.setattr(network, "_connect", first_is_down)
+        monkeypatch.setattr(network, "connect", first_is_down)
         dns = Dns([OTHER_PUBLIC, PUBLIC])
         assert run({"type": "http", "url": "https://tools.example/"}, resolve=dns) == "hello"
 

@@ -1,9 +1,7 @@
 """One HTTP POST to a provider, bounded in time and size; shared by every adapter.
 
 It stands on httpcore, the connection pool beneath httpx, without httpx's client: that halves the time to load it and
-leaves the network stream to us, which is what a real deadline needs. A client's read timeout bounds the silence
-between two bytes; a server that sends one byte now and then would outlive it. Here every connect, handshake, write
-and read is given what is left of the call's own time.
+leaves the network stream to us, which is what a real deadline needs (`connections`).
 
 Policy
 - Idle connections are kept 300 s, below the 350 s after which AWS's NAT gateways forget a connection
@@ -19,26 +17,24 @@ Policy
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 import httpcore
 
+from ..connections import Deadline, Stream, certificates, connect
 from ..errors import AnswerInvalid, ModelRejected, ModelTimeout, ModelUnavailable
 
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 300.0
 MAX_ANSWER_BYTES = 20 * 1024 * 1024
-_WRITE_BYTES = 64 * 1024
 
 
 _FAILURES = (
@@ -70,8 +66,7 @@ def post(url: str, headers: Mapping[str, str], body: bytes, until: float, who: s
     started = time.monotonic()
     if until <= started:
         raise ModelTimeout(f"{who}: no time was left for the call")
-    _progress.deadline = until
-    _progress.sent = 0
+    _call.until, _call.sent, _call.connect_seconds = until, 0, CONNECT_SECONDS
     sent = {
         "host": urlsplit(url).netloc,
         "user-agent": "loopllama",
@@ -89,7 +84,7 @@ def post(url: str, headers: Mapping[str, str], body: bytes, until: float, who: s
         finally:
             response.close()
     except _FAILURES as error:
-        _fail(error, who, started, _progress.sent >= len(body))
+        _fail(error, who, started, _call.sent >= len(body))
     names = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers)
     return Reply(response.status, dict(names), content)
 
@@ -113,7 +108,7 @@ def _fail(error: Exception, who: str, started: float, sent: bool) -> NoReturn:
     now = time.monotonic()
     if isinstance(error, httpcore.LocalProtocolError | httpcore.UnsupportedProtocol):
         raise ModelRejected(f"{who}: the request cannot be sent: {error}") from error
-    if isinstance(error, httpcore.TimeoutException) and now >= _progress.deadline:
+    if isinstance(error, httpcore.TimeoutException) and now >= _call.until:
         what = "no whole answer" if sent else "the request was not taken"
         raise ModelTimeout(f"{who}: {what} within {now - started:.1f} s", maybe_billed=sent) from error
     if isinstance(error, httpcore.TimeoutException) and not sent:
@@ -138,7 +133,7 @@ def _pool(url: str) -> httpcore.ConnectionPool:
         if key not in _pools:
             _pools[key] = httpcore.ConnectionPool(
                 # Made only for https: loading the certificates takes tens of milliseconds.
-                ssl_context=_certificates() if secure else None,
+                ssl_context=certificates() if secure else None,
                 proxy=_proxy_of(key[1]) if key[1] else None,
                 max_keepalive_connections=20,
                 keepalive_expiry=IDLE_SECONDS,
@@ -146,12 +141,6 @@ def _pool(url: str) -> httpcore.ConnectionPool:
                 socket_options=_keep_alive(),
             )
         return _pools[key]
-
-
-def _certificates() -> ssl.SSLContext:
-    import certifi
-
-    return ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
 
 
 def _proxy(url: str) -> str | None:
@@ -178,77 +167,22 @@ def _keep_alive() -> list[tuple[int, int, int]]:
     return options
 
 
-class _Progress(threading.local):
-    """What the call that this thread is making may still use, and has sent."""
-
-    deadline = 0.0
-    sent = 0
-
-    def left(self, late: type[httpcore.TimeoutException], limit: float | None = None) -> float:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise late("deadline")
-        return left if limit is None else min(left, limit)
+class _Call(threading.local, Deadline):
+    """The call that this thread is making: connections outlive it, so the next one gives them its own deadline."""
 
 
-_progress = _Progress()
-
-
-class _Stream(httpcore.NetworkStream):
-    """A network stream that takes its time limits from the call's deadline, and sends a request's head and body in
-    one piece: httpcore writes them one by one, which costs a packet and wakes the server for half a request."""
-
-    def __init__(self, stream: httpcore.NetworkStream) -> None:
-        self._stream = stream
-        self._held = b""
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        if self._held:
-            # What httpcore does where a write fails: a server may have answered before it had read everything.
-            with contextlib.suppress(httpcore.WriteError):
-                self._flush()
-        return self._stream.read(max_bytes, _progress.left(httpcore.ReadTimeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        self._held += buffer
-        if len(self._held) >= _WRITE_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        buffer, self._held = self._held, b""
-        for start in range(0, len(buffer), _WRITE_BYTES):
-            piece = buffer[start : start + _WRITE_BYTES]
-            self._stream.write(piece, _progress.left(httpcore.WriteTimeout))
-            _progress.sent += len(piece)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ARG002
-    ) -> httpcore.NetworkStream:
-        limit = _progress.left(httpcore.ConnectTimeout, CONNECT_SECONDS)
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, limit))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+_call = _Call()
 
 
 class _Backend(httpcore.NetworkBackend):
     """Connects to a host's addresses in turn, all of them within one limit."""
-
-    def __init__(self) -> None:
-        self._sockets = httpcore.SyncBackend()
 
     def connect_tcp(
         self,
         host: str,
         port: int,
         timeout: float | None = None,  # noqa: ARG002
-        local_address: str | None = None,
+        local_address: str | None = None,  # noqa: ARG002
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         try:
@@ -258,12 +192,11 @@ class _Backend(httpcore.NetworkBackend):
         until = time.monotonic() + CONNECT_SECONDS
         failure: Exception = httpcore.ConnectError(f"host {host!r} has no address")
         for *_, address in found:
-            limit = _progress.left(httpcore.ConnectTimeout, until - time.monotonic())
+            limit = _call.left(httpcore.ConnectTimeout, until - time.monotonic())
             if limit <= 0:
                 break
             try:
-                stream = self._sockets.connect_tcp(str(address[0]), port, limit, local_address, socket_options)
-                return _Stream(stream)
+                return Stream(connect(str(address[0]), port, limit, socket_options), _call)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure

@@ -16,16 +16,14 @@ import ipaddress
 import os
 import socket
 import ssl
-import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 from urllib.parse import urljoin
 
 import httpcore
 
+from ..connections import Deadline, Stream, certificates, connect
 from ..errors import ToolFailed
 from .definitions import Resolve
 from .urls import Url, parse_url
@@ -145,7 +143,7 @@ def _send(request: Request, method: str, url: Url, body: bytes | None) -> Reply:
         headers["content-length"] = str(len(body))
     connection = httpcore.HTTPConnection(
         httpcore.Origin(url.scheme.encode(), url.host.encode(), url.port),
-        ssl_context=_certificates() if url.scheme == "https" else None,
+        ssl_context=certificates() if url.scheme == "https" else None,
         network_backend=_Backend(request),
     )
     try:
@@ -163,12 +161,13 @@ def _send(request: Request, method: str, url: Url, body: bytes | None) -> Reply:
             return Reply(response.status, names, content, cut)
     except httpcore.TimeoutException as error:
         raise ToolFailed(f"{url.host} gave no whole answer in time") from error
-    except ssl.SSLError as error:
-        raise ToolFailed(f"{url.host} offers no valid TLS: {error.reason or type(error).__name__}") from error
     except httpcore.LocalProtocolError as error:
         # Without its text, which quotes the header.
         raise ToolFailed(f"the request to {url.host} cannot be sent: a header of it is not valid") from error
     except (httpcore.NetworkError, httpcore.ProtocolError, zlib.error) as error:
+        if isinstance(error.__cause__, ssl.SSLError):
+            reason = error.__cause__.reason or type(error.__cause__).__name__
+            raise ToolFailed(f"{url.host} offers no valid TLS: {reason}") from error
         raise ToolFailed(f"the connection to {url.host} failed: {error or type(error).__name__}") from error
 
 
@@ -188,18 +187,13 @@ def _read(chunks: Iterable[bytes], encoding: str) -> tuple[bytes, bool]:
     return bytes(content), False
 
 
-@lru_cache(maxsize=1)
-def _certificates() -> ssl.SSLContext:
-    import certifi
-
-    return ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
-
-
 class _Backend(httpcore.NetworkBackend):
     """Connects to addresses that were judged, and to nothing else."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        self._deadline = Deadline()
+        self._deadline.until = request.deadline
 
     def connect_tcp(
         self,
@@ -209,18 +203,16 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,  # noqa: ARG002
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
-        failure: OSError | None = None
+        failure: Exception | None = None
         addresses = self._addresses(host, port)
         for place, address in enumerate(addresses):
             # An address that does not answer leaves the others their share of the time.
-            share = _left(self._request.deadline, httpcore.ConnectTimeout) / (len(addresses) - place)
+            share = self._deadline.left(httpcore.ConnectTimeout) / (len(addresses) - place)
             try:
-                return _Stream(_connect(address, port, share), self._request.deadline)
-            except OSError as error:
+                return Stream(connect(address, port, share), self._deadline)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
-        if isinstance(failure, TimeoutError):
-            raise httpcore.ConnectTimeout(str(failure)) from failure
-        raise httpcore.ConnectError(f"no connection ({failure})") from failure
+        raise failure or httpcore.ConnectError(f"host {host!r} has no address")
 
     def _addresses(self, host: str, port: int) -> Sequence[str]:
         try:
@@ -232,77 +224,3 @@ class _Backend(httpcore.NetworkBackend):
             if reason or _is_runtime(address, port):
                 raise ToolFailed(f"the host {host} may not be called: its address {reason or 'is the function itself'}")
         return addresses
-
-
-def _connect(address: str, port: int, seconds: float) -> socket.socket:
-    connected = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        connected.settimeout(seconds)
-        connected.connect((address, port))
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except BaseException:
-        connected.close()
-        raise
-    return connected
-
-
-def _left(deadline: float, late: type[httpcore.TimeoutException]) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise late("the time is used up")
-    return left
-
-
-class _Stream(httpcore.NetworkStream):
-    """A socket whose every operation ends at the deadline, so that a server which trickles bytes cannot outlive it."""
-
-    def __init__(self, connected: socket.socket, deadline: float) -> None:
-        self._socket = connected
-        self._deadline = deadline
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        try:
-            self._socket.settimeout(_left(self._deadline, httpcore.ReadTimeout))
-            return self._socket.recv(max_bytes)
-        except TimeoutError as error:
-            raise httpcore.ReadTimeout(str(error)) from error
-        except OSError as error:
-            raise httpcore.ReadError(str(error)) from error
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        view = memoryview(buffer)
-        try:
-            while view:
-                self._socket.settimeout(_left(self._deadline, httpcore.WriteTimeout))
-                view = view[self._socket.send(view) :]
-        except TimeoutError as error:
-            raise httpcore.WriteTimeout(str(error)) from error
-        except OSError as error:
-            raise httpcore.WriteError(str(error)) from error
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ARG002
-    ) -> httpcore.NetworkStream:
-        try:
-            self._socket.settimeout(_left(self._deadline, httpcore.ConnectTimeout))
-            return _Stream(ssl_context.wrap_socket(self._socket, server_hostname=server_hostname), self._deadline)
-        except BaseException as error:
-            self._socket.close()
-            if isinstance(error, TimeoutError):
-                raise httpcore.ConnectTimeout(str(error)) from error
-            if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
-                raise httpcore.ConnectError(str(error)) from error
-            raise
-
-    def get_extra_info(self, info: str) -> Any:
-        if info == "ssl_object":
-            return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
-        if info == "is_readable":
-            return False
-        return None
