@@ -1,7 +1,7 @@
 """A run's life against a simple model of it: whatever happens in whatever order, the record says what the model says.
 
-The crew is a line of three: `a`, then `b`, which a person must approve, then `c`. Hypothesis plays the state machine,
-the people, the reconciler and the misfortunes.
+The crew is a line of three: `a`, then `b`, which a person must approve, then `c`, under a budget. Hypothesis plays the
+state machine, the people, the reconciler and the misfortunes; what came to its end is replayed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from loopllama.engine import waiting
 from loopllama.engine.advance import advance_run
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.reconcile import execution_ended, reconcile_run
+from loopllama.engine.replay import replay_run
 from loopllama.engine.start import start_run
 from loopllama.errors import Conflict, ModelRejected, RunFailed
 from loopllama.runs import FINAL, RunStore
@@ -68,7 +69,8 @@ class RunLife(RuleBasedStateMachine):
     def __init__(self, live: Deployment, workflow: str) -> None:
         super().__init__()
         self.live = live
-        self.run_id = live.accept(workflow)
+        # A budget that nobody reaches: what it says is spent must come out right whatever happens on the way.
+        self.run_id = live.accept(workflow, budget={"max_steps": 100})
         self.status = "queued"
         self.steps = dict.fromkeys(NAMES, "todo")
         self.ok: Counter[str] = Counter()
@@ -372,6 +374,20 @@ class RunLife(RuleBasedStateMachine):
         for row in rows:
             billed[row["step"]] += int(row["steps"])
         assert +billed == Counter(name for name, step in self.steps.items() if step == "done")
+        if self.status == "completed":
+            budget = self.live.read(self.run_id)["budget"]
+            assert (budget["spent"]["steps"], budget["reserved"]["steps"]) == (len(NAMES), 0)
+            self.replay()
+
+    def replay(self) -> None:
+        """What is kept is as it was and costs nothing; what is redone begins anew. Asked for twice, it is one run."""
+        made = {replay_run(self.live.settings, self.run_id, "b", key=self.run_id) for _ in range(2)}
+        assert len(made) == 1
+        run = self.live.read(made.pop())
+        assert [step["status"] for step in run["steps"]] == ["completed", "queued", "queued"]
+        assert (run["status"], run["cost_usd"] or 0, run["steps"][0]["attempts"]) == ("queued", 0, [])
+        assert run["steps"][0]["output"] == self.live.read(self.run_id)["steps"][0]["output"]
+        cancel_run(self.live.settings, run["id"])
 
     def bill(self) -> list[dict[str, Any]]:
         pages = aws.client("dynamodb").get_paginator("scan").paginate(TableName=self.live.settings.usage_table)
