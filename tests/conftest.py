@@ -94,4 +94,3 @@ def _environment_stays() -> Iterator[None]:
             del os.environ[name]
         os.environ |= before
         aws.client.cache_clear()
-        aws.session.cache_clear()

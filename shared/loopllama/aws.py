@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from .errors import AwsRefused, AwsUnavailable, LoopLlamaError
@@ -38,14 +39,15 @@ def client(service: str, *, read_seconds: float = 60, attempts: int = 4) -> Any:
         tcp_keepalive=True,
     )
     with _making:
-        make: Any = session().create_client  # the stubs know every service by a literal name; ours is a variable
+        found = tuple(sorted(one for one in os.environ.items() if one[0].startswith("AWS_")))
+        make: Any = _session(found).create_client  # the stubs know every service by a literal name; ours is a variable
         return make(service, config=config)
 
 
-@cache
-def session() -> Any:
-    """The session of all clients, botocore's own: boto3 around it would add a tenth to the time to the first client
-    (benchmarks/bench_startup.py)."""
+@lru_cache(maxsize=1)
+def _session(environment: tuple[tuple[str, str], ...]) -> Any:  # noqa: ARG001 - other credentials, another session
+    """The session of clients, botocore's own: boto3 around it would add a tenth to the time to the first client
+    (benchmarks/bench_startup.py). `environment` is what the SDK may read of it."""
     from pathlib import Path
 
     import botocore.session

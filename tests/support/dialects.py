@@ -362,7 +362,7 @@ class AnthropicDialect(Dialect):
 
 def start_afresh() -> None:
     """Make the next AWS clients, Bedrock's among them, by what the environment says then."""
-    for cached in (aws.session, aws.client, bedrock._made_client):
+    for cached in (aws.client, bedrock._made_client):
         cached.cache_clear()
 
 

@@ -41,12 +41,10 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
     credentials._kept.clear()
     aws.client.cache_clear()
-    aws.session.cache_clear()
     providers._adapters.clear()
     yield
     credentials._kept.clear()
     aws.client.cache_clear()
-    aws.session.cache_clear()
     providers._adapters.clear()
 
 
