@@ -16,7 +16,8 @@ class StepWriter:
     """Writes one step's item for one invocation.
 
     The lease is part of every write: the first one takes it, later ones keep it, until the invocation's deadline. Who
-    lost it may still settle what was paid, and nothing else.
+    lost it may still settle what was paid, and nothing else. It is taken only from who had it when the record was read:
+    of two invocations that read the same record, the second would write over what the first has done meanwhile.
     """
 
     def __init__(self, store: RunStore, work: Work, record: Mapping[str, Any], owner: str, lease_until_ms: int) -> None:
@@ -25,6 +26,7 @@ class StepWriter:
         self._until = lease_until_ms
         self._pending: dict[str, Any] = {}
         self.work = work
+        self._holder = record.get("lease_owner")
         self.record = dict(record)
         """The item as last seen."""
 
@@ -46,18 +48,20 @@ class StepWriter:
         values = {"status": "running", **self._pending, **values}
         values |= {"lease_owner": self._owner, "lease_until": 0 if release else self._until}
         running = values["status"] == "running"
+        parameters = {":owner": self._owner, ":running": "running"}
+        free = "attribute_not_exists(lease_owner)"
+        if self._holder is not None:
+            free = "(lease_owner = :holder AND lease_until < :now)"
+            parameters |= {":holder": self._holder, ":now": clock.now_ms()}
         done, item = aws.update(
             self._store.dynamodb,
             self._store.table,
             self._key,
             values,
             remove=remove,
-            condition=(
-                "(attribute_not_exists(lease_owner) OR lease_owner = :owner OR lease_until < :now)"
-                " AND (attribute_not_exists(#status) OR #status = :running)"
-            ),
+            condition=(f"(lease_owner = :owner OR {free}) AND (attribute_not_exists(#status) OR #status = :running)"),
             names={"#status": "status"},
-            parameters={":owner": self._owner, ":now": clock.now_ms(), ":running": "running"},
+            parameters=parameters,
             # The end of a step must know of every call that was settled, late ones by other invocations too.
             returning=() if running and not remove else None,
         )

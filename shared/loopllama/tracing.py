@@ -39,8 +39,8 @@ METRICS = {
     "Fallbacks": ("Count", "steps that another model answered than the one called first"),
     "InvalidOverride": ("Count", "rows of a step's route that were passed over and that somebody has to mend"),
     "ModelThrottles": ("Count", "model calls that the provider throttled"),
-    "RunCost": ("None", "USD of a run"),
-    "RunLatency": ("Milliseconds", "a run from its start to its end"),
+    "RunCost": ("None", "USD of a run that completed or failed"),
+    "RunLatency": ("Milliseconds", "a run that completed or failed, from its start to its end"),
     "RunsCompleted": ("Count", "runs that completed"),
     "RunsFailed": ("Count", "runs that failed"),
 }

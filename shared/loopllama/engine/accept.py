@@ -101,8 +101,9 @@ def run_id_of(key: str) -> str:
     return f"run_{hashlib.sha256(key.encode()).hexdigest()[:24]}"
 
 
-def start_execution(settings: Settings, run_id: str) -> None:
-    """Start the run's execution; its name is the run's id, so a second start is no second execution."""
+def start_execution(settings: Settings, run_id: str) -> bool:
+    """Start the run's execution; its name is the run's id, so a second start is no second execution. `False` where
+    there has been one that has ended."""
     states = aws.client("stepfunctions")
     try:
         states.start_execution(
@@ -112,7 +113,13 @@ def start_execution(settings: Settings, run_id: str) -> None:
         )
     except states.exceptions.ExecutionAlreadyExists:
         # It ended, or runs with an input that differs in form only: either way this run has been started.
-        return
+        return False
+    return True
+
+
+def execution_arn(settings: Settings, run_id: str) -> str:
+    """The ARN of the execution that `start_execution` starts."""
+    return f"{settings.state_machine_arn.replace(':stateMachine:', ':execution:')}:{run_id}"
 
 
 def new_run(

@@ -14,7 +14,7 @@ from ..accounts import attempts_of, totals
 from ..errors import RunNotFound
 from ..runs import ACTIVE_SHARDS, FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
 from ..settings import Settings
-from .accept import start_execution
+from .accept import execution_arn, start_execution
 from .retention import extend
 from .waiting import redeliver
 
@@ -62,11 +62,11 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> str:
     if run["status"] in FINAL:
         store.settle_totals(run, last=True)
         return "checked"
-    if run["status"] == "queued":
-        start_execution(settings, run_id)
+    if run["status"] == "queued" and start_execution(settings, run_id):
         store.change(run_id, {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=("queued",))
         return "started"
-    execution = _execution(run["execution_arn"])
+    # A queued run comes here where its execution ended before StartRun could say that it runs.
+    execution = _execution(run.get("execution_arn") or execution_arn(settings, run_id))
     if execution["status"] in _STATUS:
         _close(store, run_id, execution["status"], execution.get("error"), execution.get("cause"))
         return "closed"
@@ -101,6 +101,7 @@ def _close(store: RunStore, run_id: str, status: str, error: str | None, cause: 
     sums = totals(totals(attempts_of(step).values()) for step in steps)
     because = f"{_REASON[status]}" + "".join(f": {text[:1000]}" for text in (error, cause) if text)
     failure = {"step": unfinished[0]["step"] if unfinished else None, "type": "ExecutionEnded", "message": because}
-    if store.close(run_id, _STATUS[status], {"error": failure, **sums}):
+    # A stopped run counts as little as one that is cancelled over the API: an alarm rings for those that failed.
+    if store.close(run_id, _STATUS[status], {"error": failure, **sums}) and _STATUS[status] == "failed":
         started = run.get("started_at") or run["created_at"]
         tracing.run_ended(run, sums, completed=False, latency_ms=clock.ms_between(started, clock.now_text()))

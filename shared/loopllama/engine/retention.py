@@ -27,25 +27,32 @@ def extend(settings: Settings, store: RunStore, run: Mapping[str, Any]) -> bool:
     until = now + whole
     if int(run.get("delete_at", until)) > until - whole // _SHARE:
         return False
-    values = ValueStore(settings)
-    keys = []
+    values, own = ValueStore(settings), None
     for item in store.everything(run["run_id"]):
-        if int(item.get("delete_at", until)) < until:
+        if int(item.get("delete_at", until)) <= until - whole // _SHARE:
             for reference in _references(item):
                 if not values.renew(reference):
                     tracing.logger().warning("a value of a long run is gone", extra={"run_id": run["run_id"]})
-            keys.append(item["item"])
-    # The run itself last: should this break off, it is done again.
-    for key in sorted(keys, key=lambda key: key == RUN):
-        aws.update(
-            store.dynamodb,
-            store.table,
-            {"run_id": run["run_id"], "item": key},
-            {"delete_at": until},
-            condition="attribute_exists(run_id)",
-            returning=(),
-        )
+            if item["item"] == RUN:
+                own = item
+            else:
+                _keep(store, item, until)
+    # The run itself last: should this break off, what is left is done at the next look. A run of a thousand items may
+    # have more values than one invocation has time for.
+    if own is not None:
+        _keep(store, own, until)
     return True
+
+
+def _keep(store: RunStore, item: Mapping[str, Any], until: int) -> None:
+    aws.update(
+        store.dynamodb,
+        store.table,
+        {name: item[name] for name in ("run_id", "item")},
+        {"delete_at": until},
+        condition="attribute_exists(run_id)",
+        returning=(),
+    )
 
 
 def _references(value: Any) -> Iterator[Mapping[str, Any]]:

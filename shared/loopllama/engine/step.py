@@ -11,7 +11,7 @@ from .. import agent, allowance, aws, clock, expressions, providers, tracing
 from ..accounts import PASSED, attempts_of, totals
 from ..catalog_model import Model
 from ..definitions import DefinitionStore
-from ..errors import AwsRefused, AwsUnavailable, LeaseLost, LoopLlamaError
+from ..errors import AwsRefused, AwsUnavailable, LeaseLost, LoopLlamaError, NoResponse
 from ..ledger import StepLedger
 from ..providers.tokens import most_tokens
 from ..routing import Route, Router, RouteRequest
@@ -67,6 +67,9 @@ class StepRunner:
         if "token" in payload:
             work = Work.from_payload(payload["work"])
             waiting.keep_token(self._store, work, payload["token"])
+            # Who stopped the run before the token was there had nobody to wake.
+            if self._stops(work, self._store.run(work.run_id)):
+                waiting.deliver(payload["token"])
             return ended(work, "waiting")
         work, started = Work.from_payload(payload), time.monotonic()
         crew = self._definitions.get(work.workflow_id, work.version)["definition"]["crew"]
@@ -77,10 +80,29 @@ class StepRunner:
         self._describe(view, writer)
         ledger = StepLedger(writer, self._values, self._allowance(view))
         try:
+            return self._take(view, writer, ledger, payload.get("ended"), started, remaining_ms)
+        except LeaseLost as lost:
+            return self._lost(view, lost)
+        except Exception as error:
+            if isinstance(aws.trouble(error), AwsUnavailable):
+                self._let_go(writer)
+            raise
+
+    def _take(
+        self,
+        view: View,
+        writer: StepWriter,
+        ledger: StepLedger,
+        crashed: Sequence[Mapping[str, Any]] | None,
+        started: float,
+        remaining_ms: int,
+    ) -> dict[str, Any]:
+        """Go through the step. Raises `LeaseLost`, and what the SDK and `aws` raise where AWS does not answer."""
+        try:
             if self._is_skipped(view):
                 return self._finish(view, writer, {"status": "skipped"})
-            if view.step.get("for_each") and not work.item:
-                return self._each(view, writer, payload.get("ended"))
+            if view.step.get("for_each") and not view.work.item:
+                return self._each(view, writer, crashed)
             waiting.check_start(view.step, view.record)
             text = view.prompt()
             turn = self._turn(view, writer, ledger, text, started, remaining_ms)
@@ -88,24 +110,18 @@ class StepRunner:
             return self._complete(view, writer, ledger, output, turn.model)
         except agent.OutOfTime:
             writer.write({}, release=True)
-            return ended(work, "continue")
+            return ended(view.work, "continue")
         except agent.RetryLater as trouble:
             return self._retry_later(view, writer, ledger, trouble)
         except agent.Waiting as question:
             return self._wait(view, writer, ledger, question)
-        except LeaseLost as lost:
-            return self._lost(view, lost)
-        except AwsUnavailable:
-            self._let_go(writer)
+        except (LeaseLost, AwsUnavailable):
             raise
         except LoopLlamaError as error:
             return self._fail(view, writer, ledger, error)
         except Exception as error:
-            of_aws = aws.trouble(error)
-            if isinstance(of_aws, AwsRefused):
+            if isinstance(of_aws := aws.trouble(error), AwsRefused):
                 return self._fail(view, writer, ledger, of_aws)
-            if of_aws is not None:
-                self._let_go(writer)
             raise
 
     def _let_go(self, writer: StepWriter) -> None:
@@ -119,15 +135,18 @@ class StepRunner:
         if record.get("status") in FINISHED:
             return self._go_on(view)
         if record.get("status") == "failed":
-            self._store.add_usage(work, record)
-            return ended(work, "failed")
-        if view.run["status"] != "running" or view.run.get("stopping"):
-            return ended(work, "stopped")
-        if work.item and self._store.items(work.run_id, [work.parent.key])[work.parent.key].get("stopping"):
+            return self._give_up(view, record)
+        if self._stops(work, view.run):
             return ended(work, "stopped")
         if record.get("lease_owner") not in (None, owner) and int(record["lease_until"]) > clock.now_ms():
             return self._later(work, int(record["lease_until"]))
         return None
+
+    def _stops(self, work: Work, run: Mapping[str, Any]) -> bool:
+        """Whether nothing more may begin: the run has ended or is about to, or the item's forEach step is."""
+        if run["status"] != "running" or run.get("stopping"):
+            return True
+        return bool(work.item and self._store.items(work.run_id, [work.parent.key])[work.parent.key].get("stopping"))
 
     def _describe(self, view: View, writer: StepWriter) -> None:
         """What goes with the step's first write."""
@@ -293,33 +312,35 @@ class StepRunner:
         remove = [*remove, *(name for name in ("pending", "token") if name in writer.record)]
         writer.write({**values, "finished_at": finished_at, "latency_ms": latency_ms}, release=True, remove=remove)
         view.records[view.work.step] = writer.record
-        outcome = self._go_on(view)
+        # At once: an invocation that makes up for what this one does not get done knows nothing of metrics.
         if attempts_of(writer.record):
             tracing.step_ended(view.work.workflow_id, view.work.run_id, writer.record)
-        return outcome
+        return self._go_on(view)
 
     def _stored(self, view: View, writer: StepWriter, output: Any) -> Any:
         return self._values.store(view.work.run_id, f"{writer.path}/output", output)
 
     def _fail(self, view: View, writer: StepWriter, ledger: StepLedger, error: LoopLlamaError) -> dict[str, Any]:
         work, finished_at, attempts = view.work, clock.now_text(), ledger.attempts
-        try:
-            writer.write(
-                {
-                    "status": "failed",
-                    "error": {"type": type(error).__name__, "message": str(error)[:4000]},
-                    "model": list(attempts.values())[-1]["model"] if attempts else None,
-                    "finished_at": finished_at,
-                    "latency_ms": clock.ms_between(writer.record["started_at"], finished_at),
-                    **totals(attempts.values()),
-                },
-                release=True,
-            )
-        except LeaseLost as lost:
-            return self._lost(view, lost)
-        self._store.add_usage(work, writer.record)
+        writer.write(
+            {
+                "status": "failed",
+                "error": {"type": type(error).__name__, "message": str(error)[:4000]},
+                "model": list(attempts.values())[-1]["model"] if attempts else None,
+                "finished_at": finished_at,
+                "latency_ms": clock.ms_between(writer.record["started_at"], finished_at),
+                **totals(attempts.values()),
+            },
+            release=True,
+        )
         tracing.step_ended(work.workflow_id, work.run_id, writer.record)
-        # Siblings look at this before their next model call; AdvanceRun decides what becomes of the run.
+        return self._give_up(view, writer.record)
+
+    def _give_up(self, view: View, record: Mapping[str, Any]) -> dict[str, Any]:
+        """What follows a failed step, harmless where it was done: its usage, and a sign to its siblings, which look at
+        it before their next model call. AdvanceRun decides what becomes of the run."""
+        work = view.work
+        self._store.add_usage(work, record)
         if not work.item:
             self._store.change(work.run_id, {"stopping": True}, only_from=("running",))
             waiting.wake(self._store, work.run_id)
@@ -335,18 +356,13 @@ class StepRunner:
         if tries > int(view.step.get("retries", RETRIES)):
             return self._fail(view, writer, ledger, trouble.error)
         seconds = min(LONGEST_WAIT_SECONDS, max(1, round(trouble.seconds or 2 ** min(tries, 6))))
-        try:
-            writer.write({"tries": tries, PASSED: len(ledger.attempts)}, release=True)
-        except LeaseLost as lost:
-            return self._lost(view, lost)
+        writer.write({"tries": tries, PASSED: len(ledger.attempts)}, release=True)
         return {**ended(view.work, "retry_later"), "seconds": seconds}
 
     def _wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: agent.Waiting) -> dict[str, Any]:
         try:
             return waiting.wait(self._store, view.step, writer, question)
-        except LeaseLost as lost:
-            return self._lost(view, lost)
-        except LoopLlamaError as error:
+        except NoResponse as error:
             return self._fail(view, writer, ledger, error)
 
     def _go_on(self, view: View) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class ModelTable:
             if not stale:
                 break
             read.update(stale)
-            room = BATCH - len(stale) % BATCH
+            room = -len(stale) % BATCH
             more = [name for name in self._closure(spare) if self._until(name) <= now and name not in wanted][:room]
             changed = self._read(stale + more, now) or changed
             wanted = self._closure(wanted)
