@@ -48,7 +48,7 @@ class StepWriter:
         values = {"status": "running", **self._pending, **values}
         values |= {"lease_owner": self._owner, "lease_until": 0 if release else self._until}
         running = values["status"] == "running"
-        parameters = {":owner": self._owner, ":running": "running"}
+        parameters: dict[str, Any] = {":owner": self._owner, ":running": "running"}
         free = "attribute_not_exists(lease_owner)"
         if self._holder is not None:
             free = "(lease_owner = :holder AND lease_until < :now)"
