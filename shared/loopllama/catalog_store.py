@@ -155,6 +155,8 @@ class CatalogStore:
             _resolved(catalog, model_id, "alias_of")
         if "replaced_by" in fields and changes.keys() & {"replaced_by", "enabled"}:
             other = _resolved(catalog, fields["replaced_by"], "replaced_by")
+            if other.id == model_id:
+                raise _invalid("replaced_by", "is the model itself; name another one")
             if fields.get("enabled") is False and not other.enabled and other.replaced_by is None:
                 raise _invalid("replaced_by", f"{fields['replaced_by']!r} is disabled itself")
 

@@ -129,6 +129,7 @@ def test_entries_are_merged_stamped_and_taken_apart_again(made: Deployment) -> N
         ("cheap", {"alias_of": "nosuch"}, "nosuch"),
         ("cheap", {"alias_of": "cheap"}, "circle"),
         ("gpt-5", {"enabled": False, "replaced_by": "nosuch"}, "nosuch"),
+        ("gpt-5", {"enabled": False, "replaced_by": "openai:gpt-5"}, "itself"),
         ("two words", {"provider": "openai"}, "white space"),
         ("health#", {"provider": "openai"}, "can be no id"),
         ("gpt-5", {"prices": [{"input": Decimal(-1), "output": Decimal(1)}]}, "USD"),
