@@ -17,6 +17,7 @@ from support.step_here import NUMBERS, PROMPT, USAGE, Here, cost_of
 from support.wire_server import Drip, Raw, Reply, Reset, Step, WireServer
 
 from loopllama import accounts, aws
+from loopllama.errors import RunFailed
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
 OPENAI = OpenAIDialect()
@@ -193,7 +194,7 @@ def test_a_wrong_key_names_the_secret_and_the_command_in_the_runs_error(here: He
     here.first.script(here.dialect.error(*here.dialect.unauthorized))
     run_id, work = here.start()
     assert here.live.step(work)["outcome"] == "failed"
-    with pytest.raises(Exception, match="loopllama providers set openai"):
+    with pytest.raises(RunFailed, match="CredentialsRejected; the run's record says more"):
         here.live.advance(work | {"round": 0}, [{"outcome": "failed"}])
     run = here.live.read(run_id)
     assert run["status"] == "failed"
