@@ -9,29 +9,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import output, templates
+from . import output
+from .agent_tools import ToolCalls, Tools
 from .errors import (
     AnswerInvalid,
     BudgetExceeded,
     ContextTooLong,
     ModelError,
     OutputInvalid,
-    ToolFailed,
     TurnLimitExceeded,
 )
 from .ledger import StepLedger
-from .providers.base import Answer, Message, ModelCall, Provider, ToolCall, ToolSpec
+from .providers.base import Answer, Message, ModelCall, Provider
 from .providers.tokens import most_tokens, prompt_tokens
 
 if TYPE_CHECKING:
     from .catalog_model import Model
 
-MAX_TOOL_CALLS = 64
-"""Tool calls of one answer; those beyond are answered with that."""
 MAX_TURNS = 10
 """Model calls of a turn where the agent sets no `maxTurns`."""
 
@@ -49,31 +46,6 @@ class OutOfTime(Exception):
     """This invocation's time is too short for another model call; the next invocation goes on from here."""
 
 
-class Waiting(Exception):
-    """A person must answer before the turn goes on. `key` names the question within the step; `kind` is `input` or
-    `approval`, the latter with the tool that waits for it, if one does."""
-
-    def __init__(self, key: str, kind: str, prompt: str, tool: str | None = None, tool_input: Any = None) -> None:
-        super().__init__(prompt)
-        self.key = key
-        self.kind = kind
-        self.prompt = prompt
-        self.tool = tool
-        self.tool_input = tool_input
-
-
-ASK_HUMAN = ToolSpec(
-    "ask_human",
-    "Ask a person a question that only they can answer. The work stops until they do, so ask for all you need at once.",
-    {
-        "type": "object",
-        "properties": {"question": {"type": "string", "description": "The whole question, understandable by itself."}},
-        "required": ["question"],
-        "additionalProperties": False,
-    },
-)
-
-
 class Health(Protocol):
     """What the turn tells about models, so that one that keeps failing is set aside (`routing.health`)."""
 
@@ -84,28 +56,6 @@ class Health(Protocol):
     def succeeded(self, model_id: str) -> None:
         """A call gave an answer."""
         ...
-
-
-class Tools(Protocol):
-    """What the turn needs of `tools.Toolbox`."""
-
-    @property
-    def specs(self) -> Sequence[ToolSpec]:
-        """The agent's tools as its model sees them."""
-        ...
-
-    def call(self, call: ToolCall, *, idempotency_key: str, timeout: float) -> str:
-        """Call a tool; raises `ToolFailed`."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """An earlier step as this agent sees it."""
-
-    name: str
-    role: str
-    output: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,30 +69,6 @@ class Limits:
     shortest_call: float
     max_turns: int
     longest_call: float = float("inf")
-
-
-def prompt(
-    step: Mapping[str, Any],
-    run_input: Any,
-    earlier: Sequence[Earlier],
-    *,
-    others: Mapping[str, Any] | None = None,
-    again: Sequence[Earlier] = (),
-    item: Sequence[Any] = (),
-) -> str:
-    """What the agent is given: its `prompt` template, or else the run's input and the earlier outputs, each under its
-    role, oldest first, so that steps of a run share the longest prefix a provider can cache.
-
-    `others` are further outputs that a template may name; `again` what was said in a loop's iteration before; `item`
-    holds the item of a forEach step's turn. Raises `InvalidRequest` where a template names a field that is not there.
-    """
-    if step.get("prompt"):
-        outputs = {**(others or {}), **{one.name: one.output for one in earlier}}
-        return templates.parse(step["prompt"]).render(run_input, outputs, *item)
-    parts = [f"# Input\n\n{templates.text_of(run_input)}"]
-    parts += [f"# {one.role} ({one.name})\n\n{templates.text_of(one.output)}" for one in (*earlier, *again)]
-    parts += [f"# Item\n\n{templates.text_of(one)}" for one in item]
-    return "\n\n".join(parts)
 
 
 def _least(wanted: int | None, limit: int | None) -> int | None:
@@ -182,14 +108,11 @@ class Turn:
         self._max_tokens = max_tokens
         self._temperature = temperature
         self._ledger = ledger
-        self._tools = tools
         self._provider_for = provider_for
         self._health = health
         self._limits = limits
-        self._key = idempotency_key
-        self._answers = answers or {}
-        self._asks = ASK_HUMAN.name in (step.get("tools") or ())
-        self._approved_tools = frozenset((step.get("approval") or {}).get("tools") or ())
+        ends = min(limits.call_ends, limits.turn_ends)
+        self._tool_calls = ToolCalls(step, ledger, tools, ends, idempotency_key, answers or {})
         self._schema: Mapping[str, Any] | None = step.get("output_schema")
         self._at = 0
         """The model in use: its place in the chain."""
@@ -213,7 +136,7 @@ class Turn:
             asked = [call for call in answer.tool_calls if call.name != output.TOOL_NAME]
             if asked:
                 messages.append(Message("assistant", answer.text, tool_calls=answer.tool_calls))
-                messages += self._call_tools(turn, answer.tool_calls)
+                messages += self._tool_calls.make(turn, answer.tool_calls)
                 continue
             try:
                 return self._read(answer)
@@ -292,7 +215,7 @@ class Turn:
 
     def _model_call(self, model: Model, messages: Sequence[Message], timeout: float) -> ModelCall:
         system: str = self._step["system_prompt"]
-        specs = [*(self._tools.specs if self._tools else ()), *([ASK_HUMAN] if self._asks else ())]
+        specs = self._tool_calls.specs()
         schema = forced = None
         if self._schema is not None:
             mode = output.mode_for(model.capabilities, self._schema)
@@ -340,72 +263,3 @@ class Turn:
         if answer.tool_calls:
             return [asked, *(Message("tool", str(invalid), tool_call_id=call.id) for call in answer.tool_calls)]
         return [asked, Message("user", f"{invalid}\nAnswer again with nothing but JSON that follows the schema.")]
-
-    # Tools
-
-    def _call_tools(self, turn: int, asked: Sequence[ToolCall]) -> list[Message]:
-        calls, spare = asked[:MAX_TOOL_CALLS], asked[MAX_TOOL_CALLS:]
-        keys = [self._ledger.tool_key(turn, index) for index in range(len(calls))]
-        ready: list[tuple[str, ToolCall]] = []
-        waiting: Waiting | None = None
-        for key, call in zip(keys, calls, strict=True):
-            if self._ledger.settled_tool(key) is not None:
-                continue
-            self._ledger.open_tool(key, call)
-            question = self._question(key, call)
-            if question is None:
-                ready.append((key, call))
-            else:
-                waiting = waiting or question
-        if ready:
-            with ThreadPoolExecutor(max_workers=min(8, len(ready))) as pool:
-                done = [pool.submit(self._call_tool, key, call) for key, call in ready]
-            broken: Exception | None = None
-            for (key, _), future in zip(ready, done, strict=True):
-                try:
-                    result, failed, started = future.result()
-                except Exception as error:
-                    broken = error  # The others have done their work: that must not be lost, or done again.
-                    continue
-                self._ledger.settle_tool(key, result, failed, started)
-            if broken is not None:
-                raise broken
-        if waiting is not None:
-            raise waiting
-        # Each further call of the turn begins with all of this: a place for a cache point.
-        results = [(call, self._ledger.settled_tool(key) or "") for key, call in zip(keys, calls, strict=True)]
-        results += [(call, f"not called: one answer may ask for {MAX_TOOL_CALLS} calls") for call in spare]
-        return [Message("tool", text, tool_call_id=call.id, stable=call is asked[-1]) for call, text in results]
-
-    def _question(self, key: str, call: ToolCall) -> Waiting | None:
-        """What a person must still answer before this call can be made."""
-        if key in self._answers:
-            return None
-        if self._asks and call.name == ASK_HUMAN.name:
-            question = (call.arguments or {}).get("question")
-            return Waiting(key, "input", question) if isinstance(question, str) and question else None
-        if call.name in self._approved_tools:
-            return Waiting(key, "approval", f"Approve the call of tool {call.name}", call.name, call.arguments)
-        return None
-
-    def _call_tool(self, key: str, call: ToolCall) -> tuple[str, bool, float]:
-        started = time.monotonic()
-        timeout = min(self._limits.call_ends, self._limits.turn_ends) - started
-        answer = self._answers.get(key, {})
-        try:
-            if self._asks and call.name == ASK_HUMAN.name:
-                if "input" not in answer:
-                    raise ToolFailed('ask_human takes {"question": a text}')
-                return str(answer["input"]), False, started
-            if call.name in self._approved_tools and not answer.get("approved"):
-                note = f": {answer['note']}" if answer.get("note") else ""
-                raise ToolFailed(f"a person declined this call of {call.name}{note}. Go on without it.")
-            if self._schema is not None and call.name == output.TOOL_NAME:
-                raise ToolFailed(f"not taken: call {call.name} again, alone, once you have seen the other results")
-            if self._tools is None:
-                raise ToolFailed(f"there is no tool {call.name!r}; this agent has no tools: answer without them")
-            if timeout <= 0:
-                raise ToolFailed("the step's time is used up")
-            return self._tools.call(call, idempotency_key=f"{self._key}/{key}", timeout=timeout), False, started
-        except ToolFailed as error:
-            return str(error), True, started

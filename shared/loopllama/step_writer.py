@@ -25,6 +25,7 @@ class StepWriter:
         self._owner = owner
         self._until = lease_until_ms
         self._pending: dict[str, Any] = {}
+        self._gone: set[str] = set()
         self.work = work
         self._holder = record.get("lease_owner")
         self.record = dict(record)
@@ -36,7 +37,8 @@ class StepWriter:
         return f"{self.work.step}/{self.work.iteration}/{self.work.item}"
 
     def decide(self, values: Mapping[str, Any]) -> None:
-        """Attributes that shall go with the next write."""
+        """Attributes that shall go with the next write; `None` takes away what was decided before."""
+        self._gone |= {name for name, value in values.items() if value is None and name in self.record}
         self._pending |= values
         self.record |= values
 
@@ -47,6 +49,7 @@ class StepWriter:
         has ended."""
         values = {"status": "running", **self._pending, **values}
         values |= {"lease_owner": self._owner, "lease_until": 0 if release else self._until}
+        remove = [*remove, *(name for name in sorted(self._gone) if values.get(name) is None)]
         running = values["status"] == "running"
         parameters: dict[str, Any] = {":owner": self._owner, ":running": "running"}
         free = "attribute_not_exists(lease_owner)"
@@ -72,7 +75,7 @@ class StepWriter:
                 until=int(item.get("lease_until", 0)),
             )
         self.record = item or {**self.record, **values}
-        self._pending = {}
+        self._pending, self._gone = {}, set()
 
     def settle(self, key: str, entry: Mapping[str, Any]) -> None:
         """Write what a call gave, lease or no lease: it has been paid."""

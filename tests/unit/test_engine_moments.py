@@ -10,6 +10,7 @@ import pytest
 from support.deployment import Deployment, deployment
 
 from loopllama import agent, aws
+from loopllama.agent_tools import Waiting
 from loopllama.engine import step as step_module
 from loopllama.engine import waiting
 from loopllama.engine.reconcile import reconcile_run
@@ -128,7 +129,7 @@ def test_of_two_invocations_that_read_the_same_record_the_slower_one_writes_noth
     [
         agent.OutOfTime(),
         agent.RetryLater(ModelUnavailable("no")),
-        agent.Waiting("tool_0000_00", "input", "Which?"),
+        Waiting("tool_0000_00", "input", "Which?"),
         ModelRejected("no"),
     ],
     ids=lambda end: type(end).__name__,

@@ -90,3 +90,19 @@ def test_a_step_opened_again_asks_the_model_that_had_rejected_it(live: Deploymen
     state = live.advance(work)
     assert live.step({**state, **state["ready"][0]}, "second")["outcome"] == "done"
     assert called(live) == ["a", "a"]
+
+
+def test_a_route_that_is_decided_anew_keeps_nothing_of_the_one_before(live: Deployment) -> None:
+    work = prepared(live)
+    row = {"workflow": work["workflow"], "step": "one", "model": "test:base", "version": 3, "temperature": "hot"}
+    aws.client("dynamodb").put_item(TableName=live.settings.routes_table, Item=aws.to_item(row))
+    live.provider.script = fails(models={"base"}, dies=set())
+    assert live.step(work, "first")["outcome"] == "retry_later"
+    record = live.read(work["run_id"])["steps"][0]
+    assert (record["source"], record["route_version"], len(record["ignored"])) == ("step", 3, 1)
+    key = {name: row[name] for name in ("workflow", "step")}
+    aws.client("dynamodb").delete_item(TableName=live.settings.routes_table, Key=aws.to_item(key))
+    assert live.step(work, "second")["outcome"] == "done"
+    record = live.read(work["run_id"])["steps"][0]
+    assert (record["source"], record["route_version"], record["ignored"]) == ("agent", None, [])
+    assert "invalid_overrides" not in live.runs.items(work["run_id"], ["STEP#one#0#0"])["STEP#one#0#0"]

@@ -7,14 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import agent, allowance, aws, clock, expressions, providers, tracing
+from .. import agent, allowance, aws, clock, expressions, tracing
 from ..accounts import PASSED, attempts_of, totals
-from ..catalog_model import Model
+from ..agent_tools import Waiting
 from ..definitions import DefinitionStore
 from ..errors import AwsRefused, AwsUnavailable, LeaseLost, LoopLlamaError, NoResponse
 from ..ledger import StepLedger
-from ..providers.tokens import most_tokens
-from ..routing import Route, Router, RouteRequest
 from ..runs import RunStore
 from ..settings import Settings
 from ..step_writer import StepWriter
@@ -22,6 +20,7 @@ from ..values import ValueStore
 from ..work import Work
 from . import each, waiting
 from .follow import ended, follow
+from .turn import TurnMaker, check_tools
 from .view import FINISHED, View, look
 
 RETRIES = 5
@@ -37,9 +36,8 @@ class StepRunner:
         self._store = RunStore(settings)
         self._definitions = DefinitionStore(settings)
         self._values = ValueStore(settings)
-        self._router = Router(settings)
-        if settings.tools:
-            self._check_tools(settings.tools)
+        self._turns = TurnMaker(settings, self._definitions)
+        check_tools(settings)
 
     def run_steps(self, payload: Mapping[str, Any], owner: str, remaining_ms: int) -> dict[str, Any]:
         """Take a step, and those that follow it in its chain, as many as the deployment allows to one invocation and
@@ -105,7 +103,7 @@ class StepRunner:
                 return self._each(view, writer, crashed)
             waiting.check_start(view.step, view.record)
             text = view.prompt()
-            turn = self._turn(view, writer, ledger, text, started, remaining_ms)
+            turn = self._turns.make(view, writer, ledger, text, started, remaining_ms)
             output = turn.take(text)
             return self._complete(view, writer, ledger, output, turn.model)
         except agent.OutOfTime:
@@ -113,7 +111,7 @@ class StepRunner:
             return ended(view.work, "continue")
         except agent.RetryLater as trouble:
             return self._retry_later(view, writer, ledger, trouble)
-        except agent.Waiting as question:
+        except Waiting as question:
             return self._wait(view, writer, ledger, question)
         except (LeaseLost, AwsUnavailable):
             raise
@@ -201,96 +199,6 @@ class StepRunner:
         output = each.gather(self._store, view, crashed or ())
         return self._finish(view, writer, {"status": "completed", "output": self._stored(view, writer, output)})
 
-    def _turn(
-        self, view: View, writer: StepWriter, ledger: StepLedger, text: str, started: float, remaining_ms: int
-    ) -> agent.Turn:
-        chain, decision = self._route(view, text, writer)
-        max_tokens, temperature = decision.get("max_tokens"), decision.get("temperature")
-        return agent.Turn(
-            view.step,
-            [providers.behind_profile(model, self._router.model) for model in chain],
-            max_tokens=None if max_tokens is None else int(max_tokens),
-            temperature=None if temperature is None else float(temperature),
-            ledger=ledger,
-            tools=self._toolbox(view.step),
-            provider_for=lambda model: providers.provider_for(model, self._settings),
-            health=self._router.health,
-            limits=self._limits(view.step, writer.record["started_at"], started, remaining_ms),
-            idempotency_key=f"{view.work.run_id}/{view.work.key}",
-            answers=waiting.answers_of(view.record),
-        )
-
-    def _route(self, view: View, text: str, writer: StepWriter) -> tuple[Sequence[Model], Mapping[str, Any]]:
-        """The models to try and the decision as recorded. A retry keeps its decision unless its first model has
-        failed in the meantime or a model of it has been disabled."""
-        work, kept = writer.work, writer.record.get("route")
-        if kept and not any(
-            attempt["model"] == kept["chain"][0] and attempt["outcome"] not in ("ok", "open")
-            for attempt in attempts_of(writer.record).values()
-        ):
-            restored = self._router.restore(kept)
-            if restored is not None:
-                return restored.chain, kept
-        began = time.perf_counter()
-        route: Route = self._router.decide(
-            RouteRequest(
-                workflow_id=work.workflow_id,
-                workflow_model=self._definitions.get(work.workflow_id, work.version)["definition"].get("model"),
-                step=view.step,
-                run_models=view.run.get("models") or {},
-                required=frozenset({"tools"}) if view.step.get("tools") else frozenset(),
-                prompt_tokens=most_tokens(text),
-                run_id=work.run_id,
-                pinned=view.pinned,
-            )
-        )
-        decision = route.to_record()
-        writer.decide(
-            {
-                "route": decision,
-                "source": route.source,
-                "route_version": route.route_version,
-                "ignored": list(route.ignored) or None,
-                "invalid_overrides": route.invalid_overrides or None,
-                "routing_ms": round((time.perf_counter() - began) * 1000),
-            }
-        )
-        return route.chain, decision
-
-    def _check_tools(self, definitions: Mapping[str, Any]) -> None:
-        """Tell whoever reads the log of definitions that make no sense. Only steps that use them fail."""
-        from ..tools import Toolbox
-
-        try:
-            Toolbox(self._settings, tuple(definitions))
-        except LoopLlamaError as error:
-            message = "the template's parameter Tools makes no sense; steps that use this tool will fail"
-            tracing.logger().error(message, extra={"error": str(error)})
-
-    def _toolbox(self, step: Mapping[str, Any]) -> agent.Tools | None:
-        names = [name for name in step.get("tools") or () if name != agent.ASK_HUMAN.name]
-        if not names:
-            return None
-        from ..tools import Toolbox
-
-        return Toolbox(self._settings, names)
-
-    def _limits(self, step: Mapping[str, Any], opened_at: str, started: float, remaining_ms: int) -> agent.Limits:
-        # A tenth of the invocation, at most 5 s, is kept for writing the record.
-        call_ends = started + remaining_ms / 1000 - min(5.0, remaining_ms / 10_000)
-        turn_ends = float("inf")
-        if step.get("timeout_seconds"):
-            used = clock.ms_between(opened_at, clock.now_text()) / 1000
-            turn_ends = time.monotonic() + float(step["timeout_seconds"]) - used
-        return agent.Limits(
-            call_ends=call_ends,
-            turn_ends=turn_ends,
-            # In a fresh invocation there is always time for a call; later ones start only with a third of it left.
-            shortest_call=min(60.0, remaining_ms / 3000),
-            max_turns=int(step.get("max_turns", agent.MAX_TURNS)),
-            longest_call=self._settings.model_timeout_seconds,
-        )
-
     def _complete(
         self, view: View, writer: StepWriter, ledger: StepLedger, output: Any, model: str | None
     ) -> dict[str, Any]:
@@ -359,7 +267,7 @@ class StepRunner:
         writer.write({"tries": tries, PASSED: len(ledger.attempts)}, release=True)
         return {**ended(view.work, "retry_later"), "seconds": seconds}
 
-    def _wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: agent.Waiting) -> dict[str, Any]:
+    def _wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: Waiting) -> dict[str, Any]:
         try:
             return waiting.wait(self._store, view.step, writer, question)
         except NoResponse as error:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import agent, expressions, scheduling, templates
+from .. import expressions, scheduling, templates
 from ..errors import RunNotFound
 from ..runs import PIN, RUN, RunStore
 from ..values import ValueStore
@@ -18,6 +18,15 @@ FINISHED = ("completed", "skipped")
 def is_finished(record: Mapping[str, Any]) -> bool:
     """Whether what a step's record says lets the steps that need it start."""
     return record.get("status") in FINISHED and not record.get("again")
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier step as this agent sees it."""
+
+    name: str
+    role: str
+    output: Any
 
 
 @dataclass
@@ -82,21 +91,45 @@ class View:
         """The agent's prompt. Raises `InvalidRequest`."""
         roles = {one["name"]: one["role"] for one in self.crew}
         shown = [name for name in self.reads if self.records.get(name, {}).get("status") == "completed"]
-        earlier = [agent.Earlier(name, roles[name], self.output(name)) for name in shown]
+        earlier = [Earlier(name, roles[name], self.output(name)) for name in shown]
         # A skipped step and one that comes later in a loop have no output (yet): templates see null.
         others = {name: self.output(name) for name in (*self.reads, *self.before) if name not in shown}
         again = [
-            agent.Earlier(name, f"{roles[name]}, last time", self._load(f"before.{name}", self.before[name]["output"]))
+            Earlier(name, f"{roles[name]}, last time", self._load(f"before.{name}", self.before[name]["output"]))
             for name in dict.fromkeys((self.work.step, *self.before))
             if name in self.before and name not in shown and self.before[name].get("output") is not None
         ]
         item = (self.item(),) if self.work.item else ()
-        return agent.prompt(self.step, self.run_input, earlier, others=others, again=again, item=item)
+        return prompt_of(self.step, self.run_input, earlier, others=others, again=again, item=item)
 
     def _load(self, name: str, stored: Any) -> Any:
         if name not in self._loaded:
             self._loaded[name] = self.values.load(stored)
         return self._loaded[name]
+
+
+def prompt_of(
+    step: Mapping[str, Any],
+    run_input: Any,
+    earlier: Sequence[Earlier],
+    *,
+    others: Mapping[str, Any] | None = None,
+    again: Sequence[Earlier] = (),
+    item: Sequence[Any] = (),
+) -> str:
+    """What the agent is given: its `prompt` template, or else the run's input and the earlier outputs, each under its
+    role, oldest first, so that steps of a run share the longest prefix a provider can cache.
+
+    `others` are further outputs that a template may name; `again` what was said in a loop's iteration before; `item`
+    holds the item of a forEach step's turn. Raises `InvalidRequest` where a template names a field that is not there.
+    """
+    if step.get("prompt"):
+        outputs = {**(others or {}), **{one.name: one.output for one in earlier}}
+        return templates.parse(step["prompt"]).render(run_input, outputs, *item)
+    parts = [f"# Input\n\n{templates.text_of(run_input)}"]
+    parts += [f"# {one.role} ({one.name})\n\n{templates.text_of(one.output)}" for one in (*earlier, *again)]
+    parts += [f"# Item\n\n{templates.text_of(one)}" for one in item]
+    return "\n\n".join(parts)
 
 
 def reads_of(crew: Sequence[Mapping[str, Any]], step: Mapping[str, Any]) -> list[str]:

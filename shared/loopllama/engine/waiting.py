@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from .. import aws, clock, jsontext
-from ..agent import Waiting
+from ..agent_tools import Waiting
 from ..errors import Conflict, Declined, InvalidRequest, NoResponse
 from ..runs import ANSWER, START, UNANSWERED, RunStore
 from ..step_writer import StepWriter
