@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from support.deployment import Killed
 from support.dialects import KEY, AnthropicDialect, BedrockDialect, Dialect, OpenAIDialect
 from support.step_here import NUMBERS, PROMPT, USAGE, Here, cost_of
 from support.wire_server import Drip, Raw, Reply, Reset, Step, WireServer
@@ -288,10 +289,6 @@ def test_an_answer_of_five_megabytes_goes_to_the_bucket(here: Here) -> None:
     step = here.read(run_id)
     assert step["output"] == text
     assert step["cost_usd"] == cost_of(*USAGE)
-
-
-class Killed(BaseException):
-    """The process died here."""
 
 
 def test_a_process_that_dies_after_a_large_answer_pays_once(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from support.deployment import Killed
 from support.dialects import AnthropicDialect, BedrockDialect, Dialect, Figures, GoogleDialect, OpenAIDialect
 from support.step_here import USAGE, Here, cost_of
 from support.wire_server import Reply, Request, Reset, WireServer
@@ -233,10 +234,6 @@ def test_the_tool_calls_of_one_answer_run_side_by_side(here: Here, monkeypatch: 
     keys = [key for found in api.keys.values() for key in found]
     assert len(keys) == len(set(keys)) == 3
     assert set(here.dialect.seen(here.first.requests[0]).tools) == {"order", "now"}
-
-
-class Killed(BaseException):
-    """The process died here."""
 
 
 def test_a_tool_call_is_repeated_under_the_same_key_when_its_process_died(

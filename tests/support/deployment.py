@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import boto3
 import yaml
 from moto import mock_aws
-from moto.core.serialize import JSONSerializer
 
 from loopllama import aws, clock
 from loopllama.definitions import DefinitionStore
@@ -50,6 +49,10 @@ def template_tables() -> dict[str, dict[str, Any]]:
             wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
             tables[name] = {k: v for k, v in resource["Properties"].items() if k in wanted}
     return tables
+
+
+class Killed(BaseException):
+    """The function's process dies here."""
 
 
 class Deployment:
@@ -131,20 +134,6 @@ class Deployment:
                 return {"outcome": work["outcome"]}
 
 
-def _quick_values(monkeypatch: Any) -> None:
-    """moto looks for every member of every attribute value, in several spellings each; they have the wire's form
-    already. A third of a call's time."""
-    serialize = JSONSerializer._serialize_type_structure
-
-    def quick(self: JSONSerializer, serialized: Any, value: Any, shape: Any, key: str) -> None:
-        if shape.name == "AttributeValue" and key and type(value) is dict:
-            self._default_serialize(serialized, value, shape, key)
-        else:
-            serialize(self, serialized, value, shape, key)
-
-    monkeypatch.setattr(JSONSerializer, "_serialize_type_structure", quick)
-
-
 class Scripted:
     """A provider in memory. `script` answers a call; what it raises is the provider's error."""
 
@@ -172,7 +161,6 @@ def deployment(
     at the servers that the environment names. `more` goes into its settings."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     aws.client.cache_clear()
-    _quick_values(monkeypatch)
     with mock_aws():
         dynamodb = boto3.client("dynamodb")
         for name, arguments in template_tables().items():

@@ -37,7 +37,7 @@ from loopllama.providers.http import Reply
 from loopllama.recording import RouteRecorder
 from loopllama.runs import FINAL
 from loopllama.settings import Settings
-from support.deployment import Deployment
+from support.deployment import Deployment, Killed
 from support.faults import Faults
 
 TRIES = 5
@@ -46,10 +46,6 @@ STEP_SECONDS = 60
 TOKENS = {"prompt_tokens": 100, "completion_tokens": 10}
 """What the provider counts of every call; at 3 and 15 USD a million tokens 0.00045 USD."""
 CONTEXT = SimpleNamespace(aws_request_id="request", function_name="function")
-
-
-class Killed(BaseException):
-    """The function's process died here."""
 
 
 class Stopped(Exception):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from support.api_client import gateway_event
-from support.deployment import Deployment, deployment
+from support.deployment import Deployment
 
 from loopllama import aws, jsontext
 from loopllama.api import runs
@@ -22,15 +21,9 @@ OUTPUT = "x" * 4000
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    with deployment(monkeypatch) as one:
-        yield one
-
-
-@pytest.fixture
-def asked(made: Deployment) -> Any:
+def asked(live: Deployment) -> Any:
     """Asks the API; the answer's status and its JSON."""
-    config = replace(made.settings, api_keys_table="ApiKeysTable", requests_per_second=1000)
+    config = replace(live.settings, api_keys_table="ApiKeysTable", requests_per_second=1000)
     secret, _ = KeyStore(config).create("test")
     api = Api(config)
 
@@ -42,14 +35,14 @@ def asked(made: Deployment) -> Any:
 
 
 @pytest.fixture
-def large(made: Deployment) -> str:
-    """A run with a step of many items: one that was made, and as many records like its own."""
+def large(live: Deployment) -> str:
+    """A run with a step of many items: one that was played, and as many records like its own."""
     schema = {"type": "object", "properties": {"list": {"type": "array"}}, "required": ["list"]}
     crew = [{"name": "plan", "outputSchema": schema}, {"name": "work", "forEach": "steps.plan.output.list"}]
-    made.provider.script = lambda call: '{"list": [1]}' if len(made.provider.calls) == 1 else "fine"
-    run_id = made.accept(made.push(crew))
-    made.play(run_id)
-    record = made.runs.items(run_id, ["STEP#work#0#1"])["STEP#work#0#1"]
+    live.provider.script = lambda call: '{"list": [1]}' if len(live.provider.calls) == 1 else "fine"
+    run_id = live.accept(live.push(crew))
+    live.play(run_id)
+    record = live.runs.items(run_id, ["STEP#work#0#1"])["STEP#work#0#1"]
     for number in range(1, ITEMS + 1):
         item = record | {"item": f"STEP#work#0#{number}", "of_item": number, "output": f"{number} {OUTPUT}"}
         aws.client("dynamodb").put_item(TableName="RunsTable", Item=aws.to_item(item))
@@ -63,7 +56,7 @@ def stored(link: str) -> Any:
 
 
 def test_what_does_not_fit_is_stored_once_however_often_it_is_asked_for(
-    made: Deployment, asked: Any, large: str, monkeypatch: pytest.MonkeyPatch
+    live: Deployment, asked: Any, large: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     puts: list[str] = []
     s3 = aws.client("s3")
@@ -93,12 +86,12 @@ def test_more_steps_than_an_answer_holds_are_a_link(asked: Any, large: str, monk
     assert run["tokens_in"] == whole["tokens_in"] > 0
 
 
-def test_a_key_finds_its_run_though_the_workflow_is_gone(made: Deployment, asked: Any) -> None:
-    workflow = made.push([{"name": "a"}])
+def test_a_key_finds_its_run_though_the_workflow_is_gone(live: Deployment, asked: Any) -> None:
+    workflow = live.push([{"name": "a"}])
     path, key = f"/v1/workflows/{workflow}/runs", {"idempotency-key": "k"}
     started = asked("POST", path, {"input": "x"}, **key)
     assert started[0] == 202
-    made.play(started[1]["data"]["id"])
+    live.play(started[1]["data"]["id"])
     assert asked("DELETE", f"/v1/workflows/{workflow}")[0] == 200
     code, again = asked("POST", path, {"input": "x"}, **key)
     assert (code, again["data"]["id"]) == (202, started[1]["data"]["id"])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from support.deployment import Deployment, deployment
+from support.deployment import Deployment
 from typer.testing import CliRunner
 
 from loopllama import aws, clock, usage
@@ -22,16 +21,10 @@ from loopllama_cli.target import Target
 TODAY = clock.now_text()[:10]
 
 
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    with deployment(monkeypatch) as one:
-        yield one
-
-
-def played(made: Deployment, workflow: str, **options: Any) -> dict[str, Any]:
-    run_id = made.accept(workflow, **options)
-    made.play(run_id)
-    return made.read(run_id)
+def played(live: Deployment, workflow: str, **options: Any) -> dict[str, Any]:
+    run_id = live.accept(workflow, **options)
+    live.play(run_id)
+    return live.read(run_id)
 
 
 def groups(told: dict[str, Any], *fields: str) -> dict[Any, tuple[Any, ...]]:
@@ -41,59 +34,59 @@ def groups(told: dict[str, Any], *fields: str) -> dict[Any, tuple[Any, ...]]:
     }
 
 
-def test_sums_are_to_the_digit_what_the_records_say(made: Deployment) -> None:
+def test_sums_are_to_the_digit_what_the_records_say(live: Deployment) -> None:
     crew = [{"name": "a"}, {"name": "b", "model": "test:b"}]
-    first, second = made.push(crew, name="First"), made.push(crew[:1], name="Second")
-    runs = [played(made, first, api_key="ann", tags={"team": "x"}), played(made, first), played(made, second)]
-    told = summarise(made.settings)
+    first, second = live.push(crew, name="First"), live.push(crew[:1], name="Second")
+    runs = [played(live, first, api_key="ann", tags={"team": "x"}), played(live, first), played(live, second)]
+    told = summarise(live.settings)
     assert told["from"] < told["to"] == TODAY
     assert told["total"]["cost_usd"] == sum(run["cost_usd"] for run in runs)
     assert told["total"]["steps"] == 5
     cost = Decimal(100 * 3 + 10 * 15) / 10**6
     assert groups(told, "workflow") == {("first",): (4, 400, 4 * cost), ("second",): (1, 100, cost)}
     assert [one["workflow"] for one in told["groups"]] == ["first", "second"]  # the dearest first
-    by_step = groups(summarise(made.settings, ["step"]), "workflow", "step")
+    by_step = groups(summarise(live.settings, ["step"]), "workflow", "step")
     assert {key: value[0] for key, value in by_step.items()} == {
         ("first", "a"): 2,
         ("first", "b"): 2,
         ("second", "a"): 1,
     }
-    by_model = groups(summarise(made.settings, ["model"]), "model")
+    by_model = groups(summarise(live.settings, ["model"]), "model")
     assert {key: value[0] for key, value in by_model.items()} == {("test:base",): 3, ("test:b",): 2}
-    assert set(groups(summarise(made.settings, ["key", "day"]), "key", "day")) == {("ann", TODAY), (None, TODAY)}
-    assert groups(summarise(made.settings, ["tag"]), "tag")["team=x",][0] == 2
-    assert summarise(made.settings, workflow="second")["total"]["steps"] == 1
+    assert set(groups(summarise(live.settings, ["key", "day"]), "key", "day")) == {("ann", TODAY), (None, TODAY)}
+    assert groups(summarise(live.settings, ["tag"]), "tag")["team=x",][0] == 2
+    assert summarise(live.settings, workflow="second")["total"]["steps"] == 1
 
 
-def test_what_has_no_price_is_told(made: Deployment) -> None:
+def test_what_has_no_price_is_told(live: Deployment) -> None:
     item = {"model": "test:free", "provider": "test", "provider_model": "free"}
     aws.client("dynamodb").put_item(TableName="ModelsTable", Item=aws.to_item(item))
-    workflow = made.push([{"name": "a", "model": "test:free"}, {"name": "b"}])
-    played(made, workflow)
-    told = groups(summarise(made.settings, ["step"]), "step")
+    workflow = live.push([{"name": "a", "model": "test:free"}, {"name": "b"}])
+    played(live, workflow)
+    told = groups(summarise(live.settings, ["step"]), "step")
     assert told["a",][2] is None
-    total = summarise(made.settings)["total"]
+    total = summarise(live.settings)["total"]
     assert total["unpriced"] is True
     assert total["cost_usd"] == told["b",][2]
 
 
-def test_a_deleted_workflow_keeps_its_usage(made: Deployment) -> None:
-    workflow = made.push([{"name": "a"}])
-    cost = played(made, workflow)["cost_usd"]
-    DefinitionStore(made.settings).delete(workflow)
-    assert groups(summarise(made.settings), "workflow") == {(workflow,): (1, 100, cost)}
-    made.push([{"name": "a"}])
-    assert summarise(made.settings, workflow=workflow)["total"]["cost_usd"] == cost
+def test_a_deleted_workflow_keeps_its_usage(live: Deployment) -> None:
+    workflow = live.push([{"name": "a"}])
+    cost = played(live, workflow)["cost_usd"]
+    DefinitionStore(live.settings).delete(workflow)
+    assert groups(summarise(live.settings), "workflow") == {(workflow,): (1, 100, cost)}
+    live.push([{"name": "a"}])
+    assert summarise(live.settings, workflow=workflow)["total"]["cost_usd"] == cost
     with pytest.raises(WorkflowNotFound):
-        summarise(made.settings, workflow="nowhere")
+        summarise(live.settings, workflow="nowhere")
 
 
-def test_only_days_in_which_there_was_a_workflow_are_read(made: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    made.push([{"name": "a"}])
+def test_only_days_in_which_there_was_a_workflow_are_read(live: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    live.push([{"name": "a"}])
     asked: list[str] = []
     query = aws.query
     monkeypatch.setattr(aws, "query", lambda *a, **k: asked.append(a[3][":key"]) or query(*a, **k))
-    summarise(made.settings, first=None, last=None)
+    summarise(live.settings, first=None, last=None)
     assert asked == [f"{TODAY}#test"]
 
 
@@ -109,29 +102,29 @@ def test_only_days_in_which_there_was_a_workflow_are_read(made: Deployment, monk
         ({"first": "2024-01-01", "last": "2026-01-01"}, "from"),
     ],
 )
-def test_bad_ranges_are_refused(made: Deployment, options: dict[str, Any], field: str) -> None:
+def test_bad_ranges_are_refused(live: Deployment, options: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        summarise(made.settings, **options)
+        summarise(live.settings, **options)
     assert caught.value.details[0]["field"] == field
 
 
-def test_a_range_that_is_too_much_work_is_refused(made: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_range_that_is_too_much_work_is_refused(live: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "MAX_QUERIES", 1)
-    made.push([{"name": "a"}], name="One")
-    assert summarise(made.settings)["total"]["steps"] == 0
-    made.push([{"name": "a"}], name="Two")
+    live.push([{"name": "a"}], name="One")
+    assert summarise(live.settings)["total"]["steps"] == 0
+    live.push([{"name": "a"}], name="Two")
     with pytest.raises(InvalidRequest, match="name a workflow"):
-        summarise(made.settings)
-    assert summarise(made.settings, workflow="one")["total"]["steps"] == 0
+        summarise(live.settings)
+    assert summarise(live.settings, workflow="one")["total"]["steps"] == 0
 
 
-def test_the_command_shows_the_same(made: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(target, "connect", lambda choice: Target("test", made.settings, {}, local=True))
+def test_the_command_shows_the_same(live: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target, "connect", lambda choice: Target("test", live.settings, {}, local=True))
     run = CliRunner().invoke
     empty = run(app, ["usage"])
     assert (empty.exit_code, empty.stdout) == (0, "")
     assert "Nothing was used" in empty.stderr
-    cost = played(made, made.push([{"name": "a"}, {"name": "b"}]))["cost_usd"]
+    cost = played(live, live.push([{"name": "a"}, {"name": "b"}]))["cost_usd"]
     told = json.loads(run(app, ["usage", "--by", "step", "--json"]).stdout, parse_float=Decimal)
     assert told["total"]["cost_usd"] == cost
     shown = run(app, ["usage", "--by", "step"]).stdout
@@ -140,11 +133,11 @@ def test_the_command_shows_the_same(made: Deployment, monkeypatch: pytest.Monkey
     assert run(app, ["usage", "--by", "nothing"]).exit_code == 2
 
 
-def test_more_groups_than_an_answer_holds_are_refused(made: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    workflow = made.push([{"name": "a"}])
+def test_more_groups_than_an_answer_holds_are_refused(live: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    workflow = live.push([{"name": "a"}])
     for order in ("1", "2", "3"):
-        played(made, workflow, tags={"order": order})
+        played(live, workflow, tags={"order": order})
     monkeypatch.setattr(usage, "MAX_GROUPS", 2)
-    assert summarise(made.settings, ["workflow"])["total"]["steps"] == 3
+    assert summarise(live.settings, ["workflow"])["total"]["steps"] == 3
     with pytest.raises(InvalidRequest, match="3 groups"):
-        summarise(made.settings, ["tag"])
+        summarise(live.settings, ["tag"])

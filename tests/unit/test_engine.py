@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from support.deployment import Deployment, deployment
+from support.deployment import Deployment, Killed
 
 from loopllama import aws, tracing
 from loopllama.engine import step as step_module
@@ -26,16 +25,6 @@ from loopllama.errors import (
 from loopllama.providers.base import Answer, Usage
 from loopllama.runs import RunStore
 from loopllama.step_writer import StepWriter
-
-
-@pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    with deployment(monkeypatch) as made:
-        yield made
-
-
-class Killed(BaseException):
-    """The process died here."""
 
 
 def test_a_sequential_crew_runs_in_order_and_adds_up(live: Deployment) -> None:

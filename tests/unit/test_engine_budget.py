@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import boto3
 import pytest
-from support.deployment import Deployment, deployment
+from support.deployment import Deployment, Killed
 
 from loopllama import aws, clock, jsontext
 from loopllama.allowance import Allowance
@@ -19,16 +18,6 @@ from loopllama.errors import BudgetExceeded, Conflict, InvalidRequest, ModelThro
 from loopllama.providers.base import Answer, ModelCall, ToolCall, Usage
 
 TEXTS = {"type": "object", "properties": {"list": {"type": "array"}}}
-
-
-class Killed(BaseException):
-    """The process dies here."""
-
-
-@pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    with deployment(monkeypatch) as made:
-        yield made
 
 
 def model(name: str, rate: str | None) -> None:

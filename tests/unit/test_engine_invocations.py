@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.deployment import Deployment, deployment
+from support.deployment import Deployment, Killed
 
 from loopllama.agent import OutOfTime
 from loopllama.engine.step import StepRunner
 from loopllama.errors import ModelThrottled
-
-
-class Killed(BaseException):
-    """The process is gone."""
-
-
-@pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    with deployment(monkeypatch) as made:
-        yield made
 
 
 def several(live: Deployment, steps: int) -> StepRunner:

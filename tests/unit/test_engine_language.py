@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.deployment import Deployment, deployment
+from support.deployment import Deployment
 
 from loopllama import jsontext
 from loopllama.engine import waiting
@@ -14,12 +13,6 @@ from loopllama.errors import Conflict, InvalidRequest, ModelRejected, RunFailed
 from loopllama.providers.base import Answer, ToolCall, Usage
 
 TEXTS = {"type": "object", "properties": {"list": {"type": "array"}, "ok": {"type": "boolean"}}}
-
-
-@pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    with deployment(monkeypatch) as made:
-        yield made
 
 
 def by_system(answers: dict[str, Any]) -> Any:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.deployment import Deployment, deployment
+from support.deployment import Deployment, Killed
 
 from loopllama import agent, aws
 from loopllama.agent_tools import Waiting
@@ -18,16 +17,6 @@ from loopllama.errors import AwsUnavailable, ModelRejected, ModelUnavailable
 from loopllama.providers.base import Answer, ToolCall, Usage
 from loopllama.runs import RunStore
 from loopllama.step_writer import StepWriter
-
-
-class Killed(BaseException):
-    """The process dies here."""
-
-
-@pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    with deployment(monkeypatch) as made:
-        yield made
 
 
 @pytest.fixture

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.deployment import Deployment, deployment
+from support.deployment import Deployment, Killed
 
 from loopllama import aws
 from loopllama.errors import ModelRejected, ModelUnavailable
 from loopllama.providers.base import Answer, ModelCall
-
-
-class Killed(BaseException):
-    """The process dies here."""
-
-
-@pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    with deployment(monkeypatch) as made:
-        yield made
 
 
 def prepared(live: Deployment, **step: Any) -> dict[str, Any]:

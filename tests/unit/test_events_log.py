@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -13,7 +12,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from support.deployment import Deployment, deployment
+from support.deployment import Deployment
 from support.memory_table import Crash, MemoryTable
 from support.stream_records import TOTALS, moment, record, run_item, step_item
 
@@ -236,27 +235,21 @@ def test_a_mistake_of_ours_is_no_partial_failure(monkeypatch: pytest.MonkeyPatch
 # With DynamoDB's own expressions
 
 
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    with deployment(monkeypatch) as running:
-        yield running
-
-
-def keep(made: Deployment, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    log = EventLog(made.settings)
+def keep(live: Deployment, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    log = EventLog(live.settings)
     return [log.append(event) for one in records for event in events_of(one)]
 
 
-def put_run(made: Deployment, run_id: str, status: str) -> None:
+def put_run(live: Deployment, run_id: str, status: str) -> None:
     boto3.client("dynamodb").put_item(
         TableName="RunsTable", Item=aws.to_item(run_item(run_id, status, created_at=moment(0)))
     )
 
 
-def test_readers_see_what_was_kept(made: Deployment) -> None:
-    put_run(made, "r", "running")
-    told = keep(made, history("r", 3, failing=False))
-    log = EventLog(made.settings)
+def test_readers_see_what_was_kept(live: Deployment) -> None:
+    put_run(live, "r", "running")
+    told = keep(live, history("r", 3, failing=False))
+    log = EventLog(live.settings)
     assert log.after("r", 0, 100) == told
     assert log.after("r", 2, 2) == told[2:4]
     assert log.after("r", 5, 10) == []
@@ -264,25 +257,25 @@ def test_readers_see_what_was_kept(made: Deployment) -> None:
     assert log.after("other", 0, 10) == []
 
 
-def test_two_processes_agree(made: Deployment) -> None:
-    put_run(made, "r", "running")
+def test_two_processes_agree(live: Deployment) -> None:
+    put_run(live, "r", "running")
     records = history("r", 2, failing=True)
-    first = keep(made, records[:6])
-    assert keep(made, records)[: len(first)] == first
-    assert [one["id"] for one in EventLog(made.settings).after("r", 0, 100)] == ["1", "2", "3", "4", "5", "6"]
+    first = keep(live, records[:6])
+    assert keep(live, records)[: len(first)] == first
+    assert [one["id"] for one in EventLog(live.settings).after("r", 0, 100)] == ["1", "2", "3", "4", "5", "6"]
 
 
-def test_a_steps_event_names_the_runs_workflow(made: Deployment) -> None:
-    put_run(made, "r", "running")
+def test_a_steps_event_names_the_runs_workflow(live: Deployment) -> None:
+    put_run(live, "r", "running")
     running = step_item("r", "a", "running")
     done = record(running, {**running, "status": "completed", "finished_at": moment(3), **TOTALS})
-    (event,) = keep(made, [done])
+    (event,) = keep(live, [done])
     assert (event["workflow_id"], event["workflow_version"]) == ("support", 3)
 
 
-def test_kept_events_are_no_steps_and_expire_with_their_run(made: Deployment) -> None:
-    put_run(made, "r", "running")
-    keep(made, history("r", 1, failing=False))
+def test_kept_events_are_no_steps_and_expire_with_their_run(live: Deployment) -> None:
+    put_run(live, "r", "running")
+    keep(live, history("r", 1, failing=False))
     item = boto3.client("dynamodb").get_item(
         TableName="RunsTable", Key=aws.to_item({"run_id": "r", "item": event_key(1)})
     )
@@ -291,46 +284,46 @@ def test_kept_events_are_no_steps_and_expire_with_their_run(made: Deployment) ->
     assert found["delete_at"] == 1_800_000_000
 
 
-def test_waiting_ends_with_the_next_event(made: Deployment) -> None:
-    put_run(made, "r", "running")
+def test_waiting_ends_with_the_next_event(live: Deployment) -> None:
+    put_run(live, "r", "running")
     records = history("r", 1, failing=False)
-    keep(made, records[:2])
+    keep(live, records[:2])
     pauses: list[float] = []
 
     def sleep(seconds: float) -> None:
         pauses.append(seconds)
         if len(pauses) == 3:
-            keep(made, records)
+            keep(live, records)
 
-    assert EventLog(made.settings, sleep=sleep).wait("r", 1, 20)
+    assert EventLog(live.settings, sleep=sleep).wait("r", 1, 20)
     assert len(pauses) == 3
     assert all(0 < pause <= 1 for pause in pauses)
 
 
-def test_waiting_ends_in_time(made: Deployment) -> None:
-    put_run(made, "r", "running")
-    assert not EventLog(made.settings).wait("r", 0, 0.3)
+def test_waiting_ends_in_time(live: Deployment) -> None:
+    put_run(live, "r", "running")
+    assert not EventLog(live.settings).wait("r", 0, 0.3)
 
 
-def test_nobody_waits_for_a_run_that_is_over(made: Deployment) -> None:
-    put_run(made, "r", "completed")
-    keep(made, history("r", 1, failing=False))
+def test_nobody_waits_for_a_run_that_is_over(live: Deployment) -> None:
+    put_run(live, "r", "completed")
+    keep(live, history("r", 1, failing=False))
 
     def sleep(seconds: float) -> None:
         raise AssertionError("there is nothing to wait for")
 
-    log = EventLog(made.settings, sleep=sleep)
+    log = EventLog(live.settings, sleep=sleep)
     assert log.wait("r", 2, 20)
     assert not log.wait("r", 3, 20)
 
 
-def test_the_last_event_of_a_run_that_has_ended_is_waited_for(made: Deployment) -> None:
-    put_run(made, "r", "completed")
+def test_the_last_event_of_a_run_that_has_ended_is_waited_for(live: Deployment) -> None:
+    put_run(live, "r", "completed")
     records = history("r", 1, failing=False)
-    keep(made, records[:5])
-    assert EventLog(made.settings, sleep=lambda _: keep(made, records) and None).wait("r", 2, 20)
+    keep(live, records[:5])
+    assert EventLog(live.settings, sleep=lambda _: keep(live, records) and None).wait("r", 2, 20)
 
 
-def test_a_run_that_is_not_there_has_no_events_to_wait_for(made: Deployment) -> None:
+def test_a_run_that_is_not_there_has_no_events_to_wait_for(live: Deployment) -> None:
     with pytest.raises(RunNotFound):
-        EventLog(made.settings).wait("nobody", 0, 20)
+        EventLog(live.settings).wait("nobody", 0, 20)

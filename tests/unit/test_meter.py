@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from aws_use.meter import Access, Call, Meter, item_size, read_units, write_units
-from support.deployment import Deployment, deployment
+from support.deployment import Deployment
 
 from loopllama import aws
 from loopllama.engine.step import StepRunner
-
-
-@pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    with deployment(monkeypatch) as made:
-        yield made
 
 
 def test_sizes_are_those_of_the_developer_guide() -> None:

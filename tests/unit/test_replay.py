@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.deployment import Deployment, deployment
+from support.deployment import Deployment
 
 from loopllama import aws
 from loopllama.definitions import DefinitionStore
@@ -15,12 +14,6 @@ from loopllama.engine.replay import kept_steps, replay_run
 from loopllama.errors import Conflict, InvalidRequest, ModelRejected, RunFailed, RunNotFound, WorkflowPaused
 
 LINE = [{"name": "a"}, {"name": "b"}, {"name": "c"}]
-
-
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    with deployment(monkeypatch) as one:
-        yield one
 
 
 def crew(**needs: list[str]) -> list[dict[str, Any]]:
@@ -48,17 +41,17 @@ def test_what_is_kept(steps: list[dict[str, Any]], start: str, kept: set[str]) -
     assert kept_steps(steps, start) == kept
 
 
-def test_a_replay_calls_no_model_for_what_it_keeps(made: Deployment) -> None:
-    workflow = made.push(LINE)
-    first = made.accept(workflow, "hello", models={"b": "test:b"})
-    made.play(first)
-    calls = len(made.provider.calls)
-    second = replay_run(made.settings, first, "c", models={"c": "test:a"}, system_prompts={"c": "Other words."})
-    made.play(second)
-    [call] = made.provider.calls[calls:]
+def test_a_replay_calls_no_model_for_what_it_keeps(live: Deployment) -> None:
+    workflow = live.push(LINE)
+    first = live.accept(workflow, "hello", models={"b": "test:b"})
+    live.play(first)
+    calls = len(live.provider.calls)
+    second = replay_run(live.settings, first, "c", models={"c": "test:a"}, system_prompts={"c": "Other words."})
+    live.play(second)
+    [call] = live.provider.calls[calls:]
     assert call.model == "a"
     assert call.system == "Other words."
-    old, new = made.read(first), made.read(second)
+    old, new = live.read(first), live.read(second)
     assert [step["output"] for step in new["steps"][:2]] == [step["output"] for step in old["steps"][:2]]
     assert [step["cost_usd"] for step in new["steps"][:2]] == [0, 0]
     assert [step["replayed_from"] for step in new["steps"]] == [first, first, None]
@@ -68,64 +61,64 @@ def test_a_replay_calls_no_model_for_what_it_keeps(made: Deployment) -> None:
     assert sorted(row["step"] for row in rows if row["run_id"] == second) == ["c"]
 
 
-def test_large_outputs_get_a_life_of_their_own(made: Deployment) -> None:
+def test_large_outputs_get_a_life_of_their_own(live: Deployment) -> None:
     large = "word " * 20_000
-    made.provider.script = lambda call: large
-    first = made.accept(made.push(LINE), large)
-    made.play(first)
-    second = replay_run(made.settings, first, "b")
+    live.provider.script = lambda call: large
+    first = live.accept(live.push(LINE), large)
+    live.play(first)
+    second = replay_run(live.settings, first, "b")
     s3 = aws.client("s3")
     for item in s3.list_objects_v2(Bucket="values", Prefix=f"runs/{first}/")["Contents"]:
         s3.delete_object(Bucket="values", Key=item["Key"])
-    made.play(second)
-    assert made.read(second)["steps"][0]["output"] == large
-    assert made.read(second)["input"] == large
+    live.play(second)
+    assert live.read(second)["steps"][0]["output"] == large
+    assert live.read(second)["input"] == large
 
 
-def test_a_failed_run_is_replayed_from_where_it_failed(made: Deployment) -> None:
+def test_a_failed_run_is_replayed_from_where_it_failed(live: Deployment) -> None:
     def refuse(call: Any) -> str:
-        if len(made.provider.calls) > 1:
+        if len(live.provider.calls) > 1:
             raise ModelRejected("no")
         return "fine"
 
-    made.provider.script = refuse
-    first = made.accept(made.push(LINE), "hello")
+    live.provider.script = refuse
+    first = live.accept(live.push(LINE), "hello")
     with pytest.raises(RunFailed):
-        made.play(first)
+        live.play(first)
     with pytest.raises(Conflict, match="'b'"):
-        replay_run(made.settings, first, "c")
-    made.provider.script = lambda call: "better"
-    second = replay_run(made.settings, first, "b", run_input="other")
-    made.play(second)
-    assert [step["output"] for step in made.read(second)["steps"]] == ["fine", "better", "better"]
-    assert made.read(second)["input"] == "other"
+        replay_run(live.settings, first, "c")
+    live.provider.script = lambda call: "better"
+    second = replay_run(live.settings, first, "b", run_input="other")
+    live.play(second)
+    assert [step["output"] for step in live.read(second)["steps"]] == ["fine", "better", "better"]
+    assert live.read(second)["input"] == "other"
 
 
-def test_a_replay_keeps_the_version_of_its_run(made: Deployment) -> None:
-    workflow = made.push(LINE)
-    first = made.accept(workflow)
-    made.play(first)
-    made.push(LINE[:1])
-    second = replay_run(made.settings, first, "c")
-    made.play(second)
-    assert [step["step"] for step in made.read(second)["steps"]] == ["a", "b", "c"]
+def test_a_replay_keeps_the_version_of_its_run(live: Deployment) -> None:
+    workflow = live.push(LINE)
+    first = live.accept(workflow)
+    live.play(first)
+    live.push(LINE[:1])
+    second = replay_run(live.settings, first, "c")
+    live.play(second)
+    assert [step["step"] for step in live.read(second)["steps"]] == ["a", "b", "c"]
 
 
-def test_a_key_makes_it_one_replay(made: Deployment) -> None:
-    first = made.accept(made.push(LINE))
-    made.play(first)
-    second = replay_run(made.settings, first, "c", key="k")
-    assert replay_run(made.settings, first, "c", key="k") == second
+def test_a_key_makes_it_one_replay(live: Deployment) -> None:
+    first = live.accept(live.push(LINE))
+    live.play(first)
+    second = replay_run(live.settings, first, "c", key="k")
+    assert replay_run(live.settings, first, "c", key="k") == second
     with pytest.raises(Conflict, match="another request"):
-        replay_run(made.settings, first, "b", key="k")
+        replay_run(live.settings, first, "b", key="k")
 
 
-def test_what_is_refused(made: Deployment) -> None:
-    workflow = made.push(LINE)
-    first = made.accept(workflow)
-    made.play(first)
+def test_what_is_refused(live: Deployment) -> None:
+    workflow = live.push(LINE)
+    first = live.accept(workflow)
+    live.play(first)
     with pytest.raises(RunNotFound):
-        replay_run(made.settings, "run_nowhere", "a")
+        replay_run(live.settings, "run_nowhere", "a")
     for options in (
         {"from_step": "x"},
         {"from_step": "b", "models": {"x": "test:a"}},
@@ -135,44 +128,44 @@ def test_what_is_refused(made: Deployment) -> None:
         {"from_step": "b", "system_prompts": {"b": "x" * 8001}},
     ):
         with pytest.raises(InvalidRequest):
-            replay_run(made.settings, first, **options)  # type: ignore[arg-type]
-    DefinitionStore(made.settings).set_status(workflow, "paused")
+            replay_run(live.settings, first, **options)  # type: ignore[arg-type]
+    DefinitionStore(live.settings).set_status(workflow, "paused")
     with pytest.raises(WorkflowPaused):
-        replay_run(made.settings, first, "b")
+        replay_run(live.settings, first, "b")
 
 
-def test_a_cancelled_run_begins_nothing_more(made: Deployment) -> None:
-    run_id = made.accept(made.push(LINE))
-    state = made.start(run_id)
-    gone = made.settings.state_machine_arn.replace(":stateMachine:", ":execution:") + f":{run_id}"
-    made.runs.change(run_id, {"execution_arn": gone}, only_from=("running",))
-    made.step(made.map(state)[0])
-    calls = len(made.provider.calls)
-    cancel_run(made.settings, run_id, by="ann")
-    run = made.read(run_id)
+def test_a_cancelled_run_begins_nothing_more(live: Deployment) -> None:
+    run_id = live.accept(live.push(LINE))
+    state = live.start(run_id)
+    gone = live.settings.state_machine_arn.replace(":stateMachine:", ":execution:") + f":{run_id}"
+    live.runs.change(run_id, {"execution_arn": gone}, only_from=("running",))
+    live.step(live.map(state)[0])
+    calls = len(live.provider.calls)
+    cancel_run(live.settings, run_id, by="ann")
+    run = live.read(run_id)
     assert (run["status"], run["error"]) == ("cancelled", "Cancelled: cancelled by ann")
     assert run["steps"][0]["status"] == "completed"
     assert run["cost_usd"] == run["steps"][0]["cost_usd"] > 0
-    work = {**made.map(state)[0], "step": "b"}
-    assert made.step(work)["outcome"] == "stopped"
-    assert made.advance(state)["outcome"] == "done"
-    assert len(made.provider.calls) == calls
-    cancel_run(made.settings, run_id)
-    assert made.read(run_id) == run
+    work = {**live.map(state)[0], "step": "b"}
+    assert live.step(work)["outcome"] == "stopped"
+    assert live.advance(state)["outcome"] == "done"
+    assert len(live.provider.calls) == calls
+    cancel_run(live.settings, run_id)
+    assert live.read(run_id) == run
 
 
-def test_a_run_that_was_never_started_is_cancelled_too(made: Deployment) -> None:
-    run_id = made.accept(made.push(LINE))
-    cancel_run(made.settings, run_id)
-    assert made.read(run_id)["status"] == "cancelled"
+def test_a_run_that_was_never_started_is_cancelled_too(live: Deployment) -> None:
+    run_id = live.accept(live.push(LINE))
+    cancel_run(live.settings, run_id)
+    assert live.read(run_id)["status"] == "cancelled"
     with pytest.raises(RunFailed):
-        made.start(run_id)
+        live.start(run_id)
 
 
-def test_what_has_ended_is_not_cancelled(made: Deployment) -> None:
-    run_id = made.accept(made.push(LINE))
-    made.play(run_id)
+def test_what_has_ended_is_not_cancelled(live: Deployment) -> None:
+    run_id = live.accept(live.push(LINE))
+    live.play(run_id)
     with pytest.raises(Conflict, match="completed"):
-        cancel_run(made.settings, run_id)
+        cancel_run(live.settings, run_id)
     with pytest.raises(RunNotFound):
-        cancel_run(made.settings, "run_nowhere")
+        cancel_run(live.settings, "run_nowhere")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 
 import boto3
 import pytest
-from support.deployment import Deployment, deployment
+from support.deployment import Deployment
 
 from loopllama import aws
 from loopllama.catalog_store import CatalogStore, price_of
@@ -24,15 +23,9 @@ CREW = [
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    with deployment(monkeypatch) as one:
-        yield one
-
-
-@pytest.fixture
-def workflow(made: Deployment) -> str:
-    made.provider.script = lambda call: '{"x": "y"}'
-    return made.push(CREW, name="Checked")
+def workflow(live: Deployment) -> str:
+    live.provider.script = lambda call: '{"x": "y"}'
+    return live.push(CREW, name="Checked")
 
 
 def entry(model: str, **fields: object) -> None:
@@ -40,63 +33,63 @@ def entry(model: str, **fields: object) -> None:
     boto3.client("dynamodb").put_item(TableName="ModelsTable", Item=aws.to_item(item))
 
 
-def refused(made: Deployment, workflow: str, step: str, row: dict[str, object], **options: bool) -> str:
+def refused(live: Deployment, workflow: str, step: str, row: dict[str, object], **options: bool) -> str:
     with pytest.raises(RouteInvalid) as caught:
-        RouteStore(made.settings).set(workflow, step, row, updated_by="ann", reason="r", **options)
+        RouteStore(live.settings).set(workflow, step, row, updated_by="ann", reason="r", **options)
     assert all(detail["field"] and detail["message"] for detail in caught.value.details)
     return "; ".join(str(detail["message"]) for detail in caught.value.details)
 
 
-def accepted(made: Deployment, workflow: str, step: str, model: str) -> None:
-    RouteStore(made.settings).set(workflow, step, {"model": model}, updated_by="ann", reason="r")
+def accepted(live: Deployment, workflow: str, step: str, model: str) -> None:
+    RouteStore(live.settings).set(workflow, step, {"model": model}, updated_by="ann", reason="r")
 
 
-def test_a_model_must_have_what_the_step_needs(made: Deployment, workflow: str) -> None:
+def test_a_model_must_have_what_the_step_needs(live: Deployment, workflow: str) -> None:
     entry("mute", capabilities=["images"])
     entry("able", capabilities=["tools"])
-    assert "cannot call tools" in refused(made, workflow, "caller", {"model": "mute"})
-    assert "neither structured output nor tools" in refused(made, workflow, "sorter", {"model": "mute"})
-    assert "cannot call tools" in refused(made, workflow, "*", {"model": "mute"})
+    assert "cannot call tools" in refused(live, workflow, "caller", {"model": "mute"})
+    assert "neither structured output nor tools" in refused(live, workflow, "sorter", {"model": "mute"})
+    assert "cannot call tools" in refused(live, workflow, "*", {"model": "mute"})
     assert "cannot call tools" in refused(
-        made, workflow, "caller", {"policy": "cheapest", "candidates": ["able", "mute"]}
+        live, workflow, "caller", {"policy": "cheapest", "candidates": ["able", "mute"]}
     )
-    accepted(made, workflow, "reader", "mute")
+    accepted(live, workflow, "reader", "mute")
     for step in ("caller", "sorter", "*"):
-        accepted(made, workflow, step, "able")
+        accepted(live, workflow, step, "able")
 
 
-def test_a_model_must_take_the_prompts_that_the_step_had_lately(made: Deployment, workflow: str) -> None:
+def test_a_model_must_take_the_prompts_that_the_step_had_lately(live: Deployment, workflow: str) -> None:
     entry("tiny", context_window=50)
-    accepted(made, workflow, "reader", "tiny")
-    run_id = made.accept(workflow, "hello")
-    made.play(run_id)
-    assert "had 100 lately" in refused(made, workflow, "reader", {"model": "tiny"})
+    accepted(live, workflow, "reader", "tiny")
+    run_id = live.accept(workflow, "hello")
+    live.play(run_id)
+    assert "had 100 lately" in refused(live, workflow, "reader", {"model": "tiny"})
 
 
-def test_workflow_and_step_must_be_there(made: Deployment, workflow: str) -> None:
-    assert "its steps are reader, caller, sorter" in refused(made, workflow, "reder", {"model": "test:a"})
-    assert "no workflow" in refused(made, "nobody", "*", {"model": "test:a"})
+def test_workflow_and_step_must_be_there(live: Deployment, workflow: str) -> None:
+    assert "its steps are reader, caller, sorter" in refused(live, workflow, "reder", {"model": "test:a"})
+    assert "no workflow" in refused(live, "nobody", "*", {"model": "test:a"})
 
 
-def test_a_provider_must_have_a_key(made: Deployment, workflow: str) -> None:
-    made.settings = replace(made.settings, provider_secrets_prefix="x/providers/", simulated_providers=("google",))
-    assert "providers set openai" in refused(made, workflow, "reader", {"model": "gpt-5"})
+def test_a_provider_must_have_a_key(live: Deployment, workflow: str) -> None:
+    live.settings = replace(live.settings, provider_secrets_prefix="x/providers/", simulated_providers=("google",))
+    assert "providers set openai" in refused(live, workflow, "reader", {"model": "gpt-5"})
     boto3.client("secretsmanager").create_secret(Name="x/providers/openai", SecretString="{}")
     for model in ("gpt-5", "balanced", "gemini-2.5-flash"):
-        accepted(made, workflow, "reader", model)
+        accepted(live, workflow, "reader", model)
 
 
-def test_force_is_for_prices_only_and_every_reason_is_told(made: Deployment, workflow: str) -> None:
+def test_force_is_for_prices_only_and_every_reason_is_told(live: Deployment, workflow: str) -> None:
     entry("dead", enabled=False, prices=None)
-    told = refused(made, workflow, "reader", {"model": "dead", "fallbacks": ["nosuch"], "max_tokens": 0})
+    told = refused(live, workflow, "reader", {"model": "dead", "fallbacks": ["nosuch"], "max_tokens": 0})
     assert all(word in told for word in ("is disabled", "no price", "no model 'nosuch'", "at least 1"))
-    assert "no price" not in refused(made, workflow, "reader", {"model": "dead"}, force=True)
+    assert "no price" not in refused(live, workflow, "reader", {"model": "dead"}, force=True)
 
 
-def test_the_expected_change_of_a_row(made: Deployment, workflow: str) -> None:
-    store = RouteStore(made.settings)
+def test_the_expected_change_of_a_row(live: Deployment, workflow: str) -> None:
+    store = RouteStore(live.settings)
     assert store.expected_change(workflow, "reader", {"model": "test:b"}) is None
-    made.play(made.accept(workflow, "hello"))
+    live.play(live.accept(workflow, "hello"))
     entry("tenth", prices=[{"input": Decimal("0.3"), "output": Decimal("1.5")}])
     told = store.expected_change(workflow, "reader", {"model": "tenth"})
     assert told is not None
@@ -107,17 +100,17 @@ def test_the_expected_change_of_a_row(made: Deployment, workflow: str) -> None:
 # The catalog's own writes
 
 
-def write(made: Deployment, model: str, changes: dict[str, object]) -> dict[str, object]:
-    return CatalogStore(made.settings).write(model, changes, updated_by="ann", reason="r")[1]
+def write(live: Deployment, model: str, changes: dict[str, object]) -> dict[str, object]:
+    return CatalogStore(live.settings).write(model, changes, updated_by="ann", reason="r")[1]
 
 
-def test_entries_are_merged_stamped_and_taken_apart_again(made: Deployment) -> None:
-    write(made, "gpt-5", {"context_window": 9})
-    item = write(made, "gpt-5", {"enabled": False, "replaced_by": "gpt-5-mini"})
+def test_entries_are_merged_stamped_and_taken_apart_again(live: Deployment) -> None:
+    write(live, "gpt-5", {"context_window": 9})
+    item = write(live, "gpt-5", {"enabled": False, "replaced_by": "gpt-5-mini"})
     assert (item["version"], item["context_window"], item["updated_by"]) == (2, 9, "ann")
-    item = write(made, "gpt-5", {"enabled": None, "replaced_by": None})
+    item = write(live, "gpt-5", {"enabled": None, "replaced_by": None})
     assert "enabled" not in item
-    assert CatalogStore(made.settings).catalog().resolve("gpt-5").enabled
+    assert CatalogStore(live.settings).catalog().resolve("gpt-5").enabled
 
 
 @pytest.mark.parametrize(
@@ -136,17 +129,17 @@ def test_entries_are_merged_stamped_and_taken_apart_again(made: Deployment) -> N
         ("gpt-5", {"prices": [{"input": Decimal("0.1" + 40 * "2"), "output": Decimal(1)}]}, "38 digits"),
     ],
 )
-def test_entries_that_make_no_sense_are_refused(made: Deployment, model: str, changes: dict, says: str) -> None:
+def test_entries_that_make_no_sense_are_refused(live: Deployment, model: str, changes: dict, says: str) -> None:
     with pytest.raises(CatalogInvalid, match=says):
-        write(made, model, changes)
-    assert CatalogStore(made.settings).get(model) is None
+        write(live, model, changes)
+    assert CatalogStore(live.settings).get(model) is None
 
 
 def test_an_entry_that_somebody_changed_meanwhile_is_not_overwritten(
-    made: Deployment, monkeypatch: pytest.MonkeyPatch
+    live: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(made, "gpt-5", {"context_window": 9})
-    store = CatalogStore(made.settings)
+    write(live, "gpt-5", {"context_window": 9})
+    store = CatalogStore(live.settings)
     read = store.get
 
     def read_and_change(name: str) -> object:
@@ -159,23 +152,23 @@ def test_an_entry_that_somebody_changed_meanwhile_is_not_overwritten(
         store.write("gpt-5", {"context_window": 10}, updated_by="ann", reason="r")
 
 
-def test_a_row_with_rubbish_is_mended_field_by_field(made: Deployment) -> None:
+def test_a_row_with_rubbish_is_mended_field_by_field(live: Deployment) -> None:
     entry("gpt-5", provider=7, prices="junk", context_window="lots", replaced_by="nosuch", enabled="perhaps")
-    item = write(made, "gpt-5", {"context_window": 9})
+    item = write(live, "gpt-5", {"context_window": 9})
     assert (item["context_window"], item["prices"]) == (9, "junk")
     with pytest.raises(CatalogInvalid) as caught:
-        write(made, "gpt-5", {"prices": "dear", "max_output": -1})
+        write(live, "gpt-5", {"prices": "dear", "max_output": -1})
     assert {one["field"] for one in caught.value.details} == {"prices", "max_output"}
-    store = CatalogStore(made.settings)
+    store = CatalogStore(live.settings)
     store.add_price("gpt-5", {"effective_from": "2020-01-01", "input": 1, "output": 2}, updated_by="ann", reason="r")
-    write(made, "gpt-5", {"provider": None, "replaced_by": "gpt-5-mini", "enabled": True})
+    write(live, "gpt-5", {"provider": None, "replaced_by": "gpt-5-mini", "enabled": True})
     catalog = store.catalog()
     assert catalog.problems == ()
     assert (catalog.resolve("gpt-5").context_window, catalog.resolve("gpt-5").prices[-1].input) == (9, 1)
 
 
-def test_an_entry_is_written_only_at_the_version_that_was_expected(made: Deployment) -> None:
-    store = CatalogStore(made.settings)
+def test_an_entry_is_written_only_at_the_version_that_was_expected(live: Deployment) -> None:
+    store = CatalogStore(live.settings)
 
     def at(version: int, **changes: object) -> dict[str, object]:
         return store.write("gpt-5", changes, expected_version=version, updated_by="ann", reason="r")[1]
@@ -189,10 +182,10 @@ def test_an_entry_is_written_only_at_the_version_that_was_expected(made: Deploym
     assert store.remove("gpt-5", expected_version=2, updated_by="ann", reason="r")
 
 
-def test_prices_are_appended_and_what_was_charged_is_not_rewritten(made: Deployment) -> None:
+def test_prices_are_appended_and_what_was_charged_is_not_rewritten(live: Deployment) -> None:
     from datetime import date
 
-    store = CatalogStore(made.settings)
+    store = CatalogStore(live.settings)
     stamp = {"updated_by": "ann", "reason": "r"}
     for since, given in ((date(2020, 1, 1), 1), (date(2999, 1, 1), 2), (date(2999, 1, 1), 3)):
         store.add_price("gpt-5", price_of(since, Decimal(given), Decimal(9)), **stamp)
@@ -208,12 +201,12 @@ def test_prices_are_appended_and_what_was_charged_is_not_rewritten(made: Deploym
     assert store.catalog().resolve("gpt-5").origin["prices"] == "bundled"
 
 
-def test_what_a_change_of_the_catalog_moves(made: Deployment, workflow: str) -> None:
-    store = CatalogStore(made.settings)
+def test_what_a_change_of_the_catalog_moves(live: Deployment, workflow: str) -> None:
+    store = CatalogStore(live.settings)
     before = store.catalog()
     off = {"enabled": False, "replaced_by": "test:b"}
     after = before.with_entries([{**one, **(off if one["model"] == "test:a" else {})} for one in store.items()])
-    told = moved(made.settings, before, after)
+    told = moved(live.settings, before, after)
     assert told == [{"workflow": workflow, "step": "reader", "source": "agent", "from": ["test:a"], "to": ["test:b"]}]
     with pytest.raises(ModelUnknown):
         after.resolve("nosuch")

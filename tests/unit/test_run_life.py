@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from support.deployment import Deployment, deployment
+from support.deployment import Deployment, Killed, deployment
 
 from loopllama import aws
 from loopllama.engine import step as step_module
@@ -35,10 +35,6 @@ CALL = Decimal("0.00045")
 EXAMPLES, PHASES = 15, (Phase.generate,)
 LEASE, EXPIRY = 60, 200
 """Seconds: an invocation's time, and that for the approval."""
-
-
-class Killed(BaseException):
-    """The process died here."""
 
 
 @pytest.fixture(scope="module")
