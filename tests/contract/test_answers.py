@@ -58,6 +58,16 @@ def test_no_system_and_no_limits(dialect: Dialect, server: WireServer, adapter: 
     assert seen.temperature is None
 
 
+def test_half_of_a_character_is_replaced(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make
+) -> None:
+    written = json.dumps(dialect.answer("Sorry 🦙 HERE \\ud83d", stop="length"))
+    for half in (b"\\ud83e", b"\\uDD99", b"\xed\xa0\xbe"):
+        server.script(Reply(200, written.encode().replace(b"HERE", half)))
+        answer = adapter.complete(make_call())
+        assert (answer.text, answer.usage) == ("Sorry 🦙 \ufffd \\ud83d", Usage(21, 7))
+
+
 def test_a_decimal_from_the_tables_is_a_number(
     dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make
 ) -> None:

@@ -136,6 +136,8 @@ def test_bedrock(text: str, expected: Usage) -> None:
         {"prompt_tokens": True, "completion_tokens": 1},
         {"prompt_tokens": -1, "completion_tokens": 1},
         {"prompt_tokens": 1.5, "completion_tokens": 1},
+        {"prompt_tokens": 10**40, "completion_tokens": 1},
+        {"input_tokens": 1, "output_tokens": 10**9},
     ],
 )
 def test_what_is_no_usage(value: Any) -> None:

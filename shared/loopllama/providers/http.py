@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import socket
 import threading
 import time
@@ -35,6 +36,10 @@ from ..errors import AnswerInvalid, ModelRejected, ModelTimeout, ModelUnavailabl
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 300.0
 MAX_ANSWER_BYTES = 20 * 1024 * 1024
+_SURROGATES = re.compile(
+    rb"""\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>\\u[dD][89a-fA-F]..|\xed[\xa0-\xbf][\x80-\xbf])"""
+)
+"""In JSON: an escaped backslash, a pair, or half of one, which is no character and can be neither stored nor sent."""
 
 
 _FAILURES = (
@@ -101,7 +106,15 @@ def _read(chunks: Iterable[bytes], who: str) -> bytes:
         if size > MAX_ANSWER_BYTES:
             raise AnswerInvalid(f"{who}: the answer is larger than {MAX_ANSWER_BYTES >> 20} MB", maybe_billed=True)
         parts.append(chunk)
-    return b"".join(parts)
+    return _whole_characters(b"".join(parts))
+
+
+def _whole_characters(body: bytes) -> bytes:
+    """The answer with U+FFFD for each half of a surrogate pair: servers that end an answer at its limit may do so
+    within an emoji, and what is paid must not be lost for it."""
+    if b"\\ud" in body or b"\\uD" in body or b"\xed" in body:
+        return _SURROGATES.sub(lambda found: "\ufffd".encode() if found["half"] else found[0], body)
+    return body
 
 
 def _fail(error: Exception, who: str, started: float, sent: bool) -> NoReturn:

@@ -15,6 +15,8 @@ LONGEST_UNASKED = 20_000
 """Tokens of an answer that nobody has set a limit for. Longer ones may take more than the ten minutes that Anthropic
 advises against waiting for without streaming (https://docs.claude.com/en/api/errors, long requests; its SDK counts
 128,000 tokens an hour), and Bedrock's quota is charged with the limit before the answer is known."""
+MOST_TOKENS = 10**9
+"""More than any call takes. What a broken server counts beyond it is estimated: its sums would not fit the record."""
 _NO_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -34,8 +36,8 @@ def member(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def count(value: Any) -> int | None:
-    """A number of tokens, `None` where it is none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """A number of tokens, `None` where it is none or no call can have had as many."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS else None
 
 
 def answer_limit(call: ModelCall) -> int:
