@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import aws, cursors
+from . import aws, cursors, decimals
 from .clock import now_text
 from .errors import InvalidRequest, VersionConflict, WorkflowNotFound
 from .settings import Settings
@@ -229,7 +228,7 @@ class DefinitionStore:
             try:
                 self._client().put_item(
                     TableName=self._table,
-                    Item=aws.to_item(_exact(item)),
+                    Item=aws.to_item(decimals.exact(item)),
                     ConditionExpression="attribute_not_exists(workflow_id)",
                 )
             except self._condition_failed():
@@ -265,7 +264,7 @@ class DefinitionStore:
             UpdateExpression=update,
             ConditionExpression=condition,
             ExpressionAttributeNames=names,
-            ExpressionAttributeValues=aws.to_item(_exact(values)),
+            ExpressionAttributeValues=aws.to_item(decimals.exact(values)),
             ReturnValues="ALL_NEW",
         )
         return _plain_item(answer["Attributes"])
@@ -282,25 +281,5 @@ def _not_found(workflow_id: str, version: int = 0) -> WorkflowNotFound:
 
 
 def _plain_item(item: dict[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = _plain(aws.from_item(item))
+    plain: dict[str, Any] = decimals.plain(aws.from_item(item))
     return plain
-
-
-def _plain(value: Any) -> Any:
-    """DynamoDB's `Decimal`s as `int` where they are whole, else `float`: schemas and limits are JSON, not money."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    return value
-
-
-def _exact(value: Any) -> Any:
-    """The way back: `float`s as the `Decimal` that they are written as."""
-    if isinstance(value, dict):
-        return {key: _exact(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_exact(item) for item in value]
-    return Decimal(repr(value)) if isinstance(value, float) else value

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import accounts, aws, budget, clock, cursors, jsontext
+from .decimals import whole
 from .definitions import DefinitionStore
 from .errors import RunNotFound, WorkflowNotFound
 from .runs import FINAL, RUN, RunStore
@@ -134,7 +135,7 @@ class RunReader:
         return {
             "id": run["run_id"],
             "status": "waiting_input" if pending and run["status"] == "running" else run["status"],
-            **{name: _plain(run.get(name)) for name in (*_RUN, *_TIMES, *_TOTALS)},
+            **{name: whole(run.get(name)) for name in (*_RUN, *_TIMES, *_TOTALS)},
             "budget": budget.shown(run.get("budget"), run.get(_USED), run["status"] in FINAL),
             "pending": pending,
             "unpriced": bool(run.get("unpriced")),
@@ -151,9 +152,9 @@ class RunReader:
             "step": record["step"],
             "order": int(record["order"]),
             "iteration": int(record.get("iteration") or 0),
-            "item": _plain(record.get("of_item")),
+            "item": whole(record.get("of_item")),
             "status": record["status"],
-            **{name: _plain(record.get(name)) for name in _STEP},
+            **{name: whole(record.get(name)) for name in _STEP},
             "ignored": record.get("ignored") or [],
             "input": record.get("input"),
             "output": show(record.get("output")),
@@ -162,7 +163,7 @@ class RunReader:
             "attempts": [_attempt(attempt, ended) for attempt in attempts.values()],
             "tool_calls": [
                 {
-                    **{name: _plain(call.get(name)) for name in _TOOL_CALL},
+                    **{name: whole(call.get(name)) for name in _TOOL_CALL},
                     "arguments": show(call.get("arguments")),
                     "result": show(call.get("result")),
                 }
@@ -185,7 +186,7 @@ def is_final(run: Mapping[str, Any]) -> bool:
 
 
 def _attempt(attempt: Mapping[str, Any], step_ended: bool) -> dict[str, Any]:
-    shown = {name: _plain(attempt.get(name)) for name in _ATTEMPT}
+    shown = {name: whole(attempt.get(name)) for name in _ATTEMPT}
     if attempt["outcome"] == "open" and step_ended:
         # Its process died; nobody knows whether the provider served and billed the call.
         shown["outcome"] = "lost"
@@ -211,15 +212,6 @@ def _waiting(order: int, step: Mapping[str, Any]) -> dict[str, Any]:
         "attempts": [],
         "tool_calls": [],
     }
-
-
-def _plain(value: Any) -> Any:
-    """Counts as `int`; DynamoDB gives every number as `Decimal`, and money stays that."""
-    from decimal import Decimal
-
-    if isinstance(value, Decimal) and value == value.to_integral_value():
-        return int(value)
-    return value
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

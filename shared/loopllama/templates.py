@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+from .decimals import plain
 from .errors import InvalidRequest
 
 MAX_CHARACTERS = 16 * 1024 * 1024
@@ -170,7 +171,7 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=_number)
 
 
-def _number(value: Any) -> int | float:
+def _number(value: Any) -> Any:
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+        return plain(value)
     raise TypeError(f"{type(value).__name__} is no JSON")

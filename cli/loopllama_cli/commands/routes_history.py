@@ -5,12 +5,12 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loopllama import decimals
 from loopllama.errors import InvalidRequest, NotFound
 
 from .. import show
@@ -124,11 +124,13 @@ def export(ctx: typer.Context, workflow: Workflow) -> None:
     """Write the workflow's routes as YAML, for those who review changes in git. `routes import` reads it."""
     import yaml
 
+    from loopllama.history import plain
+
     settings = connect(ctx).settings
     definition_of(settings, workflow)
     document = {
         "workflow": workflow,
-        "routes": {name: _plain(row) for name, row in _present(settings, workflow).items()},
+        "routes": {name: decimals.plain(plain(row)) for name, row in _present(settings, workflow).items()},
     }
     sys.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
 
@@ -221,28 +223,9 @@ def _read(file: Path) -> tuple[str, dict[str, dict[str, Any]]]:
     for step, row in routes.items():
         if not isinstance(step, str) or not isinstance(row, dict) or not row:
             raise InvalidRequest(f"{file}: the route of {step!r} must be a mapping such as {{model: small}}")
-    return workflow, {step: {name: _exact(value) for name, value in row.items()} for step, row in routes.items()}
-
-
-def _exact(value: Any) -> Any:
-    """YAML's floats as the decimals that they are written as."""
-    if isinstance(value, float):
-        return Decimal(str(value))
-    if isinstance(value, dict):
-        return {name: _exact(inner) for name, inner in value.items()}
-    return [_exact(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _plain(value: Any) -> Any:
-    """What YAML can write: numbers without an exponent, sets as lists."""
-    from loopllama.history import plain
-
-    value = plain(value)
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list) else value
+    return workflow, {
+        step: {name: decimals.exact(value) for name, value in row.items()} for step, row in routes.items()
+    }
 
 
 def _said(row: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import aws, clock
+from ..decimals import whole
 from ..runs import FINAL, RUN
 
 STARTED, WAITING, BUDGET_EXCEEDED = "RunStarted", "RunWaiting", "BudgetExceeded"
@@ -101,7 +102,7 @@ def _of_run(context: _Context, old: Mapping[str, Any], new: Mapping[str, Any]) -
         took = clock.ms_between(*times.values()) if all(times.values()) else None
         ended = {**run, **times, "latency_ms": took, **_pick(new, _TOTALS), "error": _error(new)}
         if (new.get("error") or {}).get("type") == BUDGET_EXCEEDED:
-            budget = {name: _whole(value) for name, value in (new.get("budget") or {}).items()}
+            budget = {name: whole(value) for name, value in (new.get("budget") or {}).items()}
             events.append(context.event(BUDGET_EXCEEDED, new.get("finished_at"), {**ended, "budget": budget}))
         events.append(context.event(CLOSING[status], new.get("finished_at"), ended))
     return events
@@ -115,7 +116,7 @@ def _of_step(context: _Context, old: Mapping[str, Any], new: Mapping[str, Any]) 
     detail = {
         **_pick(new, _STEP),
         "iteration": int(new.get("iteration") or 0),
-        "item": _whole(new.get("of_item")),
+        "item": whole(new.get("of_item")),
         **_pick(new, _TOTALS),
         "error": _error(new),
     }
@@ -141,11 +142,4 @@ def _read(image: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
 
 def _pick(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """Every one of `names`, `None` where there is nothing."""
-    return {name: _whole(values.get(name)) for name in names}
-
-
-def _whole(value: Any) -> Any:
-    """Counts as `int`: DynamoDB gives every number as `Decimal`, and money stays that."""
-    from decimal import Decimal
-
-    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
+    return {name: whole(values.get(name)) for name in names}

@@ -19,11 +19,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from .. import aws, jsontext
+from .. import aws, decimals, jsontext
 from ..errors import AnswerInvalid, ContentRefused, ModelError
 from . import http, structured, wire
 from .base import Answer, Message, ModelCall, StopReason, ToolCall, Usage
@@ -92,7 +91,7 @@ def request(call: ModelCall, schema: Mapping[str, Any] | None) -> dict[str, Any]
         form = {"name": "answer", "schema": jsontext.dumps(schema)}
         text_format = {"type": "json_schema", "structure": {"jsonSchema": form}}
         arguments["outputConfig"] = {**wire.member(options, "outputConfig"), "textFormat": text_format}
-    plain: dict[str, Any] = _plain(arguments)
+    plain: dict[str, Any] = decimals.plain(arguments)
     return plain
 
 
@@ -142,17 +141,6 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
         for c in message.tool_calls
     ]
     return blocks or [{"text": "(nothing)"}]  # blank texts are refused
-
-
-def _plain(value: Any) -> Any:
-    """Numbers as botocore takes them: no Decimal."""
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return value
 
 
 # The answer

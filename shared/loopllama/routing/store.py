@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama import aws, clock
+from loopllama.decimals import exact
 from loopllama.errors import NotFound, RouteInvalid, VersionConflict
 from loopllama.history import History, route_of
 from loopllama.routing.checks import RouteChecks
@@ -73,7 +74,7 @@ class RouteStore:
         now = self._clock()
         if not 0 < len(step) <= MAX_STEP:
             raise _invalid("step", f"must have 1 to {MAX_STEP} characters")
-        row = {key: _exact(value) for key, value in values.items() if value is not None}
+        row = {key: exact(value) for key, value in values.items() if value is not None}
         if expires_in is not None:
             if expires_in <= 0:
                 raise _invalid("expires_in", f"must be more than 0 seconds, not {expires_in}")
@@ -230,17 +231,6 @@ class RouteStore:
 def _said(row: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a row says, without who and when."""
     return {name: value for name, value in (row or {}).items() if name in VALUES and value is not None}
-
-
-def _exact(value: Any) -> Any:
-    """Floats as the decimal that they are written as, so that DynamoDB can hold them."""
-    if isinstance(value, float):
-        return Decimal(str(value))
-    if isinstance(value, Mapping):
-        return {key: _exact(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_exact(inner) for inner in value]
-    return value
 
 
 def _key(workflow_id: str, step: str) -> dict[str, Any]:

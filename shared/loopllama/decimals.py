@@ -1,0 +1,31 @@
+"""Numbers on their way between DynamoDB, which has `Decimal` only, and what has `int` and `float`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+
+def whole(value: Any) -> Any:
+    """A `Decimal` without a fraction as `int`: a count. Anything else stays, money too."""
+    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
+
+
+def plain(value: Any) -> Any:
+    """Every `Decimal` in it as `int` where it is one, else as the nearest `float`: for schemas, limits and wires, which
+    are JSON and not money."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def exact(value: Any) -> Any:
+    """Every `float` in it as the `Decimal` that it is written as, so that DynamoDB takes it."""
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    if isinstance(value, Mapping):
+        return {key: exact(inner) for key, inner in value.items()}
+    return [exact(inner) for inner in value] if isinstance(value, list | tuple) else value
