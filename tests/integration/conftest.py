@@ -14,8 +14,11 @@ import boto3
 import pytest
 from support.api_client import Client
 from support.system import DEPLOYED, System
+from typer.testing import CliRunner, Result
 
+from loopllama import jsontext
 from loopllama_cli.local import LocalStack
+from loopllama_cli.main import app
 
 ROOT = Path(__file__).parents[2]
 TOY_PROJECT = Path(__file__).parent / "fixtures" / "stack"
@@ -160,6 +163,30 @@ def running() -> Callable[[LocalStack], Running]:
 def api(product: Running) -> Client:
     """A client of the product's HTTP API, under a key named `test`."""
     return Client(product)
+
+
+Program = Callable[..., Result]
+Answer = Callable[..., Any]
+
+
+@pytest.fixture
+def loopllama(product: Any) -> Program:
+    """Run the program in this process; fails where its exit code is not `code`."""
+    os.environ.update(COLUMNS="100", AWS_PROFILE="nowhere")
+
+    def run(*arguments: object, code: int = 0, text: str | None = None) -> Result:
+        line = [*map(str, arguments), "--local", product.stack.aws_endpoint_url]
+        done = CliRunner().invoke(app, line, input=text)
+        assert done.exit_code == code, (done.stderr, done.exception)
+        return done
+
+    return run
+
+
+@pytest.fixture
+def answer(loopllama: Program) -> Answer:
+    """Run the program with `--json`; standard output is one JSON value, numbers exact."""
+    return lambda *arguments, **options: jsontext.loads(loopllama(*arguments, "--json", **options).stdout)
 
 
 def alive(pid: int) -> bool:

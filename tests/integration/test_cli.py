@@ -6,17 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from loopllama import aws, jsontext
+from loopllama import jsontext
 from loopllama.catalog import bundled
-from loopllama_cli.main import app
+
+from .conftest import Program
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "support_reply"
@@ -28,32 +28,6 @@ crew:
     retries: 0
     outputSchema: {type: object, required: [x], properties: {x: {type: string, enum: [a], minLength: 5}}}
 """
-
-Program = Callable[..., Result]
-
-
-@pytest.fixture
-def loopllama(product: Any) -> Iterator[Program]:
-    """Run the program in this process; fails where its exit code is not `code`."""
-    kept = dict(os.environ)
-    os.environ.update(COLUMNS="100", AWS_PROFILE="nowhere")
-
-    def run(*arguments: object, code: int = 0, text: str | None = None) -> Result:
-        line = [*map(str, arguments), "--local", product.stack.aws_endpoint_url]
-        done = CliRunner().invoke(app, line, input=text)
-        assert done.exit_code == code, (done.stderr, done.exception)
-        return done
-
-    yield run
-    os.environ.clear()
-    os.environ.update(kept)
-    aws.client.cache_clear()
-
-
-@pytest.fixture
-def answer(loopllama: Program) -> Callable[..., Any]:
-    """Run the program with `--json`; standard output is one JSON value, numbers exact."""
-    return lambda *arguments, **options: jsontext.loads(loopllama(*arguments, "--json", **options).stdout)
 
 
 @pytest.fixture

@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-import pytest
-from typer.testing import CliRunner, Result
-
-from loopllama import aws, jsontext
 from loopllama.catalog import bundled
-from loopllama_cli.main import app
+
+from .conftest import Answer, Program, eventually
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "support_reply"
 ROUTINE = ("triage", "extract", "lookup", "check")
-Program = Callable[..., Result]
-Answer = Callable[..., Any]
-
-
-@pytest.fixture
-def loopllama(product: Any) -> Iterator[Program]:
-    """Run the program in this process; fails where its exit code is not `code`."""
-    kept = dict(os.environ)
-    os.environ.update(COLUMNS="160", AWS_PROFILE="nowhere")
-
-    def run(*arguments: object, code: int = 0, text: str | None = None) -> Result:
-        line = [*map(str, arguments), "--local", product.stack.aws_endpoint_url]
-        done = CliRunner().invoke(app, line, input=text)
-        assert done.exit_code == code, (done.output, done.exception)
-        return done
-
-    yield run
-    os.environ.clear()
-    os.environ.update(kept)
-    aws.client.cache_clear()
-
-
-@pytest.fixture
-def answer(loopllama: Program) -> Answer:
-    """Run the program with `--json`; standard output is one JSON value, numbers exact."""
-    return lambda *arguments, **options: jsontext.loads(loopllama(*arguments, "--json", **options).stdout)
 
 
 def push(answer: Answer, name: str) -> str:
     return str(answer("workflows", "push", EXAMPLE / "workflow.yaml", "--id", name)["id"])
-
-
-def eventually(look: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 30
-    while not (found := look()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
 
 
 def test_the_prediction_is_what_then_happens(loopllama: Program, answer: Answer) -> None:

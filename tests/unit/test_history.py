@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import boto3
 import pytest
-from unit.routing_tables import CONFIG, Clock, put, tables
+from support.routing_tables import CONFIG, Clock, put, tables
 
 from loopllama import aws
 from loopllama.errors import NotFound, RouteInvalid, VersionConflict

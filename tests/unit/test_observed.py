@@ -12,7 +12,7 @@ from statistics import mean
 
 import boto3
 import pytest
-from unit.routing_tables import CONFIG, Clock, chain, put, request, tables
+from support.routing_tables import CONFIG, Clock, chain, put, request, tables
 
 from loopllama import aws, observed, tracing
 from loopllama.catalog_model import Model, Speed

@@ -7,7 +7,7 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.routing_tables import CONFIG, Clock, chain, put, request, tables
+from support.routing_tables import CONFIG, Clock, chain, put, request, tables
 
 from loopllama.errors import CredentialsRejected, ModelThrottled, ModelTimeout, ModelUnavailable
 from loopllama.routing import Router

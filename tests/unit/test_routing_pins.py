@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from unit.routing_tables import CONFIG, Clock, chain, put, request, tables
+from support.routing_tables import CONFIG, Clock, chain, put, request, tables
 
 from loopllama import aws
 from loopllama.catalog import bundled

@@ -1,14 +1,12 @@
 """Reading the tables: how often, how fresh, how much is kept, and how rows are written."""
 
 import threading
-from collections import Counter
 from decimal import Decimal
 
-import boto3
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from moto import mock_aws
+from support.routing_tables import CONFIG, Clock, chain, put, tables
 
 from loopllama import aws
 from loopllama.catalog import bundled
@@ -18,53 +16,12 @@ from loopllama.routing import router as routing_router
 from loopllama.routing import table as routing_table
 from loopllama.settings import Settings
 
-CONFIG = Settings(routes_table="routes", models_table="models", default_model="small", route_cache_seconds=5)
 SMALL = bundled().aliases()["small"]
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1_800_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
-class Counting:
-    """A DynamoDB client that counts its calls."""
-
-    def __init__(self, client):
-        self._client, self.calls = client, Counter()
-        self.exceptions = client.exceptions
-
-    def __getattr__(self, name):
-        def call(**arguments):
-            self.calls[name] += 1
-            return getattr(self._client, name)(**arguments)
-
-        return call
-
-    def taken(self):
-        calls, self.calls = dict(self.calls), Counter()
-        return calls
 
 
 @pytest.fixture
 def dynamodb(monkeypatch):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    with mock_aws():
-        client = boto3.client("dynamodb", region_name="us-east-1")
-        for name, keys in (("routes", ("workflow", "step")), ("models", ("model",))):
-            client.create_table(
-                TableName=name,
-                BillingMode="PAY_PER_REQUEST",
-                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-                KeySchema=[
-                    {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
-                ],
-            )
-        yield Counting(client)
+    yield from tables(monkeypatch)
 
 
 @pytest.fixture
@@ -82,19 +39,10 @@ def store(dynamodb, clock):
     return RouteStore(CONFIG, dynamodb, clock)
 
 
-def put(dynamodb, table, **values):
-    dynamodb.put_item(TableName=table, Item=aws.to_item(values))
-    dynamodb.taken()
-
-
 def request(step="writer", workflow="w", *, run_models=None, prompt_tokens=0, model=None, run_id="r", **fields):
     return RouteRequest(
         workflow, model, {"name": step, "role": step} | fields, run_models or {}, frozenset(), prompt_tokens, run_id
     )
-
-
-def chain(decided):
-    return [model.id for model in decided.chain]
 
 
 def test_cold_costs_one_query_and_one_batch_and_warm_nothing(dynamodb, router, clock):
