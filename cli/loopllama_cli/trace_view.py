@@ -94,6 +94,8 @@ def header(run: Run) -> Group:
         title.append(" SIMULATED ", "bold black on yellow")
     facts = [f"version {run.get('workflow_version')}"] if run.get("workflow_version") is not None else []
     facts.append(show.local_time(run.get("started_at") or run.get("created_at")))
+    if replayed := run.get("replayed_from"):
+        facts.append(f"replayed from {replayed['run_id']} at {replayed['from_step']}")
     facts += [f"{key}={value}" for key, value in (run.get("tags") or {}).items()]
     lines: list[RenderableType] = [title, Text(show.clean(" · ".join(facts)), "dim")]
     if run.get("input") is not None:
@@ -133,7 +135,7 @@ def steps_table(run: Run, colours: Mapping[str, str]) -> Table:
             show.tokens(step.get("tokens_in")),
             show.tokens(step.get("tokens_cached")),
             show.tokens(step.get("tokens_out")),
-            show.duration(step.get("latency_ms")),
+            "kept" if step.get("replayed_from") else show.duration(step.get("latency_ms")),
             _cost(step, decimals),
             _share(step.get("cost_usd"), total),
         )
@@ -176,9 +178,9 @@ def cost_basis(run: Run) -> str:
 def _cost(record: Mapping[str, Any], decimals: int) -> Text:
     """The cost with its certainty: `~` holds an estimate, `≥` lacks a call of unknown cost or price."""
     cost, basis = record.get("cost_usd"), record.get("cost_basis")
+    if not cost and not record.get("attempts") and "steps" not in record and (cost == 0 or not record.get("model")):
+        return Text("-", "dim")  # no model was called
     if cost is None:
-        if record.get("model") is None and not record.get("attempts") and "steps" not in record:
-            return Text("-", "dim")
         return Text("unknown" if basis == "unknown" else "unpriced", "yellow")
     incomplete = basis == "unknown" or record.get("unpriced")
     mark = "≥" if incomplete else "~" if basis == "estimated" else ""
@@ -186,7 +188,7 @@ def _cost(record: Mapping[str, Any], decimals: int) -> Text:
 
 
 def _share(cost: Any, total: Decimal | None) -> str:
-    return f"{Decimal(cost) / total * 100:.1f}%" if cost is not None and total else "-"
+    return f"{Decimal(cost) / total * 100:.1f}%" if cost and total else "-"
 
 
 def notes(run: Run) -> Iterator[Text]:
@@ -194,7 +196,10 @@ def notes(run: Run) -> Iterator[Text]:
     steps = steps_of(run)
     for step in steps:
         name = label(step)
+        error = error_text(step["error"]) if step.get("error") else ""
         for ignored in step.get("ignored") or []:
+            if ignored.get("layer") == "budget" and error.endswith(str(ignored.get("reason"))):
+                continue  # the step's error says it
             yield _note("!", "yellow", name, ignored_text(ignored))
         attempts = step.get("attempts") or []
         for attempt in attempts:
@@ -209,8 +214,8 @@ def notes(run: Run) -> Iterator[Text]:
         if calls:
             names = ", ".join(dict.fromkeys(str(call.get("name") or call.get("tool")) for call in calls))
             yield _note("·", "dim", name, f"{len(calls)} tool call{'s' * (len(calls) > 1)}: {names}")
-        if step.get("error"):
-            yield _note("✗", "bold red", name, error_text(step["error"]))
+        if error and not error_text(run.get("error") or "").endswith(error):  # that is at the top
+            yield _note("✗", "bold red", name, error)
     saved = sum((Decimal(step.get("cache_saving_usd") or 0) for step in steps), Decimal(0))
     if saved > 0:
         yield _note("·", "green", "", f"Cached tokens saved {show.money(saved)}.")
@@ -234,15 +239,22 @@ def simulated_text(steps: Sequence[Step]) -> str:
     )
 
 
-def ignored_text(ignored: Any) -> str:
-    """Why an override, or a model of the chain, was passed over."""
-    if not isinstance(ignored, Mapping):
-        return f"passed over: {ignored}"
-    what = str(ignored.get("model") or ignored.get("value") or "")
-    layer = str(ignored.get("source") or ignored.get("layer") or "")
-    reason = str(ignored.get("reason") or ignored.get("message") or "")
-    subject = " ".join(part for part in (f"override of the {layer} layer" if layer else "", what) if part)
-    return f"{subject or 'override'} passed over: {reason}"
+_LAYERS = {
+    "run": "the run's own choice",
+    "step": "the step's override",
+    "agent": "the agent's choice",
+    "workflow": "the workflow's override",
+    "default": "the workflow's default",
+    "deployment": "the deployment's default",
+}
+
+
+def ignored_text(ignored: Mapping[str, Any]) -> str:
+    """Why a layer's word, or a model of its chain, was passed over; or which call did not fit into a budget."""
+    layer, model, reason = (str(ignored.get(name) or "") for name in ("layer", "model", "reason"))
+    if layer == "budget":
+        return f"{model} was not called: {reason}"
+    return f"{' '.join(part for part in (_LAYERS.get(layer, layer), model) if part)} passed over: {reason}"
 
 
 def _attempt_text(attempt: Mapping[str, Any]) -> str:

@@ -71,16 +71,18 @@ def test_from_a_file_to_a_comparison(loopllama: Program, answer: Callable[..., A
     assert listed[first["id"]]["cost_usd"] == first["cost_usd"]
 
 
-def test_what_a_person_sees(loopllama: Program, example: str) -> None:
+def test_what_a_person_sees(loopllama: Program, answer: Callable[..., Any], example: str) -> None:
     shown = loopllama("run", example, "--input", "Where is my order BH-1?", "--model", "*=small")
     steps = ("triage", "extract", "lookup", "draft", "check", "review")
-    assert [line.split(":")[0] for line in shown.stderr.splitlines()] == [*steps]
+    assert sorted(line.split(":")[0] for line in shown.stderr.splitlines()) == sorted(steps)
     run_id = next(word for word in shown.stdout.split() if word.startswith("run_"))
     trace = loopllama("trace", run_id).stdout
     assert trace in shown.stdout
     assert "SIMULATED" in trace
     assert "━" in trace
-    assert max(map(len, shown.stdout.splitlines())) <= 100
+    trace_lines, output = shown.stdout.split("output ─", 1)[0].splitlines(), answer("trace", run_id)["output"]
+    assert max(map(len, trace_lines)) <= 100
+    assert shown.stdout.endswith(f"─\n{output}\n")  # no line of it is broken for a file
     assert all(step in trace for step in steps)
     assert run_id in loopllama("runs", "list").stdout
     assert "same" in loopllama("compare", run_id, run_id).stdout
@@ -100,6 +102,36 @@ def test_a_person_answers_or_cancels(loopllama: Program, answer: Callable[..., A
     assert answer("trace", approved["id"])["status"] == "completed"
     loopllama("runs", "respond", approved["id"], "--approve", code=4)
     assert answer("runs", "cancel", cancelled["id"])["status"] == "cancelled"
+
+
+def test_a_replay_redoes_the_rest(loopllama: Program, answer: Callable[..., Any], tmp_path: Path) -> None:
+    file, words = tmp_path / "two.yaml", tmp_path / "words.txt"
+    file.write_text("name: Two\ncrew: [{role: First, systemPrompt: a}, {role: Second, systemPrompt: b}]\n")
+    words.write_text("Answer in French.")
+    loopllama("workflows", "push", file)
+    first = answer("run", "two", "-i", "Where is my order?")
+    small = bundled().resolve("small").id
+    options = ("--model", "second=small", "--system-prompt", f"second=@{words}", "-i", "Where is my parcel?")
+    second = answer("runs", "replay", first["id"], "--from-step", "second", *options)
+    kept, redone = second["steps"]
+    assert second["status"] == "completed"
+    assert second["replayed_from"] == {"run_id": first["id"], "from_step": "second"}
+    assert (kept["replayed_from"], kept["attempts"], kept["output"]) == (first["id"], [], first["steps"][0]["output"])
+    assert (redone["model"], redone["source"]) == (small, "run")
+    assert second["input"] == "Where is my parcel?"
+
+    keyed = [loopllama("runs", "replay", first["id"], "--from-step", "first", "--key", "k-2", "--no-wait").stdout
+             for _ in range(2)]  # fmt: skip
+    assert keyed[0] == keyed[1] != f"{first['id']}\n"
+    shown = loopllama("runs", "replay", first["id"], "--from-step", "second").stdout
+    assert f"replayed from {first['id']} at second" in " ".join(shown.split())
+    assert "kept" in shown
+    for wrong, code in [
+        (("--from-step", "third"), 2),
+        (("--from-step", "second", "--system-prompt", "first=x"), 2),
+        (("--from-step", "second", "--model", "second=gpt-nope"), 3),
+    ]:
+        assert loopllama("runs", "replay", first["id"], *wrong, code=code).stderr.startswith("error: ")
 
 
 def test_a_run_that_fails(loopllama: Program, answer: Callable[..., Any], tmp_path: Path) -> None:

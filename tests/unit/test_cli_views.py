@@ -122,11 +122,29 @@ def test_what_went_otherwise_than_planned_is_told():
         ),
         width=140,
     )
-    assert "writer  override of the step layer gpt-nope passed over: no such model" in told
+    assert "writer  the step's override gpt-nope passed over: no such model" in told
     assert "writer  gpt-5 ModelThrottled after 500 ms: slow down" in told
     assert "writer  gpt-5 was begun and never answered" in told
     assert "writer  answered by the fallback claude-sonnet-4-6" in told
     assert "writer  2 tool calls: lookup" in told
+
+
+def test_a_budget_is_no_override():
+    why = "The run's budget allows 0.1 USD: raise budget.maxCostUsd"
+    passed = step("a", ignored=[{"layer": "budget", "model": "dear", "reason": why}])
+    assert f"a  dear was not called: {why}" in printed(print_trace, run(passed))
+    told = {"status": "failed", "error": f"BudgetExceeded: {why}"}
+    failed = run(passed | told, **told | {"error": f"step 'a': {told['error']}"})
+    assert printed(print_trace, failed, width=140).count(why) == 1
+
+
+def test_what_a_replay_kept_is_told():
+    kept = step("a", cost="0", latency=0, replayed_from="run_0")
+    replayed = {"run_id": "run_0", "from_step": "b"}
+    text = printed(print_trace, run(kept, step("b", 1), replayed_from=replayed))
+    assert "replayed from run_0 at b" in text
+    assert row_of(text, "✓  a")[-3:] == ["kept", "-", "-"]
+    assert row_of(text, "✓  b")[-2:] == ["$0.0042", "100.0%"]
 
 
 def test_unpriced_is_not_free():

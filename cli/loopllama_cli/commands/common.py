@@ -19,6 +19,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's id.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="At most so many.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it ends.")]
+Timeout = Annotated[
+    float | None, typer.Option(min=0.1, metavar="SECONDS", help="Stop waiting after so long; the run goes on.")
+]
+Key = Annotated[
+    str | None, typer.Option(metavar="KEY", help="Idempotency key: the same key starts the run once and then finds it.")
+]
 
 MAX_INPUT_BYTES = 16 * 1024 * 1024
 """The longest input that is read at all: the longest value that a run takes."""
@@ -54,8 +61,12 @@ def read_text(text: str) -> str:
 
 def read_parameters(values: Sequence[str] | None) -> dict[str, str]:
     """`NAME=VALUE` and `NAME=@FILE` options as the template's parameters. Raises `InvalidRequest`."""
-    given = pairs(values, "--parameter", "NAME=VALUE, such as --parameter Tools=@tools.json")
-    return {name: read_text(value) for name, value in given.items()}
+    return read_pairs(values, "--parameter", "NAME=VALUE, such as --parameter Tools=@tools.json")
+
+
+def read_pairs(values: Sequence[str] | None, option: str, example: str) -> dict[str, str]:
+    """`KEY=TEXT` and `KEY=@FILE` options with what the files hold. Raises `InvalidRequest`."""
+    return {key: read_text(value) for key, value in pairs(values, option, example).items()}
 
 
 def read_bytes(path: Path) -> bytes:

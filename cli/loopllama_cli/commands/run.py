@@ -11,8 +11,8 @@ from loopllama import jsontext
 from loopllama.settings import Settings
 
 from .. import progress, show, watching
-from ..trace_view import Run, error_text, print_trace
-from .common import Json, Workflow, connect, pairs, read_input
+from ..trace_view import Run, print_trace
+from .common import Json, Key, Timeout, Wait, Workflow, connect, pairs, read_input
 from .models import check_models
 
 
@@ -32,20 +32,15 @@ def run(
         list[str] | None,
         typer.Option(metavar="STEP=MODEL", help="The model of a step in this run only; `*` for all. Repeatable."),
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it ends.")] = True,
-    timeout: Annotated[
-        float | None, typer.Option(min=0.1, metavar="SECONDS", help="Stop waiting after so long; the run goes on.")
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="Idempotency key: the same key starts the run once and then finds it."),
-    ] = None,
+    wait: Wait = True,
+    timeout: Timeout = None,
+    key: Key = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag of the run. Repeatable.")] = None,
     as_json: Json = False,
 ) -> None:
     """Start a run of a workflow on an input, follow it step by step, and print its trace.
 
-    Exit code 1 where the run fails.
+    Exit code 1 where the run fails or waits for a person.
     """
     models = pairs(model, "--model", "STEP=MODEL, such as --model writer=small or --model '*=small'")
     tags = pairs(tag, "--tag", "KEY=VALUE")
@@ -54,6 +49,12 @@ def run(
     if models:
         check_models(settings, models.values())
     run_id = start(settings, workflow, value, models=models, key=key, tags=tags)
+    finish(settings, run_id, wait=wait, timeout=timeout, as_json=as_json)
+
+
+def finish(settings: Settings, run_id: str, *, wait: bool, timeout: float | None, as_json: bool) -> None:
+    """What follows the start of a run: follow it and print it; without `wait` only its id. Exit code 1 where it does
+    not complete, 130 where a person stops waiting."""
     if not wait:
         if as_json:
             show.print_json(read(settings, run_id))
@@ -105,11 +106,11 @@ def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: flo
 
 
 def print_output(run: Run, console: Console | None = None) -> None:
-    """Print what the run came to: its output, or its error."""
+    """Print what the run came to. Its error stands in its trace."""
     console = console or show.out()
-    if run.get("error"):
-        console.print(show.plain(error_text(run["error"])), style="red")
-    elif run.get("output") is not None:
+    if run.get("output") is not None:
         output = run["output"]
         console.rule("output", style="dim", align="left")
-        console.print(show.plain(output if isinstance(output, str) else jsontext.dumps(output, indent=2)))
+        text = output if isinstance(output, str) else jsontext.dumps(output, indent=2)
+        # Into a file or a pipe as it is: broken lines would be other text, and no JSON.
+        console.print(show.plain(text), soft_wrap=not console.is_terminal)

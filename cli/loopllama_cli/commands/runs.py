@@ -14,10 +14,11 @@ from loopllama.errors import InvalidRequest
 from .. import show, watching
 from ..compare_view import compare_runs, print_comparison
 from ..trace_view import picture, print_trace, run_cost, run_latency, simulated
-from .common import Json, Limit, RunId, connect, read_text
-from .run import print_output, read
+from .common import Json, Key, Limit, RunId, Timeout, Wait, connect, pairs, read_input, read_pairs, read_text
+from .models import check_models
+from .run import finish, print_output, read
 
-app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, respond, cancel.")
+app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, respond, cancel, replay.")
 
 
 @app.command("list")
@@ -148,6 +149,47 @@ def cancel(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
         show.print_json(read(settings, run))
     else:
         show.out().print(show.plain(f"{run}: cancelled"))
+
+
+@app.command("replay")
+def replay(
+    ctx: typer.Context,
+    run: RunId,
+    from_step: Annotated[
+        str, typer.Option(metavar="STEP", help="The first step that is redone; those before it are kept as they ended.")
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STEP=MODEL", help="Another model of a step; `*` for all. Repeatable."),
+    ] = None,
+    input_: Annotated[
+        str | None,
+        typer.Option("--input", "-i", metavar="TEXT|@FILE|-", help="Another input for the steps that are redone."),
+    ] = None,
+    system_prompt: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STEP=TEXT|@FILE", help="Another system prompt of a step that is redone. Repeatable."),
+    ] = None,
+    wait: Wait = True,
+    timeout: Timeout = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Start a run that keeps the steps of another before one, which cost nothing, and does the rest again.
+
+    A step before it that needs a redone one is redone too, and a loop is redone as a whole. The version of the workflow
+    is the other run's. Exit code 1 where the run fails or waits for a person.
+    """
+    from loopllama.engine.replay import replay_run
+
+    models = pairs(model, "--model", "STEP=MODEL, such as --model writer=small")
+    prompts = read_pairs(system_prompt, "--system-prompt", "STEP=TEXT, such as --system-prompt writer=@prompt.txt")
+    value = None if input_ is None else read_input(input_)
+    settings = connect(ctx).settings
+    if models:
+        check_models(settings, models.values())
+    made = replay_run(settings, run, from_step, run_input=value, models=models, system_prompts=prompts, key=key)
+    finish(settings, made, wait=wait, timeout=timeout, as_json=as_json)
 
 
 def trace(
