@@ -55,6 +55,7 @@ lint: $(DEV) ## Style, types, template, and that generated files are fresh
 	@$(BIN)/sam validate --lint --template template.yaml > /dev/null
 	@$(BIN)/python -m loopllama_cli.catalog_build --check
 	@$(BIN)/python -m loopllama_cli.reference --check
+	@$(BIN)/python benchmarks/report.py --check
 	@echo "lint: clean"
 
 audit: $(AUDIT)/.installed ## Scanners: the template by checkov, the locked packages by pip-audit where its data can be reached
