@@ -139,12 +139,12 @@ def main() -> None:
     slowest = max(row["median"] for row in table["rows"] if row["name"].startswith("LoopLlama"))
     counts = {what: sum(one == what for _, one in found) for what in ("same", "missing")}
     rows = [
-        harness.value("the slowest of ours", slowest, "µs", AIM),
+        harness.value("our cost of a call, the slowest model", slowest, "µs", AIM),
         harness.value("calls of bundled models that cost the same at genai-prices", len(found)),
-        harness.value("that cost the same at LiteLLM", counts["same"]),
-        harness.value("of models that LiteLLM does not know", counts["missing"]),
-        harness.value("that cost something else, explained below", len(differing)),
-        harness.value("that cost something else, unexplained", len(unknown), "", 0),
+        harness.value("calls that cost the same at LiteLLM", counts["same"]),
+        harness.value("calls of models that LiteLLM does not know", counts["missing"]),
+        harness.value("calls that cost something else at LiteLLM, explained below", len(differing)),
+        harness.value("calls that cost something else at LiteLLM, unexplained", len(unknown), "", 0),
     ]
     versions = {
         **harness.versions(sys.executable, "genai-prices"),

