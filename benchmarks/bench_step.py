@@ -5,8 +5,8 @@
 A step is routing, prompt, one model call over HTTP, pricing, the record and the metrics; tables are in memory and the
 provider answers at once on loopback. All share one processor. Each contestant has a process and an environment of its
 own and takes its turn in every round. Two figures: the median time of a block's calls, which says what a user waits
-but needs a quiet machine or the right to go before others on it (root's), and the processor time of contestant and
-provider together, which needs neither, but counts a little differently what switching between the two costs.
+but needs a quiet machine, and the processor time of contestant and provider together, which does not, but leaves out
+what the system spends on switching between the two.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ round backwards; a ratio is taken within a round and reported as the median over
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
 import json
 import os
@@ -185,12 +184,10 @@ def publish(
 
 
 def pin() -> None:
-    """Stay on the first processor, where the provider is as well: waking another one up costs more than the call. And go
-    before everybody else there, where the system lets us, so that times mean something on a busy machine too."""
+    """Stay on the first processor, where the provider is as well: waking another one up costs more than the call. The
+    scheduler stays the system's own: another one would switch between the two at other moments."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
 def installed_mb(python: str | Path, package: str) -> float:
