@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from support.deployment import Killed
 from support.dialects import AnthropicDialect, BedrockDialect, Dialect, Figures, GoogleDialect, OpenAIDialect
+from support.loopback import Handler, serving
 from support.step_here import USAGE, Here, cost_of
 from support.wire_server import Reply, Request, Reset, WireServer
 
@@ -151,37 +151,37 @@ def test_later_steps_see_the_parsed_object(here: Here) -> None:
 # Tools
 
 
+@dataclass
 class ToolServer:
-    """An HTTP API on loopback. `together` requests must be there at once before any is answered."""
+    """An HTTP API on loopback: the tool that calls it, and the idempotency keys that came, by path."""
 
-    def __init__(self, together: int = 1) -> None:
-        self.keys: dict[str, list[str]] = {}
-        barrier = threading.Barrier(together)
-        keys, lock = self.keys, threading.Lock()
+    definition: dict[str, Any]
+    keys: dict[str, list[str]]
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                with lock:
-                    keys.setdefault(self.path, []).append(self.headers["idempotency-key"])
-                status, body = 200, f'{{"of": "{self.path}"}}'
-                try:
-                    barrier.wait(WAIT_SECONDS)
-                except threading.BrokenBarrierError:
-                    status, body = 504, "nobody else came"
-                if "broken" in self.path:
-                    status, body = 500, "the warehouse is on fire"
-                self.send_response(status)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body.encode())
 
-            def log_message(self, *_: Any) -> None:
-                """Quiet."""
+@contextmanager
+def tool_server(together: int = 1) -> Iterator[ToolServer]:
+    """It runs while the context lives. `together` requests must be there at once before any is answered."""
+    barrier, lock = threading.Barrier(together), threading.Lock()
+    keys: dict[str, list[str]] = {}
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.definition = {
+    class Orders(Handler):
+        def serve(self) -> None:
+            with lock:
+                keys.setdefault(self.path, []).append(self.headers["idempotency-key"])
+            status, body = 200, f'{{"of": "{self.path}"}}'
+            try:
+                barrier.wait(WAIT_SECONDS)
+            except threading.BrokenBarrierError:
+                status, body = 504, "nobody else came"
+            if "broken" in self.path:
+                status, body = 500, "the warehouse is on fire"
+            self.answer(status, body)
+
+    with serving(Orders) as url:
+        definition = {
             "type": "http",
-            "url": f"http://127.0.0.1:{self._server.server_port}/orders/{{order_id}}",
+            "url": f"{url}/orders/{{order_id}}",
             "description": "Finds an order.",
             "parameters": {
                 "type": "object",
@@ -190,15 +190,7 @@ class ToolServer:
             },
             "allow_private": True,
         }
-
-    @contextmanager
-    def running(self) -> Iterator[ToolServer]:
-        threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True).start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
+        yield ToolServer(definition, keys)
 
 
 def with_tools(here: Here, monkeypatch: pytest.MonkeyPatch, **tools: Any) -> None:
@@ -207,7 +199,7 @@ def with_tools(here: Here, monkeypatch: pytest.MonkeyPatch, **tools: Any) -> Non
 
 @every_dialect
 def test_the_tool_calls_of_one_answer_run_side_by_side(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    with ToolServer(together=3).running() as api:
+    with tool_server(together=3) as api:
         with_tools(here, monkeypatch, order=api.definition)
         orders = ("a", "broken", "c")
         calls = [(f"call_{one}", "order", {"order_id": one}) for one in orders]
@@ -239,7 +231,7 @@ def test_the_tool_calls_of_one_answer_run_side_by_side(here: Here, monkeypatch: 
 def test_a_tool_call_is_repeated_under_the_same_key_when_its_process_died(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with ToolServer().running() as api:
+    with tool_server() as api:
         with_tools(here, monkeypatch, order=api.definition)
         calls = [("call_1", "order", {"order_id": "a"}), ("call_2", "order", {"order_id": "b"})]
         here.first.script(

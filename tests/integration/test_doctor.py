@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from support.loopback import Handler, serving
 from typer.testing import CliRunner, Result
 
 from loopllama import aws
@@ -90,37 +90,23 @@ def stack(product: Any) -> Iterator[Callable[..., str]]:
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Answers], list[str]]]:
     """Have one AWS service answered by a function of the request's path; returns the paths that are asked."""
-    servers = []
+    with contextlib.ExitStack() as stack:
 
-    def start(service: str, answers: Answers) -> list[str]:
-        asked: list[str] = []
+        def start(service: str, answers: Answers) -> list[str]:
+            asked: list[str] = []
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.rfile.read(int(self.headers.get("content-length", 0)))
-                asked.append(unquote(self.path))
-                status, answer = answers(unquote(self.path))
-                self.send_response(status)
-                if "__type" in answer:
-                    self.send_header("x-amzn-errortype", answer["__type"])
-                self.end_headers()
-                self.wfile.write((answer if isinstance(answer, str) else json.dumps(answer)).encode())
+            class Service(Handler):
+                def serve(self) -> None:
+                    self.body()
+                    asked.append(unquote(self.path))
+                    status, answer = answers(unquote(self.path))
+                    kind = {"x_amzn_errortype": answer["__type"]} if "__type" in answer else {}
+                    self.answer(status, answer if isinstance(answer, str) else json.dumps(answer), **kind)
 
-            do_POST = do_GET  # noqa: N815 - http.server's name
+            monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", stack.enter_context(serving(Service)))
+            return asked
 
-            def log_message(self, *_: Any) -> None:
-                """Quiet."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", f"http://127.0.0.1:{server.server_port}")
-        return asked
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 def denied(action: str) -> Answers:

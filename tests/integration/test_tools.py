@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.dialects import OpenAIDialect
+from support.loopback import Handler, serving
 from support.system import PARAMETERS, ROOT, System
 from support.wire_server import Reply, WireServer
 
@@ -30,23 +29,16 @@ ORDER = {"type": "object", "properties": {"order_id": {"type": "string"}}, "requ
 SECRET = "the-refund-apis-key"
 
 
-class RefundApi(BaseHTTPRequestHandler):
+class RefundApi(Handler):
     """An HTTP API that wants a key."""
 
     requests: list[dict[str, Any]]
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+    def serve(self) -> None:
+        body = json.loads(self.body())
         names = ("x-key", "idempotency-key")
         self.requests.append({"path": self.path, "body": body, **{name: self.headers[name] for name in names}})
-        status, answer = (200, b'{"refunded": true}') if self.headers["x-key"] == SECRET else (401, b"no")
-        self.send_response(status)
-        self.send_header("content-length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
+        self.answer(*((200, '{"refunded": true}') if self.headers["x-key"] == SECRET else (401, "no")))
 
 
 @dataclass
@@ -78,8 +70,11 @@ def project_with_a_tool(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     refunds: list[dict[str, Any]] = []
-    api = ThreadingHTTPServer(("127.0.0.1", 0), type("Api", (RefundApi,), {"requests": refunds}))
-    threading.Thread(target=api.serve_forever, daemon=True).start()
+    with serving(RefundApi, requests=refunds) as url:
+        yield from _shop(tmp_path_factory.mktemp("project"), url, refunds)
+
+
+def _shop(folder: Path, url: str, refunds: list[dict[str, Any]]) -> Iterator[Shop]:
     tools = {
         "find_order": {
             "type": "lambda",
@@ -90,7 +85,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         "refund": {
             "type": "http",
             "method": "POST",
-            "url": f"http://127.0.0.1:{api.server_port}/orders/{{order_id}}/refunds",
+            "url": f"{url}/orders/{{order_id}}/refunds",
             "description": "Refunds an order.",
             "parameters": {**ORDER, "properties": {**ORDER["properties"], "amount": {"type": "number"}}},  # type: ignore[dict-item]
             "body": "json",
@@ -99,7 +94,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         },
     }
     parameters = {**PARAMETERS, "Tools": json.dumps(tools), "ToolFunctionPrefix": "shop-"}
-    project = project_with_a_tool(tmp_path_factory.mktemp("project"))
+    project = project_with_a_tool(folder)
     lines: list[str] = []
     with (
         WireServer() as provider,
@@ -112,8 +107,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         system.put_model("shop:one", "shop")
         system.client("secretsmanager").create_secret(Name="loopllama/tools/refunds", SecretString=SECRET)
         yield Shop(system, provider, refunds)
-    api.shutdown()
-    api.server_close()
 
 
 def test_a_lambda_and_an_http_tool(shop: Shop) -> None:

@@ -57,7 +57,7 @@ class AwsProxy:
         self.lost = 0
 
     def __enter__(self) -> AwsProxy:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -103,7 +103,7 @@ class ProviderServer:
         self._server.daemon_threads = True
 
     def __enter__(self) -> ProviderServer:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

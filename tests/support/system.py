@@ -42,13 +42,13 @@ PARAMETERS = {
     "DefaultModel": "sim:base",
     "SimulatedProviders": "sim,bedrock",
     "SimulatedSpeed": "1000",
+    "RequestsPerSecond": "10000",
 }
 
 DEPLOYED_PARAMETERS = {
     **PARAMETERS,
     "SimulatedProviders": "*",
     "SimulatedSpeed": "50",
-    "RequestsPerSecond": "10000",
     "DeletionProtection": "Disabled",
     "Tools": (ROOT / "examples/research_brief/tools.json").read_text("utf-8"),
 }

@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.fixtures import provider_server, running, system
 from support.provider_server import ProviderServer, Reply, Script
-from support.system import DEPLOYED, PARAMETERS, ROOT, System
+from support.system import System
 
-from loopllama import aws
-from loopllama_cli.local.handle import LocalStack
+__all__ = ["provider", "provider_server", "running", "system"]
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def running() -> Iterator[System]:
-    if DEPLOYED:
-        yield System(None)
-        return
-    lines: list[str] = []
-    with LocalStack(ROOT, PARAMETERS, log=lines.append) as stack:
-        yield System(stack)
-
-
-@pytest.fixture(scope="session")
-def provider_server() -> Iterator[ProviderServer]:
-    with ProviderServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def system(running: System) -> Iterator[System]:
-    """The system, with this process's stores reaching it too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(aws, "client", running.client)
-        yield running
 
 
 @pytest.fixture(scope="module")

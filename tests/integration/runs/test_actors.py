@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
+from support.loopback import Handler, serving
 from support.provider_server import Calls, ProviderServer, Text
 from support.system import STACK_NAME, System
 
@@ -21,23 +20,13 @@ def thief() -> Any:
     """A server that notes whatever reaches it."""
     caught: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Thief(Handler):
+        def serve(self) -> None:
             caught.append(f"{self.path} {self.headers}")
-            self.send_response(500)
-            self.end_headers()
+            self.answer(500)
 
-        def do_GET(self) -> None:
-            self.do_POST()
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", caught
-    server.shutdown()
-    server.server_close()
+    with serving(Thief) as url:
+        yield url, caught
 
 
 def test_who_edits_tables_cannot_send_a_key_elsewhere(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from support.loopback import Handler, serving
 from support.system import ROOT, System
 from support.whole_runs import assert_whole
 
@@ -35,22 +34,15 @@ Supplier: Quiet Ltd
 """
 
 
-class Encyclopedia(BaseHTTPRequestHandler):
+class Encyclopedia(Handler):
     """Answers the search and every page that `tools.json` of research_brief may ask for."""
 
     asked: list[str]
 
-    def do_GET(self) -> None:
+    def serve(self) -> None:
         self.asked.append(self.path)
         answer = json.dumps({"pages": [{"key": "District_heating", "title": "District heating", "excerpt": PAGE}]})
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer.encode())
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
+        self.answer(200, answer, content_type="application/json")
 
 
 def folder(name: str) -> Path:
@@ -92,20 +84,14 @@ def encyclopedia(system: System) -> Iterator[list[str]]:
     if not system.here:
         yield asked
         return
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Encyclopedia,), {"asked": asked}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    host = f"127.0.0.1:{server.server_port}"
-    tools = json.loads((folder("research_brief") / "tools.json").read_text())
-    tools["search"] |= {"url": tools["search"]["url"].replace("https://en.wikipedia.org", f"http://{host}")}
-    tools["http_get"] |= {"hosts": [host]}
-    for tool in tools.values():
-        tool["allow_private"] = True
-    try:
+    with serving(Encyclopedia, asked=asked) as url:
+        tools = json.loads((folder("research_brief") / "tools.json").read_text())
+        tools["search"] |= {"url": tools["search"]["url"].replace("https://en.wikipedia.org", url)}
+        tools["http_get"] |= {"hosts": [url.removeprefix("http://")]}
+        for tool in tools.values():
+            tool["allow_private"] = True
         with system.configured("RunStep", TOOLS=json.dumps(tools)):
             yield asked
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")
