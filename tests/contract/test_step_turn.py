@@ -527,14 +527,3 @@ def test_a_connection_that_idled_a_minute_between_two_steps_is_used_again(
     Later.seconds += 301
     step()
     assert [one.connection for one in here.first.requests] == [1, 1, 1, 2]
-
-
-def test_a_connection_outlives_httpxs_default_of_five_seconds(here: Here) -> None:
-    """By the real clock: the one test that waits."""
-    here.first.script(*[Reply(200, here.dialect.answer("ok"))] * 2)
-    for _ in range(2):
-        _, work = here.start()
-        assert here.live.step(work)["outcome"] == "done"
-        if len(here.first.requests) == 1:
-            time.sleep(6)
-    assert [one.connection for one in here.first.requests] == [1, 1]

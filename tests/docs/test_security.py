@@ -13,7 +13,7 @@ PAGE = (ROOT / "docs/security.md").read_text()
 def named() -> list[tuple[str, str]]:
     """File and function of every test that the page names; a function alone is in the file named before it."""
     found, file = [], ""
-    for path, name in re.findall(r"`((?:unit|contract|integration|template)/[\w/]+\.py)?(?:::(\w+))?`", PAGE):
+    for path, name in re.findall(r"`(\w+/[\w/]+\.py)?(?:::(\w+))?`", PAGE):
         file = path or file
         if path or name:
             found.append((file, name))

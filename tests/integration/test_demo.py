@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -35,22 +34,20 @@ def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def shown() -> Any:
-    """What it printed, what it found, and how long it took in seconds."""
-    began = time.monotonic()
+    """What it printed and what it found."""
     done = demo("--json")
     assert done.returncode == 0, done.stderr
-    return done.stderr, jsontext.loads(done.stdout), time.monotonic() - began
+    return done.stderr, jsontext.loads(done.stdout)
 
 
 def test_both_runs_complete_on_the_same_version(shown: Any) -> None:
-    _, result, seconds = shown
+    _, result = shown
     assert {result[run]["status"] for run in "ab"} == {"completed"}
     assert result["a"]["workflow_version"] == result["b"]["workflow_version"] == 1
-    assert seconds < 60
 
 
 def test_the_rows_moved_four_steps_and_no_other(shown: Any) -> None:
-    _, result, _ = shown
+    _, result = shown
     frontier, small = (bundled().resolve(name).id for name in ("frontier", "small"))
     for before, after in zip(result["a"]["steps"], result["b"]["steps"], strict=True):
         moved = after["step"] in ROUTINE
@@ -59,7 +56,7 @@ def test_the_rows_moved_four_steps_and_no_other(shown: Any) -> None:
 
 
 def test_the_saving_is_what_tokens_and_prices_say(shown: Any) -> None:
-    _, result, _ = shown
+    _, result = shown
     today = datetime.now(UTC)
     for run in (result["a"], result["b"]):
         for step in run["steps"]:
@@ -71,7 +68,7 @@ def test_the_saving_is_what_tokens_and_prices_say(shown: Any) -> None:
 
 
 def test_a_person_sees_two_traces_and_a_comparison_that_say_simulated(shown: Any) -> None:
-    text, result, _ = shown
+    text, result = shown
     assert text.count(" SIMULATED ") == 3
     assert "a stand-in answered for models whose provider" in text
     assert "no function and no state machine changed" in text

@@ -154,13 +154,3 @@ def test_a_task_waits_for_its_token(toy: Running) -> None:
     assert states.describe_execution(executionArn=arn)["status"] == "RUNNING"
     states.send_task_success(taskToken=json.loads(noted["token"]["S"]), output='{"answer": 42}')
     assert json.loads(toy.ended(arn)["output"]) == {"answer": 42}
-
-
-def test_a_state_is_quick(toy: Running) -> None:
-    taken = []
-    for _ in range(6):
-        began = time.monotonic()
-        toy.execute({"items": [{}]})
-        taken.append(time.monotonic() - began)
-    # Three states and two invocations. The best of some: the machine does other things too.
-    assert min(taken) < 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 
 import httpx
 import pytest
@@ -81,15 +80,6 @@ def test_a_body_may_come_in_chunks(api: httpx.Client) -> None:
     event = api.post("/things", content=iter([b"one ", b"", b"two"])).json()
     assert (event["body"], event["isBase64Encoded"]) == ("one two", False)
     assert api.get("/things/plain").status_code == 200
-
-
-def test_a_request_is_quick(api: httpx.Client) -> None:
-    taken = []
-    for _ in range(10):
-        began = time.monotonic()
-        api.get("/things/plain")
-        taken.append(time.monotonic() - began)
-    assert min(taken) < 0.2  # the machine does other things too
 
 
 @pytest.mark.parametrize(
