@@ -165,7 +165,7 @@ class Agent(_Model):
     max_turns: int | None = Field(default=None, ge=1, le=100)
     """Most model calls of its turn, those that follow tool calls included."""
     timeout_seconds: int | None = Field(default=None, ge=1, le=86_400)
-    """Longest time of its turn, in seconds."""
+    """Longest time of its turn, in seconds; waiting for a person does not count."""
     retries: int | None = Field(default=None, ge=0, le=10)
     """How often the step is tried again later when no model of its chain answers."""
     when: ExpressionText | None = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.deployment import Deployment
 
-from loopllama import jsontext
+from loopllama import clock, jsontext
 from loopllama.engine import waiting
 from loopllama.errors import Conflict, InvalidRequest, ModelRejected, RunFailed
 from loopllama.providers.base import Answer, ToolCall, Usage
@@ -314,6 +316,31 @@ def test_an_agent_asks_a_person_and_goes_on_with_the_answer(live: Deployment) ->
     assert run["output"] == "painted blue"
     assert len(live.provider.calls) == 2, "the first call is not made again"
     assert run["steps"][0]["tool_calls"][0]["result"] == "blue"
+
+
+def test_waiting_for_a_person_is_no_time_of_the_turn(live: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = [0.0]
+    monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: time.time() + sum(passed)))
+
+    def script(call: Any) -> Answer:
+        if len(call.messages) == 1:
+            passed.append(10)
+            return Answer("", Usage(1, 1), "tool_calls", (ToolCall("t1", "ask_human", {"question": "Which?"}),))
+        return Answer("painted", Usage(1, 1))
+
+    live.provider.script = script
+    crew = [{"name": "paint", "tools": ["ask_human"], "approval": True, "timeoutSeconds": 30}]
+    workflow = live.push(crew)
+    for slow in (False, True):
+        run_id = live.accept(workflow)
+        work = live.map(live.start(run_id))[0]
+        for answer in ({"approved": True}, {"input": "blue"}):
+            assert live.step(work)["outcome"] == "waiting"
+            passed.append(3600)
+            waiting.respond(live.runs, run_id, answer)
+        passed.append(25 if slow else 0)
+        assert live.step(work)["outcome"] == ("failed" if slow else "done")
+    assert "timeoutSeconds are used up" in live.read(run_id)["error"]
 
 
 def test_an_answer_that_was_stored_and_not_delivered_is_delivered_when_the_token_comes(

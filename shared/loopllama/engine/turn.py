@@ -45,7 +45,7 @@ class TurnMaker:
             tools=_toolbox(self._settings, view.step),
             provider_for=lambda model: providers.provider_for(model, self._settings),
             health=self._router.health,
-            limits=_limits(self._settings, view.step, writer.record["started_at"], started, remaining_ms),
+            limits=_limits(self._settings, view.step, writer.record, started, remaining_ms),
             idempotency_key=f"{view.work.run_id}/{view.work.key}",
             answers=waiting.answers_of(view.record),
         )
@@ -111,14 +111,15 @@ def _toolbox(settings: Settings, step: Mapping[str, Any]) -> Tools | None:
 
 
 def _limits(
-    settings: Settings, step: Mapping[str, Any], opened_at: str, started: float, remaining_ms: int
+    settings: Settings, step: Mapping[str, Any], record: Mapping[str, Any], started: float, remaining_ms: int
 ) -> agent.Limits:
     # A tenth of the invocation, at most 5 s, is kept for writing the record.
     call_ends = started + remaining_ms / 1000 - min(5.0, remaining_ms / 10_000)
     turn_ends = float("inf")
     if step.get("timeout_seconds"):
-        used = clock.ms_between(opened_at, clock.now_text()) / 1000
-        turn_ends = time.monotonic() + float(step["timeout_seconds"]) - used
+        since = record["started_at"]
+        used_ms = clock.ms_between(since, clock.now_text()) - waiting.waited_ms(record, since)
+        turn_ends = time.monotonic() + float(step["timeout_seconds"]) - used_ms / 1000
     return agent.Limits(
         call_ends=call_ends,
         turn_ends=turn_ends,

@@ -33,6 +33,12 @@ def answers_of(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {key.removeprefix(ANSWER): record[key] for key in record if key.startswith(ANSWER)}
 
 
+def waited_ms(record: Mapping[str, Any], since: str) -> int:
+    """How long the step has waited for people since a time (ISO 8601 UTC)."""
+    answers = [answer for answer in answers_of(record).values() if "asked_at" in answer and answer["at"] > since]
+    return sum(clock.ms_between(max(since, answer["asked_at"]), answer["at"]) for answer in answers)
+
+
 def check_start(step: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     """Before an agent whose start needs an approval: raises `Waiting` until somebody has approved, `Declined`."""
     if not (step.get("approval") or {}).get("start"):
@@ -113,7 +119,7 @@ def respond(
         raise Conflict(f"run {run_id} waits for no answer; it is {run['status']}{over}")
     key, pending = asked[0]
     now = clock.now_text(clock.now_ms() / 1000)
-    values = {**_checked(pending, answer), "id": uuid4().hex, "at": now}
+    values = {**_checked(pending, answer), "id": uuid4().hex, "asked_at": pending["asked_at"], "at": now}
     if pending["expires_at"] <= now:
         raise Conflict(f"the time to answer was over at {pending['expires_at']}")
     done, record = aws.update(
