@@ -340,7 +340,7 @@ def test_waiting_for_a_person_is_no_time_of_the_turn(live: Deployment, monkeypat
             waiting.respond(live.runs, run_id, answer)
         passed.append(25 if slow else 0)
         assert live.step(work)["outcome"] == ("failed" if slow else "done")
-    assert "timeoutSeconds are used up" in live.read(run_id)["error"]
+    assert "timeoutSeconds are used up" in live.read(run_id)["steps"][0]["error"]
 
 
 def test_an_answer_that_was_stored_and_not_delivered_is_delivered_when_the_token_comes(
