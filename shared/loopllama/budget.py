@@ -151,11 +151,12 @@ class Budget:
         """Why a call of `model` that takes `amount` does not fit, in a sentence."""
         left, others = self.left(item), held(item)
         kind = next((kind for kind in left if amount[kind] > left[kind]), next(iter(left)))
+        smaller = {"steps": "", "tokens": " or shorten prompts and answers", "usd": " or use a cheaper model"}[kind]
         waiting = f" ({_figure(kind, others[kind])} more reserved by calls under way)" if others[kind] else ""
         return (
             f"{self.name} allows {_figure(kind, self.limits[kind])} and has {_figure(kind, left[kind])} left"
             f"{waiting}; the next call of {model} is expected to take {_figure(kind, amount[kind])}: raise "
-            f"{self.where}.{_camel(KINDS[kind])} or use a cheaper model"
+            f"{self.where}.{_camel(KINDS[kind])}{smaller}"
         )
 
     def reservations(self, item: Mapping[str, Any], step: str) -> dict[str, Amount]:

@@ -17,6 +17,7 @@ from .catalog import NEEDS_PROVIDER, Catalog, bundled
 from .catalog_entries import is_machine_key, parse_item
 from .catalog_model import Model, Price, is_model_id
 from .errors import CatalogInvalid, ModelUnknown, VersionConflict
+from .history import version_of
 from .settings import Settings
 
 VALUES = (
@@ -84,7 +85,7 @@ class CatalogStore:
         if len(reason) > MAX_REASON or len(updated_by) > MAX_REASON:
             raise _invalid("reason", f"must have at most {MAX_REASON} characters")
         item |= {
-            "version": _version(before) + 1,
+            "version": version_of(before) + 1,
             "updated_by": updated_by,
             "reason": reason,
             "updated_at": clock.now_text(self._clock()),
@@ -115,7 +116,9 @@ class CatalogStore:
         if before is None:
             return False
         changes = dict.fromkeys(set(before) & set(VALUES))
-        _, last = self.write(model_id, changes, expected_version=_version(before), updated_by=updated_by, reason=reason)
+        _, last = self.write(
+            model_id, changes, expected_version=version_of(before), updated_by=updated_by, reason=reason
+        )
         client = self._dynamodb()
         from .routing.store import unchanged
 
@@ -128,9 +131,9 @@ class CatalogStore:
 
     def _before(self, model_id: str, expected_version: int | None) -> dict[str, Any] | None:
         before = self.get(model_id)
-        if expected_version is not None and expected_version != _version(before):
+        if expected_version is not None and expected_version != version_of(before):
             raise VersionConflict(
-                f"the entry of {model_id!r} is at version {_version(before)}, not {expected_version}: "
+                f"the entry of {model_id!r} is at version {version_of(before)}, not {expected_version}: "
                 "read it again and repeat"
             )
         return before
@@ -187,11 +190,6 @@ def price_of(
     """A dated price as the table holds it; USD per million tokens."""
     values = {"input": given, "output": taken, "cache_read": cache_read, "cache_write": cache_write}
     return {"effective_from": since.isoformat(), **{name: value for name, value in values.items() if value is not None}}
-
-
-def _version(item: Mapping[str, Any] | None) -> int:
-    version = (item or {}).get("version")
-    return int(version) if isinstance(version, (int, Decimal)) and not isinstance(version, bool) else 0
 
 
 def _invalid(field: str, message: str) -> CatalogInvalid:

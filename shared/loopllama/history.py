@@ -24,6 +24,7 @@ from .settings import Settings
 STAMP = ("version", "updated_by", "reason", "updated_at")
 MAX_ROW = 100_000
 """Longest row, as JSON, that is kept as it is: an item and an event end at 400 and 256 KB."""
+MOST_VERSIONS = 10**9
 UNKNOWN = "unknown"
 _ROUTE_KEYS = ("workflow", "step")
 
@@ -73,8 +74,7 @@ class History:
 
     def last_version(self, route: str) -> int:
         """The highest version that the route has had as far as the history knows; 0 for none."""
-        versions = [int(entry["version"]) for entry in self.entries(route, 20) if entry.get("version") is not None]
-        return max(versions, default=0)
+        return max((version_of(entry) for entry in self.entries(route, 20)), default=0)
 
 
 def route_of(workflow_id: str, step: str) -> str:
@@ -100,10 +100,8 @@ def entry_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
     if before == after or (after is None and not _says(before or {})):
         return None
     written = after or {}
-    version = _version(written)
-    if version == _version(before or {}):
-        version = None
-    by, reason = (written.get(name) if version is not None else None for name in ("updated_by", "reason"))
+    version = version_of(written) if version_of(written) != version_of(before) else 0
+    by, reason = (written.get(name) if version else None for name in ("updated_by", "reason"))
     identity = record.get("userIdentity") or {}
     expired = after is None and identity.get("principalId") == "dynamodb.amazonaws.com"
     at = change.get("ApproximateCreationDateTime")
@@ -113,7 +111,7 @@ def entry_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
         "change": "expired" if expired else "removed" if removed else "set",
         "before": _bounded(before),
         "after": None if removed else _bounded(after),
-        "version": version,
+        "version": version or None,
         "updated_by": "expired" if expired else by if isinstance(by, str) and by else UNKNOWN,
         "reason": reason if isinstance(reason, str) else None,
         "at": clock.now_text(None if at is None else float(at)),
@@ -190,12 +188,12 @@ def _says(row: Mapping[str, Any]) -> bool:
     return bool(row.keys() - set(STAMP))
 
 
-def _version(row: Mapping[str, Any]) -> int | None:
-    version = row.get("version")
-    if isinstance(version, bool) or not isinstance(version, (int, Decimal)) or version < 1:
-        return None
-    whole = int(version)
-    return whole if whole == version else None
+def version_of(row: Mapping[str, Any] | None) -> int:
+    """A row's version; 0 for no row, and where somebody wrote by hand what one cannot count on from."""
+    version = (row or {}).get("version")
+    if isinstance(version, bool) or not isinstance(version, (int, Decimal)) or not 1 <= version < MOST_VERSIONS:
+        return 0
+    return 0 if version % 1 else int(version)
 
 
 def _bounded(row: dict[str, Any] | None) -> dict[str, Any] | None:

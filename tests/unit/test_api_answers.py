@@ -13,6 +13,10 @@ from loopllama.api import answers
 from loopllama.errors import InvalidRequest
 
 
+class Inner(BaseModel):
+    steps: int
+
+
 class Body(BaseModel):
     model_config = ConfigDict(strict=True)
 
@@ -20,6 +24,7 @@ class Body(BaseModel):
     temperature: int | Decimal | None = None
     tags: dict[str, str] | None = None
     models: dict[str, str] | None = None
+    budget: Inner | None = None
 
 
 @pytest.mark.parametrize(
@@ -29,12 +34,13 @@ class Body(BaseModel):
         ({"input": None}, "input", "must be a text or an object"),
         ({"temperature": "x"}, "temperature", "must be a number"),
         ({"models": []}, "models", "must be an object"),
+        ({"budget": 5}, "budget", "must be an object"),
         ({"models": {"a": 5}}, "models.a", "must be a text"),
     ],
 )
 def test_a_field_of_several_kinds_is_one_complaint(given: Any, field: str, message: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        Body.model_validate(given)
+        Body.model_validate(given, from_attributes=True)  # as FastAPI does
     errors = [{**one, "loc": ("body", *one["loc"])} for one in caught.value.errors()]
     refused = answers._invalid(RequestValidationError(errors))
     assert refused.details == [{"field": field, "message": message}]

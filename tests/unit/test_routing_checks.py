@@ -180,6 +180,9 @@ def test_an_entry_is_written_only_at_the_version_that_was_expected(live: Deploym
     with pytest.raises(VersionConflict):
         store.remove("gpt-5", expected_version=1, updated_by="ann", reason="r")
     assert store.remove("gpt-5", expected_version=2, updated_by="ann", reason="r")
+    by_hand = {"model": "gpt-5", "context_window": 9, "version": Decimal("9" * 38)}
+    boto3.client("dynamodb").put_item(TableName="ModelsTable", Item=aws.to_item(by_hand))
+    assert at(0, context_window=10)["version"] == 1
 
 
 def test_prices_are_appended_and_what_was_charged_is_not_rewritten(live: Deployment) -> None:

@@ -238,7 +238,7 @@ def test_nothing_left_says_why_for_each():
     with pytest.raises(NoModelLeft) as caught:
         route({"step": "nosuch", "agent": "gpt-5", "deployment": "gpt-5"}, catalog=catalog)
     assert "step: no model 'nosuch'" in str(caught.value)
-    assert "agent: disabled" in str(caught.value)
+    assert "agent (gpt-5): disabled" in str(caught.value)
     with pytest.raises(ModelUnknown):
         route({"step": "nosuch", "deployment": "nosuch-either"})
 

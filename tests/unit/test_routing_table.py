@@ -228,7 +228,7 @@ def test_without_tables_the_bundled_catalog_decides(clock):
 
 def test_nothing_left_raises_and_is_not_kept(dynamodb, router, clock):
     put(dynamodb, "models", model=SMALL, enabled=False)
-    with pytest.raises(NoModelLeft, match="deployment: disabled"):
+    with pytest.raises(NoModelLeft, match=r"deployment \(.*\): disabled"):
         router.decide(request())
     dynamodb.delete_item(TableName="models", Key={"model": {"S": SMALL}})
     clock.now += 5
@@ -412,6 +412,15 @@ def test_versions_are_compared(store):
         set_(store, {"model": "gpt-5-mini"}, expected_version=0)
     with pytest.raises(VersionConflict):
         store.unset("w", "writer", expected_version=7, updated_by="ann", reason="")
+
+
+@pytest.mark.parametrize("version", ["x", Decimal("1.5"), Decimal(-3), Decimal("9" * 38), [1]])
+def test_a_version_by_hand_that_one_cannot_count_on_from_is_none(store, dynamodb, version):
+    put(dynamodb, "routes", workflow="w", step="writer", model="gpt-5", version=version)
+    with pytest.raises(VersionConflict, match="version 0"):
+        set_(store, {"model": "gpt-5-mini"}, expected_version=1)
+    assert set_(store, {"model": "gpt-5-mini"}, expected_version=0)["version"] == 1
+    assert set_(store, {"model": "gpt-5"})["version"] == 2
 
 
 @pytest.mark.parametrize("edit", [{"model": "gpt-5-nano"}, {"max_tokens": 3}, {"version": "x"}, None])

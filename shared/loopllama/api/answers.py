@@ -198,6 +198,7 @@ _WORDS = (
     ("List should", "must"),
     ("Dictionary should", "must"),
     ("Value error, ", ""),
+    (" or object to extract fields from", ""),
     ("a valid dictionary", "an object"),
     ("an instance of Decimal", "a number"),
     ("a valid string", "a text"),

@@ -223,9 +223,15 @@ def plan(
             )
             used = {*builder.models, *(candidate.model.id for candidate in builder.candidates)}
             return Plan(route, layer.choice, builder.candidates, facts, due & used)
-    why = "; ".join(f"{entry['layer']}: {entry['reason']}" for entry in ignored)
+    why = "; ".join(map(_told, ignored))
     error = ModelUnknown if only_unknown else NoModelLeft
     raise error(f"no model is left for step {request.step.get('name')!r}: {why or 'no layer names one'}")
+
+
+def _told(entry: Mapping[str, str]) -> str:
+    model = entry.get("model", "")
+    about = f" ({model})" if model and model not in entry["reason"] else ""
+    return f"{entry['layer']}{about}: {entry['reason']}"
 
 
 def _moment(now: float) -> datetime:

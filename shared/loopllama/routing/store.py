@@ -10,9 +10,9 @@ from typing import Any
 from loopllama import aws, clock
 from loopllama.decimals import exact
 from loopllama.errors import NotFound, RouteInvalid, VersionConflict
-from loopllama.history import History, route_of
+from loopllama.history import History, route_of, version_of
 from loopllama.routing.checks import RouteChecks
-from loopllama.routing.rows import CHOICE, parse_row
+from loopllama.routing.rows import CHOICE
 from loopllama.routing.table import query
 from loopllama.settings import Settings
 
@@ -81,7 +81,7 @@ class RouteStore:
             row["expires_at"] = int(now + expires_in)
         self.check(workflow_id, step, row, force=force)
         before = self._before(workflow_id, step, expected_version)
-        last = max(_version(before), 0 if _version(before) else self._last_version(workflow_id, step))
+        last = max(version_of(before), 0 if version_of(before) else self._last_version(workflow_id, step))
         row |= _stamp(last, updated_by, reason, now) | {"workflow": workflow_id, "step": step}
         self._write(
             before,
@@ -98,7 +98,7 @@ class RouteStore:
         if before is None:
             return False
         last = {"workflow": workflow_id, "step": step} | _stamp(
-            _version(before) or self._last_version(workflow_id, step), updated_by, reason, self._clock()
+            version_of(before) or self._last_version(workflow_id, step), updated_by, reason, self._clock()
         )
         self._write(
             before,
@@ -139,7 +139,7 @@ class RouteStore:
             then = entries[0].get("before")
         else:
             then = self._history.at_version(route, to).get("after")
-        version = _version(before) if expected_version is None else expected_version
+        version = version_of(before) if expected_version is None else expected_version
         values = _said(then)
         expires_at = values.get("expires_at")
         if not values:
@@ -212,7 +212,7 @@ class RouteStore:
 
     def _before(self, workflow_id: str, step: str, expected_version: int | None) -> dict[str, Any] | None:
         before = self.get(workflow_id, step)
-        version = _version(before)
+        version = version_of(before)
         if expected_version is not None and expected_version != version:
             raise VersionConflict(
                 f"the route of {workflow_id}/{step} is at version {version}, not {expected_version}: "
@@ -235,13 +235,6 @@ def _said(row: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _key(workflow_id: str, step: str) -> dict[str, Any]:
     return aws.to_item({"workflow": workflow_id, "step": step})
-
-
-def _version(row: Mapping[str, Any] | None) -> int:
-    """Of a row; 0 for none, and for one written by hand without a version."""
-    if row is None:
-        return 0
-    return parse_row({"version": row.get("version")}).version or 0
 
 
 def _stamp(last: int, updated_by: str, reason: str, now: float) -> dict[str, Any]:
