@@ -131,9 +131,10 @@ $(CLI): requirements/cli.txt pyproject.toml hatch_build.py | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# Not compiled ahead: most of what these tools bring is never loaded.
 $(DEV): requirements/dev.txt $(CLI)
 	@echo "Installing the development tools into $(VENV), once ..." >&2
-	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
 
 .venv-%/.installed: requirements/%.txt | $(BIN)/python
