@@ -26,7 +26,7 @@ export AWS_DEFAULT_REGION ?= us-east-1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-aws test-litellm lint audit format build bench catalog docs lock clean
+.PHONY: help run serve test test-aws test-litellm lint audit format build bench places catalog docs lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,8 +82,10 @@ places: $(DEV) ## Write down anew where the functions call AWS and models (tests
 catalog: $(DEV) ## Write the bundled models and prices anew from the price library
 	@$(BIN)/python -m loopllama_cli.catalog_build
 
-docs: $(DEV) ## Write anew what docs/ takes from the code
+docs: $(DEV) ## Write anew what docs/ takes from the code and from benchmarks/results
 	@$(BIN)/python -m loopllama_cli.reference
+	@$(BIN)/python benchmarks/report.py
+	@$(BIN)/python benchmarks/scale.py
 
 # Versions move only where pyproject.toml or UPGRADE=1 asks for it. The files name no index: yours is used.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -158,7 +158,7 @@ def main() -> None:
     stale += [name for path in DOCS.glob(PLOTS) if (name := str(path.relative_to(DOCS))) not in made]
     if options.check:
         if stale:
-            sys.exit(f"not what benchmarks/results give: {', '.join(stale)}; run benchmarks/report.py")
+            sys.exit(f"not what benchmarks/results give: {', '.join(stale)}; run make docs")
         return
     for path in DOCS.glob(PLOTS):
         path.unlink()

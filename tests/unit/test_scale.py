@@ -12,7 +12,7 @@ from loopllama.runs import ACTIVE_SHARDS, _shard
 
 
 def test_the_page_is_fresh() -> None:
-    assert scale.PAGE.read_text() == scale.page(*scale.kept()), "write it anew: python benchmarks/scale.py"
+    assert scale.PAGE.read_text() == scale.page(*scale.kept()), "run: make docs"
 
 
 def test_what_is_kept_is_what_runs_touch() -> None:
