@@ -11,7 +11,7 @@ from support.deployment import Deployment, Killed
 
 from loopllama.agent import OutOfTime
 from loopllama.engine.step import StepRunner
-from loopllama.errors import ModelThrottled
+from loopllama.errors import ModelThrottled, RunFailed
 
 
 def several(live: Deployment, steps: int) -> StepRunner:
@@ -54,6 +54,22 @@ def test_an_invocation_that_dies_in_its_second_step_is_repeated_and_pays_nothing
         ["lost", "ok"],
         ["ok"],
     ]
+
+
+def test_a_run_whose_function_dies_for_good_names_the_step_that_it_died_in(live: Deployment) -> None:
+    work = begin(live, [{"name": f"s{n}"} for n in range(3)])
+
+    def die(call: Any) -> str:
+        if len(live.provider.calls) == 2:
+            raise Killed
+        return "said"
+
+    live.provider.script = die
+    with pytest.raises(Killed):
+        several(live, 10).run_steps(work, "first", 60_000)
+    with pytest.raises(RunFailed):
+        live.advance(work, [{"outcome": "crashed", "step": "s0", "item": 0, "error": "Runtime.ExitError"}])
+    assert live.read(work["run_id"])["error"].startswith("step 's1': Runtime.ExitError")
 
 
 def test_a_step_that_must_wait_and_one_whose_time_runs_short_end_the_invocation(

@@ -58,7 +58,7 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
         error = {"step": first["step"], **first["error"]}
     elif crashed:
         error = {
-            "step": crashed["step"],
+            "step": _crashed_in(crashed["step"], crew, heads, finished),
             "type": crashed.get("error", "Unknown"),
             "message": (
                 "an AWS service refused a call of the function that ran the step; its log says which"
@@ -116,6 +116,17 @@ def _output(crew: Sequence[Mapping[str, Any]], heads: Mapping[str, Mapping[str, 
     """The run's output: that of the last agent of the crew that was not skipped."""
     outputs = (heads[step["name"]].get("output") for step in reversed(crew))
     return next((output for output in outputs if output is not None), None)
+
+
+def _crashed_in(
+    step: str, crew: Sequence[Mapping[str, Any]], heads: Mapping[str, Mapping[str, Any]], finished: set[str]
+) -> str:
+    """Which step a function died in that was invoked for `step`: where that is done, one behind it that has begun
+    (the parameter StepsPerInvocation)."""
+    if step not in finished:
+        return step
+    begun = (one["name"] for one in crew if one["name"] in heads and one["name"] not in finished)
+    return next(begun, step)
 
 
 def _flat(ended: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
