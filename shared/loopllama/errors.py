@@ -31,6 +31,7 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      +- ItemsFailed                 more items of a forEach step failed than its maxFailures allows
      +- Declined                    a person declined what waited for approval
      +- NoResponse                  nobody answered in time
+     +- FunctionDied                one invocation after the other died with the step; each may have paid a call
      +- BudgetExceeded              the next call does not fit a budget; a cheaper model is tried first
      +- NoModelLeft                 no model of the route's chain may be used for this step; says why for each
      +- AwsUnavailable              an AWS service we stand on did not answer; the state machine tries again
@@ -205,6 +206,10 @@ class Declined(LoopLlamaError):
 
 class NoResponse(LoopLlamaError):
     """Nobody answered before the step's waiting time was over; it fails."""
+
+
+class FunctionDied(LoopLlamaError):
+    """One invocation after the other died in the middle of the step (memory, the function's time); it fails."""
 
 
 class BudgetExceeded(LoopLlamaError):

@@ -11,6 +11,9 @@ from .errors import LeaseLost
 from .runs import RunStore
 from .work import Work
 
+DEATHS = "deaths"
+"""The step's attribute that counts the invocations which have died with its lease, one after the other."""
+
 
 class StepWriter:
     """Writes one step's item for one invocation.
@@ -38,7 +41,7 @@ class StepWriter:
 
     def decide(self, values: Mapping[str, Any]) -> None:
         """Attributes that shall go with the next write; `None` takes away what was decided before."""
-        self._gone |= {name for name, value in values.items() if value is None and name in self.record}
+        self._gone |= {name for name, value in values.items() if value is None and self.record.get(name) is not None}
         self._pending |= values
         self.record |= values
 
@@ -46,7 +49,9 @@ class StepWriter:
         self, values: Mapping[str, Any], *, release: bool = False, remove: Sequence[str | tuple[str, ...]] = ()
     ) -> None:
         """Write attributes while holding the lease. Raises `LeaseLost` when another invocation holds it or the step
-        has ended."""
+        has ended. An invocation that lets go of the lease has not died."""
+        if release:
+            self.decide({DEATHS: None})
         values = {"status": "running", **self._pending, **values}
         values |= {"lease_owner": self._owner, "lease_until": 0 if release else self._until}
         remove = [*remove, *(name for name in sorted(self._gone) if values.get(name) is None)]

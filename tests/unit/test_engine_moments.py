@@ -13,7 +13,7 @@ from loopllama.agent_tools import Waiting
 from loopllama.engine import step as step_module
 from loopllama.engine import waiting
 from loopllama.engine.reconcile import reconcile_run
-from loopllama.errors import AwsUnavailable, ModelRejected, ModelUnavailable
+from loopllama.errors import AwsUnavailable, ModelRejected, ModelUnavailable, RunFailed
 from loopllama.providers.base import Answer, ToolCall, Usage
 from loopllama.runs import RunStore
 from loopllama.step_writer import StepWriter
@@ -195,3 +195,38 @@ def test_a_queued_run_whose_execution_ended_unheard_is_closed(
     run = live.read(run_id)
     assert (run["status"], run["error"]) == ("cancelled", "ExecutionEnded: the execution was stopped")
     assert "RunsFailed" not in capsys.readouterr().out, "somebody stopped it"
+
+
+def test_a_step_with_which_every_invocation_dies_is_given_up(live: Deployment) -> None:
+    work = one_step(live)
+    live.provider.script = die
+    for number in range(5):
+        with pytest.raises(Killed):
+            live.step(work, f"invocation-{number}")
+        assert live.step(work, "repeated")["outcome"] == "retry_later", "its lease holds"
+        live.wait(61)
+    assert live.step(work, "last")["outcome"] == "failed"
+    assert live.read(work["run_id"])["steps"][0]["error"].startswith("FunctionDied: 5 invocations died")
+    assert len(live.provider.calls) == 5
+    with pytest.raises(RunFailed):
+        live.advance(work)
+    again = live.map(live.advance(work))[0]
+    live.provider.script = lambda _: "fine"
+    assert live.step(again)["outcome"] == "done", "somebody gave it more memory"
+
+
+def test_invocations_that_die_now_and_then_are_made_up_for(live: Deployment) -> None:
+    work = one_step(live, retries=10)
+
+    def unavailable(call: Any) -> str:
+        raise ModelUnavailable("no")
+
+    for number in range(6):
+        live.provider.script = die
+        with pytest.raises(Killed):
+            live.step(work, f"dead-{number}")
+        live.wait(61)
+        live.provider.script = unavailable
+        assert live.step(work, f"alive-{number}")["outcome"] == "retry_later"
+    live.provider.script = lambda _: "fine"
+    assert live.step(work, "last")["outcome"] == "done"

@@ -73,6 +73,7 @@ class RunLife(RuleBasedStateMachine):
         self.lost: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
         self.held: dict[str, int] = {}
+        self.deaths: Counter[str] = Counter()
         self.clock = 0
         self.asked: int | None = None
         self.said: bool | None = None
@@ -113,10 +114,13 @@ class RunLife(RuleBasedStateMachine):
             return "expired" if self.asked is not None and self.asked + EXPIRY <= self.clock else "waiting"
         if name == "b" and not self.said:
             return "declined"
+        if self.deaths[name] > step_module.MOST_DEATHS:
+            return "dead"
         return "settled" if self.ok[name] else "call"
 
     def fails(self, name: str) -> None:
         self.steps[name], self.stopping = "failed", True
+        self.deaths[name] = 0
 
     def step(self, name: str, script: Callable[[Any], Any] = answer, owner: str = "one") -> str:
         self.live.provider.script = script
@@ -137,7 +141,7 @@ class RunLife(RuleBasedStateMachine):
             self.steps[name] = "done"
             assert outcome == self.after(name)
             return
-        if found in ("expired", "declined"):
+        if found in ("expired", "declined", "dead"):
             self.fails(name)
             self.asked, self.shown = None, False
             found = "failed"
@@ -183,6 +187,7 @@ class RunLife(RuleBasedStateMachine):
             self.made += 1
             self.lost[name] += 1
             self.held[name] = self.clock + LEASE
+            self.deaths[name] += 1
 
     @calls
     @rule()
@@ -201,6 +206,7 @@ class RunLife(RuleBasedStateMachine):
             self.made += 1
             self.ok[name] += 1
             self.held[name] = self.clock + LEASE
+            self.deaths[name] += 1
 
     @begun
     @rule()

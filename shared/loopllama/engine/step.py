@@ -11,11 +11,11 @@ from .. import agent, allowance, aws, clock, expressions, tracing
 from ..accounts import PASSED, attempts_of, totals
 from ..agent_tools import Waiting
 from ..definitions import DefinitionStore
-from ..errors import AwsRefused, AwsUnavailable, LeaseLost, LoopLlamaError, NoResponse
+from ..errors import AwsRefused, AwsUnavailable, FunctionDied, LeaseLost, LoopLlamaError, NoResponse
 from ..ledger import StepLedger
 from ..runs import RunStore
 from ..settings import Settings
-from ..step_writer import StepWriter
+from ..step_writer import DEATHS, StepWriter
 from ..values import ValueStore
 from ..work import Work
 from . import each, waiting
@@ -26,6 +26,9 @@ from .view import FINISHED, View, look
 RETRIES = 5
 """How often a step is tried later where the agent sets no `retries`."""
 LONGEST_WAIT_SECONDS = 900
+MOST_DEATHS = 4
+"""Invocations in a row that may die with a step, as often as the state machine repeats one that died. It does not see
+them as a row: between two of them it waits for the lease of the first."""
 
 
 class StepRunner:
@@ -97,6 +100,7 @@ class StepRunner:
     ) -> dict[str, Any]:
         """Go through the step. Raises `LeaseLost`, and what the SDK and `aws` raise where AWS does not answer."""
         try:
+            _count_death(view, writer)
             if self._is_skipped(view):
                 return self._finish(view, writer, {"status": "skipped"})
             if view.step.get("for_each") and not view.work.item:
@@ -294,3 +298,17 @@ class StepRunner:
     def _later(self, work: Work, until_ms: int) -> dict[str, Any]:
         seconds = max(1, -(-(until_ms - clock.now_ms()) // 1000))
         return {**ended(work, "retry_later"), "seconds": seconds}
+
+
+def _count_death(view: View, writer: StepWriter) -> None:
+    """Note that the invocation before this one died, which its lease says: it was not let go of. Raises
+    `FunctionDied` where too many did."""
+    if not int(view.record.get("lease_until", 0)):
+        return
+    deaths = int(view.record.get(DEATHS, 0)) + 1
+    if deaths > MOST_DEATHS:
+        raise FunctionDied(
+            f"{deaths} invocations died with the step, one after the other; the function's log says why: it may need "
+            "more memory or time (the template's parameters StepMemoryMb and StepTimeoutSeconds)"
+        )
+    writer.decide({DEATHS: deaths})
