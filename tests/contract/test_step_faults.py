@@ -392,7 +392,8 @@ def test_a_step_gives_up_after_its_retries(here: Here) -> None:
     while (outcome := here.live.step(work))["outcome"] == "retry_later":
         waits.append(outcome["seconds"])
         here.live.wait(outcome["seconds"])
-    assert (outcome["outcome"], waits) == ("failed", [2, 4])
+    assert outcome["outcome"] == "failed"
+    assert all(usual <= seconds <= 1.5 * usual for seconds, usual in zip(waits, (2, 4), strict=True))
     assert here.read(run_id)["error"].startswith("ModelUnavailable: openai (HTTP 500)")
     assert accounts.attempts_of(here.stored(run_id)).keys() == {f"attempt_{n:04d}" for n in (1, 2, 3)}
 

@@ -81,6 +81,17 @@ def test_a_step_opened_again_asks_the_model_that_had_rejected_it(live: Deploymen
     assert called(live) == ["a", "a"]
 
 
+def test_items_that_were_turned_away_together_do_not_come_back_together(live: Deployment) -> None:
+    run_id = live.accept(live.push([{"name": "one", "forEach": "input.list", "needs": []}]), {"list": [*range(8)]})
+    fork = live.step(live.map(live.start(run_id))[0])
+    live.provider.script = fails(models={"base"}, dies=set())
+    waits = {}
+    for tries, usual in enumerate((2, 4, 8), 1):
+        waits[usual] = [live.step(work, f"{tries}")["seconds"] for work in live.map(fork, 1)]
+        assert all(usual <= seconds <= 1.5 * usual for seconds in waits[usual])
+    assert len(set(waits[8])) > 2
+
+
 def test_a_route_that_is_decided_anew_keeps_nothing_of_the_one_before(live: Deployment) -> None:
     work = prepared(live)
     row = {"workflow": work["workflow"], "step": "one", "model": "test:base", "version": 3, "temperature": "hot"}

@@ -13,6 +13,7 @@ from ..agent_tools import Waiting
 from ..definitions import DefinitionStore
 from ..errors import AwsRefused, AwsUnavailable, FunctionDied, LeaseLost, LoopLlamaError, NoResponse
 from ..ledger import StepLedger
+from ..routing.policies import share_of
 from ..runs import RunStore
 from ..settings import Settings
 from ..step_writer import DEATHS, StepWriter
@@ -267,7 +268,10 @@ class StepRunner:
         tries = int(writer.record.get("tries", 0)) + 1
         if tries > int(view.step.get("retries", RETRIES)):
             return self._fail(view, writer, ledger, trouble.error)
-        seconds = min(LONGEST_WAIT_SECONDS, max(1, round(trouble.seconds or 2 ** min(tries, 6))))
+        # Where no provider says how long: up to half as much again, so that the items of a list that a provider has
+        # turned away together do not come back together.
+        usual = 2 ** min(tries, 6) * (1 + share_of(f"{view.work.run_id}/{view.work.key}") / 2)
+        seconds = min(LONGEST_WAIT_SECONDS, max(1, round(trouble.seconds or usual)))
         writer.write({"tries": tries, PASSED: len(ledger.attempts)}, release=True)
         return {**ended(view.work, "retry_later"), "seconds": seconds}
 
