@@ -498,3 +498,14 @@ def test_twenty_writers_one_wins_each_version(dynamodb, clock):
         thread.join()
     assert sorted(results, key=str).count(1) == 1
     assert results.count(None) == 19
+
+
+def test_names_that_may_be_read_too_cost_no_call_of_their_own(dynamodb, monkeypatch):
+    monkeypatch.setattr(routing_table, "BATCH", 4)
+    table = routing_table.ModelTable("models", lambda: dynamodb, 5)
+    table.catalog(["corp:a", "corp:b", "corp:c"], 0.0, ["corp:d"])  # with the models' health a whole batch
+    assert dynamodb.taken() == {"batch_get_item": 1}
+    table.catalog(["corp:d", "corp:e"], 0.0, ["corp:f", "corp:g"])
+    assert dynamodb.taken() == {"batch_get_item": 1}
+    table.catalog(["corp:f", "corp:g"], 0.0)
+    assert dynamodb.taken() == {}
