@@ -851,6 +851,7 @@ def test_the_document_tells_of_every_route_and_answers_follow_it(api: Client) ->
         operation = document["paths"][path][method.lower()]
         parameters = {one["name"].lower(): one for one in operation.get("parameters", [])}
         assert operation["summary"], path
+        assert operation["tags"][0] in {tag["name"] for tag in document["tags"]}, path
         assert all(one.get("description") or one["schema"].get("description") for one in parameters.values()), path
         assert ("idempotency-key" in parameters) is (method == "POST"), path
     used = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))

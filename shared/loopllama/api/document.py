@@ -14,6 +14,8 @@ from .answers import JSON
 
 PUBLIC = ("/healthz", "/openapi.json", "/docs")
 """What needs no key."""
+TAGS = ("workflows", "runs", "routes", "models", "usage", "service")
+"""What the page groups the routes by: the last of these words in the path."""
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
     "frame-ancestors 'none'"
@@ -54,8 +56,11 @@ def document(resolver: APIGatewayHttpResolver, version: str) -> dict[str, Any]:
             security=[{"key": []}],
         )
     )
-    for path in found["paths"].values():
-        for operation in path.values():
+    found["tags"] = [{"name": tag} for tag in TAGS]
+    for path, operations in found["paths"].items():
+        about = [word for word in path.split("/") if word in TAGS] or ["service"]
+        for operation in operations.values():
+            operation["tags"] = about[-1:]
             # powertools' own answer to bad requests; ours is 400.
             operation["responses"].pop("422", None)
     for path in PUBLIC:
