@@ -28,7 +28,7 @@ drift, so read the ratios: contestants took turns in each round, every other rou
 round, and the table gives the median over the rounds with the quartiles. Where a table says processor time, waiting for
 the machine's other work is left out.
 
-```
+```bash
 make bench                 # everything; makes an environment for each peer first, about 1.8 GB
 make bench BENCH=step      # one of them: {names}
 make bench SHORT=1         # a few rounds for a look; nothing is written

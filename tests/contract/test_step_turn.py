@@ -18,7 +18,7 @@ from support.loopback import Handler, serving
 from support.step_here import USAGE, Here, cost_of
 from support.wire_server import Reply, Request, Reset, WireServer
 
-from loopllama import output
+from loopllama import output, tracing
 from loopllama.catalog import bundled
 from loopllama.errors import RunFailed
 from loopllama.reading import RunReader
@@ -263,15 +263,19 @@ def test_a_tool_call_is_repeated_under_the_same_key_when_its_process_died(
 
 
 def test_a_deployments_tools_that_make_no_sense_are_told_at_the_start_and_fail_only_steps_that_use_them(
-    here: Here, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        tracing.logger(), "error", lambda message, extra: told.append((message, extra["error"])), raising=True
+    )
     with_tools(here, monkeypatch, order={"type": "http", "url": "ftp://x", "description": "d"})
     here.first.script(Reply(200, here.dialect.answer("ok")))
     _, work = here.start(tools=["now"])
     assert here.live.step(work)["outcome"] == "done"
-    [line] = [one for one in capsys.readouterr().out.splitlines() if '"level":"ERROR"' in one]
-    assert "order.url is no URL" in json.loads(line)["error"]
-    assert "parameter Tools" in json.loads(line)["message"]
+    [(message, error)] = told
+    assert "parameter Tools" in message
+    assert "order.url is no URL" in error
     run_id, work = here.start(tools=["order"])
     assert here.live.step(work)["outcome"] == "failed"
     assert here.read(run_id)["error"].startswith("ToolInvalid: order.url is no URL")

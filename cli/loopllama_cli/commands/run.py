@@ -107,10 +107,11 @@ def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: flo
 
 def print_output(run: Run, console: Console | None = None) -> None:
     """Print what the run came to. Its error stands in its trace."""
+    result = console is None
     console = console or show.out()
     if run.get("output") is not None:
         output = run["output"]
         console.rule("output", style="dim", align="left")
         text = output if isinstance(output, str) else jsontext.dumps(output, indent=2)
-        # Into a file or a pipe as it is: broken lines would be other text, and no JSON.
-        console.print(show.plain(text), soft_wrap=not console.is_terminal)
+        # A result goes into a file or a pipe as it is: broken lines would be other text, and no JSON.
+        console.print(show.plain(text), soft_wrap=result and not console.is_terminal)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
+import socket
 import threading
 import time
 import uuid
@@ -209,6 +211,7 @@ def serve(port: int, routes: list[Route], invoke: Callable[[str, bytes], Outcome
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
+        _unread = False
 
         def handle_one(self) -> None:
             try:
@@ -234,12 +237,25 @@ def serve(port: int, routes: list[Route], invoke: Callable[[str, bytes], Outcome
 
         def _body(self) -> bytes:
             self.close_connection, close = True, self.close_connection  # What is left unread is no next request.
+            self._unread = True
             if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
                 body = b"".join(self._chunks())
             else:
                 body = self.rfile.read(self._measured(self.headers.get("Content-Length", "0"), 10))
-            self.close_connection = close
+            self.close_connection, self._unread = close, False
             return body
+
+        def finish(self) -> None:
+            super().finish()
+            if self._unread:
+                # Closing before the client has sent everything resets the connection, and the answer with it
+                # (https://www.rfc-editor.org/rfc/rfc9112#section-9.6).
+                with contextlib.suppress(OSError):
+                    self.connection.shutdown(socket.SHUT_WR)
+                    self.connection.settimeout(1)
+                    left = 4 * MAX_BODY_BYTES
+                    while left > 0 and (taken := len(self.connection.recv(64 * 1024))):
+                        left -= taken
 
         def _chunks(self) -> Iterator[bytes]:
             """https://www.rfc-editor.org/rfc/rfc9112#section-7.1"""

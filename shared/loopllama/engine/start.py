@@ -26,7 +26,9 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(request, Mapping) or not ("run_id" in request or "workflow" in request):
         raise InvalidRequest('start an execution with {"workflow": its id, "input": a text or a JSON value}')
     if "run_id" in request:
-        run = store.run(str(request["run_id"]))
+        if not isinstance(request["run_id"], str):
+            raise InvalidRequest("run_id is the id of a run that was accepted, a text")
+        run = store.run(request["run_id"])
     else:
         # The execution's name is unique for 90 days, which makes it an idempotent id.
         run_id = str(event["execution_name"])

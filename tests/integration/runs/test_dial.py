@@ -126,7 +126,7 @@ def test_every_hand_on_the_dial_is_recorded(system: System, events: Any) -> None
     system.until(lambda: len(kinds()) >= 6)
     assert Counter(kinds()) == {"RouteChanged": 5, "InvalidOverride": 1}
     (problem,) = [d for kind, d in events() if kind == "InvalidOverride" and d["workflow"] == workflow]
-    assert "`fallbacks` must be a list" in problem["problems"][0]
+    assert "fallbacks: must be a list" in problem["problems"][0]
     system.put("ModelsTableName", {"model": "sim:retired", "provider": "sim", "enabled": False})
     system.until(lambda: any(d.get("model") == "sim:retired" for kind, d in events() if kind == "ModelChanged"))
     assert history.entries("model:sim:retired")[0]["updated_by"] == "unknown"
