@@ -12,6 +12,10 @@ _LONGEST_PLAIN = 400
 1E+125."""
 
 
+HALF = "half a surrogate pair (\\ud800 to \\udfff), which is no character"
+"""What JSON can write, Python can hold, and neither DynamoDB nor a provider takes."""
+
+
 def dumps(value: Any, indent: int | None = None, *, ascii_only: bool = True) -> str:
     """The JSON text of plain values: compact, or indented by `indent` spaces a level. ASCII with escapes for records
     and wires; for a model `ascii_only=False`, as escapes cost it several tokens a character.
@@ -31,6 +35,17 @@ def dumps(value: Any, indent: int | None = None, *, ascii_only: bool = True) -> 
 def loads(text: str | bytes) -> Any:
     """The value of a JSON text; numbers become `int` or `Decimal`. Raises `ValueError` for what is no JSON."""
     return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
+
+
+def kept(value: Any) -> str:
+    """The JSON text of a value that is to be kept. Raises `ValueError`, for `HALF` of a character too."""
+    text = dumps(value)
+    if "\\ud" in text:
+        try:
+            dumps(value, ascii_only=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"it has {HALF}") from None
+    return text
 
 
 def storable(value: Decimal) -> bool:

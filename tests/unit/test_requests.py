@@ -11,7 +11,7 @@ from support.deployment import Deployment, deployment
 
 from loopllama.engine.accept import run_id_of
 from loopllama.engine.requests import accept_event
-from loopllama.errors import InvalidRequest, WorkflowNotFound
+from loopllama.errors import InvalidRequest, RunNotFound, WorkflowNotFound
 from loopllama.reading import RunReader
 
 BUCKET = "uploads"
@@ -71,6 +71,8 @@ def test_a_folder_asks_for_nothing(made: Deployment) -> None:
         ("ticket.txt", b"hello", "below a workflow's id"),
         ("support/a.txt", b"\xff\xfe", "no text in UTF-8"),
         ("support/a.json", b"{", "is no JSON"),
+        ("support/deep.json", b"[" * 100_000, "nested too deeply"),
+        ("support/half.json", b'["\\ud83e"]', "half a surrogate pair"),
         ("support/empty.txt", b"", "empty"),
     ],
 )
@@ -108,6 +110,17 @@ def test_a_request_on_the_bus_is_its_events_run(made: Deployment) -> None:
     assert run_id == run_id_of("event/e-1")
     run = read(made, run_id)
     assert (run["input"], run["models"], run["tags"]) == ("hello", {"a": "test:b"}, {"by": "bus"})
+
+
+@pytest.mark.parametrize(
+    "said", [{"input": "\ud83e"}, {"input": {"\ud83e": 1}}, {"input": "x", "tags": {"by": "\udd99"}}]
+)
+def test_a_request_that_is_no_text_is_refused_before_anything_is_stored(made: Deployment, said: Any) -> None:
+    event = {"id": "e-2", "detail-type": "RunRequested", "detail": {"workflow": "support", **said}}
+    with pytest.raises(InvalidRequest, match="half a surrogate pair"):
+        accept_event(made.settings, event)
+    with pytest.raises(RunNotFound):
+        read(made, run_id_of("event/e-2"))
 
 
 def test_a_request_without_a_workflow_says_what_is_missing(made: Deployment) -> None:

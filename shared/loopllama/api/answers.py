@@ -118,9 +118,9 @@ def parse_body(text: str) -> dict[str, Any]:
     try:
         value = jsontext.loads(text)
         if "\\u" in text:
-            jsontext.dumps(value, ascii_only=False).encode()  # half a surrogate pair is no text
+            jsontext.dumps(value, ascii_only=False).encode()
     except UnicodeError:
-        raise _body("has half a surrogate pair (\\ud800 to \\udfff), which is no character") from None
+        raise _body(f"has {jsontext.HALF}") from None
     except RecursionError:
         raise _body("is nested too deeply") from None
     except ValueError as error:
@@ -203,4 +203,5 @@ _WORDS = (
     ("an instance of Decimal", "a number"),
     ("a valid string", "a text"),
     ("valid integer", "whole number"),
+    (", unable to parse string as an integer", ""),
 )

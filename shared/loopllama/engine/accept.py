@@ -86,8 +86,8 @@ def begin(settings: Settings, run: Mapping[str, Any], key: str | None, request: 
 
 def _hash(request: Mapping[str, Any]) -> str:
     try:
-        return hashlib.sha256(jsontext.dumps(request).encode()).hexdigest()
-    except ValueError as error:  # a number such as 1e999, which is JSON and no number that one can store
+        return hashlib.sha256(jsontext.kept(request).encode()).hexdigest()
+    except ValueError as error:  # a number such as 1e999, too, which is JSON and no number that one can store
         raise InvalidRequest(f"the request cannot be kept: {error}") from error
 
 

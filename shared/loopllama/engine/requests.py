@@ -60,6 +60,8 @@ def _input(bucket: str, key: str, tag: str | None, size: int) -> Any:
         raise InvalidRequest(f"object {key!r} is no text in UTF-8") from error
     except ValueError as error:
         raise InvalidRequest(f"object {key!r} is called .json and is no JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidRequest(f"object {key!r} is nested too deeply") from error
     except ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "404", "PreconditionFailed", "412"):
             raise InvalidRequest(f"object {key!r} was replaced or deleted before it was read") from error
