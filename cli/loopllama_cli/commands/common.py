@@ -18,7 +18,7 @@ from ..target import Target
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's id.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
-Limit = Annotated[int, typer.Option(min=1, max=100, help="At most so many.")]
+Limit = Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it ends.")]
 Timeout = Annotated[
     float | None, typer.Option(min=0.1, metavar="SECONDS", help="Stop waiting after so long; the run goes on.")
