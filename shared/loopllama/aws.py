@@ -111,7 +111,9 @@ def _to_attribute(value: Any) -> dict[str, Any]:
     if kind is int:
         return {"N": str(value)}
     if kind is Decimal:
-        if len(value.as_tuple().digits) > 38 or not value.is_finite():
+        digits = value.as_tuple().digits
+        # DynamoDB trims zeros at both ends before it counts, and writes 1E+40 out: a row with one must go back.
+        if not value.is_finite() or (len(digits) > 38 and len("".join(map(str, digits)).strip("0")) > 38):
             raise TypeError(f"DynamoDB keeps numbers of at most 38 digits, not {value}")
         return {"N": str(value)}
     if value is None:

@@ -423,6 +423,13 @@ def test_a_version_by_hand_that_one_cannot_count_on_from_is_none(store, dynamodb
     assert set_(store, {"model": "gpt-5"})["version"] == 2
 
 
+def test_a_row_with_numbers_that_are_written_out_is_replaced(store, dynamodb):
+    # As DynamoDB returns 1E+40: 41 characters, one digit that counts.
+    row = {"model": {"S": "gpt-5"}, "max_tokens": {"N": "1" + "0" * 40}, "note": {"N": "12" + "0" * 60}}
+    dynamodb.put_item(TableName="routes", Item={"workflow": {"S": "w"}, "step": {"S": "writer"}, **row})
+    assert set_(store, {"model": "gpt-5-mini"})["model"] == "gpt-5-mini"
+
+
 @pytest.mark.parametrize("edit", [{"model": "gpt-5-nano"}, {"max_tokens": 3}, {"version": "x"}, None])
 def test_an_edit_by_hand_in_between_is_never_overwritten(dynamodb, clock, edit):
     """Also one that leaves the version as it was: the whole row is compared."""
