@@ -75,7 +75,7 @@ class Tables:
         return {"Attributes": item}
 
     def _key(self, table: str, key: dict[str, Any]) -> tuple[str, ...]:
-        return (table, *(next(iter(value.values())) for value in key.values()))
+        return (table, *[text for value in key.values() for text in value.values()])
 
     def _count(self, name: str) -> None:
         self.calls[name] = self.calls.get(name, 0) + 1

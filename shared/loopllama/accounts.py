@@ -18,12 +18,17 @@ against its `maxTurns`."""
 
 def attempts_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """A step's attempts by their keys, in the order in which they were opened."""
-    return {key: record[key] for key in sorted([key for key in record if key.startswith(ATTEMPT)])}
+    return _named(record, ATTEMPT)
 
 
 def tool_calls_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """A step's tool calls by their keys, in the order in which the model asked for them."""
-    return {key: record[key] for key in sorted([key for key in record if key.startswith(TOOL)])}
+    return _named(record, TOOL)
+
+
+def _named(record: Mapping[str, Any], prefix: str) -> dict[str, dict[str, Any]]:
+    # `in` is no call, and a step's item is looked through again and again.
+    return {key: record[key] for key in sorted([key for key in record if prefix in key and key.startswith(prefix)])}
 
 
 _CERTAINTY = ("measured", "estimated", "unknown")

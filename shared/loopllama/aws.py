@@ -119,7 +119,9 @@ def _to_attribute(value: Any) -> dict[str, Any]:
     if value is None:
         return {"NULL": True}
     if kind is dict or isinstance(value, Mapping):  # an abstract class's answer costs ten times as much
-        return {"M": {key: _to_attribute(inner) for key, inner in value.items()}}
+        return {
+            "M": {key: {"S": inner} if type(inner) is str else _to_attribute(inner) for key, inner in value.items()}
+        }
     if isinstance(value, list | tuple):
         return {"L": [_to_attribute(inner) for inner in value]}
     if isinstance(value, set | frozenset) and value and all(isinstance(inner, str) for inner in value):
@@ -142,7 +144,7 @@ def _from_attribute(attribute: Mapping[str, Any]) -> Any:
     if kind == "N":
         return Decimal(value)
     if kind == "M":
-        return {key: _from_attribute(inner) for key, inner in value.items()}
+        return from_item(value)
     if kind == "L":
         return [_from_attribute(inner) for inner in value]
     if kind == "NULL":
@@ -177,18 +179,10 @@ def update(
     Returns whether it did, and the item: as it is now (only its attributes `returning`, where that is said), or as it
     stood in the way (`{}` where there is none). A value of `None` is not written.
     """
-    all_names = dict(names or {})
-    all_values = dict(parameters or {})
-    sets, removes = [], []
-    for place, (path, value) in enumerate(values.items()):
-        if value is not None:
-            all_values[f":s{place}"] = value
-            sets.append(f"{_alias(path, f'#s{place}', all_names)} = :s{place}")
-    for place, path in enumerate(remove):
-        removes.append(_alias(path, f"#r{place}", all_names))
-    expression = f"SET {', '.join(sets)}" if sets else ""
-    if removes:
-        expression += f" REMOVE {', '.join(removes)}"
+    written = {path: value for path, value in values.items() if value is not None}
+    expression, words, aliases = _update_expression(tuple(written), tuple(remove))
+    all_names = {**aliases, **(names or {})}
+    all_values = {**dict(zip(words, written.values(), strict=True)), **(parameters or {})}
     request: dict[str, Any] = {
         "TableName": table,
         "Key": to_item(key),
@@ -208,14 +202,27 @@ def update(
     return True, from_item(item if returning is None else {name: item[name] for name in returning if name in item})
 
 
-def _alias(path: str | tuple[str, ...], prefix: str, names: dict[str, str]) -> str:
-    """An expression's word for an attribute; `names` receives what it stands for."""
-    if isinstance(path, str):
-        names[prefix] = path
-        return prefix
-    words = [f"{prefix}_{depth}" for depth in range(len(path))]
-    names.update(zip(words, path, strict=True))
-    return ".".join(words)
+@lru_cache(maxsize=256)  # steps write the same attributes again and again
+def _update_expression(
+    paths: tuple[str | tuple[str, ...], ...], remove: tuple[str | tuple[str, ...], ...]
+) -> tuple[str, tuple[str, ...], Mapping[str, str]]:
+    """An update expression that sets `paths` and removes others, its words for the values, and what its words for
+    attributes stand for: aliases, because many names are reserved words."""
+    names: dict[str, str] = {}
+
+    def alias(path: str | tuple[str, ...], prefix: str) -> str:
+        parts = (path,) if isinstance(path, str) else path
+        words = [f"{prefix}_{depth}" for depth in range(len(parts))]
+        names.update(zip(words, parts, strict=True))
+        return ".".join(words)
+
+    words = tuple(f":s{place}" for place in range(len(paths)))
+    sets = [f"{alias(path, f'#s{place}')} = {words[place]}" for place, path in enumerate(paths)]
+    removes = [alias(path, f"#r{place}") for place, path in enumerate(remove)]
+    expression = f"SET {', '.join(sets)}" if sets else ""
+    if removes:
+        expression += f" REMOVE {', '.join(removes)}"
+    return expression, words, names
 
 
 def put_new(dynamodb: Any, table: str, values: Mapping[str, Any], key: str) -> bool:

@@ -72,7 +72,7 @@ def post(url: str, headers: Mapping[str, str], body: bytes, until: float, who: s
     if until <= started:
         raise ModelTimeout(f"{who}: no time was left for the call")
     _call.until, _call.sent, _call.connect_seconds = until, 0, CONNECT_SECONDS
-    sent = {
+    sent: dict[bytes | str, bytes | str] = {
         "host": urlsplit(url).netloc,
         "user-agent": "loopllama",
         "accept": "application/json",
@@ -81,7 +81,7 @@ def post(url: str, headers: Mapping[str, str], body: bytes, until: float, who: s
         **{name.lower(): value for name, value in headers.items()},
     }
     timeouts = {"timeout": {"pool": until - started}}
-    request = httpcore.Request("POST", _parsed(url), headers=list(sent.items()), content=body, extensions=timeouts)
+    request = httpcore.Request("POST", _parsed(url), headers=sent, content=body, extensions=timeouts)
     try:
         response = _pool(url).handle_request(request)
         try:
