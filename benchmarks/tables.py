@@ -65,8 +65,7 @@ class Tables:
         self._count("UpdateItem")
         item = self.items.setdefault(self._key(TableName, Key), dict(Key))
         sets, removes = _parsed(UpdateExpression)
-        for path, value in sets:
-            item[ExpressionAttributeNames[path]] = ExpressionAttributeValues[value]
+        item.update([(ExpressionAttributeNames[path], ExpressionAttributeValues[value]) for path, value in sets])
         for parents, last in removes:
             at = item
             for parent in parents:

@@ -111,11 +111,13 @@ def _to_attribute(value: Any) -> dict[str, Any]:
     if kind is int:
         return {"N": str(value)}
     if kind is Decimal:
-        digits = value.as_tuple().digits
+        text = str(value)
         # DynamoDB trims zeros at both ends before it counts, and writes 1E+40 out: a row with one must go back.
-        if not value.is_finite() or (len(digits) > 38 and len("".join(map(str, digits)).strip("0")) > 38):
-            raise TypeError(f"DynamoDB keeps numbers of at most 38 digits, not {value}")
-        return {"N": str(value)}
+        if not value.is_finite() or (
+            len(text) > 38 and len("".join(map(str, value.as_tuple().digits)).strip("0")) > 38
+        ):
+            raise TypeError(f"DynamoDB keeps numbers of at most 38 digits, not {text}")
+        return {"N": text}
     if value is None:
         return {"NULL": True}
     if kind is dict or isinstance(value, Mapping):  # an abstract class's answer costs ten times as much

@@ -26,10 +26,15 @@ def dumps(value: Any, indent: int | None = None, *, ascii_only: bool = True) -> 
     """
     separators = (",", ": " if indent else ":")
     try:
+        if indent is None and ascii_only:
+            return _compact(value)
         # The C encoder does it all where no Decimal and no set is inside.
         return json.dumps(value, indent=indent, separators=separators, allow_nan=False, ensure_ascii=ascii_only)
     except TypeError:
         return "".join(_chunks(value, indent, "\n" if indent else "", ascii_only))
+
+
+_compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode  # made once: making it takes as long again
 
 
 def loads(text: str | bytes) -> Any:

@@ -55,6 +55,7 @@ def logger() -> Any:
     return Logger(service=_service())
 
 
+@functools.lru_cache(maxsize=1)
 def _service() -> str:
     return os.environ.get("POWERTOOLS_SERVICE_NAME", "loopllama")
 

@@ -184,7 +184,7 @@ def _checked(provider: str, found: Mapping[str, Any], source: str, settings: Set
     known = KNOWN.get(provider, Known())
     key, url, dialect = found.get("api_key", ""), found.get("base_url", ""), found.get("dialect", known.dialect)
     headers, version = found.get("headers", {}), found.get("api_version", "")
-    if not all(isinstance(text, str) for text in (key, url, version)):
+    if not (isinstance(key, str) and isinstance(url, str) and isinstance(version, str)):
         raise wrong("api_key, base_url and api_version must be text")
     if not isinstance(headers, dict) or not all(
         isinstance(text, str) and text.isascii() and text.isprintable() for pair in headers.items() for text in pair

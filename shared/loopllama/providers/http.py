@@ -72,8 +72,9 @@ def post(url: str, headers: Mapping[str, str], body: bytes, until: float, who: s
     if until <= started:
         raise ModelTimeout(f"{who}: no time was left for the call")
     _call.until, _call.sent, _call.connect_seconds = until, 0, CONNECT_SECONDS
+    target, host = _parsed(url)
     sent: dict[bytes | str, bytes | str] = {
-        "host": urlsplit(url).netloc,
+        "host": host,
         "user-agent": "loopllama",
         "accept": "application/json",
         "accept-encoding": "identity",
@@ -81,7 +82,7 @@ def post(url: str, headers: Mapping[str, str], body: bytes, until: float, who: s
         **{name.lower(): value for name, value in headers.items()},
     }
     timeouts = {"timeout": {"pool": until - started}}
-    request = httpcore.Request("POST", _parsed(url), headers=sent, content=body, extensions=timeouts)
+    request = httpcore.Request("POST", target, headers=sent, content=body, extensions=timeouts)
     try:
         response = _pool(url).handle_request(request)
         try:
@@ -95,8 +96,8 @@ def post(url: str, headers: Mapping[str, str], body: bytes, until: float, who: s
 
 
 @functools.lru_cache(maxsize=64)
-def _parsed(url: str) -> httpcore.URL:
-    return httpcore.URL(url)
+def _parsed(url: str) -> tuple[httpcore.URL, str]:
+    return httpcore.URL(url), urlsplit(url).netloc
 
 
 def _read(chunks: Iterable[bytes], who: str) -> bytes:
