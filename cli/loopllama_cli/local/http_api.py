@@ -225,6 +225,8 @@ def serve(port: int, routes: list[Route], invoke: Callable[[str, bytes], Outcome
                     self.send_header(name, value)
             if status not in (204, 304):
                 self.send_header("Content-Length", str(len(body)))
+            if self._unread:
+                self.send_header("Connection", "close")  # or the client sends its next request here
             self.end_headers()
             if self.command != "HEAD" and status not in (204, 304):
                 self.wfile.write(body)
