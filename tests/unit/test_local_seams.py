@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -10,9 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto.core.serialize import JSONSerializer, ResponseSerializer, XFormedAttributePicker
 from moto.core.utils import get_service_model
+from moto.dynamodb.exceptions import MockValidationException
+from moto.dynamodb.parsing import expressions
+from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser
+from moto.dynamodb.parsing.validators import ActionCountValidator, OverlappingPathsValidator
 from moto.events.models import EventPattern
 
-from loopllama_cli.local.seams_dynamodb import attribute_value
+from loopllama_cli.local.seams_dynamodb import attribute_value, quicken
 from loopllama_cli.local.stack import matches
 
 SCALARS = st.one_of(
@@ -77,3 +83,32 @@ PATTERNS = st.recursive(
 @given(st.dictionaries(NAMES, PATTERNS, max_size=3), st.dictionaries(NAMES, RECORDS, max_size=3))
 def test_a_filter_takes_the_records_that_it_takes_whole(pattern: dict[str, Any], record: dict[str, Any]) -> None:
     assert matches(json.dumps(pattern), record) == EventPattern(None, pattern).matches_event(record)
+
+
+PATHS = st.sampled_from(["a", "b", "#n", "#m", "a.b", "a.b.c", "#n.b", "b[0]"])
+CLAUSES = st.one_of(
+    st.builds(
+        lambda paths: "SET " + ", ".join(f"{path} = :v" for path in paths), st.lists(PATHS, min_size=1, max_size=4)
+    ),
+    st.builds(lambda paths: "REMOVE " + ", ".join(paths), st.lists(PATHS, min_size=1, max_size=3)),
+    st.builds(lambda path: f"ADD {path} :v", PATHS),
+)
+
+
+def refusal(check: Callable[[], Any]) -> str:
+    """The kind of error that a check raises; empty if none."""
+    try:
+        check()
+    except MockValidationException as error:
+        return type(error).__name__
+    return ""
+
+
+@settings(max_examples=200)
+@given(st.lists(CLAUSES, min_size=1, max_size=3))
+def test_an_update_is_refused_whole_for_what_a_part_of_it_is_refused(clauses: list[str]) -> None:
+    quicken()
+    expression: Any = vars(expressions)["UpdateExpressionParser"].make(" ".join(clauses))
+    for validator in (ActionCountValidator(), OverlappingPathsValidator({"#n": "n", "#m": "m"})):
+        parts = refusal(lambda: DepthFirstTraverser.traverse(validator, deepcopy(expression)))  # noqa: B023 - called here
+        assert refusal(lambda: validator.traverse(deepcopy(expression))) == parts  # noqa: B023

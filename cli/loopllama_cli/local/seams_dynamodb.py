@@ -14,7 +14,7 @@ from moto.core.serialize import BaseJSONSerializer
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import StreamRecord, StreamShard, Table
-from moto.dynamodb.parsing import expressions
+from moto.dynamodb.parsing import expressions, validators
 
 from loopllama_cli.local.patching import replace
 from loopllama_cli.local.streams import Streams
@@ -132,6 +132,13 @@ def quicken() -> None:
     parser: Any = vars(expressions)["UpdateExpressionParser"]
     replace(parser, "make", staticmethod(lru_cache(maxsize=1024)(parser.make)))
 
+    # Each part of an expression is one too, and moto checks all of them alone: quadratic in attributes. What is wrong
+    # with a part is wrong with the whole.
+    for validator, check in (
+        (validators.ActionCountValidator, "verify_action_counts"),
+        (validators.OverlappingPathsValidator, "check_for_overlapping_paths"),
+    ):
+        replace(validator, "traverse", vars(validator)[check])
     # The names of a service's operations are looked up among all members of its class.
     replace(responses, "method_names_from_class", cache(vars(responses)["method_names_from_class"]))
 
