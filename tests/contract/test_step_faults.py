@@ -219,20 +219,22 @@ def test_a_key_in_a_secret(here: Here, secret: dict[str, str] | None, monkeypatc
 
     from loopllama.providers import credentials
 
-    monkeypatch.setattr(here.live, "settings", replace(here.live.settings, provider_secrets_prefix="prod/providers/"))
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
-        monkeypatch.delenv(name)
+    name = f"prod-{next(NUMBERS)}/providers/openai"
+    settings = replace(here.live.settings, provider_secrets_prefix=name.removesuffix("openai"))
+    monkeypatch.setattr(here.live, "settings", settings)
+    for variable in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(variable)
     credentials._kept.clear()
     aws.client.cache_clear()
     if secret is not None:
         value = json.dumps({**secret, "base_url": f"{here.first.url}/v1"})
-        boto3.client("secretsmanager").create_secret(Name="prod/providers/openai", SecretString=value)
+        boto3.client("secretsmanager").create_secret(Name=name, SecretString=value)
         here.first.script(here.dialect.error(401, "invalid_api_key", f"Incorrect API key: {secret['api_key']}"))
     run_id, work = here.start()
     assert here.live.step(work)["outcome"] == "failed"
     error = here.read(run_id)["error"]
     assert error.startswith("CredentialsRejected: ")
-    assert "secret 'prod/providers/openai'" in error
+    assert f"secret '{name}'" in error
     assert error.endswith("with: loopllama providers set openai")
     assert "sk-of-the-secret-1" not in error
     assert here.read(run_id)["cost_usd"] == 0
