@@ -112,9 +112,11 @@ _CAPABILITIES = (
     # api-docs.deepseek.com: tool calls, context caching, images with Flash; JSON mode without a schema.
     ("deepseek", r"flash", "tools images prompt_cache"),
     ("deepseek", r".", "tools prompt_cache"),
-    # docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html (Claude from 4.5, Mistral's open models),
-    # prompt-caching.html (Claude, Nova), conversation-inference-supported-models-features.html (tools, images).
-    ("bedrock", r"anthropic\.claude", "tools structured_output images prompt_cache"),
+    # docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html (Mistral's open models), prompt-caching.html
+    # (Claude, Nova), conversation-inference-supported-models-features.html (tools, images). Converse takes a schema of
+    # Claude 4.5, Opus 4.6 and Sonnet 4.6 only, and refuses it of all later ones (github.com: pydantic/pydantic-ai issue
+    # 7373, BerriAI/litellm 39070, vercel/ai 20128): Claude on Bedrock is asked by the answer tool.
+    ("bedrock", r"anthropic\.claude", "tools images prompt_cache"),
     ("bedrock", r"amazon\.nova-micro", "tools prompt_cache"),
     ("bedrock", r"amazon\.nova", "tools images prompt_cache"),
     ("bedrock", r"meta\.llama4", "tools images"),

@@ -205,6 +205,10 @@ def notes(run: Run) -> Iterator[Text]:
         for attempt in attempts:
             if attempt.get("outcome") not in ("ok", "open", None):
                 yield _note("✗", "red", name, _attempt_text(attempt))
+            elif attempt.get("mode_refused"):
+                yield _note(
+                    "!", "yellow", name, f"{attempt['mode_refused']}; asked by {_MODES[attempt['output_mode']]}"
+                )
             elif attempt.get("stop_reason") == "max_tokens":
                 yield _note("!", "yellow", name, f"an answer of {attempt.get('model')} was cut off by its token limit")
         good = next((attempt for attempt in reversed(attempts) if attempt.get("outcome") == "ok"), None)
@@ -239,6 +243,7 @@ def simulated_text(steps: Sequence[Step]) -> str:
     )
 
 
+_MODES = {"tool": "the answer tool", "instructions": "instructions"}
 _LAYERS = {
     "run": "the run's own choice",
     "step": "the step's override",

@@ -23,7 +23,7 @@ from .errors import (
     TurnLimitExceeded,
 )
 from .ledger import StepLedger
-from .providers.base import Answer, Message, ModelCall, Provider
+from .providers.base import Answer, Message, ModelCall, Provider, ToolCall
 from .providers.tokens import most_tokens, prompt_tokens
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Turn:
         repaired = False
         for turn in self._ledger.turns(self._limits.max_turns):
             answer = self._answer(turn, messages)
-            asked = [call for call in answer.tool_calls if call.name != output.TOOL_NAME]
+            asked = [call for call in answer.tool_calls if not self._is_answer(call)]
             if asked:
                 messages.append(Message("assistant", answer.text, tool_calls=answer.tool_calls))
                 messages += self._tool_calls.make(turn, answer.tool_calls)
@@ -160,6 +160,8 @@ class Turn:
         settled = self._ledger.settled_answer(turn)
         if settled is not None:
             answer, self.model = settled
+            if self._schema is not None:
+                answer = output.from_answer_tool(answer)  # an earlier version kept it as the call that it came in
             self._at = next((at for at, model in enumerate(self._chain) if model.id == self.model), self._at)
             return answer
         trouble: list[ModelError | BudgetExceeded] = []
@@ -214,27 +216,15 @@ class Turn:
         return answer
 
     def _model_call(self, model: Model, messages: Sequence[Message], timeout: float) -> ModelCall:
-        system: str = self._step["system_prompt"]
-        specs = self._tool_calls.specs()
-        schema = forced = None
-        if self._schema is not None:
-            mode = output.mode_for(model.capabilities, self._schema)
-            if mode == "native":
-                schema = self._schema
-            elif mode == "tool":
-                forced = None if specs else output.TOOL_NAME
-                specs.append(output.as_tool(self._schema))
-            else:
-                system = f"{system}\n\n{output.instructions(self._schema)}"
         return ModelCall(
             model=model.provider_model,
             catalog_id=model.id,
-            system=system,
+            system=self._step["system_prompt"],
             messages=tuple(messages),
             timeout=timeout,
-            tools=tuple(specs),
-            output_schema=schema,
-            forced_tool=forced,
+            tools=tuple(self._tool_calls.specs()),
+            output_schema=self._schema,
+            output_mode=output.mode_for(model.capabilities, self._schema),
             max_tokens=_least(self._max_tokens, model.max_output),
             temperature=self._temperature,
             max_output=model.max_output,
@@ -247,9 +237,6 @@ class Turn:
     def _read(self, answer: Answer) -> Any:
         if self._schema is None:
             return answer.text
-        for call in answer.tool_calls:
-            if call.name == output.TOOL_NAME:
-                return output.parse_tool_call(call, self._schema)
         if answer.stop_reason == "max_tokens":
             raise OutputInvalid(
                 "the answer was cut off by what is left of the budget; raise the budget or ask for less"
@@ -258,8 +245,11 @@ class Turn:
             )
         return output.parse_answer(answer.text, self._schema)
 
-    def _repair(self, answer: Answer, invalid: OutputInvalid) -> list[Message]:
-        asked = Message("assistant", answer.text, tool_calls=answer.tool_calls)
-        if answer.tool_calls:
-            return [asked, *(Message("tool", str(invalid), tool_call_id=call.id) for call in answer.tool_calls)]
-        return [asked, Message("user", f"{invalid}\nAnswer again with nothing but JSON that follows the schema.")]
+    def _is_answer(self, call: ToolCall) -> bool:
+        """Whether it is the answer itself, which an agent with an `outputSchema` may give by calling a tool."""
+        return self._schema is not None and call.name in output.ANSWER_TOOLS
+
+    @staticmethod
+    def _repair(answer: Answer, invalid: OutputInvalid) -> list[Message]:
+        again = f"{invalid}\nAnswer again with nothing but JSON that follows the schema."
+        return [Message("assistant", answer.text), Message("user", again)]

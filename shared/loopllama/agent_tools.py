@@ -141,8 +141,8 @@ class ToolCalls:
             if call.name in self._approved_tools and not answer.get("approved"):
                 note = f": {answer['note']}" if answer.get("note") else ""
                 raise ToolFailed(f"a person declined this call of {call.name}{note}. Go on without it.")
-            if self._structured and call.name == output.TOOL_NAME:
-                raise ToolFailed(f"not taken: call {call.name} again, alone, once you have seen the other results")
+            if self._structured and call.name in output.ANSWER_TOOLS:
+                raise ToolFailed("not taken as the answer: give it again, alone, now that you see the other results")
             if self._tools is None:
                 raise ToolFailed(f"there is no tool {call.name!r}; this agent has no tools: answer without them")
             if timeout <= 0:

@@ -122,6 +122,8 @@ class StepLedger:
             latency_ms=_elapsed_ms(started),
             simulated=answer.simulated or None,
             stop_reason="max_tokens" if answer.stop_reason == "max_tokens" else None,
+            output_mode=answer.output_mode,
+            mode_refused=answer.mode_refused or None,
             **_bill(model, answer.usage),
         )
         kept = {

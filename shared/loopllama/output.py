@@ -1,8 +1,9 @@
-"""Structured output: asking a model for JSON of an agent's `outputSchema`, and reading what it answered.
+"""Structured output: how a model is asked for JSON of an agent's `outputSchema`, and reading what it answered.
 
 Three ways to ask, best first. `native`: the provider holds the model to the schema. `tool`: the model must call one
 tool whose parameters are the schema. `instructions`: the prompt says so, which works with any model. Whatever the
-way, the answer is checked here; providers' native modes do not enforce all of JSON Schema.
+way, the answer is checked here; providers' native modes do not enforce all of JSON Schema. Which way is taken in the
+end is decided where the provider can refuse one, in `providers.modes`.
 """
 
 from __future__ import annotations
@@ -11,23 +12,27 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
-from . import jsontext, schemas
+from . import jsontext, schemas, thoughts
 from .errors import OutputInvalid
-from .providers.base import ToolCall, ToolSpec
+from .providers.base import Answer, ModelCall, OutputMode, StopReason, ToolSpec
 
-Mode = Literal["native", "tool", "instructions"]
+MODES: tuple[OutputMode, ...] = ("native", "tool", "instructions")
+"""The ways of asking, best first."""
 
 TOOL_NAME = "give_answer"
-"""The forced tool's name; no tool of a deployment may have it."""
+"""The answer tool's name; no tool of a deployment may have it."""
+ANSWER_TOOLS = frozenset((TOOL_NAME, "json_answer"))
+"""Every name that the answer tool has had: answers that an earlier version recorded are read too."""
 MAX_ANSWER_CHARACTERS = 1_000_000
 _MAX_CANDIDATES = 32
 _OPENING = re.compile(r"[{\[]")
 _FENCE = re.compile(r"```[a-zA-Z0-9_+-]*[ \t]*\n(.*?)```", re.DOTALL)
 
 
-def mode_for(capabilities: Collection[str] | None, schema: Mapping[str, Any] | None = None) -> Mode:
+def mode_for(capabilities: Collection[str] | None, schema: Mapping[str, Any] | None = None) -> OutputMode:
     """How to ask a model with these catalog `capabilities` for JSON of `schema` (without one: of some object).
 
     Unknown capabilities (`None`) mean `instructions`: a request for a mode that a model lacks is refused by its
@@ -54,12 +59,35 @@ def as_tool(schema: Mapping[str, Any]) -> ToolSpec:
     return ToolSpec(TOOL_NAME, "Give your final answer. Its arguments are the answer.", schema)
 
 
-def parse_answer(text: str, schema: Mapping[str, Any], mode: Mode = "instructions") -> Any:
+def asked_in(call: ModelCall, mode: OutputMode) -> ModelCall:
+    """Return the call with its `output_schema` said in the way of `mode`."""
+    schema = call.output_schema
+    if schema is None or mode == "native":
+        return call
+    if mode == "instructions":
+        return replace(call, output_schema=None, system=f"{call.system}\n\n{instructions(schema)}".lstrip())
+    # Beside other tools the model must stay free to call those first.
+    forced = None if call.tools else TOOL_NAME
+    return replace(call, output_schema=None, tools=(*call.tools, as_tool(schema)), forced_tool=forced)
+
+
+def from_answer_tool(answer: Answer) -> Answer:
+    """Return the answer with the answer tool's arguments as its text, where nothing but that tool was called.
+
+    A call beside it is for the agent to make: the model has answered before it saw that call's result.
+    """
+    if not answer.tool_calls or any(call.name not in ANSWER_TOOLS for call in answer.tool_calls):
+        return answer
+    stop: StopReason = "max_tokens" if answer.stop_reason == "max_tokens" else "end"
+    return replace(answer, text=answer.tool_calls[0].raw, tool_calls=(), stop_reason=stop)
+
+
+def parse_answer(text: str, schema: Mapping[str, Any]) -> Any:
     """The JSON value of an answer, valid against `schema`; numbers are `int` or `Decimal`.
 
-    The whole text is the JSON. In `instructions` mode it may also stand in a code fence or between sentences; of
-    several values the first valid one counts. Raises `OutputInvalid`, whose message can be sent to the model as it
-    is: up to 5 violations, each with its place. Raises `InvalidRequest` for a schema that `schemas.check` refuses.
+    The whole text is the JSON, or it stands in a code fence or between sentences; of several values the first valid
+    one counts. Thoughts are not looked at. Raises `OutputInvalid`, whose message can be sent to the model as it is: up
+    to 5 violations, each with its place. Raises `InvalidRequest` for a schema that `schemas.check` refuses.
     """
     if len(text) > MAX_ANSWER_CHARACTERS:
         raise OutputInvalid(
@@ -67,12 +95,11 @@ def parse_answer(text: str, schema: Mapping[str, Any], mode: Mode = "instruction
         )
     if not text.strip():
         raise OutputInvalid("The answer is empty. Answer with one JSON value that follows the schema.")
+    text, _ = thoughts.apart(text)
     try:
         return _checked(text, schema)
     except ValueError as error:
         whole = error
-    if mode != "instructions":
-        raise OutputInvalid(_no_json(whole))
     problem, longest = OutputInvalid(_no_json(whole)), 0
     for candidate in _candidates(text):
         try:
@@ -83,17 +110,6 @@ def parse_answer(text: str, schema: Mapping[str, Any], mode: Mode = "instruction
             if len(candidate) > longest:
                 problem, longest = error, len(candidate)
     raise problem
-
-
-def parse_tool_call(call: ToolCall, schema: Mapping[str, Any]) -> Any:
-    """The answer in `tool` mode: the forced tool's arguments, checked as `parse_answer` does."""
-    if call.arguments is None:
-        return parse_answer(call.raw, schema, mode="tool")
-    try:
-        text = jsontext.dumps(call.arguments)
-    except ValueError as error:
-        raise OutputInvalid(_no_json(error)) from error
-    return parse_answer(text, schema, mode="tool")
 
 
 def _checked(text: str, schema: Mapping[str, Any]) -> Any:

@@ -30,7 +30,7 @@ _STEP = (
 _ATTEMPT = (
     *("model", "provider", "turn", "outcome", "error", "tokens_in", "tokens_out", "tokens_cached"),
     *("tokens_cache_write", "tokens_reasoning", "cost_usd", "cost_basis", "latency_ms", "started_at", "simulated"),
-    *("unpriced", "cache_saving_usd", "stop_reason", "retry_after"),
+    *("unpriced", "cache_saving_usd", "stop_reason", "retry_after", "output_mode", "mode_refused"),
 )
 _TOOL_CALL = ("name", "outcome", "latency_ms", "started_at")
 

@@ -13,8 +13,8 @@ from support.dialects import Dialect, Figures
 from support.wire_server import Reply, WireServer
 
 from loopllama.errors import AnswerInvalid, ContentRefused
+from loopllama.output import TOOL_NAME
 from loopllama.providers.base import Message, ModelCall, Provider, ToolCall, ToolSpec, Usage
-from loopllama.providers.structured import ANSWER_TOOL
 
 Make = Callable[..., ModelCall]
 
@@ -174,7 +174,7 @@ def test_a_schema_that_the_native_mode_cannot_say(
     }
     value = {"name": "root", "children": [{"name": "leaf"}]}
     if dialect.name in ("anthropic", "bedrock"):
-        server.script(Reply(200, dialect.answer("", [("a", ANSWER_TOOL, value)], "tools")))
+        server.script(Reply(200, dialect.answer("", [("a", TOOL_NAME, value)], "tools")))
     else:
         server.script(Reply(200, dialect.answer(json.dumps(value))))
     answer = adapter.complete(make_call(output_schema=tree))
@@ -182,8 +182,8 @@ def test_a_schema_that_the_native_mode_cannot_say(
     assert (answer.stop_reason, answer.tool_calls) == ("end", ())
     seen = dialect.seen(server.requests[0])
     if dialect.name in ("anthropic", "bedrock"):
-        assert seen.forced == ANSWER_TOOL
-        assert seen.tools == {ANSWER_TOOL: tree}
+        assert seen.forced == TOOL_NAME
+        assert seen.tools == {TOOL_NAME: tree}
     else:
         assert seen.schema == tree
         assert seen.strict is False

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -15,9 +16,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from loopllama import aws, providers
+from loopllama.output import TOOL_NAME
 from loopllama.providers import anthropic, bedrock, bedrock_aws, credentials, openai
 from loopllama.providers.base import Provider
-from loopllama.providers.structured import ANSWER_TOOL
+from loopllama.providers.known import takes_temperature
 from loopllama.settings import Settings
 from support.wire_server import Reply, Request
 
@@ -78,6 +80,10 @@ class Dialect(ABC):
 
     @abstractmethod
     def has_key(self, request: Request) -> bool: ...
+
+    def refusal(self, request: Request) -> Reply | None:
+        """What the provider answers to a request that it does not take; `None` where it takes it."""
+        return None
 
     too_long: tuple[int, str, str]
     """The error for a prompt beyond the context window: status, code, message."""
@@ -161,6 +167,24 @@ class OpenAIDialect(Dialect):
         body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
         return Reply(status, body, headers or {})
 
+    def refusal(self, request: Request) -> Reply | None:
+        body = request.json
+        form = body.get("response_format", {}).get("json_schema")
+        if re.match(r"gpt-(3\.5|4-turbo|4$)", body["model"]) and form:
+            said = "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model."
+            return self.error(400, "", said)
+        if form and form.get("strict") and (place := _not_strict(form["schema"])):
+            return self.error(400, "", f"Invalid schema for response_format 'answer': In context={place}.")
+        if re.match(r"o\d|gpt-[5-9]", body["model"]):
+            for name in ("temperature", "max_tokens"):
+                if name in body:
+                    return self.error(
+                        400,
+                        "unsupported_parameter",
+                        f"Unsupported parameter: '{name}' is not supported with this model.",
+                    )
+        return None
+
     def seen(self, request: Request) -> Seen:
         assert request.path == f"{self.path}/chat/completions"
         return self.seen_body(request.json)
@@ -228,6 +252,13 @@ class GoogleDialect(OpenAIDialect):
     bad_request = (400, "INVALID_ARGUMENT", "Invalid value at 'generation_config.temperature'")
     overloaded = (503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
 
+    def refusal(self, request: Request) -> Reply | None:
+        body = request.json
+        if re.search(r"gemini-[12]\.", body["model"]) and "tools" in body and "response_format" in body:
+            said = "Function calling with a response mime type: 'application/json' is unsupported"
+            return self.error(400, "INVALID_ARGUMENT", said)
+        return None
+
     def usage(self, figures: Figures) -> dict[str, Any]:
         return {
             "prompt_tokens": figures.prompt,
@@ -274,6 +305,23 @@ class MistralDialect(OpenAIDialect):
             return Reply(status, {"detail": [{"loc": ["body", "temperature"], "msg": message}]}, headers or {})
         body = {"object": "error", "message": message, "type": code or None, "param": None, "code": code or None}
         return Reply(status, body, headers or {})
+
+
+class DeepSeekDialect(OpenAIDialect):
+    """JSON mode without a schema, and no forced tools: github.com/BerriAI/litellm, pull request 31466."""
+
+    name = "deepseek"
+    model = "deepseek-flash"
+    limit = "max_tokens"
+
+    def refusal(self, request: Request) -> Reply | None:
+        body = request.json
+        if body.get("response_format", {}).get("type") == "json_schema":
+            return self.error(400, "invalid_request_error", "This response_format type is unavailable now")
+        if isinstance(body.get("tool_choice"), dict) or body.get("tool_choice") == "required":
+            said = "Thinking mode does not support this tool_choice"
+            return self.error(400, "invalid_request_error", said)
+        return None
 
 
 class AnthropicDialect(Dialect):
@@ -325,6 +373,21 @@ class AnthropicDialect(Dialect):
         body = {"type": "error", "error": {"type": code, "message": message}, "request_id": "req_1"}
         return Reply(status, body, headers or {})
 
+    def refusal(self, request: Request) -> Reply | None:
+        body = request.json
+        if body.get("tool_choice", {}).get("type") in ("any", "tool"):
+            if body.get("thinking", {}).get("type") in ("enabled", "adaptive"):
+                return self.error(400, "invalid_request_error", _THINKING_FORCED)
+            if re.match("claude-(fable|mythos|opus-5-5|sonnet-5-5)", body["model"]):
+                return self.error(400, "invalid_request_error", "tool_choice: this model does not support forced tools")
+        if "temperature" in body and not takes_temperature(body["model"]):
+            return self.error(400, "invalid_request_error", "`temperature` is deprecated for this model.")
+        schema = body.get("output_config", {}).get("format", {}).get("schema")
+        if schema and (place := _closed(schema)):
+            said = f"output_config.format.schema: For 'object' type, 'additionalProperties' must be false ({place})"
+            return self.error(400, "invalid_request_error", said)
+        return None
+
     def seen(self, request: Request) -> Seen:
         assert request.path == "/v1/messages"
         body = request.json
@@ -351,13 +414,44 @@ class AnthropicDialect(Dialect):
             "".join(block["text"] for block in body.get("system", ())),
             messages,
             {tool["name"]: tool["input_schema"] for tool in body.get("tools", ())},
-            choice.get("name") or (ANSWER_TOOL if choice.get("type") == "any" else None),
+            choice.get("name") or (TOOL_NAME if choice.get("type") == "any" else None),
             form.get("schema"),
             None,
             body["max_tokens"],
             body.get("temperature"),
             points,
         )
+
+
+_THINKING_FORCED = "Thinking may not be enabled when tool_choice forces tool use."
+_TAKES_OUTPUT_CONFIG = re.compile("claude-(haiku-4-5|sonnet-4-5|opus-4-5|opus-4-6|sonnet-4-6)")
+"""github.com/pydantic/pydantic-ai, issue 7373; BerriAI/litellm, issue 39070; vercel/ai, issue 20128."""
+
+
+def _objects(schema: Any, place: str = "()") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every schema of an object inside a schema, with its place."""
+    if isinstance(schema, Mapping):
+        if schema.get("type") == "object":
+            yield place, schema
+        for key, value in schema.items():
+            yield from _objects(value, f"{place}.{key}")
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _objects(value, place)
+
+
+def _closed(schema: Any) -> str | None:
+    """Where an object is not closed."""
+    return next((place for place, one in _objects(schema) if one.get("additionalProperties") is not False), None)
+
+
+def _not_strict(schema: Any) -> str | None:
+    """What OpenAI's strict mode finds wrong: each object is closed, and has no optional property."""
+    if place := _closed(schema):
+        return f"{place}, 'additionalProperties' is required to be supplied and to be false"
+    open_ones = (p for p, one in _objects(schema) if set(one.get("properties", ())) != set(one.get("required", ())))
+    place = next(open_ones, None)
+    return f"{place}, 'required' is required to include every key in properties" if place else None
 
 
 def start_afresh() -> None:
@@ -428,6 +522,18 @@ class BedrockDialect(Dialect):
     def error(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
         return Reply(status, {"message": message}, {"x-amzn-ErrorType": f"{code}:", **(headers or {})})
 
+    def refusal(self, request: Request) -> Reply | None:
+        body, model = request.json, unquote(urlsplit(request.path).path)
+        claude = "anthropic.claude" in model
+        if claude and "outputConfig" in body and not _TAKES_OUTPUT_CONFIG.search(model):
+            return self.error(400, "ValidationException", "output_config.format: Extra inputs are not permitted")
+        if claude and {"any", "tool"} & body.get("toolConfig", {}).get("toolChoice", {}).keys():
+            if "thinking" in body.get("additionalModelRequestFields", {}):
+                return self.error(400, "ValidationException", _THINKING_FORCED)
+            if re.search("claude-(opus-5-5|sonnet-5-5)", model):
+                return self.error(400, "ValidationException", "tool_choice: this model does not support forced tools")
+        return None
+
     def seen(self, request: Request) -> Seen:
         head, model, tail = urlsplit(request.path).path.strip("/").split("/")
         assert (head, tail) == ("model", "converse")
@@ -456,7 +562,7 @@ class BedrockDialect(Dialect):
             "".join(block.get("text", "") for block in body.get("system", ())),
             messages,
             {tool["name"]: tool["inputSchema"]["json"] for tool in tools},
-            choice.get("tool", {}).get("name") or (ANSWER_TOOL if "any" in choice else None),
+            choice.get("tool", {}).get("name") or (TOOL_NAME if "any" in choice else None),
             json.loads(form["schema"]) if form else None,
             None,
             limits.get("maxTokens"),
@@ -485,6 +591,7 @@ CODES: dict[str, Mapping[str, Any]] = {
     "azure": openai.CODES,
     "google": openai.CODES,
     "mistral": openai.CODES,
+    "deepseek": openai.CODES,
     "anthropic": anthropic.CODES,
     "bedrock": bedrock_aws.CODES,
 }

@@ -8,7 +8,7 @@ import socket
 import socketserver
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
@@ -70,7 +70,7 @@ class Request:
 
 class WireServer(socketserver.ThreadingTCPServer):
     """Answers requests in order with the steps of `script`; one more than those is answered with 599, and noted in
-    `surplus`."""
+    `surplus`. What `refuses` has an answer for is refused with that, whatever the script says, and counted."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -81,6 +81,8 @@ class WireServer(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.requests: list[Request] = []
         self.surplus = 0
+        self.refuses: Callable[[Request], Reply | None] = lambda _: None
+        self.refused = 0
         self.connections = 0
         self.leaving = threading.Event()
         self._steps: list[Step] = []
@@ -97,6 +99,9 @@ class WireServer(socketserver.ThreadingTCPServer):
     def next_step(self, request: Request) -> Step:
         with self._lock:
             self.requests.append(request)
+            if (refusal := self.refuses(request)) is not None:
+                self.refused += 1
+                return refusal
             if self._steps:
                 return self._steps.pop(0)
             self.surplus += 1

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from loopllama import output, schemas
 from loopllama.errors import InvalidRequest, OutputInvalid
-from loopllama.providers.base import ToolCall
+from loopllama.providers.base import Answer, ToolCall, Usage
 
 INVOICE = {
     "type": "object",
@@ -44,7 +44,7 @@ json_values = st.recursive(
 
 class TestReading:
     def test_plain_json_keeps_numbers_exact(self):
-        answer = output.parse_answer(GOOD, INVOICE, mode="native")
+        answer = output.parse_answer(GOOD, INVOICE)
         assert answer["total"] == Decimal("12.30")
         assert answer["items"] == [{"price": Decimal("12.3")}]
 
@@ -59,10 +59,8 @@ class TestReading:
             f"\ufeff{GOOD}",
         ],
     )
-    def test_json_between_other_text_in_instructions_mode(self, text):
+    def test_json_between_other_text(self, text):
         assert output.parse_answer(text, INVOICE)["number"] == "A-17"
-        with pytest.raises(OutputInvalid, match="not JSON"):
-            output.parse_answer(text, INVOICE, mode="native")
 
     def test_the_first_valid_value_counts(self):
         text = '{"number": "x"} or rather {"number": "y", "total": 1} or {"number": "z", "total": 2}'
@@ -72,11 +70,27 @@ class TestReading:
         assert output.parse_answer("42", {"type": "integer"}) == 42
         assert output.parse_answer(' ["a"] ', {"type": "array"}) == ["a"]
 
-    def test_forced_tool(self):
+    @pytest.mark.parametrize("name", sorted(output.ANSWER_TOOLS))
+    def test_the_answer_tools_arguments_are_the_answer(self, name):
         spec = output.as_tool(INVOICE)
         assert (spec.name, spec.parameters) == (output.TOOL_NAME, INVOICE)
-        call = ToolCall("c1", spec.name, {"number": "A", "total": Decimal("0.10")})
-        assert output.parse_tool_call(call, INVOICE) == {"number": "A", "total": Decimal("0.1")}
+        call = ToolCall("c1", name, {"number": "A", "total": Decimal("0.10")}, raw='{"number":"A","total":0.10}')
+        answer = output.from_answer_tool(Answer("Here it is.", Usage(1, 1), "tool_calls", (call,)))
+        assert (answer.stop_reason, answer.tool_calls) == ("end", ())
+        assert output.parse_answer(answer.text, INVOICE) == {"number": "A", "total": Decimal("0.1")}
+
+    def test_a_call_beside_the_answer_tool_is_not_lost(self):
+        calls = (ToolCall("c1", "get_order", {}, "{}"), ToolCall("c2", output.TOOL_NAME, {}, "{}"))
+        for order in (calls, calls[::-1]):
+            answer = Answer("", Usage(1, 1), "tool_calls", order)
+            assert output.from_answer_tool(answer) is answer
+
+    def test_thoughts_are_not_looked_at(self):
+        draft = '{"number": "A-17", "total": 1}'
+        for text in (f"<think>\nPerhaps {draft}?\n</think>\n\n{GOOD}", f"Perhaps {draft}?\n</think>\n{GOOD}"):
+            assert output.parse_answer(text, INVOICE)["total"] == Decimal("12.30")
+        with pytest.raises(OutputInvalid):
+            output.parse_answer(f"<think>{draft}</think>", INVOICE)
 
     @given(json_values)
     def test_any_json_value_comes_back(self, value):
@@ -146,16 +160,15 @@ class TestRefusing:
             ("x" * 1_000_001, "at most 1,000,000"),
         ],
     )
-    @pytest.mark.parametrize("mode", ["native", "instructions"])
-    def test_what_is_no_answer(self, text, reason, mode):
+    def test_what_is_no_answer(self, text, reason):
         with pytest.raises(OutputInvalid, match=reason):
-            output.parse_answer(text, INVOICE, mode=mode)
+            output.parse_answer(text, INVOICE)
 
-    def test_broken_arguments_of_the_forced_tool(self):
+    @pytest.mark.parametrize("raw", ['{"number": ', '{"total": NaN}'])
+    def test_broken_arguments_of_the_answer_tool(self, raw):
+        call = ToolCall("c", output.TOOL_NAME, None, raw)
         with pytest.raises(OutputInvalid, match="not JSON"):
-            output.parse_tool_call(ToolCall("c", output.TOOL_NAME, None, raw='{"number": '), INVOICE)
-        with pytest.raises(OutputInvalid, match="not JSON"):
-            output.parse_tool_call(ToolCall("c", output.TOOL_NAME, {"total": float("nan")}), INVOICE)
+            output.parse_answer(output.from_answer_tool(Answer("", Usage(1, 1), "end", (call,))).text, INVOICE)
 
 
 class TestModes:

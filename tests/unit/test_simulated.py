@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from loopllama.catalog_model import Speed
 from loopllama.errors import AnswerInvalid, ModelTimeout
-from loopllama.output import TOOL_NAME, as_tool, instructions
+from loopllama.output import MODES, instructions
 from loopllama.providers import simulated
 from loopllama.providers.base import Message, ModelCall, ToolCall, ToolSpec, Usage
 from loopllama.providers.filling import Filler
@@ -137,13 +137,11 @@ def test_the_same_for_every_model() -> None:
     assert answers[0] == answers[1]
 
 
-def test_both_ways_to_ask_for_json_count_alike() -> None:
+def test_all_ways_to_ask_for_json_count_alike() -> None:
     schema = {"type": "object", "properties": {"category": {"enum": ["billing", "other"]}}, "required": ["category"]}
-    native = AT_ONCE.complete(call(output_schema=schema))
-    tool = AT_ONCE.complete(call(tools=(as_tool(schema),), forced_tool=TOOL_NAME))
-    assert native.usage == tool.usage
-    assert tool.tool_calls[0].arguments == json.loads(native.text)
-    assert (tool.stop_reason, tool.text) == ("tool_calls", "")
+    answers = [AT_ONCE.complete(call(output_schema=schema, output_mode=mode)) for mode in MODES]
+    assert len({(answer.text, answer.usage) for answer in answers}) == 1
+    assert json.loads(answers[0].text)["category"] == "billing"
 
 
 def test_instructions_are_followed_too() -> None:
@@ -162,7 +160,7 @@ def test_max_tokens_cuts() -> None:
 
 def test_max_tokens_cuts_tool_calls() -> None:
     schema = {"type": "object", "properties": {"category": {"type": "string"}}, "required": ["category"]}
-    answer = AT_ONCE.complete(call(tools=(as_tool(schema),), forced_tool=TOOL_NAME, max_tokens=3))
+    answer = AT_ONCE.complete(call(tools=(ToolSpec("sort", "", schema),), forced_tool="sort", max_tokens=3))
     assert answer.stop_reason == "max_tokens"
     assert answer.tool_calls[0].arguments is None
     assert answer.tool_calls[0].raw == '{"category'
@@ -460,17 +458,15 @@ def test_a_forced_tool_is_called_whatever_the_text() -> None:
 
 def test_tools_first_and_then_the_structured_answer() -> None:
     schema = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
-    tools = (ORDER, as_tool(schema))
-    first = AT_ONCE.complete(call(tools=tools))
+    first = AT_ONCE.complete(call(tools=(ORDER,), output_schema=schema))
     assert first.tool_calls[0].name == "get_order"
     messages = (
         Message("user", TICKET),
         Message("assistant", "", tool_calls=first.tool_calls),
         Message("tool", '{"status": "paid"}', tool_call_id="call_1"),
     )
-    second = AT_ONCE.complete(call(messages=messages, tools=tools))
-    assert second.tool_calls[0].name == TOOL_NAME
-    assert second.tool_calls[0].arguments == {"status": "paid"}
+    second = AT_ONCE.complete(call(messages=messages, tools=(ORDER,), output_schema=schema))
+    assert (second.text, second.tool_calls) == ('{"status":"paid"}', ())
 
 
 # Limits on what it reads

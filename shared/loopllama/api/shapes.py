@@ -135,6 +135,10 @@ class Attempt(_Shape):
     """`max_tokens`: the answer was cut off."""
     retry_after: float | None
     """Seconds that the provider asked to wait."""
+    output_mode: Literal["native", "tool", "instructions"] | None
+    """How the model was asked for JSON of the step's `outputSchema`."""
+    mode_refused: str | None
+    """Which better way of asking the provider refused, and why."""
 
 
 class ToolCall(_Shape):

@@ -7,8 +7,8 @@ How usage is counted: `input_tokens` is what was neither read from nor written t
 (https://docs.claude.com/en/docs/build-with-claude/prompt-caching, tracking cache performance). `output_tokens` is the
 whole answer, thinking included; `output_tokens_details.thinking_tokens` is a part of it.
 
-Structured output uses `output_config.format`; a schema that it cannot say is asked for as the parameters of a tool
-that must be called, whose arguments are handed back as the answer's text.
+Structured output uses `output_config.format`; what that cannot say, or a model does not take, is asked for in another
+way (`modes`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .. import jsontext
+from .. import jsontext, output, thoughts
 from ..errors import (
     AnswerInvalid,
     ContentRefused,
@@ -35,6 +35,7 @@ from .base import Answer, Message, ModelCall, StopReason, ToolCall, Usage
 from .credentials import Credentials, credentials_for, forget
 from .failures import failure, failure_in_answer
 from .known import takes_temperature
+from .modes import Modes
 from .tokens import estimated_usage
 
 VERSION = "2023-06-01"
@@ -68,15 +69,16 @@ class Anthropic:
     def __init__(self, provider: str, settings: Settings) -> None:
         self._provider = provider
         self._settings = settings
+        self._modes = Modes()
 
     def complete(self, call: ModelCall) -> Answer:
-        """One POST to `/v1/messages`."""
+        """One POST to `/v1/messages`, or another where a way of asking for JSON is refused."""
+        return self._modes.complete(call, self._send, native=native_schema, thinks=thinks(call.options))
+
+    def _send(self, call: ModelCall) -> Answer:
         until = time.monotonic() + call.timeout
         credentials = credentials_for(self._provider, self._settings)
-        schema = None if call.output_schema is None else structured.for_anthropic(call.output_schema)
-        if call.output_schema is not None and schema is None:
-            call = structured.as_answer_tool(call)
-        body = jsontext.dumps(request(call, schema)).encode()
+        body = jsontext.dumps(request(call)).encode()
         url = f"{credentials.base_url.removesuffix('/v1')}/v1/messages"
         reply = http.post(url, _headers(credentials), body, until, self._provider)
         if not 200 <= reply.status < 300:
@@ -86,7 +88,7 @@ class Anthropic:
             if isinstance(error, CredentialsRejected):
                 forget(self._provider, self._settings)
             raise error
-        return structured.from_answer_tool(self._answer(call, reply, credentials))
+        return self._answer(call, reply, credentials)
 
     def _answer(self, call: ModelCall, reply: http.Reply, credentials: Credentials) -> Answer:
         who = f"{self._provider} on {call.catalog_id}"
@@ -98,10 +100,11 @@ class Anthropic:
             raise failure_in_answer(value, reply.headers, codes=CODES, credentials=credentials, model=call.catalog_id)
         content = value.get("content")
         blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
-        text = "".join(b["text"] for b in blocks if b.get("type") == "text" and isinstance(b.get("text"), str))
+        said = "".join(b["text"] for b in blocks if b.get("type") == "text" and isinstance(b.get("text"), str))
+        text, _ = thoughts.apart(said)
         stopped = value.get("stop_reason")
         calls = tuple(_tool_calls(blocks, cut=stopped == "max_tokens"))
-        usage = _usage(value.get("usage")) or estimated_usage(call, text + "".join(c.raw for c in calls))
+        usage = _usage(value.get("usage")) or estimated_usage(call, said + "".join(c.raw for c in calls))
         if stopped == "refusal":
             raise ContentRefused(f"{who} declined to answer (stop_reason refusal)", usage=usage)
         stop = _STOPS.get(stopped, "end") if isinstance(stopped, str) else "end"
@@ -112,8 +115,19 @@ class Anthropic:
         return Answer(text, usage, stop, calls, model if isinstance(model, str) else "")
 
 
-def request(call: ModelCall, schema: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The request's body; `schema` is the output format's, where that is used."""
+def native_schema(call: ModelCall) -> Mapping[str, Any] | None:
+    """Return the call's schema as the output format takes it, `None` where it cannot be said there."""
+    return structured.for_anthropic(call.output_schema or {})
+
+
+def thinks(options: Mapping[str, Any]) -> bool:
+    """Whether the options turn on extended thinking, beside which no tool may be forced
+    (https://platform.claude.com/docs/en/build-with-claude/extended-thinking, thinking with tool use)."""
+    return wire.member(options, "thinking").get("type") in ("enabled", "adaptive")
+
+
+def request(call: ModelCall) -> dict[str, Any]:
+    """Return the request's body."""
     body: dict[str, Any] = {**call.options, "model": call.model, "max_tokens": wire.answer_limit(call)}
     if call.temperature is not None and takes_temperature(call.model):
         body["temperature"] = call.temperature
@@ -123,7 +137,7 @@ def request(call: ModelCall, schema: Mapping[str, Any] | None) -> dict[str, Any]
         ]
         if call.forced_tool:
             body["tool_choice"] = {"type": "tool", "name": call.forced_tool}
-        elif any(tool.name == structured.ANSWER_TOOL for tool in call.tools):
+        elif any(tool.name == output.TOOL_NAME for tool in call.tools):
             body["tool_choice"] = {"type": "any"}
     if call.system.strip():
         body["system"] = [{"type": "text", "text": call.system}]
@@ -131,8 +145,8 @@ def request(call: ModelCall, schema: Mapping[str, Any] | None) -> dict[str, Any]
         # The prompt's order is tools, system, messages: a point behind the system prompt holds the tools as well.
         _mark(stable[-1])
     body["messages"] = _messages(call)
-    if schema is not None:
-        form = {"type": "json_schema", "schema": schema}
+    if call.output_schema is not None:
+        form = {"type": "json_schema", "schema": call.output_schema}
         body["output_config"] = {**wire.member(call.options, "output_config"), "format": form}
     return body
 

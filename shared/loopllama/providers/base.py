@@ -13,6 +13,10 @@ from typing import Any, Literal, Protocol
 StopReason = Literal["end", "tool_calls", "max_tokens"]
 """`max_tokens`: the answer was cut off. A refusal is no answer: adapters raise `ContentRefused` for it."""
 
+OutputMode = Literal["native", "tool", "instructions"]
+"""How a model is asked for JSON: the provider holds it to the schema; it must call a tool whose parameters are the
+schema; the prompt says so."""
+
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
@@ -71,13 +75,13 @@ class Usage:
 class ModelCall:
     """One call of one model.
 
-    `model` is the provider's own model id. `output_schema` asks for an answer that is JSON of that schema, in the
-    provider's native mode; `forced_tool` names the one tool that must be called. `timeout` bounds the whole call, in
-    seconds. `catalog_id` is our id of the model (for messages, and for the simulated stand-in). `prompt_cache`
-    says that the model takes cache points; they are set behind the system prompt and, where the turn has more calls,
-    behind `stable` messages. `max_output` is the longest answer that the model can give, where that is known: what
-    adapters go by where `max_tokens` is not set and the provider asks for a limit. `options` go into the request under
-    the provider's own names, and never replace what the call itself says.
+    `model` is the provider's own model id. `output_schema` asks for an answer that is JSON of that schema;
+    `output_mode` is the first way of asking that is tried. `forced_tool` names the one tool that must be called.
+    `timeout` bounds the whole call, in seconds. `catalog_id` is our id of the model (for messages, and for the
+    simulated stand-in). `prompt_cache` says that the model takes cache points; they are set behind the system prompt
+    and, where the turn has more calls, behind `stable` messages. `max_output` is the longest answer that the model can
+    give, where that is known: what adapters go by where `max_tokens` is not set and the provider asks for a limit.
+    `options` go into the request under the provider's own names, and never replace what the call itself says.
     """
 
     model: str
@@ -87,6 +91,7 @@ class ModelCall:
     timeout: float
     tools: Sequence[ToolSpec] = ()
     output_schema: Mapping[str, Any] | None = None
+    output_mode: OutputMode = "native"
     forced_tool: str | None = None
     max_tokens: int | None = None
     temperature: float | None = None
@@ -98,7 +103,8 @@ class ModelCall:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the model said. `model` is the provider's name for what answered, where it tells. `simulated` marks the
-    stand-in."""
+    stand-in. `output_mode` is how JSON was asked for, where it was; `mode_refused` says which ways of asking the
+    provider had refused before, and why."""
 
     text: str
     usage: Usage
@@ -106,6 +112,8 @@ class Answer:
     tool_calls: Sequence[ToolCall] = ()
     model: str = ""
     simulated: bool = False
+    output_mode: OutputMode | None = None
+    mode_refused: str = ""
 
 
 class Provider(Protocol):

@@ -22,12 +22,14 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from .. import aws, decimals, jsontext
+from .. import aws, decimals, jsontext, output, thoughts
 from ..errors import AnswerInvalid, ContentRefused, ModelError
-from . import http, structured, wire
+from . import http, wire
+from .anthropic import native_schema, thinks
 from .base import Answer, Message, ModelCall, StopReason, ToolCall, Usage
 from .bedrock_aws import aws_failure, underlying_model
 from .known import takes_temperature
+from .modes import Modes
 from .tokens import estimated_usage
 
 _STOPS: dict[str, StopReason] = {
@@ -43,14 +45,18 @@ _POINT = {"cachePoint": {"type": "default"}}
 class Bedrock:
     """The adapter. It takes model ids, inference-profile ids and ARNs alike."""
 
+    def __init__(self) -> None:
+        self._modes = Modes()
+
     def complete(self, call: ModelCall) -> Answer:
-        """One Converse."""
-        schema = None if call.output_schema is None else structured.for_anthropic(call.output_schema)
-        if call.output_schema is not None and schema is None:
-            call = structured.as_answer_tool(call)
+        """One Converse, or another where a way of asking for JSON is refused."""
+        forms = wire.member(call.options, "additionalModelRequestFields")
+        return self._modes.complete(call, self._send, native=native_schema, thinks=thinks(forms))
+
+    def _send(self, call: ModelCall) -> Answer:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        arguments = request(call, schema)
+        arguments = request(call)
         _sending.until, _sending.answered = time.monotonic() + call.timeout, False
         try:
             reply = _client().converse(**arguments)
@@ -64,11 +70,11 @@ class Bedrock:
             # botocore's parser fails in many ways on an answer that is not shaped as it should be.
             usage = estimated_usage(call, "")
             raise AnswerInvalid(f"bedrock on {call.catalog_id}: the answer cannot be read", usage=usage) from error
-        return structured.from_answer_tool(_answer(call, reply))
+        return _answer(call, reply)
 
 
-def request(call: ModelCall, schema: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Converse's arguments; `schema` is the output format's, where that is used."""
+def request(call: ModelCall) -> dict[str, Any]:
+    """Return Converse's arguments."""
     options = dict(call.options)
     model = options.pop("inferenceProfile", None) or call.model
     arguments: dict[str, Any] = {**options, "modelId": model, "messages": _messages(call)}
@@ -87,8 +93,8 @@ def request(call: ModelCall, schema: Mapping[str, Any] | None) -> dict[str, Any]
             for t in call.tools
         ]
         arguments["toolConfig"] = {"tools": [{"toolSpec": spec} for spec in specs], **_choice(call, model)}
-    if schema is not None:
-        form = {"name": "answer", "schema": jsontext.dumps(schema)}
+    if call.output_schema is not None:
+        form = {"name": "answer", "schema": jsontext.dumps(call.output_schema)}
         text_format = {"type": "json_schema", "structure": {"jsonSchema": form}}
         arguments["outputConfig"] = {**wire.member(options, "outputConfig"), "textFormat": text_format}
     plain: dict[str, Any] = decimals.plain(arguments)
@@ -101,7 +107,7 @@ def request(call: ModelCall, schema: Mapping[str, Any] | None) -> dict[str, Any]
 def _choice(call: ModelCall, model: str) -> dict[str, Any]:
     """How a tool is forced: by name with Claude and Nova, as "any" with Mistral, not at all with the others
     (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolChoice.html)."""
-    any_tool = call.forced_tool or any(tool.name == structured.ANSWER_TOOL for tool in call.tools)
+    any_tool = call.forced_tool or any(tool.name == output.TOOL_NAME for tool in call.tools)
     if not any_tool:
         return {}
     try:
@@ -149,10 +155,11 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
 def _answer(call: ModelCall, reply: Mapping[str, Any]) -> Answer:
     who = f"bedrock on {call.catalog_id}"
     content = wire.member(wire.member(reply, "output"), "message").get("content") or []
-    text = "".join(block["text"] for block in content if "text" in block)
+    said = "".join(block["text"] for block in content if "text" in block)
+    text, _ = thoughts.apart(said)
     stopped = reply.get("stopReason")
     calls = tuple(_tool_calls(content, cut=stopped == "max_tokens"))
-    usage = _usage(reply.get("usage")) or estimated_usage(call, text + "".join(c.raw for c in calls))
+    usage = _usage(reply.get("usage")) or estimated_usage(call, said + "".join(c.raw for c in calls))
     if stopped in ("guardrail_intervened", "content_filtered"):
         raise ContentRefused(f"{who} declined to answer ({stopped})", usage=usage)
     if stopped in ("malformed_model_output", "malformed_tool_use"):

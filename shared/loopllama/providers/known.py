@@ -84,6 +84,19 @@ _NO_TEMPERATURE = re.compile(
     r"(^|[./])(o[1-9]|gpt-[5-9])(?!.*-chat)|claude-(opus-4-[7-9]|opus-[5-9]|sonnet-[5-9]|haiku-[5-9]|fable|mythos)"
 )
 
+_NO_FORCED_TOOL = re.compile(r"(^|[./])deepseek-(v4|reasoner)|claude-(mythos|opus-5-5|sonnet-5-5)|^claude-fable")
+
+
+def takes_forced_tool(model: str) -> bool:
+    """Whether a model accepts a `tool_choice` that names the tool, or says that there must be one. Models that always
+    think answer 400 to it.
+
+    Claude Opus 5.5 and Sonnet 5.5: github.com/vercel/ai, issue 21364. Fable and Mythos at Anthropic itself (Bedrock
+    takes it of Fable, langchain-aws 1141): github.com/pydantic/pydantic-ai, pull request 5911. DeepSeek V4:
+    github.com/BerriAI/litellm, pull request 31466.
+    """
+    return not _NO_FORCED_TOOL.search(model)
+
 
 def takes_temperature(model: str) -> bool:
     """Whether a model accepts `temperature`. Reasoning models answer 400 to any but their default, so that a step would

@@ -26,7 +26,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from .. import jsontext
+from .. import jsontext, thoughts
 from ..errors import (
     AnswerInvalid,
     ContentRefused,
@@ -43,6 +43,7 @@ from .base import Answer, Message, ModelCall, StopReason, ToolCall, ToolSpec, Us
 from .credentials import Credentials, credentials_for, forget
 from .failures import failure, failure_in_answer
 from .known import KNOWN, Known, takes_temperature
+from .modes import Modes
 from .tokens import estimated_usage
 
 CODES: Mapping[str, type[ModelError]] = {
@@ -76,6 +77,7 @@ CODES: Mapping[str, type[ModelError]] = {
 """Codes and types of error bodies whose meaning the status alone would not give.
 https://platform.openai.com/docs/guides/error-codes"""
 
+_NO_SCHEMA_BESIDE_TOOLS = re.compile(r"gemini-[12](?!\d)")
 _SIGNING = re.compile(r"gemini-([3-9]|\d\d)")
 _UNSIGNED = "skip_thought_signature_validator"
 """Gemini from 3 on refuses tool calls in the conversation whose first lacks the signature that it gave; this stands for
@@ -98,9 +100,13 @@ class OpenAI:
         self._provider = provider
         self._settings = settings
         self._known = KNOWN.get(provider, Known())
+        self._modes = Modes()
 
     def complete(self, call: ModelCall) -> Answer:
-        """One POST to `…/chat/completions`."""
+        """One POST to `…/chat/completions`, or another where a way of asking for JSON is refused."""
+        return self._modes.complete(call, self._send, native=_native_schema)
+
+    def _send(self, call: ModelCall) -> Answer:
         until = time.monotonic() + call.timeout
         credentials = credentials_for(self._provider, self._settings)
         url, headers = _address(credentials, call.model)
@@ -129,14 +135,15 @@ class OpenAI:
         if not isinstance(choice, dict) or not isinstance(message, dict):
             usage = _usage(value.get("usage"), self._known) or estimated_usage(call, "")
             raise AnswerInvalid(f"{who}: the answer holds no message", usage=usage)
-        text = _text(message.get("content"))
+        said = _text(message.get("content"))
+        text, _ = thoughts.apart(said)
         calls = tuple(_tool_calls(message))
-        usage = _usage(value.get("usage"), self._known) or estimated_usage(call, text + "".join(c.raw for c in calls))
+        usage = _usage(value.get("usage"), self._known) or estimated_usage(call, said + "".join(c.raw for c in calls))
         finish = choice.get("finish_reason")
         refusal = message.get("refusal")
         if finish == "content_filter" or (isinstance(refusal, str) and refusal and not text):
-            said = f": {refusal[:200]}" if isinstance(refusal, str) and refusal else " (content filter)"
-            raise ContentRefused(f"{who} declined to answer{said}", usage=usage)
+            why = f": {refusal[:200]}" if isinstance(refusal, str) and refusal else " (content filter)"
+            raise ContentRefused(f"{who} declined to answer{why}", usage=usage)
         if finish in ("insufficient_system_resource", "error"):  # DeepSeek, Mistral
             raise ModelUnavailable(f"{who}: the provider broke off the answer ({finish})", usage=usage)
         stop = _STOPS.get(finish, "end") if isinstance(finish, str) else "end"
@@ -147,6 +154,12 @@ class OpenAI:
             stop = "tool_calls"
         model = value.get("model")
         return Answer(text, usage, stop, calls, model if isinstance(model, str) else "")
+
+
+def _native_schema(call: ModelCall) -> Mapping[str, Any] | None:
+    """Return the call's schema; `None` for Gemini 2, which takes none beside tools: "Function calling with a response
+    mime type: 'application/json' is unsupported" (github.com/googleapis/python-genai, issue 867)."""
+    return None if call.tools and _NO_SCHEMA_BESIDE_TOOLS.search(call.model) else call.output_schema
 
 
 def request(call: ModelCall, known: Known) -> dict[str, Any]:

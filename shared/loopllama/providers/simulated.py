@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from .. import jsontext
 from ..errors import AnswerInvalid, ModelTimeout
-from ..output import TOOL_NAME
 from .base import Answer, ModelCall, ToolCall, ToolSpec, Usage
 from .filling import GUESSED, STATED, Filler
 from .reading import Reading, words
@@ -44,7 +43,6 @@ class Simulated:
 
     def complete(self, call: ModelCall) -> Answer:
         """Raises `ModelTimeout` and, for a prompt without any text, `AnswerInvalid`."""
-        call = _one_way_to_ask(call)
         read = prompt_tokens(call)
         text, asked = _reply(call)
         whole = asked.raw if asked else text
@@ -74,19 +72,9 @@ class Simulated:
             raise ModelTimeout(needs, usage=Usage(read, 0), simulated=True)
 
 
-def _one_way_to_ask(call: ModelCall) -> ModelCall:
-    """The call with the answer's schema in `output_schema` alone, where it was also said as the tool that takes the
-    answer: so both ways of asking are counted alike."""
-    tool = next((tool for tool in call.tools if tool.name == TOOL_NAME), None)
-    if tool is None:
-        return call
-    others = tuple(other for other in call.tools if other is not tool)
-    return replace(call, tools=others, output_schema=tool.parameters, forced_tool=TOOL_NAME)
-
-
 def _reply(call: ModelCall) -> tuple[str, ToolCall | None]:
     reading = Reading("\n".join(message.text for message in call.messages if message.role != "assistant"))
-    if call.forced_tool and call.forced_tool != TOOL_NAME:
+    if call.forced_tool:
         tool = next((tool for tool in call.tools if tool.name == call.forced_tool), None)
         if tool is not None:
             return "", _tool_call(tool.name, Filler(reading, call.system, tool.parameters).fill(tool.parameters)[0])
@@ -97,10 +85,7 @@ def _reply(call: ModelCall) -> tuple[str, ToolCall | None]:
     schema = call.output_schema or _written_schema(call.system)
     if schema is None:
         return " ".join(reading.relevant(words(call.system), _SENTENCES)), None
-    value = Filler(reading, call.system, schema).fill(schema)[0]
-    if call.forced_tool == TOOL_NAME and isinstance(value, dict):
-        return "", _tool_call(TOOL_NAME, value)
-    return _json(value), None
+    return _json(Filler(reading, call.system, schema).fill(schema)[0]), None
 
 
 def _wanted_tool(call: ModelCall, reading: Reading) -> ToolCall | None:

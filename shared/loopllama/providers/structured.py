@@ -11,14 +11,10 @@ words; an answer is checked against the whole schema afterwards anyway.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from .. import jsontext
-from .base import Answer, ModelCall, StopReason, ToolSpec
-
-ANSWER_TOOL = "json_answer"
-"""The tool that stands in for a provider's native mode where that cannot say the schema."""
 
 _ANNOTATIONS = frozenset(
     {"$schema", "$id", "$comment", "title", "default", "examples", "deprecated", "readOnly", "writeOnly"}
@@ -66,21 +62,6 @@ def for_anthropic(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     schema that refers to itself, a free-form object, keywords outside the subset. Bounds and lengths, which these
     modes do not enforce, are put into the descriptions."""
     return _restate(schema, _ANTHROPIC)
-
-
-def as_answer_tool(call: ModelCall) -> ModelCall:
-    """The call with its `output_schema` as the parameters of a tool that must be called."""
-    tool = ToolSpec(ANSWER_TOOL, "Give the final answer. The arguments are the answer.", call.output_schema or {})
-    return replace(call, output_schema=None, tools=(*call.tools, tool), forced_tool=None if call.tools else ANSWER_TOOL)
-
-
-def from_answer_tool(answer: Answer) -> Answer:
-    """The answer with the answer tool's arguments, if that was called, as its text."""
-    for call in answer.tool_calls:
-        if call.name == ANSWER_TOOL:
-            stop: StopReason = "max_tokens" if answer.stop_reason == "max_tokens" else "end"
-            return replace(answer, text=call.raw, tool_calls=(), stop_reason=stop)
-    return answer
 
 
 def _restate(schema: Mapping[str, Any], subset: _Subset) -> dict[str, Any] | None:

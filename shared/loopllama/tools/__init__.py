@@ -11,7 +11,7 @@ from typing import Any
 from .. import aws as default_aws
 from .. import jsontext, schemas
 from ..errors import InvalidRequest, ToolFailed, ToolInvalid, WorkflowInvalid
-from ..output import TOOL_NAME
+from ..output import ANSWER_TOOLS
 from ..providers.base import ToolCall, ToolSpec
 from ..settings import Settings
 from .builtin import BUILT_IN
@@ -23,7 +23,7 @@ MAX_RESULT_CHARACTERS = 200_000
 """Longest result that is handed to a model."""
 
 _KINDS = ("lambda", "http", "http_get")
-_RESERVED = frozenset((*BUILT_IN, TOOL_NAME, "ask_human"))
+_RESERVED = frozenset((*BUILT_IN, *ANSWER_TOOLS, "ask_human"))
 """Names with a meaning of their own; `ask_human` belongs to the turn."""
 
 

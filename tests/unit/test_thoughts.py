@@ -1,0 +1,90 @@
+"""Thoughts in an answer's text: told apart from the answer, and nothing else taken away."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loopllama.thoughts import apart
+
+ANSWER = 'Dear customer, <b>sorry</b>.\n\n{"urgency": "high"}'
+TAGS = [
+    ("<think>", "</think>"),
+    ("<THINK>", "</THINK>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+]
+
+
+@pytest.mark.parametrize(("opening", "closing"), TAGS)
+@pytest.mark.parametrize("between", ["", " ", "\n\n"])
+def test_a_block_before_the_answer(opening: str, closing: str, between: str) -> None:
+    thought = 'It may be {"urgency": "low"}.\nNo: he leaves.'
+    assert apart(f"{between}{opening}{thought}{closing}{between}{ANSWER}")[0] == ANSWER
+    assert thought in apart(f"{opening}{thought}{closing}{ANSWER}")[1]
+    # Several, and an empty one, as models write whose thinking is turned off.
+    assert apart(f"{opening}a{closing}\n{opening}\n{closing}\n\n{ANSWER}")[0] == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Is it low?\n</think>\n\nhigh", "high"),
+        ("Is it low?</think>high", "high"),
+        ('{"urgency": "low"} may be wrong.\n</think>{"urgency": "high"}', '{"urgency": "high"}'),
+        ("<think>never closed, cut off by the limit", ""),
+        ("<think>only thoughts</think>", ""),
+        ("<think>a <think> b</think> c</think>high", "high"),
+        ("<think>I could write <think> here.</think>high", "high"),
+        ("<think>a</think>one\n<think>b</think>\ntwo", "one\ntwo"),
+        ("<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>high<|return|>", "high"),
+    ],
+)
+def test_other_forms(text: str, answer: str) -> None:
+    assert apart(text)[0] == answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ANSWER,
+        "Close the block with `</think>`, then answer.",
+        'He wrote "</think>" twice.',
+        json.dumps({"html": "<think>x</think> y"}),
+        json.dumps(["</think>", 1]),
+        "<reasoning>he was charged twice</reasoning>\n<answer>billing</answer>",
+        "<thinking>is all that was asked for</thinking>",
+        "<thinking aloud is fine",
+        "The tag <think> opens a block.",
+    ],
+)
+def test_what_is_the_answer_stays_to_the_letter(text: str) -> None:
+    assert apart(text) == (text, "")
+
+
+@given(st.text(alphabet="<>/[]◁▷|think{}\"' \n`THINKa", max_size=200))
+def test_any_text_is_parted(text: str) -> None:
+    answer, thoughts = apart(text)
+    assert len(answer) + len(thoughts) <= len(text) + text.count("<")
+    assert answer in text or "<think>" in thoughts
+    assert (answer == text) or thoughts
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["</think>" * 100_000, "<think></think>" * 60_000, "<think>" * 60_000 + "</think>" * 60_000, " " * 10**6 + "<"],
+)
+def test_a_megabyte_is_parted_in_good_time(text: str) -> None:
+    started = time.process_time()
+    apart(text)
+    assert time.process_time() - started < 5
