@@ -16,22 +16,23 @@ HALF = "half a surrogate pair (\\ud800 to \\udfff), which is no character"
 """What JSON can write, Python can hold, and neither DynamoDB nor a provider takes."""
 
 
-def dumps(value: Any, indent: int | None = None, *, ascii_only: bool = True) -> str:
-    """The JSON text of plain values: compact, or indented by `indent` spaces a level. ASCII with escapes for records
-    and wires; for a model `ascii_only=False`, as escapes cost it several tokens a character.
+def dumps(value: Any, indent: int | None = None, *, ascii_only: bool = True, spaced: bool = False) -> str:
+    """The JSON text of plain values: compact, or indented by `indent` spaces a level, or `spaced`, with a space after
+    each comma and colon, as people write it. ASCII with escapes for records and wires; for a model `ascii_only=False`,
+    as escapes cost it several tokens a character.
 
     `Decimal` becomes an integer where it is one and otherwise a number literal equal to it, a set becomes a sorted
     list, a tuple a list. Raises `ValueError` for NaN and infinities, which JSON lacks, and `TypeError` for anything
     else that is no JSON.
     """
-    separators = (",", ": " if indent else ":")
+    separators = (", " if spaced else ",", ": " if indent or spaced else ":")
     try:
-        if indent is None and ascii_only:
+        if indent is None and ascii_only and not spaced:
             return _compact(value)
         # The C encoder does it all where no Decimal and no set is inside.
         return json.dumps(value, indent=indent, separators=separators, allow_nan=False, ensure_ascii=ascii_only)
     except TypeError:
-        return "".join(_chunks(value, indent, "\n" if indent else "", ascii_only))
+        return "".join(_chunks(value, indent, "\n" if indent else "", ascii_only, separators))
 
 
 _compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode  # made once: making it takes as long again
@@ -63,14 +64,16 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _chunks(value: Any, indent: int | None, newline: str, ascii_only: bool) -> Iterator[str]:
+def _chunks(
+    value: Any, indent: int | None, newline: str, ascii_only: bool, separators: tuple[str, str]
+) -> Iterator[str]:
     if isinstance(value, Decimal):
         yield number(value)
         return
     if isinstance(value, Mapping):
         opening, closing = "{", "}"
-        colon = ": " if indent else ":"
-        parts = [(f"{json.dumps(_key(key), ensure_ascii=ascii_only)}{colon}", item) for key, item in value.items()]
+        keys = (f"{json.dumps(_key(key), ensure_ascii=ascii_only)}{separators[1]}" for key in value)
+        parts = list(zip(keys, value.values(), strict=True))
     elif isinstance(value, Set):
         opening, closing = "[", "]"
         parts = [("", item) for item in sorted(value)]
@@ -83,8 +86,8 @@ def _chunks(value: Any, indent: int | None, newline: str, ascii_only: bool) -> I
     inner = newline + " " * (indent or 0)
     yield opening
     for position, (prefix, item) in enumerate(parts):
-        yield ("," if position else "") + inner + prefix
-        yield from _chunks(item, indent, inner, ascii_only)
+        yield (separators[0] if position else "") + inner + prefix
+        yield from _chunks(item, indent, inner, ascii_only, separators)
     yield (newline if parts else "") + closing
 
 

@@ -5,13 +5,14 @@ Every check yields `{"field", "message"}`; together they find all that is wrong,
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import expressions, scheduling, schemas, templates
 from .errors import InvalidRequest
+from .expression_checks import Document, follow
+from .static_types import ANYTHING, Described, Listed, Nothing, Text, Type, closest
 
 if TYPE_CHECKING:
     from .workflow import Agent
@@ -36,48 +37,118 @@ def check(crew: Sequence[Agent]) -> list[Problem]:
     loops = list(_loops(crew, steps)) if graph_is_sound else []
     problems += loops
     for position, agent in enumerate(crew):
-        before: list[str] | None = None
+        reads: Reads | None = None
         if graph_is_sound:
             before = scheduling.ancestors(steps, str(agent.name))
+            line: list[str] = []
             if not loops and (loop := scheduling.loop_of(steps, str(agent.name))):
                 # In a loop a step may read what any step of it said the last time round.
-                before = list(dict.fromkeys([*before, *scheduling.stretch(steps, loop)]))
-        problems += _reads(position, agent, before, by_name)
+                line = scheduling.stretch(steps, loop)
+                problems += _skips(position, agent, line)
+            reads = Reads(before, [name for name in line if name not in before])
+        problems += _reads(position, agent, reads, by_name)
     return problems
 
 
-def _reads(
-    position: int, agent: Agent, before: Sequence[str] | None, by_name: Mapping[str, Agent]
-) -> Iterator[Problem]:
-    """What is wrong with an agent's template and expressions, and, where `before` is known, with what they read."""
-    if agent.prompt is not None:
-        try:
-            references = list(dict.fromkeys(templates.parse(agent.prompt).references))
-        except ValueError as error:
-            yield _problem(position, "prompt", str(error))
-            references = []
-        for reference in () if before is None else references:
-            if message := _reference(reference, agent, before or (), by_name):
-                yield _problem(position, "prompt", f"{{{{ {reference.name} }}}}: {message}")
-    for field, text, readable in (
-        ("when", agent.when, before),
-        ("forEach", agent.for_each, before),
-        (
-            "repeat.until",
-            agent.repeat.until if agent.repeat else None,
-            None if before is None else [*before, str(agent.name)],
-        ),
+class Reads(NamedTuple):
+    """The steps that a step may read: those `before` it, and in a loop those that come `later`, which have said nothing
+    in its first round."""
+
+    before: Sequence[str]
+    later: Sequence[str] = ()
+
+
+def _skips(position: int, agent: Agent, line: Sequence[str]) -> Iterator[Problem]:
+    """Within a loop a condition would take the step that decides with it."""
+    if agent.when is not None and agent.name in line[1:-1]:
+        message = (
+            f"stands within the loop from {line[0]} to {line[-1]}: where {agent.name} is skipped, so is {line[-1]}, "
+            f"and the loop ends without its verdict; put it on {line[0]}, which skips the loop, or let the "
+            "prompt say when there is nothing to do"
+        )
+        yield _problem(position, "when", message)
+
+
+def _reads(position: int, agent: Agent, reads: Reads | None, by_name: Mapping[str, Agent]) -> Iterator[Problem]:
+    """What is wrong with an agent's template and expressions, and, where `reads` is known, with what they read."""
+    steps = _Steps(agent, reads, by_name)
+    document = Document(steps, list(by_name), agent.for_each is not None)
+    until = agent.repeat.until if agent.repeat else None
+    said = _Steps(agent, reads and Reads([*reads.before, str(agent.name)], reads.later), by_name)
+    types: dict[str, Type] = {}
+    for field, text, read in (
+        ("when", agent.when, document),
+        ("forEach", agent.for_each, document),
+        ("repeat.until", until, Document(said, list(by_name), False)),
     ):
         if text is None:
             continue
         try:
-            expression = expressions.parse(text)
+            types[field], wrong = follow(expressions.parse(text), read)
         except ValueError as error:
-            yield _problem(position, field, str(error))
-            continue
-        for step in () if readable is None else sorted(expression.steps):
-            if message := _step(step, agent, readable or (), by_name):
-                yield _problem(position, field, message)
+            wrong = [str(error)]
+        for message in wrong:
+            yield _problem(position, field, message)
+    item = None
+    if agent.for_each is not None:
+        given = types.get("forEach", ANYTHING)
+        try:
+            item = given.element()
+            if given.later and agent.when is None:
+                raise Nothing("is null in the loop's first round; say what it goes over then, as in THIS || input.list")
+        except Nothing as nothing:
+            yield _problem(position, "forEach", f"takes a list, but {nothing}")
+    if agent.prompt is None:
+        return
+    try:
+        references = list(dict.fromkeys(templates.parse(agent.prompt).references))
+    except ValueError as error:
+        yield _problem(position, "prompt", str(error))
+        return
+    for reference in references:
+        try:
+            _lead(reference, steps, item)
+        except Nothing as nothing:
+            yield _problem(position, "prompt", f"{{{{ {reference.name} }}}}: {nothing}")
+
+
+def _lead(reference: templates.Reference, steps: Type, item: Type | None) -> None:
+    """Raise `Nothing` where a template's reference leads nowhere."""
+    if reference.root == "item" and item is None:
+        raise Nothing("is for steps with forEach")
+    found = (item if reference.root == "item" else None) or ANYTHING
+    if reference.step is not None:
+        found = steps.field(reference.step).field("output")
+    for segment in reference.path:
+        found = found.part(segment)
+
+
+class _Steps(Type):
+    """`steps` as `agent` reads it: the outputs of the steps that it `reads`, of any where they are not known."""
+
+    def __init__(self, agent: Agent, reads: Reads | None, by_name: Mapping[str, Agent]) -> None:
+        self._agent, self._reads, self._by_name = agent, reads, by_name
+
+    def field(self, name: str) -> Type:
+        if self._reads is None:
+            return ANYTHING
+        if message := _step(name, self._agent, [*self._reads.before, *self._reads.later], self._by_name):
+            raise Nothing(message)
+        return _Record(self._by_name[name], name in self._reads.later)
+
+
+class _Record(Type):
+    """`steps.NAME`."""
+
+    def __init__(self, agent: Agent, later: bool) -> None:
+        self._agent, self._later = agent, later
+
+    def field(self, name: str) -> Type:
+        step, schema = str(self._agent.name), self._agent.output_schema
+        if name != "output":
+            raise Nothing(f"steps.{step} has only its output; write steps.{step}.output")
+        one = Text(step, self._later) if schema is None else Described(step, schema, later=self._later)
+        return one if self._agent.for_each is None else Listed(f"steps.{step}.output", one, self._later)
 
 
 def _companions(position: int, agent: Agent) -> Iterator[Problem]:
@@ -153,13 +224,6 @@ def find_cycle(needs: Mapping[str, Sequence[str]]) -> list[str] | None:
     return None
 
 
-def closest(name: str, names: Iterable[str]) -> str:
-    """`; did you mean X?` where a known name is close, else the known names."""
-    names = list(names)
-    close = difflib.get_close_matches(name.lower().replace(" ", "_").replace("-", "_"), names, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(names[:20]) or 'none'}"
-
-
 def _problem(position: int, field: str, message: str) -> Problem:
     return {"field": f"crew.{position}.{field}", "message": message}
 
@@ -191,26 +255,6 @@ def _needs(crew: Sequence[Agent]) -> Iterator[Problem]:
             yield _problem(position, "needs", message)
 
 
-def _reference(
-    reference: templates.Reference, agent: Agent, before: Sequence[str], by_name: Mapping[str, Agent]
-) -> str | None:
-    """What is wrong with a template's reference."""
-    step = reference.step
-    if step is None:
-        return "is for steps with forEach" if reference.root == "item" and agent.for_each is None else None
-    if message := _step(step, agent, before, by_name):
-        return message
-    if by_name[step].for_each is not None:
-        return None
-    schema = by_name[step].output_schema
-    if reference.path and schema is None:
-        return (
-            f"{step} has no outputSchema, so its output is a text without fields; write {{{{ steps.{step}.output }}}}"
-        )
-    missing = _missing_field(schema or {}, reference.path)
-    return f"the outputSchema of {step} has no '{missing[0]}'{closest(*missing)}" if missing else None
-
-
 def _step(step: str, agent: Agent, before: Sequence[str], by_name: Mapping[str, Agent]) -> str | None:
     """What is wrong with an agent's reading the output of `step`."""
     if step not in by_name:
@@ -220,31 +264,6 @@ def _step(step: str, agent: Agent, before: Sequence[str], by_name: Mapping[str, 
     if step == agent.name:
         return "a step cannot read its own output"
     return f"{step} is not finished when {agent.name} starts; add it to needs"
-
-
-def _missing_field(schema: Mapping[str, Any], path: Sequence[str]) -> tuple[str, list[str]] | None:
-    """The first part of `path` that no answer of this schema has, and the names that there are; `None` where the
-    path may lead somewhere. Only what `properties` and `type` say plainly counts."""
-    current: Any = schema
-    for segment in path:
-        if not isinstance(current, Mapping) or not current.keys().isdisjoint(_ELSEWHERE):
-            return None
-        properties = current.get("properties")
-        if isinstance(properties, Mapping):
-            if segment not in properties:
-                return None if current.get("additionalProperties") else (segment, list(properties))
-            current = properties[segment]
-        elif current.get("type") == "array" and segment.isdigit():
-            current = current.get("items")
-        elif current.get("type") in ("string", "number", "integer", "boolean", "null", "array"):
-            return segment, []
-        else:
-            return None
-    return None
-
-
-_ELSEWHERE = ("$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "patternProperties")
-"""Keywords that can say in another place what fields there are."""
 
 
 def _schema(position: int, agent: Agent) -> Iterator[Problem]:

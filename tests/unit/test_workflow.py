@@ -277,7 +277,7 @@ LOOP = [
 
 def test_the_whole_language_is_taken_and_normalised():
     crew = [
-        {**AGENT, "name": "plan", "approval": True},
+        {**AGENT, "name": "plan", "approval": True, "outputSchema": {"type": "object"}},
         {**AGENT, "name": "items", "forEach": "steps.plan.output.list", "maxConcurrency": 5, "maxFailures": 2},
         {
             **AGENT,
@@ -286,7 +286,12 @@ def test_the_whole_language_is_taken_and_normalised():
             "tools": ["t"],
             "approval": {"tools": ["t"]},
         },
-        {**AGENT, "name": "review", "repeat": {"backTo": "write", "until": "steps.review.output.ok", "max": 3}},
+        {
+            **AGENT,
+            "name": "review",
+            "outputSchema": {"type": "object"},
+            "repeat": {"backTo": "write", "until": "steps.review.output.ok", "max": 3},
+        },
     ]
     steps = Workflow(name="w", crew=crew).to_definition()["crew"]
     assert steps[0]["approval"] == {"start": True}

@@ -32,7 +32,8 @@ class Earlier:
 @dataclass
 class View:
     """One step of one run. `records` holds the step's own record and those of the earlier steps that it `reads`, by
-    step name, each of the iteration that counts now; `before` the iteration before it, for the steps that repeat."""
+    step name, each of the iteration that counts now; `loop` names the steps that repeat with it, and `before` holds
+    their records of the iteration before, none in the first."""
 
     work: Work
     crew: Sequence[Mapping[str, Any]]
@@ -41,6 +42,7 @@ class View:
     reads: Sequence[str]
     run: Mapping[str, Any]
     records: dict[str, dict[str, Any]]
+    loop: Sequence[str]
     before: dict[str, dict[str, Any]]
     values: ValueStore
     pinned: Mapping[str, Any] | None = None
@@ -58,7 +60,8 @@ class View:
         return self._load("input", self.run.get("input"))
 
     def output(self, name: str) -> Any:
-        """A step's output; of a step that repeats and has not run in this iteration yet, what it said in the last."""
+        """A step's output; of a step that repeats and has not run in this iteration yet, what it said in the last, and
+        `None` in the first."""
         record = self.records.get(name)
         if record is None or not (is_finished(record) or name in self.reads):
             record = self.before.get(name, {})
@@ -66,14 +69,8 @@ class View:
 
     def document(self) -> dict[str, Any]:
         """What the crew's expressions are computed over."""
-        names = [*self.reads, *self.before]
-        document: dict[str, Any] = {
-            "input": self.run_input,
-            "steps": {name: {"output": self.output(name)} for name in names},
-        }
-        if self.work.item:
-            document["item"] = self.item()
-        return document
+        names = dict.fromkeys((*self.reads, *self.loop))
+        return {"input": self.run_input, "steps": {name: {"output": self.output(name)} for name in names}}
 
     def item(self) -> Any:
         """The item of the list that this turn of a forEach step is for."""
@@ -82,8 +79,7 @@ class View:
     def items(self) -> list[Any]:
         """The list that a forEach step takes one turn for each item of. Raises `InvalidRequest`."""
         if "items" not in self._loaded:
-            document = {"input": self.run_input, "steps": {n: {"output": self.output(n)} for n in self.reads}}
-            self._loaded["items"] = expressions.parse(self.step["for_each"]).of(document)
+            self._loaded["items"] = expressions.parse(self.step["for_each"]).of(self.document())
         found: list[Any] = self._loaded["items"]
         return found
 
@@ -93,7 +89,7 @@ class View:
         shown = [name for name in self.reads if self.records.get(name, {}).get("status") == "completed"]
         earlier = [Earlier(name, roles[name], self.output(name)) for name in shown]
         # A skipped step and one that comes later in a loop have no output (yet): templates see null.
-        others = {name: self.output(name) for name in (*self.reads, *self.before) if name not in shown}
+        others = {name: self.output(name) for name in (*self.reads, *self.loop) if name not in shown}
         again = [
             Earlier(name, f"{roles[name]}, last time", self._load(f"before.{name}", self.before[name]["output"]))
             for name in dict.fromkeys((self.work.step, *self.before))
@@ -154,11 +150,9 @@ def look(store: RunStore, values: ValueStore, crew: Sequence[Mapping[str, Any]],
     run = store.run(work.run_id) if any(one.get("repeat") for one in crew) else None
     keys = {name: step_key(name, iteration_of(run, crew, name) if run else 0) for name in reads}
     keys[work.step] = work.key
-    last: dict[str, str] = {}
-    if work.iteration:
-        loop = scheduling.loop_of(crew, work.step)
-        names = scheduling.stretch(crew, loop) if loop else []
-        last = {name: step_key(name, work.iteration - 1) for name in names}
+    repeating = scheduling.loop_of(crew, work.step)
+    loop = scheduling.stretch(crew, repeating) if repeating else []
+    last = {name: step_key(name, work.iteration - 1) for name in loop} if work.iteration else {}
     items = store.items(work.run_id, [*keys.values(), *last.values(), *([] if run else [RUN])])
     run = run or items.get(RUN)
     if run is None:
@@ -174,6 +168,7 @@ def look(store: RunStore, values: ValueStore, crew: Sequence[Mapping[str, Any]],
         step=step,
         reads=reads,
         run=run,
+        loop=loop,
         records={name: items[key] for name, key in keys.items() if key in items},
         before={name: items[key] for name, key in last.items() if key in items},
         values=values,
