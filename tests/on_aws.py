@@ -11,9 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 TESTS = Path(__file__).parent
 sys.path[:0] = [str(TESTS)]
@@ -21,6 +19,7 @@ sys.path[:0] = [str(TESTS)]
 from support.system import DEPLOYED_PARAMETERS, ROOT  # noqa: E402 - found through the line before
 
 from loopllama import aws  # noqa: E402
+from loopllama_cli import removal  # noqa: E402
 from loopllama_cli.doctor import account  # noqa: E402
 from loopllama_cli.target import Choice  # noqa: E402
 
@@ -40,7 +39,7 @@ def main(stack: str) -> int:
             code = run_tests(stack)
     finally:
         _say(f"Removing {stack}")
-        left = [*remove(stack)]
+        left = [*removal.remove(removal.find(stack))]
     if left:
         _say("Not removed, do it by hand:", *left)
     return code or bool(left)
@@ -78,89 +77,6 @@ def run_tests(stack: str, *options: str) -> int:
     """The tests that are marked `aws`, on a deployed stack."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", *(options or [str(TESTS / "integration")])]
     return subprocess.run(command, cwd=ROOT, env={**os.environ, "LOOPLLAMA_TEST_STACK": stack}, check=False).returncode
-
-
-# Removing
-
-
-def remove(stack: str) -> Iterator[str]:
-    """Delete the stack, and what outlives it by design: tables, buckets with what is in them, versions of the layer,
-    uploads. Yields what could not be deleted, with the reason."""
-    cloudformation = aws.client("cloudformation")
-    yield from _try("uploads", _delete_artifacts, f"{stack}/")  # also of a deployment that never came to a stack
-    try:
-        found = cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
-    except cloudformation.exceptions.ClientError as error:
-        if "does not exist" not in str(error):
-            yield f"stack {stack}: {error}"
-        return
-    kept: dict[str, list[str]] = {}
-    for one in found:
-        if one.get("PhysicalResourceId"):
-            kept.setdefault(one["ResourceType"], []).append(one["PhysicalResourceId"])
-    yield from _try(f"stack {stack}", _delete_stack, stack)
-    for table in kept.get("AWS::DynamoDB::Table", ()):
-        yield from _try(f"table {table}", _delete_table, table)
-    for bucket in kept.get("AWS::S3::Bucket", ()):
-        yield from _try(f"bucket {bucket}", _delete_bucket, bucket)
-    for layer in kept.get("AWS::Lambda::LayerVersion", ()):
-        yield from _try(f"layer {layer}", _delete_layer, layer)
-
-
-def _try(what: str, delete: Any, name: str) -> Iterator[str]:
-    try:
-        delete(name)
-    except Exception as error:
-        if aws.trouble(error) is None:
-            raise
-        yield f"{what}: {error}"
-
-
-def _delete_stack(stack: str) -> None:
-    client = aws.client("cloudformation")
-    client.delete_stack(StackName=stack)
-    client.get_waiter("stack_delete_complete").wait(StackName=stack)
-
-
-def _delete_table(table: str) -> None:
-    client = aws.client("dynamodb")
-    try:
-        client.update_table(TableName=table, DeletionProtectionEnabled=False)
-        client.delete_table(TableName=table)
-        client.get_waiter("table_not_exists").wait(TableName=table)
-    except client.exceptions.ResourceNotFoundException:
-        return
-
-
-def _delete_bucket(bucket: str) -> None:
-    client = aws.client("s3")
-    try:
-        _empty(bucket, "")
-        client.delete_bucket(Bucket=bucket)
-    except client.exceptions.NoSuchBucket:
-        return
-
-
-def _empty(bucket: str, prefix: str) -> None:
-    client = aws.client("s3")
-    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
-        found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-        if found:
-            keys = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
-            client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
-
-
-def _delete_layer(arn: str) -> None:
-    name, _, version = arn.rpartition(":")
-    aws.client("lambda").delete_layer_version(LayerName=name, VersionNumber=int(version))
-
-
-def _delete_artifacts(prefix: str) -> None:
-    """What SAM has uploaded for the deployment, into the bucket that it manages for the account and region."""
-    for stack in aws.client("cloudformation").describe_stacks()["Stacks"]:
-        if stack["StackName"] == "aws-sam-cli-managed-default":
-            outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
-            _empty(outputs["SourceBucket"], prefix)
 
 
 def _say(*lines: str) -> None:

@@ -16,6 +16,7 @@ from . import show
 from .commands import (
     demo,
     deploy,
+    destroy,
     doctor,
     init,
     keys,
@@ -152,6 +153,7 @@ app.command("demo")(demo.demo)
 app.command("init")(init.init)
 app.command("local")(local.local)
 app.command("deploy")(deploy.deploy)
+app.command("destroy")(destroy.destroy)
 app.command("doctor")(doctor.doctor)
 app.command("run")(run.run)
 app.command("trace")(runs.trace)

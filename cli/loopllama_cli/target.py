@@ -87,12 +87,17 @@ def connect(choice: Choice) -> Target:
             "Say which LoopLlama you mean: --stack NAME for a deployed one (or LOOPLLAMA_STACK=NAME in the "
             "environment), --local for one that `loopllama local` serves."
         )
+    use_account(choice)
+    return _read(stack, None)
+
+
+def use_account(choice: Choice) -> None:
+    """Point this process's AWS clients at the chosen region and profile; what is not chosen stays the environment's."""
     if choice.region:
         os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = choice.region
     if choice.profile:
         os.environ["AWS_PROFILE"] = choice.profile
     aws.client.cache_clear()
-    return _read(stack, None)
 
 
 def connect_local(url: str, stack: str = LOCAL_STACK_NAME) -> Target:

@@ -50,7 +50,7 @@ class Health(Protocol):
     """What the turn tells about models, so that one that keeps failing is set aside (`routing.health`)."""
 
     def failed(self, model_id: str, error: ModelError, seconds: float) -> None:
-        """A call that was given `seconds` failed."""
+        """A call failed after `seconds`."""
         ...
 
     def succeeded(self, model_id: str) -> None:
@@ -209,7 +209,7 @@ class Turn:
             if isinstance(error, ContextTooLong) and model.context_window:
                 error.args = (f"{error} ({_sizes(model, call)})",)
             self._ledger.settle_error(key, model, error, started)
-            self._health.failed(model.id, error, call.timeout)
+            self._health.failed(model.id, error, time.monotonic() - started)
             raise
         self._ledger.settle_answer(key, model, answer, started)
         self._health.succeeded(model.id)

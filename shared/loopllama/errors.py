@@ -121,6 +121,7 @@ class ModelError(LoopLlamaError):
     where there was one. `usage` is attached by an adapter when the provider billed the failed call.
     `maybe_billed`: the request may have reached the provider and no answer came back (connection reset, time-out).
     `simulated`: the simulated provider failed, not the model's own.
+    `against`: whether it speaks against the model's health (`routing.health`); `None`: its kind says.
     """
 
     next_model: ClassVar[bool] = True
@@ -135,6 +136,7 @@ class ModelError(LoopLlamaError):
         usage: object = None,
         maybe_billed: bool = False,
         simulated: bool = False,
+        against: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
@@ -142,6 +144,7 @@ class ModelError(LoopLlamaError):
         self.usage = usage
         self.maybe_billed = maybe_billed
         self.simulated = simulated
+        self.against = against
 
 
 class ModelThrottled(ModelError):

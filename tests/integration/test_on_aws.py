@@ -67,8 +67,10 @@ def test_the_tests_run_on_a_stack_that_is_there_and_removing_it_leaves_nothing()
         s3.put_object(Bucket=stack.outputs["ValuesBucketName"], Key="runs/large", Body=b"x")
         for key in ("loopllama/layer", "never/layer", "loopllama-prod/layer"):
             s3.put_object(Bucket=uploads, Key=key, Body=b"x")
-        removed = script("import on_aws; print([*on_aws.remove('never'), *on_aws.remove('loopllama')])", **account)
-        assert (removed.returncode, removed.stdout) == (0, "[]\n"), removed.stderr
+        code = "from on_aws import removal; print([*removal.remove(removal.find(sys.argv[1]))])"
+        for name in ("never", "loopllama"):
+            removed = script(code, name, **account)
+            assert (removed.returncode, removed.stdout) == (0, "[]\n"), removed.stderr
         after = things(stack)
         assert [one["Key"] for one in after.pop("objects")] == ["loopllama-prod/layer"]
         assert after.pop("buckets") == [uploads]

@@ -38,6 +38,7 @@ PRICES = {"sim:base": (Decimal(3), Decimal(15)), "sim:tenth": (Decimal("0.3"), D
 """USD per million tokens, input and output: one model ten times as expensive as the other."""
 PARAMETERS = {
     "StepTimeoutSeconds": "30",
+    "ModelTimeoutSeconds": "5",
     "RouteCacheSeconds": "0",
     "DefaultModel": "sim:base",
     "SimulatedProviders": "sim,bedrock",

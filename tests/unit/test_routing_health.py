@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.routing_tables import CONFIG, Clock, chain, put, request, tables
 
-from loopllama.errors import CredentialsRejected, ModelThrottled, ModelTimeout, ModelUnavailable
+from loopllama.errors import (
+    AnswerInvalid,
+    ContextTooLong,
+    CredentialsRejected,
+    ModelThrottled,
+    ModelTimeout,
+    ModelUnavailable,
+)
 from loopllama.routing import Router
 from loopllama.routing.health import (
     FIRST_MS,
@@ -47,19 +55,12 @@ def state_of(dynamodb, model="gpt-5"):
 # The rule
 
 
-def test_three_failures_within_a_minute_set_aside():
+def test_three_failures_in_a_row_set_aside():
     state = WELL
-    for at in (0, 20_000, WINDOW_MS):
+    for at in (0, 20_000, 20_000 + WINDOW_MS):
         assert not state.aside(at)
         state = after_failure(state, at)
-    assert state.aside_until == WINDOW_MS + FIRST_MS
-
-
-def test_failures_that_are_far_apart_do_not_count_together():
-    state = WELL
-    for at in range(0, 10 * WINDOW_MS, WINDOW_MS // 2 + 1):
-        state = after_failure(state, at) if at % (WINDOW_MS + 2) == 0 else state
-    assert not state.aside_until
+    assert state.aside_until == 20_000 + WINDOW_MS + FIRST_MS
 
 
 def test_time_aside_doubles_with_each_failed_probe_up_to_a_limit_and_starts_anew_after_peace():
@@ -83,10 +84,11 @@ odd = st.none() | st.booleans() | st.integers() | st.decimals() | st.floats() | 
 
 
 @given(st.dictionaries(st.sampled_from(["m:a", "m:b", "model", "m:"]), odd | st.dictionaries(
-    st.sampled_from(["failures", "since", "aside_until", "aside_ms", "probe_until"]), odd)))  # fmt: skip
+    st.sampled_from(["failures", "last", "aside_until", "aside_ms", "probe_until"]), odd)))  # fmt: skip
 def test_rubbish_in_the_item_is_no_state(item):
     for state in parse_states(item).values():
-        assert after_failure(state, 10**12) is not None
+        assert state.until(10**12) <= 10**12 + 2 * LONGEST_MS
+        assert after_failure(state, 10**12).aside_until <= max(state.aside_until, 10**12 + LONGEST_MS)
 
 
 # Through the table
@@ -164,14 +166,84 @@ def test_a_fallback_whose_time_is_over_needs_no_probe(dynamodb, clock):
 
 def test_what_does_not_speak_against_the_model_does_not_count(dynamodb, clock):
     router = Router(CONFIG, dynamodb, clock)
-    for _ in range(5):
-        router.health.failed("gpt-5", CredentialsRejected("no key"))
-        router.health.failed("gpt-5", ModelTimeout("late"), seconds=3)
+    for error in (
+        CredentialsRejected("no key"),
+        ContextTooLong("too long"),
+        AnswerInvalid("empty"),
+        ModelTimeout("no time was left for the call", against=False),
+        ModelUnavailable("Secrets Manager does not answer", against=False),
+    ):
+        for _ in range(3):
+            router.health.failed("gpt-5", error)
     assert dynamodb.taken() == {}
-    for _ in range(2):
-        router.health.failed("gpt-5", ModelTimeout("late"), seconds=60)
-    router.health.failed("gpt-5", ModelThrottled("slow down"))
+
+
+@pytest.mark.parametrize("seconds", [0.2, 3, 60, 895, None])
+def test_what_does_counts_whatever_its_kind_and_length(dynamodb, clock, seconds):
+    router = Router(CONFIG, dynamodb, clock)
+    router.health.failed("gpt-5", ModelTimeout("late"), seconds=seconds)
+    router.health.failed("gpt-5", ModelThrottled("slow down"), seconds=seconds)
+    assert not state_of(dynamodb).aside_until
+    router.health.failed("gpt-5", AnswerInvalid("no JSON", against=True), seconds=seconds)
     assert state_of(dynamodb).aside_until
+
+
+@pytest.mark.parametrize("seconds", [5, 120, 295])
+def test_of_sequential_steps_on_a_server_that_never_answers_three_wait(dynamodb, clock, seconds):
+    # Each in a process of its own, as Lambda may have it.
+    waited = []
+    for number in range(5):
+        router = Router(CONFIG, dynamodb, clock)
+        first = chain(router.decide(request(model="gpt-5", fallbacks=["gpt-5-mini"])))[0]
+        waited.append(first == "gpt-5")
+        if waited[-1]:
+            clock.now += seconds
+            router.health.failed("gpt-5", ModelTimeout("no whole answer"), seconds)
+        clock.now += 100 if number < 2 else 3  # the fallback answers, and the run's other steps
+    assert waited == [True, True, True, False, False]
+
+
+def test_a_step_that_goes_on_leaves_a_model_that_was_set_aside_in_the_meantime(dynamodb, clock):
+    router = Router(CONFIG, dynamodb, clock)
+    kept = router.decide(request(model="gpt-5", fallbacks=["gpt-5-mini"])).to_record()
+    alone = router.decide(request(model="gpt-5")).to_record()
+    assert router.restore(kept) is not None
+    for _ in range(3):
+        router.health.failed("gpt-5", DOWN)
+    assert router.restore(kept) is None
+    assert chain(router.restore(alone)) == ["gpt-5"], "there is no other"
+    for _ in range(3):
+        router.health.failed("gpt-5-mini", DOWN)
+    assert chain(router.restore(kept)) == ["gpt-5", "gpt-5-mini"]
+
+
+def test_the_probe_is_claimed_for_as_long_as_its_call_may_take(dynamodb, clock):
+    slow = replace(CONFIG, model_timeout_seconds=600.0)
+    router, other = (Router(slow, dynamodb, clock) for _ in range(2))
+    row = request(model="gpt-5", fallbacks=["gpt-5-mini"])
+    for _ in range(3):
+        router.health.failed("gpt-5", DOWN)
+    clock.now += 30
+    assert chain(router.decide(row))[0] == "gpt-5"
+    clock.now += 600
+    assert chain(other.decide(row))[0] == "gpt-5-mini"
+    router.health.failed("gpt-5", ModelTimeout("no whole answer"), 600)
+    assert state_of(dynamodb).aside_ms == 2 * FIRST_MS
+
+
+def test_who_only_looks_tells_nobody(dynamodb, clock):
+    router, other = (Router(CONFIG, dynamodb, clock) for _ in range(2))
+    router.decide(request(model="gpt-5"))
+    other.health.failed("gpt-5", DOWN)
+    clock.now += 1
+    router.health.succeeded("gpt-5")  # knows of no failure
+    clock.now += 5
+    dynamodb.taken()
+    router.look(request(model="gpt-5"))
+    assert "update_item" not in dynamodb.taken()
+    assert state_of(dynamodb).failures == 1
+    router.decide(request(step="other", model="gpt-5"))
+    assert state_of(dynamodb) == WELL
 
 
 def test_success_costs_nothing_unless_the_model_was_failing(dynamodb, clock):

@@ -95,7 +95,7 @@ class Anthropic:
         value = wire.read_object(reply.body)
         if value is None:
             usage = estimated_usage(call, reply.body.decode("utf-8", "replace"))
-            raise AnswerInvalid(f"{who}: the answer is no JSON object", usage=usage)
+            raise AnswerInvalid(f"{who}: the answer is no JSON object", usage=usage, against=True)
         if value.get("type") == "error":  # gateways report an upstream's error under status 200
             raise failure_in_answer(value, reply.headers, codes=CODES, credentials=credentials, model=call.catalog_id)
         content = value.get("content")
@@ -110,7 +110,8 @@ class Anthropic:
         stop = _STOPS.get(stopped, "end") if isinstance(stopped, str) else "end"
         if not text.strip() and not calls:
             why = "max_tokens is too low" if stop == "max_tokens" else f"stop_reason {stopped}"
-            raise AnswerInvalid(f"{who}: the answer is empty ({why})", usage=usage)
+            broken = not isinstance(content, list) or None
+            raise AnswerInvalid(f"{who}: the answer is empty ({why})", usage=usage, against=broken)
         model = value.get("model")
         return Answer(text, usage, stop, calls, model if isinstance(model, str) else "")
 

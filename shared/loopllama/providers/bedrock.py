@@ -69,7 +69,8 @@ class Bedrock:
                 raise
             # botocore's parser fails in many ways on an answer that is not shaped as it should be.
             usage = estimated_usage(call, "")
-            raise AnswerInvalid(f"bedrock on {call.catalog_id}: the answer cannot be read", usage=usage) from error
+            said = f"bedrock on {call.catalog_id}: the answer cannot be read"
+            raise AnswerInvalid(said, usage=usage, against=True) from error
         return _answer(call, reply)
 
 
@@ -167,7 +168,8 @@ def _answer(call: ModelCall, reply: Mapping[str, Any]) -> Answer:
     stop = _STOPS.get(stopped, "end") if isinstance(stopped, str) else "end"
     if not text.strip() and not calls:
         why = "max_tokens is too low" if stop == "max_tokens" else f"stopReason {stopped}"
-        raise AnswerInvalid(f"{who}: the answer is empty ({why})", usage=usage)
+        broken = not wire.member(reply, "output") or None
+        raise AnswerInvalid(f"{who}: the answer is empty ({why})", usage=usage, against=broken)
     router = wire.member(wire.member(reply, "trace"), "promptRouter").get("invokedModelId")
     return Answer(text, usage, stop, calls, str(router or ""))
 

@@ -146,7 +146,7 @@ def _read_secret(provider: str, name: str) -> str | None:
             code in ("InternalServiceError", "ThrottlingException")
             or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
         ):
-            raise ModelUnavailable(f"{provider}: secret {name!r} cannot be read now ({code})") from error
+            raise ModelUnavailable(f"{provider}: secret {name!r} cannot be read now ({code})", against=False) from error
         if code == "InvalidRequestException":  # scheduled for deletion
             raise CredentialsRejected(
                 f"{provider}: secret {name!r} cannot be used ({error}). Set it {_how(provider)}"
@@ -156,7 +156,8 @@ def _read_secret(provider: str, name: str) -> str | None:
             f"secretsmanager:GetSecretValue on it. Set it {_how(provider)}"
         ) from error
     except BotoCoreError as error:
-        raise ModelUnavailable(f"{provider}: secret {name!r} cannot be read now ({type(error).__name__})") from error
+        said = f"{provider}: secret {name!r} cannot be read now ({type(error).__name__})"
+        raise ModelUnavailable(said, against=False) from error
     return str(answer.get("SecretString") or "")
 
 

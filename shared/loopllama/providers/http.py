@@ -70,7 +70,7 @@ def post(url: str, headers: Mapping[str, str], body: bytes, until: float, who: s
     """
     started = time.monotonic()
     if until <= started:
-        raise ModelTimeout(f"{who}: no time was left for the call")
+        raise ModelTimeout(f"{who}: no time was left for the call", against=False)
     _call.until, _call.sent, _call.connect_seconds = until, 0, CONNECT_SECONDS
     target, host = _parsed(url)
     sent: dict[bytes | str, bytes | str] = {
@@ -105,7 +105,8 @@ def _read(chunks: Iterable[bytes], who: str) -> bytes:
     for chunk in chunks:
         size += len(chunk)
         if size > MAX_ANSWER_BYTES:
-            raise AnswerInvalid(f"{who}: the answer is larger than {MAX_ANSWER_BYTES >> 20} MB", maybe_billed=True)
+            told = f"{who}: the answer is larger than {MAX_ANSWER_BYTES >> 20} MB"
+            raise AnswerInvalid(told, maybe_billed=True, against=True)
         parts.append(chunk)
     return _whole_characters(b"".join(parts))
 

@@ -126,7 +126,8 @@ class OpenAI:
         value = wire.read_object(reply.body)
         if value is None:
             text = reply.body.decode("utf-8", "replace")
-            raise AnswerInvalid(f"{who}: the answer is no JSON object", usage=estimated_usage(call, text))
+            usage = estimated_usage(call, text)
+            raise AnswerInvalid(f"{who}: the answer is no JSON object", usage=usage, against=True)
         if value.get("error") and not value.get("choices"):  # OpenRouter reports an upstream's error under status 200
             raise failure_in_answer(value, reply.headers, codes=CODES, credentials=credentials, model=call.catalog_id)
         choices = value.get("choices")
@@ -134,7 +135,9 @@ class OpenAI:
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(choice, dict) or not isinstance(message, dict):
             usage = _usage(value.get("usage"), self._known) or estimated_usage(call, "")
-            raise AnswerInvalid(f"{who}: the answer holds no message", usage=usage)
+            # A prompt that was blocked may get no choices; what has none to speak of, or broken ones, is no completion.
+            broken = choices != [] or None
+            raise AnswerInvalid(f"{who}: the answer holds no message", usage=usage, against=broken)
         said = _text(message.get("content"))
         text, _ = thoughts.apart(said)
         calls = tuple(_tool_calls(message))

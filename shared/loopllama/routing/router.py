@@ -14,7 +14,7 @@ from loopllama.catalog_model import Model
 from loopllama.errors import LoopLlamaError, ModelUnknown, NoModelLeft
 from loopllama.routing import health, table
 from loopllama.routing.facts import NOTHING, WANTED_MS, Facts, key_of, parse_facts
-from loopllama.routing.health import Health, parse_states
+from loopllama.routing.health import Health
 from loopllama.routing.layers import Plan, Route, RouteRequest, layers, plan
 from loopllama.routing.rows import NO_OVERRIDE, Choice, Override
 from loopllama.routing.table import Kept, ModelTable, RouteTable, WorkflowRows
@@ -42,6 +42,7 @@ class Router:
             clock,
             lambda: self._models.item(health.KEY),
             lambda item: self._models.keep(health.KEY, item),
+            health.probe_length(settings.model_timeout_seconds),
         )
         """Where the outcome of calls is reported, so that a model that keeps failing is set aside."""
 
@@ -115,7 +116,7 @@ class Router:
         name = request.step["name"]
         rows = self._rows(workflow, name)
         catalog, until, facts = self._read(request, workflow, rows, now)
-        aside, due, changes = self._set_aside(now)
+        aside, due, changes = self._set_aside(now, write=probe)
         while True:
             made = plan(request, *rows, self._default_model, catalog, now, facts=facts, aside=aside, due=due)
             route = made.route(request.key)
@@ -169,15 +170,16 @@ class Router:
         catalog, until = self._models.catalog([*observed, *names], now, spare)
         return catalog, until, parse_facts(self._models.item(key)) if observed else NOTHING
 
-    def _set_aside(self, now: float) -> tuple[dict[str, str], frozenset[str], float]:
-        """Which models are set aside, with the reason; which wait for a probe; and when that changes next."""
+    def _set_aside(self, now: float, write: bool) -> tuple[dict[str, str], frozenset[str], float]:
+        """Which models are set aside, with the reason; which wait for a probe; and when that changes next. `write` as
+        `Health.states` takes it."""
         moment = int(now * 1000)
         aside: dict[str, str] = {}
         due: set[str] = set()
         changes = float("inf")
-        for model_id, state in parse_states(self._models.item(health.KEY)).items():
+        for model_id, state in self.health.states(write).items():
             if state.aside(moment):
-                until = max(state.aside_until, state.probe_until)
+                until = state.until(moment)
                 aside[model_id] = f"set aside after failures until {clock.now_text(until / 1000)}"
                 changes = min(changes, until / 1000)
             elif state.due(moment):
@@ -233,12 +235,18 @@ class Router:
         self._models.keep(key, item)
 
     def restore(self, record: Mapping[str, Any]) -> Route | None:
-        """A recorded decision (`Route.to_record`) with its models' present entries, or `None` where one of them has
-        been disabled or is gone since, so that the step has to be decided anew. At most one BatchGetItem."""
-        catalog, _ = self._models.catalog(record["chain"], self._clock())
+        """A recorded decision (`Route.to_record`) with its models' present entries, or `None` where the step has to be
+        decided anew: one of them has been disabled or is gone since, or the first one has been set aside and another
+        one has not. At most one BatchGetItem."""
+        now = self._clock()
+        catalog, _ = self._models.catalog(record["chain"], now)
         try:
             route = Route.from_record(record, catalog.resolve)
         except ModelUnknown:
+            return None
+        aside, _, _ = self._set_aside(now, write=False)
+        head, *others = [model.id for model in route.chain]
+        if head in aside and any(other not in aside for other in others):
             return None
         return route if all(model.enabled for model in route.chain) else None
 

@@ -100,6 +100,23 @@ def test_a_provider_that_says_nothing_runs_into_the_steps_time(system: System, p
     assert len(script.requests) == 1
 
 
+def test_a_provider_that_never_answers_makes_three_runs_wait_and_no_more(system: System, provider: Any) -> None:
+    silent = Hold(GOOD)
+    script, bad = provider(lambda _: silent)
+    _, good = provider(lambda _: GOOD)
+    workflow = system.push("Never answers", [{"name": "one", "model": bad, "fallbacks": [good]}])
+    waits = []
+    for _ in range(5):
+        run = system.run(workflow)
+        step = run["steps"][0]
+        assert (run["status"], step["model"]) == ("completed", good)
+        waits.append([a["latency_ms"] >= 5000 for a in step["attempts"]])
+    assert waits == [[True, False]] * 3 + [[False]] * 2
+    assert "set aside after failures" in step["ignored"][0]["reason"]
+    assert len(script.requests) == 3
+    silent.release()
+
+
 def test_a_rejected_key_names_the_provider_and_the_remedy(system: System, provider: Any) -> None:
     script, model = provider(lambda _: Status(401, "Incorrect API key provided: test-key"))
     run = system.run(system.push("Wrong key", [{"name": "one"}], model=model))

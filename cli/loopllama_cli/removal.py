@@ -1,0 +1,326 @@
+"""Everything that a stack has made, and how it is deleted: the stack, and what outlives it by design.
+
+What belongs to a stack is known exactly, never by how a name begins:
+
+- CloudFormation tells the resources of each stack of exactly this name, and of a deleted one by its id for 90 days
+  (https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ListStackResources.html). So a removal that
+  broke off goes on when it is run again.
+- What is older is found by the whole of its name, as CloudFormation makes it: the stack's name, the resource's name in
+  the template, and letters and digits without a hyphen. A bucket's name does not say the region, and the stack's name
+  only in lower case: it counts in this region, and where CloudFormation's own tag, which stays, names no other stack.
+- What another stack has now, because somebody imported it there, is that stack's.
+- Names of log groups, secrets and uploads have the stack's name before a slash or at the end, and no stack's name has
+  a slash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from loopllama import aws
+
+TABLES = (
+    "WorkflowsTable",
+    "RoutesTable",
+    "RouteHistoryTable",
+    "ModelsTable",
+    "RunsTable",
+    "UsageTable",
+    "ApiKeysTable",
+)
+BUCKETS = ("ValuesBucket", "UploadsBucket")
+"""What the template retains, by its names there."""
+LAYER = "SharedLayer"
+_SAM_STACK = "aws-sam-cli-managed-default"
+"""The stack that the SAM CLI makes in each account and region, with a bucket for what it uploads."""
+_KINDS = {
+    "AWS::DynamoDB::Table": "table",
+    "AWS::S3::Bucket": "bucket",
+    "AWS::Lambda::LayerVersion": "layer version",
+    "AWS::Logs::LogGroup": "log group",
+}
+KINDS = ("stack", "table", "bucket", "layer version", "log group", "secret", "uploads")
+"""In the order in which they are deleted: nothing is to write any more when the data goes."""
+
+
+@dataclass
+class Found:
+    """What there is of a stack, by kind: names, or what its service deletes it by. `uploads` are the folder's address,
+    `s3://BUCKET/STACK/`, where it holds anything."""
+
+    stack: str
+    things: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, name: str) -> None:
+        """Note a thing once."""
+        names = self.things.setdefault(kind, [])
+        if name not in names:
+            names.append(name)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Kind and name of each thing, in the order in which they are deleted."""
+        return ((kind, name) for kind in KINDS for name in self.things.get(kind, ()))
+
+
+def find(stack: str) -> Found:
+    """Find what there is of a stack, whether it still exists or not. Changes nothing. Raises botocore's errors."""
+    found, known = Found(stack), Found(stack)
+    for one in _pages("cloudformation", "list_stacks", "StackSummaries"):
+        if one["StackName"] != stack:
+            continue
+        if one["StackStatus"] != "DELETE_COMPLETE":
+            found.add("stack", one["StackId"])
+        for resource in _pages(
+            "cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=one["StackId"]
+        ):
+            if resource["ResourceType"] in _KINDS and resource.get("PhysicalResourceId"):
+                known.add(_KINDS[resource["ResourceType"]], resource["PhysicalResourceId"])
+    _find_tables(found, set(known.things.get("table", ())))
+    _find_buckets(found, set(known.things.get("bucket", ())))
+    _find_layers(found, known.things.get("layer version", []))
+    _find_groups(found, set(known.things.get("log group", ())))
+    for secret in _pages(
+        "secretsmanager", "list_secrets", "SecretList", Filters=[{"Key": "name", "Values": [f"{stack}/"]}]
+    ):
+        if secret["Name"].startswith(f"{stack}/"):
+            found.add("secret", secret["Name"])
+    _find_uploads(found)
+    return found
+
+
+def remove(found: Found, tell: Callable[[str, str], None] | None = None) -> Iterator[str]:
+    """Delete it, and what appears while that is done; `tell` is called with kind and name before each. Yields what
+    could not be deleted, with the reason: find and remove again when that is mended. Where the stack itself cannot be
+    deleted, nothing else is."""
+    for kind, name in found:
+        if tell is not None:
+            tell(kind, name)
+        failed = list(_try(kind, name))
+        yield from failed
+        if kind == "stack" and failed:
+            return
+    late = Found(found.stack)
+    _find_groups(late, set())  # a function's last lines make its log group anew
+    for kind, name in late:
+        yield from _try(kind, name)
+
+
+# Finding
+
+
+def _pages(service: str, operation: str, key: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+    for page in aws.client(service).get_paginator(operation).paginate(**arguments):
+        yield from page.get(key, ())
+
+
+def _named(stack: str, resources: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"{re.escape(stack)}-(?:{'|'.join(resources)})-[A-Za-z0-9]+")
+
+
+def _find_tables(found: Found, known: set[str]) -> None:
+    named = _named(found.stack, TABLES)
+    for table in _pages("dynamodb", "list_tables", "TableNames"):
+        name = str(table)
+        if (name in known or named.fullmatch(name)) and not _is_anothers(name, found.stack):
+            found.add("table", name)
+
+
+def _find_buckets(found: Found, known: set[str]) -> None:
+    named = _named(found.stack.lower(), tuple(name.lower() for name in BUCKETS))
+    for one in aws.client("s3").list_buckets()["Buckets"]:
+        name = one["Name"]
+        ours = name in known or (named.fullmatch(name) and _is_here(name) and _tagged(name, found.stack) == found.stack)
+        if ours and not _is_anothers(name, found.stack):
+            found.add("bucket", name)
+
+
+def _is_anothers(resource: str, stack: str) -> bool:
+    """Whether a stack of another name has the resource now."""
+    client = aws.client("cloudformation")
+    try:
+        owners = client.describe_stack_resources(PhysicalResourceId=resource)["StackResources"]
+    except client.exceptions.ClientError as error:
+        if _code(error) != "ValidationError":  # no stack has it
+            raise
+        return False
+    return any(one["StackName"] != stack for one in owners)
+
+
+def _is_here(bucket: str) -> bool:
+    """Whether a bucket is in the region at hand; the account's buckets are listed whatever their region."""
+    region = aws.client("s3").get_bucket_location(Bucket=bucket).get("LocationConstraint")
+    # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketLocation.html: these two have names of their own.
+    here = {None: "us-east-1", "EU": "eu-west-1"}.get(region, region)
+    return bool(here == aws.client("cloudformation").meta.region_name)
+
+
+def _tagged(bucket: str, otherwise: str) -> str:
+    """The stack that a bucket's tag names. CloudFormation tags all that it makes:
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-resource-tags.html"""
+    client = aws.client("s3")
+    try:
+        tags = client.get_bucket_tagging(Bucket=bucket)["TagSet"]
+    except client.exceptions.ClientError as error:
+        if _code(error) != "NoSuchTagSet":
+            raise
+        return otherwise
+    return next((str(tag["Value"]) for tag in tags if tag["Key"] == "aws:cloudformation:stack-name"), otherwise)
+
+
+def _find_layers(found: Found, known: list[str]) -> None:
+    """Every version of the layer that the template names after the stack, and what CloudFormation tells of others."""
+    named = f"{found.stack}-{LAYER}"
+    client = aws.client("lambda")
+    others = [arn.split(":")[6] for arn in known if arn.count(":") == 7]
+    for layer in dict.fromkeys([named, *others]):
+        try:
+            versions = list(_pages("lambda", "list_layer_versions", "LayerVersions", LayerName=layer))
+        except client.exceptions.ResourceNotFoundException:
+            continue
+        for version in versions:
+            if layer == named or version["LayerVersionArn"] in known:
+                found.add("layer version", version["LayerVersionArn"])
+
+
+def _find_groups(found: Found, known: set[str]) -> None:
+    stack = found.stack
+    for prefix in (f"/aws/lambda/{stack}/", f"/aws/apigateway/{stack}", f"/aws/vendedlogs/states/{stack}"):
+        for group in _pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=prefix):
+            name = group["logGroupName"]
+            if name in known or name == prefix or (prefix.endswith("/") and name.startswith(prefix)):
+                found.add("log group", name)
+
+
+def _find_uploads(found: Found) -> None:
+    """What the SAM CLI has uploaded for the deployments of the stack, also of one that never came to a stack."""
+    client = aws.client("cloudformation")
+    try:
+        stacks = client.describe_stacks(StackName=_SAM_STACK)["Stacks"]
+    except client.exceptions.ClientError as error:
+        if "does not exist" not in str(error):
+            raise
+        return
+    outputs = {one["OutputKey"]: one["OutputValue"] for one in stacks[0].get("Outputs", ())}
+    bucket = outputs.get("SourceBucket")
+    if bucket and any(_versions(bucket, f"{found.stack}/")):
+        found.add("uploads", f"s3://{bucket}/{found.stack}/")
+
+
+# Deleting
+
+
+def _try(kind: str, name: str) -> Iterator[str]:
+    try:
+        _DELETE[kind](name)
+    except Exception as error:
+        if not isinstance(error, NotDeleted) and aws.trouble(error) is None:
+            raise
+        yield f"{kind} {name}: {error}"
+
+
+class NotDeleted(Exception):
+    """Something is still there; says why."""
+
+
+def _delete_stack(stack_id: str) -> None:
+    from botocore.exceptions import WaiterError
+
+    client = aws.client("cloudformation")
+    client.delete_stack(StackName=stack_id)
+    try:
+        client.get_waiter("stack_delete_complete").wait(StackName=stack_id)
+    except WaiterError as error:
+        stack = client.describe_stacks(StackName=stack_id)["Stacks"][0]
+        raise NotDeleted(stack.get("StackStatusReason") or str(error)) from error
+
+
+def _delete_table(table: str) -> None:
+    client = aws.client("dynamodb")
+    try:
+        described = client.describe_table(TableName=table)["Table"]
+        if described["TableStatus"] == "DELETING":
+            return
+        if described.get("DeletionProtectionEnabled"):
+            client.update_table(TableName=table, DeletionProtectionEnabled=False)
+            client.get_waiter("table_exists").wait(TableName=table)  # until it is no longer being updated
+        client.delete_table(TableName=table)
+    except client.exceptions.ResourceNotFoundException:
+        return
+
+
+def _delete_bucket(bucket: str) -> None:
+    client = aws.client("s3")
+    try:
+        _empty(bucket, "")
+        client.delete_bucket(Bucket=bucket)
+    except client.exceptions.ClientError as error:
+        if _code(error) != "NoSuchBucket":
+            raise
+
+
+def _delete_uploads(address: str) -> None:
+    bucket, _, prefix = address.removeprefix("s3://").partition("/")
+    _empty(bucket, prefix)
+
+
+def _empty(bucket: str, prefix: str) -> None:
+    """Delete every version and every delete marker of the objects whose keys begin with `prefix`."""
+    client = aws.client("s3")
+    batch: list[Mapping[str, str]] = []
+
+    def delete() -> None:
+        # At most 1,000 keys: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+        failed = client.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True}).get("Errors")
+        if failed:
+            told = f"{failed[0].get('Key')}: {failed[0].get('Code')}: {failed[0].get('Message')}"
+            raise NotDeleted(f"{len(failed)} objects cannot be deleted, such as {told}")
+        batch.clear()
+
+    for one in _versions(bucket, prefix):
+        batch.append(one)
+        if len(batch) == 1000:
+            delete()
+    if batch:
+        delete()
+
+
+def _versions(bucket: str, prefix: str) -> Iterator[Mapping[str, str]]:
+    pages = aws.client("s3").get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
+    for page in pages:
+        for one in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+            yield {"Key": one["Key"], "VersionId": one["VersionId"]}
+
+
+def _delete_layer(arn: str) -> None:
+    name, _, version = arn.rpartition(":")
+    aws.client("lambda").delete_layer_version(LayerName=name, VersionNumber=int(version))
+
+
+def _delete_group(name: str) -> None:
+    client = aws.client("logs")
+    try:
+        client.delete_log_group(logGroupName=name)
+    except client.exceptions.ResourceNotFoundException:
+        return  # it went with the stack
+
+
+def _delete_secret(name: str) -> None:
+    aws.client("secretsmanager").delete_secret(SecretId=name)
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+_DELETE: dict[str, Callable[[str], None]] = {
+    "stack": _delete_stack,
+    "table": _delete_table,
+    "bucket": _delete_bucket,
+    "layer version": _delete_layer,
+    "log group": _delete_group,
+    "secret": _delete_secret,
+    "uploads": _delete_uploads,
+}
