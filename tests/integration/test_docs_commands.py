@@ -52,8 +52,7 @@ def shell(programs: Programs, product: Any, api: Client, tmp_path: Path) -> Iter
     environment = {
         "HOME": str(tmp_path), "LOGNAME": "ada", "COLUMNS": "100", "LANG": "C.UTF-8", "PROJECT": str(ROOT),
         "PATH": f"{python}{os.pathsep}{os.environ['PATH']}",
-        "LOOPLLAMA_LOCAL": product.stack.aws_endpoint_url, "AWS_ENDPOINT_URL": product.stack.aws_endpoint_url,
-        "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1",
+        "LOOPLLAMA_LOCAL": product.stack.aws_endpoint_url, **product.stack.environment(),
         "API": api.url, "KEY": api.key,
         **dict.fromkeys(("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "VLLM_API_KEY"), "no-key"),
     }  # fmt: skip
