@@ -17,8 +17,8 @@ def serve(api_port: int, aws_port: int, simulate: bool = True, parameters: Mappi
     """Serve the project's stack until Ctrl-C, SIGTERM or the end of the process; returns the exit code. `parameters`
     are the template's.
 
-    Prints one line of JSON on standard output once ready: `api`, `aws_endpoint_url`, `api_key`, `outputs` and the
-    credentials, `aws_access_key_id` and `aws_secret_access_key`. Everything else goes to standard error.
+    Prints one line of JSON on standard output once ready: `api`, `aws_endpoint_url`, `api_key`, `aws_access_key_id`,
+    `aws_secret_access_key`, `outputs`. Everything else goes to standard error.
     """
     from loopllama_cli.project import project_root
     from loopllama_cli.target import DEFAULT_LOCAL_URL
@@ -35,8 +35,8 @@ def serve(api_port: int, aws_port: int, simulate: bool = True, parameters: Mappi
                 "api": stack.api_url,
                 "aws_endpoint_url": stack.aws_endpoint_url,
                 "api_key": create_key(stack),
-                "outputs": stack.outputs,
                 **stack.credentials.as_json(),
+                "outputs": stack.outputs,
             }
             sys.stdout.write(json.dumps(ready) + "\n")
             sys.stdout.flush()
