@@ -53,6 +53,7 @@ class MeteredStack:
 
         self._now = Taken()
         self._names: dict[str, str] = {}
+        self._caller: dict[str, dict[str, str]] = {}
         self.meter = Meter()
         self._tap(aws_server.Application, "__call__", self._saw_request)
         self._tap(Functions, "_run", lambda function, *_, **__: self._add("invocations", self._name(function)))
@@ -67,6 +68,8 @@ class MeteredStack:
             region=REGION,
             api_url=self.stack.api_url,
             processes=self.stack.processes,
+            configure=self.configure,
+            credentials=self.stack.credentials,
         )
         self.system = System(handle)
 
@@ -92,6 +95,10 @@ class MeteredStack:
             for pid in self.stack.processes(function)
         ]
         return max((int(peak[1]) / 1024 for peak in peaks if peak), default=0.0)
+
+    def configure(self, function: str, timeout: int | None, variables: dict[str, str]) -> None:
+        """As the stack does, the function's name for its caller kept."""
+        self.stack.configure(function, timeout, {**variables, **self._caller.get(function, {})})
 
     def close(self) -> None:
         self.stack.functions.close()
@@ -128,7 +135,8 @@ class MeteredStack:
         for logical, resource in self.stack._resources.items():
             if isinstance(resource, LambdaFunction):
                 self._names[resource.function_name] = logical
-                resource.environment_vars["AWS_SDK_UA_APP_ID"] = logical
+                self._caller[logical] = {"AWS_SDK_UA_APP_ID": logical}
+                self.configure(logical, None, {})
 
 
 @contextlib.contextmanager

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loopllama import aws
 from loopllama.errors import LoopLlamaError
 from loopllama.settings import Settings
+
+if TYPE_CHECKING:
+    from loopllama_cli.local.credentials import Credentials
 
 DEFAULT_LOCAL_URL = "http://127.0.0.1:4599"
 LOCAL_STACK_NAME = "loopllama"
@@ -80,8 +83,7 @@ def connect(choice: Choice) -> Target:
         if stack is None:
             local = os.environ.get("LOOPLLAMA_LOCAL") or None
     if local is not None:
-        url = local or os.environ.get("LOOPLLAMA_LOCAL") or DEFAULT_LOCAL_URL
-        return connect_local(url)
+        return connect_local(local_url(local))
     if stack is None:
         raise TargetMissing(
             "Say which LoopLlama you mean: --stack NAME for a deployed one (or LOOPLLAMA_STACK=NAME in the "
@@ -100,17 +102,41 @@ def use_account(choice: Choice) -> None:
     aws.client.cache_clear()
 
 
-def connect_local(url: str, stack: str = LOCAL_STACK_NAME) -> Target:
-    """Send every AWS call of this process to the local stack at `url`, with credentials that mean nothing. Raises
+def local_url(given: str | None) -> str:
+    """Return the address of the local stack that is meant: the one given, `LOOPLLAMA_LOCAL`'s, or the default."""
+    return given or os.environ.get("LOOPLLAMA_LOCAL") or DEFAULT_LOCAL_URL
+
+
+def local_credentials(url: str) -> Credentials:
+    """Return the credentials of the local stack at `url`. Raises `TargetUnreachable` where there are none."""
+    from loopllama_cli.local.credentials import find
+
+    try:
+        found = find(url, os.environ)
+    except OSError as error:
+        raise TargetUnreachable(
+            f"The local stack at {url} cannot be reached: {error}. Remove it and start again."
+        ) from error
+    if found is None:
+        raise TargetUnreachable(
+            f"The local stack at {url} cannot be reached: you have none there. Start one with `loopllama local`; for "
+            "one on another port say `--local URL`."
+        )
+    return found
+
+
+def connect_local(url: str, credentials: Credentials | None = None, stack: str = LOCAL_STACK_NAME) -> Target:
+    """Send every AWS call of this process to the local stack at `url`, with its credentials. Raises
     `TargetUnreachable`."""
+    credentials = credentials or local_credentials(url)
     for name in list(os.environ):
         # A profile or an endpoint of one service would win over the general endpoint.
         if name in {"AWS_PROFILE", "AWS_SESSION_TOKEN"} or name.startswith("AWS_ENDPOINT_URL_"):
             del os.environ[name]
     os.environ.update(
         AWS_ENDPOINT_URL=url,
-        AWS_ACCESS_KEY_ID="local",
-        AWS_SECRET_ACCESS_KEY="local",  # noqa: S106
+        AWS_ACCESS_KEY_ID=credentials.aws_access_key_id,
+        AWS_SECRET_ACCESS_KEY=credentials.aws_secret_access_key,
         AWS_REGION=LOCAL_REGION,
         AWS_DEFAULT_REGION=LOCAL_REGION,
         AWS_IGNORE_CONFIGURED_ENDPOINT_URLS="false",

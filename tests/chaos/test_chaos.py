@@ -182,7 +182,7 @@ def raise_chaos(system: System, provider_server: ProviderServer) -> Chaos:
     dice = random.Random(SEED)  # noqa: S311 - which answers are lost
     runs: dict[str, tuple[str, str]] = {}
     with contextlib.ExitStack() as stack:
-        proxy = stack.enter_context(AwsProxy(system.stack.aws_endpoint_url))
+        proxy = stack.enter_context(AwsProxy(system.stack))
         for name in VICTIMS:
             timeout = LEASE_SECONDS if name == "RunStep" else None
             stack.enter_context(system.configured(name, timeout, AWS_ENDPOINT_URL_DYNAMODB=proxy.url))

@@ -45,9 +45,8 @@ class Running:
             self.client = cache(self._client)
 
     def _client(self, service: str) -> Any:
-        make: Any = boto3.Session(
-            aws_access_key_id="local", aws_secret_access_key="local", region_name=self.stack.region
-        ).client
+        session: Any = boto3.Session
+        make = session(**self.stack.credentials.as_json(), region_name=self.stack.region).client
         return make(service, endpoint_url=self.stack.aws_endpoint_url)
 
     def invoke(self, function: str, **event: Any) -> Any:

@@ -16,6 +16,8 @@ import pytest
 from support.api_client import FINAL, Client
 from support.shell import Programs, Shell
 
+from loopllama_cli.local import credentials
+
 ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(
     r"^(<!-- not run here: (?P<why>.+?) -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -52,11 +54,13 @@ def shell(programs: Programs, product: Any, api: Client, tmp_path: Path) -> Iter
     environment = {
         "HOME": str(tmp_path), "LOGNAME": "ada", "COLUMNS": "100", "LANG": "C.UTF-8", "PROJECT": str(ROOT),
         "PATH": f"{python}{os.pathsep}{os.environ['PATH']}",
-        "LOOPLLAMA_LOCAL": product.stack.aws_endpoint_url, "AWS_ENDPOINT_URL": product.stack.aws_endpoint_url,
-        "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1",
+        "LOOPLLAMA_LOCAL": product.stack.aws_endpoint_url, **product.stack.environment(),
         "API": api.url, "KEY": api.key,
         **dict.fromkeys(("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "VLLM_API_KEY"), "no-key"),
     }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path))
+        credentials.keep(product.stack.aws_endpoint_url, product.stack.credentials)
     before = _state(product)
     with Shell(programs, environment, tmp_path) as shell:
         shell.run(_ELSEWHERE)
@@ -96,6 +100,8 @@ def _state(product: Any) -> dict[str, set[Any]]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks_run_and_print_what_the_page_says(page: Path, shell: Shell, product: Any) -> None:
     said = ""
+    if "local --export" in page.read_text("utf-8"):
+        shell.run("unset ${!AWS_@}")
     if page.name == "operations.md":
         shell.run("loopllama workflows push examples/code_review/workflow.yaml")  # something to keep a copy of
     for block in _FENCE.finditer(page.read_text("utf-8")):

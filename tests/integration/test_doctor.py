@@ -34,10 +34,7 @@ def account(product: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
     for name in [name for name in os.environ if name.startswith(("AWS_", "LOOPLLAMA_"))]:
         monkeypatch.delenv(name)
     for name, value in {
-        "AWS_ENDPOINT_URL": product.stack.aws_endpoint_url,
-        "AWS_ACCESS_KEY_ID": "somebody",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
+        **product.stack.environment(),
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

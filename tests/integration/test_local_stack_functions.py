@@ -250,14 +250,17 @@ def test_metrics_in_the_log_become_cloudwatch_metrics(toy: Running) -> None:
     assert statistics("Cost", step="one") == [], "no metric has this set of dimensions alone"
 
 
-def test_a_changed_variable_reaches_the_next_invocation(toy: Running) -> None:
-    functions, name = toy.client("lambda"), toy.outputs["ShortName"]
-    before = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    functions.update_function_configuration(FunctionName=name, Environment={"Variables": {**before, "GREETING": "hey"}})
+def test_who_started_the_stack_may_change_what_a_function_sees(toy: Running) -> None:
+    toy.stack.configure("Short", 20, {"GREETING": "hey"})
     try:
-        assert toy.invoke("ShortName", do="whoami")["environment"]["GREETING"] == "hey"
+        seen = toy.invoke("ShortName", do="whoami")
+        assert seen["environment"]["GREETING"] == "hey"
+        assert 10_000 < seen["remaining"] <= 20_000
     finally:
-        functions.update_function_configuration(FunctionName=name, Environment={"Variables": before})
+        toy.stack.configure("Short", None, {})
+    seen = toy.invoke("ShortName", do="whoami")
+    assert seen["environment"]["GREETING"] == "good day"
+    assert seen["remaining"] <= 1_000
 
 
 def test_provider_keys_of_the_caller_are_secrets_and_the_rest_is_simulated(toy: Running) -> None:

@@ -65,7 +65,7 @@ from loopllama_cli.local import LocalStack
 stack = LocalStack({str(TOY_PROJECT)!r}, {{"WithSpare": "yes"}}).start()
 import boto3
 client = boto3.client("lambda", endpoint_url=stack.aws_endpoint_url, region_name="us-east-1",
-                      aws_access_key_id="x", aws_secret_access_key="x")
+                      **stack.credentials.as_json())
 client.invoke(FunctionName=stack.outputs["ToyName"], Payload="{{}}")
 print(json.dumps([stack.pid, *stack.processes("Toy"), "SpareTableName" in stack.outputs]), flush=True)
 sys.stdin.read()

@@ -15,6 +15,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from loopllama_cli.local.handle import LocalStack
+
 WAIT_SECONDS = 60.0
 
 Matches = Callable[[str, dict[str, Any]], bool]
@@ -44,10 +50,11 @@ class Held:
 
 
 class AwsProxy:
-    """Forwards to `endpoint`. Use as a context manager."""
+    """Forwards to a stack, signing anew what was signed for the proxy's address. Use as a context manager."""
 
-    def __init__(self, endpoint: str) -> None:
-        self._upstream = urlsplit(endpoint).netloc
+    def __init__(self, stack: LocalStack) -> None:
+        self._stack = stack
+        self._upstream = urlsplit(stack.aws_endpoint_url).netloc
         self._held: list[Held] = []
         self._losing: list[tuple[Matches, set[bytes]]] = []
         self._lock = threading.Lock()
@@ -99,6 +106,17 @@ class AwsProxy:
             held.hold()
         return True
 
+    def _signed(self, path: str, body: bytes, headers: Any) -> dict[str, str]:
+        """The headers with which the stack takes a request that was made to the proxy."""
+        kept = {name: value for name, value in headers.items() if name.lower() not in ("host", "content-length")}
+        request = AWSRequest("POST", self._stack.aws_endpoint_url + path, headers=kept, data=body)
+        keys = self._stack.credentials
+        signer: Any = SigV4Auth(
+            Credentials(keys.aws_access_key_id, keys.aws_secret_access_key), "dynamodb", self._stack.region
+        )
+        signer.add_auth(request)
+        return dict(request.headers.items())
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         proxy = self
 
@@ -115,7 +133,7 @@ class AwsProxy:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                self.upstream.request("POST", self.path, body, dict(self.headers))
+                self.upstream.request("POST", self.path, body, proxy._signed(self.path, body, self.headers))
                 answer = self.upstream.getresponse()
                 content = answer.read()
                 if not proxy.after(self.headers.get("x-amz-target", "").rpartition(".")[2], body):

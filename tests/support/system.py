@@ -63,6 +63,7 @@ class System:
 
     def __init__(self, stack: LocalStack | None) -> None:
         self._stack = stack
+        self._configured: dict[str, tuple[int | None, dict[str, str]]] = {}
         self.client: Callable[..., Any]
         if stack is None:
             target = connect(Choice(stack=DEPLOYED))
@@ -80,8 +81,7 @@ class System:
             service,
             endpoint_url=self.stack.aws_endpoint_url,
             region_name=self.stack.region,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
+            **self.stack.credentials.as_json(),
             config=Config(read_timeout=120, retries={"total_max_attempts": 1}),
         )
 
@@ -216,7 +216,17 @@ class System:
 
     @contextlib.contextmanager
     def configured(self, function: str, timeout: int | None = None, **variables: str) -> Iterator[None]:
-        """Change a deployed function's timeout (s) and add to its environment, and change it back."""
+        """Change a function's timeout (s) and add to its environment, and change it back."""
+        if self._stack:
+            before_timeout, before_more = self._configured.get(function, (None, {}))
+            now = self._configured[function] = (timeout or before_timeout, {**before_more, **variables})
+            self._stack.configure(function, *now)
+            try:
+                yield
+            finally:
+                self._configured[function] = (before_timeout, before_more)
+                self._stack.configure(function, before_timeout, before_more)
+            return
         name, client = self.resources[function], self.client("lambda")
         before = client.get_function_configuration(FunctionName=name)
         own = {key: str(value) for key, value in before["Environment"]["Variables"].items()}

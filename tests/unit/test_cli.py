@@ -15,6 +15,7 @@ from loopllama import aws, errors
 from loopllama.settings import Settings
 from loopllama_cli import main, target
 from loopllama_cli.commands import runs
+from loopllama_cli.local.credentials import Credentials
 from loopllama_cli.main import app, exit_code, hoist
 from loopllama_cli.reference.commands import commands, sections
 from loopllama_cli.target import Choice, TargetMissing, TargetUnreachable, settings_of
@@ -165,18 +166,21 @@ def test_which_stack_is_meant(monkeypatch, choice, environment, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(target, "_read", lambda stack, url: (stack, url))
+    monkeypatch.setattr(target, "local_credentials", lambda _: Credentials("AKIALOCAL", "secret"))
     assert target.connect(choice) == expected
 
 
 def test_a_local_target_sends_nothing_to_aws(monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "https://dynamodb.eu-west-1.amazonaws.com")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of another account")
     monkeypatch.setattr(target, "_read", lambda *_: None)
-    target.connect(Choice(local="http://127.0.0.1:9"))
+    target.connect_local("http://127.0.0.1:9", Credentials("AKIALOCAL", "secret"))
     for service in ("dynamodb", "lambda", "stepfunctions", "secretsmanager"):
         client = aws.client(service)
         assert client.meta.endpoint_url == "http://127.0.0.1:9"
-        assert client._request_signer._credentials.access_key == "local"
+        credentials = client._request_signer._credentials
+        assert (credentials.access_key, credentials.token) == ("AKIALOCAL", None)
 
 
 def test_settings_are_those_of_the_functions():

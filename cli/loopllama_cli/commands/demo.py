@@ -17,7 +17,7 @@ from loopllama.settings import Settings
 
 from .. import show
 from ..compare_view import compare_runs, print_comparison
-from ..target import LOCAL_STACK_NAME, connect_local
+from ..target import connect_local
 from ..trace_view import Run, print_trace
 from .common import Json
 from .run import follow, print_output, start
@@ -69,7 +69,7 @@ def demo(
         root = project_root()
         with LocalStack(root, {"SimulatedSpeed": str(speed)}, log=log.append) as stack:
             show.message(f"Ready after {time.monotonic() - began:.1f} s.", "dim")
-            settings = connect_local(stack.aws_endpoint_url, LOCAL_STACK_NAME).settings
+            settings = connect_local(stack.aws_endpoint_url, stack.credentials).settings
             failures, result = _demo(console, settings, root / EXAMPLE, model, small)
     except KeyboardInterrupt as interrupt:
         show.message("Stopped, and the local stack with it.", "yellow")

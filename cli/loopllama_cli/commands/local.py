@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from ..target import local_credentials, local_url
 from .common import read_parameters
 
 
 def local(
+    ctx: typer.Context,
     api_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the HTTP API; 0 takes a free one.")] = 4600,
     aws_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the AWS APIs; 0 takes a free one.")] = 4599,
     simulate: Annotated[
@@ -25,11 +27,23 @@ def local(
             metavar="NAME=VALUE", help="A parameter of the template; `@FILE` for a file's content. Repeatable."
         ),
     ] = None,
+    export: Annotated[
+        bool,
+        typer.Option(
+            "--export",
+            help="Start nothing; print the shell's lines with which the AWS CLI and SDKs reach the stack that runs.",
+        ),
+    ] = False,
 ) -> None:
     """Serve the whole stack on this machine, without Docker or an AWS account, until Ctrl-C.
 
-    Once ready it prints one line of JSON: addresses, an API key and the stack's outputs.
+    Once ready it prints one line of JSON: addresses, an API key, AWS credentials and the stack's outputs. The AWS APIs
+    answer only to these credentials, which are new at each start, and to no web page.
     """
-    from loopllama_cli.local import serve
+    from loopllama_cli.local import exports, serve
 
+    if export:
+        url = local_url(ctx.obj.local)
+        typer.echo(exports(url, local_credentials(url)), nl=False)
+        return
     raise typer.Exit(serve(api_port, aws_port, simulate, read_parameters(parameter)) or 0)

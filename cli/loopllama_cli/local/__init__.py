@@ -4,6 +4,6 @@
 """
 
 from loopllama_cli.local.handle import LocalStack, LocalStackError
-from loopllama_cli.local.serve import serve
+from loopllama_cli.local.serve import exports, serve
 
-__all__ = ["LocalStack", "LocalStackError", "serve"]
+__all__ = ["LocalStack", "LocalStackError", "exports", "serve"]

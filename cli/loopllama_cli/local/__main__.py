@@ -32,6 +32,7 @@ def main() -> int:
         answers.write(json.dumps(message) + "\n")
         answers.flush()
 
+    from loopllama_cli.local import credentials
     from loopllama_cli.local.stack import Stack
     from loopllama_cli.local.template import TemplateError
 
@@ -53,14 +54,27 @@ def main() -> int:
     gc.freeze()
     gc.enable()
     signal.signal(signal.SIGTERM, lambda *_: _end(stack))
-    answer({"ready": {"api": stack.api_url, "aws_endpoint_url": stack.aws_endpoint_url, "outputs": stack.outputs}})
+    try:
+        credentials.keep(stack.aws_endpoint_url, stack.credentials)
+    except OSError as error:
+        warn(f"only programs that are told the credentials will find this stack, `loopllama --local` too: {error}")
+    ready = {"api": stack.api_url, "aws_endpoint_url": stack.aws_endpoint_url, "outputs": stack.outputs}
+    answer({"ready": {**ready, "credentials": stack.credentials.as_json()}})
     for line in sys.stdin:
-        answer({"processes": stack.processes(json.loads(line)["processes"])})
+        question = json.loads(line)
+        if "configure" in question:
+            stack.configure(*question["configure"])
+            answer({"answer": None})
+        else:
+            answer({"answer": stack.processes(question["processes"])})
     _end(stack)
     return 0
 
 
 def _end(stack: Any) -> None:
+    from loopllama_cli.local import credentials
+
+    credentials.forget(stack.aws_endpoint_url)
     # Function processes first and at once: servers and threads end with this process.
     stack.functions.close()
     os._exit(0)

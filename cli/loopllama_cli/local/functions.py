@@ -9,8 +9,9 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -33,8 +34,21 @@ class InvokeRefused(Exception):
         self.status = status
 
 
+@dataclass(frozen=True)
+class _Given:
+    """What the template gives a function: what runs, whatever AWS's APIs are told of it later."""
+
+    handler: str
+    directory: str
+    layers: tuple[str, ...]
+    variables: Mapping[str, str]
+    timeout: int | None = None
+    """Another than the template's, in seconds."""
+    more_variables: Mapping[str, str] = field(default_factory=dict)
+
+
 class Functions:
-    """All functions of the stack.
+    """All functions of the stack. Those are the template's: once the list is closed, no other code is run.
 
     `find(name or ARN)` gives moto's function, or raises; `write_log` takes log lines, `send(queue_arn, body,
     attributes)` puts a message into a queue, `warn` takes one line for the person at the terminal, and `environment`
@@ -55,9 +69,26 @@ class Functions:
         self._warn = warn
         self._environment = environment
         self._closed = False
+        self._given: dict[str, _Given] = {}
+        self.list_closed = False
         self._pools: dict[str, Pool] = {}
         self._lock = threading.Lock()
         self._later = ThreadPoolExecutor(max_workers=32, thread_name_prefix="async-invoke")
+
+    def close_list(self, functions: Iterable[Any]) -> None:
+        """Take these functions of moto's, which the template has made, for all that there are."""
+        self.list_closed = True
+        for function in functions:
+            local = function.template_properties["Local"]
+            variables = {name: _text(value) for name, value in function.environment_vars.items()}
+            given = _Given(function.handler, local["Directory"], tuple(local["Layers"]), variables)
+            self._given[function.function_name] = given
+
+    def configure(self, name: str, timeout: int | None, variables: Mapping[str, str]) -> None:
+        """Let a function run with another timeout (s) and further variables. Raises `InvokeRefused`."""
+        function = self._find(name)
+        given = self._of_template(function)
+        self._given[function.function_name] = replace(given, timeout=timeout, more_variables=variables)
 
     def invoke(self, name: str, event: bytes, trace_id: str = "", client_context: Any = None) -> Outcome:
         """Run the function and wait for it. Raises `InvokeRefused`."""
@@ -124,37 +155,41 @@ class Functions:
             return self._pools[function.function_name]
 
     def _spec(self, function: Any) -> Spec:
-        local = function.template_properties.get("Local")
-        if local is None:
-            message = f"{function.function_name} is no function of the template; the local stack runs only those"
-            raise InvokeRefused("ResourceNotFoundException", 404, message)
+        given = self._of_template(function)
         group = function.template_properties.get("LoggingConfig", {}).get("LogGroup") or function.logs_group_name
         reserved = {
             # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
-            "_HANDLER": function.handler,
+            "_HANDLER": given.handler,
             "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_size),
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "AWS_LAMBDA_LOG_GROUP_NAME": group,
             "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
-            "LAMBDA_TASK_ROOT": local["Directory"],
+            "LAMBDA_TASK_ROOT": given.directory,
             "LANG": "en_US.UTF-8",
             "PATH": os.defpath,
             "TZ": ":UTC",
         }
-        own = {name: _text(value) for name, value in function.environment_vars.items()}
+        own = {**given.variables, **given.more_variables}
         return Spec(
             name=function.function_name,
             arn=function.function_arn,
-            handler=function.handler,
-            directory=local["Directory"],
-            path=(local["Directory"], *local["Layers"]),
+            handler=given.handler,
+            directory=given.directory,
+            path=(given.directory, *given.layers),
             environment=tuple(sorted({**own, **self._environment, **reserved}.items())),
-            timeout=float(function.timeout),
+            timeout=float(given.timeout or function.timeout),
             memory_mb=int(function.memory_size),
             log_group=group,
         )
+
+    def _of_template(self, function: Any) -> _Given:
+        given = self._given.get(function.function_name)
+        if given is None:
+            message = f"{function.function_name} is no function of the template; the local stack runs only those"
+            raise InvokeRefused("ResourceNotFoundException", 404, message)
+        return given
 
 
 def _check(event: bytes, limit: int, operation: str) -> None:

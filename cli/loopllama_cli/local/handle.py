@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from loopllama_cli.local.credentials import Credentials
+
 START_SECONDS = 120.0
 REGION = "us-east-1"
 
@@ -21,13 +23,13 @@ class LocalStackError(Exception):
     """The stack did not start, or is gone; the message says why."""
 
 
-def aws_environment(endpoint: str) -> dict[str, str]:
+def aws_environment(endpoint: str, credentials: Credentials) -> dict[str, str]:
     """What a program needs to reach a local stack with boto3 or the AWS CLI."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_SESSION_TOKEN": "local",
+        "AWS_ACCESS_KEY_ID": credentials.aws_access_key_id,
+        "AWS_SECRET_ACCESS_KEY": credentials.aws_secret_access_key,
+        "AWS_SESSION_TOKEN": "",  # there is none, and one of another account would be sent
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
     }
@@ -73,6 +75,7 @@ class LocalStack:
         self.outputs: dict[str, str] = {}
         self.aws_endpoint_url = ""
         self.api_url = ""
+        self.credentials = Credentials("", "")
 
     def start(self) -> LocalStack:
         """Start the stack and wait until it is ready. Raises `LocalStackError`."""
@@ -103,6 +106,7 @@ class LocalStack:
         self.outputs = message["ready"]["outputs"]
         self.api_url = message["ready"]["api"]
         self.aws_endpoint_url = message["ready"]["aws_endpoint_url"]
+        self.credentials = Credentials(**message["ready"]["credentials"])
         return self
 
     def stop(self) -> None:
@@ -123,19 +127,17 @@ class LocalStack:
 
     def environment(self) -> dict[str, str]:
         """The variables with which boto3 and the AWS CLI reach the stack."""
-        return aws_environment(self.aws_endpoint_url)
+        return aws_environment(self.aws_endpoint_url, self.credentials)
 
     def processes(self, function: str) -> list[int]:
         """Process ids of a function (logical id, name or ARN), busy and idle. Raises `LocalStackError`."""
-        with self._lock:
-            if self._process is None or self._process.stdin is None:
-                raise LocalStackError("the local stack is not running")
-            try:
-                self._process.stdin.write(json.dumps({"processes": function}) + "\n")
-                self._process.stdin.flush()
-            except BrokenPipeError as error:
-                raise LocalStackError("the local stack ended") from error
-            return list(self._answer()["processes"])
+        return list(self._ask({"processes": function}))
+
+    def configure(self, function: str, timeout: int | None, variables: Mapping[str, str]) -> None:
+        """Let a function (logical id, name or ARN) run with another timeout (s) and further variables than the template
+        gives it; `None` and no variables put that back. Only who started the stack can: over AWS's APIs it is refused.
+        Raises `LocalStackError`."""
+        self._ask({"configure": [function, timeout, dict(variables)]})
 
     @property
     def running(self) -> bool:
@@ -151,6 +153,17 @@ class LocalStack:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
+
+    def _ask(self, question: dict[str, Any]) -> Any:
+        with self._lock:
+            if self._process is None or self._process.stdin is None:
+                raise LocalStackError("the local stack is not running")
+            try:
+                self._process.stdin.write(json.dumps(question) + "\n")
+                self._process.stdin.flush()
+            except BrokenPipeError as error:
+                raise LocalStackError("the local stack ended") from error
+            return self._answer()["answer"]
 
     def _answer(self) -> dict[str, Any]:
         if self._process is None or self._process.stdout is None:

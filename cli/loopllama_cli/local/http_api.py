@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import re
-import socket
 import threading
 import time
 import uuid
@@ -17,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from loopllama_cli.local import loopback
 from loopllama_cli.local.processes import Outcome
 from loopllama_cli.local.template import Route
 
@@ -240,6 +239,8 @@ def serve(port: int, routes: list[Route], invoke: Callable[[str, bytes], Outcome
         def _body(self) -> bytes:
             self.close_connection, close = True, self.close_connection  # What is left unread is no next request.
             self._unread = True
+            if wrong := loopback.wrong_host(self.headers, server.server_port):
+                raise Answer(403, wrong)
             if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
                 body = b"".join(self._chunks())
             else:
@@ -250,14 +251,7 @@ def serve(port: int, routes: list[Route], invoke: Callable[[str, bytes], Outcome
         def finish(self) -> None:
             super().finish()
             if self._unread:
-                # Closing before the client has sent everything resets the connection, and the answer with it
-                # (https://www.rfc-editor.org/rfc/rfc9112#section-9.6).
-                with contextlib.suppress(OSError):
-                    self.connection.shutdown(socket.SHUT_WR)
-                    self.connection.settimeout(1)
-                    left = 4 * MAX_BODY_BYTES
-                    while left > 0 and (taken := len(self.connection.recv(64 * 1024))):
-                        left -= taken
+                loopback.close_unread(self.connection)
 
         def _chunks(self) -> Iterator[bytes]:
             """https://www.rfc-editor.org/rfc/rfc9112#section-7.1"""

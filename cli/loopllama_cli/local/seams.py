@@ -14,6 +14,7 @@ from typing import Any
 
 from moto.awslambda import models as lambda_models
 from moto.awslambda.responses import LambdaResponse
+from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import Stack
 from moto.cloudwatch import models as cloudwatch_models
 from moto.core.common_models import CloudFormationModel
@@ -42,8 +43,17 @@ def install(functions: Functions, events: Events, streams: Streams, client: Call
     _cloudformation()
 
 
+UNCHANGED = (
+    "The local stack runs only the functions that template.yaml gives, as it gives them: change them there, or by "
+    "`loopllama local --parameter`, and start it again."
+)
+_CHANGES = ("create_function", "update_function_code", "update_function_configuration", "publish_layer_version")
+
+
 def _lambda(functions: Functions) -> None:
     def create_with_properties(cls: Any, name: str, resource: Any, *args: Any, **kwargs: Any) -> Any:
+        if functions.list_closed:
+            raise ValidationError(message=UNCHANGED)
         # moto keeps only some of a function's properties.
         function = create.__func__(cls, name, resource, *args, **kwargs)
         function.template_properties = resource["Properties"]
@@ -52,6 +62,19 @@ def _lambda(functions: Functions) -> None:
     function_class: Any = lambda_models.LambdaFunction
     create = replace(function_class, "create_from_cloudformation_json", classmethod(create_with_properties))
     function_class.template_properties = {}
+
+    def update(*_: Any, **__: Any) -> Any:
+        raise ValidationError(message=UNCHANGED)
+
+    replace(function_class, "update_from_cloudformation_json", classmethod(update))
+
+    def change(_: LambdaResponse) -> tuple[int, dict[str, str], str]:
+        # Whoever has the credentials by mistake runs nothing of theirs on this machine.
+        headers = {"x-amzn-errortype": "AccessDeniedException", "status": "403"}
+        return 403, headers, json.dumps({"Type": "User", "message": UNCHANGED})
+
+    for name in _CHANGES:
+        replace(LambdaResponse, name, change)
 
     def invoke_inside(function: Any, body: Any, headers: Any, answer_headers: Any) -> bytes:
         # What moto's other services call: queues, topics, log subscriptions.

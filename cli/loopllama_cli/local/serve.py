@@ -7,18 +7,21 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from typing import Any
 
-from loopllama_cli.local.handle import LocalStack, LocalStackError
+from loopllama_cli.local.credentials import Credentials
+from loopllama_cli.local.handle import LocalStack, LocalStackError, aws_environment
 
 
 def serve(api_port: int, aws_port: int, simulate: bool = True, parameters: Mapping[str, str] | None = None) -> int:
     """Serve the project's stack until Ctrl-C, SIGTERM or the end of the process; returns the exit code. `parameters`
     are the template's.
 
-    Prints one line of JSON on standard output once ready: `api`, `aws_endpoint_url`, `api_key`, `outputs`. Everything
-    else goes to standard error.
+    Prints one line of JSON on standard output once ready: `api`, `aws_endpoint_url`, `api_key`, `aws_access_key_id`,
+    `aws_secret_access_key`, `outputs`. Everything else goes to standard error.
     """
     from loopllama_cli.project import project_root
+    from loopllama_cli.target import DEFAULT_LOCAL_URL
 
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -32,10 +35,17 @@ def serve(api_port: int, aws_port: int, simulate: bool = True, parameters: Mappi
                 "api": stack.api_url,
                 "aws_endpoint_url": stack.aws_endpoint_url,
                 "api_key": create_key(stack),
+                **stack.credentials.as_json(),
                 "outputs": stack.outputs,
             }
             sys.stdout.write(json.dumps(ready) + "\n")
             sys.stdout.flush()
+            url = stack.aws_endpoint_url
+            said = "" if url == DEFAULT_LOCAL_URL else f" --local {url}"
+            sys.stderr.write(
+                f"What the AWS CLI and SDKs need in another terminal, as `loopllama local --export{said}` prints it:\n"
+                + exports(url, stack.credentials)
+            )
             while not ended.wait(0.5):
                 if not stack.running:
                     raise LocalStackError("the local stack ended by itself; the lines above may say why")
@@ -45,6 +55,14 @@ def serve(api_port: int, aws_port: int, simulate: bool = True, parameters: Mappi
     return 0
 
 
+def exports(url: str, credentials: Credentials) -> str:
+    """Return the shell's lines with which the AWS CLI and every SDK reach a local stack."""
+    given = {name: value for name, value in aws_environment(url, credentials).items() if value}
+    return (
+        f"export {' '.join(f'{name}={value}' for name, value in given.items())}\nunset AWS_SESSION_TOKEN AWS_PROFILE\n"
+    )
+
+
 def create_key(stack: LocalStack) -> str:
     """Make an API key of the stack, named `local`."""
     import boto3
@@ -52,7 +70,8 @@ def create_key(stack: LocalStack) -> str:
     from loopllama.api.keys import KeyStore
     from loopllama.settings import Settings
 
-    session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=stack.region)  # noqa: S106
+    made: Any = boto3.Session
+    session = made(**stack.credentials.as_json(), region_name=stack.region)
     dynamodb = session.client("dynamodb", endpoint_url=stack.aws_endpoint_url)
     key, _ = KeyStore(Settings(api_keys_table=stack.outputs["ApiKeysTableName"]), dynamodb).create("local")
     return key

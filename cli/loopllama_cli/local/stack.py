@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from loopllama_cli.local import lean
+from loopllama_cli.local.credentials import Credentials
 from loopllama_cli.local.handle import REGION, aws_environment
 
 ACCOUNT = "123456789012"
@@ -35,10 +36,12 @@ class Stack:
         # Nothing in this process may reach a real account, whatever the caller's environment says.
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             del os.environ[name]
-        os.environ.update(aws_environment("http://127.0.0.1:9"), VALIDATE_LAMBDA_S3="false")
+        self.credentials = Credentials.new()
+        os.environ.update(aws_environment("http://127.0.0.1:9", self.credentials), VALIDATE_LAMBDA_S3="false")
         warnings.filterwarnings("ignore", module="moto")
         logging.getLogger("moto").setLevel(logging.CRITICAL)  # it reports what a template does as its own trouble
         lean.install()
+        from moto.awslambda.models import LambdaFunction
         from moto.cloudformation.models import cloudformation_backends
         from moto.cloudformation.parsing import get_model_map
         from moto.cloudwatch.models import cloudwatch_backends
@@ -53,9 +56,10 @@ class Stack:
 
         self._clients: dict[str, Any] = {}
         self._clients_lock = threading.Lock()
-        self._aws = _listen(aws_port, lambda: aws_server.serve(aws_port))
+        self._aws = _listen(aws_port, lambda: aws_server.serve(aws_port, self.credentials))
         self.aws_endpoint_url = f"http://127.0.0.1:{self._aws.port}"
-        os.environ.update(aws_environment(self.aws_endpoint_url))
+        environment = aws_environment(self.aws_endpoint_url, self.credentials)
+        os.environ.update(environment)
 
         keys = providers.credentials(os.environ)
         stand_ins = {"SimulatedProviders": ",".join(providers.simulated(keys)) if simulate else ""}
@@ -67,7 +71,7 @@ class Stack:
         template.localise_urls(prepared, self.api_url)
 
         logs = Logs(logs_backends[ACCOUNT][REGION], cloudwatch_backends[ACCOUNT][REGION])
-        self.functions = Functions(self._find, logs.write, self._send, warn, aws_environment(self.aws_endpoint_url))
+        self.functions = Functions(self._find, logs.write, self._send, warn, environment)
         self.events = Events(
             events_backends[ACCOUNT][REGION], self.functions.invoke_later, self._start, self._send, warn, minute
         )
@@ -81,6 +85,7 @@ class Stack:
             tags={},
         )
         self._resources: Any = stack.resource_map
+        self.functions.close_list(each for each in self._resources.values() if isinstance(each, LambdaFunction))
         self.outputs = {each["OutputKey"]: str(each["OutputValue"]) for each in stack.outputs or []}
         self._store_secrets(keys)
         self.events.start_schedules()
@@ -97,8 +102,15 @@ class Stack:
 
     def processes(self, function: str) -> list[int]:
         """Process ids of a function, by logical id, name or ARN."""
+        return self.functions.pids(self._name(function))
+
+    def configure(self, function: str, timeout: int | None, variables: dict[str, str]) -> None:
+        """Let a function, by logical id, name or ARN, run with another timeout (s) and further variables."""
+        self.functions.configure(self._name(function), timeout, variables)
+
+    def _name(self, function: str) -> str:
         resource = self._resources.get(function)
-        return self.functions.pids(getattr(resource, "function_name", function))
+        return str(getattr(resource, "function_name", function))
 
     def _store_secrets(self, keys: dict[str, str]) -> None:
         from moto.awslambda.models import lambda_backends

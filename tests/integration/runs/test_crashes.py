@@ -25,7 +25,7 @@ def proxy(system: System) -> Iterator[AwsProxy]:
     """DynamoDB as RunStep and AdvanceRun see it, and a short timeout for RunStep: settings of the deployed functions,
     changed as anybody may change them, and changed back."""
     with (
-        AwsProxy(system.stack.aws_endpoint_url) as proxy,
+        AwsProxy(system.stack) as proxy,
         system.configured("RunStep", LEASE_SECONDS, AWS_ENDPOINT_URL_DYNAMODB=proxy.url),
         system.configured("AdvanceRun", AWS_ENDPOINT_URL_DYNAMODB=proxy.url),
     ):
