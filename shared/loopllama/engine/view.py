@@ -107,14 +107,13 @@ class View:
 
     def texts(self) -> dict[str, str]:
         """The texts that the prompt was made from, by the run's items that hold them."""
-        holders = {"input": self.run}
-        holders |= {f"steps.{name}": self._counting(name) for name in (*self.reads, *self.before)}
-        holders |= {f"before.{name}": record for name, record in self.before.items()}
-        return {
-            str(holders[name]["item"]): value
-            for name, value in self._loaded.items()
-            if isinstance(value, str) and "item" in holders.get(name, {})
-        }
+        found: dict[str, str] = {}
+        for name, value in self._loaded.items():
+            root, _, step = name.partition(".")
+            holder = {"input": self.run, "before": self.before.get(step, {})}.get(root) or self._counting(step)
+            if isinstance(value, str) and "item" in holder:
+                found[str(holder["item"])] = value
+        return found
 
     def _load(self, name: str, stored: Any) -> Any:
         if name not in self._loaded:
