@@ -26,6 +26,23 @@ def tool_calls_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return _named(record, TOOL)
 
 
+def of_run(steps: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a run's totals from its steps' records: the sums of their calls, and `total_steps`, the agents' turns that
+    the run has taken so far.
+
+    A turn counts once it has ended, well or not; each round of a loop and each item of a forEach is one. A skipped step
+    and one that a replay kept took none, nor did a forEach step beside its items.
+    """
+    steps = list(steps)
+    # A step without calls costs nothing, which must not make a run's cost known that no price is known for.
+    calls = [attempts for step in steps if (attempts := attempts_of(step))]
+    return totals(totals(one.values()) for one in calls) | {"total_steps": sum(map(_is_turn, steps))}
+
+
+def _is_turn(step: Mapping[str, Any]) -> bool:
+    return step.get("status") in ("completed", "failed") and "items" not in step and "replayed_from" not in step
+
+
 def _named(record: Mapping[str, Any], prefix: str) -> dict[str, dict[str, Any]]:
     # `in` is no call, and a step's item is looked through again and again.
     return {key: record[key] for key in sorted([key for key in record if prefix in key and key.startswith(prefix)])}

@@ -7,20 +7,20 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import accounts, aws, budget, clock, cursors, jsontext
+from . import accounts, aws, budget, clock, cursors, jsontext, prompts
 from .decimals import whole
 from .definitions import DefinitionStore
 from .errors import RunNotFound, WorkflowNotFound
 from .runs import FINAL, RUN, RunStore
 from .settings import Settings
 from .values import ValueStore
-from .work import question_id
+from .work import question_id, step_key
 
 MAX_PAGE = 100
-_RUN = ("workflow_id", "workflow_version", "models", "pin", "tags", "total_steps", "replayed_from")
+_RUN = ("workflow_id", "workflow_version", "models", "pin", "tags", "replayed_from")
 _USED = "budget_used"
 _TIMES = ("created_at", "started_at", "finished_at")
-_TOTALS = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "simulated")
+_TOTALS = ("total_steps", "tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "simulated")
 _PENDING = ("kind", "prompt", "tool", "step", "asked_at", "expires_at")
 _RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _STEP = (
@@ -55,11 +55,12 @@ class RunReader:
 
     def accepted(self, run_id: str, show: Callable[[Any], Any] | None = None) -> dict[str, Any]:
         """The run object as it was when the run was accepted, whatever has happened since: the same for everybody who
-        asked for the same run. Raises `RunNotFound`."""
-        run, records = self._read(run_id)
+        asked for the same run. Without steps, of which none had begun. Raises `RunNotFound`."""
+        run = self._store.run(run_id)
         later = {"output", "error", "started_at", "finished_at", "pending", "unpriced", *_TOTALS}
         then = {name: value for name, value in run.items() if name not in later} | {"status": "queued", _USED: {}}
-        return self._object(then, [one for one in records if "replayed_from" in one], show or self._values.load)
+        shown = {"input": (show or self._values.load)(run.get("input")), "output": None}
+        return {**self._summary(then | accounts.of_run(())), **shown}
 
     def _read(self, run_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         if not _RUN_ID.fullmatch(run_id):
@@ -92,24 +93,48 @@ class RunReader:
         # In this order: where not everything can be shown whole, the run's own values come first.
         values = {"input": show(run.get("input")), "output": show(run.get("output"))}
         steps: list[dict[str, Any]] = [self._step(record, show) for record in records]
+        # The prompts after all that steps gave: they mostly say it again.
+        items = {RUN: run, **{record["item"]: record for record in records}}
+        for step, record in zip(steps, records, strict=True):
+            step["input"] = show(prompts.whole(record.get("input"), items))
         begun = {step["step"] for step in steps}
         steps += [_waiting(order, step) for order, step in enumerate(self._crew(run)) if step["name"] not in begun]
-        sums = accounts.totals(step for step in steps if step["attempts"])
         steps.sort(key=lambda step: (step["order"], step["iteration"], step["item"] or 0))
-        return {**self._summary(run), **values, **sums, "steps": steps}
+        return {**self._summary(run), **values, **accounts.of_run(records), "steps": steps}
+
+    def ended(
+        self, workflow_id: str, limit: int = 20, cursor: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """A page of `list` for whom only the runs that have ended matter: what the others have used is not summed."""
+        page, following = self._page(workflow_id, limit, cursor)
+        return [self._summary(run) for run in page], following
 
     def list(
         self, workflow_id: str | None = None, limit: int = 20, cursor: str | None = None
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """A workflow's runs, newest first, without inputs, outputs and steps; and the cursor of the next page. Totals
-        are there once a run has ended.
+        """A workflow's runs, newest first, without inputs, outputs and steps; and the cursor of the next page. The
+        totals of those that go on are summed from their steps.
 
         Without a workflow: the newest runs of the most recently updated workflows, and no cursor.
         """
         if workflow_id is None:
             workflows, _ = self._definitions.list(MAX_PAGE)
-            found = [run for one in workflows for run in self.list(one["workflow_id"], limit)[0]]
-            return sorted(found, key=lambda run: str(run["created_at"]), reverse=True)[:limit], None
+            each = [run for one in workflows for run in self._page(one["workflow_id"], limit)[0]]
+            found = sorted(each, key=lambda run: str(run["created_at"]), reverse=True)[:limit]
+            return [self._so_far(run) for run in found], None
+        page, following = self._page(workflow_id, limit, cursor)
+        return [self._so_far(run) for run in page], following
+
+    def _so_far(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        if run["status"] in FINAL and "total_steps" in run and "tokens_in" in run:
+            return self._summary(run)
+        steps = () if run["status"] == "queued" else self._store.steps(run["run_id"])
+        return self._summary({**run, **accounts.of_run(steps)})
+
+    def _page(
+        self, workflow_id: str, limit: int, cursor: str | None = None
+    ) -> tuple[Sequence[dict[str, Any]], str | None]:
+        """A page of the index of a workflow's runs."""
         request: dict[str, Any] = {
             "TableName": self._settings.runs_table,
             "IndexName": "by_workflow",
@@ -125,7 +150,7 @@ class RunReader:
         page = self._store.dynamodb.query(**request)
         last = page.get("LastEvaluatedKey")
         following = cursors.write(last["run_id"]["S"], last["created_at"]["S"]) if last else None
-        return [self._summary(aws.from_item(item)) for item in page["Items"]], following
+        return [aws.from_item(item) for item in page["Items"]], following
 
     def _summary(self, run: Mapping[str, Any]) -> dict[str, Any]:
         pending = _pending(run)
@@ -155,8 +180,9 @@ class RunReader:
             "item": whole(record.get("of_item")),
             "status": record["status"],
             **{name: whole(record.get(name)) for name in _STEP},
+            "model": record.get("model") or next((one["model"] for one in reversed(attempts.values())), None),
             "ignored": record.get("ignored") or [],
-            "input": record.get("input"),
+            "input": None,
             "output": show(record.get("output")),
             "error": f"{error['type']}: {error['message']}" if error else None,
             **accounts.totals(attempts.values()),
@@ -195,7 +221,7 @@ def _attempt(attempt: Mapping[str, Any], step_ended: bool) -> dict[str, Any]:
 
 def _waiting(order: int, step: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "id": None,
+        "id": step_key(step["name"]),
         "step": step["name"],
         "order": order,
         "iteration": 0,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from . import aws, clock
-from .accounts import FIRST_TURN, PASSED, TOLD, TOOL, TURNS, attempts_of, totals
+from .accounts import FIRST_TURN, PASSED, TOLD, TOOL, TURNS, attempts_of, of_run
 from .errors import Declined, RunNotFound
 from .settings import Settings
 from .work import ITERATION, Work
@@ -287,7 +287,7 @@ class RunStore:
         for step in steps:
             # Completed ones too: an invocation may have died for good between a step's record and its usage.
             self.add_usage(Work.of_item(run, step), step)
-        sums = totals(totals(attempts_of(step).values()) for step in steps)
+        sums = of_run(steps)
         self.change(run["run_id"], sums, only_from=FINAL, remove=("active", "check_at") if last else ())
 
 

@@ -16,7 +16,11 @@ and a write costs a unit a KB."""
 MAX_BYTES = 16 * 1024 * 1024
 """The longest value taken at all; a Lambda function holds several in memory at once."""
 
+PARTS = "$parts"
+"""A text that is put together from others: `{"$parts": [texts as they are stored], "bytes": n}` (`prompts.py`)."""
 _S3, _JSON = "$s3", "$json"
+_QUOTED_CHARACTERS = 4 * 1024 * 1024
+"""Of texts from the bucket that a process keeps for the next prompt that quotes them."""
 _REMEMBERED = 10_000
 """Values whose storing a process remembers: who asks for a large run again and again has its values stored once."""
 
@@ -32,6 +36,7 @@ class ValueStore:
         self._bucket = settings.values_bucket
         self._s3 = s3
         self._there: set[str] = set()
+        self._quoted: dict[str, str] = {}
 
     def _client(self) -> Any:
         if self._s3 is None:
@@ -64,7 +69,21 @@ class ValueStore:
             return stored
         if _JSON in stored:
             return jsontext.loads(stored[_JSON])
+        if PARTS in stored:
+            return "".join(self._quote(part) for part in stored[PARTS])
         return jsontext.loads(self._client().get_object(Bucket=self._bucket, Key=stored[_S3])["Body"].read())
+
+    def _quote(self, stored: Any) -> str:
+        """A text of a prompt. Prompts of one run quote the same few, so that one from the bucket is read once."""
+        if not self.is_reference(stored):
+            return str(stored)
+        text = self._quoted.get(stored[_S3])
+        if text is None:
+            text = str(self.load(stored))
+            if sum(map(len, self._quoted.values())) + len(text) > _QUOTED_CHARACTERS:
+                self._quoted = {}
+            self._quoted[stored[_S3]] = text
+        return text
 
     @staticmethod
     def is_reference(stored: Any) -> bool:

@@ -84,7 +84,7 @@ def recent_runs(
     cursor: str | None = None
     looked = 0
     while len(found) < limit and looked < 10 * limit:
-        page, cursor = reader.list(workflow_id, limit=min(100, 2 * limit), cursor=cursor)
+        page, cursor = reader.ended(workflow_id, limit=min(100, 2 * limit), cursor=cursor)
         for run in page:
             if since is not None and datetime.fromisoformat(run["created_at"]) < since:
                 return found

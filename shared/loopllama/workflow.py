@@ -206,7 +206,7 @@ class Budget(Limits):
 
 DEFAULT_CREW: tuple[dict[str, str], ...] = (
     {
-        "role": "Planner",
+        "role": "planner",
         "systemPrompt": (
             "You plan the work on a request; somebody else writes the answer from your plan. Say in one sentence what "
             "is asked for and for whom. Then list, numbered and in order, what the answer must cover, with the facts, "
@@ -216,7 +216,7 @@ DEFAULT_CREW: tuple[dict[str, str], ...] = (
         ),
     },
     {
-        "role": "Writer",
+        "role": "writer",
         "systemPrompt": (
             "You write the final answer to a request, following the planner's plan. Use the language of the request, "
             "and the tone and format that it asks for. Cover every point of the plan in its order, use only facts "

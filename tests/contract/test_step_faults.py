@@ -189,8 +189,10 @@ def test_a_fault(here: Here, fault: Fault, monkeypatch: pytest.MonkeyPatch, caps
         assert [one["outcome"] for one in step["attempts"]] == [fault.error]
     assert step["cost_basis"] == fault.basis
 
-    # Neither key nor prompt in what is kept of the error, or logged.
-    said = str(here.stored(run_id)) + str(here.stored(fallen_id)) + "".join(capsys.readouterr())
+    # Neither key nor prompt in what is kept of the error, or logged: the prompt is the record's `input` only.
+    kept = [here.stored(run_id), here.stored(fallen_id)]
+    assert all(one.pop("input").endswith(PROMPT) for one in kept)
+    said = str(kept) + "".join(capsys.readouterr())
     assert KEY not in said
     assert PROMPT not in said
 

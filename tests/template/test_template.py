@@ -170,8 +170,8 @@ def test_changes_of_runs_are_read_in_order_and_none_is_lost() -> None:
 
 
 def test_readers_that_wait_have_a_function_of_their_own() -> None:
-    (route,) = properties("ReadEvents")["Events"].values()
-    assert route["Properties"]["Path"] == "/v1/runs/{run_id}/events"
+    paths = [route["Properties"]["Path"] for route in properties("ReadEvents")["Events"].values()]
+    assert paths == ["/v1/runs/{run_id}/events", "/api/v1/runs/{run_id}/events"]
     assert properties("ReadEvents")["Timeout"] < 30
     assert properties("ReadEvents")["ReservedConcurrentExecutions"]["Fn::If"][0] == "HasEventReaders"
     assert template()["Parameters"]["EventReaders"]["Default"] == 0

@@ -122,7 +122,10 @@ def test_workflows_are_listed_and_shown(pushed):
     assert [workflow["id"] for workflow in listed] == ["support_reply"]
     assert listed == [answer("workflows", "show", pushed)]
     assert [agent["name"] for agent in listed[0]["crew"]] == ["triage", "writer"]
-    assert answer("workflows", "show", pushed, "--version", 1)["version"] == 1
+    assert all(agent["systemPrompt"] and "system_prompt" not in agent for agent in listed[0]["crew"])
+    assert listed[0]["description"] is None
+    earlier = answer("workflows", "show", pushed, "--version", 1)
+    assert {**listed[0], "status": None} == {**earlier, "updated_at": listed[0]["updated_at"]}
     for text in (invoke("workflows", "list").stdout, invoke("workflows", "show", pushed).stdout):
         assert "support_reply" in text
 
@@ -151,7 +154,9 @@ def test_a_wrong_file_is_2_with_line_and_field(crew):
 
 def test_a_right_file_is_valid(crew):
     assert "triage, writer" in invoke("workflows", "validate", crew).stdout
-    assert answer("workflows", "validate", crew)["valid"] is True
+    told = answer("workflows", "validate", crew)
+    assert told["valid"] is True
+    assert all("systemPrompt" in agent for agent in told["definition"]["crew"])
 
 
 # Routes

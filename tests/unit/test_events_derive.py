@@ -159,7 +159,6 @@ def test_what_a_waiting_run_says() -> None:
     assert event.detail == {
         "workflow_id": "support",
         "workflow_version": 3,
-        "total_steps": 2,
         "tags": {"customer": "42"},
         "step": "a",
         "iteration": 1,

@@ -93,17 +93,12 @@ def test_what_a_step_reads_and_writes_does_not_grow_with_the_crew(live: Deployme
     crew[10]["when"] = "length(values(steps)) > `0`"  # it may read any of them
     work = live.map(live.start(live.accept(live.push(crew))))[0]
     runner, meter = StepRunner(live.settings), Meter()
-    taken, records = [], []
+    taken = []
     with meter.on():
         for place in range(12):
             work = runner.run_step(work, f"invocation-{place}", 60_000)
             steps = [call for call in meter.take() if call.table in ("RunsTable", "UsageTable")]
             taken.append((len(steps), sum(call.reads for call in steps), sum(call.writes for call in steps)))
-    run = live.read(str(work["run_id"]))
-    records = {step["step"]: step["input"] for step in run["steps"]}
     assert taken[1:9] == [taken[1]] * 8 == [(5, 3, 4)] * 8
     assert [reads for _, reads, _ in taken[9:]] == [4, 12, 3]
-    assert records["s8"] == ["input", "steps.s7"]
-    assert records["s9"] == ["input", "steps.s0", "steps.s8"]
-    assert len(records["s10"]) == 11
     assert live.provider.calls[-1].messages[0].text == "answer 11 of hello"

@@ -206,7 +206,7 @@ class Reader:
         self.run = {"id": "r", "status": "completed", "created_at": "2027-01-15T00:00:00.000Z"}
         self.run["steps"] = [{"step": "writer", "attempts": [call]}]
 
-    def list(self, workflow, limit, cursor=None):
+    def ended(self, workflow, limit, cursor=None):
         self.asked += 1
         return [self.run], None
 

@@ -180,7 +180,7 @@ class Reader:
             for n, status in enumerate(statuses)
         ]
 
-    def list(self, _workflow, limit, cursor=None):
+    def ended(self, _workflow, limit, cursor=None):
         start = int(cursor or 0)
         return self.runs[start : start + 3], str(start + 3) if start + 3 < len(self.runs) else None
 

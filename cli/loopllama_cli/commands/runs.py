@@ -49,14 +49,15 @@ def list_(
         column.no_wrap = column.header != "Workflow"
     decimals = show.cost_decimals(run.get("cost_usd") for run in found)
     for run in found:
-        ended = run.get("finished_at") is not None
-        cost = show.money(run_cost(run), decimals) if ended else "-"
+        used = (run.get("tokens_in") or 0) + (run.get("tokens_out") or 0)
+        known = used or run.get("finished_at") is not None
+        cost = show.money(run_cost(run), decimals) if known else "-"
         table.add_row(
             show.plain(run["id"]),
             show.plain(run["workflow_id"]),
             show.status(run["status"]),
             show.local_time(run.get("created_at")),
-            show.tokens((run.get("tokens_in") or 0) + (run.get("tokens_out") or 0)),
+            show.tokens(used),
             show.duration(run_latency(run)),
             Text.assemble(cost, ("*" if simulated(run) else " ", "yellow")),
         )

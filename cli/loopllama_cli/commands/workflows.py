@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from loopllama.errors import InvalidRequest
+from loopllama.settings import Settings
 
 from .. import show
 from .common import Json, Limit, Workflow, connect
@@ -40,8 +41,8 @@ def push(
     """
     from loopllama.definitions import DefinitionStore
 
-    workflow = _load(file)
-    stored = record(DefinitionStore(connect(ctx).settings).push(workflow, workflow_id))
+    workflow, settings = _load(file), connect(ctx).settings
+    stored = _view(DefinitionStore(settings).push(workflow, workflow_id), settings)
     if as_json:
         show.print_json(stored)
     else:
@@ -53,8 +54,9 @@ def list_(ctx: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
     """List the workflows, the most recently changed first."""
     from loopllama.definitions import DefinitionStore
 
-    items, cursor = DefinitionStore(connect(ctx).settings).list(limit=limit)
-    found = [record(item) for item in items]
+    settings = connect(ctx).settings
+    items, cursor = DefinitionStore(settings).list(limit=limit)
+    found = [_view(item, settings) for item in items]
     if as_json:
         show.print_json(found)
         return
@@ -68,7 +70,7 @@ def list_(ctx: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
             show.plain(workflow["name"]),
             str(workflow["version"]),
             str(len(workflow["crew"])),
-            show.plain(workflow.get("model") or "-"),
+            show.plain(workflow["model"]),
             show.local_time(workflow["updated_at"]),
         )
     show.print_table(table, show.out())
@@ -86,7 +88,8 @@ def show_(
     """Show a workflow and its crew."""
     from loopllama.definitions import DefinitionStore
 
-    found = record(DefinitionStore(connect(ctx).settings).get(workflow, version or 0))
+    settings = connect(ctx).settings
+    found = _view(DefinitionStore(settings).get(workflow, version or 0), settings)
     if as_json:
         show.print_json(found)
         return
@@ -95,7 +98,7 @@ def show_(
     console.print(title)
     if found.get("description"):
         console.print(show.plain(found["description"]))
-    console.print(Text(f"default model: {show.clean(found.get('model') or 'that of the deployment')}", "dim"))
+    console.print(Text(f"default model: {show.clean(found['model'])}", "dim"))
     table = show.table("Step", "Role", "Model", "Needs", "System prompt")
     for agent in found["crew"]:
         table.add_row(
@@ -103,7 +106,7 @@ def show_(
             show.plain(agent["role"]),
             show.plain(agent.get("model") or "-"),
             show.plain(", ".join(agent.get("needs", [])) or "-"),
-            show.one_line(agent["system_prompt"], 60),
+            show.one_line(agent["systemPrompt"], 60),
         )
     show.print_table(table, console)
 
@@ -123,7 +126,10 @@ def validate(file: File, as_json: Json = False) -> None:
         raise typer.Exit(2) from error
     definition = workflow.to_definition()
     if as_json:
-        show.print_json({"valid": True, "name": workflow.name, "definition": definition})
+        from loopllama.workflow_view import crew_view
+
+        shown = {**definition, "crew": crew_view(definition["crew"])}
+        show.print_json({"valid": True, "name": workflow.name, "definition": shown})
         return
     steps = ", ".join(step["name"] for step in definition["crew"])
     show.out().print(show.plain(f"{file}: {workflow.name} is valid; its steps: {steps}"), soft_wrap=True)
@@ -137,14 +143,7 @@ def schema() -> None:
     show.print_json(json_schema())
 
 
-def record(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The workflow object of an item of the Workflows table; earlier versions have no status of their own."""
-    definition = item["definition"]
-    return {
-        "id": item["workflow_id"],
-        "version": item["version"] or item["current_version"],
-        "status": item.get("status"),
-        **{key: item.get(key) for key in ("name", "description")},
-        **{key: definition.get(key) for key in ("model", "pin", "crew")},
-        **{key: item.get(key) for key in ("created_at", "updated_at")},
-    }
+def _view(item: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    from loopllama.workflow_view import view
+
+    return view(item, settings.default_model)

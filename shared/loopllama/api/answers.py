@@ -15,7 +15,16 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 from pydantic.alias_generators import to_camel
 
 from .. import aws, jsontext
-from ..errors import AwsUnavailable, Conflict, InvalidRequest, NotFound
+from ..errors import (
+    AwsUnavailable,
+    Conflict,
+    InvalidRequest,
+    ModelUnknown,
+    NotFound,
+    RunNotFound,
+    WorkflowNotFound,
+    WorkflowPaused,
+)
 from ..tracing import logger, said
 from .keys import TooManyRequests, Unauthorized
 
@@ -48,8 +57,10 @@ def problem(error: Exception, request_id: str) -> Response[str]:
     status, headers = _status(error)
     if isinstance(error, RequestValidationError):
         error = _invalid(error)
-    if status == 404 and isinstance(error, NotFoundError):
-        body: dict[str, Any] = {"error": "There is nothing at this address; /docs lists what there is"}
+    if status == 404:
+        body: dict[str, Any] = {"error": "Not found", **_what_else(error)}
+    elif isinstance(error, WorkflowPaused):
+        body = {"error": "Workflow is paused"}
     elif status == 503:
         logger().warning("an AWS service did not answer", extra={"error": said(error)})
         body = {"error": f"AWS did not answer in time; try again (request {request_id})"}
@@ -61,6 +72,15 @@ def problem(error: Exception, request_id: str) -> Response[str]:
         if isinstance(error, InvalidRequest) and error.details:
             body["details"] = [{"field": one["field"], "message": one["message"]} for one in error.details]
     return Response(status, JSON, jsontext.dumps(body), headers=headers)
+
+
+def _what_else(error: Exception) -> dict[str, Any]:
+    """The `details` of a 404. LoopLlama's v1 has but one text for what is not there, for workflows, runs and addresses;
+    of what else there may be, which is not in v1, the message says what there is."""
+    if isinstance(error, NotFoundError | WorkflowNotFound | RunNotFound):
+        return {}
+    field = "model" if isinstance(error, ModelUnknown) else "route"
+    return {"details": [{"field": field, "message": str(error)}]}
 
 
 def _status(error: Exception) -> tuple[int, dict[str, str]]:

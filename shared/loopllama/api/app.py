@@ -16,6 +16,8 @@ from .answers import JSON, MethodNotAllowed, parse_body, problem, read_body
 from .keys import KeyStore, RateLimit
 from .services import Services
 
+_SELF_HOSTED = "/api"
+"""Before `/v1` in the addresses of self-hosted LoopLlama: every route answers under it too."""
 _MODELS = "/v1/models/"
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -74,6 +76,8 @@ class Api:
     def _answer(self, event: dict[str, Any], headers: Mapping[str, str], context: Any) -> dict[str, Any]:
         http = event["requestContext"]["http"]
         method, path = http["method"], event["rawPath"]
+        if path.startswith(f"{_SELF_HOSTED}/"):
+            path = path.removeprefix(_SELF_HOSTED)
         if method == "OPTIONS" and self._cors and "origin" in headers:
             allowed = CORSConfig.build_allow_methods({"GET", "POST", "PUT", "PATCH", "DELETE"})
             return {"statusCode": 204, "headers": {"Access-Control-Allow-Methods": allowed}}

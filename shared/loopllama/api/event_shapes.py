@@ -23,8 +23,6 @@ class _Event(BaseModel):
 
 
 class _OfRun(_Event):
-    total_steps: int | None
-    """Agents of the crew."""
     tags: dict[str, str] | None
     """The run's tags."""
 
@@ -118,6 +116,8 @@ class StepFailed(_OfStep):
 
 
 class _Ended(Totals, _OfRun):
+    total_steps: int | None
+    """Agents' turns that the run has taken."""
     started_at: str | None
     """When the step or run started."""
     finished_at: str | None

@@ -113,8 +113,10 @@ class KeyStore:
         key = key.strip()
         if scheme.lower() != "bearer" or not key:
             raise Unauthorized("Missing Bearer token")
-        if not _KEY.fullmatch(key):
+        if not key.startswith(MARK):
             raise Unauthorized("Invalid token format")
+        if not _KEY.fullmatch(key):
+            raise Unauthorized("Invalid API key")
         # The table is asked for the hash: how long that takes says nothing of a key that nearly fits.
         key_hash = _hash(key)
         caller = self._caller(key_hash)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal
 
@@ -26,6 +25,8 @@ from .workflows import Cursor, IdempotencyKey, Limit, Request, WorkflowId
 
 MAX_SHOWN_BYTES = 256 * 1024
 """Values of a run that an answer holds in all; what does not fit comes as a link."""
+LINK_BYTES = 500
+"""About as long as a link: a shorter value comes whole, whatever else there is."""
 MAX_STEPS_BYTES = 4 * 1024 * 1024
 """Steps of a run that an answer holds; more come as a link. Lambda's answers end at 6 MB, the JSON of ours inside the
 JSON of its own: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
@@ -96,7 +97,7 @@ def routes(services: Services) -> Router:
         "/v1/workflows/<workflow_id>/runs",
         summary="Start a run",
         description="409 while the workflow is paused.",
-        responses=shapes.answers((202, "The run, queued", shapes.Data[shapes.Run])),
+        responses=shapes.answers((202, "The run, queued", shapes.Data[shapes.RunSummary])),
     )
     def start_run(
         workflow_id: WorkflowId, body: Annotated[RunRequest, Body()], key: IdempotencyKey = None
@@ -162,7 +163,7 @@ def routes(services: Services) -> Router:
         "/v1/runs/<run_id>/replay",
         summary="Replay a run from a step on",
         description="A new run of the same version. The steps before `fromStep` are kept and cost nothing.",
-        responses=shapes.answers((202, "The new run, queued", shapes.Data[shapes.Run])),
+        responses=shapes.answers((202, "The new run, queued", shapes.Data[shapes.RunSummary])),
     )
     def replay(run_id: RunId, body: Annotated[ReplayRequest, Body()], key: IdempotencyKey = None) -> Response[str]:
         _possible(run_id)
@@ -199,8 +200,8 @@ class Shown:
         else:
             text = stored["$json"] if isinstance(stored, dict) else stored
             size = len(str(text).encode())
-        if size <= self._left:
-            self._left -= size
+        if size <= max(self._left, LINK_BYTES):
+            self._left = max(0, self._left - size)
             return self._values.load(stored)
         due: dict[str, Any] = {"url": None}
         self._due.append((due, stored))
@@ -226,21 +227,20 @@ class Shown:
 
 
 def _run(services: Services, run_id: str) -> dict[str, Any]:
-    return _shown(services, run_id, services.reader.get)
-
-
-def _accepted(services: Services, run_id: str) -> Response[str]:
-    return data(_shown(services, run_id, services.reader.accepted), 202)
-
-
-def _shown(services: Services, run_id: str, read: Callable[[str, Any], dict[str, Any]]) -> dict[str, Any]:
     """A run as an answer holds it, never longer than Lambda lets an answer be."""
     shown = Shown(services.values, run_id)
-    run = read(run_id, shown)
+    run = services.reader.get(run_id, shown)
     shown.link()
     if len(jsontext.dumps(run["steps"])) > MAX_STEPS_BYTES:
         run["steps"] = {"url": shown.link_to("steps", run["steps"])}
     return run
+
+
+def _accepted(services: Services, run_id: str) -> Response[str]:
+    shown = Shown(services.values, run_id)
+    run = services.reader.accepted(run_id, shown)
+    shown.link()
+    return data(run, 202)
 
 
 def _with_values(services: Services, found: list[dict[str, Any]]) -> list[dict[str, Any]]:

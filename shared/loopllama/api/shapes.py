@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 T = TypeVar("T")
 
@@ -49,22 +50,30 @@ class Link(_Shape):
 
 
 class Agent(BaseModel):
-    """One agent, names and needs written out. Fields that it does not set are absent, but for `model`."""
+    """One agent in camelCase, name and needs written out. Fields that it does not set are absent."""
 
-    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True, protected_namespaces=(), defer_build=True)
+    model_config = ConfigDict(
+        extra="allow",
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        defer_build=True,
+        alias_generator=to_camel,
+    )
     name: str
     role: str
     system_prompt: str
-    model: str | None
+    model: str = Field(default_factory=str)
+    """Absent where the agent names none: then it is the workflow's."""
     needs: list[str]
 
 
 class Workflow(_Shape):
     id: str
     name: str
-    description: str
+    description: str | None
     status: Literal["active", "paused"]
-    model: str | None
+    model: str
+    """The deployment's default where the workflow names none."""
     crew: list[Agent]
     version: int
     pin: Literal["run"] | None
@@ -97,10 +106,9 @@ class ReplayedFrom(_Shape):
 
 
 class _Totals(_Shape):
-    tokens_in: int | None
-    """Null in lists while the run goes on."""
-    tokens_out: int | None
-    tokens_cached: int | None
+    tokens_in: int
+    tokens_out: int
+    tokens_cached: int
     cost_usd: float | None
     """USD, exact; null where nothing has a price."""
     cost_basis: Literal["measured", "estimated", "unknown"] | None
@@ -158,7 +166,7 @@ class Ignored(BaseModel):
 
 
 class Step(_Totals):
-    id: str | None
+    id: str
     step: str
     order: int
     iteration: int
@@ -172,8 +180,9 @@ class Step(_Totals):
     route_version: int | None
     ignored: list[Ignored]
     """Layers and models that were passed over, and why."""
-    input: list[str] | None
-    """What it read: `input`, `steps.<name>`."""
+    input: str | Link | None
+    """The prompt that the agent received; null where it has received none: before its turn, in a step that was skipped,
+    and in a forEach step beside its items."""
     output: Any
     error: str | None
     started_at: str | None
@@ -223,6 +232,8 @@ class RunSummary(_Totals):
     """What it asks a person."""
     replayed_from: ReplayedFrom | None
     total_steps: int
+    """Agents' turns that it has taken so far: each round of a loop and each item of a forEach is one. Steps that were
+    skipped, or that a replay kept, took none."""
     latency_ms: int | None
     created_at: str
     started_at: str | None

@@ -12,13 +12,19 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Pat
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from ..budget import of_definition
+from .. import jsontext
 from ..errors import Conflict, InvalidRequest, NotFound, VersionConflict
 from ..runs import ACTIVE_SHARDS, FINAL
 from ..workflow import Workflow
+from ..workflow_view import view
 from . import idempotency, shapes
 from .answers import data
 from .services import Services, new_router
+
+MAX_LISTED_BYTES = 3 * 1024 * 1024
+"""Workflows that an answer lists to who asks for no page; DynamoDB's pages of 1 MB come on top. Lambda's answers end at
+6 MB."""
+_PAGE = 1000
 
 WorkflowId = Annotated[str, Path(description="The workflow's id.")]
 Limit = Annotated[int, Query(ge=1, le=100, description="At most so many.")]
@@ -80,14 +86,24 @@ def routes(services: Services) -> Router:
     """The resource's routes."""
     router = new_router()
 
+    def shown(item: Mapping[str, Any]) -> dict[str, Any]:
+        return view(item, services.settings.default_model)
+
     @router.get(
         "/v1/workflows",
         summary="List the workflows, most recently updated first",
         responses=shapes.answers((200, "The workflows", shapes.Page[shapes.Workflow])),
     )
-    def list_workflows(limit: Limit = 20, cursor: Cursor = None) -> Response[str]:
-        items, following = services.definitions.list(limit, cursor)
-        return data([view(item) for item in items], next_cursor=following)
+    def list_workflows(
+        limit: Annotated[int | None, Query(ge=1, le=100, description="At most so many; all by default.")] = None,
+        cursor: Cursor = None,
+    ) -> Response[str]:
+        items, following = services.definitions.list(limit or _PAGE, cursor)
+        # LoopLlama's v1 lists every workflow, and its clients know nothing of pages.
+        while limit is None and following and len(jsontext.dumps(items)) < MAX_LISTED_BYTES:
+            more, following = services.definitions.list(_PAGE, following)
+            items += more
+        return data([shown(item) for item in items], next_cursor=following)
 
     @router.post(
         "/v1/workflows",
@@ -102,7 +118,7 @@ def routes(services: Services) -> Router:
             router.context["caller"],
             key,
             request,
-            lambda: data(view(services.definitions.create(body)), 201),
+            lambda: data(shown(services.definitions.create(body)), 201),
         )
 
     @router.get(
@@ -111,7 +127,7 @@ def routes(services: Services) -> Router:
         responses=shapes.answers((200, "The workflow", shapes.Data[shapes.Workflow])),
     )
     def get_workflow(workflow_id: WorkflowId) -> Response[str]:
-        return data(view(services.workflow(workflow_id)))
+        return data(shown(services.workflow(workflow_id)))
 
     @router.put(
         "/v1/workflows/<workflow_id>",
@@ -121,7 +137,7 @@ def routes(services: Services) -> Router:
     )
     def put_workflow(workflow_id: WorkflowId, body: WorkflowBody) -> Response[str]:
         services.workflow(workflow_id)
-        return data(view(services.definitions.push(body, workflow_id)))
+        return data(shown(services.definitions.push(body, workflow_id)))
 
     @router.patch(
         "/v1/workflows/<workflow_id>",
@@ -137,7 +153,7 @@ def routes(services: Services) -> Router:
             item = _rename(services, item, body)
         if body.status is not None and body.status != item["status"]:
             item = services.definitions.set_status(workflow_id, body.status)
-        return data(view(item))
+        return data(shown(item))
 
     @router.delete(
         "/v1/workflows/<workflow_id>",
@@ -160,24 +176,6 @@ def routes(services: Services) -> Router:
         return data({"id": workflow_id, "deleted": True})
 
     return router
-
-
-def view(item: Mapping[str, Any]) -> dict[str, Any]:
-    """A workflow in the API's form."""
-    definition = item["definition"]
-    return {
-        "id": item["workflow_id"],
-        "name": item["name"],
-        "description": item.get("description") or "",
-        "status": item["status"],
-        "model": definition.get("model"),
-        "crew": [{**step, "model": step.get("model")} for step in definition["crew"]],
-        "version": item["current_version"],
-        "pin": definition.get("pin"),
-        "budget": of_definition(definition),
-        "created_at": item["created_at"],
-        "updated_at": item["updated_at"],
-    }
 
 
 def check_step(services: Services, workflow_id: str, step: str) -> None:

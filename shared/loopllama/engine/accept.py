@@ -157,7 +157,7 @@ def new_run(
         "tags": dict(tags) if tags else None,
         "budget": budgets.merged(workflow["definition"], budgets.check(budget)),
         "pin": pin,
-        "total_steps": len(crew),
+        "total_steps": 0,
     }
 
 

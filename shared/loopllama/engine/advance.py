@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .. import CONTRACT, clock, scheduling, tracing
-from ..accounts import attempts_of, totals
+from ..accounts import of_run
 from ..definitions import DefinitionStore
 from ..errors import AwsRefused, RunFailed
 from ..runs import RunStore
@@ -46,7 +46,7 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
 
     crashed = next((one for one in _flat(event.get("ended") or ()) if one["outcome"] == "crashed"), None)
     if len(finished) == len(crew):
-        sums = totals(totals(attempts_of(record).values()) for record in records)
+        sums = of_run(records)
         settled = not (crashed or run.get("crashed"))
         if store.close(run_id, "completed", {"output": _output(crew, heads), **sums}, settled=settled):
             tracing.run_ended(run, sums, completed=True, latency_ms=_age_ms(run))
@@ -77,7 +77,7 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     if error is None:
         return _more(run, crew, finished, int(event.get("round", 0)) + 1)
 
-    sums = totals(totals(attempts_of(record).values()) for record in records)
+    sums = of_run(records)
     if store.close(run_id, "failed", {"error": error, "crashed": bool(crashed) or None, **sums}):
         tracing.run_ended(run, sums, completed=False, latency_ms=_age_ms(run))
     raise RunFailed(_sentence(error))

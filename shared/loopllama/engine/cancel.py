@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import aws
-from ..accounts import attempts_of, totals
+from ..accounts import of_run
 from ..errors import Conflict
 from ..runs import RunStore
 from ..settings import Settings
@@ -17,7 +17,7 @@ def cancel_run(settings: Settings, run_id: str, by: str | None = None) -> None:
     if run["status"] not in ("completed", "failed", "cancelled"):
         # The record first: steps look at it before their next model call, so even an execution that cannot be
         # stopped ends by itself.
-        sums = totals(totals(attempts_of(step).values()) for step in store.steps(run_id))
+        sums = of_run(store.steps(run_id))
         error = {"type": "Cancelled", "message": f"cancelled by {by}" if by else "cancelled"}
         store.close(run_id, "cancelled", {"error": error, **sums})
         run = store.run(run_id)

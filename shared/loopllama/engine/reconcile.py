@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import aws, clock, tracing
-from ..accounts import attempts_of, totals
+from ..accounts import of_run
 from ..errors import RunNotFound
 from ..runs import ACTIVE_SHARDS, FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
 from ..settings import Settings
@@ -98,7 +98,7 @@ def _close(store: RunStore, run_id: str, status: str, error: str | None, cause: 
     unfinished = sorted(
         (step for step in steps if step.get("status") == "running"), key=lambda step: step["started_at"]
     )
-    sums = totals(totals(attempts_of(step).values()) for step in steps)
+    sums = of_run(steps)
     because = f"{_REASON[status]}" + "".join(f": {text[:1000]}" for text in (error, cause) if text)
     failure = {"step": unfinished[0]["step"] if unfinished else None, "type": "ExecutionEnded", "message": because}
     # A stopped run counts as little as one that is cancelled over the API: an alarm rings for those that failed.

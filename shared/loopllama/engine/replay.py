@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import aws, clock, scheduling
+from .. import aws, clock, prompts, scheduling
 from ..accounts import totals
 from ..definitions import DefinitionStore
 from ..errors import Conflict, InvalidRequest
-from ..runs import RunStore
+from ..runs import RUN, RunStore
 from ..settings import Settings
 from ..values import ValueStore
 from ..work import ITERATION, iteration_of, step_key
@@ -17,7 +17,7 @@ from .accept import begin, check_texts, new_run, new_run_id, run_id_of, started_
 from .view import is_finished
 
 MAX_PROMPT = 8000
-_KEPT = ("item", "step", "order", "role", "status", "model", "input", "iteration", "of_item", "items")
+_KEPT = ("item", "step", "order", "role", "status", "model", "iteration", "of_item", "items")
 
 
 def replay_run(
@@ -111,16 +111,23 @@ def _copy(
             raise Conflict(
                 f"Step {name!r} of run {before['run_id']} has not finished; replay from it or from before it."
             )
+    quoted = {key for record in records.values() for key in prompts.items_of(record.get("input"))}
+    quoted -= {RUN, *records}
+    items = {RUN: before, **records, **store.items(before["run_id"], quoted)}
     now, delete_at = clock.now_text(), clock.now_ms() // 1000 + settings.retention_days * 86400
     for record in records.values():
-        output = record.get("output")
+        # Values of their own: the other run's may be deleted earlier, and its input may be another one.
+        own = {
+            name: values.store(run["run_id"], f"{record['step']}/{name}", values.load(stored))
+            for name, stored in (
+                ("input", prompts.whole(record.get("input"), items)),
+                ("output", record.get("output")),
+            )
+        }
         copy = {
             **{name: record.get(name) for name in _KEPT},
             "run_id": run["run_id"],
-            # A value of its own: the other run's may be deleted earlier.
-            "output": output
-            if output is None
-            else values.store(run["run_id"], f"{record['step']}/output", values.load(output)),
+            **own,
             **totals(()),
             "started_at": now,
             "finished_at": now,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import agent, allowance, aws, clock, expressions, tracing
+from .. import agent, allowance, aws, clock, expressions, prompts, tracing
 from ..accounts import PASSED, attempts_of, totals
 from ..agent_tools import Waiting
 from ..definitions import DefinitionStore
@@ -108,6 +108,7 @@ class StepRunner:
                 return self._each(view, writer, crashed)
             waiting.check_start(view.step, view.record)
             text = view.prompt()
+            self._keep_prompt(view, writer, text)
             turn = self._turns.make(view, writer, ledger, text, started, remaining_ms)
             output = turn.take(text)
             return self._complete(view, writer, ledger, output, turn.model)
@@ -161,7 +162,6 @@ class StepRunner:
                 "order": view.order,
                 "role": view.step["role"],
                 "started_at": clock.now_text(),
-                "input": ["input", *(f"steps.{name}" for name in view.reads)],
                 "iteration": view.work.iteration or None,
                 "of_item": view.work.item or None,
                 "delete_at": view.run.get("delete_at"),
@@ -169,6 +169,12 @@ class StepRunner:
                 "api_key": view.run.get("api_key"),
             }
         )
+
+    def _keep_prompt(self, view: View, writer: StepWriter, text: str) -> None:
+        """Let the step's next write say what its agent receives."""
+        kept = prompts.keep(self._values, view.work.run_id, f"{writer.path}/input", text, view.texts())
+        if writer.record.get("input") != kept:
+            writer.decide({"input": kept})
 
     def _allowance(self, view: View) -> allowance.Allowance | None:
         """What budgets leave to the step's calls; what an invocation that died has left reserved is settled."""

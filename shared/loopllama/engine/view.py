@@ -62,10 +62,13 @@ class View:
     def output(self, name: str) -> Any:
         """A step's output; of a step that repeats and has not run in this iteration yet, what it said in the last, and
         `None` in the first."""
+        return self._load(f"steps.{name}", self._counting(name).get("output"))
+
+    def _counting(self, name: str) -> Mapping[str, Any]:
         record = self.records.get(name)
         if record is None or not (is_finished(record) or name in self.reads):
             record = self.before.get(name, {})
-        return self._load(f"steps.{name}", record.get("output"))
+        return record
 
     def document(self) -> dict[str, Any]:
         """What the crew's expressions are computed over."""
@@ -97,6 +100,16 @@ class View:
         ]
         item = (self.item(),) if self.work.item else ()
         return prompt_of(self.step, self.run_input, earlier, others=others, again=again, item=item)
+
+    def texts(self) -> dict[str, str]:
+        """The texts that the prompt was made from, by the run's items that hold them."""
+        found: dict[str, str] = {}
+        for name, value in self._loaded.items():
+            root, _, step = name.partition(".")
+            holder = {"input": self.run, "before": self.before.get(step, {})}.get(root) or self._counting(step)
+            if isinstance(value, str) and "item" in holder:
+                found[str(holder["item"])] = value
+        return found
 
     def _load(self, name: str, stored: Any) -> Any:
         if name not in self._loaded:

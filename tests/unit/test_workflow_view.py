@@ -1,0 +1,133 @@
+"""A workflow as its readers see it: crews in camelCase, ready to be sent again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.api_client import gateway_event
+from support.deployment import Deployment
+
+from loopllama import jsontext
+from loopllama.api.app import Api
+from loopllama.api.keys import KeyStore
+from loopllama.definitions import DefinitionStore
+from loopllama.workflow import Workflow
+from loopllama.workflow_view import crew_view
+from loopllama_cli import workflow_files
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/workflow.yaml"))
+SCHEMA = {
+    "type": "object",
+    "properties": {"order_id": {"type": "string"}, "line_items": {"type": "array", "items": {"max_items": None}}},
+    "required": ["order_id"],
+    "additionalProperties": False,
+}
+FULL = [
+    {"name": "first_one", "role": "First", "systemPrompt": "A.", "needs": [], "outputSchema": SCHEMA},
+    {
+        "name": "each",
+        "role": "Each",
+        "systemPrompt": "B.",
+        "needs": ["first_one"],
+        "forEach": "steps.first_one.output.line_items",
+        "maxConcurrency": 3,
+        "maxFailures": 1,
+        "maxTokens": 100,
+        "maxTurns": 4,
+        "timeoutSeconds": 60,
+        "policy": "weighted",
+        "candidates": [{"model": "small", "weight": 1}, {"model": "balanced", "weight": 2}],
+        "fallbacks": ["frontier"],
+    },
+    {
+        "name": "last",
+        "role": "Last",
+        "systemPrompt": "C.",
+        "needs": ["each"],
+        "tools": ["ask_human"],
+        "repeat": {"backTo": "last", "until": "steps.last.output != null", "max": 2},
+        "approval": {"start": True, "timeoutSeconds": 90},
+    },
+]
+
+
+@pytest.fixture
+def ask(live: Deployment) -> Any:
+    """Asks the API; the answer's status and its JSON."""
+    names = {"api_keys_table": "ApiKeysTable", "route_history_table": "RouteHistoryTable"}
+    config = replace(live.settings, **names, requests_per_second=1000, default_model="small")
+    secret, _ = KeyStore(config).create("test")
+    api = Api(config)
+
+    def asked(method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        answer = api.handle(gateway_event(secret, method, path, body), None)
+        return answer["statusCode"], jsontext.loads(answer["body"])
+
+    return asked
+
+
+def test_a_crew_comes_back_as_it_was_sent_wherever_it_is_shown(ask: Any) -> None:
+    made = ask("POST", "/v1/workflows", {"name": "Full", "crew": FULL})[1]["data"]
+    shown = [
+        made,
+        ask("GET", "/v1/workflows/full")[1]["data"],
+        ask("GET", "/v1/workflows")[1]["data"][0],
+        ask("PATCH", "/v1/workflows/full", {"status": "active"})[1]["data"],
+        ask("PUT", "/v1/workflows/full", {"name": "Full", "crew": made["crew"]})[1]["data"],
+    ]
+    for workflow in shown:
+        assert workflow["crew"] == FULL
+        assert workflow["version"] == 1
+        assert (workflow["model"], workflow["description"]) == ("small", None)
+    changed = ask("PATCH", "/v1/workflows/full", {"description": "d"})[1]["data"]
+    assert (changed["crew"], changed["version"], changed["description"]) == (FULL, 2, "d")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
+def test_what_is_shown_of_an_example_can_be_sent_again(path: Path) -> None:
+    workflow = workflow_files.load(path)
+    crew = crew_view(workflow.to_definition()["crew"])
+    assert not [name for agent in crew for name in agent if "_" in name]
+    again = Workflow.model_validate({"name": workflow.name, "crew": crew})
+    assert again.to_definition()["crew"] == workflow.to_definition()["crew"]
+
+
+def test_who_asks_for_no_page_gets_every_workflow(ask: Any, live: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(25):
+        live.push([{"name": "a"}], name=f"Workflow {number}")
+    whole = ask("GET", "/v1/workflows")[1]
+    assert (len(whole["data"]), whole["next_cursor"]) == (25, None)
+    query = DefinitionStore.list
+    monkeypatch.setattr(DefinitionStore, "list", lambda self, limit, cursor=None: query(self, min(limit, 10), cursor))
+    assert ask("GET", "/v1/workflows")[1] == whole  # though DynamoDB's pages are short
+    monkeypatch.setattr("loopllama.api.workflows.MAX_LISTED_BYTES", 100)
+    part = ask("GET", "/v1/workflows")[1]
+    assert (len(part["data"]), part["next_cursor"] is None) == (10, False)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "detail"),
+    [
+        ("GET", "/v1/models/no-such-model", None, "no-such-model"),
+        ("GET", "/v1/workflows/full/routes/nowhere", None, "has no step 'nowhere'"),
+        ("PUT", "/v1/workflows/full/routes/nowhere", {"model": "small"}, "its steps are first_one"),
+        ("POST", "/api/v1/workflows/full/routes/each/rollback", {"version": 7}, "7"),
+    ],
+)
+def test_what_is_not_there_beyond_v1_says_what_is(ask: Any, method: str, path: str, body: Any, detail: str) -> None:
+    ask("POST", "/v1/workflows", {"name": "Full", "crew": FULL})
+    status, answer = ask(method, path, body)
+    assert (status, answer["error"]) == (404, "Not found")
+    assert detail in answer["details"][0]["message"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/openapi.json"])
+def test_every_address_is_there_under_api(ask: Any, path: str) -> None:
+    assert ask("GET", f"/api{path}") == ask("GET", path)
+    assert ask("GET", f"/api/api{path}")[0] == 404
+    assert ask("GET", "/api")[0] == ask("GET", "/apis/v1/workflows")[0] == 404
+    assert ask("GET", "/api/v1/models/openai:a/b")[1] == ask("GET", "/v1/models/openai:a/b")[1]
+    assert ask("DELETE", "/api/v1/usage")[0] == 405
