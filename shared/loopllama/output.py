@@ -8,7 +8,6 @@ way, the answer is checked here; providers' native modes do not enforce all of J
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
@@ -97,18 +96,18 @@ def parse_tool_call(call: ToolCall, schema: Mapping[str, Any]) -> Any:
 
 
 def _checked(text: str, schema: Mapping[str, Any]) -> Any:
-    """`text` as JSON that follows `schema`. `ValueError` where it is no JSON."""
+    """`text` as JSON that follows `schema`. `ValueError` where it is no JSON at all."""
     try:
-        # Twice: jsonschema compares with plain numbers, the record keeps exact ones.
-        plain = json.loads(text, parse_float=_float, parse_constant=_no_constant)
         value = jsontext.loads(text)
         if "\\u" in text:
-            json.dumps(plain, ensure_ascii=False).encode()
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
+            jsontext.dumps(value, ascii_only=False).encode()
+    except jsontext.NotTaken as error:
+        raise OutputInvalid(
+            f"The answer is not JSON that can be taken: {error}.\nAnswer again with the whole corrected JSON value."
+        ) from None
     except UnicodeEncodeError:
         raise ValueError("it holds half of a surrogate pair (\\ud800 to \\udfff)") from None
-    found = schemas.violations(schema, plain)
+    found = schemas.violations(schema, value)
     if found:
         listed = "\n".join(f"- {one}" for one in found)
         raise OutputInvalid(
@@ -116,17 +115,6 @@ def _checked(text: str, schema: Mapping[str, Any]) -> Any:
             "Answer again with the whole corrected JSON value."
         )
     return value
-
-
-def _float(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"the number {text[:40]} is out of range")
-    return number
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def _no_json(error: ValueError) -> str:
