@@ -127,7 +127,7 @@ def _candidates(text: str) -> Iterator[str]:
         if number == _MAX_CANDIDATES:
             break
         yield match.group(1)
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(parse_float=str, parse_int=str)  # only the ends of values count here
     position = 0
     for _ in range(_MAX_CANDIDATES):
         opening = _OPENING.search(text, position)
