@@ -24,10 +24,12 @@ from hypothesis import strategies as st
 from support.deployment import Deployment, deployment
 from support.numerals import NUMERALS, taken
 
-from loopllama import cursors, jsontext, output, schemas
+from loopllama import aws, cursors, jsontext, output, schemas
 from loopllama.api.answers import parse_body
 from loopllama.api.app import Api
 from loopllama.api.keys import KeyStore
+from loopllama.catalog_entries import parse_item
+from loopllama.decimals import exact, floats
 from loopllama.engine.requests import accept_event
 from loopllama.engine.start import start_run
 from loopllama.errors import (
@@ -38,10 +40,15 @@ from loopllama.errors import (
     ToolFailed,
     WorkflowInvalid,
 )
+from loopllama.history import version_of
 from loopllama.providers import credentials, wire
 from loopllama.providers.reading import Reading
+from loopllama.routing.facts import parse_facts
+from loopllama.routing.rows import CHOICE, parse_row
 from loopllama.settings import Settings
 from loopllama.tools import Toolbox, secrets
+from loopllama.tools.builtin import calculate
+from loopllama.workflow import Workflow
 from loopllama_cli import tool_files, workflow_files
 from loopllama_cli.commands.common import read_input
 from loopllama_cli.commands.deploy import as_sam_takes_it
@@ -435,6 +442,74 @@ def test_a_run_that_was_accepted_before_the_rule_can_be_read(live: Deployment) -
         ExpressionAttributeValues={":old": {"M": {"$json": {"S": '{"n": 1e5000}'}}}},
     )
     assert jsontext.dumps(live.read(run_id)["input"]) == '{"n":1E+5000}'
+
+
+# Rows that somebody writes by hand, and arithmetic
+
+OF_DYNAMODB = st.builds(
+    "{}{}E{}".format, st.sampled_from(["", "-"]), st.integers(0, 10**37), st.integers(-130, 125 - 38)
+) | st.sampled_from(["0", "1", "1.5", "9.9E+125", "1E-130", "9" * 38, "1E+10"])
+"""What DynamoDB's numbers are, https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html."""
+ROW = (
+    "model",
+    "policy",
+    "candidates",
+    "fallbacks",
+    "max_cost",
+    "max_latency",
+    "max_tokens",
+    "temperature",
+    "expires_at",
+)
+ENTRY = ("prices", "context_window", "max_output", "capabilities", "enabled", "replaced_by", "options", "alias_of")
+
+
+@given(OF_DYNAMODB, st.data())
+def test_a_row_by_hand(text: str, data: st.DataObject) -> None:
+    value = aws.from_item({"n": {"N": text}})["n"]
+    held = [value, [value], {"model": value}, [{"model": "m", "weight": value}], [{"input": value, "output": value}]]
+    forms = st.sampled_from([*held, {"a": {"b": [value]}}, {value}])
+    row: Any = {name: data.draw(forms) for name in ROW}
+    with soon():
+        parse_row({"model": "small", "policy": "weighted", **row})
+        for name in row:
+            parse_row({"model": "small", "policy": "fixed", name: row[name]})
+        parse_item({"model": "m", **{name: data.draw(forms) for name in ENTRY}})
+        parse_facts(dict.fromkeys(("calls", "tokens_in", "tokens_out", "tokens_cached", "wanted_at"), value))
+        parse_facts({"latency": {"m": {"ms": value, "samples": value}}})
+        version_of({"version": value})
+
+
+@given(st.lists(NUMERALS, min_size=2, max_size=2), st.sampled_from(["+", "-", "*", "/", "//", "%", "**", "round"]))
+def test_the_calculator(numerals: list[str], operator: str) -> None:
+    one, other = numerals
+    text = f"round({one}, {other})" if operator == "round" else f"{one} {operator} {other}"
+    with soon():
+        result, error = tried(lambda: calculate(text), ToolFailed)
+    assert error is not None or Decimal(result).is_finite()
+
+
+@pytest.mark.parametrize("field", ["temperature", "weight"])
+@pytest.mark.parametrize("value", [1e-101, 5e-324, 1e-100, 0.0, 1e-9])
+def test_a_workflow_has_no_number_that_dynamodb_does_not_keep(live: Deployment, field: str, value: float) -> None:
+    more = {"temperature": value}
+    if field == "weight":
+        more = {"policy": "weighted", "candidates": [{"model": "a", "weight": value}, {"model": "b", "weight": 1}]}  # type: ignore[dict-item]
+    made, error = tried(lambda: live.push([{"name": "a", **more}], name="Tiny"), WorkflowInvalid)
+    assert (made, error is None) == ("tiny" if value in (0, 1e-9, 1e-100) else None, value in (0, 1e-9, 1e-100))
+    assert error is None or "too near to 0" in str(error)
+
+
+@given(NUMERALS)
+def test_a_workflow_of_the_api(numeral: str) -> None:
+    schema = f'{{"type": "object", "properties": {{"a": {{"maximum": {numeral}}}}}}}'
+    crew = f'[{{"role": "A", "systemPrompt": "x", "outputSchema": {schema}, "temperature": {numeral}}}]'
+    for text in (f'{{"name": "x", "crew": {crew}}}', f'{{"name": "x", "budget": {{"maxCostUsd": {numeral}}}}}'):
+        with soon():
+            made, error = tried(lambda text=text: Workflow.model_validate(floats(parse_body(text))), InvalidRequest)  # type: ignore[misc]
+            if error is None:
+                assert taken(numeral) is not None
+                aws.to_item(exact(made.to_definition()))
 
 
 # JSON Schema
