@@ -151,8 +151,12 @@ def kept(value: Any) -> str:
     return text
 
 
+STORABLE = "at most 38 digits, and be 0 or from 1E-100 to 1E+100 in size"
+"""What numbers in tables must have."""
+
+
 def storable(value: Decimal) -> bool:
-    """Whether DynamoDB keeps the number as it is: at most 38 digits, and of a usual size.
+    """Whether DynamoDB keeps the number as it is: `STORABLE`, somewhat less than what it has room for.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
     return value.is_finite() and len(value.as_tuple().digits) <= 38 and -100 <= value.adjusted() <= 100
 

@@ -450,17 +450,7 @@ OF_DYNAMODB = st.builds(
     "{}{}E{}".format, st.sampled_from(["", "-"]), st.integers(0, 10**37), st.integers(-130, 125 - 38)
 ) | st.sampled_from(["0", "1", "1.5", "9.9E+125", "1E-130", "9" * 38, "1E+10"])
 """What DynamoDB's numbers are, https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html."""
-ROW = (
-    "model",
-    "policy",
-    "candidates",
-    "fallbacks",
-    "max_cost",
-    "max_latency",
-    "max_tokens",
-    "temperature",
-    "expires_at",
-)
+ROW = (*CHOICE, "max_tokens", "temperature", "pin", "expires_at", "version")
 ENTRY = ("prices", "context_window", "max_output", "capabilities", "enabled", "replaced_by", "options", "alias_of")
 
 
