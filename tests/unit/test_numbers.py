@@ -25,7 +25,7 @@ from support.deployment import Deployment, deployment
 from support.numerals import NUMERALS, taken
 
 from loopllama import aws, cursors, jsontext, output, schemas
-from loopllama.api.answers import parse_body
+from loopllama.api.answers import parse_body, read_body
 from loopllama.api.app import Api
 from loopllama.api.keys import KeyStore
 from loopllama.catalog_entries import parse_item
@@ -42,6 +42,7 @@ from loopllama.errors import (
 )
 from loopllama.history import version_of
 from loopllama.providers import credentials, wire
+from loopllama.providers.filling import Filler
 from loopllama.providers.reading import Reading
 from loopllama.routing.facts import parse_facts
 from loopllama.routing.rows import CHOICE, parse_row
@@ -442,6 +443,44 @@ def test_a_run_that_was_accepted_before_the_rule_can_be_read(live: Deployment) -
         ExpressionAttributeValues={":old": {"M": {"$json": {"S": '{"n": 1e5000}'}}}},
     )
     assert jsontext.dumps(live.read(run_id)["input"]) == '{"n":1E+5000}'
+
+
+@pytest.mark.parametrize("numeral", ["1e99999999999999999999", "1e300000000", "9" * 5000, "NaN", "[" * 300 + "]" * 300])
+def test_a_model_is_told_and_asked_again(live: Deployment, numeral: str) -> None:
+    answers = iter([f'{{"n": {numeral}}}', '{"n": 19.99}'])
+    schema = {**SCHEMA, "properties": {"n": {"type": "number", "multipleOf": 0.01}}}
+    live.push([{"name": "a", "outputSchema": schema}], name="Cents")
+    live.provider.calls.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live.provider, "script", lambda _: next(answers))
+        run_id = live.accept("cents")
+        live.play(run_id)
+    run = live.read(run_id)
+    assert (run["status"], run["output"]) == ("completed", {"n": Decimal("19.99")})
+    assert [one["cost_basis"] for one in run["steps"][0]["attempts"]] == ["measured"] * 2
+    assert re.search(r"\$(\.n)? is (out of range|NaN|nested too deeply)", live.provider.calls[1].messages[-1].text)
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    assert parse_body(str(read_body({"body": '\ufeff{"a": 1}'}))) == {"a": 1}
+    assert jsontext.loads('\ufeff{"a": 1}'.encode()) == {"a": 1}
+    assert credentials._parse("p", "s", '\ufeff {"api_key": "k"}\r\n') == {"api_key": "k"}
+
+
+@pytest.mark.parametrize(
+    "rule", [{"minimum": 3}, {"minimum": 1, "maximum": 9}, {"maximum": -5}, {"exclusiveMinimum": 0.1}]
+)
+@pytest.mark.parametrize("step", [0.01, 0.07, 0.1, 5e-3, 0.5])
+@pytest.mark.parametrize("kind", ["number", "integer"])
+def test_the_simulated_model_answers_by_the_same_rule(rule: dict[str, Any], step: float, kind: str) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"amount": {"type": kind, "multipleOf": step, **rule}},
+        "required": ["amount"],
+    }
+    for text in ("Nothing is said.", "Amount: 19.99", "Amount: 19.995, or 9e999, or " + "9" * 5000):
+        value = Filler(Reading(text), "Say the amount.", schema).fill(schema)[0]
+        assert schemas.violations(schema, value) == [], value
 
 
 # Rows that somebody writes by hand, and arithmetic

@@ -374,6 +374,8 @@ def _fallback(schema: Mapping[str, Any], whole: bool, share: float) -> Found:
         schema.get("maximum", schema.get("exclusiveMaximum")),
         schema.get("multipleOf"),
     )
+    if step and whole:
+        step = _exact(step).numerator  # the least whole multiple
     if low is not None and high is not None:
         value: float = float(low) + (float(high) - float(low)) * share
         value = _nearest(value, step) if step else round(value) if whole else round(value, 2)
