@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from pydantic.alias_generators import to_camel
 
+from loopllama import decimals, jsontext
 from loopllama.errors import WorkflowInvalid
 from loopllama.workflow import Workflow
 
@@ -27,6 +28,16 @@ def load(path: Path | str) -> Workflow:
     """The workflow in a `.yaml`, `.yml` or `.json` file. Raises `WorkflowInvalid`, whose details have `line` (from 1)
     beside `field` and `message`."""
     path = Path(path)
+    return parse(_text(path), path)
+
+
+def read(path: Path) -> Any:
+    """The value in a `.yaml`, `.yml` or `.json` file that is no workflow; numbers are `int` or `Decimal`. Raises
+    `WorkflowInvalid` as `load` does."""
+    return _read(_text(path), path)[0]
+
+
+def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -38,16 +49,25 @@ def load(path: Path | str) -> Workflow:
         raise _invalid(path, [_problem(line, "file", "is not UTF-8; save it as UTF-8")]) from None
     if len(data) > MAX_BYTES:
         raise _invalid(path, [_problem(1, "file", f"is longer than {MAX_BYTES:,} bytes")])
-    return parse(text, path)
+    return text
 
 
 def parse(text: str, path: Path) -> Workflow:
     """The workflow in a file's text; `path` tells JSON from YAML and stands in messages. Raises as `load`."""
+    value, root = _read(text, path)
+    try:
+        return Workflow.model_validate(decimals.floats(value))
+    except WorkflowInvalid as error:
+        details = [{**detail, "line": _line_of(root, str(detail["field"]))} for detail in error.details]
+        raise _invalid(path, sorted(details, key=lambda detail: int(detail["line"]))) from None
+
+
+def _read(text: str, path: Path) -> tuple[Any, yaml.Node | None]:
     is_json = path.suffix.lower() == ".json"
     reader = _Reader()
     try:
         if is_json:
-            json.loads(text)
+            jsontext.loads_around(text)  # its numbers are looked at below, where their line is known
             # Between JSON's values a tab is a space; YAML refuses it there. Inside its texts it is written \t.
             text = text.replace("\t", " ")
         root = yaml.compose(text, Loader=_Loader)
@@ -60,15 +80,11 @@ def parse(text: str, path: Path) -> Workflow:
         raise _invalid(path, [_problem(_yaml_line(error), "file", f"is no YAML: {_yaml_message(error)}")]) from None
     except yaml.YAMLError as error:
         raise _invalid(path, [_problem(1, "file", f"is no YAML: {str(error).splitlines()[0]}")]) from None
-    except (_TooMuch, RecursionError):
+    except (_TooMuch, RecursionError, jsontext.NotTaken):
         raise _invalid(path, [_problem(1, "file", "is nested too deep or has too many values")]) from None
     if reader.problems:
         raise _invalid(path, reader.problems)
-    try:
-        return Workflow.model_validate(value)
-    except WorkflowInvalid as error:
-        details = [{**detail, "line": _line_of(root, str(detail["field"]))} for detail in error.details]
-        raise _invalid(path, sorted(details, key=lambda detail: int(detail["line"]))) from None
+    return value, root
 
 
 class _Loader(yaml.SafeLoader):
@@ -136,10 +152,11 @@ class _Reader:
         try:
             if kind == "bool":
                 return {"true": True, "false": False}[text.lower()]
-            if kind == "int":
-                return int(text)
-            if kind == "float":
-                return float(text)
+            if kind in ("int", "float"):
+                return jsontext.number_of(text)
+        except jsontext.NotTaken as error:
+            self.problems.append(_problem(_line(node), field, error.message))
+            return None
         except (ValueError, KeyError):
             self.problems.append(_problem(_line(node), field, f"is no {kind} that can be read"))
             return None

@@ -165,7 +165,7 @@ def _money(entry: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 0 <= value < 1_000_000:
             raise ValueError(f"{key} must be a number, USD per million tokens, not {_shown(value)}")
         if not jsontext.storable(Decimal(value)):
-            raise ValueError(f"{key} must have at most 38 digits")
+            raise ValueError(f"{key} must have {jsontext.STORABLE}")
         values[key] = Decimal(value)
     return values
 
@@ -227,7 +227,7 @@ def _options(value: object) -> Mapping[str, Any]:
     except (TypeError, ValueError, RecursionError):
         raise ValueError("must hold nothing but JSON") from None
     if not _storable(value, MAX_OPTIONS_DEPTH):
-        raise ValueError(f"must nest at most {MAX_OPTIONS_DEPTH} levels, its numbers have at most 38 digits")
+        raise ValueError(f"must nest at most {MAX_OPTIONS_DEPTH} levels; its numbers must have {jsontext.STORABLE}")
     if size > MAX_OPTIONS_BYTES:
         raise ValueError(f"has {size:,} bytes of JSON; at most {MAX_OPTIONS_BYTES:,} are taken")
     return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 
 from . import jsontext
@@ -23,7 +22,7 @@ def read(cursor: str, names: re.Pattern[str]) -> tuple[str, str]:
         name, moment = jsontext.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if not (names.fullmatch(name) and _TIME.fullmatch(moment)):
             raise ValueError
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError):  # of Base64 and JSON, too
         message = "must be the next_cursor of an earlier answer"
         raise InvalidRequest(f"The cursor {message}.", [{"field": "cursor", "message": message}]) from None
     return name, moment

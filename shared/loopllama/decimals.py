@@ -22,6 +22,15 @@ def plain(value: Any) -> Any:
     return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
+def floats(value: Any) -> Any:
+    """Every `Decimal` in it as the nearest `float`, whole ones too: for what is checked to be a number or a count."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {key: floats(inner) for key, inner in value.items()}
+    return [floats(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
 def exact(value: Any) -> Any:
     """Every `float` in it as the `Decimal` that it is written as, so that DynamoDB takes it."""
     if isinstance(value, float):

@@ -1,11 +1,27 @@
-"""JSON text in which numbers stay exact: `Decimal` out and in, never through a binary float."""
+"""JSON text in which numbers stay exact: `Decimal` out and in, never through a binary float.
+
+What others hand in is read by `loads`, or checked by `check` where somebody has read it before. Both take the same:
+
+- numbers of at most `MOST_DIGITS` digits that are 0 or of a size that a double holds (5e-324 to 1.79e308). That is what
+  every reader of JSON takes (RFC 8259, section 6), and what keeps arithmetic short: `1e300000000` is eleven characters,
+  and as an `int` more than a function's memory. Digits beyond a double's 17 are kept;
+- at most `MAX_LEVELS` levels of objects and lists, because what reads values further goes down by recursion.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from decimal import Decimal
 from typing import Any
+
+MOST_DIGITS = 1_000
+"""Of a number, leading zeros left out. The longest exact form of a double has 767."""
+MAX_LEVELS = 200
+"""Of objects and lists within each other; Python's recursion ends at 1,000 calls."""
 
 _LONGEST_PLAIN = 400
 """Numbers with more digits than this are written with an exponent, so that 1E+1000000 stays short. DynamoDB's end at
@@ -38,9 +54,91 @@ def dumps(value: Any, indent: int | None = None, *, ascii_only: bool = True, spa
 _compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode  # made once: making it takes as long again
 
 
+class NotTaken(ValueError):
+    """A value that is JSON, or what many write for it, and is not taken. `path` leads to it; `message` says what is
+    wrong and what would be right, without the place."""
+
+    def __init__(self, path: Sequence[str | int], message: str) -> None:
+        super().__init__(f"{_place(path)} {message}")
+        self.path = tuple(path)
+        self.message = message
+
+    @property
+    def field(self) -> str:
+        """The path as `details` of errors name fields: `input.items.0.price`; empty for the whole value."""
+        return ".".join(str(part)[:60] for part in self.path[:10])
+
+
+class Literal:
+    """A number of a JSON text that is not taken, as it was written: `1e400`, `NaN`. `dumps` writes it so again."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 def loads(text: str | bytes) -> Any:
-    """The value of a JSON text; numbers become `int` or `Decimal`. Raises `ValueError` for what is no JSON."""
+    """Return the value of a JSON text; numbers become `int` or `Decimal`.
+
+    Raises `NotTaken`, a `ValueError`, naming the place of what is not taken (see above), and any other `ValueError` for
+    what is no JSON.
+    """
+    value, literals, deep = _read(text)
+    if literals or deep:
+        check(value, numbers=bool(literals))
+    return value
+
+
+def loads_around(text: str | bytes) -> Any:
+    """Return the value of a JSON text of which we need only some fields: as `loads`, but a number that is not taken
+    becomes a `Literal`, so that it spoils nothing beside it. Raises `ValueError` for what is no JSON or too deep."""
+    value, _, deep = _read(text)
+    if deep:
+        check(value, numbers=False)
+    return value
+
+
+def loads_kept(text: str | bytes) -> Any:
+    """Return the value of a JSON text that was written by `dumps`. It is not checked again: a record may be older than
+    the rule."""
     return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
+
+
+def check(value: Any, *, numbers: bool = True) -> None:
+    """Raise `NotTaken` where a JSON value that somebody else has read holds what `loads` would not take; without
+    `numbers`, only where it is too deep."""
+    level: list[tuple[Any, Any]] = [(value, None)]
+    for depth in range(MAX_LEVELS + 1):
+        inner: list[tuple[Any, Any]] = []
+        for one, way in level:
+            if isinstance(one, Mapping | list | tuple):
+                if depth == MAX_LEVELS:
+                    raise NotTaken((), _TOO_DEEP)
+                pairs = one.items() if isinstance(one, Mapping) else enumerate(one)
+                inner += [(item, (way, key)) for key, item in pairs]
+            elif numbers and not isinstance(one, str | bool) and one is not None and not _is_taken(one):
+                raise NotTaken(_path(way), _why_not(one))
+        level = inner
+
+
+def number_of(text: str) -> int | Decimal:
+    """Return the number that a literal stands for, exactly. Raises `NotTaken` for one that is not taken and
+    `ValueError` for what is no number."""
+    form = _NUMERAL.fullmatch(text)
+    if form is None:
+        raise ValueError(f"{text[:40]!r} is no number")
+    digits, exponent = form.groups()
+    if not digits.strip("0."):
+        return Decimal(0)  # 0e99999999999999999999 is zero, and more than Decimal holds as it stands
+    value: int | Decimal | None = None
+    if len(digits.lstrip("0.")) <= MOST_DIGITS + 1:  # with a point
+        with contextlib.suppress(ArithmeticError):  # an exponent of more than 18 digits
+            value = int(text) if exponent is None and "." not in digits else Decimal(text)
+    if value is None or not _is_taken(value):
+        raise NotTaken((), _why_not(text))
+    return value
 
 
 def kept(value: Any) -> str:
@@ -54,10 +152,90 @@ def kept(value: Any) -> str:
     return text
 
 
+STORABLE = "at most 38 digits, and be 0 or from 1E-100 to 1E+100 in size"
+"""What numbers in tables must have."""
+
+
 def storable(value: Decimal) -> bool:
-    """Whether DynamoDB keeps the number as it is: at most 38 digits, and of a usual size.
+    """Whether DynamoDB keeps the number as it is: `STORABLE`, somewhat less than what it has room for.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
     return value.is_finite() and len(value.as_tuple().digits) <= 38 and -100 <= value.adjusted() <= 100
+
+
+_TOO_DEEP = f"is nested too deeply: at most {MAX_LEVELS} levels of objects and lists are taken"
+_NUMERAL = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SHORT = 300
+"""A literal that is not longer, and has no exponent, is always taken."""
+
+
+def _read(text: str | bytes) -> tuple[Any, list[Literal], bool]:
+    """The value of a JSON text, the numbers in it that are not taken, and whether it may be too deep."""
+    literals: list[Literal] = []
+
+    def literal(text: str) -> Literal:
+        literals.append(Literal(text))
+        return literals[-1]
+
+    def integer(text: str) -> Any:
+        return int(text) if len(text) <= _SHORT else other(text)
+
+    def decimal(text: str) -> Any:
+        return other(text) if len(text) > _SHORT or "e" in text or "E" in text else Decimal(text)
+
+    def other(text: str) -> Any:
+        try:
+            return number_of(text)
+        except NotTaken:
+            return literal(text)
+
+    brackets = text.count("{") + text.count("[") if isinstance(text, str) else text.count(b"{") + text.count(b"[")
+    try:
+        value = json.loads(text, parse_float=decimal, parse_int=integer, parse_constant=literal)
+    except RecursionError:
+        raise NotTaken((), _TOO_DEEP) from None
+    return value, literals, brackets > MAX_LEVELS  # most texts have not even so many
+
+
+def _is_taken(value: Any) -> bool:
+    if isinstance(value, Decimal) and (not value.is_finite() or len(value.as_tuple().digits) > MOST_DIGITS):
+        return False
+    if not isinstance(value, int | float | Decimal):
+        return not isinstance(value, Literal)  # what is no JSON at all is told by who writes it
+    try:
+        size = abs(float(value))
+    except OverflowError:
+        return False
+    return math.isfinite(size) and (size > 0 or value == 0)
+
+
+def _why_not(value: Any) -> str:
+    text = f"{value.bit_length():,} bits" if isinstance(value, int) else str(value)  # str() ends at 4,300 digits
+    if text.lstrip("+-").lower() in ("nan", "inf", "infinity"):
+        return f"is {text}, which is no JSON number: take a number, null or a text"
+    shown = text if len(text) <= 40 else f"{text[:30]}…, {len(text):,} characters"
+    return (
+        f"is out of range ({shown}): take 0, a number from 5e-324 to 1.79e308 in size with at most {MOST_DIGITS:,} "
+        "digits, or a text"
+    )
+
+
+def _path(way: Any) -> list[str | int]:
+    """The keys that lead to a value, from a chain of `(before, key)`."""
+    path: list[str | int] = []
+    while way is not None:
+        way, key = way
+        path.append(key)
+    return path[::-1]
+
+
+def _place(path: Sequence[str | int]) -> str:
+    """A path as JSONPath writes it (RFC 9535): `$.items[2].price`."""
+    text = "$"
+    for part in path:
+        name = str(part)[:60]
+        text += f"[{part}]" if isinstance(part, int) else f".{name}" if _NAME.fullmatch(name) else f"[{name!r}]"
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _refuse(name: str) -> Any:
@@ -69,6 +247,9 @@ def _chunks(
 ) -> Iterator[str]:
     if isinstance(value, Decimal):
         yield number(value)
+        return
+    if isinstance(value, Literal):
+        yield value.text
         return
     if isinstance(value, Mapping):
         opening, closing = "{", "}"

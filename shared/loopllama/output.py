@@ -9,7 +9,6 @@ end is decided where the provider can refuse one, in `providers.modes`.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -113,18 +112,18 @@ def parse_answer(text: str, schema: Mapping[str, Any]) -> Any:
 
 
 def _checked(text: str, schema: Mapping[str, Any]) -> Any:
-    """`text` as JSON that follows `schema`. `ValueError` where it is no JSON."""
+    """`text` as JSON that follows `schema`. `ValueError` where it is no JSON at all."""
     try:
-        # Twice: jsonschema compares with plain numbers, the record keeps exact ones.
-        plain = json.loads(text, parse_float=_float, parse_constant=_no_constant)
         value = jsontext.loads(text)
         if "\\u" in text:
-            json.dumps(plain, ensure_ascii=False).encode()
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
+            jsontext.dumps(value, ascii_only=False).encode()
+    except jsontext.NotTaken as error:
+        raise OutputInvalid(
+            f"The answer is not JSON that can be taken: {error}.\nAnswer again with the whole corrected JSON value."
+        ) from None
     except UnicodeEncodeError:
         raise ValueError("it holds half of a surrogate pair (\\ud800 to \\udfff)") from None
-    found = schemas.violations(schema, plain)
+    found = schemas.violations(schema, value)
     if found:
         listed = "\n".join(f"- {one}" for one in found)
         raise OutputInvalid(
@@ -132,17 +131,6 @@ def _checked(text: str, schema: Mapping[str, Any]) -> Any:
             "Answer again with the whole corrected JSON value."
         )
     return value
-
-
-def _float(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"the number {text[:40]} is out of range")
-    return number
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def _no_json(error: ValueError) -> str:
@@ -155,7 +143,7 @@ def _candidates(text: str) -> Iterator[str]:
         if number == _MAX_CANDIDATES:
             break
         yield match.group(1)
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(parse_float=str, parse_int=str)  # only the ends of values count here
     position = 0
     for _ in range(_MAX_CANDIDATES):
         opening = _OPENING.search(text, position)

@@ -255,5 +255,5 @@ def _pending(run: Mapping[str, Any]) -> dict[str, Any] | None:
     text = longest.get("tool_input")
     if text is not None:
         with contextlib.suppress(ValueError):  # a long one is not kept whole
-            text = jsontext.loads(text)
+            text = jsontext.loads_kept(text)
     return {**shown, "tool_input": text}

@@ -2,12 +2,16 @@
 
 Used for an agent's `outputSchema` and for the parameters of tools. A schema stands alone: nothing is fetched, so a
 `$ref` outside it is refused. jsonschema loads when a schema is first used.
+
+Numbers are compared exactly, in the schema and in the value, as they are written: 19.99 is a multiple of 0.01, which it
+is not as a binary float; 1, 1.0 and 1e0 are the same number, and integers (JSON Schema 2020-12 Core, section 4.2).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -34,14 +38,14 @@ def check(schema: Any) -> None:
 def violations(schema: Mapping[str, Any], value: Any, limit: int = 5) -> list[str]:
     """Where `value` does not follow `schema`: sentences like `$.items[2].price: 'abc' is not of type 'number'`.
 
-    `value` holds plain JSON numbers (`int`, `float`), as `json.loads` makes them. At most `limit` are listed, and
-    then that there are more. Formats checked are date, date-time, email and uuid. Raises `InvalidRequest` as `check`.
+    Its numbers are `int`, `Decimal`, or `float` for what its shortest form says. At most `limit` are listed, and then
+    that there are more. Formats checked are date, date-time, email and uuid. Raises `InvalidRequest` as `check`.
     """
     validator = _compiled(_text(schema))
     from referencing.exceptions import Unresolvable
 
     try:
-        errors = list(islice(validator.iter_errors(value), limit + 1))
+        errors = list(islice(validator.iter_errors(_exact(value)), limit + 1))
     except RecursionError:
         return ["$: is nested too deep to be checked"]
     except Unresolvable as error:
@@ -70,7 +74,10 @@ def _compiled(text: str) -> Any:
 
     if len(text) > MAX_BYTES:
         raise InvalidRequest(f"the schema has {len(text):,} bytes; at most {MAX_BYTES:,} are taken")
-    schema = json.loads(text)
+    try:
+        schema = _exact(jsontext.loads(text))
+    except ValueError as error:
+        raise InvalidRequest(f"the schema is not JSON that can be taken: {error}") from error
     for key, value in _walk(schema, 1):
         if key in _REFERENCES and isinstance(value, str) and not value.startswith("#"):
             raise InvalidRequest(f"{key} {value!r} is outside the schema; put what it names under $defs: '#/$defs/…'")
@@ -78,10 +85,10 @@ def _compiled(text: str) -> Any:
     if not isinstance(draft, str) or draft not in _drafts():
         raise InvalidRequest(f"$schema {draft!r} is unknown; leave it out for draft 2020-12")
     cls = _drafts()[draft]
-    try:
-        cls.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise InvalidRequest(f"no valid JSON Schema: {_sentence(error)}") from error
+    # As check_schema does, but for its class, which would not know our numbers.
+    wrong = next(cls(cls.META_SCHEMA, format_checker=cls.FORMAT_CHECKER).iter_errors(schema), None)
+    if wrong is not None:
+        raise InvalidRequest(f"no valid JSON Schema: {_sentence(wrong)}")
     registry: referencing.Registry[Any] = referencing.Registry()
     resource = referencing.Resource.from_contents(schema, default_specification=referencing.jsonschema.DRAFT202012)
     resolver = registry.resolver_with_root(resource)
@@ -115,8 +122,47 @@ def _drafts() -> dict[str, Any]:
     from jsonschema import Draft4Validator, Draft6Validator, Draft7Validator, Draft201909Validator, Draft202012Validator
 
     classes = (Draft4Validator, Draft6Validator, Draft7Validator, Draft201909Validator, Draft202012Validator)
-    names = ((cls.META_SCHEMA["$schema"].rstrip("#"), cls) for cls in classes)
+    names = ((cls.META_SCHEMA["$schema"].rstrip("#"), _with_exact_numbers(cls)) for cls in classes)
     return {f"{name}{fragment}": cls for name, cls in names for fragment in ("", "#")}
+
+
+def _with_exact_numbers(cls: Any) -> Any:
+    from jsonschema import validators
+
+    whole = cls.TYPE_CHECKER.is_type  # draft 4 takes 1.0 for no integer
+
+    def is_integer(_checker: Any, value: Any) -> bool:
+        if isinstance(value, Decimal):
+            return whole(1.0, "integer") and value == value.to_integral_value()
+        return bool(whole(value, "integer"))
+
+    return validators.extend(  # type: ignore[no-untyped-call]
+        cls,
+        {"multipleOf": _multiple_of},
+        type_checker=cls.TYPE_CHECKER.redefine("integer", is_integer),
+    )
+
+
+def _multiple_of(validator: Any, step: Any, value: Any, _schema: Any) -> Iterator[Any]:
+    from jsonschema import ValidationError
+
+    if validator.is_type(value, "number") and (Fraction(value) / Fraction(step)).denominator != 1:
+        yield ValidationError(f"{value!r} is not a multiple of {step!r}")
+
+
+class _Number(Decimal):
+    """A number that messages show as JSON."""
+
+    def __repr__(self) -> str:
+        return jsontext.number(self)
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, float | Decimal):
+        return _Number(repr(value) if isinstance(value, float) else value)
+    if isinstance(value, Mapping):
+        return {key: _exact(inner) for key, inner in value.items()}
+    return [_exact(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 @lru_cache(maxsize=1)

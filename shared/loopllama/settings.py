@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from . import decimals, jsontext
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _object(text: str) -> Mapping[str, Any]:
-    value = json.loads(text)
+    value = decimals.plain(jsontext.loads(text))
     if not isinstance(value, dict):
         raise ValueError("must be a JSON object")
     return value

@@ -47,7 +47,7 @@ class ValueStore:
         """What the record holds for `value`. Raises `InvalidRequest` over `MAX_BYTES`."""
         try:
             text = jsontext.dumps(value)
-        except ValueError as error:  # a number such as 1e999, which is JSON and no number that one can store
+        except ValueError as error:  # NaN and infinities
             raise InvalidRequest(f"{name} cannot be kept: {error}") from error
         data = text.encode()
         if len(data) <= inline_bytes:
@@ -68,10 +68,10 @@ class ValueStore:
         if not isinstance(stored, dict):
             return stored
         if _JSON in stored:
-            return jsontext.loads(stored[_JSON])
+            return jsontext.loads_kept(stored[_JSON])
         if PARTS in stored:
             return "".join(self._quote(part) for part in stored[PARTS])
-        return jsontext.loads(self._client().get_object(Bucket=self._bucket, Key=stored[_S3])["Body"].read())
+        return jsontext.loads_kept(self._client().get_object(Bucket=self._bucket, Key=stored[_S3])["Body"].read())
 
     def _quote(self, stored: Any) -> str:
         """A text of a prompt. Prompts of one run quote the same few, so that one from the bucket is read once."""

@@ -58,6 +58,12 @@ def _distinct(items: list[Any]) -> list[Any]:
     return items
 
 
+def _storable(value: float) -> float:
+    if value and not jsontext.storable(Decimal(repr(value))):
+        raise ValueError("is too near to 0 to be stored: take 0 or more than 1E-100")
+    return value
+
+
 OneLine = Annotated[str, AfterValidator(_one_line)]
 ModelName = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_one_line)]
 StepName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9_]+$")]
@@ -95,7 +101,7 @@ class Candidate(_Model):
 
     model: ModelName
     """Catalog id, alias or `provider:model`."""
-    weight: float | None = Field(default=None, ge=0, le=1_000_000)
+    weight: Annotated[float, Field(ge=0, le=1_000_000), AfterValidator(_storable)] | None = None
     """Its share under policy `weighted`, relative to the others."""
 
     @model_validator(mode="before")
@@ -160,7 +166,7 @@ class Agent(_Model):
     """Models tried in order when the chosen one fails; with a `model` or a `policy` of the agent's own."""
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     """Most tokens of one answer."""
-    temperature: float | None = Field(default=None, ge=0, le=2)
+    temperature: Annotated[float, Field(ge=0, le=2), AfterValidator(_storable)] | None = None
     """The provider's own default where left out."""
     max_turns: int | None = Field(default=None, ge=1, le=100)
     """Most model calls of its turn, those that follow tool calls included."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.dialects import DIALECTS, Dialect
-from support.rubbish import ANYTHING, spoilt
+from support.numerals import NUMERALS, taken
+from support.rubbish import ANYTHING, places, spoilt, with_numeral
 
-from loopllama.errors import ModelError
+from loopllama.errors import ModelError, ModelRejected, ModelThrottled, ModelUnavailable
 from loopllama.providers import http
 from loopllama.providers.base import Message, ModelCall, Provider, ToolSpec, Usage
 
@@ -24,6 +26,14 @@ ORDER = ToolSpec("get_order", "Look up an order.", {"type": "object", "propertie
 SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
 
 
+DEEP = st.builds(
+    lambda levels, pair: (pair[0] * levels + "1.5" + pair[1] * levels).encode(),
+    st.sampled_from([100, 250, 900, 30_000]),
+    st.sampled_from([("[", "]"), ('{"a":', "}"), ('{"error":', "}"), ('{"error":{"message":[', "]}}"), ("[", "")]),
+)
+"""What ends Python's recursion, and what does not yet."""
+
+
 def document(dialect: Dialect, text: str, calls: list[Any]) -> Any:
     made = dialect.answer(text, calls, "tools" if calls else "end")
     return json.loads(made) if isinstance(made, str | bytes) else made
@@ -33,7 +43,8 @@ def bodies(dialect: Dialect) -> st.SearchStrategy[bytes]:
     """Good answers with odd values in them, any JSON, and what is none."""
     good = [document(dialect, "Sorry to hear that.", []), document(dialect, "", CALLS[:1])]
     written = st.one_of(*map(spoilt, good), ANYTHING).map(lambda value: json.dumps(value).encode())
-    return st.one_of(written, written, written, st.binary(max_size=60))
+    numbers = st.one_of(*map(with_numeral, good)).map(str.encode)
+    return st.one_of(written, written, numbers, numbers, st.binary(max_size=60), DEEP)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
@@ -47,6 +58,70 @@ def test_whatever_is_answered(dialect: Dialect, monkeypatch: pytest.MonkeyPatch)
     def check(status: int, headers: dict[str, str], body: bytes, wants_object: bool) -> None:
         replies.append(http.Reply(status, headers, body))
         check_answer(adapter, call(dialect, wants_object))
+
+    check()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_numbers_of_a_tool_call_and_of_the_usage(dialect: Dialect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number that is not taken spoils what it belongs to and nothing beside it: what the call cost is known."""
+    adapter = dialect.adapter("http://127.0.0.1:9", monkeypatch)
+    replies: list[http.Reply] = []
+    monkeypatch.setattr(http, "post", lambda *_: replies.pop())
+    asked = document(dialect, "", [("call-1", "get_order", {"order_id": "@numeral@"})])
+    figures = [way for way in places(asked) if "usage" in way and way[-1] in COUNTS]
+    assert figures
+
+    @settings(max_examples=150)
+    @given(NUMERALS, st.sampled_from(figures))
+    def check(numeral: str, figure: tuple[Any, ...]) -> None:
+        text = json.dumps(asked).replace('"@numeral@"', numeral).replace('\\"@numeral@\\"', numeral)
+        replies.append(http.Reply(200, {}, text.encode()))
+        answer = adapter.complete(call(dialect, wants_object=False))
+        [made] = answer.tool_calls
+        assert (answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.estimated) == (21, 7, False)
+        if taken(numeral) is None:
+            assert made.arguments is None
+            assert numeral in made.raw
+        else:
+            assert made.arguments is not None
+            assert Fraction(made.arguments["order_id"]) == taken(numeral)
+        told = json.loads(json.dumps(asked))
+        holder = told
+        for key in figure[:-1]:
+            holder = holder[key]
+        holder[figure[-1]] = "@figure@"
+        replies.append(http.Reply(200, {}, json.dumps(told).replace('"@figure@"', numeral).encode()))
+        check_usage(adapter.complete(call(dialect, wants_object=False)).usage)
+
+    check()
+
+
+COUNTS = (
+    *("prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens"),
+    *("inputTokens", "outputTokens", "cacheReadInputTokens", "cache_read_input_tokens", "cached_tokens"),
+)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_what_stands_in_an_errors_body_changes_nothing_about_its_status(
+    dialect: Dialect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = dialect.adapter("http://127.0.0.1:9", monkeypatch)
+    replies: list[http.Reply] = []
+    monkeypatch.setattr(http, "post", lambda *_: replies.pop())
+    kinds = {429: ModelThrottled, 503: ModelUnavailable, 400: ModelRejected}
+    plain = st.one_of(with_numeral({"error": {"message": "no", "param": 1}}), with_numeral({"message": "no"}))
+
+    @given(st.sampled_from(sorted(kinds)), plain.map(str.encode) | DEEP)
+    def check(status: int, body: bytes) -> None:
+        replies.append(http.Reply(status, {}, body))
+        with pytest.raises(kinds[status]) as caught:
+            adapter.complete(call(dialect, wants_object=False))
+        assert type(caught.value) is kinds[status]
+        assert caught.value.status == status
+        assert caught.value.usage is None  # an error costs nothing
+        assert len(str(caught.value)) < 1000
 
     check()
 

@@ -261,11 +261,12 @@ def test_an_answer_that_was_cut_off_is_an_answer_and_says_so(here: Here) -> None
     ("name", "arguments", "says"),
     [
         ("calculator", '{"expression": ', "not a JSON object"),
+        ("calculator", '{"expression": 1e99999999999999999999}', "$.expression is out of range"),
         ("calculator", {"formula": "1+1"}, "do not follow its schema"),
         ("shell", {"command": "ls"}, "there is no tool 'shell'; the tools are: calculator"),
         ("now", {}, "there is no tool 'now'; the tools are: calculator"),
     ],
-    ids=["broken arguments", "other arguments", "unknown", "not the agent's"],
+    ids=["broken arguments", "a number without end", "other arguments", "unknown", "not the agent's"],
 )
 def test_a_tool_call_that_makes_no_sense_goes_back_to_the_model(
     here: Here, name: str, arguments: Any, says: str

@@ -64,6 +64,10 @@ BODIES: list[bytes] = [
     b'{"input": {"a": NaN}}',
     b'{"name": 1e999999999, "input": 1e999999999}',
     b'{"name": ' + b"9" * 10_000 + b"}",
+    *(
+        b'{"name": %b, "input": {"n": [%b]}, "crew": [%b], "prices": %b, "maxTokens": %b}' % ((number,) * 5)
+        for number in (b"1e99999999999999999999", b"-1E-99999999999999999999", b"1e5000", b"1e300000000", b"1e400")
+    ),
     b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
     b'{"name": "x", "crew": [{"role": "a", "systemPrompt": "x", "outputSchema": '
     + b'{"a":' * 900
@@ -183,6 +187,8 @@ def test_another_method(api: Client, path: str) -> None:
         "cursor=" + base64.urlsafe_b64encode(b'["support_reply", "\\ud800"]').decode().rstrip("="),
         "cursor=" + base64.urlsafe_b64encode(json.dumps(["a" * 600, "b"]).encode()).decode().rstrip("="),
         "cursor=" + base64.urlsafe_b64encode(b"[" * 600).decode().rstrip("="),
+        "cursor=" + base64.urlsafe_b64encode(b'["a", 1e99999999999999999999]').decode().rstrip("="),
+        "cursor=" + base64.urlsafe_b64encode(b"1e300000000").decode().rstrip("="),
     ],
 )  # fmt: skip
 def test_bad_pages(api: Client, workflow: str, path: str, query: str) -> None:

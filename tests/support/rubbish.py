@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import strategies as st
+
+from support.numerals import NUMERALS
 
 ODD: st.SearchStrategy[Any] = st.sampled_from(
     [
@@ -44,6 +47,18 @@ def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     for key, one in inner:
         yield (*way, key)
         yield from places(one, (*way, key))
+
+
+@st.composite
+def with_numeral(draw: st.DrawFn, document: Any, numerals: st.SearchStrategy[str] = NUMERALS) -> str:
+    """The document as JSON with a number of any form in the place of one of its values."""
+    *way, last = draw(st.sampled_from(list(places(document))))
+    made = copy.deepcopy(document)
+    holder = made
+    for key in way:
+        holder = holder[key]
+    holder[last] = "@numeral@"
+    return json.dumps(made).replace('"@numeral@"', draw(numerals))
 
 
 @st.composite

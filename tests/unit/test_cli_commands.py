@@ -466,6 +466,35 @@ def test_routes_that_are_nested_too_deep_are_refused(tmp_path):
     assert "nested too deep" in invoke("routes", "import", file, code=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("1e99999999999999999999", "routes.writer.temperature: is out of range (1e99999999999999999999)"),
+        ("9" * 5000, "line 4: routes.writer.temperature: is out of range"),
+        ("1.0e+400", "is out of range (1.0e+400)"),
+        ("2001-99-99", "temperature: must be a number from 0 to 2, not '2001-99-99'"),
+        ("!!int x", "is no int that can be read"),
+        ("1e-200", "must have at most 38 digits"),
+    ],
+)
+def test_odd_numbers_in_a_file_of_routes_are_refused_with_their_line(crew, tmp_path, value, says):
+    invoke("workflows", "push", crew)
+    file = tmp_path / "routes.yaml"
+    file.write_text(f"workflow: support_reply\nroutes:\n  writer:\n    temperature: {value}\n")
+    assert says in " ".join(invoke("routes", "import", file, code=2).stderr.split())
+
+
+def test_exported_routes_keep_every_digit(crew, tmp_path):
+    invoke("workflows", "push", crew)
+    row = {"model": "small", "temperature": Decimal("0.12345678901234567890123"), "max_latency": Decimal("1E+5")}
+    RouteStore(SETTINGS).set("support_reply", "writer", row, updated_by="me", reason="r", force=True)
+    file = tmp_path / "routes.yaml"
+    file.write_text(invoke("routes", "export", "support_reply").stdout)
+    assert "temperature: 0.12345678901234567890123\n" in file.read_text()
+    assert "max_latency: 100000\n" in file.read_text()
+    assert answer("routes", "import", file, "--dry-run", "--force")["changes"] == []
+
+
 def test_the_demo_passes_only_if_nothing_changed_and_all_completed():
     assert demo.check(ended(), ended(), {"f": 1}, {"f": 1}) == []
     assert demo.check(ended(), ended(status="failed"), 1, 1)

@@ -105,3 +105,25 @@ def test_sam_reads_back_what_was_given(value: str, tmp_path: Path) -> None:
         assert json.loads(read) == json.loads(value)
     except ValueError:
         assert read == value
+
+
+@pytest.mark.parametrize(
+    ("tools", "says"),
+    [
+        ('{"t": {"type": "lambda", "timeout_seconds": 1e99999999999999999999}}', "$.t.timeout_seconds is out of range"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"t": {"type": "lambda"}}', "t.function is missing"),
+        ("{", "parameter Tools: "),
+        ("[]", "must be a JSON object"),
+    ],
+)
+def test_tools_that_no_step_could_use_are_refused_before_anything_is_built(folder: Path, tools: str, says: str) -> None:
+    (folder / "tools.json").write_text(tools)
+    done = CliRunner().invoke(app, ["deploy", "--parameter", "Tools=@tools.json"])
+    assert done.exit_code == 2, done.output
+    assert says in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("value", ["1e99999999999999999999", "9" * 5000, "[" * 100_000])
+def test_any_number_may_stand_in_a_parameter(value: str) -> None:
+    assert as_sam_takes_it(value) == value

@@ -54,6 +54,13 @@ def test_an_upload_called_json_is_its_value(made: Deployment) -> None:
     assert run["input"] == {"order": 7}
 
 
+def test_an_upload_may_be_saved_by_windows(made: Deployment) -> None:
+    run = read(made, accept_event(made.settings, upload("support/TICKET.JSON", b'\xef\xbb\xbf{"order": 7}')))
+    assert run["input"] == {"order": 7}
+    run = read(made, accept_event(made.settings, upload("support/ticket.txt", b"\xef\xbb\xbfhello")))
+    assert run["input"] == "hello"
+
+
 def test_an_upload_told_of_twice_is_one_run_and_a_second_upload_another(made: Deployment) -> None:
     event = upload("support/a.txt", b"one")
     first = accept_event(made.settings, event)
@@ -72,6 +79,7 @@ def test_a_folder_asks_for_nothing(made: Deployment) -> None:
         ("support/a.txt", b"\xff\xfe", "no text in UTF-8"),
         ("support/a.json", b"{", "is no JSON"),
         ("support/deep.json", b"[" * 100_000, "nested too deeply"),
+        ("support/number.json", b'{"items": [1e5000]}', r"\$.items\[0\] is out of range"),
         ("support/half.json", b'["\\ud83e"]', "half a surrogate pair"),
         ("support/empty.txt", b"", "empty"),
     ],

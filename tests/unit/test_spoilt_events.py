@@ -37,7 +37,7 @@ CHANGES = [
 ATTRIBUTES = st.recursive(
     st.one_of(
         st.text(max_size=8).map(lambda text: {"S": text}),
-        st.sampled_from(["0", "-1", "1.5", "9" * 38, "1E+120", "1" + "0" * 60, "1E-120"]).map(
+        st.sampled_from(["0", "-1", "1.5", "9" * 38, "1E+120", "1" + "0" * 60, "1E-120", "9.9E+125", "-1E-130"]).map(
             lambda number: {"N": number}
         ),
         st.sampled_from([{"NULL": True}, {"BOOL": False}, {"SS": ["a"]}, {"NS": ["1"]}, {"L": []}, {"M": {}}]),

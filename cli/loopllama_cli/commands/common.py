@@ -45,6 +45,8 @@ def read_input(text: str) -> Any:
         return content
     try:
         value = jsontext.loads(content)
+    except jsontext.NotTaken as error:
+        raise InvalidRequest(f"{path}: {error}") from error
     except ValueError as error:
         raise InvalidRequest(f"{path} is no JSON: {error}") from error
     if not isinstance(value, dict | str):

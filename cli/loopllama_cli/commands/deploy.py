@@ -13,9 +13,11 @@ from typing import Annotated
 
 import typer
 
+from loopllama import jsontext
 from loopllama.errors import LoopLlamaError
 
 from .. import show
+from ..tool_files import check_tools
 from .common import read_parameters
 
 CONFIG = "samconfig.toml"
@@ -46,6 +48,7 @@ def deploy(
 
     choice = ctx.obj
     parameters = read_parameters(parameter)
+    check_tools(parameters.get("Tools", ""))
     sam = find_sam()
     account = [f"--{name}={value}" for name in ("region", "profile") if (value := getattr(choice, name))]
     options = [*account, *([f"--stack-name={choice.stack}"] if choice.stack else [])]
@@ -83,7 +86,7 @@ def as_sam_takes_it(value: str) -> str:
     """A parameter's value that the SAM CLI leaves as it is. It takes a pair of quotes around a value, and a backslash
     before a quote, for its own (`samcli.cli.types`): JSON can be written without either at these places."""
     try:
-        json.loads(value)
+        jsontext.loads_around(value)
     except ValueError:
         return value
     plain = re.sub(r'\\(["\\])', lambda escaped: f"\\u{ord(escaped[1]):04x}", value)

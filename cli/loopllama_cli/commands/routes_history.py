@@ -5,16 +5,17 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loopllama import decimals
+from loopllama import jsontext
 from loopllama.errors import InvalidRequest, NotFound
 
 from .. import show
-from .common import Json, Workflow, connect, read_bytes
+from .common import Json, Workflow, connect
 from .routes import Reason, Step, app, check_step, definition_of
 
 if TYPE_CHECKING:
@@ -126,13 +127,22 @@ def export(ctx: typer.Context, workflow: Workflow) -> None:
 
     from loopllama.history import plain
 
+    class Dumper(yaml.SafeDumper):
+        """YAML with numbers as they are."""
+
+    def number(dumper: Dumper, value: Decimal) -> yaml.Node:
+        text = jsontext.number(value)
+        kind = "float" if "." in text else "int"
+        return dumper.represent_scalar(f"tag:yaml.org,2002:{kind}", text)
+
+    Dumper.add_representer(Decimal, number)
     settings = connect(ctx).settings
     definition_of(settings, workflow)
     document = {
         "workflow": workflow,
-        "routes": {name: decimals.plain(plain(row)) for name, row in _present(settings, workflow).items()},
+        "routes": {name: plain(row) for name, row in _present(settings, workflow).items()},
     }
-    sys.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    sys.stdout.write(yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True))
 
 
 @app.command("import")
@@ -206,14 +216,9 @@ def _present(settings: Settings, workflow: str) -> dict[str, dict[str, Any]]:
 
 
 def _read(file: Path) -> tuple[str, dict[str, dict[str, Any]]]:
-    import yaml
+    from .. import workflow_files
 
-    try:
-        document = yaml.safe_load(read_bytes(file).decode("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{file} is no YAML: {error}") from error
-    except RecursionError:
-        raise InvalidRequest(f"{file} is nested too deep") from None
+    document = workflow_files.read(file)
     shape = "workflow: ID and routes: {STEP: {model: …}}, as `loopllama routes export` writes it"
     if not isinstance(document, dict) or set(document) - {"workflow", "routes"}:
         raise InvalidRequest(f"{file} must hold {shape}")
@@ -223,9 +228,7 @@ def _read(file: Path) -> tuple[str, dict[str, dict[str, Any]]]:
     for step, row in routes.items():
         if not isinstance(step, str) or not isinstance(row, dict) or not row:
             raise InvalidRequest(f"{file}: the route of {step!r} must be a mapping such as {{model: small}}")
-    return workflow, {
-        step: {name: decimals.exact(value) for name, value in row.items()} for step, row in routes.items()
-    }
+    return workflow, routes
 
 
 def _said(row: Mapping[str, Any]) -> str:

@@ -198,7 +198,7 @@ def _check(event: bytes, limit: int, operation: str) -> None:
         raise InvokeRefused("RequestTooLargeException", 413, message)
     try:
         json.loads(event)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"Could not parse request body into json: {error}"
         raise InvokeRefused("InvalidRequestContentException", 400, message) from error
 

@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from loopllama.errors import InvalidRequest
+
+from ..tool_files import check_tools
+
 DROPPED = {
     "AWS::ApiGateway::": "routes are served on the API port",
     "AWS::ApiGatewayV2::": "routes are served on the API port",
@@ -79,7 +83,10 @@ def load(
     if unknown:
         known = ", ".join(sorted(source.get("Parameters", {}))) or "none"
         raise TemplateError(f"{path} has no parameter {', '.join(unknown)}. It has: {known}.")
-    _check_tools(path, parameters.get("Tools", ""))
+    try:
+        check_tools(parameters.get("Tools", ""))
+    except InvalidRequest as error:
+        raise TemplateError(f"{path}: {error}") from error
     parameters = {**{name: defaults[name] for name in defaults if name in source.get("Parameters", {})}, **parameters}
     routes = _routes(source)
     layers = _localise(source, project)
@@ -88,20 +95,6 @@ def load(
     _prepare(template, layers, project)
     _drop(template, supported)
     return template
-
-
-def _check_tools(path: Path, text: str) -> None:
-    """Raises `TemplateError` for tools that no step could use. What is deployed is told of them by its log only."""
-    from loopllama.errors import ToolInvalid
-    from loopllama.tools import check_definitions
-
-    try:
-        definitions = json.loads(text or "{}")
-        if not isinstance(definitions, dict):
-            raise ValueError("it must be a JSON object of name to definition")
-        check_definitions(definitions)
-    except (ValueError, ToolInvalid) as error:
-        raise TemplateError(f"{path}: parameter Tools: {error}") from error
 
 
 def localise_urls(template: Template, api_url: str) -> None:

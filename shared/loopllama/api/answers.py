@@ -25,12 +25,11 @@ from ..errors import (
     WorkflowNotFound,
     WorkflowPaused,
 )
+from ..jsontext import MAX_LEVELS as MAX_LEVELS  # of a body, too
 from ..tracing import logger, said
 from .keys import TooManyRequests, Unauthorized
 
 MAX_BODY_BYTES = 1024 * 1024
-MAX_LEVELS = 200
-"""Levels of a body's JSON: what reads it further goes down by recursion, which ends at 1,000."""
 JSON = "application/json"
 
 
@@ -128,7 +127,7 @@ def read_body(event: Mapping[str, Any]) -> str | None:
         raw = base64.b64decode(body, validate=True) if event.get("isBase64Encoded") else str(body).encode()
         if len(raw) > MAX_BODY_BYTES:
             raise BodyTooLarge(f"The body has {len(raw):,} bytes; at most {MAX_BODY_BYTES:,} are taken")
-        return raw.decode()
+        return raw.decode("utf-8-sig")
     except (UnicodeError, binascii.Error):
         raise _body("must be JSON in UTF-8") from None
 
@@ -141,26 +140,18 @@ def parse_body(text: str) -> dict[str, Any]:
             jsontext.dumps(value, ascii_only=False).encode()
     except UnicodeError:
         raise _body(f"has {jsontext.HALF}") from None
-    except RecursionError:
-        raise _body("is nested too deeply") from None
+    except jsontext.NotTaken as error:
+        field = error.field or "body"
+        message = error.message
+        raise InvalidRequest(
+            f"{error.field or 'The body'} {message}.", [{"field": field, "message": message}]
+        ) from None
     except ValueError as error:
         place = f" (character {error.pos + 1})" if hasattr(error, "pos") else ""
         raise _body(f"must be JSON{place}") from None
     if not isinstance(value, dict):
         raise _body("must be a JSON object")
-    # Most bodies have not even so many brackets.
-    if text.count("{") + text.count("[") > MAX_LEVELS and _is_deep(value):
-        raise _body(f"is nested too deeply: at most {MAX_LEVELS} levels are taken")
     return value
-
-
-def _is_deep(value: Any) -> bool:
-    level, levels = [value], 0
-    while level and levels <= MAX_LEVELS:
-        levels += 1
-        inner = (one.values() if isinstance(one, dict) else one for one in level)
-        level = [one for some in inner for one in some if isinstance(one, dict | list)]
-    return levels > MAX_LEVELS
 
 
 def _body(message: str) -> InvalidRequest:

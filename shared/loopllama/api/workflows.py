@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
@@ -13,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from .. import jsontext
+from ..decimals import floats
 from ..errors import Conflict, InvalidRequest, NotFound, VersionConflict
 from ..runs import ACTIVE_SHARDS, FINAL
 from ..workflow import Workflow
@@ -70,16 +70,8 @@ class WorkflowPatch(Request):
     """Makes a new version."""
 
 
-def _floats(value: Any) -> Any:
-    """Exact numbers as floats: limits and schemas are JSON, not money."""
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, dict):
-        return {key: _floats(item) for key, item in value.items()}
-    return [_floats(item) for item in value] if isinstance(value, list) else value
-
-
-WorkflowBody = Annotated[Workflow, BeforeValidator(_floats), Body()]
+WorkflowBody = Annotated[Workflow, BeforeValidator(floats), Body()]
+"""Limits and schemas are JSON, not money."""
 
 
 def routes(services: Services) -> Router:

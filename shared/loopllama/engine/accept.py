@@ -47,6 +47,7 @@ def accept_run(
         request["budget"] = budget
     if pin:
         request["pin"] = pin
+    check_json(request)
     if key and (run_id := started_before(settings, key, request)):
         return run_id
     workflow = DefinitionStore(settings).get(workflow_id)
@@ -56,6 +57,16 @@ def accept_run(
     run["input"] = ValueStore(settings).store(run_id, "input", run_input)
     begin(settings, run, key, request)
     return run_id
+
+
+def check_json(request: Mapping[str, Any]) -> None:
+    """Raise `InvalidRequest`, naming the field, where a request that has come as values holds what `jsontext.loads`
+    would not take as text: events and executions by hand are read by Lambda's runtime."""
+    try:
+        jsontext.check(request)
+    except jsontext.NotTaken as error:
+        field = error.field or "request"
+        raise InvalidRequest(f"{field} {error.message}", [{"field": field, "message": error.message}]) from error
 
 
 def started_before(settings: Settings, key: str, request: Mapping[str, Any]) -> str | None:
@@ -87,7 +98,7 @@ def begin(settings: Settings, run: Mapping[str, Any], key: str | None, request: 
 def _hash(request: Mapping[str, Any]) -> str:
     try:
         return hashlib.sha256(jsontext.kept(request).encode()).hexdigest()
-    except ValueError as error:  # a number such as 1e999, too, which is JSON and no number that one can store
+    except ValueError as error:
         raise InvalidRequest(f"the request cannot be kept: {error}") from error
 
 

@@ -13,7 +13,7 @@ from ..runs import RUN, RunStore
 from ..settings import Settings
 from ..values import ValueStore
 from ..work import ITERATION, iteration_of, step_key
-from .accept import begin, check_texts, new_run, new_run_id, run_id_of, started_before
+from .accept import begin, check_json, check_texts, new_run, new_run_id, run_id_of, started_before
 from .view import is_finished
 
 MAX_PROMPT = 8000
@@ -47,6 +47,7 @@ def replay_run(
         "models": models or {},
         "system_prompts": system_prompts or {},
     }
+    check_json(request)
     if key and (started := started_before(settings, key, request)):
         return started
     store, values, definitions = RunStore(settings), ValueStore(settings), DefinitionStore(settings)

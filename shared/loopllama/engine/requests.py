@@ -54,14 +54,14 @@ def _input(bucket: str, key: str, tag: str | None, size: int) -> Any:
     try:
         # The object as it was when the event was made: another one under its key has an event of its own.
         found = aws.client("s3").get_object(Bucket=bucket, Key=key, **({"IfMatch": tag} if tag else {}))
-        text = found["Body"].read().decode()
-        return jsontext.loads(text) if key.endswith(".json") else text
+        text = found["Body"].read().decode("utf-8-sig")
+        return jsontext.loads(text) if key.lower().endswith(".json") else text
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"object {key!r} is no text in UTF-8") from error
+    except jsontext.NotTaken as error:
+        raise InvalidRequest(f"object {key!r}: {error}") from error
     except ValueError as error:
         raise InvalidRequest(f"object {key!r} is called .json and is no JSON: {error}") from error
-    except RecursionError as error:
-        raise InvalidRequest(f"object {key!r} is nested too deeply") from error
     except ClientError as error:
         if error.response["Error"]["Code"] in ("NoSuchKey", "404", "PreconditionFailed", "412"):
             raise InvalidRequest(f"object {key!r} was replaced or deleted before it was read") from error

@@ -13,7 +13,7 @@ from ..routing.pins import pin_chains
 from ..runs import FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
 from ..settings import Settings
 from ..values import ValueStore
-from .accept import new_run
+from .accept import check_json, new_run
 from .advance import ready_work
 
 
@@ -34,6 +34,7 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
         run_id = str(event["execution_name"])
         workflow = definitions.get(request["workflow"])
         options = (request.get(name) for name in ("input", "models", "tags", "budget", "pin"))
+        check_json(request)
         run = new_run(workflow, run_id, *options)
         run["input"] = ValueStore(settings).store(run_id, "input", request["input"])
         if not store.create(run):

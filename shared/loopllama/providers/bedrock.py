@@ -1,9 +1,9 @@
 """Amazon Bedrock's Converse, through botocore's bedrock-runtime client.
 
 Wire format: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html. botocore finds region
-and credentials, signs, validates, serialises and parses; the request itself goes out by `http.post`, because botocore's
+and credentials, signs, validates and serialises; the request itself goes out by `http.post`, because botocore's
 timeouts are fixed for a client and bound the silence between two bytes, and a call has a deadline of its own. botocore
-retries nothing here.
+retries nothing here, and of answers it reads the errors only: it would make binary floats of a tool call's numbers.
 
 How usage is counted: `inputTokens` is what was neither read from nor written to the cache; `cacheReadInputTokens` and
 `cacheWriteInputTokens` come on top of it, so the prompt is the sum of the three
@@ -57,20 +57,18 @@ class Bedrock:
         from botocore.exceptions import BotoCoreError, ClientError
 
         arguments = request(call)
-        _sending.until, _sending.answered = time.monotonic() + call.timeout, False
+        _sending.until = time.monotonic() + call.timeout
         try:
-            reply = _client().converse(**arguments)
+            _client().converse(**arguments)
         except ModelError:
             raise
         except (ClientError, BotoCoreError) as error:
             raise aws_failure(error, f"bedrock on {call.catalog_id}") from error
-        except Exception as error:
-            if not _sending.answered:
-                raise
-            # botocore's parser fails in many ways on an answer that is not shaped as it should be.
-            usage = estimated_usage(call, "")
-            said = f"bedrock on {call.catalog_id}: the answer cannot be read"
-            raise AnswerInvalid(said, usage=usage, against=True) from error
+        reply = wire.read_object(_sending.reply)
+        if reply is None:
+            usage = estimated_usage(call, _sending.reply.decode("utf-8", "replace"))
+            said = f"bedrock on {call.catalog_id}: the answer is no JSON object"
+            raise AnswerInvalid(said, usage=usage, against=True)
         return _answer(call, reply)
 
 
@@ -155,11 +153,12 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
 
 def _answer(call: ModelCall, reply: Mapping[str, Any]) -> Answer:
     who = f"bedrock on {call.catalog_id}"
-    content = wire.member(wire.member(reply, "output"), "message").get("content") or []
-    said = "".join(block["text"] for block in content if "text" in block)
+    content = wire.member(wire.member(reply, "output"), "message").get("content")
+    blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+    said = "".join(block["text"] for block in blocks if isinstance(block.get("text"), str))
     text, _ = thoughts.apart(said)
     stopped = reply.get("stopReason")
-    calls = tuple(_tool_calls(content, cut=stopped == "max_tokens"))
+    calls = tuple(_tool_calls(blocks, cut=stopped == "max_tokens"))
     usage = _usage(reply.get("usage")) or estimated_usage(call, said + "".join(c.raw for c in calls))
     if stopped in ("guardrail_intervened", "content_filtered"):
         raise ContentRefused(f"{who} declined to answer ({stopped})", usage=usage)
@@ -177,7 +176,7 @@ def _answer(call: ModelCall, reply: Mapping[str, Any]) -> Answer:
 def _tool_calls(content: list[dict[str, Any]], cut: bool) -> Iterator[ToolCall]:
     for position, block in enumerate(content):
         asked = block.get("toolUse")
-        if asked is not None:
+        if isinstance(asked, dict):
             call = wire.tool_call(asked.get("toolUseId"), asked.get("name"), asked.get("input"), position)
             if cut and position == len(content) - 1:
                 # The limit fell into this block: what is there of its input is not what the model meant.
@@ -203,7 +202,7 @@ class _Sending(threading.local):
     """The call that this thread is making."""
 
     until = 0.0
-    answered = False
+    reply = b""
 
 
 _sending = _Sending()
@@ -242,5 +241,15 @@ def _send(request: Any, **_: Any) -> Any:
     }
     body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
     reply = http.post(request.url, headers, body, _sending.until, "bedrock")
-    _sending.answered = True
-    return AWSResponse(request.url, reply.status, HeadersDict(reply.headers), _Body(reply.body))  # type: ignore[arg-type]
+    _sending.reply = reply.body
+    told = _texts(reply.body) if reply.status >= 300 else b"{}"
+    return AWSResponse(request.url, reply.status, HeadersDict(reply.headers), _Body(told))  # type: ignore[arg-type]
+
+
+def _texts(body: bytes) -> bytes:
+    """The texts of an error's body, which is all that botocore reads of it. Its parser would fail in many ways on what
+    is not shaped as it should be, and with that the status would be lost."""
+    value = wire.read_object(body)
+    if value is None:
+        value = {"message": body[:2000].decode("utf-8", "replace")}
+    return jsontext.dumps({name: text for name, text in value.items() if isinstance(text, str)}).encode()

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import json
 import os
 import threading
 import time
@@ -30,7 +29,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from .. import aws
+from .. import aws, jsontext
 from ..errors import CredentialsRejected, ModelError, ModelRejected, ModelUnavailable
 from ..settings import Settings
 from .known import KNOWN, Known, variables_of
@@ -162,13 +161,16 @@ def _read_secret(provider: str, name: str) -> str | None:
 
 
 def _parse(provider: str, name: str, text: str) -> Mapping[str, Any]:
-    text = text.strip()
+    text = text.strip("\ufeff \t\r\n")
     if not text.startswith("{"):
         return {"api_key": text}
     try:
-        value = json.loads(text)
+        value = jsontext.loads(text)
     except ValueError as error:
-        raise CredentialsRejected(f"{provider}: secret {name!r} is no JSON object. Set it {_how(provider)}") from error
+        why = f": {error}" if isinstance(error, jsontext.NotTaken) else ""
+        raise CredentialsRejected(
+            f"{provider}: secret {name!r} is no JSON object{why}. Set it {_how(provider)}"
+        ) from error
     unknown = sorted(set(value) - _FIELDS)
     if unknown:
         raise CredentialsRejected(

@@ -6,7 +6,6 @@ account without credit, for which most providers have no code; the HTTP status.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -94,7 +93,7 @@ def failure_in_answer(
     upstream fails late. Its own `code` is the status, where it has one."""
     error = value.get("error")
     status = error.get("code") if isinstance(error, dict) else None
-    if isinstance(status, str) and status.isdigit():
+    if isinstance(status, str) and re.fullmatch("[0-9]{3}", status):
         status = int(status)
     if not isinstance(status, int) or not 400 <= status < 600:
         status = 502
@@ -118,18 +117,21 @@ def read_error(body: bytes) -> tuple[list[str], str]:
     `{"error": {"code", "type", "message"}}`, `{"error": text}`, `{"code", "message"}`, `{"detail": …}`, a list of one
     of these, or plain text."""
     try:
-        value: Any = json.loads(body)
+        value = jsontext.loads_around(body)
     except ValueError:
         return [], " ".join(body[:2000].decode("utf-8", "replace").split())
     if isinstance(value, list) and value:
         value = value[0]
     if not isinstance(value, dict):
-        return [], str(value)[:2000]
+        return [], _said(value)
     error = value.get("error", value)
     if not isinstance(error, dict):
-        return [], str(error)[:2000]
-    said = error.get("message") or error.get("detail") or value.get("message") or error
-    return list(_codes(error)), said if isinstance(said, str) else json.dumps(said)[:2000]
+        return [], _said(error)
+    return list(_codes(error)), _said(error.get("message") or error.get("detail") or value.get("message") or error)
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else jsontext.dumps(value)[:2000]
 
 
 def _codes(error: Mapping[str, Any]) -> Iterator[str]:

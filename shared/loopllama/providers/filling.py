@@ -3,12 +3,14 @@ arguments of tools."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any
 
-from .reading import Reading, words
+from .reading import Reading, number, words
 
 STATED, GUESSED, INVENTED = 2, 1, 0
 """How well a value is founded: it stands in the text; it is the text's most fitting sentence or a judgement on it; or
@@ -238,7 +240,10 @@ class Filler:
     def _numbers(self, name: str, whole: bool) -> list[float | int]:
         matches = list(_NUMBER.finditer(self._line(name)))
         matches += self._reading.near(_NUMBER.finditer(self._reading.text[:_SEARCHED]), words(name))
-        values = [_plain(match[0].replace(",", "")) for match in matches]
+        values: list[float | int] = []
+        for match in matches:
+            with contextlib.suppress(ValueError):
+                values.append(number(match[0].replace(",", "")))
         return [value for value in values if not whole or isinstance(value, int)]
 
     def _number(self, schema: Mapping[str, Any], name: str, whole: bool) -> Found:
@@ -341,41 +346,52 @@ def _cut(text: str, schema: Mapping[str, Any]) -> str:
     )
 
 
-def _plain(text: str) -> int | float:
-    return float(text) if "." in text else int(text)
-
-
 def _within(value: float, schema: Mapping[str, Any]) -> bool:
     step = schema.get("multipleOf")
     return (
         float(schema.get("minimum", -math.inf)) <= value <= float(schema.get("maximum", math.inf))
         and float(schema.get("exclusiveMinimum", -math.inf)) < value < float(schema.get("exclusiveMaximum", math.inf))
-        and (not step or math.isclose(value / float(step), round(value / float(step)), abs_tol=1e-9))
+        and (not step or _exact(value) % _exact(step) == 0)
     )
+
+
+def _exact(value: Any) -> Fraction:
+    """A number as it is written, which schemas are checked by."""
+    return Fraction(str(value))
+
+
+def _nearest(value: float, step: Any, beside: int = 0) -> float:
+    """The multiple of `step` next to a value, or one beside that."""
+    found = (round(_exact(value) / _exact(step)) + beside) * _exact(step)
+    return int(found) if found.denominator == 1 else float(found)
 
 
 def _fallback(schema: Mapping[str, Any], whole: bool, share: float) -> Found:
     """A number for a text that has none: between two bounds (a score, a confidence) at the place that the text's share
     of the instruction's words says, else the number next to zero that fits."""
-    low, high = (
+    low, high, step = (
         schema.get("minimum", schema.get("exclusiveMinimum")),
         schema.get("maximum", schema.get("exclusiveMaximum")),
+        schema.get("multipleOf"),
     )
+    if step and whole:
+        step = _exact(step).numerator  # the least whole multiple
     if low is not None and high is not None:
         value: float = float(low) + (float(high) - float(low)) * share
-        value = round(value) if whole else round(value, 2)
-        if _within(value, schema):
+        value = _nearest(value, step) if step else round(value) if whole else round(value, 2)
+        if _within(value, schema) and not (whole and value % 1):
             return value, GUESSED
     candidates: list[float] = [
         0,
         *(round(float(bound)) + shift for bound in (low, high) if bound is not None for shift in (0, 1, -1)),
     ]
     candidates += [float(bound) for bound in (low, high) if bound is not None and not whole]
-    step = schema.get("multipleOf")
-    if step and low is not None:
-        candidates.append(math.ceil(float(low) / float(step)) * float(step))
+    if step:
+        candidates += [
+            _nearest(bound, step, beside) for bound in (low, high) if bound is not None for beside in (0, 1, -1)
+        ]
     for candidate in candidates:
-        if _within(candidate, schema):
+        if _within(candidate, schema) and not (whole and candidate % 1):
             return int(candidate) if whole else candidate, INVENTED
     if low is not None and high is not None and not whole:
         return (float(low) + float(high)) / 2, INVENTED

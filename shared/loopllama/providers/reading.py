@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
+from .. import jsontext
+
 MAX_CHARACTERS = 200_000
 """What is read of a text; the tokens of the rest are counted, but it is not searched for an answer."""
 
@@ -48,6 +50,12 @@ def _stem(word: str) -> str:
     return word
 
 
+def number(text: str) -> int | float:
+    """The number that stands in a text. Raises `ValueError` for one that an answer could not say again."""
+    value = jsontext.number_of(text)
+    return value if isinstance(value, int) else float(value)
+
+
 class Reading:
     """A text, read once."""
 
@@ -57,7 +65,7 @@ class Reading:
     @cached_property
     def objects(self) -> list[dict[str, Any]]:
         """The JSON objects in the text, outermost ones, in order."""
-        decoder = json.JSONDecoder()
+        decoder = json.JSONDecoder(parse_float=number, parse_int=number, parse_constant=number)
         found: list[dict[str, Any]] = []
         at = self.text.find("{")
         for _ in range(_MAX_OBJECTS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from .. import jsontext
@@ -21,10 +22,11 @@ _NO_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def read_object(body: bytes | str) -> dict[str, Any] | None:
-    """The JSON object that a body is, `None` where it is none. Numbers are `int` or `Decimal`."""
+    """The JSON object that a body is, `None` where it is none. Numbers are `int` or `Decimal`; one that is not taken is
+    a `jsontext.Literal`, so that only what it belongs to is unusable, and not an answer that was paid for."""
     try:
-        value = jsontext.loads(body)
-    except (ValueError, RecursionError):
+        value = jsontext.loads_around(body)
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 
@@ -36,8 +38,10 @@ def member(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def count(value: Any) -> int | None:
-    """A number of tokens, `None` where it is none or no call can have had as many."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS else None
+    """A number of tokens, `None` where it is none or no call can have had as many. Some servers write `12.0`."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value < MOST_TOKENS or value % 1:
+        return None
+    return int(value)
 
 
 def answer_limit(call: ModelCall) -> int:
@@ -47,12 +51,17 @@ def answer_limit(call: ModelCall) -> int:
 
 def tool_call(identifier: Any, name: Any, arguments: Any, position: int) -> ToolCall:
     """A tool call from its parts as they stand in an answer. `arguments` may be text that should be JSON, or the
-    object itself; none at all means no arguments. A missing id becomes `call_<position>`."""
+    object itself; none at all means no arguments. A missing id becomes `call_<position>`. What
+    `jsontext.loads` does not take are no arguments: the model is told why, and asked again."""
     raw = arguments if isinstance(arguments, str) else jsontext.dumps({} if arguments is None else arguments)
+    try:
+        read = jsontext.loads(raw if raw.strip() else "{}")
+    except ValueError:
+        read = None
     return ToolCall(
         id=identifier if isinstance(identifier, str) and identifier else f"call_{position}",
         name=name if isinstance(name, str) else "",
-        arguments=read_object(raw if raw.strip() else "{}"),
+        arguments=read if isinstance(read, dict) else None,
         raw=raw,
     )
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.catalog_model import is_model_id
-from loopllama.jsontext import storable
+from loopllama.jsontext import STORABLE, storable
 from loopllama.routing.policies import POLICIES
 
 MAX_FALLBACKS = 20
@@ -145,7 +145,7 @@ def parse_temperature(value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 0 <= value <= 2:
         raise ValueError(f"must be a number from 0 to 2, not {_shown(value)}")
     if not storable(Decimal(value)):
-        raise ValueError("must have at most 38 digits")
+        raise ValueError(f"must have {STORABLE}")
     return Decimal(value)
 
 
@@ -169,7 +169,7 @@ def _finite(field: str, value: object) -> Decimal | None:
         return None
     number = Decimal(str(value))
     if number.is_finite() and not storable(number):
-        raise ChoiceInvalid(field, "must have numbers of at most 38 digits")
+        raise ChoiceInvalid(field, f"must have {STORABLE}")
     return number if number.is_finite() else None
 
 

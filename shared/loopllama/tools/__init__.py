@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -95,13 +96,9 @@ class Toolbox:
 
     def _check(self, tool: Tool, call: ToolCall) -> None:
         if call.arguments is None:
-            raise ToolFailed(
-                f"the arguments of {call.name} are not a JSON object: {call.raw[:200]!r}. Call it again with an object"
-            )
+            raise ToolFailed(f"the arguments of {call.name} are not a JSON object: {_why(call.raw)}")
         try:
-            text = jsontext.dumps(call.arguments)
-            if "\\u" in text:
-                json.dumps(json.loads(text), ensure_ascii=False).encode()
+            text = jsontext.kept(call.arguments)
         except (TypeError, ValueError, RecursionError) as error:
             raise ToolFailed(f"the arguments of {call.name} cannot be written as JSON: {error}") from error
         if len(text) > MAX_ARGUMENT_BYTES:
@@ -109,9 +106,19 @@ class Toolbox:
                 f"the arguments of {call.name} have {len(text):,} bytes of JSON; "
                 f"at most {MAX_ARGUMENT_BYTES:,} are taken"
             )
-        found = _violations(tool, json.loads(text))
+        found = _violations(tool, call.arguments)
         if found:
             raise ToolFailed(f"the arguments of {call.name} do not follow its schema: {'; '.join(found)}")
+
+
+def _why(raw: str) -> str:
+    """Why a model's text is not what a tool can be called with."""
+    with contextlib.suppress(ValueError):
+        try:
+            jsontext.loads(raw)
+        except jsontext.NotTaken as error:
+            return f"{error}. Call it again without that"
+    return f"{raw[:200]!r}. Call it again with an object"
 
 
 def _violations(tool: Tool, arguments: Any) -> list[str]:

@@ -6,7 +6,6 @@ A call that is repeated after a crash has the same key, so a function that chang
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping
@@ -64,8 +63,9 @@ class FunctionTool:
             raise ToolFailed(f"{name} cannot be reached: {type(error).__name__}") from error
         try:
             result = jsontext.loads(payload) if payload else None
-        except (ValueError, ArithmeticError) as error:
-            raise ToolFailed(f"{name} gave an answer that is not JSON") from error
+        except ValueError as error:
+            why = f" that can be taken: {error}" if isinstance(error, jsontext.NotTaken) else ""
+            raise ToolFailed(f"{name} gave an answer that is not JSON{why}") from error
         if answer.get("FunctionError"):
             raise ToolFailed(f"{name} failed: {_reason(result)}")
         return result
@@ -74,6 +74,6 @@ class FunctionTool:
 def _reason(error: Any) -> str:
     """Type and message from a function's error payload; the stack trace is not for the model."""
     if not isinstance(error, dict):
-        return json.dumps(error, default=str)[:1000]
+        return jsontext.dumps(error)[:1000]
     parts = [str(error[key]) for key in ("errorType", "errorMessage") if error.get(key)]
     return (": ".join(parts) or "it gave no reason")[:1000]

@@ -69,7 +69,7 @@ class Secret:
         if self.field:
             try:
                 text = jsontext.loads(text)[self.field]
-            except (ValueError, ArithmeticError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError):
                 raise self._unusable(tool, f"is no JSON object with the field {self.field!r}") from None
         if not isinstance(text, str) or not text or not text.isascii() or not text.isprintable():
             raise self._unusable(tool, "is not a line of printable ASCII")

@@ -1,0 +1,20 @@
+"""The template's parameter `Tools`, checked before anything is deployed with it: a function would tell of it by its log
+only."""
+
+from __future__ import annotations
+
+from loopllama import decimals, jsontext
+from loopllama.errors import InvalidRequest
+
+
+def check_tools(text: str) -> None:
+    """Raise `InvalidRequest` for definitions that no step could use."""
+    from loopllama.tools import check_definitions
+
+    try:
+        definitions = decimals.plain(jsontext.loads(text or "{}"))
+        if not isinstance(definitions, dict):
+            raise ValueError("it must be a JSON object of name to definition")
+        check_definitions(definitions)
+    except (ValueError, InvalidRequest) as error:
+        raise InvalidRequest(f"parameter Tools: {error}", getattr(error, "details", ())) from error

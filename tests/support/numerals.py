@@ -1,0 +1,66 @@
+"""Every number that JSON's grammar allows, and what Python's `json` takes beside; and a reference, in fractions, of
+which of them are taken."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from hypothesis import strategies as st
+
+MOST_DIGITS = 1_000
+_PARTS = re.compile(r"(-?)([0-9]+)(?:\.([0-9]*))?(?:[eE]([-+]?[0-9]+))?")
+_LARGEST, _SMALLEST = Fraction(2**1024 - 2**970), Fraction(1, 2**1075)
+"""Where a double rounds to infinity and to zero (IEEE 754, binary64, ties to even)."""
+
+
+def _digits(most: int) -> st.SearchStrategy[str]:
+    sizes = st.sampled_from(
+        [size for size in (1, 2, 17, 40, 308, 309, 310, 999, 1000, 1001, 4300, 5000) if size <= most]
+    )
+    return st.builds(
+        lambda size, digit, rest: (digit + rest * size)[:size], sizes, st.sampled_from("123456789"), _DIGIT
+    )
+
+
+_DIGIT = st.text("0123456789", min_size=1, max_size=3)
+_EXPONENTS = st.sampled_from(
+    [
+        *("0 1 2 15 38 100 125 300 307 308 309 323 324 325 400 5000 6144 300000000".split()),  # noqa: SIM905
+        *("999999999999999999", "1000000000000000000", "9" * 20, "0" * 30 + "5", "9" * 5000),
+    ]
+)
+_GRAMMAR = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(["", "-"]),
+        st.just("0") | _digits(5000),
+        st.just("") | st.builds(".{}{}".format, st.sampled_from(["", "0", "0" * 330]), _digits(5000)),
+        st.just("") | st.builds("{}{}{}".format, st.sampled_from("eE"), st.sampled_from(["", "+", "-"]), _EXPONENTS),
+    ),
+)
+_KNOWN = st.sampled_from(
+    [
+        *"0 -0 -0.0 0e99999999999999999999 0.1 19.99 1e2 1E400 -1e400 1e-400 1e5000 1e300000000 -1e300000000".split(),  # noqa: SIM905
+        *"1e99999999999999999999 1e-99999999999999999999 1.7976931348623157e308 1.8e308 5e-324 2e-324".split(),  # noqa: SIM905
+        *("NaN", "Infinity", "-Infinity", "9" * 41, "9" * 400, "9" * 5000),
+    ]
+)
+NUMERALS: st.SearchStrategy[str] = _KNOWN | _GRAMMAR
+
+
+def taken(text: str) -> Fraction | None:
+    """The number that a literal stands for, `None` where it is not taken."""
+    parts = _PARTS.fullmatch(text)
+    if parts is None:
+        return None  # NaN and infinities
+    sign, whole, rest, exponent = parts[1], parts[2], parts[3] or "", parts[4] or "0"
+    digits = (whole + rest).lstrip("0")
+    if not digits:
+        return Fraction(0)
+    if len(digits) > MOST_DIGITS or len(exponent.lstrip("+-0")) > 5:
+        return None
+    size = int(digits) * Fraction(10) ** (int(exponent) - len(rest))
+    if not _SMALLEST < size < _LARGEST:
+        return None
+    return -size if sign else size
