@@ -48,7 +48,7 @@ FULL = [
         "systemPrompt": "C.",
         "needs": ["each"],
         "tools": ["ask_human"],
-        "repeat": {"backTo": "last", "until": "steps.last.output != null", "max": 2},
+        "repeat": {"backTo": "last", "until": "steps.last.output != `null`", "max": 2},
         "approval": {"start": True, "timeoutSeconds": 90},
     },
 ]
