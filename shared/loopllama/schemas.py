@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from fractions import Fraction
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -144,6 +143,8 @@ def _with_exact_numbers(cls: Any) -> Any:
 
 
 def _multiple_of(validator: Any, step: Any, value: Any, _schema: Any) -> Iterator[Any]:
+    from fractions import Fraction
+
     from jsonschema import ValidationError
 
     if validator.is_type(value, "number") and (Fraction(value) / Fraction(step)).denominator != 1:
