@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import json
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
 from moto import mock_aws
-from support.deployment import template_tables
+from support.account import Account
 from typer.testing import CliRunner, Result
 
 from loopllama import aws
@@ -33,100 +29,6 @@ class _Tags(yaml.SafeLoader):
 _Tags.add_multi_constructor("!", lambda loader, suffix, node: None)  # type: ignore[no-untyped-call]
 
 
-class Account:
-    """An account, in one of its regions."""
-
-    def __init__(self, region: str) -> None:
-        self.region = region
-
-    def client(self, service: str) -> Any:
-        make: Any = boto3.client
-        return make(service, region_name=self.region)
-
-    def deploy(self, stack: str) -> str:
-        """A stack with what the template retains, in use: two versions of its layer, data, secrets, uploads, late
-        logs. Returns its id."""
-        kept = {"DeletionPolicy": "Retain"}
-        resources: dict[str, Any] = {
-            name: {
-                "Type": "AWS::DynamoDB::Table",
-                "Properties": {**table, "BillingMode": "PAY_PER_REQUEST", "DeletionProtectionEnabled": True},
-                **kept,
-            }
-            for name, table in template_tables().items()
-        }
-        resources |= {name: {"Type": "AWS::S3::Bucket", **kept} for name in removal.BUCKETS}
-        group = {"LogGroupName": f"/aws/lambda/{stack}/run_step"}
-        resources["RunStepLogs"] = {"Type": "AWS::Logs::LogGroup", "Properties": group}
-        body = json.dumps({"Resources": resources})
-        stack_id = self.client("cloudformation").create_stack(StackName=stack, TemplateBody=body)["StackId"]
-        for bucket in self.buckets(stack):
-            self.client("s3").put_object(Bucket=bucket, Key="a 'b' \"c\"/ü", Body=b"x")
-        for _ in range(2):
-            self.client("lambda").publish_layer_version(
-                LayerName=f"{stack}-SharedLayer", Content={"ZipFile": _zip()}, CompatibleRuntimes=["python3.13"]
-            )
-        for kind in ("providers/openai", "tools/shop"):
-            self.client("secretsmanager").create_secret(Name=f"{stack}/{kind}", SecretString="x")
-        for name in (f"/aws/apigateway/{stack}", f"/aws/vendedlogs/states/{stack}"):
-            self.client("logs").create_log_group(logGroupName=name)
-        self.client("s3").put_object(Bucket=self.uploads(), Key=f"{stack}/layer", Body=b"x")
-        return str(stack_id)
-
-    def uploads(self) -> str:
-        """The bucket that the SAM CLI makes for the account and region."""
-        cloudformation = self.client("cloudformation")
-        template = {
-            "Resources": {
-                "Bucket": {
-                    "Type": "AWS::S3::Bucket",
-                    "Properties": {"VersioningConfiguration": {"Status": "Enabled"}},
-                }
-            },
-            "Outputs": {"SourceBucket": {"Value": {"Ref": "Bucket"}}},
-        }
-        name = "aws-sam-cli-managed-default"
-        try:
-            found = cloudformation.describe_stacks(StackName=name)
-        except cloudformation.exceptions.ClientError:
-            cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(template))
-            found = cloudformation.describe_stacks(StackName=name)
-        return str(found["Stacks"][0]["Outputs"][0]["OutputValue"])
-
-    def buckets(self, stack: str) -> list[str]:
-        found = self.client("cloudformation").list_stack_resources(StackName=stack)["StackResourceSummaries"]
-        return [one["PhysicalResourceId"] for one in found if one["ResourceType"] == "AWS::S3::Bucket"]
-
-    def things(self) -> set[tuple[str, str]]:
-        """Everything in this region, by kind and name."""
-        s3, functions = self.client("s3"), self.client("lambda")
-        found = {("table", name) for name in self.client("dynamodb").list_tables()["TableNames"]}
-        found |= {("secret", one["Name"]) for one in self.client("secretsmanager").list_secrets()["SecretList"]}
-        found |= {("group", one["logGroupName"]) for one in self.client("logs").describe_log_groups()["logGroups"]}
-        stacks = self.client("cloudformation").describe_stacks()["Stacks"]
-        found |= {("stack", one["StackId"]) for one in stacks}
-        for layer in functions.list_layers()["Layers"]:
-            versions = functions.list_layer_versions(LayerName=layer["LayerName"])["LayerVersions"]
-            found |= {("layer", one["LayerVersionArn"]) for one in versions}
-        for bucket in s3.list_buckets()["Buckets"]:
-            location = s3.get_bucket_location(Bucket=bucket["Name"])["LocationConstraint"] or ELSEWHERE
-            if location == self.region:
-                found.add(("bucket", bucket["Name"]))
-                for kind in ("Versions", "DeleteMarkers"):
-                    pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket["Name"])
-                    found |= {
-                        ("object", f"{bucket['Name']}/{one['Key']}") for page in pages for one in page.get(kind, ())
-                    }
-        return found
-
-
-def _zip() -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("python/x.py", "")
-    return file.getvalue()
-
-
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -135,15 +37,6 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
         monkeypatch.setenv(name, HERE)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     aws.client.cache_clear()
-    from moto.cloudformation.models import Stack
-
-    # moto makes what is gone anew when somebody asks what a deleted stack had.
-    listed = Stack.stack_resources.fget
-
-    def as_they_were(stack: Any) -> Any:
-        return list(stack.resource_map._parsed_resources.values()) if "DELETE" in stack.status else listed(stack)
-
-    monkeypatch.setattr(Stack, "stack_resources", property(as_they_were))
     with mock_aws():
         yield Account(HERE)
     aws.client.cache_clear()
@@ -176,7 +69,6 @@ def test_it_finds_what_a_stack_that_is_gone_has_left(account: Account, remembere
     before = others(account)
     account.deploy("crews")
     account.client("cloudformation").delete_stack(StackName="crews")
-    account.client("logs").create_log_group(logGroupName="/aws/lambda/crews/run_step")  # its last lines came late
     if not remembered:
         from moto.cloudformation.models import cloudformation_backends
 
@@ -224,6 +116,24 @@ def test_versions_and_delete_markers_of_thousands_of_objects_go(account: Account
     done = destroy("--stack", "crews", "--yes")
     assert done.exit_code == 0, done.output
     assert {one for one in account.things() if "crews" in one[1]} == {one for one in before if "crews" in one[1]}
+
+
+def test_a_log_group_that_the_last_lines_make_anew_goes_too(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    account.deploy("crews")
+    delete = aws.client("logs").delete_log_group
+    logs = account.client("logs")
+
+    def and_lines_come(**request: Any) -> None:
+        delete(**request)
+        if not late:
+            late.append(request["logGroupName"])
+            logs.create_log_group(**request)
+
+    late: list[str] = []
+    monkeypatch.setattr(aws.client("logs"), "delete_log_group", and_lines_come)
+    assert list(removal.remove(removal.find("crews"))) == []
+    assert late
+    assert list(removal.find("crews")) == []
 
 
 def test_what_cannot_be_deleted_is_told_and_the_rest_goes(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
