@@ -16,7 +16,7 @@ What belongs to a stack is known exactly, never by how a name begins:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,19 +67,15 @@ class Found:
 
 def find(stack: str) -> Found:
     """Find what there is of a stack, whether it still exists or not. Changes nothing. Raises botocore's errors."""
-    found, known = Found(stack), Found(stack)
+    found, known, anothers = Found(stack), Found(stack), Found(stack)
     for one in _pages("cloudformation", "list_stacks", "StackSummaries"):
-        if one["StackName"] != stack:
-            continue
-        if one["StackStatus"] != "DELETE_COMPLETE":
+        name = one["StackName"]
+        if name == stack and one["StackStatus"] != "DELETE_COMPLETE":
             found.add("stack", one["StackId"])
-        for resource in _pages(
-            "cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=one["StackId"]
-        ):
-            if resource["ResourceType"] in _KINDS and resource.get("PhysicalResourceId"):
-                known.add(_KINDS[resource["ResourceType"]], resource["PhysicalResourceId"])
+        if name.lower() == stack.lower():
+            _add_resources(known if name == stack else anothers, one["StackId"])
     _find_tables(found, set(known.things.get("table", ())))
-    _find_buckets(found, set(known.things.get("bucket", ())))
+    _find_buckets(found, set(known.things.get("bucket", ())), set(anothers.things.get("bucket", ())))
     _find_layers(found, known.things.get("layer version", []))
     _find_groups(found, set(known.things.get("log group", ())))
     for secret in _pages(
@@ -116,6 +112,13 @@ def _pages(service: str, operation: str, key: str, **arguments: Any) -> Iterator
         yield from page.get(key, ())
 
 
+def _add_resources(found: Found, stack_id: str) -> None:
+    """What CloudFormation tells of a stack, also of a deleted one."""
+    for one in _pages("cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=stack_id):
+        if one["ResourceType"] in _KINDS and one.get("PhysicalResourceId"):
+            found.add(_KINDS[one["ResourceType"]], one["PhysicalResourceId"])
+
+
 def _named(stack: str, resources: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"{re.escape(stack)}-(?:{'|'.join(resources)})-[A-Za-z0-9]+")
 
@@ -128,12 +131,13 @@ def _find_tables(found: Found, known: set[str]) -> None:
             found.add("table", name)
 
 
-def _find_buckets(found: Found, known: set[str]) -> None:
+def _find_buckets(found: Found, known: set[str], anothers: set[str]) -> None:
+    """`anothers` are those of stacks whose names differ in upper and lower case only."""
     named = _named(found.stack.lower(), tuple(name.lower() for name in BUCKETS))
     for one in aws.client("s3").list_buckets()["Buckets"]:
         name = one["Name"]
         ours = name in known or (named.fullmatch(name) and _is_here(name) and _tagged(name, found.stack) == found.stack)
-        if ours and not _is_anothers(name, found.stack):
+        if ours and name not in anothers and not _is_anothers(name, found.stack):
             found.add("bucket", name)
 
 
@@ -205,7 +209,7 @@ def _find_uploads(found: Found) -> None:
         return
     outputs = {one["OutputKey"]: one["OutputValue"] for one in stacks[0].get("Outputs", ())}
     bucket = outputs.get("SourceBucket")
-    if bucket and any(_versions(bucket, f"{found.stack}/")):
+    if bucket and _versions(bucket, f"{found.stack}/"):
         found.add("uploads", f"s3://{bucket}/{found.stack}/")
 
 
@@ -269,29 +273,19 @@ def _delete_uploads(address: str) -> None:
 def _empty(bucket: str, prefix: str) -> None:
     """Delete every version and every delete marker of the objects whose keys begin with `prefix`."""
     client = aws.client("s3")
-    batch: list[Mapping[str, str]] = []
-
-    def delete() -> None:
-        # At most 1,000 keys: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+    while batch := _versions(bucket, prefix):
         failed = client.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True}).get("Errors")
         if failed:
             told = f"{failed[0].get('Key')}: {failed[0].get('Code')}: {failed[0].get('Message')}"
             raise NotDeleted(f"{len(failed)} objects cannot be deleted, such as {told}")
-        batch.clear()
-
-    for one in _versions(bucket, prefix):
-        batch.append(one)
-        if len(batch) == 1000:
-            delete()
-    if batch:
-        delete()
 
 
-def _versions(bucket: str, prefix: str) -> Iterator[Mapping[str, str]]:
-    pages = aws.client("s3").get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
-    for page in pages:
-        for one in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
-            yield {"Key": one["Key"], "VersionId": one["VersionId"]}
+def _versions(bucket: str, prefix: str) -> list[dict[str, str]]:
+    """The first versions and delete markers, as many as one call deletes: 1,000.
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html"""
+    page = aws.client("s3").list_object_versions(Bucket=bucket, Prefix=prefix)
+    found = (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
+    return [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
 
 
 def _delete_layer(arn: str) -> None:

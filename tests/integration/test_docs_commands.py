@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.account import Account
 from support.api_client import FINAL, Client
 from support.shell import Programs, Shell
 
@@ -117,27 +118,26 @@ def test_blocks_run_and_print_what_the_page_says(page: Path, shell: Shell, produ
                 assert _plain(line) in printed, f"{line!r} is not in\n{said}"
 
 
-def test_removal_takes_what_the_stack_left_and_nothing_else(product: Any, shell: Shell) -> None:
-    removal = [
-        block["text"] for block in _FENCE.finditer((ROOT / "docs/deploy.md").read_text()) if block["kind"] == "bash"
-    ]
-    dynamodb, s3, secrets = (product.client(name) for name in ("dynamodb", "s3", "secretsmanager"))
-    key = {"AttributeDefinitions": [{"AttributeName": "k", "AttributeType": "S"}]}
-    key |= {"KeySchema": [{"AttributeName": "k", "KeyType": "HASH"}], "BillingMode": "PAY_PER_REQUEST"}
-    for stack in ("Gone", "Gone2"):
-        dynamodb.create_table(TableName=f"{stack}-RunsTable-1", DeletionProtectionEnabled=True, **key)
-        s3.create_bucket(Bucket=f"{stack.lower()}-valuesbucket-1")
-        s3.put_object(Bucket=f"{stack.lower()}-valuesbucket-1", Key="runs/1", Body=b"x")
-        secrets.create_secret(Name=f"{stack}/providers/openai", SecretString="x")
-    shell.run(removal[-1].replace("STACK=NAME", "STACK=Gone"))
-    assert {name for name in dynamodb.list_tables()["TableNames"] if name.startswith("Gone")} == {"Gone2-RunsTable-1"}
-    assert [one["Name"] for one in s3.list_buckets()["Buckets"] if one["Name"].startswith("gone")] == [
-        "gone2-valuesbucket-1"
-    ]
-    assert {one["Name"] for one in secrets.list_secrets()["SecretList"] if one["Name"].startswith("Gone")} == {
-        "Gone2/providers/openai"
-    }
-    shell.run(removal[-1].replace("STACK=NAME", "STACK=Gone2"))
+def test_the_removal_takes_exactly_one_stack_and_works_again(product: Any, shell: Shell) -> None:
+    blocks = [one["text"] for one in _FENCE.finditer((ROOT / "docs/deploy.md").read_text()) if one["kind"] == "bash"]
+    removal = next(text for text in blocks if text.startswith("STACK=NAME\n"))
+    account = Account("us-east-1", product.client)
+
+    def things() -> set[tuple[str, str]]:
+        return {one for one in account.things() if "gone" in one[1].lower()}
+
+    owned: dict[str, set[tuple[str, str]]] = {}
+    for stack in ("Gone", "Gone-prod", "Gone2", "gone"):
+        before = things()
+        account.deploy(stack)
+        owned[stack] = things() - before
+        assert len(owned[stack]) == 20
+    for stack in list(owned):
+        shell.run(removal.replace("STACK=NAME", f"STACK={stack}"))
+        del owned[stack]
+        assert things() == set().union(*owned.values())
+        again = shell.run(removal.replace("STACK=NAME", f"STACK={stack}"))
+        assert f"There is nothing of a stack {stack} " in again
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,12 @@ def destroy(
 
 
 def _ask(stack: str) -> None:
-    if not sys.stdin.isatty():
+    if not is_a_terminal():
         raise InvalidRequest("there is nobody to ask whether all of this is to be deleted: add --yes")
     if typer.prompt("Type the stack's name to delete all of this for good", err=True, default="") != stack:
         raise InvalidRequest("that is not the stack's name; nothing was deleted")
+
+
+def is_a_terminal() -> bool:
+    """Whether somebody is there to answer."""
+    return sys.stdin.isatty()
