@@ -23,6 +23,7 @@ from functools import lru_cache
 from typing import Any
 
 from .. import aws, decimals, jsontext
+from ..catalog_model import at_region
 from ..errors import AnswerInvalid, ContentRefused, ModelError
 from . import http, structured, wire
 from .base import Answer, Message, ModelCall, StopReason, ToolCall, Usage
@@ -51,13 +52,14 @@ class Bedrock:
         from botocore.exceptions import BotoCoreError, ClientError
 
         arguments = request(call, schema)
+        region, arguments["modelId"] = at_region(arguments["modelId"])
         _sending.until, _sending.answered = time.monotonic() + call.timeout, False
         try:
-            reply = _client().converse(**arguments)
+            reply = _client(region).converse(**arguments)
         except ModelError:
             raise
         except (ClientError, BotoCoreError) as error:
-            raise aws_failure(error, f"bedrock on {call.catalog_id}") from error
+            raise aws_failure(error, f"bedrock on {call.catalog_id}", arguments["modelId"], region) from error
         except Exception as error:
             if not _sending.answered:
                 raise
@@ -203,14 +205,14 @@ _sending = _Sending()
 _making = threading.Lock()
 
 
-def _client() -> Any:
+def _client(region: str | None) -> Any:
     with _making:
-        return _made_client()
+        return _made_client(None if region == aws.region() else region)
 
 
-@lru_cache(maxsize=1)
-def _made_client() -> Any:
-    client = aws.client("bedrock-runtime", attempts=1)
+@lru_cache(maxsize=8)
+def _made_client(region: str | None) -> Any:
+    client = aws.client("bedrock-runtime", attempts=1, region=region)
     client.meta.events.register("before-send.bedrock-runtime.Converse", _send)
     return client
 
