@@ -165,14 +165,23 @@ class Catalog:
                 return replace(known, id=model_id, provider_model=provider_model)
         return Model(model_id, provider, provider_model, origin={})
 
-    def _unknown(self, model_id: str, name: str) -> str:
+    def near(self, name: str) -> list[str]:
+        """At most three ids and aliases that somebody may have meant by `name`, the closest first; `provider:model` is
+        looked for by its model too."""
         from difflib import get_close_matches
 
         ids = [*self._bundled, *self._bundled_aliases, *self._entries, *self._aliases]
-        near = [known for known in ids if name and name.lower() in known.lower()][:3]
-        near += [known for known in get_close_matches(name, ids, n=3, cutoff=0.6) if known not in near]
+        parts = split(name)
+        near: list[str] = []
+        for text in dict.fromkeys((name, *(parts[1:] if parts else ()))):
+            near += get_close_matches(text, ids, n=3, cutoff=0.6)
+            near += [known for known in ids if text and text.lower() in known.lower()][:3]
+        return [known for known in dict.fromkeys(near) if known != name][:3]
+
+    def _unknown(self, model_id: str, name: str) -> str:
+        near = self.near(name)
         through = "" if name == model_id else f" (alias {model_id!r})"
-        hint = f"; did you mean {', '.join(near[:3])}?" if near else "."
+        hint = f"; did you mean {', '.join(near)}?" if near else "."
         return (
             f"no model {name!r}{through}{hint} A model is an id of the catalog, an alias, or provider:model with one "
             f"of the providers {', '.join(PROVIDERS)}."
