@@ -8,14 +8,6 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-ALIASES = {
-    "frontier": "bedrock:us.anthropic.claude-opus-5",
-    "balanced": "bedrock:us.anthropic.claude-sonnet-5",
-    "small": "bedrock:us.amazon.nova-lite-v1:0",
-}
-"""Bedrock models, which need no key. Claude 5 rather than 5.5: Sonnet 5.5 refuses forced tools, on which structured
-output rests wherever the native mode cannot take a schema (github.com/vercel/ai, @ai-sdk/amazon-bedrock 5.0.99)."""
-
 NOT_CHAT = re.compile(
     r"audio|realtime|live|transcri|tts|whisper|image|banana|omni|robotics|embed|moderation|search|computer-use|"
     r"deep-research|ocr|voxtral|cyber|rosalind|safeguard|oss|sonic|chat-latest|"
@@ -42,9 +34,6 @@ CURRENT = {
     "deepseek": re.compile(r"deepseek-flash|deepseek-v4-pro"),
 }
 """Ids, as genai-prices has them, that are current at the provider itself."""
-
-GEOGRAPHIES = ("eu", "apac", "jp", "au", "in", "ca", "us-gov")
-"""Prefixes of Bedrock's cross-Region inference profiles beside `us` and `global`."""
 
 _CLAUDE = (
     "haiku-4-5-20251001-v1:0",
@@ -75,6 +64,7 @@ BEDROCK = (
     "us.amazon.nova-lite-v1:0",
     "us.amazon.nova-pro-v1:0",
     "us.amazon.nova-2-lite-v1:0",
+    "jp.amazon.nova-2-lite-v1:0",
     "global.amazon.nova-2-lite-v1:0",
     # docs.aws.amazon.com/bedrock/latest/userguide/models-supported.html.
     "meta.llama3-1-8b-instruct-v1:0",
@@ -93,6 +83,13 @@ BEDROCK = (
     "us.mistral.pixtral-large-2502-v1:0",
 )
 """Ids that Bedrock's Converse takes; genai-prices names the regional ones `regional.…`, which Bedrock does not."""
+
+OWN_PRICES = {
+    # The AWS price list of ap-northeast-1, the one region that calls this profile (pricing.us-east-1.amazonaws.com/
+    # offers/v1.0/aws/AmazonBedrock/current/ap-northeast-1/index.json); genai-prices has the one of the US for it.
+    "jp.amazon.nova-2-lite-v1:0": [{"input": "0.396", "output": "3.311", "cache_read": "0.099"}],
+}
+"""Prices of Bedrock's models where genai-prices is known to have another region's."""
 
 _REASONING = re.compile(
     r"^o\d|^gpt-[5-9]|claude|gemini-(2\.5|3|4)|magistral|mistral-(medium-3-5|medium-latest|small|large-4)|deepseek|nova-2"
@@ -139,9 +136,10 @@ _MAX_OUTPUT = (
     ("google", r"gemini-(2\.5|3)", 65_536),
     # api-docs.deepseek.com/quick_start/pricing
     ("deepseek", r".", 384_000),
-    # docs.aws.amazon.com/nova/latest/userguide/what-is-nova.html and the guide of Nova 2
+    # docs.aws.amazon.com/nova/latest/userguide/what-is-nova.html; of Nova 2 Lite Bedrock takes one token less than its
+    # guide says (github.com/anomalyco/models.dev, pull request 6793)
     ("bedrock", r"nova-(micro|lite|pro)", 10_000),
-    ("bedrock", r"nova-2-lite", 65_536),
+    ("bedrock", r"nova-2-lite", 65_535),
     # docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-meta.html
     ("bedrock", r"meta\.llama", 8_192),
 )

@@ -153,6 +153,8 @@ def _read(stack: str, url: str | None) -> Target:
     try:
         # A local stack that does not run is told at once, not after retries.
         client = aws.client("cloudformation", attempts=1) if url else aws.client("cloudformation")
+        # A profile may have said which region it is; what aliases stand for there is a matter of the environment.
+        os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = client.meta.region_name
         found = client.describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
         message = error.response.get("Error", {}).get("Message", str(error))

@@ -112,7 +112,7 @@ def error_text(error: Any) -> str:
     if not isinstance(error, Mapping):
         return show.one_line(error, 1000)
     parts = [str(error[key]) for key in ("step", "type", "message") if error.get(key)]
-    return show.one_line(": ".join(parts) or error, 1000)
+    return show.one_line(": ".join(parts) or error, 1500)
 
 
 def steps_table(run: Run, colours: Mapping[str, str]) -> Table:
@@ -271,4 +271,4 @@ def _attempt_text(attempt: Mapping[str, Any]) -> str:
 
 
 def _note(mark: str, style: str, name: str, text: str) -> Text:
-    return Text.assemble((f"{mark} ", style), (f"{name}  " if name else "", "bold"), show.one_line(text, 600))
+    return Text.assemble((f"{mark} ", style), (f"{name}  " if name else "", "bold"), show.one_line(text, 1500))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,16 @@ def _text(path: Path) -> str:
     if len(data) > MAX_BYTES:
         raise _invalid(path, [_problem(1, "file", f"is longer than {MAX_BYTES:,} bytes")])
     return text
+
+
+def located(path: Path, details: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Details of a file that was loaded, each with the `line` of its field; by line."""
+    try:
+        _, root = _read(_text(path), path)
+    except WorkflowInvalid:
+        root = None  # it is another file by now
+    found = [{**detail, "line": _line_of(root, str(detail["field"]))} for detail in details]
+    return sorted(found, key=lambda detail: int(str(detail["line"])))
 
 
 def parse(text: str, path: Path) -> Workflow:
@@ -200,6 +210,11 @@ def _join(field: str, part: object) -> str:
 
 def _problem(line: int, field: str, message: str) -> dict[str, object]:
     return {"line": line, "field": field or "workflow", "message": message}
+
+
+def refused(path: Path, problems: Sequence[Mapping[str, Any]]) -> WorkflowInvalid:
+    """The error of a file with problems that have lines."""
+    return _invalid(path, [dict(problem) for problem in problems])
 
 
 def _invalid(path: Path, problems: list[dict[str, Any]]) -> WorkflowInvalid:

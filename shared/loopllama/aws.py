@@ -26,10 +26,21 @@ _REFUSALS = frozenset(
 is four tries, and not a run that failed for nothing."""
 
 
+DEFAULT_REGION = "us-east-1"
+"""Where nothing says which region is meant."""
+
+
+def region() -> str:
+    """The region that this process works in: a function's own; on the command line that of the chosen stack, which
+    `loopllama_cli.target` puts into the environment."""
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION
+
+
 @cache
-def client(service: str, *, read_seconds: float = 60, attempts: int = 4) -> Any:
-    """The low-level client of a service, by botocore's name for it. Region, credentials and endpoint come from the
-    environment. `read_seconds` bounds the silence before and within an answer, `attempts` counts the first one."""
+def client(service: str, *, read_seconds: float = 60, attempts: int = 4, region: str | None = None) -> Any:
+    """The low-level client of a service, by botocore's name for it. Credentials, endpoint and, unless it is given, the
+    region come from the environment. `read_seconds` bounds the silence before and within an answer, `attempts` counts
+    the first one."""
     from botocore.config import Config
 
     config = Config(
@@ -41,7 +52,7 @@ def client(service: str, *, read_seconds: float = 60, attempts: int = 4) -> Any:
     with _making:
         found = tuple(sorted(one for one in os.environ.items() if one[0].startswith("AWS_")))
         make: Any = _session(found).create_client  # the stubs know every service by a literal name; ours is a variable
-        return make(service, config=config)
+        return make(service, region_name=region, config=config)
 
 
 @lru_cache(maxsize=1)

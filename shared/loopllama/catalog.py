@@ -1,7 +1,8 @@
 """The catalog: which models there are, what they cost and what they can do.
 
 The bundled part is `catalog_data.json`, generated (`make catalog`); entries of the Models table add to it or replace
-it, field by field. Loading reads the JSON only; a model's prices become `Decimal` when the model is first used.
+it, field by field. What a bundled alias stands for depends on the region, and is looked up here and nowhere else.
+Loading reads the JSON only; a model's prices become `Decimal` when the model is first used.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from loopllama import aws
 from loopllama.catalog_entries import bundled_model, is_machine_key, parse_item
 from loopllama.catalog_model import FIELDS, MAX_ID, PROVIDERS, Model, is_model_id, split
 from loopllama.errors import ModelUnknown
@@ -31,8 +33,11 @@ class Catalog:
         entries: Mapping[str, Mapping[str, Any]] | None = None,
         aliases: Mapping[str, Mapping[str, Any]] | None = None,
         problems: tuple[dict[str, str], ...] = (),
+        region: str = "",
     ) -> None:
         self._data = data
+        self._region = region
+        self._bundled_aliases: Mapping[str, str] = data["aliases"].get(region) or data["aliases"][""]
         self._bundled: Mapping[str, Mapping[str, Any]] = data["models"]
         self._entries = entries or {}
         self._aliases = aliases or {}
@@ -72,16 +77,17 @@ class Catalog:
                 problems.append({"model": name, "reason": NEEDS_PROVIDER})
             elif name == model_id or model_id not in entries:
                 entries[model_id] = fields
-        return Catalog(self._data, entries, aliases, tuple(problems))
+        return Catalog(self._data, entries, aliases, tuple(problems), self._region)
 
     def aliases(self) -> dict[str, str]:
         """Alias to what it stands for; the table's over the bundled."""
-        bundled = {name: target for name, target in self._data["aliases"].items() if name not in self._entries}
+        bundled = {name: target for name, target in self._bundled_aliases.items() if name not in self._entries}
         return bundled | {name: row["alias_of"] for name, row in self._aliases.items()}
 
     def models(self) -> Iterator[Model]:
-        """Every model, by id, without aliases."""
-        for model_id in sorted({*self._bundled, *self._entries} - self._aliases.keys()):
+        """Every model, by id, without aliases; those that bundled aliases stand for in this region are among them."""
+        here = map(self.canonical, self._bundled_aliases.values())
+        for model_id in sorted({*self._bundled, *here, *self._entries} - self._aliases.keys()):
             yield self.resolve(model_id)
 
     def canonical(self, model_id: str) -> str:
@@ -118,7 +124,7 @@ class Catalog:
         while True:
             row = self._aliases.get(name)
             if row is None:
-                target = None if name in self._entries else self._data["aliases"].get(name)
+                target = None if name in self._entries else self._bundled_aliases.get(name)
             else:
                 target = row["alias_of"]
                 if disabled_by is None and row.get("enabled") is False:
@@ -159,24 +165,37 @@ class Catalog:
                 return replace(known, id=model_id, provider_model=provider_model)
         return Model(model_id, provider, provider_model, origin={})
 
-    def _unknown(self, model_id: str, name: str) -> str:
+    def near(self, name: str) -> list[str]:
+        """At most three ids and aliases that somebody may have meant by `name`, the closest first; `provider:model` is
+        looked for by its model too."""
         from difflib import get_close_matches
 
-        ids = [*self._bundled, *self._data["aliases"], *self._entries, *self._aliases]
-        near = [known for known in ids if name and name.lower() in known.lower()][:3]
-        near += [known for known in get_close_matches(name, ids, n=3, cutoff=0.6) if known not in near]
+        ids = [*self._bundled, *self._bundled_aliases, *self._entries, *self._aliases]
+        parts = split(name)
+        near: list[str] = []
+        for text in dict.fromkeys((name, *(parts[1:] if parts else ()))):
+            near += get_close_matches(text, ids, n=3, cutoff=0.6)
+            near += [known for known in ids if text and text.lower() in known.lower()][:3]
+        return [known for known in dict.fromkeys(near) if known != name][:3]
+
+    def _unknown(self, model_id: str, name: str) -> str:
+        near = self.near(name)
         through = "" if name == model_id else f" (alias {model_id!r})"
-        hint = f"; did you mean {', '.join(near[:3])}?" if near else "."
+        hint = f"; did you mean {', '.join(near)}?" if near else "."
         return (
             f"no model {name!r}{through}{hint} A model is an id of the catalog, an alias, or provider:model with one "
             f"of the providers {', '.join(PROVIDERS)}."
         )
 
 
-@lru_cache(maxsize=1)
 def bundled() -> Catalog:
-    """The bundled catalog."""
-    return Catalog(_data())
+    """The bundled catalog, with its aliases as they stand in the region that this process works in."""
+    return _bundled_in(aws.region())
+
+
+@lru_cache(maxsize=8)
+def _bundled_in(region: str) -> Catalog:
+    return Catalog(_data(), region=region)
 
 
 @lru_cache(maxsize=1)

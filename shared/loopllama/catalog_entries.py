@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama import jsontext
-from loopllama.catalog_model import CAPABILITIES, FIELDS, Model, Price, Speed, Tier, is_model_id, split
+from loopllama.catalog_model import CAPABILITIES, FIELDS, Model, Price, Speed, Tier, at_region, is_model_id, split
 
 MAX_PRICES = 100
 MAX_TIERS = 10
@@ -69,8 +69,9 @@ def bundled_model(models: Mapping[str, Mapping[str, Any]], model_id: str) -> Mod
 
 
 def _same_price(models: Mapping[str, Mapping[str, Any]], provider_model: str) -> Mapping[str, Any] | None:
-    """The bundled entry that an ARN of a profile or foundation model, or another geography's profile
-    (`eu.anthropic.…` for `us.anthropic.…`), is priced by."""
+    """The bundled entry that an ARN of a profile or foundation model, another geography's profile (`eu.anthropic.…` for
+    `us.anthropic.…`), or a model in another region (`us-east-1/…`), is priced by."""
+    _, provider_model = at_region(provider_model)
     tail = provider_model.rpartition("/")[2] if provider_model.startswith("arn:") else provider_model
     entry = models.get(f"bedrock:{tail}")
     if entry is not None:

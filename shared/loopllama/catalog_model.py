@@ -17,8 +17,12 @@ PROVIDERS = tuple(KNOWN)
 CAPABILITIES = ("tools", "structured_output", "images", "prompt_cache", "reasoning")
 """`structured_output`: a native mode for a JSON Schema."""
 
+GEOGRAPHIES = ("us", "eu", "apac", "jp", "au", "in", "ca", "us-gov", "global")
+"""Prefixes of Bedrock's cross-Region inference profiles."""
+
 MAX_ID = 256
 _NOT_ID = re.compile(r"[\s\x00-\x1f]")
+_REGION = re.compile(r"([a-z]{2,4}(?:-[a-z]+)+-\d)/(.+)")
 FIELDS = frozenset(
     {
         "provider",
@@ -111,3 +115,19 @@ def split(model_id: str) -> tuple[str, str] | None:
         return ("bedrock", model_id) if ":bedrock:" in model_id else None
     provider, colon, name = model_id.partition(":")
     return (provider, name) if colon and name and provider in PROVIDERS else None
+
+
+def at_region(provider_model: str) -> tuple[str | None, str]:
+    """The region in which Bedrock is to be called, where a model's id begins with one (`us-east-1/us.amazon.nova-…`) or
+    is an ARN of one, and the id that Bedrock knows. `None` is the region of who calls."""
+    if provider_model.startswith("arn:"):
+        return ([*provider_model.split(":"), "", "", ""][3] or None, provider_model)
+    found = _REGION.fullmatch(provider_model)
+    return (found[1], found[2]) if found else (None, provider_model)
+
+
+def foundation_model(identifier: str) -> str:
+    """The id of the foundation model behind that of a cross-Region inference profile: `amazon.nova-…` for
+    `us.amazon.nova-…`. Anything else is returned as it is."""
+    geography, dot, rest = identifier.partition(".")
+    return rest if dot and geography in GEOGRAPHIES and "." in rest else identifier

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import aws, cursors, decimals
@@ -35,6 +36,7 @@ class DefinitionStore:
     `int` and `float`. Do not change what is returned: it may be cached."""
 
     def __init__(self, settings: Settings, dynamodb: Any = None) -> None:
+        self._settings = settings
         self._table = settings.workflows_table
         self._dynamodb = dynamodb
         self._versions: dict[tuple[str, int], dict[str, Any]] = {}
@@ -61,8 +63,11 @@ class DefinitionStore:
 
         `workflow_id` is made from the name by default. `expected_version` is the `current_version` that the change
         is based on, 0 for a workflow that must not exist yet; another one there raises `VersionConflict`. Without it
-        the last push wins.
+        the last push wins. A tool that the deployment does not have raises `WorkflowInvalid`; `warnings` says what else
+        it does not know.
         """
+        from .tools import check_names
+
         if workflow_id is None:
             from .workflow import workflow_id_of
 
@@ -70,11 +75,9 @@ class DefinitionStore:
         elif not _ID.fullmatch(workflow_id):
             message = "must be 1 to 128 of a-z, 0-9 and _"
             raise InvalidRequest(f"The workflow's id {message}.", [{"field": "id", "message": message}])
-        content = {
-            "name": workflow.name,
-            "description": workflow.description,
-            "definition": workflow.to_definition(),
-        }
+        definition = workflow.to_definition()
+        check_names(definition["crew"], self._settings)
+        content = {"name": workflow.name, "description": workflow.description, "definition": definition}
         written = 0
         for _ in range(_ATTEMPTS):
             current = self._read(workflow_id, 0)
@@ -105,6 +108,25 @@ class DefinitionStore:
             except VersionConflict:
                 workflow_id = f"{slug}_{secrets.token_hex(2)}"
         raise VersionConflict(f"Too many workflows are called '{slug}'; choose another name.")
+
+    def warnings(self, definition: Mapping[str, Any]) -> Sequence[dict[str, object]]:
+        """What a definition names and this deployment cannot use as it stands: models that nobody knows, that are
+        disabled, have no price or no key, or lack what their step needs, and tools whose definition makes no sense; as
+        `{"field", "message"}`, each with what happens and what to do. Such a definition can be stored: the model may
+        be added later, and a run says what was passed over. Where the tables cannot be read that is the one warning."""
+        import time
+
+        from . import tools
+        from .routing.checks import RouteChecks
+
+        try:
+            findings = RouteChecks(self._settings, self._client).definition(definition, time.time())
+        except Exception as error:
+            if (trouble := aws.trouble(error)) is None:
+                raise
+            return [{"field": "workflow", "message": f"whether its models can be used could not be seen: {trouble}"}]
+        found: Sequence[dict[str, object]] = [{"field": one.field, "message": one.message} for one in findings]
+        return [*found, *tools.invalid(definition["crew"], self._settings)]
 
     def list(self, limit: int = 50, cursor: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
         """Current definitions, most recently updated first (eventually consistent), and the cursor of the next page.

@@ -115,6 +115,30 @@ def test_an_arn_is_called_as_it_is(
     assert dialect.seen(server.requests[0]).model == PROFILE
 
 
+@pytest.mark.parametrize(
+    ("model", "sent", "region"),
+    [
+        ("us.amazon.nova-lite-v1:0", "us.amazon.nova-lite-v1:0", "us-east-1"),
+        ("eu-central-1/eu.amazon.nova-lite-v1:0", "eu.amazon.nova-lite-v1:0", "eu-central-1"),
+        ("us-gov-west-1/amazon.nova-lite-v1:0", "amazon.nova-lite-v1:0", "us-gov-west-1"),
+        (PROFILE, PROFILE, "eu-central-1"),
+    ],
+)
+def test_a_model_is_called_in_the_region_that_its_id_names(
+    dialect: BedrockDialect,
+    adapter: Provider,
+    server: WireServer,
+    make_call: Callable[..., ModelCall],
+    model: str,
+    sent: str,
+    region: str,
+) -> None:
+    server.script(Reply(200, dialect.answer("ok")))
+    adapter.complete(make_call(model=model))
+    assert dialect.seen(server.requests[0]).model == sent
+    assert f"/{region}/bedrock/aws4_request" in server.requests[0].headers["authorization"]
+
+
 def test_options(
     dialect: BedrockDialect, adapter: Provider, server: WireServer, make_call: Callable[..., ModelCall]
 ) -> None:

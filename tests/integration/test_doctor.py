@@ -219,9 +219,79 @@ def test_what_bedrock_says_of_access(stack: Callable[..., str], answering: Any) 
     assert found[f"model {model.id}"]["status"] == "ok"
     assert f"/inference-profiles/{model.provider_model}" in asked
     assert f"/foundation-model-availability/{base}" in asked
-    told |= {"authorizationStatus": "NOT_AUTHORIZED", "agreementAvailability": {"status": "NOT_AVAILABLE"}}
+    # Amazon's models are not sold through AWS Marketplace: there is no agreement to make.
+    told |= {"agreementAvailability": {"status": "NOT_AVAILABLE"}, "regionAvailability": "NOT_AVAILABLE"}
+    assert checks("--stack", name, code=0)[f"model {model.id}"]["status"] == "ok"
+    told |= {"authorizationStatus": "NOT_AUTHORIZED"}
     found = checks("--stack", name, code=1)
-    assert found[f"model {model.id}"]["found"] == "the account is not authorised; its agreement is not made"
+    assert found[f"model {model.id}"]["found"] == "the account is not authorised"
+    assert "AWS Support" in found[f"model {model.id}"]["todo"]
+
+
+@pytest.fixture
+def claude(product: Any) -> Iterator[str]:
+    """A model of a third party that is in use, by a route."""
+    client, table = product.client("dynamodb"), product.outputs["RoutesTableName"]
+    key = {"workflow": {"S": "doctor"}, "step": {"S": "claude"}}
+    client.put_item(TableName=table, Item={**key, "model": {"S": "bedrock:us.anthropic.claude-opus-5"}})
+    yield "model bedrock:us.anthropic.claude-opus-5"
+    client.delete_item(TableName=table, Key=key)
+
+
+AGREE = (
+    "aws bedrock create-foundation-model-agreement --region us-east-1 --model-id anthropic.claude-opus-5 --offer-token "
+    '"$(aws bedrock list-foundation-model-agreement-offers --region us-east-1 --model-id anthropic.claude-opus-5'
+    " --query 'offers[0].offerToken' --output text)\""
+)
+
+
+def test_the_commands_that_get_access_to_a_model_of_the_marketplace(
+    stack: Callable[..., str], answering: Any, claude: str
+) -> None:
+    form: dict[str, Any] = {"__type": "ResourceNotFoundException", "message": "none"}
+    told = {**USABLE, "authorizationStatus": "NOT_AUTHORIZED", "agreementAvailability": {"status": "NOT_AVAILABLE"}}
+
+    def answers(path: str) -> tuple[int, Any]:
+        if "use-case" in path:
+            return (404 if "__type" in form else 200), form
+        return 200, told if "availability/anthropic" in path else USABLE
+
+    asked = answering("BEDROCK", answers)
+    name = stack("anthropic,openai,mistral,google,deepseek")
+    found = checks("--stack", name, code=1)[claude]
+    assert found["status"] == "fail"
+    assert "use case form has not been sent; its agreement in AWS Marketplace is not made" in found["found"]
+    sent, agreed, other = found["todo"].splitlines()
+    assert sent.startswith(
+        "aws bedrock put-use-case-for-model-access --region us-east-1 --form-data fileb://use-case.json"
+    )
+    assert '"intendedUsers"' in sent
+    assert agreed.startswith(AGREE)
+    assert "frontier, balanced, small" in other
+    done = run("--stack", name).stdout.splitlines()
+    (at,) = (number for number, line in enumerate(done) if line.startswith(f"fail {claude}"))
+    assert [line.removeprefix("     → ") for line in done[at + 1 : at + 4]] == found["todo"].splitlines()
+    # What was done is asked for no more, and nothing is done here.
+    del form["__type"]
+    assert checks("--stack", name, code=1)[claude]["todo"].startswith(AGREE)
+    told["agreementAvailability"] = {"status": "PENDING"}
+    assert "15 minutes" in checks("--stack", name, code=1)[claude]["todo"]
+    told |= USABLE
+    assert checks("--stack", name, code=0)[claude]["status"] == "ok"
+    assert not [path for path in asked if "offers" in path or path.startswith("/create")]
+
+
+def test_a_model_that_is_called_in_another_region(
+    stack: Callable[..., str], answering: Any, product: Any, claude: str
+) -> None:
+    client, table = product.client("dynamodb"), product.outputs["RoutesTableName"]
+    model = "bedrock:eu-central-1/eu.amazon.nova-pro-v1:0"
+    client.put_item(TableName=table, Item={"workflow": {"S": "doctor"}, "step": {"S": "claude"}, "model": {"S": model}})
+    asked = answering("BEDROCK", lambda path: (200, USABLE if "availability" in path else {}))
+    found = checks("--stack", stack("anthropic,openai,mistral,google,deepseek"), code=0)
+    assert "called in eu-central-1" in found[f"model {model}"]["found"]
+    assert "/inference-profiles/eu.amazon.nova-pro-v1:0" in asked
+    assert "/foundation-model-availability/amazon.nova-pro-v1:0" in asked
 
 
 def test_bedrock_in_a_region_without_the_model_and_where_nobody_may_look(
@@ -229,7 +299,7 @@ def test_bedrock_in_a_region_without_the_model_and_where_nobody_may_look(
 ) -> None:
     name, model = stack(""), f"model {bundled().resolve('small').id}"
     answering("BEDROCK", lambda _: (404, {"__type": "ResourceNotFoundException", "message": "not found"}))
-    assert "does not know it in this region" in checks("--stack", name, code=1)[model]["found"]
+    assert "does not know it in us-east-1" in checks("--stack", name, code=1)[model]["found"]
     answering("BEDROCK", denied("bedrock:GetInferenceProfile"))
     aws.client.cache_clear()
     found = checks("--stack", name, code=0)

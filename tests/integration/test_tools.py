@@ -101,7 +101,7 @@ def _shop(folder: Path, url: str, refunds: list[dict[str, Any]]) -> Iterator[Sho
         LocalStack(project, parameters, log=lines.append) as stack,
         pytest.MonkeyPatch.context() as patch,
     ):
-        system = System(stack)
+        system = System(stack, parameters)
         patch.setattr(aws, "client", system.client)
         system.put_provider("shop", f"{provider.url}/v1")
         system.put_model("shop:one", "shop")

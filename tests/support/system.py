@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -61,7 +61,7 @@ class System:
 
     `loopllama.aws.client` must be this object's `client` while the methods run."""
 
-    def __init__(self, stack: LocalStack | None) -> None:
+    def __init__(self, stack: LocalStack | None, parameters: Mapping[str, str] | None = None) -> None:
         self._stack = stack
         self._configured: dict[str, tuple[int | None, dict[str, str]]] = {}
         self.client: Callable[..., Any]
@@ -70,7 +70,7 @@ class System:
             self.name, self.outputs, self.settings, self.client = DEPLOYED, target.outputs, target.settings, aws.client
         else:
             self.name, self.outputs = STACK_NAME, stack.outputs
-            self.settings = settings_of(STACK_NAME, stack.outputs, PARAMETERS)
+            self.settings = settings_of(STACK_NAME, stack.outputs, {**PARAMETERS, **(parameters or {})})
             self.client = cache(self._client)
         for model, (given, taken) in PRICES.items():
             self.put_model(model, "sim", given, taken)

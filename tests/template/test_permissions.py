@@ -25,6 +25,7 @@ from template.project import FUNCTIONS, listed, statements
 from loopllama import aws, clock, jsontext
 from loopllama.api.app import Api
 from loopllama.api.keys import KeyStore
+from loopllama.catalog_model import at_region, foundation_model
 from loopllama.engine.reconcile import execution_ended, reconcile_due
 from loopllama.engine.requests import accept_event
 from loopllama.engine.start import start_run
@@ -38,6 +39,7 @@ from loopllama.recording import RouteRecorder
 from loopllama.settings import Settings
 from loopllama.tools import Toolbox
 from loopllama.work import Work
+from loopllama_cli.catalog_regions import aliases
 
 Calls = dict[str, set[tuple[str, str]]]
 """Function to the pairs of action and resource that it used."""
@@ -420,3 +422,22 @@ def _late_answer(made: Deployment, workflow: str) -> None:
 
 def test_every_function_has_statements_that_are_held_against_what_it_does() -> None:
     assert not [name for name in FUNCTIONS if not list(statements(name))]
+
+
+def test_run_step_may_call_what_the_aliases_stand_for_in_every_region() -> None:
+    (call,) = (one for one in statements("RunStep") if one["Sid"] == "CallBedrock")
+    allowed = [
+        one["Fn::Sub"].replace("${AWS::AccountId}", "123456789012").replace("${AWS::Partition}", "aws*")
+        for one in listed(call["Resource"])
+    ]
+    for region, places in aliases().items():
+        for name in places.values():
+            elsewhere, identifier = at_region(name.removeprefix("bedrock:"))
+            model = foundation_model(identifier)
+            wanted = [f"arn:aws:bedrock:{where}::foundation-model/{model}" for where in ("", region, "us-west-2")]
+            if identifier != model:
+                # Bedrock asks for the profile, and for the model in whichever region it sends the call to; of a global
+                # profile also for the model in no region.
+                wanted.append(f"arn:aws:bedrock:{elsewhere or region}:123456789012:inference-profile/{identifier}")
+            for arn in wanted:
+                assert any(fnmatch.fnmatchcase(arn, pattern) for pattern in allowed), arn

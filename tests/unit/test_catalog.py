@@ -6,14 +6,17 @@ import sys
 from datetime import date
 from decimal import Decimal
 
+import botocore.session
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loopllama.catalog import bundled
 from loopllama.catalog_entries import _READ, parse_item
-from loopllama.catalog_model import CAPABILITIES, PROVIDERS
+from loopllama.catalog_model import CAPABILITIES, PROVIDERS, at_region, foundation_model
 from loopllama.errors import ModelUnknown
+from loopllama.providers.bedrock_access import needs_agreement
+from loopllama_cli.catalog_regions import NEAREST, PROFILES, aliases
 
 DAY = date(2026, 11, 23)
 NAMED_IN_THE_ISSUES = ("openai", "anthropic", "google", "bedrock", "mistral", "deepseek")
@@ -54,10 +57,88 @@ def test_aliases_stand_for_priced_bedrock_models_that_use_tools(alias):
     assert bundled().aliases()[alias] == model.id
 
 
+ALIASES = ("frontier", "balanced", "small")
+HAS_BEDROCK = [
+    region
+    for partition in ("aws", "aws-us-gov")
+    for region in botocore.session.get_session().get_available_regions("bedrock", partition)
+]
+
+
+def in_region(monkeypatch, region):
+    monkeypatch.setenv("AWS_REGION", region)
+    return bundled()
+
+
 def test_aliases_cost_less_as_they_get_smaller():
-    outputs = [bundled().resolve(alias).prices[-1].output for alias in ("frontier", "balanced", "small")]
+    outputs = [bundled().resolve(alias).prices[-1].output for alias in ALIASES]
     assert outputs == sorted(outputs, reverse=True)
     assert len(set(outputs)) == 3
+
+
+@pytest.mark.parametrize("region", HAS_BEDROCK)
+def test_in_every_region_with_bedrock_aliases_are_models_that_need_no_subscription(region, monkeypatch):
+    catalog = in_region(monkeypatch, region)
+    assert region in aliases(), "a region that is newer than the table of catalog_regions"
+    outputs = []
+    for alias in ALIASES:
+        model = catalog.resolve(alias)
+        where, identifier = at_region(model.provider_model)
+        assert (model.provider, foundation_model(identifier).startswith("amazon.nova-")) == ("bedrock", True)
+        assert not needs_agreement(identifier)
+        assert model.prices
+        assert "tools" in model.capabilities
+        assert model.id in {one.id for one in catalog.models()}
+        # Only where the region itself has none is another one called, and that has one.
+        assert (where is not None) == (region in NEAREST)
+        place = where or region
+        prefix = identifier.removesuffix(foundation_model(identifier)).removesuffix(".")
+        assert place in PROFILES[foundation_model(identifier)][prefix].split()
+        assert prefix != "global" or region == "ap-southeast-6"
+        outputs.append(model.prices[-1].output)
+    assert outputs[2] == min(outputs)
+
+
+@pytest.mark.parametrize(
+    ("region", "frontier", "balanced", "small"),
+    [
+        ("us-west-2", "us.amazon.nova-pro-v1:0", "us.amazon.nova-2-lite-v1:0", "us.amazon.nova-lite-v1:0"),
+        ("eu-north-1", "eu.amazon.nova-pro-v1:0", "eu.amazon.nova-2-lite-v1:0", "eu.amazon.nova-lite-v1:0"),
+        ("eu-west-2", "amazon.nova-pro-v1:0", "amazon.nova-pro-v1:0", "amazon.nova-lite-v1:0"),
+        ("ap-south-1", "apac.amazon.nova-pro-v1:0", "apac.amazon.nova-pro-v1:0", "apac.amazon.nova-lite-v1:0"),
+        ("ap-northeast-1", "apac.amazon.nova-pro-v1:0", "jp.amazon.nova-2-lite-v1:0", "amazon.nova-lite-v1:0"),
+        ("ca-central-1", "us.amazon.nova-2-lite-v1:0", "us.amazon.nova-2-lite-v1:0", "ca.amazon.nova-lite-v1:0"),
+        ("us-gov-west-1", "amazon.nova-pro-v1:0", "amazon.nova-pro-v1:0", "amazon.nova-lite-v1:0"),
+        (
+            "sa-east-1",
+            "us-east-1/us.amazon.nova-pro-v1:0",
+            "us-east-1/us.amazon.nova-2-lite-v1:0",
+            "us-east-1/us.amazon.nova-lite-v1:0",
+        ),
+        ("xx-new-9", *["global.amazon.nova-2-lite-v1:0"] * 3),
+    ],
+)
+def test_what_aliases_stand_for_by_region(region, frontier, balanced, small, monkeypatch):
+    catalog = in_region(monkeypatch, region)
+    assert [catalog.resolve(alias).provider_model for alias in ALIASES] == [frontier, balanced, small]
+    assert [catalog.aliases()[alias] for alias in ALIASES] == [
+        f"bedrock:{name}" for name in (frontier, balanced, small)
+    ]
+    # A row of the table stands over it, in every region.
+    row = {"model": "frontier", "alias_of": "bedrock:global.anthropic.claude-opus-5"}
+    assert catalog.with_entries([row]).resolve("frontier").id == "bedrock:global.anthropic.claude-opus-5"
+    assert catalog.with_entries([row]).resolve("small").provider_model == small
+
+
+def test_a_model_in_another_region_is_priced_as_there(monkeypatch):
+    here = bundled().resolve("bedrock:us.amazon.nova-lite-v1:0")
+    there = bundled().resolve("bedrock:us-east-1/us.amazon.nova-lite-v1:0")
+    assert (there.id, there.provider_model) == (f"bedrock:{there.provider_model}", "us-east-1/us.amazon.nova-lite-v1:0")
+    assert (there.prices, there.capabilities, there.max_output) == (here.prices, here.capabilities, here.max_output)
+    assert bundled().resolve("bedrock:jp.amazon.nova-2-lite-v1:0").prices[0].output == Decimal("3.311")
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert bundled().resolve("small").id == here.id
 
 
 def test_a_model_nobody_lists_is_unpriced_and_excluded_from_nothing():

@@ -14,6 +14,7 @@ from loopllama.catalog import bundled
 from loopllama.catalog_model import Model, Price, Tier
 from loopllama.pricing import cache_saving, cost, price_at
 from loopllama.providers.base import Usage
+from loopllama_cli.catalog_facts import OWN_PRICES
 
 DAY = date(2026, 11, 23)
 
@@ -165,8 +166,11 @@ def test_costs_are_those_of_genai_prices(provider):
 
 
 def explained(ours, moment):
-    """The one difference: genai-prices cannot say that hours count from a date on, so that it applies DeepSeek's
-    peak hours of 2026-08 to earlier calls too (its own comment on the V4 models); we date them."""
+    """The differences: the AWS price list of Tokyo says otherwise (`catalog_facts.OWN_PRICES`); and genai-prices cannot
+    say that hours count from a date on, so that it applies DeepSeek's peak hours of 2026-08 to earlier calls too (its
+    own comment on the V4 models); we date them."""
+    if ours.provider_model in OWN_PRICES:
+        return True
     peak = [p for p in ours.prices if p.between is not None]
     return bool(peak) and moment.date() < peak[0].effective_from and in_hours(peak, moment)
 

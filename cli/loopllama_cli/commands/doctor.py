@@ -23,8 +23,8 @@ def doctor(
 ) -> None:
     """Check this machine, the credentials, the stack's parts, its keys and the models in use; say what to do.
 
-    Changes nothing. With --json a list of `{what, status, found, todo}`. Exit code 1 where something fails; a warning
-    is none.
+    Where the account lacks access to a model on Bedrock it prints the commands that get it. Changes nothing. With
+    --json a list of `{what, status, found, todo}`. Exit code 1 where something fails; a warning is none.
     """
     from ..doctor import examine
     from ..doctor.findings import Check
@@ -36,7 +36,8 @@ def doctor(
             status = Text(f"{check.status:<4} ", _STYLES[check.status])
             console.print(Text.assemble(status, (f"{check.what}: ", "bold"), show.plain(check.found)), soft_wrap=True)
             if check.todo:
-                console.print(Text.assemble("     → ", show.plain(check.todo)), soft_wrap=True)
+                for line in check.todo.splitlines():
+                    console.print(Text.assemble("     → ", show.plain(line)), soft_wrap=True)
     if as_json:
         show.print_json([check._asdict() for check in checks])
     if any(check.status == "fail" for check in checks):

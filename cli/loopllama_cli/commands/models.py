@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,6 +12,7 @@ import typer
 from rich.text import Text
 
 from loopllama import jsontext
+from loopllama.errors import ModelUnknown
 
 from .. import show
 from ..target import TargetMissing
@@ -44,7 +46,10 @@ def list_(
     if as_json:
         show.print_json([_record(model) for model in found])
         return
-    names = {target: alias for alias, target in catalog.aliases().items()}
+    names: dict[str, list[str]] = {}
+    for alias in catalog.aliases():
+        with contextlib.suppress(ModelUnknown):
+            names.setdefault(catalog.resolve(alias).id, []).append(alias)
     right = ("Input", "Output", "Cached", "Context")
     table = show.table("Model", "Provider", "Alias", *right, "Can", right=right)
     for model in found:
@@ -52,7 +57,7 @@ def list_(
         table.add_row(
             Text(show.clean(model.id), "" if model.enabled else "dim strike"),
             show.plain(model.provider),
-            show.plain(names.get(model.id, "")),
+            show.plain(", ".join(names.get(model.id, ()))),
             *(_price(price.get(name)) if price else Text("unpriced", "yellow") for name in _PRICES[:3]),
             show.tokens(model.context_window),
             show.plain(", ".join(sorted(model.capabilities or ()))),

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from loopllama.errors import InvalidRequest
+from loopllama.errors import InvalidRequest, WorkflowInvalid
 from loopllama.settings import Settings
 
 from .. import show
+from ..target import Choice
 from .common import Json, Limit, Workflow, connect
 
 app = typer.Typer(no_args_is_help=True, help="Definitions of workflows: check, push, list, show.")
@@ -33,20 +34,46 @@ def push(
     workflow_id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="The workflow's id; made from its name by default.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Store nothing where there is anything to warn of; exit code 2.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Store a workflow file as the workflow's current version.
 
-    An unchanged file makes no new version.
+    An unchanged file makes no new version. A tool that the deployment does not have is refused. Of a model that it does
+    not know, or cannot use as it is, standard error warns, with what answers instead.
     """
     from loopllama.definitions import DefinitionStore
 
+    from .. import workflow_files
+
     workflow, settings = _load(file), connect(ctx).settings
-    stored = _view(DefinitionStore(settings).push(workflow, workflow_id), settings)
+    store = DefinitionStore(settings)
+    try:
+        warnings = workflow_files.located(file, store.warnings(workflow.to_definition()))
+        if strict and warnings:
+            raise workflow_files.refused(file, warnings)
+        stored = _view(store.push(workflow, workflow_id), settings)
+    except WorkflowInvalid as error:
+        if error.details and "line" not in error.details[0]:
+            raise workflow_files.refused(file, workflow_files.located(file, error.details)) from None
+        raise
     if as_json:
-        show.print_json(stored)
+        show.print_json({**stored, "warnings": warnings})
     else:
         show.out().print(show.plain(f"{stored['id']} version {stored['version']}"))
+    _warn(file, warnings, ctx.obj)
+
+
+def _warn(file: Path, warnings: Sequence[Mapping[str, object]], choice: Choice | None = None) -> None:
+    """Print warnings to standard error, and how to see what there is in the stack that was chosen."""
+    for one in warnings:
+        show.message(f"! {file}, line {one['line']}: {one['field']}: {one['message']}", "yellow")
+    if warnings:
+        where = "" if choice is None else f" --stack {choice.stack}" if choice.stack else ""
+        where = " --local" if choice is not None and choice.local is not None else where
+        show.message(f"Mend the file and push it again; what there is: loopllama{where} models list", "dim")
 
 
 @app.command("list")
@@ -115,8 +142,13 @@ def show_(
 def validate(file: File, as_json: Json = False) -> None:
     """Check a workflow file without storing it; needs no stack.
 
-    Exit code 2 and a line for each mistake where it cannot run.
+    Exit code 2 and a line for each mistake where it cannot run. Standard error warns of models that the bundled catalog
+    does not know; `push` asks the stack, which may have models and tools of its own.
     """
+    from loopllama.definitions import DefinitionStore
+
+    from .. import workflow_files
+
     try:
         workflow = _load(file)
     except InvalidRequest as error:
@@ -125,14 +157,17 @@ def validate(file: File, as_json: Json = False) -> None:
         show.print_json({"valid": False, "error": str(error), "details": error.details})
         raise typer.Exit(2) from error
     definition = workflow.to_definition()
+    warnings = workflow_files.located(file, DefinitionStore(Settings()).warnings(definition))
     if as_json:
         from loopllama.workflow_view import crew_view
 
         shown = {**definition, "crew": crew_view(definition["crew"])}
-        show.print_json({"valid": True, "name": workflow.name, "definition": shown})
+        show.print_json({"valid": True, "name": workflow.name, "definition": shown, "warnings": warnings})
+        _warn(file, warnings)
         return
     steps = ", ".join(step["name"] for step in definition["crew"])
     show.out().print(show.plain(f"{file}: {workflow.name} is valid; its steps: {steps}"), soft_wrap=True)
+    _warn(file, warnings)
 
 
 @app.command()

@@ -49,7 +49,7 @@ def examine(choice: Choice, call: bool = False) -> Iterator[Check]:
     if all(check.status != "fail" for check in parts):
         try:
             yield from _keys(target)
-            yield from examine_models(target, call)
+            yield from examine_models(target, call, choice.profile)
         except Exception as error:
             trouble = aws.trouble(error)
             if trouble is None:

@@ -7,16 +7,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from loopllama import aws
+from loopllama.catalog_model import at_region, foundation_model
 from loopllama.errors import ModelError, ModelUnknown
 from loopllama.settings import Settings
 
-from ..catalog_facts import GEOGRAPHIES
 from ..target import Target
 from .findings import GONE, MISSING, Check, code_of, looked
 
 
-def examine_models(target: Target, call: bool) -> Iterator[Check]:
-    """For each model in use: it is known and enabled, and its provider lets us in."""
+def examine_models(target: Target, call: bool, profile: str | None = None) -> Iterator[Check]:
+    """For each model in use: it is known and enabled, and its provider lets us in. `profile` is for the commands that
+    are told."""
     from loopllama.catalog_store import CatalogStore
 
     settings = target.settings
@@ -51,7 +52,7 @@ def examine_models(target: Target, call: bool) -> Iterator[Check]:
     for model in found.values():
         usable = model.provider not in refused
         if model.provider == "bedrock" and not _simulated("bedrock", settings):
-            check = _bedrock(model)
+            check = _bedrock(model, profile)
             usable = check.status != "fail"
             yield check
         if call and usable:
@@ -116,47 +117,96 @@ def _provider(provider: str, target: Target) -> Check:
     return check
 
 
-_ANOTHER = "use a model of this region: loopllama routes set, DefaultModel"
+_ANOTHER = "use a model of this region: loopllama routes set, DefaultModel, or an alias (frontier, balanced, small)"
 
 
-def _bedrock(model: Any) -> Check:
-    """Whether the account may use a model on Bedrock: its agreement, its authorisation, its region."""
+def _bedrock(model: Any, profile: str | None) -> Check:
+    """Whether the account may use a model on Bedrock: its agreement, its authorisation, its region; and the commands
+    for what is missing. `profile` is the one that the command line names."""
     from loopllama.providers.bedrock_aws import underlying_model
 
-    what, identifier = f"model {model.id}", str(model.provider_model)
-    client = aws.client("bedrock", read_seconds=10, attempts=2)
+    what, (elsewhere, _) = f"model {model.id}", at_region(str(model.provider_model))
+    region = elsewhere or aws.region()
+    client = aws.client("bedrock", read_seconds=10, attempts=2, region=elsewhere)
     try:
-        base = underlying_model(identifier)
-        if not base.startswith("arn:"):
-            # A profile's id is the model's behind a geography: us.anthropic.claude-…
-            geography, _, rest = base.partition(".")
-            if rest.count(".") and geography in ("us", "global", *GEOGRAPHIES):
-                client.get_inference_profile(inferenceProfileIdentifier=base)
-                base = rest
+        named = underlying_model(str(model.provider_model))
+        if not named.startswith("arn:"):
+            base = foundation_model(named)
+            if base != named:
+                client.get_inference_profile(inferenceProfileIdentifier=named)
             told = client.get_foundation_model_availability(modelId=base)
-            wrong = [
-                said
-                for said, good in (
-                    ("the model is not in this region", told.get("regionAvailability") == "AVAILABLE"),
-                    ("the account is not authorised", told.get("authorizationStatus") == "AUTHORIZED"),
-                    (
-                        "its agreement is not made",
-                        (told.get("agreementAvailability") or {}).get("status") == "AVAILABLE",
-                    ),
-                    ("the account is not entitled", told.get("entitlementAvailability") == "AVAILABLE"),
-                )
-                if not good
-            ]
+            wrong, todo = _missing(client, base, told, region, profile, in_profile=base != named)
             if wrong:
-                return Check(what, "fail", "; ".join(wrong), f"ask for it in Bedrock's console, or {_ANOTHER}")
+                return Check(what, "fail", "; ".join(wrong), todo)
     except Exception as error:
         if code_of(error) in (*MISSING, "ValidationException"):
-            return Check(what, "fail", f"Bedrock does not know it in this region: {error}", _ANOTHER)
+            return Check(what, "fail", f"Bedrock does not know it in {region}: {error}", _ANOTHER)
         if not isinstance(error, ModelError) and aws.trouble(error) is None:
             raise
         todo = "allow bedrock:GetInferenceProfile and bedrock:GetFoundationModelAvailability, or try --call"
         return Check(what, "warn", f"whether it may be used cannot be seen: {error}", todo)
-    return Check(what, "ok", "Bedrock lets this account use it")
+    where = f"; it is called in {region}, not in this stack's region" if region != aws.region() else ""
+    return Check(what, "ok", f"Bedrock lets this account use it{where}")
+
+
+def _missing(
+    client: Any, base: str, told: Mapping[str, Any], region: str, profile: str | None, *, in_profile: bool
+) -> tuple[list[str], str]:
+    """What keeps the account from a foundation model, by what Bedrock tells of it, and what to do, a command a line.
+
+    Models that are not sold through AWS Marketplace have no agreement to make
+    (https://docs.aws.amazon.com/bedrock/latest/userguide/model-access.html).
+    """
+    from loopllama.providers.bedrock_access import (
+        USE_CASE,
+        agreement_command,
+        is_anthropic,
+        needs_agreement,
+        use_case_command,
+    )
+
+    wrong: list[str] = []
+    todo: list[str] = []
+    if told.get("regionAvailability") != "AVAILABLE" and not in_profile:
+        return [f"the model is not in {region}"], _ANOTHER
+    agreement = told.get("agreementAvailability") or {}
+    missing = needs_agreement(base) and agreement.get("status") != "AVAILABLE"
+    if missing and is_anthropic(base) and not _form_sent(client):
+        wrong.append("Anthropic's use case form has not been sent")
+        todo.append(f"{use_case_command(region, profile)}    # use-case.json: {USE_CASE}")
+    if missing and agreement.get("status") == "PENDING":
+        wrong.append("its agreement in AWS Marketplace is being made")
+        todo.append("wait; it takes up to 15 minutes")
+    elif missing:
+        error = f" ({agreement['errorMessage']})" if agreement.get("errorMessage") else ""
+        wrong.append(f"its agreement in AWS Marketplace is not made{error}")
+        todo.append(f"{agreement_command(base, region, profile)}    # it accepts the vendor's terms")
+    blocked = [
+        said
+        for said, key, good in (
+            ("the account is not authorised", "authorizationStatus", "AUTHORIZED"),
+            ("the account is not entitled", "entitlementAvailability", "AVAILABLE"),
+        )
+        if told.get(key) != good
+    ]
+    if blocked and not todo:
+        # Otherwise it follows from the agreement that is missing.
+        console = "enable it on the Model access page of Bedrock's console" if region.startswith("us-gov-") else ""
+        todo.append(console or f"ask whoever governs the AWS organization, or AWS Support; or {_ANOTHER}")
+    if wrong:
+        todo.append(f"or {_ANOTHER}")
+    return wrong + blocked, "\n".join(todo)
+
+
+def _form_sent(client: Any) -> bool:
+    """Whether Anthropic's use case form was sent for this account, as far as one may see."""
+    try:
+        client.get_use_case_for_model_access()
+    except Exception as error:
+        if aws.trouble(error) is None:
+            raise
+        return code_of(error) not in MISSING
+    return True
 
 
 def _called(model: Any, settings: Settings) -> Check:

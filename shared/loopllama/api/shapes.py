@@ -26,15 +26,22 @@ class Data(_Shape, Generic[T]):
     data: T
 
 
+class Detail(_Shape):
+    field: str
+    message: str
+
+
+class Checked(_Shape, Generic[T]):
+    data: T
+    warnings: list[Detail] = Field(default_factory=list)
+    """What the workflow names and this deployment cannot use as it stands, such as a model that nobody knows: what
+    happens, and what to do. Left out where there is nothing to say."""
+
+
 class Page(_Shape, Generic[T]):
     data: list[T]
     next_cursor: str | None
     """Hand it back as `cursor` for what follows; null at the end."""
-
-
-class Detail(_Shape):
-    field: str
-    message: str
 
 
 class Error(_Shape):

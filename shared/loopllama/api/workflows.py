@@ -100,8 +100,9 @@ def routes(services: Services) -> Router:
     @router.post(
         "/v1/workflows",
         summary="Create a workflow",
-        description="Its id is the slug of its name, with a short suffix where that is taken.",
-        responses=shapes.answers((201, "The workflow", shapes.Data[shapes.Workflow])),
+        description="Its id is the slug of its name, with a short suffix where that is taken. A tool that the "
+        "deployment does not have is a 400; models that it does not know are told in `warnings`.",
+        responses=shapes.answers((201, "The workflow", shapes.Checked[shapes.Workflow])),
     )
     def create_workflow(body: WorkflowBody, key: IdempotencyKey = None) -> Response[str]:
         request = ["POST /v1/workflows", body.name, body.description, body.to_definition()]
@@ -110,7 +111,7 @@ def routes(services: Services) -> Router:
             router.context["caller"],
             key,
             request,
-            lambda: data(shown(services.definitions.create(body)), 201),
+            lambda: _checked(services, services.definitions.create(body), 201),
         )
 
     @router.get(
@@ -124,17 +125,18 @@ def routes(services: Services) -> Router:
     @router.put(
         "/v1/workflows/<workflow_id>",
         summary="Replace a workflow's definition",
-        description="Makes a new version where it changes anything; runs keep the version that they started with.",
-        responses=shapes.answers((200, "The workflow", shapes.Data[shapes.Workflow])),
+        description="Makes a new version where it changes anything; runs keep the version that they started with. "
+        "Tools and models are checked as they are for a new workflow.",
+        responses=shapes.answers((200, "The workflow", shapes.Checked[shapes.Workflow])),
     )
     def put_workflow(workflow_id: WorkflowId, body: WorkflowBody) -> Response[str]:
         services.workflow(workflow_id)
-        return data(shown(services.definitions.push(body, workflow_id)))
+        return _checked(services, services.definitions.push(body, workflow_id))
 
     @router.patch(
         "/v1/workflows/<workflow_id>",
         summary="Pause or resume a workflow, or change its name or description",
-        responses=shapes.answers((200, "The workflow", shapes.Data[shapes.Workflow])),
+        responses=shapes.answers((200, "The workflow", shapes.Checked[shapes.Workflow])),
     )
     def patch_workflow(workflow_id: WorkflowId, body: Annotated[WorkflowPatch, Body()]) -> Response[str]:
         if not body.model_dump(exclude_none=True):
@@ -145,7 +147,7 @@ def routes(services: Services) -> Router:
             item = _rename(services, item, body)
         if body.status is not None and body.status != item["status"]:
             item = services.definitions.set_status(workflow_id, body.status)
-        return data(shown(item))
+        return _checked(services, item)
 
     @router.delete(
         "/v1/workflows/<workflow_id>",
@@ -175,6 +177,14 @@ def check_step(services: Services, workflow_id: str, step: str) -> None:
     names = [one["name"] for one in services.workflow(workflow_id)["definition"]["crew"]]
     if step != "*" and step not in names:
         raise NotFound(f"Workflow '{workflow_id}' has no step '{step[:60]}'; its steps are {', '.join(names)}.")
+
+
+def _checked(services: Services, item: Mapping[str, Any], status: int = 200) -> Response[str]:
+    """The answer of a write: the workflow, and beside it what the deployment does not know of what it names."""
+    more: dict[str, Any] = {}
+    if warnings := services.definitions.warnings(item["definition"]):
+        more["warnings"] = warnings
+    return data(view(item, services.settings.default_model), status, **more)
 
 
 def _rename(services: Services, item: Mapping[str, Any], body: WorkflowPatch) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def provider_for(model: Model, settings: Settings) -> Provider:
 def behind_profile(model: Model, resolve: Callable[[str], Model]) -> Model:
     """A model that is an ARN of Bedrock, with the prices, limits and capabilities of the model that it stands for;
     any other, or one whose inference profile cannot be read, as it is. `resolve` finds a catalog model by its id."""
-    if model.prices or model.provider != "bedrock" or not model.provider_model.startswith("arn:"):
+    if model.prices or model.provider != "bedrock" or "arn:" not in model.provider_model:
         return model
     from .bedrock_aws import underlying_model
 

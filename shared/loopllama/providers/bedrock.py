@@ -23,6 +23,7 @@ from functools import lru_cache
 from typing import Any
 
 from .. import aws, decimals, jsontext, output, thoughts
+from ..catalog_model import at_region
 from ..errors import AnswerInvalid, ContentRefused, ModelError
 from . import http, wire
 from .anthropic import native_schema, thinks
@@ -57,13 +58,14 @@ class Bedrock:
         from botocore.exceptions import BotoCoreError, ClientError
 
         arguments = request(call)
+        region, arguments["modelId"] = at_region(arguments["modelId"])
         _sending.until = time.monotonic() + call.timeout
         try:
-            _client().converse(**arguments)
+            _client(region).converse(**arguments)
         except ModelError:
             raise
         except (ClientError, BotoCoreError) as error:
-            raise aws_failure(error, f"bedrock on {call.catalog_id}") from error
+            raise aws_failure(error, f"bedrock on {call.catalog_id}", arguments["modelId"], region) from error
         reply = wire.read_object(_sending.reply)
         if reply is None:
             usage = estimated_usage(call, _sending.reply.decode("utf-8", "replace"))
@@ -211,14 +213,14 @@ _sending = _Sending()
 _making = threading.Lock()
 
 
-def _client() -> Any:
+def _client(region: str | None) -> Any:
     with _making:
-        return _made_client()
+        return _made_client(None if region == aws.region() else region)
 
 
-@lru_cache(maxsize=1)
-def _made_client() -> Any:
-    client = aws.client("bedrock-runtime", attempts=1)
+@lru_cache(maxsize=8)
+def _made_client(region: str | None) -> Any:
+    client = aws.client("bedrock-runtime", attempts=1, region=region)
     client.meta.events.register("before-send.bedrock-runtime.Converse", _send)
     return client
 

@@ -7,8 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 from .. import aws
+from ..catalog_model import at_region
 from ..errors import CredentialsRejected, ModelError, ModelRejected, ModelThrottled, ModelTimeout, ModelUnavailable
-from . import failures
+from . import bedrock_access, failures
 
 CODES: Mapping[str, type[ModelError]] = {
     "AccessDeniedException": ModelRejected,
@@ -42,8 +43,9 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html"""
 _ROLE = "The credentials are those of the function's role (or of AWS_BEARER_TOKEN_BEDROCK); no secret is used"
 
 
-def aws_failure(error: Exception, who: str) -> ModelError:
-    """What a `ClientError` or `BotoCoreError` of Converse stands for. `who` begins the message."""
+def aws_failure(error: Exception, who: str, model: str = "", region: str | None = None) -> ModelError:
+    """What a `ClientError` or `BotoCoreError` of Converse stands for. `who` begins the message, which says what to do
+    where the account lacks access to `model`, called in `region` (by default this process's own)."""
     from botocore import exceptions
 
     if isinstance(error, exceptions.ClientError):
@@ -53,8 +55,8 @@ def aws_failure(error: Exception, who: str) -> ModelError:
         message = f"{who} ({label}): {said}"
         if kind is CredentialsRejected:
             message = f"{message}. {_ROLE}"
-        elif code == "AccessDeniedException":
-            message = f"{message}. The function's role needs bedrock:InvokeModel on it, the account access to the model"
+        elif kind is ModelRejected and (told := bedrock_access.explain(code, said, model, region or aws.region())):
+            message = f"{who} ({label}): {told}. AWS says: {said}"
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         wait = failures.retry_after(headers) if kind.later else None
         return kind(message, retry_after=wait, status=_status(error))
@@ -74,11 +76,13 @@ def aws_failure(error: Exception, who: str) -> ModelError:
 def underlying_model(identifier: str) -> str:
     """The foundation model's id behind an id or ARN, so that it can be priced: of a foundation model or a
     cross-region profile the id in the ARN, of an application inference profile the model that
-    bedrock:GetInferenceProfile names (asked once per process). Anything else is returned as it is.
+    bedrock:GetInferenceProfile names (asked once per process). Anything else is returned as it is, without the region
+    to call it in.
 
     Raises `ModelRejected` where the profile may not be read or does not exist, `ModelUnavailable` where Bedrock does
     not answer.
     """
+    _, identifier = at_region(identifier)
     if not identifier.startswith("arn:"):
         return identifier
     kind, _, name = identifier.split(":", 5)[-1].partition("/")
@@ -92,7 +96,7 @@ def _model_of_profile(arn: str) -> str:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        client = aws.client("bedrock", read_seconds=3, attempts=2)
+        client = aws.client("bedrock", read_seconds=3, attempts=2, region=at_region(arn)[0])
         models = client.get_inference_profile(inferenceProfileIdentifier=arn)["models"]
     except ClientError as error:
         code, said = _said(error)

@@ -1,17 +1,20 @@
-"""Whether a row of the routes table is a good idea: asked before it is written, and of what was written by hand."""
+"""Whether a row of the routes table, or what a definition says of models, is a good idea: asked before it is written,
+and of what was written by hand."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from loopllama import aws, output
 from loopllama.catalog import Catalog
 from loopllama.catalog_model import Model
-from loopllama.errors import ModelUnknown, WorkflowNotFound
+from loopllama.errors import ModelUnknown, NoModelLeft, WorkflowNotFound
 from loopllama.providers.known import KNOWN, Known
-from loopllama.routing.rows import parse_row
+from loopllama.routing.layers import RouteRequest, plan
+from loopllama.routing.rows import NO_OVERRIDE, ChoiceInvalid, parse_choice, parse_row
 from loopllama.routing.table import ModelTable
 from loopllama.settings import Settings
 
@@ -56,6 +59,64 @@ class RouteChecks:
                 found.append(Finding(field, str(error)))
         return sorted(found, key=lambda finding: not finding.invalid)
 
+    def definition(self, definition: Mapping[str, Any], now: float) -> list[Finding]:
+        """All that speaks against the models of a definition, with what its steps use instead; fields are paths into
+        the definition. Rows of the routes table are left out: they come and go without it."""
+        default, own = self._settings.default_model, definition.get("model")
+        found: list[Finding] = []
+        named: list[tuple[str, str, list[Mapping[str, Any]]]] = []
+        rest: list[Mapping[str, Any]] = []
+        for position, step in enumerate(definition["crew"]):
+            try:
+                choice = parse_choice(step)
+            except ChoiceInvalid as error:
+                found.append(_problem(f"crew.{position}.{error.field}", str(error).removeprefix(f"`{error.field}` ")))
+                rest.append(step)
+                continue
+            if choice is None:
+                rest.append(step)
+                continue
+            for place, (name, field) in enumerate(choice.places()):
+                before = [other for other in choice.places()[:place] if other[1] == field]
+                index = "" if field == "model" else f".{len(before)}"
+                named.append((name, f"crew.{position}.{field}{index}", [step]))
+        if own is not None:
+            named.append((own, "model", rest))
+        elif rest:
+            named.append((default, "DefaultModel", rest))
+        catalog, _ = self._models.catalog([default, *(name for name, _, _ in named)], now)
+        for name, field, steps in named:
+            try:
+                told = self._model(name, field, catalog, steps, {})
+            except ModelUnknown as error:
+                told = [Finding(field, str(error))]
+            outcome = self._outcome(definition, name, steps, catalog, now) if told else ""
+            whose = "the template's parameter DefaultModel: " if field == "DefaultModel" else ""
+            found += [replace(one, message=f"{whose}{sentence(one.message)}{outcome}") for one in told]
+        return found
+
+    def _outcome(
+        self, definition: Mapping[str, Any], name: str, steps: Sequence[Mapping[str, Any]], catalog: Catalog, now: float
+    ) -> str:
+        """What steps come to that pass over the model `name`; empty where they use it."""
+        ends: dict[str, list[str]] = {}
+        for step in steps:
+            required = frozenset({"tools"}) if step.get("tools") else frozenset()
+            request = RouteRequest("", definition.get("model"), step, {}, required)
+            try:
+                made = plan(request, NO_OVERRIDE, NO_OVERRIDE, self._settings.default_model, catalog, now)
+            except (NoModelLeft, ModelUnknown):
+                ends.setdefault("fails: no model is left for it", []).append(str(step["name"]))
+                continue
+            models = [*(candidate.model for candidate in made.candidates), *made.route_.chain]
+            with contextlib.suppress(ModelUnknown):
+                if catalog.resolve(name).id in [model.id for model in models]:
+                    continue
+            by = "" if made.route_.source == "agent" else f" ({_SOURCES.get(made.route_.source, made.route_.source)})"
+            ends.setdefault(f"uses {models[0].id}{by}", []).append(str(step["name"]))
+        told = "; ".join(f"step {', '.join(names[:5])} {end}" for end, names in ends.items())
+        return f" As it is, {told}." if told else ""
+
     def _steps(self, workflow_id: str, step: str) -> Sequence[Mapping[str, Any]] | Finding:
         """The steps that the row decides for: with `*` those whose agents name no model."""
         if not self._settings.workflows_table:
@@ -84,7 +145,15 @@ class RouteChecks:
             instead = f"; use {model.replaced_by}" if model.replaced_by else ""
             found.append(Finding(field, f"{name!r} is disabled{instead}", invalid=False))
         if not model.prices:
-            told = f"{name!r} has no price, so its cost would be unknown; add one, or force it"
+            told = f"{name!r} has no price, so its cost would be unknown"
+            if (model.origin or {}).get("id") == "written out":
+                near = catalog.near(name)
+                meant = f" (did you mean {', '.join(near)}?)" if near else ""
+                told = (
+                    f"{name!r} is not in the catalog{meant}, so that it has no price, and a step fails where "
+                    f"{model.provider} does not know it"
+                )
+            told = f"{told}; give it one: loopllama models price {name}"
             found.append(Finding(field, told, invalid=False, forcible=True))
         if not self._has_key(model.provider):
             told = (
@@ -116,6 +185,14 @@ class RouteChecks:
         except secrets.exceptions.ClientError:
             return True  # who may not look cannot say that it is missing
         return True
+
+
+_SOURCES = {"default": "the workflow's default", "deployment": "the deployment's default"}
+
+
+def sentence(text: str) -> str:
+    """The text with an end, so that another sentence may follow."""
+    return text if text.endswith((".", "?")) else f"{text}."
 
 
 def _able(name: str, field: str, model: Model, step: Mapping[str, Any]) -> list[Finding]:

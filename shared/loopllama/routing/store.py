@@ -186,9 +186,10 @@ class RouteStore:
         found = [finding for finding in findings if not (force and finding.forcible)]
         if found:
             details: list[dict[str, object]] = [
-                {"field": finding.field, "message": finding.message} for finding in found
+                {"field": one.field, "message": f"{one.message}{', or force it' if one.forcible else ''}"}
+                for one in found
             ]
-            raise RouteInvalid(f"{found[0].field}: {found[0].message}", details)
+            raise RouteInvalid(f"{details[0]['field']}: {details[0]['message']}", details)
 
     def _longest_prompts(self, workflow_id: str) -> dict[str, int]:
         """The longest prompt (tokens) of each step in the workflow's recent runs."""

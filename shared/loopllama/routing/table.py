@@ -116,7 +116,8 @@ class ModelTable:
 
     def _closure(self, names: Iterable[str]) -> dict[str, None]:
         """The names and what they are known to lead to, in order."""
-        aliases = bundled().aliases()
+        known = bundled()
+        aliases = known.aliases()
         found: dict[str, None] = {}
         todo = [name for name in names if is_model_id(name)]
         while todo:
@@ -126,7 +127,7 @@ class ModelTable:
             found[name] = None
             _, item = self._items.get(name, (0.0, None))
             item = item or {}
-            links = (aliases.get(name), bundled().canonical(name), item.get("alias_of"), item.get("replaced_by"))
+            links = (aliases.get(name), known.canonical(name), item.get("alias_of"), item.get("replaced_by"))
             todo.extend(str(link) for link in links if is_model_id(link))
         return found
 

@@ -24,8 +24,10 @@ MAX_RESULT_CHARACTERS = 200_000
 """Longest result that is handed to a model."""
 
 _KINDS = ("lambda", "http", "http_get")
-_RESERVED = frozenset((*BUILT_IN, *ANSWER_TOOLS, "ask_human"))
-"""Names with a meaning of their own; `ask_human` belongs to the turn."""
+ASK_HUMAN = "ask_human"
+"""It belongs to the turn (`agent_tools`)."""
+_RESERVED = frozenset((*BUILT_IN, *ANSWER_TOOLS, ASK_HUMAN))
+"""Names with a meaning of their own."""
 
 
 def check_definitions(definitions: Mapping[str, Any]) -> list[str]:
@@ -34,6 +36,42 @@ def check_definitions(definitions: Mapping[str, Any]) -> list[str]:
     for name, definition in definitions.items():
         _violations(_read(name, definition), {})
     return sorted({*definitions, *BUILT_IN})
+
+
+def check_names(crew: Sequence[Mapping[str, Any]], settings: Settings) -> None:
+    """Raise `WorkflowInvalid`, with each place and the closest name, where steps of a definition name tools that the
+    deployment does not have."""
+    from ..static_types import closest
+
+    known = sorted({*(settings.tools or {}), *BUILT_IN, ASK_HUMAN})
+    details: list[dict[str, object]] = [
+        {
+            "field": f"crew.{position}.tools.{place}",
+            "message": f"this deployment has no tool '{name[:64]}'{closest(name, known)} (the template's parameter "
+            "Tools defines more: docs/tools.md)",
+        }
+        for position, step in enumerate(crew)
+        for place, name in enumerate(step.get("tools") or ())
+        if name not in known
+    ]
+    if details:
+        raise WorkflowInvalid(f"{details[0]['field']}: {details[0]['message']}", details)
+
+
+def invalid(crew: Sequence[Mapping[str, Any]], settings: Settings) -> list[dict[str, object]]:
+    """The places where steps of a definition name tools that the deployment defines in a way that makes no sense, as
+    `{"field", "message"}`: such steps fail."""
+    details: list[dict[str, object]] = []
+    for position, step in enumerate(crew):
+        for place, name in enumerate(step.get("tools") or ()):
+            if name not in (settings.tools or {}):
+                continue
+            try:
+                _violations(_tool(name, settings.tools or {}), {})
+            except ToolInvalid as error:
+                message = f"the template's parameter Tools defines it in a way that makes no sense: {error}"
+                details.append({"field": f"crew.{position}.tools.{place}", "message": message})
+    return details
 
 
 class Toolbox:
