@@ -119,8 +119,8 @@ def local_credentials(url: str) -> Credentials:
         ) from error
     if found is None:
         raise TargetUnreachable(
-            f"The local stack at {url} cannot be reached: you have none there. Start one with `loopllama local`; for "
-            "one on another port say `--local URL`."
+            f"The local stack at {url} cannot be reached: none of yours has its AWS endpoint there. Start one with "
+            "`loopllama local`, or give `--local` the aws_endpoint_url that it printed."
         )
     return found
 

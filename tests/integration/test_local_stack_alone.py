@@ -396,7 +396,7 @@ def test_the_program_prints_what_programs_need_and_other_terminals_find_it(tmp_p
                 ["bash", "-c", f"unset HOME; HOME=/nonexistent loopllama runs list --local {url}"],
                 env=home, capture_output=True, text=True, check=False,
             )  # fmt: skip
-            assert (without.returncode, "you have none there" in without.stderr) == (5, True)
+            assert (without.returncode, "none of yours" in without.stderr) == (5, True)
             assert key not in " ".join(Path(f"/proc/{serving.pid}/cmdline").read_text().split("\0"))
         finally:
             serving.terminate()

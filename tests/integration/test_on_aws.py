@@ -80,7 +80,8 @@ def test_the_tests_run_on_a_stack_that_is_there_and_removing_it_leaves_nothing()
 
 def client(stack: LocalStack, service: str) -> Any:
     make: Any = boto3.client
-    return make(service, endpoint_url=stack.aws_endpoint_url, region_name=stack.region)
+    keys = stack.credentials.as_json()
+    return make(service, endpoint_url=stack.aws_endpoint_url, region_name=stack.region, **keys)
 
 
 def managed_bucket(stack: LocalStack) -> str:

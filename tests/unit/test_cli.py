@@ -149,6 +149,7 @@ def test_a_local_stack_that_is_not_there_is_5():
     result = invoke("runs", "list", "--local", "http://127.0.0.1:9")
     assert result.exit_code == 5
     assert "loopllama local" in result.stderr
+    assert "aws_endpoint_url" in result.stderr, "it may be the API's address"
 
 
 @pytest.mark.parametrize(

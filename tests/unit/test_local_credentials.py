@@ -57,6 +57,35 @@ def test_the_environment_counts_for_the_address_that_it_names() -> None:
     assert credentials.find(URL, environment) == newer, "an environment may be left from an earlier stack"
 
 
+def test_a_home_that_cannot_hold_a_file_leaves_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {
+        "AWS_ENDPOINT_URL": URL,
+        "AWS_ACCESS_KEY_ID": OWN.aws_access_key_id,
+        "AWS_SECRET_ACCESS_KEY": OWN.aws_secret_access_key,
+    }
+    (home / ".loopllama").mkdir(mode=0o755)
+    assert credentials.find(URL, environment) == OWN
+    monkeypatch.setenv("HOME", str(home / "gone"))
+    with pytest.raises(OSError, match="gone"):
+        credentials.keep(URL, OWN)
+    assert credentials.find(URL, environment) == OWN
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(OSError, match="no home folder"):
+        credentials.keep(URL, OWN)
+    credentials.forget(URL)
+    assert credentials.find(URL, environment) == OWN
+    assert credentials.find(URL, {}) is None
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:abc", "http://127.0.0.1:99999", "http://[::1", "4599", ""])
+def test_what_is_no_address_has_no_credentials(url: str) -> None:
+    assert credentials.find(url, {}) is None
+
+
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
 def test_a_link_is_replaced_and_not_followed(home: Path) -> None:
     folder, victim = home / ".loopllama", home / "victim"
     folder.mkdir(mode=0o700)

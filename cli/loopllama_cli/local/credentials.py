@@ -66,27 +66,44 @@ def forget(url: str) -> None:
 
 def find(url: str, environment: Mapping[str, str]) -> Credentials | None:
     """Return the credentials of the user's stack at `url`: what it wrote down, else those in `environment` if that
-    names the same address. `None` where there are none. Raises `OSError` for a file that is not the user's alone."""
-    if urlsplit(url).hostname in ("127.0.0.1", "localhost"):
-        folder = _folder()
-        path = _file(folder, url)
-        try:
-            _check(folder, os.lstat(folder), stat.S_ISDIR)
-            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
-                _check(path, os.fstat(file.fileno()), stat.S_ISREG)
-                return Credentials(**json.load(file))
-        except FileNotFoundError:
-            pass
-        except (TypeError, ValueError) as error:
-            raise OSError(f"{path} cannot be read: {error}") from error
+    names the same address. `None` where there are none. Raises `OSError` where a file is all that there is, and it is
+    not the user's alone."""
+    given = None
     key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
     if key and secret and environment.get("AWS_ENDPOINT_URL", "").rstrip("/") == url.rstrip("/"):
-        return Credentials(key, secret)
-    return None
+        given = Credentials(key, secret)
+    try:
+        return _kept(url) or given
+    except OSError:
+        if given:
+            return given
+        raise
+
+
+def _kept(url: str) -> Credentials | None:
+    try:
+        if urlsplit(url).hostname not in ("127.0.0.1", "localhost"):
+            return None
+        folder = _folder()
+        path = _file(folder, url)
+    except (ValueError, FileNotFoundError):  # no address, no home
+        return None
+    try:
+        _check(folder, os.lstat(folder), stat.S_ISDIR)
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
+            _check(path, os.fstat(file.fileno()), stat.S_ISREG)
+            return Credentials(**json.load(file))
+    except FileNotFoundError:
+        return None
+    except (TypeError, ValueError) as error:
+        raise OSError(f"{path} cannot be read: {error}") from error
 
 
 def _folder() -> Path:
-    return Path.home() / ".loopllama"
+    try:
+        return Path.home() / ".loopllama"
+    except RuntimeError as error:
+        raise FileNotFoundError("this user has no home folder") from error
 
 
 def _file(folder: Path, url: str) -> Path:
