@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from loopllama_cli.local import LocalStack, LocalStackError, template
+from loopllama_cli.local.credentials import find
 from loopllama_cli.local.events import rate_minutes
 from loopllama_cli.local.logs import metrics
 
@@ -103,8 +104,10 @@ def test_functions_end_when_the_stack_is_killed() -> None:
         eventually(lambda: not stack.running)
         with pytest.raises((LocalStackError, BrokenPipeError)):
             stack.processes("Toy")
+        assert find(stack.aws_endpoint_url, {}) == stack.credentials
     finally:
         stack.stop()
+    assert find(stack.aws_endpoint_url, {}) is None
     with pytest.raises(LocalStackError, match="not running"):
         stack.processes("Toy")
 

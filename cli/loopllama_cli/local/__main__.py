@@ -74,7 +74,7 @@ def main() -> int:
 def _end(stack: Any) -> None:
     from loopllama_cli.local import credentials
 
-    credentials.forget(stack.aws_endpoint_url)
+    credentials.forget(stack.aws_endpoint_url, stack.credentials)
     # Function processes first and at once: servers and threads end with this process.
     stack.functions.close()
     os._exit(0)

@@ -58,10 +58,11 @@ def keep(url: str, credentials: Credentials) -> None:
         raise
 
 
-def forget(url: str) -> None:
-    """Remove what `keep` wrote, if it is there."""
+def forget(url: str, credentials: Credentials) -> None:
+    """Remove what `keep` wrote, if it is there and no other stack's."""
     with contextlib.suppress(OSError):
-        _file(_folder(), url).unlink()
+        if _kept(url) == credentials:
+            _file(_folder(), url).unlink()
 
 
 def find(url: str, environment: Mapping[str, str]) -> Credentials | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from loopllama_cli.local.credentials import Credentials
+from loopllama_cli.local.credentials import Credentials, forget
 
 START_SECONDS = 120.0
 REGION = "us-east-1"
@@ -120,6 +120,7 @@ class LocalStack:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        forget(self.aws_endpoint_url, self.credentials)  # it may have been killed
         for stream in (process.stdin, process.stdout):
             with contextlib.suppress(BrokenPipeError):
                 if stream:
