@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -352,8 +353,7 @@ def values(schema: Any) -> st.SearchStrategy[Any]:
 
 
 path_parts = st.sampled_from(
-    [".a", ".b", ".c", "[0]", "[-1]", "[*]", "[]", "[:2]", ".*", "[?a]", "[?b == `1`]", "[?@.c]"]
-    + [" | a", " | [0]", " | @[*].b"]
+    (".a", ".b", ".c", "[0]", "[-1]", "[*]", "[]", "[:2]", ".*", "[?a]", "[?b == `1`]", " | a", " | [0]", " | @[*].b")
 )
 paths = st.lists(path_parts, min_size=1, max_size=5).map("".join)
 wrappers = st.sampled_from(["{}", "sort_by({}, &a)", "max_by({}, &b).c", "map(&c, {})", "reverse({})[0]"])
@@ -376,10 +376,8 @@ def test_what_is_refused_gives_nothing_whatever_the_values(data: Any, schema: An
         return
     for _ in range(5):
         value = data.draw(values(schema))
-        try:
+        with contextlib.suppress(InvalidRequest):
             assert _is_empty(expression.of({"x": value})), value
-        except InvalidRequest:
-            pass
 
 
 def _is_empty(value: Any) -> bool:
