@@ -113,9 +113,6 @@ class _Functions(functions.Functions):
         if not any(_is_a(current, one) for one in types):
             raise _mismatch(function_name, current, types)
 
-    def _convert_to_jmespath_type(self, pyobject: str) -> str:
-        return "number" if pyobject == "Decimal" else str(super()._convert_to_jmespath_type(pyobject))
-
     def _create_key_func(self, expref: Any, allowed_types: Sequence[str], function_name: str) -> Callable[[Any], Any]:
         first: list[str] = []
 
@@ -127,6 +124,10 @@ class _Functions(functions.Functions):
             return found
 
         return key
+
+    @signature({"types": ["array"]}, {"types": ["expref"]})
+    def _func_sort_by(self, array: list[Any], expref: Any) -> list[Any]:
+        return sorted(array, key=self._create_key_func(expref, ["number", "string"], "sort_by"))
 
     @signature({"types": ["number"]})
     def _func_abs(self, arg: Any) -> Any:

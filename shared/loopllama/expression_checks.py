@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .expressions import LITERALS, Expression
-from .static_types import ANYTHING, Listed, Nothing, Type, closest
+from .static_types import ANYTHING, Listed, Named, Nothing, Type, closest
 
 Node = Mapping[str, Any]
 
@@ -21,8 +21,10 @@ def follow(expression: Expression, document: Type) -> tuple[Type, list[str]]:
     return walk.of(expression.tree, document), list(dict.fromkeys(walk.problems))
 
 
-class Document(Type):
-    """What the expressions of a step are computed over: `field` gives the types of its roots."""
+class Document(Named):
+    """What the expressions of a step are computed over: input and steps. `names` are the crew's steps."""
+
+    named = "what an expression reads"
 
     def __init__(self, steps: Type, names: Sequence[str], has_items: bool) -> None:
         self._steps, self._names, self._has_items = steps, names, has_items
@@ -39,9 +41,6 @@ class Document(Type):
         elif "did you mean" not in hint:
             hint = f"; {LITERALS}"
         raise Nothing(f"there is no '{name[:60]}', only input and steps.NAME.output{hint}")
-
-    def element(self) -> Type:
-        raise Nothing("only input and steps.NAME.output can be read here, and no list")
 
 
 class _Walk:

@@ -47,6 +47,15 @@ class Type:
 ANYTHING = Type()
 
 
+class Named(Type):
+    """An object of the language's own, such as `steps`: `named` is what it is called."""
+
+    named = ""
+
+    def element(self) -> Type:
+        raise Nothing(f"{self.named} is an object, which has no items")
+
+
 @dataclass(frozen=True)
 class Text(Type):
     """The output of a step without a schema."""

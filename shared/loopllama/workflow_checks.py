@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from . import expressions, scheduling, schemas, templates
+from . import scheduling, schemas
 from .errors import InvalidRequest
-from .expression_checks import Document, follow
-from .static_types import ANYTHING, Described, Listed, Nothing, Text, Type, closest
+from .read_checks import Reads, wrong_reads
+from .static_types import closest
 
 if TYPE_CHECKING:
     from .workflow import Agent
@@ -46,16 +46,8 @@ def check(crew: Sequence[Agent]) -> list[Problem]:
                 line = scheduling.stretch(steps, loop)
                 problems += _skips(position, agent, line)
             reads = Reads(before, [name for name in line if name not in before])
-        problems += _reads(position, agent, reads, by_name)
+        problems += [_problem(position, *wrong) for wrong in wrong_reads(agent, reads, by_name)]
     return problems
-
-
-class Reads(NamedTuple):
-    """The steps that a step may read: those `before` it, and in a loop those that come `later`, which have said nothing
-    in its first round."""
-
-    before: Sequence[str]
-    later: Sequence[str] = ()
 
 
 def _skips(position: int, agent: Agent, line: Sequence[str]) -> Iterator[Problem]:
@@ -67,88 +59,6 @@ def _skips(position: int, agent: Agent, line: Sequence[str]) -> Iterator[Problem
             "prompt say when there is nothing to do"
         )
         yield _problem(position, "when", message)
-
-
-def _reads(position: int, agent: Agent, reads: Reads | None, by_name: Mapping[str, Agent]) -> Iterator[Problem]:
-    """What is wrong with an agent's template and expressions, and, where `reads` is known, with what they read."""
-    steps = _Steps(agent, reads, by_name)
-    document = Document(steps, list(by_name), agent.for_each is not None)
-    until = agent.repeat.until if agent.repeat else None
-    said = _Steps(agent, reads and Reads([*reads.before, str(agent.name)], reads.later), by_name)
-    types: dict[str, Type] = {}
-    for field, text, read in (
-        ("when", agent.when, document),
-        ("forEach", agent.for_each, document),
-        ("repeat.until", until, Document(said, list(by_name), False)),
-    ):
-        if text is None:
-            continue
-        try:
-            types[field], wrong = follow(expressions.parse(text), read)
-        except ValueError as error:
-            wrong = [str(error)]
-        for message in wrong:
-            yield _problem(position, field, message)
-    item = None
-    if agent.for_each is not None:
-        given = types.get("forEach", ANYTHING)
-        try:
-            item = given.element()
-            if given.later and agent.when is None:
-                raise Nothing("is null in the loop's first round; say what it goes over then, as in THIS || input.list")
-        except Nothing as nothing:
-            yield _problem(position, "forEach", f"takes a list, but {nothing}")
-    if agent.prompt is None:
-        return
-    try:
-        references = list(dict.fromkeys(templates.parse(agent.prompt).references))
-    except ValueError as error:
-        yield _problem(position, "prompt", str(error))
-        return
-    for reference in references:
-        try:
-            _lead(reference, steps, item)
-        except Nothing as nothing:
-            yield _problem(position, "prompt", f"{{{{ {reference.name} }}}}: {nothing}")
-
-
-def _lead(reference: templates.Reference, steps: Type, item: Type | None) -> None:
-    """Raise `Nothing` where a template's reference leads nowhere."""
-    if reference.root == "item" and item is None:
-        raise Nothing("is for steps with forEach")
-    found = (item if reference.root == "item" else None) or ANYTHING
-    if reference.step is not None:
-        found = steps.field(reference.step).field("output")
-    for segment in reference.path:
-        found = found.part(segment)
-
-
-class _Steps(Type):
-    """`steps` as `agent` reads it: the outputs of the steps that it `reads`, of any where they are not known."""
-
-    def __init__(self, agent: Agent, reads: Reads | None, by_name: Mapping[str, Agent]) -> None:
-        self._agent, self._reads, self._by_name = agent, reads, by_name
-
-    def field(self, name: str) -> Type:
-        if self._reads is None:
-            return ANYTHING
-        if message := _step(name, self._agent, [*self._reads.before, *self._reads.later], self._by_name):
-            raise Nothing(message)
-        return _Record(self._by_name[name], name in self._reads.later)
-
-
-class _Record(Type):
-    """`steps.NAME`."""
-
-    def __init__(self, agent: Agent, later: bool) -> None:
-        self._agent, self._later = agent, later
-
-    def field(self, name: str) -> Type:
-        step, schema = str(self._agent.name), self._agent.output_schema
-        if name != "output":
-            raise Nothing(f"steps.{step} has only its output; write steps.{step}.output")
-        one = Text(step, self._later) if schema is None else Described(step, schema, later=self._later)
-        return one if self._agent.for_each is None else Listed(f"steps.{step}.output", one, self._later)
 
 
 def _companions(position: int, agent: Agent) -> Iterator[Problem]:
@@ -253,17 +163,6 @@ def _needs(crew: Sequence[Agent]) -> Iterator[Problem]:
             position, _ = scheduling.step_named([{"name": agent.name} for agent in crew], cycle[0])
             message = f"the steps wait for each other: {' → '.join(cycle)}; take one of these needs away"
             yield _problem(position, "needs", message)
-
-
-def _step(step: str, agent: Agent, before: Sequence[str], by_name: Mapping[str, Agent]) -> str | None:
-    """What is wrong with an agent's reading the output of `step`."""
-    if step not in by_name:
-        return f"there is no step '{step[:60]}'{closest(step, before)}"
-    if step in before:
-        return None
-    if step == agent.name:
-        return "a step cannot read its own output"
-    return f"{step} is not finished when {agent.name} starts; add it to needs"
 
 
 def _schema(position: int, agent: Agent) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,6 +76,76 @@ def test_for_each_takes_a_turn_an_item_and_gathers_in_order(live: Deployment) ->
     assert len([step for step in run["steps"] if step["step"] == "work"]) == 6
     assert "ITEM 4" in live.provider.calls[-1].messages[0].text
     assert len(live.provider.calls) == 7
+
+
+NUMBERS = {
+    "score": Decimal("0.80"),
+    "xs": [Decimal("0.1"), Decimal("0.2"), 3],
+    "big": [Decimal("1E+30"), Decimal("0.1")],
+}
+HOLD = [
+    "steps.a.output.score >= `0.8`",
+    "steps.a.output.score == `0.80`",
+    "input.score == steps.a.output.score",
+    "sum(steps.a.output.xs[:2]) == `0.3`",
+    "avg(steps.a.output.xs) == `1.1`",
+    "max(steps.a.output.xs) == `3.0`",
+    "contains(steps.a.output.xs, `0.1`)",
+    "length(steps.a.output.xs[?@ >= `0.2`]) == `2`",
+    "sort_by(input.rows, &n)[0].n == `-0.5`",
+    "to_number('0.80') == steps.a.output.score",
+    "to_string(steps.a.output.score) == '0.8'",
+    "type(steps.a.output.score) == 'number'",
+    "ceil(steps.a.output.score) == `1` && floor(steps.a.output.score) == `0`",
+    "sum(steps.a.output.big) == `1000000000000000000000000000000.1`",
+]
+FAIL = [
+    "steps.a.output.score > `0.8`",
+    "steps.a.output.score < `0.8`",
+    "steps.a.output.score != `0.8`",
+    "steps.a.output.score > '0.7'",
+    "steps.a.output.xs[0] == `true`",
+    "contains(steps.a.output.xs, `true`)",
+    "input.yes == `1`",
+]
+
+
+def test_conditions_see_the_numbers_that_the_record_has(live: Deployment) -> None:
+    """In `when` and `until`: a loop whose condition holds takes one round, and else all of them."""
+    crew: list[dict[str, Any]] = [{"name": "a", "systemPrompt": "A.", "outputSchema": {"type": "object"}}]
+    for place, text in enumerate([*HOLD, *FAIL]):
+        crew.append({"name": f"when_{place}", "needs": ["a"], "when": text})
+        until = {"backTo": f"until_{place}", "until": text, "max": 2}
+        crew.append({"name": f"until_{place}", "needs": ["a"], "repeat": until})
+    live.provider.script = by_system({"A.": NUMBERS, "Do.": "done"})
+    run_input = {
+        "score": Decimal("0.8"),
+        "yes": True,
+        "rows": [{"n": 1}, {"n": Decimal("-0.5")}, {"n": Decimal("2.5")}],
+    }
+    run_id = live.accept(live.push(crew), run_input)
+    live.play(run_id)
+    steps = live.read(run_id)["steps"]
+    ran = {one["step"] for one in steps if one["status"] == "completed"}
+    rounds = [one["step"] for one in steps]
+    for place, text in enumerate([*HOLD, *FAIL]):
+        assert (f"when_{place}" in ran) is (text in HOLD), text
+        assert rounds.count(f"until_{place}") == (1 if text in HOLD else 2), text
+
+
+def test_items_keep_their_digits_in_prompts_and_in_the_record(live: Deployment) -> None:
+    texts = ["0.1", "19.9", "12345678901234567.89", "12345678901234567890.123456789", "0.0000001", "7", "-3"]
+    items = [{"n": jsontext.loads(text)} for text in texts]
+    each = {"name": "each", "forEach": "sort_by(input.list, &n)[*].n", "prompt": "{{ item }} {{ input.list }}"}
+    live.provider.script = lambda call: call.messages[0].text.split(" ")[0]
+    run_id = live.accept(live.push([each]), {"list": items})
+    live.play(run_id)
+    written = "[" + ", ".join(f'{{"n": {text}}}' for text in texts) + "]"
+    expected = sorted(texts, key=Decimal)
+    assert [call.messages[0].text for call in live.provider.calls] == [f"{text} {written}" for text in expected]
+    run = live.read(run_id)
+    assert run["output"] == expected
+    assert run["input"] == {"list": items}
 
 
 def test_for_each_over_nothing_and_over_no_list(live: Deployment) -> None:
@@ -212,6 +283,45 @@ def test_a_reviewer_sends_a_writer_back_until_it_is_good(live: Deployment) -> No
     assert "second draft" in last
     assert "first draft" not in last
     assert run["cost_usd"] == sum(step["cost_usd"] for step in run["steps"])
+
+
+JUDGED = {"type": "object", "properties": {"ok": {"type": "boolean"}, "hint": {"type": "string"}, "todo": {}}}
+
+
+def test_what_a_later_step_of_a_loop_said_is_nothing_in_the_first_round(live: Deployment) -> None:
+    """In its template, its conditions and its list, and in the next round what it said."""
+    verdicts = iter([{"ok": False, "hint": "shorter", "todo": ["b"]}, {"ok": True}])
+    crew = [
+        {
+            "name": "write",
+            "systemPrompt": "Write.",
+            "when": "steps.judge.output == `null` || steps.judge.output.hint",
+            "forEach": "steps.judge.output.todo || input.list",
+            "prompt": "{{ item }}|{{ steps.judge.output.hint }}|{{ steps.write.output }}|{{ steps.judge.output }}",
+        },
+        {"name": "polish", "systemPrompt": "Polish.", "prompt": "{{ steps.judge.output.hint }}"},
+        {
+            "name": "judge",
+            "systemPrompt": "Judge.",
+            "outputSchema": JUDGED,
+            "prompt": "{{ steps.write.output }}|{{ steps.judge.output.hint }}",
+            "repeat": {"backTo": "write", "until": "steps.judge.output.ok", "max": 4},
+        },
+    ]
+    live.provider.script = by_system({"Write.": "w", "Polish.": "p", "Judge.": lambda call: next(verdicts)})
+    run_id = live.accept(live.push(crew), {"list": ["a", "b"]})
+    live.play(run_id)
+    assert live.read(run_id)["error"] is None
+    said = '{"ok": false, "hint": "shorter", "todo": ["b"]}'
+    assert [call.messages[0].text for call in live.provider.calls] == [
+        "a|||",
+        "b|||",
+        "",
+        '["w", "w"]|',
+        f'b|shorter|["w", "w"]|{said}',
+        "shorter",
+        '["w"]|shorter',
+    ]
 
 
 def test_a_loop_ends_after_its_last_round(live: Deployment) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama import templates
+from loopllama import jsontext, templates
 from loopllama.errors import InvalidRequest
 from loopllama.templates import Reference, parse
 
@@ -42,6 +42,14 @@ def test_texts_stay_as_they_are_and_the_rest_is_json():
     assert render("", {"a": {"x": True}}).endswith("|true")
     assert render("", {"a": {"x": Decimal("12.50")}}) == '{"x": 12.5}|12.5'
     assert render("", {"a": {"x": Decimal("12")}}) == '{"x": 12}|12'
+
+
+@pytest.mark.parametrize("digits", ["0.1", "19.9", "12345678901234567.89", "0.0000001", "-1.5", "1" + "0" * 100])
+def test_numbers_keep_their_digits(digits):
+    number = jsontext.loads(digits)
+    text = parse("{{ input }}|{{ input.0.e_1 }}").render([{"e_1": number, "é": [number, "é"]}], {})
+    assert text == f'[{{"e_1": {digits}, "é": [{digits}, "é"]}}]|{digits}'
+    assert parse("{{ input }}").render(Decimal(digits), {}) == digits
 
 
 def test_a_rendered_value_is_never_read_as_a_template_again():

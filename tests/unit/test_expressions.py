@@ -1,0 +1,304 @@
+"""Expressions over exact numbers, against a reference that computes with fractions."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import jmespath
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loopllama import expressions, jsontext
+from loopllama.errors import InvalidRequest
+
+decimals = st.builds(
+    lambda sign, digits, exponent: Decimal((sign, tuple(map(int, str(digits))), exponent)),
+    st.integers(0, 1),
+    st.integers(0, 10**35),
+    st.integers(-80, 80),
+)
+near = st.sampled_from(
+    [Decimal(text) for text in ("0.1", "0.10", "0.2", "0.3", "0.8", "0.80", "1.0", "-0.0", "1E+100")]
+)
+numbers = st.integers(-3, 3) | st.integers() | decimals | near
+texts = st.sampled_from(["", "0", "0.8", "1E+2", "01", "nan", "true", "high", "é"]) | st.text(max_size=5)
+scalars = st.none() | st.booleans() | numbers | texts
+values = (
+    scalars
+    | st.lists(scalars, max_size=4)
+    | st.lists(numbers, max_size=5)
+    | st.dictionaries(texts, scalars, max_size=2)
+)
+lists = st.lists(numbers, max_size=5) | st.lists(texts, max_size=4) | st.lists(scalars, max_size=4)
+
+
+def kept(value: Any) -> Any:
+    """A value as an expression gets it: through a run's record."""
+    return jsontext.loads(jsontext.dumps(value))
+
+
+def found(text: str, **document: Any) -> Any:
+    return expressions.parse(text).of(kept(document))
+
+
+def kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    names = {int: "number", Decimal: "number", str: "string", list: "array", dict: "object", type(None): "null"}
+    return names[type(value)]
+
+
+def canonical(value: Any) -> Any:
+    """Equal exactly where two values are the same JSON."""
+    match kind(value):
+        case "number":
+            return ("number", Fraction(value))
+        case "array":
+            return ("array", tuple(map(canonical, value)))
+        case "object":
+            return ("object", frozenset((key, canonical(inner)) for key, inner in value.items()))
+        case other:
+            return (other, value)
+
+
+# Comparisons
+
+ORDERINGS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": lambda one, two: one < two,
+    "<=": lambda one, two: one <= two,
+    ">": lambda one, two: one > two,
+    ">=": lambda one, two: one >= two,
+}
+
+
+@given(values, values)
+def test_comparisons_of_every_pair(left: Any, right: Any) -> None:
+    same = canonical(left) == canonical(right)
+    assert found("a == b", a=left, b=right) is same
+    assert found("a != b", a=left, b=right) is not same
+    assert found("contains([a], b)", a=left, b=right) is same
+    comparable = kind(left) == kind(right) and kind(left) in ("number", "string")
+    for sign, holds in ORDERINGS.items():
+        expected = holds(canonical(left)[1], canonical(right)[1]) if comparable else None
+        assert found(f"a {sign} b", a=left, b=right) is expected
+        kept_ones = found(f"list[?@ {sign} b]", list=[left], b=right)
+        assert kept_ones == [], "inside a filter `b` is a field of the item"
+        assert len(found(f"pairs[?a {sign} b]", pairs=[{"a": left, "b": right}])) == (expected is True)
+
+
+@given(values.map(jsontext.dumps).filter(lambda text: len(text) < 400 and "`" not in text))
+def test_a_literal_is_what_it_is_written_as(text: str) -> None:
+    assert canonical(found(f"`{text}`")) == canonical(jsontext.loads(text))
+    assert found(f"a == `{text}`", a=jsontext.loads(text)) is True
+
+
+@given(values)
+def test_what_counts_as_false(value: Any) -> None:
+    expression = expressions.parse("a")
+    expected = value not in (None, False, "", [], {}) or kind(value) == "number"
+    assert expression.holds({"a": kept(value)}) is expected
+    assert found("!a", a=value) is not expected
+    assert canonical(found("a && 'x'", a=value)) == canonical("x" if expected else kept(value))
+    assert canonical(found("a || 'x'", a=value)) == canonical(kept(value) if expected else "x")
+
+
+# Functions
+
+
+class Refused(Exception):
+    pass
+
+
+def only(*kinds: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        inner = {kind(one) for one in value} if isinstance(value, list) else set()
+        if kind(value) in kinds or (inner <= {"number"} and f"{kind(value)}-number" in kinds):
+            return value
+        if inner <= {"string"} and f"{kind(value)}-string" in kinds:
+            return value
+        raise Refused
+
+    return check
+
+
+def as_number(value: Any) -> Any:
+    if kind(value) == "number":
+        return value
+    try:
+        read = jsontext.loads(value) if isinstance(value, str) and value == value.strip() else None
+    except ValueError:
+        return None
+    return read if kind(read) == "number" else None
+
+
+sortable = only("array-number", "array-string")
+OF_ONE: dict[str, Callable[[Any], Any]] = {
+    "abs": lambda a: abs(Fraction(only("number")(a))),
+    "ceil": lambda a: math.ceil(Fraction(only("number")(a))),
+    "floor": lambda a: math.floor(Fraction(only("number")(a))),
+    "sum": lambda a: sum(map(Fraction, only("array-number")(a))),
+    "max": lambda a: max(sortable(a), default=None),
+    "min": lambda a: min(sortable(a), default=None),
+    "sort": lambda a: sorted(sortable(a)),
+    "reverse": lambda a: only("array", "string")(a)[::-1],
+    "length": lambda a: len(only("array", "string", "object")(a)),
+    "to_array": lambda a: a if isinstance(a, list) else [a],
+    "to_number": as_number,
+    "to_string": lambda a: a if isinstance(a, str) else jsontext.dumps(a, ascii_only=False),
+    "type": kind,
+    "not_null": lambda a: a,
+    "keys": lambda a: list(only("object")(a)),
+    "values": lambda a: list(only("object")(a).values()),
+}
+
+
+def canonical_or_fraction(value: Any) -> Any:
+    return ("number", value) if isinstance(value, Fraction) else canonical(value)
+
+
+def expect(text: str, expected: Callable[[], Any], **document: Any) -> None:
+    """The expression gives what `expected` gives, and is refused where that is."""
+    try:
+        right = expected()
+    except Refused:
+        with pytest.raises(InvalidRequest, match=r"cannot be computed: \w+\(\) takes"):
+            found(text, **document)
+    else:
+        assert canonical(found(text, **document)) == canonical_or_fraction(right), text
+
+
+@given(values | lists)
+def test_functions_of_one_value(value: Any) -> None:
+    for name, reference in OF_ONE.items():
+        expect(f"{name}(a)", lambda reference=reference: reference(kept(value)), a=value)
+
+
+@given(values | lists, values)
+def test_functions_of_two_values(one: Any, two: Any) -> None:
+    def contains() -> bool:
+        if isinstance(one, str):
+            return isinstance(two, str) and two in one
+        return canonical(two) in map(canonical, only("array")(one))
+
+    string = only("string")
+    expect("contains(a, b)", contains, a=one, b=two)
+    expect("starts_with(a, b)", lambda: string(one).startswith(string(two)), a=one, b=two)
+    expect("ends_with(a, b)", lambda: string(one).endswith(string(two)), a=one, b=two)
+    expect("join(b, a)", lambda: string(two).join(only("array-string")(one)), a=one, b=two)
+    expect("not_null(a, b)", lambda: one if one is not None else two, a=one, b=two)
+
+
+@given(lists)
+def test_functions_of_a_field(keys: list[Any]) -> None:
+    items = [{"key": key, "place": place} for place, key in enumerate(keys)]
+
+    def ordered() -> list[Any]:
+        if items:
+            only("array-number", "array-string")(kept(keys))
+        return sorted(kept(items), key=lambda item: item["key"])
+
+    expect("sort_by(a, &key)", ordered, a=items)
+    expect("min_by(a, &key).key", lambda: ordered()[0]["key"] if items else None, a=items)
+    expect("max_by(a, &key).key", lambda: ordered()[-1]["key"] if items else None, a=items)
+    expect("map(&key, a)", lambda: keys, a=items)
+
+
+@given(st.lists(numbers, max_size=6))
+def test_a_mean_is_exact_where_it_ends(given_numbers: list[Any]) -> None:
+    mean = found("avg(a)", a=given_numbers)
+    if not given_numbers:
+        assert mean is None
+        return
+    right = Fraction(sum(map(Fraction, given_numbers))) / len(given_numbers)
+    rest = right.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    assert Fraction(mean) == right if rest == 1 else abs(Fraction(mean) - right) <= abs(right) / 10**38
+
+
+@pytest.mark.parametrize(
+    ("text", "document", "value"),
+    [
+        ("sum(input)", [Decimal("0.1"), Decimal("0.2")], "0.3"),
+        ("avg(input) >= `0.2`", [Decimal("0.1"), Decimal("0.2"), Decimal("0.3")], "true"),
+        ("sum(input)", [12345678901234567890, Decimal("0.123456789")], "12345678901234567890.123456789"),
+        ("sum(input)", [], "0"),
+        ("sum(input)", [Decimal("1E+100"), 1, Decimal("-1E+100")], "1"),
+        ("input[0] == `1`", [True], "false"),
+        ("input == `[1]`", [True], "false"),
+        ("input == `{\"a\": 0}`", {"a": False}, "false"),
+        ("contains(input, `1`)", [True], "false"),
+        ("input > `0.1234567890123456789`", Decimal("0.12345678901234567891"), "true"),
+        ("input == `12345678901234567890.123456789`", Decimal("12345678901234567890.123456789"), "true"),
+        ("to_number(input)", "12345678901234567.89", "12345678901234567.89"),
+        ("to_string(input)", Decimal("0.80"), '"0.8"'),
+        ("input[?@ >= `0.2`]", [Decimal("0.1"), Decimal("0.2"), 3, "4", True, None], "[0.2,3]"),
+        ("'a' < `1`", None, "null"),
+        ("contains('a1', `1`)", None, "false"),
+        ("input.a[1:].b | [0]", {"a": [{"b": 1}, {"b": Decimal("2.5")}]}, "2.5"),
+    ],
+)  # fmt: skip
+def test_the_edges(text: str, document: Any, value: str) -> None:
+    assert jsontext.dumps(found(text, input=document)) == value
+
+
+@pytest.mark.parametrize("text", ["0.10", "12345678901234567890.123456789", "1E+100", "1E-7", "5", "-3"])
+def test_what_is_picked_is_the_records_own_number(text: str) -> None:
+    number = jsontext.loads(text)
+    document = {"input": {"list": [{"n": number}, {"n": Decimal("0.5")}]}}
+    for expression in ("input.list[*].n", "sort_by(input.list, &n)[*].n", "input.list[?n == `" + text + "`].n"):
+        picked = expressions.parse(expression).of(document)
+        assert any(one is number for one in picked)
+
+
+def test_numbers_of_other_users_of_the_library_stay_as_they_were() -> None:
+    text = "a == `0.25`"
+    assert expressions.parse(text).of({"a": Decimal("0.25")}) is True
+    assert jmespath.search(text, {"a": 0.25}) is True
+    assert isinstance(jmespath.search("`0.25`", {}), float)
+    with pytest.raises(jmespath.exceptions.JMESPathTypeError):
+        jmespath.search("abs(a)", {"a": Decimal(1)})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("score >= 0.8", "numbers, true, false and null in backquotes"),
+        ("a == `NaN`", "Bad token NaN"),
+        ("a < `Infinity`", "Bad token Infinity"),
+        ("(" * 450 + "a" + ")" * 450, "is nested deeper than 200 levels"),
+        ("!" * 900 + "a", "is nested deeper than 200 levels"),
+        ("a||" * 300 + "a", "is nested deeper than 200 levels"),
+        ("a ==", "is no JMESPath expression"),
+        ("x" * 1001, "at most 1,000 characters"),
+    ],
+)
+def test_what_is_no_expression(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        expressions.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 190 + "a" + ")" * 190, "!" * 190 + "a", "[" * 190 + "a" + "]" * 190, "a||" * 190 + "a"]
+)
+def test_what_is_taken_can_be_computed(text: str) -> None:
+    expressions.parse(text).of({"a": None})
+
+
+def test_an_error_shows_no_content() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        found("sum(input)", input=[1, "a secret"])
+    assert str(caught.value) == (
+        "the expression 'sum(input)' cannot be computed: sum() takes array of numbers, not array of numbers and strings"
+    )
+    with pytest.raises(InvalidRequest, match=r"max_by\(\) takes string, not number"):
+        found("max_by(input, &@)", input=["a", 1])
+    with pytest.raises(InvalidRequest, match="step of a slice"):
+        found("input[::0]", input=[1])
