@@ -94,16 +94,13 @@ PEER := uv pip compile --quiet --python-version 3.11 --no-annotate --no-header -
 	$(if $(UPGRADE),--upgrade)
 # Said once by requires-python instead of at each line.
 PLAIN := s/ ; python_full_version < '3.15' and platform_python_implementation == 'CPython' and sys_platform != 'win32' / /
-# What Lambda's own boto3 brings.
-RUNTIME := botocore python-dateutil six urllib3
 LAYER := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["layer"], sep="\n")
 
 lock: ## Resolve pyproject.toml's dependencies into the locks (needs uv; UPGRADE=1 for newer versions)
 	@command -v uv > /dev/null || { echo "make lock needs uv (docs.astral.sh/uv)"; exit 1; }
 	@$(LOCK) --group dev -o requirements/dev.txt pyproject.toml
 	@$(LOCK) --group build -c requirements/dev.txt -o requirements/cli.txt pyproject.toml
-	@$(PYTHON) -c '$(LAYER)' | $(LOCK) $(foreach name,$(RUNTIME),--no-emit-package $(name)) -c requirements/dev.txt \
-		-o shared/requirements.txt -
+	@$(PYTHON) -c '$(LAYER)' | $(LOCK) -c requirements/dev.txt -o shared/requirements.txt -
 	@{ $(PYTHON) -c '$(LAYER)'; printf 'boto3\nhttpx\n'; } | $(LOCK) -c requirements/dev.txt -o requirements/plain.txt -
 	@printf 'litellm[proxy]\nanthropic\n' | $(PEER) -o requirements/litellm.txt -
 	@printf 'crewai\n' | $(PEER) -o requirements/crewai.txt -

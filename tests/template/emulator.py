@@ -25,11 +25,10 @@ from template.project import ROOT
 
 MACHINES = {"x86_64": ("x86_64", "x86_64"), "aarch64": ("aarch64", "arm64"), "arm64": ("aarch64", "arm64")}
 """This machine's name to the wheels' and the emulator's."""
-RUNTIME = (
-    *("awslambdaric", "boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "simplejson", "six"),
-    *("snapshot-restore-py", "urllib3"),
-)
-"""What Lambda's Python brings along, and what that needs."""
+RUNTIME = ("awslambdaric", "simplejson", "snapshot-restore-py")
+"""What calls the function, and what that needs."""
+MOVING = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3")
+"""What else Lambda's Python brings along, in versions that AWS changes by itself: the layer must have its own."""
 OFFLINE = re.compile(r"NewConnectionError|NameResolutionError|ConnectTimeout|ProxyError|No matching distribution")
 
 
@@ -52,7 +51,8 @@ def find_emulator() -> str:
 
 
 def build(folder: Path) -> tuple[Path, Path]:
-    """Build the layer as `sam build` does, and put what Lambda's Python brings beside it; their folders."""
+    """Build the layer as `sam build` does, and put what Lambda's Python brings beside it; their folders. Of what moves
+    there are stand-ins that fail when they are imported."""
     layer, runtime = folder / "layer", folder / "runtime"
     shutil.copytree(ROOT / "shared", folder / "shared", ignore=shutil.ignore_patterns("__pycache__"))
     fetched = _run(
@@ -67,6 +67,8 @@ def build(folder: Path) -> tuple[Path, Path]:
     platforms = [f"--platform={one}_{machine}" for one in ("manylinux_2_28", "manylinux_2_17", "manylinux2014")]
     fetched += _run([*pip, *options, *platforms, "-r", str(wanted)], folder)
     assert (layer / "python/loopllama/__init__.py").is_file(), fetched
+    for name in MOVING:
+        (runtime / f"{name}.py").write_text(f"raise AssertionError('{name} is taken from the runtime')\n")
     return layer / "python", runtime
 
 
@@ -111,7 +113,8 @@ class Function:
 def running(
     emulator: str, python: str, function: Path, path: list[Path], environment: dict[str, str]
 ) -> Iterator[Function]:
-    """The function in the emulator, with Lambda's search path and this environment only."""
+    """The function in the emulator, with this environment only, and Lambda's search path: the function, its layer,
+    then what the runtime brings (https://docs.aws.amazon.com/lambda/latest/dg/python-package.html)."""
     port, api = _free_port(), _free_port()
     log = function.with_suffix(".log")
     command = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from support.deployment import template_tables
 from template.emulator import Function, build, build_function, find_emulator, find_python, running
-from template.project import FUNCTIONS, machine
+from template.project import FUNCTIONS, ROOT, machine
 
 from loopllama import __version__
 from loopllama.definitions import DefinitionStore
@@ -20,6 +22,29 @@ from loopllama.settings import Settings
 from loopllama.workflow import Workflow
 
 Start = Callable[[str], contextlib.AbstractContextManager[Function]]
+
+PROBE = """
+import importlib, pkgutil
+import loopllama
+from loopllama import aws, tracing
+
+def handler(event, context):
+    modules = [one.name for one in pkgutil.walk_packages(loopllama.__path__, "loopllama.")]
+    places = {name: importlib.import_module(name).__file__ for name in (*modules, *event["modules"])}
+    for module, name in event["names"]:
+        if not hasattr(importlib.import_module(module), name):
+            importlib.import_module(f"{module}.{name}")
+    tracing.tracer().put_annotation("run", "1")
+    endpoints = {service: aws.client(service).meta.endpoint_url for service in event["services"]}
+    return {"places": places, "endpoints": endpoints}
+"""
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The built layer, and what Lambda's Python brings."""
+    find_python(), find_emulator()
+    return [*build(tmp_path_factory.mktemp("layer"))]
 
 
 @pytest.fixture
@@ -33,10 +58,9 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def start(endpoint: str, tmp_path: Path) -> Start:
+def start(endpoint: str, path: list[Path], tmp_path: Path) -> Start:
     """Starts a built function by its logical id, with the environment that the template gives it."""
     python, emulator = find_python(), find_emulator()
-    path = [*build(tmp_path)]
     for name, arguments in template_tables().items():
         client(endpoint, "dynamodb").create_table(TableName=name, BillingMode="PAY_PER_REQUEST", **arguments)
     client(endpoint, "s3").create_bucket(Bucket="values")
@@ -80,7 +104,9 @@ def test_a_run_through_the_built_functions(start: Start, endpoint: str) -> None:
         event = {"id": "1", "detail": {"workflow": "nobody", "input": "x"}}
         assert accept.invoke(event)["errorType"] == "WorkflowNotFound"
         event["detail"] = {"workflow": workflow, "input": "The parcel of order 4711 is late. " * 2000}
-        run_id = accept.invoke(event)["run_id"]
+        accepted = accept.invoke(event)
+        assert "run_id" in accepted, (accepted, accept.log.read_text())
+        run_id = accepted["run_id"]
 
     with start("StartRun") as first:
         state = first.invoke({"request": {"run_id": run_id}, "execution_arn": "arn:x", "execution_name": run_id})
@@ -113,6 +139,46 @@ def test_a_run_through_the_built_functions(start: Start, endpoint: str) -> None:
         answer = api.invoke(http("GET", "/healthz"))
         assert (answer["statusCode"], answer["body"]) == (200, f'{{"status":"ok","version":"{__version__}"}}')
         assert api.invoke(http("GET", "/v1/workflows"))["statusCode"] == 401
+        page = api.invoke(http("GET", "/docs"))
+        assert (page["statusCode"], "SwaggerUIBundle=" in page["body"]) == (200, True)
+
+
+def test_all_that_functions_import_lies_in_the_layer(path: list[Path], tmp_path: Path) -> None:
+    layer = path[0]
+    modules: set[str] = set()
+    names: set[tuple[str, str]] = set()
+    for file in [*(ROOT / "shared/loopllama").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                modules.add(node.module)
+                names |= {(node.module, alias.name) for alias in node.names}
+    carried = {entry.name.removesuffix(".py") for entry in layer.iterdir()}
+    modules = {name for name in modules if name.split(".")[0] in carried}
+    names = {(module, name) for module, name in names if module in modules}
+    assert {"botocore.config", "jmespath", "pydantic"} <= modules
+    function = tmp_path / "probe"
+    function.mkdir()
+    (function / "app.py").write_text(PROBE)
+    services = sorted(entry.name for entry in (layer / "botocore/data").iterdir() if entry.is_dir())
+    event = {"modules": sorted(modules), "names": sorted(names), "services": services}
+    environment = {"AWS_DEFAULT_REGION": "eu-west-1", "POWERTOOLS_TRACE_DISABLED": "false"}
+    with running(find_emulator(), find_python(), function, path, environment) as probe:
+        answer = probe.invoke(event)
+        log = probe.log.read_text()
+    assert "places" in answer, (answer, log)
+    assert "taken from the runtime" not in log
+    assert not {name: place for name, place in answer["places"].items() if not place.startswith(f"{layer}/")}
+    assert answer["endpoints"]["dynamodb"] == "https://dynamodb.eu-west-1.amazonaws.com"
+    assert answer["endpoints"].keys() == set(services)
+
+
+def test_the_layer_has_no_more_than_a_tenth_of_litellms_size(path: list[Path]) -> None:
+    files = [file for file in path[0].rglob("*") if file.is_file() and file.suffix != ".pyc"]
+    measured = json.loads((ROOT / "benchmarks/results/startup.json").read_text())["rows"]
+    (litellm,) = (row["value"] for row in measured if row["name"] == "LiteLLM and what it requires, installed")
+    assert sum(file.stat().st_size for file in files) / 1e6 < litellm / 10
 
 
 def chain_input(state: dict[str, Any]) -> dict[str, Any]:

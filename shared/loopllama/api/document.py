@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,7 @@ def document(resolver: APIGatewayHttpResolver, version: str) -> dict[str, Any]:
 
 
 def _page(spec: str) -> str:
-    assets = Path(event_handler.__file__).parent / "openapi" / "swagger_ui"
-    script = (assets / "swagger-ui-bundle.min.js").read_text("utf-8")
-    style = (assets / "swagger-ui.min.css").read_text("utf-8")
+    script, style = _asset("swagger-ui-bundle.min.js"), _asset("swagger-ui.min.css")
     # A text of the document must not end the script that holds it.
     spec = spec.replace("</", "<\\/")
     return f"""<!doctype html>
@@ -91,3 +90,11 @@ def _page(spec: str) -> str:
 <script>SwaggerUIBundle({{spec: {spec}, dom_id: "#page", deepLinking: true, docExpansion: "list"}})</script>
 </body></html>
 """
+
+
+def _asset(name: str) -> str:
+    """Return one of Swagger UI's files, which the layer holds compressed (shared/trim.py)."""
+    path = Path(event_handler.__file__).parent / "openapi" / "swagger_ui" / name
+    if path.exists():
+        return path.read_text("utf-8")
+    return gzip.decompress(path.with_name(f"{name}.gz").read_bytes()).decode()
