@@ -176,5 +176,5 @@ def test_a_build_without_lambdas_python_says_what_that_costs(tmp_path: Path) -> 
         assert done.returncode == 0, done.stderr
         return done.stdout  # which `sam build` shows
 
-    assert "each cold start takes about twice as long" in build("")
-    assert "twice as long" not in build("true")
+    assert "each cold start takes about three times as long" in build("")
+    assert "times as long" not in build("true")
