@@ -16,8 +16,8 @@ LITELLM := .venv-litellm
 CREWAI  := .venv-crewai
 # Nor do the scanners'.
 AUDIT   := .venv-audit
-# What a function finds in Lambda, and httpx: among the development tools boto3 would load more than it does there.
-LAMBDA  := .venv-plain
+# The layer's libraries, boto3 and httpx: among the development tools boto3 would load more than it does by itself.
+PLAIN_LIBRARIES := .venv-plain
 BENCH  ?=
 SHORT  ?=
 
@@ -71,7 +71,7 @@ build: $(DEV) ## What is deployed (.aws-sam/build) and what is installed (dist/*
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist
 
-bench: $(DEV) $(LITELLM)/.installed $(CREWAI)/.installed $(LAMBDA)/.installed ## What we say about speed and cost, measured here beside the peers (BENCH=step for one, SHORT=1 for a look)
+bench: $(DEV) $(LITELLM)/.installed $(CREWAI)/.installed $(PLAIN_LIBRARIES)/.installed ## What we say about speed and cost, measured here beside the peers (BENCH=step for one, SHORT=1 for a look)
 	@set -e; for file in benchmarks/bench_$(or $(BENCH),*).py; do echo "== $$file"; \
 		$(BIN)/python "$$file" $(if $(SHORT),--short); done
 	@$(BIN)/python benchmarks/report.py

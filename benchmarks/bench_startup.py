@@ -5,7 +5,8 @@
 - Start-up: a fresh process from its first statement until it is ready, in processor time. A function is ready when
   `app.py` is imported and the clients that every invocation uses are made: DynamoDB's, the logger, and for RunStep the
   adapter of a provider with its transport. Beside it the same libraries imported plainly, and LiteLLM's Router with two
-  deployments. The libraries come from an environment with what a function finds in Lambda, bytecode compiled.
+  deployments. The libraries come from an environment with those of the layer, boto3 and httpx, bytecode compiled; for
+  functions botocore is cut down as the layer's is (`shared/trim.py`).
 - Init: what Lambda's own emulator reports for the functions as they are built, under Lambda's Python, beside a function
   that imports the same libraries plainly, and one that imports nothing. Left out where Python 3.13 or the emulator is
   missing.
@@ -29,10 +30,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(ROOT / "shared")]
 
 import bench_step
 import harness
+
+import trim
 
 FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/app.py"))
 ENVIRONMENT = {
@@ -90,17 +93,25 @@ def startup(python: Path, code: str, *path: Path) -> float:
     return float(done.stdout.rpartition("ms ")[2])
 
 
-def startups(rounds: int) -> harness.Figures:
+def layers_sdk(folder: Path) -> Path:
+    """Where botocore lies as the layer has it: the environment's own is whole."""
+    sdk = folder / "sdk"
+    shutil.copytree(site_packages() / "botocore", sdk / "botocore", ignore=shutil.ignore_patterns("*.pyc"))
+    trim.trim_sdk(sdk / "botocore" / "data")
+    return sdk
+
+
+def startups(sdk: Path, rounds: int) -> harness.Figures:
     """Start-up of everything, in turn."""
-    for folder in ("shared", "functions"):
-        subprocess.run([str(harness.PLAIN), "-m", "compileall", "-q", str(ROOT / folder)], check=True)
+    for folder in (sdk, ROOT / "shared", ROOT / "functions"):
+        subprocess.run([str(harness.PLAIN), "-m", "compileall", "-q", str(folder)], check=True)
     codes = {SUM: "\n".join(LIBRARIES.values()), **LIBRARIES}
     contestants = {
         name: lambda code=code: startup(harness.PLAIN, code)  # type: ignore[misc]
         for name, code in codes.items()
     }
     for name in FUNCTIONS:
-        path = (ROOT / "functions" / name, ROOT / "shared")
+        path = (ROOT / "functions" / name, ROOT / "shared", sdk)
         contestants[name] = lambda name=name, path=path: startup(harness.PLAIN, ready(name), *path)  # type: ignore[misc]
     contestants[ROUTER] = lambda: startup(harness.LITELLM, ROUTER_CODE)
     return harness.take_turns(contestants, rounds)
@@ -109,12 +120,13 @@ def startups(rounds: int) -> harness.Figures:
 # Lambda's emulator
 
 
-def inits(path: list[Path], folder: Path, rounds: int) -> harness.Figures:
-    """What the emulator reports for the built functions, in turn, with their libraries on `path`."""
+def inits(path: list[Path], plain: Path, folder: Path, rounds: int) -> harness.Figures:
+    """What the emulator reports for the built functions, in turn, with their libraries on `path`; those of the
+    libraries imported plainly that the layer lacks, or has cut down, are in `plain`."""
     from template import emulator
 
     python, rie = emulator.find_python(), emulator.find_emulator()
-    subprocess.run([python, "-m", "compileall", "-q", *map(str, path)], check=True)
+    subprocess.run([python, "-m", "compileall", "-q", *map(str, (*path, plain))], check=True)
     built = {name: emulator.build_function(name, folder) for name in FUNCTIONS}
     handler = "def handler(event, context):\n    return 1\n"
     codes = {
@@ -128,7 +140,8 @@ def inits(path: list[Path], folder: Path, rounds: int) -> harness.Figures:
         (built[name] / "app.py").write_text(code)
 
     def init(function: Path) -> float:
-        with emulator.running(rie, python, function, path, ENVIRONMENT) as running:
+        found_in = [plain, *path] if function == built[SUM] else path
+        with emulator.running(rie, python, function, found_in, ENVIRONMENT) as running:
             running.invoke({"requestContext": {}, "Records": []})
             found = re.search(r"INIT REPORT\(durationMs: ([\d.]+)\)", running.log.read_text())
         assert found, running.log.read_text()
@@ -166,10 +179,10 @@ def resident() -> float:
     return most / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
 
 
-def memories(rounds: int) -> harness.Figures:
+def memories(sdk: Path, rounds: int) -> harness.Figures:
     """Memory when ready and when warm, in turn."""
     figures: harness.Figures = {}
-    path = os.pathsep.join(map(str, (ROOT / "functions" / "run_step", ROOT / "shared", HERE)))
+    path = os.pathsep.join(map(str, (ROOT / "functions" / "run_step", ROOT / "shared", sdk, HERE)))
     with bench_step.provider() as port:
         for _ in range(rounds):
             for name, python in (("run_step", harness.PLAIN), (ROUTER, harness.LITELLM)):
@@ -207,25 +220,25 @@ def main() -> None:
     if options.remember:
         remember(options.remember[0], int(options.remember[1]))
         return
-    sys.path[:0] = [str(ROOT / name) for name in ("tests", "cli", "shared")]
+    sys.path[:0] = [str(ROOT / name) for name in ("tests", "cli")]
     from template import emulator
 
-    started = harness.table("A fresh process until it is ready, processor time", "ms", startups(options.rounds), SUM)
-    memory = harness.table("Most memory resident", "MB", memories(min(3, options.rounds)), f"{ROUTER}, warm")
-    tables = [started, memory]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        sdk = layers_sdk(folder)
+        started = harness.table(
+            "A fresh process until it is ready, processor time", "ms", startups(sdk, options.rounds), SUM
+        )
+        memory = harness.table("Most memory resident", "MB", memories(sdk, min(3, options.rounds)), f"{ROUTER}, warm")
+        tables = [started, memory]
         layer, runtime = emulator.build(folder)
         deployed = harness.round_to(megabytes(layer, *(emulator.build_function(one, folder) for one in FUNCTIONS)))
         plain = folder / "plain"
         plain.mkdir()
-        for package in ("httpx", "anyio", "idna"):  # what the layer itself has no use for, all of it plain Python
+        for package in ("boto3", "botocore", "s3transfer", "httpx", "anyio", "idna"):  # all of it plain Python
             shutil.copytree(site_packages() / package, plain / package, ignore=shutil.ignore_patterns("*.pyc"))
-        tables.append(
-            harness.table(
-                "Init in Lambda's emulator", "ms", inits([layer, runtime, plain], folder, options.rounds), SUM
-            )
-        )
+        measured = inits([layer, runtime], plain, folder, options.rounds)
+        tables.append(harness.table("Init in Lambda's emulator", "ms", measured, SUM))
     router = harness.round_to(harness.installed_mb(harness.LITELLM, "litellm"))
     rows = [
         harness.value("run_step ready, times the libraries plainly", harness.ratio(started, "run_step"), "x", 0.7),

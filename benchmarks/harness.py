@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 RESULTS = HERE / "results"
 LITELLM, CREWAI, PLAIN = (ROOT / f".venv-{name}" / "bin" / "python" for name in ("litellm", "crewai", "plain"))
-"""The Pythons of the peers, each in an environment of its own, and of what a function finds in Lambda."""
+"""The Pythons of the peers, each in an environment of its own, and of the layer's libraries with boto3 and httpx."""
 SHORT_ROUNDS = 3
 
 Figures = dict[str, list[float]]

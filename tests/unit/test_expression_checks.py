@@ -28,6 +28,7 @@ SCHEMA = {
         "groups": {"type": "array", "items": {"type": "array", "items": LINE}},
         "either": {"anyOf": [{"type": "string"}, {"type": "object"}]},
         "open": {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {}},
+        "nested": {"type": "array", "items": {"type": ["array", "object"], "items": {"type": "string"}}},
         "mixed": {"type": ["array", "object"], "items": {"type": "string"}},
         "any": {},
         "referred": {"$ref": "#/$defs/line"},
@@ -87,6 +88,7 @@ GOOD = [
     "steps.triage.output.either[0]",
     "steps.triage.output.open.z",
     "steps.triage.output.mixed.z || steps.triage.output.mixed[0]",
+    "steps.triage.output.nested[].z",
     "steps.triage.output.any.z[0]",
     "steps.triage.output.referred.z",
     "steps.triage.output.[urgency, score][1]",
@@ -318,11 +320,14 @@ schemas = st.recursive(
     ),
     max_leaves=8,
 )
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(["", "x"]),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
-    max_leaves=5,
+rich = st.recursive(
+    st.sampled_from([1, "x", True]),
+    lambda inner: (
+        st.lists(inner, min_size=1, max_size=2) | st.fixed_dictionaries({"a": inner, "b": st.just(1), "c": inner})
+    ),
+    max_leaves=4,
 )
+"""Values in which a path finds something, where it can."""
 
 
 def values(schema: Any) -> st.SearchStrategy[Any]:
@@ -330,7 +335,7 @@ def values(schema: Any) -> st.SearchStrategy[Any]:
     said = schema.get("type")
     types = [said] if isinstance(said, str) else said or []
     if "anyOf" in schema or (not types and "properties" not in schema):
-        return anything
+        return rich
     kinds: list[st.SearchStrategy[Any]] = []
     if "string" in types:
         kinds.append(st.just("x"))
@@ -339,16 +344,17 @@ def values(schema: Any) -> st.SearchStrategy[Any]:
     if "null" in types:
         kinds.append(st.none())
     if "array" in types:
-        kinds.append(st.lists(values(schema.get("items", {})), max_size=3))
+        kinds.append(st.lists(values(schema.get("items", {})), min_size=1, max_size=2))
     if "object" in types or "properties" in schema:
         if "properties" in schema:
             named = {name: values(inner) for name, inner in schema["properties"].items()}
-            more = anything if "additionalProperties" in schema else st.nothing()
-            others = st.dictionaries(st.sampled_from([n for n in NAMES if n not in named] or ["d"]), more, max_size=2)
-            fixed = st.fixed_dictionaries({}, optional=named)
+            further = st.sampled_from([name for name in NAMES if name not in named] or ["d"])
+            is_open = "additionalProperties" in schema
+            others = st.dictionaries(further, rich, min_size=1) if is_open else st.just({})
+            fixed = st.fixed_dictionaries(named)
             kinds.append(st.tuples(fixed, others).map(lambda two: {**two[1], **two[0]}))
         else:
-            kinds.append(st.dictionaries(st.sampled_from(NAMES), anything, max_size=3))
+            kinds.append(rich)
     return st.one_of(kinds)
 
 
