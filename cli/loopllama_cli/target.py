@@ -125,7 +125,7 @@ def local_credentials(url: str) -> Credentials:
     return found
 
 
-def connect_local(url: str, credentials: Credentials | None = None, stack: str = LOCAL_STACK_NAME) -> Target:
+def connect_local(url: str, credentials: Credentials | None = None) -> Target:
     """Send every AWS call of this process to the local stack at `url`, with its credentials. Raises
     `TargetUnreachable`."""
     credentials = credentials or local_credentials(url)
@@ -143,7 +143,7 @@ def connect_local(url: str, credentials: Credentials | None = None, stack: str =
         AWS_EC2_METADATA_DISABLED="true",
     )
     aws.client.cache_clear()
-    return _read(stack, url)
+    return _read(LOCAL_STACK_NAME, url)
 
 
 def _read(stack: str, url: str | None) -> Target:

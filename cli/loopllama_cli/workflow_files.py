@@ -54,6 +54,8 @@ def _text(path: Path) -> str:
 
 def located(path: Path, details: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
     """Details of a file that was loaded, each with the `line` of its field; by line."""
+    if not details:
+        return []  # without reading the file again
     try:
         _, root = _read(_text(path), path)
     except WorkflowInvalid:

@@ -13,6 +13,7 @@ from support.wire_server import Reply, WireServer
 
 from loopllama.errors import ModelRejected
 from loopllama.providers.base import ModelCall, Provider
+from loopllama.providers.bedrock_access import agreement_command, use_case_command
 
 OPUS = "anthropic.claude-opus-5"
 DENIED, INVALID, MISSING = (
@@ -92,6 +93,12 @@ def test_what_to_do_where_the_account_lacks_access(
         assert words in str(caught.value)
     if said != ROLE:
         assert "function's role needs" not in str(caught.value)
+
+
+def test_a_command_to_type_holds_no_other_command() -> None:
+    told = agreement_command("us.anthropic.x$(id);id", "us-east-1", "my profile")
+    assert told.count("--region us-east-1 --profile 'my profile' --model-id 'anthropic.x$(id);id'") == 2
+    assert "--profile '$HOME'" in use_case_command("us-east-1", "$HOME")
 
 
 def test_other_refusals_say_what_aws_says(

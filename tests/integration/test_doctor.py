@@ -292,6 +292,12 @@ def test_a_model_that_is_called_in_another_region(
     assert "called in eu-central-1" in found[f"model {model}"]["found"]
     assert "/inference-profiles/eu.amazon.nova-pro-v1:0" in asked
     assert "/foundation-model-availability/amazon.nova-pro-v1:0" in asked
+    model = "arn:aws:bedrock:us_east_1:123456789012:application-inference-profile/abc"
+    client.put_item(TableName=table, Item={"workflow": {"S": "doctor"}, "step": {"S": "claude"}, "model": {"S": model}})
+    found = checks("--stack", stack("anthropic,openai,mistral,google,deepseek"), code=1)
+    (wrong,) = (check for what, check in found.items() if what.endswith(model))
+    assert (wrong["status"], "'us_east_1'" in wrong["found"]) == ("fail", True)
+    assert found[f"model {bundled().resolve('small').id}"]["status"] == "ok"
 
 
 def test_bedrock_in_a_region_without_the_model_and_where_nobody_may_look(

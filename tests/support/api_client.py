@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -92,15 +93,35 @@ def ended(api: Client, run_id: str) -> dict[str, Any]:
     return found
 
 
+class InProcess:
+    """The API in this process, with a deployment's settings, under a key of its own."""
+
+    def __init__(self, settings: Settings, **changes: Any) -> None:
+        from loopllama.api.app import Api
+
+        self.settings = replace(settings, api_keys_table="ApiKeysTable", requests_per_second=1000, **changes)
+        self.secret, _ = KeyStore(self.settings).create("test")
+        self.api = Api(self.settings)
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """The answer's status and its JSON; `body` as `gateway_event` takes it."""
+        return self.answer(gateway_event(self.secret, method, path, body, **headers))
+
+    def answer(self, event: dict[str, Any]) -> tuple[int, Any]:
+        """The same for an event of API Gateway."""
+        answer = self.api.handle(event, None)
+        return answer["statusCode"], jsontext.loads(answer["body"])
+
+
 def gateway_event(secret: str, method: str, path: str, body: Any = None, **headers: str) -> dict[str, Any]:
-    """API Gateway's event of a request under an API key, payload format 2.0."""
+    """API Gateway's event of a request under an API key, payload format 2.0; `body` is JSON, or a text as it is."""
     return {
         "version": "2.0",
         "rawPath": path,
         "rawQueryString": "",
         "headers": {"authorization": f"Bearer {secret}", **headers},
         "requestContext": {"requestId": "r", "stage": "$default", "http": {"method": method, "path": path}},
-        "body": None if body is None else jsontext.dumps(body),
+        "body": body if body is None or isinstance(body, str) else jsontext.dumps(body),
         "isBase64Encoded": False,
     }
 

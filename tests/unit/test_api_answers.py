@@ -9,6 +9,7 @@ import pytest
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from loopllama import jsontext
 from loopllama.api import answers
 from loopllama.errors import InvalidRequest
 
@@ -50,7 +51,7 @@ def test_a_body_has_a_bounded_number_of_levels() -> None:
     def nested(levels: int) -> str:
         return '{"a":' * (levels - 1) + '{"b": [' + '"{[", ' * 500 + "1.5]}" + "}" * (levels - 1)
 
-    assert answers.parse_body(nested(answers.MAX_LEVELS - 1))["a"]
-    for levels in (answers.MAX_LEVELS, answers.MAX_LEVELS + 1, 900, 50_000):
+    assert answers.parse_body(nested(jsontext.MAX_LEVELS - 1))["a"]
+    for levels in (jsontext.MAX_LEVELS, jsontext.MAX_LEVELS + 1, 900, 50_000):
         with pytest.raises(InvalidRequest, match="nested too deeply"):
             answers.parse_body(nested(levels))

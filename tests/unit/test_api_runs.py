@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from support.api_client import gateway_event
+from support.api_client import InProcess
 from support.deployment import Deployment
 
 from loopllama import aws, jsontext
 from loopllama.api import runs
-from loopllama.api.app import Api
-from loopllama.api.keys import KeyStore
 
 ITEMS = 150
 OUTPUT = "x" * 4000
@@ -23,15 +20,7 @@ OUTPUT = "x" * 4000
 @pytest.fixture
 def asked(live: Deployment) -> Any:
     """Asks the API; the answer's status and its JSON."""
-    config = replace(live.settings, api_keys_table="ApiKeysTable", requests_per_second=1000)
-    secret, _ = KeyStore(config).create("test")
-    api = Api(config)
-
-    def ask(method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        answer = api.handle(gateway_event(secret, method, path, body, **headers), None)
-        return answer["statusCode"], jsontext.loads(answer["body"])
-
-    return ask
+    return InProcess(live.settings).ask
 
 
 @pytest.fixture

@@ -21,13 +21,12 @@ import boto3
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.api_client import InProcess
 from support.deployment import Deployment, deployment
 from support.numerals import NUMERALS, taken
 
 from loopllama import aws, cursors, jsontext, output, schemas
 from loopllama.api.answers import parse_body, read_body
-from loopllama.api.app import Api
-from loopllama.api.keys import KeyStore
 from loopllama.catalog_entries import parse_item
 from loopllama.decimals import exact, floats
 from loopllama.engine.requests import accept_event
@@ -35,13 +34,13 @@ from loopllama.engine.start import start_run
 from loopllama.errors import (
     CredentialsRejected,
     InvalidRequest,
-    LoopLlamaError,
     OutputInvalid,
     ToolFailed,
     WorkflowInvalid,
 )
 from loopllama.history import version_of
 from loopllama.providers import credentials, wire
+from loopllama.providers.base import Answer, Usage
 from loopllama.providers.filling import Filler
 from loopllama.providers.reading import Reading
 from loopllama.routing.facts import parse_facts
@@ -302,12 +301,13 @@ def test_what_a_model_calls_a_tool_with(numeral: str) -> None:
         assert call.raw == f'{{"n":{numeral}}}'
 
 
-@given(NUMERALS, st.sampled_from(["native", "tool", "instructions"]))
-def test_what_a_model_answers(numeral: str, mode: output.Mode) -> None:
-    check_door(lambda text: output.parse_answer(text, SCHEMA, mode), numeral, OutputInvalid)
+@given(NUMERALS)
+def test_what_a_model_answers(numeral: str) -> None:
+    check_door(lambda text: output.parse_answer(text, SCHEMA), numeral, OutputInvalid)
     check_door(lambda text: output.parse_answer(f"Here: {text}!", SCHEMA), numeral, OutputInvalid)
     call = wire.tool_call("1", output.TOOL_NAME, jsontext.loads_around(f'{{"n": {numeral}}}'), 0)
-    check_door(lambda _: output.parse_tool_call(call, SCHEMA), numeral, OutputInvalid)
+    answer = output.from_answer_tool(Answer("", Usage(1, 1), "tool_calls", (call,)))
+    check_door(lambda _: output.parse_answer(answer.text, SCHEMA), numeral, OutputInvalid)
 
 
 @given(NUMERALS)
@@ -389,36 +389,9 @@ def test_an_event_and_an_execution_by_hand(live: Deployment, numeral: str) -> No
 @example("1e300000000")
 @example("1e5000")
 def test_the_api_starts_and_replays_runs(live: Deployment, numeral: str) -> None:
-    client = boto3.client("dynamodb")
-    with contextlib.suppress(client.exceptions.ResourceInUseException):
-        client.create_table(
-            TableName="keys",
-            KeySchema=[{"AttributeName": "key_hash", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "key_hash", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
-    from dataclasses import replace
-
-    config = replace(live.settings, api_keys_table="keys")
-    key, _ = KeyStore(config).create("test")
-    api = Api(config)
-
-    def asked(path: str, text: str) -> tuple[int, Any]:
-        answer = api.handle(
-            {
-                "version": "2.0",
-                "rawPath": path,
-                "headers": {"authorization": f"Bearer {key}"},
-                "requestContext": {"requestId": "r", "stage": "$default", "http": {"method": "POST", "path": path}},
-                "body": text,
-                "isBase64Encoded": False,
-            },
-            None,
-        )
-        return answer["statusCode"], jsontext.loads(answer["body"])
-
+    ask = InProcess(live.settings).ask
     with soon():
-        status, answer = asked("/v1/workflows/w/runs", f'{{"input": {{"n": {numeral}}}}}')
+        status, answer = ask("POST", "/v1/workflows/w/runs", f'{{"input": {{"n": {numeral}}}}}')
     if taken(numeral) is None:
         assert (status, [one["field"] for one in answer["details"]]) == (400, ["input.n"])
         return
@@ -428,7 +401,7 @@ def test_the_api_starts_and_replays_runs(live: Deployment, numeral: str) -> None
     assert live.read(answer["data"]["id"])["status"] == "completed"
     with soon():
         path = f"/v1/runs/{answer['data']['id']}/replay"
-        status, answer = asked(path, f'{{"fromStep": "b", "input": {{"n": {numeral}}}}}')
+        status, answer = ask("POST", path, f'{{"fromStep": "b", "input": {{"n": {numeral}}}}}')
     assert (status, number(answer["data"]["input"]["n"])) == (202, taken(numeral))
 
 
@@ -623,8 +596,3 @@ def test_a_tools_parameters_are_checked_as_exactly() -> None:
         assert box.call(call, idempotency_key="k", timeout=10) == "null"
     with pytest.raises(ToolFailed, match=r"4\.021 is not a multiple of 0.01"):
         box.call(wire.tool_call("1", "t", '{"amount": 4.021}', 0), idempotency_key="k", timeout=10)
-
-
-def test_every_refusal_is_one_of_our_errors() -> None:
-    assert issubclass(InvalidRequest, LoopLlamaError)
-    assert issubclass(jsontext.NotTaken, ValueError)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.api_client import gateway_event
+from support.api_client import InProcess
 from support.deployment import Deployment
 
 from loopllama import aws, jsontext, prompts
-from loopllama.api.app import Api
-from loopllama.api.keys import KeyStore
 from loopllama.definitions import DefinitionStore
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.replay import replay_run
@@ -212,14 +209,11 @@ def test_the_record_says_no_long_text_twice(live: Deployment) -> None:
 
 def test_prompts_too_large_for_an_answer_are_links(live: Deployment) -> None:
     """The outputs come first, so that they stay whole as long as they can."""
-    config = replace(live.settings, api_keys_table="ApiKeysTable")
-    secret, _ = KeyStore(config).create("test")
     long = "word " * 12_000
     live.provider.script = lambda call: f"{len(live.provider.calls)} {long[: len(long) // 4]}"
     run_id = live.accept(live.push([{"name": name} for name in "abcdef"]), long)
     live.play(run_id)
-    answer = Api(config).handle(gateway_event(secret, "GET", f"/v1/runs/{run_id}"), None)
-    steps = jsontext.loads(answer["body"])["data"]["steps"]
+    steps = InProcess(live.settings).ask("GET", f"/v1/runs/{run_id}")[1]["data"]["steps"]
     assert all(isinstance(step["output"], str) for step in steps)
     links = [step["input"] for step in steps if isinstance(step["input"], dict)]
     assert 0 < len(links) < 6

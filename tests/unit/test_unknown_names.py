@@ -11,13 +11,11 @@ from typing import Any
 import boto3
 import pytest
 from rich.console import Console
-from support.api_client import gateway_event
+from support.api_client import InProcess
 from support.deployment import Deployment
 from typer.testing import CliRunner
 
 from loopllama import aws, jsontext
-from loopllama.api.app import Api
-from loopllama.api.keys import KeyStore
 from loopllama.definitions import DefinitionStore
 from loopllama.errors import WorkflowInvalid
 from loopllama.workflow import Workflow
@@ -159,14 +157,7 @@ def test_the_trace_says_what_was_passed_over(live: Deployment) -> None:
 
 
 def test_the_api_refuses_tools_and_warns_of_models(live: Deployment) -> None:
-    config = replace(live.settings, api_keys_table="ApiKeysTable", requests_per_second=1000)
-    secret, _ = KeyStore(config).create("test")
-    api = Api(config)
-
-    def ask(method: str, path: str, body: Any, **headers: str) -> tuple[int, Any]:
-        answer = api.handle(gateway_event(secret, method, path, body, **headers), None)
-        return answer["statusCode"], jsontext.loads(answer["body"])
-
+    ask = InProcess(live.settings).ask
     body: dict[str, Any] = {"name": "Doors", "crew": [{"role": "A", "systemPrompt": "x", "model": "test:a"}]}
     status, answer = ask("POST", "/v1/workflows", body)
     assert (status, answer.keys()) == (201, {"data"})
@@ -190,7 +181,7 @@ def test_the_api_refuses_tools_and_warns_of_models(live: Deployment) -> None:
         status, answer = ask(method, where, body)
         assert (status, answer["details"][0]["field"]) == (400, "crew.0.tools.0")
         assert "did you mean now" in answer["error"]
-    document = jsontext.loads(api.handle(gateway_event(secret, "GET", "/openapi.json"), None)["body"])
+    document = ask("GET", "/openapi.json")[1]
     schema = document["paths"]["/v1/workflows"]["post"]["responses"]["201"]["content"]["application/json"]["schema"]
     assert "warnings" in document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"]
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.api_client import gateway_event
+from support.api_client import InProcess
 from support.deployment import Deployment
 
-from loopllama import jsontext
-from loopllama.api.app import Api
-from loopllama.api.keys import KeyStore
 from loopllama.definitions import DefinitionStore
 from loopllama.workflow import Workflow
 from loopllama.workflow_view import crew_view
@@ -57,16 +53,7 @@ FULL = [
 @pytest.fixture
 def ask(live: Deployment) -> Any:
     """Asks the API; the answer's status and its JSON."""
-    names = {"api_keys_table": "ApiKeysTable", "route_history_table": "RouteHistoryTable"}
-    config = replace(live.settings, **names, requests_per_second=1000, default_model="small")
-    secret, _ = KeyStore(config).create("test")
-    api = Api(config)
-
-    def asked(method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        answer = api.handle(gateway_event(secret, method, path, body), None)
-        return answer["statusCode"], jsontext.loads(answer["body"])
-
-    return asked
+    return InProcess(live.settings, route_history_table="RouteHistoryTable", default_model="small").ask
 
 
 def test_a_crew_comes_back_as_it_was_sent_wherever_it_is_shown(ask: Any) -> None:

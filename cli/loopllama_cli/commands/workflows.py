@@ -50,15 +50,13 @@ def push(
 
     workflow, settings = _load(file), connect(ctx).settings
     store = DefinitionStore(settings)
+    warnings = workflow_files.located(file, store.warnings(workflow.to_definition()))
+    if strict and warnings:
+        raise workflow_files.refused(file, warnings)
     try:
-        warnings = workflow_files.located(file, store.warnings(workflow.to_definition()))
-        if strict and warnings:
-            raise workflow_files.refused(file, warnings)
         stored = _view(store.push(workflow, workflow_id), settings)
     except WorkflowInvalid as error:
-        if error.details and "line" not in error.details[0]:
-            raise workflow_files.refused(file, workflow_files.located(file, error.details)) from None
-        raise
+        raise workflow_files.refused(file, workflow_files.located(file, error.details)) from None
     if as_json:
         show.print_json({**stored, "warnings": warnings})
     else:
@@ -71,8 +69,9 @@ def _warn(file: Path, warnings: Sequence[Mapping[str, object]], choice: Choice |
     for one in warnings:
         show.message(f"! {file}, line {one['line']}: {one['field']}: {one['message']}", "yellow")
     if warnings:
-        where = "" if choice is None else f" --stack {choice.stack}" if choice.stack else ""
-        where = " --local" if choice is not None and choice.local is not None else where
+        where = ""
+        if choice is not None:
+            where = " --local" if choice.local is not None else f" --stack {choice.stack}" if choice.stack else ""
         show.message(f"Mend the file and push it again; what there is: loopllama{where} models list", "dim")
 
 

@@ -127,7 +127,10 @@ def _bedrock(model: Any, profile: str | None) -> Check:
 
     what, (elsewhere, _) = f"model {model.id}", at_region(str(model.provider_model))
     region = elsewhere or aws.region()
-    client = aws.client("bedrock", read_seconds=10, attempts=2, region=elsewhere)
+    try:
+        client = aws.client("bedrock", read_seconds=10, attempts=2, region=elsewhere)
+    except ValueError as error:  # botocore's InvalidRegionError
+        return Check(what, "fail", f"its region is none: {error}", f"write its id or ARN anew, or {_ANOTHER}")
     try:
         named = underlying_model(str(model.provider_model))
         if not named.startswith("arn:"):

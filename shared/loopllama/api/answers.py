@@ -25,7 +25,6 @@ from ..errors import (
     WorkflowNotFound,
     WorkflowPaused,
 )
-from ..jsontext import MAX_LEVELS as MAX_LEVELS  # of a body, too
 from ..tracing import logger, said
 from .keys import TooManyRequests, Unauthorized
 

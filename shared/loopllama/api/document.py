@@ -22,9 +22,9 @@ _PAGE_POLICY = (
     "frame-ancestors 'none'"
 )
 _DESCRIPTION = """\
-Request bodies take camelCase; snake_case is taken too. Answers are snake_case, but for a crew's agents, which come back
-in camelCase, and wrapped in `data`; errors are `{"error": one sentence, "details": …}`. Lists are newest first. Times
-are ISO 8601 UTC, money is USD and exact.
+Request bodies take camelCase; snake_case is taken too. Answers are snake_case and wrapped in `data`; only a crew's
+agents come back in camelCase. Errors are `{"error": one sentence, "details": …}`. Lists are newest first. Times are ISO
+8601 UTC, money is USD and exact.
 """
 _SERVERS = [{"url": "/"}, {"url": "/api", "description": "The same routes, where self-hosted LoopLlama has them"}]
 
@@ -59,10 +59,7 @@ def document(resolver: APIGatewayHttpResolver, version: str) -> dict[str, Any]:
             security=[{"key": []}],
         )
     )
-    found["servers"] = [
-        {"url": "/"},
-        {"url": "/api", "description": "The same routes, as self-hosted LoopLlama has them"},
-    ]
+    found["servers"] = _SERVERS
     found["tags"] = [{"name": tag} for tag in TAGS]
     for path, operations in found["paths"].items():
         about = [word for word in path.split("/") if word in TAGS] or ["service"]

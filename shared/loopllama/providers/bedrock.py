@@ -51,8 +51,8 @@ class Bedrock:
 
     def complete(self, call: ModelCall) -> Answer:
         """One Converse, or another where a way of asking for JSON is refused."""
-        forms = wire.member(call.options, "additionalModelRequestFields")
-        return self._modes.complete(call, self._send, native=native_schema, thinks=thinks(forms))
+        own = wire.member(call.options, "additionalModelRequestFields")  # Claude's own options among them
+        return self._modes.complete(call, self._send, native=native_schema, thinks=thinks(own))
 
     def _send(self, call: ModelCall) -> Answer:
         from botocore.exceptions import BotoCoreError, ClientError

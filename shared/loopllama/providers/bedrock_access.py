@@ -11,6 +11,7 @@ kirodotdev/Kiro 11191.
 from __future__ import annotations
 
 import re
+from shlex import quote
 
 from ..catalog_model import foundation_model
 
@@ -44,7 +45,7 @@ def is_anthropic(model: str) -> bool:
 
 def agreement_command(model: str, region: str, profile: str | None = None) -> str:
     """The command that subscribes the account to a model: it accepts the vendor's offer and terms."""
-    where = _where(region, profile) + f" --model-id {foundation_model(model)}"
+    where = _where(region, profile) + f" --model-id {quote(foundation_model(model))}"
     offer = f"aws bedrock list-foundation-model-agreement-offers{where} --query 'offers[0].offerToken' --output text"
     return f'aws bedrock create-foundation-model-agreement{where} --offer-token "$({offer})"'
 
@@ -54,8 +55,9 @@ def use_case_command(region: str, profile: str | None = None) -> str:
     return f"aws bedrock put-use-case-for-model-access{_where(region, profile)} --form-data fileb://use-case.json"
 
 
-def _where(region: str, profile: str | None) -> str:
-    return f" --region {region}" + (f" --profile {profile}" if profile else "")
+def _where(region: str, profile: str | None = None) -> str:
+    # Ids and regions may come from a table or a workflow that somebody else wrote.
+    return f" --region {quote(region)}" + (f" --profile {quote(profile)}" if profile else "")
 
 
 def explain(code: str, said: str, model: str, region: str) -> str | None:
@@ -88,12 +90,12 @@ def explain(code: str, said: str, model: str, region: str) -> str | None:
         return (
             f"in {region} {foundation_model(model)} is called through an inference profile only: name one of this "
             "region's, such as bedrock:us.…, bedrock:eu.… or bedrock:global.…; list them with: "
-            f"aws bedrock list-inference-profiles --region {region} --type-equals SYSTEM_DEFINED"
+            f"aws bedrock list-inference-profiles{_where(region)} --type-equals SYSTEM_DEFINED"
         )
     if "model identifier is invalid" in said or "marked by provider as legacy" in said.lower():
         return (
             f"{model} cannot be used in {region}: name another model, or an alias (frontier, balanced, small), which "
-            f"stands for one of {region}'s; what there is: aws bedrock list-inference-profiles --region {region}"
+            f"stands for one of {region}'s; what there is: aws bedrock list-inference-profiles{_where(region)}"
         )
     if said.strip().rstrip(".").lower() == "operation not allowed" or "account is not authorized" in said:
         return (

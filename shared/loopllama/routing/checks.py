@@ -144,7 +144,8 @@ class RouteChecks:
         if not model.enabled:
             instead = f"; use {model.replaced_by}" if model.replaced_by else ""
             found.append(Finding(field, f"{name!r} is disabled{instead}", invalid=False))
-        if not model.prices:
+        # What an application inference profile stands for, and costs, is read when a step uses it.
+        if not model.prices and ":application-inference-profile/" not in model.provider_model:
             told = f"{name!r} has no price, so its cost would be unknown"
             if (model.origin or {}).get("id") == "written out":
                 near = catalog.near(name)

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import aws as default_aws
 from .. import jsontext, schemas
+from ..agent_tools import ASK_HUMAN
 from ..errors import InvalidRequest, ToolFailed, ToolInvalid, WorkflowInvalid
 from ..output import ANSWER_TOOLS
 from ..providers.base import ToolCall, ToolSpec
@@ -24,9 +25,7 @@ MAX_RESULT_CHARACTERS = 200_000
 """Longest result that is handed to a model."""
 
 _KINDS = ("lambda", "http", "http_get")
-ASK_HUMAN = "ask_human"
-"""It belongs to the turn (`agent_tools`)."""
-_RESERVED = frozenset((*BUILT_IN, *ANSWER_TOOLS, ASK_HUMAN))
+_RESERVED = frozenset((*BUILT_IN, *ANSWER_TOOLS, ASK_HUMAN.name))
 """Names with a meaning of their own."""
 
 
@@ -43,7 +42,7 @@ def check_names(crew: Sequence[Mapping[str, Any]], settings: Settings) -> None:
     deployment does not have."""
     from ..static_types import closest
 
-    known = sorted({*(settings.tools or {}), *BUILT_IN, ASK_HUMAN})
+    known = sorted({*(settings.tools or {}), *BUILT_IN, ASK_HUMAN.name})
     details: list[dict[str, object]] = [
         {
             "field": f"crew.{position}.tools.{place}",
