@@ -46,6 +46,16 @@ class Document(Named):
 class _Walk:
     def __init__(self) -> None:
         self.problems: list[str] = []
+        self._always = True
+        """Whether what is looked at is computed whatever the values are."""
+
+    def _sometimes(self, node: Node, scope: Type) -> Type:
+        """`of` a node that is computed for some values only: for items that there are, or behind `&&` and `||`."""
+        before, self._always = self._always, False
+        try:
+            return self.of(node, scope)
+        finally:
+            self._always = before
 
     def of(self, node: Node, scope: Type) -> Type:
         """The type of a node's value where `@` has the type `scope`."""
@@ -58,6 +68,8 @@ class _Walk:
     def _of(self, node: Node, scope: Type) -> Type:
         children = node["children"]
         match node["type"]:
+            case "field" if node["value"] == "null":
+                return ANYTHING  # no value has such a field, so that `== null` says what it means
             case "field":
                 return scope.field(node["value"])
             case "current" | "identity":
@@ -78,15 +90,15 @@ class _Walk:
                 return _projected(left, left.element().flat())
             case "projection":
                 left = self.of(children[0], scope)
-                return _projected(left, self.of(children[1], left.element()))
+                return _projected(left, self._sometimes(children[1], left.element()))
             case "filter_projection":
                 left = self.of(children[0], scope)
                 one = left.element()
-                self.of(children[2], one)
-                return _projected(left, self.of(children[1], one))
+                self._sometimes(children[2], one)
+                return _projected(left, self._sometimes(children[1], one))
             case "value_projection":
                 left = self.of(children[0], scope)
-                return _projected(left, self.of(children[1], left.values()))
+                return _projected(left, self._sometimes(children[1], left.values()))
             case "function_expression":
                 return self._call(node["value"], children, scope)
             case "expref":
@@ -94,8 +106,14 @@ class _Walk:
             case "not_expression" if children[0] in _ROOTS:
                 # As it is written it is a field of true or false.
                 raise Nothing("'!' binds more tightly than '.': write !(steps.NAME.output.FIELD)")
+            case "and_expression" | "or_expression":
+                self.of(children[0], scope)
+                for child in children[1:]:
+                    self._sometimes(child, scope)
+                return ANYTHING
         for child in children:
-            self.of(child, scope)
+            # What is chosen of null is null, and is not looked at.
+            (self._sometimes if scope.later else self.of)(child, scope)
         return ANYTHING
 
     def _call(self, name: str, arguments: Sequence[Node], scope: Type) -> Type:
@@ -114,11 +132,16 @@ class _Walk:
                 raise Nothing(f"{name}() is given what it looks at with '&', as in {_BY_REFERENCE[name]}")
             if part["types"] != ["expref"]:
                 given = self.of(argument, scope)
+                if given.later and self._always and part["types"] and "null" not in part["types"]:
+                    raise Nothing(
+                        f"{name}() is given null in the loop's first round, which it does not take: name another value "
+                        "for that round with ||"
+                    )
         for argument in arguments[len(signature) :]:
             self.of(argument, scope)
         if name in _BY_REFERENCE:
             one = given.element()
-            inner = self.of(
+            inner = self._sometimes(
                 next(argument for argument in arguments if argument["type"] == "expref")["children"][0], one
             )
             return {"map": _projected(given, inner), "sort_by": given}.get(name, one)

@@ -138,17 +138,24 @@ def _no_json(error: ValueError) -> str:
 
 
 def _candidates(text: str) -> Iterator[str]:
-    """Texts inside an answer that may be its JSON: fenced blocks first, then what parses from a bracket on."""
+    """Texts inside an answer that may be its JSON: fenced blocks first, then what parses from a bracket on; never what
+    stands in a block of thoughts."""
+    thought = thoughts.blocks(text)
     for number, match in enumerate(_FENCE.finditer(text)):
         if number == _MAX_CANDIDATES:
             break
-        yield match.group(1)
+        if not any(start < match.start() < end for start, end in thought):
+            yield thoughts.apart(match.group(1))[0]
     decoder = json.JSONDecoder(parse_float=str, parse_int=str)  # only the ends of values count here
     position = 0
     for _ in range(_MAX_CANDIDATES):
         opening = _OPENING.search(text, position)
         if opening is None:
             return
+        behind = next((end for start, end in thought if start < opening.start() < end), None)
+        if behind is not None:
+            position = behind
+            continue
         try:
             _, end = decoder.raw_decode(text, opening.start())
         except (ValueError, RecursionError):

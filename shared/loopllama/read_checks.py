@@ -27,7 +27,10 @@ def wrong_reads(agent: Agent, reads: Reads | None, by_name: Mapping[str, Agent])
     steps = _Steps(agent, reads, by_name)
     document = Document(steps, list(by_name), agent.for_each is not None)
     until = agent.repeat.until if agent.repeat else None
-    said = _Steps(agent, reads and Reads([*reads.before, str(agent.name)], reads.later), by_name)
+    # When the verdict is taken, the step itself has spoken.
+    own = str(agent.name)
+    after = reads and Reads([*reads.before, own], [name for name in reads.later if name != own])
+    said = _Steps(agent, after, by_name)
     types: dict[str, Type] = {}
     for field, text, read in (
         ("when", agent.when, document),

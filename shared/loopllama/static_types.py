@@ -8,7 +8,7 @@ A value may always be null as well, because a step may be skipped.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +96,7 @@ class Described(Type):
             return ANYTHING
         if name in properties:
             return self._inside(properties[name], f"{self.place}.{name}")
-        if any(self.schema.get(key, False) is not False for key in _FURTHER):
+        if any(self.schema.get(key, False) is not False for key in _FURTHER) or name in self._required():
             return ANYTHING
         where = f" in {self.place.lstrip('.')}" if self.place else ""
         raise Nothing(f"the outputSchema of {self.step} has no '{name[:60]}'{where}{closest(name, properties)}")
@@ -127,6 +127,11 @@ class Described(Type):
 
     def _is_open(self) -> bool:
         return not self.schema.keys().isdisjoint(_ELSEWHERE)
+
+    def _required(self) -> Sequence[Any]:
+        """Fields that there must be, described or not."""
+        said = self.schema.get("required")
+        return said if isinstance(said, list) else ()
 
     def _types(self) -> set[str] | None:
         """The types that the value may have, null apart; `None` where it may be any."""

@@ -3,8 +3,8 @@
 Reasoning models behind vLLM, Ollama, llama.cpp, gateways and Bedrock's imported models write `<think>…</think>` before
 the answer where the server does not part the two; where the chat template opens the tag itself, the closing one comes
 alone. Names by family: `think` (DeepSeek, Qwen, GLM, Nemotron), `seed:think` (ByteDance Seed), `[THINK]` (Magistral),
-`◁think▷` (Kimi), `<|START_THINKING|>` (Command A), `<|channel|>analysis` (gpt-oss), and by prompts' own habit
-`thinking`, `thought` and `reasoning`.
+`◁think▷` (Kimi), `<|START_THINKING|>` (Command A), `<|begin_of_thought|>` (OpenThinker, Sky-T1),
+`<|channel|>analysis` (gpt-oss), and by prompts' own habit `thinking`, `thought` and `reasoning`.
 """
 
 from __future__ import annotations
@@ -13,30 +13,54 @@ import json
 import re
 from functools import lru_cache
 
-_OPENING = re.compile(
-    r"\s*(?:<(?P<tag>(?:[a-z]+:)?(?:think(?:ing)?|thoughts?|reasoning))>"
-    r"|\[(?P<bracket>THINK)\]|◁(?P<kimi>think)▷|<\|START_(?P<command>THINKING)\|>)",
-    re.IGNORECASE,
+_BEFORE = r"[\s\ufeff\u200b]*"
+_TAG = (
+    r"(?:<(?P<tag>(?:[a-z]+:)?(?:think(?:ing)?|thoughts?|reasoning))\s*>"
+    r"|\[(?P<bracket>THINK)\]|◁(?P<kimi>think)▷|<\|START_(?P<command>THINKING)\|>|<\|begin_of_(?P<begin>thought)\|>)"
 )
-_CLOSING = {"tag": "</{}>", "bracket": "[/{}]", "kimi": "◁/{}▷", "command": "<|END_{}|>"}
-_UNOPENED = re.compile(r"</(?:[a-z]+:)?think(?:ing)?>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>", re.IGNORECASE)
-_LATER = re.compile(r"(?ms)^[ \t]*<think>.*?(?:</think>|\Z)[ \t]*\n?")
+_OPENING = re.compile(_BEFORE + _TAG, re.IGNORECASE)
+_ANY_OPENING = re.compile(_TAG, re.IGNORECASE)
+_CLOSING = {
+    "tag": r"</{}\s*>",
+    "bracket": r"\[/{}\]",
+    "kimi": "◁/{}▷",
+    "command": r"<\|END_{}\|>",
+    "begin": r"<\|end_of_{}\|>",
+}
+_SAME = {
+    "tag": r"<{}\s*>",
+    "bracket": r"\[{}\]",
+    "kimi": "◁{}▷",
+    "command": r"<\|START_{}\|>",
+    "begin": r"<\|begin_of_{}\|>",
+}
+_UNOPENED = re.compile(
+    r"</(?:[a-z]+:)?think(?:ing)?\s*>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>", re.IGNORECASE
+)
+_CODE = r"(?P<code>^[ \t]*```.*?(?:^[ \t]*```|\Z))"
+_LATER = re.compile(rf"(?ms){_CODE}|^[ \t]*<think>.*?(?:</think>|\Z)[ \t]*\n?")
+_AMID = re.compile(rf"(?ms){_CODE}|^[ ]{{0,3}}<think>(?:(?!</?think>).)*</think>[ \t]*(?:\n|\Z)")
+"""Where nothing else says that the model thinks: the block has its lines for itself."""
 _FINAL = re.compile(
     r"(?s)\s*(?:<\|start\|>assistant)?<\|channel\|>(?:analysis|commentary)\b.*<\|channel\|>final<\|message\|>"
 )
 _CHANNEL_ENDS = ("<|return|>", "<|end|>")
+_SOLUTION = re.compile(r"\s*<\|(?:begin_of_solution|START_RESPONSE)\|>|<\|(?:end_of_solution|END_RESPONSE)\|>\s*\Z")
 _AMBIGUOUS = re.compile(r"thinking|thoughts?|reasoning", re.IGNORECASE)
 """Tags that a prompt may also ask for as a part of the answer."""
 _AFTER = re.compile(r"\s*(\S)")
 _QUOTES = frozenset("`'\"\u201c\u2018«\\")
+_GOES_ON = re.compile(r"[.,;:!?)]|[ \t]+[a-z]+[ \t,]")
+"""What follows a tag that a sentence is about; no answer begins so."""
+_MID_SENTENCE = re.compile(r"[^\s.!?…:][ \t]\Z")
 
 
 def apart(text: str) -> tuple[str, str]:
     """Return `(answer, thoughts)`. A text without thoughts comes back as it is, to the letter.
 
     Thoughts stand at the beginning, in one block or several, to the end where they are not closed; or before a closing
-    tag that nothing opened; or, where there are such, in later blocks that begin a line. A tag that is quoted, or that
-    stands in a text which is JSON as a whole, is what the answer is about.
+    tag that nothing opened; or in blocks that begin a line outside of code. A tag that is quoted or named in a
+    sentence, or that stands in a text which is JSON as a whole, is what the answer is about.
     """
     if not ("<" in text or "THINK]" in text or "◁" in text) or _is_json(text):
         return text, ""
@@ -44,13 +68,39 @@ def apart(text: str) -> tuple[str, str]:
     while (end := _behind_block(text, start)) > start:
         start = end
     start = _behind_unopened(text, start)
-    if not start:
-        return text, ""
-    rest = text[start:]
+    rest, taken = text[start:], [text[:start]] if start else []
     for sign in _CHANNEL_ENDS if channels else ():
         rest = rest.removesuffix(sign)
-    later = [found[0] for found in _LATER.finditer(rest)]
-    return _LATER.sub("", rest).strip(), "\n".join(part.strip() for part in (text[:start], *later))
+    if start:
+        rest = _SOLUTION.sub("", rest)
+
+    def kept(found: re.Match[str]) -> str:
+        if found["code"]:
+            return found["code"]
+        taken.append(found[0])
+        return ""
+
+    rest = (_LATER if start else _AMID).sub(kept, rest)
+    return (rest.strip(), "\n".join(part.strip() for part in taken)) if taken else (text, "")
+
+
+def blocks(text: str) -> list[tuple[int, int]]:
+    """The places of all closed blocks of thoughts in a text, in order, wherever they stand: nothing in them is the
+    answer."""
+    found: list[tuple[int, int]] = []
+    position, without_end = 0, set[str]()
+    while opened := _ANY_OPENING.search(text, position):
+        position = opened.end()
+        kind = str(opened.lastgroup)
+        closing = _pattern(_CLOSING[kind], opened[kind])
+        if closing.pattern in without_end or text[opened.start() - 1 : opened.start()] in _QUOTES:
+            continue
+        if closed := closing.search(text, position):
+            position = closed.end()
+            found.append((opened.start(), position))
+        else:
+            without_end.add(closing.pattern)
+    return found
 
 
 def _is_json(text: str) -> bool:
@@ -69,7 +119,7 @@ def _behind_block(text: str, start: int) -> int:
     if opened is None:
         return start
     kind = str(opened.lastgroup)
-    closing = _closing(_CLOSING[kind].format(opened[kind]))
+    closing, same = _pattern(_CLOSING[kind], opened[kind]), _pattern(_SAME[kind], opened[kind])
     position, depth = opened.end(), 1
     while depth:
         found = closing.search(text, position)
@@ -78,7 +128,7 @@ def _behind_block(text: str, start: int) -> int:
         if found is None:
             return start if _AMBIGUOUS.fullmatch(opened["tag"] or "") else len(text)
         # A model that thinks about thinking may open the same tag again.
-        depth += len(_same(kind, opened[kind]).findall(text, position, found.start())) - 1
+        depth += len(same.findall(text, position, found.start())) - 1
         position = found.end()
     if _AMBIGUOUS.fullmatch(opened["tag"] or "") and not _OPENING.match(text, position):
         follows = _AFTER.match(text, position)
@@ -92,19 +142,20 @@ def _behind_unopened(text: str, start: int) -> int:
     last = start
     opened = _ANY_OPENING.search(text, start)
     for found in _UNOPENED.finditer(text, start, opened.start() if opened else len(text)):
-        if text[found.start() - 1 : found.start()] not in _QUOTES:
+        if text[found.start() - 1 : found.start()] not in _QUOTES and not _is_named(text, found):
             last = found.end()
     return last
 
 
-_ANY_OPENING = re.compile(_OPENING.pattern.removeprefix(r"\s*"), re.IGNORECASE)
+def _is_named(text: str, tag: re.Match[str]) -> bool:
+    """Whether a sentence is about the tag, as in "it looks for </think> and drops what is before it"."""
+    follows = _GOES_ON.match(text, tag.end())
+    if follows is None:
+        return False
+    before = text[max(0, tag.start() - 2) : tag.start()]
+    return follows[0] in ".,;:!?)" or bool(_MID_SENTENCE.search(before))
 
 
-@lru_cache(maxsize=32)
-def _closing(tag: str) -> re.Pattern[str]:
-    return re.compile(re.escape(tag), re.IGNORECASE)
-
-
-@lru_cache(maxsize=32)
-def _same(kind: str, name: str) -> re.Pattern[str]:
-    return re.compile(re.escape(_CLOSING[kind].format(name).replace("/", "").replace("END_", "START_")), re.IGNORECASE)
+@lru_cache(maxsize=64)
+def _pattern(form: str, name: str) -> re.Pattern[str]:
+    return re.compile(form.format(re.escape(name)), re.IGNORECASE)

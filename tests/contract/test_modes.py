@@ -142,6 +142,81 @@ def test_a_refusal_is_known_by_what_it_names(
     assert message in answer.mode_refused
 
 
+@pytest.mark.parametrize(
+    ("dialect", "mode", "status", "message"),
+    [
+        # vLLM, llama.cpp, Groq, Gemini and OpenRouter, who name no parameter
+        (OPENAI, "native", 400, "The provided JSON schema contains features not supported by xgrammar."),
+        (OPENAI, "native", 400, "JSON schema conversion failed: Unrecognized schema"),
+        (OPENAI, "native", 400, "Failed to initialize samplers: failed to parse grammar"),
+        (OPENAI, "native", 400, "json mode cannot be combined with tool/function calling"),
+        (OPENAI, "native", 400, "A schema in GenerationConfig exceeds the maximum allowed nesting depth."),
+        (OPENAI, "native", 400, "The specified schema produces a constraint that has too many states for serving."),
+        (OPENAI, "native", 404, "No endpoints found that can handle the requested parameters."),
+        (OPENAI, "native", 400, "Response format is not supported"),
+        (OPENAI, "tool", 404, "No endpoints found that can handle the requested parameters."),
+        (OPENAI, "tool", 400, "Functions are not supported"),
+        (ANTHROPIC, "native", 400, "This model does not support output format."),
+        (ANTHROPIC, "native", 400, "Schema is too complex for compilation"),
+        (ANTHROPIC, "native", 400, "The compiled grammar is too large. Simplify your tool schemas"),
+        (ANTHROPIC, "native", 400, "Grammar compilation timed out."),
+        (BEDROCK, "native", 400, "This model does not support the output config field."),
+    ],
+    ids=lambda value: getattr(value, "name", None) or str(value)[:30],
+    indirect=["dialect"],
+)
+def test_a_refusal_in_words(
+    dialect: Dialect,
+    server: WireServer,
+    adapter: Provider,
+    make_call: Make,
+    mode: OutputMode,
+    status: int,
+    message: str,
+) -> None:
+    after = MODES[MODES.index(mode) + 1]
+    server.refuses = refusing(status, message, mode, dialect=dialect)
+    server.script(said(dialect, after))
+    answer = adapter.complete(make_call(output_schema=SCHEMA, output_mode=mode))
+    assert (answer.output_mode, json.loads(answer.text)) == (after, VALUE)
+    assert message in answer.mode_refused
+
+
+def test_a_refusal_that_names_the_parameter_in_its_own_field(
+    server: WireServer, adapter: Provider, make_call: Make
+) -> None:
+    body = {"error": {"message": "Unsupported value.", "type": "invalid_request_error", "param": "response_format"}}
+    server.refuses = lambda request: Reply(400, body) if way_of(OPENAI, request) == "native" else None
+    server.script(said(OPENAI, "tool"))
+    answer = adapter.complete(make_call(output_schema=SCHEMA))
+    assert "Unsupported value. (param: response_format)" in answer.mode_refused
+
+
+@pytest.mark.parametrize("model", ["m", "format", "json-schema-tuned", "tool-user"])
+def test_what_the_model_is_called_makes_no_difference(
+    server: WireServer, adapter: Provider, make_call: Make, model: str
+) -> None:
+    server.refuses = refusing(400, "response_format is not supported", "native")
+    server.script(said(OPENAI, "tool"))
+    call = make_call(model=model, catalog_id=f"house:{model}", output_schema=SCHEMA)
+    assert adapter.complete(call).output_mode == "tool"
+    server.refuses = lambda _: None
+    server.script(OPENAI.error(404, "", f"The model `{model}` does not exist"))
+    with pytest.raises(ModelRejected):
+        adapter.complete(make_call(model=model, catalog_id=f"house:{model}", output_schema=OTHER, output_mode="native"))
+    assert len(server.requests) == 3
+
+
+def test_a_way_that_is_not_supported_is_not_asked_again_for_another_schema(
+    server: WireServer, adapter: Provider, make_call: Make
+) -> None:
+    server.refuses = refusing(400, "response_format json_schema is not supported; this schema is unsupported", "native")
+    server.script(*[said(OPENAI, "tool")] * 2)
+    for schema in (SCHEMA, OTHER):
+        assert adapter.complete(make_call(output_schema=schema)).output_mode == "tool"
+    assert server.refused == 1
+
+
 def test_other_errors_are_not_taken_for_a_refusal(server: WireServer, adapter: Provider, make_call: Make) -> None:
     for status, message in ((400, "Invalid value for 'max_tokens'"), (403, "json_schema is for other plans")):
         server.script(OPENAI.error(status, "", message))

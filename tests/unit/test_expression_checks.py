@@ -109,6 +109,9 @@ GOOD = [
     "input.list[?item == input.steps]",
     "not_null(steps.note.output, `1`, input.x)",
     '`{"steps": 1}`.steps',
+    # no value has such a field, so that it is null, as it says
+    "steps.triage.output.score == null",
+    "steps.triage.output.lines[?name != null]",
 ]
 
 
@@ -288,6 +291,40 @@ def test_a_list_of_the_last_round_is_not_there_in_the_first() -> None:
     assert "is null in the loop's first round; name another for that with ||" in found["crew.1.forEach"]
     assert wrong(*loop(write={"forEach": "steps.judge.output.todo || steps.plan.output.todo"})) == {}
     assert wrong(*loop(write={"forEach": "steps.plan.output.todo"})) == {}
+
+
+def test_a_function_is_not_given_what_the_first_round_lacks() -> None:
+    late = "steps.judge.output.todo"
+    for text in (f"length({late}) > `3`", f"{late} | length(@)", f"!(contains({late}[*], 'x'))", f"sort({late})[0]"):
+        found = wrong(*loop(write={"when": text}))
+        assert "is given null in the loop's first round" in found["crew.1.when"]
+        # The verdict is taken when it is there, and so is what an earlier step said.
+        until = {"backTo": "write", "until": text, "max": 3}
+        assert wrong(*loop(judge={"repeat": until})) == {}
+        assert wrong(*loop(write={"when": text.replace("judge", "plan")})) == {}
+    for text in (
+        f"length({late} || `[]`) > `3`",
+        f"{late} && length({late}) > `3`",
+        f"!({late}) || contains({late}, 'x')",
+        f"{late}[?length(@) > `3`]",
+        f"{late}[*].length(@)",
+        "steps.judge.output.[length(todo)]",
+        f"not_null({late}, `[]`)",
+        f"type({late}) == 'null'",
+        f"to_array({late})",
+    ):
+        assert wrong(*loop(write={"when": text})) == {}
+
+
+def test_a_field_that_is_required_is_there_even_where_it_is_not_described() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a", "b"]}
+    crew = [
+        agent("one", outputSchema=schema),
+        agent("two", when="steps.one.output.b.c", prompt="{{ steps.one.output.b }}"),
+    ]
+    assert wrong(*crew) == {}
+    crew[1] |= {"when": "steps.one.output.c"}
+    assert list(wrong(*crew)) == ["crew.1.when"]
 
 
 def test_a_condition_within_a_loop_would_skip_who_decides() -> None:

@@ -92,6 +92,23 @@ class TestReading:
         with pytest.raises(OutputInvalid):
             output.parse_answer(f"<think>{draft}</think>", INVOICE)
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "Sure. <think>Perhaps {draft}?</think> {good}",
+            "Sure.\n<think>Perhaps {draft}?</think>\n{good}",
+            "```json\n<think>{draft}</think>\n{good}\n```",
+            "Sure. <think>\n```json\n{draft}\n```\n</think>\n```json\n{good}\n```",
+            "<thinking>{draft}</thinking>\n<answer>{good}</answer>",
+            "<reasoning>{draft}</reasoning><output>{good}</output>",
+            "{good}\n<think>or {draft}?</think>",
+        ],
+    )
+    def test_a_draft_in_thoughts_anywhere_is_not_the_answer(self, text):
+        good = json.dumps({"number": "A-17", "total": 1, "note": "no <think>draft</think> here"})
+        text = text.replace("{draft}", json.dumps({"number": "draft", "total": 0})).replace("{good}", good)
+        assert output.parse_answer(text, INVOICE | {"additionalProperties": True}) == json.loads(good)
+
     @given(json_values)
     def test_any_json_value_comes_back(self, value):
         text = json.dumps(value)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama.thoughts import apart
+from loopllama.thoughts import apart, blocks
 
 ANSWER = 'Dear customer, <b>sorry</b>.\n\n{"urgency": "high"}'
 TAGS = [
@@ -22,6 +22,7 @@ TAGS = [
     ("[THINK]", "[/THINK]"),
     ("◁think▷", "◁/think▷"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
 ]
 
 
@@ -46,6 +47,18 @@ def test_a_block_before_the_answer(opening: str, closing: str, between: str) -> 
         ("<think>a <think> b</think> c</think>high", "high"),
         ("<think>I could write <think> here.</think>high", "high"),
         ("<think>a</think>one\n<think>b</think>\ntwo", "one\ntwo"),
+        ("\ufeff<think>a</think>high", "high"),
+        ("<think >a</think\n>high", "high"),
+        ("Is it low? </think> high", "high"),
+        ("Hm. </think> the answer is high", "the answer is high"),
+        ("Sure.\n<think>\nHm.\n</think>\nDear customer", "Sure.\nDear customer"),
+        ("Sure.\n<think>Hm.</think>\nDear customer", "Sure.\nDear customer"),
+        (
+            "<think>a</think>So:\n```\n<think>\nx\n</think>\n```\n<think>b</think>\nend",
+            "So:\n```\n<think>\nx\n</think>\n```\nend",
+        ),
+        ("<|begin_of_thought|>a<|end_of_thought|>\n<|begin_of_solution|>high<|end_of_solution|>", "high"),
+        ("<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>high<|END_RESPONSE|>", "high"),
         ("<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>high<|return|>", "high"),
     ],
 )
@@ -66,6 +79,12 @@ def test_other_forms(text: str, answer: str) -> None:
         "<thinking>is all that was asked for</thinking>",
         "<thinking aloud is fine",
         "The tag <think> opens a block.",
+        "The parser looks for </think> and drops what is before it.",
+        "A block is closed by </think>. Nothing else closes it.",
+        "The tags are <think> and </think>, see there.",
+        "The tags:\n<think> opens a block\n</think> closes it\n",
+        "As in\n```\n<think>\nx\n</think>\n```\nit stands.",
+        "As in\n\n    <think>\n    x\n    </think>\n\nit stands.",
     ],
 )
 def test_what_is_the_answer_stays_to_the_letter(text: str) -> None:
@@ -82,9 +101,19 @@ def test_any_text_is_parted(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["</think>" * 100_000, "<think></think>" * 60_000, "<think>" * 60_000 + "</think>" * 60_000, " " * 10**6 + "<"],
+    [
+        "</think>" * 100_000,
+        "<think></think>" * 60_000,
+        "<think>" * 60_000 + "</think>" * 60_000,
+        " " * 10**6 + "<",
+        "a\n" + "<think>\n" * 60_000,
+        "a\n" + "<think>x</think>y\n" * 40_000,
+        "a <think>" * 60_000,
+        "```\n" * 200_000 + "<",
+    ],
 )
 def test_a_megabyte_is_parted_in_good_time(text: str) -> None:
     started = time.process_time()
     apart(text)
+    blocks(text)
     assert time.process_time() - started < 5

@@ -115,7 +115,7 @@ def kind_of(status: int, names: Iterable[str], said: str, codes: Mapping[str, ty
 def read_error(body: bytes) -> tuple[list[str], str]:
     """The codes, most telling first, and the message of an error body of any of the shapes in use:
     `{"error": {"code", "type", "message"}}`, `{"error": text}`, `{"code", "message"}`, `{"detail": …}`, a list of one
-    of these, or plain text."""
+    of these, or plain text. A `param` that the message does not name is put behind it."""
     try:
         value = jsontext.loads_around(body)
     except ValueError:
@@ -127,7 +127,10 @@ def read_error(body: bytes) -> tuple[list[str], str]:
     error = value.get("error", value)
     if not isinstance(error, dict):
         return [], _said(error)
-    return list(_codes(error)), _said(error.get("message") or error.get("detail") or value.get("message") or error)
+    said = _said(error.get("message") or error.get("detail") or value.get("message") or error)
+    parameter = error.get("param")
+    named = f" (param: {parameter})" if isinstance(parameter, str) and parameter and parameter not in said else ""
+    return list(_codes(error)), said + named
 
 
 def _said(value: Any) -> str:

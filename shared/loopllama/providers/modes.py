@@ -20,18 +20,23 @@ from ..errors import ModelRejected
 from .base import Answer, ModelCall, OutputMode
 from .known import takes_forced_tool
 
+_EITHER = r"|\bschemas?\b|grammar|requested parameters"
 _NAMED: Mapping[OutputMode, re.Pattern[str]] = {
     "native": re.compile(
-        r"output_?(?:config|format)|response_?(?:format|schema|mime)|response mime|json_?(?:schema|object|mode)"
-        r"|structured.?output|guided.?json",
+        r"(?:output|response)[\s_-]?(?:config|format|schema|mime)|json[\s_-]?(?:schema|object|mode|output)"
+        r"|structured.?output|(?:guided|constrained).?(?:json|decoding|generation)" + _EITHER,
         re.IGNORECASE,
     ),
-    "tool": re.compile(r"tool_?(?:choice|config|use)|\btools?\b|function.?call", re.IGNORECASE),
+    "tool": re.compile(
+        r"tool_?(?:choice|config|use)|\btools?\b|function.?call|\bfunctions?\b" + _EITHER, re.IGNORECASE
+    ),
 }
-"""What a refusal of each way names."""
+"""What a refusal of each way names: a parameter by its name or in words, or what the provider makes of it. OpenRouter
+says no more than "No endpoints found that can handle the requested parameters"."""
 _ONE_SCHEMA = re.compile(
-    r"invalid schema|schemas? (?:is|are|has|have|contains?|must|cannot|compil)|grammar"
-    r"|too (?:many|complex|deep)|in context",
+    r"invalid schema|\bschemas? (?:(?:is|are) (?!(?:un|not )supported|not (?:available|enabled|permitted|allowed))"
+    r"|has|have|contains?|must|cannot|compil|conver|produces)|\bschema\b.{0,60} exceeds|grammar"
+    r"|too (?:many|complex|deep|large)|in context",
     re.IGNORECASE,
 )
 """What a refusal says that is about this schema, and not about the way of asking."""
@@ -110,5 +115,7 @@ def _reason(error: ModelRejected, mode: OutputMode, call: ModelCall) -> str | No
     """What the provider said against this way of asking; `None` where the error is about something else."""
     if type(error) is not ModelRejected or error.status not in _REFUSALS or mode not in _NAMED:
         return None
-    said = _OTHER_NAMES.sub("", str(error).replace(call.catalog_id, "").replace(call.model, ""))
+    names = "|".join(sorted(map(re.escape, {call.catalog_id, call.model}), key=len, reverse=True))
+    # As a whole: a model may be called "m", which is a part of what is looked for.
+    said = _OTHER_NAMES.sub("", re.sub(rf"(?<!\w)(?:{names})(?!\w)", "", str(error)))
     return str(error)[:_LONGEST_REASON] if _NAMED[mode].search(said) else None
