@@ -55,6 +55,8 @@ def test_what_is_known_is_no_warning(told: Callable[..., Warnings]) -> None:
     assert told({}) == []
     assert told({"model": "test:a", "fallbacks": ["test:b"]}, {"tools": ["now", "ask_human"]}, model="balanced") == []
     assert told({"policy": "weighted", "candidates": [{"model": "test:a", "weight": 1}]}) == []
+    # A profile of one's own is priced by the model behind it, which is asked for when a step uses it.
+    assert told({"model": "arn:aws:bedrock:eu-central-1:123456789012:application-inference-profile/abc123def456"}) == []
 
 
 @pytest.mark.parametrize(
