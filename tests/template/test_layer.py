@@ -144,6 +144,7 @@ def test_it_knows_all_that_converse_is_asked(trimmed: Path) -> None:
         "inferenceConfig": {"topP": 0.5, "stopSequences": ["end"]},
     }
     call = ModelCall(
+        output_schema=schema,
         catalog_id="claude-sonnet-4-5",
         model="anthropic.claude-sonnet-4-5-20250929-v1:0",
         system="You help.",
@@ -156,7 +157,7 @@ def test_it_knows_all_that_converse_is_asked(trimmed: Path) -> None:
         options=options,
         timeout=10,
     )
-    arguments = bedrock.request(call, schema)
+    arguments = bedrock.request(call)
     assert {"outputConfig", "serviceTier", "toolConfig", "system", "inferenceConfig"} <= set(arguments)
     client = session(trimmed).create_client("bedrock-runtime", region_name="us-east-1")
     shape = client.meta.service_model.operation_model("Converse").input_shape
