@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,10 @@ def crew(name: str) -> dict[str, dict[str, Any]]:
 
 
 def push(system: System, example: str, **changes: Any) -> str:
+    """Push an example to the stack, which has the tools of `research_brief` where a test calls them."""
     workflow = workflow_files.load(folder(example) / "workflow.yaml")
-    return str(DefinitionStore(system.settings).push(workflow.model_copy(update=changes))["workflow_id"])
+    settings = replace(system.settings, tools=json.loads((folder("research_brief") / "tools.json").read_text("utf-8")))
+    return str(DefinitionStore(settings).push(workflow.model_copy(update=changes))["workflow_id"])
 
 
 def steps(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
