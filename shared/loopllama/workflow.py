@@ -376,7 +376,7 @@ def _problem(error: Any) -> dict[str, object]:
         message = _unknown(model, str(place[-1]))
     elif kind == "missing":
         field = next(field for field in model.model_fields.values() if field.alias == place[-1])
-        message = f"is missing: {field.description}"
+        message = f"is missing: {' '.join(str(field.description).split())}"
     elif kind == "value_error":
         message = str(context["error"])
     elif kind == "string_pattern_mismatch":

@@ -176,6 +176,13 @@ def test_a_name_without_latin_letters_has_an_id_of_its_own():
 # What is refused
 
 
+def test_a_missing_name_is_told_in_one_line():
+    with pytest.raises(WorkflowInvalid) as caught:
+        Workflow.model_validate({"crew": [agent()]})
+    assert str(caught.value.details[0]["message"]).startswith("is missing: ")
+    assert "\n" not in str(caught.value)
+
+
 def test_every_wrong_field_is_named_at_once():
     found = refused({"role": "A"}, agent(sytemPrompt="x", maxTokens="5"), agent(temperature=3, policy="weightd"))
     assert found["crew.0.systemPrompt"].startswith("is missing: ")
