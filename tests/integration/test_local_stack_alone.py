@@ -294,7 +294,6 @@ class TestFunctions:
             ),
             lambda: functions.update_function_code(FunctionName=name, ZipFile=b"x"),
             lambda: functions.create_function(**new, Handler="os.system", Code={"ZipFile": b"x"}),
-            lambda: functions.publish_layer_version(LayerName="mine", Content={"ZipFile": b"x"}),
         ):
             with pytest.raises(ClientError, match=self.SENTENCE) as error:
                 change()

@@ -47,7 +47,8 @@ UNCHANGED = (
     "The local stack runs only the functions that template.yaml gives, as it gives them: change them there, or by "
     "`loopllama local --parameter`, and start it again."
 )
-_CHANGES = ("create_function", "update_function_code", "update_function_configuration", "publish_layer_version")
+# A layer that is only published is in no function: attaching it is a change of configuration.
+_CHANGES = ("create_function", "update_function_code", "update_function_configuration")
 
 
 def _lambda(functions: Functions) -> None:
