@@ -131,7 +131,8 @@ def number_of(text: str) -> int | Decimal:
         raise ValueError(f"{text[:40]!r} is no number")
     digits, exponent = form.groups()
     if not digits.strip("0."):
-        return Decimal(0)  # 0e99999999999999999999 is zero, and more than Decimal holds as it stands
+        # 0e99999999999999999999 is zero, and more than Decimal holds as it stands.
+        return 0 if exponent is None and "." not in digits else Decimal(0)
     value: int | Decimal | None = None
     if len(digits.lstrip("0.")) <= MOST_DIGITS + 1:  # with a point
         with contextlib.suppress(ArithmeticError):  # an exponent of more than 18 digits

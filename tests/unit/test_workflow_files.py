@@ -196,3 +196,10 @@ def test_the_workflow_of_the_documentation_and_its_fields():
         *Workflow.model_json_schema()["$defs"]["Agent"]["properties"],
     }
     assert [field for field in fields if f"`{field}`" not in text] == []
+
+
+@pytest.mark.parametrize(("written", "path"), [("retries: 0", YAML), ("retries: 3", YAML), ("retries: -0", YAML)])
+def test_whole_numbers_are_whole_numbers(written: str, path: Path) -> None:
+    text = f"name: N\ncrew:\n  - role: R\n    systemPrompt: x\n    {written}\n"
+    retries = parse(text, path).to_definition()["crew"][0]["retries"]
+    assert (retries, type(retries)) == (abs(int(written.split()[1])), int)
