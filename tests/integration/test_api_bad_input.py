@@ -250,10 +250,10 @@ def test_the_sdk_of_nobody_gets_through_with_a_raw_request(api: Client) -> None:
     """What no HTTP client would send."""
     where, end = urlsplit(api.url), "\r\n"
     for head in (
-        f"GET /v1/workflows HTTP/1.1\r\nHost: x\r\n{2 * f'Authorization: Bearer {api.key}{end}'}\r\n",
-        "GET //v1//workflows HTTP/1.1\r\nHost: x\r\n\r\n",
-        "GET /v1/../healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-        "GET /healthz/../v1/workflows HTTP/1.1\r\nHost: x\r\n\r\n",
+        f"GET /v1/workflows HTTP/1.1\r\nHost: {where.netloc}\r\n{2 * f'Authorization: Bearer {api.key}{end}'}\r\n",
+        f"GET //v1//workflows HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n",
+        f"GET /v1/../healthz HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n",
+        f"GET /healthz/../v1/workflows HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n",
     ):
         with socket.create_connection((str(where.hostname), int(where.port or 0)), timeout=20) as raw:
             raw.sendall(head.encode())
