@@ -23,10 +23,10 @@ import harness
 from genai_prices import Usage as TheirUsage
 from genai_prices import calc_price
 
-from loopllama.catalog import bundled
-from loopllama.catalog_model import Model
-from loopllama.pricing import cost
-from loopllama.providers.base import Usage
+from loopllama.catalog.catalog import bundled
+from loopllama.catalog.model import Model
+from loopllama.catalog.pricing import cost
+from loopllama.llm.types import Usage
 
 MOMENT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TIMED = ("gpt-5-mini", "claude-sonnet-5", "gpt-5.4", "deepseek-v4-pro")

@@ -22,7 +22,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "shared")]
 
 import harness
 
-from loopllama.routing import Router, RouteRequest
+from loopllama.routing.decision import RouteRequest
+from loopllama.routing.router import Router
 from loopllama.settings import Settings
 
 WORKFLOWS, STEPS, CALLS, CANDIDATES = 10_000, 10, 2_000, 100

@@ -52,7 +52,10 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "secret",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
 }
-CLIENTS = "from loopllama import aws, tracing; aws.client('dynamodb'); tracing.logger()"
+CLIENTS = (
+    "from loopllama.aws import dynamo; from loopllama.telemetry import metrics; "
+    "dynamo.client('dynamodb'); metrics.logger()"
+)
 ADAPTER = "import loopllama.providers.openai"
 LIBRARIES = {
     "boto3, DynamoDB's client": "import boto3; boto3.client('dynamodb')",

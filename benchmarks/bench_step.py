@@ -76,7 +76,7 @@ def step(port: int, provider: str = "openai") -> Call:
     }
     from tables import Tables
 
-    from loopllama import aws
+    from loopllama.aws import dynamo as aws
     from loopllama.engine.step import StepRunner
     from loopllama.settings import Settings
 

@@ -25,7 +25,7 @@ from aws_use.simulation import simulate
 from bench_cost import RESULT as COST
 from bench_cost import ROUTE_CACHE_SECONDS, shares
 
-from loopllama.runs import ACTIVE_SHARDS
+from loopllama.runs.store import ACTIVE_SHARDS
 
 RESULT = COST.with_name("scale.json")
 PAGE = ROOT / "docs" / "scale.md"

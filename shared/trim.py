@@ -45,7 +45,7 @@ COMPRESSED = (
     "aws_lambda_powertools/event_handler/openapi/swagger_ui/*.css",
     "aws_lambda_powertools/event_handler/openapi/swagger_ui/*.js",
 )
-"""Files that the layer holds as `.gz`, and `loopllama.api.document` reads so."""
+"""Files that the layer holds as `.gz`, and `loopllama.api.openapi` reads so."""
 
 
 def trim(folder: Path) -> None:

@@ -13,7 +13,7 @@ import botocore.loaders
 import pytest
 from hypothesis import HealthCheck, settings
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 
 # The same examples in every run, and no judgement of a machine's speed.
 settings.register_profile(

@@ -18,7 +18,7 @@ sys.path[:0] = [str(TESTS)]
 
 from support.system import DEPLOYED_PARAMETERS, ROOT  # noqa: E402 - found through the line before
 
-from loopllama import aws  # noqa: E402
+from loopllama.aws import dynamo as aws  # noqa: E402
 from loopllama_cli import removal  # noqa: E402
 from loopllama_cli.doctor import account  # noqa: E402
 from loopllama_cli.target import Choice  # noqa: E402

@@ -142,7 +142,7 @@ def recorded(runs: int) -> list[dict[str, Any]]:
     import pytest
     from support.deployment import deployment
 
-    from loopllama.providers.base import Answer, Usage
+    from loopllama.llm.types import Answer, Usage
 
     rows = []
     with pytest.MonkeyPatch.context() as patch, deployment(patch) as live:
@@ -165,7 +165,7 @@ def crew_sizes() -> list[dict[str, Any]]:
     from support.deployment import deployment
 
     from loopllama.engine.step import StepRunner
-    from loopllama.providers.base import Answer, Usage
+    from loopllama.llm.types import Answer, Usage
 
     rows = []
     with pytest.MonkeyPatch.context() as patch, deployment(patch) as live:
@@ -188,7 +188,7 @@ def further_calls() -> dict[str, float]:
     import pytest
     from support.deployment import deployment
 
-    from loopllama.providers.base import Answer, Usage
+    from loopllama.llm.types import Answer, Usage
 
     taken = []
     schema = {"type": "object", "required": ["ok"], "properties": {"ok": {"type": "boolean"}}}

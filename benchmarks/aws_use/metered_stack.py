@@ -143,7 +143,7 @@ class MeteredStack:
 def metered_stack(parameters: dict[str, str]) -> Iterator[MeteredStack]:
     """A metered stack while the context lives. One in a process: it changes moto and this process's environment."""
     made = MeteredStack(parameters)
-    from loopllama import aws
+    from loopllama.aws import dynamo as aws
 
     own, aws.client = aws.client, made.system.client  # type: ignore[assignment]
     try:

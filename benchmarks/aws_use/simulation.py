@@ -26,8 +26,8 @@ def simulate(workflows: int, runs: int, open_calls: int = 12) -> dict[str, Any]:
     from support.deployment import deployment
 
     from loopllama.engine.step import StepRunner
-    from loopllama.events.publish import Publisher
-    from loopllama.providers.base import Answer, Usage
+    from loopllama.jobs.publish_events import Publisher
+    from loopllama.llm.types import Answer, Usage
 
     accesses: list[Access] = []
     with pytest.MonkeyPatch.context() as patch, deployment(patch) as live, _silent():
@@ -101,8 +101,8 @@ def _outage(live: Any, settings: Any, processes: int) -> dict[str, float]:
     each once it is to be tried again."""
     from loopllama.engine.step import StepRunner
     from loopllama.errors import ModelUnavailable
-    from loopllama.providers.base import Answer, Usage
-    from loopllama.routing.health import FIRST_MS
+    from loopllama.llm.types import Answer, Usage
+    from loopllama.routing.circuit_breaker import FIRST_MS
 
     agent = {"name": "s0", "model": "test:a", "fallbacks": ["test:b"]}
     workflow = live.push([agent], "Line 2000")
@@ -134,8 +134,9 @@ def _outage(live: Any, settings: Any, processes: int) -> dict[str, float]:
 def _open_reservations(live: Any, workflow: str, calls: int) -> dict[str, float]:
     """How large a day's budget is, and how much a call that is under way adds: each call of the provider starts
     another run, whose step calls it in turn."""
-    from loopllama import aws, clock
-    from loopllama.providers.base import Answer, Usage
+    from loopllama.aws import dynamo as aws
+    from loopllama.core import clock
+    from loopllama.llm.types import Answer, Usage
 
     key = aws.to_item({"run_id": f"budget#{workflow}#{clock.now_text()[:10]}", "item": "BUDGET"})
     sizes: list[int] = []

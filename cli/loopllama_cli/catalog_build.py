@@ -1,6 +1,6 @@
 """Builds the bundled catalog from the installed genai-prices package: `make catalog`.
 
-    python -m loopllama_cli.catalog_build            write shared/loopllama/catalog_data.json
+    python -m loopllama_cli.catalog_build            write shared/loopllama/catalog/data.json
     python -m loopllama_cli.catalog_build --check    exit 1 when it is not what this would write
 
 Prices and context windows are genai-prices' (github.com/pydantic/genai-prices, MIT), for standard processing: its
@@ -30,13 +30,13 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
-from loopllama.catalog_entries import bundled_model
-from loopllama.catalog_model import GEOGRAPHIES
+from loopllama.catalog.entries import bundled_model
+from loopllama.catalog.model import GEOGRAPHIES
 
 from . import catalog_facts as facts
 from . import catalog_regions
 
-TARGET = Path(__file__).resolve().parents[2] / "shared" / "loopllama" / "catalog_data.json"
+TARGET = Path(__file__).resolve().parents[2] / "shared" / "loopllama" / "catalog" / "data.json"
 _KEYS = {
     "input": "input_mtok",
     "output": "output_mtok",

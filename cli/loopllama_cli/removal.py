@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 
 TABLES = (
     "WorkflowsTable",

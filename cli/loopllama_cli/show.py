@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loopllama import jsontext
+from loopllama.core import exact_json
 from loopllama.errors import InvalidRequest
 
 _PIPE_WIDTH = 100
@@ -40,9 +40,9 @@ def err() -> Console:
 
 def print_json(value: Any) -> None:
     """A result as JSON, numbers exact, on standard output. What somebody put into a table by hand may be no JSON."""
-    from loopllama.history import plain
+    from loopllama.routing.change_log import plain
 
-    sys.stdout.write(jsontext.dumps(plain(value), indent=2) + "\n")
+    sys.stdout.write(exact_json.dumps(plain(value), indent=2) + "\n")
 
 
 def message(text: str, style: str = "") -> None:
@@ -74,7 +74,7 @@ def plain(value: Any) -> Text:
 
 def one_line(value: Any, length: int = 200) -> str:
     """A value in one line of at most `length` characters: text as it is, anything else as JSON."""
-    text = value if isinstance(value, str) else jsontext.dumps(value)
+    text = value if isinstance(value, str) else exact_json.dumps(value)
     text = " ".join(clean(text).split())
     return text if len(text) <= length else text[: length - 1] + "…"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 from loopllama.errors import LoopLlamaError
 from loopllama.settings import Settings
 

@@ -3,16 +3,16 @@ only."""
 
 from __future__ import annotations
 
-from loopllama import decimals, jsontext
+from loopllama.core import exact_json, numbers
 from loopllama.errors import InvalidRequest
 
 
 def check_tools(text: str) -> None:
     """Raise `InvalidRequest` for definitions that no step could use."""
-    from loopllama.tools import check_definitions
+    from loopllama.tools.toolbox import check_definitions
 
     try:
-        definitions = decimals.plain(jsontext.loads(text or "{}"))
+        definitions = numbers.plain(exact_json.loads(text or "{}"))
         if not isinstance(definitions, dict):
             raise ValueError("it must be a JSON object of name to definition")
         check_definitions(definitions)

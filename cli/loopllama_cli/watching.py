@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from loopllama import jsontext
+from loopllama.core import exact_json
 from loopllama.events.log import EventLog
 from loopllama.settings import Settings
 
@@ -56,7 +56,7 @@ def ended(event: Mapping[str, Any]) -> str | None:
 def print_event(event: Mapping[str, Any], console: Console, as_json: bool) -> None:
     """Print an event on its own line."""
     if as_json:
-        sys.stdout.write(jsontext.dumps(event) + "\n")
+        sys.stdout.write(exact_json.dumps(event) + "\n")
         sys.stdout.flush()
         return
     when = show.moment(event["at"])

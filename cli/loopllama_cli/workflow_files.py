@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 from pydantic.alias_generators import to_camel
 
-from loopllama import decimals, jsontext
+from loopllama.core import exact_json, numbers
 from loopllama.errors import WorkflowInvalid
-from loopllama.workflow import Workflow
+from loopllama.workflows.schema import Workflow
 
 MAX_BYTES = 1_000_000
 _MAX_NODES = 100_000
@@ -68,7 +68,7 @@ def parse(text: str, path: Path) -> Workflow:
     """The workflow in a file's text; `path` tells JSON from YAML and stands in messages. Raises as `load`."""
     value, root = _read(text, path)
     try:
-        return Workflow.model_validate(decimals.floats(value))
+        return Workflow.model_validate(numbers.floats(value))
     except WorkflowInvalid as error:
         details = [{**detail, "line": _line_of(root, str(detail["field"]))} for detail in error.details]
         raise _invalid(path, sorted(details, key=lambda detail: int(detail["line"]))) from None
@@ -79,7 +79,7 @@ def _read(text: str, path: Path) -> tuple[Any, yaml.Node | None]:
     reader = _Reader()
     try:
         if is_json:
-            jsontext.loads_around(text)  # its numbers are looked at below, where their line is known
+            exact_json.loads_around(text)  # its numbers are looked at below, where their line is known
             # Between JSON's values a tab is a space; YAML refuses it there. Inside its texts it is written \t.
             text = text.replace("\t", " ")
         root = yaml.compose(text, Loader=_Loader)
@@ -92,7 +92,7 @@ def _read(text: str, path: Path) -> tuple[Any, yaml.Node | None]:
         raise _invalid(path, [_problem(_yaml_line(error), "file", f"is no YAML: {_yaml_message(error)}")]) from None
     except yaml.YAMLError as error:
         raise _invalid(path, [_problem(1, "file", f"is no YAML: {str(error).splitlines()[0]}")]) from None
-    except (_TooMuch, RecursionError, jsontext.NotTaken):
+    except (_TooMuch, RecursionError, exact_json.NotTaken):
         raise _invalid(path, [_problem(1, "file", "is nested too deep or has too many values")]) from None
     if reader.problems:
         raise _invalid(path, reader.problems)
@@ -165,8 +165,8 @@ class _Reader:
             if kind == "bool":
                 return {"true": True, "false": False}[text.lower()]
             if kind in ("int", "float"):
-                return jsontext.number_of(text)
-        except jsontext.NotTaken as error:
+                return exact_json.number_of(text)
+        except exact_json.NotTaken as error:
             self.problems.append(_problem(_line(node), field, error.message))
             return None
         except (ValueError, KeyError):

@@ -1,8 +1,8 @@
 """AcceptRun: starts a run for an event. Events arrive at least once: the same event is the same run."""
 
-from loopllama.engine.requests import accept_event
+from loopllama.engine.triggers import accept_event
 from loopllama.settings import settings
-from loopllama.tracing import lambda_handler
+from loopllama.telemetry.metrics import lambda_handler
 
 
 @lambda_handler

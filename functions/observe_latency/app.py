@@ -1,8 +1,8 @@
 """ObserveLatency: turns metrics and recent runs into what routing knows of steps, on a schedule."""
 
-from loopllama.observed import Observer
+from loopllama.jobs.observe_latency import Observer
 from loopllama.settings import settings
-from loopllama.tracing import lambda_handler
+from loopllama.telemetry.metrics import lambda_handler
 
 observer = Observer(settings())
 

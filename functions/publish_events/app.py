@@ -1,8 +1,8 @@
 """PublishEvents: the consumer of the Runs table's stream; numbers the events of runs and sends them to the bus."""
 
-from loopllama.events.publish import Publisher
+from loopllama.jobs.publish_events import Publisher
 from loopllama.settings import settings
-from loopllama.tracing import lambda_handler
+from loopllama.telemetry.metrics import lambda_handler
 
 publisher = Publisher(settings())
 

@@ -1,8 +1,8 @@
 """RecordRouteChange: the consumer of the Routes and Models tables' streams; keeps their history, tells the bus."""
 
-from loopllama.recording import RouteRecorder
+from loopllama.jobs.record_route_change import RouteRecorder
 from loopllama.settings import settings
-from loopllama.tracing import lambda_handler
+from loopllama.telemetry.metrics import lambda_handler
 
 recorder = RouteRecorder(settings())
 

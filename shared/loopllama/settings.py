@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from . import decimals, jsontext
+from loopllama.core import exact_json, numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _object(text: str) -> Mapping[str, Any]:
-    value = decimals.plain(jsontext.loads(text))
+    value = numbers.plain(exact_json.loads(text))
     if not isinstance(value, dict):
         raise ValueError("must be a JSON object")
     return value

@@ -17,9 +17,9 @@ import boto3
 import pytest
 from support.world import Killed, World
 
-from loopllama import clock
-from loopllama.engine import waiting
-from loopllama.observed import FORGOTTEN_MS
+from loopllama.core import clock
+from loopllama.engine import human_input
+from loopllama.jobs.observe_latency import FORGOTTEN_MS
 from loopllama.providers.http import Reply
 
 LARGE = "word " * 8_000
@@ -121,9 +121,9 @@ def undelivered(world: World, workflow: str) -> str:
 
     def approve(run_id: str) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(waiting, "deliver", die)
+            patch.setattr(human_input, "deliver", die)
             with pytest.raises(Killed), world.faults.of(""):
-                waiting.respond(world.runs, run_id, {"approved": True})
+                human_input.respond(world.runs, run_id, {"approved": True})
 
     world.person = approve
     return _requested(world, workflow)

@@ -22,11 +22,11 @@ from support.stream_records import record
 from support.system import System
 from support.whole_runs import assert_told_in_order, assert_whole, events_of
 
+from loopllama.engine.human_input import respond
 from loopllama.engine.reconcile import reconcile_run
-from loopllama.engine.waiting import respond
 from loopllama.errors import Conflict
 from loopllama.events.log import EventLog
-from loopllama.runs import ACTIVE_SHARDS, FINAL, RunStore
+from loopllama.runs.store import ACTIVE_SHARDS, FINAL, RunStore
 
 SEED = 20261123
 RUNS_OF_A_CREW, KILLS = 5, 40

@@ -11,7 +11,7 @@ from support.dialects import DIALECTS, Dialect
 from support.step_here import Here
 from support.wire_server import WireServer
 
-from loopllama.providers.base import Message, ModelCall, Provider
+from loopllama.llm.types import Message, ModelCall, Provider
 
 
 @pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)

@@ -13,8 +13,8 @@ from support.dialects import Dialect, Figures
 from support.wire_server import Reply, WireServer
 
 from loopllama.errors import AnswerInvalid, ContentRefused
-from loopllama.output import TOOL_NAME
-from loopllama.providers.base import Message, ModelCall, Provider, ToolCall, ToolSpec, Usage
+from loopllama.llm.structured_output import TOOL_NAME
+from loopllama.llm.types import Message, ModelCall, Provider, ToolCall, ToolSpec, Usage
 
 Make = Callable[..., ModelCall]
 

@@ -11,12 +11,12 @@ from support.dialects import BedrockDialect, start_afresh
 from support.wire_server import Reply, WireServer
 
 from loopllama import providers
-from loopllama.catalog import bundled
-from loopllama.catalog_model import Model
+from loopllama.catalog.catalog import bundled
+from loopllama.catalog.model import Model
 from loopllama.errors import CredentialsRejected, ModelRejected, ModelUnavailable
-from loopllama.providers import bedrock_aws
-from loopllama.providers.base import Message, ModelCall, Provider, ToolSpec
-from loopllama.providers.bedrock_aws import underlying_model
+from loopllama.llm.types import Message, ModelCall, Provider, ToolSpec
+from loopllama.providers.bedrock import service
+from loopllama.providers.bedrock.service import underlying_model
 
 ACCOUNT = "arn:aws:bedrock:eu-central-1:123456789012"
 PROFILE = f"{ACCOUNT}:application-inference-profile/abc123def456"
@@ -32,9 +32,9 @@ def dialect() -> BedrockDialect:
 @pytest.fixture
 def adapter(dialect: BedrockDialect, server: WireServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
     monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK", server.url)
-    bedrock_aws._model_of_profile.cache_clear()
+    service._model_of_profile.cache_clear()
     yield dialect.adapter(server.url, monkeypatch)
-    bedrock_aws._model_of_profile.cache_clear()
+    service._model_of_profile.cache_clear()
 
 
 def profile(*models: str) -> Reply:

@@ -12,8 +12,8 @@ from support.dialects import BedrockDialect
 from support.wire_server import Reply, WireServer
 
 from loopllama.errors import ModelRejected
-from loopllama.providers.base import ModelCall, Provider
-from loopllama.providers.bedrock_access import agreement_command, use_case_command
+from loopllama.llm.types import ModelCall, Provider
+from loopllama.providers.bedrock.access import agreement_command, use_case_command
 
 OPUS = "anthropic.claude-opus-5"
 DENIED, INVALID, MISSING = (

@@ -12,8 +12,8 @@ from support.dialects import OpenAIDialect
 from support.step_here import NUMBERS, PROMPT, Here
 from support.wire_server import Drip, Hang, Raw, Reply, Reset, Step
 
-from loopllama import aws
-from loopllama.routing.health import FAILURES, KEY, parse_states
+from loopllama.aws import dynamo as aws
+from loopllama.routing.circuit_breaker import FAILURES, KEY, parse_states
 
 RUNS = 5
 LONGEST_CALL = 0.4

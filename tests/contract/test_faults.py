@@ -24,7 +24,7 @@ from loopllama.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from loopllama.providers.base import ModelCall, Provider, Usage
+from loopllama.llm.types import ModelCall, Provider, Usage
 
 Make = Callable[..., ModelCall]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
@@ -376,7 +376,7 @@ def test_the_adapter_names_every_error_of_converse() -> None:
 def test_every_error_of_converse_by_its_own_status(monkeypatch: pytest.MonkeyPatch) -> None:
     from support.dialects import BedrockDialect
 
-    from loopllama.providers.base import Message
+    from loopllama.llm.types import Message
 
     dialect = BedrockDialect()
     call = ModelCall(dialect.model, "bedrock-test", "", (Message("user", "hi"),), 5.0)
@@ -394,7 +394,7 @@ def test_upstream_error_under_status_200(server: WireServer, monkeypatch: pytest
     """https://openrouter.ai/docs/api-reference/errors"""
     from support.dialects import OpenAIDialect
 
-    from loopllama.providers.base import Message
+    from loopllama.llm.types import Message
 
     adapter = OpenAIDialect().adapter(server.url, monkeypatch)
     call = ModelCall("m", "m", "", (Message("user", "hi"),), 5.0)
@@ -410,7 +410,7 @@ def test_upstream_error_under_status_200_in_anthropics_format(
 ) -> None:
     from support.dialects import AnthropicDialect
 
-    from loopllama.providers.base import Message
+    from loopllama.llm.types import Message
 
     adapter = AnthropicDialect().adapter(server.url, monkeypatch)
     call = ModelCall("m", "m", "", (Message("user", "hi"),), 5.0)

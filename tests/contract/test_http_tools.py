@@ -19,11 +19,13 @@ import httpcore
 import pytest
 from botocore.exceptions import ClientError
 
-from loopllama import aws, connections
+from loopllama.aws import dynamo as aws
+from loopllama.core import transport
 from loopllama.errors import ToolFailed
-from loopllama.providers.base import ToolCall
+from loopllama.llm.types import ToolCall
 from loopllama.settings import Settings
-from loopllama.tools import Toolbox, network, secrets
+from loopllama.tools import network, secrets
+from loopllama.tools.toolbox import Toolbox
 
 PUBLIC, OTHER_PUBLIC = "93.184.215.14", "2606:2800:21f:cb07::1"
 KEY = "run-1/answer/tool_0000_00"
@@ -176,7 +178,7 @@ def authority(tmp_path_factory):
 def tls(authority, monkeypatch):
     """A server with TLS that stands at the public addresses: connections to those end there, all others fail."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority / "root.pem"))
-    connections.certificates.cache_clear()
+    transport.certificates.cache_clear()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority / "server.pem")
     with serving(context) as started:
@@ -190,7 +192,7 @@ def tls(authority, monkeypatch):
 
         monkeypatch.setattr(network, "connect", reach)
         yield started
-    connections.certificates.cache_clear()
+    transport.certificates.cache_clear()
 
 
 @pytest.fixture(autouse=True)

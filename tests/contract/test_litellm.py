@@ -25,10 +25,10 @@ from support.dialects import AnthropicDialect, Figures, OpenAIDialect
 from support.wire_server import Reply, WireServer
 
 from loopllama import providers
-from loopllama.catalog_model import Model
+from loopllama.catalog.model import Model
 from loopllama.errors import ContextTooLong, ModelError, ModelRejected, ModelThrottled, ModelUnavailable
+from loopllama.llm.types import Message, ModelCall, Provider, ToolCall, ToolSpec, Usage
 from loopllama.providers import credentials, provider_for
-from loopllama.providers.base import Message, ModelCall, Provider, ToolCall, ToolSpec, Usage
 from loopllama.settings import Settings
 
 PROGRAM = os.environ.get("LOOPLLAMA_LITELLM", "")

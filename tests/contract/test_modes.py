@@ -14,10 +14,10 @@ from support.dialects import AnthropicDialect, BedrockDialect, DeepSeekDialect, 
 from support.step_here import Here
 from support.wire_server import Reply, Request, WireServer
 
-from loopllama.catalog import bundled
+from loopllama.catalog.catalog import bundled
 from loopllama.errors import ModelRejected, ModelThrottled
-from loopllama.output import MODES, TOOL_NAME, mode_for
-from loopllama.providers.base import Message, ModelCall, OutputMode, Provider, ToolSpec
+from loopllama.llm.structured_output import MODES, TOOL_NAME, mode_for
+from loopllama.llm.types import Message, ModelCall, OutputMode, Provider, ToolSpec
 from loopllama_cli import trace_view
 
 Make = Callable[..., ModelCall]

@@ -9,7 +9,7 @@ import pytest
 from support.dialects import Dialect
 from support.wire_server import Reply, WireServer
 
-from loopllama.providers.base import Message, ModelCall, Provider, ToolCall, ToolSpec
+from loopllama.llm.types import Message, ModelCall, Provider, ToolCall, ToolSpec
 from loopllama.providers.wire import LONGEST_UNASKED, UNKNOWN_MAX_OUTPUT
 
 Make = Callable[..., ModelCall]

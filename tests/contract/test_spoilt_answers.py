@@ -14,8 +14,8 @@ from support.numerals import NUMERALS, taken
 from support.rubbish import ANYTHING, places, spoilt, with_numeral
 
 from loopllama.errors import ModelError, ModelRejected, ModelThrottled, ModelUnavailable
+from loopllama.llm.types import Message, ModelCall, Provider, ToolSpec, Usage
 from loopllama.providers import http
-from loopllama.providers.base import Message, ModelCall, Provider, ToolSpec, Usage
 
 STATUSES = st.sampled_from([200, 200, 200, 201, 204, 302, 400, 401, 404, 408, 413, 418, 429, 500, 503, 529, 599])
 HEADERS = st.dictionaries(

@@ -17,8 +17,9 @@ from support.dialects import KEY, AnthropicDialect, BedrockDialect, Dialect, Ope
 from support.step_here import NUMBERS, PROMPT, USAGE, Here, cost_of
 from support.wire_server import Drip, Raw, Reply, Reset, Step, WireServer
 
-from loopllama import accounts, aws
+from loopllama.aws import dynamo as aws
 from loopllama.errors import RunFailed
+from loopllama.runs import totals
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
 OPENAI = OpenAIDialect()
@@ -301,7 +302,7 @@ def test_an_answer_of_five_megabytes_goes_to_the_bucket(here: Here) -> None:
 
 
 def test_a_process_that_dies_after_a_large_answer_pays_once(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    from loopllama.step_writer import StepWriter
+    from loopllama.runs.step_writer import StepWriter
 
     text = "x" * 5_000_000
     here.first.script(Reply(200, here.dialect.answer(text)))
@@ -374,7 +375,7 @@ def test_an_exhausted_chain_waits_as_long_as_the_providers_ask(here: Here, third
 def test_the_wait_is_not_forgotten_when_the_next_invocation_goes_on_with_the_chain(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from loopllama.step_writer import StepWriter
+    from loopllama.runs.step_writer import StepWriter
 
     here.first.script(OPENAI.error(*OPENAI.throttled, {"retry-after": "44"}))
     here.second.script(OPENAI.error(*OPENAI.throttled))
@@ -404,7 +405,7 @@ def test_a_step_gives_up_after_its_retries(here: Here) -> None:
     assert outcome["outcome"] == "failed"
     assert all(usual <= seconds <= 1.5 * usual for seconds, usual in zip(waits, (2, 4), strict=True))
     assert here.read(run_id)["error"].startswith("ModelUnavailable: openai (HTTP 500)")
-    assert accounts.attempts_of(here.stored(run_id)).keys() == {f"attempt_{n:04d}" for n in (1, 2, 3)}
+    assert totals.attempts_of(here.stored(run_id)).keys() == {f"attempt_{n:04d}" for n in (1, 2, 3)}
 
 
 def test_no_fallbacks_is_not_a_mistake(here: Here) -> None:

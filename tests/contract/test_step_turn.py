@@ -18,11 +18,12 @@ from support.loopback import Handler, serving
 from support.step_here import USAGE, Here, cost_of
 from support.wire_server import Reply, Request, Reset, WireServer
 
-from loopllama import output, tracing
-from loopllama.catalog import bundled
+from loopllama.catalog.catalog import bundled
 from loopllama.errors import RunFailed
-from loopllama.reading import RunReader
-from loopllama.step_writer import StepWriter
+from loopllama.llm import structured_output
+from loopllama.queries.runs import RunReader
+from loopllama.runs.step_writer import StepWriter
+from loopllama.telemetry import metrics as tracing
 from loopllama_cli import show, trace_view
 
 OPENAI, GOOGLE = OpenAIDialect(), GoogleDialect()
@@ -54,7 +55,7 @@ every_dialect = pytest.mark.parametrize("dialect", THREE, ids=lambda one: one.na
 def said(dialect: Dialect, mode: str, value: Mapping[str, Any]) -> Reply:
     """An answer as the mode has it."""
     if mode == "tool":
-        return Reply(200, dialect.answer("", [("call_1", output.TOOL_NAME, value)], "tools"))
+        return Reply(200, dialect.answer("", [("call_1", structured_output.TOOL_NAME, value)], "tools"))
     text = json.dumps(value)
     return Reply(200, dialect.answer(f"Here:\n```json\n{text}\n```" if mode == "instructions" else text))
 
@@ -67,12 +68,12 @@ def test_structured_output_is_asked_for_in_the_mode_that_the_model_has(here: Her
     assert here.live.step(work)["outcome"] == "done"
     assert here.read(run_id)["output"] == {"amount": Decimal("12.5"), "label": "billing"}
     seen = here.dialect.seen(here.first.requests[0])
-    assert (seen.schema is not None, seen.forced == output.TOOL_NAME, "JSON Schema" in seen.system) == (
+    assert (seen.schema is not None, seen.forced == structured_output.TOOL_NAME, "JSON Schema" in seen.system) == (
         mode == "native",
         mode == "tool",
         mode == "instructions",
     )
-    assert set(seen.tools) == ({output.TOOL_NAME} if mode == "tool" else set())
+    assert set(seen.tools) == ({structured_output.TOOL_NAME} if mode == "tool" else set())
 
 
 @every_dialect
@@ -399,7 +400,7 @@ def test_the_trace_shows_what_caching_saved(here: Here, capsys: pytest.CaptureFi
 
 
 def test_an_answer_given_beside_tool_calls_is_asked_for_again(here: Here) -> None:
-    both = [("call_1", "calculator", {"expression": "5 + 7.5"}), ("call_2", output.TOOL_NAME, BAD)]
+    both = [("call_1", "calculator", {"expression": "5 + 7.5"}), ("call_2", structured_output.TOOL_NAME, BAD)]
     here.first.script(Reply(200, here.dialect.answer("", both, "tools")), said(here.dialect, "tool", GOOD))
     run_id, work = here.start(has=MODES["tool"], outputSchema=SCHEMA, tools=["calculator"])
     assert here.live.step(work)["outcome"] == "done"
@@ -437,7 +438,7 @@ def test_thought_signatures_are_given_back_also_by_another_invocation(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("loopllama.ledger.StepLedger.open_tool", die)
+        patch.setattr("loopllama.runs.attempt_log.StepLedger.open_tool", die)
         with pytest.raises(Killed):
             here.live.step(work, "first")
     here.live.wait(60)

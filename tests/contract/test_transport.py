@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from support.wire_server import Hang, Reply, WireServer
 
-from loopllama import connections
+from loopllama.core import transport
 from loopllama.errors import ModelRejected, ModelTimeout, ModelUnavailable
 from loopllama.providers import http
 
@@ -35,9 +35,9 @@ def _fresh_pools(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(http, "_pools", {})
     for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    connections.certificates.cache_clear()
+    transport.certificates.cache_clear()
     yield
-    connections.certificates.cache_clear()
+    transport.certificates.cache_clear()
     for pool in http._pools.values():
         pool.close()
 

@@ -16,7 +16,7 @@ from support.api_client import Client
 from support.system import DEPLOYED, System
 from typer.testing import CliRunner, Result
 
-from loopllama import jsontext
+from loopllama.core import exact_json
 from loopllama_cli.local import LocalStack
 from loopllama_cli.main import app
 
@@ -185,7 +185,7 @@ def loopllama(product: Any) -> Program:
 @pytest.fixture
 def answer(loopllama: Program) -> Answer:
     """Run the program with `--json`; standard output is one JSON value, numbers exact."""
-    return lambda *arguments, **options: jsontext.loads(loopllama(*arguments, "--json", **options).stdout)
+    return lambda *arguments, **options: exact_json.loads(loopllama(*arguments, "--json", **options).stdout)
 
 
 def alive(pid: int) -> bool:

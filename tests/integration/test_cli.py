@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from loopllama import jsontext
-from loopllama.catalog import bundled
+from loopllama.catalog.catalog import bundled
+from loopllama.core import exact_json
 
 from .conftest import Program
 
@@ -198,4 +198,4 @@ def test_providers_are_stored_where_functions_look(loopllama: Program, product: 
     loopllama("providers", "set", "cli-house", "--base-url", "http://127.0.0.1:9/v1", text="house-key\n")
     name = product.outputs["ProviderSecretsPrefix"] + "cli-house"
     secret = product.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"]
-    assert jsontext.loads(secret) == {"api_key": "house-key", "base_url": "http://127.0.0.1:9/v1"}
+    assert exact_json.loads(secret) == {"api_key": "house-key", "base_url": "http://127.0.0.1:9/v1"}

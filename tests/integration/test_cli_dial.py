@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
-from loopllama.catalog import bundled
+from loopllama.catalog.catalog import bundled
 
 from .conftest import Answer, Program, eventually
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from loopllama import jsontext, pricing
-from loopllama.catalog import bundled
-from loopllama.providers.base import Usage
+from loopllama.catalog import pricing
+from loopllama.catalog.catalog import bundled
+from loopllama.core import exact_json
+from loopllama.llm.types import Usage
 
 ROOT = Path(__file__).parents[2]
 ROUTINE = {"triage", "extract", "lookup", "check"}
@@ -37,7 +38,7 @@ def shown() -> Any:
     """What it printed and what it found."""
     done = demo("--json")
     assert done.returncode == 0, done.stderr
-    return done.stderr, jsontext.loads(done.stdout)
+    return done.stderr, exact_json.loads(done.stdout)
 
 
 def test_both_runs_complete_on_the_same_version(shown: Any) -> None:

@@ -14,8 +14,8 @@ import pytest
 from support.loopback import Handler, serving
 from typer.testing import CliRunner, Result
 
-from loopllama import aws
-from loopllama.catalog import bundled
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.catalog import bundled
 from loopllama_cli.main import app
 
 PARTS = [f"table {name}" for name in ("workflows", "routes", "route_history", "models", "runs", "usage", "api_keys")]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from support.system import PARAMETERS, ROOT, System
 
-from loopllama import aws
-from loopllama.reading import RunReader
+from loopllama.aws import dynamo as aws
+from loopllama.queries.runs import RunReader
 from loopllama_cli.local.handle import LocalStack
 
 EXAMPLES = {

@@ -14,7 +14,7 @@ from support.loopback import Handler, serving
 from support.system import PARAMETERS, ROOT, System
 from support.wire_server import Reply, WireServer
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 from loopllama_cli.local.handle import LocalStack, LocalStackError
 
 OPENAI = OpenAIDialect()

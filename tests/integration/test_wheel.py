@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from loopllama import jsontext
+from loopllama.core import exact_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,7 +89,7 @@ def test_from_an_empty_folder_to_a_run(loopllama: Installed, url: str, tmp_path:
     assert loopllama("init", "desk", cwd=tmp_path).startswith("desk: ")
     project = tmp_path / "desk"
     assert loopllama("workflows", "push", "workflow.yaml", "--local", url, cwd=project) == "desk version 1\n"
-    run = jsontext.loads(loopllama("run", "desk", "--input", "@input.txt", "--json", "--local", url, cwd=project))
+    run = exact_json.loads(loopllama("run", "desk", "--input", "@input.txt", "--json", "--local", url, cwd=project))
     assert run["status"] == "completed"
     assert [step["step"] for step in run["steps"]][-1] == "review"
     assert run["cost_usd"] > 0

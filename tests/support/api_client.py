@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import jsonschema
 
-from loopllama import jsontext
-from loopllama.api.keys import KeyStore
+from loopllama.api.auth import KeyStore
+from loopllama.core import exact_json
 from loopllama.settings import Settings
 
 FINAL = ("completed", "failed", "cancelled")
@@ -110,7 +110,7 @@ class InProcess:
     def answer(self, event: dict[str, Any]) -> tuple[int, Any]:
         """The same for an event of API Gateway."""
         answer = self.api.handle(event, None)
-        return answer["statusCode"], jsontext.loads(answer["body"])
+        return answer["statusCode"], exact_json.loads(answer["body"])
 
 
 def gateway_event(secret: str, method: str, path: str, body: Any = None, **headers: str) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def gateway_event(secret: str, method: str, path: str, body: Any = None, **heade
         "rawQueryString": "",
         "headers": {"authorization": f"Bearer {secret}", **headers},
         "requestContext": {"requestId": "r", "stage": "$default", "http": {"method": method, "path": path}},
-        "body": body if body is None or isinstance(body, str) else jsontext.dumps(body),
+        "body": body if body is None or isinstance(body, str) else exact_json.dumps(body),
         "isBase64Encoded": False,
     }
 

@@ -13,17 +13,18 @@ import boto3
 import yaml
 from moto import mock_aws
 
-from loopllama import aws, clock
-from loopllama.definitions import DefinitionStore
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock
 from loopllama.engine.accept import accept_run
 from loopllama.engine.advance import advance_run
 from loopllama.engine.start import start_run
 from loopllama.engine.step import StepRunner
-from loopllama.providers.base import Answer, ModelCall, Usage
-from loopllama.reading import RunReader
-from loopllama.runs import RunStore
+from loopllama.llm.types import Answer, ModelCall, Usage
+from loopllama.queries.runs import RunReader
+from loopllama.runs.store import RunStore
 from loopllama.settings import Settings
-from loopllama.workflow import Workflow
+from loopllama.workflows.schema import Workflow
+from loopllama.workflows.store import DefinitionStore
 from loopllama_cli.local import seams_dynamodb
 
 seams_dynamodb.quicken()

@@ -15,11 +15,14 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from loopllama import aws, providers
-from loopllama.output import TOOL_NAME
-from loopllama.providers import anthropic, bedrock, bedrock_aws, credentials, openai
-from loopllama.providers.base import Provider
-from loopllama.providers.known import takes_temperature
+from loopllama import providers
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.providers import takes_temperature
+from loopllama.llm.structured_output import TOOL_NAME
+from loopllama.llm.types import Provider
+from loopllama.providers import anthropic, credentials, openai
+from loopllama.providers.bedrock import converse as bedrock
+from loopllama.providers.bedrock import service
 from loopllama.settings import Settings
 from support.wire_server import Reply, Request
 
@@ -95,8 +98,8 @@ class Dialect(ABC):
 
 
 def _http_adapter(provider: str, url: str, patch: pytest.MonkeyPatch) -> Provider:
-    from loopllama.catalog_model import Model
-    from loopllama.providers.known import KNOWN
+    from loopllama.catalog.model import Model
+    from loopllama.catalog.providers import KNOWN
 
     prefix = KNOWN[provider].variables[0]
     patch.setenv(f"{prefix}_API_KEY", KEY)
@@ -593,7 +596,7 @@ CODES: dict[str, Mapping[str, Any]] = {
     "mistral": openai.CODES,
     "deepseek": openai.CODES,
     "anthropic": anthropic.CODES,
-    "bedrock": bedrock_aws.CODES,
+    "bedrock": service.CODES,
 }
 DIALECTS: list[Dialect] = [
     OpenAIDialect(),

@@ -155,7 +155,7 @@ def _path() -> str:
     frame = sys._getframe(2)
     while frame is not None and len(found) < 3:  # type: ignore[redundant-expr]
         file, name = frame.f_code.co_filename, frame.f_code.co_name
-        if file.startswith(HERE) and not file.endswith("/aws.py") and not name.startswith("<"):
+        if file.startswith(HERE) and not file.startswith(f"{HERE}/aws/") and not name.startswith("<"):
             found.append(f"{Path(file).stem}.{name}")
         frame = frame.f_back  # type: ignore[assignment]
     return " > ".join(reversed(found))

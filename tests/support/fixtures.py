@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 from loopllama_cli.local.handle import LocalStack
 from support.provider_server import ProviderServer
 from support.system import DEPLOYED, PARAMETERS, ROOT, System

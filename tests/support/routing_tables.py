@@ -10,8 +10,8 @@ from typing import Any
 import boto3
 from moto import mock_aws
 
-from loopllama import aws
-from loopllama.routing import Route, RouteRequest
+from loopllama.aws import dynamo as aws
+from loopllama.routing.decision import Route, RouteRequest
 from loopllama.settings import Settings
 from loopllama_cli.local import seams_dynamodb
 

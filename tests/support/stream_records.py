@@ -6,7 +6,7 @@ import itertools
 from decimal import Decimal
 from typing import Any
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 
 _numbers = itertools.count(1)
 TOTALS = {

@@ -21,11 +21,11 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 
-from loopllama import aws
-from loopllama.definitions import DefinitionStore
+from loopllama.aws import dynamo as aws
 from loopllama.engine.accept import accept_run
-from loopllama.reading import RunReader
-from loopllama.workflow import Workflow
+from loopllama.queries.runs import RunReader
+from loopllama.workflows.schema import Workflow
+from loopllama.workflows.store import DefinitionStore
 from loopllama_cli.local.handle import LocalStack
 from loopllama_cli.target import Choice, connect, settings_of
 
@@ -59,7 +59,7 @@ DEPLOYED_PARAMETERS = {
 class System:
     """A running stack: a local one by its handle, or, for None, the deployed one that the environment names.
 
-    `loopllama.aws.client` must be this object's `client` while the methods run."""
+    `loopllama.aws.dynamo.client` must be this object's `client` while the methods run."""
 
     def __init__(self, stack: LocalStack | None, parameters: Mapping[str, str] | None = None) -> None:
         self._stack = stack

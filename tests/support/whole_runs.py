@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from loopllama import jsontext
+from loopllama.core import exact_json
 from loopllama.events.log import EventLog
-from loopllama.work import step_key
+from loopllama.runs.step_ref import step_key
 from support.system import System
 
 SUMS = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd")
@@ -71,5 +71,5 @@ def assert_told_in_order(run: dict[str, Any], events: list[dict[str, Any]], need
         first.setdefault(event["step"], number)
     for step, number in first.items():
         assert all(first[need] < number for need in needs.get(step, ())), (step, events)
-    last = jsontext.loads(jsontext.dumps(events[-1]))
-    assert all(last[name] == jsontext.loads(jsontext.dumps(run[name])) for name in SUMS)
+    last = exact_json.loads(exact_json.dumps(events[-1]))
+    assert all(last[name] == exact_json.loads(exact_json.dumps(run[name])) for name in SUMS)

@@ -20,23 +20,25 @@ from typing import Any
 import pytest
 from moto.backends import get_backend
 
-from loopllama import aws, clock, tracing
 from loopllama.api.app import Api
-from loopllama.api.keys import KeyStore
+from loopllama.api.auth import KeyStore
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock
 from loopllama.engine.advance import advance_run
 from loopllama.engine.reconcile import execution_ended, reconcile_due
-from loopllama.engine.requests import accept_event
 from loopllama.engine.start import start_run
 from loopllama.engine.step import StepRunner
+from loopllama.engine.triggers import accept_event
 from loopllama.errors import AwsUnavailable
 from loopllama.events.log import EventLog
-from loopllama.events.publish import Publisher
-from loopllama.observed import Observer
+from loopllama.jobs.observe_latency import Observer
+from loopllama.jobs.publish_events import Publisher
+from loopllama.jobs.record_route_change import RouteRecorder
 from loopllama.providers import credentials
 from loopllama.providers.http import Reply
-from loopllama.recording import RouteRecorder
-from loopllama.runs import FINAL
+from loopllama.runs.store import FINAL
 from loopllama.settings import Settings
+from loopllama.telemetry import metrics as tracing
 from support.deployment import Deployment, Killed
 from support.faults import Faults
 

@@ -17,16 +17,17 @@ from template.emulator import Function, build, build_function, find_emulator, fi
 from template.project import FUNCTIONS, ROOT, machine
 
 from loopllama import __version__
-from loopllama.definitions import DefinitionStore
 from loopllama.settings import Settings
-from loopllama.workflow import Workflow
+from loopllama.workflows.schema import Workflow
+from loopllama.workflows.store import DefinitionStore
 
 Start = Callable[[str], contextlib.AbstractContextManager[Function]]
 
 PROBE = """
 import importlib, pkgutil
 import loopllama
-from loopllama import aws, tracing
+from loopllama.aws import dynamo as aws
+from loopllama.telemetry import metrics as tracing
 
 def handler(event, context):
     modules = [one.name for one in pkgutil.walk_packages(loopllama.__path__, "loopllama.")]

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 from support.stream_records import TOTALS, moment, record, run_item, step_item
 from template.project import template
 
-from loopllama import jsontext
-from loopllama.api.event_shapes import Event
+from loopllama.api.event_models import Event
+from loopllama.core import exact_json
 from loopllama.events.derive import TYPES, events_of
 
 FILTERS = [
@@ -72,4 +72,4 @@ def test_events_follow_their_schema(kind: str) -> None:
     for event in events_of(record(*TOLD[kind])):
         workflow = {"workflow_id": "support", "workflow_version": 3}
         shown = {"id": "1", "type": event.type, "at": event.at, "run_id": "r", **workflow, **event.detail}
-        TypeAdapter(Event).validate_python(json.loads(jsontext.dumps(shown)), strict=True)
+        TypeAdapter(Event).validate_python(json.loads(exact_json.dumps(shown)), strict=True)

@@ -17,8 +17,8 @@ from botocore.loaders import Loader
 from botocore.validate import ParamValidator
 from template.project import ROOT
 
-from loopllama.providers import bedrock
-from loopllama.providers.base import Message, ModelCall, ToolCall, ToolSpec
+from loopllama.llm.types import Message, ModelCall, ToolCall, ToolSpec
+from loopllama.providers.bedrock import converse
 
 DATA = Path(botocore.__file__).parent / "data"
 CODE = [*(ROOT / "shared/loopllama").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]
@@ -157,7 +157,7 @@ def test_it_knows_all_that_converse_is_asked(trimmed: Path) -> None:
         options=options,
         timeout=10,
     )
-    arguments = bedrock.request(call)
+    arguments = converse.request(call)
     assert {"outputConfig", "serviceTier", "toolConfig", "system", "inferenceConfig"} <= set(arguments)
     client = session(trimmed).create_client("bedrock-runtime", region_name="us-east-1")
     shape = client.meta.service_model.operation_model("Converse").input_shape

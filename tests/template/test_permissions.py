@@ -22,23 +22,24 @@ from support.deployment import Deployment, deployment
 from support.stream_records import record, run_item, step_item
 from template.project import FUNCTIONS, listed, statements
 
-from loopllama import aws, clock, jsontext
 from loopllama.api.app import Api
-from loopllama.api.keys import KeyStore
-from loopllama.catalog_model import at_region, foundation_model
+from loopllama.api.auth import KeyStore
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.model import at_region, foundation_model
+from loopllama.core import clock, exact_json
+from loopllama.engine.human_input import respond
 from loopllama.engine.reconcile import execution_ended, reconcile_due
-from loopllama.engine.requests import accept_event
 from loopllama.engine.start import start_run
-from loopllama.engine.waiting import respond
+from loopllama.engine.triggers import accept_event
 from loopllama.errors import CredentialsRejected, ModelRejected, RunFailed, ToolFailed
-from loopllama.events.publish import Publisher
-from loopllama.observed import FORGOTTEN_MS, Observer
+from loopllama.jobs.observe_latency import FORGOTTEN_MS, Observer
+from loopllama.jobs.publish_events import Publisher
+from loopllama.jobs.record_route_change import RouteRecorder
+from loopllama.llm.types import ToolCall
 from loopllama.providers import credentials
-from loopllama.providers.base import ToolCall
-from loopllama.recording import RouteRecorder
+from loopllama.runs.step_ref import Work
 from loopllama.settings import Settings
-from loopllama.tools import Toolbox
-from loopllama.work import Work
+from loopllama.tools.toolbox import Toolbox
 from loopllama_cli.catalog_regions import aliases
 
 Calls = dict[str, set[tuple[str, str]]]
@@ -352,7 +353,7 @@ def _every_route(made: Deployment, notes: Recorder, secret: str) -> None:
         with notes.of("Api"):
             answer = api.handle(gateway_event(secret, method, path, body, **headers), None)
         assert answer["statusCode"] == status, answer["body"]
-        return jsontext.loads(answer["body"]).get("data")
+        return exact_json.loads(answer["body"]).get("data")
 
     crew = [{"role": "A", "systemPrompt": "x", "model": "test:a"}]
     body = {"name": "Asked", "crew": crew}

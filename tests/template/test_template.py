@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from template.project import FUNCTIONS, ROOT, TABLES, listed, references, resources, statements, template
 
-from loopllama import settings, tracing
+from loopllama import settings
+from loopllama.telemetry import metrics as tracing
 
 KEYS = {
     "WorkflowsTable": ("workflow_id", "version"),

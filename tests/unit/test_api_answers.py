@@ -9,8 +9,8 @@ import pytest
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from loopllama import jsontext
-from loopllama.api import answers
+from loopllama.api import responses
+from loopllama.core import exact_json
 from loopllama.errors import InvalidRequest
 
 
@@ -43,7 +43,7 @@ def test_a_field_of_several_kinds_is_one_complaint(given: Any, field: str, messa
     with pytest.raises(ValidationError) as caught:
         Body.model_validate(given, from_attributes=True)  # as FastAPI does
     errors = [{**one, "loc": ("body", *one["loc"])} for one in caught.value.errors()]
-    refused = answers._invalid(RequestValidationError(errors))
+    refused = responses._invalid(RequestValidationError(errors))
     assert refused.details == [{"field": field, "message": message}]
 
 
@@ -51,7 +51,7 @@ def test_a_body_has_a_bounded_number_of_levels() -> None:
     def nested(levels: int) -> str:
         return '{"a":' * (levels - 1) + '{"b": [' + '"{[", ' * 500 + "1.5]}" + "}" * (levels - 1)
 
-    assert answers.parse_body(nested(jsontext.MAX_LEVELS - 1))["a"]
-    for levels in (jsontext.MAX_LEVELS, jsontext.MAX_LEVELS + 1, 900, 50_000):
+    assert responses.parse_body(nested(exact_json.MAX_LEVELS - 1))["a"]
+    for levels in (exact_json.MAX_LEVELS, exact_json.MAX_LEVELS + 1, 900, 50_000):
         with pytest.raises(InvalidRequest, match="nested too deeply"):
-            answers.parse_body(nested(levels))
+            responses.parse_body(nested(levels))

@@ -12,9 +12,9 @@ import pytest
 from moto import mock_aws
 from support.deployment import template_tables
 
-from loopllama import aws
-from loopllama.api import keys
-from loopllama.api.keys import Caller, KeyStore, RateLimit, TooManyRequests, Unauthorized
+from loopllama.api import auth
+from loopllama.api.auth import Caller, KeyStore, RateLimit, TooManyRequests, Unauthorized
+from loopllama.aws import dynamo as aws
 from loopllama.errors import Conflict, InvalidRequest, NotFound
 from loopllama.settings import Settings
 
@@ -104,7 +104,7 @@ def test_revoking_acts_within_the_cache_time(dynamodb: Any) -> None:
     here.authenticate(f"Bearer {key}")
     elsewhere.revoke(kept["prefix"])
     here.authenticate(f"Bearer {key}")  # still cached
-    time.now += keys.CACHE_SECONDS
+    time.now += auth.CACHE_SECONDS
     with pytest.raises(Unauthorized, match="Invalid API key"):
         here.authenticate(f"Bearer {key}")
     with pytest.raises(Unauthorized, match="Invalid API key"):
@@ -168,7 +168,7 @@ def test_last_use_is_written_once_a_minute(dynamodb: Any) -> None:
         keys_.authenticate(f"Bearer {key}")
     assert len(written) == 1
     assert keys_.all()[0]["last_used_at"].endswith("Z")
-    time.now += keys.TOUCH_SECONDS
+    time.now += auth.TOUCH_SECONDS
     keys_.authenticate(f"Bearer {key}")
     assert len(written) == 2
 

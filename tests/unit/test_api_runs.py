@@ -9,8 +9,9 @@ import pytest
 from support.api_client import InProcess
 from support.deployment import Deployment
 
-from loopllama import aws, jsontext
-from loopllama.api import runs
+from loopllama.api.resources import runs
+from loopllama.aws import dynamo as aws
+from loopllama.core import exact_json
 
 ITEMS = 150
 OUTPUT = "x" * 4000
@@ -41,7 +42,7 @@ def large(live: Deployment) -> str:
 def stored(link: str) -> Any:
     """What a signed link leads to."""
     key = "runs/" + unquote(urlsplit(link).path).partition("/runs/")[2]
-    return jsontext.loads(aws.client("s3").get_object(Bucket="values", Key=key)["Body"].read())
+    return exact_json.loads(aws.client("s3").get_object(Bucket="values", Key=key)["Body"].read())
 
 
 def test_what_does_not_fit_is_stored_once_however_often_it_is_asked_for(

@@ -10,10 +10,12 @@ import pytest
 from support.deployment import Deployment
 from typer.testing import CliRunner
 
-from loopllama import aws, clock, usage
-from loopllama.definitions import DefinitionStore
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock
 from loopllama.errors import InvalidRequest, WorkflowNotFound
-from loopllama.usage import summarise
+from loopllama.queries import usage
+from loopllama.queries.usage import summarise
+from loopllama.workflows.store import DefinitionStore
 from loopllama_cli import target
 from loopllama_cli.main import app
 from loopllama_cli.target import Target

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ParamValidationError, ReadTimeoutError
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 from loopllama.errors import AwsRefused, AwsUnavailable, Conflict
 
 

@@ -14,15 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.deployment import Deployment, deployment
 
-from loopllama import allowance, aws, budget
-from loopllama.allowance import Allowance
-from loopllama.budget import Budget, held
-from loopllama.catalog_model import Model, Price
-from loopllama.definitions import DefinitionStore
+from loopllama.aws import dynamo as aws
+from loopllama.budgets import budget
+from loopllama.budgets.budget import Budget, held
+from loopllama.catalog.model import Model, Price
 from loopllama.errors import BudgetExceeded, InvalidRequest, WorkflowInvalid
-from loopllama.providers.base import Message, ModelCall
-from loopllama.providers.tokens import most_tokens, prompt_tokens
-from loopllama.workflow import Workflow
+from loopllama.llm.token_estimate import most_tokens, prompt_tokens
+from loopllama.llm.types import Message, ModelCall
+from loopllama.runs import reservations
+from loopllama.runs.reservations import Allowance
+from loopllama.workflows.schema import Workflow
+from loopllama.workflows.store import DefinitionStore
 
 PRICE = Price(date(2020, 1, 1), Decimal(3), Decimal(15))
 MODEL = Model("m", "test", "m", (PRICE,), max_output=4000)
@@ -259,7 +261,7 @@ def test_a_reservation_is_what_the_call_is_expected_to_take(live: Deployment) ->
     step = step_of(one)
     made = call(100, max_tokens=3000)
     assert step.reserve("attempt_0001", ENTRY, MODEL, made, first=True) is made
-    expected = Decimal(3 * 100 + 15 * allowance.EXPECTED_OUTPUT) / 1_000_000
+    expected = Decimal(3 * 100 + 15 * reservations.EXPECTED_OUTPUT) / 1_000_000
     assert held(item_of(one)) == {"steps": 1, "tokens": 1100, "usd": expected}
     step.settle("attempt_0001", settled(90, 200, "0.00327"))
     step.settle("attempt_0001", settled(90, 200, "0.00327"))

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama.catalog import bundled
-from loopllama.catalog_entries import _READ, parse_item
-from loopllama.catalog_model import CAPABILITIES, PROVIDERS, at_region, foundation_model
+from loopllama.catalog.catalog import bundled
+from loopllama.catalog.entries import _READ, parse_item
+from loopllama.catalog.model import CAPABILITIES, PROVIDERS, at_region, foundation_model
 from loopllama.errors import ModelUnknown
-from loopllama.providers.bedrock_access import needs_agreement
+from loopllama.providers.bedrock.access import needs_agreement
 from loopllama_cli.catalog_regions import NEAREST, PROFILES, aliases
 
 DAY = date(2026, 11, 23)
@@ -328,7 +328,7 @@ def test_the_check_sees_a_stale_file(tmp_path, monkeypatch):
 
     stale = json.loads(catalog_build.TARGET.read_text())
     stale["models"]["gpt-5"]["prices"][0]["input"] = "99"
-    monkeypatch.setattr(catalog_build, "TARGET", tmp_path / "catalog_data.json")
+    monkeypatch.setattr(catalog_build, "TARGET", tmp_path / "data.json")
     catalog_build.TARGET.write_text(catalog_build.render(stale))
     assert catalog_build.main(["--check"]) == 1
     assert catalog_build.main([]) == 0
@@ -339,7 +339,7 @@ def test_what_lambda_loads_stays_small():
     blocked = ["pydantic", "httpx", "boto3", "botocore", "jsonschema", "yaml", "genai_prices"]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked})); sys.path.insert(0, 'shared')\n"
-        "import loopllama.catalog, loopllama.pricing, loopllama.routing\n"
-        "assert loopllama.catalog.bundled().resolve('small').prices"
+        "import loopllama.catalog.catalog, loopllama.catalog.pricing, loopllama.routing.router\n"
+        "assert loopllama.catalog.catalog.bundled().resolve('small').prices"
     )
     subprocess.run([sys.executable, "-I", "-c", code], check=True, timeout=60)

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from loopllama.catalog import bundled
+from loopllama.catalog.catalog import bundled
 
 LOW = {"model": "gpt-5-low", "provider": "openai", "provider_model": "gpt-5", "options": {"reasoning_effort": "low"}}
 

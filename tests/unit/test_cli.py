@@ -11,7 +11,8 @@ from botocore.exceptions import EndpointConnectionError
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from loopllama import aws, errors
+from loopllama import errors
+from loopllama.aws import dynamo as aws
 from loopllama.settings import Settings
 from loopllama_cli import main, target
 from loopllama_cli.commands import runs

@@ -9,11 +9,13 @@ import pytest
 from moto import mock_aws
 from typer.testing import CliRunner
 
-from loopllama import aws, catalog, jsontext
+from loopllama.aws import dynamo as aws
+from loopllama.catalog import catalog
+from loopllama.core import exact_json
 from loopllama.engine import accept
 from loopllama.errors import WorkflowPaused
-from loopllama.reading import RunReader
-from loopllama.routing import RouteStore
+from loopllama.queries.runs import RunReader
+from loopllama.routing.store import RouteStore
 from loopllama.settings import Settings
 from loopllama_cli import progress, target
 from loopllama_cli.commands import demo
@@ -91,7 +93,7 @@ def invoke(*arguments, code=0, **options):
 
 
 def answer(*arguments, **options):
-    return jsontext.loads(invoke(*arguments, "--json", **options).stdout)
+    return exact_json.loads(invoke(*arguments, "--json", **options).stdout)
 
 
 @pytest.fixture

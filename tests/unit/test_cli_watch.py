@@ -12,7 +12,8 @@ from support.deployment import Deployment, deployment
 from support.stream_records import TOTALS, moment, record, run_item, step_item
 from typer.testing import CliRunner, Result
 
-from loopllama import aws, jsontext
+from loopllama.aws import dynamo as aws
+from loopllama.core import exact_json
 from loopllama.events.derive import events_of
 from loopllama.events.log import EventLog
 from loopllama_cli import target, watching
@@ -71,8 +72,8 @@ def test_a_line_of_json_is_an_event(made: Deployment) -> None:
     keep(made, "failed", BEGIN, (STARTED, ended("failed", error=FAILURE)))
     result = watch("r", "--json")
     assert result.exit_code == 1
-    told = [jsontext.loads(line) for line in result.stdout.splitlines()]
-    assert told == jsontext.loads(jsontext.dumps(EventLog(made.settings).after("r", 0, 10)))
+    told = [exact_json.loads(line) for line in result.stdout.splitlines()]
+    assert told == exact_json.loads(exact_json.dumps(EventLog(made.settings).after("r", 0, 10)))
     assert "ModelRejected" in watch("r").stdout
 
 

@@ -8,11 +8,11 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from loopllama import definitions
-from loopllama.definitions import DefinitionStore
 from loopllama.errors import InvalidRequest, VersionConflict, WorkflowNotFound
 from loopllama.settings import Settings
-from loopllama.workflow import Workflow
+from loopllama.workflows import store as definitions
+from loopllama.workflows.schema import Workflow
+from loopllama.workflows.store import DefinitionStore
 
 SETTINGS = Settings(workflows_table="Workflows")
 
@@ -357,7 +357,7 @@ def test_the_largest_crew_fits_an_item(store):
 
 def test_reading_loads_no_libraries():
     code = (
-        "import sys, loopllama.definitions;"
+        "import sys, loopllama.workflows.store;"
         "sys.exit(any(m in sys.modules for m in ('pydantic', 'boto3', 'jsonschema', 'yaml', 'httpx')))"
     )
     path = str(Path(definitions.__file__).parent.parent)

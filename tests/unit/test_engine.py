@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.deployment import Deployment, Killed
 
-from loopllama import aws, tracing
+from loopllama.aws import dynamo as aws
 from loopllama.engine import step as step_module
 from loopllama.engine.step import StepRunner
 from loopllama.errors import (
@@ -22,9 +22,10 @@ from loopllama.errors import (
     RunFailed,
     WorkflowNotFound,
 )
-from loopllama.providers.base import Answer, Usage
-from loopllama.runs import RunStore
-from loopllama.step_writer import StepWriter
+from loopllama.llm.types import Answer, Usage
+from loopllama.runs.step_writer import StepWriter
+from loopllama.runs.store import RunStore
+from loopllama.telemetry import metrics as tracing
 
 
 def test_a_sequential_crew_runs_in_order_and_adds_up(live: Deployment) -> None:
@@ -375,9 +376,9 @@ def test_metrics_of_a_step_hold_figures_and_no_text(
     lines = [line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
     assert len(lines) == 2
     assert "secret" not in "".join(lines)
-    from loopllama import jsontext
+    from loopllama.core import exact_json
 
-    step = jsontext.loads(lines[0])
+    step = exact_json.loads(lines[0])
     sets = {tuple(d["Dimensions"][0]): [m["Name"] for m in d["Metrics"]] for d in step["_aws"]["CloudWatchMetrics"]}
     assert sets[("workflow", "step", "model")] == ["Cost", "InputTokens", "OutputTokens", "StepLatency"]
     assert sets[("model",)] == ["ModelLatency", "ModelCalls", "ModelErrors"]

@@ -10,12 +10,13 @@ import boto3
 import pytest
 from support.deployment import Deployment, Killed
 
-from loopllama import aws, clock, jsontext
-from loopllama.allowance import Allowance
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock, exact_json
 from loopllama.engine.advance import advance_run
 from loopllama.engine.replay import replay_run
 from loopllama.errors import BudgetExceeded, Conflict, InvalidRequest, ModelThrottled, ModelUnavailable, RunFailed
-from loopllama.providers.base import Answer, ModelCall, ToolCall, Usage
+from loopllama.llm.types import Answer, ModelCall, ToolCall, Usage
+from loopllama.runs.reservations import Allowance
 
 TEXTS = {"type": "object", "properties": {"list": {"type": "array"}}}
 
@@ -277,7 +278,7 @@ def test_an_answer_after_another_took_over_is_settled_once(live: Deployment) -> 
 def test_items_beside_one_another_stay_within_the_budget(live: Deployment) -> None:
     def script(call: ModelCall) -> Answer:
         if "Split" in call.system:
-            return Answer(jsontext.dumps({"list": list(range(20))}), Usage(10, 10))
+            return Answer(exact_json.dumps({"list": list(range(20))}), Usage(10, 10))
         return Answer("item", Usage(2, min(150, call.max_tokens or 150)))
 
     live.provider.script = script

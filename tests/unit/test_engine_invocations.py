@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.deployment import Deployment, Killed
 
-from loopllama.agent import OutOfTime
+from loopllama.agent.loop import OutOfTime
 from loopllama.engine.step import StepRunner
 from loopllama.errors import ModelThrottled, RunFailed
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from support.deployment import Deployment
 
-from loopllama import clock, jsontext
-from loopllama.engine import waiting
+from loopllama.core import clock, exact_json
+from loopllama.engine import human_input
 from loopllama.errors import Conflict, InvalidRequest, ModelRejected, RunFailed
-from loopllama.providers.base import Answer, ToolCall, Usage
+from loopllama.llm.types import Answer, ToolCall, Usage
 
 TEXTS = {"type": "object", "properties": {"list": {"type": "array"}, "ok": {"type": "boolean"}}}
 
@@ -24,7 +24,7 @@ def by_system(answers: dict[str, Any]) -> Any:
     def script(call: Any) -> str:
         answer = next(answers[key] for key in answers if key in call.system)
         answer = answer(call) if callable(answer) else answer
-        return answer if isinstance(answer, str | Answer) else jsontext.dumps(answer)
+        return answer if isinstance(answer, str | Answer) else exact_json.dumps(answer)
 
     return script
 
@@ -135,7 +135,7 @@ def test_conditions_see_the_numbers_that_the_record_has(live: Deployment) -> Non
 
 def test_items_keep_their_digits_in_prompts_and_in_the_record(live: Deployment) -> None:
     texts = ["0.1", "19.9", "12345678901234567.89", "12345678901234567890.123456789", "0.0000001", "7", "-3"]
-    items = [{"n": jsontext.loads(text)} for text in texts]
+    items = [{"n": exact_json.loads(text)} for text in texts]
     each = {"name": "each", "forEach": "sort_by(input.list, &n)[*].n", "prompt": "{{ item }} {{ input.list }}"}
     live.provider.script = lambda call: call.messages[0].text.split(" ")[0]
     run_id = live.accept(live.push([each]), {"list": items})
@@ -204,7 +204,7 @@ def test_an_item_whose_function_died_is_billed_and_a_redrive_takes_it_again(live
     def script(call: Any) -> Any:
         text = call.messages[0].text
         if "Split." in call.system:
-            return jsontext.dumps({"list": [{"n": n} for n in range(2)]})
+            return exact_json.dumps({"list": [{"n": n} for n in range(2)]})
         if "item 1" in text:
             if len(call.messages) > 1:
                 raise Died
@@ -344,7 +344,7 @@ def test_a_loop_survives_dying_before_it_goes_back(live: Deployment, monkeypatch
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr("loopllama.engine.follow._again", die)
+        patch.setattr("loopllama.engine.transitions._again", die)
         with pytest.raises(Died):
             live.chain(live.map(state)[0])
     state = live.advance(state)
@@ -365,10 +365,10 @@ def test_a_step_waits_for_approval_to_start(live: Deployment) -> None:
     assert (run["pending"]["kind"], run["pending"]["step"]) == ("approval", "pay")
     assert len(live.provider.calls) == 1
     with pytest.raises(InvalidRequest, match="waits for an approval"):
-        waiting.respond(live.runs, run_id, {"input": "yes"})
-    waiting.respond(live.runs, run_id, {"approved": True})
+        human_input.respond(live.runs, run_id, {"input": "yes"})
+    human_input.respond(live.runs, run_id, {"approved": True})
     with pytest.raises(Conflict, match="waits for no answer"):
-        waiting.respond(live.runs, run_id, {"approved": False})
+        human_input.respond(live.runs, run_id, {"approved": False})
     work = {**live.map(state)[0], "step": "pay"}
     assert live.chain(work)["outcome"] == "done"
     live.advance(state)
@@ -387,7 +387,7 @@ def test_declined_and_unanswered_approvals_fail_the_step(live: Deployment) -> No
         waited = live.step(live.map(state)[0])
         assert (waited["outcome"], 58 <= waited["seconds"] <= 60) == ("waiting", True)
         if answer:
-            waiting.respond(live.runs, run_id, answer)
+            human_input.respond(live.runs, run_id, answer)
         else:
             live.wait(61)
         assert live.step(live.map(state)[0])["outcome"] == "failed"
@@ -398,7 +398,7 @@ def test_declined_and_unanswered_approvals_fail_the_step(live: Deployment) -> No
         again = live.map(live.advance(state))[0]
         assert live.step(again)["outcome"] == "waiting"
         assert live.read(run_id)["pending"]["step"] == "pay"
-        waiting.respond(live.runs, run_id, {"approved": True})
+        human_input.respond(live.runs, run_id, {"approved": True})
         assert live.step(again)["outcome"] == "done"
         assert len(live.provider.calls) == 1
         live.provider.calls.clear()
@@ -418,7 +418,7 @@ def test_an_agent_asks_a_person_and_goes_on_with_the_answer(live: Deployment) ->
     assert live.step(live.map(state)[0])["outcome"] == "waiting"
     assert live.read(run_id)["pending"]["prompt"] == question
     assert len(live.runs.run(run_id)["pending"]["STEP#paint#0#0"]["prompt"]) == 1000, "the run's item stays small"
-    waiting.respond(live.runs, run_id, {"input": "blue"})
+    human_input.respond(live.runs, run_id, {"input": "blue"})
     live.wait(61)
     assert live.step(live.map(state)[0])["outcome"] == "done"
     live.advance(state)
@@ -447,7 +447,7 @@ def test_waiting_for_a_person_is_no_time_of_the_turn(live: Deployment, monkeypat
         for answer in ({"approved": True}, {"input": "blue"}):
             assert live.step(work)["outcome"] == "waiting"
             passed.append(3600)
-            waiting.respond(live.runs, run_id, answer)
+            human_input.respond(live.runs, run_id, answer)
         passed.append(25 if slow else 0)
         assert live.step(work)["outcome"] == ("failed" if slow else "done")
     assert "timeoutSeconds are used up" in live.read(run_id)["steps"][0]["error"]
@@ -457,11 +457,11 @@ def test_an_answer_that_was_stored_and_not_delivered_is_delivered_when_the_token
     live: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delivered: list[str] = []
-    monkeypatch.setattr(waiting, "deliver", delivered.append)
+    monkeypatch.setattr(human_input, "deliver", delivered.append)
     run_id = live.accept(live.push([{"name": "pay", "approval": True}]))
     work = live.map(live.start(run_id))[0]
     live.step(work)
-    waiting.respond(live.runs, run_id, {"approved": True})
+    human_input.respond(live.runs, run_id, {"approved": True})
     assert delivered == []
     assert live.step({"work": work, "token": "t-1"})["outcome"] == "waiting"
     assert delivered == ["t-1"]

@@ -8,21 +8,22 @@ from typing import Any
 import pytest
 from support.deployment import Deployment, Killed
 
-from loopllama import agent, aws
-from loopllama.agent_tools import Waiting
+from loopllama.agent import loop
+from loopllama.agent.tool_calls import Waiting
+from loopllama.aws import dynamo as aws
+from loopllama.engine import human_input
 from loopllama.engine import step as step_module
-from loopllama.engine import waiting
 from loopllama.engine.reconcile import reconcile_run
 from loopllama.errors import AwsUnavailable, ModelRejected, ModelUnavailable, RunFailed
-from loopllama.providers.base import Answer, ToolCall, Usage
-from loopllama.runs import RunStore
-from loopllama.step_writer import StepWriter
+from loopllama.llm.types import Answer, ToolCall, Usage
+from loopllama.runs.step_writer import StepWriter
+from loopllama.runs.store import RunStore
 
 
 @pytest.fixture
 def delivered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     tokens: list[str] = []
-    monkeypatch.setattr(waiting, "deliver", tokens.append)
+    monkeypatch.setattr(human_input, "deliver", tokens.append)
     return tokens
 
 
@@ -116,8 +117,8 @@ def test_of_two_invocations_that_read_the_same_record_the_slower_one_writes_noth
 @pytest.mark.parametrize(
     "end",
     [
-        agent.OutOfTime(),
-        agent.RetryLater(ModelUnavailable("no")),
+        loop.OutOfTime(),
+        loop.RetryLater(ModelUnavailable("no")),
         Waiting("tool_0000_00", "input", "Which?"),
         ModelRejected("no"),
     ],
@@ -128,14 +129,14 @@ def test_whatever_an_invocation_comes_to_when_another_has_done_its_step_counts_f
 ) -> None:
     work = one_step(live)
 
-    take = agent.Turn.take
+    take = loop.Turn.take
 
     def overtaken(turn: Any, text: str) -> str:
-        monkeypatch.setattr(agent.Turn, "take", take)
+        monkeypatch.setattr(loop.Turn, "take", take)
         assert live.step(work, "other")["outcome"] == "done"
         raise end
 
-    monkeypatch.setattr(agent.Turn, "take", overtaken)
+    monkeypatch.setattr(loop.Turn, "take", overtaken)
     assert live.step(work, "slow")["outcome"] == "done"
     assert live.read(work["run_id"])["steps"][0]["status"] == "completed"
 

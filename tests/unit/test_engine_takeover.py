@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from support.deployment import Deployment, Killed
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 from loopllama.errors import ModelRejected, ModelUnavailable
-from loopllama.providers.base import Answer, ModelCall
+from loopllama.llm.types import Answer, ModelCall
 
 
 def prepared(live: Deployment, **step: Any) -> dict[str, Any]:

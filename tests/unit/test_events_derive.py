@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.stream_records import SECRET, TOTALS, moment, record, run_item, step_item
 
-from loopllama import jsontext
+from loopllama.core import exact_json
 from loopllama.events.derive import TYPES, events_of
 
 STARTED = run_item("r", "running", started_at=moment(1), check_at=moment(900))
@@ -89,7 +89,7 @@ def test_events_show_no_prompt_output_or_message(
     old: dict[str, Any] | None, new: dict[str, Any] | None, expected: list[str]
 ) -> None:
     told = [{**event.detail, "change": event.change, "at": event.at} for event in events_of(record(old, new))]
-    assert SECRET not in jsontext.dumps(told)
+    assert SECRET not in exact_json.dumps(told)
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), CHANGES)

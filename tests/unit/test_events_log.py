@@ -16,11 +16,12 @@ from support.deployment import Deployment
 from support.memory_table import Crash, MemoryTable
 from support.stream_records import TOTALS, moment, record, run_item, step_item
 
-from loopllama import aws, jsontext
+from loopllama.aws import dynamo as aws
+from loopllama.core import exact_json
 from loopllama.errors import RunNotFound
 from loopllama.events.derive import events_of
 from loopllama.events.log import EventLog, event_key
-from loopllama.events.publish import Publisher
+from loopllama.jobs.publish_events import Publisher
 from loopllama.settings import Settings
 
 SETTINGS = Settings(runs_table="Runs", event_bus_name="bus")
@@ -59,7 +60,7 @@ class Bus:
             if self.chance.random() < self.trouble:
                 results.append({"ErrorCode": "ThrottlingException", "ErrorMessage": "slower"})
             else:
-                detail = jsontext.loads(entry["Detail"])
+                detail = exact_json.loads(entry["Detail"])
                 assert entry["DetailType"] == detail["type"]
                 assert (entry["Source"], entry["EventBusName"]) == ("loopllama", "bus")
                 self.taken.append(detail)
@@ -152,7 +153,7 @@ def test_each_event_once_in_order_without_gaps(seed: int, runs: list[tuple[int, 
             told = {name: value for name, value in sent[int(item["item"][6:])].items() if name not in ("id", "run_id")}
             assert told == {"type": item["type"], "at": item["at"], **item["detail"]}
         # The same event never went out in two forms.
-        assert len({jsontext.dumps(one) for one in bus.taken if one["run_id"] == run_id}) == len(items)
+        assert len({exact_json.dumps(one) for one in bus.taken if one["run_id"] == run_id}) == len(items)
 
 
 @pytest.mark.parametrize("write", range(1, 6))

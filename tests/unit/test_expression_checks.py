@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loopllama import expressions
 from loopllama.errors import InvalidRequest, WorkflowInvalid
-from loopllama.expression_checks import follow
-from loopllama.static_types import ANYTHING, Described, Listed, Named, Text, Type
-from loopllama.workflow import Workflow
+from loopllama.workflows import expressions
+from loopllama.workflows.expression_checks import follow
+from loopllama.workflows.schema import Workflow
+from loopllama.workflows.static_types import ANYTHING, Described, Listed, Named, Text, Type
 
 LINE = {
     "type": "object",

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama import expressions, jsontext
+from loopllama.core import exact_json
 from loopllama.errors import InvalidRequest
+from loopllama.workflows import expressions
 
 decimals = st.builds(
     lambda sign, digits, exponent: Decimal((sign, tuple(map(int, str(digits))), exponent)),
@@ -40,7 +41,7 @@ lists = st.lists(numbers, max_size=5) | st.lists(texts, max_size=4) | st.lists(s
 
 def kept(value: Any) -> Any:
     """A value as an expression gets it: through a run's record."""
-    return jsontext.loads(jsontext.dumps(value))
+    return exact_json.loads(exact_json.dumps(value))
 
 
 def found(text: str, **document: Any) -> Any:
@@ -92,10 +93,10 @@ def test_comparisons_of_every_pair(left: Any, right: Any) -> None:
         assert len(found(f"pairs[?a {sign} b]", pairs=[{"a": left, "b": right}])) == (expected is True)
 
 
-@given(values.map(jsontext.dumps).filter(lambda text: len(text) < 400 and "`" not in text))
+@given(values.map(exact_json.dumps).filter(lambda text: len(text) < 400 and "`" not in text))
 def test_a_literal_is_what_it_is_written_as(text: str) -> None:
-    assert canonical(found(f"`{text}`")) == canonical(jsontext.loads(text))
-    assert found(f"a == `{text}`", a=jsontext.loads(text)) is True
+    assert canonical(found(f"`{text}`")) == canonical(exact_json.loads(text))
+    assert found(f"a == `{text}`", a=exact_json.loads(text)) is True
 
 
 @given(values)
@@ -131,7 +132,7 @@ def as_number(value: Any) -> Any:
     if kind(value) == "number":
         return value
     try:
-        read = jsontext.loads(value) if isinstance(value, str) and value == value.strip() else None
+        read = exact_json.loads(value) if isinstance(value, str) and value == value.strip() else None
     except ValueError:
         return None
     return read if kind(read) == "number" else None
@@ -150,7 +151,7 @@ OF_ONE: dict[str, Callable[[Any], Any]] = {
     "length": lambda a: len(only("array", "string", "object")(a)),
     "to_array": lambda a: a if isinstance(a, list) else [a],
     "to_number": as_number,
-    "to_string": lambda a: a if isinstance(a, str) else jsontext.dumps(a, ascii_only=False),
+    "to_string": lambda a: a if isinstance(a, str) else exact_json.dumps(a, ascii_only=False),
     "type": kind,
     "not_null": lambda a: a,
     "keys": lambda a: list(only("object")(a)),
@@ -246,12 +247,12 @@ def test_a_mean_is_exact_where_it_ends(given_numbers: list[Any]) -> None:
     ],
 )  # fmt: skip
 def test_the_edges(text: str, document: Any, value: str) -> None:
-    assert jsontext.dumps(found(text, input=document)) == value
+    assert exact_json.dumps(found(text, input=document)) == value
 
 
 @pytest.mark.parametrize("text", ["0.10", "12345678901234567890.123456789", "1E+100", "1E-7", "5", "-3"])
 def test_what_is_picked_is_the_records_own_number(text: str) -> None:
-    number = jsontext.loads(text)
+    number = exact_json.loads(text)
     document = {"input": {"list": [{"n": number}, {"n": Decimal("0.5")}]}}
     for expression in ("input.list[*].n", "sort_by(input.list, &n)[*].n", "input.list[?n == `" + text + "`].n"):
         picked = expressions.parse(expression).of(document)

@@ -10,11 +10,11 @@ import boto3
 import pytest
 from support.routing_tables import CONFIG, Clock, put, tables
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 from loopllama.errors import NotFound, RouteInvalid, VersionConflict
-from loopllama.history import History, differences, entry_of, plain, shown
-from loopllama.recording import RouteRecorder
-from loopllama.routing import RouteStore
+from loopllama.jobs.record_route_change import RouteRecorder
+from loopllama.routing.change_log import History, differences, entry_of, plain, shown
+from loopllama.routing.store import RouteStore
 
 SETTINGS = CONFIG.__class__(
     **{name: getattr(CONFIG, name) for name in ("routes_table", "models_table", "default_model")},

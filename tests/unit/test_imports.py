@@ -23,7 +23,9 @@ ALLOWED = {
 }
 """Third-party packages that the API's functions may load at import. The functions of a run load none: SDKs, pydantic
 and httpx cost more than everything else together, and load when they are first used."""
-FORBIDDEN_INSIDE = {"run_step": {"loopllama.workflow", "loopllama.workflow_checks", "loopllama.reading"}}
+FORBIDDEN_INSIDE = {
+    "run_step": {"loopllama.workflows.schema", "loopllama.workflows.validation", "loopllama.queries.runs"}
+}
 
 LOADED = """
 import json, sys

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama import jsontext
+from loopllama.core import exact_json
 
 numbers = st.integers() | st.decimals(allow_nan=False, allow_infinity=False)
 values = st.recursive(
@@ -19,12 +19,12 @@ values = st.recursive(
 
 @given(values, st.sampled_from([None, 2]))
 def test_reading_back_gives_equal_values(value, indent):
-    assert jsontext.loads(jsontext.dumps(value, indent)) == value
+    assert exact_json.loads(exact_json.dumps(value, indent)) == value
 
 
 @given(values)
 def test_any_json_reader_takes_it(value):
-    json.loads(jsontext.dumps(value))
+    json.loads(exact_json.dumps(value))
 
 
 @pytest.mark.parametrize(
@@ -44,25 +44,25 @@ def test_any_json_reader_takes_it(value):
     ],
 )
 def test_the_text(value, text):
-    assert jsontext.dumps(value) == text
+    assert exact_json.dumps(value) == text
 
 
 def test_the_indented_text_is_that_of_the_standard_library():
     value = {"a": [1, {"b": []}], "c": {}, "d": "x"}
     exact = {"a": [Decimal(1), {"b": []}], "c": {}, "d": "x"}
-    assert jsontext.dumps(exact, indent=2) == json.dumps(value, indent=2)
-    assert jsontext.dumps(exact) == json.dumps(value, separators=(",", ":"))
+    assert exact_json.dumps(exact, indent=2) == json.dumps(value, indent=2)
+    assert exact_json.dumps(exact) == json.dumps(value, separators=(",", ":"))
 
 
 @pytest.mark.parametrize("value", [Decimal("NaN"), Decimal("Infinity"), float("nan"), [float("inf"), Decimal(1)]])
 def test_what_json_has_no_number_for_is_refused(value):
     with pytest.raises(ValueError, match="JSON"):
-        jsontext.dumps(value)
+        exact_json.dumps(value)
     with pytest.raises(ValueError, match="no JSON number"):
-        jsontext.loads("[NaN]")
+        exact_json.loads("[NaN]")
 
 
 @pytest.mark.parametrize("value", [object(), b"bytes", {(1, 2): Decimal(1)}])
 def test_what_is_no_json_is_refused(value):
     with pytest.raises(TypeError):
-        jsontext.dumps(value)
+        exact_json.dumps(value)

@@ -7,7 +7,7 @@ from typing import Any
 from aws_use.meter import Access, Call, Meter, item_size, read_units, write_units
 from support.deployment import Deployment
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 from loopllama.engine.step import StepRunner
 
 

@@ -25,30 +25,27 @@ from support.api_client import InProcess
 from support.deployment import Deployment, deployment
 from support.numerals import NUMERALS, taken
 
-from loopllama import aws, cursors, jsontext, output, schemas
-from loopllama.api.answers import parse_body, read_body
-from loopllama.catalog_entries import parse_item
-from loopllama.decimals import exact, floats
-from loopllama.engine.requests import accept_event
+from loopllama.api.responses import parse_body, read_body
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.entries import parse_item
+from loopllama.core import exact_json, json_schema, pagination
+from loopllama.core.numbers import exact, floats
 from loopllama.engine.start import start_run
-from loopllama.errors import (
-    CredentialsRejected,
-    InvalidRequest,
-    OutputInvalid,
-    ToolFailed,
-    WorkflowInvalid,
-)
-from loopllama.history import version_of
+from loopllama.engine.triggers import accept_event
+from loopllama.errors import CredentialsRejected, InvalidRequest, OutputInvalid, ToolFailed, WorkflowInvalid
+from loopllama.llm import structured_output
+from loopllama.llm.types import Answer, Usage
 from loopllama.providers import credentials, wire
-from loopllama.providers.base import Answer, Usage
-from loopllama.providers.filling import Filler
-from loopllama.providers.reading import Reading
-from loopllama.routing.facts import parse_facts
-from loopllama.routing.rows import CHOICE, parse_row
+from loopllama.providers.simulated.filling import Filler
+from loopllama.providers.simulated.reading import Reading
+from loopllama.routing.change_log import version_of
+from loopllama.routing.overrides import CHOICE, parse_row
+from loopllama.routing.step_stats import parse_facts
 from loopllama.settings import Settings
-from loopllama.tools import Toolbox, secrets
+from loopllama.tools import secrets
 from loopllama.tools.builtin import calculate
-from loopllama.workflow import Workflow
+from loopllama.tools.toolbox import Toolbox
+from loopllama.workflows.schema import Workflow
 from loopllama_cli import tool_files, workflow_files
 from loopllama_cli.commands.common import read_input
 from loopllama_cli.commands.deploy import as_sam_takes_it
@@ -98,8 +95,8 @@ def check_door(door: Callable[[str], Any], numeral: str, kind: type[Exception], 
 
 @given(NUMERALS)
 def test_the_rule(numeral: str) -> None:
-    check_door(jsontext.loads, numeral, jsontext.NotTaken)
-    check_door(lambda text: jsontext.loads(text.encode()), numeral, jsontext.NotTaken)
+    check_door(exact_json.loads, numeral, exact_json.NotTaken)
+    check_door(lambda text: exact_json.loads(text.encode()), numeral, exact_json.NotTaken)
 
 
 @given(NUMERALS)
@@ -108,11 +105,11 @@ def test_what_is_taken_is_written_and_read_again_and_checked_as_the_same(numeral
     if size is None:
         return
     with soon():
-        value = jsontext.loads(numeral)
-        for text in (jsontext.dumps(value), jsontext.dumps([value], indent=2)[1:-1]):
-            assert number(jsontext.loads(text)) == number(jsontext.loads_kept(text)) == size
+        value = exact_json.loads(numeral)
+        for text in (exact_json.dumps(value), exact_json.dumps([value], indent=2)[1:-1]):
+            assert number(exact_json.loads(text)) == number(exact_json.loads_kept(text)) == size
             assert json.loads(text) == pytest.approx(float(size))
-        jsontext.check({"a": [value]})
+        exact_json.check({"a": [value]})
 
 
 @given(NUMERALS)
@@ -121,7 +118,7 @@ def test_values_that_somebody_else_has_read_follow_the_same_rule(numeral: str) -
         value = json.loads(numeral)
         if isinstance(value, int) or (taken(numeral) is None) == (value not in (0, float(value))):
             with soon():
-                _, error = tried(lambda: jsontext.check({"n": [value]}), jsontext.NotTaken)
+                _, error = tried(lambda: exact_json.check({"n": [value]}), exact_json.NotTaken)
             assert (error is None) == (abs(value) <= 1.7976931348623157e308)
             assert error is None or error.field == "n.0"
 
@@ -133,37 +130,37 @@ def test_a_number_that_is_not_taken_is_found_wherever_it_is() -> None:
         ('{"a": 1e999, "b": NaN}', "$.a ", "a"),
         ("[" * 150 + "NaN" + "]" * 150, "$[0][0]", ".".join("0" * 10)),
     ):
-        with pytest.raises(jsontext.NotTaken) as caught:
-            jsontext.loads(text)
+        with pytest.raises(exact_json.NotTaken) as caught:
+            exact_json.loads(text)
         assert str(caught.value).startswith(place)
         assert caught.value.field == field
         assert len(str(caught.value)) < 500
-    assert jsontext.loads('{"a": 1e999, "a": 5}') == {"a": 5}  # the last of a name counts, as everywhere
+    assert exact_json.loads('{"a": 1e999, "a": 5}') == {"a": 5}  # the last of a name counts, as everywhere
 
 
 @pytest.mark.parametrize("levels", [199, 200, 201, 900, 100_000])
 def test_levels(levels: int) -> None:
     for text in ("[" * levels + "]" * levels, '{"a":' * levels + "1.5" + "}" * levels):
-        if levels <= jsontext.MAX_LEVELS:
-            assert jsontext.loads(text) == jsontext.loads_around(text)
+        if levels <= exact_json.MAX_LEVELS:
+            assert exact_json.loads(text) == exact_json.loads_around(text)
             continue
-        for read in (jsontext.loads, jsontext.loads_around):
-            with pytest.raises(jsontext.NotTaken, match="nested too deeply: at most 200 levels"):
+        for read in (exact_json.loads, exact_json.loads_around):
+            with pytest.raises(exact_json.NotTaken, match="nested too deeply: at most 200 levels"):
                 read(text)
     deep: Any = 1
     for _ in range(levels):
         deep = {"a": deep}
-    with contextlib.nullcontext() if levels <= jsontext.MAX_LEVELS else pytest.raises(jsontext.NotTaken):
-        jsontext.check(deep)
+    with contextlib.nullcontext() if levels <= exact_json.MAX_LEVELS else pytest.raises(exact_json.NotTaken):
+        exact_json.check(deep)
 
 
 @given(NUMERALS)
 def test_a_number_spoils_nothing_beside_it_where_only_some_fields_are_read(numeral: str) -> None:
     with soon():
-        read = jsontext.loads_around(f'{{"n": [{numeral}], "text": "hello"}}')
+        read = exact_json.loads_around(f'{{"n": [{numeral}], "text": "hello"}}')
         assert read["text"] == "hello"
         if taken(numeral) is None:
-            assert jsontext.dumps(read["n"]) == f"[{numeral}]"  # as it was written
+            assert exact_json.dumps(read["n"]) == f"[{numeral}]"  # as it was written
         else:
             assert number(read["n"][0]) == taken(numeral)
 
@@ -183,7 +180,7 @@ def test_a_body_of_the_api(numeral: str) -> None:
 def test_a_cursor(numeral: str) -> None:
     for text in (numeral, f"[{numeral}, {numeral}]", f'["w", {numeral}]'):
         with soon(), pytest.raises(InvalidRequest, match="must be the next_cursor"):
-            cursors.read(base64.urlsafe_b64encode(text.encode()).decode(), re.compile(".*"))
+            pagination.read(base64.urlsafe_b64encode(text.encode()).decode(), re.compile(".*"))
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +275,7 @@ def test_what_a_function_answers_a_tool_call(numeral: str) -> None:
     box = Toolbox(Settings(tools={"t": ORDER}), ["t"], aws=Secrets(f'{{"n": {numeral}}}'))  # type: ignore[arg-type]
 
     def door(_: str) -> Any:
-        return jsontext.loads(box.call(wire.tool_call("1", "t", '{"n": 1}', 0), idempotency_key="k", timeout=10))
+        return exact_json.loads(box.call(wire.tool_call("1", "t", '{"n": 1}', 0), idempotency_key="k", timeout=10))
 
     check_door(door, numeral, ToolFailed)
 
@@ -293,7 +290,7 @@ def test_what_a_model_calls_a_tool_with(numeral: str) -> None:
         return call.arguments
 
     check_door(door, numeral, ToolFailed)
-    asked = jsontext.loads_around(f'{{"n": {numeral}}}')
+    asked = exact_json.loads_around(f'{{"n": {numeral}}}')
     with soon():
         call = wire.tool_call("1", "t", asked, 0)  # an object inside the answer's own JSON
     assert (call.arguments is None) == (taken(numeral) is None)
@@ -303,17 +300,17 @@ def test_what_a_model_calls_a_tool_with(numeral: str) -> None:
 
 @given(NUMERALS)
 def test_what_a_model_answers(numeral: str) -> None:
-    check_door(lambda text: output.parse_answer(text, SCHEMA), numeral, OutputInvalid)
-    check_door(lambda text: output.parse_answer(f"Here: {text}!", SCHEMA), numeral, OutputInvalid)
-    call = wire.tool_call("1", output.TOOL_NAME, jsontext.loads_around(f'{{"n": {numeral}}}'), 0)
-    answer = output.from_answer_tool(Answer("", Usage(1, 1), "tool_calls", (call,)))
-    check_door(lambda _: output.parse_answer(answer.text, SCHEMA), numeral, OutputInvalid)
+    check_door(lambda text: structured_output.parse_answer(text, SCHEMA), numeral, OutputInvalid)
+    check_door(lambda text: structured_output.parse_answer(f"Here: {text}!", SCHEMA), numeral, OutputInvalid)
+    call = wire.tool_call("1", structured_output.TOOL_NAME, exact_json.loads_around(f'{{"n": {numeral}}}'), 0)
+    answer = structured_output.from_answer_tool(Answer("", Usage(1, 1), "tool_calls", (call,)))
+    check_door(lambda _: structured_output.parse_answer(answer.text, SCHEMA), numeral, OutputInvalid)
 
 
 @given(NUMERALS)
 def test_counts_of_tokens(numeral: str) -> None:
     with soon():
-        found = wire.count(jsontext.loads_around(numeral))
+        found = wire.count(exact_json.loads_around(numeral))
     size = taken(numeral)
     assert found == (size if size is not None and 0 <= size < wire.MOST_TOKENS and size.denominator == 1 else None)
 
@@ -415,7 +412,7 @@ def test_a_run_that_was_accepted_before_the_rule_can_be_read(live: Deployment) -
         ExpressionAttributeNames={"#input": "input"},
         ExpressionAttributeValues={":old": {"M": {"$json": {"S": '{"n": 1e5000}'}}}},
     )
-    assert jsontext.dumps(live.read(run_id)["input"]) == '{"n":1E+5000}'
+    assert exact_json.dumps(live.read(run_id)["input"]) == '{"n":1E+5000}'
 
 
 @pytest.mark.parametrize("numeral", ["1e99999999999999999999", "1e300000000", "9" * 5000, "NaN", "[" * 300 + "]" * 300])
@@ -436,7 +433,7 @@ def test_a_model_is_told_and_asked_again(live: Deployment, numeral: str) -> None
 
 def test_a_byte_order_mark_is_passed_over() -> None:
     assert parse_body(str(read_body({"body": '\ufeff{"a": 1}'}))) == {"a": 1}
-    assert jsontext.loads('\ufeff{"a": 1}'.encode()) == {"a": 1}
+    assert exact_json.loads('\ufeff{"a": 1}'.encode()) == {"a": 1}
     assert credentials._parse("p", "s", '\ufeff {"api_key": "k"}\r\n') == {"api_key": "k"}
 
 
@@ -453,7 +450,7 @@ def test_the_simulated_model_answers_by_the_same_rule(rule: dict[str, Any], step
     }
     for text in ("Nothing is said.", "Amount: 19.99", "Amount: 19.995, or 9e999, or " + "9" * 5000):
         value = Filler(Reading(text), "Say the amount.", schema).fill(schema)[0]
-        assert schemas.violations(schema, value) == [], value
+        assert json_schema.violations(schema, value) == [], value
 
 
 # Rows that somebody writes by hand, and arithmetic
@@ -518,7 +515,7 @@ def test_a_workflow_of_the_api(numeral: str) -> None:
 
 
 def follows(value: str, schema: str) -> bool:
-    return not schemas.violations(jsontext.loads(schema), jsontext.loads(value))
+    return not json_schema.violations(exact_json.loads(schema), exact_json.loads(value))
 
 
 @pytest.mark.parametrize(
@@ -582,7 +579,7 @@ def test_schemas_against_fractions(one: str, other: str, keyword: str) -> None:
 
 def test_what_does_not_follow_is_told_in_json() -> None:
     schema = {"properties": {"price": {"multipleOf": 0.01, "maximum": Decimal("99.90")}}}
-    assert schemas.violations(schema, {"price": Decimal("100.005")}) == [
+    assert json_schema.violations(schema, {"price": Decimal("100.005")}) == [
         "$.price: 100.005 is not a multiple of 0.01",
         "$.price: 100.005 is greater than the maximum of 99.9",
     ]

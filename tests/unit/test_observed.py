@@ -14,12 +14,14 @@ import boto3
 import pytest
 from support.routing_tables import CONFIG, Clock, chain, put, request, tables
 
-from loopllama import aws, observed, tracing
-from loopllama.catalog_model import Model, Speed
-from loopllama.observed import FAILURE_MS, Minute, Observer, borrowed, recent, tokens_of
-from loopllama.routing import Router
-from loopllama.routing.facts import PRIOR_SAMPLES, Facts, Latency, expected_ms, lead
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.model import Model, Speed
+from loopllama.jobs import observe_latency
+from loopllama.jobs.observe_latency import FAILURE_MS, Minute, Observer, borrowed, recent, tokens_of
 from loopllama.routing.policies import ENOUGH, fastest
+from loopllama.routing.router import Router
+from loopllama.routing.step_stats import PRIOR_SAMPLES, Facts, Latency, expected_ms, lead
+from loopllama.telemetry import metrics as tracing
 
 MOMENT = datetime(2027, 1, 15, tzinfo=UTC)
 
@@ -292,7 +294,7 @@ def test_figures_go_from_metrics_through_the_table_into_decisions(dynamodb, caps
     clock.now += 5
     assert chain(router.decide(request()))[0] == "gpt-5-mini"
     assert reader.asked == 1  # Tokens change slowly.
-    clock.now += observed.FORGOTTEN_MS / 1000
+    clock.now += observe_latency.FORGOTTEN_MS / 1000
     assert observer.refresh()["forgotten"] == 1
     assert item(dynamodb) is None
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama import output, schemas
+from loopllama.core import json_schema
 from loopllama.errors import InvalidRequest, OutputInvalid
-from loopllama.providers.base import Answer, ToolCall, Usage
+from loopllama.llm import structured_output
+from loopllama.llm.types import Answer, ToolCall, Usage
 
 INVOICE = {
     "type": "object",
@@ -44,7 +45,7 @@ json_values = st.recursive(
 
 class TestReading:
     def test_plain_json_keeps_numbers_exact(self):
-        answer = output.parse_answer(GOOD, INVOICE)
+        answer = structured_output.parse_answer(GOOD, INVOICE)
         assert answer["total"] == Decimal("12.30")
         assert answer["items"] == [{"price": Decimal("12.3")}]
 
@@ -60,37 +61,37 @@ class TestReading:
         ],
     )
     def test_json_between_other_text(self, text):
-        assert output.parse_answer(text, INVOICE)["number"] == "A-17"
+        assert structured_output.parse_answer(text, INVOICE)["number"] == "A-17"
 
     def test_the_first_valid_value_counts(self):
         text = '{"number": "x"} or rather {"number": "y", "total": 1} or {"number": "z", "total": 2}'
-        assert output.parse_answer(text, INVOICE)["number"] == "y"
+        assert structured_output.parse_answer(text, INVOICE)["number"] == "y"
 
     def test_scalars_and_lists_are_answers_too(self):
-        assert output.parse_answer("42", {"type": "integer"}) == 42
-        assert output.parse_answer(' ["a"] ', {"type": "array"}) == ["a"]
+        assert structured_output.parse_answer("42", {"type": "integer"}) == 42
+        assert structured_output.parse_answer(' ["a"] ', {"type": "array"}) == ["a"]
 
-    @pytest.mark.parametrize("name", sorted(output.ANSWER_TOOLS))
+    @pytest.mark.parametrize("name", sorted(structured_output.ANSWER_TOOLS))
     def test_the_answer_tools_arguments_are_the_answer(self, name):
-        spec = output.as_tool(INVOICE)
-        assert (spec.name, spec.parameters) == (output.TOOL_NAME, INVOICE)
+        spec = structured_output.as_tool(INVOICE)
+        assert (spec.name, spec.parameters) == (structured_output.TOOL_NAME, INVOICE)
         call = ToolCall("c1", name, {"number": "A", "total": Decimal("0.10")}, raw='{"number":"A","total":0.10}')
-        answer = output.from_answer_tool(Answer("Here it is.", Usage(1, 1), "tool_calls", (call,)))
+        answer = structured_output.from_answer_tool(Answer("Here it is.", Usage(1, 1), "tool_calls", (call,)))
         assert (answer.stop_reason, answer.tool_calls) == ("end", ())
-        assert output.parse_answer(answer.text, INVOICE) == {"number": "A", "total": Decimal("0.1")}
+        assert structured_output.parse_answer(answer.text, INVOICE) == {"number": "A", "total": Decimal("0.1")}
 
     def test_a_call_beside_the_answer_tool_is_not_lost(self):
-        calls = (ToolCall("c1", "get_order", {}, "{}"), ToolCall("c2", output.TOOL_NAME, {}, "{}"))
+        calls = (ToolCall("c1", "get_order", {}, "{}"), ToolCall("c2", structured_output.TOOL_NAME, {}, "{}"))
         for order in (calls, calls[::-1]):
             answer = Answer("", Usage(1, 1), "tool_calls", order)
-            assert output.from_answer_tool(answer) is answer
+            assert structured_output.from_answer_tool(answer) is answer
 
     def test_thoughts_are_not_looked_at(self):
         draft = '{"number": "A-17", "total": 1}'
         for text in (f"<think>\nPerhaps {draft}?\n</think>\n\n{GOOD}", f"Perhaps {draft}?\n</think>\n{GOOD}"):
-            assert output.parse_answer(text, INVOICE)["total"] == Decimal("12.30")
+            assert structured_output.parse_answer(text, INVOICE)["total"] == Decimal("12.30")
         with pytest.raises(OutputInvalid):
-            output.parse_answer(f"<think>{draft}</think>", INVOICE)
+            structured_output.parse_answer(f"<think>{draft}</think>", INVOICE)
 
     @pytest.mark.parametrize(
         "text",
@@ -107,28 +108,28 @@ class TestReading:
     def test_a_draft_in_thoughts_anywhere_is_not_the_answer(self, text):
         good = json.dumps({"number": "A-17", "total": 1, "note": "no <think>draft</think> here"})
         text = text.replace("{draft}", json.dumps({"number": "draft", "total": 0})).replace("{good}", good)
-        assert output.parse_answer(text, INVOICE | {"additionalProperties": True}) == json.loads(good)
+        assert structured_output.parse_answer(text, INVOICE | {"additionalProperties": True}) == json.loads(good)
 
     @given(json_values)
     def test_any_json_value_comes_back(self, value):
         text = json.dumps(value)
         for wrapped in (text, f"```json\n{text}\n```"):
-            assert output.parse_answer(wrapped, {}) == json.loads(text, parse_float=Decimal)
+            assert structured_output.parse_answer(wrapped, {}) == json.loads(text, parse_float=Decimal)
 
     @given(st.text() | st.text(alphabet='[]{}",:01ae.\\u`\n ', max_size=200))
     def test_any_text_is_read_or_refused(self, text):
         try:
-            answer = output.parse_answer(text, INVOICE)
+            answer = structured_output.parse_answer(text, INVOICE)
         except OutputInvalid:
             return
-        assert schemas.violations(INVOICE, answer) == []
+        assert json_schema.violations(INVOICE, answer) == []
 
 
 class TestRefusing:
     def test_violations_are_listed_with_their_places(self):
         bad = {"total": -1, "date": "yesterday", "items": [{"price": 1}, {"price": "2"}], "extra": None}
         with pytest.raises(OutputInvalid) as caught:
-            output.parse_answer(json.dumps(bad), INVOICE)
+            structured_output.parse_answer(json.dumps(bad), INVOICE)
         message = str(caught.value)
         for expected in (
             "$: 'number' is a required property",
@@ -142,24 +143,24 @@ class TestRefusing:
 
     def test_at_most_five(self):
         with pytest.raises(OutputInvalid) as caught:
-            output.parse_answer(json.dumps(["x"] * 10_000), {"type": "array", "items": {"type": "number"}})
+            structured_output.parse_answer(json.dumps(["x"] * 10_000), {"type": "array", "items": {"type": "number"}})
         assert str(caught.value).count("is not of type") == 5
         assert "- and more" in str(caught.value)
 
     def test_long_values_are_not_repeated(self):
         with pytest.raises(OutputInvalid) as caught:
-            output.parse_answer(json.dumps({"number": ["x" * 50_000], "total": 1}), INVOICE)
+            structured_output.parse_answer(json.dumps({"number": ["x" * 50_000], "total": 1}), INVOICE)
         assert "$.number: the value is not of type 'string'" in str(caught.value)
         assert len(str(caught.value)) < 1000
 
     def test_the_nearest_branch_is_named(self):
         schema = {"anyOf": [{"properties": {"a": {"type": "integer"}}, "type": "object"}, {"type": "integer"}]}
         with pytest.raises(OutputInvalid, match=r"nearest: \$.a: 'x' is not of type 'integer'"):
-            output.parse_answer('{"a": "x"}', schema)
+            structured_output.parse_answer('{"a": "x"}', schema)
 
     def test_the_longest_candidate_is_the_one_reported(self):
         with pytest.raises(OutputInvalid, match="'total' is a required property"):
-            output.parse_answer('See [1]. {"number": "A-17"} [2]', INVOICE)
+            structured_output.parse_answer('See [1]. {"number": "A-17"} [2]', INVOICE)
 
     @pytest.mark.parametrize(
         ("text", "reason"),
@@ -179,13 +180,15 @@ class TestRefusing:
     )
     def test_what_is_no_answer(self, text, reason):
         with pytest.raises(OutputInvalid, match=reason):
-            output.parse_answer(text, INVOICE)
+            structured_output.parse_answer(text, INVOICE)
 
     @pytest.mark.parametrize("raw", ['{"number": ', '{"total": NaN}'])
     def test_broken_arguments_of_the_answer_tool(self, raw):
-        call = ToolCall("c", output.TOOL_NAME, None, raw)
+        call = ToolCall("c", structured_output.TOOL_NAME, None, raw)
         with pytest.raises(OutputInvalid, match="not JSON"):
-            output.parse_answer(output.from_answer_tool(Answer("", Usage(1, 1), "end", (call,))).text, INVOICE)
+            structured_output.parse_answer(
+                structured_output.from_answer_tool(Answer("", Usage(1, 1), "end", (call,))).text, INVOICE
+            )
 
 
 class TestModes:
@@ -200,13 +203,13 @@ class TestModes:
         ],
     )
     def test_by_capabilities(self, capabilities, mode):
-        assert output.mode_for(capabilities, INVOICE) == mode
+        assert structured_output.mode_for(capabilities, INVOICE) == mode
 
     def test_only_objects_are_asked_for_natively(self):
-        assert output.mode_for({"structured_output", "tools"}, {"type": "array"}) == "instructions"
+        assert structured_output.mode_for({"structured_output", "tools"}, {"type": "array"}) == "instructions"
 
     def test_instructions_hold_the_schema(self):
-        text = output.instructions(INVOICE)
+        text = structured_output.instructions(INVOICE)
         assert json.loads(text[text.index("{") :]) == INVOICE
 
 
@@ -230,20 +233,20 @@ class TestSchemas:
     )
     def test_refused(self, schema, reason):
         with pytest.raises(InvalidRequest, match=reason):
-            schemas.check(schema)
+            json_schema.check(schema)
         with pytest.raises(InvalidRequest, match=reason):
-            output.parse_answer("{}", schema)
+            structured_output.parse_answer("{}", schema)
 
     def test_too_deep(self):
         deep: dict = {}
         for _ in range(40):
             deep = {"items": deep}
         with pytest.raises(InvalidRequest, match="deeper than 32"):
-            schemas.check(deep)
+            json_schema.check(deep)
         for _ in range(10_000):
             deep = {"items": deep}
         with pytest.raises(InvalidRequest, match="deeper than 32"):
-            schemas.check(deep)
+            json_schema.check(deep)
 
     def test_references_inside_work(self):
         schema = {
@@ -251,23 +254,23 @@ class TestSchemas:
             "$ref": "#/$defs/node",
             "examples": [{"$ref": "https://example.com/this-is-data"}],
         }
-        assert output.parse_answer('{"next": {"next": {}}}', schema) == {"next": {"next": {}}}
+        assert structured_output.parse_answer('{"next": {"next": {}}}', schema) == {"next": {"next": {}}}
         with pytest.raises(OutputInvalid, match=r"\$.next.next: 1 is not of type 'object'"):
-            output.parse_answer('{"next": {"next": 1}}', schema)
+            structured_output.parse_answer('{"next": {"next": 1}}', schema)
 
     def test_a_reference_that_hides_is_not_followed(self):
         hidden = {"properties": {"default": {"$ref": "https://example.com/schema.json"}}}
         with pytest.raises(InvalidRequest, match="refers to what it does not hold"):
-            output.parse_answer('{"default": 1}', hidden)
+            structured_output.parse_answer('{"default": 1}', hidden)
 
     def test_a_schema_without_end_is_survived(self):
         with pytest.raises(OutputInvalid, match="nested too deep"):
-            output.parse_answer("{}", {"$ref": "#"})
+            structured_output.parse_answer("{}", {"$ref": "#"})
 
     def test_schemas_as_dynamodb_gives_them(self):
         schema = {"type": "object", "properties": {"n": {"enum": [Decimal("0.1")], "multipleOf": Decimal("0.1")}}}
-        assert output.parse_answer('{"n": 0.1}', schema) == {"n": Decimal("0.1")}
-        assert output.parse_answer('"ab"', {"maxLength": Decimal("2")}) == "ab"
+        assert structured_output.parse_answer('{"n": 0.1}', schema) == {"n": Decimal("0.1")}
+        assert structured_output.parse_answer('"ab"', {"maxLength": Decimal("2")}) == "ab"
 
     @pytest.mark.parametrize(
         ("name", "good", "bad"),
@@ -281,17 +284,20 @@ class TestSchemas:
     )
     def test_formats(self, name, good, bad):
         schema = {"format": name}
-        assert schemas.violations(schema, good) == []
-        assert schemas.violations(schema, 5) == []
-        assert len(schemas.violations(schema, bad)) == 1
+        assert json_schema.violations(schema, good) == []
+        assert json_schema.violations(schema, 5) == []
+        assert len(json_schema.violations(schema, bad)) == 1
 
     def test_the_draft_that_the_schema_names(self):
         schema = {"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "integer"}]}
-        assert len(schemas.violations(schema, ["a"])) == 1
+        assert len(json_schema.violations(schema, ["a"])) == 1
 
 
 def test_importing_loads_no_library():
-    code = "import sys; import loopllama.output; print([m for m in ('jsonschema', 'referencing') if m in sys.modules])"
+    code = (
+        "import sys; import loopllama.llm.structured_output; "
+        "print([m for m in ('jsonschema', 'referencing') if m in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": "shared"}, capture_output=True, text=True, check=True
     )

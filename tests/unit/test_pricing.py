@@ -10,10 +10,10 @@ from genai_prices.types import Usage as TheirUsage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama.catalog import bundled
-from loopllama.catalog_model import Model, Price, Tier
-from loopllama.pricing import cache_saving, cost, price_at
-from loopllama.providers.base import Usage
+from loopllama.catalog.catalog import bundled
+from loopllama.catalog.model import Model, Price, Tier
+from loopllama.catalog.pricing import cache_saving, cost, price_at
+from loopllama.llm.types import Usage
 from loopllama_cli.catalog_facts import OWN_PRICES
 
 DAY = date(2026, 11, 23)

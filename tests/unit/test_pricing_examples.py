@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from loopllama.catalog import bundled
-from loopllama.pricing import cost
-from loopllama.providers import anthropic, bedrock, openai
-from loopllama.providers.base import Usage
-from loopllama.providers.known import KNOWN
+from loopllama.catalog.catalog import bundled
+from loopllama.catalog.pricing import cost
+from loopllama.catalog.providers import KNOWN
+from loopllama.llm.types import Usage
+from loopllama.providers import anthropic, openai
+from loopllama.providers.bedrock import converse
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 Read = Callable[[Any], Usage | None]
@@ -89,7 +90,7 @@ EXAMPLES = [
     # and 0.24 USD: https://aws.amazon.com/bedrock/pricing
     (
         "bedrock:us.amazon.nova-lite-v1:0",
-        bedrock._usage,
+        converse._usage,
         '{"inputTokens": 125, "outputTokens": 60, "totalTokens": 185}',
         125 * Decimal("0.06") + 60 * Decimal("0.24"),
     ),
@@ -97,7 +98,7 @@ EXAMPLES = [
     # https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html
     (
         "bedrock:us.amazon.nova-lite-v1:0",
-        bedrock._usage,
+        converse._usage,
         '{"inputTokens": 125, "outputTokens": 60, "totalTokens": 4285, "cacheReadInputTokens": 4100}',
         125 * Decimal("0.06") + 4100 * Decimal("0.015") + 60 * Decimal("0.24"),
     ),

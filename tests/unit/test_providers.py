@@ -13,14 +13,15 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from loopllama import aws, providers
-from loopllama.catalog_model import Model
+from loopllama import providers
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.model import Model
+from loopllama.catalog.providers import KNOWN, takes_temperature, variables_of
 from loopllama.errors import CredentialsRejected, ModelRejected, ModelUnavailable
+from loopllama.llm.types import Message, ModelCall
 from loopllama.providers import credentials, provider_for
-from loopllama.providers.base import Message, ModelCall
 from loopllama.providers.credentials import credentials_for, forget, from_environment
-from loopllama.providers.known import KNOWN, takes_temperature, variables_of
-from loopllama.providers.simulated import Simulated
+from loopllama.providers.simulated.adapter import Simulated
 from loopllama.settings import Settings
 
 STACK = Settings(provider_secrets_prefix="stack/providers/")

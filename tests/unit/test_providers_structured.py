@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama.providers.structured import for_anthropic, for_openai
+from loopllama.llm.schema_subsets import for_anthropic, for_openai
 
 ADDRESS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from loopllama.providers import anthropic, bedrock, openai
-from loopllama.providers.base import Usage
-from loopllama.providers.known import KNOWN
+from loopllama.catalog.providers import KNOWN
+from loopllama.llm.types import Usage
+from loopllama.providers import anthropic, openai
+from loopllama.providers.bedrock import converse
 
 OPENAI_STYLE = [
     # https://platform.openai.com/docs/guides/prompt-caching (monitoring)
@@ -123,7 +124,7 @@ def test_anthropic(text: str, expected: Usage) -> None:
     ],
 )
 def test_bedrock(text: str, expected: Usage) -> None:
-    assert bedrock._usage(json.loads(text)) == expected
+    assert converse._usage(json.loads(text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_bedrock(text: str, expected: Usage) -> None:
 def test_what_is_no_usage(value: Any) -> None:
     assert openai._usage(value, KNOWN["openai"]) is None
     assert anthropic._usage(value) is None
-    assert bedrock._usage(value) is None
+    assert converse._usage(value) is None
 
 
 def test_parts_are_never_more_than_the_whole() -> None:

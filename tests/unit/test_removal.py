@@ -13,7 +13,7 @@ from moto import mock_aws
 from support.account import Account
 from typer.testing import CliRunner, Result
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 from loopllama_cli import removal
 from loopllama_cli.main import app
 

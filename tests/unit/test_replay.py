@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from support.deployment import Deployment
 
-from loopllama import aws
-from loopllama.definitions import DefinitionStore
+from loopllama.aws import dynamo as aws
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.replay import kept_steps, replay_run
 from loopllama.errors import Conflict, InvalidRequest, ModelRejected, RunFailed, RunNotFound, WorkflowPaused
+from loopllama.workflows.store import DefinitionStore
 
 LINE = [{"name": "a"}, {"name": "b"}, {"name": "c"}]
 

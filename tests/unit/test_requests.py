@@ -10,9 +10,9 @@ import pytest
 from support.deployment import Deployment, deployment
 
 from loopllama.engine.accept import run_id_of
-from loopllama.engine.requests import accept_event
+from loopllama.engine.triggers import accept_event
 from loopllama.errors import InvalidRequest, RunNotFound, WorkflowNotFound
-from loopllama.reading import RunReader
+from loopllama.queries.runs import RunReader
 
 BUCKET = "uploads"
 

@@ -10,9 +10,10 @@ import pytest
 from moto.backends import get_backend
 from support.deployment import Deployment, deployment
 
-from loopllama import aws, clock
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock
 from loopllama.engine import reconcile
-from loopllama.engine.waiting import respond
+from loopllama.engine.human_input import respond
 
 DAY = 86_400
 LARGE = "word " * 8_000

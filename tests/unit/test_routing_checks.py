@@ -9,11 +9,11 @@ import boto3
 import pytest
 from support.deployment import Deployment
 
-from loopllama import aws
-from loopllama.catalog_store import CatalogStore, price_of
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.store import CatalogStore, price_of
 from loopllama.errors import CatalogInvalid, ModelUnknown, RouteInvalid, VersionConflict
-from loopllama.routing import RouteStore
 from loopllama.routing.impact import moved
+from loopllama.routing.store import RouteStore
 
 CREW = [
     {"name": "reader", "model": "test:a"},

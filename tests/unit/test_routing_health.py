@@ -18,8 +18,7 @@ from loopllama.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from loopllama.routing import Router
-from loopllama.routing.health import (
+from loopllama.routing.circuit_breaker import (
     FIRST_MS,
     KEY,
     LONGEST_MS,
@@ -30,6 +29,7 @@ from loopllama.routing.health import (
     after_failure,
     parse_states,
 )
+from loopllama.routing.router import Router
 
 DOWN = ModelUnavailable("down")
 
@@ -45,7 +45,7 @@ def clock():
 
 
 def state_of(dynamodb, model="gpt-5"):
-    from loopllama import aws
+    from loopllama.aws import dynamo as aws
 
     item = dynamodb.get_item(TableName="models", Key={"model": {"S": KEY}}).get("Item", {})
     dynamodb.taken()

@@ -16,9 +16,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 from loopllama.errors import ModelTimeout, ModelUnavailable
-from loopllama.routing.health import (
+from loopllama.routing.circuit_breaker import (
     FAILURES,
     FIRST_MS,
     FORGET_MS,

@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama import aws
-from loopllama.catalog import bundled
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.catalog import bundled
 from loopllama.errors import ModelUnknown, NoModelLeft
-from loopllama.routing import Route, RouteRequest
-from loopllama.routing.layers import decide
-from loopllama.routing.rows import MAX_CANDIDATES, MAX_FALLBACKS, NO_OVERRIDE, parse_choice, parse_row
+from loopllama.routing.decision import Route, RouteRequest, decide
+from loopllama.routing.overrides import MAX_CANDIDATES, MAX_FALLBACKS, NO_OVERRIDE, parse_choice, parse_row
 
 NOW = 1_800_000_000.0
 LAYERS = ("run", "step", "agent", "workflow", "default", "deployment")

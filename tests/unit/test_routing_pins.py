@@ -7,9 +7,10 @@ from decimal import Decimal
 import pytest
 from support.routing_tables import CONFIG, Clock, chain, put, request, tables
 
-from loopllama import aws
-from loopllama.catalog import bundled
-from loopllama.routing import Router, pin_chains
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.catalog import bundled
+from loopllama.routing.pins import pin_chains
+from loopllama.routing.router import Router
 
 SMALL = bundled().aliases()["small"]
 CREW = {

@@ -14,14 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama.catalog import bundled
-from loopllama.catalog_model import Model, Price, Speed
+from loopllama.catalog.catalog import bundled
+from loopllama.catalog.model import Model, Price, Speed
 from loopllama.errors import NoModelLeft
-from loopllama.routing import RouteRequest
-from loopllama.routing.facts import NOTHING, Candidate, Facts, Latency, parse_facts
-from loopllama.routing.layers import plan
+from loopllama.routing.decision import RouteRequest, plan
+from loopllama.routing.overrides import NO_OVERRIDE, parse_row
 from loopllama.routing.policies import ENOUGH, EXPLORED, cheapest, fastest, share_of, weighted
-from loopllama.routing.rows import NO_OVERRIDE, parse_row
+from loopllama.routing.step_stats import NOTHING, Candidate, Facts, Latency, parse_facts
 
 NOW = 1_800_000_000.0
 MOMENT = datetime.fromtimestamp(NOW, UTC)

@@ -8,12 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.routing_tables import CONFIG, Clock, chain, put, tables
 
-from loopllama import aws
-from loopllama.catalog import bundled
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.catalog import bundled
 from loopllama.errors import AwsUnavailable, ModelUnknown, NoModelLeft, RouteInvalid, VersionConflict
-from loopllama.routing import Router, RouteRequest, RouteStore
+from loopllama.routing import cache as routing_table
 from loopllama.routing import router as routing_router
-from loopllama.routing import table as routing_table
+from loopllama.routing.decision import RouteRequest
+from loopllama.routing.router import Router
+from loopllama.routing.store import RouteStore
 from loopllama.settings import Settings
 
 SMALL = bundled().aliases()["small"]

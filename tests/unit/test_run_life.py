@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from support.deployment import Deployment, Killed, deployment
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
+from loopllama.engine import human_input
 from loopllama.engine import step as step_module
-from loopllama.engine import waiting
 from loopllama.engine.advance import advance_run
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.reconcile import execution_ended, reconcile_run
 from loopllama.engine.replay import replay_run
 from loopllama.engine.start import start_run
 from loopllama.errors import Conflict, ModelRejected, RunFailed
-from loopllama.runs import FINAL, RunStore
-from loopllama.step_writer import StepWriter
-from loopllama.work import step_key
+from loopllama.runs.step_ref import step_key
+from loopllama.runs.step_writer import StepWriter
+from loopllama.runs.store import FINAL, RunStore
 
 NAMES = ("a", "b", "c")
 CALL = Decimal("0.00045")
@@ -310,11 +310,11 @@ class RunLife(RuleBasedStateMachine):
     def respond(self, approved: bool) -> None:
         open_ = self.status == "running" and self.shown and self.said is None
         if open_ and self.asked is not None and self.asked + EXPIRY > self.clock:
-            waiting.respond(self.live.runs, self.run_id, {"approved": approved})
+            human_input.respond(self.live.runs, self.run_id, {"approved": approved})
             self.said = approved
             return
         with pytest.raises(Conflict):
-            waiting.respond(self.live.runs, self.run_id, {"approved": approved})
+            human_input.respond(self.live.runs, self.run_id, {"approved": approved})
 
     @rule(seconds=st.sampled_from([30, 61, 201]))
     def pass_time(self, seconds: int) -> None:
@@ -429,7 +429,7 @@ def waiting_run(live: Deployment, **approval: Any) -> tuple[str, dict[str, Any]]
 def delivered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The task tokens that answers were delivered to."""
     tokens: list[str] = []
-    monkeypatch.setattr(waiting, "deliver", tokens.append)
+    monkeypatch.setattr(human_input, "deliver", tokens.append)
     return tokens
 
 
@@ -467,7 +467,7 @@ def test_an_answer_whose_own_answer_got_lost_is_nobody_elses(
 
     with monkeypatch.context() as patch:
         patch.setattr(aws, "update", twice)
-        assert waiting.respond(live.runs, run_id, {"approved": True})["kind"] == "approval"
+        assert human_input.respond(live.runs, run_id, {"approved": True})["kind"] == "approval"
     assert delivered == ["t-1"]
     assert live.read(run_id)["pending"] is None
 
@@ -478,12 +478,12 @@ def test_an_answer_that_was_stored_and_not_delivered_is_delivered_by_the_reconci
     run_id, work = waiting_run(live)
     live.step({"work": work, "token": "t-1"})
     with monkeypatch.context() as patch:
-        patch.setattr(waiting, "deliver", die)
+        patch.setattr(human_input, "deliver", die)
         with pytest.raises(Killed):
-            waiting.respond(live.runs, run_id, {"approved": True})
+            human_input.respond(live.runs, run_id, {"approved": True})
     pending = live.runs.run(run_id)["pending"]
     assert set(pending) == {"STEP#pay#0#0"}  # or else nobody would look
-    waiting.redeliver(live.runs, run_id, "STEP#pay#0#0", pending["STEP#pay#0#0"])
+    human_input.redeliver(live.runs, run_id, "STEP#pay#0#0", pending["STEP#pay#0#0"])
     assert delivered == ["t-1"]
     assert live.read(run_id)["pending"] is None
 
@@ -494,14 +494,14 @@ def test_an_answer_at_the_last_moment_counts(live: Deployment, monkeypatch: pyte
 
     def answered_first(writer: StepWriter, values: Any, **options: Any) -> None:
         monkeypatch.undo()
-        waiting.respond(live.runs, run_id, {"approved": True})
+        human_input.respond(live.runs, run_id, {"approved": True})
         live.wait(61)
         write(writer, values, **options)
 
     # The step finds that the time is over by a clock that is ahead of the API's.
     expired = live.runs.items(run_id, [step_key("pay")])[step_key("pay")]["pending"]["expires_at"]
     monkeypatch.setattr(StepWriter, "write", answered_first)
-    monkeypatch.setattr(waiting.clock, "now_text", lambda seconds=None: expired)
+    monkeypatch.setattr(human_input.clock, "now_text", lambda seconds=None: expired)
     assert live.step(work)["outcome"] == "continue"
     assert live.step(work)["outcome"] == "done"
 

@@ -8,7 +8,7 @@ import scale
 from aws_use.quotas import KEY_WRITES
 from aws_use.simulation import simulate
 
-from loopllama.runs import ACTIVE_SHARDS, _shard
+from loopllama.runs.store import ACTIVE_SHARDS, _shard
 
 
 def test_the_page_is_fresh() -> None:

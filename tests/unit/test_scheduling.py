@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.deployment import Deployment, deployment
 
-from loopllama import scheduling
 from loopllama.engine import step as step_module
+from loopllama.workflows import graph
 
 Crew = list[dict[str, Any]]
 
@@ -34,30 +34,30 @@ def test_whatever_order_steps_finish_in_each_becomes_ready_once_its_needs_are_do
 ) -> None:
     finished: set[str] = set()
     while len(finished) < len(crew):
-        ready = scheduling.ready(crew, finished)
+        ready = graph.ready(crew, finished)
         assert ready, "an acyclic crew always has something ready"
         for name in ready:
-            assert set(scheduling.step_named(crew, name)[1]["needs"]) <= finished
+            assert set(graph.step_named(crew, name)[1]["needs"]) <= finished
         finished.add(rng.choice(ready))
-    assert scheduling.ready(crew, finished) == []
+    assert graph.ready(crew, finished) == []
 
 
 @given(crews())
 def test_ancestors_are_all_that_must_finish_before(crew: Crew) -> None:
     for step in crew:
-        before = scheduling.ancestors(crew, step["name"])
+        before = graph.ancestors(crew, step["name"])
         assert step["name"] not in before
         # Exactly what is left out of the ready steps' closure without them.
         assert set(step["needs"]) <= set(before)
         for name in before:
-            assert set(scheduling.step_named(crew, name)[1]["needs"]) <= set(before)
+            assert set(graph.step_named(crew, name)[1]["needs"]) <= set(before)
         assert before == [one["name"] for one in crew if one["name"] in set(before)]
 
 
 @given(crews())
 def test_dependents_are_the_reverse_of_needs(crew: Crew) -> None:
     for step in crew:
-        assert [one["name"] for one in scheduling.dependents(crew, step["name"])] == [
+        assert [one["name"] for one in graph.dependents(crew, step["name"])] == [
             one["name"] for one in crew if step["name"] in one["needs"]
         ]
 

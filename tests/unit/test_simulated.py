@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loopllama.catalog_model import Speed
+from loopllama.catalog.model import Speed
 from loopllama.errors import AnswerInvalid, ModelTimeout
-from loopllama.output import MODES, instructions
-from loopllama.providers import simulated
-from loopllama.providers.base import Message, ModelCall, ToolCall, ToolSpec, Usage
-from loopllama.providers.filling import Filler
-from loopllama.providers.reading import Reading, words
-from loopllama.providers.simulated import Simulated
-from loopllama.providers.tokens import count_tokens, prompt_tokens
+from loopllama.llm.structured_output import MODES, instructions
+from loopllama.llm.token_estimate import count_tokens, prompt_tokens
+from loopllama.llm.types import Message, ModelCall, ToolCall, ToolSpec, Usage
+from loopllama.providers.simulated import adapter
+from loopllama.providers.simulated.adapter import Simulated
+from loopllama.providers.simulated.filling import Filler
+from loopllama.providers.simulated.reading import Reading, words
 
 TICKET = """# Input
 
@@ -169,7 +169,7 @@ def test_max_tokens_cuts_tool_calls() -> None:
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     times: list[float] = []
-    monkeypatch.setattr(simulated.time, "sleep", times.append)
+    monkeypatch.setattr(adapter.time, "sleep", times.append)
     return times
 
 

@@ -16,13 +16,14 @@ from support.deployment import Deployment, deployment
 from support.rubbish import ANYTHING, spoilt
 from support.stream_records import TOTALS, moment, record, run_item, step_item
 
-from loopllama import aws, jsontext
-from loopllama.engine.requests import accept_event
+from loopllama.aws import dynamo as aws
+from loopllama.core import exact_json
 from loopllama.engine.start import start_run
+from loopllama.engine.triggers import accept_event
 from loopllama.errors import LoopLlamaError
-from loopllama.events import publish
 from loopllama.events.derive import TYPES
-from loopllama.history import entry_of, plain
+from loopllama.jobs import publish_events
+from loopllama.routing.change_log import entry_of, plain
 
 QUESTION = {"key": "start", "kind": "approval", "asked_at": moment(5), "expires_at": moment(600), "step": "a"}
 ENDED = {**TOTALS, "finished_at": moment(9), "error": {"type": "BudgetExceeded", "message": "no", "step": "a"}}
@@ -66,10 +67,10 @@ def test_a_run_that_was_edited_by_hand_holds_up_no_events(change: Any, data: st.
     for image in ("OldImage", "NewImage"):
         if image in told["dynamodb"]:
             told["dynamodb"][image] = data.draw(edited(told["dynamodb"][image], ("run_id", "item")))
-    for event in publish._events(told):
+    for event in publish_events._events(told):
         assert event.type in TYPES
         assert event.run_id == "r"
-        jsontext.dumps(event.detail)
+        exact_json.dumps(event.detail)
         aws.to_item({"detail": event.detail, "at": event.at, "delete_at": event.delete_at})
 
 
@@ -88,7 +89,7 @@ def test_a_row_that_was_edited_by_hand_has_an_entry_in_the_history(kind: Any, go
     entry = entry_of({"dynamodb": change, "eventName": "MODIFY"})
     if entry is not None:
         aws.to_item(entry)
-        jsontext.dumps(plain(entry))
+        exact_json.dumps(plain(entry))
 
 
 @pytest.fixture(scope="module")

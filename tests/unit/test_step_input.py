@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from support.api_client import InProcess
 from support.deployment import Deployment
 
-from loopllama import aws, jsontext, prompts
-from loopllama.definitions import DefinitionStore
+from loopllama.aws import dynamo as aws
+from loopllama.core import exact_json
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.replay import replay_run
 from loopllama.errors import ModelRejected, ModelUnavailable, RunFailed
-from loopllama.reading import RunReader
+from loopllama.queries.runs import RunReader
+from loopllama.runs import prompts
+from loopllama.runs.value_store import INLINE_BYTES, ValueStore
 from loopllama.settings import Settings
-from loopllama.values import INLINE_BYTES, ValueStore
+from loopllama.workflows.store import DefinitionStore
 
 LONG = "The parcel is late; the customer is angry. " * 40
 HUGE = "A page of the contract, as long as the others. " * 1500
@@ -39,7 +41,7 @@ def by_system(answers: dict[str, Any]) -> Callable[[Any], str]:
     def script(call: Any) -> str:
         answer = answers[call.system.split()[0]]
         answer = answer(call) if callable(answer) else answer
-        return answer if isinstance(answer, str) else jsontext.dumps(answer)
+        return answer if isinstance(answer, str) else exact_json.dumps(answer)
 
     return script
 
@@ -219,7 +221,7 @@ def test_prompts_too_large_for_an_answer_are_links(live: Deployment) -> None:
     assert 0 < len(links) < 6
     key = links[-1]["url"].partition("/runs/")[2].partition("?")[0]
     found = aws.client("s3").get_object(Bucket="values", Key=f"runs/{key}")["Body"].read()
-    assert jsontext.loads(found) == received(live)[-1]
+    assert exact_json.loads(found) == received(live)[-1]
 
 
 TEXTS = st.text(st.sampled_from("ab é\n"), max_size=8).map(lambda text: text * 30)

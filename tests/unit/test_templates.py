@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama import jsontext, templates
+from loopllama.core import exact_json
 from loopllama.errors import InvalidRequest
-from loopllama.templates import Reference, parse
+from loopllama.workflows import prompt_template
+from loopllama.workflows.prompt_template import Reference, parse
 
 names = st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True)
 json_values = st.recursive(
@@ -46,7 +47,7 @@ def test_texts_stay_as_they_are_and_the_rest_is_json():
 
 @pytest.mark.parametrize("digits", ["0.1", "19.9", "12345678901234567.89", "0.0000001", "-1.5", "1" + "0" * 100])
 def test_numbers_keep_their_digits(digits):
-    number = jsontext.loads(digits)
+    number = exact_json.loads(digits)
     text = parse("{{ input }}|{{ input.0.e_1 }}").render([{"e_1": number, "é": [number, "é"]}], {})
     assert text == f'[{{"e_1": {digits}, "é": [{digits}, "é"]}}]|{digits}'
     assert parse("{{ input }}").render(Decimal(digits), {}) == digits
@@ -154,10 +155,10 @@ def test_names_of_many_fields_are_cut():
 
 def test_templates_load_no_libraries():
     code = (
-        "import sys, loopllama.templates;"
+        "import sys, loopllama.workflows.prompt_template;"
         "sys.exit(any(m in sys.modules for m in ('pydantic', 'boto3', 'jsonschema', 'yaml', 'httpx')))"
     )
-    path = templates.__file__.rsplit("/loopllama/", 1)[0]
+    path = prompt_template.__file__.rsplit("/loopllama/", 1)[0]
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": path})
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama.thoughts import apart, blocks
+from loopllama.llm.thoughts import apart, blocks
 
 ANSWER = 'Dear customer, <b>sorry</b>.\n\n{"urgency": "high"}'
 TAGS = [

@@ -13,9 +13,9 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from loopllama.errors import ToolFailed, ToolInvalid, WorkflowInvalid
-from loopllama.providers.base import ToolCall
+from loopllama.llm.types import ToolCall
 from loopllama.settings import Settings
-from loopllama.tools import MAX_ARGUMENT_BYTES, MAX_RESULT_CHARACTERS, Toolbox, check_definitions
+from loopllama.tools.toolbox import MAX_ARGUMENT_BYTES, MAX_RESULT_CHARACTERS, Toolbox, check_definitions
 
 ORDER = {
     "type": "lambda",
@@ -306,7 +306,7 @@ def test_a_schema_that_is_none_is_the_deployments_error():
 def test_importing_loads_no_library():
     late = ("jsonschema", "httpcore", "httpx", "boto3", "botocore", "pydantic", "yaml")
     code = (
-        "import sys\nfrom loopllama.tools import Toolbox\nfrom loopllama.settings import Settings\n"
+        "import sys\nfrom loopllama.tools.toolbox import Toolbox\nfrom loopllama.settings import Settings\n"
         "Toolbox(Settings(tools={'t': {'type': 'lambda', 'function': 'f', 'description': 'd'}}), ['t', 'now'])\n"
         f"print([m for m in {late!r} if m in sys.modules])"
     )

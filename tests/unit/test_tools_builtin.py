@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopllama.errors import ToolFailed
-from loopllama.providers.base import ToolCall
+from loopllama.llm.types import ToolCall
 from loopllama.settings import Settings
-from loopllama.tools import Toolbox
 from loopllama.tools.builtin import calculate
+from loopllama.tools.toolbox import Toolbox
 
 MOMENT = 1_795_464_900.0  # 2026-11-23T20:15:00Z
 

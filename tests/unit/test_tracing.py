@@ -15,18 +15,18 @@ from unittest.mock import MagicMock
 import pytest
 from support.deployment import deployment
 
-from loopllama import tracing
 from loopllama.engine.advance import advance_run
 from loopllama.engine.start import start_run
 from loopllama.engine.step import StepRunner
 from loopllama.errors import ModelRejected, RunFailed, Unforeseen
+from loopllama.telemetry import metrics as tracing
 
 ROOT = Path(__file__).parents[2]
 HANDLER = """
 import sys
 from types import SimpleNamespace
 sys.path.insert(0, {shared!r})
-from loopllama import tracing
+from loopllama.telemetry import metrics as tracing
 from loopllama.errors import Unforeseen
 
 @tracing.lambda_handler

@@ -15,10 +15,11 @@ from support.api_client import InProcess
 from support.deployment import Deployment
 from typer.testing import CliRunner
 
-from loopllama import aws, jsontext
-from loopllama.definitions import DefinitionStore
+from loopllama.aws import dynamo as aws
+from loopllama.core import exact_json
 from loopllama.errors import WorkflowInvalid
-from loopllama.workflow import Workflow
+from loopllama.workflows.schema import Workflow
+from loopllama.workflows.store import DefinitionStore
 from loopllama_cli import target, trace_view, workflow_files
 from loopllama_cli.main import app
 from loopllama_cli.target import Target
@@ -210,7 +211,7 @@ def test_push_warns_with_the_line_and_strict_stores_nothing(
     said = " ".join(done.stderr.split())
     assert f"! {file}, line 6: crew.0.model: no model 'smal'; did you mean small" in said
     assert "As it is, step a uses test:a (the workflow's default)" in said
-    assert jsontext.loads(push("push", str(file), "--json").stdout)["warnings"][0]["line"] == 6
+    assert exact_json.loads(push("push", str(file), "--json").stdout)["warnings"][0]["line"] == 6
     assert "no model 'smal'" in push("validate", str(file)).stderr
     file.write_text(file.read_text().replace("smal", "test:b").replace("[now]", "[now, nwo]"))
     assert push("push", str(file), "--id", "typo", code=2).stdout == ""
@@ -223,7 +224,7 @@ def test_push_warns_with_the_line_and_strict_stores_nothing(
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.parent.name)
 def test_the_examples_say_nothing_of_the_kind(live: Deployment, file: Path) -> None:
     tools = file.parent / "tools.json"
-    given = jsontext.loads(tools.read_text()) if tools.exists() else {}
+    given = exact_json.loads(tools.read_text()) if tools.exists() else {}
     store = DefinitionStore(replace(live.settings, tools=given, default_model="balanced"))
     loaded = workflow_files.load(file)
     assert store.warnings(loaded.to_definition()) == []

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama.catalog_model import Model, Price, Speed
+from loopllama.catalog.model import Model, Price, Speed
 from loopllama.errors import InvalidRequest, ModelUnknown
-from loopllama.whatif import critical_path, predict, recent_runs
+from loopllama.queries.whatif import critical_path, predict, recent_runs
 
 OLD = date(2020, 1, 1)
 

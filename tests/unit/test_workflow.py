@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loopllama import workflow
 from loopllama.errors import WorkflowInvalid
-from loopllama.workflow import Workflow, json_schema, workflow_id_of
-from loopllama.workflow_checks import find_cycle
+from loopllama.workflows import schema as workflow
+from loopllama.workflows.schema import Workflow, json_schema, workflow_id_of
+from loopllama.workflows.validation import find_cycle
 
 
 def agent(role="Writer", **fields):

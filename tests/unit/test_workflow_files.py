@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopllama.errors import WorkflowInvalid
-from loopllama.workflow import Workflow
+from loopllama.workflows.schema import Workflow
 from loopllama_cli.workflow_files import load, parse
 
 YAML, JSON = Path("crew.yaml"), Path("crew.json")

@@ -9,9 +9,9 @@ import pytest
 from support.api_client import InProcess
 from support.deployment import Deployment
 
-from loopllama.definitions import DefinitionStore
-from loopllama.workflow import Workflow
-from loopllama.workflow_view import crew_view
+from loopllama.workflows.presenter import crew_view
+from loopllama.workflows.schema import Workflow
+from loopllama.workflows.store import DefinitionStore
 from loopllama_cli import workflow_files
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/workflow.yaml"))
@@ -90,7 +90,7 @@ def test_who_asks_for_no_page_gets_every_workflow(ask: Any, live: Deployment, mo
     query = DefinitionStore.list
     monkeypatch.setattr(DefinitionStore, "list", lambda self, limit, cursor=None: query(self, min(limit, 10), cursor))
     assert ask("GET", "/v1/workflows")[1] == whole  # though DynamoDB's pages are short
-    monkeypatch.setattr("loopllama.api.workflows.MAX_LISTED_BYTES", 100)
+    monkeypatch.setattr("loopllama.api.resources.workflows.MAX_LISTED_BYTES", 100)
     part = ask("GET", "/v1/workflows")[1]
     assert (len(part["data"]), part["next_cursor"] is None) == (10, False)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from loopllama import jsontext
+from loopllama.core import exact_json
 from loopllama.errors import InvalidRequest
 
 from .. import target
@@ -44,8 +44,8 @@ def read_input(text: str) -> Any:
     if not text.startswith("@") or path.suffix.lower() != ".json":
         return content
     try:
-        value = jsontext.loads(content)
-    except jsontext.NotTaken as error:
+        value = exact_json.loads(content)
+    except exact_json.NotTaken as error:
         raise InvalidRequest(f"{path}: {error}") from error
     except ValueError as error:
         raise InvalidRequest(f"{path} is no JSON: {error}") from error

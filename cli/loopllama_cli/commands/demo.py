@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 from loopllama.errors import InvalidRequest
 from loopllama.settings import Settings
 
@@ -90,8 +90,8 @@ def demo(
 def _demo(
     console: Console, settings: Settings, example: Path, model: str | None, small: str
 ) -> tuple[list[str], dict[str, Any]]:
-    from loopllama.definitions import DefinitionStore
-    from loopllama.routing import RouteStore
+    from loopllama.routing.store import RouteStore
+    from loopllama.workflows.store import DefinitionStore
 
     from .. import workflow_files
 
@@ -175,9 +175,9 @@ def _check_models(model: str | None, small: str) -> None:
     """Both must be known, and a real model needs its provider's key here; say so before anything starts."""
     import os
 
-    from loopllama.catalog import bundled
+    from loopllama.catalog.catalog import bundled
+    from loopllama.catalog.providers import variables_of
     from loopllama.providers.credentials import from_environment
-    from loopllama.providers.known import variables_of
 
     bundled().resolve(small)
     if model is None:

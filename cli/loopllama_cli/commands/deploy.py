@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from loopllama import jsontext
+from loopllama.core import exact_json
 from loopllama.errors import LoopLlamaError
 
 from .. import show
@@ -86,7 +86,7 @@ def as_sam_takes_it(value: str) -> str:
     """A parameter's value that the SAM CLI leaves as it is. It takes a pair of quotes around a value, and a backslash
     before a quote, for its own (`samcli.cli.types`): JSON can be written without either at these places."""
     try:
-        jsontext.loads_around(value)
+        exact_json.loads_around(value)
     except ValueError:
         return value
     plain = re.sub(r'\\(["\\])', lambda escaped: f"\\u{ord(escaped[1]):04x}", value)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from loopllama.api.keys import KeyStore
+from loopllama.api.auth import KeyStore
 
 from .. import show
 from .common import Json, connect

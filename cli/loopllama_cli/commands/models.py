@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from loopllama import jsontext
+from loopllama.core import exact_json
 from loopllama.errors import ModelUnknown
 
 from .. import show
@@ -19,8 +19,8 @@ from ..target import TargetMissing
 from .common import Json, connect
 
 if TYPE_CHECKING:
-    from loopllama.catalog import Catalog
-    from loopllama.catalog_model import Model
+    from loopllama.catalog.catalog import Catalog
+    from loopllama.catalog.model import Model
     from loopllama.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="The catalog of models: what there is, what it costs, the kill switch.")
@@ -88,7 +88,7 @@ def show_(
     for name in _SHOWN:
         value = record[name]
         text = ", ".join(value) if isinstance(value, list) else "unknown" if value is None else str(value)
-        text = jsontext.dumps(value) if isinstance(value, dict) else text
+        text = exact_json.dumps(value) if isinstance(value, dict) else text
         if name in ("replaced_by", "options") and not value:
             continue
         table.add_row(name, show.plain(text), show.plain(record["origin"].get(name, "-")))
@@ -107,7 +107,7 @@ def show_(
 
 def check_models(settings: Settings, names: Iterable[str]) -> None:
     """Raise `ModelUnknown` for a model that nobody knows, before anything is made of it."""
-    from loopllama.catalog_store import CatalogStore
+    from loopllama.catalog.store import CatalogStore
 
     catalog = CatalogStore(settings).catalog()
     for name in names:
@@ -115,8 +115,8 @@ def check_models(settings: Settings, names: Iterable[str]) -> None:
 
 
 def _catalog(ctx: typer.Context) -> Catalog:
-    from loopllama.catalog import bundled
-    from loopllama.catalog_store import CatalogStore
+    from loopllama.catalog.catalog import bundled
+    from loopllama.catalog.store import CatalogStore
 
     try:
         return CatalogStore(connect(ctx).settings).catalog()
@@ -132,7 +132,7 @@ def _say_source(catalog: Catalog) -> None:
 
 
 def _record(model: Model) -> dict[str, Any]:
-    from loopllama.catalog_view import view
+    from loopllama.catalog.presenter import view
 
     return view(model, datetime.now(UTC))
 

@@ -20,7 +20,7 @@ from .routes import Reason, number
 from .routes_history import print_history
 
 if TYPE_CHECKING:
-    from loopllama.catalog_store import CatalogStore
+    from loopllama.catalog.store import CatalogStore
 
 ModelId = Annotated[str, typer.Argument(metavar="MODEL", help="A catalog id, an alias or provider:model.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -74,7 +74,7 @@ def price(
     as_json: Json = False,
 ) -> None:
     """Give a model a price from a date on. Earlier prices stay, so what has been charged stays explained."""
-    from loopllama.catalog_store import price_of
+    from loopllama.catalog.store import price_of
 
     try:
         day = date.fromisoformat(since) if since else datetime.now(UTC).date()
@@ -161,7 +161,7 @@ def sync(
 
     A price that changed is in force from today (UTC), or from its own date where genai-prices knows one to come.
     """
-    from loopllama.pricing import price_at
+    from loopllama.catalog.pricing import price_at
 
     from .. import catalog_build
 
@@ -203,7 +203,7 @@ def history(
     as_json: Json = False,
 ) -> None:
     """Show who changed a model's entry, when, why, and from what to what."""
-    from loopllama.history import History, model_route, shown
+    from loopllama.routing.change_log import History, model_route, shown
 
     store, settings = _store(ctx)
     entries = [shown(entry) for entry in History(settings).entries(model_route(model), limit)]
@@ -216,7 +216,7 @@ def history(
 
 
 def _store(ctx: typer.Context) -> tuple[CatalogStore, Settings]:
-    from loopllama.catalog_store import CatalogStore
+    from loopllama.catalog.store import CatalogStore
 
     settings = connect(ctx).settings
     return CatalogStore(settings), settings
@@ -252,7 +252,7 @@ def _change(
 
 
 def _moved(settings: Settings, before: Iterable[Any], after: Iterable[Any]) -> list[dict[str, Any]]:
-    from loopllama.catalog import bundled
+    from loopllama.catalog.catalog import bundled
     from loopllama.routing.impact import moved
 
     return moved(settings, bundled().with_entries(before), bundled().with_entries(after))
@@ -277,8 +277,8 @@ def _confirmed(yes: bool) -> bool:
 
 
 def _told(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool) -> None:
-    from loopllama.catalog_entries import parse_item
-    from loopllama.history import differences, plain
+    from loopllama.catalog.entries import parse_item
+    from loopllama.routing.change_log import differences, plain
 
     before, item = written
     if as_json:

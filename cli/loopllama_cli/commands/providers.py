@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 from loopllama.errors import InvalidRequest
 from loopllama.settings import Settings
 
@@ -23,8 +23,8 @@ _MAX_KEY = 4096
 @app.command("list")
 def list_(ctx: typer.Context, as_json: Json = False) -> None:
     """List the providers and whether each has a key. Keys are never shown."""
-    from loopllama.catalog_model import PROVIDERS
-    from loopllama.providers.known import KNOWN, Known
+    from loopllama.catalog.model import PROVIDERS
+    from loopllama.catalog.providers import KNOWN, Known
 
     settings = connect(ctx).settings
     stored = _stored(settings)
@@ -66,7 +66,7 @@ def set_(
     The key is asked for without echo, or read from standard input: it never stands on the command line. Its host is
     stored with it, so that nobody who can only edit a table can send it elsewhere.
     """
-    from loopllama.providers.known import KNOWN
+    from loopllama.catalog.providers import KNOWN
 
     known = KNOWN.get(provider)
     if known is not None and known.dialect == "bedrock":

@@ -22,7 +22,7 @@ from .common import Json, Workflow, connect
 from .models import check_models
 
 if TYPE_CHECKING:
-    from loopllama.routing import RouteStore
+    from loopllama.routing.store import RouteStore
 
 app = typer.Typer(no_args_is_help=True, help="The dial: which model each step uses, and overrides of it.")
 
@@ -101,7 +101,7 @@ def set_(
 
     The row is replaced as a whole. Nothing is deployed, and the workflow's definition stays as it is.
     """
-    from loopllama.routing import RouteStore
+    from loopllama.routing.store import RouteStore
 
     values: dict[str, Any] = {
         "model": model,
@@ -149,7 +149,7 @@ def unset(
     as_json: Json = False,
 ) -> None:
     """Delete the override of a step; the next layer decides again. Harmless where there is none."""
-    from loopllama.routing import RouteStore
+    from loopllama.routing.store import RouteStore
 
     settings = connect(ctx).settings
     definition_of(settings, workflow)
@@ -202,19 +202,19 @@ def parse_time(text: str) -> float:
 
 
 def _explain(settings: Settings, workflow: str) -> list[dict[str, Any]]:
-    from loopllama.routing import Router
+    from loopllama.routing.router import Router
 
     return Router(settings).explain(workflow, definition_of(settings, workflow))
 
 
 def _rows(settings: Settings, workflow: str) -> list[dict[str, Any]]:
-    from loopllama.routing import RouteStore
+    from loopllama.routing.store import RouteStore
 
     return RouteStore(settings).rows(workflow)
 
 
 def definition_of(settings: Settings, workflow: str) -> Mapping[str, Any]:
-    from loopllama.definitions import DefinitionStore
+    from loopllama.workflows.store import DefinitionStore
 
     definition: Mapping[str, Any] = DefinitionStore(settings).get(workflow)["definition"]
     return definition

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loopllama import jsontext
+from loopllama.core import exact_json
 from loopllama.errors import InvalidRequest, NotFound
 
 from .. import show
@@ -72,8 +72,8 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Show what differs between two versions of a route; by default what the last change changed."""
-    from loopllama.history import History, differences, route_of
-    from loopllama.routing import RouteStore
+    from loopllama.routing.change_log import History, differences, route_of
+    from loopllama.routing.store import RouteStore
 
     settings = connect(ctx).settings
     past, route = History(settings), route_of(workflow, step)
@@ -108,7 +108,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Make a route say again what it said before, as a new version. Checked like any other write."""
-    from loopllama.routing import RouteStore
+    from loopllama.routing.store import RouteStore
 
     settings = connect(ctx).settings
     row = RouteStore(settings).rollback(workflow, step, to, updated_by=getpass.getuser(), reason=reason)
@@ -125,13 +125,13 @@ def export(ctx: typer.Context, workflow: Workflow) -> None:
     """Write the workflow's routes as YAML, for those who review changes in git. `routes import` reads it."""
     import yaml
 
-    from loopllama.history import plain
+    from loopllama.routing.change_log import plain
 
     class Dumper(yaml.SafeDumper):
         """YAML with numbers as they are."""
 
     def number(dumper: Dumper, value: Decimal) -> yaml.Node:
-        text = jsontext.number(value)
+        text = exact_json.number(value)
         kind = "float" if "." in text else "int"
         return dumper.represent_scalar(f"tag:yaml.org,2002:{kind}", text)
 
@@ -159,8 +159,8 @@ def import_(
 
     All rows are checked before the first one is written.
     """
-    from loopllama.history import differences
-    from loopllama.routing import RouteStore
+    from loopllama.routing.change_log import differences
+    from loopllama.routing.store import RouteStore
 
     workflow, wanted = _read(file)
     settings = connect(ctx).settings
@@ -199,15 +199,14 @@ def import_(
 
 
 def _entries(settings: Settings, workflow: str, step: str, limit: int) -> list[dict[str, Any]]:
-    from loopllama.history import History, route_of, shown
+    from loopllama.routing.change_log import History, route_of, shown
 
     return [shown(entry) for entry in History(settings).entries(route_of(workflow, step), limit)]
 
 
 def _present(settings: Settings, workflow: str) -> dict[str, dict[str, Any]]:
     """What each row says, without who and when."""
-    from loopllama.routing import RouteStore
-    from loopllama.routing.store import VALUES
+    from loopllama.routing.store import VALUES, RouteStore
 
     return {
         str(row["step"]): {name: row[name] for name in VALUES if row.get(name) is not None}
@@ -239,7 +238,7 @@ def _said(row: Mapping[str, Any]) -> str:
 
 def _difference(one: Mapping[str, Any]) -> str:
     def shown(value: Any) -> str:
-        from loopllama.history import plain
+        from loopllama.routing.change_log import plain
 
         return "nothing" if value is None else show.one_line(plain(value), 80)
 

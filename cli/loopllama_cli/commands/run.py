@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from loopllama import jsontext
+from loopllama.core import exact_json
 from loopllama.settings import Settings
 
 from .. import progress, show, watching
@@ -88,7 +88,7 @@ def start(settings: Settings, workflow: str, value: Any, **options: Any) -> str:
 
 def read(settings: Settings, run_id: str) -> Run:
     """The run object with its steps. Raises `RunNotFound`."""
-    from loopllama.reading import RunReader
+    from loopllama.queries.runs import RunReader
 
     found: Run = RunReader(settings).get(run_id)
     return found
@@ -112,6 +112,6 @@ def print_output(run: Run, console: Console | None = None) -> None:
     if run.get("output") is not None:
         output = run["output"]
         console.rule("output", style="dim", align="left")
-        text = output if isinstance(output, str) else jsontext.dumps(output, indent=2)
+        text = output if isinstance(output, str) else exact_json.dumps(output, indent=2)
         # A result goes into a file or a pipe as it is: broken lines would be other text, and no JSON.
         console.print(show.plain(text), soft_wrap=result and not console.is_terminal)

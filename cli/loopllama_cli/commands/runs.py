@@ -29,8 +29,8 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List runs, the newest first."""
-    from loopllama.definitions import DefinitionStore
-    from loopllama.reading import RunReader
+    from loopllama.queries.runs import RunReader
+    from loopllama.workflows.store import DefinitionStore
 
     settings = connect(ctx).settings
     found, cursor = RunReader(settings).list(workflow_id=workflow, limit=limit)
@@ -125,14 +125,14 @@ def respond(
     as_json: Json = False,
 ) -> None:
     """Answer what a run waits for: approve or reject, or give the text that it asks for."""
-    from loopllama.engine import waiting
-    from loopllama.runs import RunStore
+    from loopllama.engine import human_input
+    from loopllama.runs.store import RunStore
 
     given = read_text(text) if text is not None else None
     if approve is None and given is None:
         raise InvalidRequest("say --approve, --reject or --text")
     answer = {"input": given} if approve is None else {"approved": approve, **({"note": given} if given else {})}
-    asked = waiting.respond(RunStore(connect(ctx).settings), run, answer, getpass.getuser(), question)
+    asked = human_input.respond(RunStore(connect(ctx).settings), run, answer, getpass.getuser(), question)
     if as_json:
         show.print_json(asked)
         return

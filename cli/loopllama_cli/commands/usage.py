@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from loopllama.usage import BY, DEFAULT_DAYS, summarise
+from loopllama.queries.usage import BY, DEFAULT_DAYS, summarise
 
 from .. import show
 from .common import Json, connect

@@ -35,9 +35,10 @@ def whatif(
     as_json: Json = False,
 ) -> None:
     """Reprice recorded runs under other models: cost, latency along the critical path, spread, and what is unknown."""
-    from loopllama import whatif as predictions
-    from loopllama.reading import RunReader
-    from loopllama.routing import Router, RouteStore
+    from loopllama.queries import whatif as predictions
+    from loopllama.queries.runs import RunReader
+    from loopllama.routing.router import Router
+    from loopllama.routing.store import RouteStore
 
     if prices not in ("today", "then"):
         raise InvalidRequest(f"--prices is today or then, not {prices!r}")

@@ -44,7 +44,7 @@ def push(
     An unchanged file makes no new version. A tool that the deployment does not have is refused. Of a model that it does
     not know, or cannot use as it is, standard error warns, with what answers instead.
     """
-    from loopllama.definitions import DefinitionStore
+    from loopllama.workflows.store import DefinitionStore
 
     from .. import workflow_files
 
@@ -78,7 +78,7 @@ def _warn(file: Path, warnings: Sequence[Mapping[str, object]], choice: Choice |
 @app.command("list")
 def list_(ctx: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
     """List the workflows, the most recently changed first."""
-    from loopllama.definitions import DefinitionStore
+    from loopllama.workflows.store import DefinitionStore
 
     settings = connect(ctx).settings
     items, cursor = DefinitionStore(settings).list(limit=limit)
@@ -112,7 +112,7 @@ def show_(
     as_json: Json = False,
 ) -> None:
     """Show a workflow and its crew."""
-    from loopllama.definitions import DefinitionStore
+    from loopllama.workflows.store import DefinitionStore
 
     settings = connect(ctx).settings
     found = _view(DefinitionStore(settings).get(workflow, version or 0), settings)
@@ -144,7 +144,7 @@ def validate(file: File, as_json: Json = False) -> None:
     Exit code 2 and a line for each mistake where it cannot run. Standard error warns of models that the bundled catalog
     does not know; `push` asks the stack, which may have models and tools of its own.
     """
-    from loopllama.definitions import DefinitionStore
+    from loopllama.workflows.store import DefinitionStore
 
     from .. import workflow_files
 
@@ -158,7 +158,7 @@ def validate(file: File, as_json: Json = False) -> None:
     definition = workflow.to_definition()
     warnings = workflow_files.located(file, DefinitionStore(Settings()).warnings(definition))
     if as_json:
-        from loopllama.workflow_view import crew_view
+        from loopllama.workflows.presenter import crew_view
 
         shown = {**definition, "crew": crew_view(definition["crew"])}
         show.print_json({"valid": True, "name": workflow.name, "definition": shown, "warnings": warnings})
@@ -172,12 +172,12 @@ def validate(file: File, as_json: Json = False) -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of workflow files, for editors."""
-    from loopllama.workflow import json_schema
+    from loopllama.workflows.schema import json_schema
 
     show.print_json(json_schema())
 
 
 def _view(item: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    from loopllama.workflow_view import view
+    from loopllama.workflows.presenter import view
 
     return view(item, settings.default_model)

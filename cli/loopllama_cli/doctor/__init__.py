@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from loopllama import __version__, aws
+from loopllama import __version__
+from loopllama.aws import dynamo as aws
 
 from ..target import Choice, Target, TargetMissing, TargetUnreachable, connect
 from .findings import SIGN_IN, Check, looked
@@ -148,7 +149,7 @@ def _api(target: Target) -> Check:
 
 
 def _keys(target: Target) -> Iterator[Check]:
-    from loopllama.api.keys import KeyStore
+    from loopllama.api.auth import KeyStore
 
     valid = [key["name"] for key in KeyStore(target.settings).all() if not key.get("revoked_at")]
     if valid:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 
 Status = Literal["ok", "warn", "fail"]
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from loopllama import aws
-from loopllama.catalog_model import at_region, foundation_model
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.model import at_region, foundation_model
 from loopllama.errors import ModelError, ModelUnknown
 from loopllama.settings import Settings
 
@@ -18,7 +18,7 @@ from .findings import GONE, MISSING, Check, code_of, looked
 def examine_models(target: Target, call: bool, profile: str | None = None) -> Iterator[Check]:
     """For each model in use: it is known and enabled, and its provider lets us in. `profile` is for the commands that
     are told."""
-    from loopllama.catalog_store import CatalogStore
+    from loopllama.catalog.store import CatalogStore
 
     settings = target.settings
     catalog = CatalogStore(settings).catalog()
@@ -61,7 +61,7 @@ def examine_models(target: Target, call: bool, profile: str | None = None) -> It
 
 def _names_in_use(settings: Settings) -> dict[str, str]:
     """The models that definitions and routes name, and the deployment's default, with who names them."""
-    from loopllama.definitions import DefinitionStore
+    from loopllama.workflows.store import DefinitionStore
 
     users: dict[str, set[str]] = {settings.default_model: {"DefaultModel"}}
 
@@ -94,7 +94,7 @@ def _simulated(provider: str, settings: Settings) -> bool:
 
 def _provider(provider: str, target: Target) -> Check:
     """Whether a provider is simulated, needs no key, or has one in Secrets Manager (whose content is not read)."""
-    from loopllama.providers.known import KNOWN, Known, variables_of
+    from loopllama.catalog.providers import KNOWN, Known, variables_of
 
     what, settings = f"provider {provider}", target.settings
     if _simulated(provider, settings):
@@ -123,7 +123,7 @@ _ANOTHER = "use a model of this region: loopllama routes set, DefaultModel, or a
 def _bedrock(model: Any, profile: str | None) -> Check:
     """Whether the account may use a model on Bedrock: its agreement, its authorisation, its region; and the commands
     for what is missing. `profile` is the one that the command line names."""
-    from loopllama.providers.bedrock_aws import underlying_model
+    from loopllama.providers.bedrock.service import underlying_model
 
     what, (elsewhere, _) = f"model {model.id}", at_region(str(model.provider_model))
     region = elsewhere or aws.region()
@@ -160,7 +160,7 @@ def _missing(
     Models that are not sold through AWS Marketplace have no agreement to make
     (https://docs.aws.amazon.com/bedrock/latest/userguide/model-access.html).
     """
-    from loopllama.providers.bedrock_access import (
+    from loopllama.providers.bedrock.access import (
         USE_CASE,
         agreement_command,
         is_anthropic,
@@ -214,8 +214,8 @@ def _form_sent(client: Any) -> bool:
 
 def _called(model: Any, settings: Settings) -> Check:
     """One word from the model, with the credentials of who asks: the functions have their own."""
+    from loopllama.llm.types import Message, ModelCall
     from loopllama.providers import provider_for
-    from loopllama.providers.base import Message, ModelCall
 
     what, began = f"call {model.id}", time.monotonic()
     request = ModelCall(

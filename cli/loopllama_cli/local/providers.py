@@ -11,8 +11,8 @@ def credentials(environment: Mapping[str, str]) -> dict[str, str]:
 
     Beside the known providers that is any pair `<NAME>_API_KEY` and `<NAME>_BASE_URL`, for a server of one's own.
     """
+    from loopllama.catalog.providers import KNOWN, variables_of
     from loopllama.providers.credentials import from_environment
-    from loopllama.providers.known import KNOWN, variables_of
 
     taken = {variable for name in KNOWN for variable in variables_of(name)}
     prefixes = {key.removesuffix("_API_KEY") for key in environment if key.endswith("_API_KEY")}
@@ -24,7 +24,7 @@ def credentials(environment: Mapping[str, str]) -> dict[str, str]:
 def simulated(with_credentials: Mapping[str, str]) -> list[str]:
     """The providers that the simulated one stands in for: those that need a key and have none. Bedrock needs an
     account, which there is not."""
-    from loopllama.providers.known import KNOWN
+    from loopllama.catalog.providers import KNOWN
 
     return [
         name

@@ -67,7 +67,7 @@ def create_key(stack: LocalStack) -> str:
     """Make an API key of the stack, named `local`."""
     import boto3
 
-    from loopllama.api.keys import KeyStore
+    from loopllama.api.auth import KeyStore
     from loopllama.settings import Settings
 
     made: Any = boto3.Session

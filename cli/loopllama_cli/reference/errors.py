@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 
-from loopllama.api.answers import problem
+from loopllama.api.responses import problem
 from loopllama.errors import Conflict, InvalidRequest, LoopLlamaError, ModelError, NotFound
 
 from . import markdown

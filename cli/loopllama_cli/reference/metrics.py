@@ -7,7 +7,7 @@ import io
 import json
 from decimal import Decimal
 
-from loopllama import tracing
+from loopllama.telemetry import metrics as tracing
 
 from . import markdown
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from loopllama import workflow
 from loopllama.api.app import Api
-from loopllama.api.event_shapes import Event, Totals
+from loopllama.api.event_models import Event, Totals
 from loopllama.settings import Settings
+from loopllama.workflows import schema as workflow
 
 from . import markdown
 

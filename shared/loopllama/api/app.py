@@ -8,13 +8,15 @@ from typing import Any
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, CORSConfig, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 
-from .. import __version__
-from ..settings import Settings
-from ..tracing import logger
-from . import document, events, models, routes, runs, shapes, usage, workflows
-from .answers import JSON, MethodNotAllowed, parse_body, problem, read_body
-from .keys import KeyStore, RateLimit
-from .services import Services
+from loopllama import __version__
+from loopllama.api import openapi as document
+from loopllama.api import response_models
+from loopllama.api.auth import KeyStore, RateLimit
+from loopllama.api.dependencies import Services
+from loopllama.api.resources import events, models, overrides, runs, usage, workflows
+from loopllama.api.responses import JSON, MethodNotAllowed, parse_body, problem, read_body
+from loopllama.settings import Settings
+from loopllama.telemetry.metrics import logger
 
 _SELF_HOSTED = "/api"
 """Before `/v1` in the addresses of self-hosted LoopLlama: every route answers under it too."""
@@ -39,14 +41,14 @@ class Api:
         self._resolver = APIGatewayHttpResolver(enable_validation=True, json_body_deserializer=parse_body)
         self._resolver.exception_handler(Exception)(self._problem)
         services = Services(settings)
-        for resource in (workflows, runs, events, routes, models, usage):
+        for resource in (workflows, runs, events, overrides, models, usage):
             self._resolver.include_router(resource.routes(services))
         document.add(self._resolver, __version__)
 
         @self._resolver.get(
             "/healthz",
             summary="Whether the API answers, and which version does",
-            responses=shapes.answers((200, "It does", shapes.Health)),
+            responses=response_models.answers((200, "It does", response_models.Health)),
         )
         def healthz() -> Response[str]:
             return Response(200, JSON, f'{{"status":"ok","version":"{__version__}"}}')

@@ -15,12 +15,13 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from .. import aws, clock, jsontext
-from ..errors import Conflict
-from ..tracing import logger
-from .answers import JSON
-from .keys import Caller
-from .services import Services
+from loopllama.api.auth import Caller
+from loopllama.api.dependencies import Services
+from loopllama.api.responses import JSON
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock, exact_json
+from loopllama.errors import Conflict
+from loopllama.telemetry.metrics import logger
 
 KEPT_SECONDS = 86_400
 _ITEM = "ANSWER"
@@ -45,7 +46,7 @@ def once(
     if not key:
         return act()
     owner = "answer_" + hashlib.sha256(f"{caller.id}/{key}".encode()).hexdigest()[:32]
-    request_hash = hashlib.sha256(jsontext.dumps(request).encode()).hexdigest()
+    request_hash = hashlib.sha256(exact_json.dumps(request).encode()).hexdigest()
     patience, me = time.monotonic() + _PATIENCE_SECONDS, uuid.uuid4().hex
     try:
         while True:

@@ -7,13 +7,15 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from .. import CONTRACT, aws, jsontext
-from .. import budget as budgets
-from ..definitions import DefinitionStore
-from ..errors import Conflict, InvalidRequest, RunNotFound, WorkflowPaused
-from ..runs import RunStore
-from ..settings import Settings
-from ..values import ValueStore
+from loopllama import CONTRACT
+from loopllama.aws import dynamo as aws
+from loopllama.budgets import budget as budgets
+from loopllama.core import exact_json
+from loopllama.errors import Conflict, InvalidRequest, RunNotFound, WorkflowPaused
+from loopllama.runs.store import RunStore
+from loopllama.runs.value_store import ValueStore
+from loopllama.settings import Settings
+from loopllama.workflows.store import DefinitionStore
 
 MAX_MODELS = 200
 MAX_TAGS = 20
@@ -63,8 +65,8 @@ def check_json(request: Mapping[str, Any]) -> None:
     """Raise `InvalidRequest`, naming the field, where a request that has come as values holds what `jsontext.loads`
     would not take as text: events and executions by hand are read by Lambda's runtime."""
     try:
-        jsontext.check(request)
-    except jsontext.NotTaken as error:
+        exact_json.check(request)
+    except exact_json.NotTaken as error:
         field = error.field or "request"
         raise InvalidRequest(f"{field} {error.message}", [{"field": field, "message": error.message}]) from error
 
@@ -97,7 +99,7 @@ def begin(settings: Settings, run: Mapping[str, Any], key: str | None, request: 
 
 def _hash(request: Mapping[str, Any]) -> str:
     try:
-        return hashlib.sha256(jsontext.kept(request).encode()).hexdigest()
+        return hashlib.sha256(exact_json.kept(request).encode()).hexdigest()
     except ValueError as error:
         raise InvalidRequest(f"the request cannot be kept: {error}") from error
 
@@ -120,7 +122,7 @@ def start_execution(settings: Settings, run_id: str) -> bool:
         states.start_execution(
             stateMachineArn=settings.state_machine_arn,
             name=run_id,
-            input=jsontext.dumps({"contract": CONTRACT, "run_id": run_id}),
+            input=exact_json.dumps({"contract": CONTRACT, "run_id": run_id}),
         )
     except states.exceptions.ExecutionAlreadyExists:
         # It ended, or runs with an input that differs in form only: either way this run has been started.

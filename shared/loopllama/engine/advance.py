@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .. import CONTRACT, clock, scheduling, tracing
-from ..accounts import of_run
-from ..definitions import DefinitionStore
-from ..errors import AwsRefused, RunFailed
-from ..runs import RunStore
-from ..settings import Settings
-from ..work import iteration_of, step_key
-from .view import is_finished
+from loopllama import CONTRACT
+from loopllama.core import clock
+from loopllama.engine.step_context import is_finished
+from loopllama.errors import AwsRefused, RunFailed
+from loopllama.runs.step_ref import iteration_of, step_key
+from loopllama.runs.store import RunStore
+from loopllama.runs.totals import of_run
+from loopllama.settings import Settings
+from loopllama.telemetry import metrics as tracing
+from loopllama.workflows import graph
+from loopllama.workflows.store import DefinitionStore
 
 MAX_ITERATIONS = 20
 """Most rounds of a `repeat`."""
@@ -107,8 +110,7 @@ def ready_work(run: Mapping[str, Any], crew: Sequence[Mapping[str, Any]], finish
     """The steps that may start, in the form that the state machine's Map takes: the rest of a step's work is the
     same for all."""
     return [
-        {"step": name, "iteration": iteration_of(run, crew, name), "item": 0}
-        for name in scheduling.ready(crew, finished)
+        {"step": name, "iteration": iteration_of(run, crew, name), "item": 0} for name in graph.ready(crew, finished)
     ]
 
 

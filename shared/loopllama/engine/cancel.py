@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .. import aws
-from ..accounts import of_run
-from ..errors import Conflict
-from ..runs import RunStore
-from ..settings import Settings
+from loopllama.aws import dynamo as aws
+from loopllama.errors import Conflict
+from loopllama.runs.store import RunStore
+from loopllama.runs.totals import of_run
+from loopllama.settings import Settings
 
 
 def cancel_run(settings: Settings, run_id: str, by: str | None = None) -> None:

@@ -9,14 +9,16 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from .. import aws, clock, tracing
-from ..accounts import of_run
-from ..errors import RunNotFound
-from ..runs import ACTIVE_SHARDS, FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
-from ..settings import Settings
-from .accept import execution_arn, start_execution
-from .retention import extend
-from .waiting import redeliver
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock
+from loopllama.engine.accept import execution_arn, start_execution
+from loopllama.engine.human_input import redeliver
+from loopllama.engine.retention import extend
+from loopllama.errors import RunNotFound
+from loopllama.runs.store import ACTIVE_SHARDS, FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
+from loopllama.runs.totals import of_run
+from loopllama.settings import Settings
+from loopllama.telemetry import metrics as tracing
 
 _CHECKS = 12
 """Runs of a shard that one scheduled call looks at: DescribeExecution allows about 15 a second."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import aws, clock, prompts, scheduling
-from ..accounts import totals
-from ..definitions import DefinitionStore
-from ..errors import Conflict, InvalidRequest
-from ..runs import RUN, RunStore
-from ..settings import Settings
-from ..values import ValueStore
-from ..work import ITERATION, iteration_of, step_key
-from .accept import begin, check_json, check_texts, new_run, new_run_id, run_id_of, started_before
-from .view import is_finished
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock
+from loopllama.engine.accept import begin, check_json, check_texts, new_run, new_run_id, run_id_of, started_before
+from loopllama.engine.step_context import is_finished
+from loopllama.errors import Conflict, InvalidRequest
+from loopllama.runs import prompts
+from loopllama.runs.step_ref import ITERATION, iteration_of, step_key
+from loopllama.runs.store import RUN, RunStore
+from loopllama.runs.totals import totals
+from loopllama.runs.value_store import ValueStore
+from loopllama.settings import Settings
+from loopllama.workflows import graph
+from loopllama.workflows.store import DefinitionStore
 
 MAX_PROMPT = 8000
 _KEPT = ("item", "step", "order", "role", "status", "model", "iteration", "of_item", "items")
@@ -89,7 +92,7 @@ def kept_steps(crew: Sequence[Mapping[str, Any]], from_step: str) -> set[str]:
         dropped = {step["name"] for step in crew if step["name"] in kept and not kept.issuperset(step["needs"])}
         for step in crew:
             if step.get("repeat") and step["name"] not in kept:
-                dropped |= kept.intersection(scheduling.stretch(crew, step))  # a loop is redone as a whole
+                dropped |= kept.intersection(graph.stretch(crew, step))  # a loop is redone as a whole
         if not dropped:
             return kept
         kept -= dropped

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .. import aws, clock, tracing
-from ..runs import RUN, RunStore
-from ..settings import Settings
-from ..values import ValueStore
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock
+from loopllama.runs.store import RUN, RunStore
+from loopllama.runs.value_store import ValueStore
+from loopllama.settings import Settings
+from loopllama.telemetry import metrics as tracing
 
 _SHARE = 3
 """One part of so many goes by before a run gets its days again."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .. import CONTRACT, clock
-from ..definitions import DefinitionStore
-from ..errors import InvalidRequest, RunFailed
-from ..routing import Router
-from ..routing.pins import pin_chains
-from ..runs import FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
-from ..settings import Settings
-from ..values import ValueStore
-from .accept import check_json, new_run
-from .advance import ready_work
+from loopllama import CONTRACT
+from loopllama.core import clock
+from loopllama.engine.accept import check_json, new_run
+from loopllama.engine.advance import ready_work
+from loopllama.errors import InvalidRequest, RunFailed
+from loopllama.routing.pins import pin_chains
+from loopllama.routing.router import Router
+from loopllama.runs.store import FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
+from loopllama.runs.value_store import ValueStore
+from loopllama.settings import Settings
+from loopllama.workflows.store import DefinitionStore
 
 
 def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:

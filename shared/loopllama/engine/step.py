@@ -7,22 +7,27 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import agent, allowance, aws, clock, expressions, prompts, tracing
-from ..accounts import PASSED, attempts_of, totals
-from ..agent_tools import Waiting
-from ..definitions import DefinitionStore
-from ..errors import AwsRefused, AwsUnavailable, FunctionDied, LeaseLost, LoopLlamaError, NoResponse
-from ..ledger import StepLedger
-from ..routing.policies import share_of
-from ..runs import RunStore
-from ..settings import Settings
-from ..step_writer import DEATHS, StepWriter
-from ..values import ValueStore
-from ..work import Work
-from . import each, waiting
-from .follow import ended, follow
-from .turn import TurnMaker, check_tools
-from .view import FINISHED, View, look
+from loopllama.agent import loop
+from loopllama.agent.tool_calls import Waiting
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock
+from loopllama.engine import for_each, human_input
+from loopllama.engine.step_context import FINISHED, View, look
+from loopllama.engine.transitions import ended, follow
+from loopllama.engine.turn_factory import TurnMaker, check_tools
+from loopllama.errors import AwsRefused, AwsUnavailable, FunctionDied, LeaseLost, LoopLlamaError, NoResponse
+from loopllama.routing.policies import share_of
+from loopllama.runs import prompts, reservations
+from loopllama.runs.attempt_log import StepLedger
+from loopllama.runs.step_ref import Work
+from loopllama.runs.step_writer import DEATHS, StepWriter
+from loopllama.runs.store import RunStore
+from loopllama.runs.totals import PASSED, attempts_of, totals
+from loopllama.runs.value_store import ValueStore
+from loopllama.settings import Settings
+from loopllama.telemetry import metrics as tracing
+from loopllama.workflows import expressions
+from loopllama.workflows.store import DefinitionStore
 
 RETRIES = 5
 """How often a step is tried later where the agent sets no `retries`."""
@@ -68,10 +73,10 @@ class StepRunner:
         """
         if "token" in payload:
             work = Work.from_payload(payload["work"])
-            waiting.keep_token(self._store, work, payload["token"])
+            human_input.keep_token(self._store, work, payload["token"])
             # Who stopped the run before the token was there had nobody to wake.
             if self._stops(work, self._store.run(work.run_id)):
-                waiting.deliver(payload["token"])
+                human_input.deliver(payload["token"])
             return ended(work, "waiting")
         work, started = Work.from_payload(payload), time.monotonic()
         crew = self._definitions.get(work.workflow_id, work.version)["definition"]["crew"]
@@ -106,16 +111,16 @@ class StepRunner:
                 return self._finish(view, writer, {"status": "skipped"})
             if view.step.get("for_each") and not view.work.item:
                 return self._each(view, writer, crashed)
-            waiting.check_start(view.step, view.record)
+            human_input.check_start(view.step, view.record)
             text = view.prompt()
             self._keep_prompt(view, writer, text)
             turn = self._turns.make(view, writer, ledger, text, started, remaining_ms)
             output = turn.take(text)
             return self._complete(view, writer, ledger, output, turn.model)
-        except agent.OutOfTime:
+        except loop.OutOfTime:
             writer.write({}, release=True)
             return ended(view.work, "continue")
-        except agent.RetryLater as trouble:
+        except loop.RetryLater as trouble:
             return self._retry_later(view, writer, ledger, trouble)
         except Waiting as question:
             return self._wait(view, writer, ledger, question)
@@ -176,12 +181,12 @@ class StepRunner:
         if writer.record.get("input") != kept:
             writer.decide({"input": kept})
 
-    def _allowance(self, view: View) -> allowance.Allowance | None:
+    def _allowance(self, view: View) -> reservations.Allowance | None:
         """What budgets leave to the step's calls; what an invocation that died has left reserved is settled."""
         work = view.work
         definition = self._definitions.get(work.workflow_id, work.version)["definition"]
         tries = int(view.record.get("tries", 0))
-        left = allowance.of_step(
+        left = reservations.of_step(
             self._settings.runs_table,
             view.run,
             definition,
@@ -203,11 +208,11 @@ class StepRunner:
     def _each(self, view: View, writer: StepWriter, crashed: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
         """The step itself, beside its items: forks into them, then gathers."""
         if crashed is None:
-            forked = each.begin(self._store, view, writer)
+            forked = for_each.begin(self._store, view, writer)
             if forked is not None:
                 return forked
             view.records[view.work.step] = writer.record
-        output = each.gather(self._store, view, crashed or ())
+        output = for_each.gather(self._store, view, crashed or ())
         return self._finish(view, writer, {"status": "completed", "output": self._stored(view, writer, output)})
 
     def _complete(
@@ -262,14 +267,14 @@ class StepRunner:
         self._store.add_usage(work, record)
         if not work.item:
             self._store.change(work.run_id, {"stopping": True}, only_from=("running",))
-            waiting.wake(self._store, work.run_id)
+            human_input.wake(self._store, work.run_id)
         elif not int(view.step.get("max_failures", 0)):
             self._store.stop_step(work.run_id, work.parent.key)
-            waiting.wake(self._store, work.run_id, work.step)
+            human_input.wake(self._store, work.run_id, work.step)
         return ended(work, "failed")
 
     def _retry_later(
-        self, view: View, writer: StepWriter, ledger: StepLedger, trouble: agent.RetryLater
+        self, view: View, writer: StepWriter, ledger: StepLedger, trouble: loop.RetryLater
     ) -> dict[str, Any]:
         tries = int(writer.record.get("tries", 0)) + 1
         if tries > int(view.step.get("retries", RETRIES)):
@@ -283,7 +288,7 @@ class StepRunner:
 
     def _wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: Waiting) -> dict[str, Any]:
         try:
-            return waiting.wait(self._store, view.step, writer, question)
+            return human_input.wait(self._store, view.step, writer, question)
         except NoResponse as error:
             return self._fail(view, writer, ledger, error)
 

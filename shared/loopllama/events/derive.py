@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .. import aws, clock
-from ..decimals import whole
-from ..runs import FINAL, RUN
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock
+from loopllama.core.numbers import whole
+from loopllama.runs.store import FINAL, RUN
 
 STARTED, WAITING, BUDGET_EXCEEDED = "RunStarted", "RunWaiting", "BudgetExceeded"
 CLOSING = {"completed": "RunCompleted", "failed": "RunFailed", "cancelled": "RunCancelled"}

@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import aws
-from ..errors import RunNotFound
-from ..runs import FINAL, RUN
-from ..settings import Settings
-from .derive import CLOSING, Event
+from loopllama.aws import dynamo as aws
+from loopllama.errors import RunNotFound
+from loopllama.events.derive import CLOSING, Event
+from loopllama.runs.store import FINAL, RUN
+from loopllama.settings import Settings
 
 PREFIX = "EVENT#"
 DIGITS = 8

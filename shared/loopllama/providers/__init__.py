@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import ModelError, ModelRejected, ModelUnknown
-from .base import Answer, ModelCall, Provider
+from loopllama.errors import ModelError, ModelRejected, ModelUnknown
+from loopllama.llm.types import Answer, ModelCall, Provider
 
 if TYPE_CHECKING:
-    from ..catalog_model import Model
-    from ..settings import Settings
+    from loopllama.catalog.model import Model
+    from loopllama.settings import Settings
 
 _adapters: dict[tuple[str, str, tuple[str, ...]], Provider] = {}
 
@@ -26,7 +26,7 @@ def provider_for(model: Model, settings: Settings) -> Provider:
     the model's own speed. Never raises: what is wrong with a provider's configuration comes out of `complete`.
     """
     if is_simulated(model.provider, settings):
-        from .simulated import Simulated
+        from loopllama.providers.simulated.adapter import Simulated
 
         return Simulated(model.speed, settings.simulated_speed)
     key = (model.provider, settings.provider_secrets_prefix, settings.allowed_provider_hosts)
@@ -43,7 +43,7 @@ def behind_profile(model: Model, resolve: Callable[[str], Model]) -> Model:
     any other, or one whose inference profile cannot be read, as it is. `resolve` finds a catalog model by its id."""
     if model.prices or model.provider != "bedrock" or "arn:" not in model.provider_model:
         return model
-    from .bedrock_aws import underlying_model
+    from loopllama.providers.bedrock.service import underlying_model
 
     try:
         base = resolve(f"bedrock:{underlying_model(model.provider_model)}")
@@ -75,7 +75,7 @@ class _Unusable:
 
 
 def _make(provider: str, settings: Settings) -> Provider:
-    from .known import KNOWN
+    from loopllama.catalog.providers import KNOWN
 
     if provider == "simulated":
         raise ModelRejected(
@@ -83,16 +83,16 @@ def _make(provider: str, settings: Settings) -> Provider:
         )
     known = KNOWN.get(provider)
     if known is not None and known.dialect == "bedrock":
-        from .bedrock import Bedrock
+        from loopllama.providers.bedrock.converse import Bedrock
 
         return Bedrock()
-    from .credentials import credentials_for
+    from loopllama.providers.credentials import credentials_for
 
     dialect = credentials_for(provider, settings).dialect if known is None else known.dialect
     if dialect == "anthropic":
-        from .anthropic import Anthropic
+        from loopllama.providers.anthropic import Anthropic
 
         return Anthropic(provider, settings)
-    from .openai import OpenAI
+    from loopllama.providers.openai import OpenAI
 
     return OpenAI(provider, settings)

@@ -17,8 +17,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .. import jsontext, output, thoughts
-from ..errors import (
+from loopllama.catalog.providers import takes_temperature
+from loopllama.core import exact_json
+from loopllama.errors import (
     AnswerInvalid,
     ContentRefused,
     ContextTooLong,
@@ -29,14 +30,14 @@ from ..errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from ..settings import Settings
-from . import http, structured, wire
-from .base import Answer, Message, ModelCall, StopReason, ToolCall, Usage
-from .credentials import Credentials, credentials_for, forget
-from .failures import failure, failure_in_answer
-from .known import takes_temperature
-from .modes import Modes
-from .tokens import estimated_usage
+from loopllama.llm import schema_subsets, structured_output, thoughts
+from loopllama.llm.token_estimate import estimated_usage
+from loopllama.llm.types import Answer, Message, ModelCall, StopReason, ToolCall, Usage
+from loopllama.providers import http, wire
+from loopllama.providers.credentials import Credentials, credentials_for, forget
+from loopllama.providers.error_mapping import failure, failure_in_answer
+from loopllama.providers.output_modes import Modes
+from loopllama.settings import Settings
 
 VERSION = "2023-06-01"
 CODES: Mapping[str, type[ModelError]] = {
@@ -78,7 +79,7 @@ class Anthropic:
     def _send(self, call: ModelCall) -> Answer:
         until = time.monotonic() + call.timeout
         credentials = credentials_for(self._provider, self._settings)
-        body = jsontext.dumps(request(call)).encode()
+        body = exact_json.dumps(request(call)).encode()
         url = f"{credentials.base_url.removesuffix('/v1')}/v1/messages"
         reply = http.post(url, _headers(credentials), body, until, self._provider)
         if not 200 <= reply.status < 300:
@@ -118,7 +119,7 @@ class Anthropic:
 
 def native_schema(call: ModelCall) -> Mapping[str, Any] | None:
     """Return the call's schema as the output format takes it, `None` where it cannot be said there."""
-    return structured.for_anthropic(call.output_schema or {})
+    return schema_subsets.for_anthropic(call.output_schema or {})
 
 
 def thinks(options: Mapping[str, Any]) -> bool:
@@ -138,7 +139,7 @@ def request(call: ModelCall) -> dict[str, Any]:
         ]
         if call.forced_tool:
             body["tool_choice"] = {"type": "tool", "name": call.forced_tool}
-        elif any(tool.name == output.TOOL_NAME for tool in call.tools):
+        elif any(tool.name == structured_output.TOOL_NAME for tool in call.tools):
             body["tool_choice"] = {"type": "any"}
     if call.system.strip():
         body["system"] = [{"type": "text", "text": call.system}]

@@ -29,10 +29,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from .. import aws, jsontext
-from ..errors import CredentialsRejected, ModelError, ModelRejected, ModelUnavailable
-from ..settings import Settings
-from .known import KNOWN, Known, variables_of
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.providers import KNOWN, Known, variables_of
+from loopllama.core import exact_json
+from loopllama.errors import CredentialsRejected, ModelError, ModelRejected, ModelUnavailable
+from loopllama.settings import Settings
 
 REREAD_SECONDS = 300.0
 _FIELDS = frozenset({"api_key", "base_url", "dialect", "api_version", "headers"})
@@ -165,9 +166,9 @@ def _parse(provider: str, name: str, text: str) -> Mapping[str, Any]:
     if not text.startswith("{"):
         return {"api_key": text}
     try:
-        value = jsontext.loads(text)
+        value = exact_json.loads(text)
     except ValueError as error:
-        why = f": {error}" if isinstance(error, jsontext.NotTaken) else ""
+        why = f": {error}" if isinstance(error, exact_json.NotTaken) else ""
         raise CredentialsRejected(
             f"{provider}: secret {name!r} is no JSON object{why}. Set it {_how(provider)}"
         ) from error

@@ -30,8 +30,8 @@ from urllib.parse import unquote, urlsplit
 
 import httpcore
 
-from ..connections import Deadline, Stream, certificates, connect
-from ..errors import AnswerInvalid, ModelRejected, ModelTimeout, ModelUnavailable
+from loopllama.core.transport import Deadline, Stream, certificates, connect
+from loopllama.errors import AnswerInvalid, ModelRejected, ModelTimeout, ModelUnavailable
 
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 300.0

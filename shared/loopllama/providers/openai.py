@@ -26,8 +26,9 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from .. import jsontext, thoughts
-from ..errors import (
+from loopllama.catalog.providers import KNOWN, Known, takes_temperature
+from loopllama.core import exact_json
+from loopllama.errors import (
     AnswerInvalid,
     ContentRefused,
     ContextTooLong,
@@ -37,14 +38,14 @@ from ..errors import (
     ModelThrottled,
     ModelUnavailable,
 )
-from ..settings import Settings
-from . import http, structured, wire
-from .base import Answer, Message, ModelCall, StopReason, ToolCall, ToolSpec, Usage
-from .credentials import Credentials, credentials_for, forget
-from .failures import failure, failure_in_answer
-from .known import KNOWN, Known, takes_temperature
-from .modes import Modes
-from .tokens import estimated_usage
+from loopllama.llm import schema_subsets, thoughts
+from loopllama.llm.token_estimate import estimated_usage
+from loopllama.llm.types import Answer, Message, ModelCall, StopReason, ToolCall, ToolSpec, Usage
+from loopllama.providers import http, wire
+from loopllama.providers.credentials import Credentials, credentials_for, forget
+from loopllama.providers.error_mapping import failure, failure_in_answer
+from loopllama.providers.output_modes import Modes
+from loopllama.settings import Settings
 
 CODES: Mapping[str, type[ModelError]] = {
     "context_length_exceeded": ContextTooLong,
@@ -110,7 +111,7 @@ class OpenAI:
         until = time.monotonic() + call.timeout
         credentials = credentials_for(self._provider, self._settings)
         url, headers = _address(credentials, call.model)
-        body = jsontext.dumps(request(call, self._known)).encode()
+        body = exact_json.dumps(request(call, self._known)).encode()
         reply = http.post(url, headers, body, until, self._provider)
         if not 200 <= reply.status < 300:
             error = failure(
@@ -175,7 +176,7 @@ def request(call: ModelCall, known: Known) -> dict[str, Any]:
     if call.forced_tool:
         body["tool_choice"] = {"type": "function", "function": {"name": call.forced_tool}}
     if call.output_schema is not None:
-        strict = structured.for_openai(call.output_schema) if known.strict else None
+        strict = schema_subsets.for_openai(call.output_schema) if known.strict else None
         named = {"name": "answer", "schema": strict or call.output_schema, "strict": strict is not None}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
     if call.max_tokens is not None:
@@ -210,7 +211,7 @@ def _id(identifier: str, known: Known) -> str:
 
 
 def _arguments(call: ToolCall) -> str:
-    return jsontext.dumps(wire.arguments_object(call))
+    return exact_json.dumps(wire.arguments_object(call))
 
 
 def _tool(tool: ToolSpec) -> dict[str, Any]:

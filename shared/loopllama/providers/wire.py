@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from .. import jsontext
-from .base import ModelCall, ToolCall
+from loopllama.core import exact_json
+from loopllama.llm.types import ModelCall, ToolCall
 
 UNKNOWN_MAX_OUTPUT = 8192
 """Tokens that a model whose longest answer nobody knows is asked for: every current one can give them."""
@@ -25,7 +25,7 @@ def read_object(body: bytes | str) -> dict[str, Any] | None:
     """The JSON object that a body is, `None` where it is none. Numbers are `int` or `Decimal`; one that is not taken is
     a `jsontext.Literal`, so that only what it belongs to is unusable, and not an answer that was paid for."""
     try:
-        value = jsontext.loads_around(body)
+        value = exact_json.loads_around(body)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
@@ -53,9 +53,9 @@ def tool_call(identifier: Any, name: Any, arguments: Any, position: int) -> Tool
     """A tool call from its parts as they stand in an answer. `arguments` may be text that should be JSON, or the
     object itself; none at all means no arguments. A missing id becomes `call_<position>`. What
     `jsontext.loads` does not take are no arguments: the model is told why, and asked again."""
-    raw = arguments if isinstance(arguments, str) else jsontext.dumps({} if arguments is None else arguments)
+    raw = arguments if isinstance(arguments, str) else exact_json.dumps({} if arguments is None else arguments)
     try:
-        read = jsontext.loads(raw if raw.strip() else "{}")
+        read = exact_json.loads(raw if raw.strip() else "{}")
     except ValueError:
         read = None
     return ToolCall(

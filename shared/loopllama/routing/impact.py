@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from loopllama import aws
-from loopllama.catalog import Catalog
-from loopllama.definitions import DefinitionStore
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.catalog import Catalog
 from loopllama.errors import LoopLlamaError
-from loopllama.routing.layers import RouteRequest, plan
-from loopllama.routing.rows import NO_OVERRIDE, Override, parse_row
+from loopllama.routing.decision import RouteRequest, plan
+from loopllama.routing.overrides import NO_OVERRIDE, Override, parse_row
 from loopllama.settings import Settings
+from loopllama.workflows.store import DefinitionStore
 
 PAGE = 100
 

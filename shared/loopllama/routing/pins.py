@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loopllama.errors import LoopLlamaError
-from loopllama.routing.layers import RouteRequest
+from loopllama.routing.decision import RouteRequest
 from loopllama.routing.router import Router
 
 

@@ -8,16 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from loopllama import aws, clock
-from loopllama.catalog import Catalog
-from loopllama.catalog_model import Model
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.catalog import Catalog
+from loopllama.catalog.model import Model
+from loopllama.core import clock
 from loopllama.errors import LoopLlamaError, ModelUnknown, NoModelLeft
-from loopllama.routing import health, table
-from loopllama.routing.facts import NOTHING, WANTED_MS, Facts, key_of, parse_facts
-from loopllama.routing.health import Health
-from loopllama.routing.layers import Plan, Route, RouteRequest, layers, plan
-from loopllama.routing.rows import NO_OVERRIDE, Choice, Override
-from loopllama.routing.table import Kept, ModelTable, RouteTable, WorkflowRows
+from loopllama.routing import cache, circuit_breaker
+from loopllama.routing.cache import Kept, ModelTable, RouteTable, WorkflowRows
+from loopllama.routing.circuit_breaker import Health
+from loopllama.routing.decision import Plan, Route, RouteRequest, layers, plan
+from loopllama.routing.overrides import NO_OVERRIDE, Choice, Override
+from loopllama.routing.step_stats import NOTHING, WANTED_MS, Facts, key_of, parse_facts
 from loopllama.settings import Settings
 
 MAX_DECISIONS = 64
@@ -40,9 +41,9 @@ class Router:
             settings.models_table,
             client,
             clock,
-            lambda: self._models.item(health.KEY),
-            lambda item: self._models.keep(health.KEY, item),
-            health.probe_length(settings.model_timeout_seconds),
+            lambda: self._models.item(circuit_breaker.KEY),
+            lambda item: self._models.keep(circuit_breaker.KEY, item),
+            circuit_breaker.probe_length(settings.model_timeout_seconds),
         )
         """Where the outcome of calls is reported, so that a model that keeps failing is set aside."""
 
@@ -156,7 +157,7 @@ class Router:
         observed = [key] if any(choice.needs_facts for choice in choices) else []
         names = [model for choice in choices for model in choice.names()]
         spare = [model for row in workflow.rows.values() if row.choice is not None for model in row.choice.names()]
-        if len(names) > table.BATCH // 2:
+        if len(names) > cache.BATCH // 2:
             leading = [layer.choice for layer in said if layer.source == said[0].source and layer.choice is not None]
             first = [model for choice in leading for model in choice.names()]
             catalog, until = self._models.catalog([*observed, *first], now, names)

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from loopllama import aws, clock
-from loopllama.decimals import exact
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock
+from loopllama.core.numbers import exact
 from loopllama.errors import NotFound, RouteInvalid, VersionConflict
-from loopllama.history import History, route_of, version_of
-from loopllama.routing.checks import RouteChecks
-from loopllama.routing.rows import CHOICE
-from loopllama.routing.table import query
+from loopllama.routing.cache import query
+from loopllama.routing.change_log import History, route_of, version_of
+from loopllama.routing.overrides import CHOICE
+from loopllama.routing.validation import RouteChecks
 from loopllama.settings import Settings
 
 VALUES = (*CHOICE, "max_tokens", "temperature", "pin", "expires_at")
@@ -154,10 +155,10 @@ class RouteStore:
     def expected_change(self, workflow_id: str, step: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
         """What the row would change for cost and latency of a run, by the workflow's recent runs (`whatif.predict`);
         `None` where there are none, or where the row names no single model."""
-        from loopllama import whatif
-        from loopllama.definitions import DefinitionStore
-        from loopllama.reading import RunReader
+        from loopllama.queries import whatif
+        from loopllama.queries.runs import RunReader
         from loopllama.routing.router import Router
+        from loopllama.workflows.store import DefinitionStore
 
         name = values.get("model")
         if not isinstance(name, str) or values.get("policy") not in (None, "fixed"):
@@ -195,8 +196,8 @@ class RouteStore:
         """The longest prompt (tokens) of each step in the workflow's recent runs."""
         if not self._settings.runs_table or not self._settings.workflows_table:
             return {}
-        from loopllama import whatif
-        from loopllama.reading import RunReader
+        from loopllama.queries import whatif
+        from loopllama.queries.runs import RunReader
 
         longest: dict[str, int] = {}
         for run in whatif.recent_runs(RunReader(self._settings), workflow_id, limit=PROMPTS_OF):

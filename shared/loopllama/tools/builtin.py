@@ -20,9 +20,9 @@ from decimal import (
 from decimal import Context as Arithmetic
 from typing import Any
 
-from ..errors import ToolFailed
-from ..providers.base import ToolSpec
-from .definitions import DEFAULT_SECONDS, Context
+from loopllama.errors import ToolFailed
+from loopllama.llm.types import ToolSpec
+from loopllama.tools.definitions import DEFAULT_SECONDS, Context
 
 MAX_EXPRESSION = 500
 """Characters of an expression."""

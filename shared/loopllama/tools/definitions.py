@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..errors import ToolInvalid
-from ..providers.base import ToolSpec
+from loopllama.errors import ToolInvalid
+from loopllama.llm.types import ToolSpec
 
 DEFAULT_SECONDS = 30.0
 MAX_SECONDS = 900.0

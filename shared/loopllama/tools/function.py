@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .. import jsontext
-from ..errors import ToolFailed
-from ..providers.base import ToolSpec
-from .definitions import Context, Fields
+from loopllama.core import exact_json
+from loopllama.errors import ToolFailed
+from loopllama.llm.types import ToolSpec
+from loopllama.tools.definitions import Context, Fields
 
 _REFERENCE = re.compile(r"[A-Za-z0-9_:$.-]{1,200}")
 _LIMITS = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600, 900)
@@ -52,7 +52,7 @@ class FunctionTool:
         # One attempt: a second one could run the function twice.
         client = context.aws.client("lambda", read_seconds=limit, attempts=1)
         try:
-            answer = client.invoke(FunctionName=self.function, Payload=jsontext.dumps(event).encode())
+            answer = client.invoke(FunctionName=self.function, Payload=exact_json.dumps(event).encode())
             payload = answer["Payload"].read()
         except (ReadTimeoutError, ConnectTimeoutError) as error:
             raise ToolFailed(f"{name} gave no answer within {limit} s; it may still have done its work") from error
@@ -62,9 +62,9 @@ class FunctionTool:
         except BotoCoreError as error:
             raise ToolFailed(f"{name} cannot be reached: {type(error).__name__}") from error
         try:
-            result = jsontext.loads(payload) if payload else None
+            result = exact_json.loads(payload) if payload else None
         except ValueError as error:
-            why = f" that can be taken: {error}" if isinstance(error, jsontext.NotTaken) else ""
+            why = f" that can be taken: {error}" if isinstance(error, exact_json.NotTaken) else ""
             raise ToolFailed(f"{name} gave an answer that is not JSON{why}") from error
         if answer.get("FunctionError"):
             raise ToolFailed(f"{name} failed: {_reason(result)}")
@@ -74,6 +74,6 @@ class FunctionTool:
 def _reason(error: Any) -> str:
     """Type and message from a function's error payload; the stack trace is not for the model."""
     if not isinstance(error, dict):
-        return jsontext.dumps(error)[:1000]
+        return exact_json.dumps(error)[:1000]
     parts = [str(error[key]) for key in ("errorType", "errorMessage") if error.get(key)]
     return (": ".join(parts) or "it gave no reason")[:1000]

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from .. import jsontext
-from ..errors import ToolFailed
-from ..providers.base import ToolSpec
-from . import secrets
-from .definitions import Context, Fields
-from .urls import Url, parse_url
+from loopllama.core import exact_json
+from loopllama.errors import ToolFailed
+from loopllama.llm.types import ToolSpec
+from loopllama.tools import secrets
+from loopllama.tools.definitions import Context, Fields
+from loopllama.tools.urls import Url, parse_url
 
 if TYPE_CHECKING:
-    from .network import Reply
+    from loopllama.tools.network import Reply
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -75,7 +75,7 @@ class HttpTool:
 
     def run(self, arguments: Mapping[str, Any], context: Context) -> str:
         """Send the request; the answer's text. Raises `ToolFailed`."""
-        from . import network
+        from loopllama.tools import network
 
         rest = dict(arguments)
         try:
@@ -88,7 +88,7 @@ class HttpTool:
         headers = dict(self.headers)
         body = None
         if self.json_body:
-            body = jsontext.dumps(rest).encode()
+            body = exact_json.dumps(rest).encode()
             headers.setdefault("Content-Type", "application/json")
         # A header takes printable ASCII; the rest of a key is percent-encoded.
         headers["Idempotency-Key"] = quote(context.idempotency_key, safe="!#$&'()*+,/:;=?@[]")
@@ -167,7 +167,7 @@ class HttpGetTool:
 
     def run(self, arguments: Mapping[str, Any], context: Context) -> str:
         """Get the URL; the answer's text. Raises `ToolFailed`."""
-        from . import network
+        from loopllama.tools import network
 
         try:
             url = parse_url(arguments["url"])
@@ -266,7 +266,7 @@ def _scalar(name: str, value: Any) -> str:
         return value
     if value is None or isinstance(value, dict | list):
         raise ToolFailed(f"the argument {name!r} must be a text, a number or a boolean: it is part of the URL")
-    return jsontext.dumps(value).removesuffix(".0")
+    return exact_json.dumps(value).removesuffix(".0")
 
 
 def _text(name: str, reply: Reply, hide: str = "") -> str:

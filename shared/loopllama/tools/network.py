@@ -23,10 +23,10 @@ from urllib.parse import urljoin
 
 import httpcore
 
-from ..connections import Deadline, Stream, certificates, connect
-from ..errors import ToolFailed
-from .definitions import Resolve
-from .urls import Url, parse_url
+from loopllama.core.transport import Deadline, Stream, certificates, connect
+from loopllama.errors import ToolFailed
+from loopllama.tools.definitions import Resolve
+from loopllama.tools.urls import Url, parse_url
 
 MAX_TEXT_BYTES = 200_000
 """Bytes of an answer that are read and handed on."""

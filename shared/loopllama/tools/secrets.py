@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .. import jsontext
-from ..errors import ToolFailed
-from .definitions import Aws, Fields
+from loopllama.core import exact_json
+from loopllama.errors import ToolFailed
+from loopllama.tools.definitions import Aws, Fields
 
 REREAD_SECONDS = 300.0
 
@@ -68,7 +68,7 @@ class Secret:
     def _taken(self, tool: str, text: str) -> str:
         if self.field:
             try:
-                text = jsontext.loads(text)[self.field]
+                text = exact_json.loads(text)[self.field]
             except (ValueError, TypeError, KeyError):
                 raise self._unusable(tool, f"is no JSON object with the field {self.field!r}") from None
         if not isinstance(text, str) or not text or not text.isascii() or not text.isprintable():

@@ -12,9 +12,9 @@ import pytest
 from support.provider_server import Status, Text
 from support.system import System
 
-from loopllama import aws
-from loopllama.history import History, route_of
-from loopllama.routing import RouteStore
+from loopllama.aws import dynamo as aws
+from loopllama.routing.change_log import History, route_of
+from loopllama.routing.store import RouteStore
 
 ONE_STEP = [{"name": "writer"}]
 CACHE_SECONDS = 1.0

@@ -11,7 +11,7 @@ import pytest
 from support.provider_server import Hold, Text
 from support.system import System
 
-from loopllama import aws
+from loopllama.aws import dynamo as aws
 from loopllama.engine.accept import run_id_of
 
 
@@ -31,7 +31,7 @@ def run_requested(detail: dict[str, Any]) -> dict[str, Any]:
 
 
 def runs_of(system: System, workflow: str) -> list[str]:
-    from loopllama.reading import RunReader
+    from loopllama.queries.runs import RunReader
 
     return [run["id"] for run in RunReader(system.settings).list(workflow, 100)[0]]
 

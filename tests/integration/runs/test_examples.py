@@ -15,11 +15,11 @@ from support.loopback import Handler, serving
 from support.system import ROOT, System
 from support.whole_runs import assert_whole
 
-from loopllama import jsontext
-from loopllama.catalog import bundled
-from loopllama.definitions import DefinitionStore
-from loopllama.engine.waiting import respond
-from loopllama.runs import RunStore
+from loopllama.catalog.catalog import bundled
+from loopllama.core import exact_json
+from loopllama.engine.human_input import respond
+from loopllama.runs.store import RunStore
+from loopllama.workflows.store import DefinitionStore
 from loopllama_cli import workflow_files
 from loopllama_cli.commands.common import read_input
 
@@ -76,7 +76,7 @@ def steps(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
 def output(run: dict[str, Any], name: str) -> Any:
     """What a step came to, as plain JSON: in its last round, all items together."""
     *_, last = [step["output"] for step in run["steps"] if step["step"] == name and step["item"] is None]
-    return json.loads(jsontext.dumps(last))
+    return json.loads(exact_json.dumps(last))
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_the_run_is_whole_and_every_answer_follows_its_schema(
         if step["attempts"]:
             assert step["model"] == bundled().resolve(agent.get("model", default)).id
             if "output_schema" in agent:
-                jsonschema.validate(json.loads(jsontext.dumps(step["output"])), agent["output_schema"])
+                jsonschema.validate(json.loads(exact_json.dumps(step["output"])), agent["output_schema"])
             else:
                 assert len(step["output"]) > 40
     assert run["cost_usd"] > 0

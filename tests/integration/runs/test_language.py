@@ -13,9 +13,9 @@ import pytest
 from support.provider_server import Calls, Hold, Reply, Status, Text
 from support.system import System
 
-from loopllama.engine.waiting import respond
+from loopllama.engine.human_input import respond
 from loopllama.errors import Conflict
-from loopllama.runs import RunStore
+from loopllama.runs.store import RunStore
 
 ANY = {"type": "object"}
 CALL = Decimal("0.00045")

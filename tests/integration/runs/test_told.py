@@ -15,12 +15,12 @@ from support.provider_server import Hold, Status, Text
 from support.stream_records import record
 from support.system import System
 
-from loopllama import jsontext
-from loopllama.api.keys import KeyStore
+from loopllama.api.auth import KeyStore
+from loopllama.core import exact_json
 from loopllama.engine.cancel import cancel_run
-from loopllama.engine.waiting import respond
+from loopllama.engine.human_input import respond
 from loopllama.events.log import EventLog
-from loopllama.runs import RunStore
+from loopllama.runs.store import RunStore
 
 STREAM = {"Accept": "text/event-stream"}
 
@@ -44,7 +44,7 @@ class Follower:
         while True:
             answer = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10)
             for message in answer.get("Messages", []):
-                event = jsontext.loads(message["Body"])
+                event = exact_json.loads(message["Body"])
                 assert event["detail-type"] == event["detail"]["type"]
                 self._seen[event["detail"]["run_id"], event["detail"]["id"]] = event["detail"]
                 self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
@@ -105,7 +105,7 @@ def test_twenty_runs_at_once_tell_everything_in_order(system: System, log: Event
         assert last["cost_usd"] == run["cost_usd"] == sum(event["cost_usd"] for event in events[1:5])
         # What a rule's target gets is what the record holds.
         system.until(lambda: len(follower.of(run_id)) == 6)  # noqa: B023 - waited for here
-        assert follower.of(run_id) == jsontext.loads(jsontext.dumps(events))
+        assert follower.of(run_id) == exact_json.loads(exact_json.dumps(events))
     lost = system.client("sqs").receive_message(QueueUrl=system.resources["LostEvents"])
     assert not lost.get("Messages")
 
@@ -168,20 +168,20 @@ def test_a_failed_run_tells_where_and_no_more(system: System, log: EventLog, pro
     events = told(system, log, run_id)
     assert kinds(events) == ["RunStarted", "StepFailed", "RunFailed"]
     assert events[-1]["error"] == {"type": "ModelRejected", "step": "only"}
-    assert "top secret" not in jsontext.dumps(events)
+    assert "top secret" not in exact_json.dumps(events)
 
 
 @pytest.mark.aws
 def test_pages(system: System, log: EventLog, http: httpx.Client) -> None:
     run_id = system.run(system.push("Paged", [{"name": "a"}, {"name": "b"}]))["id"]
-    events = jsontext.loads(jsontext.dumps(told(system, log, run_id)))
+    events = exact_json.loads(exact_json.dumps(told(system, log, run_id)))
     path = f"/v1/runs/{run_id}/events"
     whole = http.get(path)
     assert whole.status_code == 200
-    assert jsontext.loads(whole.text) == {"data": events, "next_cursor": None}
+    assert exact_json.loads(whole.text) == {"data": events, "next_cursor": None}
     first = http.get(path, params={"limit": 2}).json()
     assert first["next_cursor"] == "2"
-    rest = jsontext.loads(http.get(path, params={"after": first["next_cursor"]}).text)
+    rest = exact_json.loads(http.get(path, params={"after": first["next_cursor"]}).text)
     assert rest == {"data": events[2:], "next_cursor": None}
     assert http.get(path, params={"after": 4}).json() == {"data": [], "next_cursor": None}
 
@@ -205,7 +205,9 @@ def test_streams_resume_wait_and_end(
     told(system, log, run_id)
     last = http.get(path, headers={**STREAM, "Last-Event-ID": "2"})
     (line,) = [line for line in last.text.splitlines() if line.startswith("data: ")]
-    assert jsontext.loads(line.removeprefix("data: ")) == jsontext.loads(jsontext.dumps(log.after(run_id, 2, 1)[0]))
+    assert exact_json.loads(line.removeprefix("data: ")) == exact_json.loads(
+        exact_json.dumps(log.after(run_id, 2, 1)[0])
+    )
     over = http.get(path, headers={**STREAM, "Last-Event-ID": "3"})
     assert (over.status_code, over.text) == (204, "")
 

@@ -1,0 +1,250 @@
+"""An agent's turn: prompt, model call, tool calls, results back, until the answer or the turn's limits.
+
+The turn is a replayable conversation. Each model call has a place in it, `turn` (from 0), and each tool call a place in
+its answer; what the ledger has settled at a place is taken from there, so a repeated invocation walks the same way
+and makes only the calls that are missing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from loopllama.agent.tool_calls import ToolCalls, Tools
+from loopllama.errors import AnswerInvalid, BudgetExceeded, ContextTooLong, ModelError, OutputInvalid, TurnLimitExceeded
+from loopllama.llm import structured_output
+from loopllama.llm.token_estimate import most_tokens, prompt_tokens
+from loopllama.llm.types import Answer, Message, ModelCall, Provider, ToolCall
+from loopllama.runs.attempt_log import StepLedger
+
+if TYPE_CHECKING:
+    from loopllama.catalog.model import Model
+
+MAX_TURNS = 10
+"""Model calls of a turn where the agent sets no `maxTurns`."""
+
+
+class RetryLater(Exception):
+    """Every model of the chain is in trouble that passes; `seconds` is what the longest asked to wait, if any did."""
+
+    def __init__(self, error: ModelError | BudgetExceeded) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.seconds = error.retry_after
+
+
+class OutOfTime(Exception):
+    """This invocation's time is too short for another model call; the next invocation goes on from here."""
+
+
+class Health(Protocol):
+    """What the turn tells about models, so that one that keeps failing is set aside (`routing.health`)."""
+
+    def failed(self, model_id: str, error: ModelError, seconds: float) -> None:
+        """A call failed after `seconds`."""
+        ...
+
+    def succeeded(self, model_id: str) -> None:
+        """A call gave an answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`call_ends` is when this invocation must have its answer and `turn_ends` when the step's own time is over, both
+    by `time.monotonic()`; `shortest_call` (s) is the least time worth starting a model call with, `longest_call` (s)
+    what a call gets while there is another model to try."""
+
+    call_ends: float
+    turn_ends: float
+    shortest_call: float
+    max_turns: int
+    longest_call: float = float("inf")
+
+
+def _least(wanted: int | None, limit: int | None) -> int | None:
+    """A token limit as the model takes it: some refuse a call that asks for more than they can give, and the step may
+    have been moved here from a model that could."""
+    return wanted if wanted is None or limit is None else min(wanted, limit)
+
+
+def _sizes(model: Model, call: ModelCall) -> str:
+    return (
+        f"the prompt has about {prompt_tokens(call, most_tokens):,} tokens and {model.id} a context window of "
+        f"{model.context_window:,}: shorten it, or name a fallback with a larger window"
+    )
+
+
+class Turn:
+    """One agent's turn. `chain` is the route's models in order; `provider_for` gives a model's adapter; `answers` are
+    what people have answered to the questions that the turn has waited for, by their keys."""
+
+    def __init__(
+        self,
+        step: Mapping[str, Any],
+        chain: Sequence[Model],
+        *,
+        max_tokens: int | None,
+        temperature: float | None,
+        ledger: StepLedger,
+        tools: Tools | None,
+        provider_for: Callable[[Model], Provider],
+        health: Health,
+        limits: Limits,
+        idempotency_key: str,
+        answers: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._step = step
+        self._chain = list(chain)
+        self._max_tokens = max_tokens
+        self._temperature = temperature
+        self._ledger = ledger
+        self._provider_for = provider_for
+        self._health = health
+        self._limits = limits
+        ends = min(limits.call_ends, limits.turn_ends)
+        self._tool_calls = ToolCalls(step, ledger, tools, ends, idempotency_key, answers or {})
+        self._schema: Mapping[str, Any] | None = step.get("output_schema")
+        self._at = 0
+        """The model in use: its place in the chain."""
+        self.model: str | None = None
+        """The model that answered last."""
+        self._shortened = False
+        """Whether what was left of a budget bounded the last answer."""
+
+    def take(self, text: str) -> Any:
+        """Go through the turn on the given prompt; returns the step's output: text, or the parsed object where the
+        agent has an `outputSchema`.
+
+        Raises `RetryLater`, `OutOfTime`, `Waiting`, `LeaseLost`, and for good: `ModelError`, `OutputInvalid`,
+        `TurnLimitExceeded`, `BudgetExceeded`.
+        """
+        opening = [Message("user", text, stable=True)]
+        messages = list(opening)
+        repaired = False
+        for turn in self._ledger.turns(self._limits.max_turns):
+            answer = self._answer(turn, messages)
+            asked = [call for call in answer.tool_calls if not self._is_answer(call)]
+            if asked:
+                messages.append(Message("assistant", answer.text, tool_calls=answer.tool_calls))
+                messages += self._tool_calls.make(turn, answer.tool_calls)
+                continue
+            try:
+                return self._read(answer)
+            except OutputInvalid as invalid:
+                if not repaired:
+                    repaired = True
+                    messages += self._repair(answer, invalid)
+                elif self._at + 1 < len(self._chain):
+                    # Another model starts afresh: the first one's broken answers would only mislead it.
+                    self._at, repaired, messages = self._at + 1, False, list(opening)
+                else:
+                    raise
+        raise TurnLimitExceeded(
+            f"the agent made {self._limits.max_turns} model calls without a final answer; raise maxTurns or give it "
+            "fewer tools"
+        )
+
+    # The model
+
+    def _answer(self, turn: int, messages: Sequence[Message]) -> Answer:
+        settled = self._ledger.settled_answer(turn)
+        if settled is not None:
+            answer, self.model = settled
+            if self._schema is not None:
+                answer = structured_output.from_answer_tool(
+                    answer
+                )  # an earlier version kept it as the call that it came in
+            self._at = next((at for at, model in enumerate(self._chain) if model.id == self.model), self._at)
+            return answer
+        trouble: list[ModelError | BudgetExceeded] = []
+        failed = self._ledger.failed(turn)
+        for at in range(self._at, len(self._chain)):
+            model = self._chain[at]
+            try:
+                if model.id in failed:
+                    raise failed[model.id]
+                answer = self._call(model, turn, messages, last=at + 1 == len(self._chain))
+            except ModelError as error:
+                if not error.next_model:
+                    raise
+                trouble.append(error)
+                continue
+            except BudgetExceeded as error:
+                trouble.append(error)  # A cheaper model behind it may fit.
+                continue
+            self._at, self.model = at, model.id
+            return answer
+        passing = [error for error in trouble if error.later]
+        if passing:
+            raise RetryLater(max(passing, key=lambda error: error.retry_after or 0))
+        raise next((error for error in reversed(trouble) if isinstance(error, BudgetExceeded)), trouble[-1])
+
+    def _call(self, model: Model, turn: int, messages: Sequence[Message], last: bool) -> Answer:
+        now = time.monotonic()
+        if now >= self._limits.turn_ends:
+            raise TurnLimitExceeded("the step's timeoutSeconds are used up")
+        if self._limits.call_ends - now < self._limits.shortest_call:
+            raise OutOfTime
+        timeout = min(self._limits.call_ends, self._limits.turn_ends) - now
+        # The last one has nobody to make room for, and an answer that comes late is worth more than none.
+        call = self._model_call(model, messages, timeout if last else min(timeout, self._limits.longest_call))
+        provider = self._provider_for(model)
+        wanted = call.max_tokens
+        key, call = self._ledger.open_attempt(model, turn, call)
+        self._shortened = call.max_tokens != wanted
+        started = time.monotonic()
+        try:
+            answer = provider.complete(call)
+            if not answer.text and not answer.tool_calls:
+                raise AnswerInvalid(f"{model.id} gave an empty answer", usage=answer.usage)
+        except ModelError as error:
+            if isinstance(error, ContextTooLong) and model.context_window:
+                error.args = (f"{error} ({_sizes(model, call)})",)
+            self._ledger.settle_error(key, model, error, started)
+            self._health.failed(model.id, error, time.monotonic() - started)
+            raise
+        self._ledger.settle_answer(key, model, answer, started)
+        self._health.succeeded(model.id)
+        return answer
+
+    def _model_call(self, model: Model, messages: Sequence[Message], timeout: float) -> ModelCall:
+        return ModelCall(
+            model=model.provider_model,
+            catalog_id=model.id,
+            system=self._step["system_prompt"],
+            messages=tuple(messages),
+            timeout=timeout,
+            tools=tuple(self._tool_calls.specs()),
+            output_schema=self._schema,
+            output_mode=structured_output.mode_for(model.capabilities, self._schema),
+            max_tokens=_least(self._max_tokens, model.max_output),
+            temperature=self._temperature,
+            max_output=model.max_output,
+            options=model.options or {},
+            prompt_cache=model.capabilities is not None and "prompt_cache" in model.capabilities,
+        )
+
+    # Structured output
+
+    def _read(self, answer: Answer) -> Any:
+        if self._schema is None:
+            return answer.text
+        if answer.stop_reason == "max_tokens":
+            raise OutputInvalid(
+                "the answer was cut off by what is left of the budget; raise the budget or ask for less"
+                if self._shortened
+                else "the answer was cut off by its token limit; raise maxTokens or ask for less"
+            )
+        return structured_output.parse_answer(answer.text, self._schema)
+
+    def _is_answer(self, call: ToolCall) -> bool:
+        """Whether it is the answer itself, which an agent with an `outputSchema` may give by calling a tool."""
+        return self._schema is not None and call.name in structured_output.ANSWER_TOOLS
+
+    @staticmethod
+    def _repair(answer: Answer, invalid: OutputInvalid) -> list[Message]:
+        again = f"{invalid}\nAnswer again with nothing but JSON that follows the schema."
+        return [Message("assistant", answer.text), Message("user", again)]

@@ -1,0 +1,152 @@
+"""The tool calls of an agent's answers: made side by side, each once, and what people are asked on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from loopllama.errors import ToolFailed
+from loopllama.llm import structured_output
+from loopllama.llm.types import Message, ToolCall, ToolSpec
+from loopllama.runs.attempt_log import StepLedger
+
+MAX_TOOL_CALLS = 64
+"""Tool calls of one answer; those beyond are answered with that."""
+
+
+class Waiting(Exception):
+    """A person must answer before the turn goes on. `key` names the question within the step; `kind` is `input` or
+    `approval`, the latter with the tool that waits for it, if one does."""
+
+    def __init__(self, key: str, kind: str, prompt: str, tool: str | None = None, tool_input: Any = None) -> None:
+        super().__init__(prompt)
+        self.key = key
+        self.kind = kind
+        self.prompt = prompt
+        self.tool = tool
+        self.tool_input = tool_input
+
+
+ASK_HUMAN = ToolSpec(
+    "ask_human",
+    "Ask a person a question that only they can answer. The work stops until they do, so ask for all you need at once.",
+    {
+        "type": "object",
+        "properties": {"question": {"type": "string", "description": "The whole question, understandable by itself."}},
+        "required": ["question"],
+        "additionalProperties": False,
+    },
+)
+
+
+class Tools(Protocol):
+    """What the turn needs of `tools.Toolbox`."""
+
+    @property
+    def specs(self) -> Sequence[ToolSpec]:
+        """The agent's tools as its model sees them."""
+        ...
+
+    def call(self, call: ToolCall, *, idempotency_key: str, timeout: float) -> str:
+        """Call a tool; raises `ToolFailed`."""
+        ...
+
+
+class ToolCalls:
+    """The calls of one turn. `ends` is when the last of them must have its result, by `time.monotonic()`; `key` goes
+    before the place of each call to make its idempotency key; `answers` are what people have answered, by the keys of
+    what they were asked."""
+
+    def __init__(
+        self,
+        step: Mapping[str, Any],
+        ledger: StepLedger,
+        tools: Tools | None,
+        ends: float,
+        key: str,
+        answers: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        self._ledger = ledger
+        self._tools = tools
+        self._ends = ends
+        self._key = key
+        self._answers = answers
+        self._asks = ASK_HUMAN.name in (step.get("tools") or ())
+        self._approved_tools = frozenset((step.get("approval") or {}).get("tools") or ())
+        self._structured = step.get("output_schema") is not None
+
+    def specs(self) -> list[ToolSpec]:
+        """The tools as the agent's model sees them."""
+        return [*(self._tools.specs if self._tools else ()), *([ASK_HUMAN] if self._asks else ())]
+
+    def make(self, turn: int, asked: Sequence[ToolCall]) -> list[Message]:
+        """Make the calls of the answer at place `turn` of the conversation, but for those that are settled; the
+        messages that give the results to the model. Raises `Waiting` where a call waits for a person, once the others
+        are made, and `LeaseLost`."""
+        calls, spare = asked[:MAX_TOOL_CALLS], asked[MAX_TOOL_CALLS:]
+        keys = [self._ledger.tool_key(turn, index) for index in range(len(calls))]
+        ready: list[tuple[str, ToolCall]] = []
+        waiting: Waiting | None = None
+        for key, call in zip(keys, calls, strict=True):
+            if self._ledger.settled_tool(key) is not None:
+                continue
+            self._ledger.open_tool(key, call)
+            question = self._question(key, call)
+            if question is None:
+                ready.append((key, call))
+            else:
+                waiting = waiting or question
+        if ready:
+            with ThreadPoolExecutor(max_workers=min(8, len(ready))) as pool:
+                done = [pool.submit(self._call, key, call) for key, call in ready]
+            broken: Exception | None = None
+            for (key, _), future in zip(ready, done, strict=True):
+                try:
+                    result, failed, started = future.result()
+                except Exception as error:
+                    broken = error  # The others have done their work: that must not be lost, or done again.
+                    continue
+                self._ledger.settle_tool(key, result, failed, started)
+            if broken is not None:
+                raise broken
+        if waiting is not None:
+            raise waiting
+        # Each further call of the turn begins with all of this: a place for a cache point.
+        results = [(call, self._ledger.settled_tool(key) or "") for key, call in zip(keys, calls, strict=True)]
+        results += [(call, f"not called: one answer may ask for {MAX_TOOL_CALLS} calls") for call in spare]
+        return [Message("tool", text, tool_call_id=call.id, stable=call is asked[-1]) for call, text in results]
+
+    def _question(self, key: str, call: ToolCall) -> Waiting | None:
+        """What a person must still answer before this call can be made."""
+        if key in self._answers:
+            return None
+        if self._asks and call.name == ASK_HUMAN.name:
+            question = (call.arguments or {}).get("question")
+            return Waiting(key, "input", question) if isinstance(question, str) and question else None
+        if call.name in self._approved_tools:
+            return Waiting(key, "approval", f"Approve the call of tool {call.name}", call.name, call.arguments)
+        return None
+
+    def _call(self, key: str, call: ToolCall) -> tuple[str, bool, float]:
+        started = time.monotonic()
+        timeout = self._ends - started
+        answer = self._answers.get(key, {})
+        try:
+            if self._asks and call.name == ASK_HUMAN.name:
+                if "input" not in answer:
+                    raise ToolFailed('ask_human takes {"question": a text}')
+                return str(answer["input"]), False, started
+            if call.name in self._approved_tools and not answer.get("approved"):
+                note = f": {answer['note']}" if answer.get("note") else ""
+                raise ToolFailed(f"a person declined this call of {call.name}{note}. Go on without it.")
+            if self._structured and call.name in structured_output.ANSWER_TOOLS:
+                raise ToolFailed("not taken as the answer: give it again, alone, now that you see the other results")
+            if self._tools is None:
+                raise ToolFailed(f"there is no tool {call.name!r}; this agent has no tools: answer without them")
+            if timeout <= 0:
+                raise ToolFailed("the step's time is used up")
+            return self._tools.call(call, idempotency_key=f"{self._key}/{key}", timeout=timeout), False, started
+        except ToolFailed as error:
+            return str(error), True, started

@@ -1,0 +1,97 @@
+"""The OpenAPI document, made from the routes, and the page that shows it (Swagger UI, which powertools brings)."""
+
+from __future__ import annotations
+
+import gzip
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aws_lambda_powertools import event_handler
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+
+from loopllama.api.responses import JSON
+from loopllama.core import exact_json
+
+PUBLIC = ("/healthz", "/openapi.json", "/docs")
+"""What needs no key."""
+TAGS = ("workflows", "runs", "routes", "models", "usage", "service")
+"""What the page groups the routes by: the last of these words in the path."""
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
+    "frame-ancestors 'none'"
+)
+_DESCRIPTION = """\
+Request bodies take camelCase; snake_case is taken too. Answers are snake_case and wrapped in `data`; only a crew's
+agents come back in camelCase. Errors are `{"error": one sentence, "details": …}`. Lists are newest first. Times are ISO
+8601 UTC, money is USD and exact.
+"""
+_SERVERS = [{"url": "/"}, {"url": "/api", "description": "The same routes, where self-hosted LoopLlama has them"}]
+
+
+def add(resolver: APIGatewayHttpResolver, version: str) -> None:
+    """Serve `/openapi.json` and `/docs`."""
+
+    @cache
+    def text() -> str:
+        return exact_json.dumps(document(resolver, version))
+
+    @resolver.get("/openapi.json", include_in_schema=False)
+    def openapi() -> Response[str]:
+        return Response(200, JSON, text(), headers={"Cache-Control": "max-age=300"})
+
+    @resolver.get("/docs", include_in_schema=False, compress=True)
+    def docs() -> Response[str]:
+        headers = {"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "max-age=300"}
+        return Response(200, "text/html; charset=utf-8", _page(text()), headers=headers)
+
+
+def document(resolver: APIGatewayHttpResolver, version: str) -> dict[str, Any]:
+    """The document as a value."""
+    from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
+
+    found: dict[str, Any] = exact_json.loads(
+        resolver.get_openapi_json_schema(
+            title="LoopLlama",
+            version=version,
+            description=_DESCRIPTION,
+            security_schemes={"key": HTTPBearer(description="An API key: `ll_live_` and 40 characters")},
+            security=[{"key": []}],
+        )
+    )
+    found["servers"] = _SERVERS
+    found["tags"] = [{"name": tag} for tag in TAGS]
+    for path, operations in found["paths"].items():
+        about = [word for word in path.split("/") if word in TAGS] or ["service"]
+        for operation in operations.values():
+            operation["tags"] = about[-1:]
+            # powertools' own answer to bad requests; ours is 400.
+            operation["responses"].pop("422", None)
+    for path in PUBLIC:
+        if path in found["paths"]:
+            found["paths"][path]["get"]["security"] = []
+    schemas = found["components"]["schemas"]
+    for name in ("HTTPValidationError", "ResponseValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    return found
+
+
+def _page(spec: str) -> str:
+    script, style = _asset("swagger-ui-bundle.min.js"), _asset("swagger-ui.min.css")
+    # A text of the document must not end the script that holds it.
+    spec = spec.replace("</", "<\\/")
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>LoopLlama API</title><style>{style}</style></head>
+<body><div id="page"></div><script>{script}</script>
+<script>SwaggerUIBundle({{spec: {spec}, dom_id: "#page", deepLinking: true, docExpansion: "list"}})</script>
+</body></html>
+"""
+
+
+def _asset(name: str) -> str:
+    """Return one of Swagger UI's files, which the layer holds compressed (shared/trim.py)."""
+    path = Path(event_handler.__file__).parent / "openapi" / "swagger_ui" / name
+    if path.exists():
+        return path.read_text("utf-8")
+    return gzip.decompress(path.with_name(f"{name}.gz").read_bytes()).decode()

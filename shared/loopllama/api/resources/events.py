@@ -1,0 +1,94 @@
+"""/v1/runs/{id}/events: a run's events, as pages or as server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.api_gateway import Router
+from aws_lambda_powertools.event_handler.openapi.params import Header, Query
+
+from loopllama.api import response_models
+from loopllama.api.dependencies import Services, new_router
+from loopllama.api.event_models import Event
+from loopllama.api.resources.runs import RunId
+from loopllama.api.responses import data
+from loopllama.core import exact_json
+from loopllama.errors import RunNotFound
+from loopllama.events.log import EventLog
+
+STREAM = "text/event-stream"
+WAIT_SECONDS = 20.0
+"""How long an answer waits for something new: API Gateway gives up after 30 s."""
+RETRY_MS = 500
+"""When a client shall come back after an answer."""
+
+EventId = Annotated[
+    str | None, Query(pattern="^[0-9]{1,8}$", description="The `id` of the last event that was seen: what follows it.")
+]
+LastEventId = Annotated[
+    str | None,
+    Header(alias="Last-Event-ID", pattern="^[0-9]{1,8}$", description="Goes before `after`: browsers resume by it."),
+]
+Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
+
+_DESCRIPTION = """\
+In the order of their happening. `next_cursor` is for `after` (`cursor` is taken too) and null at the end of what has
+happened so far.
+
+With `Accept: text/event-stream`, server-sent events: an answer holds what is new, waits up to 20 s for it, and ends;
+the client comes back with the last `id` as `Last-Event-ID`, as browsers' `EventSource` does by itself. 204 says that
+the run is over and nothing follows."""
+
+
+class Events(response_models.Page[Event]):
+    """A page of a run's events, in order."""
+
+
+def routes(services: Services) -> Router:
+    """The resource's routes."""
+    router = new_router()
+    log = EventLog(services.settings)
+    responses = response_models.answers((200, "The events", Events))
+    responses[200]["content"][STREAM] = {"schema": {"type": "string"}}
+    responses[204] = {"description": "The run is over, and nothing follows"}
+
+    @router.get(
+        "/v1/runs/<run_id>/events",
+        summary="Follow a run's events",
+        description=_DESCRIPTION,
+        responses=responses,
+    )
+    def read_events(
+        run_id: RunId,
+        after: EventId = None,
+        cursor: EventId = None,
+        limit: Limit = 100,
+        last: LastEventId = None,
+    ) -> Response[str]:
+        if len(run_id) > 128:
+            raise RunNotFound(f"There is no run '{run_id[:128]}'.")
+        seen = int(last or after or cursor or 0)
+        if STREAM in str(router.current_event.headers.get("accept", "")):
+            return _stream(log, run_id, seen, limit)
+        found = log.after(run_id, seen, limit + 1)
+        if not found:
+            log.status(run_id)  # says so where the run does not exist
+        page = found[:limit]
+        return data(page, next_cursor=page[-1]["id"] if len(found) > limit else None)
+
+    return router
+
+
+def _stream(log: EventLog, run_id: str, seen: int, limit: int) -> Response[str]:
+    if not log.wait(run_id, seen, WAIT_SECONDS) and log.is_over(run_id, seen):
+        return Response(204, STREAM, "")
+    return Response(200, STREAM, server_sent(log.after(run_id, seen, limit)))
+
+
+def server_sent(events: Sequence[dict[str, Any]]) -> str:
+    """Events as server-sent events. https://html.spec.whatwg.org/multipage/server-sent-events.html"""
+    text = [f"retry: {RETRY_MS}\n\n"]
+    text += [f"id: {one['id']}\nevent: {one['type']}\ndata: {exact_json.dumps(one)}\n\n" for one in events]
+    return "".join(text) if events else text[0] + ": nothing new\n\n"

@@ -1,0 +1,280 @@
+"""/v1/runs and a workflow's runs: start, follow, stop, replay."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, Literal
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.api_gateway import Router
+from aws_lambda_powertools.event_handler.openapi.params import Body, Path
+from pydantic import Field
+
+from loopllama.api import idempotency, response_models
+from loopllama.api.dependencies import Services, new_router
+from loopllama.api.resources.workflows import Cursor, IdempotencyKey, Limit, Request, WorkflowId
+from loopllama.api.responses import data
+from loopllama.core import exact_json
+from loopllama.engine.accept import accept_run
+from loopllama.engine.cancel import cancel_run
+from loopllama.engine.human_input import respond
+from loopllama.engine.replay import replay_run
+from loopllama.errors import InvalidRequest, ModelUnknown, RunNotFound
+from loopllama.runs.value_store import ValueStore
+from loopllama.workflows.schema import Limits
+
+MAX_SHOWN_BYTES = 256 * 1024
+"""Values of a run that an answer holds in all; what does not fit comes as a link."""
+LINK_BYTES = 500
+"""About as long as a link: a shorter value comes whole, whatever else there is."""
+MAX_STEPS_BYTES = 4 * 1024 * 1024
+"""Steps of a run that an answer holds; more come as a link. Lambda's answers end at 6 MB, the JSON of ours inside the
+JSON of its own: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+LINKERS = 10
+"""Values that are put at once where a link can lead: as many as the SDK has connections."""
+
+RunId = Annotated[str, Path(description="The run's id.")]
+Input = Annotated[str, Field(min_length=1)] | dict[str, Any]
+Texts = dict[str, str]
+
+
+class RunRequest(Request):
+    """What a run is started with."""
+
+    input: Input
+    """A text, or a JSON object whose fields templates reach."""
+    models: Texts | None = None
+    """Models of steps in this run only: `{step: model, "*": model}`."""
+    tags: Texts | None = None
+    """For the bill: at most 20 texts by name."""
+    pin: Literal["run"] | None = None
+    """`run`: the run keeps the models as they stand when it starts."""
+    budget: Limits | None = None
+    """Most that the run may use; each limit replaces the workflow's own."""
+
+
+class ReplayRequest(Request):
+    """What a replay redoes, and how."""
+
+    from_step: str = Field(min_length=1, max_length=60)
+    """The first step that is redone; those before it in the crew are kept as they ended."""
+    models: Texts | None = None
+    """Models of steps, beside those of the run that is replayed."""
+    input: Input | None = None
+    """Another input for the steps that are redone."""
+    system_prompts: Texts | None = None
+    """Other system prompts of steps that are redone, by step."""
+
+
+class Answer(Request):
+    """What a person says to a run that waits: `input`, or `approved` and perhaps a `note`."""
+
+    input: str | None = None
+    """The answer to a question."""
+    approved: bool | None = None
+    """Whether the step may start, or the tool be called."""
+    note: str | None = None
+    """Why, for the agent to read."""
+    id: str | None = Field(default=None, max_length=64)
+    """That of the run's `pending`: what is answered. By default what the run has been asking longest."""
+
+
+def routes(services: Services) -> Router:
+    """The resource's routes."""
+    router = new_router()
+
+    @router.get(
+        "/v1/workflows/<workflow_id>/runs",
+        summary="List a workflow's runs, newest first, without their steps",
+        responses=response_models.answers((200, "The runs", response_models.Page[response_models.RunSummary])),
+    )
+    def list_runs(workflow_id: WorkflowId, limit: Limit = 20, cursor: Cursor = None) -> Response[str]:
+        services.workflow(workflow_id)
+        found, following = services.reader.list(workflow_id, limit, cursor)
+        return data(_with_values(services, found), next_cursor=following)
+
+    @router.post(
+        "/v1/workflows/<workflow_id>/runs",
+        summary="Start a run",
+        description="409 while the workflow is paused.",
+        responses=response_models.answers((202, "The run, queued", response_models.Data[response_models.RunSummary])),
+    )
+    def start_run(
+        workflow_id: WorkflowId, body: Annotated[RunRequest, Body()], key: IdempotencyKey = None
+    ) -> Response[str]:
+        _check_models(services, body.models)
+        caller = router.context["caller"]
+        run_id = accept_run(
+            services.settings,
+            workflow_id,
+            body.input,
+            models=body.models,
+            tags=body.tags,
+            budget=body.budget.model_dump(exclude_none=True) if body.budget else None,
+            pin=body.pin,
+            key=idempotency.run_key(caller, key),
+            api_key=caller.name,
+        )
+        return _accepted(services, run_id)
+
+    @router.get(
+        "/v1/runs/<run_id>",
+        summary="Get a run with its steps",
+        description="Values that are too large for the answer come as `{url}`, a signed link.",
+        responses=response_models.answers((200, "The run", response_models.Data[response_models.Run])),
+    )
+    def get_run(run_id: RunId) -> Response[str]:
+        return data(_run(services, run_id))
+
+    @router.post(
+        "/v1/runs/<run_id>/cancel",
+        summary="Cancel a run",
+        description="What is done stays recorded. Cancelling a cancelled run is harmless; one that has ended is a 409.",
+        responses=response_models.answers((200, "The run, cancelled", response_models.Data[response_models.Run])),
+    )
+    def cancel(run_id: RunId, key: IdempotencyKey = None) -> Response[str]:
+        def act() -> Response[str]:
+            _possible(run_id)
+            cancel_run(services.settings, run_id, by=router.context["caller"].name)
+            return data(_run(services, run_id))
+
+        return idempotency.once(services, router.context["caller"], key, ["POST cancel", run_id], act)
+
+    @router.post(
+        "/v1/runs/<run_id>/respond",
+        summary="Answer a run that waits for a person",
+        description="`input` where it asks for one, `approved` where it asks for an approval; `pending` of the run "
+        "says which. Of two answers at once one wins, the other is a 409, as is one that comes too late.",
+        responses=response_models.answers((200, "The run", response_models.Data[response_models.Run])),
+    )
+    def answer(run_id: RunId, body: Annotated[Answer, Body()], key: IdempotencyKey = None) -> Response[str]:
+        given, caller = body.model_dump(exclude_none=True), router.context["caller"]
+        request = ["POST respond", run_id, dict(given)]
+        question = given.pop("id", None)
+
+        def act() -> Response[str]:
+            _possible(run_id)
+            respond(services.runs, run_id, given, by=caller.name, question=question)
+            return data(_run(services, run_id))
+
+        return idempotency.once(services, caller, key, request, act)
+
+    @router.post(
+        "/v1/runs/<run_id>/replay",
+        summary="Replay a run from a step on",
+        description="A new run of the same version. The steps before `fromStep` are kept and cost nothing.",
+        responses=response_models.answers(
+            (202, "The new run, queued", response_models.Data[response_models.RunSummary])
+        ),
+    )
+    def replay(run_id: RunId, body: Annotated[ReplayRequest, Body()], key: IdempotencyKey = None) -> Response[str]:
+        _possible(run_id)
+        _check_models(services, body.models)
+        caller = router.context["caller"]
+        made = replay_run(
+            services.settings,
+            run_id,
+            body.from_step,
+            run_input=body.input,
+            models=body.models,
+            system_prompts=body.system_prompts,
+            key=idempotency.run_key(caller, key),
+            api_key=caller.name,
+        )
+        return _accepted(services, made)
+
+    return router
+
+
+class Shown:
+    """Turns stored values into what an answer holds of them: whole while they fit, then links, which `link` fills in
+    once all are known."""
+
+    def __init__(self, values: ValueStore, run_id: str, most: int = MAX_SHOWN_BYTES) -> None:
+        self._values, self._run_id, self._left = values, run_id, most
+        self._due: list[tuple[dict[str, Any], Any]] = []
+
+    def __call__(self, stored: Any) -> Any:
+        if stored is None:
+            return None
+        if isinstance(stored, dict) and "bytes" in stored:
+            size = int(stored["bytes"])
+        else:
+            text = stored["$json"] if isinstance(stored, dict) else stored
+            size = len(str(text).encode())
+        if size <= max(self._left, LINK_BYTES):
+            self._left = max(0, self._left - size)
+            return self._values.load(stored)
+        due: dict[str, Any] = {"url": None}
+        self._due.append((due, stored))
+        return due
+
+    def link(self) -> None:
+        """Fill in the links. What lies in the record is put where a link can lead, many at once: a run of a thousand
+        items has thousands of values."""
+        with ThreadPoolExecutor(LINKERS) as pool:
+            for (due, _), url in zip(self._due, pool.map(self._link, self._due), strict=True):
+                due["url"] = url
+        self._due = []
+
+    def _link(self, one: tuple[dict[str, Any], Any]) -> str:
+        url = self._values.link(one[1])
+        return url or self.link_to("shown", self._values.load(one[1]))
+
+    def link_to(self, name: str, value: Any) -> str:
+        """A link to a value that has no place in the bucket yet."""
+        url = self._values.link(self._values.store(self._run_id, name, value, inline_bytes=0))
+        assert url is not None  # noqa: S101 - nothing is inline
+        return url
+
+
+def _run(services: Services, run_id: str) -> dict[str, Any]:
+    """A run as an answer holds it, never longer than Lambda lets an answer be."""
+    shown = Shown(services.values, run_id)
+    run = services.reader.get(run_id, shown)
+    shown.link()
+    if len(exact_json.dumps(run["steps"])) > MAX_STEPS_BYTES:
+        run["steps"] = {"url": shown.link_to("steps", run["steps"])}
+    return run
+
+
+def _accepted(services: Services, run_id: str) -> Response[str]:
+    shown = Shown(services.values, run_id)
+    run = services.reader.accepted(run_id, shown)
+    shown.link()
+    return data(run, 202)
+
+
+def _with_values(services: Services, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A page of runs with their inputs and outputs, which the index leaves out."""
+    from loopllama.aws import dynamo as aws
+    from loopllama.runs.store import RUN
+
+    keys = [{"run_id": run["id"], "item": RUN} for run in found]
+    records = aws.batch_get(services.runs.dynamodb, services.runs.table, keys, by="run_id")
+    left = MAX_SHOWN_BYTES // max(1, len(found))
+    told = []
+    for run in found:
+        record, shown = records.get(run["id"], {}), Shown(services.values, run["id"], left)
+        told.append({**run, "input": shown(record.get("input")), "output": shown(record.get("output"))})
+        shown.link()
+    return told
+
+
+def _possible(run_id: str) -> None:
+    """DynamoDB takes no longer key."""
+    if len(run_id) > 128:
+        raise RunNotFound(f"There is no run '{run_id[:128]}'.")
+
+
+def _check_models(services: Services, models: Texts | None) -> None:
+    """A typing error in a model is told at once: a run would pass it over."""
+    router = services.router()
+    details: list[dict[str, object]] = []
+    for step, model in list((models or {}).items())[:200]:
+        try:
+            router.model(model)
+        except ModelUnknown as error:
+            details.append({"field": f"models.{step[:60]}", "message": str(error)})
+    if details:
+        raise InvalidRequest(f"{details[0]['field']}: {details[0]['message']}", details)

@@ -1,0 +1,213 @@
+"""/v1/workflows: definitions, in versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.api_gateway import Router
+from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Path, Query
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from loopllama.api import idempotency, response_models
+from loopllama.api.dependencies import Services, new_router
+from loopllama.api.responses import data
+from loopllama.core import exact_json
+from loopllama.core.numbers import floats
+from loopllama.errors import Conflict, InvalidRequest, NotFound, VersionConflict
+from loopllama.runs.store import ACTIVE_SHARDS, FINAL
+from loopllama.workflows.presenter import view
+from loopllama.workflows.schema import Workflow
+
+MAX_LISTED_BYTES = 3 * 1024 * 1024
+"""Workflows that an answer lists to who asks for no page; DynamoDB's pages of 1 MB come on top. Lambda's answers end at
+6 MB."""
+_PAGE = 1000
+
+WorkflowId = Annotated[str, Path(description="The workflow's id.")]
+Limit = Annotated[int, Query(ge=1, le=100, description="At most so many.")]
+Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
+ExpectedVersion = Annotated[
+    Annotated[int, Field(ge=0, lt=10**9)] | None,
+    Field(description="Only if it is at this version (0: there is none); otherwise 409."),
+]
+Reason = Annotated[str, Field(max_length=500, description="Why; kept in the history.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern="^[!-~]+$",
+        description="The same key with the same request gives the same answer for 24 hours, and acts once.",
+    ),
+]
+
+
+class Request(BaseModel):
+    """A body: camelCase, snake_case is taken too."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+    )
+
+
+class WorkflowPatch(Request):
+    """What changes; the rest stays."""
+
+    status: Literal["active", "paused"] | None = None
+    """A paused workflow starts no runs; those that run go on."""
+    name: str | None = Field(default=None, min_length=1, max_length=120)
+    """Makes a new version; the id stays."""
+    description: str | None = Field(default=None, max_length=500)
+    """Makes a new version."""
+
+
+WorkflowBody = Annotated[Workflow, BeforeValidator(floats), Body()]
+"""Limits and schemas are JSON, not money."""
+
+
+def routes(services: Services) -> Router:
+    """The resource's routes."""
+    router = new_router()
+
+    def shown(item: Mapping[str, Any]) -> dict[str, Any]:
+        return view(item, services.settings.default_model)
+
+    @router.get(
+        "/v1/workflows",
+        summary="List the workflows, most recently updated first",
+        responses=response_models.answers((200, "The workflows", response_models.Page[response_models.Workflow])),
+    )
+    def list_workflows(
+        limit: Annotated[int | None, Query(ge=1, le=100, description="At most so many; all by default.")] = None,
+        cursor: Cursor = None,
+    ) -> Response[str]:
+        items, following = services.definitions.list(limit or _PAGE, cursor)
+        # LoopLlama's v1 lists every workflow, and its clients know nothing of pages.
+        while limit is None and following and len(exact_json.dumps(items)) < MAX_LISTED_BYTES:
+            more, following = services.definitions.list(_PAGE, following)
+            items += more
+        return data([shown(item) for item in items], next_cursor=following)
+
+    @router.post(
+        "/v1/workflows",
+        summary="Create a workflow",
+        description="Its id is the slug of its name, with a short suffix where that is taken. A tool that the "
+        "deployment does not have is a 400; models that it does not know are told in `warnings`.",
+        responses=response_models.answers((201, "The workflow", response_models.Checked[response_models.Workflow])),
+    )
+    def create_workflow(body: WorkflowBody, key: IdempotencyKey = None) -> Response[str]:
+        request = ["POST /v1/workflows", body.name, body.description, body.to_definition()]
+        return idempotency.once(
+            services,
+            router.context["caller"],
+            key,
+            request,
+            lambda: _checked(services, services.definitions.create(body), 201),
+        )
+
+    @router.get(
+        "/v1/workflows/<workflow_id>",
+        summary="Get a workflow",
+        responses=response_models.answers((200, "The workflow", response_models.Data[response_models.Workflow])),
+    )
+    def get_workflow(workflow_id: WorkflowId) -> Response[str]:
+        return data(shown(services.workflow(workflow_id)))
+
+    @router.put(
+        "/v1/workflows/<workflow_id>",
+        summary="Replace a workflow's definition",
+        description="Makes a new version where it changes anything; runs keep the version that they started with. "
+        "Tools and models are checked as they are for a new workflow.",
+        responses=response_models.answers((200, "The workflow", response_models.Checked[response_models.Workflow])),
+    )
+    def put_workflow(workflow_id: WorkflowId, body: WorkflowBody) -> Response[str]:
+        services.workflow(workflow_id)
+        return _checked(services, services.definitions.push(body, workflow_id))
+
+    @router.patch(
+        "/v1/workflows/<workflow_id>",
+        summary="Pause or resume a workflow, or change its name or description",
+        responses=response_models.answers((200, "The workflow", response_models.Checked[response_models.Workflow])),
+    )
+    def patch_workflow(workflow_id: WorkflowId, body: Annotated[WorkflowPatch, Body()]) -> Response[str]:
+        if not body.model_dump(exclude_none=True):
+            message = "needs at least one of status, name, description"
+            raise InvalidRequest(f"The body {message}.", [{"field": "body", "message": message}])
+        item = services.workflow(workflow_id)
+        if body.name is not None or body.description is not None:
+            item = _rename(services, item, body)
+        if body.status is not None and body.status != item["status"]:
+            item = services.definitions.set_status(workflow_id, body.status)
+        return _checked(services, item)
+
+    @router.delete(
+        "/v1/workflows/<workflow_id>",
+        summary="Delete a workflow with its versions and routes; its runs and usage stay",
+        responses=response_models.answers((200, "It is gone", response_models.Data[response_models.Deleted])),
+    )
+    def delete_workflow(workflow_id: WorkflowId) -> Response[str]:
+        services.workflow(workflow_id)
+        active = _active(services, workflow_id)
+        if active:
+            raise Conflict(
+                f"Workflow '{workflow_id}' has {len(active)} active runs, {active[0]} among them; wait for them to "
+                "end or cancel them."
+            )
+        # The routes first: should this be interrupted, the workflow is still there to be deleted.
+        who = router.context["caller"].name
+        for row in services.routes.rows(workflow_id):
+            services.routes.unset(workflow_id, str(row["step"]), updated_by=who, reason="the workflow was deleted")
+        services.definitions.delete(workflow_id)
+        return data({"id": workflow_id, "deleted": True})
+
+    return router
+
+
+def check_step(services: Services, workflow_id: str, step: str) -> None:
+    """Raises `NotFound` unless the workflow has the step, or it is `*`."""
+    names = [one["name"] for one in services.workflow(workflow_id)["definition"]["crew"]]
+    if step != "*" and step not in names:
+        raise NotFound(f"Workflow '{workflow_id}' has no step '{step[:60]}'; its steps are {', '.join(names)}.")
+
+
+def _checked(services: Services, item: Mapping[str, Any], status: int = 200) -> Response[str]:
+    """The answer of a write: the workflow, and beside it what the deployment does not know of what it names."""
+    more: dict[str, Any] = {}
+    if warnings := services.definitions.warnings(item["definition"]):
+        more["warnings"] = warnings
+    return data(view(item, services.settings.default_model), status, **more)
+
+
+def _rename(services: Services, item: Mapping[str, Any], body: WorkflowPatch) -> dict[str, Any]:
+    """A new version with another name or description. Whatever else changes meanwhile is kept."""
+    for _ in range(5):
+        named = {
+            "name": item["name"] if body.name is None else body.name,
+            "description": item["description"] if body.description is None else body.description,
+        }
+        changed = Workflow.model_validate({**item["definition"], **named})
+        try:
+            return services.definitions.push(changed, item["workflow_id"], item["current_version"])
+        except VersionConflict:
+            item = services.workflow(item["workflow_id"])
+    raise VersionConflict(f"Workflow '{item['workflow_id']}' is being changed by many at once; try again.")
+
+
+def _active(services: Services, workflow_id: str) -> list[str]:
+    """The ids of the workflow's unfinished runs."""
+    return [
+        run["run_id"]
+        for shard in range(ACTIVE_SHARDS)
+        for run in services.runs.active(shard)
+        # One that was cancelled or failed stays in the index until its last calls are settled.
+        if run.get("workflow_id") == workflow_id and run["status"] not in FINAL
+    ]

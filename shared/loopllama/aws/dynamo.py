@@ -1,0 +1,345 @@
+"""AWS clients, made once per process and service, and the conversion of DynamoDB items."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from functools import cache, lru_cache
+from typing import Any
+
+from loopllama.errors import AwsRefused, AwsUnavailable, LoopLlamaError
+
+BATCH_TRIES = 5
+"""Calls in a row that may leave everything unprocessed."""
+_REFUSALS = frozenset(
+    {
+        *("AccessDenied", "AccessDeniedException", "KMS.DisabledException", "KMS.NotFoundException", "NoSuchBucket"),
+        *("NoSuchKey", "ResourceNotFoundException", "SerializationException", "StateMachineDoesNotExist"),
+        *("UnauthorizedOperation", "ValidationError", "ValidationException"),
+    }
+)
+"""Codes of errors that the same call would get again. Any other is taken for one that passes: the cost of a mistake
+is four tries, and not a run that failed for nothing."""
+
+
+DEFAULT_REGION = "us-east-1"
+"""Where nothing says which region is meant."""
+
+
+def region() -> str:
+    """The region that this process works in: a function's own; on the command line that of the chosen stack, which
+    `loopllama_cli.target` puts into the environment."""
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION
+
+
+@cache
+def client(service: str, *, read_seconds: float = 60, attempts: int = 4, region: str | None = None) -> Any:
+    """The low-level client of a service, by botocore's name for it. Credentials, endpoint and, unless it is given, the
+    region come from the environment. `read_seconds` bounds the silence before and within an answer, `attempts` counts
+    the first one."""
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=min(10, read_seconds),
+        read_timeout=read_seconds,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        tcp_keepalive=True,
+    )
+    with _making:
+        found = tuple(sorted(one for one in os.environ.items() if one[0].startswith("AWS_")))
+        make: Any = _session(found).create_client  # the stubs know every service by a literal name; ours is a variable
+        return make(service, region_name=region, config=config)
+
+
+@lru_cache(maxsize=1)
+def _session(environment: tuple[tuple[str, str], ...]) -> Any:  # noqa: ARG001 - other credentials, another session
+    """The session of clients, botocore's own: boto3 around it would add a seventh to the time to the first client
+    (benchmarks/bench_startup.py). `environment` is what the SDK may read of it."""
+    from pathlib import Path
+
+    import botocore.session
+
+    made = botocore.session.get_session()
+    loader = made.get_component("data_loader")
+
+    def services(type_name: str) -> list[str]:  # noqa: ARG001 - named by some of its callers
+        folders = [folder for path in loader.search_paths if (folder := Path(path)).is_dir()]
+        return [entry.name for folder in folders for entry in folder.iterdir()]
+
+    # botocore's own looks into each of 400 folders for the file that it is asked for: some 4,000 calls of the system,
+    # only to say which services it would have known.
+    loader.list_available_services = services
+    return made
+
+
+_making = threading.Lock()  # a session is not to be used by several threads at once
+
+
+def trouble(error: Exception) -> LoopLlamaError | None:
+    """An error of the SDK as ours: `AwsRefused` where the same call would fail again, else `AwsUnavailable`; `None` for
+    any other error. A call that the SDK refuses is told by its kind alone: the message quotes what was handed in."""
+    if isinstance(error, AwsUnavailable | AwsRefused):
+        return error
+    if not type(error).__module__.startswith(("botocore", "boto3")):
+        return None
+    name = type(error).__name__
+    if name == "ParamValidationError":
+        return AwsRefused(name)
+    code = (getattr(error, "response", None) or {}).get("Error", {}).get("Code")
+    return (AwsRefused if code in _REFUSALS else AwsUnavailable)(f"{name}: {error}")
+
+
+def to_item(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values to DynamoDB's attribute values. Keys whose value is `None` are left out; numbers are `int` or
+    `Decimal`, never `float`. Raises `TypeError`.
+
+    Written out here, as `from_item` is, because boto3's own conversion takes a quarter of a warm step's time
+    (benchmarks/bench_step.py). Source of the format:
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
+    """
+    return {
+        key: {"S": value} if type(value) is str else _to_attribute(value)  # most are text; a call less for each
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def from_item(item: Mapping[str, Any]) -> dict[str, Any]:
+    """DynamoDB's attribute values to plain ones; numbers become `Decimal`."""
+    return {key: value["S"] if "S" in value else _from_attribute(value) for key, value in item.items()}
+
+
+def _to_attribute(value: Any) -> dict[str, Any]:
+    kind = type(value)
+    if kind is str:
+        return {"S": value}
+    if kind is bool:
+        return {"BOOL": value}
+    if kind is int:
+        return {"N": str(value)}
+    if kind is Decimal:
+        text = str(value)
+        # DynamoDB trims zeros at both ends before it counts, and writes 1E+40 out: a row with one must go back.
+        if not value.is_finite() or (
+            len(text) > 38 and len("".join(map(str, value.as_tuple().digits)).strip("0")) > 38
+        ):
+            raise TypeError(f"DynamoDB keeps numbers of at most 38 digits, not {text}")
+        return {"N": text}
+    if value is None:
+        return {"NULL": True}
+    if kind is dict or isinstance(value, Mapping):  # an abstract class's answer costs ten times as much
+        return {
+            "M": {key: {"S": inner} if type(inner) is str else _to_attribute(inner) for key, inner in value.items()}
+        }
+    if isinstance(value, list | tuple):
+        return {"L": [_to_attribute(inner) for inner in value]}
+    if isinstance(value, set | frozenset) and value and all(isinstance(inner, str) for inner in value):
+        return {"SS": sorted(value)}
+    if isinstance(value, set | frozenset) and value and all(isinstance(inner, int | Decimal) for inner in value):
+        return {"NS": sorted(str(inner) for inner in value)}
+    if isinstance(value, set | frozenset) and value and all(isinstance(inner, bytes) for inner in value):
+        return {"BS": sorted(value)}
+    if isinstance(value, bytes):  # somebody's row may hold anything, and what is read must go back as it was
+        return {"B": value}
+    if isinstance(value, str | int):  # an enumeration's member, say
+        return _to_attribute(str(value) if isinstance(value, str) else int(value))
+    raise TypeError(f"{kind.__name__} has no form in DynamoDB; take int or Decimal for numbers")
+
+
+def _from_attribute(attribute: Mapping[str, Any]) -> Any:
+    ((kind, value),) = attribute.items()
+    if kind == "S" or kind == "BOOL":
+        return value
+    if kind == "N":
+        return Decimal(value)
+    if kind == "M":
+        return from_item(value)
+    if kind == "L":
+        return [_from_attribute(inner) for inner in value]
+    if kind == "NULL":
+        return None
+    if kind == "NS":
+        return {Decimal(inner) for inner in value}
+    return set(value) if kind in ("SS", "BS") else value
+
+
+def _expression(attributes: Sequence[str], names: dict[str, str]) -> str:
+    """A projection of attributes; `names` receives an alias for each, because many are reserved words."""
+    for place, attribute in enumerate(attributes):
+        names[f"#p{place}"] = attribute
+    return ", ".join(f"#p{place}" for place in range(len(attributes)))
+
+
+def update(
+    dynamodb: Any,
+    table: str,
+    key: Mapping[str, Any],
+    values: Mapping[Any, Any],
+    *,
+    remove: Sequence[str | tuple[str, ...]] = (),
+    condition: str,
+    names: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    returning: Sequence[str] | None = None,
+) -> tuple[bool, dict[str, Any]]:
+    """Set attributes of an item, and remove some, if `condition` holds. An attribute is a name, or a tuple of names
+    that lead into a map.
+
+    Returns whether it did, and the item: as it is now (only its attributes `returning`, where that is said), or as it
+    stood in the way (`{}` where there is none). A value of `None` is not written.
+    """
+    written = {path: value for path, value in values.items() if value is not None}
+    expression, words, aliases = _update_expression(tuple(written), tuple(remove))
+    all_names = {**aliases, **(names or {})}
+    all_values = {**dict(zip(words, written.values(), strict=True)), **(parameters or {})}
+    request: dict[str, Any] = {
+        "TableName": table,
+        "Key": to_item(key),
+        "UpdateExpression": expression,
+        "ConditionExpression": condition,
+        "ReturnValues": "NONE" if returning == () else "ALL_NEW",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    if all_names:
+        request["ExpressionAttributeNames"] = all_names
+    if all_values:
+        request["ExpressionAttributeValues"] = to_item(all_values)
+    try:
+        item = dynamodb.update_item(**request).get("Attributes", {})
+    except dynamodb.exceptions.ConditionalCheckFailedException as refused:
+        return False, from_item(refused.response.get("Item", {}))
+    return True, from_item(item if returning is None else {name: item[name] for name in returning if name in item})
+
+
+@lru_cache(maxsize=256)  # steps write the same attributes again and again
+def _update_expression(
+    paths: tuple[str | tuple[str, ...], ...], remove: tuple[str | tuple[str, ...], ...]
+) -> tuple[str, tuple[str, ...], Mapping[str, str]]:
+    """An update expression that sets `paths` and removes others, its words for the values, and what its words for
+    attributes stand for: aliases, because many names are reserved words."""
+    names: dict[str, str] = {}
+
+    def alias(path: str | tuple[str, ...], prefix: str) -> str:
+        parts = (path,) if isinstance(path, str) else path
+        words = [f"{prefix}_{depth}" for depth in range(len(parts))]
+        names.update(zip(words, parts, strict=True))
+        return ".".join(words)
+
+    words = tuple(f":s{place}" for place in range(len(paths)))
+    sets = [f"{alias(path, f'#s{place}')} = {words[place]}" for place, path in enumerate(paths)]
+    removes = [alias(path, f"#r{place}") for place, path in enumerate(remove)]
+    expression = f"SET {', '.join(sets)}" if sets else ""
+    if removes:
+        expression += f" REMOVE {', '.join(removes)}"
+    return expression, words, names
+
+
+def put_new(dynamodb: Any, table: str, values: Mapping[str, Any], key: str) -> bool:
+    """Put an item unless one of its key exists; whether it was put. `key` names one of the key's attributes."""
+    try:
+        dynamodb.put_item(
+            TableName=table,
+            Item=to_item(values),
+            ConditionExpression="attribute_not_exists(#key)",
+            ExpressionAttributeNames={"#key": key},
+        )
+    except dynamodb.exceptions.ConditionalCheckFailedException:
+        return False
+    return True
+
+
+def batch_put(dynamodb: Any, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put items, whatever stands there."""
+    for start in range(0, len(rows), 25):  # BatchWriteItem takes 25
+        asked: Any = {table: [{"PutRequest": {"Item": to_item(row)}} for row in rows[start : start + 25]]}
+        _batches(lambda pending: dynamodb.batch_write_item(RequestItems=pending).get("UnprocessedItems"), asked)
+
+
+def batch_get(
+    dynamodb: Any, table: str, keys: Sequence[Mapping[str, Any]], *, by: str, attributes: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Items, or only some of their attributes, by their keys, read consistently, as a mapping from attribute `by`;
+    missing items are left out."""
+    found: dict[str, dict[str, Any]] = {}
+    more: dict[str, Any] = {"ConsistentRead": True}
+    if attributes:
+        names: dict[str, str] = {}
+        more |= {"ProjectionExpression": _expression(attributes, names), "ExpressionAttributeNames": names}
+    for start in range(0, len(keys), 100):  # BatchGetItem takes 100 keys
+        asked: Any = {table: {"Keys": [to_item(key) for key in keys[start : start + 100]], **more}}
+
+        def read(pending: Any) -> Any:
+            answer = dynamodb.batch_get_item(RequestItems=pending)
+            for item in answer["Responses"].get(table, ()):
+                plain = from_item(item)
+                found[plain[by]] = plain
+            return answer.get("UnprocessedKeys")
+
+        _batches(read, asked)
+    return found
+
+
+def _batches(call: Callable[[Any], Any], asked: Any) -> None:
+    """Call with what was asked, then with what came back unprocessed: an answer holds 16 MB, and a busy partition
+    leaves keys for later, which the SDK does not ask again. Raises `AwsUnavailable` where a call achieves nothing
+    `BATCH_TRIES` times in a row."""
+    idle = 0
+    while pending := call(asked):
+        idle = idle + 1 if _count(pending) == _count(asked) else 0  # in whatever order they come back
+        if idle == BATCH_TRIES:
+            raise AwsUnavailable(f"DynamoDB left what was asked of {', '.join(pending)} unprocessed {idle} times")
+        if idle:
+            time.sleep(random.uniform(0, 0.05 * 2**idle))  # noqa: S311 - full jitter, no secret
+        asked = pending
+
+
+def _count(requests: Mapping[str, Any]) -> int:
+    return sum(len(one["Keys"] if isinstance(one, Mapping) else one) for one in requests.values())
+
+
+def query(dynamodb: Any, table: str, condition: str, parameters: Mapping[str, Any], **how: Any) -> list[dict[str, Any]]:
+    """All items of a key condition, or the first `limit`; `how` is as `each` takes it."""
+    return list(each(dynamodb, table, condition, parameters, **how))
+
+
+def each(
+    dynamodb: Any,
+    table: str,
+    condition: str,
+    parameters: Mapping[str, Any],
+    *,
+    names: Mapping[str, str] | None = None,
+    attributes: Sequence[str] = (),
+    index: str | None = None,
+    limit: int | None = None,
+    consistent: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """The items of a key condition, or the first `limit`, one page of them in memory at a time."""
+    all_names = dict(names or {})
+    request: dict[str, Any] = {
+        "TableName": table,
+        "KeyConditionExpression": condition,
+        "ExpressionAttributeValues": to_item(parameters),
+    }
+    if attributes:
+        request["ProjectionExpression"] = _expression(attributes, all_names)
+    if all_names:
+        request["ExpressionAttributeNames"] = all_names
+    if index:
+        request["IndexName"] = index
+    if consistent:
+        request["ConsistentRead"] = True
+    count = 0
+    while True:
+        if limit is not None:
+            request["Limit"] = limit - count
+        page = dynamodb.query(**request)
+        count += len(page["Items"])
+        yield from (from_item(item) for item in page["Items"])
+        if "LastEvaluatedKey" not in page or (limit is not None and count >= limit):
+            return
+        request["ExclusiveStartKey"] = page["LastEvaluatedKey"]

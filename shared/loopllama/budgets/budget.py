@@ -1,0 +1,271 @@
+"""Budgets: what a run, and a workflow in a day, may use in steps, tokens and USD.
+
+A budget is one item of the Runs table: a run's is (`run_id`, `BUDGET`), a day's (`budget#<workflow>#<UTC date>`,
+`BUDGET`). `used_steps`, `used_tokens` and `used_usd` hold what is spent and what is reserved; each reservation is an
+attribute of its own, `open_<step>/<attempt>`. A call reserves what it is expected to use and settles what it used:
+
+    reserve   if used + expected <= limit and it is not reserved yet:  used += expected, set open_…
+    settle    if it is reserved:                                       used += actual - expected, remove open_…
+
+Each is one conditional update, so that parallel branches cannot pass together and a repeated update changes nothing.
+Limits are not in the item: they are the run's and its workflow's own, so that changing them takes effect at once. A
+process that dies leaves its reservation behind; whoever goes on with the step settles it as spent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock, exact_json
+from loopllama.errors import InvalidRequest
+
+ITEM = "BUDGET"
+DAYS_KEPT = 7
+KINDS = {"steps": "max_steps", "tokens": "max_tokens", "usd": "max_cost_usd"}
+"""What is counted, and the limit's name in definitions and on the run."""
+MOST = {"steps": 1_000_000, "tokens": 10**12, "usd": 10**6}
+USD_TEXT = r"^[0-9]{1,7}(\.[0-9]{1,12})?$"
+_DECIMALS = 12
+_OPEN = "open_"
+ZERO = Decimal(0)
+
+Amount = dict[str, Decimal]
+"""By kind; `usd` is USD."""
+
+
+# Limits
+
+
+def check(value: Any, where: str = "budget") -> dict[str, Any] | None:
+    """The limits of a run as somebody hands them in, `{"max_steps", "max_tokens", "max_cost_usd"}` (or camelCase), in
+    the form that is stored; `None` where nothing is limited. Raises `InvalidRequest`."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise _invalid(where, "must be an object with maxSteps, maxTokens or maxCostUsd")
+    limits: dict[str, Any] = {}
+    kinds = {spelling: kind for kind, name in KINDS.items() for spelling in (name, _camel(name))}
+    for name, limit in value.items():
+        kind = kinds.get(name)
+        if kind is None:
+            raise _invalid(f"{where}.{str(name)[:60]}", "is unknown; known are maxSteps, maxTokens and maxCostUsd")
+        if limit is None:
+            continue
+        try:
+            limits[KINDS[kind]] = usd(limit) if kind == "usd" else _whole(limit, MOST[kind])
+        except ValueError as error:
+            raise _invalid(f"{where}.{_camel(KINDS[kind])}", str(error)) from None
+    return limits or None
+
+
+def usd(value: Any) -> Decimal:
+    """An amount of money that somebody wrote, as a number or in digits, exactly. Raises `ValueError`, which says what
+    would be right."""
+    if isinstance(value, float):
+        value = Decimal(repr(value))  # what was written
+    if isinstance(value, str) and re.fullmatch(USD_TEXT, value):
+        value = Decimal(value)
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise ValueError("must be a number of USD")
+    amount = Decimal(value)
+    if not amount.is_finite() or not 0 < amount <= MOST["usd"]:
+        raise ValueError(f"must be more than 0 and at most {MOST['usd']:,} USD")
+    if amount != round(amount, _DECIMALS):
+        raise ValueError(f"must have at most {_DECIMALS} decimals")
+    return amount
+
+
+def merged(definition: Mapping[str, Any], limits: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What counts for a run: its own limits over those of its workflow's definition."""
+    ours = {name: value for name, value in (definition.get("budget") or {}).items() if name != "daily"}
+    if "max_cost_usd" in ours:
+        ours["max_cost_usd"] = Decimal(ours["max_cost_usd"])
+    both = {**ours, **(limits or {})}
+    return both if any(name in both for name in KINDS.values()) else None
+
+
+def of_definition(definition: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A workflow's budget as the API shows it, amounts of money as numbers."""
+    found = definition.get("budget")
+    if not found:
+        return None
+    shown_ = {**found, "daily": dict(found["daily"])} if "daily" in found else dict(found)
+    for part in (shown_, shown_.get("daily", {})):
+        if "max_cost_usd" in part:
+            part["max_cost_usd"] = Decimal(part["max_cost_usd"])
+    return shown_
+
+
+def limits_of(budget: Mapping[str, Any] | None) -> Amount:
+    """The limits by kind; those that are not set are absent."""
+    return {kind: Decimal(budget[name]) for kind, name in KINDS.items() if budget and budget.get(name) is not None}
+
+
+# The item
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """One budget's item. Messages call it `name` and its limits fields of `where`; `delete_at` (epoch s) is its TTL."""
+
+    table: str
+    key: str
+    name: str
+    where: str
+    limits: Amount
+    delete_at: int
+    prefix: str = ""
+    """Goes before the names of reservations, where several runs share the item."""
+
+    def reserve(self, entry: str, amount: Amount) -> tuple[bool, dict[str, Any]]:
+        """Reserve under the name `entry`; whether it is reserved, and the item that says so or why not. What is
+        reserved already under this name stays as it is."""
+        names, values = {"#open": self._attribute(entry)}, {":open": amount, ":delete_at": self.delete_at}
+        conditions = ["attribute_not_exists(#open)"]
+        for kind, limit in self.limits.items():
+            if not amount[kind]:
+                continue  # What adds nothing is not stopped by a limit that is passed already.
+            fits = f"used_{kind} <= :room_{kind}"
+            values[f":room_{kind}"] = limit - amount[kind]
+            conditions.append(
+                f"(attribute_not_exists(used_{kind}) OR {fits})" if limit >= amount[kind] else f"({fits})"
+            )
+        done, item = self._update("SET #open = :open, delete_at = :delete_at", amount, conditions, names, values)
+        return done or self._attribute(entry) in item, item
+
+    def settle(self, entry: str, reserved: Amount, actual: Amount) -> None:
+        """Replace a reservation by what was used; harmless where that has been done."""
+        change = {kind: actual[kind] - reserved[kind] for kind in KINDS}
+        names = {"#open": self._attribute(entry)}
+        self._update("REMOVE #open", change, ["attribute_exists(#open)"], names, {})
+
+    def left(self, item: Mapping[str, Any]) -> Amount:
+        """What is neither spent nor reserved, of what is limited; below 0 where calls used more than expected."""
+        return {kind: limit - item.get(f"used_{kind}", ZERO) for kind, limit in self.limits.items()}
+
+    def refusal(self, item: Mapping[str, Any], amount: Amount, model: str) -> str:
+        """Why a call of `model` that takes `amount` does not fit, in a sentence."""
+        left, others = self.left(item), held(item)
+        kind = next((kind for kind in left if amount[kind] > left[kind]), next(iter(left)))
+        smaller = {"steps": "", "tokens": " or shorten prompts and answers", "usd": " or use a cheaper model"}[kind]
+        waiting = f" ({_figure(kind, others[kind])} more reserved by calls under way)" if others[kind] else ""
+        return (
+            f"{self.name} allows {_figure(kind, self.limits[kind])} and has {_figure(kind, left[kind])} left"
+            f"{waiting}; the next call of {model} is expected to take {_figure(kind, amount[kind])}: raise "
+            f"{self.where}.{_camel(KINDS[kind])}{smaller}"
+        )
+
+    def reservations(self, item: Mapping[str, Any], step: str) -> dict[str, Amount]:
+        """A step's open reservations by their names."""
+        start = self._attribute(f"{step}/")
+        skip = len(self._attribute(""))
+        return {name[skip:]: item[name] for name in item if name.startswith(start)}
+
+    def _attribute(self, entry: str) -> str:
+        return f"{_OPEN}{self.prefix}{entry}"
+
+    def _update(
+        self,
+        expression: str,
+        add: Amount,
+        conditions: Sequence[str],
+        names: Mapping[str, str],
+        values: Mapping[str, Any],
+    ) -> tuple[bool, dict[str, Any]]:
+        added = {f":add_{kind}": value for kind, value in add.items() if value}
+        if added:
+            expression += " ADD " + ", ".join(f"{name.replace(':add', 'used')} {name}" for name in added)
+        all_values = {**values, **added}
+        request: dict[str, Any] = {
+            "TableName": self.table,
+            "Key": aws.to_item({"run_id": self.key, "item": ITEM}),
+            "UpdateExpression": expression,
+            "ConditionExpression": " AND ".join(conditions),
+            "ExpressionAttributeNames": dict(names),
+            "ReturnValues": "ALL_NEW",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        if all_values:
+            request["ExpressionAttributeValues"] = aws.to_item(all_values)
+        dynamodb = aws.client("dynamodb")
+        try:
+            return True, aws.from_item(dynamodb.update_item(**request)["Attributes"])
+        except dynamodb.exceptions.ConditionalCheckFailedException as refused:
+            return False, aws.from_item(refused.response.get("Item", {}))
+
+
+def held(item: Mapping[str, Any]) -> Amount:
+    """What an item's open reservations hold together."""
+    open_ = [value for name, value in item.items() if name.startswith(_OPEN)]
+    return {kind: sum((one[kind] for one in open_), ZERO) for kind in KINDS}
+
+
+def of_run(table: str, run: Mapping[str, Any]) -> Budget | None:
+    """The run's own budget, if it has one. `run` is its `RUN` item."""
+    limits = limits_of(run.get("budget"))
+    if not limits:
+        return None
+    return Budget(table, run["run_id"], "The run's budget", "budget", limits, int(run["delete_at"]))
+
+
+def of_day(table: str, run: Mapping[str, Any], definition: Mapping[str, Any], day: str) -> Budget | None:
+    """The budget of the run's workflow for a day (UTC, `2026-11-23`), if it has one."""
+    limits = limits_of((definition.get("budget") or {}).get("daily"))
+    if not limits:
+        return None
+    name = f"The budget of workflow {run['workflow_id']} for {day} (UTC)"
+    delete_at = clock.now_ms() // 1000 + DAYS_KEPT * 86400
+    return Budget(
+        table, f"budget#{run['workflow_id']}#{day}", name, "budget.daily", limits, delete_at, f"{run['run_id']}/"
+    )
+
+
+def shown(run_budget: Mapping[str, Any] | None, item: Mapping[str, Any] | None, final: bool) -> dict[str, Any] | None:
+    """A run's budget as the run object shows it: the limits, and `spent`, `reserved` and `left` by kind, absent without
+    the budget's `item`. In a run that has ended, what calls without an answer had reserved counts as spent."""
+    limits = limits_of(run_budget)
+    if not limits:
+        return None
+
+    def figures(amount: Mapping[str, Decimal]) -> dict[str, Any]:
+        counts = {kind: int(amount[kind]) if kind in amount else None for kind in ("steps", "tokens")}
+        return {**counts, "cost_usd": amount.get("usd")}
+
+    caps = {name: figures(limits)["cost_usd" if kind == "usd" else kind] for kind, name in KINDS.items()}
+    if item is None:
+        return caps
+    reserved = dict.fromkeys(KINDS, ZERO) if final else held(item)
+    used = {kind: item.get(f"used_{kind}", ZERO) for kind in KINDS}
+    return {
+        **caps,
+        "spent": figures({kind: used[kind] - reserved[kind] for kind in KINDS}),
+        "reserved": figures(reserved),
+        "left": figures({kind: limit - used[kind] for kind, limit in limits.items()}),
+    }
+
+
+def _figure(kind: str, value: Decimal) -> str:
+    if kind == "usd":
+        return f"{exact_json.number(value)} USD"
+    return f"{int(value):,} {kind if value != 1 else kind[:-1]}"
+
+
+def _whole(value: Any, most: int) -> int:
+    number = Decimal(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else ZERO
+    if not number.is_finite() or not 1 <= number <= most or number != int(number):
+        raise ValueError(f"must be a whole number from 1 to {most:,}")
+    return int(number)
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)
+
+
+def _invalid(field_: str, message: str) -> InvalidRequest:
+    return InvalidRequest(f"{field_} {message}.", [{"field": field_, "message": message}])

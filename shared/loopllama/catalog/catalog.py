@@ -1,0 +1,213 @@
+"""The catalog: which models there are, what they cost and what they can do.
+
+The bundled part is `data.json`, generated (`make catalog`); entries of the Models table add to it or replace
+it, field by field. What a bundled alias stands for depends on the region, and is looked up here and nowhere else.
+Loading reads the JSON only; a model's prices become `Decimal` when the model is first used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.entries import bundled_model, is_machine_key, parse_item
+from loopllama.catalog.model import FIELDS, MAX_ID, PROVIDERS, Model, is_model_id, split
+from loopllama.errors import ModelUnknown
+
+NEEDS_PROVIDER = "a model that is not bundled needs `provider`"
+MAX_HOPS = 8
+_DATA = Path(__file__).with_name("data.json")
+
+
+class Catalog:
+    """Models by id. Immutable: `with_entries` makes another. Resolved models are kept, so asking again is a lookup."""
+
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        entries: Mapping[str, Mapping[str, Any]] | None = None,
+        aliases: Mapping[str, Mapping[str, Any]] | None = None,
+        problems: tuple[dict[str, str], ...] = (),
+        region: str = "",
+    ) -> None:
+        self._data = data
+        self._region = region
+        self._bundled_aliases: Mapping[str, str] = data["aliases"].get(region) or data["aliases"][""]
+        self._bundled: Mapping[str, Mapping[str, Any]] = data["models"]
+        self._entries = entries or {}
+        self._aliases = aliases or {}
+        self._written = {
+            f"{fields['provider']}:{fields['provider_model']}": model_id
+            for model_id, fields in self._entries.items()
+            if "provider" in fields and "provider_model" in fields
+        }
+        self._resolved: dict[str, Model] = {}
+        self.problems = problems
+        """What was passed over of the table's entries: `{"model", "reason"}`."""
+
+    @property
+    def source(self) -> str:
+        """Where the bundled prices come from, with version and date."""
+        return str(self._data["source"])
+
+    def with_entries(self, items: Iterable[Mapping[str, Any]]) -> Catalog:
+        """This catalog with items of the Models table over the bundled entries. The table wins field by field; of
+        the bundled prices those before the table's first date stay. What makes no sense is passed over, field by
+        field, and listed in `problems`; nothing raises."""
+        entries: dict[str, dict[str, Any]] = {}
+        aliases: dict[str, dict[str, Any]] = {}
+        problems: list[dict[str, str]] = []
+        for item in items:
+            if is_machine_key(item.get("model")):
+                continue
+            name, fields, reasons = parse_item(item)
+            problems.extend({"model": name, "reason": f"`{key}` {reason}"} for key, reason in reasons.items())
+            if not fields:
+                continue
+            if "alias_of" in fields:
+                aliases[name] = fields
+                continue
+            model_id = self.canonical(name)
+            if model_id not in self._bundled and split(model_id) is None and "provider" not in fields:
+                problems.append({"model": name, "reason": NEEDS_PROVIDER})
+            elif name == model_id or model_id not in entries:
+                entries[model_id] = fields
+        return Catalog(self._data, entries, aliases, tuple(problems), self._region)
+
+    def aliases(self) -> dict[str, str]:
+        """Alias to what it stands for; the table's over the bundled."""
+        bundled = {name: target for name, target in self._bundled_aliases.items() if name not in self._entries}
+        return bundled | {name: row["alias_of"] for name, row in self._aliases.items()}
+
+    def models(self) -> Iterator[Model]:
+        """Every model, by id, without aliases; those that bundled aliases stand for in this region are among them."""
+        here = map(self.canonical, self._bundled_aliases.values())
+        for model_id in sorted({*self._bundled, *here, *self._entries} - self._aliases.keys()):
+            yield self.resolve(model_id)
+
+    def canonical(self, model_id: str) -> str:
+        """The id under which the catalog keeps what `model_id` names: `openai:gpt-5-mini` is `gpt-5-mini`. Aliases
+        are not followed."""
+        if model_id in self._bundled or model_id in self._entries:
+            return model_id
+        parts = split(model_id)
+        if parts is not None:
+            provider, name = parts
+            if name in self._bundled and self._bundled[name]["provider"] == provider:
+                return name
+        if model_id in self._written:
+            return self._written[model_id]
+        return f"bedrock:{parts[1]}" if parts is not None and parts[0] == "bedrock" else model_id
+
+    def resolve(self, model_id: str) -> Model:
+        """The model that an id, an alias or `provider:model` stands for.
+
+        `provider:model` of a known provider that the catalog does not list is a model of unknown price and unknown
+        capabilities. Raises `ModelUnknown`, with near matches, for anything else, and for aliases in a circle.
+        """
+        model = self._resolved.get(model_id)
+        if model is None:
+            model = self._resolve(model_id)
+            if len(self._resolved) < 4096:
+                self._resolved[model_id] = model
+        return model
+
+    def _resolve(self, model_id: str) -> Model:
+        if not is_model_id(model_id):
+            raise ModelUnknown(f"{str(model_id)[:80]!r} is no model id: it must be text of 1 to {MAX_ID} characters")
+        name, path, disabled_by = model_id, [model_id], None
+        while True:
+            row = self._aliases.get(name)
+            if row is None:
+                target = None if name in self._entries else self._bundled_aliases.get(name)
+            else:
+                target = row["alias_of"]
+                if disabled_by is None and row.get("enabled") is False:
+                    disabled_by = row
+            if target is None:
+                break
+            path.append(target)
+            if target in path[:-1] or len(path) > MAX_HOPS:
+                raise ModelUnknown(f"alias {model_id!r} goes round in a circle: {' -> '.join(path)}")
+            name = target
+        model = self._model(self.canonical(name))
+        if model is None:
+            raise ModelUnknown(self._unknown(model_id, name))
+        if disabled_by is not None:
+            return replace(model, enabled=False, replaced_by=disabled_by.get("replaced_by"))
+        return model
+
+    def _model(self, model_id: str) -> Model | None:
+        fields = self._entries.get(model_id)
+        base = _bundled_model(model_id) if self._data is _data() else _read(self._data, model_id)
+        if fields is None:
+            return base
+        if base is None:
+            base = self._named(model_id, str(fields["provider"]), str(fields.get("provider_model", model_id)))
+        known = {key: value for key, value in fields.items() if key in FIELDS}
+        if "prices" in known:
+            first = known["prices"][0].effective_from
+            known["prices"] = tuple(p for p in base.prices if p.effective_from < first) + known["prices"]
+        return replace(base, **known, origin=dict(base.origin or {}) | dict.fromkeys(known, "table"))
+
+    def _named(self, model_id: str, provider: str, provider_model: str) -> Model:
+        """What is bundled of a provider's model, for an entry that has a name of its own for it: the same model with
+        other `options`, say."""
+        bundled_as = provider_model if provider != "bedrock" else f"bedrock:{provider_model}"
+        if provider == "bedrock" or self._bundled.get(bundled_as, {}).get("provider") == provider:
+            known = _read(self._data, bundled_as)
+            if known is not None:
+                return replace(known, id=model_id, provider_model=provider_model)
+        return Model(model_id, provider, provider_model, origin={})
+
+    def near(self, name: str) -> list[str]:
+        """At most three ids and aliases that somebody may have meant by `name`, the closest first; `provider:model` is
+        looked for by its model too."""
+        from difflib import get_close_matches
+
+        ids = [*self._bundled, *self._bundled_aliases, *self._entries, *self._aliases]
+        parts = split(name)
+        near: list[str] = []
+        for text in dict.fromkeys((name, *(parts[1:] if parts else ()))):
+            near += get_close_matches(text, ids, n=3, cutoff=0.6)
+            near += [known for known in ids if text and text.lower() in known.lower()][:3]
+        return [known for known in dict.fromkeys(near) if known != name][:3]
+
+    def _unknown(self, model_id: str, name: str) -> str:
+        near = self.near(name)
+        through = "" if name == model_id else f" (alias {model_id!r})"
+        hint = f"; did you mean {', '.join(near)}?" if near else "."
+        return (
+            f"no model {name!r}{through}{hint} A model is an id of the catalog, an alias, or provider:model with one "
+            f"of the providers {', '.join(PROVIDERS)}."
+        )
+
+
+def bundled() -> Catalog:
+    """The bundled catalog, with its aliases as they stand in the region that this process works in."""
+    return _bundled_in(aws.region())
+
+
+@lru_cache(maxsize=8)
+def _bundled_in(region: str) -> Catalog:
+    return Catalog(_data(), region=region)
+
+
+@lru_cache(maxsize=1)
+def _data() -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(_DATA.read_bytes())
+    return data
+
+
+@lru_cache(maxsize=4096)
+def _bundled_model(model_id: str) -> Model | None:
+    return _read(_data(), model_id)
+
+
+def _read(data: Mapping[str, Any], model_id: str) -> Model | None:
+    return bundled_model(data["models"], model_id)

@@ -1,0 +1,263 @@
+"""Reading entries of the catalog: the bundled ones, which are as `make catalog` wrote them, and the items of the Models
+table, which people write, so that every field may hold anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date, time
+from decimal import Decimal
+from typing import Any
+
+from loopllama.catalog.model import CAPABILITIES, FIELDS, Model, Price, Speed, Tier, at_region, is_model_id, split
+from loopllama.core import exact_json
+
+MAX_PRICES = 100
+MAX_TIERS = 10
+MAX_OPTIONS_BYTES = 4096
+MAX_OPTIONS_DEPTH = 16
+_MONEY = ("input", "output", "cache_read", "cache_write")
+_PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_NO_OPTIONS = frozenset(
+    {
+        # What the call is about, and who answers it: the step, the route and the bill say that.
+        *("model", "models", "modelId", "messages", "system", "tools", "tool_choice", "toolConfig", "functions"),
+        *("function_call", "response_format", "max_tokens", "max_completion_tokens", "temperature"),
+        # How the answer comes, and how many of them are paid.
+        *("stream", "stream_options", "n", "best_of", "store", "background"),
+        # Where the call goes, as gateways take it.
+        *("api_key", "api_base", "base_url", "extra_headers", "headers"),
+    }
+)
+"""Names that `options` may not set, in any provider's wire format."""
+
+
+MACHINE = ("health#", "observed#")
+"""Items of the Models table that are no entries begin so: what was seen of models, written by functions."""
+
+
+def is_machine_key(name: object) -> bool:
+    """Whether a key of the Models table is that of an item which is no entry of the catalog."""
+    return isinstance(name, str) and name.startswith(MACHINE)
+
+
+def bundled_model(models: Mapping[str, Mapping[str, Any]], model_id: str) -> Model | None:
+    """The bundled model of that id, or one of unknown price for `provider:model`, or `None`."""
+    entry = models.get(model_id)
+    provider_model = None
+    if entry is None:
+        parts = split(model_id)
+        if parts is None:
+            return None
+        provider, provider_model = parts
+        entry = _same_price(models, provider_model) if provider == "bedrock" else None
+        if entry is None:
+            return Model(model_id, provider, provider_model, origin={"id": "written out"})
+    speed = entry["speed"]
+    return Model(
+        id=model_id,
+        provider=entry["provider"],
+        provider_model=provider_model or entry["provider_model"],
+        prices=tuple(_bundled_price(price) for price in entry["prices"]),
+        context_window=entry.get("context_window"),
+        max_output=entry.get("max_output"),
+        capabilities=frozenset(entry["capabilities"]),
+        speed=Speed(*speed),
+        origin=dict.fromkeys(FIELDS & entry.keys(), "bundled"),
+    )
+
+
+def _same_price(models: Mapping[str, Mapping[str, Any]], provider_model: str) -> Mapping[str, Any] | None:
+    """The bundled entry that an ARN of a profile or foundation model, another geography's profile (`eu.anthropic.…` for
+    `us.anthropic.…`), or a model in another region (`us-east-1/…`), is priced by."""
+    _, provider_model = at_region(provider_model)
+    tail = provider_model.rpartition("/")[2] if provider_model.startswith("arn:") else provider_model
+    entry = models.get(f"bedrock:{tail}")
+    if entry is not None:
+        return entry
+    geography, dot, name = tail.partition(".")
+    for prefix, rest in ((geography, name), ("", tail)) if dot else ():
+        entry = models.get(f"bedrock:us.{rest}")
+        if entry is not None and prefix in entry.get("geographies", ()):
+            return entry
+    return None
+
+
+def _bundled_price(raw: Mapping[str, Any]) -> Price:
+    def money(key: str, source: Mapping[str, Any] = raw) -> Any:
+        value = source.get(key)
+        return None if value is None else Decimal(value)
+
+    between = raw.get("between")
+    return Price(
+        effective_from=date.fromisoformat(raw["effective_from"]) if "effective_from" in raw else date.min,
+        input=money("input"),
+        output=money("output"),
+        cache_read=money("cache_read"),
+        cache_write=money("cache_write"),
+        tiers=tuple(
+            Tier(
+                tier["above"],
+                money("input", tier),
+                money("output", tier),
+                money("cache_read", tier),
+                money("cache_write", tier),
+            )
+            for tier in raw.get("tiers", ())
+        ),
+        between=None if between is None else (time.fromisoformat(between[0]), time.fromisoformat(between[1])),
+    )
+
+
+def parse_item(item: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, str]]:
+    """`(name, fields, reasons)`: the fields that make sense, as `Model` has them plus `alias_of`, and of each that
+    does not, what would be right. Attributes that mean nothing here are passed over in silence."""
+    name = item.get("model")
+    if not is_model_id(name):
+        return str(name)[:80], {}, {"model": f"must be text of 1 to 256 characters, not {_shown(name)}"}
+    assert isinstance(name, str)  # noqa: S101 - is_model_id says so
+    fields: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+    for key, read in _READ.items():
+        if item.get(key) is None:
+            continue
+        try:
+            fields[key] = read(item[key])
+        except (ValueError, ArithmeticError) as error:
+            reasons[key] = str(error)
+    return name, fields, reasons
+
+
+def parse_prices(value: object) -> tuple[Price, ...]:
+    """Dated prices in the table's shape, ordered by date. Raises `ValueError` naming what is wrong."""
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_PRICES:
+        raise ValueError(f"must be a list of 1 to {MAX_PRICES} prices")
+    prices = sorted((_price(entry) for entry in value), key=lambda price: price.effective_from)
+    if len({price.effective_from for price in prices}) < len(prices):
+        raise ValueError("has two prices of the same date")
+    return tuple(prices)
+
+
+def _price(entry: object) -> Price:
+    if not isinstance(entry, Mapping):
+        raise ValueError("must hold maps with effective_from, input and output")
+    tiers = entry.get("tiers") or []
+    if not isinstance(tiers, list) or len(tiers) > MAX_TIERS:
+        raise ValueError(f"`tiers` must be a list of at most {MAX_TIERS}")
+    return Price(
+        effective_from=_date(entry.get("effective_from")),
+        tiers=tuple(sorted((_tier(tier) for tier in tiers), key=lambda tier: tier.above)),
+        **_money(entry),
+    )
+
+
+def _tier(entry: object) -> Tier:
+    if not isinstance(entry, Mapping):
+        raise ValueError("`tiers` must hold maps with above, input and output")
+    return Tier(above=_count(entry.get("above")), **_money(entry))
+
+
+def _money(entry: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key: entry.get(key) for key in _MONEY}
+    for key, value in values.items():
+        if value is None and key not in ("input", "output"):
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 0 <= value < 1_000_000:
+            raise ValueError(f"{key} must be a number, USD per million tokens, not {_shown(value)}")
+        if not exact_json.storable(Decimal(value)):
+            raise ValueError(f"{key} must have {exact_json.STORABLE}")
+        values[key] = Decimal(value)
+    return values
+
+
+def _date(value: object) -> date:
+    if value is None:
+        return date.min
+    if not isinstance(value, str) or not _DAY.fullmatch(value):
+        raise ValueError(f"effective_from must be a date such as 2026-11-23, not {_shown(value)}")
+    return date.fromisoformat(value)
+
+
+def _count(value: object) -> int:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, Decimal))
+        or value != int(value)
+        or not 0 < value < 10**10
+    ):
+        raise ValueError(f"must be a whole number of tokens, not {_shown(value)}")
+    return int(value)
+
+
+def _name(value: object) -> str:
+    if not is_model_id(value):
+        raise ValueError(f"must be the id of a model, not {_shown(value)}")
+    return str(value)
+
+
+def _provider(value: object) -> str:
+    # Servers of one's own have names of their own (`corp-llm`), so any name that can be one is taken.
+    if not isinstance(value, str) or not _PROVIDER.fullmatch(value):
+        raise ValueError(f"must be a provider's name such as openai, not {_shown(value)}")
+    return value
+
+
+def _enabled(value: object) -> bool:
+    # The kill switch has to act even where somebody typed it as text in the DynamoDB console.
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {_shown(value)}")
+    return value
+
+
+def _capabilities(value: object) -> frozenset[str]:
+    if not isinstance(value, (list, set, frozenset)) or not all(name in CAPABILITIES for name in value):
+        raise ValueError(f"must be a list of {', '.join(CAPABILITIES)}, not {_shown(value)}")
+    return frozenset(value)
+
+
+def _options(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) and name for name in value):
+        raise ValueError(f"must be a map of the provider's own parameters, not {_shown(value)}")
+    if refused := sorted(_NO_OPTIONS & value.keys()):
+        raise ValueError(f"may not set {', '.join(refused)}: the step and its route say that")
+    try:
+        size = len(exact_json.dumps(value))
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError("must hold nothing but JSON") from None
+    if not _storable(value, MAX_OPTIONS_DEPTH):
+        raise ValueError(f"must nest at most {MAX_OPTIONS_DEPTH} levels; its numbers must have {exact_json.STORABLE}")
+    if size > MAX_OPTIONS_BYTES:
+        raise ValueError(f"has {size:,} bytes of JSON; at most {MAX_OPTIONS_BYTES:,} are taken")
+    return value
+
+
+def _storable(value: object, levels: int) -> bool:
+    """Whether DynamoDB keeps it as it is, in at most so many levels."""
+    if isinstance(value, Mapping):
+        return levels > 0 and all(_storable(one, levels - 1) for one in value.values())
+    if isinstance(value, list | tuple):
+        return levels > 0 and all(_storable(one, levels - 1) for one in value)
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return exact_json.storable(Decimal(value))
+    return True
+
+
+def _shown(value: object) -> str:
+    return (str(value) if isinstance(value, Decimal) else repr(value))[:80]
+
+
+_READ: dict[str, Any] = {
+    "alias_of": _name,
+    "provider": _provider,
+    "provider_model": _name,
+    "prices": parse_prices,
+    "context_window": _count,
+    "max_output": _count,
+    "capabilities": _capabilities,
+    "enabled": _enabled,
+    "replaced_by": _name,
+    "options": _options,
+}

@@ -1,0 +1,133 @@
+"""A model of the catalog: what it is, what it costs and can do, and how models are named. Pure data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
+from typing import Any
+
+from loopllama.catalog.providers import KNOWN
+
+PROVIDERS = tuple(KNOWN)
+"""Providers by the names used in `provider:model`."""
+
+CAPABILITIES = ("tools", "structured_output", "images", "prompt_cache", "reasoning")
+"""`structured_output`: a native mode for a JSON Schema."""
+
+GEOGRAPHIES = ("us", "eu", "apac", "jp", "au", "in", "ca", "us-gov", "global")
+"""Prefixes of Bedrock's cross-Region inference profiles."""
+
+MAX_ID = 256
+_NOT_ID = re.compile(r"[\s\x00-\x1f]")
+_REGION = re.compile(r"([a-z]{2,4}(?:-[a-z]+)+-\d)/(.+)")
+FIELDS = frozenset(
+    {
+        "provider",
+        "provider_model",
+        "prices",
+        "context_window",
+        "max_output",
+        "capabilities",
+        "enabled",
+        "replaced_by",
+        "speed",
+        "options",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Prices of a whole call whose prompt has more than `above` tokens; what is `None` has no price of its own."""
+
+    above: int
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD per million tokens, in force from `effective_from` (UTC) until a later price. `between` limits it to hours
+    of the day (UTC, start included, end excluded; may pass midnight) and wins over the same date's price without."""
+
+    effective_from: date
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+    tiers: tuple[Tier, ...] = ()
+    between: tuple[time, time] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """A prior of how fast the model answers, by class of price; what was observed counts more wherever it is known."""
+
+    first_token_ms: int
+    tokens_per_second: int
+
+
+UNKNOWN_SPEED = Speed(700, 70)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model of the catalog. `provider_model` is the provider's own id. Limits are tokens; `None` is unknown.
+
+    `capabilities` is `None` where nothing is known about them, which excludes the model from nothing. `prices` is
+    ordered by date; empty is unpriced. `options` go into every call of it under the provider's own names. `origin`
+    names the source of each field: `bundled`, `table` or `written out`.
+    """
+
+    id: str
+    provider: str
+    provider_model: str
+    prices: tuple[Price, ...] = ()
+    context_window: int | None = None
+    max_output: int | None = None
+    capabilities: frozenset[str] | None = None
+    enabled: bool = True
+    replaced_by: str | None = None
+    speed: Speed = UNKNOWN_SPEED
+    options: Mapping[str, Any] | None = None
+    origin: Mapping[str, str] | None = None
+
+    def lacks(self, required: Iterable[str]) -> list[str]:
+        """The required capabilities that the model is known not to have."""
+        if self.capabilities is None:
+            return []
+        return sorted(name for name in required if name not in self.capabilities)
+
+
+def is_model_id(value: object) -> bool:
+    """Whether `value` can be the id of a model: text of 1 to 256 characters without white space."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID and not _NOT_ID.search(value)
+
+
+def split(model_id: str) -> tuple[str, str] | None:
+    """`provider:model` as its two parts, or `None`. An ARN of Bedrock counts as written with `bedrock:`."""
+    if model_id.startswith("arn:"):
+        return ("bedrock", model_id) if ":bedrock:" in model_id else None
+    provider, colon, name = model_id.partition(":")
+    return (provider, name) if colon and name and provider in PROVIDERS else None
+
+
+def at_region(provider_model: str) -> tuple[str | None, str]:
+    """The region in which Bedrock is to be called, where a model's id begins with one (`us-east-1/us.amazon.nova-…`) or
+    is an ARN of one, and the id that Bedrock knows. `None` is the region of who calls."""
+    if provider_model.startswith("arn:"):
+        return ([*provider_model.split(":"), "", "", ""][3] or None, provider_model)
+    found = _REGION.fullmatch(provider_model)
+    return (found[1], found[2]) if found else (None, provider_model)
+
+
+def foundation_model(identifier: str) -> str:
+    """The id of the foundation model behind that of a cross-Region inference profile: `amazon.nova-…` for
+    `us.amazon.nova-…`. Anything else is returned as it is."""
+    geography, dot, rest = identifier.partition(".")
+    return rest if dot and geography in GEOGRAPHIES and "." in rest else identifier

@@ -1,0 +1,40 @@
+"""A model of the catalog as its readers see it, over the API and on the command line."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from loopllama.catalog.model import Model, Price
+from loopllama.catalog.pricing import price_at
+
+PRICES = ("input", "output", "cache_read", "cache_write")
+"""USD per million tokens."""
+
+
+def view(model: Model, at: datetime) -> dict[str, Any]:
+    """The model's fields; `price` is the one in force at `at`, `None` where there is none."""
+    price = price_at(model, at)
+    return {
+        "model": model.id,
+        "provider": model.provider,
+        "provider_model": model.provider_model,
+        "price": None if price is None else _price(price),
+        "prices": [_price(one) for one in model.prices],
+        "context_window": model.context_window,
+        "max_output": model.max_output,
+        "capabilities": None if model.capabilities is None else sorted(model.capabilities),
+        "enabled": model.enabled,
+        "replaced_by": model.replaced_by,
+        "options": dict(model.options or {}),
+        "origin": dict(model.origin or {}),
+    }
+
+
+def _price(price: Price) -> dict[str, Any]:
+    return {
+        "effective_from": None if price.effective_from == date.min else price.effective_from.isoformat(),
+        "between": [edge.isoformat("minutes") for edge in price.between] if price.between else None,
+        **{name: getattr(price, name) for name in PRICES},
+        "tiers": [{"above": tier.above, **{name: getattr(tier, name) for name in PRICES}} for tier in price.tiers],
+    }

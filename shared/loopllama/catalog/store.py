@@ -1,0 +1,203 @@
+"""Writing entries of the Models table: checked, stamped with who and why, conditional on the item that was read.
+
+An entry adds to the bundled catalog or replaces parts of it, field by field (`catalog.Catalog.with_entries`); prices
+are dated and appended. What every write changed is in the history (`history.model_route`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.catalog import NEEDS_PROVIDER, Catalog, bundled
+from loopllama.catalog.entries import is_machine_key, parse_item
+from loopllama.catalog.model import Model, Price, is_model_id
+from loopllama.core import clock
+from loopllama.errors import CatalogInvalid, ModelUnknown, VersionConflict
+from loopllama.routing.change_log import version_of
+from loopllama.settings import Settings
+
+VALUES = (
+    *("alias_of", "provider", "provider_model", "prices", "context_window", "max_output", "capabilities"),
+    *("enabled", "replaced_by", "options"),
+)
+_KNOWN = (*VALUES, "version", "updated_by", "reason", "updated_at")
+MAX_REASON = 500
+
+
+class CatalogStore:
+    """The Models table, for those who write it. `clock` gives epoch seconds."""
+
+    def __init__(self, settings: Settings, dynamodb: Any = None, clock: Callable[[], float] = time.time) -> None:
+        self._table = settings.models_table
+        self._given = dynamodb
+        self._clock = clock
+
+    def _dynamodb(self) -> Any:
+        return aws.client("dynamodb") if self._given is None else self._given
+
+    def items(self) -> list[dict[str, Any]]:
+        """Every entry as it is stored, by id; what functions note about models is left out."""
+        pages = self._dynamodb().get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True)
+        found = [aws.from_item(item) for page in pages for item in page["Items"]]
+        return sorted((item for item in found if not is_machine_key(item["model"])), key=lambda item: item["model"])
+
+    def catalog(self) -> Catalog:
+        """The bundled catalog with every entry of the table."""
+        return bundled().with_entries(self.items())
+
+    def get(self, model_id: str) -> dict[str, Any] | None:
+        """One entry as it is stored."""
+        key = aws.to_item({"model": model_id})
+        answer = self._dynamodb().get_item(TableName=self._table, Key=key, ConsistentRead=True)
+        return aws.from_item(answer["Item"]) if "Item" in answer else None
+
+    def own_id(self, model: str) -> str:
+        """The id under which the catalog keeps a model, so that its entry counts however steps write it. An alias
+        stays one: disabling it moves those who use it, not those who name the model."""
+        catalog = self.catalog()
+        return model if model in catalog.aliases() else catalog.canonical(model)
+
+    def write(
+        self,
+        model_id: str,
+        changes: Mapping[str, Any],
+        *,
+        expected_version: int | None = None,
+        updated_by: str,
+        reason: str,
+    ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """Change fields of an entry, or make one; `None` takes a field out, so that the bundled value counts again.
+
+        Returns the entry before and after. `expected_version` is the version that the caller saw, 0 for no entry.
+        Raises `CatalogInvalid`, with every reason, for changes that make no sense, an alias or a replacement that leads
+        nowhere, a price that would rewrite one in force, and a new model without a provider; `VersionConflict` where
+        the entry is another than expected or somebody changed it in between. What made no sense in the entry before,
+        and is not changed, stays as it is.
+        """
+        before = self._before(model_id, expected_version)
+        kept = {name: value for name, value in (before or {}).items() if name not in changes}
+        item = {**kept, **{name: value for name, value in changes.items() if value is not None}, "model": model_id}
+        self._check(item, changes, before or {})
+        if len(reason) > MAX_REASON or len(updated_by) > MAX_REASON:
+            raise _invalid("reason", f"must have at most {MAX_REASON} characters")
+        item |= {
+            "version": version_of(before) + 1,
+            "updated_by": updated_by,
+            "reason": reason,
+            "updated_at": clock.now_text(self._clock()),
+        }
+        client = self._dynamodb()
+        from loopllama.routing.store import unchanged
+
+        try:
+            client.put_item(TableName=self._table, Item=aws.to_item(item), **unchanged(before, "model", _KNOWN))
+        except client.exceptions.ConditionalCheckFailedException as error:
+            raise VersionConflict(f"somebody changed {model_id!r} in between: read it again and repeat") from error
+        return before, item
+
+    def add_price(
+        self, model_id: str, price: Mapping[str, Any], *, updated_by: str, reason: str
+    ) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """Append a dated price, in force from its `effective_from` (ISO date) on; earlier ones stay. A price of the
+        same date is replaced while that date has not come. Raises as `write` does."""
+        prices = (self.get(model_id) or {}).get("prices")
+        kept = [one for one in prices if isinstance(one, Mapping)] if isinstance(prices, list) else []
+        kept = [one for one in kept if one.get("effective_from") != price["effective_from"]]
+        return self.write(model_id, {"prices": [*kept, dict(price)]}, updated_by=updated_by, reason=reason)
+
+    def remove(self, model_id: str, *, expected_version: int | None = None, updated_by: str, reason: str) -> bool:
+        """Delete an entry; whether there was one. Who and why is written to it first, so that the stream has seen it.
+        Raises as `write` does."""
+        before = self._before(model_id, expected_version)
+        if before is None:
+            return False
+        changes = dict.fromkeys(set(before) & set(VALUES))
+        _, last = self.write(
+            model_id, changes, expected_version=version_of(before), updated_by=updated_by, reason=reason
+        )
+        client = self._dynamodb()
+        from loopllama.routing.store import unchanged
+
+        try:
+            key = aws.to_item({"model": model_id})
+            client.delete_item(TableName=self._table, Key=key, **unchanged(last, "model", _KNOWN))
+        except client.exceptions.ConditionalCheckFailedException as error:
+            raise VersionConflict(f"somebody changed {model_id!r} in between: read it again and repeat") from error
+        return True
+
+    def _before(self, model_id: str, expected_version: int | None) -> dict[str, Any] | None:
+        before = self.get(model_id)
+        if expected_version is not None and expected_version != version_of(before):
+            raise VersionConflict(
+                f"the entry of {model_id!r} is at version {version_of(before)}, not {expected_version}: "
+                "read it again and repeat"
+            )
+        return before
+
+    def _check(self, item: Mapping[str, Any], changes: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+        unknown = sorted(changes.keys() - set(VALUES))
+        if unknown:
+            raise _invalid(unknown[0], f"is no field of a model; the fields are {', '.join(VALUES)}")
+        model_id = str(item["model"])
+        if not is_model_id(model_id) or is_machine_key(model_id):
+            raise _invalid("model", f"{model_id[:80]!r} can be no id: 1 to 256 characters without white space")
+        _, fields, reasons = parse_item(item)
+        wrong = {name: reason for name, reason in reasons.items() if name in changes}
+        if wrong:
+            raise _invalid_all(wrong)
+        if "prices" in changes and "prices" in fields:
+            self._keeps(parse_item(before)[1].get("prices", ()), fields["prices"])
+        catalog = bundled().with_entries([*(other for other in self.items() if other["model"] != model_id), item])
+        if {"model": model_id, "reason": NEEDS_PROVIDER} in catalog.problems:
+            raise _invalid("provider", f"is missing: {NEEDS_PROVIDER}")
+        if "alias_of" in fields and "alias_of" in changes:
+            _resolved(catalog, model_id, "alias_of")
+        if "replaced_by" in fields and changes.keys() & {"replaced_by", "enabled"}:
+            other = _resolved(catalog, fields["replaced_by"], "replaced_by")
+            if other.id == model_id:
+                raise _invalid("replaced_by", "is the model itself; name another one")
+            if fields.get("enabled") is False and not other.enabled and other.replaced_by is None:
+                raise _invalid("replaced_by", f"{fields['replaced_by']!r} is disabled itself")
+
+    def _keeps(self, old: Iterable[Price], new: Iterable[Price]) -> None:
+        """Prices in force stay: what has been charged is not rewritten."""
+        given = {price.effective_from: price for price in new}
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        for price in old:
+            if price.effective_from <= today and given.get(price.effective_from) != price:
+                since = "from ever" if price.effective_from == date.min else f"from {price.effective_from} on"
+                raise _invalid("prices", f"there is a price {since} already; keep it, and give a new one a later date")
+
+
+def _resolved(catalog: Catalog, name: str, field: str) -> Model:
+    try:
+        return catalog.resolve(name)
+    except ModelUnknown as error:
+        raise _invalid(field, str(error)) from error
+
+
+def price_of(
+    since: date,
+    given: Decimal,
+    taken: Decimal,
+    cache_read: Decimal | None = None,
+    cache_write: Decimal | None = None,
+) -> dict[str, Any]:
+    """A dated price as the table holds it; USD per million tokens."""
+    values = {"input": given, "output": taken, "cache_read": cache_read, "cache_write": cache_write}
+    return {"effective_from": since.isoformat(), **{name: value for name, value in values.items() if value is not None}}
+
+
+def _invalid(field: str, message: str) -> CatalogInvalid:
+    return _invalid_all({field: message})
+
+
+def _invalid_all(reasons: Mapping[str, str]) -> CatalogInvalid:
+    field, message = next(iter(reasons.items()))
+    details: list[dict[str, object]] = [{"field": name, "message": says} for name, says in reasons.items()]
+    return CatalogInvalid(f"{field}: {message}", details)

@@ -1,0 +1,99 @@
+"""A `forEach` step: one turn for each item of a list, in a fork of its own, gathered into one list of outputs.
+
+The step's own record (item 0) says how many items there are; item n of the list, from 1, has a record of its own. The
+Map of the fork is the barrier: when it has ended, RunStep is invoked for the step again and gathers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from loopllama.engine.step_context import View
+from loopllama.engine.transitions import MAX_CONCURRENCY, fork
+from loopllama.errors import BudgetExceeded, InvalidRequest, ItemsFailed
+from loopllama.runs.step_writer import StepWriter
+from loopllama.runs.store import RunStore
+from loopllama.runs.value_store import MAX_BYTES
+
+MAX_ITEMS = 1000
+
+
+def begin(store: RunStore, view: View, writer: StepWriter) -> dict[str, Any] | None:
+    """Fork into the items that are not finished; `None` when there is nothing left to run."""
+    count = view.record.get("items")
+    if count is None:
+        items = view.items()
+        if not isinstance(items, list):
+            raise InvalidRequest(
+                f"forEach takes a list; {view.step['for_each']!r} gave {_kind(items)}: change the expression or the "
+                "earlier step's outputSchema"
+            )
+        if len(items) > MAX_ITEMS:
+            raise InvalidRequest(f"forEach takes at most {MAX_ITEMS:,} items, not {len(items):,}; split the list")
+        count = len(items)
+    records = _records(store, view, int(count))
+    # Somebody redrives the run: what failed is tried again.
+    failed = [record["item"] for record in records.values() if record.get("status") == "failed"]
+    for record in store.items(view.work.run_id, failed).values():
+        store.reopen_step(record)
+    left = [n for n in range(1, int(count) + 1) if records.get(n, {}).get("status") != "completed"]
+    # A redriven step that died before it gathered still says that its items shall stop.
+    writer.write({"items": int(count)}, release=True, remove=["stopping"])
+    if not left:
+        return None
+    branches = [replace(view.work, item=number, depth=1) for number in left]
+    most = min(MAX_CONCURRENCY, int(view.step.get("max_concurrency", MAX_CONCURRENCY)))
+    return fork(view.work, branches, join=True, max_concurrency=most)
+
+
+def gather(store: RunStore, view: View, crashed: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The outputs of all items in their order, `null` for those that failed and are tolerated. Raises `ItemsFailed`
+    where more failed than `maxFailures`, `BudgetExceeded` where one of them did for that."""
+    count = int(view.record["items"])
+    records = _records(store, view, count)
+    outputs: list[Any] = []
+    failures: list[str] = []
+    over_budget = False
+    stored = [one.get("output") for one in records.values()]
+    size = sum(int(one.get("bytes", 0)) for one in stored if isinstance(one, dict))
+    if size > MAX_BYTES:
+        raise InvalidRequest(
+            f"the items' outputs have {size:,} bytes together, at most {MAX_BYTES:,} are taken; let the agent answer "
+            "shorter, or split the list"
+        )
+    for number in range(1, count + 1):
+        record = records.get(number, {})
+        if record.get("status") == "completed":
+            outputs.append(view.values.load(record.get("output")))
+            continue
+        if record.get("status") == "running":
+            # Its function died, and has told the bill nothing yet.
+            key = replace(view.work, item=number).key
+            store.add_usage(replace(view.work, item=number), store.items(view.work.run_id, [key])[key])
+        outputs.append(None)
+        error = record.get("error")
+        if error is None:
+            died = next((one for one in crashed if one.get("item") == number), None)
+            error = {"type": died["error"], "message": "its function died"} if died else None
+        over_budget = over_budget or bool(error and error["type"] == BudgetExceeded.__name__)
+        failures.append(f"item {number}: {error['type']}: {error['message']}" if error else f"item {number}: not run")
+    most = int(view.step.get("max_failures", 0))
+    if len(failures) > most:
+        shown = "; ".join(text[:300] for text in failures[:3])
+        kind = BudgetExceeded if over_budget else ItemsFailed
+        raise kind(f"{len(failures)} of {count} items failed, at most {most} may: {shown}")
+    return outputs
+
+
+def _records(store: RunStore, view: View, count: int) -> dict[int, dict[str, Any]]:
+    keys = {replace(view.work, item=number).key: number for number in range(1, count + 1)}
+    # Without attempts and what tools gave: there may be a thousand of them.
+    found = store.items(view.work.run_id, keys, ("item", "status", "output", "error"))
+    return {keys[key]: record for key, record in found.items()}
+
+
+def _kind(value: Any) -> str:
+    names = {str: "a text", dict: "an object", bool: "true or false", type(None): "nothing"}
+    return names.get(type(value), "a number")

@@ -1,0 +1,187 @@
+"""Steps that wait for a person: what is asked, the answer, and its delivery to the execution.
+
+A step that waits has `pending` in its record: what is asked, under which key, until when. The answer is an attribute of
+its own (`human_<key>`), written once by whoever answers first. The state machine waits with a task token; token and
+answer may come in either order, and whichever comes second delivers: an answer that was stored and not delivered is
+delivered again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from loopllama.agent.tool_calls import Waiting
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock, exact_json
+from loopllama.engine.transitions import ended
+from loopllama.errors import Conflict, Declined, InvalidRequest, NoResponse
+from loopllama.runs.step_ref import Work, question_id
+from loopllama.runs.step_writer import StepWriter
+from loopllama.runs.store import ANSWER, START, UNANSWERED, RunStore
+
+TIMEOUT_SECONDS = 7 * 86400
+"""How long a step waits where its `approval` sets no `timeoutSeconds`."""
+MAX_ANSWER = 100_000
+_SHOWN_ON_RUN = {"prompt": 1000, "tool_input": 2000}
+"""Characters of a question that the run's item holds, where those of all its chains lie side by side; the step's has
+it whole."""
+
+
+def answers_of(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What people have answered, by what was asked."""
+    return {key.removeprefix(ANSWER): record[key] for key in record if key.startswith(ANSWER)}
+
+
+def waited_ms(record: Mapping[str, Any], since: str) -> int:
+    """How long the step has waited for people since a time (ISO 8601 UTC)."""
+    answers = [answer for answer in answers_of(record).values() if "asked_at" in answer and answer["at"] > since]
+    return sum(clock.ms_between(max(since, answer["asked_at"]), answer["at"]) for answer in answers)
+
+
+def check_start(step: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Before an agent whose start needs an approval: raises `Waiting` until somebody has approved, `Declined`."""
+    if not (step.get("approval") or {}).get("start"):
+        return
+    answer = answers_of(record).get(START)
+    if answer is None:
+        raise Waiting(START, "approval", f"Approve step {step['name']} ({step['role']}) to start")
+    if not answer.get("approved"):
+        note = f": {answer['note']}" if answer.get("note") else ""
+        raise Declined(f"a person declined to let the step start{note}")
+
+
+def wait(store: RunStore, step: Mapping[str, Any], writer: StepWriter, waiting: Waiting) -> dict[str, Any]:
+    """Record what is asked and let the execution wait. Raises `NoResponse` when the time for it is over."""
+    work, now = writer.work, clock.now_ms()
+    pending = writer.record.get("pending")
+    if not pending or pending["key"] != waiting.key:
+        seconds = int((step.get("approval") or {}).get("timeout_seconds", TIMEOUT_SECONDS))
+        pending = {
+            "key": waiting.key,
+            "kind": waiting.kind,
+            "prompt": waiting.prompt,
+            "tool": waiting.tool,
+            "tool_input": None if waiting.tool_input is None else exact_json.dumps(waiting.tool_input)[:MAX_ANSWER],
+            "asked_at": clock.now_text(),
+            "expires_at": clock.now_text(now / 1000 + seconds),
+        }
+        pending = {name: value for name, value in pending.items() if value is not None}
+    closed = writer.record.get(UNANSWERED) or {}
+    if closed.get("key") != waiting.key and pending["expires_at"] <= clock.now_text(now / 1000):
+        # From here on nobody can answer. What was asked stays, so that nobody is asked again should the rest fail.
+        writer.write({UNANSWERED: pending}, release=True, remove=["pending", "token"])
+        closed = pending
+    if closed.get("key") == waiting.key:
+        store.clear_pending(work.run_id, work.key, waiting.key)
+        if waiting.key in answers_of(writer.record):
+            return ended(work, "continue")  # Somebody did at the last moment.
+        raise NoResponse(f"nobody answered by {closed['expires_at']}:\n{closed['prompt']}")
+    writer.write({"pending": pending}, release=True, remove=["token"])
+    shown = {name: pending[name][:most] for name, most in _SHOWN_ON_RUN.items() if name in pending}
+    store.set_pending(work, pending | shown)
+    seconds = max(1, clock.ms_between(clock.now_text(now / 1000), pending["expires_at"]) // 1000)
+    return {**ended(work, "waiting"), "seconds": seconds}
+
+
+def keep_token(store: RunStore, work: Work, token: str) -> None:
+    """The state machine waits now: keep its task token, and deliver at once what was answered in the meantime."""
+    done, record = aws.update(
+        store.dynamodb,
+        store.table,
+        {"run_id": work.run_id, "item": work.key},
+        {"token": token},
+        condition="attribute_exists(pending)",
+    )
+    if not done or record["pending"]["key"] in answers_of(record):
+        deliver(token)
+
+
+def respond(
+    store: RunStore, run_id: str, answer: Mapping[str, Any], by: str | None = None, question: str | None = None
+) -> dict[str, Any]:
+    """Answer the `question` of that id, by default what the run has been asking longest; returns what was asked.
+
+    `answer` is `{"input": text}` or `{"approved": bool, "note": text}`, as the kind of question wants. Of two answers
+    at once one is stored, the other raises `Conflict`, as does one to a run that waits for nothing or no longer.
+    Raises `RunNotFound`, `InvalidRequest`.
+    """
+    run = store.run(run_id)
+    asked = sorted((run.get("pending") or {}).items(), key=lambda one: str(one[1]["asked_at"]))
+    if asked and question is not None:
+        # Who read one question must not answer the next, because somebody else was faster.
+        asked = [one for one in asked if question_id(one[0], one[1]["key"]) == question]
+        if not asked:
+            raise Conflict(f"run {run_id} does not ask that, or no longer; its pending says what it asks")
+    if not asked:
+        error = run.get("error") or {}
+        over = f": {error['message']}" if error.get("type") == NoResponse.__name__ else ""
+        raise Conflict(f"run {run_id} waits for no answer; it is {run['status']}{over}")
+    key, pending = asked[0]
+    now = clock.now_text(clock.now_ms() / 1000)
+    values = {**_checked(pending, answer), "id": uuid4().hex, "asked_at": pending["asked_at"], "at": now}
+    if pending["expires_at"] <= now:
+        raise Conflict(f"the time to answer was over at {pending['expires_at']}")
+    done, record = aws.update(
+        store.dynamodb,
+        store.table,
+        {"run_id": run_id, "item": key},
+        {ANSWER + pending["key"]: {**values, **({"by": by} if by else {})}},
+        condition="pending.#key = :key AND attribute_not_exists(#answer)",
+        names={"#answer": ANSWER + pending["key"], "#key": "key"},
+        parameters={":key": pending["key"]},
+    )
+    stored = answers_of(record).get(pending["key"], {})
+    # Also where nothing was stored now: it may be that who answered died before this. Delivered first: the reconciler
+    # looks at what is still shown as pending.
+    if stored and record.get("token"):
+        deliver(record["token"])
+    store.clear_pending(run_id, key, pending["key"])
+    # An answer that is there is this one where the SDK repeated the write because its answer was lost.
+    if not done and stored.get("id") != values["id"]:
+        raise Conflict("somebody has answered already" if stored else "the step waits no longer")
+    return dict(pending)
+
+
+def redeliver(store: RunStore, run_id: str, key: str, pending: Mapping[str, Any]) -> None:
+    """Deliver an answer whose giver died between storing and delivering it."""
+    record = store.items(run_id, [key]).get(key, {})
+    if pending["key"] in answers_of(record):
+        if record.get("token"):
+            deliver(record["token"])
+        store.clear_pending(run_id, key, pending["key"])
+
+
+def wake(store: RunStore, run_id: str, step: str | None = None) -> None:
+    """Let the steps of a run that wait for people, or only the items of `step`, look up: the run is stopping."""
+    for key, pending in (store.run(run_id).get("pending") or {}).items():
+        if step in (None, pending.get("step")) and (token := store.items(run_id, [key]).get(key, {}).get("token")):
+            deliver(token)
+
+
+def deliver(token: str) -> None:
+    """Let the waiting execution go on; a token that is spent or expired is no matter."""
+    states = aws.client("stepfunctions")
+    try:
+        states.send_task_success(taskToken=token, output="{}")
+    except (states.exceptions.TaskTimedOut, states.exceptions.TaskDoesNotExist, states.exceptions.InvalidToken):
+        return
+
+
+def _checked(pending: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    if pending["kind"] == "approval":
+        if not isinstance(answer.get("approved"), bool) or set(answer) - {"approved", "note"}:
+            message = 'give {"approved": true or false, "note": a text if you like}'
+            raise InvalidRequest(
+                f"the run waits for an approval: {message}", [{"field": "approved", "message": message}]
+            )
+        note = answer.get("note")
+        if note is not None and (not isinstance(note, str) or len(note) > MAX_ANSWER):
+            raise InvalidRequest("note must be a text", [{"field": "note", "message": "a text"}])
+        return {"approved": answer["approved"], **({"note": note} if note else {})}
+    text = answer.get("input")
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_ANSWER or set(answer) - {"input"}:
+        message = f'give {{"input": a text of 1 to {MAX_ANSWER:,} characters}}'
+        raise InvalidRequest(f"the run waits for an answer: {message}", [{"field": "input", "message": message}])
+    return {"input": text}

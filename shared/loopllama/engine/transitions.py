@@ -1,0 +1,62 @@
+"""What a chain does after a step: the steps that it unblocks, or back to where a loop begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loopllama.engine.step_context import View, is_finished
+from loopllama.runs.step_ref import Work, iteration_of, step_key
+from loopllama.runs.store import RunStore
+from loopllama.workflows import graph
+
+
+def follow(store: RunStore, view: View) -> dict[str, Any]:
+    """The outcome of a step that is completed or skipped; derived anew, and the same, however often it is asked for."""
+    work = view.work
+    if view.record.get("again"):
+        return _again(store, view)
+    known = {name for name, record in view.records.items() if is_finished(record)} | {work.step}
+    dependents = graph.dependents(view.crew, work.step)
+    doubtful = sorted({need for one in dependents for need in one["needs"]} - known)
+    if doubtful:
+        keys = {step_key(name, iteration_of(view.run, view.crew, name)): name for name in doubtful}
+        known |= {keys[key] for key, record in store.items(work.run_id, keys).items() if is_finished(record)}
+    unblocked = [one for one in dependents if known.issuperset(one["needs"])]
+    # A fork inside a fork waits for the round: AdvanceRun finds these steps ready.
+    if not unblocked or (work.depth and (len(unblocked) > 1 or unblocked[0].get("for_each"))):
+        return ended(work, "done")
+    mine = []
+    for one in unblocked:
+        iteration = iteration_of(view.run, view.crew, one["name"])
+        following = work.other(one["name"], iteration)
+        if not graph.is_join(one) or store.claim(following, work.key, view.run.get("delete_at")):
+            mine.append(following)
+    if not mine:
+        return ended(work, "done")
+    if len(mine) == 1:
+        return ended(mine[0], "continue")
+    # A forEach step forks itself, which it cannot do inside a fork.
+    here = [one for one in mine if graph.step_named(view.crew, one.step)[1].get("for_each")]
+    return fork(work, [one for one in mine if one not in here])
+
+
+def _again(store: RunStore, view: View) -> dict[str, Any]:
+    """Turn the loop to its next iteration, by one conditional write, and go back."""
+    work = view.work
+    store.iterate(work.run_id, work.step, work.iteration + 1)
+    return ended(work.other(view.step["repeat"]["back_to"], work.iteration + 1), "continue")
+
+
+def ended(work: Work, outcome: str) -> dict[str, Any]:
+    """The payload of a chain that goes on with `work`, or ends at it."""
+    return {**work.to_payload(), "outcome": outcome}
+
+
+def fork(work: Work, branches: list[Work], **more: Any) -> dict[str, Any]:
+    """The payload that makes a nested Map of chains."""
+    ready = [{"step": one.step, "iteration": one.iteration, "item": one.item} for one in branches]
+    return {**ended(work, "fork"), "ready": ready, "join": False, "max_concurrency": MAX_CONCURRENCY, **more}
+
+
+MAX_CONCURRENCY = 40
+"""Chains of a fork that run at once: an inline Map of Step Functions takes so many."""

@@ -1,0 +1,134 @@
+"""What a step's turn is made of: the models of its route, its tools, its limits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from loopllama import providers
+from loopllama.agent import loop
+from loopllama.agent.tool_calls import ASK_HUMAN, Tools
+from loopllama.catalog.model import Model
+from loopllama.core import clock
+from loopllama.engine import human_input
+from loopllama.engine.step_context import View
+from loopllama.errors import LoopLlamaError
+from loopllama.llm.token_estimate import most_tokens
+from loopllama.routing.decision import Route, RouteRequest
+from loopllama.routing.router import Router
+from loopllama.runs.attempt_log import StepLedger
+from loopllama.runs.step_writer import StepWriter
+from loopllama.runs.totals import attempts_of
+from loopllama.settings import Settings
+from loopllama.telemetry import metrics as tracing
+from loopllama.workflows.store import DefinitionStore
+
+
+class TurnMaker:
+    """Makes turns in one process: holds the router, whose caches outlive an invocation."""
+
+    def __init__(self, settings: Settings, definitions: DefinitionStore) -> None:
+        self._settings = settings
+        self._definitions = definitions
+        self._router = Router(settings)
+
+    def make(
+        self, view: View, writer: StepWriter, ledger: StepLedger, text: str, started: float, remaining_ms: int
+    ) -> loop.Turn:
+        """The turn of a step on the prompt `text`, in an invocation that began at `started` (`time.monotonic()`) with
+        `remaining_ms` left. Raises `NoModelLeft` and `ModelUnknown`."""
+        chain, decision = self._route(view, text, writer)
+        max_tokens, temperature = decision.get("max_tokens"), decision.get("temperature")
+        return loop.Turn(
+            view.step,
+            [providers.behind_profile(model, self._router.model) for model in chain],
+            max_tokens=None if max_tokens is None else int(max_tokens),
+            temperature=None if temperature is None else float(temperature),
+            ledger=ledger,
+            tools=_toolbox(self._settings, view.step),
+            provider_for=lambda model: providers.provider_for(model, self._settings),
+            health=self._router.health,
+            limits=_limits(self._settings, view.step, writer.record, started, remaining_ms),
+            idempotency_key=f"{view.work.run_id}/{view.work.key}",
+            answers=human_input.answers_of(view.record),
+        )
+
+    def _route(self, view: View, text: str, writer: StepWriter) -> tuple[Sequence[Model], Mapping[str, Any]]:
+        """The models to try and the decision as recorded. A retry keeps its decision unless its first model has
+        failed in the meantime or a model of it has been disabled."""
+        work, kept = writer.work, writer.record.get("route")
+        if kept and not any(
+            attempt["model"] == kept["chain"][0] and attempt["outcome"] not in ("ok", "open")
+            for attempt in attempts_of(writer.record).values()
+        ):
+            restored = self._router.restore(kept)
+            if restored is not None:
+                return restored.chain, kept
+        began = time.perf_counter()
+        route: Route = self._router.decide(
+            RouteRequest(
+                workflow_id=work.workflow_id,
+                workflow_model=self._definitions.get(work.workflow_id, work.version)["definition"].get("model"),
+                step=view.step,
+                run_models=view.run.get("models") or {},
+                required=frozenset({"tools"}) if view.step.get("tools") else frozenset(),
+                prompt_tokens=most_tokens(text),
+                run_id=work.run_id,
+                pinned=view.pinned,
+            )
+        )
+        decision = route.to_record()
+        writer.decide(
+            {
+                "route": decision,
+                "source": route.source,
+                "route_version": route.route_version,
+                "ignored": list(route.ignored) or None,
+                "invalid_overrides": route.invalid_overrides or None,
+                "routing_ms": round((time.perf_counter() - began) * 1000),
+            }
+        )
+        return route.chain, decision
+
+
+def check_tools(settings: Settings) -> None:
+    """Tell whoever reads the log of definitions that make no sense. Only steps that use them fail."""
+    if not settings.tools:
+        return
+    from loopllama.tools.toolbox import Toolbox
+
+    try:
+        Toolbox(settings, tuple(settings.tools))
+    except LoopLlamaError as error:
+        message = "the template's parameter Tools makes no sense; steps that use this tool will fail"
+        tracing.logger().error(message, extra={"error": str(error)})
+
+
+def _toolbox(settings: Settings, step: Mapping[str, Any]) -> Tools | None:
+    names = [name for name in step.get("tools") or () if name != ASK_HUMAN.name]
+    if not names:
+        return None
+    from loopllama.tools.toolbox import Toolbox
+
+    return Toolbox(settings, names)
+
+
+def _limits(
+    settings: Settings, step: Mapping[str, Any], record: Mapping[str, Any], started: float, remaining_ms: int
+) -> loop.Limits:
+    # A tenth of the invocation, at most 5 s, is kept for writing the record.
+    call_ends = started + remaining_ms / 1000 - min(5.0, remaining_ms / 10_000)
+    turn_ends = float("inf")
+    if step.get("timeout_seconds"):
+        since = record["started_at"]
+        used_ms = clock.ms_between(since, clock.now_text()) - human_input.waited_ms(record, since)
+        turn_ends = time.monotonic() + float(step["timeout_seconds"]) - used_ms / 1000
+    return loop.Limits(
+        call_ends=call_ends,
+        turn_ends=turn_ends,
+        # In a fresh invocation there is always time for a call; later ones start only with a third of it left.
+        shortest_call=min(60.0, remaining_ms / 3000),
+        max_turns=int(step.get("max_turns", loop.MAX_TURNS)),
+        longest_call=settings.model_timeout_seconds,
+    )

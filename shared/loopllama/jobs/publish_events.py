@@ -1,0 +1,95 @@
+"""The consumer of the Runs table's stream: numbers the events, keeps them, and sends them to the event bus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from loopllama.aws import dynamo as aws
+from loopllama.core import exact_json
+from loopllama.events.derive import Event, events_of
+from loopllama.events.log import EventLog
+from loopllama.settings import Settings
+from loopllama.telemetry.metrics import logger, said
+
+SOURCE = "loopllama"
+_ENTRIES = 10
+"""PutEvents takes so many. https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html"""
+_TRIES = 3
+
+
+class Publisher:
+    """Handles batches of stream records in one process. `sleep` takes seconds."""
+
+    def __init__(self, settings: Settings, log: EventLog | None = None, sleep: Callable[[float], None] = time.sleep):
+        self._bus = settings.event_bus_name
+        self._log = log or EventLog(settings)
+        self._sleep = sleep
+
+    def handle(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Number and keep the events of the records, in their order, then send them.
+
+        Returns Lambda's answer for partial batches: the first record that has to come again. Whatever comes again,
+        with all that follows it, keeps its numbers; it may be sent twice, under the same `run_id` and `id`.
+        """
+        kept: list[tuple[str, dict[str, Any]]] = []
+        failed: str | None = None
+        for record in records:
+            number = record["dynamodb"]["SequenceNumber"]
+            try:
+                kept += [(number, self._log.append(event)) for event in _events(record)]
+            except Exception as error:
+                if (trouble := aws.trouble(error)) is None:
+                    raise
+                logger().warning("an event was not kept", extra={"error": str(trouble)})
+                failed = number
+                break
+        failed = self._send(kept) or failed
+        return {"batchItemFailures": [{"itemIdentifier": failed}] if failed else []}
+
+    def _send(self, kept: Sequence[tuple[str, dict[str, Any]]]) -> str | None:
+        """Send events; returns the sequence number of the first record with one that was not taken."""
+        for start in range(0, len(kept), _ENTRIES):
+            left = list(kept[start : start + _ENTRIES])
+            for attempt in range(_TRIES):
+                if attempt:
+                    self._sleep(0.1 * 4**attempt)
+                left = self._put(left)
+                if not left:
+                    break
+            if left:
+                return left[0][0]
+        return None
+
+    def _put(self, entries: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+        """One PutEvents; returns what it did not take."""
+        try:
+            answer = aws.client("events").put_events(
+                Entries=[
+                    {
+                        "EventBusName": self._bus,
+                        "Source": SOURCE,
+                        "DetailType": event["type"],
+                        "Detail": exact_json.dumps(event),
+                    }
+                    for _, event in entries
+                ]
+            )
+        except Exception as error:
+            if (trouble := aws.trouble(error)) is None:
+                raise
+            logger().warning("events were not sent", extra={"error": str(trouble)})
+            return list(entries)
+        results = zip(entries, answer["Entries"], strict=True)
+        return [entry for entry, result in results if result.get("ErrorCode")]
+
+
+def _events(record: Mapping[str, Any]) -> list[Event]:
+    try:
+        return events_of(record)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # Somebody has edited a run by hand into what no run looks like; it must not hold up the others.
+        key = record["dynamodb"].get("Keys")
+        logger().error("a change makes no sense", extra={"key": key, "error": said(error)})
+        return []

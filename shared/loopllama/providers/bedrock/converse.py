@@ -1,0 +1,259 @@
+"""Amazon Bedrock's Converse, through botocore's bedrock-runtime client.
+
+Wire format: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html. botocore finds region
+and credentials, signs, validates and serialises; the request itself goes out by `http.post`, because botocore's
+timeouts are fixed for a client and bound the silence between two bytes, and a call has a deadline of its own. botocore
+retries nothing here, and of answers it reads the errors only: it would make binary floats of a tool call's numbers.
+
+How usage is counted: `inputTokens` is what was neither read from nor written to the cache; `cacheReadInputTokens` and
+`cacheWriteInputTokens` come on top of it, so the prompt is the sum of the three
+(https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html). `outputTokens` is the whole answer; what of
+it was reasoning is not told.
+
+`options` are Converse's own parameters (`guardrailConfig`, `performanceConfig`, `serviceTier`,
+`additionalModelRequestFields`, `requestMetadata`), and `inferenceProfile`, an id or ARN to call in the model's place.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.model import at_region
+from loopllama.catalog.providers import takes_temperature
+from loopllama.core import exact_json, numbers
+from loopllama.errors import AnswerInvalid, ContentRefused, ModelError
+from loopllama.llm import structured_output, thoughts
+from loopllama.llm.token_estimate import estimated_usage
+from loopllama.llm.types import Answer, Message, ModelCall, StopReason, ToolCall, Usage
+from loopllama.providers import http, wire
+from loopllama.providers.anthropic import native_schema, thinks
+from loopllama.providers.bedrock.service import aws_failure, underlying_model
+from loopllama.providers.output_modes import Modes
+
+_STOPS: dict[str, StopReason] = {
+    "end_turn": "end",
+    "stop_sequence": "end",
+    "tool_use": "tool_calls",
+    "max_tokens": "max_tokens",
+    "model_context_window_exceeded": "max_tokens",
+}
+_POINT = {"cachePoint": {"type": "default"}}
+
+
+class Bedrock:
+    """The adapter. It takes model ids, inference-profile ids and ARNs alike."""
+
+    def __init__(self) -> None:
+        self._modes = Modes()
+
+    def complete(self, call: ModelCall) -> Answer:
+        """One Converse, or another where a way of asking for JSON is refused."""
+        own = wire.member(call.options, "additionalModelRequestFields")  # Claude's own options among them
+        return self._modes.complete(call, self._send, native=native_schema, thinks=thinks(own))
+
+    def _send(self, call: ModelCall) -> Answer:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        arguments = request(call)
+        region, arguments["modelId"] = at_region(arguments["modelId"])
+        _sending.until = time.monotonic() + call.timeout
+        try:
+            _client(region).converse(**arguments)
+        except ModelError:
+            raise
+        except (ClientError, BotoCoreError) as error:
+            raise aws_failure(error, f"bedrock on {call.catalog_id}", arguments["modelId"], region) from error
+        reply = wire.read_object(_sending.reply)
+        if reply is None:
+            usage = estimated_usage(call, _sending.reply.decode("utf-8", "replace"))
+            said = f"bedrock on {call.catalog_id}: the answer is no JSON object"
+            raise AnswerInvalid(said, usage=usage, against=True)
+        return _answer(call, reply)
+
+
+def request(call: ModelCall) -> dict[str, Any]:
+    """Return Converse's arguments."""
+    options = dict(call.options)
+    model = options.pop("inferenceProfile", None) or call.model
+    arguments: dict[str, Any] = {**options, "modelId": model, "messages": _messages(call)}
+    if call.system.strip():
+        arguments["system"] = [{"text": call.system}, *([_POINT] if call.prompt_cache else [])]
+    temperature = call.temperature if takes_temperature(call.model) else None
+    # Without a limit Converse takes the model's own, and reserves as much of the account's tokens a minute: see
+    # "How quota reservation works" in github.com/aws/agent-toolkit-for-aws, amazon-bedrock/references/quota-health.md.
+    longest = wire.answer_limit(call) if call.max_tokens or call.max_output else None
+    limits = {"maxTokens": longest, "temperature": temperature}
+    if set_limits := {name: value for name, value in limits.items() if value is not None}:
+        arguments["inferenceConfig"] = {**wire.member(options, "inferenceConfig"), **set_limits}
+    if call.tools:
+        specs = [
+            {"name": t.name, "description": t.description or t.name, "inputSchema": {"json": t.parameters}}
+            for t in call.tools
+        ]
+        arguments["toolConfig"] = {"tools": [{"toolSpec": spec} for spec in specs], **_choice(call, model)}
+    if call.output_schema is not None:
+        form = {"name": "answer", "schema": exact_json.dumps(call.output_schema)}
+        text_format = {"type": "json_schema", "structure": {"jsonSchema": form}}
+        arguments["outputConfig"] = {**wire.member(options, "outputConfig"), "textFormat": text_format}
+    plain: dict[str, Any] = numbers.plain(arguments)
+    return plain
+
+
+# The request
+
+
+def _choice(call: ModelCall, model: str) -> dict[str, Any]:
+    """How a tool is forced: by name with Claude and Nova, as "any" with Mistral, not at all with the others
+    (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolChoice.html)."""
+    any_tool = call.forced_tool or any(tool.name == structured_output.TOOL_NAME for tool in call.tools)
+    if not any_tool:
+        return {}
+    try:
+        family = underlying_model(model)
+    except ModelError:
+        return {}  # what the profile stands for may not be read; the call itself may be allowed
+    if call.forced_tool and ("claude" in family or "nova" in family):
+        return {"toolChoice": {"tool": {"name": call.forced_tool}}}
+    if any(name in family for name in ("claude", "nova", "mistral")):
+        return {"toolChoice": {"any": {}}}
+    return {}
+
+
+def _messages(call: ModelCall) -> list[dict[str, Any]]:
+    """Roles alternate: tool results and what the user says belong to one message."""
+    messages: list[dict[str, Any]] = []
+    cached = wire.cached_messages(call)
+    for place, message in enumerate(call.messages):
+        role = "assistant" if message.role == "assistant" else "user"
+        blocks = _blocks(message)
+        if place in cached:
+            blocks.append(_POINT)
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += blocks
+        else:
+            messages.append({"role": role, "content": blocks})
+    return messages
+
+
+def _blocks(message: Message) -> list[dict[str, Any]]:
+    if message.role == "tool":
+        content = [{"text": message.text or "(nothing)"}]
+        return [{"toolResult": {"toolUseId": wire.tool_id(message.tool_call_id), "content": content}}]
+    blocks: list[dict[str, Any]] = [{"text": message.text}] if message.text.strip() else []
+    blocks += [
+        {"toolUse": {"toolUseId": wire.tool_id(c.id), "name": c.name, "input": wire.arguments_object(c)}}
+        for c in message.tool_calls
+    ]
+    return blocks or [{"text": "(nothing)"}]  # blank texts are refused
+
+
+# The answer
+
+
+def _answer(call: ModelCall, reply: Mapping[str, Any]) -> Answer:
+    who = f"bedrock on {call.catalog_id}"
+    content = wire.member(wire.member(reply, "output"), "message").get("content")
+    blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+    said = "".join(block["text"] for block in blocks if isinstance(block.get("text"), str))
+    text, _ = thoughts.apart(said)
+    stopped = reply.get("stopReason")
+    calls = tuple(_tool_calls(blocks, cut=stopped == "max_tokens"))
+    usage = _usage(reply.get("usage")) or estimated_usage(call, said + "".join(c.raw for c in calls))
+    if stopped in ("guardrail_intervened", "content_filtered"):
+        raise ContentRefused(f"{who} declined to answer ({stopped})", usage=usage)
+    if stopped in ("malformed_model_output", "malformed_tool_use"):
+        raise AnswerInvalid(f"{who}: the model's answer cannot be read ({stopped})", usage=usage)
+    stop = _STOPS.get(stopped, "end") if isinstance(stopped, str) else "end"
+    if not text.strip() and not calls:
+        why = "max_tokens is too low" if stop == "max_tokens" else f"stopReason {stopped}"
+        broken = not wire.member(reply, "output") or None
+        raise AnswerInvalid(f"{who}: the answer is empty ({why})", usage=usage, against=broken)
+    router = wire.member(wire.member(reply, "trace"), "promptRouter").get("invokedModelId")
+    return Answer(text, usage, stop, calls, str(router or ""))
+
+
+def _tool_calls(content: list[dict[str, Any]], cut: bool) -> Iterator[ToolCall]:
+    for position, block in enumerate(content):
+        asked = block.get("toolUse")
+        if isinstance(asked, dict):
+            call = wire.tool_call(asked.get("toolUseId"), asked.get("name"), asked.get("input"), position)
+            if cut and position == len(content) - 1:
+                # The limit fell into this block: what is there of its input is not what the model meant.
+                call = ToolCall(call.id, call.name, None, call.raw)
+            yield call
+
+
+def _usage(value: Any) -> Usage | None:
+    if not isinstance(value, dict):
+        return None
+    fresh, output = wire.count(value.get("inputTokens")), wire.count(value.get("outputTokens"))
+    if fresh is None or output is None:
+        return None
+    read = wire.count(value.get("cacheReadInputTokens")) or 0
+    written = wire.count(value.get("cacheWriteInputTokens")) or 0
+    return Usage(fresh + read + written, output, read, written)
+
+
+# The client
+
+
+class _Sending(threading.local):
+    """The call that this thread is making."""
+
+    until = 0.0
+    reply = b""
+
+
+_sending = _Sending()
+
+
+_making = threading.Lock()
+
+
+def _client(region: str | None) -> Any:
+    with _making:
+        return _made_client(None if region == aws.region() else region)
+
+
+@lru_cache(maxsize=8)
+def _made_client(region: str | None) -> Any:
+    client = aws.client("bedrock-runtime", attempts=1, region=region)
+    client.meta.events.register("before-send.bedrock-runtime.Converse", _send)
+    return client
+
+
+class _Body:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self._content
+
+
+def _send(request: Any, **_: Any) -> Any:
+    """botocore's hook to answer a prepared request in its own HTTP client's place."""
+    from botocore.awsrequest import AWSResponse, HeadersDict
+
+    headers = {
+        name: value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        for name, value in request.headers.items()
+    }
+    body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
+    reply = http.post(request.url, headers, body, _sending.until, "bedrock")
+    _sending.reply = reply.body
+    told = _texts(reply.body) if reply.status >= 300 else b"{}"
+    return AWSResponse(request.url, reply.status, HeadersDict(reply.headers), _Body(told))  # type: ignore[arg-type]
+
+
+def _texts(body: bytes) -> bytes:
+    """The texts of an error's body, which is all that botocore reads of it. Its parser would fail in many ways on what
+    is not shaped as it should be, and with that the status would be lost."""
+    value = wire.read_object(body)
+    if value is None:
+        value = {"message": body[:2000].decode("utf-8", "replace")}
+    return exact_json.dumps({name: text for name, text in value.items() if isinstance(text, str)}).encode()

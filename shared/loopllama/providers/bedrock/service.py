@@ -1,0 +1,124 @@
+"""Bedrock's errors, and its inference profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.model import at_region
+from loopllama.errors import (
+    CredentialsRejected,
+    ModelError,
+    ModelRejected,
+    ModelThrottled,
+    ModelTimeout,
+    ModelUnavailable,
+)
+from loopllama.providers import error_mapping
+from loopllama.providers.bedrock import access
+
+CODES: Mapping[str, type[ModelError]] = {
+    "AccessDeniedException": ModelRejected,
+    "ResourceNotFoundException": ModelRejected,
+    "ValidationException": ModelRejected,
+    "ThrottlingException": ModelThrottled,
+    "TooManyRequestsException": ModelThrottled,
+    "ServiceQuotaExceededException": ModelThrottled,
+    "ModelNotReadyException": ModelUnavailable,
+    "ModelErrorException": ModelUnavailable,
+    "ModelTimeoutException": ModelTimeout,
+    "InternalServerException": ModelUnavailable,
+    "InternalFailure": ModelUnavailable,
+    "ServiceUnavailableException": ModelUnavailable,
+    "ServiceUnavailable": ModelUnavailable,
+    "RequestExpired": ModelUnavailable,
+    "UnrecognizedClientException": CredentialsRejected,
+    "InvalidSignatureException": CredentialsRejected,
+    "InvalidClientTokenId": CredentialsRejected,
+    "IncompleteSignature": CredentialsRejected,
+    "MissingAuthenticationToken": CredentialsRejected,
+    "MissingAuthenticationTokenException": CredentialsRejected,
+    "ExpiredTokenException": CredentialsRejected,
+    "ExpiredToken": CredentialsRejected,
+    "NotAuthorized": CredentialsRejected,
+    "OptInRequired": CredentialsRejected,
+}
+"""Converse's errors, and those that any AWS service may give.
+https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html"""
+
+_ROLE = "The credentials are those of the function's role (or of AWS_BEARER_TOKEN_BEDROCK); no secret is used"
+
+
+def aws_failure(error: Exception, who: str, model: str = "", region: str | None = None) -> ModelError:
+    """What a `ClientError` or `BotoCoreError` of Converse stands for. `who` begins the message, which says what to do
+    where the account lacks access to `model`, called in `region` (by default this process's own)."""
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        code, said = _said(error)
+        kind = error_mapping.kind_of(_status(error), [code], said, CODES)
+        label = f"HTTP {_status(error)}" if code == str(_status(error)) else f"HTTP {_status(error)}, {code}"
+        message = f"{who} ({label}): {said}"
+        if kind is CredentialsRejected:
+            message = f"{message}. {_ROLE}"
+        elif kind is ModelRejected and (told := access.explain(code, said, model, region or aws.region())):
+            message = f"{who} ({label}): {told}. AWS says: {said}"
+        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        wait = error_mapping.retry_after(headers) if kind.later else None
+        return kind(message, retry_after=wait, status=_status(error))
+    if isinstance(
+        error,
+        exceptions.NoCredentialsError
+        | exceptions.PartialCredentialsError
+        | exceptions.CredentialRetrievalError
+        | exceptions.TokenRetrievalError
+        | exceptions.UnauthorizedSSOTokenError
+        | exceptions.ProfileNotFound,
+    ):
+        return CredentialsRejected(f"{who}: no AWS credentials: {error}. {_ROLE}")
+    return ModelRejected(f"{who}: the request cannot be made: {error}")
+
+
+def underlying_model(identifier: str) -> str:
+    """The foundation model's id behind an id or ARN, so that it can be priced: of a foundation model or a
+    cross-region profile the id in the ARN, of an application inference profile the model that
+    bedrock:GetInferenceProfile names (asked once per process). Anything else is returned as it is, without the region
+    to call it in.
+
+    Raises `ModelRejected` where the profile may not be read or does not exist, `ModelUnavailable` where Bedrock does
+    not answer.
+    """
+    _, identifier = at_region(identifier)
+    if not identifier.startswith("arn:"):
+        return identifier
+    kind, _, name = identifier.split(":", 5)[-1].partition("/")
+    if kind == "application-inference-profile":
+        return _model_of_profile(identifier)
+    return name if kind in ("foundation-model", "inference-profile") else identifier
+
+
+@lru_cache(maxsize=256)
+def _model_of_profile(arn: str) -> str:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        client = aws.client("bedrock", read_seconds=3, attempts=2, region=at_region(arn)[0])
+        models = client.get_inference_profile(inferenceProfileIdentifier=arn)["models"]
+    except ClientError as error:
+        code, said = _said(error)
+        kind = error_mapping.kind_of(_status(error), [code], said, CODES)
+        raise kind(f"inference profile {arn} cannot be resolved ({code}): {said}", status=_status(error)) from error
+    except BotoCoreError as error:
+        raise ModelUnavailable(f"inference profile {arn} cannot be resolved: {error}") from error
+    return str(models[0]["modelArn"]).rpartition("/")[2]
+
+
+def _said(error: Any) -> tuple[str, str]:
+    found = error.response.get("Error", {})
+    return str(found.get("Code") or "unknown"), str(found.get("Message") or "no explanation")[:500]
+
+
+def _status(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 500)

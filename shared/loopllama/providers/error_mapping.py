@@ -1,0 +1,168 @@
+"""A provider's error answer as one of our `ModelError`s. The only place that decides which.
+
+In this order: a code that the provider's adapter names; what the message says of a prompt that is too long or an
+account without credit, for which most providers have no code; the HTTP status.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from loopllama.core import exact_json
+from loopllama.errors import (
+    ContextTooLong,
+    CredentialsRejected,
+    ModelError,
+    ModelRejected,
+    ModelThrottled,
+    ModelTimeout,
+    ModelUnavailable,
+)
+from loopllama.providers.credentials import Credentials
+
+_BY_STATUS: dict[int, type[ModelError]] = {
+    401: CredentialsRejected,
+    402: ModelThrottled,  # the account is out of credit: another provider may serve
+    408: ModelTimeout,
+    409: ModelUnavailable,
+    413: ContextTooLong,
+    425: ModelUnavailable,
+    429: ModelThrottled,
+    498: ModelThrottled,  # Groq: flex tier is at capacity
+    499: ModelUnavailable,
+    504: ModelTimeout,
+    524: ModelTimeout,  # Cloudflare in front of a provider gave up waiting
+}
+_TOO_LONG = re.compile(
+    r"context[ _](?:length|window|size|limit)|prompt (?:is )?too long|input is too long|too many (?:input|total) tokens"
+    r"|(?:input )?token count .{0,40}exceeds|exceeds? the (?:model'?s )?maximum (?:number of )?(?:input )?tokens"
+    r"|too large for model with \d+ maximum|reduce the length of (?:the|your) (?:messages|prompt|input)"
+    r"|input tokens exceed|maximum (?:prompt|input|sequence) length|tokens? \+ .?max_new_tokens.? must be",
+    re.IGNORECASE,
+)
+_OUT_OF_CREDIT = re.compile(
+    r"credit balance|insufficient (?:balance|credits?|funds|quota)|exceeded your current quota|out of credits?"
+    r"|(?:spend|usage|billing)(?: hard)? limit",
+    re.IGNORECASE,
+)
+_DETAIL_CHARACTERS = 500
+_LONGEST_WAIT = 24 * 3600.0
+
+
+def failure(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    codes: Mapping[str, type[ModelError]],
+    credentials: Credentials,
+    model: str,
+) -> ModelError:
+    """The error that an HTTP answer with an error status stands for.
+
+    `codes` maps the codes and types that the provider's error bodies carry, most telling first. The message quotes at
+    most 500 characters of the provider's own, with the key blotted out.
+    """
+    names, said = read_error(body)
+    kind = kind_of(status, names, said, codes)
+    if credentials.api_key:
+        said = said.replace(credentials.api_key, "***")
+    said = said[:_DETAIL_CHARACTERS]
+    label = ", ".join([f"HTTP {status}", *names[:1]])
+    message = f"{credentials.provider} ({label}) on {model}: {said or 'no explanation'}"
+    if 300 <= status < 400:
+        message = f"{message}. The base URL redirects to {headers.get('location', '?')}; redirects are not followed."
+    if kind is CredentialsRejected:
+        message = f"{message}. {credentials.remedy()}"
+    return kind(message, retry_after=retry_after(headers) if kind.later else None, status=status)
+
+
+def failure_in_answer(
+    value: Mapping[str, Any],
+    headers: Mapping[str, str],
+    *,
+    codes: Mapping[str, type[ModelError]],
+    credentials: Credentials,
+    model: str,
+) -> ModelError:
+    """The error that stands in the body of an answer whose status says that all is well, as gateways send it when their
+    upstream fails late. Its own `code` is the status, where it has one."""
+    error = value.get("error")
+    status = error.get("code") if isinstance(error, dict) else None
+    if isinstance(status, str) and re.fullmatch("[0-9]{3}", status):
+        status = int(status)
+    if not isinstance(status, int) or not 400 <= status < 600:
+        status = 502
+    body = exact_json.dumps(value).encode()
+    return failure(status, headers, body, codes=codes, credentials=credentials, model=model)
+
+
+def kind_of(status: int, names: Iterable[str], said: str, codes: Mapping[str, type[ModelError]]) -> type[ModelError]:
+    """The class for a status, the codes and the message of an error."""
+    kind = next((codes[name] for name in names if name in codes), None)
+    if kind is None or kind is ModelRejected:
+        if status in (400, 413, 422, 500) and _TOO_LONG.search(said):
+            return ContextTooLong
+        if status in (400, 402, 403) and _OUT_OF_CREDIT.search(said):
+            return ModelThrottled  # another provider may serve, and this one again once it is paid
+    return kind or _BY_STATUS.get(status) or (ModelUnavailable if status >= 500 else ModelRejected)
+
+
+def read_error(body: bytes) -> tuple[list[str], str]:
+    """The codes, most telling first, and the message of an error body of any of the shapes in use:
+    `{"error": {"code", "type", "message"}}`, `{"error": text}`, `{"code", "message"}`, `{"detail": …}`, a list of one
+    of these, or plain text. A `param` that the message does not name is put behind it."""
+    try:
+        value = exact_json.loads_around(body)
+    except ValueError:
+        return [], " ".join(body[:2000].decode("utf-8", "replace").split())
+    if isinstance(value, list) and value:
+        value = value[0]
+    if not isinstance(value, dict):
+        return [], _said(value)
+    error = value.get("error", value)
+    if not isinstance(error, dict):
+        return [], _said(error)
+    said = _said(error.get("message") or error.get("detail") or value.get("message") or error)
+    parameter = error.get("param")
+    named = f" (param: {parameter})" if isinstance(parameter, str) and parameter and parameter not in said else ""
+    return list(_codes(error)), said + named
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else exact_json.dumps(value)[:2000]
+
+
+def _codes(error: Mapping[str, Any]) -> Iterator[str]:
+    inner = error.get("innererror")
+    if isinstance(inner, Mapping):  # Azure
+        yield from _codes(inner)
+    for detail in error.get("details") or () if isinstance(error.get("details"), list) else ():
+        if isinstance(detail, Mapping) and isinstance(detail.get("reason"), str):  # google.rpc.ErrorInfo
+            yield detail["reason"]
+    for key in ("code", "type", "status"):
+        if isinstance(error.get(key), str):
+            yield error[key]
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the provider asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date (RFC 9110).
+    `None` where it says nothing that can be read; at most a day."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = headers.get(name, "").strip()
+        try:
+            seconds = float(text) * scale
+        except ValueError:
+            if not text or name != "retry-after":
+                continue
+            try:
+                seconds = parsedate_to_datetime(text).timestamp() - time.time()
+            except (ValueError, OverflowError):
+                continue
+        if seconds == seconds:
+            return min(max(seconds, 0.0), _LONGEST_WAIT)
+    return None

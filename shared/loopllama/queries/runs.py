@@ -1,0 +1,262 @@
+"""Runs as the API and the command line show them: the run object with its steps, made from the record."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from loopllama.aws import dynamo as aws
+from loopllama.budgets import budget
+from loopllama.core import clock, exact_json, pagination
+from loopllama.core.numbers import whole
+from loopllama.errors import RunNotFound, WorkflowNotFound
+from loopllama.runs import prompts, totals
+from loopllama.runs.step_ref import question_id, step_key
+from loopllama.runs.store import FINAL, RUN, RunStore
+from loopllama.runs.value_store import ValueStore
+from loopllama.settings import Settings
+from loopllama.workflows.store import DefinitionStore
+
+MAX_PAGE = 100
+_RUN = ("workflow_id", "workflow_version", "models", "pin", "tags", "replayed_from")
+_USED = "budget_used"
+_TIMES = ("created_at", "started_at", "finished_at")
+_TOTALS = ("total_steps", "tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "simulated")
+_PENDING = ("kind", "prompt", "tool", "step", "asked_at", "expires_at")
+_RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_STEP = (
+    *("role", "model", "source", "route_version", "started_at", "finished_at", "latency_ms", "routing_ms"),
+    "replayed_from",
+)
+_ATTEMPT = (
+    *("model", "provider", "turn", "outcome", "error", "tokens_in", "tokens_out", "tokens_cached"),
+    *("tokens_cache_write", "tokens_reasoning", "cost_usd", "cost_basis", "latency_ms", "started_at", "simulated"),
+    *("unpriced", "cache_saving_usd", "stop_reason", "retry_after", "output_mode", "mode_refused"),
+)
+_TOOL_CALL = ("name", "outcome", "latency_ms", "started_at")
+
+
+class RunReader:
+    """Reads runs from the Runs table."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store = RunStore(settings)
+        self._values = ValueStore(settings)
+        self._definitions = DefinitionStore(settings)
+
+    def get(self, run_id: str, show: Callable[[Any], Any] | None = None) -> dict[str, Any]:
+        """The run object with its steps, also those that have not started. Totals are summed from the attempts.
+
+        `show` turns a stored value into what the caller wants of it; by default the whole value, large ones fetched.
+        Raises `RunNotFound`.
+        """
+        run, records = self._read(run_id)
+        return self._object(run, records, show or self._values.load)
+
+    def accepted(self, run_id: str, show: Callable[[Any], Any] | None = None) -> dict[str, Any]:
+        """The run object as it was when the run was accepted, whatever has happened since: the same for everybody who
+        asked for the same run. Without steps, of which none had begun. Raises `RunNotFound`."""
+        run = self._store.run(run_id)
+        later = {"output", "error", "started_at", "finished_at", "pending", "unpriced", *_TOTALS}
+        then = {name: value for name, value in run.items() if name not in later} | {"status": "queued", _USED: {}}
+        shown = {"input": (show or self._values.load)(run.get("input")), "output": None}
+        return {**self._summary(then | totals.of_run(())), **shown}
+
+    def _read(self, run_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        if not _RUN_ID.fullmatch(run_id):
+            raise RunNotFound(f"There is no run {run_id[:128]!r}.")
+        # The run and its steps lie side by side; claims and events, before them in the order of keys, stay unread.
+        items = aws.query(
+            self._store.dynamodb,
+            self._settings.runs_table,
+            "run_id = :id AND #item BETWEEN :run AND :steps",
+            {":id": run_id, ":run": RUN, ":steps": "STEP#\uffff"},
+            names={"#item": "item"},
+            consistent=True,
+        )
+        run = next((item for item in items if item["item"] == RUN), None)
+        if run is None:
+            raise RunNotFound(f"There is no run {run_id!r}.")
+        used = self._store.items(run_id, [budget.ITEM]) if run.get("budget") else {}
+        run[_USED] = used.get(budget.ITEM, {})
+        records = [item for item in items if "order" in item]
+        for record in records:
+            # The run's item holds the beginning of a question, the step's the whole.
+            asked, whole = (run.get("pending") or {}).get(record["item"]), record.get("pending")
+            if asked and whole and asked.get("key") == whole["key"]:
+                asked.update(whole)
+        return run, records
+
+    def _object(
+        self, run: Mapping[str, Any], records: Sequence[Mapping[str, Any]], show: Callable[[Any], Any]
+    ) -> dict[str, Any]:
+        # In this order: where not everything can be shown whole, the run's own values come first.
+        values = {"input": show(run.get("input")), "output": show(run.get("output"))}
+        steps: list[dict[str, Any]] = [self._step(record, show) for record in records]
+        # The prompts after all that steps gave: they mostly say it again.
+        items = {RUN: run, **{record["item"]: record for record in records}}
+        for step, record in zip(steps, records, strict=True):
+            step["input"] = show(prompts.whole(record.get("input"), items))
+        begun = {step["step"] for step in steps}
+        steps += [_waiting(order, step) for order, step in enumerate(self._crew(run)) if step["name"] not in begun]
+        steps.sort(key=lambda step: (step["order"], step["iteration"], step["item"] or 0))
+        return {**self._summary(run), **values, **totals.of_run(records), "steps": steps}
+
+    def ended(
+        self, workflow_id: str, limit: int = 20, cursor: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """A page of `list` for whom only the runs that have ended matter: what the others have used is not summed."""
+        page, following = self._page(workflow_id, limit, cursor)
+        return [self._summary(run) for run in page], following
+
+    def list(
+        self, workflow_id: str | None = None, limit: int = 20, cursor: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """A workflow's runs, newest first, without inputs, outputs and steps; and the cursor of the next page. The
+        totals of those that go on are summed from their steps.
+
+        Without a workflow: the newest runs of the most recently updated workflows, and no cursor.
+        """
+        if workflow_id is None:
+            workflows, _ = self._definitions.list(MAX_PAGE)
+            each = [run for one in workflows for run in self._page(one["workflow_id"], limit)[0]]
+            found = sorted(each, key=lambda run: str(run["created_at"]), reverse=True)[:limit]
+            return [self._so_far(run) for run in found], None
+        page, following = self._page(workflow_id, limit, cursor)
+        return [self._so_far(run) for run in page], following
+
+    def _so_far(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        if run["status"] in FINAL and "total_steps" in run and "tokens_in" in run:
+            return self._summary(run)
+        steps = () if run["status"] == "queued" else self._store.steps(run["run_id"])
+        return self._summary({**run, **totals.of_run(steps)})
+
+    def _page(
+        self, workflow_id: str, limit: int, cursor: str | None = None
+    ) -> tuple[Sequence[dict[str, Any]], str | None]:
+        """A page of the index of a workflow's runs."""
+        request: dict[str, Any] = {
+            "TableName": self._settings.runs_table,
+            "IndexName": "by_workflow",
+            "KeyConditionExpression": "workflow_id = :workflow",
+            "ExpressionAttributeValues": aws.to_item({":workflow": workflow_id}),
+            "ScanIndexForward": False,
+            "Limit": max(1, min(limit, MAX_PAGE)),
+        }
+        if cursor:
+            run_id, created_at = pagination.read(cursor, _RUN_ID)
+            place = {"run_id": run_id, "item": RUN, "workflow_id": workflow_id, "created_at": created_at}
+            request["ExclusiveStartKey"] = aws.to_item(place)
+        page = self._store.dynamodb.query(**request)
+        last = page.get("LastEvaluatedKey")
+        following = pagination.write(last["run_id"]["S"], last["created_at"]["S"]) if last else None
+        return [aws.from_item(item) for item in page["Items"]], following
+
+    def _summary(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        pending = _pending(run)
+        finished = run.get("finished_at")
+        latency = clock.ms_between(run["started_at"], finished) if finished and run.get("started_at") else None
+        error = run.get("error")
+        return {
+            "id": run["run_id"],
+            "status": "waiting_input" if pending and run["status"] == "running" else run["status"],
+            **{name: whole(run.get(name)) for name in (*_RUN, *_TIMES, *_TOTALS)},
+            "budget": budget.shown(run.get("budget"), run.get(_USED), run["status"] in FINAL),
+            "pending": pending,
+            "unpriced": bool(run.get("unpriced")),
+            "latency_ms": latency,
+            "error": _sentence(error) if error else None,
+        }
+
+    def _step(self, record: Mapping[str, Any], show: Callable[[Any], Any]) -> dict[str, Any]:
+        attempts = totals.attempts_of(record)
+        ended = record["status"] != "running"
+        error = record.get("error")
+        return {
+            "id": record["item"],
+            "step": record["step"],
+            "order": int(record["order"]),
+            "iteration": int(record.get("iteration") or 0),
+            "item": whole(record.get("of_item")),
+            "status": record["status"],
+            **{name: whole(record.get(name)) for name in _STEP},
+            "model": record.get("model") or next((one["model"] for one in reversed(attempts.values())), None),
+            "ignored": record.get("ignored") or [],
+            "input": None,
+            "output": show(record.get("output")),
+            "error": f"{error['type']}: {error['message']}" if error else None,
+            **totals.totals(attempts.values()),
+            "attempts": [_attempt(attempt, ended) for attempt in attempts.values()],
+            "tool_calls": [
+                {
+                    **{name: whole(call.get(name)) for name in _TOOL_CALL},
+                    "arguments": show(call.get("arguments")),
+                    "result": show(call.get("result")),
+                }
+                for call in totals.tool_calls_of(record).values()
+            ],
+        }
+
+    def _crew(self, run: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        try:
+            workflow = self._definitions.get(run["workflow_id"], int(run["workflow_version"]))
+        except WorkflowNotFound:
+            return []  # It was deleted; what its runs did is still told.
+        crew: Sequence[Mapping[str, Any]] = workflow["definition"]["crew"]
+        return crew
+
+
+def is_final(run: Mapping[str, Any]) -> bool:
+    """Whether a run object's status will not change by itself."""
+    return run["status"] in FINAL
+
+
+def _attempt(attempt: Mapping[str, Any], step_ended: bool) -> dict[str, Any]:
+    shown = {name: whole(attempt.get(name)) for name in _ATTEMPT}
+    if attempt["outcome"] == "open" and step_ended:
+        # Its process died; nobody knows whether the provider served and billed the call.
+        shown["outcome"] = "lost"
+    return shown
+
+
+def _waiting(order: int, step: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": step_key(step["name"]),
+        "step": step["name"],
+        "order": order,
+        "iteration": 0,
+        "item": None,
+        "status": "queued",
+        **dict.fromkeys(_STEP),
+        "role": step["role"],
+        "ignored": [],
+        "input": None,
+        "output": None,
+        "error": None,
+        **totals.totals(()),
+        "cost_usd": None,
+        "attempts": [],
+        "tool_calls": [],
+    }
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    where = f"step {error['step']!r}: " if error.get("step") else ""
+    return f"{where}{error['type']}: {error['message']}"
+
+
+def _pending(run: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an unfinished run has been asking people longest, in the API's form."""
+    asked = sorted((run.get("pending") or {}).items(), key=lambda one: str(one[1].get("asked_at")))
+    if not asked or run["status"] in FINAL:
+        return None
+    item, longest = asked[0]
+    shown = {"id": question_id(item, str(longest.get("key"))), **{name: longest.get(name) for name in _PENDING}}
+    text = longest.get("tool_input")
+    if text is not None:
+        with contextlib.suppress(ValueError):  # a long one is not kept whole
+            text = exact_json.loads_kept(text)
+    return {**shown, "tool_input": text}

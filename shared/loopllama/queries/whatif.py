@@ -1,0 +1,345 @@
+"""What a change of models would have cost, and how long it would have taken, by the record of runs. Calls no model.
+
+A recorded step is a list of model calls with their tokens. Under the change, the calls that gave an answer are priced
+as if the new model had been asked the same and had answered as much:
+
+- cost: `pricing.cost` of the same tokens at the new model's price, of today or of the run's date. Cached tokens stay
+  cached where the new model has a price for cached reads, and are plain input otherwise; tokens written to a cache are
+  plain input where the new model does not charge for writing. What failed calls of the old chain cost is left out: they
+  would not have been made.
+- latency of a call: what was observed of that model on that step; else of that model on other steps of these runs,
+  scaled by tokens written; else the catalog's prior. The run's change is that of its critical path: steps start when
+  all of their needs are done, so a step off the path changes nothing until it becomes the slowest.
+
+What it cannot know is said in `unknown`, among it: a model writes more or fewer tokens than another, counts tokens by
+another tokenizer, and may answer worse.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from statistics import median, quantiles
+from typing import Any, Literal
+
+from loopllama.catalog import pricing
+from loopllama.catalog.model import Model
+from loopllama.core import clock
+from loopllama.errors import InvalidRequest, ModelUnknown
+from loopllama.llm.types import Usage
+
+Prices = Literal["today", "then"]
+MAX_RUNS = 200
+FINISHED = ("completed",)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One run before and after the change. USD (`None`: something is unpriced) and ms."""
+
+    run_id: str
+    cost_before: Decimal | None
+    cost_after: Decimal | None
+    latency_before: float
+    latency_after: float
+
+
+@dataclass(slots=True)
+class StepEstimate:
+    """One changed step over all runs: sums of USD, medians of ms a turn."""
+
+    step: str
+    before: list[str]
+    after: str
+    turns: int = 0
+    cost_before: Decimal | None = Decimal(0)
+    cost_after: Decimal | None = Decimal(0)
+    latency_before: list[float] = field(default_factory=list)
+    latency_after: list[float] = field(default_factory=list)
+    latency_from: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "step": self.step,
+            "models_before": self.before,
+            "model_after": self.after,
+            "turns": self.turns,
+            "cost_usd_before": self.cost_before,
+            "cost_usd_after": self.cost_after,
+            "latency_ms_before": round(median(self.latency_before)) if self.latency_before else None,
+            "latency_ms_after": round(median(self.latency_after)) if self.latency_after else None,
+            "latency_from": self.latency_from,
+        }
+
+
+def recent_runs(
+    reader: Any, workflow_id: str, *, limit: int = 20, since: datetime | None = None
+) -> list[dict[str, Any]]:
+    """The newest completed runs of a workflow, whole; at most `limit`, none older than `since`. `reader` is a
+    `reading.RunReader`. Inputs and outputs are not fetched."""
+    found: list[dict[str, Any]] = []
+    cursor: str | None = None
+    looked = 0
+    while len(found) < limit and looked < 10 * limit:
+        page, cursor = reader.ended(workflow_id, limit=min(100, 2 * limit), cursor=cursor)
+        for run in page:
+            if since is not None and datetime.fromisoformat(run["created_at"]) < since:
+                return found
+            looked += 1
+            if run["status"] in FINISHED and len(found) < limit:
+                found.append(reader.get(run["id"], show=_nothing))
+        if cursor is None:
+            break
+    return found
+
+
+def _nothing(_: Any) -> None:
+    """Instead of a value that nobody looks at."""
+
+
+def predict(
+    runs: Sequence[Mapping[str, Any]],
+    needs: Mapping[str, Sequence[str]],
+    changes: Mapping[str, Model],
+    resolve: Callable[[str], Model],
+    *,
+    prices: Prices = "today",
+) -> dict[str, Any]:
+    """What `changes` (step, or `*` for all others, to model) would have done to the runs.
+
+    `runs` are run objects (`RunReader.get`), `needs` maps each step to those that it waits for, `resolve` gives the
+    catalog's model of an id. Raises `InvalidRequest` where a step is none of the workflow's or there is no run.
+
+    Returns `{"runs", "from", "to", "prices", "cost_usd": {"before", "after", "change"}, "latency_ms": {…}, "steps",
+    "spread": {"cost", "latency"}, "simulated", "unknown"}`: means a run, `change` as a fraction, `spread` the tenth and
+    ninetieth percentile of the runs' own changes.
+    """
+    for step in changes:
+        if step != "*" and step not in needs:
+            raise InvalidRequest(f"the workflow has no step {step!r}: its steps are {', '.join(needs)}, or * for all")
+    if not runs:
+        raise InvalidRequest("there is no completed run to learn from; run the workflow first, or look further back")
+    speeds = _Speeds(runs)
+    steps: dict[str, StepEstimate] = {}
+    unknown: dict[str, None] = {}
+    estimates = [_run(run, needs, changes, resolve, prices, speeds, steps, unknown) for run in runs]
+    for change in changes:
+        if change != "*" and change not in steps:
+            unknown[f"step {change!r} was not taken in these runs"] = None
+    unknown["whether the answers are as good and as long, and how many tokens another tokenizer makes of them"] = None
+    dates = sorted(str(run["created_at"]) for run in runs)
+    return {
+        "runs": len(runs),
+        "from": dates[0],
+        "to": dates[-1],
+        "prices": prices,
+        "cost_usd": _totals([e.cost_before for e in estimates], [e.cost_after for e in estimates]),
+        "latency_ms": _totals(
+            [Decimal(round(e.latency_before)) for e in estimates], [Decimal(round(e.latency_after)) for e in estimates]
+        ),
+        "spread": {
+            "cost": _spread((e.cost_before, e.cost_after) for e in estimates),
+            "latency": _spread((Decimal(e.latency_before), Decimal(e.latency_after)) for e in estimates),
+        },
+        "steps": [steps[name].record() for name in needs if name in steps],
+        "simulated": any(run.get("simulated") for run in runs),
+        "unknown": list(unknown),
+    }
+
+
+def _run(
+    run: Mapping[str, Any],
+    needs: Mapping[str, Sequence[str]],
+    changes: Mapping[str, Model],
+    resolve: Callable[[str], Model],
+    prices: Prices,
+    speeds: _Speeds,
+    steps: dict[str, StepEstimate],
+    unknown: dict[str, None],
+) -> Estimate:
+    before: Decimal | None = Decimal(0)
+    after: Decimal | None = Decimal(0)
+    turns: dict[str, list[_Turn]] = defaultdict(list)
+    for record in run["steps"]:
+        name = record["step"]
+        model = changes.get(name, changes.get("*"))
+        turn = _turn(record)
+        turns[name].append(turn)
+        for call in record["attempts"]:
+            at = _date(call, prices)
+            if call["outcome"] != "ok" and model is not None:
+                before = _add(before, call.get("cost_usd") or Decimal(0))
+                turn.takes -= float(call.get("latency_ms") or 0)
+                continue
+            now = _price(call, resolve, at, unknown)
+            before = _add(before, now)
+            if model is None or call["model"] == model.id:
+                after = _add(after, now)
+                continue
+            then = _cost(model, call, at)
+            if then is None:
+                unknown[f"the cost of {model.id}: it has no price"] = None
+            after = _add(after, then)
+            expected, source = speeds.expect(name, model, int(call.get("tokens_out") or 0))
+            turn.takes += expected - float(call.get("latency_ms") or 0)
+            told = steps.setdefault(name, StepEstimate(name, [], model.id, latency_from=source))
+            if call["model"] not in told.before:
+                told.before.append(call["model"])
+            told.cost_before, told.cost_after = _add(told.cost_before, now), _add(told.cost_after, then)
+            told.latency_before.append(float(call.get("latency_ms") or 0))
+            told.latency_after.append(expected)
+            told.turns += 1
+            if source != "this step":
+                where = "it was never seen" if source == "the catalog" else "it was seen on other steps only"
+                unknown[f"how fast {model.id} answers step {name!r}: {where}"] = None
+            if call.get("tokens_cached") or call.get("tokens_cache_write"):
+                unknown[f"how much of step {name!r} {model.id} would find in its cache"] = None
+    latency = float(run.get("latency_ms") or 0)
+    path_before = critical_path(needs, {name: _length(found, now=True) for name, found in turns.items()})
+    path_after = critical_path(needs, {name: _length(found, now=False) for name, found in turns.items()})
+    return Estimate(str(run["id"]), before, after, latency, max(0.0, latency + path_after - path_before))
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One turn of a step: how long it took and would take (ms). `item` is 0 but for the turns of a forEach step."""
+
+    iteration: str
+    item: str
+    took: float
+    takes: float
+
+
+def _turn(record: Mapping[str, Any]) -> _Turn:
+    iteration, _, item = str(record.get("id") or "0#0").rpartition("#")
+    latency = float(record.get("latency_ms") or 0)
+    return _Turn(iteration, item, latency, latency)
+
+
+def _length(turns: Sequence[_Turn], *, now: bool) -> float:
+    """How long a step took, or would take: its iterations one after another. The turns of a forEach step run inside of
+    the step itself (item 0), which is taken to stretch as they do."""
+    total = 0.0
+    for iteration in dict.fromkeys(turn.iteration for turn in turns):
+        own = [turn for turn in turns if turn.iteration == iteration and turn.item == "0"]
+        items = [turn for turn in turns if turn.iteration == iteration and turn.item != "0"]
+        length = sum(turn.took if now or items else turn.takes for turn in own)
+        if items and not own:
+            length = max(turn.took for turn in items)
+        took = sum(turn.took for turn in items)
+        if items and not now and took:
+            length *= max(0.0, sum(turn.takes for turn in items)) / took
+        total += length
+    return total
+
+
+def critical_path(needs: Mapping[str, Sequence[str]], durations: Mapping[str, float]) -> float:
+    """How long the longest line of steps takes, each starting when all that it needs are done. `needs` is in an order
+    in which every step comes after some beginning; loops are none, as a crew has none."""
+    done: dict[str, float] = {}
+
+    def end(name: str) -> float:
+        stack = [name]
+        while stack:
+            top = stack[-1]
+            open_ = [other for other in needs.get(top, ()) if other not in done]
+            if open_:
+                stack.extend(open_)
+                continue
+            stack.pop()
+            if top not in done:
+                begin = max((done[other] for other in needs.get(top, ())), default=0.0)
+                done[top] = begin + max(0.0, durations.get(top, 0.0))
+        return done[name]
+
+    return max((end(name) for name in needs), default=0.0)
+
+
+class _Speeds:
+    """What was observed of each model: on a step, and elsewhere."""
+
+    def __init__(self, runs: Iterable[Mapping[str, Any]]) -> None:
+        self._on_step: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._elsewhere: dict[str, list[tuple[float, int]]] = defaultdict(list)
+        for run in runs:
+            for record in run["steps"]:
+                for call in record["attempts"]:
+                    if call["outcome"] == "ok" and call.get("latency_ms") is not None:
+                        ms, tokens = float(call["latency_ms"]), int(call.get("tokens_out") or 0)
+                        self._on_step[record["step"], call["model"]].append(ms)
+                        self._elsewhere[call["model"]].append((ms, tokens))
+
+    def expect(self, step: str, model: Model, tokens_out: int) -> tuple[float, str]:
+        """How long a call is expected to take (ms), and by what: `this step`, `other steps` or `the catalog`."""
+        seen = self._on_step.get((step, model.id))
+        if seen:
+            return median(seen), "this step"
+        prior = _prior(model, tokens_out)
+        others = self._elsewhere.get(model.id)
+        if others:
+            return prior * median(ms / max(1.0, _prior(model, tokens)) for ms, tokens in others), "other steps"
+        return prior, "the catalog"
+
+
+def _prior(model: Model, tokens_out: int) -> float:
+    return model.speed.first_token_ms + tokens_out / max(1, model.speed.tokens_per_second) * 1000
+
+
+def _date(call: Mapping[str, Any], prices: Prices) -> datetime:
+    if prices == "then" and call.get("started_at"):
+        return datetime.fromisoformat(str(call["started_at"]))
+    return clock.now()
+
+
+def _price(
+    call: Mapping[str, Any], resolve: Callable[[str], Model], at: datetime, unknown: dict[str, None]
+) -> Decimal | None:
+    """The recorded call at the prices of `at`; as recorded where the catalog does not know its model any more."""
+    try:
+        cost = _cost(resolve(call["model"]), call, at)
+    except ModelUnknown:
+        cost = None
+    if cost is None:
+        cost = call.get("cost_usd")
+        if cost is None:
+            unknown[f"the cost of {call['model']}: it has no price"] = None
+    return cost
+
+
+def _cost(model: Model, call: Mapping[str, Any], at: datetime) -> Decimal | None:
+    usage = Usage(
+        input_tokens=int(call.get("tokens_in") or 0),
+        output_tokens=int(call.get("tokens_out") or 0),
+        cache_read_tokens=int(call.get("tokens_cached") or 0),
+        cache_write_tokens=int(call.get("tokens_cache_write") or 0),
+    )
+    return pricing.cost(model, usage, at)
+
+
+def _add(total: Decimal | None, more: Decimal | None) -> Decimal | None:
+    return None if total is None or more is None else total + more
+
+
+def _totals(before: Sequence[Decimal | None], after: Sequence[Decimal | None]) -> dict[str, Any]:
+    """Means a run, and the change as a fraction."""
+    old, new = _mean(before), _mean(after)
+    change = (new - old) / old if old and new is not None else None
+    return {"before": old, "after": new, "change": None if change is None else round(change, 4)}
+
+
+def _mean(values: Sequence[Decimal | None]) -> Decimal | None:
+    known = [value for value in values if value is not None]
+    return sum(known, Decimal(0)) / len(known) if known and len(known) == len(values) else None
+
+
+def _spread(pairs: Iterable[tuple[Decimal | None, Decimal | None]]) -> dict[str, Any] | None:
+    """Tenth and ninetieth percentile of the runs' changes, as fractions; nothing under two runs."""
+    changes = sorted((new - old) / old for old, new in pairs if old and new is not None)
+    if len(changes) < 2:
+        return None
+    cuts = quantiles(changes, n=10, method="inclusive")
+    return {"p10": round(cuts[0], 4), "p90": round(cuts[-1], 4)}

@@ -1,0 +1,304 @@
+"""A circuit breaker for each model: those that keep failing are set aside for a while, for every Lambda at once, and
+tried again by one probe (Nygard, Release It!).
+
+The rule, per model:
+
+- A failure is `ModelUnavailable`, `ModelTimeout` of whatever length, `ModelThrottled`, or what an error says of itself
+  (`ModelError.against`). What is the request's fault, the key's or the account's is none.
+- `FAILURES` (3) in a row set the model aside for `FIRST_MS` (30 s). In a row means: without a success in between, and
+  each call began at most `WINDOW_MS` (15 min) after the failure before it. It is the beginning that counts, and the
+  window is as long as the longest call, so that a server that never answers is found whatever time its calls are given,
+  be they made one after the other or side by side.
+- When that time is over, one invocation claims the probe and uses the model; all others still pass it over. Success
+  clears everything; failure sets it aside for twice as long, at most `LONGEST_MS` (10 min). A probe whose process died
+  is claimed anew after `PROBE_MS`, which outlives the probe's call. Calls from before the model was set aside say
+  nothing new when they fail at last.
+- A model set aside is passed over with the reason in `ignored`; where no other model of the layer is left, it is used.
+
+Successes are far more than failures, so they cost no call of DynamoDB: a process remembers when each model answered it
+last. It writes what it knows only where the item says that the model has failed: at once where it knows that already,
+else when it reads the item next (after `ROUTE_CACHE_SECONDS`) or fails itself. So the failures of a model that answers
+most calls never come to be three in a row (the simulation in tests/unit/test_routing_health_rule.py has the figures).
+Counting failures in a row is what Envoy's outlier detection does (`consecutive_5xx`) and Polly's first breaker did; a
+share of all calls, as resilience4j has it, would need every success written.
+
+All of it is one item of the Models table, key `health#`: an attribute a model, named `m:<model id>`, gone once the
+model answers again, or was not used for a day. One item, so that a decision over many candidates reads one key more and
+not twice as many. Whatever somebody writes into it by hand sets no model aside for longer than the rule does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from loopllama.aws import dynamo as aws
+from loopllama.errors import ModelError, ModelThrottled, ModelTimeout, ModelUnavailable
+from loopllama.telemetry import metrics as tracing
+
+KEY = "health#"
+FAILURES = 3
+WINDOW_MS = 900_000
+"""As long as the longest call: Lambda ends every invocation after 15 minutes."""
+FIRST_MS = 30_000
+LONGEST_MS = 600_000
+PROBE_MS = 135_000
+"""For how long a probe is claimed at least; `probe_length` says for how long where calls may take longer."""
+FORGET_MS = 24 * 3600 * 1000
+_MARGIN_MS = 15_000
+_BEYOND_MS = 2 * LONGEST_MS
+"""The rule writes no moment that is so far ahead: somebody else did."""
+_COUNTED = (ModelUnavailable, ModelTimeout, ModelThrottled)
+_ATTEMPTS = 6
+_REMEMBERED = 2048
+"""Models of which a process remembers when they answered."""
+_FORGOTTEN_AT_ONCE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A model's health. Times are epoch ms; 0 is never."""
+
+    failures: int = 0
+    last: int = 0
+    """When the last of `failures` was."""
+    aside_until: int = 0
+    aside_ms: int = 0
+    """For how long it was set aside last."""
+    probe_until: int = 0
+
+    @property
+    def failing(self) -> bool:
+        return bool(self.failures or self.aside_until)
+
+    def aside(self, now: int) -> bool:
+        """Whether it is to be passed over."""
+        return now < self.until(now)
+
+    def until(self, now: int) -> int:
+        """Until when it is to be passed over; in the past where it is not."""
+        return max(_believed(self.aside_until, now), _believed(self.probe_until, now))
+
+    def due(self, now: int) -> bool:
+        """Whether it waits for somebody to claim its probe."""
+        return bool(self.aside_until) and not self.aside(now)
+
+    def forgotten(self, now: int) -> bool:
+        """Whether it says nothing any more."""
+        if self.aside_until:
+            return now - max(self.aside_until, self.probe_until) > FORGET_MS
+        return not self.failures or abs(now - self.last) > FORGET_MS
+
+
+WELL = State()
+
+
+def _believed(moment: int, now: int) -> int:
+    return moment if moment <= now + _BEYOND_MS else 0
+
+
+def probe_length(call_seconds: float) -> int:
+    """For how long a probe is claimed (ms), where a call that has a fallback is given `call_seconds`."""
+    return max(PROBE_MS, int(call_seconds * 1000) + _MARGIN_MS)
+
+
+def counts(error: ModelError) -> bool:
+    """Whether an error speaks against the model that was called."""
+    return isinstance(error, _COUNTED) if error.against is None else error.against
+
+
+def after_failure(state: State, now: int, began: int | None = None, probing: bool = False) -> State:
+    """The state after a call that began at `began` (`None`: just now) and has failed now; `probing` says that it was
+    the model's probe."""
+    began = now if began is None else began
+    aside_until = _believed(state.aside_until, now)
+    if aside_until > now:
+        return state  # made before it was set aside, or for want of another model
+    if state.aside_until:
+        if began < aside_until - state.aside_ms and not probing:
+            return state
+        twice = state.aside_ms * 2 if began - aside_until <= LONGEST_MS else FIRST_MS
+        return _set_aside(replace(state, last=now, probe_until=0), now, max(FIRST_MS, min(LONGEST_MS, twice)))
+    in_a_row = state.failures if abs(began - state.last) <= WINDOW_MS else 0
+    counted = State(in_a_row + 1, now)
+    return counted if counted.failures < FAILURES else _set_aside(counted, now, FIRST_MS)
+
+
+def _set_aside(state: State, now: int, length: int) -> State:
+    return replace(state, aside_until=now + length, aside_ms=length)
+
+
+def parse_states(item: Mapping[str, Any] | None) -> dict[str, State]:
+    """Every model's state in the item; never raises."""
+    states = {}
+    for name, value in (item or {}).items():
+        if name.startswith("m:") and isinstance(value, Mapping):
+            states[name[2:]] = _state(value)
+    return states
+
+
+class Health:
+    """The item, read and written. `read` gives it as this process has it, `keep` takes it as it is now; `clock` gives
+    epoch seconds; `probe_ms` is for how long a probe is claimed. Without a table it does nothing. A write that fails is
+    logged and no more: the item serves the steps to come, and must not fail the one that has its answer."""
+
+    def __init__(
+        self,
+        table: str,
+        dynamodb: Callable[[], Any],
+        clock: Callable[[], float],
+        read: Callable[[], Mapping[str, Any] | None],
+        keep: Callable[[Mapping[str, Any]], None],
+        probe_ms: int = PROBE_MS,
+    ) -> None:
+        self._table, self._dynamodb, self._clock = table, dynamodb, clock
+        self._read, self._keep = read, keep
+        self._probe_ms = probe_ms
+        self._answered: dict[str, int] = {}
+        """When each model answered this process last."""
+        self._probing: set[str] = set()
+        """Models whose probe this process has claimed."""
+
+    def failed(self, model_id: str, error: ModelError, seconds: float | None = None) -> None:
+        """Report that a call of the model failed with `error` after `seconds` (`None`: at once). Errors that say
+        nothing about the model's health are passed over. At most one write, repeated where others write too."""
+        if not self._table or not counts(error):
+            return
+        began = self._now() - int((seconds or 0) * 1000)
+        probing = model_id in self._probing
+        self._probing.discard(model_id)
+        self._change(
+            model_id, lambda state: after_failure(self._judged(model_id, state), self._now(), began, probing=probing)
+        )
+
+    def succeeded(self, model_id: str) -> None:
+        """Report that a call of the model gave an answer. Costs nothing unless the model was failing as far as this
+        process knows."""
+        if not self._table:
+            return
+        if len(self._answered) >= _REMEMBERED:
+            self._answered.clear()
+        self._answered[model_id] = self._now()
+        self._probing.discard(model_id)
+        if self.state(model_id).failing:
+            self._change(model_id, lambda _: WELL)
+
+    def claim_probe(self, model_id: str) -> bool:
+        """Whether this invocation is the one that tries a model whose time aside is over."""
+        won = False
+
+        def claim(state: State) -> State:
+            nonlocal won
+            won = state.due(self._now()) or not state.failing
+            return replace(state, probe_until=self._now() + self._probe_ms) if won and state.failing else state
+
+        if not self._change(model_id, claim) or not won:
+            return False
+        self._probing.add(model_id)
+        return True
+
+    def states(self, write: bool = False) -> dict[str, State]:
+        """Each failing model's state as this process knows it. A model that has answered this process since it failed
+        is well; with `write` the others are told."""
+        states = parse_states(self._read())
+        for model_id, state in list(states.items()):
+            if self._judged(model_id, state) is WELL:
+                del states[model_id]
+                if write and state.failing:
+                    self._change(model_id, partial(self._judged, model_id))
+        return states
+
+    def state(self, model_id: str) -> State:
+        """A model's state in the item as this process has read it."""
+        value = (self._read() or {}).get(f"m:{model_id}")
+        return _state(value) if isinstance(value, Mapping) else WELL
+
+    def _judged(self, model_id: str, state: State) -> State:
+        """What the state of the item is worth to this process."""
+        return WELL if not state.failing or self._answered.get(model_id, 0) > state.last else state
+
+    def _change(self, model_id: str, change: Callable[[State], State]) -> bool:
+        """Change the state; whether it is as `change` has it now."""
+        try:
+            return self._compare_and_set(model_id, change)
+        except Exception as error:
+            if (trouble := aws.trouble(error)) is None:
+                raise
+            tracing.logger().warning("a model's health was not written", extra={"error": str(trouble)})
+            return False
+
+    def _compare_and_set(self, model_id: str, change: Callable[[State], State]) -> bool:
+        """Write the state only where it is still the one that the change was made from. What other models' states say
+        no more goes with it."""
+        name = f"m:{model_id}"
+        item = self._read() or {}
+        for _ in range(_ATTEMPTS):
+            value = item.get(name)
+            before = _state(value) if isinstance(value, Mapping) else WELL
+            after = change(before)
+            if after == before:
+                return True
+            gone = [] if after.failing else [name]
+            gone += self._forgotten(item, name)
+            conditions, names, parameters = _as_read(item, [name, *(other for other in gone if other != name)])
+            done, item = aws.update(
+                self._dynamodb(),
+                self._table,
+                {"model": KEY},
+                {name: _written(after)} if after.failing else {},
+                remove=gone,
+                condition=conditions,
+                names=names,
+                parameters=parameters,
+            )
+            self._keep(item or {"model": KEY})
+            if done:
+                return True
+        return False  # Others write the same state at the same moment; what they say is as good.
+
+    def _forgotten(self, item: Mapping[str, Any], name: str) -> list[str]:
+        now = self._now()
+        found = (
+            other
+            for other, value in item.items()
+            if other.startswith("m:")
+            and other != name
+            and (not isinstance(value, Mapping) or _state(value).forgotten(now))
+        )
+        return [other for other, _ in zip(found, range(_FORGOTTEN_AT_ONCE), strict=False)]
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+
+def _as_read(item: Mapping[str, Any], names: list[str]) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """The condition that the attributes are as they were read, with its names and values."""
+    conditions, aliases, values = [], {}, {}
+    for place, name in enumerate(names):
+        aliases[f"#m{place}"] = name
+        if name not in item:
+            conditions.append(f"attribute_not_exists(#m{place})")
+            continue
+        value = item[name]
+        # A NULL, which somebody wrote, equals nothing that `update` could send.
+        conditions.append(f"attribute_type(#m{place}, :m{place})" if value is None else f"#m{place} = :m{place}")
+        values[f":m{place}"] = "NULL" if value is None else value
+    return " AND ".join(conditions), aliases, values
+
+
+def _written(state: State) -> dict[str, int]:
+    values = {name: getattr(state, name) for name in State.__dataclass_fields__}
+    return {name: value for name, value in values.items() if value}
+
+
+def _state(value: Mapping[str, Any]) -> State:
+    def number(name: str) -> int:
+        found = value.get(name, 0)
+        try:
+            return max(0, min(int(found), 10**15)) if not isinstance(found, (str, bool)) else 0
+        except (TypeError, ValueError, ArithmeticError):
+            return 0
+
+    return State(**{name: number(name) for name in State.__dataclass_fields__})

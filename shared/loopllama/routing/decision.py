@@ -1,0 +1,318 @@
+"""The six layers that may say which model a step uses. Pure: rows, catalog and time come in, a decision goes out.
+
+| # | layer | `source` |
+|---|---|---|
+| 1 | the run's request: `models[step]`, then `models["*"]` | `run` |
+| 2 | the routes table's row of the step | `step` |
+| 3 | the agent of the crew | `agent` |
+| 4 | the routes table's row `*` | `workflow` |
+| 5 | the workflow's default model | `default` |
+| 6 | the deployment's default model | `deployment` |
+
+Each field comes from the first layer that sets it; `policy`, `candidates` and `fallbacks` travel with `model`. A layer
+none of whose models may be used is passed over like one that makes no sense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from loopllama.catalog.catalog import Catalog
+from loopllama.catalog.model import Model
+from loopllama.errors import ModelUnknown, NoModelLeft
+from loopllama.routing.eligibility import ChainBuilder
+from loopllama.routing.overrides import (
+    CHOICE,
+    MAX_FALLBACKS,
+    Choice,
+    Override,
+    parse_choice,
+    parse_max_tokens,
+    parse_temperature,
+)
+from loopllama.routing.policies import POLICIES, Ranking
+from loopllama.routing.step_stats import NOTHING, Candidate, Facts
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRequest:
+    """What a decision rests on beside the tables.
+
+    `step` is a step of the definition (docs/design.md); `run_models` the run's own `{step: model, "*": model}`;
+    `required` the capabilities that the step needs; `prompt_tokens` an estimate of its prompt, 0 where unknown;
+    `pinned` the decision that was recorded for the step when the run started (`Route.to_record`), if one was.
+    """
+
+    workflow_id: str
+    workflow_model: str | None
+    step: Mapping[str, Any]
+    run_models: Mapping[str, str]
+    required: frozenset[str]
+    prompt_tokens: int = 0
+    run_id: str = ""
+    pinned: Mapping[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """What policies choose by: the same for every retry of the step."""
+        return f"{self.run_id}/{self.step.get('name')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The decision. `chain` is tried in order and holds each model once.
+
+    `ignored` is what was passed over on the way: `{"layer", "reason"}`, with `"model"` where it is about one model.
+    `invalid_overrides` counts the rows of the routes table among it that make no sense.
+    """
+
+    chain: tuple[Model, ...]
+    source: str
+    route_version: int | None
+    policy: str
+    ignored: tuple[dict[str, str], ...] = ()
+    max_tokens: int | None = None
+    temperature: Decimal | None = None
+    invalid_overrides: int = 0
+    pinned: bool = False
+    """Whether the run keeps decisions as they stood when it started."""
+
+    def to_record(self) -> dict[str, Any]:
+        """The decision as DynamoDB can hold it, models by id."""
+        record: dict[str, Any] = {
+            "chain": [model.id for model in self.chain],
+            "source": self.source,
+            "route_version": self.route_version,
+            "policy": self.policy,
+            "ignored": [dict(entry) for entry in self.ignored],
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "pinned": self.pinned or None,
+        }
+        return {key: value for key, value in record.items() if value is not None}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], resolve: Callable[[str], Model]) -> Route:
+        """A recorded decision with the catalog's present models. Raises `ModelUnknown` where one is gone."""
+        version, max_tokens = record.get("route_version"), record.get("max_tokens")
+        return cls(
+            chain=tuple(resolve(model_id) for model_id in record["chain"]),
+            source=record["source"],
+            route_version=None if version is None else int(version),
+            policy=record.get("policy", "fixed"),
+            ignored=tuple(dict(entry) for entry in record.get("ignored", ())),
+            max_tokens=None if max_tokens is None else int(max_tokens),
+            temperature=record.get("temperature"),
+            pinned=bool(record.get("pinned")),
+        )
+
+
+@dataclass(slots=True)
+class Plan:
+    """A decision but for the key: what the tables, the step and the facts say. `route` adds the key.
+
+    `route_` is the route without candidates; `due` are models whose probe nobody has claimed yet.
+    """
+
+    route_: Route
+    choice: Choice | None = None
+    candidates: Sequence[Candidate] = ()
+    facts: Facts = NOTHING
+    due: frozenset[str] = frozenset()
+    ranking: Ranking | None = None
+    made: dict[int, Route] = field(default_factory=dict)
+
+    def route(self, key: str) -> Route:
+        """The route of the run and step that the key stands for. The chosen candidate comes first, then the layer's
+        fallbacks, then the other candidates."""
+        policy = POLICIES.get(self.route_.policy)
+        if policy is None or not self.candidates:
+            return self.route_
+        if self.ranking is None:
+            self.ranking = policy(self.candidates, self.facts)
+        first = self.ranking.choose(key)
+        route = self.made.get(first)
+        if route is None:
+            order = self.ranking.tried(key)
+            models = {model.id: model for model in (order[0].model, *self.route_.chain, *(one.model for one in order))}
+            route = replace(self.route_, chain=tuple(models.values())[: MAX_FALLBACKS + 1])
+            self.made[first] = route
+        return route
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    source: str
+    choice: Choice | None = None
+    version: int | None = None
+    problem: str = ""
+    invalid: bool = False
+    pinned: bool = False
+    policy: str | None = None
+    max_tokens: int | None = None
+    temperature: Decimal | None = None
+
+
+def decide(
+    request: RouteRequest,
+    step_row: Override,
+    workflow_row: Override,
+    default_model: str,
+    catalog: Catalog,
+    now: float,
+) -> Route:
+    """The route of a step where nothing has been observed and no model is set aside; raises as `plan` does."""
+    return plan(request, step_row, workflow_row, default_model, catalog, now).route(request.key)
+
+
+def plan(
+    request: RouteRequest,
+    step_row: Override,
+    workflow_row: Override,
+    default_model: str,
+    catalog: Catalog,
+    now: float,
+    *,
+    facts: Facts = NOTHING,
+    aside: Mapping[str, str] | None = None,
+    due: frozenset[str] = frozenset(),
+) -> Plan:
+    """The decision but for the key. `aside` is model to reason: those set aside after failures; `due` those of which
+    somebody may claim the probe; `now` is epoch seconds.
+
+    Raises `NoModelLeft`, with the reason of each, where no layer has a usable model, and `ModelUnknown` where all that
+    is wrong is that nobody knows the models.
+    """
+    ignored: list[dict[str, str]] = []
+    invalid: set[str] = set()
+    only_unknown = True
+    for layer in layers(request, step_row, workflow_row, default_model, now):
+        if layer.problem:
+            ignored.append({"layer": layer.source, "reason": layer.problem})
+            only_unknown = False
+            if layer.invalid:
+                invalid.add(layer.source)
+        if layer.choice is None:
+            continue
+        builder = ChainBuilder(
+            layer.source, catalog, ignored, request.required, request.prompt_tokens, aside or {}, facts, _moment(now)
+        )
+        builder.build(layer.choice)
+        only_unknown = only_unknown and builder.only_unknown
+        if builder.invalid and layer.source in ("step", "workflow"):
+            invalid.add(layer.source)
+        if builder.candidates or builder.models:
+            numbers = (
+                {"max_tokens": layer.max_tokens, "temperature": layer.temperature}
+                if layer.pinned
+                else _numbers(request.step, step_row, workflow_row, now, ignored, invalid)
+            )
+            route = Route(
+                chain=tuple(builder.models.values()),
+                source=layer.source,
+                route_version=layer.version,
+                policy=layer.policy or layer.choice.policy,
+                ignored=tuple(ignored),
+                invalid_overrides=len(invalid),
+                pinned=layer.pinned,
+                **numbers,
+            )
+            used = {*builder.models, *(candidate.model.id for candidate in builder.candidates)}
+            return Plan(route, layer.choice, builder.candidates, facts, due & used)
+    why = "; ".join(map(_told, ignored))
+    error = ModelUnknown if only_unknown else NoModelLeft
+    raise error(f"no model is left for step {request.step.get('name')!r}: {why or 'no layer names one'}")
+
+
+def _told(entry: Mapping[str, str]) -> str:
+    model = entry.get("model", "")
+    about = f" ({model})" if model and model not in entry["reason"] else ""
+    return f"{entry['layer']}{about}: {entry['reason']}"
+
+
+def _moment(now: float) -> datetime:
+    return datetime.fromtimestamp(now, UTC)
+
+
+def layers(
+    request: RouteRequest, step_row: Override, workflow_row: Override, default_model: str, now: float
+) -> Iterator[_Layer]:
+    """The layers that say something, first to last. A pinned decision says it before all others, under the name of
+    the layer that it came from."""
+    if request.pinned is not None:
+        yield _pinned(request.pinned)
+    for key in (str(request.step.get("name")), "*"):
+        if key in request.run_models:
+            yield _written("run", {"model": request.run_models[key]})
+    yield _row("step", step_row, now)
+    yield _written("agent", request.step)
+    yield _row("workflow", workflow_row, now)
+    if request.workflow_model is not None:
+        yield _written("default", {"model": request.workflow_model})
+    yield _written("deployment", {"model": default_model})
+
+
+def _pinned(record: Mapping[str, Any]) -> _Layer:
+    version, max_tokens = record.get("route_version"), record.get("max_tokens")
+    return _Layer(
+        str(record["source"]),
+        Choice(None, fallbacks=tuple(str(name) for name in record["chain"])),
+        None if version is None else int(version),
+        policy=str(record.get("policy", "fixed")),
+        pinned=True,
+        max_tokens=None if max_tokens is None else int(max_tokens),
+        temperature=record.get("temperature"),
+    )
+
+
+def _written(source: str, values: Mapping[str, Any]) -> _Layer:
+    try:
+        return _Layer(source, parse_choice(values))
+    except (ValueError, ArithmeticError) as error:
+        return _Layer(source, problem=str(error))
+
+
+def _row(source: str, row: Override, now: float) -> _Layer:
+    if row.expires_at is not None and row.expires_at <= now:
+        return _Layer(source, problem=f"expired at {int(row.expires_at)}")
+    problem = next((row.problems[key] for key in _OF_LAYER if key in row.problems), "") if row.problems else ""
+    return _Layer(source, row.choice, row.version, problem, bool(problem))
+
+
+_OF_LAYER = ("row", *CHOICE, "pin")
+"""Attributes whose problem is told with the layer; `_numbers` tells the others."""
+
+
+def _numbers(
+    step: Mapping[str, Any],
+    step_row: Override,
+    workflow_row: Override,
+    now: float,
+    ignored: list[dict[str, str]],
+    invalid: set[str],
+) -> dict[str, Any]:
+    """`max_tokens` and `temperature`, each from the first of step's row, agent and workflow's row that sets it."""
+    found: dict[str, Any] = {}
+    for key, parse in (("max_tokens", parse_max_tokens), ("temperature", parse_temperature)):
+        for source, row in (("step", step_row), ("agent", None), ("workflow", workflow_row)):
+            if row is None:
+                try:
+                    value = None if step.get(key) is None else parse(step[key])
+                except (ValueError, ArithmeticError) as error:
+                    ignored.append({"layer": source, "reason": f"`{key}` {error}"})
+                    continue
+            elif row.expires_at is not None and row.expires_at <= now:
+                continue
+            else:
+                value = getattr(row, key)
+                if key in row.problems:
+                    ignored.append({"layer": source, "reason": row.problems[key]})
+                    invalid.add(source)
+            if value is not None:
+                found[key] = value
+                break
+    return found

@@ -1,0 +1,172 @@
+"""The models of one layer: which of those that it names may be used, and why the others may not. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from loopllama.catalog.catalog import MAX_HOPS, Catalog
+from loopllama.catalog.model import Model
+from loopllama.errors import ModelUnknown
+from loopllama.routing.overrides import Choice
+from loopllama.routing.step_stats import Candidate, Facts
+
+SOFT = frozenset({"structured_output", "prompt_cache"})
+"""Capabilities that a step likes to have and can do without."""
+
+
+def too_long(model: Model, tokens: int) -> str:
+    """What is said of a prompt of `tokens`, an estimate, that is longer than the model's context window."""
+    return f"its context window of {model.context_window:,} tokens is too small for a prompt of about {tokens:,}"
+
+
+class ChainBuilder:
+    """Sorts out a layer's models. What it passes over is appended to `ignored`.
+
+    After `build`: `candidates` are the policy's, `models` the fallbacks (under `fixed` the whole chain) by id;
+    `invalid` says that somebody has to mend the layer, `only_unknown` that nobody knows any of its models.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        catalog: Catalog,
+        ignored: list[dict[str, str]],
+        required: frozenset[str],
+        prompt_tokens: int,
+        aside: Mapping[str, str],
+        facts: Facts,
+        at: datetime,
+    ) -> None:
+        self._source, self._catalog, self._ignored = source, catalog, ignored
+        self._required, self._prompt_tokens = required - SOFT, prompt_tokens
+        self._aside, self._facts, self._at = aside, facts, at
+        self._in_need: dict[str, tuple[Model, float | None]] = {}
+        """Models set aside, and those whose window seems too small, with their weight where they are candidates: used
+        where the layer has nothing else."""
+        self.candidates: list[Candidate] = []
+        self.models: dict[str, Model] = {}
+        self.only_unknown = True
+        self.invalid = False
+
+    def build(self, choice: Choice) -> None:
+        """Go through the choice's models."""
+        if choice.policy == "fixed":
+            for position, name in enumerate([*filter(None, [choice.model]), *choice.fallbacks]):
+                if not self._fallback(name, choice) and position == 0 and choice.model is not None:
+                    return
+        else:
+            for name, weight in choice.candidates:
+                self._candidate(name, weight, choice)
+            for name in (*filter(None, [choice.model]), *choice.fallbacks):
+                self._fallback(name, choice)
+        if not self.candidates and not self.models:
+            for model, weight_or_none in self._in_need.values():
+                if weight_or_none is None:
+                    self.models[model.id] = model
+                else:
+                    self.candidates.append(self._facts.candidate(model, weight_or_none, self._at))
+
+    def _fallback(self, name: str, choice: Choice) -> bool:
+        """Add a model that is tried in its order; whether it is known."""
+        model = self._resolve(name)
+        if model is None:
+            return False
+        usable = self._enabled(model)
+        if usable is None or usable.id in self.models or not self._able(usable, None):
+            return True
+        limited = choice.max_cost is not None or choice.max_latency is not None
+        if limited and not self._within(self._facts.candidate(usable, 1.0, self._at), choice):
+            return True
+        if self._set_aside(usable, None):
+            return True
+        self.models[usable.id] = usable
+        return True
+
+    def _candidate(self, name: str, weight: float, choice: Choice) -> None:
+        model = self._resolve(name)
+        usable = None if model is None else self._enabled(model)
+        if usable is None or not self._able(usable, weight):
+            return
+        candidate = self._facts.candidate(usable, weight, self._at)
+        if not self._within(candidate, choice):
+            return
+        if choice.policy == "cheapest" and candidate.cost_usd is None:
+            self._skip(usable.id, "has no price, so its cost cannot be compared")
+        elif choice.policy == "weighted" and not weight:
+            self._skip(usable.id, "has the weight 0")
+        elif any(other.model.id == usable.id for other in self.candidates):
+            self._skip(name, f"stands for {usable.id}, which is a candidate already")
+        elif not self._set_aside(usable, weight):
+            self.candidates.append(candidate)
+
+    def _resolve(self, name: str) -> Model | None:
+        try:
+            model = self._catalog.resolve(name)
+        except ModelUnknown as error:
+            self._skip(name, str(error), invalid=True)
+            return None
+        self.only_unknown = False
+        for problem in self._catalog.problems:
+            if problem["model"] in (name, model.id):
+                self._skip(problem["model"], f"its entry in the Models table: {problem['reason']}")
+        return model
+
+    def _enabled(self, model: Model) -> Model | None:
+        """The model, or what replaces it while it is disabled."""
+        path = [model.id]
+        while not model.enabled:
+            if model.replaced_by is None or len(path) > MAX_HOPS:
+                self._skip(model.id, "disabled")
+                return None
+            try:
+                other = self._catalog.resolve(model.replaced_by)
+            except ModelUnknown as error:
+                self._skip(model.id, f"disabled, and what replaces it is unknown: {error}")
+                return None
+            if other.id in path and not other.enabled:
+                self._skip(model.id, f"disabled, and its replacements go round in a circle: {', '.join(path)}")
+                return None
+            self._skip(model.id, f"disabled; replaced by {other.id}")
+            path.append(other.id)
+            model = other
+        return model
+
+    def _able(self, model: Model, weight: float | None) -> bool:
+        lacking = model.lacks(self._required)
+        if lacking:
+            self._skip(model.id, f"lacks {', '.join(lacking)}", invalid=True)
+        elif model.context_window is not None and self._prompt_tokens > model.context_window:
+            self._skip(model.id, too_long(model, self._prompt_tokens))
+            # The size is an estimate. Where the layer has no larger window it is the model's own to refuse: what
+            # somebody chose is not left for another layer's model, at another provider and price.
+            self._in_need.setdefault(model.id, (model, weight))
+        else:
+            return True
+        return False
+
+    def _within(self, candidate: Candidate, choice: Choice) -> bool:
+        if choice.max_cost is not None and candidate.cost_usd is None:
+            self._skip(candidate.model.id, "has no price, so it cannot be held against `max_cost`")
+        elif choice.max_cost is not None and candidate.cost_usd is not None and candidate.cost_usd > choice.max_cost:
+            cost = f"{candidate.cost_usd:.6f} USD" + ("" if self._facts.measured else " for a turn of usual length")
+            self._skip(candidate.model.id, f"expected to cost {cost}, more than `max_cost` {choice.max_cost}")
+        elif choice.max_latency is not None and candidate.latency_ms > choice.max_latency:
+            told = f"expected to take {candidate.latency_ms:.0f} ms, more than `max_latency` {choice.max_latency}"
+            self._skip(candidate.model.id, told)
+        else:
+            return True
+        return False
+
+    def _set_aside(self, model: Model, weight: float | None) -> bool:
+        if model.id not in self._aside:
+            return False
+        self._skip(model.id, self._aside[model.id])
+        self._in_need.setdefault(model.id, (model, weight))
+        return True
+
+    def _skip(self, name: str, reason: str, invalid: bool = False) -> None:
+        self.invalid = self.invalid or invalid
+        entry = {"layer": self._source, "model": name, "reason": reason}
+        if entry not in self._ignored:
+            self._ignored.append(entry)

@@ -1,0 +1,232 @@
+"""Whether a row of the routes table, or what a definition says of models, is a good idea: asked before it is written,
+and of what was written by hand."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from loopllama.aws import dynamo as aws
+from loopllama.catalog.catalog import Catalog
+from loopllama.catalog.model import Model
+from loopllama.catalog.providers import KNOWN, Known
+from loopllama.errors import ModelUnknown, NoModelLeft, WorkflowNotFound
+from loopllama.llm import structured_output
+from loopllama.routing.cache import ModelTable
+from loopllama.routing.decision import RouteRequest, plan
+from loopllama.routing.overrides import NO_OVERRIDE, ChoiceInvalid, parse_choice, parse_row
+from loopllama.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with a row: its attribute, and what would be right. `invalid`: the row, or a part of it, makes no
+    sense and will be passed over; otherwise it is only unwise. `forcible`: somebody may want it all the same."""
+
+    field: str
+    message: str
+    invalid: bool = True
+    forcible: bool = False
+
+
+class RouteChecks:
+    """Checks rows against the catalog and, where the settings name the tables, the workflow and its recent runs."""
+
+    def __init__(self, settings: Settings, dynamodb: Callable[[], Any]) -> None:
+        self._settings = settings
+        self._dynamodb = dynamodb
+        self._models = ModelTable(settings.models_table, dynamodb, 0.0)
+
+    def findings(
+        self, workflow_id: str, step: str, row: Mapping[str, Any], now: float, longest: Mapping[str, int] | None = None
+    ) -> list[Finding]:
+        """All that speaks against the row, the worst first. Attributes of nobody's are no finding: people may add
+        notes of their own. `longest` is the longest recent prompt of each step, in tokens."""
+        parsed = parse_row(row)
+        found = [_problem(field, problem) for field, problem in parsed.problems.items()]
+        if parsed.expires_at is not None and parsed.expires_at <= now:
+            found.append(Finding("expires_at", "has passed already", invalid=False))
+        steps = self._steps(workflow_id, step)
+        if isinstance(steps, Finding):
+            return [*found, steps]
+        places = parsed.choice.places() if parsed.choice is not None else []
+        catalog, _ = self._models.catalog([name for name, _ in places], now)
+        for name, field in dict(reversed(places)).items():
+            try:
+                found += self._model(name, field, catalog, steps, longest or {})
+            except ModelUnknown as error:
+                found.append(Finding(field, str(error)))
+        return sorted(found, key=lambda finding: not finding.invalid)
+
+    def definition(self, definition: Mapping[str, Any], now: float) -> list[Finding]:
+        """All that speaks against the models of a definition, with what its steps use instead; fields are paths into
+        the definition. Rows of the routes table are left out: they come and go without it."""
+        default, own = self._settings.default_model, definition.get("model")
+        found: list[Finding] = []
+        named: list[tuple[str, str, list[Mapping[str, Any]]]] = []
+        rest: list[Mapping[str, Any]] = []
+        for position, step in enumerate(definition["crew"]):
+            try:
+                choice = parse_choice(step)
+            except ChoiceInvalid as error:
+                found.append(_problem(f"crew.{position}.{error.field}", str(error).removeprefix(f"`{error.field}` ")))
+                rest.append(step)
+                continue
+            if choice is None:
+                rest.append(step)
+                continue
+            for place, (name, field) in enumerate(choice.places()):
+                before = [other for other in choice.places()[:place] if other[1] == field]
+                index = "" if field == "model" else f".{len(before)}"
+                named.append((name, f"crew.{position}.{field}{index}", [step]))
+        if own is not None:
+            named.append((own, "model", rest))
+        elif rest:
+            named.append((default, "DefaultModel", rest))
+        catalog, _ = self._models.catalog([default, *(name for name, _, _ in named)], now)
+        for name, field, steps in named:
+            try:
+                told = self._model(name, field, catalog, steps, {})
+            except ModelUnknown as error:
+                told = [Finding(field, str(error))]
+            outcome = self._outcome(definition, name, steps, catalog, now) if told else ""
+            whose = "the template's parameter DefaultModel: " if field == "DefaultModel" else ""
+            found += [replace(one, message=f"{whose}{sentence(one.message)}{outcome}") for one in told]
+        return found
+
+    def _outcome(
+        self, definition: Mapping[str, Any], name: str, steps: Sequence[Mapping[str, Any]], catalog: Catalog, now: float
+    ) -> str:
+        """What steps come to that pass over the model `name`; empty where they use it."""
+        ends: dict[str, list[str]] = {}
+        for step in steps:
+            required = frozenset({"tools"}) if step.get("tools") else frozenset()
+            request = RouteRequest("", definition.get("model"), step, {}, required)
+            try:
+                made = plan(request, NO_OVERRIDE, NO_OVERRIDE, self._settings.default_model, catalog, now)
+            except (NoModelLeft, ModelUnknown):
+                ends.setdefault("fails: no model is left for it", []).append(str(step["name"]))
+                continue
+            models = [*(candidate.model for candidate in made.candidates), *made.route_.chain]
+            with contextlib.suppress(ModelUnknown):
+                if catalog.resolve(name).id in [model.id for model in models]:
+                    continue
+            by = "" if made.route_.source == "agent" else f" ({_SOURCES.get(made.route_.source, made.route_.source)})"
+            ends.setdefault(f"uses {models[0].id}{by}", []).append(str(step["name"]))
+        told = "; ".join(f"step {', '.join(names[:5])} {end}" for end, names in ends.items())
+        return f" As it is, {told}." if told else ""
+
+    def _steps(self, workflow_id: str, step: str) -> Sequence[Mapping[str, Any]] | Finding:
+        """The steps that the row decides for: with `*` those whose agents name no model."""
+        if not self._settings.workflows_table:
+            return []
+        from loopllama.workflows.store import DefinitionStore
+
+        try:
+            crew = DefinitionStore(self._settings, self._dynamodb()).get(workflow_id)["definition"]["crew"]
+        except WorkflowNotFound as error:
+            return Finding("workflow", str(error))
+        if step == "*":
+            return [agent for agent in crew if not agent.get("model") and not agent.get("policy")]
+        mine = [agent for agent in crew if agent["name"] == step]
+        if mine:
+            return mine
+        names = ", ".join(agent["name"] for agent in crew)
+        return Finding("step", f"the workflow has no step {step!r}: its steps are {names}, or * for all")
+
+    def _model(
+        self, name: str, field: str, catalog: Catalog, steps: Sequence[Mapping[str, Any]], longest: Mapping[str, int]
+    ) -> list[Finding]:
+        """What speaks against a model that the row names in `field`."""
+        model = catalog.resolve(name)
+        found: list[Finding] = []
+        if not model.enabled:
+            instead = f"; use {model.replaced_by}" if model.replaced_by else ""
+            found.append(Finding(field, f"{name!r} is disabled{instead}", invalid=False))
+        # What an application inference profile stands for, and costs, is read when a step uses it.
+        if not model.prices and ":application-inference-profile/" not in model.provider_model:
+            told = f"{name!r} has no price, so its cost would be unknown"
+            if (model.origin or {}).get("id") == "written out":
+                near = catalog.near(name)
+                meant = f" (did you mean {', '.join(near)}?)" if near else ""
+                told = (
+                    f"{name!r} is not in the catalog{meant}, so that it has no price, and a step fails where "
+                    f"{model.provider} does not know it"
+                )
+            told = f"{told}; give it one: loopllama models price {name}"
+            found.append(Finding(field, told, invalid=False, forcible=True))
+        if not self._has_key(model.provider):
+            told = (
+                f"{name!r} needs a key of provider {model.provider}, and none is configured; set it with: "
+                f"loopllama providers set {model.provider}"
+            )
+            found.append(Finding(field, told, invalid=False))
+        for step in steps:
+            found += _able(name, field, model, step)
+            tokens = longest.get(step["name"], 0)
+            if model.context_window is not None and tokens > model.context_window:
+                told = f"{name!r} takes {model.context_window} tokens, and step {step['name']!r} had {tokens} lately"
+                found.append(Finding(field, told, invalid=False))
+        return found
+
+    def _has_key(self, provider: str) -> bool:
+        """Whether the provider can be called, as far as that can be known from here."""
+        known = KNOWN.get(provider, Known())
+        simulated = self._settings.simulated_providers
+        if known.keyless or known.dialect == "bedrock" or "*" in simulated or provider in simulated:
+            return True
+        if not self._settings.provider_secrets_prefix:
+            return True
+        secrets = aws.client("secretsmanager")
+        try:
+            secrets.describe_secret(SecretId=self._settings.provider_secrets_prefix + provider)
+        except secrets.exceptions.ResourceNotFoundException:
+            return False
+        except secrets.exceptions.ClientError:
+            return True  # who may not look cannot say that it is missing
+        return True
+
+
+_SOURCES = {"default": "the workflow's default", "deployment": "the deployment's default"}
+
+
+def sentence(text: str) -> str:
+    """The text with an end, so that another sentence may follow."""
+    return text if text.endswith((".", "?")) else f"{text}."
+
+
+def _able(name: str, field: str, model: Model, step: Mapping[str, Any]) -> list[Finding]:
+    """What the step needs and the model is known not to have."""
+    told: list[Finding] = []
+    capabilities = model.capabilities
+    if capabilities is not None:
+        if step.get("tools") and "tools" not in capabilities:
+            told.append(Finding(field, f"{name!r} cannot call tools, and step {step['name']!r} has tools"))
+        schema = step.get("output_schema")
+        askable = schema is not None and structured_output.mode_for({"tools"}, schema) != "instructions"
+        if askable and structured_output.mode_for(capabilities, schema) == "instructions":
+            told.append(
+                Finding(
+                    field,
+                    f"{name!r} has neither structured output nor tools, and step {step['name']!r} has an outputSchema",
+                    invalid=False,
+                )
+            )
+    wanted, limit = step.get("max_tokens"), model.max_output
+    if wanted and limit is not None and wanted > limit:
+        told.append(
+            Finding(
+                field,
+                f"{name!r} answers with at most {limit} tokens, and step {step['name']!r} asks for up to {wanted}",
+                invalid=False,
+            )
+        )
+    return told
+
+
+def _problem(field: str, problem: str) -> Finding:
+    """A problem of reading the row. What makes all of it (`row`) nonsense is a time of expiry that cannot be read."""
+    field = "expires_at" if field == "row" else field
+    return Finding(field, problem.removeprefix(f"`{field}` "))

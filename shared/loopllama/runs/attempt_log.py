@@ -1,0 +1,238 @@
+"""The ledger of a step: every model call and tool call, written before it is made and settled after it.
+
+An attempt is one model call. Its entry is opened before the call, so that a process that dies in the middle leaves a
+call whose cost is `unknown` instead of none at all; it is settled with the answer, so that a repeated invocation goes
+on from there instead of paying again. Entries are flat attributes of the step's item (`attempt_0001`,
+`tool_0000_00`), each written by one update that also takes or keeps the step's lease.
+"""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from loopllama import errors
+from loopllama.catalog import pricing
+from loopllama.core import clock
+from loopllama.errors import BudgetExceeded, ModelError
+from loopllama.llm.types import Answer, ModelCall, ToolCall, Usage
+from loopllama.runs.totals import ATTEMPT, FIRST_TURN, PASSED, TOOL, TURNS, attempts_of, totals
+from loopllama.runs.value_store import INLINE_BYTES, ValueStore
+
+if TYPE_CHECKING:
+    from loopllama.catalog.model import Model
+    from loopllama.runs.reservations import Allowance
+    from loopllama.runs.step_writer import StepWriter
+
+_INLINE_TOTAL = 200 * 1024
+"""Bytes of answers and tool results that one step's item may hold inline, well below DynamoDB's 400 KB."""
+
+
+class StepLedger:
+    """The attempts and tool calls of one step, as one invocation sees and extends them.
+
+    `writer` makes the conditional writes and holds the step's item; `allowance` reserves and settles what calls use,
+    where a budget limits it.
+    """
+
+    def __init__(self, writer: StepWriter, values: ValueStore, allowance: Allowance | None = None) -> None:
+        self._writer = writer
+        self._values = values
+        self._allowance = allowance
+        # What earlier invocations have kept counts too: it is one item.
+        kept = [entry for key, entry in writer.record.items() if key.startswith((ATTEMPT, TOOL))]
+        self._inline_left = _INLINE_TOTAL - (len(str(kept).encode()) if kept else 0)
+
+    @property
+    def attempts(self) -> dict[str, dict[str, Any]]:
+        """The step's attempts by their keys."""
+        return attempts_of(self._writer.record)
+
+    def turns(self, most: int) -> range:
+        """The places of the conversation that the step may still use, settled ones included, `most` calls long."""
+        record = self._writer.record
+        return range(int(record.get(FIRST_TURN, 0)), int(record.get(TURNS, 0)) + most)
+
+    # Model calls
+
+    def settled_answer(self, turn: int) -> tuple[Answer, str] | None:
+        """The answer of the model call at place `turn` of the conversation with its attempt's model, if one has been
+        settled by any invocation."""
+        for entry in self.attempts.values():
+            if entry["outcome"] == "ok" and int(entry["turn"]) == turn and "answer" in entry:
+                kept = self._values.load(entry["answer"])
+                answer = Answer(
+                    text=kept["text"],
+                    usage=Usage(int(entry["tokens_in"]), int(entry["tokens_out"])),
+                    stop_reason=kept["stop_reason"],
+                    tool_calls=tuple(ToolCall(**call) for call in kept["tool_calls"]),
+                    simulated=bool(entry.get("simulated")),
+                )
+                return answer, entry["model"]
+        return None
+
+    def failed(self, turn: int) -> dict[str, ModelError]:
+        """The errors of the calls at place `turn`, by model, since the step was last put off, opened again or begun:
+        an invocation that takes over from another one goes on behind the models that have failed."""
+        passed = int(self._writer.record.get(PASSED, 0))
+        found: dict[str, ModelError] = {}
+        for entry in list(self.attempts.values())[passed:]:
+            kind = getattr(errors, entry["outcome"], None)
+            if kind is not None and int(entry["turn"]) == turn:
+                wait = entry.get("retry_after")
+                found[entry["model"]] = kind(entry.get("error", ""), retry_after=None if wait is None else float(wait))
+        return found
+
+    def open_attempt(self, model: Model, turn: int, call: ModelCall) -> tuple[str, ModelCall]:
+        """Write that a call is about to be made; returns the attempt's key, and the call, made smaller where the
+        budget has not enough left for it. Raises `LeaseLost`, and `BudgetExceeded`: then there is no attempt."""
+        key = f"{ATTEMPT}{len(self.attempts) + 1:04d}"
+        entry = {
+            "model": model.id,
+            "provider": model.provider,
+            "turn": turn,
+            "outcome": "open",
+            "cost_basis": "unknown",
+            "started_at": clock.now_text(),
+        }
+        self._writer.write({key: entry})
+        if self._allowance is None:
+            return key, call
+        # Reserved after the attempt is written: its key is this invocation's alone, so the reservation is too.
+        try:
+            # A step counts with its first call that is not lost: that one may have died before it could reserve.
+            others = [one for name, one in self.attempts.items() if name != key]
+            first = all(one["outcome"] == "open" for one in others)
+            smaller = self._allowance.reserve(key, entry, model, call, first=first)
+        except BudgetExceeded as error:
+            passed_over = {"layer": "budget", "model": model.id, "reason": str(error)}
+            ignored = self._writer.record.get("ignored") or ()
+            told = [one for one in ignored if (one["layer"], one.get("model")) != ("budget", model.id)]
+            self._writer.write({"ignored": [*told, passed_over]}, remove=[key])
+            raise
+        if smaller is not call:
+            self._writer.record[key]["max_tokens"] = smaller.max_tokens
+        return key, smaller
+
+    def settle_answer(self, key: str, model: Model, answer: Answer, started: float) -> None:
+        """Write what the call gave: the answer for a replay, tokens, cost. `started` is `time.monotonic()` at its
+        start."""
+        entry = dict(self._writer.record[key])
+        entry.update(
+            outcome="ok",
+            latency_ms=_elapsed_ms(started),
+            simulated=answer.simulated or None,
+            stop_reason="max_tokens" if answer.stop_reason == "max_tokens" else None,
+            output_mode=answer.output_mode,
+            mode_refused=answer.mode_refused or None,
+            **_bill(model, answer.usage),
+        )
+        kept = {
+            "text": answer.text,
+            "stop_reason": answer.stop_reason,
+            "tool_calls": [
+                {"id": call.id, "name": call.name, "arguments": call.arguments, "raw": call.raw}
+                | ({"signature": call.signature} if call.signature else {})
+                for call in answer.tool_calls
+            ],
+        }
+        entry["answer"] = self._keep(f"{key}-answer", kept)
+        self._settle(key, entry)
+
+    def settle_error(self, key: str, model: Model, error: ModelError, started: float) -> None:
+        """Write how the call failed, and what it cost: what the provider says it charged; nothing where it answered
+        with an error; `unknown` where the call may have been served without our seeing the answer."""
+        entry = dict(self._writer.record[key])
+        entry.update(outcome=type(error).__name__, error=str(error)[:1000], latency_ms=_elapsed_ms(started))
+        entry["simulated"] = error.simulated or None
+        if error.retry_after is not None:
+            entry["retry_after"] = Decimal(str(error.retry_after))
+        if isinstance(error.usage, Usage):
+            entry.update(_bill(model, error.usage))
+        elif error.maybe_billed:
+            entry["cost_basis"] = "unknown"
+        else:
+            entry.update(tokens_in=0, tokens_out=0, cost_usd=Decimal(0), cost_basis="measured")
+        self._settle(key, entry)
+
+    # Tool calls
+
+    def tool_key(self, turn: int, index: int) -> str:
+        """The key of the call at place `index` of the answer at `turn`; with the step's it is the tool's idempotency
+        key."""
+        return f"{TOOL}{turn:04d}_{index:02d}"
+
+    def settled_tool(self, key: str) -> str | None:
+        """What a settled tool call gave to the model."""
+        entry = self._writer.record.get(key)
+        if entry is None or entry["outcome"] == "open":
+            return None
+        result: str = self._values.load(entry["result"])
+        return result
+
+    def open_tool(self, key: str, call: ToolCall) -> None:
+        """Write that a tool is about to be called. A call that was open already is repeated under the same
+        idempotency key. Raises `LeaseLost`."""
+        entry = {
+            "name": call.name,
+            "id": call.id,
+            "arguments": self._keep(f"{key}-arguments", call.arguments if call.arguments is not None else call.raw),
+            "outcome": "open",
+            "started_at": clock.now_text(),
+        }
+        self._writer.write({key: entry})
+
+    def settle_tool(self, key: str, result: str, failed: bool, started: float) -> None:
+        """Write what the tool gave: text for the model, be it a result or what went wrong."""
+        entry = dict(self._writer.record[key])
+        entry.update(
+            outcome="failed" if failed else "ok",
+            result=self._keep(f"{key}-result", result),
+            latency_ms=_elapsed_ms(started),
+        )
+        self._settle(key, entry)
+
+    # Together
+
+    def closing(self) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """The totals for the step's completed record, and the paths of answers that nobody will replay any more."""
+        attempts = self.attempts
+        return totals(attempts.values()), [(key, "answer") for key, entry in attempts.items() if "answer" in entry]
+
+    def _settle(self, key: str, entry: dict[str, Any]) -> None:
+        for name in [name for name, value in entry.items() if value is None]:
+            del entry[name]
+        self._writer.settle(key, entry)
+        if self._allowance is not None:
+            self._allowance.settle(key, entry)
+
+    def _keep(self, name: str, value: Any) -> Any:
+        stored = self._values.store(
+            self._writer.work.run_id, f"{self._writer.path}/{name}", value, min(INLINE_BYTES, max(0, self._inline_left))
+        )
+        text = stored if isinstance(stored, str) else str(stored)
+        self._inline_left -= len(text.encode())
+        return stored
+
+
+def _bill(model: Model, usage: Usage) -> dict[str, Any]:
+    now = clock.now()
+    cost = pricing.cost(model, usage, now)
+    return {
+        "tokens_in": usage.input_tokens,
+        "tokens_out": usage.output_tokens,
+        "tokens_cached": usage.cache_read_tokens,
+        "tokens_cache_write": usage.cache_write_tokens or None,
+        "tokens_reasoning": usage.reasoning_tokens or None,
+        "cost_usd": cost,
+        "unpriced": True if cost is None else None,
+        "cache_saving_usd": pricing.cache_saving(model, usage, now)
+        if usage.cache_read_tokens or usage.cache_write_tokens
+        else None,
+        "cost_basis": "estimated" if usage.estimated else "measured",
+    }
+
+
+def _elapsed_ms(started: float) -> int:
+    return round((time.monotonic() - started) * 1000)

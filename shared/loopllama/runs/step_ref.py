@@ -1,0 +1,93 @@
+"""What one invocation of RunStep is asked to do, and how the record names it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from loopllama import CONTRACT
+from loopllama.workflows import graph
+
+QUESTION_ID = 16
+"""Characters of a question's id."""
+ITERATION = "iteration_"
+"""Prefix of the run's attributes that say in which iteration a loop is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one RunStep invocation is asked to do: one step of one run. `depth` is 1 inside a fork."""
+
+    run_id: str
+    workflow_id: str
+    version: int
+    step: str
+    iteration: int = 0
+    item: int = 0
+    depth: int = 0
+
+    def to_payload(self) -> dict[str, Any]:
+        """The state machine's form."""
+        return {
+            "contract": CONTRACT,
+            "run_id": self.run_id,
+            "workflow": self.workflow_id,
+            "version": self.version,
+            "step": self.step,
+            "iteration": self.iteration,
+            "item": self.item,
+            "depth": self.depth,
+        }
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> Work:
+        """Read what the state machine hands over."""
+        return cls(
+            run_id=payload["run_id"],
+            workflow_id=payload["workflow"],
+            version=int(payload["version"]),
+            step=payload["step"],
+            iteration=int(payload.get("iteration", 0)),
+            item=int(payload.get("item", 0)),
+            depth=int(payload.get("depth", 0)),
+        )
+
+    @classmethod
+    def of_item(cls, run: Mapping[str, Any], item: Mapping[str, Any]) -> Work:
+        """The work that a step's item is the record of."""
+        _, step, iteration, number = item["item"].split("#")
+        return cls(
+            run["run_id"], run["workflow_id"], int(run.get("workflow_version", 0)), step, int(iteration), int(number)
+        )
+
+    def other(self, step: str, iteration: int) -> Work:
+        """Another step of the same chain."""
+        return replace(self, step=step, iteration=iteration, item=0)
+
+    @property
+    def parent(self) -> Work:
+        """The forEach step itself, of which this is one item's turn."""
+        return replace(self, item=0)
+
+    @property
+    def key(self) -> str:
+        """The step's item in the run's record."""
+        return step_key(self.step, self.iteration, self.item)
+
+
+def step_key(name: str, iteration: int = 0, item: int = 0) -> str:
+    """The sort key of a step's item."""
+    return f"STEP#{name}#{iteration}#{item}"
+
+
+def iteration_of(run: Mapping[str, Any], crew: Sequence[Mapping[str, Any]], name: str) -> int:
+    """The iteration of a step that counts now, as the run's item says it."""
+    loop = graph.loop_of(crew, name)
+    return int(run.get(ITERATION + loop["name"], 0)) if loop else 0
+
+
+def question_id(item: str, key: str) -> str:
+    """What names a question to those who answer it: the step's `item` asks it under `key`."""
+    return hashlib.sha256(f"{item}/{key}".encode()).hexdigest()[:QUESTION_ID]

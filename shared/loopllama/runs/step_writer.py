@@ -1,0 +1,108 @@
+"""The writes of one step's item, each of which takes or keeps the step's lease."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock
+from loopllama.errors import LeaseLost
+from loopllama.runs.step_ref import Work
+from loopllama.runs.store import RunStore
+from loopllama.runs.totals import ATTEMPT
+
+DEATHS = "deaths"
+"""The step's attribute that counts the invocations which have died with its lease, one after the other."""
+
+
+class StepWriter:
+    """Writes one step's item for one invocation.
+
+    The lease is part of every write: the first one takes it, later ones keep it, until the invocation's deadline. Who
+    lost it may still settle what was paid, and nothing else. It is taken only from who had it when the record was read:
+    of two invocations that read the same record, the second would write over what the first has done meanwhile.
+    """
+
+    def __init__(self, store: RunStore, work: Work, record: Mapping[str, Any], owner: str, lease_until_ms: int) -> None:
+        self._store = store
+        self._owner = owner
+        self._until = lease_until_ms
+        self._pending: dict[str, Any] = {}
+        self._gone: set[str] = set()
+        self.work = work
+        self._holder = record.get("lease_owner")
+        self.record = dict(record)
+        """The item as last seen."""
+
+    @property
+    def path(self) -> str:
+        """The step's name, iteration and item, as a path for its large values."""
+        return f"{self.work.step}/{self.work.iteration}/{self.work.item}"
+
+    def decide(self, values: Mapping[str, Any]) -> None:
+        """Attributes that shall go with the next write; `None` takes away what was decided before."""
+        self._gone |= {name for name, value in values.items() if value is None and self.record.get(name) is not None}
+        self._pending |= values
+        self.record |= values
+
+    def write(
+        self, values: Mapping[str, Any], *, release: bool = False, remove: Sequence[str | tuple[str, ...]] = ()
+    ) -> None:
+        """Write attributes while holding the lease. Raises `LeaseLost` when another invocation holds it or the step
+        has ended. An invocation that lets go of the lease has not died."""
+        if release:
+            self.decide({DEATHS: None})
+        values = {"status": "running", **self._pending, **values}
+        values |= {"lease_owner": self._owner, "lease_until": 0 if release else self._until}
+        remove = [*remove, *(name for name in sorted(self._gone) if values.get(name) is None)]
+        running = values["status"] == "running"
+        parameters: dict[str, Any] = {":owner": self._owner, ":running": "running"}
+        free = "attribute_not_exists(lease_owner)"
+        if self._holder is not None:
+            free = "(lease_owner = :holder AND lease_until < :now)"
+            parameters |= {":holder": self._holder, ":now": clock.now_ms()}
+        done, item = aws.update(
+            self._store.dynamodb,
+            self._store.table,
+            self._key,
+            values,
+            remove=remove,
+            condition=(f"(lease_owner = :owner OR {free}) AND (attribute_not_exists(#status) OR #status = :running)"),
+            names={"#status": "status"},
+            parameters=parameters,
+            # The end of a step must know of every call that was settled, late ones by other invocations too.
+            returning=() if running and not remove else None,
+        )
+        # The second half is this very write, sent again by the SDK because its first answer was lost.
+        if not (done or (item.get("lease_owner") == self._owner and item.get("status") == values["status"])):
+            raise LeaseLost(
+                f"step {self.work.step!r} of run {self.work.run_id} is held by another invocation",
+                until=int(item.get("lease_until", 0)),
+            )
+        self.record = item or {**self.record, **values}
+        self._pending, self._gone = {}, set()
+
+    def settle(self, key: str, entry: Mapping[str, Any]) -> None:
+        """Write what a call gave, lease or no lease: it has been paid."""
+        done, item = aws.update(
+            self._store.dynamodb,
+            self._store.table,
+            self._key,
+            {key: dict(entry)},
+            condition="attribute_exists(#key)",
+            names={"#key": key},
+            returning=("status",),
+        )
+        if done:
+            self.record[key] = dict(entry)
+            if item["status"] == "completed" and key.startswith(ATTEMPT):
+                # Late: another invocation has completed the step in the meantime.
+                ended = self._store.items(self.work.run_id, [self.work.key])[self.work.key]
+                self._store.add_usage(self.work, ended)
+                run = {"run_id": self.work.run_id, "workflow_id": self.work.workflow_id}
+                self._store.settle_totals(run, last=False)  # other steps of it may have calls under way
+
+    @property
+    def _key(self) -> dict[str, str]:
+        return {"run_id": self.work.run_id, "item": self.work.key}

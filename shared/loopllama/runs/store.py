@@ -1,0 +1,304 @@
+"""The record of runs: one table that is checkpoint, trace and bill at once.
+
+Every write is conditional or idempotent. Reads that decide are strongly consistent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from loopllama.aws import dynamo as aws
+from loopllama.core import clock
+from loopllama.errors import Declined, RunNotFound
+from loopllama.runs.step_ref import ITERATION, Work
+from loopllama.runs.totals import FIRST_TURN, PASSED, TOLD, TOOL, TURNS, attempts_of, of_run
+from loopllama.settings import Settings
+
+RUN, PIN = "RUN", "PIN"
+ANSWER, START = "human_", "start"
+"""Prefix of a step's attributes that hold people's answers, and the question whether the step may start."""
+UNANSWERED = "unanswered"
+"""A step's attribute that holds the question to which nobody answered in time."""
+FINAL = ("completed", "failed", "cancelled")
+ALL = ("queued", "running", *FINAL)
+ACTIVE_SHARDS = 16
+"""Partitions of the index of unfinished runs, so that it is no hot key (docs/scale.md)."""
+QUEUED_CHECK_SECONDS, STARTED_CHECK_SECONDS = 60, 900
+"""When the reconciler looks at a run that has not ended: its end is announced, so this only catches lost news."""
+SETTLED_CHECK_SECONDS = 960
+"""When every call that was under way has been settled: Lambda's longest invocation, and a minute."""
+
+
+class RunStore:
+    """Reads and writes the Runs table and its bill, the Usage table."""
+
+    def __init__(self, settings: Settings, dynamodb: Any = None) -> None:
+        self._settings = settings
+        self.table = settings.runs_table
+        self._dynamodb = dynamodb
+
+    @property
+    def dynamodb(self) -> Any:
+        """The client."""
+        if self._dynamodb is None:
+            self._dynamodb = aws.client("dynamodb")
+        return self._dynamodb
+
+    # The run
+
+    def create(self, run: Mapping[str, Any]) -> bool:
+        """Put a new run's `RUN` item; `False` when one of its id exists."""
+        item = {
+            "item": RUN,
+            "pending": {},
+            "created_at": clock.now_text(),
+            "active": _shard(run["run_id"]),
+            "check_at": check_time(QUEUED_CHECK_SECONDS),
+            "delete_at": clock.now_ms() // 1000 + self._settings.retention_days * 86400,
+            **run,
+        }
+        return aws.put_new(self.dynamodb, self.table, item, "run_id")
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """The `RUN` item. Raises `RunNotFound`."""
+        found = self.dynamodb.get_item(
+            TableName=self.table, Key=aws.to_item({"run_id": run_id, "item": RUN}), ConsistentRead=True
+        ).get("Item")
+        if found is None:
+            raise RunNotFound(f"there is no run {run_id!r}")
+        return aws.from_item(found)
+
+    def change(
+        self,
+        run_id: str,
+        values: Mapping[str, Any],
+        *,
+        only_from: Sequence[str],
+        remove: Sequence[str] = (),
+    ) -> bool:
+        """Change the `RUN` item if its status is one of `only_from`; `False` if it is not."""
+        done, _ = aws.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": run_id, "item": RUN},
+            values,
+            remove=remove,
+            condition=f"#status IN ({', '.join(f':from{i}' for i in range(len(only_from)))})",
+            names={"#status": "status"},
+            parameters={f":from{i}": status for i, status in enumerate(only_from)},
+        )
+        return done
+
+    def close(self, run_id: str, status: str, values: Mapping[str, Any], *, settled: bool = False) -> bool:
+        """End an unfinished run; `False` if it had ended before. Unless all is `settled`, calls may be under way or
+        rows of the bill missing: the reconciler makes up for it when they must have ended."""
+        gone = ("stopping", "pending", *(("active", "check_at") if settled else ()))
+        later = {} if settled else {"check_at": check_time(SETTLED_CHECK_SECONDS)}
+        return self.change(
+            run_id,
+            {"status": status, "finished_at": clock.now_text(), **later, **values},
+            only_from=("queued", "running"),
+            remove=gone,
+        )
+
+    def reopen(self, run_id: str) -> bool:
+        """Let a failed run go on."""
+        return self.change(
+            run_id,
+            {
+                "status": "running",
+                "active": _shard(run_id),
+                "check_at": check_time(STARTED_CHECK_SECONDS),
+                "pending": {},  # closing took it away, and its steps may ask people again
+            },
+            only_from=("failed",),
+            remove=("error", "finished_at", "stopping"),
+        )
+
+    def reopen_step(self, record: Mapping[str, Any]) -> None:
+        """Make a failed step unfinished; what its calls gave and cost stays.
+
+        It goes on from its settled calls, with `maxTurns` calls more. Where all calls together gave no valid output,
+        they would give none again: the conversation begins anew behind them.
+        """
+        attempts = attempts_of(record)
+        turns = 1 + max((int(attempt["turn"]) for attempt in attempts.values()), default=-1)
+        first = turns if record["error"]["type"] == "OutputInvalid" else None
+        declined = (ANSWER + START,) if record["error"]["type"] == Declined.__name__ else ()
+        aws.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": record["run_id"], "item": record["item"]},
+            {
+                "status": "running",
+                "lease_until": 0,
+                PASSED: len(attempts),
+                TOLD: len(attempts),
+                TURNS: turns,
+                FIRST_TURN: first,
+            },
+            # A person who declined is asked again, as is one who did not answer in time.
+            remove=("error", "finished_at", "started_at", "tries", "stopping", UNANSWERED, *declined),
+            condition="#status = :failed",
+            names={"#status": "status"},
+            parameters={":failed": "failed"},
+        )
+
+    def pin(self, run: Mapping[str, Any], routes: Mapping[str, Any]) -> None:
+        """Keep the routes of a run's pinned steps; those of an earlier start stay."""
+        item = {"run_id": run["run_id"], "item": PIN, "routes": dict(routes), "delete_at": run.get("delete_at")}
+        aws.put_new(self.dynamodb, self.table, item, "run_id")
+        self.change(run["run_id"], {"pinned": True}, only_from=("running",))
+
+    def items(self, run_id: str, keys: Iterable[str], attributes: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+        """Several items of a run, or only some of their attributes, by their sort keys; missing ones are left out."""
+        wanted = [{"run_id": run_id, "item": key} for key in keys]
+        return aws.batch_get(self.dynamodb, self.table, wanted, by="item", attributes=attributes)
+
+    def steps(self, run_id: str) -> list[dict[str, Any]]:
+        """All step items of a run without what their tools took and gave, of which a thousand could fill the memory."""
+        items = aws.each(
+            self.dynamodb,
+            self.table,
+            "run_id = :run AND begins_with(#item, :prefix)",
+            {":run": run_id, ":prefix": "STEP#"},
+            names={"#item": "item"},
+            consistent=True,
+        )
+        return [{name: item[name] for name in item if not name.startswith(TOOL)} for item in items]
+
+    def everything(self, run_id: str) -> Iterator[dict[str, Any]]:
+        """All items of a run."""
+        return aws.each(self.dynamodb, self.table, "run_id = :run", {":run": run_id}, consistent=True)
+
+    def iterate(self, run_id: str, name: str, iteration: int) -> None:
+        """Let the loop of step `name` be in `iteration`; harmless where it is already."""
+        aws.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": run_id, "item": RUN},
+            {ITERATION + name: iteration},
+            condition="attribute_exists(run_id) AND (attribute_not_exists(#loop) OR #loop < :iteration)",
+            names={"#loop": ITERATION + name},
+            parameters={":iteration": iteration},
+        )
+
+    def set_pending(self, work: Work, pending: Mapping[str, Any]) -> None:
+        """Show on the run that a step waits for a person."""
+        aws.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": work.run_id, "item": RUN},
+            {("pending", work.key): {**pending, "step": work.step}},
+            condition="attribute_exists(pending)",
+        )
+
+    def clear_pending(self, run_id: str, key: str, question: str) -> None:
+        """Take a step's question off the run; another one that the step asks by now stays."""
+        aws.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": run_id, "item": RUN},
+            {},
+            remove=[("pending", key)],
+            condition="pending.#step.#question = :question",
+            names={"#step": key, "#question": "key"},
+            parameters={":question": question},
+        )
+
+    def stop_step(self, run_id: str, key: str) -> None:
+        """Let the other items of a forEach step stop before their next model call."""
+        aws.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": run_id, "item": key},
+            {"stopping": True},
+            condition="#status = :running",
+            names={"#status": "status"},
+            parameters={":running": "running"},
+        )
+
+    def postpone(self, run_id: str, seconds: int) -> None:
+        """Let the reconciler look at a run later, if it has to look at all."""
+        aws.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": run_id, "item": RUN},
+            {"check_at": check_time(seconds)},
+            condition="attribute_exists(active)",
+            returning=(),
+        )
+
+    def due(self, shard: int, before: str, limit: int) -> list[dict[str, Any]]:
+        """Unfinished runs of a shard whose check is due, by the index."""
+        return aws.query(
+            self.dynamodb,
+            self.table,
+            "active = :shard AND check_at < :before",
+            {":shard": str(shard), ":before": before},
+            index="by_active",
+            limit=limit,
+        )
+
+    def active(self, shard: int) -> list[dict[str, Any]]:
+        """All unfinished runs of a shard, by the index."""
+        return aws.query(self.dynamodb, self.table, "active = :shard", {":shard": str(shard)}, index="by_active")
+
+    def claim(self, work: Work, claimant: str, delete_at: int | None) -> bool:
+        """Claim a join for a completed step; `True` as well when it was this step's already."""
+        key = "CLAIM#" + work.key.removeprefix("STEP#")
+        done, _ = aws.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": work.run_id, "item": key},
+            {"claimant": claimant, "delete_at": delete_at},
+            condition="attribute_not_exists(claimant) OR claimant = :claimant",
+            parameters={":claimant": claimant},
+        )
+        return done
+
+    def add_usage(self, work: Work, record: Mapping[str, Any]) -> None:
+        """Write the usage of a step that has ended: a row for each of its calls. A row says what the call's entry says,
+        so writing it again is harmless, and makes it right where the answer came late. A step is billable once, when
+        it is completed: its last call counts it."""
+        attempts = attempts_of(record)
+        last = next((key for key in reversed(attempts) if attempts[key]["outcome"] == "ok"), None)
+        rows = [
+            {
+                "day_workflow": f"{attempt['started_at'][:10]}#{work.workflow_id}",
+                "run_step_model": f"{work.run_id}#{work.step}#{work.iteration}#{work.item}#{attempt['model']}#{key}",
+                "run_id": work.run_id,
+                "step": work.step,
+                "model": attempt["model"],
+                "steps": 1 if key == last and record["status"] == "completed" else 0,
+                **{name: attempt.get(name) for name in _USAGE},
+                "tags": record.get("tags"),
+                "key": record.get("api_key"),
+            }
+            for key, attempt in attempts.items()
+        ]
+        aws.batch_put(self.dynamodb, self._settings.usage_table, rows)
+
+    def settle_totals(self, run: Mapping[str, Any], *, last: bool) -> None:
+        """Sum an ended run again, some time after: calls that were under way when it was closed have been settled.
+        `last`: all of them, so that the reconciler need not look again."""
+        steps = [step for step in self.steps(run["run_id"]) if "step" in step]
+        for step in steps:
+            # Completed ones too: an invocation may have died for good between a step's record and its usage.
+            self.add_usage(Work.of_item(run, step), step)
+        sums = of_run(steps)
+        self.change(run["run_id"], sums, only_from=FINAL, remove=("active", "check_at") if last else ())
+
+
+_USAGE = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "unpriced", "simulated")
+
+
+def check_time(seconds: int) -> str:
+    """When the reconciler shall look at a run, `seconds` from now."""
+    return clock.now_text(clock.now_ms() / 1000 + seconds)
+
+
+def _shard(run_id: str) -> str:
+    return str(int(hashlib.sha256(run_id.encode()).hexdigest(), 16) % ACTIVE_SHARDS)

@@ -1,0 +1,103 @@
+"""Expressions of the crew's language: `when`, `forEach` and `repeat.until`.
+
+They are JMESPath (https://jmespath.org) over one document:
+
+    {"input": …, "steps": {NAME: {"output": …}}, "item": …}
+
+`steps.triage.output.urgency == 'high'`, `` length(steps.extract.output.items) > `3` ``. What is false, null, or an
+empty text, list or object counts as false: JMESPath's own rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loopllama.errors import InvalidRequest
+
+MAX_LENGTH = 1000
+MAX_DEPTH = 200
+"""Deepest nesting of an expression, a long chain of `||` being one: computing it takes several calls for each level."""
+LITERALS = "texts stand in single quotes, and numbers, true, false and null in backquotes: 'high', `0.8`, `true`"
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A parsed expression. `steps` are the names of the steps that it reads; with `whole`, there may be others, because
+    it takes the document, or all of its steps, as a value. `tree` is JMESPath's syntax tree."""
+
+    text: str
+    steps: frozenset[str]
+    whole: bool
+    tree: Mapping[str, Any]
+
+    def of(self, document: Mapping[str, Any]) -> Any:
+        """The expression's value; numbers are the document's own, or exact results. Raises `InvalidRequest` where a
+        function is given what it does not take."""
+        from jmespath.exceptions import JMESPathError
+
+        from loopllama.workflows import exact_jmespath
+
+        try:
+            return exact_jmespath.search(self.tree, document)
+        except JMESPathError as error:
+            raise InvalidRequest(f"the expression {self.text!r} cannot be computed: {_first_line(error)}") from error
+        except RecursionError:
+            raise InvalidRequest(f"the expression {self.text!r} meets values that are nested too deeply") from None
+
+    def holds(self, document: Mapping[str, Any]) -> bool:
+        """Whether the value counts as true."""
+        value = self.of(document)
+        return value is not None and value is not False and value not in ("", [], {})
+
+
+def parse(text: str) -> Expression:
+    """Read an expression. Raises `ValueError` saying where it breaks off."""
+    from jmespath.exceptions import JMESPathError, ParseError
+
+    from loopllama.workflows import exact_jmespath
+
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"must have at most {MAX_LENGTH:,} characters")
+    if text.count("(") > MAX_DEPTH:
+        raise ValueError(_TOO_DEEP)
+    try:
+        tree = exact_jmespath.compile(text)
+        nodes = list(_nodes(tree))
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    except JMESPathError as error:
+        hint = f"; {LITERALS}" if isinstance(error, ParseError) and error.token_type == "NUMBER" else ""  # noqa: S105
+        raise ValueError(f"is no JMESPath expression: {_first_line(error)}{hint}") from error
+    named = [name for node in nodes if (name := _step(node)) is not None]
+    mentioned = [node for node in nodes if (node["type"], node.get("value")) == ("field", "steps")]
+    whole = len(mentioned) > len(named) or any(node["type"] in ("current", "value_projection") for node in nodes)
+    return Expression(text, frozenset(named), whole, tree)
+
+
+_TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
+
+
+def _nodes(tree: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A syntax tree's nodes. Raises `ValueError` for one that is too deep."""
+    pending = [(tree, 1)]
+    while pending:
+        node, depth = pending.pop()
+        if depth > MAX_DEPTH:
+            raise ValueError(_TOO_DEEP)
+        yield node
+        pending += [(child, depth + 1) for child in node["children"] if isinstance(child, dict)]
+
+
+def _step(node: Mapping[str, Any]) -> str | None:
+    """The name X where the node is `steps.X`."""
+    if node["type"] != "subexpression":
+        return None
+    first, second, *_ = node["children"]
+    is_step = (first["type"], first.get("value"), second["type"]) == ("field", "steps", "field")
+    return str(second["value"]) if is_step else None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0]

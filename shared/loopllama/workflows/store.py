@@ -1,0 +1,308 @@
+"""The Workflows table: definitions by id and version (docs/design.md, Workflows).
+
+Version 0 is the current definition and carries `current_version`; every other version never changes. A push writes
+the new version first and turns version 0 to it second, so a crash in between leaves a version that nobody uses. A
+deleted workflow keeps its `current_version`, so that its numbers are never given out again: a version that a process
+has read stays true for good. It also keeps since when there was one (`since`) and until when (`updated_at`, listed as
+`deleted`): its usage outlives it.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from loopllama.aws import dynamo as aws
+from loopllama.core import numbers, pagination
+from loopllama.core.clock import now_text
+from loopllama.errors import InvalidRequest, VersionConflict, WorkflowNotFound
+from loopllama.settings import Settings
+
+if TYPE_CHECKING:
+    from loopllama.workflows.schema import Workflow
+
+BY_UPDATED = "by_updated"
+"""The index of current definitions: `listed` (always `"all"`), `updated_at`."""
+
+_CACHED = 64
+_ATTEMPTS = 20
+_ID = re.compile(r"[a-z0-9_]{1,128}")
+
+
+class DefinitionStore:
+    """Reads and writes workflow definitions. Items are dicts with `workflow_id`, `version`, `name`, `description`,
+    `definition`, `created_at`, `updated_at`, and for version 0 `current_version` and `status`; numbers inside are
+    `int` and `float`. Do not change what is returned: it may be cached."""
+
+    def __init__(self, settings: Settings, dynamodb: Any = None) -> None:
+        self._settings = settings
+        self._table = settings.workflows_table
+        self._dynamodb = dynamodb
+        self._versions: dict[tuple[str, int], dict[str, Any]] = {}
+
+    def get(self, workflow_id: str, version: int = 0) -> dict[str, Any]:
+        """One version; 0 is the current one, read anew each time. Raises `WorkflowNotFound`."""
+        if not isinstance(workflow_id, str) or not _ID.fullmatch(workflow_id):
+            raise _not_found(workflow_id, version)
+        if cached := self._versions.get((workflow_id, version)):
+            return cached
+        item = self._read(workflow_id, version)
+        if item is None or "definition" not in item:
+            raise _not_found(workflow_id, version)
+        if version:
+            while len(self._versions) >= _CACHED:
+                self._versions.pop(next(iter(self._versions)))
+            self._versions[workflow_id, version] = item
+        return item
+
+    def push(
+        self, workflow: Workflow, workflow_id: str | None = None, expected_version: int | None = None
+    ) -> dict[str, Any]:
+        """Create a workflow, or a new version of it where the content changed; returns the current item.
+
+        `workflow_id` is made from the name by default. `expected_version` is the `current_version` that the change
+        is based on, 0 for a workflow that must not exist yet; another one there raises `VersionConflict`. Without it
+        the last push wins. A tool that the deployment does not have raises `WorkflowInvalid`; `warnings` says what else
+        it does not know.
+        """
+        from loopllama.tools.toolbox import check_names
+
+        if workflow_id is None:
+            from loopllama.workflows.schema import workflow_id_of
+
+            workflow_id = workflow_id_of(workflow.name)
+        elif not _ID.fullmatch(workflow_id):
+            message = "must be 1 to 128 of a-z, 0-9 and _"
+            raise InvalidRequest(f"The workflow's id {message}.", [{"field": "id", "message": message}])
+        definition = workflow.to_definition()
+        check_names(definition["crew"], self._settings)
+        content = {"name": workflow.name, "description": workflow.description, "definition": definition}
+        written = 0
+        for _ in range(_ATTEMPTS):
+            current = self._read(workflow_id, 0)
+            base = current["current_version"] if current else 0
+            live = current is not None and "definition" in current
+            if expected_version is not None and expected_version != (base if live else 0):
+                raise VersionConflict(
+                    f"Workflow '{workflow_id}' is at version {base if live else 0}, not {expected_version}; "
+                    "read it again and repeat the change."
+                )
+            if current and live and all(current.get(key) == value for key, value in content.items()):
+                return current
+            if written <= base:
+                written = self._write_version(workflow_id, base + 1, content)
+            if written and (item := self._turn(workflow_id, base, written, content)):
+                return item
+        raise VersionConflict(f"Workflow '{workflow_id}' is being changed by many at once; try again.")
+
+    def create(self, workflow: Workflow) -> dict[str, Any]:
+        """Store a new workflow under the slug of its name, with a short suffix where that is taken."""
+        from loopllama.workflows.schema import workflow_id_of
+
+        slug = workflow_id_of(workflow.name)
+        workflow_id = slug
+        for _ in range(_ATTEMPTS):
+            try:
+                return self.push(workflow, workflow_id, expected_version=0)
+            except VersionConflict:
+                workflow_id = f"{slug}_{secrets.token_hex(2)}"
+        raise VersionConflict(f"Too many workflows are called '{slug}'; choose another name.")
+
+    def warnings(self, definition: Mapping[str, Any]) -> Sequence[dict[str, object]]:
+        """What a definition names and this deployment cannot use as it stands: models that nobody knows, that are
+        disabled, have no price or no key, or lack what their step needs, and tools whose definition makes no sense; as
+        `{"field", "message"}`, each with what happens and what to do. Such a definition can be stored: the model may
+        be added later, and a run says what was passed over. Where the tables cannot be read that is the one warning."""
+        import time
+
+        from loopllama.routing.validation import RouteChecks
+        from loopllama.tools import toolbox
+
+        try:
+            findings = RouteChecks(self._settings, self._client).definition(definition, time.time())
+        except Exception as error:
+            if (trouble := aws.trouble(error)) is None:
+                raise
+            return [{"field": "workflow", "message": f"whether its models can be used could not be seen: {trouble}"}]
+        found: Sequence[dict[str, object]] = [{"field": one.field, "message": one.message} for one in findings]
+        return [*found, *toolbox.invalid(definition["crew"], self._settings)]
+
+    def list(self, limit: int = 50, cursor: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
+        """Current definitions, most recently updated first (eventually consistent), and the cursor of the next page.
+        Raises `InvalidRequest` for a cursor that is not ours."""
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "IndexName": BY_UPDATED,
+            "KeyConditionExpression": "listed = :all",
+            "ExpressionAttributeValues": {":all": {"S": "all"}},
+            "ScanIndexForward": False,
+            "Limit": limit,
+        }
+        if cursor is not None:
+            found, updated_at = pagination.read(cursor, _ID)
+            place = {"workflow_id": found, "version": 0, "listed": "all", "updated_at": updated_at}
+            request["ExclusiveStartKey"] = aws.to_item(place)
+        answer = self._client().query(**request)
+        last = answer.get("LastEvaluatedKey")
+        following = pagination.write(last["workflow_id"]["S"], last["updated_at"]["S"]) if last else None
+        return [_plain_item(item) for item in answer["Items"]], following
+
+    def lives(self) -> dict[str, tuple[str, str]]:
+        """When each workflow was created and, where it was, deleted (else `""`): also those that are deleted, whose
+        usage stays. Eventually consistent."""
+        found: dict[str, tuple[str, str]] = {}
+        for listed in ("deleted", "all"):
+            pages = (
+                self._client()
+                .get_paginator("query")
+                .paginate(
+                    TableName=self._table,
+                    IndexName=BY_UPDATED,
+                    KeyConditionExpression="listed = :listed",
+                    ExpressionAttributeValues={":listed": {"S": listed}},
+                    ProjectionExpression="workflow_id, created_at, since, updated_at",
+                )
+            )
+            for item in (aws.from_item(item) for page in pages for item in page["Items"]):
+                since = str(item.get("since") or item.get("created_at") or "")
+                found[item["workflow_id"]] = (since, str(item["updated_at"]) if listed == "deleted" else "")
+        return found
+
+    def set_status(self, workflow_id: str, status: Literal["active", "paused"]) -> dict[str, Any]:
+        """Pause or resume a workflow; returns the current item. Raises `WorkflowNotFound`."""
+        if not _possible(workflow_id):
+            raise _not_found(workflow_id)
+        values = {":status": status, ":now": now_text()}
+        try:
+            return self._update(
+                workflow_id, "SET #status = :status, updated_at = :now", "attribute_exists(#definition)", values
+            )
+        except self._condition_failed():
+            raise _not_found(workflow_id) from None
+
+    def delete(self, workflow_id: str) -> None:
+        """Delete a workflow with all its versions; once this was interrupted, repeating it ends it. Raises
+        `WorkflowNotFound` where there is none, or none any more. The caller sees to active runs and to routes."""
+        current = self._read(workflow_id, 0)
+        if current is None:
+            raise _not_found(workflow_id)
+        base, existed = current["current_version"], "definition" in current
+        pages = (
+            self._client()
+            .get_paginator("query")
+            .paginate(
+                TableName=self._table,
+                KeyConditionExpression="workflow_id = :id AND version > :zero",
+                ProjectionExpression="workflow_id, version",
+                ExpressionAttributeValues=aws.to_item({":id": workflow_id, ":zero": 0}),
+                ConsistentRead=True,
+            )
+        )
+        keys = [key for page in pages for key in page["Items"]]
+        if existed:
+            # Past every number in use, also by a push that has written its version but not yet turned to it.
+            last = max([base, *(int(key["version"]["N"]) for key in keys)])
+            try:
+                self._update(
+                    workflow_id,
+                    "SET current_version = :last, listed = :deleted, updated_at = :now,"
+                    " since = if_not_exists(since, created_at)"
+                    " REMOVE #name, description, #status, #definition, created_at",
+                    "current_version = :base",
+                    {":base": base, ":last": last, ":deleted": "deleted", ":now": now_text()},
+                )
+            except self._condition_failed():
+                raise VersionConflict(f"Workflow '{workflow_id}' was changed meanwhile; try again.") from None
+        for key in keys:
+            self._client().delete_item(TableName=self._table, Key=key)
+        if not existed:
+            raise _not_found(workflow_id)
+
+    def _client(self) -> Any:
+        if self._dynamodb is None:
+            self._dynamodb = aws.client("dynamodb")
+        return self._dynamodb
+
+    def _condition_failed(self) -> Any:
+        return self._client().exceptions.ConditionalCheckFailedException
+
+    def _read(self, workflow_id: str, version: int) -> dict[str, Any] | None:
+        if not _possible(workflow_id):
+            return None
+        item = (
+            self._client()
+            .get_item(
+                TableName=self._table,
+                Key=aws.to_item({"workflow_id": workflow_id, "version": version}),
+                ConsistentRead=True,  # a run may start in the moment after the push
+            )
+            .get("Item")
+        )
+        return _plain_item(item) if item else None
+
+    def _write_version(self, workflow_id: str, version: int, content: dict[str, Any]) -> int:
+        """Write the first free version from `version` on; returns its number. A number that is taken belongs to
+        another push, alive or dead: it is never written over."""
+        now = now_text()
+        for number in range(version, version + _ATTEMPTS):
+            item = {"workflow_id": workflow_id, "version": number, **content, "created_at": now, "updated_at": now}
+            try:
+                self._client().put_item(
+                    TableName=self._table,
+                    Item=aws.to_item(numbers.exact(item)),
+                    ConditionExpression="attribute_not_exists(workflow_id)",
+                )
+            except self._condition_failed():
+                continue
+            return number
+        raise VersionConflict(f"Workflow '{workflow_id}' is being changed by many at once; try again.")
+
+    def _turn(self, workflow_id: str, base: int, version: int, content: dict[str, Any]) -> dict[str, Any] | None:
+        """Make `version` the current one if `base` still is; `None` where somebody was faster."""
+        values = {f":{key}": value for key, value in content.items()}
+        values |= {":version": version, ":now": now_text(), ":active": "active", ":all": "all"}
+        condition = "attribute_not_exists(workflow_id)"
+        if base:
+            condition, values[":base"] = "current_version = :base", base
+        try:
+            return self._update(
+                workflow_id,
+                "SET #name = :name, description = :description, #definition = :definition, current_version = :version,"
+                " updated_at = :now, listed = :all, created_at = if_not_exists(created_at, :now),"
+                " #status = if_not_exists(#status, :active)",
+                condition,
+                values,
+            )
+        except self._condition_failed():
+            return None
+
+    def _update(self, workflow_id: str, update: str, condition: str, values: dict[str, Any]) -> dict[str, Any]:
+        reserved = ("name", "status", "definition")  # words of DynamoDB's own language
+        names = {f"#{name}": name for name in reserved if f"#{name}" in update + condition}
+        answer = self._client().update_item(
+            TableName=self._table,
+            Key=aws.to_item({"workflow_id": workflow_id, "version": 0}),
+            UpdateExpression=update,
+            ConditionExpression=condition,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=aws.to_item(numbers.exact(values)),
+            ReturnValues="ALL_NEW",
+        )
+        return _plain_item(answer["Attributes"])
+
+
+def _possible(workflow_id: str) -> bool:
+    """Whether DynamoDB takes it as a key at all; it answers anything else with an error of its own."""
+    return isinstance(workflow_id, str) and 0 < len(workflow_id) <= 128
+
+
+def _not_found(workflow_id: str, version: int = 0) -> WorkflowNotFound:
+    which = f"version {version} of workflow" if version else "workflow"
+    return WorkflowNotFound(f"There is no {which} '{str(workflow_id)[:128]}'.")
+
+
+def _plain_item(item: dict[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = numbers.plain(aws.from_item(item))
+    return plain

@@ -1,0 +1,225 @@
+"""What must hold between the agents of a crew: their names, needs, templates, schemas and policies.
+
+Every check yields `{"field", "message"}`; together they find all that is wrong, not just the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from loopllama.core import json_schema
+from loopllama.errors import InvalidRequest
+from loopllama.workflows import graph
+from loopllama.workflows.read_checks import Reads, wrong_reads
+from loopllama.workflows.static_types import closest
+
+if TYPE_CHECKING:
+    from loopllama.workflows.schema import Agent
+
+MAX_SCHEMA_DEPTH = 24
+"""DynamoDB nests 32 levels; the definition around an `outputSchema` takes four."""
+
+Problem = dict[str, object]
+
+
+def check(crew: Sequence[Agent]) -> list[Problem]:
+    """All problems of a crew whose names and needs are written out."""
+    problems = [*_names(crew), *_needs(crew)]
+    graph_is_sound = not problems
+    for position, agent in enumerate(crew):
+        problems += _schema(position, agent)
+        problems += _policy(position, agent)
+    for position, agent in enumerate(crew):
+        problems += _companions(position, agent)
+    by_name = {str(agent.name): agent for agent in crew}
+    steps = [{"name": agent.name, "needs": agent.needs, "repeat": _back(agent)} for agent in crew]
+    loops = list(_loops(crew, steps)) if graph_is_sound else []
+    problems += loops
+    for position, agent in enumerate(crew):
+        reads: Reads | None = None
+        if graph_is_sound:
+            before = graph.ancestors(steps, str(agent.name))
+            line: list[str] = []
+            if not loops and (loop := graph.loop_of(steps, str(agent.name))):
+                # In a loop a step may read what any step of it said the last time round.
+                line = graph.stretch(steps, loop)
+                problems += _skips(position, agent, line)
+            reads = Reads(before, [name for name in line if name not in before])
+        problems += [_problem(position, *wrong) for wrong in wrong_reads(agent, reads, by_name)]
+    return problems
+
+
+def _skips(position: int, agent: Agent, line: Sequence[str]) -> Iterator[Problem]:
+    """Within a loop a condition would take the step that decides with it."""
+    if agent.when is not None and agent.name in line[1:-1]:
+        message = (
+            f"stands within the loop from {line[0]} to {line[-1]}: where {agent.name} is skipped, so is {line[-1]}, "
+            f"and the loop ends without its verdict; put it on {line[0]}, which skips the loop, or let the "
+            "prompt say when there is nothing to do"
+        )
+        yield _problem(position, "when", message)
+
+
+def _companions(position: int, agent: Agent) -> Iterator[Problem]:
+    """Fields that make sense only beside another."""
+    if agent.for_each is None:
+        for field, value in (("maxConcurrency", agent.max_concurrency), ("maxFailures", agent.max_failures)):
+            if value is not None:
+                yield _problem(position, field, "is for steps with forEach")
+    elif agent.repeat is not None:
+        yield _problem(position, "repeat", "cannot stand on a step with forEach; let the step after it send back")
+    if agent.approval is not None:
+        if not agent.approval.start and not agent.approval.tools:
+            yield _problem(position, "approval", "says nothing to approve: give start: true, or tools")
+        for tool in agent.approval.tools or ():
+            if tool not in (agent.tools or ()):
+                yield _problem(
+                    position, "approval.tools", f"the agent has no tool '{tool}'{closest(tool, agent.tools or ())}"
+                )
+
+
+def _back(agent: Agent) -> dict[str, str] | None:
+    return {"back_to": agent.repeat.back_to} if agent.repeat else None
+
+
+def _loops(crew: Sequence[Agent], steps: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    """A loop goes over a line of steps that nothing else enters or leaves in the middle."""
+    taken: dict[str, str] = {}
+    for position, agent in enumerate(crew):
+        if agent.repeat is None:
+            continue
+        field, back_to = "repeat.backTo", agent.repeat.back_to
+        before = [*graph.ancestors(steps, str(agent.name)), str(agent.name)]
+        if back_to not in before:
+            yield _problem(
+                position, field, f"'{back_to}' is no step that {agent.name} follows{closest(back_to, before)}"
+            )
+            continue
+        try:
+            line = graph.stretch(steps, steps[position])
+        except ValueError as error:
+            yield _problem(position, field, f"the steps from {back_to} to {agent.name} must be a line, but {error}")
+            continue
+        for name in line:
+            if name in taken:
+                yield _problem(position, field, f"goes over {name}, which {taken[name]} repeats already")
+            taken[name] = str(agent.name)
+        for name, following in pairwise(line):
+            others = [one["name"] for one in graph.dependents(steps, name) if one["name"] != following]
+            if others:
+                message = f"goes over {name}, which {others[0]} needs as well; let {others[0]} need {agent.name}"
+                yield _problem(position, field, message)
+
+
+def find_cycle(needs: Mapping[str, Sequence[str]]) -> list[str] | None:
+    """Steps that wait for each other in a circle, the first one repeated at the end, in the order in which they would
+    run; `None` where there is none. Every need is a key of `needs`."""
+    done: set[str] = set()
+    for start in needs:
+        path: list[str] = []  # the steps being looked into, each needing the one after it
+        pending = [start]
+        while pending:
+            step = pending[-1]
+            if step in done:
+                pending.pop()
+            elif path and path[-1] == step:
+                done.add(path.pop())
+            else:
+                path.append(step)
+                for need in needs[step]:
+                    if need in path:
+                        return [need, *reversed(path[path.index(need) :])]
+                    pending.append(need)
+    return None
+
+
+def _problem(position: int, field: str, message: str) -> Problem:
+    return {"field": f"crew.{position}.{field}", "message": message}
+
+
+def _names(crew: Sequence[Agent]) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for position, agent in enumerate(crew):
+        name = str(agent.name)
+        if name in first:
+            yield _problem(position, "name", f"'{name}' is already the name of crew.{first[name]}; choose another")
+        first.setdefault(name, position)
+
+
+def _needs(crew: Sequence[Agent]) -> Iterator[Problem]:
+    names = {str(agent.name) for agent in crew}
+    sound = True
+    for position, agent in enumerate(crew):
+        for index, need in enumerate(agent.needs or ()):
+            if need not in names:
+                sound = False
+                others = [str(other.name) for other in crew if other is not agent]
+                message = f"there is no step '{need[:60]}'{closest(need, others)}"
+                yield _problem(position, f"needs.{index}", message)
+    if sound and len(names) == len(crew):
+        needs = {str(agent.name): agent.needs or [] for agent in crew}
+        if cycle := find_cycle(needs):
+            position, _ = graph.step_named([{"name": agent.name} for agent in crew], cycle[0])
+            message = f"the steps wait for each other: {' → '.join(cycle)}; take one of these needs away"
+            yield _problem(position, "needs", message)
+
+
+def _schema(position: int, agent: Agent) -> Iterator[Problem]:
+    if agent.output_schema is None:
+        return
+    if found := next(_unstorable(agent.output_schema, "outputSchema", 1), None):
+        yield _problem(position, *found)
+        return
+    try:
+        json_schema.check(agent.output_schema)
+    except InvalidRequest as error:
+        yield _problem(position, "outputSchema", str(error))
+
+
+def _unstorable(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
+    """Places in a schema that are no JSON, or that DynamoDB refuses, each with what would be right."""
+    if depth > MAX_SCHEMA_DEPTH:
+        yield path, f"is nested deeper than {MAX_SCHEMA_DEPTH} levels"
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if isinstance(key, str) and key:
+                yield from _unstorable(key, path, depth)
+                yield from _unstorable(item, f"{path}.{key[:60]}", depth + 1)
+            else:
+                yield path, "has a key that is empty or no text; put numbers, true and false in quotes"
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unstorable(item, f"{path}.{index}", depth + 1)
+    elif isinstance(value, str):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            yield path, "is no valid text: it holds half of a surrogate pair"
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if value != 0 and not 1e-100 < abs(value) < 1e38:
+            yield path, "is a number that cannot be stored; take one between 1E-100 and 1E+38"
+    elif not isinstance(value, bool) and value is not None:
+        yield path, f"is no JSON but a {type(value).__name__}; put it in quotes"
+
+
+def _policy(position: int, agent: Agent) -> Iterator[Problem]:
+    policy, candidates = agent.policy or "fixed", agent.candidates
+    if policy == "fixed":
+        if candidates is not None:
+            message = "are for the policies weighted, cheapest and fastest; name a policy, or use model and fallbacks"
+            yield _problem(position, "candidates", message)
+        elif agent.fallbacks and agent.model is None:
+            message = "stand behind the agent's own model; name it, or leave them out"
+            yield _problem(position, "fallbacks", message)
+        return
+    if candidates is None:
+        yield _problem(position, "candidates", f"is missing: policy {policy} chooses among them")
+        return
+    weights = [candidate.weight for candidate in candidates]
+    if policy != "weighted":
+        if any(weight is not None for weight in weights):
+            yield _problem(position, "candidates", f"policy {policy} takes names of models, without weights")
+    elif any(weight is None for weight in weights):
+        yield _problem(position, "candidates", "policy weighted takes {model, weight} for each")
+    elif not any(weights):
+        yield _problem(position, "candidates", "at least one weight must be more than 0")
