@@ -27,6 +27,7 @@ from support.numerals import NUMERALS, taken
 
 from loopllama.api.responses import parse_body, read_body
 from loopllama.aws import dynamo as aws
+from loopllama.aws.versioned import version_of
 from loopllama.catalog.entries import parse_item
 from loopllama.core import exact_json, json_schema, pagination
 from loopllama.core.numbers import exact, floats
@@ -38,7 +39,6 @@ from loopllama.llm.types import Answer, Usage
 from loopllama.providers import credentials, wire
 from loopllama.providers.simulated.filling import Filler
 from loopllama.providers.simulated.reading import Reading
-from loopllama.routing.change_log import version_of
 from loopllama.routing.overrides import CHOICE, parse_row
 from loopllama.routing.step_stats import parse_facts
 from loopllama.settings import Settings

@@ -13,12 +13,12 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.aws import dynamo as aws
+from loopllama.aws.versioned import version_of
 from loopllama.catalog.catalog import NEEDS_PROVIDER, Catalog, bundled
 from loopllama.catalog.entries import is_machine_key, parse_item
 from loopllama.catalog.model import Model, Price, is_model_id
 from loopllama.core import clock
 from loopllama.errors import CatalogInvalid, ModelUnknown, VersionConflict
-from loopllama.routing.change_log import version_of
 from loopllama.settings import Settings
 
 VALUES = (
@@ -92,7 +92,7 @@ class CatalogStore:
             "updated_at": clock.now_text(self._clock()),
         }
         client = self._dynamodb()
-        from loopllama.routing.store import unchanged
+        from loopllama.aws.versioned import unchanged
 
         try:
             client.put_item(TableName=self._table, Item=aws.to_item(item), **unchanged(before, "model", _KNOWN))
@@ -121,7 +121,7 @@ class CatalogStore:
             model_id, changes, expected_version=version_of(before), updated_by=updated_by, reason=reason
         )
         client = self._dynamodb()
-        from loopllama.routing.store import unchanged
+        from loopllama.aws.versioned import unchanged
 
         try:
             key = aws.to_item({"model": model_id})

@@ -17,15 +17,14 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.aws import dynamo as aws
+from loopllama.aws.versioned import STAMP, version_of
 from loopllama.catalog.entries import is_machine_key
 from loopllama.core import clock, exact_json
 from loopllama.errors import NotFound
 from loopllama.settings import Settings
 
-STAMP = ("version", "updated_by", "reason", "updated_at")
 MAX_ROW = 100_000
 """Longest row, as JSON, that is kept as it is: an item and an event end at 400 and 256 KB."""
-MOST_VERSIONS = 10**9
 UNKNOWN = "unknown"
 _ROUTE_KEYS = ("workflow", "step")
 
@@ -187,14 +186,6 @@ def _read(attribute: Mapping[str, Any]) -> Any:
 
 def _says(row: Mapping[str, Any]) -> bool:
     return bool(row.keys() - set(STAMP))
-
-
-def version_of(row: Mapping[str, Any] | None) -> int:
-    """A row's version; 0 for no row, and where somebody wrote by hand what one cannot count on from."""
-    version = (row or {}).get("version")
-    if isinstance(version, bool) or not isinstance(version, (int, Decimal)) or not 1 <= version < MOST_VERSIONS:
-        return 0
-    return 0 if version % 1 else int(version)
 
 
 def _bounded(row: dict[str, Any] | None) -> dict[str, Any] | None:

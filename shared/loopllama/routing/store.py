@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
 from loopllama.aws import dynamo as aws
+from loopllama.aws.versioned import unchanged, version_of
 from loopllama.core import clock
 from loopllama.core.numbers import exact
 from loopllama.errors import NotFound, RouteInvalid, VersionConflict
 from loopllama.routing.cache import query
-from loopllama.routing.change_log import History, route_of, version_of
+from loopllama.routing.change_log import History, route_of
 from loopllama.routing.overrides import CHOICE
 from loopllama.routing.validation import RouteChecks
 from loopllama.settings import Settings
@@ -243,31 +244,6 @@ def _stamp(last: int, updated_by: str, reason: str, now: float) -> dict[str, Any
     if len(reason) > MAX_REASON or len(updated_by) > MAX_REASON:
         raise _invalid("reason", f"must have at most {MAX_REASON} characters")
     return {"version": last + 1, "updated_by": updated_by, "reason": reason, "updated_at": clock.now_text(now)}
-
-
-def unchanged(before: Mapping[str, Any] | None, key: str, known: Sequence[str]) -> dict[str, Any]:
-    """The condition that an item is still what was read, attribute by attribute of the `known` ones; `key` is its
-    partition key. For botocore's calls."""
-    if before is None:
-        return {"ConditionExpression": "attribute_not_exists(#key)", "ExpressionAttributeNames": {"#key": key}}
-    names, values, terms = {}, {}, ["attribute_exists(#key)"]
-    for index, name in enumerate(known):
-        names[f"#{index}"] = name
-        if name in before and before[name] is None:
-            values[":null"] = "NULL"
-            terms.append(f"attribute_type(#{index}, :null)")
-        elif name in before:
-            values[f":{index}"] = before[name]
-            terms.append(f"#{index} = :{index}")
-        else:
-            terms.append(f"attribute_not_exists(#{index})")
-    condition: dict[str, Any] = {
-        "ConditionExpression": " AND ".join(terms),
-        "ExpressionAttributeNames": names | {"#key": key},
-    }
-    if values:
-        condition["ExpressionAttributeValues"] = aws.to_item(values)
-    return condition
 
 
 def _invalid(field: str, message: str) -> RouteInvalid:
