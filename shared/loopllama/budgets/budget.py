@@ -14,7 +14,6 @@ process that dies leaves its reservation behind; whoever goes on with the step s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,15 +21,14 @@ from typing import Any
 
 from loopllama.aws import dynamo as aws
 from loopllama.core import clock, exact_json
+from loopllama.core.money import MOST_USD, usd
 from loopllama.errors import InvalidRequest
 
 ITEM = "BUDGET"
 DAYS_KEPT = 7
 KINDS = {"steps": "max_steps", "tokens": "max_tokens", "usd": "max_cost_usd"}
 """What is counted, and the limit's name in definitions and on the run."""
-MOST = {"steps": 1_000_000, "tokens": 10**12, "usd": 10**6}
-USD_TEXT = r"^[0-9]{1,7}(\.[0-9]{1,12})?$"
-_DECIMALS = 12
+MOST = {"steps": 1_000_000, "tokens": 10**12, "usd": MOST_USD}
 _OPEN = "open_"
 ZERO = Decimal(0)
 
@@ -61,23 +59,6 @@ def check(value: Any, where: str = "budget") -> dict[str, Any] | None:
         except ValueError as error:
             raise _invalid(f"{where}.{_camel(KINDS[kind])}", str(error)) from None
     return limits or None
-
-
-def usd(value: Any) -> Decimal:
-    """An amount of money that somebody wrote, as a number or in digits, exactly. Raises `ValueError`, which says what
-    would be right."""
-    if isinstance(value, float):
-        value = Decimal(repr(value))  # what was written
-    if isinstance(value, str) and re.fullmatch(USD_TEXT, value):
-        value = Decimal(value)
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise ValueError("must be a number of USD")
-    amount = Decimal(value)
-    if not amount.is_finite() or not 0 < amount <= MOST["usd"]:
-        raise ValueError(f"must be more than 0 and at most {MOST['usd']:,} USD")
-    if amount != round(amount, _DECIMALS):
-        raise ValueError(f"must have at most {_DECIMALS} decimals")
-    return amount
 
 
 def merged(definition: Mapping[str, Any], limits: Mapping[str, Any] | None) -> dict[str, Any] | None:

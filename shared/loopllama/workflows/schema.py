@@ -30,7 +30,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from loopllama.budgets import budget
-from loopllama.core import exact_json
+from loopllama.core import exact_json, money
 from loopllama.errors import WorkflowInvalid
 from loopllama.workflows import expressions, validation
 
@@ -74,12 +74,12 @@ ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 Money = Annotated[
     Decimal,
-    BeforeValidator(budget.usd),
+    BeforeValidator(money.usd),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0, "maximum": budget.MOST["usd"]},
-                {"type": "string", "pattern": budget.USD_TEXT},
+                {"type": "number", "exclusiveMinimum": 0, "maximum": money.MOST_USD},
+                {"type": "string", "pattern": money.USD_TEXT},
             ]
         }
     ),
