@@ -16,12 +16,12 @@ from support.routing_tables import CONFIG, Clock, chain, put, request, tables
 
 from loopllama.aws import dynamo as aws
 from loopllama.catalog.model import Model, Speed
+from loopllama.engine import metrics
 from loopllama.jobs import observe_latency
 from loopllama.jobs.observe_latency import FAILURE_MS, Minute, Observer, borrowed, recent, tokens_of
 from loopllama.routing.policies import ENOUGH, fastest
 from loopllama.routing.router import Router
 from loopllama.routing.step_stats import PRIOR_SAMPLES, Facts, Latency, expected_ms, lead
-from loopllama.telemetry import metrics as tracing
 
 MOMENT = datetime(2027, 1, 15, tzinfo=UTC)
 
@@ -230,7 +230,7 @@ def emitted(capsys, cloudwatch, clock, calls, policy="fastest"):
     for model, outcome, latency in calls:
         attempt = {"model": model, "outcome": outcome, "latency_ms": latency}
         record = {"step": "writer", "model": model, "attempt_0001": attempt, "route": {"policy": policy}}
-        tracing.step_ended("w", "r", record)
+        metrics.step_ended("w", "r", record)
     for line in capsys.readouterr().out.splitlines():
         found = json.loads(line)
         for directive in found["_aws"]["CloudWatchMetrics"]:

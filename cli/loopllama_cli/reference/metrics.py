@@ -7,6 +7,7 @@ import io
 import json
 from decimal import Decimal
 
+from loopllama.engine import metrics
 from loopllama.telemetry import metrics as tracing
 
 from . import markdown
@@ -49,6 +50,6 @@ def _tell_everything() -> None:
         "attempt_1": {**call, "model": "a", "outcome": "ModelThrottled"},
         "attempt_2": {**call, "model": "b", "outcome": "ok"},
     }
-    tracing.step_ended("workflow", "run", step)
+    metrics.step_ended("workflow", "run", step)
     for completed in (True, False):
-        tracing.run_ended({"workflow_id": "workflow", "run_id": "run"}, {"cost_usd": Decimal(1)}, completed, 1)
+        metrics.run_ended({"workflow_id": "workflow", "run_id": "run"}, {"cost_usd": Decimal(1)}, completed, 1)

@@ -7,13 +7,13 @@ from typing import Any
 
 from loopllama import CONTRACT
 from loopllama.core import clock
+from loopllama.engine import metrics
 from loopllama.engine.step_context import is_finished
 from loopllama.errors import AwsRefused, RunFailed
 from loopllama.runs.step_ref import iteration_of, step_key
 from loopllama.runs.store import RunStore
 from loopllama.runs.totals import of_run
 from loopllama.settings import Settings
-from loopllama.telemetry import metrics as tracing
 from loopllama.workflows import graph
 from loopllama.workflows.store import DefinitionStore
 
@@ -52,7 +52,7 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
         sums = of_run(records)
         settled = not (crashed or run.get("crashed"))
         if store.close(run_id, "completed", {"output": _output(crew, heads), **sums}, settled=settled):
-            tracing.run_ended(run, sums, completed=True, latency_ms=_age_ms(run))
+            metrics.run_ended(run, sums, completed=True, latency_ms=_age_ms(run))
         return {"contract": CONTRACT, "run_id": run_id, "outcome": "done"}
 
     error: dict[str, Any] | None = None
@@ -82,7 +82,7 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
 
     sums = of_run(records)
     if store.close(run_id, "failed", {"error": error, "crashed": bool(crashed) or None, **sums}):
-        tracing.run_ended(run, sums, completed=False, latency_ms=_age_ms(run))
+        metrics.run_ended(run, sums, completed=False, latency_ms=_age_ms(run))
     raise RunFailed(_sentence(error))
 
 

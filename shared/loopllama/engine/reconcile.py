@@ -11,6 +11,7 @@ from typing import Any
 
 from loopllama.aws import dynamo as aws
 from loopllama.core import clock
+from loopllama.engine import metrics
 from loopllama.engine.accept import execution_arn, start_execution
 from loopllama.engine.human_input import redeliver
 from loopllama.engine.retention import extend
@@ -106,4 +107,4 @@ def _close(store: RunStore, run_id: str, status: str, error: str | None, cause: 
     # A stopped run counts as little as one that is cancelled over the API: an alarm rings for those that failed.
     if store.close(run_id, _STATUS[status], {"error": failure, **sums}) and _STATUS[status] == "failed":
         started = run.get("started_at") or run["created_at"]
-        tracing.run_ended(run, sums, completed=False, latency_ms=clock.ms_between(started, clock.now_text()))
+        metrics.run_ended(run, sums, completed=False, latency_ms=clock.ms_between(started, clock.now_text()))

@@ -11,7 +11,7 @@ from loopllama.agent import loop
 from loopllama.agent.tool_calls import Waiting
 from loopllama.aws import dynamo as aws
 from loopllama.core import clock
-from loopllama.engine import for_each, human_input
+from loopllama.engine import for_each, human_input, metrics
 from loopllama.engine.step_context import FINISHED, View, look
 from loopllama.engine.transitions import ended, follow
 from loopllama.engine.turn_factory import TurnMaker, check_tools
@@ -238,7 +238,7 @@ class StepRunner:
         view.records[view.work.step] = writer.record
         # At once: an invocation that makes up for what this one does not get done knows nothing of metrics.
         if attempts_of(writer.record):
-            tracing.step_ended(view.work.workflow_id, view.work.run_id, writer.record)
+            metrics.step_ended(view.work.workflow_id, view.work.run_id, writer.record)
         return self._go_on(view)
 
     def _stored(self, view: View, writer: StepWriter, output: Any) -> Any:
@@ -257,7 +257,7 @@ class StepRunner:
             },
             release=True,
         )
-        tracing.step_ended(work.workflow_id, work.run_id, writer.record)
+        metrics.step_ended(work.workflow_id, work.run_id, writer.record)
         return self._give_up(view, writer.record)
 
     def _give_up(self, view: View, record: Mapping[str, Any]) -> dict[str, Any]:

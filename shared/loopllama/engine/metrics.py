@@ -1,0 +1,91 @@
+"""The metrics of a step and of a run that ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from loopllama.errors import ModelThrottled
+from loopllama.runs.totals import TOLD, attempts_of, totals
+from loopllama.telemetry.metrics import DEPLOYMENT, annotate, emit
+
+
+def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None:
+    """The metrics of a step that completed or failed, with those of the models it called."""
+    annotate({name: record.get(name) for name in ("model", "source", "route_version", "status")})
+    attempts = list(attempts_of(record).values())[int(record.get(TOLD) or 0) :]
+    sums = totals(attempts)
+    step, model = record["step"], record.get("model")
+    chosen = (record.get("route") or {}).get("policy") == "fastest"
+    # Models that only failed before another answered have no step metrics, only their own.
+    for called in dict.fromkeys(attempt["model"] for attempt in attempts):
+        mine = [attempt for attempt in attempts if attempt["model"] == called]
+        answered = called == model
+        good = [int(attempt["latency_ms"]) for attempt in mine if attempt["outcome"] == "ok"]
+        throttled = len([attempt for attempt in mine if attempt["outcome"] == ModelThrottled.__name__])
+        bad = len([attempt for attempt in mine if attempt["outcome"] not in ("ok", "open")])
+        emit(
+            [
+                (
+                    ("workflow", "step", "model"),
+                    {
+                        "Cost": sums["cost_usd"],
+                        "InputTokens": sums["tokens_in"],
+                        "OutputTokens": sums["tokens_out"],
+                        "StepLatency": record.get("latency_ms"),
+                    }
+                    if answered
+                    else {},
+                ),
+                # What `fastest` chooses by, and only there, because each is billed: a step's latency holds tools,
+                # waits and failed calls of other models too.
+                (("workflow", "step", "model"), {"ModelLatency": good[:100], "ModelErrors": bad} if chosen else {}),
+                (("model",), {"ModelLatency": good[:100], "ModelCalls": len(mine), "ModelErrors": bad}),
+                (
+                    ("workflow",),
+                    {
+                        "InvalidOverride": record.get("invalid_overrides") if answered else None,
+                        "Fallbacks": 1 if answered and called != attempts[0]["model"] else None,
+                    },
+                ),
+                (
+                    DEPLOYMENT,
+                    {
+                        "Cost": sums["cost_usd"] if answered else None,
+                        "InvalidOverride": record.get("invalid_overrides") if answered else None,
+                        "ModelThrottles": throttled or None,
+                    },
+                ),
+            ],
+            {
+                "workflow": workflow_id,
+                "step": step,
+                "model": called,
+                "run_id": run_id,
+                "source": record.get("source"),
+                "route_version": record.get("route_version"),
+                "tokens_cached": record.get("tokens_cached"),
+                "cost_basis": record.get("cost_basis"),
+                "attempts": len(mine),
+                "status": record.get("status"),
+                "routing_ms": record.get("routing_ms"),
+                "simulated": record.get("simulated") or None,
+            },
+        )
+
+
+def run_ended(run: Mapping[str, Any], totals: Mapping[str, Any], completed: bool, latency_ms: int) -> None:
+    """The metrics of a run that ended. `run` is its item as it was before; `totals` what its steps come to."""
+    cost = totals.get("cost_usd")
+    if cost is not None:
+        cost -= run.get("cost_usd") or 0  # told already, when the run failed and before it was redriven
+    emit(
+        [
+            (
+                ("workflow",),
+                {"RunCost": cost, "RunLatency": latency_ms, "RunsCompleted" if completed else "RunsFailed": 1},
+            ),
+            (DEPLOYMENT, {"RunsFailed": None if completed else 1}),
+        ],
+        {"workflow": run["workflow_id"], "run_id": run["run_id"], "simulated": totals.get("simulated") or None},
+    )
