@@ -40,7 +40,7 @@ def check_definitions(definitions: Mapping[str, Any]) -> list[str]:
 def check_names(crew: Sequence[Mapping[str, Any]], settings: Settings) -> None:
     """Raise `WorkflowInvalid`, with each place and the closest name, where steps of a definition name tools that the
     deployment does not have."""
-    from loopllama.workflows.static_types import closest
+    from loopllama.core.names import closest
 
     known = sorted({*(settings.tools or {}), *BUILT_IN, ASK_HUMAN.name})
     details: list[dict[str, object]] = [

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from loopllama.core.names import closest
 from loopllama.workflows.expressions import LITERALS, Expression
-from loopllama.workflows.static_types import ANYTHING, Listed, Named, Nothing, Type, closest
+from loopllama.workflows.static_types import ANYTHING, Listed, Named, Nothing, Type
 
 Node = Mapping[str, Any]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from loopllama.core.names import closest
 from loopllama.workflows import expressions, prompt_template
 from loopllama.workflows.expression_checks import Document, follow
-from loopllama.workflows.static_types import ANYTHING, Described, Listed, Named, Nothing, Text, Type, closest
+from loopllama.workflows.static_types import ANYTHING, Described, Listed, Named, Nothing, Text, Type
 
 if TYPE_CHECKING:
     from loopllama.workflows.schema import Agent

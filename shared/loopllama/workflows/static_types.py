@@ -7,10 +7,11 @@ A value may always be null as well, because a step may be skipped.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from loopllama.core.names import closest
 
 
 class Nothing(ValueError):
@@ -190,10 +191,3 @@ _WORDS = {
     "object": "an object",
 }
 _ITEMS = "a list's items are .0 in a template, and [0], [*] or [?…] in an expression"
-
-
-def closest(name: str, names: Iterable[str]) -> str:
-    """`; did you mean X?` where a known name is close, else the known names."""
-    names = [str(one) for one in names]  # a schema's own may be anything before it is checked
-    close = difflib.get_close_matches(name.lower().replace(" ", "_").replace("-", "_"), names, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(names[:20]) or 'none'}"

@@ -10,10 +10,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from loopllama.core import json_schema
+from loopllama.core.names import closest
 from loopllama.errors import InvalidRequest
 from loopllama.workflows import graph
 from loopllama.workflows.read_checks import Reads, wrong_reads
-from loopllama.workflows.static_types import closest
 
 if TYPE_CHECKING:
     from loopllama.workflows.schema import Agent
