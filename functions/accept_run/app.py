@@ -2,7 +2,7 @@
 
 from loopllama.engine.triggers import accept_event
 from loopllama.settings import settings
-from loopllama.telemetry.metrics import lambda_handler
+from loopllama.telemetry.handler import lambda_handler
 
 
 @lambda_handler

@@ -2,7 +2,7 @@
 
 from loopllama.jobs.observe_latency import Observer
 from loopllama.settings import settings
-from loopllama.telemetry.metrics import lambda_handler
+from loopllama.telemetry.handler import lambda_handler
 
 observer = Observer(settings())
 

@@ -2,7 +2,7 @@
 
 from loopllama.jobs.publish_events import Publisher
 from loopllama.settings import settings
-from loopllama.telemetry.metrics import lambda_handler
+from loopllama.telemetry.handler import lambda_handler
 
 publisher = Publisher(settings())
 

@@ -2,7 +2,7 @@
 
 from loopllama.jobs.record_route_change import RouteRecorder
 from loopllama.settings import settings
-from loopllama.telemetry.metrics import lambda_handler
+from loopllama.telemetry.handler import lambda_handler
 
 recorder = RouteRecorder(settings())
 

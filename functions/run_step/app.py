@@ -2,7 +2,7 @@
 
 from loopllama.engine.step import StepRunner
 from loopllama.settings import settings
-from loopllama.telemetry.metrics import lambda_handler
+from loopllama.telemetry.handler import lambda_handler
 
 runner = StepRunner(settings())
 

@@ -2,7 +2,7 @@
 
 from loopllama.engine.start import start_run
 from loopllama.settings import settings
-from loopllama.telemetry.metrics import lambda_handler
+from loopllama.telemetry.handler import lambda_handler
 
 
 @lambda_handler

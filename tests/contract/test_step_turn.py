@@ -23,7 +23,7 @@ from loopllama.errors import RunFailed
 from loopllama.llm import structured_output
 from loopllama.queries.runs import RunReader
 from loopllama.runs.step_writer import StepWriter
-from loopllama.telemetry import metrics as tracing
+from loopllama.telemetry import logs
 from loopllama_cli import show, trace_view
 
 OPENAI, GOOGLE = OpenAIDialect(), GoogleDialect()
@@ -268,7 +268,7 @@ def test_a_deployments_tools_that_make_no_sense_are_told_at_the_start_and_fail_o
 ) -> None:
     told: list[tuple[str, str]] = []
     monkeypatch.setattr(
-        tracing.logger(), "error", lambda message, extra: told.append((message, extra["error"])), raising=True
+        logs.logger(), "error", lambda message, extra: told.append((message, extra["error"])), raising=True
     )
     with_tools(here, monkeypatch, order={"type": "http", "url": "ftp://x", "description": "d"})
     here.first.script(Reply(200, here.dialect.answer("ok")))

@@ -38,7 +38,7 @@ from loopllama.providers import credentials
 from loopllama.providers.http import Reply
 from loopllama.runs.store import FINAL
 from loopllama.settings import Settings
-from loopllama.telemetry import metrics as tracing
+from loopllama.telemetry import handler
 from support.deployment import Deployment, Killed
 from support.faults import Faults
 
@@ -126,7 +126,7 @@ class World(Deployment):
     def invoke(self, function: str, call: Callable[[], Any]) -> Any:
         """One invocation, in a process of its own as far as caches go."""
         with self.faults.of(function):
-            return tracing.lambda_handler(lambda *_: call())({}, CONTEXT)
+            return handler.lambda_handler(lambda *_: call())({}, CONTEXT)
 
     def asynchronous(self, function: str, call: Callable[[], Any]) -> Any:
         """As Lambda invokes for an event: twice again where it fails."""

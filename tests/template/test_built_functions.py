@@ -27,7 +27,7 @@ PROBE = """
 import importlib, pkgutil
 import loopllama
 from loopllama.aws import dynamo as aws
-from loopllama.telemetry import metrics as tracing
+from loopllama.telemetry import xray
 
 def handler(event, context):
     modules = [one.name for one in pkgutil.walk_packages(loopllama.__path__, "loopllama.")]
@@ -35,7 +35,7 @@ def handler(event, context):
     for module, name in event["names"]:
         if not hasattr(importlib.import_module(module), name):
             importlib.import_module(f"{module}.{name}")
-    tracing.tracer().put_annotation("run", "1")
+    xray.tracer().put_annotation("run", "1")
     endpoints = {service: aws.client(service).meta.endpoint_url for service in event["services"]}
     return {"places": places, "endpoints": endpoints}
 """

@@ -11,7 +11,7 @@ import pytest
 from template.project import FUNCTIONS, ROOT, TABLES, listed, references, resources, statements, template
 
 from loopllama import settings
-from loopllama.telemetry import metrics as tracing
+from loopllama.telemetry import metrics
 
 KEYS = {
     "WorkflowsTable": ("workflow_id", "version"),
@@ -274,9 +274,9 @@ def test_dashboard_shows_metrics_that_are_written() -> None:
     ]
     shown = {name for one in expressions for name in re.findall(r'MetricName="(\w+)"|SELECT \w+\((\w+)\)', one)}
     names = {name or other for name, other in shown}
-    assert names <= set(tracing.METRICS)
+    assert names <= set(metrics.METRICS)
     assert {"Cost", "InputTokens", "OutputTokens", "StepLatency", "ModelErrors", "RunCost", "RunsFailed"} <= names
-    assert all(tracing.NAMESPACE in one for one in expressions)
+    assert all(metrics.NAMESPACE in one for one in expressions)
     corners = [(one["x"], one["y"], one["x"] + one["width"]) for one in body["widgets"]]
     assert len(set(corners)) == len(corners)
     assert all(right <= 24 for _, _, right in corners)

@@ -25,7 +25,7 @@ from loopllama.errors import (
 from loopllama.llm.types import Answer, Usage
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import RunStore
-from loopllama.telemetry import metrics as tracing
+from loopllama.telemetry import metrics
 
 
 def test_a_sequential_crew_runs_in_order_and_adds_up(live: Deployment) -> None:
@@ -384,4 +384,4 @@ def test_metrics_of_a_step_hold_figures_and_no_text(
     assert sets[("model",)] == ["ModelLatency", "ModelCalls", "ModelErrors"]
     assert (step["workflow"], step["step"], step["model"]) == ("test", "one", "test:base")
     assert step["Cost"] == Decimal("0.00045")
-    assert tracing.NAMESPACE == "LoopLlama"
+    assert metrics.NAMESPACE == "LoopLlama"

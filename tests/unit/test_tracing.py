@@ -19,19 +19,20 @@ from loopllama.engine.advance import advance_run
 from loopllama.engine.start import start_run
 from loopllama.engine.step import StepRunner
 from loopllama.errors import ModelRejected, RunFailed, Unforeseen
-from loopllama.telemetry import metrics as tracing
+from loopllama.telemetry import handler as telemetry_handler
+from loopllama.telemetry import logs, xray
 
 ROOT = Path(__file__).parents[2]
 HANDLER = """
 import sys
 from types import SimpleNamespace
 sys.path.insert(0, {shared!r})
-from loopllama.telemetry import metrics as tracing
+from loopllama.telemetry import handler as wrapper, xray
 from loopllama.errors import Unforeseen
 
-@tracing.lambda_handler
+@wrapper.lambda_handler
 def handler(event, context):
-    tracing.annotate({{"model": "small", "route_version": 3}})
+    xray.annotate({{"model": "small", "route_version": 3}})
     if event.get("fail"):
         raise ValueError("a secret text")
     return {{"output": "a secret text"}}
@@ -94,13 +95,13 @@ class Annotations(list[tuple[str, str]]):
 
 def test_whole_runs_annotate_ids_only(monkeypatch: pytest.MonkeyPatch) -> None:
     noted = Annotations()
-    monkeypatch.setattr(tracing, "tracer", lambda: noted)
-    monkeypatch.setattr(tracing, "logger", MagicMock)  # the real one would keep this test's standard output
+    monkeypatch.setattr(xray, "tracer", lambda: noted)
+    monkeypatch.setattr(logs, "logger", MagicMock)  # the real one would keep this test's standard output
     with deployment(monkeypatch) as made:
         context = SimpleNamespace(aws_request_id="r")
 
         def function(work: Any) -> Any:
-            handler = tracing.lambda_handler(lambda event, _: work(event))
+            handler = telemetry_handler.lambda_handler(lambda event, _: work(event))
             return lambda event: handler(event, context)
 
         start = function(lambda event: start_run(made.settings, event))

@@ -16,7 +16,7 @@ from loopllama.api.dependencies import Services
 from loopllama.api.resources import events, models, overrides, runs, usage, workflows
 from loopllama.api.responses import JSON, MethodNotAllowed, parse_body, problem, read_body
 from loopllama.settings import Settings
-from loopllama.telemetry.metrics import logger
+from loopllama.telemetry.logs import logger
 
 _SELF_HOSTED = "/api"
 """Before `/v1` in the addresses of self-hosted LoopLlama: every route answers under it too."""

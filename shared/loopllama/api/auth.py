@@ -21,7 +21,7 @@ from loopllama.aws import dynamo as aws
 from loopllama.core import clock
 from loopllama.errors import Conflict, InvalidRequest, NotFound
 from loopllama.settings import Settings
-from loopllama.telemetry.metrics import logger
+from loopllama.telemetry.logs import logger
 
 MARK = "ll_live_"
 SHOWN = 12

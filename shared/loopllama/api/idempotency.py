@@ -21,7 +21,7 @@ from loopllama.api.responses import JSON
 from loopllama.aws import dynamo as aws
 from loopllama.core import clock, exact_json
 from loopllama.errors import Conflict
-from loopllama.telemetry.metrics import logger
+from loopllama.telemetry.logs import logger
 
 KEPT_SECONDS = 86_400
 _ITEM = "ANSWER"

@@ -27,7 +27,7 @@ from loopllama.errors import (
     WorkflowNotFound,
     WorkflowPaused,
 )
-from loopllama.telemetry.metrics import logger, said
+from loopllama.telemetry.logs import logger, said
 
 MAX_BODY_BYTES = 1024 * 1024
 JSON = "application/json"

@@ -7,7 +7,8 @@ from typing import Any
 
 from loopllama.errors import ModelThrottled
 from loopllama.runs.totals import TOLD, attempts_of, totals
-from loopllama.telemetry.metrics import DEPLOYMENT, annotate, emit
+from loopllama.telemetry.metrics import DEPLOYMENT, emit
+from loopllama.telemetry.xray import annotate
 
 
 def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from loopllama.errors import RunNotFound
 from loopllama.runs.store import ACTIVE_SHARDS, FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
 from loopllama.runs.totals import of_run
 from loopllama.settings import Settings
-from loopllama.telemetry import metrics as tracing
+from loopllama.telemetry import logs
 
 _CHECKS = 12
 """Runs of a shard that one scheduled call looks at: DescribeExecution allows about 15 a second."""
@@ -49,8 +49,8 @@ def reconcile_due(settings: Settings) -> dict[str, int]:
             try:
                 outcome = reconcile_run(settings, store, run["run_id"])
             except Exception as error:
-                told = {"run_id": run["run_id"], "error": tracing.said(error)}
-                tracing.logger().error("a run could not be reconciled", extra=told)
+                told = {"run_id": run["run_id"], "error": logs.said(error)}
+                logs.logger().error("a run could not be reconciled", extra=told)
                 outcome = "failed"
                 # Behind the others, so that it does not fill the page for ever.
                 with contextlib.suppress(Exception):

@@ -17,7 +17,7 @@ from loopllama.core import clock
 from loopllama.runs.store import RUN, RunStore
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
-from loopllama.telemetry import metrics as tracing
+from loopllama.telemetry import logs
 
 _SHARE = 3
 """One part of so many goes by before a run gets its days again."""
@@ -34,7 +34,7 @@ def extend(settings: Settings, store: RunStore, run: Mapping[str, Any]) -> bool:
         if int(item.get("delete_at", until)) <= until - whole // _SHARE:
             for reference in _references(item):
                 if not values.renew(reference):
-                    tracing.logger().warning("a value of a long run is gone", extra={"run_id": run["run_id"]})
+                    logs.logger().warning("a value of a long run is gone", extra={"run_id": run["run_id"]})
             if item["item"] == RUN:
                 own = item
             else:

@@ -25,7 +25,7 @@ from loopllama.runs.store import RunStore
 from loopllama.runs.totals import PASSED, attempts_of, totals
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
-from loopllama.telemetry import metrics as tracing
+from loopllama.telemetry import handler
 from loopllama.workflows import expressions
 from loopllama.workflows.store import DefinitionStore
 
@@ -61,7 +61,7 @@ class StepRunner:
             if Work.from_payload(outcome) == Work.from_payload(payload):
                 break
             payload = outcome
-            tracing.working_on(payload)
+            handler.working_on(payload)
             outcome = self.run_step(payload, owner, left)
         return outcome
 

@@ -21,7 +21,7 @@ from loopllama.runs.attempt_log import StepLedger
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.totals import attempts_of
 from loopllama.settings import Settings
-from loopllama.telemetry import metrics as tracing
+from loopllama.telemetry import logs
 from loopllama.workflows.store import DefinitionStore
 
 
@@ -102,7 +102,7 @@ def check_tools(settings: Settings) -> None:
         Toolbox(settings, tuple(settings.tools))
     except LoopLlamaError as error:
         message = "the template's parameter Tools makes no sense; steps that use this tool will fail"
-        tracing.logger().error(message, extra={"error": str(error)})
+        logs.logger().error(message, extra={"error": str(error)})
 
 
 def _toolbox(settings: Settings, step: Mapping[str, Any]) -> Tools | None:

@@ -25,7 +25,7 @@ from loopllama.routing.cache import ModelTable
 from loopllama.routing.policies import ENOUGH
 from loopllama.routing.step_stats import PREFIX, PRIOR_SAMPLES, WANTED_MS, Latency, expected_ms, lead, parse_facts
 from loopllama.settings import Settings
-from loopllama.telemetry import metrics as tracing
+from loopllama.telemetry import metrics
 
 WINDOW_MINUTES = 15
 NEWEST = 20
@@ -278,7 +278,7 @@ def _query(name: str, key: Key, metric: str, statistic: str) -> dict[str, Any]:
     return {
         "Id": name,
         "MetricStat": {
-            "Metric": {"Namespace": tracing.NAMESPACE, "MetricName": metric, "Dimensions": dimensions},
+            "Metric": {"Namespace": metrics.NAMESPACE, "MetricName": metric, "Dimensions": dimensions},
             "Period": 60,
             "Stat": statistic,
         },

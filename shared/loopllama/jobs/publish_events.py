@@ -11,7 +11,7 @@ from loopllama.core import exact_json
 from loopllama.events.derive import Event, events_of
 from loopllama.events.log import EventLog
 from loopllama.settings import Settings
-from loopllama.telemetry.metrics import logger, said
+from loopllama.telemetry.logs import logger, said
 
 SOURCE = "loopllama"
 _ENTRIES = 10

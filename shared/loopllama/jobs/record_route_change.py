@@ -15,7 +15,7 @@ from loopllama.aws import dynamo as aws
 from loopllama.core import exact_json
 from loopllama.routing.change_log import History, entry_of, plain
 from loopllama.settings import Settings
-from loopllama.telemetry.metrics import logger, said
+from loopllama.telemetry.logs import logger, said
 
 SOURCE = "loopllama"
 MAX_DETAIL = 200_000

@@ -36,7 +36,7 @@ from typing import Any
 
 from loopllama.aws import dynamo as aws
 from loopllama.errors import ModelError, ModelThrottled, ModelTimeout, ModelUnavailable
-from loopllama.telemetry import metrics as tracing
+from loopllama.telemetry import logs
 
 KEY = "health#"
 FAILURES = 3
@@ -226,7 +226,7 @@ class Health:
         except Exception as error:
             if (trouble := aws.trouble(error)) is None:
                 raise
-            tracing.logger().warning("a model's health was not written", extra={"error": str(trouble)})
+            logs.logger().warning("a model's health was not written", extra={"error": str(trouble)})
             return False
 
     def _compare_and_set(self, model_id: str, change: Callable[[State], State]) -> bool:

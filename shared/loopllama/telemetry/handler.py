@@ -1,0 +1,76 @@
+"""What stands around a Lambda function's own code: log lines, X-Ray, and errors of AWS."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from loopllama.aws import dynamo as aws
+from loopllama.errors import LoopLlamaError, Unforeseen
+from loopllama.telemetry.logs import logger, said
+from loopllama.telemetry.xray import annotate, tracer
+
+_MAX_ID = 256
+
+
+def working_on(event: Any) -> None:
+    """Let this process's log lines carry the ids of what it is asked to do."""
+    logger().append_keys(**_ids(event, ("run_id", "step")))
+
+
+def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
+    """Make a Lambda handler of `function`: its log lines and its X-Ray segment carry the request's ids. An AWS service
+    that does not answer becomes `AwsUnavailable`, which the state machine retries, one that refuses `AwsRefused`, which
+    it does not, and any other error that is not ours `Unforeseen`: Lambda logs what is raised, and Step Functions keeps
+    it."""
+    traced = function if tracer() is None else _traced(function)
+
+    @functools.wraps(function)
+    def handle(event: dict[str, Any], context: Any) -> Any:
+        logger().append_keys(request_id=context.aws_request_id)
+        working_on(event)
+        try:
+            return traced(event, context)
+        except Exception as error:
+            if (trouble := aws.trouble(error)) is not None:
+                logger().warning("an AWS service gave no answer", extra={"error": str(trouble)})
+                raise trouble from error
+            if isinstance(error, LoopLlamaError):
+                raise
+            raise Unforeseen(said(error)) from error
+        finally:
+            logger().remove_keys(["run_id", "step"])
+
+    return handle
+
+
+def _ids(event: Any, names: Sequence[str]) -> dict[str, str]:
+    """The ids in an event. Whatever else stands in their place is no id and may be anything."""
+    found = event if isinstance(event, dict) else {}
+    return {name: found[name] for name in names if isinstance(found.get(name), str) and len(found[name]) <= _MAX_ID}
+
+
+def _traced(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
+    """Run `function` in an X-Ray segment with the event's ids. Results and errors stay out of it, because both may
+    quote what people wrote: an error is named and goes round the SDK, which would record its message."""
+    raised: list[Exception] = []
+
+    def annotated(event: dict[str, Any], context: Any) -> Any:
+        annotate(_ids(event, ("run_id", "workflow", "step")))
+        try:
+            return function(event, context)
+        except Exception as error:
+            annotate({"error": type(error).__name__})
+            raised.append(error)
+
+    captured = tracer().capture_lambda_handler(annotated, capture_response=False)
+
+    def traced(event: dict[str, Any], context: Any) -> Any:
+        raised.clear()
+        result = captured(event, context)
+        if raised:
+            raise raised.pop()
+        return result
+
+    return traced

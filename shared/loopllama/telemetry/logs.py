@@ -1,0 +1,34 @@
+"""Structured logs. Ids and figures only."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+from loopllama.aws import dynamo as aws
+
+
+@functools.lru_cache(maxsize=1)
+def logger() -> Any:
+    """This process's structured logger."""
+    from aws_lambda_powertools import Logger
+
+    return Logger(service=_service())
+
+
+@functools.lru_cache(maxsize=1)
+def _service() -> str:
+    return os.environ.get("POWERTOOLS_SERVICE_NAME", "loopllama")
+
+
+def said(error: Exception) -> str:
+    """What logs may hold of an error that nobody foresaw: what an AWS service said; of any other its kind and where it
+    happened, because its message may quote what people wrote."""
+    if (trouble := aws.trouble(error)) is not None:
+        return str(trouble)
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " > ".join(f"{os.path.basename(one.filename)}:{one.lineno} {one.name}" for one in frames)  # noqa: PTH119
+    return f"{type(error).__name__} at {where}"
