@@ -53,8 +53,7 @@ ENVIRONMENT = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
 }
 CLIENTS = (
-    "from loopllama.aws import dynamo; from loopllama.telemetry import metrics; "
-    "dynamo.client('dynamodb'); metrics.logger()"
+    "from loopllama.aws import clients; from loopllama.telemetry import logs; clients.client('dynamodb'); logs.logger()"
 )
 ADAPTER = "import loopllama.providers.openai"
 LIBRARIES = {

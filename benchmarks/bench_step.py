@@ -76,7 +76,7 @@ def step(port: int, provider: str = "openai") -> Call:
     }
     from tables import Tables
 
-    from loopllama.aws import dynamo as aws
+    from loopllama.aws import clients, dynamo
     from loopllama.engine.step import StepRunner
     from loopllama.settings import Settings
 
@@ -94,11 +94,11 @@ def step(port: int, provider: str = "openai") -> Call:
         {"name": "triage", "role": "Triage", "system_prompt": SYSTEM, "needs": [], "max_tokens": 16, "model": model}
     ]
     definition = {"workflow_id": "w", "version": 1, "status": "active", "definition": {"crew": crew}}
-    tables.put("Workflows", ("w", "1"), aws.to_item(definition))
-    aws.client = lambda _service, **_options: tables  # type: ignore[assignment, misc]
+    tables.put("Workflows", ("w", "1"), dynamo.to_item(definition))
+    clients.client = lambda _service, **_options: tables  # type: ignore[assignment, misc]
     runner = StepRunner(settings)
     run = {"run_id": "run_1", "item": "RUN", "workflow_id": "w", "status": "running", "input": TEXT}
-    tables.put("Runs", ("run_1", "RUN"), aws.to_item(run))
+    tables.put("Runs", ("run_1", "RUN"), dynamo.to_item(run))
     work = {"run_id": "run_1", "workflow": "w", "version": 1, "step": "triage"}
 
     def call() -> object:

@@ -13,7 +13,7 @@ import botocore.loaders
 import pytest
 from hypothesis import HealthCheck, settings
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 
 # The same examples in every run, and no judgement of a machine's speed.
 settings.register_profile(
@@ -107,4 +107,4 @@ def _environment_stays() -> Iterator[None]:
         for name in after.keys() - before.keys():
             del os.environ[name]
         os.environ |= before
-        aws.client.cache_clear()
+        clients.client.cache_clear()

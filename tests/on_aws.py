@@ -18,7 +18,7 @@ sys.path[:0] = [str(TESTS)]
 
 from support.system import DEPLOYED_PARAMETERS, ROOT  # noqa: E402 - found through the line before
 
-from loopllama.aws import dynamo as aws  # noqa: E402
+from loopllama.aws import clients  # noqa: E402
 from loopllama_cli import removal  # noqa: E402
 from loopllama_cli.doctor import account  # noqa: E402
 from loopllama_cli.target import Choice  # noqa: E402
@@ -53,7 +53,7 @@ def _refused(stack: str) -> str:
     problem = next((check for check in checks if check.status == "fail"), None)
     if problem:
         return f"{problem.what}: {problem.found}: {problem.todo}"
-    client = aws.client("cloudformation")
+    client = clients.client("cloudformation")
     try:
         client.describe_stacks(StackName=stack)
     except client.exceptions.ClientError as error:

@@ -143,12 +143,12 @@ class MeteredStack:
 def metered_stack(parameters: dict[str, str]) -> Iterator[MeteredStack]:
     """A metered stack while the context lives. One in a process: it changes moto and this process's environment."""
     made = MeteredStack(parameters)
-    from loopllama.aws import dynamo as aws
+    from loopllama.aws import clients
 
-    own, aws.client = aws.client, made.system.client  # type: ignore[assignment]
+    own, clients.client = clients.client, made.system.client  # type: ignore[assignment]
     try:
         with made.meter.on():
             yield made
     finally:
-        aws.client = own
+        clients.client = own
         made.close()

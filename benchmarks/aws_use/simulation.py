@@ -134,15 +134,15 @@ def _outage(live: Any, settings: Any, processes: int) -> dict[str, float]:
 def _open_reservations(live: Any, workflow: str, calls: int) -> dict[str, float]:
     """How large a day's budget is, and how much a call that is under way adds: each call of the provider starts
     another run, whose step calls it in turn."""
-    from loopllama.aws import dynamo as aws
+    from loopllama.aws import clients, dynamo
     from loopllama.core import clock
     from loopllama.llm.types import Answer, Usage
 
-    key = aws.to_item({"run_id": f"budget#{workflow}#{clock.now_text()[:10]}", "item": "BUDGET"})
+    key = dynamo.to_item({"run_id": f"budget#{workflow}#{clock.now_text()[:10]}", "item": "BUDGET"})
     sizes: list[int] = []
 
     def nested(_: Any) -> Answer:
-        item = aws.client("dynamodb").get_item(TableName="RunsTable", Key=key)["Item"]
+        item = clients.client("dynamodb").get_item(TableName="RunsTable", Key=key)["Item"]
         sizes.append(item_size(item))
         if len(sizes) < calls:
             live.step(live.map(live.start(live.accept(workflow, TEXT)))[0])

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, errors
 
 TABLES = (
     "WorkflowsTable",
@@ -108,7 +108,7 @@ def remove(found: Found, tell: Callable[[str, str], None] | None = None) -> Iter
 
 
 def _pages(service: str, operation: str, key: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-    for page in aws.client(service).get_paginator(operation).paginate(**arguments):
+    for page in clients.client(service).get_paginator(operation).paginate(**arguments):
         yield from page.get(key, ())
 
 
@@ -134,7 +134,7 @@ def _find_tables(found: Found, known: set[str]) -> None:
 def _find_buckets(found: Found, known: set[str], anothers: set[str]) -> None:
     """`anothers` are those of stacks whose names differ in upper and lower case only."""
     named = _named(found.stack.lower(), tuple(name.lower() for name in BUCKETS))
-    for one in aws.client("s3").list_buckets()["Buckets"]:
+    for one in clients.client("s3").list_buckets()["Buckets"]:
         name = one["Name"]
         ours = name in known or (named.fullmatch(name) and _is_here(name) and _tagged(name, found.stack) == found.stack)
         if ours and name not in anothers and not _is_anothers(name, found.stack):
@@ -143,7 +143,7 @@ def _find_buckets(found: Found, known: set[str], anothers: set[str]) -> None:
 
 def _is_anothers(resource: str, stack: str) -> bool:
     """Whether a stack of another name has the resource now."""
-    client = aws.client("cloudformation")
+    client = clients.client("cloudformation")
     try:
         owners = client.describe_stack_resources(PhysicalResourceId=resource)["StackResources"]
     except client.exceptions.ClientError as error:
@@ -155,16 +155,16 @@ def _is_anothers(resource: str, stack: str) -> bool:
 
 def _is_here(bucket: str) -> bool:
     """Whether a bucket is in the region at hand; the account's buckets are listed whatever their region."""
-    region = aws.client("s3").get_bucket_location(Bucket=bucket).get("LocationConstraint")
+    region = clients.client("s3").get_bucket_location(Bucket=bucket).get("LocationConstraint")
     # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketLocation.html: these two have names of their own.
     here = {None: "us-east-1", "EU": "eu-west-1"}.get(region, region)
-    return bool(here == aws.client("cloudformation").meta.region_name)
+    return bool(here == clients.client("cloudformation").meta.region_name)
 
 
 def _tagged(bucket: str, otherwise: str) -> str:
     """The stack that a bucket's tag names. CloudFormation tags all that it makes:
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-resource-tags.html"""
-    client = aws.client("s3")
+    client = clients.client("s3")
     try:
         tags = client.get_bucket_tagging(Bucket=bucket)["TagSet"]
     except client.exceptions.ClientError as error:
@@ -177,7 +177,7 @@ def _tagged(bucket: str, otherwise: str) -> str:
 def _find_layers(found: Found, known: list[str]) -> None:
     """Every version of the layer that the template names after the stack, and what CloudFormation tells of others."""
     named = f"{found.stack}-{LAYER}"
-    client = aws.client("lambda")
+    client = clients.client("lambda")
     others = [arn.split(":")[6] for arn in known if arn.count(":") == 7]
     for layer in dict.fromkeys([named, *others]):
         try:
@@ -200,7 +200,7 @@ def _find_groups(found: Found, known: set[str]) -> None:
 
 def _find_uploads(found: Found) -> None:
     """What the SAM CLI has uploaded for the deployments of the stack, also of one that never came to a stack."""
-    client = aws.client("cloudformation")
+    client = clients.client("cloudformation")
     try:
         stacks = client.describe_stacks(StackName=_SAM_STACK)["Stacks"]
     except client.exceptions.ClientError as error:
@@ -220,7 +220,7 @@ def _try(kind: str, name: str) -> Iterator[str]:
     try:
         _DELETE[kind](name)
     except Exception as error:
-        if not isinstance(error, NotDeleted) and aws.trouble(error) is None:
+        if not isinstance(error, NotDeleted) and errors.trouble(error) is None:
             raise
         yield f"{kind} {name}: {error}"
 
@@ -232,7 +232,7 @@ class NotDeleted(Exception):
 def _delete_stack(stack_id: str) -> None:
     from botocore.exceptions import WaiterError
 
-    client = aws.client("cloudformation")
+    client = clients.client("cloudformation")
     client.delete_stack(StackName=stack_id)
     try:
         client.get_waiter("stack_delete_complete").wait(StackName=stack_id)
@@ -242,7 +242,7 @@ def _delete_stack(stack_id: str) -> None:
 
 
 def _delete_table(table: str) -> None:
-    client = aws.client("dynamodb")
+    client = clients.client("dynamodb")
     try:
         described = client.describe_table(TableName=table)["Table"]
         if described["TableStatus"] == "DELETING":
@@ -256,7 +256,7 @@ def _delete_table(table: str) -> None:
 
 
 def _delete_bucket(bucket: str) -> None:
-    client = aws.client("s3")
+    client = clients.client("s3")
     try:
         _empty(bucket, "")
         client.delete_bucket(Bucket=bucket)
@@ -272,7 +272,7 @@ def _delete_uploads(address: str) -> None:
 
 def _empty(bucket: str, prefix: str) -> None:
     """Delete every version and every delete marker of the objects whose keys begin with `prefix`."""
-    client = aws.client("s3")
+    client = clients.client("s3")
     while batch := _versions(bucket, prefix):
         failed = client.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True}).get("Errors")
         if failed:
@@ -283,18 +283,18 @@ def _empty(bucket: str, prefix: str) -> None:
 def _versions(bucket: str, prefix: str) -> list[dict[str, str]]:
     """The first versions and delete markers, as many as one call deletes: 1,000.
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html"""
-    page = aws.client("s3").list_object_versions(Bucket=bucket, Prefix=prefix)
+    page = clients.client("s3").list_object_versions(Bucket=bucket, Prefix=prefix)
     found = (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
     return [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
 
 
 def _delete_layer(arn: str) -> None:
     name, _, version = arn.rpartition(":")
-    aws.client("lambda").delete_layer_version(LayerName=name, VersionNumber=int(version))
+    clients.client("lambda").delete_layer_version(LayerName=name, VersionNumber=int(version))
 
 
 def _delete_group(name: str) -> None:
-    client = aws.client("logs")
+    client = clients.client("logs")
     try:
         client.delete_log_group(logGroupName=name)
     except client.exceptions.ResourceNotFoundException:
@@ -302,7 +302,7 @@ def _delete_group(name: str) -> None:
 
 
 def _delete_secret(name: str) -> None:
-    aws.client("secretsmanager").delete_secret(SecretId=name)
+    clients.client("secretsmanager").delete_secret(SecretId=name)
 
 
 def _code(error: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.errors import LoopLlamaError
 from loopllama.settings import Settings
 
@@ -99,7 +99,7 @@ def use_account(choice: Choice) -> None:
         os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = choice.region
     if choice.profile:
         os.environ["AWS_PROFILE"] = choice.profile
-    aws.client.cache_clear()
+    clients.client.cache_clear()
 
 
 def local_url(given: str | None) -> str:
@@ -142,7 +142,7 @@ def connect_local(url: str, credentials: Credentials | None = None) -> Target:
         AWS_IGNORE_CONFIGURED_ENDPOINT_URLS="false",
         AWS_EC2_METADATA_DISABLED="true",
     )
-    aws.client.cache_clear()
+    clients.client.cache_clear()
     return _read(LOCAL_STACK_NAME, url)
 
 
@@ -152,7 +152,7 @@ def _read(stack: str, url: str | None) -> Target:
     where = f"The local stack at {url}" if url else f"Stack {stack}"
     try:
         # A local stack that does not run is told at once, not after retries.
-        client = aws.client("cloudformation", attempts=1) if url else aws.client("cloudformation")
+        client = clients.client("cloudformation", attempts=1) if url else clients.client("cloudformation")
         # A profile may have said which region it is; what aliases stand for there is a matter of the environment.
         os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = client.meta.region_name
         found = client.describe_stacks(StackName=stack)["Stacks"][0]

@@ -12,7 +12,7 @@ from support.dialects import OpenAIDialect
 from support.step_here import NUMBERS, PROMPT, Here
 from support.wire_server import Drip, Hang, Raw, Reply, Reset, Step
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.routing.circuit_breaker import FAILURES, KEY, parse_states
 
 RUNS = 5
@@ -44,8 +44,8 @@ class Trouble:
 
     def item(self) -> dict[str, Any]:
         table = self.here.live.settings.models_table
-        return aws.from_item(
-            aws.client("dynamodb").get_item(TableName=table, Key={"model": {"S": KEY}}).get("Item", {})
+        return dynamo.from_item(
+            clients.client("dynamodb").get_item(TableName=table, Key={"model": {"S": KEY}}).get("Item", {})
         )
 
 
@@ -69,7 +69,7 @@ def test_a_server_that_never_answers_makes_three_runs_wait_and_is_back_when_it_a
     # Its time is over: the next step is the probe, and the model is back.
     item = trouble.item()
     item[f"m:{first}"]["aside_until"] = int(time.time() * 1000)
-    aws.client("dynamodb").put_item(TableName=here.live.settings.models_table, Item=aws.to_item(item))
+    clients.client("dynamodb").put_item(TableName=here.live.settings.models_table, Item=dynamo.to_item(item))
     here.first.script(*[Reply(200, here.dialect.answer("Back."))] * 2)
     for _ in range(2):
         assert (step := trouble.run())["output"] == "Back."

@@ -19,7 +19,7 @@ import httpcore
 import pytest
 from botocore.exceptions import ClientError
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.core import transport
 from loopllama.errors import ToolFailed
 from loopllama.llm.types import ToolCall
@@ -736,13 +736,13 @@ class TestFunctions:
     def invoke(self, monkeypatch):
         def call(url, timeout=10.0):
             monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", url)
-            aws.client.cache_clear()
+            clients.client.cache_clear()
             toolbox = Toolbox(Settings(tools={"lookup_order": ORDER}), ["lookup_order"])
             tool_call = ToolCall("c", "lookup_order", {"order_id": "A-1"})
             return toolbox.call(tool_call, idempotency_key=KEY, timeout=timeout)
 
         yield call
-        aws.client.cache_clear()
+        clients.client.cache_clear()
 
     def test_event_and_answer(self, server, invoke):
         server.answers[INVOKE] = (200, {}, b'{"status": "sent"}')

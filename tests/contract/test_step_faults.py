@@ -17,7 +17,7 @@ from support.dialects import KEY, AnthropicDialect, BedrockDialect, Dialect, Ope
 from support.step_here import NUMBERS, PROMPT, USAGE, Here, cost_of
 from support.wire_server import Drip, Raw, Reply, Reset, Step, WireServer
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.errors import RunFailed
 from loopllama.runs import totals
 
@@ -228,7 +228,7 @@ def test_a_key_in_a_secret(here: Here, secret: dict[str, str] | None, monkeypatc
     for variable in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(variable)
     credentials._kept.clear()
-    aws.client.cache_clear()
+    clients.client.cache_clear()
     if secret is not None:
         value = json.dumps({**secret, "base_url": f"{here.first.url}/v1"})
         boto3.client("secretsmanager").create_secret(Name=name, SecretString=value)
@@ -242,7 +242,7 @@ def test_a_key_in_a_secret(here: Here, secret: dict[str, str] | None, monkeypatc
     assert "sk-of-the-secret-1" not in error
     assert here.read(run_id)["cost_usd"] == 0
     assert len(here.first.requests) == (secret is not None)
-    aws.client.cache_clear()
+    clients.client.cache_clear()
 
 
 @pytest.mark.parametrize("dialect", [OPENAI, AnthropicDialect(), BedrockDialect()], ids=lambda d: d.name, indirect=True)

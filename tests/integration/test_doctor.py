@@ -14,7 +14,7 @@ import pytest
 from support.loopback import Handler, serving
 from typer.testing import CliRunner, Result
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.catalog.catalog import bundled
 from loopllama_cli.main import app
 
@@ -41,9 +41,9 @@ def account(product: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
         "AWS_MAX_ATTEMPTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    aws.client.cache_clear()
+    clients.client.cache_clear()
     yield
-    aws.client.cache_clear()
+    clients.client.cache_clear()
 
 
 def run(*arguments: str) -> Result:
@@ -192,7 +192,7 @@ def test_a_provider_without_a_key_and_one_with(stack: Callable[..., str], produc
     routes = product.client("dynamodb")
     rows = [("claude-sonnet-4-5", "a"), ("mistral-large-2512", "b"), ("no-such-model", "c"), ("retired", "d")]
     retired = {"model": "retired", "alias_of": "claude-opus-4-5", "enabled": False, "replaced_by": "gemini-2.5-pro"}
-    product.client("dynamodb").put_item(TableName=product.outputs["ModelsTableName"], Item=aws.to_item(retired))
+    product.client("dynamodb").put_item(TableName=product.outputs["ModelsTableName"], Item=dynamo.to_item(retired))
     keys = [{"workflow": {"S": "doctor"}, "step": {"S": step}} for _, step in rows]
     try:
         for (model, _), key in zip(rows, keys, strict=True):
@@ -307,7 +307,7 @@ def test_bedrock_in_a_region_without_the_model_and_where_nobody_may_look(
     answering("BEDROCK", lambda _: (404, {"__type": "ResourceNotFoundException", "message": "not found"}))
     assert "does not know it in us-east-1" in checks("--stack", name, code=1)[model]["found"]
     answering("BEDROCK", denied("bedrock:GetInferenceProfile"))
-    aws.client.cache_clear()
+    clients.client.cache_clear()
     found = checks("--stack", name, code=0)
     assert found[model]["status"] == "warn"
     assert "--call" in found[model]["todo"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.system import PARAMETERS, ROOT, System
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.queries.runs import RunReader
 from loopllama_cli.local.handle import LocalStack
 
@@ -29,7 +29,7 @@ def system() -> Iterator[System]:
         pytest.MonkeyPatch.context() as patch,
     ):
         running = System(stack)
-        patch.setattr(aws, "client", running.client)
+        patch.setattr(clients, "client", running.client)
         yield running
 
 

@@ -14,7 +14,7 @@ from support.loopback import Handler, serving
 from support.system import PARAMETERS, ROOT, System
 from support.wire_server import Reply, WireServer
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama_cli.local.handle import LocalStack, LocalStackError
 
 OPENAI = OpenAIDialect()
@@ -102,7 +102,7 @@ def _shop(folder: Path, url: str, refunds: list[dict[str, Any]]) -> Iterator[Sho
         pytest.MonkeyPatch.context() as patch,
     ):
         system = System(stack, parameters)
-        patch.setattr(aws, "client", system.client)
+        patch.setattr(clients, "client", system.client)
         system.put_provider("shop", f"{provider.url}/v1")
         system.put_model("shop:one", "shop")
         system.client("secretsmanager").create_secret(Name="loopllama/tools/refunds", SecretString=SECRET)

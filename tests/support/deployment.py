@@ -13,7 +13,7 @@ import boto3
 import yaml
 from moto import mock_aws
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.core import clock
 from loopllama.engine.accept import accept_run
 from loopllama.engine.advance import advance_run
@@ -81,7 +81,7 @@ class Deployment:
         """Write an entry of the Models table, at 3 and 15 USD a million tokens unless `fields` say otherwise; returns
         the model's id."""
         item = {"model": model, "provider": provider, "provider_model": provider_model, "prices": [PRICE], **fields}
-        aws.client("dynamodb").put_item(TableName=self.settings.models_table, Item=aws.to_item(item))
+        clients.client("dynamodb").put_item(TableName=self.settings.models_table, Item=dynamo.to_item(item))
         return model
 
     def accept(self, workflow: str, run_input: Any = "hello", **options: Any) -> str:
@@ -161,7 +161,7 @@ def deployment(
     """A deployment that lives while the context does. `adapters`: models are called by their providers' own adapters,
     at the servers that the environment names. `more` goes into its settings."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    aws.client.cache_clear()
+    clients.client.cache_clear()
     with mock_aws():
         dynamodb = boto3.client("dynamodb")
         for name, arguments in template_tables().items():
@@ -190,4 +190,4 @@ def deployment(
         if not adapters:
             monkeypatch.setattr("loopllama.providers.provider_for", lambda model, settings: made.provider)
         yield made
-    aws.client.cache_clear()
+    clients.client.cache_clear()

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from loopllama import providers
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.catalog.providers import takes_temperature
 from loopllama.llm.structured_output import TOOL_NAME
 from loopllama.llm.types import Provider
@@ -459,7 +459,7 @@ def _not_strict(schema: Any) -> str | None:
 
 def start_afresh() -> None:
     """Make the next AWS clients, Bedrock's among them, by what the environment says then."""
-    for cached in (aws.client, bedrock._made_client):
+    for cached in (clients.client, bedrock._made_client):
         cached.cache_clear()
 
 

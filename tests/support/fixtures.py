@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama_cli.local.handle import LocalStack
 from support.provider_server import ProviderServer
 from support.system import DEPLOYED, PARAMETERS, ROOT, System
@@ -30,7 +30,7 @@ def running() -> Iterator[System]:
 def system(running: System) -> Iterator[System]:
     """The system, with this process's stores reaching it too, as long as a file's tests run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(aws, "client", running.client)
+        patch.setattr(clients, "client", running.client)
         yield running
 
 

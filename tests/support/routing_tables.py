@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 from moto import mock_aws
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.routing.decision import Route, RouteRequest
 from loopllama.settings import Settings
 from loopllama_cli.local import seams_dynamodb
@@ -79,7 +79,7 @@ def tables(monkeypatch: Any) -> Iterator[Counting]:
 
 def put(dynamodb: Counting, table: str, **values: Any) -> None:
     """Put an item as if by hand."""
-    dynamodb.put_item(TableName=table, Item=aws.to_item(values))
+    dynamodb.put_item(TableName=table, Item=dynamo.to_item(values))
     dynamodb.taken()
 
 

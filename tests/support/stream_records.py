@@ -6,7 +6,7 @@ import itertools
 from decimal import Decimal
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 
 _numbers = itertools.count(1)
 TOTALS = {
@@ -25,15 +25,15 @@ def record(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, 
     """The record of an item's change; `None` where it was not, or is no longer."""
     known: dict[str, Any] = new or old or {}
     change: dict[str, Any] = {
-        "Keys": aws.to_item({"run_id": known["run_id"], "item": known["item"]}),
+        "Keys": dynamo.to_item({"run_id": known["run_id"], "item": known["item"]}),
         "SequenceNumber": f"{next(_numbers):021}",
         "ApproximateCreationDateTime": 1_795_500_000.0,
         "StreamViewType": "NEW_AND_OLD_IMAGES",
     }
     if old is not None:
-        change["OldImage"] = aws.to_item(old)
+        change["OldImage"] = dynamo.to_item(old)
     if new is not None:
-        change["NewImage"] = aws.to_item(new)
+        change["NewImage"] = dynamo.to_item(new)
     kind = "INSERT" if old is None else "REMOVE" if new is None else "MODIFY"
     return {"eventID": change["SequenceNumber"], "eventName": kind, "eventSource": "aws:dynamodb", "dynamodb": change}
 

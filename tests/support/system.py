@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.engine.accept import accept_run
 from loopllama.queries.runs import RunReader
 from loopllama.workflows.schema import Workflow
@@ -59,7 +59,7 @@ DEPLOYED_PARAMETERS = {
 class System:
     """A running stack: a local one by its handle, or, for None, the deployed one that the environment names.
 
-    `loopllama.aws.dynamo.client` must be this object's `client` while the methods run."""
+    `loopllama.aws.clients.client` must be this object's `client` while the methods run."""
 
     def __init__(self, stack: LocalStack | None, parameters: Mapping[str, str] | None = None) -> None:
         self._stack = stack
@@ -67,7 +67,12 @@ class System:
         self.client: Callable[..., Any]
         if stack is None:
             target = connect(Choice(stack=DEPLOYED))
-            self.name, self.outputs, self.settings, self.client = DEPLOYED, target.outputs, target.settings, aws.client
+            self.name, self.outputs, self.settings, self.client = (
+                DEPLOYED,
+                target.outputs,
+                target.settings,
+                clients.client,
+            )
         else:
             self.name, self.outputs = STACK_NAME, stack.outputs
             self.settings = settings_of(STACK_NAME, stack.outputs, {**PARAMETERS, **(parameters or {})})
@@ -120,11 +125,11 @@ class System:
 
     def put(self, table: str, item: dict[str, Any]) -> None:
         """Put an item into a table, by the output that names it, as somebody at the DynamoDB console does."""
-        self.client("dynamodb").put_item(TableName=self.outputs[table], Item=aws.to_item(item))
+        self.client("dynamodb").put_item(TableName=self.outputs[table], Item=dynamo.to_item(item))
 
     def update_run(self, run_id: str, values: dict[str, Any]) -> None:
         """Change attributes of a `RUN` item."""
-        aws.update(
+        dynamo.update(
             self.client("dynamodb"),
             self.outputs["RunsTableName"],
             {"run_id": run_id, "item": "RUN"},
@@ -154,15 +159,15 @@ class System:
 
     def item(self, run_id: str, item: str) -> dict[str, Any]:
         """An item of the Runs table; empty where there is none."""
-        key = aws.to_item({"run_id": run_id, "item": item})
+        key = dynamo.to_item({"run_id": run_id, "item": item})
         answer = self.client("dynamodb").get_item(TableName=self.outputs["RunsTableName"], Key=key, ConsistentRead=True)
-        return aws.from_item(answer.get("Item", {}))
+        return dynamo.from_item(answer.get("Item", {}))
 
     def usage(self, run_id: str) -> list[dict[str, Any]]:
         """The run's rows of the Usage table."""
         scan = self.client("dynamodb").get_paginator("scan")
         pages = scan.paginate(TableName=self.outputs["UsageTableName"], ConsistentRead=True)
-        rows = (aws.from_item(item) for page in pages for item in page["Items"])
+        rows = (dynamo.from_item(item) for page in pages for item in page["Items"])
         return [row for row in rows if row["run_id"] == run_id]
 
     # Executions

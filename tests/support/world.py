@@ -22,7 +22,7 @@ from moto.backends import get_backend
 
 from loopllama.api.app import Api
 from loopllama.api.auth import KeyStore
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.core import clock
 from loopllama.engine.advance import advance_run
 from loopllama.engine.reconcile import execution_ended, reconcile_due
@@ -194,8 +194,8 @@ class World(Deployment):
     def record_change(self, row: Mapping[str, Any]) -> None:
         """Somebody writes a row of the routes table by hand, and the stream tells."""
         keys = {name: row[name] for name in ("workflow", "step")}
-        aws.client("dynamodb").put_item(TableName="RoutesTable", Item=aws.to_item(row))
-        change = {"Keys": aws.to_item(keys), "NewImage": aws.to_item(row), "SequenceNumber": "1"}
+        clients.client("dynamodb").put_item(TableName="RoutesTable", Item=dynamo.to_item(row))
+        change = {"Keys": dynamo.to_item(keys), "NewImage": dynamo.to_item(row), "SequenceNumber": "1"}
         for _ in range(3):
             answer = self.invoke(
                 "RecordRouteChange", lambda: RouteRecorder(self.settings).handle([{"dynamodb": change}])
@@ -447,4 +447,4 @@ class World(Deployment):
     def rows(self, table: str) -> Iterator[dict[str, Any]]:
         """All items of a table."""
         for item in self._tables[table].all_items():
-            yield aws.from_item(item.to_json()["Attributes"])
+            yield dynamo.from_item(item.to_json()["Attributes"])

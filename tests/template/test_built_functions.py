@@ -26,7 +26,7 @@ Start = Callable[[str], contextlib.AbstractContextManager[Function]]
 PROBE = """
 import importlib, pkgutil
 import loopllama
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.telemetry import xray
 
 def handler(event, context):
@@ -36,7 +36,7 @@ def handler(event, context):
         if not hasattr(importlib.import_module(module), name):
             importlib.import_module(f"{module}.{name}")
     xray.tracer().put_annotation("run", "1")
-    endpoints = {service: aws.client(service).meta.endpoint_url for service in event["services"]}
+    endpoints = {service: clients.client(service).meta.endpoint_url for service in event["services"]}
     return {"places": places, "endpoints": endpoints}
 """
 

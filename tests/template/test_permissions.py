@@ -24,7 +24,7 @@ from template.project import FUNCTIONS, listed, statements
 
 from loopllama.api.app import Api
 from loopllama.api.auth import KeyStore
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.catalog.model import at_region, foundation_model
 from loopllama.core import clock, exact_json
 from loopllama.engine.human_input import respond
@@ -125,7 +125,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Deployment, Reco
 
 def _watch(monkeypatch: pytest.MonkeyPatch, notes: Recorder) -> None:
     """Let the recorder see every call of every client."""
-    make = aws.client
+    make = clients.client
 
     @functools.wraps(make)
     def client(service: str, *arguments: Any, **options: Any) -> Any:
@@ -134,7 +134,7 @@ def _watch(monkeypatch: pytest.MonkeyPatch, notes: Recorder) -> None:
         return one
 
     client.cache_clear = make.cache_clear  # type: ignore[attr-defined]
-    monkeypatch.setattr(aws, "client", client)
+    monkeypatch.setattr(clients, "client", client)
 
 
 def _as(notes: Recorder, function: str, method: Any) -> Any:
@@ -173,7 +173,7 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     needs = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
     workflow = made.push([{"name": name, "needs": before} for name, before in needs.items()])
     boto3.client("dynamodb").put_item(
-        TableName="RoutesTable", Item=aws.to_item({"workflow": workflow, "step": "b", "model": "test:b"})
+        TableName="RoutesTable", Item=dynamo.to_item({"workflow": workflow, "step": "b", "model": "test:b"})
     )
 
     # A step that chooses by what was observed says so; a run keeps the chains that it started with.
@@ -181,7 +181,7 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
         {"step": "c", "policy": "fastest", "candidates": ["test:a", "test:b"]},
         {"step": "d", "model": "test:a", "pin": "run"},
     ):
-        item = aws.to_item({"workflow": workflow, **row})
+        item = dynamo.to_item({"workflow": workflow, **row})
         boto3.client("dynamodb").put_item(TableName="RoutesTable", Item=item)
 
     # Values over 32 KB go through the bucket; a join is claimed; an event that comes twice is one run.
@@ -249,8 +249,8 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
 
     # What happened is kept and sent, by a process that finds another's events; readers wait for more.
     begun, kept = run_item("told", "running", started_at=clock.now_text()), {"run_id": "told", "item": "EVENT#00000001"}
-    boto3.client("dynamodb").put_item(TableName="RunsTable", Item=aws.to_item(begun))
-    boto3.client("dynamodb").put_item(TableName="RunsTable", Item=aws.to_item({**kept, "change": "another"}))
+    boto3.client("dynamodb").put_item(TableName="RunsTable", Item=dynamo.to_item(begun))
+    boto3.client("dynamodb").put_item(TableName="RunsTable", Item=dynamo.to_item({**kept, "change": "another"}))
     done = {**step_item("told", "a", "completed"), "finished_at": clock.now_text()}
     boto3.client("events").create_event_bus(Name="EventBus")
     with notes.of("PublishEvents"):
@@ -306,16 +306,16 @@ def test_keys_and_tools_need_what_run_step_is_granted(monkeypatch: pytest.Monkey
             "secret": {"name": "stack/tools/refund"},
         },
     }
-    for forget in (aws.client.cache_clear, credentials._kept.clear):
+    for forget in (clients.client.cache_clear, credentials._kept.clear):
         forget()
     with mock_aws(), notes.of("RunStep"):
         with pytest.raises(CredentialsRejected):
             credentials.credentials_for("openai", Settings(provider_secrets_prefix="stack/providers/"))
-        box = Toolbox(Settings(tools=tools), list(tools), aws=aws)
+        box = Toolbox(Settings(tools=tools), list(tools), aws=dynamo)
         for name in tools:
             with pytest.raises(ToolFailed):
                 box.call(ToolCall("1", name, {}), idempotency_key="key", timeout=5)
-    for forget in (aws.client.cache_clear, credentials._kept.clear):
+    for forget in (clients.client.cache_clear, credentials._kept.clear):
         forget()
     used = notes.calls["RunStep"]
     assert {action for action, _ in used} == {"secretsmanager:GetSecretValue", "lambda:InvokeFunction"}
@@ -326,7 +326,7 @@ def test_keys_and_tools_need_what_run_step_is_granted(monkeypatch: pytest.Monkey
 
 def _dial(made: Deployment, notes: Recorder, workflow: str) -> None:
     """A changed route is recorded; the figures that a step wants are refreshed, and dropped once nobody wants them."""
-    row = aws.to_item({"workflow": workflow, "step": "b", "model": "test:b"})
+    row = dynamo.to_item({"workflow": workflow, "step": "b", "model": "test:b"})
     keys = {name: row[name] for name in ("workflow", "step")}
     change = {"dynamodb": {"Keys": keys, "NewImage": row, "SequenceNumber": "1"}}
     config = replace(made.settings, route_history_table="RouteHistoryTable", event_bus_name="EventBus")
@@ -373,10 +373,10 @@ def _every_route(made: Deployment, notes: Recorder, secret: str) -> None:
     token = "t" * 40
     boto3.client("dynamodb").update_item(
         TableName="RunsTable",
-        Key=aws.to_item({"run_id": run_id, "item": "STEP#a#0#0"}),
+        Key=dynamo.to_item({"run_id": run_id, "item": "STEP#a#0#0"}),
         UpdateExpression="SET #token = :token",
         ExpressionAttributeNames={"#token": "token"},
-        ExpressionAttributeValues=aws.to_item({":token": token}),
+        ExpressionAttributeValues=dynamo.to_item({":token": token}),
     )
     with contextlib.suppress(Exception):  # nobody waits with that token
         ask("POST", f"/v1/runs/{run_id}/respond", {"approved": True})

@@ -14,7 +14,7 @@ from support.deployment import template_tables
 
 from loopllama.api import auth
 from loopllama.api.auth import Caller, KeyStore, RateLimit, TooManyRequests, Unauthorized
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.errors import Conflict, InvalidRequest, NotFound
 from loopllama.settings import Settings
 
@@ -42,7 +42,7 @@ def store(dynamodb: Any, time: Any = None) -> KeyStore:
 
 
 def items(dynamodb: Any) -> list[dict[str, Any]]:
-    return [aws.from_item(item) for item in dynamodb.scan(TableName=TABLE)["Items"]]
+    return [dynamo.from_item(item) for item in dynamodb.scan(TableName=TABLE)["Items"]]
 
 
 def test_only_the_hash_of_a_key_is_stored(dynamodb: Any) -> None:
@@ -118,7 +118,7 @@ def test_a_new_key_acts_at_once_even_where_it_was_asked_for_before(dynamodb: Any
     dynamodb.delete_item(TableName=TABLE, Key={"key_hash": {"S": item["key_hash"]}})
     with pytest.raises(Unauthorized):
         keys_.authenticate(f"Bearer {key}")
-    dynamodb.put_item(TableName=TABLE, Item=aws.to_item(item))
+    dynamodb.put_item(TableName=TABLE, Item=dynamo.to_item(item))
     assert keys_.authenticate(f"Bearer {key}").name == "ci"
 
 
@@ -141,7 +141,7 @@ def test_revoking_by_prefix_by_key_and_twice(dynamodb: Any) -> None:
 def test_a_prefix_of_several_keys_revokes_none(dynamodb: Any) -> None:
     for letter in "ab":
         dynamodb.put_item(
-            TableName=TABLE, Item=aws.to_item({"key_hash": letter, "prefix": "ll_live_xxx" + letter, "name": letter})
+            TableName=TABLE, Item=dynamo.to_item({"key_hash": letter, "prefix": "ll_live_xxx" + letter, "name": letter})
         )
     with pytest.raises(Conflict, match="2 API keys"):
         store(dynamodb).revoke("ll_live_xxx")
@@ -151,7 +151,7 @@ def test_a_prefix_of_several_keys_revokes_none(dynamodb: Any) -> None:
 def test_the_list_is_newest_first_and_shows_no_hash(dynamodb: Any) -> None:
     for number, letter in enumerate("abc"):
         item = {"key_hash": letter * 64, "prefix": "p", "name": letter, "created_at": f"2026-01-0{number + 1}"}
-        dynamodb.put_item(TableName=TABLE, Item=aws.to_item(item))
+        dynamodb.put_item(TableName=TABLE, Item=dynamo.to_item(item))
     listed = store(dynamodb).all()
     assert [one["name"] for one in listed] == ["c", "b", "a"]
     assert all(set(one) == {"prefix", "name", "created_at", "last_used_at", "revoked_at"} for one in listed)

@@ -10,7 +10,7 @@ from support.api_client import InProcess
 from support.deployment import Deployment
 
 from loopllama.api.resources import runs
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.core import exact_json
 
 ITEMS = 150
@@ -35,21 +35,21 @@ def large(live: Deployment) -> str:
     record = live.runs.items(run_id, ["STEP#work#0#1"])["STEP#work#0#1"]
     for number in range(1, ITEMS + 1):
         item = record | {"item": f"STEP#work#0#{number}", "of_item": number, "output": f"{number} {OUTPUT}"}
-        aws.client("dynamodb").put_item(TableName="RunsTable", Item=aws.to_item(item))
+        clients.client("dynamodb").put_item(TableName="RunsTable", Item=dynamo.to_item(item))
     return run_id
 
 
 def stored(link: str) -> Any:
     """What a signed link leads to."""
     key = "runs/" + unquote(urlsplit(link).path).partition("/runs/")[2]
-    return exact_json.loads(aws.client("s3").get_object(Bucket="values", Key=key)["Body"].read())
+    return exact_json.loads(clients.client("s3").get_object(Bucket="values", Key=key)["Body"].read())
 
 
 def test_what_does_not_fit_is_stored_once_however_often_it_is_asked_for(
     live: Deployment, asked: Any, large: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     puts: list[str] = []
-    s3 = aws.client("s3")
+    s3 = clients.client("s3")
     monkeypatch.setattr(s3, "put_object", lambda put=s3.put_object, **what: puts.append(what["Key"]) or put(**what))
     code, first = asked("GET", f"/v1/runs/{large}")
     steps = [one for one in first["data"]["steps"] if one["item"]]

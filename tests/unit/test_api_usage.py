@@ -10,7 +10,7 @@ import pytest
 from support.deployment import Deployment
 from typer.testing import CliRunner
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.core import clock
 from loopllama.errors import InvalidRequest, WorkflowNotFound
 from loopllama.queries import usage
@@ -62,7 +62,7 @@ def test_sums_are_to_the_digit_what_the_records_say(live: Deployment) -> None:
 
 def test_what_has_no_price_is_told(live: Deployment) -> None:
     item = {"model": "test:free", "provider": "test", "provider_model": "free"}
-    aws.client("dynamodb").put_item(TableName="ModelsTable", Item=aws.to_item(item))
+    clients.client("dynamodb").put_item(TableName="ModelsTable", Item=dynamo.to_item(item))
     workflow = live.push([{"name": "a", "model": "test:free"}, {"name": "b"}])
     played(live, workflow)
     told = groups(summarise(live.settings, ["step"]), "step")
@@ -86,8 +86,8 @@ def test_a_deleted_workflow_keeps_its_usage(live: Deployment) -> None:
 def test_only_days_in_which_there_was_a_workflow_are_read(live: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     live.push([{"name": "a"}])
     asked: list[str] = []
-    query = aws.query
-    monkeypatch.setattr(aws, "query", lambda *a, **k: asked.append(a[3][":key"]) or query(*a, **k))
+    query = dynamo.query
+    monkeypatch.setattr(dynamo, "query", lambda *a, **k: asked.append(a[3][":key"]) or query(*a, **k))
     summarise(live.settings, first=None, last=None)
     assert asked == [f"{TODAY}#test"]
 

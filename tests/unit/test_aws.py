@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ParamValidationError, ReadTimeoutError
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo, errors
 from loopllama.errors import AwsRefused, AwsUnavailable, Conflict
 
 
@@ -19,7 +19,7 @@ def told(code: str, status: int = 400) -> ClientError:
     "code", ["AccessDeniedException", "AccessDenied", "ResourceNotFoundException", "ValidationException"]
 )
 def test_what_would_fail_again_is_refused(code: str) -> None:
-    found = aws.trouble(told(code))
+    found = errors.trouble(told(code))
     assert isinstance(found, AwsRefused)
     assert code in str(found)
 
@@ -27,14 +27,14 @@ def test_what_would_fail_again_is_refused(code: str) -> None:
 @pytest.mark.parametrize("error", [told("ThrottlingException"), told("InternalServerError", 500), told("NewTrouble"),
                                    ReadTimeoutError(endpoint_url="https://a")])  # fmt: skip
 def test_what_may_pass_is_unavailable(error: Exception) -> None:
-    assert isinstance(aws.trouble(error), AwsUnavailable)
+    assert isinstance(errors.trouble(error), AwsUnavailable)
 
 
 def test_a_request_that_the_sdk_refuses_is_not_quoted_and_other_errors_are_not_ours() -> None:
-    assert str(aws.trouble(ParamValidationError(report="the prompt"))) == "ParamValidationError"
-    assert aws.trouble(Conflict("no")) is None
+    assert str(errors.trouble(ParamValidationError(report="the prompt"))) == "ParamValidationError"
+    assert errors.trouble(Conflict("no")) is None
     ours = AwsUnavailable("it took nothing")
-    assert aws.trouble(ours) is ours
+    assert errors.trouble(ours) is ours
 
 
 class Slow:
@@ -57,19 +57,19 @@ class Slow:
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     slept: list[float] = []
-    monkeypatch.setattr(aws.time, "sleep", slept.append)
+    monkeypatch.setattr(dynamo.time, "sleep", slept.append)
     return slept
 
 
 def test_a_batch_goes_on_with_what_was_not_taken_and_waits_where_nothing_was(pauses: list[float]) -> None:
     rows = [{"id": str(number)} for number in range(30)]
     table = Slow(10, rounds=2)
-    aws.batch_put(table, "t", rows)
+    dynamo.batch_put(table, "t", rows)
     assert sorted(table.taken, key=int) == [row["id"] for row in rows]
     assert len(pauses) == 2
 
 
 def test_a_batch_of_which_nothing_is_taken_gives_up(pauses: list[float]) -> None:
     with pytest.raises(AwsUnavailable, match="unprocessed 5 times"):
-        aws.batch_put(Slow(10, rounds=99), "t", [{"id": "1"}, {"id": "2"}])
+        dynamo.batch_put(Slow(10, rounds=99), "t", [{"id": "1"}, {"id": "2"}])
     assert len(pauses) == 4

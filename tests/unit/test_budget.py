@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.deployment import Deployment, deployment
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.budgets import budget
 from loopllama.budgets.budget import Budget, held
 from loopllama.catalog.model import Model, Price
@@ -41,7 +41,7 @@ def live() -> Iterator[Deployment]:
 @pytest.fixture
 def one_request_at_a_time(live: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     """DynamoDB makes each write whole; moto's threads do not. Several requests may still come between one another."""
-    client, lock = aws.client("dynamodb"), threading.Lock()
+    client, lock = clients.client("dynamodb"), threading.Lock()
     make = client._make_api_call
 
     def alone(name: str, arguments: dict[str, Any]) -> Any:
@@ -63,9 +63,9 @@ def fresh(**limits: Any) -> Budget:
 
 
 def item_of(one: Budget) -> dict[str, Any]:
-    key = aws.to_item({"run_id": one.key, "item": budget.ITEM})
-    found = aws.client("dynamodb").get_item(TableName="RunsTable", Key=key, ConsistentRead=True)
-    return aws.from_item(found.get("Item", {}))
+    key = dynamo.to_item({"run_id": one.key, "item": budget.ITEM})
+    found = clients.client("dynamodb").get_item(TableName="RunsTable", Key=key, ConsistentRead=True)
+    return dynamo.from_item(found.get("Item", {}))
 
 
 def amount(tokens: int, usd: str = "0", steps: int = 0) -> dict[str, Decimal]:

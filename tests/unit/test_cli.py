@@ -12,7 +12,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from loopllama import errors
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.settings import Settings
 from loopllama_cli import main, target
 from loopllama_cli.commands import runs
@@ -29,11 +29,11 @@ def own_environment(monkeypatch):
         if name.startswith(("AWS_", "LOOPLLAMA_")):
             monkeypatch.delenv(name)
     before = dict(os.environ)
-    aws.client.cache_clear()
+    clients.client.cache_clear()
     yield
     os.environ.clear()
     os.environ.update(before)
-    aws.client.cache_clear()
+    clients.client.cache_clear()
 
 
 def invoke(*arguments, **options):
@@ -179,7 +179,7 @@ def test_a_local_target_sends_nothing_to_aws(monkeypatch):
     monkeypatch.setattr(target, "_read", lambda *_: None)
     target.connect_local("http://127.0.0.1:9", Credentials("AKIALOCAL", "secret"))
     for service in ("dynamodb", "lambda", "stepfunctions", "secretsmanager"):
-        client = aws.client(service)
+        client = clients.client(service)
         assert client.meta.endpoint_url == "http://127.0.0.1:9"
         credentials = client._request_signer._credentials
         assert (credentials.access_key, credentials.token) == ("AKIALOCAL", None)

@@ -9,7 +9,7 @@ import pytest
 from moto import mock_aws
 from typer.testing import CliRunner
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.catalog import catalog
 from loopllama.core import exact_json
 from loopllama.engine import accept
@@ -70,7 +70,7 @@ def stack(monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     monkeypatch.setenv("COLUMNS", "160")
     with mock_aws():
-        aws.client.cache_clear()
+        clients.client.cache_clear()
         table(
             "Workflows",
             ("workflow_id", "S"),
@@ -83,7 +83,7 @@ def stack(monkeypatch):
         table("Runs", ("run_id", "S"), ("item", "S"), index=("by_workflow", ("workflow_id", "S"), ("created_at", "S")))
         monkeypatch.setattr(target, "connect", lambda _: Target("test", SETTINGS, {}, False))
         yield
-    aws.client.cache_clear()
+    clients.client.cache_clear()
 
 
 def invoke(*arguments, code=0, **options):
@@ -244,8 +244,10 @@ def test_a_model_that_nobody_knows_is_3(pushed, arguments):
 
 def test_a_row_written_by_hand_with_rubbish_is_told(pushed):
     item = {"workflow": pushed, "step": "writer", "model": "gpt-nope", "expires_at": "soon"}
-    aws.client("dynamodb").put_item(TableName="Routes", Item=aws.to_item(item))
-    aws.client("dynamodb").put_item(TableName="Routes", Item=aws.to_item({**item, "step": "gone", "expires_at": 1}))
+    clients.client("dynamodb").put_item(TableName="Routes", Item=dynamo.to_item(item))
+    clients.client("dynamodb").put_item(
+        TableName="Routes", Item=dynamo.to_item({**item, "step": "gone", "expires_at": 1})
+    )
     result = invoke("routes", "list", pushed)
     assert "writer" in result.stderr
     assert "passed over" in result.stderr
@@ -270,7 +272,7 @@ def test_models_are_those_of_catalog_and_table():
         "provider_model": "house-1",
         "prices": [{"effective_from": "2026-01-01", "input": Decimal("0.5"), "output": 2}],
     }
-    aws.client("dynamodb").put_item(TableName="Models", Item=aws.to_item(item))
+    clients.client("dynamodb").put_item(TableName="Models", Item=dynamo.to_item(item))
     listed = {model["model"]: model for model in answer("models", "list", "--provider", "openai")}
     assert {model["provider"] for model in listed.values()} == {"openai"}
     assert listed["house-model"]["price"]["input"] == Decimal("0.5")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.deployment import Deployment, Killed
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.engine import step as step_module
 from loopllama.engine.step import StepRunner
 from loopllama.errors import (
@@ -52,7 +52,7 @@ def test_dynamodb_calls_of_a_step_are_few_and_do_not_grow(live: Deployment, monk
     state = live.start(live.accept(workflow))
     runner = step_module.StepRunner(live.settings)
     work, counts = live.map(state)[0], []
-    client = aws.client("dynamodb")
+    client = clients.client("dynamodb")
     made = client._make_api_call
     calls: list[str] = []
     monkeypatch.setattr(
@@ -149,8 +149,8 @@ def test_a_crash_right_after_the_record_is_written_goes_on_with_the_next_step(
     run = live.read(run_id)
     assert run["status"] == "completed"
     assert len(live.provider.calls) == 2
-    rows = aws.client("dynamodb").scan(TableName=live.settings.usage_table)["Items"]
-    assert sum(aws.from_item(row)["cost_usd"] for row in rows) == run["cost_usd"]
+    rows = clients.client("dynamodb").scan(TableName=live.settings.usage_table)["Items"]
+    assert sum(dynamo.from_item(row)["cost_usd"] for row in rows) == run["cost_usd"]
 
 
 def test_a_step_that_another_invocation_holds_is_left_alone(live: Deployment) -> None:
@@ -191,9 +191,9 @@ def test_an_answer_after_the_lease_is_lost_is_in_the_bill_and_changes_nothing_el
     assert [a["outcome"] for a in run["steps"][0]["attempts"]] == ["ok", "ok"]
     assert run["cost_usd"] == Decimal("0.0009")
     assert RunStore(live.settings).run(run_id)["cost_usd"] == Decimal("0.0009")
-    rows = aws.client("dynamodb").scan(TableName=live.settings.usage_table)["Items"]
-    assert sum(aws.from_item(row)["cost_usd"] for row in rows) == run["cost_usd"]
-    assert sum(aws.from_item(row)["steps"] for row in rows) == 1
+    rows = clients.client("dynamodb").scan(TableName=live.settings.usage_table)["Items"]
+    assert sum(dynamo.from_item(row)["cost_usd"] for row in rows) == run["cost_usd"]
+    assert sum(dynamo.from_item(row)["steps"] for row in rows) == 1
 
 
 def test_a_step_that_fails_for_good_fails_the_run_and_a_redrive_pays_only_for_what_is_missing(live: Deployment) -> None:
@@ -364,7 +364,7 @@ def test_bad_requests_are_refused_before_anything_is_stored(live: Deployment) ->
         live.accept(workflow, "x", models={"two": "small"})
     with pytest.raises(InvalidRequest, match="at most 16,777,216"):
         live.accept(workflow, "x" * 17_000_000)
-    assert aws.client("dynamodb").scan(TableName=live.settings.runs_table)["Count"] == 0
+    assert clients.client("dynamodb").scan(TableName=live.settings.runs_table)["Count"] == 0
 
 
 def test_metrics_of_a_step_hold_figures_and_no_text(

@@ -10,7 +10,7 @@ from support.deployment import Deployment, Killed
 
 from loopllama.agent import loop
 from loopllama.agent.tool_calls import Waiting
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.engine import human_input
 from loopllama.engine import step as step_module
 from loopllama.engine.reconcile import reconcile_run
@@ -191,7 +191,7 @@ def test_a_queued_run_whose_execution_ended_unheard_is_closed(
     run_id = live.accept(live.push([{"name": "one"}]))
     assert reconcile_run(live.settings, live.runs, run_id) == "started"
     arn = live.settings.state_machine_arn.replace(":stateMachine:", ":execution:") + f":{run_id}"
-    aws.client("stepfunctions").stop_execution(executionArn=arn)
+    clients.client("stepfunctions").stop_execution(executionArn=arn)
     assert reconcile_run(live.settings, live.runs, run_id) == "closed"
     run = live.read(run_id)
     assert (run["status"], run["error"]) == ("cancelled", "ExecutionEnded: the execution was stopped")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.deployment import Deployment, Killed
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.errors import ModelRejected, ModelUnavailable
 from loopllama.llm.types import Answer, ModelCall
 
@@ -50,7 +50,7 @@ def test_all_models_failed_before_it_died_so_the_step_is_put_off_without_a_call(
 ) -> None:
     work = prepared(live)
     live.provider.script = fails(models={"a", "b"}, dies=set())
-    update = aws.update
+    update = dynamo.update
 
     def dies_putting_off(*args: Any, **kwargs: Any) -> Any:
         if "tries" in args[3]:
@@ -58,7 +58,7 @@ def test_all_models_failed_before_it_died_so_the_step_is_put_off_without_a_call(
         return update(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(aws, "update", dies_putting_off)
+        patch.setattr(dynamo, "update", dies_putting_off)
         with pytest.raises(Killed):
             live.step(work, "first")
     live.wait(61)
@@ -95,13 +95,13 @@ def test_items_that_were_turned_away_together_do_not_come_back_together(live: De
 def test_a_route_that_is_decided_anew_keeps_nothing_of_the_one_before(live: Deployment) -> None:
     work = prepared(live)
     row = {"workflow": work["workflow"], "step": "one", "model": "test:base", "version": 3, "temperature": "hot"}
-    aws.client("dynamodb").put_item(TableName=live.settings.routes_table, Item=aws.to_item(row))
+    clients.client("dynamodb").put_item(TableName=live.settings.routes_table, Item=dynamo.to_item(row))
     live.provider.script = fails(models={"base"}, dies=set())
     assert live.step(work, "first")["outcome"] == "retry_later"
     record = live.read(work["run_id"])["steps"][0]
     assert (record["source"], record["route_version"], len(record["ignored"])) == ("step", 3, 1)
     key = {name: row[name] for name in ("workflow", "step")}
-    aws.client("dynamodb").delete_item(TableName=live.settings.routes_table, Key=aws.to_item(key))
+    clients.client("dynamodb").delete_item(TableName=live.settings.routes_table, Key=dynamo.to_item(key))
     assert live.step(work, "second")["outcome"] == "done"
     record = live.read(work["run_id"])["steps"][0]
     assert (record["source"], record["route_version"], record["ignored"]) == ("agent", None, [])

@@ -16,7 +16,7 @@ from support.deployment import Deployment
 from support.memory_table import Crash, MemoryTable
 from support.stream_records import TOTALS, moment, record, run_item, step_item
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.core import exact_json
 from loopllama.errors import RunNotFound
 from loopllama.events.derive import events_of
@@ -110,7 +110,7 @@ class Shard:
 
 def kept(table: MemoryTable, run_id: str) -> list[dict[str, Any]]:
     found = [item for key, item in sorted(table.items.items()) if key[0] == run_id and key[1].startswith("EVENT#")]
-    return [aws.from_item(item) for item in found]
+    return [dynamo.from_item(item) for item in found]
 
 
 @given(
@@ -128,10 +128,10 @@ def test_each_event_once_in_order_without_gaps(seed: int, runs: list[tuple[int, 
         stream.append(left[chance.choice([run_id for run_id in left if left[run_id]])].pop(0))
     table = MemoryTable()
     for run_id in histories:
-        table.items[run_id, "RUN"] = aws.to_item(run_item(run_id, "running"))
+        table.items[run_id, "RUN"] = dynamo.to_item(run_item(run_id, "running"))
     with pytest.MonkeyPatch.context() as patch:
         bus = Bus(chance, trouble)
-        patch.setattr(aws, "client", lambda service: bus)
+        patch.setattr(clients, "client", lambda service: bus)
         shard = Shard(table, bus, chance, trouble)
         delivered: list[list[dict[str, Any]]] = []
         while stream:
@@ -162,7 +162,7 @@ def test_dying_around_any_write_loses_and_doubles_nothing(
     write: int, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table, bus = MemoryTable(), Bus(random.Random(0), 0)  # noqa: S311
-    monkeypatch.setattr(aws, "client", lambda service: bus)
+    monkeypatch.setattr(clients, "client", lambda service: bus)
     records, writes = history("r", 3, failing=False), 0
 
     def crash() -> None:
@@ -183,7 +183,7 @@ def test_dying_around_any_write_loses_and_doubles_nothing(
 
 def test_a_record_whose_event_cannot_be_kept_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
     table, bus = MemoryTable(), Bus(random.Random(0), 0)  # noqa: S311
-    monkeypatch.setattr(aws, "client", lambda service: bus)
+    monkeypatch.setattr(clients, "client", lambda service: bus)
     records = history("r", 2, failing=False)
 
     def throttle() -> None:
@@ -207,7 +207,7 @@ def test_events_that_the_bus_refuses_are_tried_and_then_come_again(monkeypatch: 
             calls.append(len(Entries))
             return {"Entries": [{"EventId": "x"}] + [{"ErrorCode": "InternalFailure"}] * (len(Entries) - 1)}
 
-    monkeypatch.setattr(aws, "client", lambda service: Refusing())
+    monkeypatch.setattr(clients, "client", lambda service: Refusing())
     records = history("r", 4, failing=False)
     answer = Publisher(SETTINGS, EventLog(SETTINGS, table), sleep=lambda _: None).handle(records)
     assert calls == [6, 5, 4]
@@ -218,7 +218,7 @@ def test_events_that_the_bus_refuses_are_tried_and_then_come_again(monkeypatch: 
 
 def test_a_record_that_makes_no_sense_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     table, bus = MemoryTable(), Bus(random.Random(0), 0)  # noqa: S311
-    monkeypatch.setattr(aws, "client", lambda service: bus)
+    monkeypatch.setattr(clients, "client", lambda service: bus)
     started = run_item("r", "running", started_at=moment(1))
     broken = record(started, {**started, "pending": ["by", "hand"]})
     answer = Publisher(SETTINGS, EventLog(SETTINGS, table)).handle([broken, *history("r", 1, failing=False)])
@@ -243,7 +243,7 @@ def keep(live: Deployment, records: list[dict[str, Any]]) -> list[dict[str, Any]
 
 def put_run(live: Deployment, run_id: str, status: str) -> None:
     boto3.client("dynamodb").put_item(
-        TableName="RunsTable", Item=aws.to_item(run_item(run_id, status, created_at=moment(0)))
+        TableName="RunsTable", Item=dynamo.to_item(run_item(run_id, status, created_at=moment(0)))
     )
 
 
@@ -278,9 +278,9 @@ def test_kept_events_are_no_steps_and_expire_with_their_run(live: Deployment) ->
     put_run(live, "r", "running")
     keep(live, history("r", 1, failing=False))
     item = boto3.client("dynamodb").get_item(
-        TableName="RunsTable", Key=aws.to_item({"run_id": "r", "item": event_key(1)})
+        TableName="RunsTable", Key=dynamo.to_item({"run_id": "r", "item": event_key(1)})
     )
-    found = aws.from_item(item["Item"])
+    found = dynamo.from_item(item["Item"])
     assert set(found) == {"run_id", "item", "type", "at", "change", "detail", "delete_at"}
     assert found["delete_at"] == 1_800_000_000
 

@@ -10,7 +10,7 @@ import boto3
 import pytest
 from support.routing_tables import CONFIG, Clock, put, tables
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.errors import NotFound, RouteInvalid, VersionConflict
 from loopllama.jobs.record_route_change import RouteRecorder
 from loopllama.routing.change_log import History, differences, entry_of, plain, shown
@@ -28,9 +28,9 @@ def record(before, after, keys=None, by_ttl=False):
     keys = keys or {"workflow": "w", "step": "writer"}
 
     def image(row):
-        return None if row is None else aws.to_item(keys | row)
+        return None if row is None else dynamo.to_item(keys | row)
 
-    change = {"Keys": aws.to_item(keys), "SequenceNumber": str(next(NUMBERS)), "ApproximateCreationDateTime": 1.8e9}
+    change = {"Keys": dynamo.to_item(keys), "SequenceNumber": str(next(NUMBERS)), "ApproximateCreationDateTime": 1.8e9}
     change |= {name: image(row) for name, row in (("OldImage", before), ("NewImage", after)) if row is not None}
     made = {"dynamodb": change, "eventName": "REMOVE" if after is None else "MODIFY" if before else "INSERT"}
     if by_ttl:
@@ -80,7 +80,7 @@ def test_rows_of_any_size_and_kind_can_be_kept():
     entry = entry_of(record(None, {"model": "a", "note": "x" * 200_000, "set": {Decimal(1)}, "bytes": b"\x00"}))
     assert entry["after"]["model"] == "a"
     assert entry["after"]["too_long_to_keep"] > 200_000
-    aws.to_item({name: value for name, value in entry.items() if value is not None})
+    dynamo.to_item({name: value for name, value in entry.items() if value is not None})
     assert plain({"set": {Decimal(2), Decimal(1)}, "bytes": b"\x01"}) == {"set": [1, 2], "bytes": "01"}
 
 
@@ -122,7 +122,7 @@ class Bus:
 @pytest.fixture
 def bus(monkeypatch):
     made = Bus()
-    monkeypatch.setattr(aws, "client", lambda service, **_: made if service == "events" else boto3.client(service))
+    monkeypatch.setattr(clients, "client", lambda service, **_: made if service == "events" else boto3.client(service))
     return made
 
 
@@ -210,7 +210,7 @@ def test_the_history_is_read_in_pages_and_told_with_what_differs(streamed, dynam
         streamed.set(model="gpt-5", max_tokens=number)
     # By hand, and with a type that JSON has not.
     item = {"workflow": "w", "step": "writer", "version": 5, "note": {"a", "b"}}
-    dynamodb.put_item(TableName="routes", Item=aws.to_item(item))
+    dynamodb.put_item(TableName="routes", Item=dynamo.to_item(item))
     streamed.sync()
     pages, before = [], None
     while page := [shown(entry) for entry in streamed.history.entries("w#writer", 4, before)]:
@@ -231,7 +231,7 @@ def test_rollback_undoes_edits_by_hand_and_removals(streamed, dynamodb):
     put(dynamodb, "routes", workflow="w", step="writer", model="gpt-5-nano")
     streamed.sync()
     assert streamed.rollback()["model"] == "gpt-5"
-    streamed.dynamodb.delete_item(TableName="routes", Key=aws.to_item({"workflow": "w", "step": "writer"}))
+    streamed.dynamodb.delete_item(TableName="routes", Key=dynamo.to_item({"workflow": "w", "step": "writer"}))
     streamed.sync()
     row = streamed.rollback()
     assert row["model"] == "gpt-5"

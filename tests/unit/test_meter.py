@@ -7,7 +7,7 @@ from typing import Any
 from aws_use.meter import Access, Call, Meter, item_size, read_units, write_units
 from support.deployment import Deployment
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.engine.step import StepRunner
 
 
@@ -31,11 +31,11 @@ def units(calls: list[Call]) -> list[tuple[str, str, float, int]]:
 
 
 def test_every_kind_of_call_is_counted_as_it_is_billed(live: Deployment) -> None:
-    dynamodb, table = aws.client("dynamodb"), "RunsTable"
+    dynamodb, table = clients.client("dynamodb"), "RunsTable"
 
     def put(run: str, **more: Any) -> None:
         item = {"run_id": run, "item": "RUN", **more}
-        dynamodb.put_item(TableName=table, Item=aws.to_item(item))
+        dynamodb.put_item(TableName=table, Item=dynamo.to_item(item))
 
     meter, key = Meter("Test"), {"run_id": "r", "item": "RUN"}
     with meter.on():
@@ -52,18 +52,18 @@ def test_every_kind_of_call_is_counted_as_it_is_billed(live: Deployment) -> None
             [("r", 0, 1)],
             [("r", 0, 1), ("w", 0, 1), ("w", 0, 1)],
         ]
-        refused, _ = aws.update(dynamodb, table, key, {"output": "o"}, condition="attribute_not_exists(run_id)")
+        refused, _ = dynamo.update(dynamodb, table, key, {"output": "o"}, condition="attribute_not_exists(run_id)")
         assert not refused
         assert units(meter.take()) == [(table, "r", 0, 1)]
-        aws.batch_get(dynamodb, table, [key, {"run_id": "none", "item": "RUN"}], by="run_id")
-        dynamodb.get_item(TableName=table, Key=aws.to_item(key))
+        dynamo.batch_get(dynamodb, table, [key, {"run_id": "none", "item": "RUN"}], by="run_id")
+        dynamodb.get_item(TableName=table, Key=dynamo.to_item(key))
         assert units(meter.take()) == [(table, "r", 1, 0), (table, "none", 1, 0), (table, "r", 0.5, 0)]
         for place in range(3):
             item = {"run_id": "r", "item": f"STEP#{place}#0#0", "output": "x" * 3000}
-            aws.batch_put(dynamodb, table, [item])
+            dynamo.batch_put(dynamodb, table, [item])
         meter.take()
         # 9 KB are read whatever is asked of them, and rounded up together.
-        found = aws.query(
+        found = dynamo.query(
             dynamodb,
             table,
             "run_id = :run AND #item > :step",
@@ -73,10 +73,10 @@ def test_every_kind_of_call_is_counted_as_it_is_billed(live: Deployment) -> None
             consistent=True,
         )
         assert (len(found), units(meter.take())) == (3, [(table, "r", 3, 0)])
-        aws.query(dynamodb, table, "workflow_id = :w", {":w": "w"}, index="by_workflow")
+        dynamo.query(dynamodb, table, "workflow_id = :w", {":w": "w"}, index="by_workflow")
         assert units(meter.take()) == [(f"{table}/by_workflow", "w", 0.5, 0)]
         with meter.during("Other"):
-            dynamodb.delete_item(TableName=table, Key=aws.to_item(key))
+            dynamodb.delete_item(TableName=table, Key=dynamo.to_item(key))
         [call] = meter.take()
         assert (call.function, call.operation, call.writes) == ("Other", "DeleteItem", 2)
         assert call.accesses[0] == Access(table, "r", writes=1)

@@ -26,7 +26,7 @@ from support.deployment import Deployment, deployment
 from support.numerals import NUMERALS, taken
 
 from loopllama.api.responses import parse_body, read_body
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.aws.versioned import version_of
 from loopllama.catalog.entries import parse_item
 from loopllama.core import exact_json, json_schema, pagination
@@ -465,7 +465,7 @@ ENTRY = ("prices", "context_window", "max_output", "capabilities", "enabled", "r
 
 @given(OF_DYNAMODB, st.data())
 def test_a_row_by_hand(text: str, data: st.DataObject) -> None:
-    value = aws.from_item({"n": {"N": text}})["n"]
+    value = dynamo.from_item({"n": {"N": text}})["n"]
     held = [value, [value], {"model": value}, [{"model": "m", "weight": value}], [{"input": value, "output": value}]]
     forms = st.sampled_from([*held, {"a": {"b": [value]}}, {value}])
     row: Any = {name: data.draw(forms) for name in ROW}
@@ -508,7 +508,7 @@ def test_a_workflow_of_the_api(numeral: str) -> None:
             made, error = tried(lambda text=text: Workflow.model_validate(floats(parse_body(text))), InvalidRequest)  # type: ignore[misc]
             if error is None:
                 assert taken(numeral) is not None
-                aws.to_item(exact(made.to_definition()))
+                dynamo.to_item(exact(made.to_definition()))
 
 
 # JSON Schema

@@ -14,7 +14,7 @@ import boto3
 import pytest
 from support.routing_tables import CONFIG, Clock, chain, put, request, tables
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.catalog.model import Model, Speed
 from loopllama.engine import metrics
 from loopllama.jobs import observe_latency
@@ -252,7 +252,7 @@ def emitted(capsys, cloudwatch, clock, calls, policy="fastest"):
 def item(dynamodb):
     found = dynamodb.get_item(TableName="models", Key={"model": {"S": "observed#w#writer"}}).get("Item")
     dynamodb.taken()
-    return aws.from_item(found) if found else None
+    return dynamo.from_item(found) if found else None
 
 
 def test_where_nobody_wants_figures_cloudwatch_is_not_read(dynamodb):

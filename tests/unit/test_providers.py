@@ -14,7 +14,7 @@ import pytest
 from moto import mock_aws
 
 from loopllama import providers
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.catalog.model import Model
 from loopllama.catalog.providers import KNOWN, takes_temperature, variables_of
 from loopllama.errors import CredentialsRejected, ModelRejected, ModelUnavailable
@@ -41,11 +41,11 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     credentials._kept.clear()
-    aws.client.cache_clear()
+    clients.client.cache_clear()
     providers._adapters.clear()
     yield
     credentials._kept.clear()
-    aws.client.cache_clear()
+    clients.client.cache_clear()
     providers._adapters.clear()
 
 
@@ -150,7 +150,7 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, code: str, status: int) -> None
         response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
         raise ClientError(response, "GetSecretValue")
 
-    monkeypatch.setattr(aws.client("secretsmanager", read_seconds=3, attempts=2), "get_secret_value", fail)
+    monkeypatch.setattr(clients.client("secretsmanager", read_seconds=3, attempts=2), "get_secret_value", fail)
 
 
 def test_secrets_manager_is_down(secrets: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from moto import mock_aws
 from support.account import Account
 from typer.testing import CliRunner, Result
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama_cli import removal
 from loopllama_cli.main import app
 
@@ -36,10 +36,10 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.setenv(name, HERE)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    aws.client.cache_clear()
+    clients.client.cache_clear()
     with mock_aws():
         yield Account(HERE)
-    aws.client.cache_clear()
+    clients.client.cache_clear()
 
 
 def destroy(*options: str, typed: str = "") -> Result:
@@ -120,7 +120,7 @@ def test_versions_and_delete_markers_of_thousands_of_objects_go(account: Account
 
 def test_a_log_group_that_the_last_lines_make_anew_goes_too(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     account.deploy("crews")
-    delete = aws.client("logs").delete_log_group
+    delete = clients.client("logs").delete_log_group
     logs = account.client("logs")
 
     def and_lines_come(**request: Any) -> None:
@@ -130,7 +130,7 @@ def test_a_log_group_that_the_last_lines_make_anew_goes_too(account: Account, mo
             logs.create_log_group(**request)
 
     late: list[str] = []
-    monkeypatch.setattr(aws.client("logs"), "delete_log_group", and_lines_come)
+    monkeypatch.setattr(clients.client("logs"), "delete_log_group", and_lines_come)
     assert list(removal.remove(removal.find("crews"))) == []
     assert late
     assert list(removal.find("crews")) == []
@@ -139,7 +139,7 @@ def test_a_log_group_that_the_last_lines_make_anew_goes_too(account: Account, mo
 def test_what_cannot_be_deleted_is_told_and_the_rest_goes(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     account.deploy("crews")
     bucket = account.buckets("crews")[0]
-    delete = aws.client("s3").delete_objects
+    delete = clients.client("s3").delete_objects
 
     def refuse(**request: Any) -> Any:
         if request["Bucket"] != bucket:
@@ -147,7 +147,7 @@ def test_what_cannot_be_deleted_is_told_and_the_rest_goes(account: Account, monk
         error = {"Key": request["Delete"]["Objects"][0]["Key"], "Code": "AccessDenied", "Message": "it is locked"}
         return {"Errors": [error]}
 
-    monkeypatch.setattr(aws.client("s3"), "delete_objects", refuse)
+    monkeypatch.setattr(clients.client("s3"), "delete_objects", refuse)
     monkeypatch.setattr("loopllama_cli.commands.destroy.use_account", lambda choice: None)
     done = destroy("--stack", "crews", "--yes")
     assert done.exit_code == 1
@@ -162,11 +162,11 @@ def test_where_the_stack_stays_its_data_stays(account: Account, monkeypatch: pyt
     before = account.things()
 
     def refuse(**_: Any) -> None:
-        raise aws.client("cloudformation").exceptions.ClientError(
+        raise clients.client("cloudformation").exceptions.ClientError(
             {"Error": {"Code": "ValidationError", "Message": "TerminationProtection is enabled"}}, "DeleteStack"
         )
 
-    monkeypatch.setattr(aws.client("cloudformation"), "delete_stack", refuse)
+    monkeypatch.setattr(clients.client("cloudformation"), "delete_stack", refuse)
     [left] = removal.remove(removal.find("crews"))
     assert left.startswith(f"stack {stack_id}: ")
     assert "TerminationProtection is enabled" in left
@@ -177,14 +177,14 @@ def test_what_another_stack_has_taken_over_is_not_its(account: Account, monkeypa
     account.deploy("crews")
     account.client("cloudformation").delete_stack(StackName="crews")
     taken = next(name for kind, name in removal.find("crews") if kind == "table")
-    describe = aws.client("cloudformation").describe_stack_resources
+    describe = clients.client("cloudformation").describe_stack_resources
 
     def owned(**request: Any) -> Any:  # moto does not look resources up by their ids
         if request["PhysicalResourceId"] == taken:
             return {"StackResources": [{"StackName": "crews-prod"}]}
         return describe(**request)
 
-    monkeypatch.setattr(aws.client("cloudformation"), "describe_stack_resources", owned)
+    monkeypatch.setattr(clients.client("cloudformation"), "describe_stack_resources", owned)
     assert ("table", taken) not in list(removal.find("crews"))
     assert len(removal.find("crews").things["table"]) == len(removal.TABLES) - 1
 
@@ -199,7 +199,7 @@ def test_a_bucket_that_was_another_stacks_by_its_tag_is_not_its(
     def tagged(**request: Any) -> Any:  # CloudFormation's own: nobody else may write them
         return {"TagSet": [{"Key": "aws:cloudformation:stack-name", "Value": stacks[request["Bucket"]]}]}
 
-    monkeypatch.setattr(aws.client("s3"), "get_bucket_tagging", tagged)
+    monkeypatch.setattr(clients.client("s3"), "get_bucket_tagging", tagged)
     assert list(removal.find("crews")) == [("bucket", "crews-valuesbucket-2b")]
 
 

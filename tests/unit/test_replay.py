@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.deployment import Deployment
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.replay import kept_steps, replay_run
 from loopllama.errors import Conflict, InvalidRequest, ModelRejected, RunFailed, RunNotFound, WorkflowPaused
@@ -57,7 +57,7 @@ def test_a_replay_calls_no_model_for_what_it_keeps(live: Deployment) -> None:
     assert [step["replayed_from"] for step in new["steps"]] == [first, first, None]
     assert new["models"] == {"b": "test:b", "c": "test:a"}
     assert new["cost_usd"] == new["steps"][2]["cost_usd"] > 0
-    rows = [aws.from_item(row) for row in aws.client("dynamodb").scan(TableName="UsageTable")["Items"]]
+    rows = [dynamo.from_item(row) for row in clients.client("dynamodb").scan(TableName="UsageTable")["Items"]]
     assert sorted(row["step"] for row in rows if row["run_id"] == second) == ["c"]
 
 
@@ -67,7 +67,7 @@ def test_large_outputs_get_a_life_of_their_own(live: Deployment) -> None:
     first = live.accept(live.push(LINE), large)
     live.play(first)
     second = replay_run(live.settings, first, "b")
-    s3 = aws.client("s3")
+    s3 = clients.client("s3")
     for item in s3.list_objects_v2(Bucket="values", Prefix=f"runs/{first}/")["Contents"]:
         s3.delete_object(Bucket="values", Key=item["Key"])
     live.play(second)

@@ -10,7 +10,7 @@ import pytest
 from moto.backends import get_backend
 from support.deployment import Deployment, deployment
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.core import clock
 from loopllama.engine import reconcile
 from loopllama.engine.human_input import respond
@@ -84,7 +84,7 @@ def test_what_breaks_off_is_done_again_and_a_value_that_is_gone_is_no_matter(
     run_id, _ = waiting_run(live)
     get_backend("s3")["123456789012"]["global"].buckets["values"].keys.clear()
     live.wait(DAY + 60)
-    update = aws.update
+    update = dynamo.update
     count = 0
 
     def breaking(*args: Any, **kwargs: Any) -> Any:
@@ -95,13 +95,13 @@ def test_what_breaks_off_is_done_again_and_a_value_that_is_gone_is_no_matter(
         return update(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(aws, "update", breaking)
+        patch.setattr(dynamo, "update", breaking)
         with pytest.raises(ConnectionError):
             reconcile.reconcile_run(live.settings, live.runs, run_id)
     kept = ends(live, run_id)
     assert (kept["RUN"], sorted(kept.values())) == (2, [*[2] * (len(kept) - 1), 3])
     with monkeypatch.context() as patch:
-        patch.setattr(aws, "update", breaking)
+        patch.setattr(dynamo, "update", breaking)
         live.wait(60)
         reconcile.reconcile_run(live.settings, live.runs, run_id)
     assert count == 2 + len(kept) - 1 + 1, "what was done is not done again; the last one is the reconciler's own"

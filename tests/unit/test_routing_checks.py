@@ -9,7 +9,7 @@ import boto3
 import pytest
 from support.deployment import Deployment
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.catalog.store import CatalogStore, price_of
 from loopllama.errors import CatalogInvalid, ModelUnknown, RouteInvalid, VersionConflict
 from loopllama.routing.impact import moved
@@ -30,7 +30,7 @@ def workflow(live: Deployment) -> str:
 
 def entry(model: str, **fields: object) -> None:
     item = {"model": model, "provider": "test", "prices": [{"input": Decimal(1), "output": Decimal(2)}], **fields}
-    boto3.client("dynamodb").put_item(TableName="ModelsTable", Item=aws.to_item(item))
+    boto3.client("dynamodb").put_item(TableName="ModelsTable", Item=dynamo.to_item(item))
 
 
 def refused(live: Deployment, workflow: str, step: str, row: dict[str, object], **options: bool) -> str:
@@ -181,7 +181,7 @@ def test_an_entry_is_written_only_at_the_version_that_was_expected(live: Deploym
         store.remove("gpt-5", expected_version=1, updated_by="ann", reason="r")
     assert store.remove("gpt-5", expected_version=2, updated_by="ann", reason="r")
     by_hand = {"model": "gpt-5", "context_window": 9, "version": Decimal("9" * 38)}
-    boto3.client("dynamodb").put_item(TableName="ModelsTable", Item=aws.to_item(by_hand))
+    boto3.client("dynamodb").put_item(TableName="ModelsTable", Item=dynamo.to_item(by_hand))
     assert at(0, context_window=10)["version"] == 1
 
 

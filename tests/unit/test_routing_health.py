@@ -45,11 +45,11 @@ def clock():
 
 
 def state_of(dynamodb, model="gpt-5"):
-    from loopllama.aws import dynamo as aws
+    from loopllama.aws import dynamo
 
     item = dynamodb.get_item(TableName="models", Key={"model": {"S": KEY}}).get("Item", {})
     dynamodb.taken()
-    return parse_states(aws.from_item(item)).get(model, WELL)
+    return parse_states(dynamo.from_item(item)).get(model, WELL)
 
 
 # The rule

@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.errors import ModelTimeout, ModelUnavailable
 from loopllama.routing.circuit_breaker import (
     FAILURES,
@@ -56,7 +56,7 @@ class Table:
         self.writes = 0
 
     def read(self) -> dict[str, Any]:
-        return aws.from_item(copy.deepcopy(self.item))
+        return dynamo.from_item(copy.deepcopy(self.item))
 
     def update_item(self, **request: Any) -> dict[str, Any]:
         names, values = request["ExpressionAttributeNames"], request.get("ExpressionAttributeValues", {})
@@ -160,7 +160,7 @@ def test_moments_that_the_rule_would_not_write_set_nothing_aside():
 @pytest.mark.parametrize("value", [None, True, "x", 7, [], {}, {"failures": "many"}, {"failures": None}, b"x", {"a"}])
 def test_rubbish_for_a_model_is_written_over(value):
     table = Table()
-    table.item = {"m:m": aws.to_item({"x": value}).get("x", {"NULL": True})}
+    table.item = {"m:m": dynamo.to_item({"x": value}).get("x", {"NULL": True})}
     process = Process(table, lambda: START, 5)
     for _ in range(FAILURES):
         assert process.uses("m")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.catalog.catalog import bundled
 from loopllama.errors import ModelUnknown, NoModelLeft
 from loopllama.routing.decision import Route, RouteRequest, decide
@@ -252,7 +252,7 @@ def test_the_record_goes_through_dynamodb_and_back():
         "step": {"model": "gpt-5", "fallbacks": ["nosuch", "small"], "version": Decimal(3), "max_tokens": Decimal(9)}
     }
     decided = route(said | {"agent": {"temperature": Decimal("0.5")}})
-    record = aws.from_item(aws.to_item(decided.to_record()))
+    record = dynamo.from_item(dynamo.to_item(decided.to_record()))
     assert record["chain"] == ["gpt-5", bundled().aliases()["small"]]
     restored = Route.from_record(record, bundled().resolve)
     assert restored.chain == decided.chain
@@ -341,7 +341,7 @@ def test_no_rubbish_breaks_a_decision(step_row, workflow_row, agent, run_models,
     assert len(set(ids(decided))) == len(decided.chain)
     assert decided.source in LAYERS
     assert all(entry["layer"] in LAYERS and entry["reason"] for entry in decided.ignored)
-    aws.to_item(decided.to_record())
+    dynamo.to_item(decided.to_record())
     # Whoever was asked before the winner and said something about the model is among the ignored, or chose nothing.
     told = {entry["layer"] for entry in decided.ignored}
     for layer, row in (("step", step_row), ("workflow", workflow_row)):

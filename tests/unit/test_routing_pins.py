@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from support.routing_tables import CONFIG, Clock, chain, put, request, tables
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.catalog.catalog import bundled
 from loopllama.routing.pins import pin_chains
 from loopllama.routing.router import Router
@@ -38,7 +38,7 @@ def router(dynamodb, clock):
 
 def pins(router, definition=CREW, run_models=None, run_pin=None, run_id="r"):
     made = pin_chains(router, "w", definition, run_models or {}, run_pin=run_pin, run_id=run_id)
-    return {step: aws.from_item(aws.to_item(record)) for step, record in made.items()}
+    return {step: dynamo.from_item(dynamo.to_item(record)) for step, record in made.items()}
 
 
 def test_nothing_is_pinned_unless_somebody_says_so(router, dynamodb):

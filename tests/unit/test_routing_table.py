@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.routing_tables import CONFIG, Clock, chain, put, tables
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.catalog.catalog import bundled
 from loopllama.errors import AwsUnavailable, ModelUnknown, NoModelLeft, RouteInvalid, VersionConflict
 from loopllama.routing import cache as routing_table
@@ -249,7 +249,7 @@ def test_a_recorded_decision_is_kept_until_a_model_of_it_is_disabled_or_gone(dyn
     put(dynamodb, "models", model="house", provider="openai", provider_model="llama")
     put(dynamodb, "routes", workflow="w", step="writer", model="house", fallbacks=["small", "gpt-5"])
     decided = router.decide(request())
-    record = aws.from_item(aws.to_item(decided.to_record()))
+    record = dynamo.from_item(dynamo.to_item(decided.to_record()))
     put(dynamodb, "routes", workflow="w", step="writer", model="gpt-5")
     clock.now += 5
     dynamodb.taken()
@@ -445,7 +445,7 @@ def test_an_edit_by_hand_in_between_is_never_overwritten(dynamodb, clock, edit):
         def put_item(self, **arguments):
             row = {"workflow": "w", "step": "writer", "model": "gpt-5", "version": 1}
             if edit is None:
-                dynamodb.delete_item(TableName="routes", Key=aws.to_item({"workflow": "w", "step": "writer"}))
+                dynamodb.delete_item(TableName="routes", Key=dynamo.to_item({"workflow": "w", "step": "writer"}))
             else:
                 put(dynamodb, "routes", **row | edit)
             return dynamodb.put_item(**arguments)
@@ -478,7 +478,7 @@ def test_unset_says_who_and_why_before_the_row_goes(dynamodb, store):
             return getattr(dynamodb, name)
 
         def put_item(self, **arguments):
-            written.append(aws.from_item(arguments["Item"]))
+            written.append(dynamo.from_item(arguments["Item"]))
             return dynamodb.put_item(**arguments)
 
     watched = RouteStore(CONFIG, Watching(), Clock())

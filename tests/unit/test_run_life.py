@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from support.deployment import Deployment, Killed, deployment
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.engine import human_input
 from loopllama.engine import step as step_module
 from loopllama.engine.advance import advance_run
@@ -392,8 +392,8 @@ class RunLife(RuleBasedStateMachine):
         cancel_run(self.live.settings, run["id"])
 
     def bill(self) -> list[dict[str, Any]]:
-        pages = aws.client("dynamodb").get_paginator("scan").paginate(TableName=self.live.settings.usage_table)
-        rows = [aws.from_item(item) for page in pages for item in page["Items"]]
+        pages = clients.client("dynamodb").get_paginator("scan").paginate(TableName=self.live.settings.usage_table)
+        rows = [dynamo.from_item(item) for page in pages for item in page["Items"]]
         return [row for row in rows if row["run_id"] == self.run_id]
 
 
@@ -447,8 +447,8 @@ def test_a_function_that_dies_for_good_behind_the_last_record_leaves_a_bill(
     assert live.read(run_id)["status"] == "completed"
     assert "check_at" in live.runs.run(run_id)
     reconcile_run(live.settings, live.runs, run_id)
-    pages = aws.client("dynamodb").scan(TableName=live.settings.usage_table)["Items"]
-    rows = [row for row in map(aws.from_item, pages) if row["run_id"] == run_id]
+    pages = clients.client("dynamodb").scan(TableName=live.settings.usage_table)["Items"]
+    rows = [row for row in map(dynamo.from_item, pages) if row["run_id"] == run_id]
     assert [(row["steps"], row["cost_usd"]) for row in rows] == [(1, CALL)]
     assert "check_at" not in live.runs.run(run_id)
 
@@ -458,7 +458,7 @@ def test_an_answer_whose_own_answer_got_lost_is_nobody_elses(
 ) -> None:
     run_id, work = waiting_run(live)
     live.step({"work": work, "token": "t-1"})
-    update = aws.update
+    update = dynamo.update
 
     def twice(*args: Any, **kwargs: Any) -> Any:
         if any(str(name).startswith("human_") for name in args[3]):
@@ -466,7 +466,7 @@ def test_an_answer_whose_own_answer_got_lost_is_nobody_elses(
         return update(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(aws, "update", twice)
+        patch.setattr(dynamo, "update", twice)
         assert human_input.respond(live.runs, run_id, {"approved": True})["kind"] == "approval"
     assert delivered == ["t-1"]
     assert live.read(run_id)["pending"] is None
@@ -509,7 +509,7 @@ def test_an_answer_at_the_last_moment_counts(live: Deployment, monkeypatch: pyte
 def test_a_run_whose_first_write_was_answered_late_is_started_and_is_no_conflict(
     live: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put_new = aws.put_new
-    monkeypatch.setattr(aws, "put_new", lambda *a: [put_new(*a), put_new(*a)][1])
+    put_new = dynamo.put_new
+    monkeypatch.setattr(dynamo, "put_new", lambda *a: [put_new(*a), put_new(*a)][1])
     run_id = live.accept(live.push([{"name": "only"}]))
     assert live.read(run_id)["status"] == "queued"

@@ -16,7 +16,7 @@ from support.deployment import Deployment, deployment
 from support.rubbish import ANYTHING, spoilt
 from support.stream_records import TOTALS, moment, record, run_item, step_item
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.core import exact_json
 from loopllama.engine.start import start_run
 from loopllama.engine.triggers import accept_event
@@ -71,7 +71,7 @@ def test_a_run_that_was_edited_by_hand_holds_up_no_events(change: Any, data: st.
         assert event.type in TYPES
         assert event.run_id == "r"
         exact_json.dumps(event.detail)
-        aws.to_item({"detail": event.detail, "at": event.at, "delete_at": event.delete_at})
+        dynamo.to_item({"detail": event.detail, "at": event.at, "delete_at": event.delete_at})
 
 
 ROW = {"workflow": "w", "step": "s", "model": "m", "policy": "weighted", "candidates": ["a"], "version": 1}
@@ -82,13 +82,13 @@ ENTRY = {"model": "m", "provider": "p", "prices": [], "enabled": True, "version"
 @settings(max_examples=150)
 def test_a_row_that_was_edited_by_hand_has_an_entry_in_the_history(kind: Any, gone: int, data: st.DataObject) -> None:
     row, keys = kind
-    image = aws.to_item(row)
+    image = dynamo.to_item(row)
     change = {"Keys": {name: image[name] for name in keys}, "SequenceNumber": "7"}
     change |= {} if gone == 1 else {"OldImage": data.draw(edited(image, keys))}
     change |= {} if gone == 2 else {"NewImage": data.draw(edited(image, keys))}
     entry = entry_of({"dynamodb": change, "eventName": "MODIFY"})
     if entry is not None:
-        aws.to_item(entry)
+        dynamo.to_item(entry)
         exact_json.dumps(plain(entry))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.api_client import InProcess
 from support.deployment import Deployment
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.core import exact_json
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.replay import replay_run
@@ -123,8 +123,8 @@ def test_a_replay_shows_what_the_kept_step_received_and_what_the_others_do(live:
     got = dict(zip(["a#0#0", "b#0#0", "c#0#0", "b#1#0", "c#1#0", "d#0#0"], received(live), strict=True))
     assert inputs(live.read(first)) == got
     second = replay_run(live.settings, first, "d", run_input="Something else.", system_prompts={"d": "E."})
-    for item in aws.client("s3").list_objects_v2(Bucket="values", Prefix=f"runs/{first}/")["Contents"]:
-        aws.client("s3").delete_object(Bucket="values", Key=item["Key"])
+    for item in clients.client("s3").list_objects_v2(Bucket="values", Prefix=f"runs/{first}/")["Contents"]:
+        clients.client("s3").delete_object(Bucket="values", Key=item["Key"])
     assert live.read(second)["total_steps"] == 0
     live.play(second)
     run = live.read(second)
@@ -220,7 +220,7 @@ def test_prompts_too_large_for_an_answer_are_links(live: Deployment) -> None:
     links = [step["input"] for step in steps if isinstance(step["input"], dict)]
     assert 0 < len(links) < 6
     key = links[-1]["url"].partition("/runs/")[2].partition("?")[0]
-    found = aws.client("s3").get_object(Bucket="values", Key=f"runs/{key}")["Body"].read()
+    found = clients.client("s3").get_object(Bucket="values", Key=f"runs/{key}")["Body"].read()
     assert exact_json.loads(found) == received(live)[-1]
 
 

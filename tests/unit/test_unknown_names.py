@@ -15,7 +15,7 @@ from support.api_client import InProcess
 from support.deployment import Deployment
 from typer.testing import CliRunner
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.core import exact_json
 from loopllama.errors import WorkflowInvalid
 from loopllama.workflows.schema import Workflow
@@ -36,7 +36,7 @@ def workflow(*crew: dict[str, Any], **fields: Any) -> Workflow:
 
 def entry(model: str, **fields: object) -> None:
     item = {"model": model, "provider": "test", **fields}
-    boto3.client("dynamodb").put_item(TableName="ModelsTable", Item=aws.to_item(item))
+    boto3.client("dynamodb").put_item(TableName="ModelsTable", Item=dynamo.to_item(item))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.errors import InvalidRequest
 from loopllama.settings import Settings
 
@@ -151,10 +151,10 @@ def deployment() -> dict[str, Any]:
     """What is deployed: code and configuration of every function, definition and date of every state machine."""
     functions = {
         function["FunctionName"]: {key: function.get(key) for key in _CONFIGURATION}
-        for page in aws.client("lambda").get_paginator("list_functions").paginate()
+        for page in clients.client("lambda").get_paginator("list_functions").paginate()
         for function in page["Functions"]
     }
-    states = aws.client("stepfunctions")
+    states = clients.client("stepfunctions")
     machines = {}
     for page in states.get_paginator("list_state_machines").paginate():
         for machine in page["stateMachines"]:

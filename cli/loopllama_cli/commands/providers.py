@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.errors import InvalidRequest
 from loopllama.settings import Settings
 
@@ -83,7 +83,7 @@ def set_(
     settings = connect(ctx).settings
     name = settings.provider_secrets_prefix + provider
     key = _read_key(provider)
-    secrets = aws.client("secretsmanager")
+    secrets = clients.client("secretsmanager")
     given = {"api_key": key, "base_url": base_url, "dialect": dialect, "api_version": api_version}
     secret = {name: value for name, value in given.items() if value}
     try:
@@ -108,7 +108,7 @@ def _read_key(provider: str) -> str:
 def _stored(settings: Settings) -> set[str]:
     """Providers that have a secret; its content is not read."""
     prefix = settings.provider_secrets_prefix
-    pages = aws.client("secretsmanager").get_paginator("list_secrets")
+    pages = clients.client("secretsmanager").get_paginator("list_secrets")
     found = (
         secret["Name"]
         for page in pages.paginate(Filters=[{"Key": "name", "Values": [prefix]}])

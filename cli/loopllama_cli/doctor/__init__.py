@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from loopllama import __version__
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, errors
 
 from ..target import Choice, Target, TargetMissing, TargetUnreachable, connect
 from .findings import SIGN_IN, Check, looked
@@ -52,7 +52,7 @@ def examine(choice: Choice, call: bool = False) -> Iterator[Check]:
             yield from _keys(target)
             yield from examine_models(target, call, choice.profile)
         except Exception as error:
-            trouble = aws.trouble(error)
+            trouble = errors.trouble(error)
             if trouble is None:
                 raise
             todo = "allow reading the stack's tables: dynamodb:Query, Scan, GetItem"
@@ -110,21 +110,21 @@ def account(choice: Choice) -> Iterator[Check]:
 def _parts(target: Target) -> Iterator[Check]:
     """Its tables, bucket, state machine and event bus: there, and ours to read."""
     settings = target.settings
-    dynamodb = aws.client("dynamodb")
+    dynamodb = clients.client("dynamodb")
     for name in _TABLES:
         table = getattr(settings, f"{name}_table")
         yield looked(f"table {name}", lambda: _read_table(dynamodb, table), "dynamodb:Scan")  # noqa: B023 - called here
     bucket = settings.values_bucket
-    yield looked("bucket", lambda: aws.client("s3").head_bucket(Bucket=bucket) and bucket, "s3:ListBucket")
+    yield looked("bucket", lambda: clients.client("s3").head_bucket(Bucket=bucket) and bucket, "s3:ListBucket")
     machine = settings.state_machine_arn
     yield looked(
         "state machine",
-        lambda: aws.client("stepfunctions").describe_state_machine(stateMachineArn=machine)["name"],
+        lambda: clients.client("stepfunctions").describe_state_machine(stateMachineArn=machine)["name"],
         "states:DescribeStateMachine",
     )
     bus = settings.event_bus_name
     yield looked(
-        "event bus", lambda: aws.client("events").describe_event_bus(Name=bus)["Name"], "events:DescribeEventBus"
+        "event bus", lambda: clients.client("events").describe_event_bus(Name=bus)["Name"], "events:DescribeEventBus"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import errors
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -34,7 +34,7 @@ def looked(what: str, look: Callable[[], str], action: str) -> Check:
     try:
         return Check(what, "ok", look())
     except Exception as error:
-        trouble = aws.trouble(error)
+        trouble = errors.trouble(error)
         if trouble is None:
             raise
         code, name = code_of(error), type(error).__name__

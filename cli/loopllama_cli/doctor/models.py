@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo, errors
 from loopllama.catalog.model import at_region, foundation_model
 from loopllama.errors import ModelError, ModelUnknown
 from loopllama.settings import Settings
@@ -80,8 +80,8 @@ def _names_in_use(settings: Settings) -> dict[str, str]:
                 add(part, str(item["workflow_id"]))
         if cursor is None:
             break
-    pages = aws.client("dynamodb").get_paginator("scan").paginate(TableName=settings.routes_table)
-    for row in (aws.from_item(item) for page in pages for item in page["Items"]):
+    pages = clients.client("dynamodb").get_paginator("scan").paginate(TableName=settings.routes_table)
+    for row in (dynamo.from_item(item) for page in pages for item in page["Items"]):
         add(row, f"the route {row['workflow']}/{row['step']}")
     return {name: ", ".join(sorted(who)[:3]) + (" and others" if len(who) > 3 else "") for name, who in users.items()}
 
@@ -109,7 +109,7 @@ def _provider(provider: str, target: Target) -> Check:
     name = settings.provider_secrets_prefix + provider
     check = looked(
         what,
-        lambda: aws.client("secretsmanager").describe_secret(SecretId=name)["Name"],
+        lambda: clients.client("secretsmanager").describe_secret(SecretId=name)["Name"],
         "secretsmanager:DescribeSecret",
     )
     if check.status == "fail" and check.todo == GONE:
@@ -126,9 +126,9 @@ def _bedrock(model: Any, profile: str | None) -> Check:
     from loopllama.providers.bedrock.service import underlying_model
 
     what, (elsewhere, _) = f"model {model.id}", at_region(str(model.provider_model))
-    region = elsewhere or aws.region()
+    region = elsewhere or clients.region()
     try:
-        client = aws.client("bedrock", read_seconds=10, attempts=2, region=elsewhere)
+        client = clients.client("bedrock", read_seconds=10, attempts=2, region=elsewhere)
     except ValueError as error:  # botocore's InvalidRegionError
         return Check(what, "fail", f"its region is none: {error}", f"write its id or ARN anew, or {_ANOTHER}")
     try:
@@ -144,11 +144,11 @@ def _bedrock(model: Any, profile: str | None) -> Check:
     except Exception as error:
         if code_of(error) in (*MISSING, "ValidationException"):
             return Check(what, "fail", f"Bedrock does not know it in {region}: {error}", _ANOTHER)
-        if not isinstance(error, ModelError) and aws.trouble(error) is None:
+        if not isinstance(error, ModelError) and errors.trouble(error) is None:
             raise
         todo = "allow bedrock:GetInferenceProfile and bedrock:GetFoundationModelAvailability, or try --call"
         return Check(what, "warn", f"whether it may be used cannot be seen: {error}", todo)
-    where = f"; it is called in {region}, not in this stack's region" if region != aws.region() else ""
+    where = f"; it is called in {region}, not in this stack's region" if region != clients.region() else ""
     return Check(what, "ok", f"Bedrock lets this account use it{where}")
 
 
@@ -206,7 +206,7 @@ def _form_sent(client: Any) -> bool:
     try:
         client.get_use_case_for_model_access()
     except Exception as error:
-        if aws.trouble(error) is None:
+        if errors.trouble(error) is None:
             raise
         return code_of(error) not in MISSING
     return True

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.core import clock
 from loopllama.errors import Conflict, InvalidRequest, NotFound
 from loopllama.settings import Settings
@@ -70,7 +70,7 @@ class KeyStore:
         self._touched: dict[str, float] = {}
 
     def _dynamodb(self) -> Any:
-        return aws.client("dynamodb") if self._given is None else self._given
+        return clients.client("dynamodb") if self._given is None else self._given
 
     def create(self, name: str) -> tuple[str, dict[str, Any]]:
         """Make a key; returns it, for this once, and what is kept of it. Raises `InvalidRequest`."""
@@ -83,7 +83,7 @@ class KeyStore:
             if key[:SHOWN] not in taken:  # so that a prefix names one key
                 break
         kept = {"prefix": key[:SHOWN], "name": name, "created_at": clock.now_text()}
-        aws.put_new(self._dynamodb(), self._table, {"key_hash": _hash(key), **kept}, "key_hash")
+        dynamo.put_new(self._dynamodb(), self._table, {"key_hash": _hash(key), **kept}, "key_hash")
         return key, _shown(kept)
 
     def all(self) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ class KeyStore:
             raise NotFound(f"There is no API key that begins with {prefix[:SHOWN]!r}; `keys list` shows them.")
         if len(found) > 1:
             raise Conflict(f"{len(found)} API keys begin with {prefix[:SHOWN]!r}; give more of its characters.")
-        _, item = aws.update(
+        _, item = dynamo.update(
             self._dynamodb(),
             self._table,
             {"key_hash": found[0]["key_hash"]},
@@ -129,8 +129,8 @@ class KeyStore:
         until, caller = self._known.get(key_hash, (0.0, None))
         if caller is not None and now < until:
             return caller
-        answer = self._dynamodb().get_item(TableName=self._table, Key=aws.to_item({"key_hash": key_hash}))
-        item = aws.from_item(answer.get("Item") or {})
+        answer = self._dynamodb().get_item(TableName=self._table, Key=dynamo.to_item({"key_hash": key_hash}))
+        item = dynamo.from_item(answer.get("Item") or {})
         if not item or item.get("revoked_at"):
             # Refusals are not kept: strangers must not fill the memory, and a new key acts at once.
             self._known.pop(key_hash, None)
@@ -152,7 +152,7 @@ class KeyStore:
 
         before = clock.now_text(clock.now_ms() / 1000 - TOUCH_SECONDS)
         try:
-            aws.update(
+            dynamo.update(
                 self._dynamodb(),
                 self._table,
                 {"key_hash": key_hash},
@@ -167,7 +167,7 @@ class KeyStore:
 
     def _items(self) -> list[dict[str, Any]]:
         pages = self._dynamodb().get_paginator("scan").paginate(TableName=self._table)
-        items = [aws.from_item(item) for page in pages for item in page["Items"]]
+        items = [dynamo.from_item(item) for page in pages for item in page["Items"]]
         return sorted(items, key=lambda item: str(item.get("created_at")), reverse=True)
 
 

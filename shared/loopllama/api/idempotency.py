@@ -18,7 +18,7 @@ from aws_lambda_powertools.event_handler import Response
 from loopllama.api.auth import Caller
 from loopllama.api.dependencies import Services
 from loopllama.api.responses import JSON
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo, errors
 from loopllama.core import clock, exact_json
 from loopllama.errors import Conflict
 from loopllama.telemetry.logs import logger
@@ -66,7 +66,7 @@ def once(
         raise
     try:
         stored = services.values.store(owner, "answer", answer.body)
-        aws.update(
+        dynamo.update(
             services.runs.dynamodb,
             services.runs.table,
             _key(owner),
@@ -75,7 +75,7 @@ def once(
             parameters={":hash": request_hash},
         )
     except Exception as error:
-        if (trouble := aws.trouble(error)) is None:
+        if (trouble := errors.trouble(error)) is None:
             raise
         # What was asked for is done: whoever asked hears of it, and only who asks again does not.
         logger().warning("an answer was not kept", extra={"error": str(trouble)})
@@ -91,9 +91,9 @@ def _close(services: Services, owner: str, me: str) -> None:
     with contextlib.suppress(Exception):
         services.runs.dynamodb.delete_item(
             TableName=services.runs.table,
-            Key=aws.to_item(_key(owner)),
+            Key=dynamo.to_item(_key(owner)),
             ConditionExpression="opened_by = :me",
-            ExpressionAttributeValues=aws.to_item({":me": me}),
+            ExpressionAttributeValues=dynamo.to_item({":me": me}),
         )
 
 
@@ -112,15 +112,15 @@ def _open(services: Services, owner: str, request_hash: str, me: str) -> tuple[b
     try:
         dynamodb.put_item(
             TableName=services.runs.table,
-            Item=aws.to_item(item),
+            Item=dynamo.to_item(item),
             ConditionExpression="attribute_not_exists(run_id) OR delete_at < :seconds"
             " OR (attribute_not_exists(answer) AND lease_until < :now AND request_hash = :hash)"
             " OR opened_by = :me",
-            ExpressionAttributeValues=aws.to_item(
+            ExpressionAttributeValues=dynamo.to_item(
                 {":seconds": now // 1000, ":now": now, ":hash": request_hash, ":me": me}
             ),
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     except dynamodb.exceptions.ConditionalCheckFailedException as refused:
-        return False, aws.from_item(refused.response.get("Item", {}))
+        return False, dynamo.from_item(refused.response.get("Item", {}))
     return True, item

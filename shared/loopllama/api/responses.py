@@ -15,7 +15,7 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 from pydantic.alias_generators import to_camel
 
 from loopllama.api.auth import TooManyRequests, Unauthorized
-from loopllama.aws import dynamo as aws
+from loopllama.aws import errors
 from loopllama.core import exact_json
 from loopllama.errors import (
     AwsUnavailable,
@@ -100,7 +100,7 @@ def _status(error: Exception) -> tuple[int, dict[str, str]]:
     ):
         if isinstance(error, kind):
             return status, {}
-    if isinstance(aws.trouble(error), AwsUnavailable):
+    if isinstance(errors.trouble(error), AwsUnavailable):
         return 503, {"Retry-After": "2"}
     return 500, {}
 

@@ -1,96 +1,18 @@
-"""AWS clients, made once per process and service, and the conversion of DynamoDB items."""
+"""DynamoDB: its items' conversion, and calls on many items at once."""
 
 from __future__ import annotations
 
-import os
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
-from loopllama.errors import AwsRefused, AwsUnavailable, LoopLlamaError
+from loopllama.errors import AwsUnavailable
 
 BATCH_TRIES = 5
 """Calls in a row that may leave everything unprocessed."""
-_REFUSALS = frozenset(
-    {
-        *("AccessDenied", "AccessDeniedException", "KMS.DisabledException", "KMS.NotFoundException", "NoSuchBucket"),
-        *("NoSuchKey", "ResourceNotFoundException", "SerializationException", "StateMachineDoesNotExist"),
-        *("UnauthorizedOperation", "ValidationError", "ValidationException"),
-    }
-)
-"""Codes of errors that the same call would get again. Any other is taken for one that passes: the cost of a mistake
-is four tries, and not a run that failed for nothing."""
-
-
-DEFAULT_REGION = "us-east-1"
-"""Where nothing says which region is meant."""
-
-
-def region() -> str:
-    """The region that this process works in: a function's own; on the command line that of the chosen stack, which
-    `loopllama_cli.target` puts into the environment."""
-    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION
-
-
-@cache
-def client(service: str, *, read_seconds: float = 60, attempts: int = 4, region: str | None = None) -> Any:
-    """The low-level client of a service, by botocore's name for it. Credentials, endpoint and, unless it is given, the
-    region come from the environment. `read_seconds` bounds the silence before and within an answer, `attempts` counts
-    the first one."""
-    from botocore.config import Config
-
-    config = Config(
-        connect_timeout=min(10, read_seconds),
-        read_timeout=read_seconds,
-        retries={"mode": "standard", "total_max_attempts": attempts},
-        tcp_keepalive=True,
-    )
-    with _making:
-        found = tuple(sorted(one for one in os.environ.items() if one[0].startswith("AWS_")))
-        make: Any = _session(found).create_client  # the stubs know every service by a literal name; ours is a variable
-        return make(service, region_name=region, config=config)
-
-
-@lru_cache(maxsize=1)
-def _session(environment: tuple[tuple[str, str], ...]) -> Any:  # noqa: ARG001 - other credentials, another session
-    """The session of clients, botocore's own: boto3 around it would add a seventh to the time to the first client
-    (benchmarks/bench_startup.py). `environment` is what the SDK may read of it."""
-    from pathlib import Path
-
-    import botocore.session
-
-    made = botocore.session.get_session()
-    loader = made.get_component("data_loader")
-
-    def services(type_name: str) -> list[str]:  # noqa: ARG001 - named by some of its callers
-        folders = [folder for path in loader.search_paths if (folder := Path(path)).is_dir()]
-        return [entry.name for folder in folders for entry in folder.iterdir()]
-
-    # botocore's own looks into each of 400 folders for the file that it is asked for: some 4,000 calls of the system,
-    # only to say which services it would have known.
-    loader.list_available_services = services
-    return made
-
-
-_making = threading.Lock()  # a session is not to be used by several threads at once
-
-
-def trouble(error: Exception) -> LoopLlamaError | None:
-    """An error of the SDK as ours: `AwsRefused` where the same call would fail again, else `AwsUnavailable`; `None` for
-    any other error. A call that the SDK refuses is told by its kind alone: the message quotes what was handed in."""
-    if isinstance(error, AwsUnavailable | AwsRefused):
-        return error
-    if not type(error).__module__.startswith(("botocore", "boto3")):
-        return None
-    name = type(error).__name__
-    if name == "ParamValidationError":
-        return AwsRefused(name)
-    code = (getattr(error, "response", None) or {}).get("Error", {}).get("Code")
-    return (AwsRefused if code in _REFUSALS else AwsUnavailable)(f"{name}: {error}")
 
 
 def to_item(values: Mapping[str, Any]) -> dict[str, Any]:

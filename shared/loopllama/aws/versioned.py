@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 
 STAMP = ("version", "updated_by", "reason", "updated_at")
 
@@ -43,5 +43,5 @@ def unchanged(before: Mapping[str, Any] | None, key: str, known: Sequence[str]) 
         "ExpressionAttributeNames": names | {"#key": key},
     }
     if values:
-        condition["ExpressionAttributeValues"] = aws.to_item(values)
+        condition["ExpressionAttributeValues"] = dynamo.to_item(values)
     return condition

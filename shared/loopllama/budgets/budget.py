@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.core import clock, exact_json
 from loopllama.core.money import MOST_USD, usd
 from loopllama.errors import InvalidRequest
@@ -164,7 +164,7 @@ class Budget:
         all_values = {**values, **added}
         request: dict[str, Any] = {
             "TableName": self.table,
-            "Key": aws.to_item({"run_id": self.key, "item": ITEM}),
+            "Key": dynamo.to_item({"run_id": self.key, "item": ITEM}),
             "UpdateExpression": expression,
             "ConditionExpression": " AND ".join(conditions),
             "ExpressionAttributeNames": dict(names),
@@ -172,12 +172,12 @@ class Budget:
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
         if all_values:
-            request["ExpressionAttributeValues"] = aws.to_item(all_values)
-        dynamodb = aws.client("dynamodb")
+            request["ExpressionAttributeValues"] = dynamo.to_item(all_values)
+        dynamodb = clients.client("dynamodb")
         try:
-            return True, aws.from_item(dynamodb.update_item(**request)["Attributes"])
+            return True, dynamo.from_item(dynamodb.update_item(**request)["Attributes"])
         except dynamodb.exceptions.ConditionalCheckFailedException as refused:
-            return False, aws.from_item(refused.response.get("Item", {}))
+            return False, dynamo.from_item(refused.response.get("Item", {}))
 
 
 def held(item: Mapping[str, Any]) -> Amount:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.catalog.entries import bundled_model, is_machine_key, parse_item
 from loopllama.catalog.model import FIELDS, MAX_ID, PROVIDERS, Model, is_model_id, split
 from loopllama.errors import ModelUnknown
@@ -190,7 +190,7 @@ class Catalog:
 
 def bundled() -> Catalog:
     """The bundled catalog, with its aliases as they stand in the region that this process works in."""
-    return _bundled_in(aws.region())
+    return _bundled_in(clients.region())
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.aws.versioned import version_of
 from loopllama.catalog.catalog import NEEDS_PROVIDER, Catalog, bundled
 from loopllama.catalog.entries import is_machine_key, parse_item
@@ -38,12 +38,12 @@ class CatalogStore:
         self._clock = clock
 
     def _dynamodb(self) -> Any:
-        return aws.client("dynamodb") if self._given is None else self._given
+        return clients.client("dynamodb") if self._given is None else self._given
 
     def items(self) -> list[dict[str, Any]]:
         """Every entry as it is stored, by id; what functions note about models is left out."""
         pages = self._dynamodb().get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True)
-        found = [aws.from_item(item) for page in pages for item in page["Items"]]
+        found = [dynamo.from_item(item) for page in pages for item in page["Items"]]
         return sorted((item for item in found if not is_machine_key(item["model"])), key=lambda item: item["model"])
 
     def catalog(self) -> Catalog:
@@ -52,9 +52,9 @@ class CatalogStore:
 
     def get(self, model_id: str) -> dict[str, Any] | None:
         """One entry as it is stored."""
-        key = aws.to_item({"model": model_id})
+        key = dynamo.to_item({"model": model_id})
         answer = self._dynamodb().get_item(TableName=self._table, Key=key, ConsistentRead=True)
-        return aws.from_item(answer["Item"]) if "Item" in answer else None
+        return dynamo.from_item(answer["Item"]) if "Item" in answer else None
 
     def own_id(self, model: str) -> str:
         """The id under which the catalog keeps a model, so that its entry counts however steps write it. An alias
@@ -95,7 +95,7 @@ class CatalogStore:
         from loopllama.aws.versioned import unchanged
 
         try:
-            client.put_item(TableName=self._table, Item=aws.to_item(item), **unchanged(before, "model", _KNOWN))
+            client.put_item(TableName=self._table, Item=dynamo.to_item(item), **unchanged(before, "model", _KNOWN))
         except client.exceptions.ConditionalCheckFailedException as error:
             raise VersionConflict(f"somebody changed {model_id!r} in between: read it again and repeat") from error
         return before, item
@@ -124,7 +124,7 @@ class CatalogStore:
         from loopllama.aws.versioned import unchanged
 
         try:
-            key = aws.to_item({"model": model_id})
+            key = dynamo.to_item({"model": model_id})
             client.delete_item(TableName=self._table, Key=key, **unchanged(last, "model", _KNOWN))
         except client.exceptions.ConditionalCheckFailedException as error:
             raise VersionConflict(f"somebody changed {model_id!r} in between: read it again and repeat") from error

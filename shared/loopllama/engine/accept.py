@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loopllama import CONTRACT
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.budgets import budget as budgets
 from loopllama.core import exact_json
 from loopllama.errors import Conflict, InvalidRequest, RunNotFound, WorkflowPaused
@@ -117,7 +117,7 @@ def run_id_of(key: str) -> str:
 def start_execution(settings: Settings, run_id: str) -> bool:
     """Start the run's execution; its name is the run's id, so a second start is no second execution. `False` where
     there has been one that has ended."""
-    states = aws.client("stepfunctions")
+    states = clients.client("stepfunctions")
     try:
         states.start_execution(
             stateMachineArn=settings.state_machine_arn,

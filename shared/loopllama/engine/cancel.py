@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.errors import Conflict
 from loopllama.runs.store import RunStore
 from loopllama.runs.totals import of_run
@@ -28,7 +28,7 @@ def cancel_run(settings: Settings, run_id: str, by: str | None = None) -> None:
 
 
 def _stop(execution_arn: str) -> None:
-    states = aws.client("stepfunctions")
+    states = clients.client("stepfunctions")
     try:
         states.stop_execution(executionArn=execution_arn, error="Cancelled", cause="the run was cancelled")
     except states.exceptions.ExecutionDoesNotExist:

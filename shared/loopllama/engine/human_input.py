@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from loopllama.agent.tool_calls import Waiting
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.core import clock, exact_json
 from loopllama.engine.transitions import ended
 from loopllama.errors import Conflict, Declined, InvalidRequest, NoResponse
@@ -87,7 +87,7 @@ def wait(store: RunStore, step: Mapping[str, Any], writer: StepWriter, waiting: 
 
 def keep_token(store: RunStore, work: Work, token: str) -> None:
     """The state machine waits now: keep its task token, and deliver at once what was answered in the meantime."""
-    done, record = aws.update(
+    done, record = dynamo.update(
         store.dynamodb,
         store.table,
         {"run_id": work.run_id, "item": work.key},
@@ -123,7 +123,7 @@ def respond(
     values = {**_checked(pending, answer), "id": uuid4().hex, "asked_at": pending["asked_at"], "at": now}
     if pending["expires_at"] <= now:
         raise Conflict(f"the time to answer was over at {pending['expires_at']}")
-    done, record = aws.update(
+    done, record = dynamo.update(
         store.dynamodb,
         store.table,
         {"run_id": run_id, "item": key},
@@ -162,7 +162,7 @@ def wake(store: RunStore, run_id: str, step: str | None = None) -> None:
 
 def deliver(token: str) -> None:
     """Let the waiting execution go on; a token that is spent or expired is no matter."""
-    states = aws.client("stepfunctions")
+    states = clients.client("stepfunctions")
     try:
         states.send_task_success(taskToken=token, output="{}")
     except (states.exceptions.TaskTimedOut, states.exceptions.TaskDoesNotExist, states.exceptions.InvalidToken):

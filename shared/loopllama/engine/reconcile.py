@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.core import clock
 from loopllama.engine import metrics
 from loopllama.engine.accept import execution_arn, start_execution
@@ -81,7 +81,7 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> str:
 
 
 def _execution(arn: str) -> dict[str, Any]:
-    states = aws.client("stepfunctions")
+    states = clients.client("stepfunctions")
     try:
         found: dict[str, Any] = states.describe_execution(executionArn=arn)
     except states.exceptions.ExecutionDoesNotExist:

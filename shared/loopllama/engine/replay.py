@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.core import clock
 from loopllama.engine.accept import begin, check_json, check_texts, new_run, new_run_id, run_id_of, started_before
 from loopllama.engine.step_context import is_finished
@@ -139,7 +139,7 @@ def _copy(
             "replayed_from": record.get("replayed_from") or before["run_id"],
             "delete_at": delete_at,
         }
-        aws.put_new(store.dynamodb, store.table, copy, "run_id")
+        dynamo.put_new(store.dynamodb, store.table, copy, "run_id")
 
 
 def _check_prompts(system_prompts: Mapping[str, str] | None, crew: Sequence[Mapping[str, Any]], kept: set[str]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.core import clock
 from loopllama.runs.store import RUN, RunStore
 from loopllama.runs.value_store import ValueStore
@@ -47,7 +47,7 @@ def extend(settings: Settings, store: RunStore, run: Mapping[str, Any]) -> bool:
 
 
 def _keep(store: RunStore, item: Mapping[str, Any], until: int) -> None:
-    aws.update(
+    dynamo.update(
         store.dynamodb,
         store.table,
         {name: item[name] for name in ("run_id", "item")},

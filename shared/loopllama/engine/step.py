@@ -9,7 +9,7 @@ from typing import Any
 
 from loopllama.agent import loop
 from loopllama.agent.tool_calls import Waiting
-from loopllama.aws import dynamo as aws
+from loopllama.aws import errors
 from loopllama.core import clock
 from loopllama.engine import for_each, human_input, metrics
 from loopllama.engine.step_context import FINISHED, View, look
@@ -91,7 +91,7 @@ class StepRunner:
         except LeaseLost as lost:
             return self._lost(view, lost)
         except Exception as error:
-            if isinstance(aws.trouble(error), AwsUnavailable):
+            if isinstance(errors.trouble(error), AwsUnavailable):
                 self._let_go(writer)
             raise
 
@@ -129,7 +129,7 @@ class StepRunner:
         except LoopLlamaError as error:
             return self._fail(view, writer, ledger, error)
         except Exception as error:
-            if isinstance(of_aws := aws.trouble(error), AwsRefused):
+            if isinstance(of_aws := errors.trouble(error), AwsRefused):
                 return self._fail(view, writer, ledger, of_aws)
             raise
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.core import exact_json
 from loopllama.engine.accept import accept_run
 from loopllama.errors import InvalidRequest
@@ -54,7 +54,7 @@ def _input(bucket: str, key: str, tag: str | None, size: int) -> Any:
 
     try:
         # The object as it was when the event was made: another one under its key has an event of its own.
-        found = aws.client("s3").get_object(Bucket=bucket, Key=key, **({"IfMatch": tag} if tag else {}))
+        found = clients.client("s3").get_object(Bucket=bucket, Key=key, **({"IfMatch": tag} if tag else {}))
         text = found["Body"].read().decode("utf-8-sig")
         return exact_json.loads(text) if key.lower().endswith(".json") else text
     except UnicodeDecodeError as error:

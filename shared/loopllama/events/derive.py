@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.core import clock
 from loopllama.core.numbers import whole
 from loopllama.runs.store import FINAL, RUN
@@ -139,7 +139,7 @@ def _place(key: str) -> dict[str, int | None]:
 
 
 def _read(image: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    return aws.from_item({name: value for name, value in image.items() if name in names})
+    return dynamo.from_item({name: value for name, value in image.items() if name in names})
 
 
 def _pick(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.errors import RunNotFound
 from loopllama.events.derive import CLOSING, Event
 from loopllama.runs.store import FINAL, RUN
@@ -57,7 +57,7 @@ class EventLog:
 
     @property
     def _dynamodb(self) -> Any:
-        return aws.client("dynamodb") if self._given is None else self._given
+        return clients.client("dynamodb") if self._given is None else self._given
 
     def append(self, event: Event) -> dict[str, Any]:
         """Number and keep an event, or find the number that it has; returns the event as readers see it."""
@@ -74,7 +74,7 @@ class EventLog:
                 "detail": detail,
                 "delete_at": event.delete_at,
             }
-            if aws.put_new(self._dynamodb, self._table, item, "run_id"):
+            if dynamo.put_new(self._dynamodb, self._table, item, "run_id"):
                 known.add(number, event.change)
             else:
                 # Somebody has written behind what we know: another process, or we ourselves in a write whose answer
@@ -147,7 +147,7 @@ class EventLog:
     def _items(
         self, run_id: str, number: int, *, limit: int | None = None, attributes: tuple[str, ...] = ()
     ) -> list[dict[str, Any]]:
-        return aws.query(
+        return dynamo.query(
             self._dynamodb,
             self._table,
             "run_id = :run AND #item BETWEEN :first AND :last",
@@ -162,12 +162,12 @@ class EventLog:
         names = {f"#p{place}": name for place, name in enumerate(attributes)}
         found = self._dynamodb.get_item(
             TableName=self._table,
-            Key=aws.to_item({"run_id": run_id, "item": item}),
+            Key=dynamo.to_item({"run_id": run_id, "item": item}),
             ProjectionExpression=", ".join(names),
             ExpressionAttributeNames=names,
             ConsistentRead=True,
         ).get("Item")
-        return None if found is None else aws.from_item(found)
+        return None if found is None else dynamo.from_item(found)
 
 
 def _shown(run_id: str, number: int, kind: str, at: str, detail: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.errors import ModelUnknown
 from loopllama.routing.cache import ModelTable
 from loopllama.routing.policies import ENOUGH
@@ -96,7 +96,7 @@ class Observer:
         self._models = ModelTable(settings.models_table, self._dynamodb, 0.0)
 
     def _dynamodb(self) -> Any:
-        return aws.client("dynamodb") if self._given is None else self._given
+        return clients.client("dynamodb") if self._given is None else self._given
 
     def refresh(self) -> dict[str, int]:
         """Read and write once. Returns how many steps there are, and how many of them changed."""
@@ -121,10 +121,10 @@ class Observer:
                 TableName=self._settings.models_table,
                 FilterExpression="begins_with(#model, :prefix)",
                 ExpressionAttributeNames={"#model": "model"},
-                ExpressionAttributeValues=aws.to_item({":prefix": PREFIX}),
+                ExpressionAttributeValues=dynamo.to_item({":prefix": PREFIX}),
             )
         )
-        return [aws.from_item(item) for page in pages for item in page["Items"]]
+        return [dynamo.from_item(item) for page in pages for item in page["Items"]]
 
     # Latency
 
@@ -187,7 +187,7 @@ class Observer:
         return {key: recent(found, now) for key, found in minutes.items()}
 
     def _data(self, queries: Sequence[Mapping[str, Any]], now: float) -> Iterable[tuple[str, datetime, float]]:
-        client = aws.client("cloudwatch") if self._cloudwatch is None else self._cloudwatch
+        client = clients.client("cloudwatch") if self._cloudwatch is None else self._cloudwatch
         end = (int(now) // 60 + 1) * 60
         for start in range(0, len(queries), _QUERIES):
             request: dict[str, Any] = {
@@ -225,7 +225,7 @@ class Observer:
     # The table
 
     def _write(self, item: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-        done, _ = aws.update(
+        done, _ = dynamo.update(
             self._dynamodb(),
             self._settings.models_table,
             {"model": item["model"]},
@@ -242,10 +242,10 @@ class Observer:
         if item.get("wanted_at") is not None:
             condition = {
                 "ConditionExpression": "wanted_at = :seen",
-                "ExpressionAttributeValues": aws.to_item({":seen": item["wanted_at"]}),
+                "ExpressionAttributeValues": dynamo.to_item({":seen": item["wanted_at"]}),
             }
         try:
-            key = aws.to_item({"model": item["model"]})
+            key = dynamo.to_item({"model": item["model"]})
             client.delete_item(TableName=self._settings.models_table, Key=key, **condition)
         except client.exceptions.ConditionalCheckFailedException:
             return 0

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, errors
 from loopllama.core import exact_json
 from loopllama.events.derive import Event, events_of
 from loopllama.events.log import EventLog
@@ -40,7 +40,7 @@ class Publisher:
             try:
                 kept += [(number, self._log.append(event)) for event in _events(record)]
             except Exception as error:
-                if (trouble := aws.trouble(error)) is None:
+                if (trouble := errors.trouble(error)) is None:
                     raise
                 logger().warning("an event was not kept", extra={"error": str(trouble)})
                 failed = number
@@ -65,7 +65,7 @@ class Publisher:
     def _put(self, entries: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
         """One PutEvents; returns what it did not take."""
         try:
-            answer = aws.client("events").put_events(
+            answer = clients.client("events").put_events(
                 Entries=[
                     {
                         "EventBusName": self._bus,
@@ -77,7 +77,7 @@ class Publisher:
                 ]
             )
         except Exception as error:
-            if (trouble := aws.trouble(error)) is None:
+            if (trouble := errors.trouble(error)) is None:
                 raise
             logger().warning("events were not sent", extra={"error": str(trouble)})
             return list(entries)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.core import exact_json
 from loopllama.routing.change_log import History, entry_of, plain
 from loopllama.settings import Settings
@@ -33,7 +33,7 @@ class RouteRecorder:
         self._clock = clock
 
         def client() -> Any:
-            return aws.client("dynamodb") if dynamodb is None else dynamodb
+            return clients.client("dynamodb") if dynamodb is None else dynamodb
 
         self._checks = RouteChecks(settings, client)
 
@@ -52,7 +52,7 @@ class RouteRecorder:
         entry = entry_of(record)
         if entry is None:
             return
-        keys = aws.from_item(record["dynamodb"]["Keys"])
+        keys = dynamo.from_item(record["dynamodb"]["Keys"])
         problems: list[str] = []
         if "workflow" in keys and entry["after"] is not None:
             found = self._checks.findings(keys["workflow"], keys["step"], entry["after"], self._clock())
@@ -68,7 +68,7 @@ class RouteRecorder:
         if len(text.encode()) > MAX_DETAIL:
             short = {name: value for name, value in detail.items() if name not in ("before", "after")}
             text = exact_json.dumps(plain(short))
-        answer = aws.client("events").put_events(
+        answer = clients.client("events").put_events(
             Entries=[
                 {"EventBusName": self._bus, "Source": SOURCE, "DetailType": kind, "Detail": text} for kind in kinds
             ]

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.catalog.providers import KNOWN, Known, variables_of
 from loopllama.core import exact_json
 from loopllama.errors import CredentialsRejected, ModelError, ModelRejected, ModelUnavailable
@@ -137,7 +137,7 @@ def _read_secret(provider: str, name: str) -> str | None:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        answer = aws.client("secretsmanager", read_seconds=3, attempts=2).get_secret_value(SecretId=name)
+        answer = clients.client("secretsmanager", read_seconds=3, attempts=2).get_secret_value(SecretId=name)
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         if code == "ResourceNotFoundException":

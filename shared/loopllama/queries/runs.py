@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.budgets import budget
 from loopllama.core import clock, exact_json, pagination
 from loopllama.core.numbers import whole
@@ -69,7 +69,7 @@ class RunReader:
         if not _RUN_ID.fullmatch(run_id):
             raise RunNotFound(f"There is no run {run_id[:128]!r}.")
         # The run and its steps lie side by side; claims and events, before them in the order of keys, stay unread.
-        items = aws.query(
+        items = dynamo.query(
             self._store.dynamodb,
             self._settings.runs_table,
             "run_id = :id AND #item BETWEEN :run AND :steps",
@@ -142,18 +142,18 @@ class RunReader:
             "TableName": self._settings.runs_table,
             "IndexName": "by_workflow",
             "KeyConditionExpression": "workflow_id = :workflow",
-            "ExpressionAttributeValues": aws.to_item({":workflow": workflow_id}),
+            "ExpressionAttributeValues": dynamo.to_item({":workflow": workflow_id}),
             "ScanIndexForward": False,
             "Limit": max(1, min(limit, MAX_PAGE)),
         }
         if cursor:
             run_id, created_at = pagination.read(cursor, _RUN_ID)
             place = {"run_id": run_id, "item": RUN, "workflow_id": workflow_id, "created_at": created_at}
-            request["ExclusiveStartKey"] = aws.to_item(place)
+            request["ExclusiveStartKey"] = dynamo.to_item(place)
         page = self._store.dynamodb.query(**request)
         last = page.get("LastEvaluatedKey")
         following = pagination.write(last["run_id"]["S"], last["created_at"]["S"]) if last else None
-        return [aws.from_item(item) for item in page["Items"]], following
+        return [dynamo.from_item(item) for item in page["Items"]], following
 
     def _summary(self, run: Mapping[str, Any]) -> dict[str, Any]:
         pending = _pending(run)

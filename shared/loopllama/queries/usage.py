@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.core import clock
 from loopllama.errors import InvalidRequest
 from loopllama.runs.totals import totals
@@ -86,10 +86,10 @@ def _rows(settings: Settings, start: date, end: date, workflow: str | None) -> I
     if len(keys) > MAX_QUERIES:
         message = f"is too much to sum at once ({len(keys):,} days of workflows); shorten it or name a workflow"
         raise _invalid("from", message)
-    dynamodb = aws.client("dynamodb")
+    dynamodb = clients.client("dynamodb")
 
     def read(key: str) -> list[dict[str, Any]]:
-        return aws.query(dynamodb, settings.usage_table, "day_workflow = :key", {":key": key}, consistent=True)
+        return dynamo.query(dynamodb, settings.usage_table, "day_workflow = :key", {":key": key}, consistent=True)
 
     with ThreadPoolExecutor(min(_AT_ONCE, max(1, len(keys)))) as pool:
         for rows in pool.map(read, keys):

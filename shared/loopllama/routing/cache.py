@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.catalog.catalog import MAX_HOPS, Catalog, bundled
 from loopllama.catalog.model import is_model_id
 from loopllama.routing import circuit_breaker
@@ -135,7 +135,7 @@ class ModelTable:
         changed = False
         for start in range(0, len(names), BATCH):
             batch = names[start : start + BATCH]
-            items = aws.batch_get(self._dynamodb(), self._table, [{"model": name} for name in batch], by="model")
+            items = dynamo.batch_get(self._dynamodb(), self._table, [{"model": name} for name in batch], by="model")
             for name in batch:
                 item = items.get(name)
                 _, before = self._items.get(name, (0.0, None))
@@ -149,4 +149,4 @@ def query(dynamodb: Callable[[], Any], table: str, workflow_id: str) -> list[dic
     """The workflow's rows, in one Query unless they are more than a megabyte. No table has no rows."""
     if not table:
         return []
-    return aws.query(dynamodb(), table, "workflow = :workflow", {":workflow": workflow_id}, consistent=True)
+    return dynamo.query(dynamodb(), table, "workflow = :workflow", {":workflow": workflow_id}, consistent=True)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.aws.versioned import STAMP, version_of
 from loopllama.catalog.entries import is_machine_key
 from loopllama.core import clock, exact_json
@@ -37,11 +37,11 @@ class History:
         self._given = dynamodb
 
     def _dynamodb(self) -> Any:
-        return aws.client("dynamodb") if self._given is None else self._given
+        return clients.client("dynamodb") if self._given is None else self._given
 
     def put(self, entry: Mapping[str, Any]) -> None:
         """Write an entry; the same change twice is one entry."""
-        self._dynamodb().put_item(TableName=self._table, Item=aws.to_item(entry))
+        self._dynamodb().put_item(TableName=self._table, Item=dynamo.to_item(entry))
 
     def entries(self, route: str, limit: int = 50, before: str | None = None) -> list[dict[str, Any]]:
         """Newest first, at most `limit`; those before the entry of the sequence `before`, where that is given."""
@@ -51,13 +51,13 @@ class History:
             "KeyConditionExpression": "route = :route AND #sequence < :before",
             "ExpressionAttributeNames": {"#sequence": "sequence"},
             # Sequences are digits, so all of them are before a colon.
-            "ExpressionAttributeValues": aws.to_item({":route": route, ":before": before or ":"}),
+            "ExpressionAttributeValues": dynamo.to_item({":route": route, ":before": before or ":"}),
             "ScanIndexForward": False,
             "ConsistentRead": True,
         }
         while len(found) < limit:
             page = self._dynamodb().query(**request, Limit=limit - len(found))
-            found.extend(aws.from_item(item) for item in page["Items"])
+            found.extend(dynamo.from_item(item) for item in page["Items"])
             if "LastEvaluatedKey" not in page:
                 break
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
@@ -91,7 +91,7 @@ def entry_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
     """The entry of a stream record of the Routes or Models table, without `problems`; `None` for one that changes
     nothing worth an entry: a write of the same row, or the deletion of a route that has been emptied."""
     change = record["dynamodb"]
-    keys = aws.from_item(change["Keys"])
+    keys = dynamo.from_item(change["Keys"])
     if is_machine_key(keys.get("model")):
         return None
     before, after = (_values(change.get(image), keys) for image in ("OldImage", "NewImage"))

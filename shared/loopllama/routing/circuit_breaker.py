@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo, errors
 from loopllama.errors import ModelError, ModelThrottled, ModelTimeout, ModelUnavailable
 from loopllama.telemetry import logs
 
@@ -224,7 +224,7 @@ class Health:
         try:
             return self._compare_and_set(model_id, change)
         except Exception as error:
-            if (trouble := aws.trouble(error)) is None:
+            if (trouble := errors.trouble(error)) is None:
                 raise
             logs.logger().warning("a model's health was not written", extra={"error": str(trouble)})
             return False
@@ -243,7 +243,7 @@ class Health:
             gone = [] if after.failing else [name]
             gone += self._forgotten(item, name)
             conditions, names, parameters = _as_read(item, [name, *(other for other in gone if other != name)])
-            done, item = aws.update(
+            done, item = dynamo.update(
                 self._dynamodb(),
                 self._table,
                 {"model": KEY},

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.catalog.catalog import Catalog
 from loopllama.errors import LoopLlamaError
 from loopllama.routing.decision import RouteRequest, plan
@@ -66,8 +66,8 @@ def _workflows(settings: Settings) -> Iterator[dict[str, Any]]:
 
 def _rows(settings: Settings) -> dict[str, dict[str, Override]]:
     found: dict[str, dict[str, Override]] = defaultdict(dict)
-    for page in aws.client("dynamodb").get_paginator("scan").paginate(TableName=settings.routes_table):
+    for page in clients.client("dynamodb").get_paginator("scan").paginate(TableName=settings.routes_table):
         for item in page["Items"]:
-            row = aws.from_item(item)
+            row = dynamo.from_item(item)
             found[str(row["workflow"])][str(row["step"])] = parse_row(row)
     return found

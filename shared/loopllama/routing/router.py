@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.core import clock
@@ -30,7 +30,7 @@ class Router:
 
     def __init__(self, settings: Settings, dynamodb: Any = None, clock: Callable[[], float] = time.time) -> None:
         def client() -> Any:
-            return aws.client("dynamodb") if dynamodb is None else dynamodb
+            return clients.client("dynamodb") if dynamodb is None else dynamodb
 
         self._default_model = settings.default_model
         self._clock = clock
@@ -223,7 +223,7 @@ class Router:
             "latency_of": sorted(wanted if late else wanted | facts.latency_of),
         }
         try:
-            _, item = aws.update(
+            _, item = dynamo.update(
                 self._dynamodb(),
                 self._models_table,
                 {"model": key},

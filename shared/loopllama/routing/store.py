@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.aws.versioned import unchanged, version_of
 from loopllama.core import clock
 from loopllama.core.numbers import exact
@@ -41,7 +41,7 @@ class RouteStore:
         self._history = History(settings, dynamodb)
 
     def _dynamodb(self) -> Any:
-        return aws.client("dynamodb") if self._given is None else self._given
+        return clients.client("dynamodb") if self._given is None else self._given
 
     def rows(self, workflow_id: str) -> list[dict[str, Any]]:
         """The workflow's rows as they are stored, by step; numbers are `Decimal`."""
@@ -50,7 +50,7 @@ class RouteStore:
     def get(self, workflow_id: str, step: str) -> dict[str, Any] | None:
         """One row as it is stored."""
         answer = self._dynamodb().get_item(TableName=self._table, Key=_key(workflow_id, step), ConsistentRead=True)
-        return aws.from_item(answer["Item"]) if "Item" in answer else None
+        return dynamo.from_item(answer["Item"]) if "Item" in answer else None
 
     def set(
         self,
@@ -87,7 +87,7 @@ class RouteStore:
         row |= _stamp(last, updated_by, reason, now) | {"workflow": workflow_id, "step": step}
         self._write(
             before,
-            lambda condition: self._dynamodb().put_item(TableName=self._table, Item=aws.to_item(row), **condition),
+            lambda condition: self._dynamodb().put_item(TableName=self._table, Item=dynamo.to_item(row), **condition),
         )
         return row
 
@@ -104,7 +104,7 @@ class RouteStore:
         )
         self._write(
             before,
-            lambda condition: self._dynamodb().put_item(TableName=self._table, Item=aws.to_item(last), **condition),
+            lambda condition: self._dynamodb().put_item(TableName=self._table, Item=dynamo.to_item(last), **condition),
         )
         self._write(
             last,
@@ -237,7 +237,7 @@ def _said(row: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _key(workflow_id: str, step: str) -> dict[str, Any]:
-    return aws.to_item({"workflow": workflow_id, "step": step})
+    return dynamo.to_item({"workflow": workflow_id, "step": step})
 
 
 def _stamp(last: int, updated_by: str, reason: str, now: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.catalog.providers import KNOWN, Known
@@ -179,7 +179,7 @@ class RouteChecks:
             return True
         if not self._settings.provider_secrets_prefix:
             return True
-        secrets = aws.client("secretsmanager")
+        secrets = clients.client("secretsmanager")
         try:
             secrets.describe_secret(SecretId=self._settings.provider_secrets_prefix + provider)
         except secrets.exceptions.ResourceNotFoundException:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.budgets.budget import ITEM, KINDS, ZERO, Amount, Budget, held, of_day, of_run
 from loopllama.catalog import pricing
 from loopllama.core import clock
@@ -120,7 +120,7 @@ class Allowance:
             return
         keys = [{"run_id": key, "item": ITEM} for key in budgets]
         table = next(iter(budgets.values())).table
-        for key, item in aws.batch_get(aws.client("dynamodb"), table, keys, by="run_id").items():
+        for key, item in dynamo.batch_get(clients.client("dynamodb"), table, keys, by="run_id").items():
             for name, amount in budgets[key].reservations(item, self.step).items():
                 attempt = attempts.get(name.rpartition("/")[2], {"outcome": "open"})
                 lost = {"steps": ZERO} if attempt["outcome"] == "open" else {}

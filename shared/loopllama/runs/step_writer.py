@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.core import clock
 from loopllama.errors import LeaseLost
 from loopllama.runs.step_ref import Work
@@ -62,7 +62,7 @@ class StepWriter:
         if self._holder is not None:
             free = "(lease_owner = :holder AND lease_until < :now)"
             parameters |= {":holder": self._holder, ":now": clock.now_ms()}
-        done, item = aws.update(
+        done, item = dynamo.update(
             self._store.dynamodb,
             self._store.table,
             self._key,
@@ -85,7 +85,7 @@ class StepWriter:
 
     def settle(self, key: str, entry: Mapping[str, Any]) -> None:
         """Write what a call gave, lease or no lease: it has been paid."""
-        done, item = aws.update(
+        done, item = dynamo.update(
             self._store.dynamodb,
             self._store.table,
             self._key,

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo
 from loopllama.core import clock
 from loopllama.errors import Declined, RunNotFound
 from loopllama.runs.step_ref import ITERATION, Work
@@ -43,7 +43,7 @@ class RunStore:
     def dynamodb(self) -> Any:
         """The client."""
         if self._dynamodb is None:
-            self._dynamodb = aws.client("dynamodb")
+            self._dynamodb = clients.client("dynamodb")
         return self._dynamodb
 
     # The run
@@ -59,16 +59,16 @@ class RunStore:
             "delete_at": clock.now_ms() // 1000 + self._settings.retention_days * 86400,
             **run,
         }
-        return aws.put_new(self.dynamodb, self.table, item, "run_id")
+        return dynamo.put_new(self.dynamodb, self.table, item, "run_id")
 
     def run(self, run_id: str) -> dict[str, Any]:
         """The `RUN` item. Raises `RunNotFound`."""
         found = self.dynamodb.get_item(
-            TableName=self.table, Key=aws.to_item({"run_id": run_id, "item": RUN}), ConsistentRead=True
+            TableName=self.table, Key=dynamo.to_item({"run_id": run_id, "item": RUN}), ConsistentRead=True
         ).get("Item")
         if found is None:
             raise RunNotFound(f"there is no run {run_id!r}")
-        return aws.from_item(found)
+        return dynamo.from_item(found)
 
     def change(
         self,
@@ -79,7 +79,7 @@ class RunStore:
         remove: Sequence[str] = (),
     ) -> bool:
         """Change the `RUN` item if its status is one of `only_from`; `False` if it is not."""
-        done, _ = aws.update(
+        done, _ = dynamo.update(
             self.dynamodb,
             self.table,
             {"run_id": run_id, "item": RUN},
@@ -127,7 +127,7 @@ class RunStore:
         turns = 1 + max((int(attempt["turn"]) for attempt in attempts.values()), default=-1)
         first = turns if record["error"]["type"] == "OutputInvalid" else None
         declined = (ANSWER + START,) if record["error"]["type"] == Declined.__name__ else ()
-        aws.update(
+        dynamo.update(
             self.dynamodb,
             self.table,
             {"run_id": record["run_id"], "item": record["item"]},
@@ -149,17 +149,17 @@ class RunStore:
     def pin(self, run: Mapping[str, Any], routes: Mapping[str, Any]) -> None:
         """Keep the routes of a run's pinned steps; those of an earlier start stay."""
         item = {"run_id": run["run_id"], "item": PIN, "routes": dict(routes), "delete_at": run.get("delete_at")}
-        aws.put_new(self.dynamodb, self.table, item, "run_id")
+        dynamo.put_new(self.dynamodb, self.table, item, "run_id")
         self.change(run["run_id"], {"pinned": True}, only_from=("running",))
 
     def items(self, run_id: str, keys: Iterable[str], attributes: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
         """Several items of a run, or only some of their attributes, by their sort keys; missing ones are left out."""
         wanted = [{"run_id": run_id, "item": key} for key in keys]
-        return aws.batch_get(self.dynamodb, self.table, wanted, by="item", attributes=attributes)
+        return dynamo.batch_get(self.dynamodb, self.table, wanted, by="item", attributes=attributes)
 
     def steps(self, run_id: str) -> list[dict[str, Any]]:
         """All step items of a run without what their tools took and gave, of which a thousand could fill the memory."""
-        items = aws.each(
+        items = dynamo.each(
             self.dynamodb,
             self.table,
             "run_id = :run AND begins_with(#item, :prefix)",
@@ -171,11 +171,11 @@ class RunStore:
 
     def everything(self, run_id: str) -> Iterator[dict[str, Any]]:
         """All items of a run."""
-        return aws.each(self.dynamodb, self.table, "run_id = :run", {":run": run_id}, consistent=True)
+        return dynamo.each(self.dynamodb, self.table, "run_id = :run", {":run": run_id}, consistent=True)
 
     def iterate(self, run_id: str, name: str, iteration: int) -> None:
         """Let the loop of step `name` be in `iteration`; harmless where it is already."""
-        aws.update(
+        dynamo.update(
             self.dynamodb,
             self.table,
             {"run_id": run_id, "item": RUN},
@@ -187,7 +187,7 @@ class RunStore:
 
     def set_pending(self, work: Work, pending: Mapping[str, Any]) -> None:
         """Show on the run that a step waits for a person."""
-        aws.update(
+        dynamo.update(
             self.dynamodb,
             self.table,
             {"run_id": work.run_id, "item": RUN},
@@ -197,7 +197,7 @@ class RunStore:
 
     def clear_pending(self, run_id: str, key: str, question: str) -> None:
         """Take a step's question off the run; another one that the step asks by now stays."""
-        aws.update(
+        dynamo.update(
             self.dynamodb,
             self.table,
             {"run_id": run_id, "item": RUN},
@@ -210,7 +210,7 @@ class RunStore:
 
     def stop_step(self, run_id: str, key: str) -> None:
         """Let the other items of a forEach step stop before their next model call."""
-        aws.update(
+        dynamo.update(
             self.dynamodb,
             self.table,
             {"run_id": run_id, "item": key},
@@ -222,7 +222,7 @@ class RunStore:
 
     def postpone(self, run_id: str, seconds: int) -> None:
         """Let the reconciler look at a run later, if it has to look at all."""
-        aws.update(
+        dynamo.update(
             self.dynamodb,
             self.table,
             {"run_id": run_id, "item": RUN},
@@ -233,7 +233,7 @@ class RunStore:
 
     def due(self, shard: int, before: str, limit: int) -> list[dict[str, Any]]:
         """Unfinished runs of a shard whose check is due, by the index."""
-        return aws.query(
+        return dynamo.query(
             self.dynamodb,
             self.table,
             "active = :shard AND check_at < :before",
@@ -244,12 +244,12 @@ class RunStore:
 
     def active(self, shard: int) -> list[dict[str, Any]]:
         """All unfinished runs of a shard, by the index."""
-        return aws.query(self.dynamodb, self.table, "active = :shard", {":shard": str(shard)}, index="by_active")
+        return dynamo.query(self.dynamodb, self.table, "active = :shard", {":shard": str(shard)}, index="by_active")
 
     def claim(self, work: Work, claimant: str, delete_at: int | None) -> bool:
         """Claim a join for a completed step; `True` as well when it was this step's already."""
         key = "CLAIM#" + work.key.removeprefix("STEP#")
-        done, _ = aws.update(
+        done, _ = dynamo.update(
             self.dynamodb,
             self.table,
             {"run_id": work.run_id, "item": key},
@@ -279,7 +279,7 @@ class RunStore:
             }
             for key, attempt in attempts.items()
         ]
-        aws.batch_put(self.dynamodb, self._settings.usage_table, rows)
+        dynamo.batch_put(self.dynamodb, self._settings.usage_table, rows)
 
     def settle_totals(self, run: Mapping[str, Any], *, last: bool) -> None:
         """Sum an ended run again, some time after: calls that were under way when it was closed have been settled.

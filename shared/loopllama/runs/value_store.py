@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.core import exact_json
 from loopllama.errors import InvalidRequest
 from loopllama.settings import Settings
@@ -41,7 +41,7 @@ class ValueStore:
 
     def _client(self) -> Any:
         if self._s3 is None:
-            self._s3 = aws.client("s3")
+            self._s3 = clients.client("s3")
         return self._s3
 
     def store(self, run_id: str, name: str, value: Any, inline_bytes: int = INLINE_BYTES) -> Any:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import errors
 from loopllama.errors import LoopLlamaError, Unforeseen
 from loopllama.telemetry.logs import logger, said
 from loopllama.telemetry.xray import annotate, tracer
@@ -33,7 +33,7 @@ def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[
         try:
             return traced(event, context)
         except Exception as error:
-            if (trouble := aws.trouble(error)) is not None:
+            if (trouble := errors.trouble(error)) is not None:
                 logger().warning("an AWS service gave no answer", extra={"error": str(trouble)})
                 raise trouble from error
             if isinstance(error, LoopLlamaError):

@@ -6,7 +6,7 @@ import functools
 import os
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import errors
 
 
 @functools.lru_cache(maxsize=1)
@@ -25,7 +25,7 @@ def _service() -> str:
 def said(error: Exception) -> str:
     """What logs may hold of an error that nobody foresaw: what an AWS service said; of any other its kind and where it
     happened, because its message may quote what people wrote."""
-    if (trouble := aws.trouble(error)) is not None:
+    if (trouble := errors.trouble(error)) is not None:
         return str(trouble)
     import traceback
 

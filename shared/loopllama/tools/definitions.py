@@ -18,7 +18,7 @@ _MISSING = object()
 
 
 class Aws(Protocol):
-    """Where clients come from: the module `aws`."""
+    """Where clients come from: the module `aws.clients`."""
 
     def client(self, service: str, *, read_seconds: int = 60, attempts: int = 4) -> Any:
         """A boto3 client."""

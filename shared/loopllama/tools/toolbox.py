@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from loopllama.agent.tool_calls import ASK_HUMAN
-from loopllama.aws import dynamo as default_aws
+from loopllama.aws import clients as default_aws
 from loopllama.core import exact_json, json_schema
 from loopllama.errors import InvalidRequest, ToolFailed, ToolInvalid, WorkflowInvalid
 from loopllama.llm.structured_output import ANSWER_TOOLS

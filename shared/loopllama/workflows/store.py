@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients, dynamo, errors
 from loopllama.core import numbers, pagination
 from loopllama.core.clock import now_text
 from loopllama.errors import InvalidRequest, VersionConflict, WorkflowNotFound
@@ -123,7 +123,7 @@ class DefinitionStore:
         try:
             findings = RouteChecks(self._settings, self._client).definition(definition, time.time())
         except Exception as error:
-            if (trouble := aws.trouble(error)) is None:
+            if (trouble := errors.trouble(error)) is None:
                 raise
             return [{"field": "workflow", "message": f"whether its models can be used could not be seen: {trouble}"}]
         found: Sequence[dict[str, object]] = [{"field": one.field, "message": one.message} for one in findings]
@@ -143,7 +143,7 @@ class DefinitionStore:
         if cursor is not None:
             found, updated_at = pagination.read(cursor, _ID)
             place = {"workflow_id": found, "version": 0, "listed": "all", "updated_at": updated_at}
-            request["ExclusiveStartKey"] = aws.to_item(place)
+            request["ExclusiveStartKey"] = dynamo.to_item(place)
         answer = self._client().query(**request)
         last = answer.get("LastEvaluatedKey")
         following = pagination.write(last["workflow_id"]["S"], last["updated_at"]["S"]) if last else None
@@ -165,7 +165,7 @@ class DefinitionStore:
                     ProjectionExpression="workflow_id, created_at, since, updated_at",
                 )
             )
-            for item in (aws.from_item(item) for page in pages for item in page["Items"]):
+            for item in (dynamo.from_item(item) for page in pages for item in page["Items"]):
                 since = str(item.get("since") or item.get("created_at") or "")
                 found[item["workflow_id"]] = (since, str(item["updated_at"]) if listed == "deleted" else "")
         return found
@@ -196,7 +196,7 @@ class DefinitionStore:
                 TableName=self._table,
                 KeyConditionExpression="workflow_id = :id AND version > :zero",
                 ProjectionExpression="workflow_id, version",
-                ExpressionAttributeValues=aws.to_item({":id": workflow_id, ":zero": 0}),
+                ExpressionAttributeValues=dynamo.to_item({":id": workflow_id, ":zero": 0}),
                 ConsistentRead=True,
             )
         )
@@ -222,7 +222,7 @@ class DefinitionStore:
 
     def _client(self) -> Any:
         if self._dynamodb is None:
-            self._dynamodb = aws.client("dynamodb")
+            self._dynamodb = clients.client("dynamodb")
         return self._dynamodb
 
     def _condition_failed(self) -> Any:
@@ -235,7 +235,7 @@ class DefinitionStore:
             self._client()
             .get_item(
                 TableName=self._table,
-                Key=aws.to_item({"workflow_id": workflow_id, "version": version}),
+                Key=dynamo.to_item({"workflow_id": workflow_id, "version": version}),
                 ConsistentRead=True,  # a run may start in the moment after the push
             )
             .get("Item")
@@ -251,7 +251,7 @@ class DefinitionStore:
             try:
                 self._client().put_item(
                     TableName=self._table,
-                    Item=aws.to_item(numbers.exact(item)),
+                    Item=dynamo.to_item(numbers.exact(item)),
                     ConditionExpression="attribute_not_exists(workflow_id)",
                 )
             except self._condition_failed():
@@ -283,11 +283,11 @@ class DefinitionStore:
         names = {f"#{name}": name for name in reserved if f"#{name}" in update + condition}
         answer = self._client().update_item(
             TableName=self._table,
-            Key=aws.to_item({"workflow_id": workflow_id, "version": 0}),
+            Key=dynamo.to_item({"workflow_id": workflow_id, "version": 0}),
             UpdateExpression=update,
             ConditionExpression=condition,
             ExpressionAttributeNames=names,
-            ExpressionAttributeValues=aws.to_item(numbers.exact(values)),
+            ExpressionAttributeValues=dynamo.to_item(numbers.exact(values)),
             ReturnValues="ALL_NEW",
         )
         return _plain_item(answer["Attributes"])
@@ -304,5 +304,5 @@ def _not_found(workflow_id: str, version: int = 0) -> WorkflowNotFound:
 
 
 def _plain_item(item: dict[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = numbers.plain(aws.from_item(item))
+    plain: dict[str, Any] = numbers.plain(dynamo.from_item(item))
     return plain

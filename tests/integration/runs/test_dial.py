@@ -12,7 +12,7 @@ import pytest
 from support.provider_server import Status, Text
 from support.system import System
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.routing.change_log import History, route_of
 from loopllama.routing.store import RouteStore
 
@@ -164,7 +164,7 @@ def test_a_failing_model_is_set_aside_for_everybody_and_probed(system: System, p
     health = system.client("dynamodb").get_item(
         TableName=system.outputs["ModelsTableName"], Key={"model": {"S": "health#"}}
     )
-    item = aws.from_item(health["Item"])
+    item = dynamo.from_item(health["Item"])
     item[f"m:{model}"]["aside_until"] = 1
     system.put("ModelsTableName", item)
     for _ in range(2):
@@ -194,7 +194,7 @@ def test_fastest_leaves_a_model_that_turns_slow(system: System, provider: Any) -
     def observed() -> dict[str, Any]:
         key = {"model": {"S": f"observed#{workflow}#writer"}}
         item = system.client("dynamodb").get_item(TableName=system.outputs["ModelsTableName"], Key=key)["Item"]
-        return aws.from_item(item)
+        return dynamo.from_item(item)
 
     def refreshed(leader: str) -> bool:
         system.invoke("ObserveLatency", {})

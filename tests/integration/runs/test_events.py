@@ -11,7 +11,7 @@ import pytest
 from support.provider_server import Hold, Text
 from support.system import System
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import dynamo
 from loopllama.engine.accept import run_id_of
 
 
@@ -138,7 +138,7 @@ def test_an_answer_after_that_is_in_the_totals_that_lists_show_once_the_reconcil
     assert system.item(run_id, "RUN")["check_at"] > stopped[1]["finished_at"]
     system.client("dynamodb").update_item(
         TableName=system.settings.runs_table,
-        Key=aws.to_item({"run_id": run_id, "item": "RUN"}),
+        Key=dynamo.to_item({"run_id": run_id, "item": "RUN"}),
         UpdateExpression="SET check_at = :now",
         ExpressionAttributeValues={":now": {"S": stopped[1]["finished_at"]}},
     )

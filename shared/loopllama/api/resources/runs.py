@@ -247,11 +247,11 @@ def _accepted(services: Services, run_id: str) -> Response[str]:
 
 def _with_values(services: Services, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A page of runs with their inputs and outputs, which the index leaves out."""
-    from loopllama.aws import dynamo as aws
+    from loopllama.aws import dynamo
     from loopllama.runs.store import RUN
 
     keys = [{"run_id": run["id"], "item": RUN} for run in found]
-    records = aws.batch_get(services.runs.dynamodb, services.runs.table, keys, by="run_id")
+    records = dynamo.batch_get(services.runs.dynamodb, services.runs.table, keys, by="run_id")
     left = MAX_SHOWN_BYTES // max(1, len(found))
     told = []
     for run in found:

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.catalog.model import at_region
 from loopllama.catalog.providers import takes_temperature
 from loopllama.core import exact_json, numbers
@@ -217,12 +217,12 @@ _making = threading.Lock()
 
 def _client(region: str | None) -> Any:
     with _making:
-        return _made_client(None if region == aws.region() else region)
+        return _made_client(None if region == clients.region() else region)
 
 
 @lru_cache(maxsize=8)
 def _made_client(region: str | None) -> Any:
-    client = aws.client("bedrock-runtime", attempts=1, region=region)
+    client = clients.client("bedrock-runtime", attempts=1, region=region)
     client.meta.events.register("before-send.bedrock-runtime.Converse", _send)
     return client
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from loopllama.aws import dynamo as aws
+from loopllama.aws import clients
 from loopllama.catalog.model import at_region
 from loopllama.errors import (
     CredentialsRejected,
@@ -63,7 +63,7 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
         message = f"{who} ({label}): {said}"
         if kind is CredentialsRejected:
             message = f"{message}. {_ROLE}"
-        elif kind is ModelRejected and (told := access.explain(code, said, model, region or aws.region())):
+        elif kind is ModelRejected and (told := access.explain(code, said, model, region or clients.region())):
             message = f"{who} ({label}): {told}. AWS says: {said}"
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         wait = error_mapping.retry_after(headers) if kind.later else None
@@ -104,7 +104,7 @@ def _model_of_profile(arn: str) -> str:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        client = aws.client("bedrock", read_seconds=3, attempts=2, region=at_region(arn)[0])
+        client = clients.client("bedrock", read_seconds=3, attempts=2, region=at_region(arn)[0])
         models = client.get_inference_profile(inferenceProfileIdentifier=arn)["models"]
     except ClientError as error:
         code, said = _said(error)
