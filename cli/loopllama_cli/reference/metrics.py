@@ -7,8 +7,8 @@ import io
 import json
 from decimal import Decimal
 
-from loopllama.engine import metrics
-from loopllama.telemetry import metrics as tracing
+from loopllama.engine import metrics as run_metrics
+from loopllama.telemetry import metrics
 
 from . import markdown
 
@@ -27,13 +27,13 @@ def table() -> str:
                 units[metric["Name"]] = metric["Unit"]
                 if shown not in dimensions.setdefault(metric["Name"], []):
                     dimensions[metric["Name"]].append(shown)
-    if unseen := tracing.METRICS.keys() - units:
+    if unseen := metrics.METRICS.keys() - units:
         raise ValueError(f"no step and no run tells {', '.join(sorted(unseen))}")
     return markdown.table(
         ["metric", "by", "unit", "what it counts"],
         (
             [f"`{name}`", " and ".join(dimensions[name]), units[name], meaning]
-            for name, (_, meaning) in tracing.METRICS.items()
+            for name, (_, meaning) in metrics.METRICS.items()
         ),
     )
 
@@ -50,6 +50,6 @@ def _tell_everything() -> None:
         "attempt_1": {**call, "model": "a", "outcome": "ModelThrottled"},
         "attempt_2": {**call, "model": "b", "outcome": "ok"},
     }
-    metrics.step_ended("workflow", "run", step)
+    run_metrics.step_ended("workflow", "run", step)
     for completed in (True, False):
-        metrics.run_ended({"workflow_id": "workflow", "run_id": "run"}, {"cost_usd": Decimal(1)}, completed, 1)
+        run_metrics.run_ended({"workflow_id": "workflow", "run_id": "run"}, {"cost_usd": Decimal(1)}, completed, 1)

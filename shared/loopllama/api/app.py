@@ -16,7 +16,7 @@ from loopllama.api.dependencies import Services
 from loopllama.api.resources import events, models, overrides, runs, usage, workflows
 from loopllama.api.responses import JSON, MethodNotAllowed, parse_body, problem, read_body
 from loopllama.settings import Settings
-from loopllama.telemetry.logs import logger
+from loopllama.telemetry import logs
 
 _SELF_HOSTED = "/api"
 """Before `/v1` in the addresses of self-hosted LoopLlama: every route answers under it too."""
@@ -56,7 +56,7 @@ class Api:
     def handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """API Gateway's event to its answer; never raises."""
         request_id = str(event["requestContext"].get("requestId", ""))
-        logger().append_keys(request_id=request_id)
+        logs.logger().append_keys(request_id=request_id)
         headers = {str(name).lower(): value for name, value in (event.get("headers") or {}).items()}
         try:
             answer = self._answer(event, headers, context)

@@ -21,7 +21,7 @@ from loopllama.aws import clients, dynamo
 from loopllama.core import clock
 from loopllama.errors import Conflict, InvalidRequest, NotFound
 from loopllama.settings import Settings
-from loopllama.telemetry.logs import logger
+from loopllama.telemetry import logs
 
 MARK = "ll_live_"
 SHOWN = 12
@@ -163,7 +163,7 @@ class KeyStore:
             )
         except (BotoCoreError, ClientError) as error:
             # What somebody asked for must not fail for want of a note about it.
-            logger().warning("last_used_at was not written", extra={"error": type(error).__name__})
+            logs.logger().warning("last_used_at was not written", extra={"error": type(error).__name__})
 
     def _items(self) -> list[dict[str, Any]]:
         pages = self._dynamodb().get_paginator("scan").paginate(TableName=self._table)

@@ -21,7 +21,7 @@ from loopllama.api.responses import JSON
 from loopllama.aws import dynamo, errors
 from loopllama.core import clock, exact_json
 from loopllama.errors import Conflict
-from loopllama.telemetry.logs import logger
+from loopllama.telemetry import logs
 
 KEPT_SECONDS = 86_400
 _ITEM = "ANSWER"
@@ -78,7 +78,7 @@ def once(
         if (trouble := errors.trouble(error)) is None:
             raise
         # What was asked for is done: whoever asked hears of it, and only who asks again does not.
-        logger().warning("an answer was not kept", extra={"error": str(trouble)})
+        logs.logger().warning("an answer was not kept", extra={"error": str(trouble)})
     return answer
 
 

@@ -27,7 +27,7 @@ from loopllama.errors import (
     WorkflowNotFound,
     WorkflowPaused,
 )
-from loopllama.telemetry.logs import logger, said
+from loopllama.telemetry import logs
 
 MAX_BODY_BYTES = 1024 * 1024
 JSON = "application/json"
@@ -61,10 +61,10 @@ def problem(error: Exception, request_id: str) -> Response[str]:
     elif isinstance(error, WorkflowPaused):
         body = {"error": "Workflow is paused"}
     elif status == 503:
-        logger().warning("an AWS service did not answer", extra={"error": said(error)})
+        logs.logger().warning("an AWS service did not answer", extra={"error": logs.said(error)})
         body = {"error": f"AWS did not answer in time; try again (request {request_id})"}
     elif status == 500:
-        logger().error("unforeseen error", extra={"error": said(error)})
+        logs.logger().error("unforeseen error", extra={"error": logs.said(error)})
         body = {"error": f"This should not have happened; the log has it under request {request_id}"}
     else:
         body = {"error": str(error)}

@@ -11,7 +11,7 @@ from loopllama.core import exact_json
 from loopllama.events.derive import Event, events_of
 from loopllama.events.log import EventLog
 from loopllama.settings import Settings
-from loopllama.telemetry.logs import logger, said
+from loopllama.telemetry import logs
 
 SOURCE = "loopllama"
 _ENTRIES = 10
@@ -42,7 +42,7 @@ class Publisher:
             except Exception as error:
                 if (trouble := errors.trouble(error)) is None:
                     raise
-                logger().warning("an event was not kept", extra={"error": str(trouble)})
+                logs.logger().warning("an event was not kept", extra={"error": str(trouble)})
                 failed = number
                 break
         failed = self._send(kept) or failed
@@ -79,7 +79,7 @@ class Publisher:
         except Exception as error:
             if (trouble := errors.trouble(error)) is None:
                 raise
-            logger().warning("events were not sent", extra={"error": str(trouble)})
+            logs.logger().warning("events were not sent", extra={"error": str(trouble)})
             return list(entries)
         results = zip(entries, answer["Entries"], strict=True)
         return [entry for entry, result in results if result.get("ErrorCode")]
@@ -91,5 +91,5 @@ def _events(record: Mapping[str, Any]) -> list[Event]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # Somebody has edited a run by hand into what no run looks like; it must not hold up the others.
         key = record["dynamodb"].get("Keys")
-        logger().error("a change makes no sense", extra={"key": key, "error": said(error)})
+        logs.logger().error("a change makes no sense", extra={"key": key, "error": logs.said(error)})
         return []

@@ -15,7 +15,7 @@ from loopllama.aws import clients, dynamo
 from loopllama.core import exact_json
 from loopllama.routing.change_log import History, entry_of, plain
 from loopllama.settings import Settings
-from loopllama.telemetry.logs import logger, said
+from loopllama.telemetry import logs
 
 SOURCE = "loopllama"
 MAX_DETAIL = 200_000
@@ -44,7 +44,7 @@ class RouteRecorder:
             try:
                 self._record(record)
             except Exception as error:
-                logger().warning("a change was not recorded", extra={"error": said(error)})
+                logs.logger().warning("a change was not recorded", extra={"error": logs.said(error)})
                 return {"batchItemFailures": [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]}]}
         return {"batchItemFailures": []}
 

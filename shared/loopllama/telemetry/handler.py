@@ -8,15 +8,14 @@ from typing import Any
 
 from loopllama.aws import errors
 from loopllama.errors import LoopLlamaError, Unforeseen
-from loopllama.telemetry.logs import logger, said
-from loopllama.telemetry.xray import annotate, tracer
+from loopllama.telemetry import logs, xray
 
 _MAX_ID = 256
 
 
 def working_on(event: Any) -> None:
     """Let this process's log lines carry the ids of what it is asked to do."""
-    logger().append_keys(**_ids(event, ("run_id", "step")))
+    logs.logger().append_keys(**_ids(event, ("run_id", "step")))
 
 
 def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
@@ -24,23 +23,23 @@ def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[
     that does not answer becomes `AwsUnavailable`, which the state machine retries, one that refuses `AwsRefused`, which
     it does not, and any other error that is not ours `Unforeseen`: Lambda logs what is raised, and Step Functions keeps
     it."""
-    traced = function if tracer() is None else _traced(function)
+    traced = function if xray.tracer() is None else _traced(function)
 
     @functools.wraps(function)
     def handle(event: dict[str, Any], context: Any) -> Any:
-        logger().append_keys(request_id=context.aws_request_id)
+        logs.logger().append_keys(request_id=context.aws_request_id)
         working_on(event)
         try:
             return traced(event, context)
         except Exception as error:
             if (trouble := errors.trouble(error)) is not None:
-                logger().warning("an AWS service gave no answer", extra={"error": str(trouble)})
+                logs.logger().warning("an AWS service gave no answer", extra={"error": str(trouble)})
                 raise trouble from error
             if isinstance(error, LoopLlamaError):
                 raise
-            raise Unforeseen(said(error)) from error
+            raise Unforeseen(logs.said(error)) from error
         finally:
-            logger().remove_keys(["run_id", "step"])
+            logs.logger().remove_keys(["run_id", "step"])
 
     return handle
 
@@ -57,14 +56,14 @@ def _traced(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[st
     raised: list[Exception] = []
 
     def annotated(event: dict[str, Any], context: Any) -> Any:
-        annotate(_ids(event, ("run_id", "workflow", "step")))
+        xray.annotate(_ids(event, ("run_id", "workflow", "step")))
         try:
             return function(event, context)
         except Exception as error:
-            annotate({"error": type(error).__name__})
+            xray.annotate({"error": type(error).__name__})
             raised.append(error)
 
-    captured = tracer().capture_lambda_handler(annotated, capture_response=False)
+    captured = xray.tracer().capture_lambda_handler(annotated, capture_response=False)
 
     def traced(event: dict[str, Any], context: Any) -> Any:
         raised.clear()

@@ -14,11 +14,11 @@ def logger() -> Any:
     """This process's structured logger."""
     from aws_lambda_powertools import Logger
 
-    return Logger(service=_service())
+    return Logger(service=service_name())
 
 
 @functools.lru_cache(maxsize=1)
-def _service() -> str:
+def service_name() -> str:
     return os.environ.get("POWERTOOLS_SERVICE_NAME", "loopllama")
 
 

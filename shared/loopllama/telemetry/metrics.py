@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.core import clock
-from loopllama.telemetry.logs import _service
+from loopllama.telemetry.logs import service_name
 
 NAMESPACE = "LoopLlama"
 DEPLOYMENT = ("service",)
@@ -61,7 +61,7 @@ def emit(sets: Sequence[tuple[Sequence[str], Mapping[str, Any]]], properties: Ma
         if present:
             directives.append(_directive(tuple(dimensions), tuple(present)))
             if dimensions == DEPLOYMENT:
-                line["service"] = _service()
+                line["service"] = service_name()
             # Plain floats: metrics are a view, and exact decimals cost ten times as much to print.
             for name, value in present.items():
                 line[name] = float(value) if isinstance(value, Decimal) else value
