@@ -53,8 +53,8 @@ lint: $(DEV) ## Style, types, template, and that generated files are fresh
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/cfn-lint template.yaml
 	@$(BIN)/sam validate --lint --template template.yaml > /dev/null
-	@$(BIN)/python -m loopllama_cli.catalog_build --check
-	@$(BIN)/python -m loopllama_cli.reference --check
+	@$(BIN)/python -m loopllama_cli.catalog.build --check
+	@$(BIN)/python -m loopllama_cli.docgen --check
 	@$(BIN)/python benchmarks/report.py --check
 	@echo "lint: clean"
 
@@ -80,10 +80,10 @@ places: $(DEV) ## Write down anew where the functions call AWS and models (tests
 	@AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=none PYTHONPATH=tests $(BIN)/python tests/chaos/test_faults.py > /dev/null
 
 catalog: $(DEV) ## Write the bundled models and prices anew from the price library
-	@$(BIN)/python -m loopllama_cli.catalog_build
+	@$(BIN)/python -m loopllama_cli.catalog.build
 
 docs: $(DEV) ## Write anew what docs/ takes from the code and from benchmarks/results
-	@$(BIN)/python -m loopllama_cli.reference
+	@$(BIN)/python -m loopllama_cli.docgen
 	@$(BIN)/python benchmarks/report.py
 	@$(BIN)/python benchmarks/scale.py
 

@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the program. Ctrl-C ends it with the exit code 130, while its modules are still being loaded too."""
     try:
-        from .main import app
+        from loopllama_cli.main import app
 
         app()
     except KeyboardInterrupt:

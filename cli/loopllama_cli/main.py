@@ -11,9 +11,7 @@ from typer.core import TyperGroup
 
 from loopllama import __version__
 from loopllama.errors import Conflict, InvalidRequest, LoopLlamaError, ModelUnknown, NotFound
-
-from . import show
-from .commands import (
+from loopllama_cli.commands import (
     demo,
     deploy,
     destroy,
@@ -21,16 +19,17 @@ from .commands import (
     init,
     keys,
     local,
-    models_change,
     providers,
-    routes_history,
     run,
     runs,
     usage,
     whatif,
     workflows,
 )
-from .target import Choice, TargetMissing, TargetUnreachable
+from loopllama_cli.commands.models import change
+from loopllama_cli.commands.routes import history
+from loopllama_cli.console import output
+from loopllama_cli.target import Choice, TargetMissing, TargetUnreachable
 
 EXIT_CODES = {
     0: "done",
@@ -101,7 +100,7 @@ class Program(TyperGroup):
                 raise
             if ctx.params.get("debug"):
                 traceback.print_exc(file=sys.stderr)
-            show.error(error)
+            output.error(error)
             raise typer.Exit(exit_code(error)) from error
 
 
@@ -162,7 +161,7 @@ app.command("usage")(usage.usage)
 app.command("whatif")(whatif.whatif)
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(runs.app, name="runs")
-app.add_typer(routes_history.app, name="routes")
-app.add_typer(models_change.app, name="models")
+app.add_typer(history.app, name="routes")
+app.add_typer(change.app, name="models")
 app.add_typer(providers.app, name="providers")
 app.add_typer(keys.app, name="keys")

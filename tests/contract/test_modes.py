@@ -18,7 +18,7 @@ from loopllama.catalog.catalog import bundled
 from loopllama.errors import ModelRejected, ModelThrottled
 from loopllama.llm.structured_output import MODES, TOOL_NAME, mode_for
 from loopllama.llm.types import Message, ModelCall, OutputMode, Provider, ToolSpec
-from loopllama_cli import trace_view
+from loopllama_cli.console import trace
 
 Make = Callable[..., ModelCall]
 OPENAI, ANTHROPIC, BEDROCK = OpenAIDialect(), AnthropicDialect(), BedrockDialect()
@@ -325,7 +325,7 @@ def test_the_trace_says_which_way_was_refused(
     assert "Extra inputs are not permitted" in attempt["mode_refused"]
     assert attempt["cost_usd"] > 0
     capsys.readouterr()
-    trace_view.print_trace(live.read(run_id))
+    trace.print_trace(live.read(run_id))
     shown = " ".join(capsys.readouterr().out.split())
     assert "native structured output was refused" in shown
     assert "asked by the answer tool" in shown

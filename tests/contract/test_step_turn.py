@@ -24,7 +24,7 @@ from loopllama.llm import structured_output
 from loopllama.queries.runs import RunReader
 from loopllama.runs.step_writer import StepWriter
 from loopllama.telemetry import logs
-from loopllama_cli import show, trace_view
+from loopllama_cli.console import output, trace
 
 OPENAI, GOOGLE = OpenAIDialect(), GoogleDialect()
 THREE = (OPENAI, AnthropicDialect(), BedrockDialect())
@@ -366,12 +366,12 @@ def test_a_runs_cost_is_the_sum_of_its_attempts_to_the_last_digit(
     assert sum(step["cost_usd"] for step in run["steps"]) == exact
 
     capsys.readouterr()
-    show.print_json(run)
+    output.print_json(run)
     printed = json.loads(capsys.readouterr().out, parse_float=Decimal)
     assert printed["cost_usd"] == exact
     assert sum(a["cost_usd"] or 0 for step in printed["steps"] for a in step["attempts"]) == exact
 
-    trace_view.print_trace(run)
+    trace.print_trace(run)
     shown = capsys.readouterr().out
     assert "The provider reported no usage for some calls: their tokens are estimated." in shown
     assert "what they cost is unknown and not counted" in shown
@@ -390,11 +390,11 @@ def test_the_trace_shows_what_caching_saved(here: Here, capsys: pytest.CaptureFi
     assert run["cache_saving_usd"] == Decimal("0.027")
 
     capsys.readouterr()
-    trace_view.print_trace(run)
+    trace.print_trace(run)
     shown = capsys.readouterr().out
     assert "Cached tokens saved $0.027" in shown
     assert "10,000" in shown
-    show.print_json(run)
+    output.print_json(run)
     printed = json.loads(capsys.readouterr().out, parse_float=Decimal)
     assert printed["cache_saving_usd"] == printed["steps"][0]["attempts"][0]["cache_saving_usd"] == Decimal("0.027")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loopllama_cli import reference
+from loopllama_cli.docgen import pages
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
@@ -16,7 +16,7 @@ _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def test_what_is_made_from_the_code_is_fresh() -> None:
-    assert sorted(page.name for page in reference.stale(ROOT)) == [], "run: make docs"
+    assert sorted(page.name for page in pages.stale(ROOT)) == [], "run: make docs"
 
 
 def test_a_stale_page_a_part_that_nothing_makes_and_a_lost_place_are_told(tmp_path: Path) -> None:
@@ -24,13 +24,13 @@ def test_a_stale_page_a_part_that_nothing_makes_and_a_lost_place_are_told(tmp_pa
     page = tmp_path / "docs/reference.md"
     text = page.read_text()
     page.write_text(text.replace("| `RunsCompleted` | `workflow` | Count |", "| `RunsCompleted` | `workflow` | None |"))
-    assert reference.stale(tmp_path) == {page: text}
+    assert pages.stale(tmp_path) == {page: text}
     page.write_text(text.replace("make docs: metrics", "make docs: moods"))
     with pytest.raises(ValueError, match=r"reference\.md asks for moods"):
-        reference.stale(tmp_path)
+        pages.stale(tmp_path)
     page.unlink()
     with pytest.raises(ValueError, match=r"no page has a place for .*metrics"):
-        reference.stale(tmp_path)
+        pages.stale(tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

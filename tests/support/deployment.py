@@ -25,7 +25,7 @@ from loopllama.runs.store import RunStore
 from loopllama.settings import Settings
 from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
-from loopllama_cli.local import seams_dynamodb
+from loopllama_cli.local.moto_patches import dynamodb as seams_dynamodb
 
 seams_dynamodb.quicken()
 

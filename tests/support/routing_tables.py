@@ -13,7 +13,7 @@ from moto import mock_aws
 from loopllama.aws import dynamo
 from loopllama.routing.decision import Route, RouteRequest
 from loopllama.settings import Settings
-from loopllama_cli.local import seams_dynamodb
+from loopllama_cli.local.moto_patches import dynamodb as seams_dynamodb
 
 seams_dynamodb.quicken()
 

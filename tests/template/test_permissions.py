@@ -40,7 +40,7 @@ from loopllama.providers import credentials
 from loopllama.runs.step_ref import Work
 from loopllama.settings import Settings
 from loopllama.tools.toolbox import Toolbox
-from loopllama_cli.catalog_regions import aliases
+from loopllama_cli.catalog.regions import aliases
 
 Calls = dict[str, set[tuple[str, str]]]
 """Function to the pairs of action and resource that it used."""

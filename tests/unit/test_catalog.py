@@ -16,7 +16,7 @@ from loopllama.catalog.entries import _READ, parse_item
 from loopllama.catalog.model import CAPABILITIES, PROVIDERS, at_region, foundation_model
 from loopllama.errors import ModelUnknown
 from loopllama.providers.bedrock.access import needs_agreement
-from loopllama_cli.catalog_regions import NEAREST, PROFILES, aliases
+from loopllama_cli.catalog.regions import NEAREST, PROFILES, aliases
 
 DAY = date(2026, 11, 23)
 NAMED_IN_THE_ISSUES = ("openai", "anthropic", "google", "bedrock", "mistral", "deepseek")
@@ -318,21 +318,21 @@ def test_no_rubbish_in_the_table_breaks_the_catalog(rubbish):
 
 
 def test_the_file_is_what_the_installed_price_package_says():
-    from loopllama_cli import catalog_build
+    from loopllama_cli.catalog import build
 
-    assert catalog_build.main(["--check"]) == 0
+    assert build.main(["--check"]) == 0
 
 
 def test_the_check_sees_a_stale_file(tmp_path, monkeypatch):
-    from loopllama_cli import catalog_build
+    from loopllama_cli.catalog import build
 
-    stale = json.loads(catalog_build.TARGET.read_text())
+    stale = json.loads(build.TARGET.read_text())
     stale["models"]["gpt-5"]["prices"][0]["input"] = "99"
-    monkeypatch.setattr(catalog_build, "TARGET", tmp_path / "data.json")
-    catalog_build.TARGET.write_text(catalog_build.render(stale))
-    assert catalog_build.main(["--check"]) == 1
-    assert catalog_build.main([]) == 0
-    assert catalog_build.main(["--check"]) == 0
+    monkeypatch.setattr(build, "TARGET", tmp_path / "data.json")
+    build.TARGET.write_text(build.render(stale))
+    assert build.main(["--check"]) == 1
+    assert build.main([]) == 0
+    assert build.main(["--check"]) == 0
 
 
 def test_what_lambda_loads_stays_small():

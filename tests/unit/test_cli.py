@@ -16,9 +16,9 @@ from loopllama.aws import clients
 from loopllama.settings import Settings
 from loopllama_cli import main, target
 from loopllama_cli.commands import runs
+from loopllama_cli.docgen.commands import commands, sections
 from loopllama_cli.local.credentials import Credentials
 from loopllama_cli.main import app, exit_code, hoist
-from loopllama_cli.reference.commands import commands, sections
 from loopllama_cli.target import Choice, TargetMissing, TargetUnreachable, settings_of
 
 

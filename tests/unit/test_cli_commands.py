@@ -17,9 +17,10 @@ from loopllama.errors import WorkflowPaused
 from loopllama.queries.runs import RunReader
 from loopllama.routing.store import RouteStore
 from loopllama.settings import Settings
-from loopllama_cli import progress, target
+from loopllama_cli import target
 from loopllama_cli.commands import demo
-from loopllama_cli.commands.routes import parse_time
+from loopllama_cli.commands.routes.overrides import parse_time
+from loopllama_cli.console import progress
 from loopllama_cli.main import app
 from loopllama_cli.target import Target
 

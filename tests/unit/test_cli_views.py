@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from loopllama_cli import show
-from loopllama_cli.compare_view import compare_runs, print_comparison
-from loopllama_cli.progress import wait
-from loopllama_cli.trace_view import picture, print_trace
+from loopllama_cli.console import output
+from loopllama_cli.console.comparison import compare_runs, print_comparison
+from loopllama_cli.console.progress import wait
+from loopllama_cli.console.trace import picture, print_trace
 
 BEGIN = datetime(2026, 11, 23, 20, 15, tzinfo=UTC)
 
@@ -241,7 +241,7 @@ def test_steps_that_only_one_run_has_are_compared_with_nothing():
 
 @given(st.decimals("0.000000001", 10_000, allow_nan=False))
 def test_a_price_never_looks_like_nothing(cost):
-    shown = Decimal(show.money(cost).lstrip("$").replace(",", ""))
+    shown = Decimal(output.money(cost).lstrip("$").replace(",", ""))
     assert shown > 0
     assert abs(shown - cost) / cost < Decimal("0.01")
 
@@ -254,12 +254,12 @@ def test_a_price_never_looks_like_nothing(cost):
     ],
 )
 def test_durations(milliseconds, text):
-    assert show.duration(milliseconds) == text
+    assert output.duration(milliseconds) == text
 
 
 @given(st.text())
 def test_cleaned_text_moves_no_cursor(text):
-    assert not any((ord(char) < 32 and char not in "\n\t") or 127 <= ord(char) < 160 for char in show.clean(text))
+    assert not any((ord(char) < 32 and char not in "\n\t") or 127 <= ord(char) < 160 for char in output.clean(text))
 
 
 def test_waiting_ends_with_the_run(monkeypatch, capsys):

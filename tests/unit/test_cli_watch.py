@@ -16,7 +16,8 @@ from loopllama.aws import dynamo
 from loopllama.core import exact_json
 from loopllama.events.derive import events_of
 from loopllama.events.log import EventLog
-from loopllama_cli import target, watching
+from loopllama_cli import target
+from loopllama_cli.console import event_stream
 from loopllama_cli.main import app
 from loopllama_cli.target import Target
 
@@ -83,7 +84,7 @@ def test_a_run_that_is_not_there_is_not_found(made: Deployment) -> None:
 
 def test_events_are_shown_as_they_come(made: Deployment) -> None:
     keep(made, "running", BEGIN)
-    coming = watching.events(made.settings, "r")
+    coming = event_stream.events(made.settings, "r")
     assert next(coming)["type"] == "RunStarted"
     threading.Timer(0.1, keep, (made, "completed", STEP, (STARTED, ended("completed")))).start()
     assert [event["type"] for event in coming] == ["StepCompleted", "RunCompleted"]
@@ -91,7 +92,7 @@ def test_events_are_shown_as_they_come(made: Deployment) -> None:
 
 def test_news_tell_of_each_event_once(made: Deployment) -> None:
     keep(made, "running", BEGIN, STEP)
-    news = watching.News(made.settings, "r")
+    news = event_stream.News(made.settings, "r")
     news.wait(20)  # both at once
     news.wait(0.05)  # nothing more: it takes its time
     keep(made, "completed", (STARTED, ended("completed")))

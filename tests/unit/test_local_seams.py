@@ -18,7 +18,7 @@ from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser
 from moto.dynamodb.parsing.validators import ActionCountValidator, OverlappingPathsValidator
 from moto.events.models import EventPattern
 
-from loopllama_cli.local.seams_dynamodb import attribute_value, quicken
+from loopllama_cli.local.moto_patches.dynamodb import attribute_value, quicken
 from loopllama_cli.local.stack import matches
 
 SCALARS = st.one_of(

@@ -14,7 +14,7 @@ from loopllama.catalog.catalog import bundled
 from loopllama.catalog.model import Model, Price, Tier
 from loopllama.catalog.pricing import cache_saving, cost, price_at
 from loopllama.llm.types import Usage
-from loopllama_cli.catalog_facts import OWN_PRICES
+from loopllama_cli.catalog.facts import OWN_PRICES
 
 DAY = date(2026, 11, 23)
 

@@ -20,7 +20,8 @@ from loopllama.core import exact_json
 from loopllama.errors import WorkflowInvalid
 from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
-from loopllama_cli import target, trace_view, workflow_files
+from loopllama_cli import target, workflow_files
+from loopllama_cli.console import trace
 from loopllama_cli.main import app
 from loopllama_cli.target import Target
 
@@ -152,7 +153,7 @@ def test_the_trace_says_what_was_passed_over(live: Deployment) -> None:
     assert (first["model"], first["source"]) == ("test:a", "default")
     assert (first["ignored"][0]["layer"], first["ignored"][0]["model"]) == ("agent", "smal")
     console = Console(record=True, width=2000, file=io.StringIO())
-    trace_view.print_trace(live.read(run_id), console)
+    trace.print_trace(live.read(run_id), console)
     assert "sort  the agent's choice smal passed over: no model 'smal'; did you mean small" in console.export_text()
 
 

@@ -11,9 +11,8 @@ import typer
 
 from loopllama.core import exact_json
 from loopllama.errors import InvalidRequest
-
-from .. import target
-from ..target import Target
+from loopllama_cli import target
+from loopllama_cli.target import Target
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's id.")]

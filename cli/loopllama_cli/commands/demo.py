@@ -14,13 +14,12 @@ from rich.text import Text
 from loopllama.aws import clients
 from loopllama.errors import InvalidRequest
 from loopllama.settings import Settings
-
-from .. import show
-from ..compare_view import compare_runs, print_comparison
-from ..target import connect_local
-from ..trace_view import Run, print_trace
-from .common import Json
-from .run import follow, print_output, start
+from loopllama_cli.commands.common import Json
+from loopllama_cli.commands.run import follow, print_output, start
+from loopllama_cli.console import output
+from loopllama_cli.console.comparison import compare_runs, print_comparison
+from loopllama_cli.console.trace import Run, print_trace
+from loopllama_cli.target import connect_local
 
 EXAMPLE = Path("examples/support_reply")
 ROUTINE_STEPS = ("triage", "extract", "lookup", "check")
@@ -57,34 +56,33 @@ def demo(
     them.
     """
     from loopllama_cli.local import LocalStack, LocalStackError
-
-    from ..project import project_root
+    from loopllama_cli.project import project_root
 
     began = time.monotonic()
     _check_models(model, small)
     log: list[str] = []
-    console = show.err() if as_json else show.out()
+    console = output.err() if as_json else output.out()
     _say(console, 1, "Starting the stack of template.yaml on this machine (no Docker, no AWS account)")
     try:
         root = project_root()
         with LocalStack(root, {"SimulatedSpeed": str(speed)}, log=log.append) as stack:
-            show.message(f"Ready after {time.monotonic() - began:.1f} s.", "dim")
+            output.message(f"Ready after {time.monotonic() - began:.1f} s.", "dim")
             settings = connect_local(stack.aws_endpoint_url, stack.credentials).settings
             failures, result = _demo(console, settings, root / EXAMPLE, model, small)
     except KeyboardInterrupt as interrupt:
-        show.message("Stopped, and the local stack with it.", "yellow")
+        output.message("Stopped, and the local stack with it.", "yellow")
         raise typer.Exit(130) from interrupt
     except (LocalStackError, OSError) as error:
-        show.error(error)
+        output.error(error)
         raise typer.Exit(1) from error
     if as_json:
-        show.print_json(result)
+        output.print_json(result)
     for failure in failures:
-        show.message(f"demo failed: {failure}", "bold red")
+        output.message(f"demo failed: {failure}", "bold red")
     if failures:
-        show.message("\n".join(["The local stack said:", *log]), "dim")
+        output.message("\n".join(["The local stack said:", *log]), "dim")
         raise typer.Exit(1)
-    show.message(f"Done in {time.monotonic() - began:.0f} s.", "dim")
+    output.message(f"Done in {time.monotonic() - began:.0f} s.", "dim")
 
 
 def _demo(
@@ -92,8 +90,7 @@ def _demo(
 ) -> tuple[list[str], dict[str, Any]]:
     from loopllama.routing.store import RouteStore
     from loopllama.workflows.store import DefinitionStore
-
-    from .. import workflow_files
+    from loopllama_cli import workflow_files
 
     workflow = workflow_files.load(example / "workflow.yaml")
     text = (example / "input.txt").read_text(encoding="utf-8")
@@ -190,5 +187,5 @@ def _check_models(model: str | None, small: str) -> None:
 
 def _say(console: Console, number: int, text: str) -> None:
     console.print()
-    title = Text.assemble((f"{number} ", "bold cyan"), (show.clean(text), "bold"))
+    title = Text.assemble((f"{number} ", "bold cyan"), (output.clean(text), "bold"))
     console.print(Rule(title, align="left", style="cyan"))

@@ -15,10 +15,9 @@ import typer
 
 from loopllama.core import exact_json
 from loopllama.errors import LoopLlamaError
-
-from .. import show
-from ..tool_files import check_tools
-from .common import read_parameters
+from loopllama_cli.commands.common import read_parameters
+from loopllama_cli.console import output
+from loopllama_cli.tool_files import check_tools
 
 CONFIG = "samconfig.toml"
 
@@ -44,7 +43,7 @@ def deploy(
     that you are in. `--stack` names the stack where that says nothing, or another one. Running it again upgrades, or
     changes parameters; those not named keep their values. Exit code 1 where SAM fails.
     """
-    from ..project import project_root
+    from loopllama_cli.project import project_root
 
     choice = ctx.obj
     parameters = read_parameters(parameter)
@@ -96,5 +95,5 @@ def as_sam_takes_it(value: str) -> str:
 def _run(*command: str) -> None:
     done = subprocess.run(command, check=False)  # noqa: S603 - the SAM CLI, with options that are one word each
     if done.returncode:
-        show.message(f"{Path(command[0]).name} {command[1]} failed (exit code {done.returncode})", "bold red")
+        output.message(f"{Path(command[0]).name} {command[1]} failed (exit code {done.returncode})", "bold red")
         raise typer.Exit(1)

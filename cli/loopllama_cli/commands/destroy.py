@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from loopllama.errors import InvalidRequest
-
-from .. import show
-from ..target import TargetMissing, use_account
+from loopllama_cli.console import output
+from loopllama_cli.target import TargetMissing, use_account
 
 
 def destroy(
@@ -24,7 +23,7 @@ def destroy(
     stack's name. What could not be deleted is told with the reason (exit code 1); then run it again. Secrets can be
     restored for 30 days, nothing else can. `sam delete` deletes the stack and keeps the data.
     """
-    from .. import removal
+    from loopllama_cli import removal
 
     choice = ctx.obj
     if not choice.stack:
@@ -35,17 +34,17 @@ def destroy(
     found = removal.find(choice.stack)
     things = list(found)
     if not things:
-        show.message(f"There is nothing of a stack {choice.stack} in this account and region.")
+        output.message(f"There is nothing of a stack {choice.stack} in this account and region.")
         return
     for kind, name in things:
-        show.out().print(show.plain(f"{kind:<14} {name}"))
+        output.out().print(output.plain(f"{kind:<14} {name}"))
     if dry_run:
         return
     if not yes:
         _ask(choice.stack)
-    left = list(removal.remove(found, lambda kind, name: show.message(f"deleting {kind} {name}", "dim")))
+    left = list(removal.remove(found, lambda kind, name: output.message(f"deleting {kind} {name}", "dim")))
     for one in left:
-        show.message(f"not deleted: {one}", "bold red")
+        output.message(f"not deleted: {one}", "bold red")
     if left:
         raise typer.Exit(1)
 

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from .. import show
-from ..target import Choice
-from .common import Json
+from loopllama_cli.commands.common import Json
+from loopllama_cli.console import output
+from loopllama_cli.target import Choice
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -26,19 +26,19 @@ def doctor(
     Where the account lacks access to a model on Bedrock it prints the commands that get it. Changes nothing. With
     --json a list of `{what, status, found, todo}`. Exit code 1 where something fails; a warning is none.
     """
-    from ..doctor import examine
-    from ..doctor.findings import Check
+    from loopllama_cli.doctor import examine
+    from loopllama_cli.doctor.findings import Check
 
-    console, checks = show.out(), list[Check]()
+    console, checks = output.out(), list[Check]()
     for check in examine(ctx.obj or Choice(), call):
         checks.append(check)
         if not as_json:
             status = Text(f"{check.status:<4} ", _STYLES[check.status])
-            console.print(Text.assemble(status, (f"{check.what}: ", "bold"), show.plain(check.found)), soft_wrap=True)
+            console.print(Text.assemble(status, (f"{check.what}: ", "bold"), output.plain(check.found)), soft_wrap=True)
             if check.todo:
                 for line in check.todo.splitlines():
-                    console.print(Text.assemble("     → ", show.plain(line)), soft_wrap=True)
+                    console.print(Text.assemble("     → ", output.plain(line)), soft_wrap=True)
     if as_json:
-        show.print_json([check._asdict() for check in checks])
+        output.print_json([check._asdict() for check in checks])
     if any(check.status == "fail" for check in checks):
         raise typer.Exit(1)

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from loopllama.errors import InvalidRequest
-
-from .. import show
+from loopllama_cli.console import output
 
 EXAMPLE = "support_reply"
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
@@ -70,14 +69,14 @@ def init(
         raise InvalidRequest(f"cannot make {folder}: {error.strerror}") from error
     for path, content in files.items():
         (folder / path).write_text(content, encoding="utf-8")
-    show.out().print(show.plain(f"{folder}: {', '.join(sorted(files))}"))
-    show.message(f"Next: cd {folder}, then as its README.md says.", "dim")
+    output.out().print(output.plain(f"{folder}: {', '.join(sorted(files))}"))
+    output.message(f"Next: cd {folder}, then as its README.md says.", "dim")
 
 
 def project(name: str, example: str) -> dict[str, str]:
     """The files of a new project by their names. Raises `InvalidRequest` for a name that cannot be one, or an example
     that is not there."""
-    from ..project import project_root
+    from loopllama_cli.project import project_root
 
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         raise InvalidRequest(

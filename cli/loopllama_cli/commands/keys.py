@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from loopllama.api.auth import KeyStore
-
-from .. import show
-from .common import Json, connect
+from loopllama_cli.commands.common import Json, connect
+from loopllama_cli.console import output
 
 app = typer.Typer(no_args_is_help=True, help="Keys of the HTTP API: create, list, revoke.")
 
@@ -23,10 +22,10 @@ def create(
     """Make a key and print it. It is shown this once: only its hash is stored."""
     key, kept = KeyStore(connect(ctx).settings).create(name)
     if as_json:
-        show.print_json({"key": key, **kept})
+        output.print_json({"key": key, **kept})
         return
-    show.out().print(show.plain(key))
-    show.message("Keep it now: only its hash is stored. Send it as `Authorization: Bearer KEY`.", "dim")
+    output.out().print(output.plain(key))
+    output.message("Keep it now: only its hash is stored. Send it as `Authorization: Bearer KEY`.", "dim")
 
 
 @app.command("list")
@@ -34,13 +33,13 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
     """List the keys, the newest first: their first characters, and when they were last used (to the minute)."""
     found = KeyStore(connect(ctx).settings).all()
     if as_json:
-        show.print_json(found)
+        output.print_json(found)
         return
-    table = show.table("Key", "Name", "Created", "Last used", "Revoked")
+    table = output.table("Key", "Name", "Created", "Last used", "Revoked")
     for key in found:
-        times = (show.local_time(key[name]) for name in ("created_at", "last_used_at", "revoked_at"))
-        table.add_row(show.plain(f"{key['prefix']}…"), show.plain(key["name"]), *times)
-    show.print_table(table, show.out())
+        times = (output.local_time(key[name]) for name in ("created_at", "last_used_at", "revoked_at"))
+        table.add_row(output.plain(f"{key['prefix']}…"), output.plain(key["name"]), *times)
+    output.print_table(table, output.out())
 
 
 @app.command()
@@ -52,6 +51,6 @@ def revoke(
     """Revoke a key: within a minute it is refused everywhere."""
     kept = KeyStore(connect(ctx).settings).revoke(prefix)
     if as_json:
-        show.print_json(kept)
+        output.print_json(kept)
     else:
-        show.out().print(show.plain(f"{kept['prefix']}… ({kept['name']}): revoked"))
+        output.out().print(output.plain(f"{kept['prefix']}… ({kept['name']}): revoked"))

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ..target import local_credentials, local_url
-from .common import read_parameters
+from loopllama_cli.commands.common import read_parameters
+from loopllama_cli.target import local_credentials, local_url
 
 
 def local(

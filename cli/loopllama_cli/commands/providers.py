@@ -12,9 +12,8 @@ import typer
 from loopllama.aws import clients
 from loopllama.errors import InvalidRequest
 from loopllama.settings import Settings
-
-from .. import show
-from .common import Json, connect
+from loopllama_cli.commands.common import Json, connect
+from loopllama_cli.console import output
 
 app = typer.Typer(no_args_is_help=True, help="Keys of model providers: list, set.")
 _MAX_KEY = 4096
@@ -38,14 +37,14 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
         for name in sorted({*PROVIDERS, *stored})
     ]
     if as_json:
-        show.print_json(records)
+        output.print_json(records)
         return
-    table = show.table("Provider", "Key", "Secret", "Answered by")
+    table = output.table("Provider", "Key", "Secret", "Answered by")
     for record in records:
         key = "not needed" if record["key"] == "keyless" else record["key"]
         by = "a simulated stand-in" if record["simulated"] else "the provider"
-        table.add_row(show.plain(record["provider"]), key, show.plain(record["secret"]), by)
-    show.print_table(table, show.out())
+        table.add_row(output.plain(record["provider"]), key, output.plain(record["secret"]), by)
+    output.print_table(table, output.out())
 
 
 @app.command("set")
@@ -91,7 +90,7 @@ def set_(
     except secrets.exceptions.ResourceExistsException:
         secrets.put_secret_value(SecretId=name, SecretString=json.dumps(secret))
     where = base_url or f"{provider}'s own host"
-    show.message(f"Stored as {name}; sent to {where} only. Functions that run already keep the old key a while.")
+    output.message(f"Stored as {name}; sent to {where} only. Functions that run already keep the old key a while.")
 
 
 def _read_key(provider: str) -> str:

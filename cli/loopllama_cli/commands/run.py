@@ -9,11 +9,11 @@ from rich.console import Console
 
 from loopllama.core import exact_json
 from loopllama.settings import Settings
-
-from .. import progress, show, watching
-from ..trace_view import Run, print_trace
-from .common import Json, Key, Timeout, Wait, Workflow, connect, pairs, read_input
-from .models import check_models
+from loopllama_cli.commands.common import Json, Key, Timeout, Wait, Workflow, connect, pairs, read_input
+from loopllama_cli.commands.models.show import check_models
+from loopllama_cli.console import event_stream, progress
+from loopllama_cli.console import output as show
+from loopllama_cli.console.trace import Run, print_trace
 
 
 def run(
@@ -96,7 +96,7 @@ def read(settings: Settings, run_id: str) -> Run:
 
 def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: float | None = None) -> Run:
     """Show the run's progress until it ends or waits for a person; returns the run object. Raises `TimeoutError`."""
-    ended = progress.wait(lambda: read(settings, run_id), quiet, timeout, watching.News(settings, run_id).wait)
+    ended = progress.wait(lambda: read(settings, run_id), quiet, timeout, event_stream.News(settings, run_id).wait)
     if ended["status"] == progress.WAITING:
         asked = ended.get("pending") or {}
         show.message(f"Run {run_id} waits for a person: {show.one_line(asked.get('prompt') or '')}", "yellow")

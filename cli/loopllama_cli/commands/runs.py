@@ -10,13 +10,24 @@ import typer
 from rich.text import Text
 
 from loopllama.errors import InvalidRequest
-
-from .. import show, watching
-from ..compare_view import compare_runs, print_comparison
-from ..trace_view import picture, print_trace, run_cost, run_latency, simulated
-from .common import Json, Key, Limit, RunId, Timeout, Wait, connect, pairs, read_input, read_pairs, read_text
-from .models import check_models
-from .run import finish, print_output, read
+from loopllama_cli.commands.common import (
+    Json,
+    Key,
+    Limit,
+    RunId,
+    Timeout,
+    Wait,
+    connect,
+    pairs,
+    read_input,
+    read_pairs,
+    read_text,
+)
+from loopllama_cli.commands.models.show import check_models
+from loopllama_cli.commands.run import finish, print_output, read
+from loopllama_cli.console import event_stream, output
+from loopllama_cli.console.comparison import compare_runs, print_comparison
+from loopllama_cli.console.trace import picture, print_trace, run_cost, run_latency, simulated
 
 app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, respond, cancel, replay.")
 
@@ -37,35 +48,35 @@ def list_(
     if workflow is not None and not found:
         DefinitionStore(settings).get(workflow)  # says so where it does not exist
     if as_json:
-        show.print_json(found)
+        output.print_json(found)
         return
     if not found:
-        show.message("There are no runs.", "dim")
+        output.message("There are no runs.", "dim")
         return
-    console = show.out()
+    console = output.out()
     right = ("Tokens", "Latency", "Cost")
-    table = show.table("Run", "Workflow", "Status", "Created", *right, right=right)
+    table = output.table("Run", "Workflow", "Status", "Created", *right, right=right)
     for column in table.columns:
         column.no_wrap = column.header != "Workflow"
-    decimals = show.cost_decimals(run.get("cost_usd") for run in found)
+    decimals = output.cost_decimals(run.get("cost_usd") for run in found)
     for run in found:
         used = (run.get("tokens_in") or 0) + (run.get("tokens_out") or 0)
         known = used or run.get("finished_at") is not None
-        cost = show.money(run_cost(run), decimals) if known else "-"
+        cost = output.money(run_cost(run), decimals) if known else "-"
         table.add_row(
-            show.plain(run["id"]),
-            show.plain(run["workflow_id"]),
-            show.status(run["status"]),
-            show.local_time(run.get("created_at")),
-            show.tokens(used),
-            show.duration(run_latency(run)),
+            output.plain(run["id"]),
+            output.plain(run["workflow_id"]),
+            output.status(run["status"]),
+            output.local_time(run.get("created_at")),
+            output.tokens(used),
+            output.duration(run_latency(run)),
             Text.assemble(cost, ("*" if simulated(run) else " ", "yellow")),
         )
-    show.print_table(table, console)
+    output.print_table(table, console)
     if any(simulated(run) for run in found):
         console.print(Text("* simulated", "yellow"))
     if cursor:
-        show.message("There are more: raise --limit.", "dim")
+        output.message("There are more: raise --limit.", "dim")
 
 
 @app.command("show")
@@ -73,7 +84,7 @@ def show_(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
     """Show a run: its trace and its output."""
     found = read(connect(ctx).settings, run)
     if as_json:
-        show.print_json(found)
+        output.print_json(found)
         return
     print_trace(found)
     print_output(found)
@@ -92,11 +103,11 @@ def watch(
 
     Exit code 1 where the run fails or is cancelled.
     """
-    console, status = show.out(), None
+    console, status = output.out(), None
     try:
-        for event in watching.events(connect(ctx).settings, run, after):
-            watching.print_event(event, console, as_json)
-            status = watching.ended(event)
+        for event in event_stream.events(connect(ctx).settings, run, after):
+            event_stream.print_event(event, console, as_json)
+            status = event_stream.ended(event)
     except KeyboardInterrupt as interrupt:
         raise typer.Exit(130) from interrupt
     if status not in (None, "completed"):
@@ -134,9 +145,9 @@ def respond(
     answer = {"input": given} if approve is None else {"approved": approve, **({"note": given} if given else {})}
     asked = human_input.respond(RunStore(connect(ctx).settings), run, answer, getpass.getuser(), question)
     if as_json:
-        show.print_json(asked)
+        output.print_json(asked)
         return
-    show.message(f"Answered: {show.one_line(asked.get('prompt') or '')}")
+    output.message(f"Answered: {output.one_line(asked.get('prompt') or '')}")
 
 
 @app.command("cancel")
@@ -147,9 +158,9 @@ def cancel(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
     settings = connect(ctx).settings
     cancel_run(settings, run, getpass.getuser())
     if as_json:
-        show.print_json(read(settings, run))
+        output.print_json(read(settings, run))
     else:
-        show.out().print(show.plain(f"{run}: cancelled"))
+        output.out().print(output.plain(f"{run}: cancelled"))
 
 
 @app.command("replay")
@@ -209,7 +220,7 @@ def trace(
     if svg:
         svg.write_text(picture(found), "utf-8")
     if as_json:
-        show.print_json(found)
+        output.print_json(found)
     elif not svg:
         print_trace(found)
 
@@ -224,6 +235,6 @@ def compare(
     settings = connect(ctx).settings
     a, b = read(settings, first), read(settings, second)
     if as_json:
-        show.print_json(compare_runs(a, b))
+        output.print_json(compare_runs(a, b))
     else:
         print_comparison(a, b)

@@ -8,9 +8,8 @@ import typer
 from rich.text import Text
 
 from loopllama.queries.usage import BY, DEFAULT_DAYS, summarise
-
-from .. import show
-from .common import Json, connect
+from loopllama_cli.commands.common import Json, connect
+from loopllama_cli.console import output
 
 
 def usage(
@@ -34,32 +33,32 @@ def usage(
     names = [name.strip() for name in by.split(",") if name.strip()]
     told = summarise(connect(ctx).settings, names, first, last, workflow)
     if as_json:
-        show.print_json(told)
+        output.print_json(told)
         return
     fields = [name for name in told["groups"][0] if name in BY] if told["groups"] else []
     figures = ("Steps", "Tokens in", "Tokens out", "Cached", "Cost")
-    table = show.table(*(name.capitalize() for name in fields), *figures, right=figures)
-    decimals = show.cost_decimals(group["cost_usd"] for group in told["groups"])
+    table = output.table(*(name.capitalize() for name in fields), *figures, right=figures)
+    decimals = output.cost_decimals(group["cost_usd"] for group in told["groups"])
     for group in told["groups"]:
         table.add_row(*(_name(group[name]) for name in fields), *_figures(group, decimals))
     if fields:
         table.add_section()
         table.add_row(Text("total", "bold"), *[""] * (len(fields) - 1), *_figures(told["total"], decimals))
-        show.print_table(table, show.out())
+        output.print_table(table, output.out())
     else:
-        show.message(f"Nothing was used from {told['from']} to {told['to']}.")
+        output.message(f"Nothing was used from {told['from']} to {told['to']}.")
         return
-    show.message(f"{told['from']} to {told['to']} (UTC), USD. ~ estimated, ≥ something has no known cost.", "dim")
+    output.message(f"{told['from']} to {told['to']} (UTC), USD. ~ estimated, ≥ something has no known cost.", "dim")
 
 
 def _name(value: str | None) -> Text:
-    return Text("-", "dim") if value is None else show.plain(value)
+    return Text("-", "dim") if value is None else output.plain(value)
 
 
 def _figures(sums: dict[str, Any], decimals: int) -> list[str]:
     mark = (
         "≥" if sums["unpriced"] or sums["cost_basis"] == "unknown" else "~" if sums["cost_basis"] == "estimated" else ""
     )
-    cost = show.money(sums["cost_usd"], decimals)
-    counts = [show.tokens(sums[name]) for name in ("steps", "tokens_in", "tokens_out", "tokens_cached")]
+    cost = output.money(sums["cost_usd"], decimals)
+    counts = [output.tokens(sums[name]) for name in ("steps", "tokens_in", "tokens_out", "tokens_cached")]
     return [*counts, cost if sums["cost_usd"] is None else mark + cost]

@@ -10,10 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from loopllama.errors import InvalidRequest
-
-from .. import show
-from .common import Json, Workflow, connect, pairs
-from .routes import definition_of, parse_time
+from loopllama_cli.commands.common import Json, Workflow, connect, pairs
+from loopllama_cli.commands.routes.overrides import definition_of, parse_time
+from loopllama_cli.console import output
 
 
 def whatif(
@@ -53,15 +52,15 @@ def whatif(
     told = predictions.predict(found, needs, changes, router.model, prices="today" if prices == "today" else "then")
     if as_json:
         applied = _apply(RouteStore(settings), workflow, change, reason) if apply else []
-        show.print_json({"workflow": workflow, **told, **({"rows": applied} if apply else {})})
+        output.print_json({"workflow": workflow, **told, **({"rows": applied} if apply else {})})
         return
     _print(told)
     if apply:
         for row in _apply(RouteStore(settings), workflow, change, reason):
-            show.out().print(
-                show.plain(f"{row['workflow']}/{row['step']}: model {row['model']} (version {row['version']})")
+            output.out().print(
+                output.plain(f"{row['workflow']}/{row['step']}: model {row['model']} (version {row['version']})")
             )
-        show.message(f"They act within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
+        output.message(f"They act within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
 
 
 def _apply(store: Any, workflow: str, change: list[str], reason: str) -> list[dict[str, Any]]:
@@ -76,34 +75,36 @@ def _apply(store: Any, workflow: str, change: list[str], reason: str) -> list[di
 
 
 def _print(told: Mapping[str, Any]) -> None:
-    table = show.table("Step", "From", "To", "Cost before", "Cost after", "Latency before", "after", "Latency from",
+    table = output.table("Step", "From", "To", "Cost before", "Cost after", "Latency before", "after", "Latency from",
                        right=("Cost before", "Cost after", "Latency before", "after"))  # fmt: skip
-    places = show.cost_decimals(
+    places = output.cost_decimals(
         [one[name] for one in told["steps"] for name in ("cost_usd_before", "cost_usd_after") if one[name] is not None]
     )
     for one in told["steps"]:
         table.add_row(
-            show.plain(one["step"]),
-            show.plain(", ".join(one["models_before"])),
-            show.plain(one["model_after"]),
-            show.money(one["cost_usd_before"], places),
-            show.money(one["cost_usd_after"], places),
-            show.duration(one["latency_ms_before"]),
-            show.duration(one["latency_ms_after"]),
+            output.plain(one["step"]),
+            output.plain(", ".join(one["models_before"])),
+            output.plain(one["model_after"]),
+            output.money(one["cost_usd_before"], places),
+            output.money(one["cost_usd_after"], places),
+            output.duration(one["latency_ms_before"]),
+            output.duration(one["latency_ms_after"]),
             one["latency_from"],
         )
-    console = show.out()
-    show.print_table(table, console)
+    console = output.out()
+    output.print_table(table, console)
     console.print()
-    total = show.table("A run", "Before", "After", "Change", "Spread (p10 to p90)", right=("Before", "After", "Change"))
-    for name, shown, spread in (("cost_usd", show.money, "cost"), ("latency_ms", show.duration, "latency")):
+    total = output.table(
+        "A run", "Before", "After", "Change", "Spread (p10 to p90)", right=("Before", "After", "Change")
+    )
+    for name, shown, spread in (("cost_usd", output.money, "cost"), ("latency_ms", output.duration, "latency")):
         values, spread_of = told[name], told["spread"][spread]
         wide = f"{spread_of['p10']:+.1%} to {spread_of['p90']:+.1%}" if spread_of else "-"
         label = "cost" if spread == "cost" else "latency"
-        total.add_row(label, shown(values["before"]), shown(values["after"]), show.change(values["change"]), wide)
-    show.print_table(total, console)
+        total.add_row(label, shown(values["before"]), shown(values["after"]), output.change(values["change"]), wide)
+    output.print_table(total, console)
     simulated = " Some of them are simulated." if told["simulated"] else ""
-    dates = f"{show.local_time(told['from'])} to {show.local_time(told['to'])}"
-    show.message(f"By {told['runs']} completed runs, {dates}, at prices of {told['prices']}.{simulated}", "dim")
+    dates = f"{output.local_time(told['from'])} to {output.local_time(told['to'])}"
+    output.message(f"By {told['runs']} completed runs, {dates}, at prices of {told['prices']}.{simulated}", "dim")
     for one in told["unknown"]:
-        show.message(f"Not known: {one}.", "yellow")
+        output.message(f"Not known: {one}.", "yellow")

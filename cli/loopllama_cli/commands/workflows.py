@@ -11,10 +11,9 @@ from rich.text import Text
 
 from loopllama.errors import InvalidRequest, WorkflowInvalid
 from loopllama.settings import Settings
-
-from .. import show
-from ..target import Choice
-from .common import Json, Limit, Workflow, connect
+from loopllama_cli.commands.common import Json, Limit, Workflow, connect
+from loopllama_cli.console import output
+from loopllama_cli.target import Choice
 
 app = typer.Typer(no_args_is_help=True, help="Definitions of workflows: check, push, list, show.")
 
@@ -22,7 +21,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A workflow file (YAM
 
 
 def _load(file: Path) -> Any:
-    from .. import workflow_files
+    from loopllama_cli import workflow_files
 
     return workflow_files.load(file)
 
@@ -45,8 +44,7 @@ def push(
     not know, or cannot use as it is, standard error warns, with what answers instead.
     """
     from loopllama.workflows.store import DefinitionStore
-
-    from .. import workflow_files
+    from loopllama_cli import workflow_files
 
     workflow, settings = _load(file), connect(ctx).settings
     store = DefinitionStore(settings)
@@ -58,21 +56,21 @@ def push(
     except WorkflowInvalid as error:
         raise workflow_files.refused(file, workflow_files.located(file, error.details)) from None
     if as_json:
-        show.print_json({**stored, "warnings": warnings})
+        output.print_json({**stored, "warnings": warnings})
     else:
-        show.out().print(show.plain(f"{stored['id']} version {stored['version']}"))
+        output.out().print(output.plain(f"{stored['id']} version {stored['version']}"))
     _warn(file, warnings, ctx.obj)
 
 
 def _warn(file: Path, warnings: Sequence[Mapping[str, object]], choice: Choice | None = None) -> None:
     """Print warnings to standard error, and how to see what there is in the stack that was chosen."""
     for one in warnings:
-        show.message(f"! {file}, line {one['line']}: {one['field']}: {one['message']}", "yellow")
+        output.message(f"! {file}, line {one['line']}: {one['field']}: {one['message']}", "yellow")
     if warnings:
         where = ""
         if choice is not None:
             where = " --local" if choice.local is not None else f" --stack {choice.stack}" if choice.stack else ""
-        show.message(f"Mend the file and push it again; what there is: loopllama{where} models list", "dim")
+        output.message(f"Mend the file and push it again; what there is: loopllama{where} models list", "dim")
 
 
 @app.command("list")
@@ -84,24 +82,24 @@ def list_(ctx: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
     items, cursor = DefinitionStore(settings).list(limit=limit)
     found = [_view(item, settings) for item in items]
     if as_json:
-        show.print_json(found)
+        output.print_json(found)
         return
     if not found:
-        show.message("There are no workflows: loopllama workflows push FILE makes one.", "dim")
+        output.message("There are no workflows: loopllama workflows push FILE makes one.", "dim")
         return
-    table = show.table("Workflow", "Name", "Version", "Agents", "Model", "Updated", right=("Version", "Agents"))
+    table = output.table("Workflow", "Name", "Version", "Agents", "Model", "Updated", right=("Version", "Agents"))
     for workflow in found:
         table.add_row(
-            show.plain(workflow["id"]),
-            show.plain(workflow["name"]),
+            output.plain(workflow["id"]),
+            output.plain(workflow["name"]),
             str(workflow["version"]),
             str(len(workflow["crew"])),
-            show.plain(workflow["model"]),
-            show.local_time(workflow["updated_at"]),
+            output.plain(workflow["model"]),
+            output.local_time(workflow["updated_at"]),
         )
-    show.print_table(table, show.out())
+    output.print_table(table, output.out())
     if cursor:
-        show.message("There are more: raise --limit.", "dim")
+        output.message("There are more: raise --limit.", "dim")
 
 
 @app.command("show")
@@ -117,24 +115,24 @@ def show_(
     settings = connect(ctx).settings
     found = _view(DefinitionStore(settings).get(workflow, version or 0), settings)
     if as_json:
-        show.print_json(found)
+        output.print_json(found)
         return
-    console = show.out()
-    title = Text.assemble((show.clean(found["id"]), "bold"), f"  version {found['version']}  {found['status'] or ''}")
+    console = output.out()
+    title = Text.assemble((output.clean(found["id"]), "bold"), f"  version {found['version']}  {found['status'] or ''}")
     console.print(title)
     if found.get("description"):
-        console.print(show.plain(found["description"]))
-    console.print(Text(f"default model: {show.clean(found['model'])}", "dim"))
-    table = show.table("Step", "Role", "Model", "Needs", "System prompt")
+        console.print(output.plain(found["description"]))
+    console.print(Text(f"default model: {output.clean(found['model'])}", "dim"))
+    table = output.table("Step", "Role", "Model", "Needs", "System prompt")
     for agent in found["crew"]:
         table.add_row(
-            show.plain(agent["name"]),
-            show.plain(agent["role"]),
-            show.plain(agent.get("model") or "-"),
-            show.plain(", ".join(agent.get("needs", [])) or "-"),
-            show.one_line(agent["systemPrompt"], 60),
+            output.plain(agent["name"]),
+            output.plain(agent["role"]),
+            output.plain(agent.get("model") or "-"),
+            output.plain(", ".join(agent.get("needs", [])) or "-"),
+            output.one_line(agent["systemPrompt"], 60),
         )
-    show.print_table(table, console)
+    output.print_table(table, console)
 
 
 @app.command()
@@ -145,15 +143,14 @@ def validate(file: File, as_json: Json = False) -> None:
     does not know; `push` asks the stack, which may have models and tools of its own.
     """
     from loopllama.workflows.store import DefinitionStore
-
-    from .. import workflow_files
+    from loopllama_cli import workflow_files
 
     try:
         workflow = _load(file)
     except InvalidRequest as error:
         if not as_json:
             raise
-        show.print_json({"valid": False, "error": str(error), "details": error.details})
+        output.print_json({"valid": False, "error": str(error), "details": error.details})
         raise typer.Exit(2) from error
     definition = workflow.to_definition()
     warnings = workflow_files.located(file, DefinitionStore(Settings()).warnings(definition))
@@ -161,11 +158,11 @@ def validate(file: File, as_json: Json = False) -> None:
         from loopllama.workflows.presenter import crew_view
 
         shown = {**definition, "crew": crew_view(definition["crew"])}
-        show.print_json({"valid": True, "name": workflow.name, "definition": shown, "warnings": warnings})
+        output.print_json({"valid": True, "name": workflow.name, "definition": shown, "warnings": warnings})
         _warn(file, warnings)
         return
     steps = ", ".join(step["name"] for step in definition["crew"])
-    show.out().print(show.plain(f"{file}: {workflow.name} is valid; its steps: {steps}"), soft_wrap=True)
+    output.out().print(output.plain(f"{file}: {workflow.name} is valid; its steps: {steps}"), soft_wrap=True)
     _warn(file, warnings)
 
 
@@ -174,7 +171,7 @@ def schema() -> None:
     """Print the JSON Schema of workflow files, for editors."""
     from loopllama.workflows.schema import json_schema
 
-    show.print_json(json_schema())
+    output.print_json(json_schema())
 
 
 def _view(item: Mapping[str, Any], settings: Settings) -> dict[str, Any]:

@@ -12,10 +12,9 @@ from typing import Any
 
 from loopllama import __version__
 from loopllama.aws import clients, errors
-
-from ..target import Choice, Target, TargetMissing, TargetUnreachable, connect
-from .findings import SIGN_IN, Check, looked
-from .models import examine_models
+from loopllama_cli.doctor.findings import SIGN_IN, Check, looked
+from loopllama_cli.doctor.models import examine_models
+from loopllama_cli.target import Choice, Target, TargetMissing, TargetUnreachable, connect
 
 _TABLES = ("workflows", "routes", "route_history", "models", "runs", "usage", "api_keys")
 
@@ -72,7 +71,7 @@ def _python() -> Check:
 
 
 def _sam() -> Check:
-    from ..commands.deploy import SamMissing, find_sam
+    from loopllama_cli.commands.deploy import SamMissing, find_sam
 
     try:
         return Check("sam", "ok", find_sam())

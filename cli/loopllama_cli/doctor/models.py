@@ -10,9 +10,8 @@ from loopllama.aws import clients, dynamo, errors
 from loopllama.catalog.model import at_region, foundation_model
 from loopllama.errors import ModelError, ModelUnknown
 from loopllama.settings import Settings
-
-from ..target import Target
-from .findings import GONE, MISSING, Check, code_of, looked
+from loopllama_cli.doctor.findings import GONE, MISSING, Check, code_of, looked
+from loopllama_cli.target import Target
 
 
 def examine_models(target: Target, call: bool, profile: str | None = None) -> Iterator[Check]:

@@ -48,10 +48,11 @@ class Stack:
         from moto.events.models import events_backends
         from moto.logs.models import logs_backends
 
-        from loopllama_cli.local import aws_server, http_api, providers, seams, template
+        from loopllama_cli.local import aws_server, http_api, providers, template
         from loopllama_cli.local.events import Events
         from loopllama_cli.local.functions import Functions
         from loopllama_cli.local.logs import Logs
+        from loopllama_cli.local.moto_patches import install
         from loopllama_cli.local.streams import Streams
 
         self._clients: dict[str, Any] = {}
@@ -76,7 +77,7 @@ class Stack:
             events_backends[ACCOUNT][REGION], self.functions.invoke_later, self._start, self._send, warn, minute
         )
         self.streams = Streams(self.functions.invoke, matches, self._send, warn)
-        seams.install(self.functions, self.events, self.streams, self.client)
+        install.install(self.functions, self.events, self.streams, self.client)
 
         stack = cloudformation_backends[ACCOUNT][REGION].create_stack(
             name=STACK_NAME,

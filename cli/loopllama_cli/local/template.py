@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from loopllama.errors import InvalidRequest
-
-from ..tool_files import check_tools
+from loopllama_cli.tool_files import check_tools
 
 DROPPED = {
     "AWS::ApiGateway::": "routes are served on the API port",

@@ -28,7 +28,7 @@ from moto.stepfunctions.responses import StepFunctionResponse
 
 from loopllama_cli.local.events import Events
 from loopllama_cli.local.functions import Functions
-from loopllama_cli.local.patching import replace
+from loopllama_cli.local.moto_patches.patching import replace
 
 MAX_INPUT_BYTES = 256 * 1024
 """https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html; moto checks it between states itself."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from typer.main import get_command
 
-from ..main import EXIT_CODES, app
-from . import markdown
+from loopllama_cli.docgen import markdown
+from loopllama_cli.main import EXIT_CODES, app
 
 
 def options() -> str:

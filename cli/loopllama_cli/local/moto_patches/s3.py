@@ -10,7 +10,7 @@ from moto.s3 import notifications
 from moto.s3.models import FakeBucket
 
 from loopllama_cli.local.events import Events
-from loopllama_cli.local.patching import replace
+from loopllama_cli.local.moto_patches.patching import replace
 
 
 def install(events: Events) -> None:

@@ -9,8 +9,7 @@ from decimal import Decimal
 
 from loopllama.engine import metrics as run_metrics
 from loopllama.telemetry import metrics
-
-from . import markdown
+from loopllama_cli.docgen import markdown
 
 
 def table() -> str:

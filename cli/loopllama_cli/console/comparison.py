@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from . import show
-from .timeline import Step
-from .trace_view import Run, run_cost, run_latency, simulated, simulated_text, steps_of
+from loopllama_cli.console import output
+from loopllama_cli.console.timeline import Step
+from loopllama_cli.console.trace import Run, run_cost, run_latency, simulated, simulated_text, steps_of
 
 
 def compare_runs(a: Run, b: Run) -> dict[str, Any]:
@@ -35,17 +35,17 @@ def relative(first: Any, second: Any) -> Decimal | None:
 
 def print_comparison(a: Run, b: Run, console: Console | None = None) -> None:
     """Print the steps of two runs side by side, and the totals."""
-    console = console or show.out()
-    names = list(dict.fromkeys(show.clean(str(run.get("workflow_id"))) for run in (a, b)))
+    console = console or output.out()
+    names = list(dict.fromkeys(output.clean(str(run.get("workflow_id"))) for run in (a, b)))
     title = Text(" → ".join(names), "bold")
     if simulated(a) or simulated(b):
         title.append("  ")
         title.append(" SIMULATED ", "bold black on yellow")
     console.print(title)
     for mark, run in (("  ", a), ("→ ", b)):
-        console.print(Text(show.clean(f"{mark}{run.get('id')}, version {run.get('workflow_version')}"), "dim"))
+        console.print(Text(output.clean(f"{mark}{run.get('id')}, version {run.get('workflow_version')}"), "dim"))
     console.print()
-    show.print_table(_table(a, b), console)
+    output.print_table(_table(a, b), console)
     console.print()
     if simulated(a) or simulated(b):
         console.print(Text(simulated_text([*steps_of(a), *steps_of(b)]), "yellow"))
@@ -54,29 +54,31 @@ def print_comparison(a: Run, b: Run, console: Console | None = None) -> None:
 def _table(a: Run, b: Run) -> Table:
     """Two lines a step, the first run's above the second's; the last two are the totals."""
     figures = ("Latency", "Change", "Cost", "Change ")
-    table = show.table("Step", "Model", *figures, right=figures)
+    table = output.table("Step", "Model", *figures, right=figures)
     steps = _side_by_side(a, b)
-    decimals = show.cost_decimals(step.get("cost_usd") for pair in steps.values() for step in pair)
+    decimals = output.cost_decimals(step.get("cost_usd") for pair in steps.values() for step in pair)
     for name, (first, second) in steps.items():
         table.add_row(name, _model(first), _duration(first), "", _cost(first, decimals), "")
         table.add_row(
             "",
             _model(second, first),
             _duration(second),
-            show.change(relative(first.get("latency_ms"), second.get("latency_ms"))),
+            output.change(relative(first.get("latency_ms"), second.get("latency_ms"))),
             _cost(second, decimals),
-            show.change(relative(first.get("cost_usd"), second.get("cost_usd"))),
+            output.change(relative(first.get("cost_usd"), second.get("cost_usd"))),
         )
     table.add_section()
     result = compare_runs(a, b)
-    table.add_row("Total", "", show.duration(run_latency(a)), "", show.money(run_cost(a), decimals), "", style="bold")
+    table.add_row(
+        "Total", "", output.duration(run_latency(a)), "", output.money(run_cost(a), decimals), "", style="bold"
+    )
     table.add_row(
         "",
         Text("→", "bold"),
-        show.duration(run_latency(b)),
-        show.change(result["latency_change"]),
-        show.money(run_cost(b), decimals),
-        show.change(result["cost_change"]),
+        output.duration(run_latency(b)),
+        output.change(result["latency_change"]),
+        output.money(run_cost(b), decimals),
+        output.change(result["cost_change"]),
         style="bold",
     )
     for column in table.columns:
@@ -93,12 +95,12 @@ def _side_by_side(a: Run, b: Run) -> dict[str, tuple[Step, Step]]:
 
 def _key(step: Step) -> str:
     places = [f"{int(step[key])}" for key in ("iteration", "item") if step.get(key)]
-    return show.clean("/".join([str(step.get("step") or step.get("role")), *places]))
+    return output.clean("/".join([str(step.get("step") or step.get("role")), *places]))
 
 
 def _model(step: Step, before: Step | None = None) -> Text:
     """The step's model; after another step, what became of that one's model."""
-    name = show.clean(str(step.get("model") or "-"))
+    name = output.clean(str(step.get("model") or "-"))
     if before is None:
         return Text(name)
     if step and step.get("model") == before.get("model"):
@@ -107,8 +109,8 @@ def _model(step: Step, before: Step | None = None) -> Text:
 
 
 def _duration(step: Step) -> str:
-    return show.duration(step.get("latency_ms"))
+    return output.duration(step.get("latency_ms"))
 
 
 def _cost(step: Step, decimals: int) -> str:
-    return show.money(step.get("cost_usd"), decimals) if step.get("model") else "-"
+    return output.money(step.get("cost_usd"), decimals) if step.get("model") else "-"

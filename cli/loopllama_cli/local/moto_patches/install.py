@@ -22,10 +22,10 @@ from moto.core.config import default_user_config
 from moto.events import models as events_models
 from moto.secretsmanager.models import secretsmanager_backends
 
-from loopllama_cli.local import seams_dynamodb, seams_s3, seams_step_functions
 from loopllama_cli.local.events import Events
 from loopllama_cli.local.functions import Functions, InvokeRefused, invoke_api
-from loopllama_cli.local.patching import replace
+from loopllama_cli.local.moto_patches import dynamodb, s3, step_functions
+from loopllama_cli.local.moto_patches.patching import replace
 from loopllama_cli.local.streams import Streams
 
 
@@ -33,9 +33,9 @@ def install(functions: Functions, events: Events, streams: Streams, client: Call
     """Put the stack's own parts behind moto. `client(service)` is a boto3 client of the stack's endpoint."""
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     _lambda(functions)
-    seams_dynamodb.install(streams)
-    seams_s3.install(events)
-    seams_step_functions.install(functions, events, client)
+    dynamodb.install(streams)
+    s3.install(events)
+    step_functions.install(functions, events, client)
     # moto's rules know no Lambda and no Step Functions targets, deliver inside PutEvents, and one without a pattern
     # (a schedule) takes every event.
     replace(events_models.Rule, "send_to_targets", lambda rule, event, _transform=True: events.match(rule, event))

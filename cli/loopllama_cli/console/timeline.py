@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.text import Text
 
-from . import show
+from loopllama_cli.console import output
 
 _BAR, _WAIT, _FAILED = "━", "╌", "×"  # noqa: RUF001
 Step = Mapping[str, Any]
@@ -18,7 +18,7 @@ Step = Mapping[str, Any]
 
 def label(step: Step) -> str:
     """The step's name, with its iteration and item where it has them."""
-    name = show.clean(str(step.get("step") or step.get("role") or "?"))
+    name = output.clean(str(step.get("step") or step.get("role") or "?"))
     places = [f"{mark}{int(step[key])}" for mark, key in (("#", "iteration"), ("·", "item")) if step.get(key)]
     return " ".join([name, *places])
 
@@ -35,8 +35,8 @@ class _Span:
 
 def timeline(all_steps: Sequence[Step], width: int, colours: Mapping[str, str]) -> list[Text]:
     """A line for each step that has begun: when its model calls ran, on one scale."""
-    steps = [step for step in all_steps if show.moment(step.get("started_at"))]
-    moments = [show.moment(step.get("started_at")) for step in steps]
+    steps = [step for step in all_steps if output.moment(step.get("started_at"))]
+    moments = [output.moment(step.get("started_at")) for step in steps]
     begin = min((moment for moment in moments if moment), default=None)
     if begin is None:
         return []
@@ -50,7 +50,7 @@ def timeline(all_steps: Sequence[Step], width: int, colours: Mapping[str, str]) 
     for step, spans in zip(steps, lines, strict=True):
         row = Text(f"{label(step)[:names]:<{names}}  ")
         row.append_text(_draw(spans, end, room))
-        row.append(f" {show.duration(step.get('latency_ms')):>9}", "dim")
+        row.append(f" {output.duration(step.get('latency_ms')):>9}", "dim")
         drawn.append(row)
     return drawn
 
@@ -76,7 +76,7 @@ def _spans(step: Step, begin: datetime, colours: Mapping[str, str]) -> list[_Spa
 
 
 def _offset(time: Any, begin: datetime) -> float | None:
-    moment = show.moment(time)
+    moment = output.moment(time)
     return None if moment is None else (moment - begin) / timedelta(milliseconds=1)
 
 

@@ -1,7 +1,7 @@
 """Builds the bundled catalog from the installed genai-prices package: `make catalog`.
 
-    python -m loopllama_cli.catalog_build            write shared/loopllama/catalog/data.json
-    python -m loopllama_cli.catalog_build --check    exit 1 when it is not what this would write
+    python -m loopllama_cli.catalog.build            write shared/loopllama/catalog/data.json
+    python -m loopllama_cli.catalog.build --check    exit 1 when it is not what this would write
 
 Prices and context windows are genai-prices' (github.com/pydantic/genai-prices, MIT), for standard processing: its
 `prices`, not its `price_variants` (batch, priority, flex). What it does not know (capabilities, longest answers, the
@@ -32,11 +32,9 @@ from genai_prices.types import (
 
 from loopllama.catalog.entries import bundled_model
 from loopllama.catalog.model import GEOGRAPHIES
+from loopllama_cli.catalog import facts, regions
 
-from . import catalog_facts as facts
-from . import catalog_regions
-
-TARGET = Path(__file__).resolve().parents[2] / "shared" / "loopllama" / "catalog" / "data.json"
+TARGET = Path(__file__).resolve().parents[3] / "shared" / "loopllama" / "catalog" / "data.json"
 _KEYS = {
     "input": "input_mtok",
     "output": "output_mtok",
@@ -49,7 +47,7 @@ def build(today: date) -> dict[str, Any]:
     """The catalog's data, as the file holds it."""
     package = version("genai-prices")
     models = {entry.pop("id"): entry for entry in _entries()}
-    aliases = catalog_regions.aliases()
+    aliases = regions.aliases()
     named = {name for places in aliases.values() for name in places.values()}
     missing = sorted(name for name in named if not (found := bundled_model(models, name)) or not found.prices)
     if missing:

@@ -16,7 +16,7 @@ from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import StreamRecord, StreamShard, Table
 from moto.dynamodb.parsing import expressions, validators
 
-from loopllama_cli.local.patching import replace
+from loopllama_cli.local.moto_patches.patching import replace
 from loopllama_cli.local.streams import Streams
 
 

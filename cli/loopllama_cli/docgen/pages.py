@@ -15,8 +15,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..project import project_root
-from . import commands, errors, infrastructure, metrics, schemas
+from loopllama_cli.docgen import commands, errors, infrastructure, metrics, schemas
+from loopllama_cli.project import project_root
 
 _PART = re.compile(r"(?<=<!-- make docs: )([a-z-]+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 _MAKERS: Mapping[str, Callable[[], str]] = {

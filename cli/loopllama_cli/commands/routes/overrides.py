@@ -15,11 +15,10 @@ from rich.text import Text
 
 from loopllama.errors import InvalidRequest, LoopLlamaError
 from loopllama.settings import Settings
-
-from .. import show
-from ..trace_view import ignored_text
-from .common import Json, Workflow, connect
-from .models import check_models
+from loopllama_cli.commands.common import Json, Workflow, connect
+from loopllama_cli.commands.models.show import check_models
+from loopllama_cli.console import output
+from loopllama_cli.console.trace import ignored_text
 
 if TYPE_CHECKING:
     from loopllama.routing.store import RouteStore
@@ -42,26 +41,26 @@ def list_(ctx: typer.Context, workflow: Workflow, as_json: Json = False) -> None
     told = _explain(settings, workflow)
     rows = {row["step"]: row for row in _rows(settings, workflow)}
     if as_json:
-        show.print_json([{**route, "row": rows.get(route["step"]), "workflow_row": rows.get("*")} for route in told])
+        output.print_json([{**route, "row": rows.get(route["step"]), "workflow_row": rows.get("*")} for route in told])
         return
-    console = show.out()
-    table = show.table("Step", "Model", "Source", "Fallbacks")
+    console = output.out()
+    table = output.table("Step", "Model", "Source", "Fallbacks")
     for route in told:
         model = route.get("model")
-        shown = show.plain(model) if model else Text("none: " + show.one_line(route.get("error", "")), "red")
+        shown = output.plain(model) if model else Text("none: " + output.one_line(route.get("error", "")), "red")
         by_row = route.get("source") in ("step", "workflow")
         source = Text(str(route.get("source") or "-"), "bold cyan" if by_row else "")
-        table.add_row(show.plain(route["step"]), shown, source, show.plain(", ".join(route.get("fallbacks") or ())))
-    show.print_table(table, console)
+        table.add_row(output.plain(route["step"]), shown, source, output.plain(", ".join(route.get("fallbacks") or ())))
+    output.print_table(table, console)
     if rows:
         console.print()
-        show.print_table(_overrides(rows), console)
+        output.print_table(_overrides(rows), console)
     for route in told:
         for ignored in route.get("ignored") or ():
-            show.message(f"! {route['step']}  {ignored_text(ignored)}", "yellow")
+            output.message(f"! {route['step']}  {ignored_text(ignored)}", "yellow")
     unused = sorted(rows.keys() - {route["step"] for route in told} - {"*"})
     for name in unused:
-        show.message(f"! the row of {name!r} does nothing: the workflow has no such step", "yellow")
+        output.message(f"! the row of {name!r} does nothing: the workflow has no such step", "yellow")
 
 
 @app.command("set")
@@ -131,12 +130,12 @@ def set_(
         force=force,
     )
     if as_json:
-        show.print_json(row)
+        output.print_json(row)
         return
-    show.print_table(_overrides({step: row}), show.out())
+    output.print_table(_overrides({step: row}), output.out())
     if change is not None:
-        show.message(f"Expected a run: {change}.")
-    show.message(f"Acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
+        output.message(f"Expected a run: {change}.")
+    output.message(f"Acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
 
 
 @app.command()
@@ -157,10 +156,10 @@ def unset(
         workflow, step, expected_version=expected_version, updated_by=getpass.getuser(), reason=reason
     )
     if as_json:
-        show.print_json({"workflow": workflow, "step": step, "removed": removed})
+        output.print_json({"workflow": workflow, "step": step, "removed": removed})
     else:
         text = "removed" if removed else "there was no override"
-        show.out().print(show.plain(f"{workflow}/{step}: {text}"))
+        output.out().print(output.plain(f"{workflow}/{step}: {text}"))
 
 
 def _named(values: Mapping[str, Any]) -> list[str]:
@@ -182,15 +181,15 @@ def change_line(told: Mapping[str, Any]) -> str:
     """A prediction (`whatif.predict`) in one line."""
     cost, latency = told["cost_usd"], told["latency_ms"]
     parts = [
-        f"{show.money(cost['before'])} -> {show.money(cost['after'])}{_percent(cost['change'])}",
-        f"{show.duration(latency['before'])} -> {show.duration(latency['after'])}{_percent(latency['change'])}",
+        f"{output.money(cost['before'])} -> {output.money(cost['after'])}{_percent(cost['change'])}",
+        f"{output.duration(latency['before'])} -> {output.duration(latency['after'])}{_percent(latency['change'])}",
     ]
     simulated = ", simulated" if told["simulated"] else ""
     return f"{'; '.join(parts)} (by {told['runs']} recent runs{simulated})"
 
 
 def _percent(fraction: Decimal | None) -> str:
-    return "" if fraction is None else f" ({show.change(fraction).plain})"
+    return "" if fraction is None else f" ({output.change(fraction).plain})"
 
 
 def parse_time(text: str) -> float:
@@ -247,25 +246,25 @@ def number(text: str | None) -> Decimal | None:
 
 
 def _overrides(rows: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = show.table("Override of", "Says", "Version", "Until", "By", "Reason", right=("Version",))
+    table = output.table("Override of", "Says", "Version", "Until", "By", "Reason", right=("Version",))
     for step, row in rows.items():
-        who, why = (show.one_line(row.get(name) or "", 100) for name in ("updated_by", "reason"))
-        table.add_row(show.plain(step), _says(row), str(row.get("version") or "-"), _until(row), who, why)
+        who, why = (output.one_line(row.get(name) or "", 100) for name in ("updated_by", "reason"))
+        table.add_row(output.plain(step), _says(row), str(row.get("version") or "-"), _until(row), who, why)
     return table
 
 
 def _says(row: Mapping[str, Any]) -> str:
     """What a row sets."""
-    parts = [show.one_line(row["model"], 100)] if row.get("model") is not None else []
+    parts = [output.one_line(row["model"], 100)] if row.get("model") is not None else []
     for name in ("policy", "candidates", "fallbacks", "max_cost", "max_latency", "max_tokens", "temperature", "pin"):
         if row.get(name) is not None:
-            parts.append(f"{name} {show.one_line(row[name], 100)}")
+            parts.append(f"{name} {output.one_line(row[name], 100)}")
     return ", ".join(parts)
 
 
 def _until(row: Mapping[str, Any]) -> Text:
     expires = row.get("expires_at")
     if not isinstance(expires, int | Decimal) or not 0 <= expires < 10**11:
-        return Text(show.one_line("" if expires is None else expires, 20))
+        return Text(output.one_line("" if expires is None else expires, 20))
     when = datetime.fromtimestamp(int(expires), UTC)
     return Text(f"{when.astimezone():%Y-%m-%d %H:%M}", "dim strike" if when <= datetime.now(UTC) else "")

@@ -12,8 +12,7 @@ from rich.text import Text
 from loopllama.core import exact_json
 from loopllama.events.log import EventLog
 from loopllama.settings import Settings
-
-from . import show
+from loopllama_cli.console import output
 
 _PAGE = 100
 _WAIT_SECONDS = 20.0
@@ -59,17 +58,17 @@ def print_event(event: Mapping[str, Any], console: Console, as_json: bool) -> No
         sys.stdout.write(exact_json.dumps(event) + "\n")
         sys.stdout.flush()
         return
-    when = show.moment(event["at"])
+    when = output.moment(event["at"])
     kind, error = event["type"], event.get("error")
     line = Text.assemble(
         (when.astimezone().strftime("%H:%M:%S") if when else "", "dim"),
         f"  {event['id']:>3}  ",
-        (f"{show.clean(kind):<14}", _STYLES.get(kind, "")),
+        (f"{output.clean(kind):<14}", _STYLES.get(kind, "")),
     )
     parts = [_place(event), event.get("model"), error and error.get("type"), event.get("kind"), event.get("tool")]
     if event.get("latency_ms") is not None:
-        parts += [show.duration(event["latency_ms"]), show.money(event.get("cost_usd"))]
-    line.append("".join(f"  {show.clean(str(part))}" for part in parts if part))
+        parts += [output.duration(event["latency_ms"]), output.money(event.get("cost_usd"))]
+    line.append("".join(f"  {output.clean(str(part))}" for part in parts if part))
     if event.get("simulated"):
         line.append("  simulated", "yellow")
     console.print(line, soft_wrap=True)

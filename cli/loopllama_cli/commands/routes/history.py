@@ -13,10 +13,9 @@ import typer
 
 from loopllama.core import exact_json
 from loopllama.errors import InvalidRequest, NotFound
-
-from .. import show
-from .common import Json, Workflow, connect
-from .routes import Reason, Step, app, check_step, definition_of
+from loopllama_cli.commands.common import Json, Workflow, connect
+from loopllama_cli.commands.routes.overrides import Reason, Step, app, check_step, definition_of
+from loopllama_cli.console import output
 
 if TYPE_CHECKING:
     from loopllama.settings import Settings
@@ -42,24 +41,26 @@ def history(
         check_step(settings, workflow, step)
     entries.sort(key=lambda entry: str(entry["at"]), reverse=True)
     if as_json:
-        show.print_json(entries)
+        output.print_json(entries)
         return
     print_history(entries, "step")
 
 
 def print_history(entries: list[dict[str, Any]], of: str) -> None:
     """Entries of the history as a table; the field `of` says what an entry is about."""
-    table = show.table("When", "Of", "Version", "By", "Change", "Reason", right=("Version",))
+    table = output.table("When", "Of", "Version", "By", "Change", "Reason", right=("Version",))
     for entry in entries:
         parts = [_difference(one) for one in entry["differences"]] if entry["after"] else [entry["change"]]
-        who, why = (show.one_line(entry[field] or "", 60) for field in ("updated_by", "reason"))
+        who, why = (output.one_line(entry[field] or "", 60) for field in ("updated_by", "reason"))
         said = "; ".join(parts) or "nothing but notes"
         version = str(entry["version"] or "-")
-        table.add_row(show.local_time(entry["at"]), show.plain(entry[of]), version, who, show.one_line(said, 200), why)
-    show.print_table(table, show.out())
+        table.add_row(
+            output.local_time(entry["at"]), output.plain(entry[of]), version, who, output.one_line(said, 200), why
+        )
+    output.print_table(table, output.out())
     for entry in entries:
         for problem in entry["problems"]:
-            show.message(f"! {entry[of]}, {show.local_time(entry['at'])}: {problem}", "yellow")
+            output.message(f"! {entry[of]}, {output.local_time(entry['at'])}: {problem}", "yellow")
 
 
 @app.command()
@@ -87,12 +88,12 @@ def diff(
         after = past.at_version(route, to).get("after") if to else RouteStore(settings).get(workflow, step)
     found = differences(before, after)
     if as_json:
-        show.print_json(found)
+        output.print_json(found)
         return
     for one in found:
-        show.out().print(show.plain(_difference(one)))
+        output.out().print(output.plain(_difference(one)))
     if not found:
-        show.message("No difference.", "dim")
+        output.message("No difference.", "dim")
 
 
 @app.command()
@@ -113,11 +114,11 @@ def rollback(
     settings = connect(ctx).settings
     row = RouteStore(settings).rollback(workflow, step, to, updated_by=getpass.getuser(), reason=reason)
     if as_json:
-        show.print_json({"workflow": workflow, "step": step, "row": row})
+        output.print_json({"workflow": workflow, "step": step, "row": row})
     elif row is None:
-        show.out().print(show.plain(f"{workflow}/{step}: removed, as there was no override then"))
+        output.out().print(output.plain(f"{workflow}/{step}: removed, as there was no override then"))
     else:
-        show.out().print(show.plain(f"{workflow}/{step}: {_said(row)} (version {row['version']})"))
+        output.out().print(output.plain(f"{workflow}/{step}: {_said(row)} (version {row['version']})"))
 
 
 @app.command("export")
@@ -186,16 +187,16 @@ def import_(
             else:
                 store.unset(workflow, step, expected_version=version, updated_by=who, reason=why)
     if as_json:
-        show.print_json({"workflow": workflow, "applied": not dry_run, "changes": changes})
+        output.print_json({"workflow": workflow, "applied": not dry_run, "changes": changes})
         return
     for change in changes:
         lines = "; ".join(_difference(one) for one in change["differences"])
-        show.out().print(show.plain(f"{change['step']}  {change['change']}  {lines}"))
+        output.out().print(output.plain(f"{change['step']}  {change['change']}  {lines}"))
     kept = [name for name in present if name not in wanted]
     if kept and not prune:
-        show.message(f"Not in the file, and kept (--prune removes them): {', '.join(kept)}", "dim")
+        output.message(f"Not in the file, and kept (--prune removes them): {', '.join(kept)}", "dim")
     done = "would change" if dry_run else "changed"
-    show.message(f"{len(changes)} of {len(wanted)} routes of {workflow} {done}.", "dim")
+    output.message(f"{len(changes)} of {len(wanted)} routes of {workflow} {done}.", "dim")
 
 
 def _entries(settings: Settings, workflow: str, step: str, limit: int) -> list[dict[str, Any]]:
@@ -215,7 +216,7 @@ def _present(settings: Settings, workflow: str) -> dict[str, dict[str, Any]]:
 
 
 def _read(file: Path) -> tuple[str, dict[str, dict[str, Any]]]:
-    from .. import workflow_files
+    from loopllama_cli import workflow_files
 
     document = workflow_files.read(file)
     shape = "workflow: ID and routes: {STEP: {model: …}}, as `loopllama routes export` writes it"
@@ -233,13 +234,13 @@ def _read(file: Path) -> tuple[str, dict[str, dict[str, Any]]]:
 def _said(row: Mapping[str, Any]) -> str:
     from loopllama.routing.store import VALUES
 
-    return ", ".join(f"{name} {show.one_line(row[name], 80)}" for name in VALUES if row.get(name) is not None)
+    return ", ".join(f"{name} {output.one_line(row[name], 80)}" for name in VALUES if row.get(name) is not None)
 
 
 def _difference(one: Mapping[str, Any]) -> str:
     def shown(value: Any) -> str:
         from loopllama.routing.change_log import plain
 
-        return "nothing" if value is None else show.one_line(plain(value), 80)
+        return "nothing" if value is None else output.one_line(plain(value), 80)
 
     return f"{one['field']}: {shown(one['from'])} -> {shown(one['to'])}"

@@ -11,8 +11,7 @@ from loopllama.api.app import Api
 from loopllama.api.event_models import Event, Totals
 from loopllama.settings import Settings
 from loopllama.workflows import schema as workflow
-
-from . import markdown
+from loopllama_cli.docgen import markdown
 
 _METHODS = ("get", "post", "put", "patch", "delete")
 _KINDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}

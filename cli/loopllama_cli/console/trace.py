@@ -13,8 +13,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from . import show
-from .timeline import Step, label, timeline
+from loopllama_cli.console import output
+from loopllama_cli.console.timeline import Step, label, timeline
 
 _COLOURS = ("cyan", "magenta", "blue", "green", "bright_yellow", "bright_magenta", "bright_cyan", "bright_blue")
 Run = Mapping[str, Any]
@@ -22,11 +22,11 @@ Run = Mapping[str, Any]
 
 def print_trace(run: Run, console: Console | None = None) -> None:
     """Print the whole trace of a run object (with its `steps`)."""
-    console = console or show.out()
+    console = console or output.out()
     console.print(header(run))
     colours = model_colours(steps_of(run))
     console.print()
-    show.print_table(steps_table(run, colours), console)
+    output.print_table(steps_table(run, colours), console)
     console.print()
     for part in (timeline(steps_of(run), console.width, colours), list(notes(run))):
         if part:
@@ -41,7 +41,7 @@ def picture(run: Run, width: int = 112) -> str:
         highlight=False, markup=False, emoji=False,
     )  # fmt: skip
     print_trace(run, console)
-    drawn = console.export_svg(title=f"loopllama trace {show.clean(str(run.get('id')))}", unique_id="trace")
+    drawn = console.export_svg(title=f"loopllama trace {output.clean(str(run.get('id')))}", unique_id="trace")
     # rich names a font on another host; a picture fetches nothing.
     drawn = re.sub(r"\s*@font-face \{.*?\}", "", drawn, flags=re.DOTALL)
     return drawn.replace("Fira Code,", "ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono,")
@@ -73,7 +73,7 @@ def run_latency(run: Run) -> Decimal | None:
     """Milliseconds from the run's start to its end; `None` while it has none."""
     if run.get("latency_ms") is not None:
         return Decimal(run["latency_ms"])
-    started, finished = show.moment(run.get("started_at")), show.moment(run.get("finished_at"))
+    started, finished = output.moment(run.get("started_at")), output.moment(run.get("finished_at"))
     if started is None or finished is None:
         return None
     return Decimal((finished - started) // timedelta(microseconds=1)) / 1000
@@ -87,19 +87,21 @@ def simulated(record: Mapping[str, Any]) -> bool:
 
 def header(run: Run) -> Group:
     """Which run this is, how it ended, on what input."""
-    title = Text.assemble((show.clean(str(run.get("workflow_id"))), "bold"), "  ", show.status(run.get("status")), "  ")
-    title.append(show.clean(str(run.get("id"))), "dim")
+    title = Text.assemble(
+        (output.clean(str(run.get("workflow_id"))), "bold"), "  ", output.status(run.get("status")), "  "
+    )
+    title.append(output.clean(str(run.get("id"))), "dim")
     if simulated(run):
         title.append("  ")
         title.append(" SIMULATED ", "bold black on yellow")
     facts = [f"version {run.get('workflow_version')}"] if run.get("workflow_version") is not None else []
-    facts.append(show.local_time(run.get("started_at") or run.get("created_at")))
+    facts.append(output.local_time(run.get("started_at") or run.get("created_at")))
     if replayed := run.get("replayed_from"):
         facts.append(f"replayed from {replayed['run_id']} at {replayed['from_step']}")
     facts += [f"{key}={value}" for key, value in (run.get("tags") or {}).items()]
-    lines: list[RenderableType] = [title, Text(show.clean(" · ".join(facts)), "dim")]
+    lines: list[RenderableType] = [title, Text(output.clean(" · ".join(facts)), "dim")]
     if run.get("input") is not None:
-        line = Text.assemble(("input  ", "dim"), show.one_line(run["input"], 400))
+        line = Text.assemble(("input  ", "dim"), output.one_line(run["input"], 400))
         line.no_wrap, line.overflow = True, "ellipsis"
         lines.append(line)
     if run.get("error"):
@@ -110,32 +112,32 @@ def header(run: Run) -> Group:
 def error_text(error: Any) -> str:
     """A run's or step's error as a sentence: its step, its type, its message."""
     if not isinstance(error, Mapping):
-        return show.one_line(error, 1000)
+        return output.one_line(error, 1000)
     parts = [str(error[key]) for key in ("step", "type", "message") if error.get(key)]
-    return show.one_line(": ".join(parts) or error, 1500)
+    return output.one_line(": ".join(parts) or error, 1500)
 
 
 def steps_table(run: Run, colours: Mapping[str, str]) -> Table:
     """A row for each step, and the totals."""
     steps = steps_of(run)
     total = run_cost(run)
-    decimals = show.cost_decimals(step.get("cost_usd") for step in steps)
+    decimals = output.cost_decimals(step.get("cost_usd") for step in steps)
     mixed = simulated(run) and not all(simulated(step) for step in steps if step.get("model"))
     figures = ("In", "Cached", "Out", "Latency", "Cost", "Share")
-    table = show.table("", "Step", "Model", "Source", *figures, right=figures, show_footer=True)
+    table = output.table("", "Step", "Model", "Source", *figures, right=figures, show_footer=True)
     for step in steps:
-        model = Text(show.clean(str(step.get("model") or "-")), colours.get(str(step.get("model")), "dim"))
+        model = Text(output.clean(str(step.get("model") or "-")), colours.get(str(step.get("model")), "dim"))
         if mixed and simulated(step):
             model.append(" simulated", "yellow")
         table.add_row(
-            show.status(step_status(step), word=False),
+            output.status(step_status(step), word=False),
             label(step),
             model,
-            show.clean(str(step.get("source") or "-")),
-            show.tokens(step.get("tokens_in")),
-            show.tokens(step.get("tokens_cached")),
-            show.tokens(step.get("tokens_out")),
-            "kept" if step.get("replayed_from") else show.duration(step.get("latency_ms")),
+            output.clean(str(step.get("source") or "-")),
+            output.tokens(step.get("tokens_in")),
+            output.tokens(step.get("tokens_cached")),
+            output.tokens(step.get("tokens_out")),
+            "kept" if step.get("replayed_from") else output.duration(step.get("latency_ms")),
             _cost(step, decimals),
             _share(step.get("cost_usd"), total),
         )
@@ -145,8 +147,8 @@ def steps_table(run: Run, colours: Mapping[str, str]) -> Table:
         "Total",
         "",
         "",
-        *(show.tokens(sums[name]) for name in _TOKENS),
-        show.duration(run_latency(run)),
+        *(output.tokens(sums[name]) for name in _TOKENS),
+        output.duration(run_latency(run)),
         _cost({**run, "cost_usd": total, "cost_basis": cost_basis(run)}, decimals) if steps else "",
         "",
     ]
@@ -184,7 +186,7 @@ def _cost(record: Mapping[str, Any], decimals: int) -> Text:
         return Text("unknown" if basis == "unknown" else "unpriced", "yellow")
     incomplete = basis == "unknown" or record.get("unpriced")
     mark = "≥" if incomplete else "~" if basis == "estimated" else ""
-    return Text.assemble((mark, "yellow"), show.money(cost, decimals))
+    return Text.assemble((mark, "yellow"), output.money(cost, decimals))
 
 
 def _share(cost: Any, total: Decimal | None) -> str:
@@ -222,7 +224,7 @@ def notes(run: Run) -> Iterator[Text]:
             yield _note("✗", "bold red", name, error)
     saved = sum((Decimal(step.get("cache_saving_usd") or 0) for step in steps), Decimal(0))
     if saved > 0:
-        yield _note("·", "green", "", f"Cached tokens saved {show.money(saved)}.")
+        yield _note("·", "green", "", f"Cached tokens saved {output.money(saved)}.")
     if any(step.get("unpriced") for step in steps):
         yield _note("!", "yellow", "", "Some calls have no known price; the total leaves them out.")
     bases = {str(step.get("cost_basis")) for step in steps}
@@ -265,10 +267,10 @@ def ignored_text(ignored: Mapping[str, Any]) -> str:
 def _attempt_text(attempt: Mapping[str, Any]) -> str:
     outcome = str(attempt.get("outcome"))
     said = "was begun and never answered: its process ended" if outcome == "lost" else outcome
-    after = f" after {show.duration(attempt['latency_ms'])}" if attempt.get("latency_ms") is not None else ""
+    after = f" after {output.duration(attempt['latency_ms'])}" if attempt.get("latency_ms") is not None else ""
     why = f": {error_text(attempt['error'])}" if attempt.get("error") else ""
     return f"{attempt.get('model')} {said}{after}{why}"
 
 
 def _note(mark: str, style: str, name: str, text: str) -> Text:
-    return Text.assemble((f"{mark} ", style), (f"{name}  " if name else "", "bold"), show.one_line(text, 1500))
+    return Text.assemble((f"{mark} ", style), (f"{name}  " if name else "", "bold"), output.one_line(text, 1500))

@@ -8,8 +8,8 @@ from typing import Any
 
 from samtranslator.yaml_helper import yaml_parse
 
-from ..project import project_root
-from . import markdown
+from loopllama_cli.docgen import markdown
+from loopllama_cli.project import project_root
 
 
 def parameters() -> str:

@@ -13,10 +13,9 @@ from rich.text import Text
 
 from loopllama.core import exact_json
 from loopllama.errors import ModelUnknown
-
-from .. import show
-from ..target import TargetMissing
-from .common import Json, connect
+from loopllama_cli.commands.common import Json, connect
+from loopllama_cli.console import output
+from loopllama_cli.target import TargetMissing
 
 if TYPE_CHECKING:
     from loopllama.catalog.catalog import Catalog
@@ -44,26 +43,26 @@ def list_(
     catalog = _catalog(ctx)
     found = [model for model in catalog.models() if provider in (None, model.provider)]
     if as_json:
-        show.print_json([_record(model) for model in found])
+        output.print_json([_record(model) for model in found])
         return
     names: dict[str, list[str]] = {}
     for alias in catalog.aliases():
         with contextlib.suppress(ModelUnknown):
             names.setdefault(catalog.resolve(alias).id, []).append(alias)
     right = ("Input", "Output", "Cached", "Context")
-    table = show.table("Model", "Provider", "Alias", *right, "Can", right=right)
+    table = output.table("Model", "Provider", "Alias", *right, "Can", right=right)
     for model in found:
         price = _record(model)["price"] or {}
         table.add_row(
-            Text(show.clean(model.id), "" if model.enabled else "dim strike"),
-            show.plain(model.provider),
-            show.plain(", ".join(names.get(model.id, ()))),
+            Text(output.clean(model.id), "" if model.enabled else "dim strike"),
+            output.plain(model.provider),
+            output.plain(", ".join(names.get(model.id, ()))),
             *(_price(price.get(name)) if price else Text("unpriced", "yellow") for name in _PRICES[:3]),
-            show.tokens(model.context_window),
-            show.plain(", ".join(sorted(model.capabilities or ()))),
+            output.tokens(model.context_window),
+            output.plain(", ".join(sorted(model.capabilities or ()))),
         )
-    console = show.out()
-    show.print_table(table, console)
+    console = output.out()
+    output.print_table(table, console)
     _say_source(catalog)
 
 
@@ -78,30 +77,30 @@ def show_(
     found = catalog.resolve(model)
     record = _record(found)
     if as_json:
-        show.print_json(record)
+        output.print_json(record)
         return
-    console = show.out()
-    console.print(Text(show.clean(found.id), "bold"))
+    console = output.out()
+    console.print(Text(output.clean(found.id), "bold"))
     if model != found.id:
-        console.print(Text(f"{show.clean(model)} stands for it", "dim"))
-    table = show.table("Field", "Value", "From")
+        console.print(Text(f"{output.clean(model)} stands for it", "dim"))
+    table = output.table("Field", "Value", "From")
     for name in _SHOWN:
         value = record[name]
         text = ", ".join(value) if isinstance(value, list) else "unknown" if value is None else str(value)
         text = exact_json.dumps(value) if isinstance(value, dict) else text
         if name in ("replaced_by", "options") and not value:
             continue
-        table.add_row(name, show.plain(text), show.plain(record["origin"].get(name, "-")))
+        table.add_row(name, output.plain(text), output.plain(record["origin"].get(name, "-")))
     for price in record["prices"]:
         amounts = ", ".join(f"{name} {_price(price[name])}" for name in _PRICES if price.get(name) is not None)
         since = price["effective_from"] or "always"
-        table.add_row(f"price from {since}", amounts, show.plain(record["origin"].get("prices", "-")))
+        table.add_row(f"price from {since}", amounts, output.plain(record["origin"].get("prices", "-")))
         for tier in price["tiers"]:
             amounts = ", ".join(f"{name} {_price(tier[name])}" for name in _PRICES if tier.get(name) is not None)
             table.add_row(f"  above {tier['above']:,} tokens", amounts, "")
     if not record["prices"]:
         table.add_row("price", Text("unpriced", "yellow"), "-")
-    show.print_table(table, console)
+    output.print_table(table, console)
     _say_source(catalog)
 
 
@@ -121,14 +120,14 @@ def _catalog(ctx: typer.Context) -> Catalog:
     try:
         return CatalogStore(connect(ctx).settings).catalog()
     except TargetMissing:
-        show.message("No stack named: this is the bundled catalog.", "dim")
+        output.message("No stack named: this is the bundled catalog.", "dim")
         return bundled()
 
 
 def _say_source(catalog: Catalog) -> None:
-    show.message(f"USD per million tokens. Bundled prices: {catalog.source}", "dim")
+    output.message(f"USD per million tokens. Bundled prices: {catalog.source}", "dim")
     for problem in catalog.problems:
-        show.message(f"Models table, {problem['model']}: passed over: {problem['reason']}", "yellow")
+        output.message(f"Models table, {problem['model']}: passed over: {problem['reason']}", "yellow")
 
 
 def _record(model: Model) -> dict[str, Any]:

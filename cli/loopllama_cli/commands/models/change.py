@@ -12,12 +12,11 @@ import typer
 
 from loopllama.errors import InvalidRequest, NotFound
 from loopllama.settings import Settings
-
-from .. import show
-from .common import Json, connect
-from .models import app
-from .routes import Reason, number
-from .routes_history import print_history
+from loopllama_cli.commands.common import Json, connect
+from loopllama_cli.commands.models.show import app
+from loopllama_cli.commands.routes.history import print_history
+from loopllama_cli.commands.routes.overrides import Reason, number
+from loopllama_cli.console import output
 
 if TYPE_CHECKING:
     from loopllama.catalog.store import CatalogStore
@@ -147,7 +146,7 @@ def remove(ctx: typer.Context, model: ModelId, reason: Reason = "", yes: Yes = F
         return
     store.remove(model, updated_by=getpass.getuser(), reason=reason)
     if as_json:
-        show.print_json({"model": model, "removed": True, "moved": moved})
+        output.print_json({"model": model, "removed": True, "moved": moved})
 
 
 @app.command()
@@ -162,13 +161,12 @@ def sync(
     A price that changed is in force from today (UTC), or from its own date where genai-prices knows one to come.
     """
     from loopllama.catalog.pricing import price_at
-
-    from .. import catalog_build
+    from loopllama_cli.catalog import build
 
     store, settings = _store(ctx)
     catalog, today = store.catalog(), datetime.now(UTC).date()
     changes: list[dict[str, Any]] = []
-    built = catalog_build.build(today)
+    built = build.build(today)
     for name, entry in built["models"].items():
         if any("between" in one for one in entry["prices"]):
             continue  # the Models table holds no prices by the hour; those come with a release
@@ -178,21 +176,21 @@ def sync(
         if newest is not None and (present is None or not _same(present, newest)):
             changes.append({"model": name, "from": None if present is None else _amounts(present), "to": newest})
     if as_json:
-        show.print_json({"source": built["source"], "applied": bool(changes) and not dry_run, "changes": changes})
+        output.print_json({"source": built["source"], "applied": bool(changes) and not dry_run, "changes": changes})
     else:
-        table = show.table("Model", "From", "To")
+        table = output.table("Model", "From", "To")
         for one in changes:
-            table.add_row(show.plain(one["model"]), _line(one["from"]), _line(one["to"]))
+            table.add_row(output.plain(one["model"]), _line(one["from"]), _line(one["to"]))
         if changes:
-            show.print_table(table, show.out())
-        show.message(f"{len(changes)} prices differ from {built['source']}.", "dim")
+            output.print_table(table, output.out())
+        output.message(f"{len(changes)} prices differ from {built['source']}.", "dim")
     if dry_run or not changes or not _confirmed(yes or as_json):
         return
     for one in changes:
         made = {"effective_from": today.isoformat(), **one["to"]}
         store.add_price(one["model"], made, updated_by=getpass.getuser(), reason=built["source"][:200])
     if not as_json:
-        show.message(f"Written; they count within {settings.route_cache_seconds:g} s.", "dim")
+        output.message(f"Written; they count within {settings.route_cache_seconds:g} s.", "dim")
 
 
 @app.command()
@@ -210,7 +208,7 @@ def history(
     if not entries:
         store.catalog().resolve(model)  # says so where nobody knows it
     if as_json:
-        show.print_json(entries)
+        output.print_json(entries)
     else:
         print_history(entries, "model")
 
@@ -246,9 +244,9 @@ def _change(
         return
     _, item = store.write(model, changes, updated_by=getpass.getuser(), reason=reason)
     if as_json:
-        show.print_json({"entry": item, "moved": moved})
+        output.print_json({"entry": item, "moved": moved})
     else:
-        show.message(f"Written; it acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
+        output.message(f"Written; it acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
 
 
 def _moved(settings: Settings, before: Iterable[Any], after: Iterable[Any]) -> list[dict[str, Any]]:
@@ -262,13 +260,13 @@ def _agreed(moved: Sequence[Mapping[str, Any]], yes: bool, as_json: bool) -> boo
     """Show which steps move, and ask."""
     if as_json:
         return True
-    table = show.table("Workflow", "Step", "From", "To")
+    table = output.table("Workflow", "Step", "From", "To")
     for one in moved:
-        old, new = (show.one_line(", ".join(one[name]) or "none: the step will fail", 80) for name in ("from", "to"))
-        table.add_row(show.plain(one["workflow"]), show.plain(one["step"]), old, new)
+        old, new = (output.one_line(", ".join(one[name]) or "none: the step will fail", 80) for name in ("from", "to"))
+        table.add_row(output.plain(one["workflow"]), output.plain(one["step"]), old, new)
     if moved:
-        show.print_table(table, show.out())
-    show.message(f"{len(moved)} steps of {len({one['workflow'] for one in moved})} workflows move.")
+        output.print_table(table, output.out())
+    output.message(f"{len(moved)} steps of {len({one['workflow'] for one in moved})} workflows move.")
     return _confirmed(yes)
 
 
@@ -282,17 +280,17 @@ def _told(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool
 
     before, item = written
     if as_json:
-        show.print_json(item)
+        output.print_json(item)
         return
     own = [one for one in differences(before, item) if one["field"] != "model"]
     for one in own:
         old, new = (
-            show.one_line(plain(one[name]), 200) if one[name] is not None else "nothing" for name in ("from", "to")
+            output.one_line(plain(one[name]), 200) if one[name] is not None else "nothing" for name in ("from", "to")
         )
-        show.out().print(show.plain(f"{item['model']}  {one['field']}: {old} -> {new}"))
+        output.out().print(output.plain(f"{item['model']}  {one['field']}: {old} -> {new}"))
     for name, reason in parse_item(item)[2].items():
-        show.message(f"! {name}, as before, is passed over: it {reason}", "yellow")
-    show.message(f"It acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
+        output.message(f"! {name}, as before, is passed over: it {reason}", "yellow")
+    output.message(f"It acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
 
 
 def _money(text: str) -> Decimal:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 from loopllama.api.responses import problem
 from loopllama.errors import Conflict, InvalidRequest, LoopLlamaError, ModelError, NotFound
-
-from . import markdown
+from loopllama_cli.docgen import markdown
 
 
 def table() -> str:

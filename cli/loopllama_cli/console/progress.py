@@ -13,9 +13,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from . import show
-from .timeline import label
-from .trace_view import Run, step_status, steps_of
+from loopllama_cli.console import output
+from loopllama_cli.console.timeline import label
+from loopllama_cli.console.trace import Run, step_status, steps_of
 
 FINAL = frozenset({"completed", "failed", "cancelled"})
 WAITING = "waiting_input"
@@ -49,7 +49,7 @@ class Progress:
     """Shows a run on standard error as it goes on."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self._console = show.err()
+        self._console = output.err()
         self._quiet = quiet
         self._spinners: dict[str, Spinner] = {}
         self._told: set[str] = set()
@@ -76,17 +76,17 @@ class Progress:
 
     def _picture(self, run: Run) -> Group:
         steps = steps_of(run)
-        workflow = (show.clean(str(run.get("workflow_id"))), "bold")
-        title = Text.assemble(workflow, "  ", show.status(run.get("status")), (f"  {run['id']}", "dim"))
+        workflow = (output.clean(str(run.get("workflow_id"))), "bold")
+        title = Text.assemble(workflow, "  ", output.status(run.get("status")), (f"  {run['id']}", "dim"))
         grid = Table.grid(padding=(0, 2))
         for step in steps:
             status = step_status(step)
-            mark: Any = show.status(status, word=False)
+            mark: Any = output.status(status, word=False)
             if status == "running":
                 mark = self._spinners.setdefault(label(step), Spinner("dots", style="cyan"))
-            cost = show.money(step["cost_usd"]) if step.get("cost_usd") is not None else ""
-            latency = show.duration(step["latency_ms"]) if step.get("latency_ms") is not None else ""
-            grid.add_row(mark, label(step), Text(show.clean(str(step.get("model") or "")), "dim"), latency, cost)
+            cost = output.money(step["cost_usd"]) if step.get("cost_usd") is not None else ""
+            latency = output.duration(step["latency_ms"]) if step.get("latency_ms") is not None else ""
+            grid.add_row(mark, label(step), Text(output.clean(str(step.get("model") or "")), "dim"), latency, cost)
         return Group(title, grid)
 
     def _tell(self, run: Run) -> None:
@@ -95,4 +95,4 @@ class Progress:
             if status in ("completed", "failed", "skipped") and name not in self._told:
                 self._told.add(name)
                 model = f"  {step['model']}" if step.get("model") else ""
-                show.message(f"{name}: {status}{model}  {show.duration(step.get('latency_ms'))}")
+                output.message(f"{name}: {status}{model}  {output.duration(step.get('latency_ms'))}")

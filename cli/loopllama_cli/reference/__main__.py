@@ -1,7 +1,0 @@
-"""`python -m loopllama_cli.reference [--check]`."""
-
-import sys
-
-from . import main
-
-sys.exit(main())
