@@ -38,12 +38,13 @@ TRIM = trimmer()
 
 
 def session(data: Path | None = None) -> Any:
-    """A session of botocore, with the data in a folder instead of its own."""
+    """A session of botocore, with the data in a folder instead of its own. It reads the files itself: the
+    models that the tests of a process share (conftest.py) are changed by calls of S3, from which botocore takes the
+    bucket out of the address."""
     made = botocore.session.Session()
     made.set_credentials("key", "secret")
-    if data:
-        loader = Loader(extra_search_paths=[str(data)], include_default_search_paths=False)
-        made.register_component("data_loader", loader)
+    loader = Loader(extra_search_paths=[str(data)], include_default_search_paths=False) if data else Loader()
+    made.register_component("data_loader", loader)
     return made
 
 
