@@ -184,7 +184,7 @@ def test_api_answers_before_the_gateway_gives_up() -> None:
 
 def test_x_ray_costs_nothing_while_it_is_off() -> None:
     assert template()["Parameters"]["Tracing"]["Default"] == "Disabled"
-    # With this the X-Ray SDK is never loaded (tests/unit/test_tracing.py).
+    # With this the X-Ray SDK is never loaded (tests/component/telemetry/test_xray.py).
     variables = template()["Globals"]["Function"]["Environment"]["Variables"]
     assert variables["POWERTOOLS_TRACE_DISABLED"]["Fn::If"][2] == "true"
 

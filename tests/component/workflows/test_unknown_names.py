@@ -25,7 +25,7 @@ from loopllama_cli.console import trace
 from loopllama_cli.main import app
 from loopllama_cli.target import Target
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/workflow.yaml"))
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/workflow.yaml"))
 LOOKUP = {"type": "lambda", "function": "shop-lookup", "description": "Looks up an order."}
 Warnings = list[tuple[str, str]]
 

@@ -25,7 +25,7 @@ from loopllama.routing.step_stats import NOTHING, Candidate, Facts, Latency, par
 NOW = 1_800_000_000.0
 MOMENT = datetime.fromtimestamp(NOW, UTC)
 NOW_DATE = date(2020, 1, 1)
-SHARED = Path(__file__).parents[2] / "shared"
+SHARED = Path(__file__).parents[3] / "shared"
 
 
 def model(name, **fields):

@@ -1,4 +1,4 @@
-"""Fixtures of the unit tests."""
+"""Fixtures of the component tests."""
 
 from __future__ import annotations
 

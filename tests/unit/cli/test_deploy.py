@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from loopllama_cli.commands.deploy import as_sam_takes_it
 from loopllama_cli.main import app
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SAM = """\
 #!{python}
 import json, sys

@@ -14,7 +14,7 @@ from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
 from loopllama_cli import workflow_files
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/workflow.yaml"))
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/workflow.yaml"))
 SCHEMA = {
     "type": "object",
     "properties": {"order_id": {"type": "string"}, "line_items": {"type": "array", "items": {"max_items": None}}},

@@ -22,7 +22,7 @@ from loopllama.errors import ModelRejected, RunFailed, Unforeseen
 from loopllama.telemetry import handler as telemetry_handler
 from loopllama.telemetry import logs, xray
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HANDLER = """
 import sys
 from types import SimpleNamespace

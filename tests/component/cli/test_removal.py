@@ -17,7 +17,7 @@ from loopllama.aws import clients
 from loopllama_cli import removal
 from loopllama_cli.main import app
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ALIKE = ("crews-prod", "crews2", "Crews", "my-crews", "crews-RunsTable", "crew")
 HERE, ELSEWHERE = "eu-central-1", "us-east-1"
 

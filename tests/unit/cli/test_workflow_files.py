@@ -177,7 +177,7 @@ def test_any_text_is_taken_or_refused_with_a_line(text):
 
 
 def test_the_support_reply_example():
-    folder = Path(__file__).parents[2] / "examples" / "support_reply"
+    folder = Path(__file__).parents[3] / "examples" / "support_reply"
     workflow = load(folder / "workflow.yaml")
     crew = workflow.to_definition()["crew"]
     assert [step["name"] for step in crew] == ["triage", "extract", "lookup", "draft", "check", "review"]
@@ -189,7 +189,7 @@ def test_the_support_reply_example():
 
 
 def test_the_workflow_of_the_documentation_and_its_fields():
-    text = (Path(__file__).parents[2] / "docs" / "workflows.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "workflows.md").read_text(encoding="utf-8")
     assert len(parse(text.split("```yaml\n")[1].split("```")[0], YAML).crew) == 2
     fields = {
         *Workflow.model_json_schema()["properties"],

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from loopllama_cli import workflow_files
 from loopllama_cli.main import app
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted(path.parent.name for path in ROOT.glob("examples/*/workflow.yaml"))
 
 
