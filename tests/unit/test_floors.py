@@ -30,12 +30,6 @@ FLOORS = (
 )
 """From the ground up. Packages of one floor do not import each other."""
 
-KNOWN: dict[tuple[str, str], str] = {
-    ("workflows.store", "routing.validation"): "`DefinitionStore.warnings` asks the routes' rules about a definition's "
-    "models, and those read definitions; to be asked by its callers instead, the API and the command line",
-}
-"""Imports that break the rule, (module, module), each with why it is still there."""
-
 FLOOR = {package: number for number, packages in enumerate(FLOORS) for package in packages}
 
 
@@ -79,8 +73,8 @@ def imported(source: str) -> Iterator[tuple[int, str]]:
                 yield node.lineno, below
 
 
-def broken(module: str, source: str) -> Iterator[tuple[str, str]]:
-    """The imports of a module that lead up or sideways: which module, and what to say of it."""
+def broken(module: str, source: str) -> Iterator[str]:
+    """What to say of the imports of a module that lead up or sideways."""
     package = module.split(".")[0]
     for line, other in imported(source):
         to = other.split(".")[0]
@@ -89,9 +83,8 @@ def broken(module: str, source: str) -> Iterator[tuple[str, str]]:
         if FLOOR[to] >= FLOOR[package]:
             how = "above" if FLOOR[to] > FLOOR[package] else "beside"
             yield (
-                other,
                 f"{module}, line {line}, imports {other}, but {to} (floor {FLOOR[to]}) stands {how} {package} "
-                f"(floor {FLOOR[package]}): move what both need below them, or hand it in",
+                f"(floor {FLOOR[package]}): move what both need below them, or hand it in"
             )
 
 
@@ -106,13 +99,8 @@ def test_imports_lead_down(module: str) -> None:
     if not module:
         assert not list(imported(source))
         return
-    wrong = [said for other, said in broken(module, source) if (module, other) not in KNOWN]
+    wrong = list(broken(module, source))
     assert not wrong, "\n".join(wrong)
-
-
-def test_known_exceptions_are_still_there() -> None:
-    for module, other in KNOWN:
-        assert other in [one for one, _ in broken(module, MODULES[module].read_text())], f"{module} → {other} is gone"
 
 
 def test_what_counts_as_an_import() -> None:
@@ -127,5 +115,4 @@ def late():
 """
     assert [name for _, name in imported(source)] == ["", "providers", "core.clock", "engine.step"]
     (wrong,) = broken("providers.http", source)
-    assert wrong[0] == "engine.step"
-    assert "imports engine.step, but engine (floor 10) stands above providers" in wrong[1]
+    assert "imports engine.step, but engine (floor 10) stands above providers" in wrong

@@ -43,12 +43,13 @@ def push(
     An unchanged file makes no new version. A tool that the deployment does not have is refused. Of a model that it does
     not know, or cannot use as it is, standard error warns, with what answers instead.
     """
+    from loopllama.routing import validation
     from loopllama.workflows.store import DefinitionStore
     from loopllama_cli import workflow_files
 
     workflow, settings = _load(file), connect(ctx).settings
     store = DefinitionStore(settings)
-    warnings = workflow_files.located(file, store.warnings(workflow.to_definition()))
+    warnings = workflow_files.located(file, validation.warnings(settings, workflow.to_definition()))
     if strict and warnings:
         raise workflow_files.refused(file, warnings)
     try:
@@ -142,7 +143,7 @@ def validate(file: File, as_json: Json = False) -> None:
     Exit code 2 and a line for each mistake where it cannot run. Standard error warns of models that the bundled catalog
     does not know; `push` asks the stack, which may have models and tools of its own.
     """
-    from loopllama.workflows.store import DefinitionStore
+    from loopllama.routing import validation
     from loopllama_cli import workflow_files
 
     try:
@@ -153,7 +154,7 @@ def validate(file: File, as_json: Json = False) -> None:
         output.print_json({"valid": False, "error": str(error), "details": error.details})
         raise typer.Exit(2) from error
     definition = workflow.to_definition()
-    warnings = workflow_files.located(file, DefinitionStore(Settings()).warnings(definition))
+    warnings = workflow_files.located(file, validation.warnings(Settings(), definition))
     if as_json:
         from loopllama.workflows.presenter import crew_view
 

@@ -11,6 +11,7 @@ from loopllama.errors import ToolFailed
 from loopllama.llm import structured_output
 from loopllama.llm.types import Message, ToolCall, ToolSpec
 from loopllama.runs.attempt_log import StepLedger
+from loopllama.tools.definitions import ASK_HUMAN
 
 MAX_TOOL_CALLS = 64
 """Tool calls of one answer; those beyond are answered with that."""
@@ -27,18 +28,6 @@ class Waiting(Exception):
         self.prompt = prompt
         self.tool = tool
         self.tool_input = tool_input
-
-
-ASK_HUMAN = ToolSpec(
-    "ask_human",
-    "Ask a person a question that only they can answer. The work stops until they do, so ask for all you need at once.",
-    {
-        "type": "object",
-        "properties": {"question": {"type": "string", "description": "The whole question, understandable by itself."}},
-        "required": ["question"],
-        "additionalProperties": False,
-    },
-)
 
 
 class Tools(Protocol):

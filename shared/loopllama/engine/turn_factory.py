@@ -8,7 +8,7 @@ from typing import Any
 
 from loopllama import providers
 from loopllama.agent import loop
-from loopllama.agent.tool_calls import ASK_HUMAN, Tools
+from loopllama.agent.tool_calls import Tools
 from loopllama.catalog.model import Model
 from loopllama.core import clock
 from loopllama.engine import human_input
@@ -22,6 +22,7 @@ from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.totals import attempts_of
 from loopllama.settings import Settings
 from loopllama.telemetry import logs
+from loopllama.tools.definitions import ASK_HUMAN
 from loopllama.workflows.store import DefinitionStore
 
 

@@ -18,7 +18,7 @@ The rule, per model:
 Successes are far more than failures, so they cost no call of DynamoDB: a process remembers when each model answered it
 last. It writes what it knows only where the item says that the model has failed: at once where it knows that already,
 else when it reads the item next (after `ROUTE_CACHE_SECONDS`) or fails itself. So the failures of a model that answers
-most calls never come to be three in a row (the simulation in tests/unit/routing/test_circuit_breaker.py has the figures).
+most calls never come to be three in a row (tests/unit/routing/test_circuit_breaker.py simulates it, with figures).
 Counting failures in a row is what Envoy's outlier detection does (`consecutive_5xx`) and Polly's first breaker did; a
 share of all calls, as resilience4j has it, would need every success written.
 

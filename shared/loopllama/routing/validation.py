@@ -4,11 +4,12 @@ and of what was written by hand."""
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from loopllama.aws import clients
+from loopllama.aws import clients, errors
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.catalog.providers import KNOWN, Known
@@ -190,6 +191,25 @@ class RouteChecks:
 
 
 _SOURCES = {"default": "the workflow's default", "deployment": "the deployment's default"}
+
+
+def warnings(settings: Settings, definition: Mapping[str, Any]) -> Sequence[dict[str, object]]:
+    """Return what a definition names and this deployment cannot use as it stands, as `{"field", "message"}`: models
+    that nobody knows, that are disabled, have no price or no key, or lack what their step needs, and tools whose
+    definition is invalid; each with what happens and what to do.
+
+    Such a definition can be stored: the model may be added later, and a run says what was skipped. Where the tables
+    cannot be read that is the one warning."""
+    from loopllama.tools import toolbox
+
+    try:
+        found = RouteChecks(settings, lambda: clients.client("dynamodb")).definition(definition, time.time())
+    except Exception as error:
+        if (trouble := errors.trouble(error)) is None:
+            raise
+        return [{"field": "workflow", "message": f"whether its models can be used could not be seen: {trouble}"}]
+    models: list[dict[str, object]] = [{"field": one.field, "message": one.message} for one in found]
+    return [*models, *toolbox.invalid(definition["crew"], settings)]
 
 
 def sentence(text: str) -> str:

@@ -17,6 +17,19 @@ MAX_SECONDS = 900.0
 _MISSING = object()
 
 
+ASK_HUMAN = ToolSpec(
+    "ask_human",
+    "Ask a person a question that only they can answer. The work stops until they do, so ask for all you need at once.",
+    {
+        "type": "object",
+        "properties": {"question": {"type": "string", "description": "The whole question, understandable by itself."}},
+        "required": ["question"],
+        "additionalProperties": False,
+    },
+)
+"""What an agent whose work may wait for people calls; the agent's loop answers it, not the toolbox."""
+
+
 class Aws(Protocol):
     """Where clients come from: the module `aws.clients`."""
 

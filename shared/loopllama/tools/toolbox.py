@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from loopllama.agent.tool_calls import ASK_HUMAN
 from loopllama.aws import clients as default_aws
 from loopllama.core import exact_json, json_schema
 from loopllama.errors import InvalidRequest, ToolFailed, ToolInvalid, WorkflowInvalid
@@ -17,7 +16,7 @@ from loopllama.llm.structured_output import ANSWER_TOOLS
 from loopllama.llm.types import ToolCall, ToolSpec
 from loopllama.settings import Settings
 from loopllama.tools.builtin import BUILT_IN
-from loopllama.tools.definitions import Aws, Context, Fields, Resolve, Tool, checked_name
+from loopllama.tools.definitions import ASK_HUMAN, Aws, Context, Fields, Resolve, Tool, checked_name
 
 MAX_ARGUMENT_BYTES = 256 * 1024
 """Longest arguments of a call, as JSON."""

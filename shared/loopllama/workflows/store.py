@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from loopllama.aws import clients, dynamo, errors
+from loopllama.aws import clients, dynamo
 from loopllama.core import numbers, pagination
 from loopllama.core.clock import now_text
 from loopllama.errors import InvalidRequest, VersionConflict, WorkflowNotFound
@@ -64,8 +63,8 @@ class DefinitionStore:
 
         `workflow_id` is made from the name by default. `expected_version` is the `current_version` that the change
         is based on, 0 for a workflow that must not exist yet; another one there raises `VersionConflict`. Without it
-        the last push wins. A tool that the deployment does not have raises `WorkflowInvalid`; `warnings` says what else
-        it does not know.
+        the last push wins. A tool that the deployment does not have raises `WorkflowInvalid`;
+        `routing.validation.warnings` says what else it does not know.
         """
         from loopllama.tools.toolbox import check_names
 
@@ -109,25 +108,6 @@ class DefinitionStore:
             except VersionConflict:
                 workflow_id = f"{slug}_{secrets.token_hex(2)}"
         raise VersionConflict(f"Too many workflows are called '{slug}'; choose another name.")
-
-    def warnings(self, definition: Mapping[str, Any]) -> Sequence[dict[str, object]]:
-        """What a definition names and this deployment cannot use as it stands: models that nobody knows, that are
-        disabled, have no price or no key, or lack what their step needs, and tools whose definition makes no sense; as
-        `{"field", "message"}`, each with what happens and what to do. Such a definition can be stored: the model may
-        be added later, and a run says what was passed over. Where the tables cannot be read that is the one warning."""
-        import time
-
-        from loopllama.routing.validation import RouteChecks
-        from loopllama.tools import toolbox
-
-        try:
-            findings = RouteChecks(self._settings, self._client).definition(definition, time.time())
-        except Exception as error:
-            if (trouble := errors.trouble(error)) is None:
-                raise
-            return [{"field": "workflow", "message": f"whether its models can be used could not be seen: {trouble}"}]
-        found: Sequence[dict[str, object]] = [{"field": one.field, "message": one.message} for one in findings]
-        return [*found, *toolbox.invalid(definition["crew"], self._settings)]
 
     def list(self, limit: int = 50, cursor: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
         """Current definitions, most recently updated first (eventually consistent), and the cursor of the next page.

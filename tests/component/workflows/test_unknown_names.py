@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from loopllama.aws import dynamo
 from loopllama.core import exact_json
 from loopllama.errors import WorkflowInvalid
+from loopllama.routing import validation
 from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
 from loopllama_cli import target, workflow_files
@@ -47,7 +48,7 @@ def told(live: Deployment) -> Callable[..., Warnings]:
 
     def warnings(*crew: dict[str, Any], **fields: Any) -> Warnings:
         definition = workflow(*crew, **fields).to_definition()
-        found = DefinitionStore(live.settings).warnings(definition)
+        found = validation.warnings(live.settings, definition)
         return [(str(one["field"]), str(one["message"])) for one in found]
 
     return warnings
@@ -226,7 +227,8 @@ def test_push_warns_with_the_line_and_strict_stores_nothing(
 def test_the_examples_say_nothing_of_the_kind(live: Deployment, file: Path) -> None:
     tools = file.parent / "tools.json"
     given = exact_json.loads(tools.read_text()) if tools.exists() else {}
-    store = DefinitionStore(replace(live.settings, tools=given, default_model="balanced"))
+    settings = replace(live.settings, tools=given, default_model="balanced")
+    store = DefinitionStore(settings)
     loaded = workflow_files.load(file)
-    assert store.warnings(loaded.to_definition()) == []
+    assert validation.warnings(settings, loaded.to_definition()) == []
     store.push(loaded)

@@ -17,6 +17,7 @@ from loopllama.api.responses import data
 from loopllama.core import exact_json
 from loopllama.core.numbers import floats
 from loopllama.errors import Conflict, InvalidRequest, NotFound, VersionConflict
+from loopllama.routing import validation
 from loopllama.runs.store import ACTIVE_SHARDS, FINAL
 from loopllama.workflows.presenter import view
 from loopllama.workflows.schema import Workflow
@@ -182,7 +183,7 @@ def check_step(services: Services, workflow_id: str, step: str) -> None:
 def _checked(services: Services, item: Mapping[str, Any], status: int = 200) -> Response[str]:
     """The answer of a write: the workflow, and beside it what the deployment does not know of what it names."""
     more: dict[str, Any] = {}
-    if warnings := services.definitions.warnings(item["definition"]):
+    if warnings := validation.warnings(services.settings, item["definition"]):
         more["warnings"] = warnings
     return data(view(item, services.settings.default_model), status, **more)
 
