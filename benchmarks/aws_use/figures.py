@@ -142,11 +142,11 @@ def recorded(runs: int) -> list[dict[str, Any]]:
     import pytest
     from support.deployment import deployment
 
-    from loopllama.llm.types import Answer, Usage
+    from loopllama.llm.types import ModelResponse, Usage
 
     rows = []
     with pytest.MonkeyPatch.context() as patch, deployment(patch) as live:
-        live.provider.script = lambda _: Answer(TEXT, Usage(1500, 500))
+        live.provider.script = lambda _: ModelResponse(TEXT, Usage(1500, 500))
         workflow, meter = live.push(crew(2)), Meter()
         for number in range(runs + 1):
             with meter.on():
@@ -165,11 +165,11 @@ def crew_sizes() -> list[dict[str, Any]]:
     from support.deployment import deployment
 
     from loopllama.engine.step import StepRunner
-    from loopllama.llm.types import Answer, Usage
+    from loopllama.llm.types import ModelResponse, Usage
 
     rows = []
     with pytest.MonkeyPatch.context() as patch, deployment(patch) as live:
-        live.provider.script = lambda _: Answer(TEXT, Usage(1500, 500))
+        live.provider.script = lambda _: ModelResponse(TEXT, Usage(1500, 500))
         for prompts, agents in (("named", crew(50)), ("default", [{"name": f"s{n}"} for n in range(50)])):
             runner, meter = StepRunner(live.settings), Meter()
             work = live.map(live.start(live.accept(live.push(agents, prompts), TEXT)))[0]
@@ -188,7 +188,7 @@ def further_calls() -> dict[str, float]:
     import pytest
     from support.deployment import deployment
 
-    from loopllama.llm.types import Answer, Usage
+    from loopllama.llm.types import ModelResponse, Usage
 
     taken = []
     schema = {"type": "object", "required": ["ok"], "properties": {"ok": {"type": "boolean"}}}
@@ -196,7 +196,7 @@ def further_calls() -> dict[str, float]:
         workflow, meter = live.push([{"name": "s", "outputSchema": schema}]), Meter()
         for answers in (['{"ok": true}'], [TEXT, '{"ok": true}']):
             left = iter(answers)
-            live.provider.script = lambda _, left=left: Answer(next(left), Usage(1500, 500))  # type: ignore[misc]
+            live.provider.script = lambda _, left=left: ModelResponse(next(left), Usage(1500, 500))  # type: ignore[misc]
             work = live.map(live.start(live.accept(workflow, TEXT)))[0]
             with meter.on():
                 live.step(work)

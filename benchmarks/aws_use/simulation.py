@@ -27,11 +27,11 @@ def simulate(workflows: int, runs: int, open_calls: int = 12) -> dict[str, Any]:
 
     from loopllama.engine.step import StepRunner
     from loopllama.jobs.publish_events import Publisher
-    from loopllama.llm.types import Answer, Usage
+    from loopllama.llm.types import ModelResponse, Usage
 
     accesses: list[Access] = []
     with pytest.MonkeyPatch.context() as patch, deployment(patch) as live, _silent():
-        live.provider.script = lambda _: Answer(TEXT, Usage(1500, 500))
+        live.provider.script = lambda _: ModelResponse(TEXT, Usage(1500, 500))
         # Caches as in a process that has just read them: what they cost is counted apart.
         settings = replace(live.settings, route_cache_seconds=3600, event_bus_name="default")
         runner, publisher, stream = StepRunner(settings), Publisher(settings), _Stream()
@@ -101,7 +101,7 @@ def _outage(live: Any, settings: Any, processes: int) -> dict[str, float]:
     each once it is to be tried again."""
     from loopllama.engine.step import StepRunner
     from loopllama.errors import ModelUnavailable
-    from loopllama.llm.types import Answer, Usage
+    from loopllama.llm.types import ModelResponse, Usage
     from loopllama.routing.circuit_breaker import FIRST_MS
 
     agent = {"name": "s0", "model": "test:a", "fallbacks": ["test:b"]}
@@ -109,10 +109,10 @@ def _outage(live: Any, settings: Any, processes: int) -> dict[str, float]:
     runners = [StepRunner(replace(settings, route_cache_seconds=20)) for _ in range(processes)]
     failing = False
 
-    def answer(call: Any) -> Answer:
+    def answer(call: Any) -> ModelResponse:
         if failing and call.model == "a":
             raise ModelUnavailable("down")
-        return Answer(TEXT, Usage(1500, 500))
+        return ModelResponse(TEXT, Usage(1500, 500))
 
     def everybody() -> float:
         meter = Meter()
@@ -136,17 +136,17 @@ def _open_reservations(live: Any, workflow: str, calls: int) -> dict[str, float]
     another run, whose step calls it in turn."""
     from loopllama.aws import clients, dynamo
     from loopllama.core import clock
-    from loopllama.llm.types import Answer, Usage
+    from loopllama.llm.types import ModelResponse, Usage
 
     key = dynamo.to_item({"run_id": f"budget#{workflow}#{clock.now_text()[:10]}", "item": "BUDGET"})
     sizes: list[int] = []
 
-    def nested(_: Any) -> Answer:
+    def nested(_: Any) -> ModelResponse:
         item = clients.client("dynamodb").get_item(TableName="RunsTable", Key=key)["Item"]
         sizes.append(item_size(item))
         if len(sizes) < calls:
             live.step(live.map(live.start(live.accept(workflow, TEXT)))[0])
-        return Answer(TEXT, Usage(1500, 500))
+        return ModelResponse(TEXT, Usage(1500, 500))
 
     live.provider.script = nested
     live.step(live.map(live.start(live.accept(workflow, TEXT)))[0])

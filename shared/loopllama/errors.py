@@ -3,41 +3,41 @@
 The names are a contract: the state machine's `ErrorEquals` and the records' `error.type` say them.
 
     LoopLlamaError
-     +- InvalidRequest              what somebody handed in makes no sense; `details` name the fields
+     +- InvalidRequest                what somebody handed in makes no sense; `details` name the fields
      |   +- WorkflowInvalid
      |   +- RouteInvalid
-     |   +- CatalogInvalid          an entry of the Models table or its bundled source
-     |   +- ToolInvalid             a definition in the deployment's `Tools`
+     |   +- CatalogInvalid            an entry of the Models table or its bundled source
+     |   +- ToolInvalid               a definition in the deployment's `Tools`
      +- NotFound
      |   +- WorkflowNotFound
      |   +- RunNotFound
      |   +- ModelUnknown
-     +- Conflict                    somebody was faster, or the thing is in another state
+     +- Conflict                      somebody was faster, or the thing is in another state
      |   +- WorkflowPaused
      |   +- VersionConflict
-     |   +- LeaseLost               another invocation holds the step; `until` says how long (epoch ms)
-     +- ModelError                  a model call that gave no usable answer; each maps a provider's error
-     |   +- ModelThrottled          next fallback, then retry_later; `retry_after` (s) from the provider
-     |   +- ModelUnavailable        next fallback, then retry_later: connection, 5xx, overloaded
-     |   +- ModelTimeout            next fallback, then retry_later
-     |   +- ContextTooLong          next fallback, then the step fails
-     |   +- ContentRefused          next fallback, then the step fails: refusal or content filter
-     |   +- AnswerInvalid           next fallback, then the step fails: empty or broken answer
-     |   +- ModelRejected           the step fails at once: bad request, no such model, no permission
+     |   +- LeaseLost                 another invocation holds the step; `until` says how long (epoch ms)
+     +- ModelError                    a model call that gave no usable answer; each maps a provider's error
+     |   +- ModelThrottled            next fallback, then retry_later; `retry_after` (s) from the provider
+     |   +- ModelUnavailable          next fallback, then retry_later: connection, 5xx, overloaded
+     |   +- ModelTimeout              next fallback, then retry_later
+     |   +- ContextTooLong            next fallback, then the step fails
+     |   +- ContentFiltered           next fallback, then the step fails: refusal or content filter
+     |   +- InvalidModelResponse      next fallback, then the step fails: empty or broken answer
+     |   +- ModelRequestRejected      the step fails at once: bad request, no such model, no permission
      |       +- CredentialsRejected   missing or wrong key; names the secret and the command that sets it
-     +- OutputInvalid               the answer does not follow the step's outputSchema, repair included
-     +- ToolFailed                  a tool's failure; handed to the model as text, never ends a step by itself
-     +- TurnLimitExceeded           maxTurns or the step's timeoutSeconds is used up
-     +- ItemsFailed                 more items of a forEach step failed than its maxFailures allows
-     +- Declined                    a person declined what waited for approval
-     +- NoResponse                  nobody answered in time
-     +- FunctionDied                one invocation after the other died with the step; each may have paid a call
-     +- BudgetExceeded              the next call does not fit a budget; a cheaper model is tried first
-     +- NoModelLeft                 no model of the route's chain may be used for this step; says why for each
-     +- AwsUnavailable              an AWS service we stand on did not answer; the state machine tries again
-     +- AwsRefused                  an AWS service would refuse this call again (permission, no such table): at once
-     +- Unforeseen                  a mistake of ours in a function; its log says where
-     +- RunFailed                   AdvanceRun raises it, uncaught, so that the execution can be redriven
+     +- OutputInvalid                 the answer does not follow the step's outputSchema, repair included
+     +- ToolFailed                    a tool's failure; handed to the model as text, never ends a step by itself
+     +- TurnLimitExceeded             maxTurns or the step's timeoutSeconds is used up
+     +- ItemsFailed                   more items of a forEach step failed than its maxFailures allows
+     +- ApprovalDeclined              a person declined what waited for approval
+     +- ApprovalTimedOut              nobody answered in time
+     +- FunctionDied                  one invocation after the other died with the step; each may have paid a call
+     +- BudgetExceeded                the next call does not fit a budget; a cheaper model is tried first
+     +- NoEligibleModel               none of the step's candidates may be used; says why for each
+     +- AwsUnavailable                an AWS service we stand on did not answer; the state machine tries again
+     +- AwsRefused                    an AWS service would refuse this call again (permission, no such table): at once
+     +- InternalError                 a mistake of ours in a function; its log says where
+     +- RunFailed                     AdvanceRun raises it, uncaught, so that the execution can be redriven
 """
 
 from __future__ import annotations
@@ -116,12 +116,12 @@ class LeaseLost(Conflict):
 class ModelError(LoopLlamaError):
     """A model call that gave no usable answer.
 
-    `next_model`: whether the next fallback is tried. `later`: whether, once the chain is exhausted, the step is
-    tried again later. `retry_after`: seconds that the provider asked for, where it did. `status`: the HTTP status,
+    `next_model`: whether the next fallback is tried. `later`: whether the step is tried again later once the attempt
+    order is exhausted. `retry_after`: seconds that the provider asked for, where it did. `status`: the HTTP status,
     where there was one. `usage` is attached by an adapter when the provider billed the failed call.
     `maybe_billed`: the request may have reached the provider and no answer came back (connection reset, time-out).
     `simulated`: the simulated provider failed, not the model's own.
-    `against`: whether it speaks against the model's health (`routing.health`); `None`: its kind says.
+    `against`: whether it speaks against the model's health (`routing.circuit_breaker`); `None`: its kind says.
     """
 
     next_model: ClassVar[bool] = True
@@ -169,21 +169,21 @@ class ContextTooLong(ModelError):
     """The prompt does not fit the model's context window."""
 
 
-class ContentRefused(ModelError):
+class ContentFiltered(ModelError):
     """The model or the provider's filter declined to answer."""
 
 
-class AnswerInvalid(ModelError):
+class InvalidModelResponse(ModelError):
     """The answer is empty, cut off or cannot be read."""
 
 
-class ModelRejected(ModelError):
+class ModelRequestRejected(ModelError):
     """The provider will never answer this request: bad request, no such model, no permission."""
 
     next_model = False
 
 
-class CredentialsRejected(ModelRejected):
+class CredentialsRejected(ModelRequestRejected):
     """The provider's key is missing or wrong."""
 
 
@@ -203,11 +203,11 @@ class ItemsFailed(LoopLlamaError):
     """More items of a forEach step failed than its `maxFailures` allows; the step fails."""
 
 
-class Declined(LoopLlamaError):
+class ApprovalDeclined(LoopLlamaError):
     """A person declined to let the step start; it fails."""
 
 
-class NoResponse(LoopLlamaError):
+class ApprovalTimedOut(LoopLlamaError):
     """Nobody answered before the step's waiting time was over; it fails."""
 
 
@@ -228,8 +228,8 @@ class BudgetExceeded(LoopLlamaError):
         self.later = later
 
 
-class NoModelLeft(LoopLlamaError):
-    """Every model of the chain was passed over before it was called; says why for each. The step fails."""
+class NoEligibleModel(LoopLlamaError):
+    """Every candidate was skipped before it was called; says why for each. The step fails."""
 
 
 class AwsUnavailable(LoopLlamaError):
@@ -242,7 +242,7 @@ class AwsRefused(LoopLlamaError):
     the resource is not there, the request makes no sense to it."""
 
 
-class Unforeseen(LoopLlamaError):
+class InternalError(LoopLlamaError):
     """A function made a mistake. The message says its kind and where, and nothing of what it worked on."""
 
 

@@ -295,7 +295,7 @@ SCENARIOS = {
     "early": Scenario(early, PAY, Counter(pay=1), asked=1),
     "undelivered": Scenario(undelivered, PAY, Counter(pay=1), asked=1),
     "long": Scenario(long, WAIT, Counter(pay=1), asked=1, check=_kept),
-    "nobody": Scenario(nobody, PAY, ends="NoResponse", asked=1),
+    "nobody": Scenario(nobody, PAY, ends="ApprovalTimedOut", asked=1),
     "cancel": Scenario(cancel, PAY, ends="cancelled", asked=1),
     "out_of_time": Scenario(out_of_time, PAY, ends="exceeded the state machine's time limit", asked=1),
     "unheard": Scenario(unheard, PAY, ends="exceeded the state machine's time limit", asked=1),

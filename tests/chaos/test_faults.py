@@ -106,7 +106,11 @@ def play(made: tuple[World, dict[str, str]], name: str, place: Place | None = No
 def assert_says_why(error: str, way: str) -> None:
     """A run that failed says of what: what somebody must mend, or what the scenario is about. Trouble that passes
     fails none."""
-    causes = ["ModelRejected", "ItemsFailed", *(["AwsRefused", "CredentialsRejected"] if way == "denied" else [])]
+    causes = [
+        "ModelRequestRejected",
+        "ItemsFailed",
+        *(["AwsRefused", "CredentialsRejected"] if way == "denied" else []),
+    ]
     assert any(cause in error for cause in causes), error
 
 

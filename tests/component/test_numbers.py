@@ -35,7 +35,7 @@ from loopllama.engine.start import start_run
 from loopllama.engine.triggers import accept_event
 from loopllama.errors import CredentialsRejected, InvalidRequest, OutputInvalid, ToolFailed, WorkflowInvalid
 from loopllama.llm import structured_output
-from loopllama.llm.types import Answer, Usage
+from loopllama.llm.types import ModelResponse, Usage
 from loopllama.providers import credentials, wire
 from loopllama.providers.simulated.filling import Filler
 from loopllama.providers.simulated.reading import Reading
@@ -303,7 +303,7 @@ def test_what_a_model_answers(numeral: str) -> None:
     check_door(lambda text: structured_output.parse_answer(text, SCHEMA), numeral, OutputInvalid)
     check_door(lambda text: structured_output.parse_answer(f"Here: {text}!", SCHEMA), numeral, OutputInvalid)
     call = wire.tool_call("1", structured_output.TOOL_NAME, exact_json.loads_around(f'{{"n": {numeral}}}'), 0)
-    answer = structured_output.from_answer_tool(Answer("", Usage(1, 1), "tool_calls", (call,)))
+    answer = structured_output.from_answer_tool(ModelResponse("", Usage(1, 1), "tool_calls", (call,)))
     check_door(lambda _: structured_output.parse_answer(answer.text, SCHEMA), numeral, OutputInvalid)
 
 

@@ -11,7 +11,7 @@ from support.dialects import DIALECTS, Dialect
 from support.step_here import Here
 from support.wire_server import WireServer
 
-from loopllama.llm.types import Message, ModelCall, Provider
+from loopllama.llm.types import Message, ModelRequest, Provider
 
 
 @pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)
@@ -34,8 +34,8 @@ def adapter(dialect: Dialect, server: WireServer, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def make_call(dialect: Dialect) -> Callable[..., ModelCall]:
-    def make(**changes: Any) -> ModelCall:
+def make_call(dialect: Dialect) -> Callable[..., ModelRequest]:
+    def make(**changes: Any) -> ModelRequest:
         values: dict[str, Any] = {
             "model": dialect.model,
             "catalog_id": f"{dialect.name}-test",
@@ -44,7 +44,7 @@ def make_call(dialect: Dialect) -> Callable[..., ModelCall]:
             "timeout": 10.0,
             **changes,
         }
-        return ModelCall(**values)
+        return ModelRequest(**values)
 
     return make
 

@@ -12,11 +12,11 @@ import pytest
 from support.dialects import Dialect, Figures
 from support.wire_server import Reply, WireServer
 
-from loopllama.errors import AnswerInvalid, ContentRefused
+from loopllama.errors import ContentFiltered, InvalidModelResponse
 from loopllama.llm.structured_output import TOOL_NAME
-from loopllama.llm.types import Message, ModelCall, Provider, ToolCall, ToolSpec, Usage
+from loopllama.llm.types import Message, ModelRequest, Provider, ToolCall, ToolSpec, Usage
 
-Make = Callable[..., ModelCall]
+Make = Callable[..., ModelRequest]
 
 ORDER = ToolSpec(
     "get_order",
@@ -224,7 +224,7 @@ def test_cut_off(dialect: Dialect, server: WireServer, adapter: Provider, make_c
 
 def test_cut_off_before_any_text(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
     server.script(Reply(200, dialect.answer("", stop="length", usage=Figures(21, 64))))
-    with pytest.raises(AnswerInvalid, match="max_tokens") as caught:
+    with pytest.raises(InvalidModelResponse, match="max_tokens") as caught:
         adapter.complete(make_call(max_tokens=64))
     assert caught.value.usage == Usage(21, 64)
 
@@ -248,7 +248,7 @@ def test_broken_tool_arguments(dialect: Dialect, server: WireServer, adapter: Pr
 def test_empty_content(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
     for text in ("", "  \n"):
         server.script(Reply(200, dialect.answer(text)))
-        with pytest.raises(AnswerInvalid, match="empty") as caught:
+        with pytest.raises(InvalidModelResponse, match="empty") as caught:
             adapter.complete(make_call())
         assert caught.value.usage == Usage(21, 7)
 
@@ -260,7 +260,7 @@ def test_refusal(dialect: Dialect, server: WireServer, adapter: Provider, make_c
         body = dialect.answer("")
         body["choices"][0]["finish_reason"] = "content_filter"
     server.script(Reply(200, body))
-    with pytest.raises(ContentRefused, match="declined") as caught:
+    with pytest.raises(ContentFiltered, match="declined") as caught:
         adapter.complete(make_call())
     assert caught.value.usage == Usage(21, 7)
     assert caught.value.next_model

@@ -13,8 +13,8 @@ from support.wire_server import Reply, WireServer
 from loopllama import providers
 from loopllama.catalog.catalog import bundled
 from loopllama.catalog.model import Model
-from loopllama.errors import CredentialsRejected, ModelRejected, ModelUnavailable
-from loopllama.llm.types import Message, ModelCall, Provider, ToolSpec
+from loopllama.errors import CredentialsRejected, ModelRequestRejected, ModelUnavailable
+from loopllama.llm.types import Message, ModelRequest, Provider, ToolSpec
 from loopllama.providers.bedrock import service
 from loopllama.providers.bedrock.service import underlying_model
 
@@ -96,7 +96,7 @@ def test_a_profile_that_cannot_be_read_stays_unpriced(adapter: Provider, server:
     code = {403: "AccessDeniedException", 404: "ResourceNotFoundException", 500: "InternalServerException"}[status]
     reply = Reply(status, {"message": "no"}, {"x-amzn-ErrorType": code})
     server.script(*[reply] * (4 if status == 500 else 2))
-    with pytest.raises(ModelUnavailable if status == 500 else ModelRejected, match=code):
+    with pytest.raises(ModelUnavailable if status == 500 else ModelRequestRejected, match=code):
         underlying_model(PROFILE)
     model = bundled().resolve(PROFILE)
     assert providers.behind_profile(model, bundled().resolve) is model
@@ -108,7 +108,7 @@ def test_other_models_are_left_alone() -> None:
 
 
 def test_an_arn_is_called_as_it_is(
-    dialect: BedrockDialect, adapter: Provider, server: WireServer, make_call: Callable[..., ModelCall]
+    dialect: BedrockDialect, adapter: Provider, server: WireServer, make_call: Callable[..., ModelRequest]
 ) -> None:
     server.script(Reply(200, dialect.answer("ok")))
     adapter.complete(make_call(model=PROFILE))
@@ -128,7 +128,7 @@ def test_a_model_is_called_in_the_region_that_its_id_names(
     dialect: BedrockDialect,
     adapter: Provider,
     server: WireServer,
-    make_call: Callable[..., ModelCall],
+    make_call: Callable[..., ModelRequest],
     model: str,
     sent: str,
     region: str,
@@ -140,7 +140,7 @@ def test_a_model_is_called_in_the_region_that_its_id_names(
 
 
 def test_options(
-    dialect: BedrockDialect, adapter: Provider, server: WireServer, make_call: Callable[..., ModelCall]
+    dialect: BedrockDialect, adapter: Provider, server: WireServer, make_call: Callable[..., ModelRequest]
 ) -> None:
     guardrail = {"guardrailIdentifier": "gr123456", "guardrailVersion": "1", "trace": "enabled"}
     server.script(Reply(200, dialect.answer("ok")))
@@ -160,9 +160,9 @@ def test_options(
 
 
 def test_an_option_that_converse_does_not_know(
-    adapter: Provider, server: WireServer, make_call: Callable[..., ModelCall]
+    adapter: Provider, server: WireServer, make_call: Callable[..., ModelRequest]
 ) -> None:
-    with pytest.raises(ModelRejected, match="guardrail_config"):
+    with pytest.raises(ModelRequestRejected, match="guardrail_config"):
         adapter.complete(make_call(options={"guardrail_config": {}}))
     assert server.requests == []
 
@@ -180,7 +180,7 @@ def test_how_a_tool_is_forced(
     dialect: BedrockDialect,
     adapter: Provider,
     server: WireServer,
-    make_call: Callable[..., ModelCall],
+    make_call: Callable[..., ModelRequest],
     model: str,
     choice: Any,
 ) -> None:
@@ -198,7 +198,7 @@ def test_no_credentials(
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     start_afresh()
-    call = ModelCall(CLAUDE, "claude", "", (Message("user", "hi"),), 5.0)
+    call = ModelRequest(CLAUDE, "claude", "", (Message("user", "hi"),), 5.0)
     with pytest.raises(CredentialsRejected, match="no AWS credentials"):
         adapter.complete(call)
     start_afresh()
@@ -209,8 +209,8 @@ def test_no_region(dialect: BedrockDialect, adapter: Provider, monkeypatch: pyte
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     start_afresh()
-    with pytest.raises(ModelRejected, match="region"):
-        adapter.complete(ModelCall(CLAUDE, "claude", "", (Message("user", "hi"),), 5.0))
+    with pytest.raises(ModelRequestRejected, match="region"):
+        adapter.complete(ModelRequest(CLAUDE, "claude", "", (Message("user", "hi"),), 5.0))
     start_afresh()
 
 
@@ -220,6 +220,6 @@ def test_an_api_key_of_bedrock(
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "bedrock-api-key-1")
     start_afresh()
     server.script(Reply(200, dialect.answer("ok")))
-    adapter.complete(ModelCall(CLAUDE, "claude", "", (Message("user", "hi"),), 5.0))
+    adapter.complete(ModelRequest(CLAUDE, "claude", "", (Message("user", "hi"),), 5.0))
     assert server.requests[0].headers["authorization"] == "Bearer bedrock-api-key-1"
     assert json.loads(server.requests[0].body)["messages"]

@@ -11,8 +11,8 @@ import pytest
 from support.dialects import BedrockDialect
 from support.wire_server import Reply, WireServer
 
-from loopllama.errors import ModelRejected
-from loopllama.llm.types import ModelCall, Provider
+from loopllama.errors import ModelRequestRejected
+from loopllama.llm.types import ModelRequest, Provider
 from loopllama.providers.bedrock.access import agreement_command, use_case_command
 
 OPUS = "anthropic.claude-opus-5"
@@ -79,7 +79,7 @@ def adapter(server: WireServer, monkeypatch: pytest.MonkeyPatch) -> Provider:
 def test_what_to_do_where_the_account_lacks_access(
     adapter: Provider,
     server: WireServer,
-    make_call: Callable[..., ModelCall],
+    make_call: Callable[..., ModelRequest],
     error: tuple[int, str],
     said: str,
     model: str,
@@ -87,7 +87,7 @@ def test_what_to_do_where_the_account_lacks_access(
 ) -> None:
     status, code = error
     server.script(Reply(status, {"message": said}, {"x-amzn-ErrorType": code}))
-    with pytest.raises(ModelRejected) as caught:
+    with pytest.raises(ModelRequestRejected) as caught:
         adapter.complete(make_call(model=model))
     for words in (*told, f"(HTTP {status}, {code})", said[:60]):
         assert words in str(caught.value)
@@ -102,10 +102,10 @@ def test_a_command_to_type_holds_no_other_command() -> None:
 
 
 def test_other_refusals_say_what_aws_says(
-    adapter: Provider, server: WireServer, make_call: Callable[..., ModelCall]
+    adapter: Provider, server: WireServer, make_call: Callable[..., ModelRequest]
 ) -> None:
     said = "Malformed input request: temperature is out of range"
     server.script(Reply(400, {"message": said}, {"x-amzn-ErrorType": "ValidationException"}))
-    with pytest.raises(ModelRejected) as caught:
+    with pytest.raises(ModelRequestRejected) as caught:
         adapter.complete(make_call())
     assert str(caught.value).endswith(f"(HTTP 400, ValidationException): {said}")

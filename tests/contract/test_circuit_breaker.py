@@ -64,11 +64,11 @@ def test_a_server_that_never_answers_makes_three_runs_wait_and_is_back_when_it_a
         step = trouble.run()
         assert (step["output"], step["model"]) == ("From the second.", second)
         assert [a["outcome"] for a in step["attempts"]] == ["ModelTimeout"] * (number < FAILURES) + ["ok"]
-    assert "set aside after failures" in step["ignored"][0]["reason"]
+    assert "its circuit breaker is open" in step["ignored"][0]["reason"]
     assert len(here.first.requests) == FAILURES
     # Its time is over: the next step is the probe, and the model is back.
     item = trouble.item()
-    item[f"m:{first}"]["aside_until"] = int(time.time() * 1000)
+    item[f"m:{first}"]["open_until"] = int(time.time() * 1000)
     clients.client("dynamodb").put_item(TableName=here.live.settings.models_table, Item=dynamo.to_item(item))
     here.first.script(*[Reply(200, here.dialect.answer("Back."))] * 2)
     for _ in range(2):
@@ -111,7 +111,7 @@ def test_answers_that_cannot_be_read_do(trouble: Trouble, body: Any) -> None:
     here.second.script(*[Reply(200, OPENAI.answer("From the second."))] * RUNS)
     for number in range(RUNS):
         attempts = trouble.run()["attempts"]
-        assert [a["outcome"] for a in attempts] == ["AnswerInvalid"] * (number < FAILURES) + ["ok"]
+        assert [a["outcome"] for a in attempts] == ["InvalidModelResponse"] * (number < FAILURES) + ["ok"]
 
 
 @pytest.mark.parametrize("dialect", [OPENAI], ids=lambda d: d.name, indirect=True)

@@ -15,22 +15,22 @@ from support.dialects import CODES, KEY, Dialect, converse
 from support.wire_server import Drip, Hang, Raw, Reply, Reset, Step, WireServer
 
 from loopllama.errors import (
-    AnswerInvalid,
     ContextTooLong,
     CredentialsRejected,
+    InvalidModelResponse,
     ModelError,
-    ModelRejected,
+    ModelRequestRejected,
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
 )
-from loopllama.llm.types import ModelCall, Provider, Usage
+from loopllama.llm.types import ModelRequest, Provider, Usage
 
-Make = Callable[..., ModelCall]
+Make = Callable[..., ModelRequest]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
 
 
-def failure_of(server: WireServer, adapter: Provider, call: ModelCall, step: Step) -> ModelError:
+def failure_of(server: WireServer, adapter: Provider, call: ModelRequest, step: Step) -> ModelError:
     server.script(step)
     with pytest.raises(ModelError) as caught:
         adapter.complete(call)
@@ -100,7 +100,7 @@ def test_overloaded(dialect: Dialect, server: WireServer, adapter: Provider, mak
 
 def test_bad_request(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
     error = failure_of(server, adapter, make_call(), dialect.error(*dialect.bad_request))
-    assert type(error) is ModelRejected
+    assert type(error) is ModelRequestRejected
     assert not error.next_model
     assert dialect.bad_request[2] in str(error)
     assert f"{dialect.name}-test" in str(error)
@@ -130,7 +130,7 @@ def test_wrong_key(dialect: Dialect, server: WireServer, adapter: Provider, make
 
 def test_unknown_model(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
     error = failure_of(server, adapter, make_call(), dialect.error(*dialect.unknown_model))
-    assert type(error) is ModelRejected
+    assert type(error) is ModelRequestRejected
     assert f"{dialect.name}-test" in str(error)
 
 
@@ -216,7 +216,7 @@ def test_a_connection_after_a_deadline_is_a_new_one(
 @pytest.mark.parametrize("body", [b"not json", b'{"choices": [', b"\xff\xfe", b"[" * 100_000])
 def test_malformed_json(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, body: bytes) -> None:
     error = failure_of(server, adapter, make_call(), Reply(200, body))
-    assert type(error) is AnswerInvalid
+    assert type(error) is InvalidModelResponse
     assert isinstance(error.usage, Usage)
     assert error.usage.estimated
 
@@ -228,13 +228,13 @@ def test_an_answer_without_what_it_must_have(
     dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, body: object
 ) -> None:
     error = failure_of(server, adapter, make_call(), Reply(200, body))
-    assert type(error) is AnswerInvalid
+    assert type(error) is InvalidModelResponse
     assert isinstance(error.usage, Usage)
 
 
 def test_too_large_an_answer(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
     error = failure_of(server, adapter, make_call(), Reply(200, b" " * (21 * 1024 * 1024)))
-    assert type(error) is AnswerInvalid
+    assert type(error) is InvalidModelResponse
     assert "20 MB" in str(error)
 
 
@@ -248,7 +248,7 @@ def test_redirects_are_not_followed(dialect: Dialect, server: WireServer, adapte
     # Had it been followed, the server would count a second request.
     reply = Reply(307, b"", {"location": f"{server.url}/elsewhere"})
     error = failure_of(server, adapter, make_call(), reply)
-    assert isinstance(error, ModelRejected)
+    assert isinstance(error, ModelRequestRejected)
 
 
 def test_a_long_explanation_is_cut(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
@@ -260,17 +260,17 @@ def test_a_long_explanation_is_cut(dialect: Dialect, server: WireServer, adapter
 DOCUMENTED = {
     # https://platform.openai.com/docs/guides/error-codes
     "openai": [
-        (400, "invalid_request_error", ModelRejected),
-        (400, "invalid_value", ModelRejected),
-        (400, "unsupported_parameter", ModelRejected),
-        (400, "content_policy_violation", "ContentRefused"),
+        (400, "invalid_request_error", ModelRequestRejected),
+        (400, "invalid_value", ModelRequestRejected),
+        (400, "unsupported_parameter", ModelRequestRejected),
+        (400, "content_policy_violation", "ContentFiltered"),
         (401, "invalid_api_key", CredentialsRejected),
         (401, "invalid_organization", CredentialsRejected),
         (401, "ip_not_authorized", CredentialsRejected),
-        (403, "unsupported_country_region_territory", ModelRejected),
-        (404, "model_not_found", ModelRejected),
+        (403, "unsupported_country_region_territory", ModelRequestRejected),
+        (404, "model_not_found", ModelRequestRejected),
         (409, "conflict", ModelUnavailable),
-        (422, "unprocessable_entity", ModelRejected),
+        (422, "unprocessable_entity", ModelRequestRejected),
         (429, "rate_limit_exceeded", ModelThrottled),
         (429, "rate_limit_error", ModelThrottled),
         (429, "insufficient_quota", ModelThrottled),
@@ -284,13 +284,13 @@ DOCUMENTED = {
     ],
     # https://learn.microsoft.com/azure/ai-foundry/openai/how-to/troubleshoot
     "azure": [
-        (400, "content_filter", "ContentRefused"),
+        (400, "content_filter", "ContentFiltered"),
         (400, "context_length_exceeded", ContextTooLong),
         (401, "401", CredentialsRejected),
-        (403, "AuthenticationTypeDisabled", ModelRejected),
-        (404, "DeploymentNotFound", ModelRejected),
+        (403, "AuthenticationTypeDisabled", ModelRequestRejected),
+        (404, "DeploymentNotFound", ModelRequestRejected),
         (408, "Timeout", ModelTimeout),
-        (424, "FailedDependency", ModelRejected),
+        (424, "FailedDependency", ModelRequestRejected),
         (429, "429", ModelThrottled),
         (429, "insufficient_quota", ModelThrottled),
         (500, "InternalServerError", ModelUnavailable),
@@ -298,12 +298,12 @@ DOCUMENTED = {
     ],
     # https://ai.google.dev/gemini-api/docs/troubleshooting
     "google": [
-        (400, "INVALID_ARGUMENT", ModelRejected),
+        (400, "INVALID_ARGUMENT", ModelRequestRejected),
         (400, "API_KEY_INVALID", CredentialsRejected),
-        (400, "FAILED_PRECONDITION", ModelRejected),
+        (400, "FAILED_PRECONDITION", ModelRequestRejected),
         (401, "UNAUTHENTICATED", CredentialsRejected),
-        (403, "PERMISSION_DENIED", ModelRejected),
-        (404, "NOT_FOUND", ModelRejected),
+        (403, "PERMISSION_DENIED", ModelRequestRejected),
+        (404, "NOT_FOUND", ModelRequestRejected),
         (429, "RESOURCE_EXHAUSTED", ModelThrottled),
         (499, "CANCELLED", ModelUnavailable),
         (500, "INTERNAL", ModelUnavailable),
@@ -312,12 +312,12 @@ DOCUMENTED = {
     ],
     # https://docs.mistral.ai/api, https://api-docs.deepseek.com/quick_start/error_codes
     "mistral": [
-        (400, "invalid_request", ModelRejected),
+        (400, "invalid_request", ModelRequestRejected),
         (401, "", CredentialsRejected),
         (402, "", ModelThrottled),
-        (403, "", ModelRejected),
-        (404, "", ModelRejected),
-        (422, "", ModelRejected),
+        (403, "", ModelRequestRejected),
+        (404, "", ModelRequestRejected),
+        (422, "", ModelRequestRejected),
         (429, "rate_limited", ModelThrottled),
         (500, "", ModelUnavailable),
         (503, "", ModelUnavailable),
@@ -325,11 +325,11 @@ DOCUMENTED = {
     ],
     # https://docs.claude.com/en/api/errors
     "anthropic": [
-        (400, "invalid_request_error", ModelRejected),
+        (400, "invalid_request_error", ModelRequestRejected),
         (401, "authentication_error", CredentialsRejected),
         (402, "billing_error", ModelThrottled),
-        (403, "permission_error", ModelRejected),
-        (404, "not_found_error", ModelRejected),
+        (403, "permission_error", ModelRequestRejected),
+        (404, "not_found_error", ModelRequestRejected),
         (409, "conflict_error", ModelUnavailable),
         (413, "request_too_large", ContextTooLong),
         (429, "rate_limit_error", ModelThrottled),
@@ -351,7 +351,7 @@ DOCUMENTED = {
         (400, "RequestExpired", ModelUnavailable),
         (500, "InternalFailure", ModelUnavailable),
         (503, "ServiceUnavailable", ModelUnavailable),
-        (400, "SomethingNew", ModelRejected),
+        (400, "SomethingNew", ModelRequestRejected),
         (500, "SomethingNew", ModelUnavailable),
     ],
 }
@@ -379,7 +379,7 @@ def test_every_error_of_converse_by_its_own_status(monkeypatch: pytest.MonkeyPat
     from loopllama.llm.types import Message
 
     dialect = BedrockDialect()
-    call = ModelCall(dialect.model, "bedrock-test", "", (Message("user", "hi"),), 5.0)
+    call = ModelRequest(dialect.model, "bedrock-test", "", (Message("user", "hi"),), 5.0)
     with WireServer() as server:
         adapter = dialect.adapter(server.url, monkeypatch)
         for shape in converse().error_shapes:
@@ -397,7 +397,7 @@ def test_upstream_error_under_status_200(server: WireServer, monkeypatch: pytest
     from loopllama.llm.types import Message
 
     adapter = OpenAIDialect().adapter(server.url, monkeypatch)
-    call = ModelCall("m", "m", "", (Message("user", "hi"),), 5.0)
+    call = ModelRequest("m", "m", "", (Message("user", "hi"),), 5.0)
     for code, expected in ((429, ModelThrottled), (502, ModelUnavailable), (None, ModelUnavailable)):
         server.script(Reply(200, {"error": {"code": code, "message": "upstream failed"}}))
         with pytest.raises(expected):
@@ -413,7 +413,7 @@ def test_upstream_error_under_status_200_in_anthropics_format(
     from loopllama.llm.types import Message
 
     adapter = AnthropicDialect().adapter(server.url, monkeypatch)
-    call = ModelCall("m", "m", "", (Message("user", "hi"),), 5.0)
+    call = ModelRequest("m", "m", "", (Message("user", "hi"),), 5.0)
     for kind, expected in (
         ("overloaded_error", ModelUnavailable),
         ("rate_limit_error", ModelThrottled),

@@ -26,8 +26,8 @@ from support.wire_server import Reply, WireServer
 
 from loopllama import providers
 from loopllama.catalog.model import Model
-from loopllama.errors import ContextTooLong, ModelError, ModelRejected, ModelThrottled, ModelUnavailable
-from loopllama.llm.types import Message, ModelCall, Provider, ToolCall, ToolSpec, Usage
+from loopllama.errors import ContextTooLong, ModelError, ModelRequestRejected, ModelThrottled, ModelUnavailable
+from loopllama.llm.types import Message, ModelRequest, Provider, ToolCall, ToolSpec, Usage
 from loopllama.providers import credentials, provider_for
 from loopllama.settings import Settings
 
@@ -128,10 +128,10 @@ def adapter_of(proxy: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
 FORMATS = pytest.mark.parametrize("form", ["openai", "anthropic"])
 
 
-def call(model: str, *messages: Message, **changes: object) -> ModelCall:
+def call(model: str, *messages: Message, **changes: object) -> ModelRequest:
     said = messages or (Message("user", "I was charged twice."),)
     values: dict[str, object] = {"model": model, "catalog_id": model, "timeout": 60.0, "max_tokens": 200, **changes}
-    return ModelCall(system="You sort support tickets.", messages=said, **values)  # type: ignore[arg-type]
+    return ModelRequest(system="You sort support tickets.", messages=said, **values)  # type: ignore[arg-type]
 
 
 @FORMATS
@@ -151,7 +151,7 @@ def test_mock_answers(adapter_of: dict[str, Provider], form: str) -> None:
         ("throttled", ModelThrottled),
         ("too-long", ContextTooLong),
         ("broken", ModelUnavailable),
-        ("no-such-model", ModelRejected),
+        ("no-such-model", ModelRequestRejected),
     ],
 )
 def test_mock_errors(adapter_of: dict[str, Provider], form: str, model: str, expected: type[ModelError]) -> None:
@@ -245,7 +245,7 @@ def test_upstream_errors_in_translation(adapter_of: dict[str, Provider], upstrea
         (dialect.throttled, ModelThrottled),
         (dialect.overloaded, ModelUnavailable),
         (dialect.too_long, ContextTooLong),
-        (dialect.bad_request, ModelRejected),
+        (dialect.bad_request, ModelRequestRejected),
     ):
         before = len(upstream.requests)
         upstream.script(dialect.error(*error))

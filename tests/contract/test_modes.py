@@ -15,12 +15,12 @@ from support.step_here import Here
 from support.wire_server import Reply, Request, WireServer
 
 from loopllama.catalog.catalog import bundled
-from loopllama.errors import ModelRejected, ModelThrottled
+from loopllama.errors import ModelRequestRejected, ModelThrottled
 from loopllama.llm.structured_output import MODES, TOOL_NAME, mode_for
-from loopllama.llm.types import Message, ModelCall, OutputMode, Provider, ToolSpec
+from loopllama.llm.types import Message, ModelRequest, OutputMode, Provider, ToolSpec
 from loopllama_cli.console import trace
 
-Make = Callable[..., ModelCall]
+Make = Callable[..., ModelRequest]
 OPENAI, ANTHROPIC, BEDROCK = OpenAIDialect(), AnthropicDialect(), BedrockDialect()
 GOOGLE, DEEPSEEK = GoogleDialect(), DeepSeekDialect()
 SCHEMA = {
@@ -202,7 +202,7 @@ def test_what_the_model_is_called_makes_no_difference(
     assert adapter.complete(call).output_mode == "tool"
     server.refuses = lambda _: None
     server.script(OPENAI.error(404, "", f"The model `{model}` does not exist"))
-    with pytest.raises(ModelRejected):
+    with pytest.raises(ModelRequestRejected):
         adapter.complete(make_call(model=model, catalog_id=f"house:{model}", output_schema=OTHER, output_mode="native"))
     assert len(server.requests) == 3
 
@@ -220,14 +220,14 @@ def test_a_way_that_is_not_supported_is_not_asked_again_for_another_schema(
 def test_other_errors_are_not_taken_for_a_refusal(server: WireServer, adapter: Provider, make_call: Make) -> None:
     for status, message in ((400, "Invalid value for 'max_tokens'"), (403, "json_schema is for other plans")):
         server.script(OPENAI.error(status, "", message))
-        with pytest.raises(ModelRejected, match=message):
+        with pytest.raises(ModelRequestRejected, match=message):
             adapter.complete(make_call(output_schema=SCHEMA))
     server.script(OPENAI.error(429, "rate_limit_exceeded", "Too many json_schema requests"))
     with pytest.raises(ModelThrottled):
         adapter.complete(make_call(output_schema=SCHEMA))
     # Without a schema nothing is asked for that could be refused.
     server.script(OPENAI.error(400, "", "response_format is missing"))
-    with pytest.raises(ModelRejected):
+    with pytest.raises(ModelRequestRejected):
         adapter.complete(make_call())
     assert len(server.requests) == 4
 
@@ -263,7 +263,9 @@ def test_with_thinking_on_no_tool_is_forced(server: WireServer, monkeypatch: pyt
     for dialect, options in ((ANTHROPIC, thinking), (BEDROCK, {"additionalModelRequestFields": thinking})):
         server.refuses = dialect.refusal
         server.script(Reply(200, dialect.answer('{"data": {}}')))
-        call = ModelCall(dialect.model, "m", "", (Message("user", "Go."),), 10.0, output_schema=free, options=options)
+        call = ModelRequest(
+            dialect.model, "m", "", (Message("user", "Go."),), 10.0, output_schema=free, options=options
+        )
         answer = dialect.adapter(server.url, monkeypatch).complete(call)
         assert (answer.text, answer.output_mode) == ('{"data": {}}', "instructions")
     assert server.refused == 0

@@ -9,10 +9,10 @@ import pytest
 from support.dialects import Dialect
 from support.wire_server import Reply, WireServer
 
-from loopllama.llm.types import Message, ModelCall, Provider, ToolCall, ToolSpec
+from loopllama.llm.types import Message, ModelRequest, Provider, ToolCall, ToolSpec
 from loopllama.providers.wire import LONGEST_UNASKED, UNKNOWN_MAX_OUTPUT
 
-Make = Callable[..., ModelCall]
+Make = Callable[..., ModelRequest]
 WANTS_A_LIMIT = ("anthropic",)
 TAKES_THE_MODELS_LIMIT = ("anthropic", "bedrock")
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -25,7 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def body_of(server: WireServer, adapter: Provider, dialect: Dialect, call: ModelCall) -> dict[str, Any]:
+def body_of(server: WireServer, adapter: Provider, dialect: Dialect, call: ModelRequest) -> dict[str, Any]:
     server.script(Reply(200, dialect.answer("ok")))
     adapter.complete(call)
     dialect.seen(server.requests[-1])  # it is a request that the provider takes

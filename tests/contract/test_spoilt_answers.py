@@ -13,8 +13,8 @@ from support.dialects import DIALECTS, Dialect
 from support.numerals import NUMERALS, taken
 from support.rubbish import ANYTHING, places, spoilt, with_numeral
 
-from loopllama.errors import ModelError, ModelRejected, ModelThrottled, ModelUnavailable
-from loopllama.llm.types import Message, ModelCall, Provider, ToolSpec, Usage
+from loopllama.errors import ModelError, ModelRequestRejected, ModelThrottled, ModelUnavailable
+from loopllama.llm.types import Message, ModelRequest, Provider, ToolSpec, Usage
 from loopllama.providers import http
 
 STATUSES = st.sampled_from([200, 200, 200, 201, 204, 302, 400, 401, 404, 408, 413, 418, 429, 500, 503, 529, 599])
@@ -110,7 +110,7 @@ def test_what_stands_in_an_errors_body_changes_nothing_about_its_status(
     adapter = dialect.adapter("http://127.0.0.1:9", monkeypatch)
     replies: list[http.Reply] = []
     monkeypatch.setattr(http, "post", lambda *_: replies.pop())
-    kinds = {429: ModelThrottled, 503: ModelUnavailable, 400: ModelRejected}
+    kinds = {429: ModelThrottled, 503: ModelUnavailable, 400: ModelRequestRejected}
     plain = st.one_of(with_numeral({"error": {"message": "no", "param": 1}}), with_numeral({"message": "no"}))
 
     @given(st.sampled_from(sorted(kinds)), plain.map(str.encode) | DEEP)
@@ -126,8 +126,8 @@ def test_what_stands_in_an_errors_body_changes_nothing_about_its_status(
     check()
 
 
-def call(dialect: Dialect, wants_object: bool) -> ModelCall:
-    return ModelCall(
+def call(dialect: Dialect, wants_object: bool) -> ModelRequest:
+    return ModelRequest(
         model=dialect.model,
         catalog_id=f"{dialect.name}-test",
         system="You sort support tickets.",
@@ -138,7 +138,7 @@ def call(dialect: Dialect, wants_object: bool) -> ModelCall:
     )
 
 
-def check_answer(adapter: Provider, asked: ModelCall) -> None:
+def check_answer(adapter: Provider, asked: ModelRequest) -> None:
     try:
         answer = adapter.complete(asked)
     except ModelError as error:

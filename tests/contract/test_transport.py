@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from support.wire_server import Hang, Reply, WireServer
 
 from loopllama.core import transport
-from loopllama.errors import ModelRejected, ModelTimeout, ModelUnavailable
+from loopllama.errors import ModelRequestRejected, ModelTimeout, ModelUnavailable
 from loopllama.providers import http
 
 
@@ -214,7 +214,7 @@ def test_plain_http_takes_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("headers", [{"x-key": "a\r\nHost: evil"}, {"bad name": "x"}])
 def test_headers_that_http_cannot_carry(headers: dict[str, str]) -> None:
-    with WireServer() as plain, pytest.raises(ModelRejected, match="cannot be sent"):
+    with WireServer() as plain, pytest.raises(ModelRequestRejected, match="cannot be sent"):
         post(f"{plain.url}/v1", headers, b"{}", 5.0)
 
 

@@ -19,7 +19,7 @@ from loopllama.engine.accept import accept_run
 from loopllama.engine.advance import advance_run
 from loopllama.engine.start import start_run
 from loopllama.engine.step import StepRunner
-from loopllama.llm.types import Answer, ModelCall, Usage
+from loopllama.llm.types import ModelRequest, ModelResponse, Usage
 from loopllama.queries.runs import RunReader
 from loopllama.runs.store import RunStore
 from loopllama.settings import Settings
@@ -139,13 +139,13 @@ class Scripted:
     """A provider in memory. `script` answers a call; what it raises is the provider's error."""
 
     def __init__(self) -> None:
-        self.calls: list[ModelCall] = []
-        self.script: Callable[[ModelCall], Answer | str] = lambda call: f"answer {len(self.calls)}"
+        self.calls: list[ModelRequest] = []
+        self.script: Callable[[ModelRequest], ModelResponse | str] = lambda call: f"answer {len(self.calls)}"
 
-    def complete(self, call: ModelCall) -> Answer:
+    def complete(self, call: ModelRequest) -> ModelResponse:
         self.calls.append(call)
         answer = self.script(call)
-        return Answer(answer, Usage(100, 10)) if isinstance(answer, str) else answer
+        return ModelResponse(answer, Usage(100, 10)) if isinstance(answer, str) else answer
 
 
 Made = TypeVar("Made", bound=Deployment)

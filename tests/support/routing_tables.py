@@ -99,6 +99,6 @@ def request(
     return RouteRequest(workflow, None, agent, run_models or {}, frozenset(), prompt_tokens, run_id, pinned)
 
 
-def chain(decided: Route) -> list[str]:
+def attempt_order(decided: Route) -> list[str]:
     """The ids of a route's models."""
-    return [model.id for model in decided.chain]
+    return [model.id for model in decided.attempt_order]

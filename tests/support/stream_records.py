@@ -64,7 +64,7 @@ def step_item(run_id: str, name: str, status: str, **more: Any) -> dict[str, Any
     """A step's item."""
     return {
         "run_id": run_id,
-        "item": f"STEP#{name}#{more.get('iteration', 0)}#{more.get('of_item', 0)}",
+        "item": f"STEP#{name}#{more.get('iteration', 0)}#{more.get('item_index', 0)}",
         "step": name,
         "order": 0,
         "role": "Writer",

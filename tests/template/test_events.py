@@ -24,7 +24,7 @@ QUESTION = {"key": "start", "kind": "approval", "step": "a", "asked_at": moment(
 ENDED = {"finished_at": moment(9), **TOTALS}
 EXCEEDED = {"type": "BudgetExceeded", "message": "m", "step": "a"}
 RUNNING = step_item("r", "a", "running")
-TOLD = {
+METRICS_REPORTED = {
     "RunStarted": (run_item("r", "queued"), STARTED),
     "RunWaiting": (STARTED, {**STARTED, "pending": {"STEP#a#0#0": QUESTION}}),
     "StepCompleted": (RUNNING, {**RUNNING, "status": "completed", **ENDED}),
@@ -55,7 +55,7 @@ def passes(one: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_the_filter_lets_every_event_through(kind: str) -> None:
-    change = record(*TOLD[kind])
+    change = record(*METRICS_REPORTED[kind])
     assert kind in [event.type for event in events_of(change)]
     assert passes(change)
 
@@ -69,7 +69,7 @@ def test_the_filter_keeps_out_what_can_be_no_event(old: dict[str, Any] | None, n
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_events_follow_their_schema(kind: str) -> None:
-    for event in events_of(record(*TOLD[kind])):
+    for event in events_of(record(*METRICS_REPORTED[kind])):
         workflow = {"workflow_id": "support", "workflow_version": 3}
         shown = {"id": "1", "type": event.type, "at": event.at, "run_id": "r", **workflow, **event.detail}
         TypeAdapter(Event).validate_python(json.loads(exact_json.dumps(shown)), strict=True)

@@ -17,7 +17,7 @@ from botocore.loaders import Loader
 from botocore.validate import ParamValidator
 from template.project import ROOT
 
-from loopllama.llm.types import Message, ModelCall, ToolCall, ToolSpec
+from loopllama.llm.types import Message, ModelRequest, ToolCall, ToolSpec
 from loopllama.providers.bedrock import converse
 
 DATA = Path(botocore.__file__).parent / "data"
@@ -144,7 +144,7 @@ def test_it_knows_all_that_converse_is_asked(trimmed: Path) -> None:
         "promptVariables": {"name": {"text": "x"}},
         "inferenceConfig": {"topP": 0.5, "stopSequences": ["end"]},
     }
-    call = ModelCall(
+    call = ModelRequest(
         output_schema=schema,
         catalog_id="claude-sonnet-4-5",
         model="anthropic.claude-sonnet-4-5-20250929-v1:0",

@@ -31,7 +31,7 @@ from loopllama.engine.human_input import respond
 from loopllama.engine.reconcile import execution_ended, reconcile_due
 from loopllama.engine.start import start_run
 from loopllama.engine.triggers import accept_event
-from loopllama.errors import CredentialsRejected, ModelRejected, RunFailed, ToolFailed
+from loopllama.errors import CredentialsRejected, ModelRequestRejected, RunFailed, ToolFailed
 from loopllama.jobs.observe_latency import FORGOTTEN_MS, Observer
 from loopllama.jobs.publish_events import Publisher
 from loopllama.jobs.record_route_change import RouteRecorder
@@ -197,7 +197,7 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
 
     # A step fails for good, the execution is redriven.
     def refuse(call: Any) -> str:
-        raise ModelRejected("no")
+        raise ModelRequestRejected("no")
 
     made.provider.script = refuse
     failing = made.accept(workflow, "hello")

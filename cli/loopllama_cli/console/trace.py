@@ -257,7 +257,7 @@ _LAYERS = {
 
 
 def ignored_text(ignored: Mapping[str, Any]) -> str:
-    """Why a layer's word, or a model of its chain, was passed over; or which call did not fit into a budget."""
+    """Why a layer's word, or a model that it names, was skipped; or which call did not fit into a budget."""
     layer, model, reason = (str(ignored.get(name) or "") for name in ("layer", "model", "reason"))
     if layer == "budget":
         return f"{model} was not called: {reason}"

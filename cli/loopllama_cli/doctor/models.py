@@ -213,11 +213,11 @@ def _form_sent(client: Any) -> bool:
 
 def _called(model: Any, settings: Settings) -> Check:
     """One word from the model, with the credentials of who asks: the functions have their own."""
-    from loopllama.llm.types import Message, ModelCall
+    from loopllama.llm.types import Message, ModelRequest
     from loopllama.providers import provider_for
 
     what, began = f"call {model.id}", time.monotonic()
-    request = ModelCall(
+    request = ModelRequest(
         model=model.provider_model,
         catalog_id=model.id,
         system="Answer with one word.",

@@ -13,10 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loopllama.agent.tool_calls import ToolCalls, Tools
-from loopllama.errors import AnswerInvalid, BudgetExceeded, ContextTooLong, ModelError, OutputInvalid, TurnLimitExceeded
+from loopllama.errors import (
+    BudgetExceeded,
+    ContextTooLong,
+    InvalidModelResponse,
+    ModelError,
+    OutputInvalid,
+    TurnLimitExceeded,
+)
 from loopllama.llm import structured_output
 from loopllama.llm.token_estimate import most_tokens, prompt_tokens
-from loopllama.llm.types import Answer, Message, ModelCall, Provider, ToolCall
+from loopllama.llm.types import Message, ModelRequest, ModelResponse, Provider, ToolCall
 from loopllama.runs.attempt_log import StepLedger
 
 if TYPE_CHECKING:
@@ -27,7 +34,8 @@ MAX_TURNS = 10
 
 
 class RetryLater(Exception):
-    """Every model of the chain is in trouble that passes; `seconds` is what the longest asked to wait, if any did."""
+    """Every model of the attempt order is in trouble that passes; `seconds` is what the longest asked to wait, if any
+    did."""
 
     def __init__(self, error: ModelError | BudgetExceeded) -> None:
         super().__init__(str(error))
@@ -39,8 +47,9 @@ class OutOfTime(Exception):
     """This invocation's time is too short for another model call; the next invocation goes on from here."""
 
 
-class Health(Protocol):
-    """What the turn tells about models, so that one that keeps failing is set aside (`routing.health`)."""
+class CircuitBreaker(Protocol):
+    """What the turn tells about models, so that the breaker of one that keeps failing opens
+    (`routing.circuit_breaker`)."""
 
     def failed(self, model_id: str, error: ModelError, seconds: float) -> None:
         """A call failed after `seconds`."""
@@ -70,45 +79,46 @@ def _least(wanted: int | None, limit: int | None) -> int | None:
     return wanted if wanted is None or limit is None else min(wanted, limit)
 
 
-def _sizes(model: Model, call: ModelCall) -> str:
+def _sizes(model: Model, call: ModelRequest) -> str:
     return (
         f"the prompt has about {prompt_tokens(call, most_tokens):,} tokens and {model.id} a context window of "
         f"{model.context_window:,}: shorten it, or name a fallback with a larger window"
     )
 
 
-class Turn:
-    """One agent's turn. `chain` is the route's models in order; `provider_for` gives a model's adapter; `answers` are
-    what people have answered to the questions that the turn has waited for, by their keys."""
+class AgentLoop:
+    """An agent's loop of model calls and tool calls. `attempt_order` holds the route's models in the order in which
+    they are tried; `provider_for` gives a model's adapter; `answers` are what people have answered to the questions
+    that the turn has waited for, by their keys."""
 
     def __init__(
         self,
         step: Mapping[str, Any],
-        chain: Sequence[Model],
+        attempt_order: Sequence[Model],
         *,
         max_tokens: int | None,
         temperature: float | None,
         ledger: StepLedger,
         tools: Tools | None,
         provider_for: Callable[[Model], Provider],
-        health: Health,
+        circuit_breaker: CircuitBreaker,
         limits: Limits,
         idempotency_key: str,
         answers: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self._step = step
-        self._chain = list(chain)
+        self._attempt_order = list(attempt_order)
         self._max_tokens = max_tokens
         self._temperature = temperature
         self._ledger = ledger
         self._provider_for = provider_for
-        self._health = health
+        self._circuit_breaker = circuit_breaker
         self._limits = limits
         ends = min(limits.call_ends, limits.turn_ends)
         self._tool_calls = ToolCalls(step, ledger, tools, ends, idempotency_key, answers or {})
         self._schema: Mapping[str, Any] | None = step.get("output_schema")
         self._at = 0
-        """The model in use: its place in the chain."""
+        """The model in use: its place in the attempt order."""
         self.model: str | None = None
         """The model that answered last."""
         self._shortened = False
@@ -137,7 +147,7 @@ class Turn:
                 if not repaired:
                     repaired = True
                     messages += self._repair(answer, invalid)
-                elif self._at + 1 < len(self._chain):
+                elif self._at + 1 < len(self._attempt_order):
                     # Another model starts afresh: the first one's broken answers would only mislead it.
                     self._at, repaired, messages = self._at + 1, False, list(opening)
                 else:
@@ -149,7 +159,7 @@ class Turn:
 
     # The model
 
-    def _answer(self, turn: int, messages: Sequence[Message]) -> Answer:
+    def _answer(self, turn: int, messages: Sequence[Message]) -> ModelResponse:
         settled = self._ledger.settled_answer(turn)
         if settled is not None:
             answer, self.model = settled
@@ -157,16 +167,16 @@ class Turn:
                 answer = structured_output.from_answer_tool(
                     answer
                 )  # an earlier version kept it as the call that it came in
-            self._at = next((at for at, model in enumerate(self._chain) if model.id == self.model), self._at)
+            self._at = next((at for at, model in enumerate(self._attempt_order) if model.id == self.model), self._at)
             return answer
         trouble: list[ModelError | BudgetExceeded] = []
         failed = self._ledger.failed(turn)
-        for at in range(self._at, len(self._chain)):
-            model = self._chain[at]
+        for at in range(self._at, len(self._attempt_order)):
+            model = self._attempt_order[at]
             try:
                 if model.id in failed:
                     raise failed[model.id]
-                answer = self._call(model, turn, messages, last=at + 1 == len(self._chain))
+                answer = self._call(model, turn, messages, last=at + 1 == len(self._attempt_order))
             except ModelError as error:
                 if not error.next_model:
                     raise
@@ -182,7 +192,7 @@ class Turn:
             raise RetryLater(max(passing, key=lambda error: error.retry_after or 0))
         raise next((error for error in reversed(trouble) if isinstance(error, BudgetExceeded)), trouble[-1])
 
-    def _call(self, model: Model, turn: int, messages: Sequence[Message], last: bool) -> Answer:
+    def _call(self, model: Model, turn: int, messages: Sequence[Message], last: bool) -> ModelResponse:
         now = time.monotonic()
         if now >= self._limits.turn_ends:
             raise TurnLimitExceeded("the step's timeoutSeconds are used up")
@@ -199,19 +209,19 @@ class Turn:
         try:
             answer = provider.complete(call)
             if not answer.text and not answer.tool_calls:
-                raise AnswerInvalid(f"{model.id} gave an empty answer", usage=answer.usage)
+                raise InvalidModelResponse(f"{model.id} gave an empty answer", usage=answer.usage)
         except ModelError as error:
             if isinstance(error, ContextTooLong) and model.context_window:
                 error.args = (f"{error} ({_sizes(model, call)})",)
             self._ledger.settle_error(key, model, error, started)
-            self._health.failed(model.id, error, time.monotonic() - started)
+            self._circuit_breaker.failed(model.id, error, time.monotonic() - started)
             raise
         self._ledger.settle_answer(key, model, answer, started)
-        self._health.succeeded(model.id)
+        self._circuit_breaker.succeeded(model.id)
         return answer
 
-    def _model_call(self, model: Model, messages: Sequence[Message], timeout: float) -> ModelCall:
-        return ModelCall(
+    def _model_call(self, model: Model, messages: Sequence[Message], timeout: float) -> ModelRequest:
+        return ModelRequest(
             model=model.provider_model,
             catalog_id=model.id,
             system=self._step["system_prompt"],
@@ -229,7 +239,7 @@ class Turn:
 
     # Structured output
 
-    def _read(self, answer: Answer) -> Any:
+    def _read(self, answer: ModelResponse) -> Any:
         if self._schema is None:
             return answer.text
         if answer.stop_reason == "max_tokens":
@@ -245,6 +255,6 @@ class Turn:
         return self._schema is not None and call.name in structured_output.ANSWER_TOOLS
 
     @staticmethod
-    def _repair(answer: Answer, invalid: OutputInvalid) -> list[Message]:
+    def _repair(answer: ModelResponse, invalid: OutputInvalid) -> list[Message]:
         again = f"{invalid}\nAnswer again with nothing but JSON that follows the schema."
         return [Message("assistant", answer.text), Message("user", again)]

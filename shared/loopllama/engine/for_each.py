@@ -22,7 +22,7 @@ MAX_ITEMS = 1000
 
 def begin(store: RunStore, view: View, writer: StepWriter) -> dict[str, Any] | None:
     """Fork into the items that are not finished; `None` when there is nothing left to run."""
-    count = view.record.get("items")
+    count = view.record.get("item_count")
     if count is None:
         items = view.items()
         if not isinstance(items, list):
@@ -40,7 +40,7 @@ def begin(store: RunStore, view: View, writer: StepWriter) -> dict[str, Any] | N
         store.reopen_step(record)
     left = [n for n in range(1, int(count) + 1) if records.get(n, {}).get("status") != "completed"]
     # A redriven step that died before it gathered still says that its items shall stop.
-    writer.write({"items": int(count)}, release=True, remove=["stopping"])
+    writer.write({"item_count": int(count)}, release=True, remove=["stopping"])
     if not left:
         return None
     branches = [replace(view.work, item=number, depth=1) for number in left]
@@ -51,7 +51,7 @@ def begin(store: RunStore, view: View, writer: StepWriter) -> dict[str, Any] | N
 def gather(store: RunStore, view: View, crashed: Sequence[Mapping[str, Any]]) -> list[Any]:
     """The outputs of all items in their order, `null` for those that failed and are tolerated. Raises `ItemsFailed`
     where more failed than `maxFailures`, `BudgetExceeded` where one of them did for that."""
-    count = int(view.record["items"])
+    count = int(view.record["item_count"])
     records = _records(store, view, count)
     outputs: list[Any] = []
     failures: list[str] = []

@@ -16,7 +16,7 @@ from loopllama.agent.tool_calls import Waiting
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock, exact_json
 from loopllama.engine.transitions import ended
-from loopllama.errors import Conflict, Declined, InvalidRequest, NoResponse
+from loopllama.errors import ApprovalDeclined, ApprovalTimedOut, Conflict, InvalidRequest
 from loopllama.runs.step_ref import Work, question_id
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import ANSWER, START, UNANSWERED, RunStore
@@ -41,7 +41,8 @@ def waited_ms(record: Mapping[str, Any], since: str) -> int:
 
 
 def check_start(step: Mapping[str, Any], record: Mapping[str, Any]) -> None:
-    """Before an agent whose start needs an approval: raises `Waiting` until somebody has approved, `Declined`."""
+    """Before an agent whose start needs an approval: raises `Waiting` until somebody has approved,
+    `ApprovalDeclined`."""
     if not (step.get("approval") or {}).get("start"):
         return
     answer = answers_of(record).get(START)
@@ -49,11 +50,11 @@ def check_start(step: Mapping[str, Any], record: Mapping[str, Any]) -> None:
         raise Waiting(START, "approval", f"Approve step {step['name']} ({step['role']}) to start")
     if not answer.get("approved"):
         note = f": {answer['note']}" if answer.get("note") else ""
-        raise Declined(f"a person declined to let the step start{note}")
+        raise ApprovalDeclined(f"a person declined to let the step start{note}")
 
 
 def wait(store: RunStore, step: Mapping[str, Any], writer: StepWriter, waiting: Waiting) -> dict[str, Any]:
-    """Record what is asked and let the execution wait. Raises `NoResponse` when the time for it is over."""
+    """Record what is asked and let the execution wait. Raises `ApprovalTimedOut` when the time for it is over."""
     work, now = writer.work, clock.now_ms()
     pending = writer.record.get("pending")
     if not pending or pending["key"] != waiting.key:
@@ -77,7 +78,7 @@ def wait(store: RunStore, step: Mapping[str, Any], writer: StepWriter, waiting: 
         store.clear_pending(work.run_id, work.key, waiting.key)
         if waiting.key in answers_of(writer.record):
             return ended(work, "continue")  # Somebody did at the last moment.
-        raise NoResponse(f"nobody answered by {closed['expires_at']}:\n{closed['prompt']}")
+        raise ApprovalTimedOut(f"nobody answered by {closed['expires_at']}:\n{closed['prompt']}")
     writer.write({"pending": pending}, release=True, remove=["token"])
     shown = {name: pending[name][:most] for name, most in _SHOWN_ON_RUN.items() if name in pending}
     store.set_pending(work, pending | shown)
@@ -116,7 +117,7 @@ def respond(
             raise Conflict(f"run {run_id} does not ask that, or no longer; its pending says what it asks")
     if not asked:
         error = run.get("error") or {}
-        over = f": {error['message']}" if error.get("type") == NoResponse.__name__ else ""
+        over = f": {error['message']}" if error.get("type") == ApprovalTimedOut.__name__ else ""
         raise Conflict(f"run {run_id} waits for no answer; it is {run['status']}{over}")
     key, pending = asked[0]
     now = clock.now_text(clock.now_ms() / 1000)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loopllama.errors import ModelThrottled
-from loopllama.runs.totals import TOLD, attempts_of, totals
+from loopllama.runs.totals import METRICS_REPORTED, attempts_of, totals
 from loopllama.telemetry import xray
 from loopllama.telemetry.metrics import DEPLOYMENT, emit
 
@@ -14,7 +14,7 @@ from loopllama.telemetry.metrics import DEPLOYMENT, emit
 def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None:
     """The metrics of a step that completed or failed, with those of the models it called."""
     xray.annotate({name: record.get(name) for name in ("model", "source", "route_version", "status")})
-    attempts = list(attempts_of(record).values())[int(record.get(TOLD) or 0) :]
+    attempts = list(attempts_of(record).values())[int(record.get(METRICS_REPORTED) or 0) :]
     sums = totals(attempts)
     step, model = record["step"], record.get("model")
     chosen = (record.get("route") or {}).get("policy") == "fastest"

@@ -20,7 +20,7 @@ from loopllama.workflows import graph
 from loopllama.workflows.store import DefinitionStore
 
 MAX_PROMPT = 8000
-_KEPT = ("item", "step", "order", "role", "status", "model", "iteration", "of_item", "items")
+_KEPT = ("item", "step", "order", "role", "status", "model", "iteration", "item_index", "item_count")
 
 
 def replay_run(

@@ -10,7 +10,7 @@ from loopllama.core import clock
 from loopllama.engine.accept import check_json, new_run
 from loopllama.engine.advance import ready_work
 from loopllama.errors import InvalidRequest, RunFailed
-from loopllama.routing.pins import pin_chains
+from loopllama.routing.pins import pin_routes
 from loopllama.routing.router import Router
 from loopllama.runs.store import FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
 from loopllama.runs.value_store import ValueStore
@@ -72,7 +72,7 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pin(settings: Settings, store: RunStore, run: Mapping[str, Any], definition: Mapping[str, Any]) -> None:
     """Keep the routes of the steps that are pinned, before any of them can be decided. The first to write them wins."""
-    pins = pin_chains(
+    pins = pin_routes(
         Router(settings),
         run["workflow_id"],
         definition,

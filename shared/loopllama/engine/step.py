@@ -15,14 +15,14 @@ from loopllama.engine import for_each, human_input, metrics
 from loopllama.engine.step_context import FINISHED, View, look
 from loopllama.engine.transitions import ended, follow
 from loopllama.engine.turn_factory import TurnMaker, check_tools
-from loopllama.errors import AwsRefused, AwsUnavailable, FunctionDied, LeaseLost, LoopLlamaError, NoResponse
+from loopllama.errors import ApprovalTimedOut, AwsRefused, AwsUnavailable, FunctionDied, LeaseLost, LoopLlamaError
 from loopllama.routing.policies import share_of
 from loopllama.runs import prompts, reservations
 from loopllama.runs.attempt_log import StepLedger
 from loopllama.runs.step_ref import Work
-from loopllama.runs.step_writer import DEATHS, StepWriter
+from loopllama.runs.step_writer import CRASH_COUNT, StepWriter
 from loopllama.runs.store import RunStore
-from loopllama.runs.totals import PASSED, attempts_of, totals
+from loopllama.runs.totals import ATTEMPTS_BEFORE_RETRY, attempts_of, totals
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.telemetry import handler
@@ -32,7 +32,7 @@ from loopllama.workflows.store import DefinitionStore
 RETRIES = 5
 """How often a step is tried later where the agent sets no `retries`."""
 LONGEST_WAIT_SECONDS = 900
-MOST_DEATHS = 4
+MOST_CRASHES = 4
 """Invocations in a row that may die with a step, as often as the state machine repeats one that died. It does not see
 them as a row: between two of them it waits for the lease of the first."""
 
@@ -168,7 +168,7 @@ class StepRunner:
                 "role": view.step["role"],
                 "started_at": clock.now_text(),
                 "iteration": view.work.iteration or None,
-                "of_item": view.work.item or None,
+                "item_index": view.work.item or None,
                 "delete_at": view.run.get("delete_at"),
                 "tags": view.run.get("tags"),
                 "api_key": view.run.get("api_key"),
@@ -224,7 +224,7 @@ class StepRunner:
         if repeat and view.work.iteration + 1 < int(repeat["max"]):
             document = view.document()
             document["steps"][view.work.step] = {"output": output}
-            values["again"] = not expressions.parse(repeat["until"]).holds(document) or None
+            values["repeat_pending"] = not expressions.parse(repeat["until"]).holds(document) or None
         return self._finish(view, writer, values, remove=spent)
 
     def _finish(
@@ -283,13 +283,13 @@ class StepRunner:
         # turned away together do not come back together.
         usual = 2 ** min(tries, 6) * (1 + share_of(f"{view.work.run_id}/{view.work.key}") / 2)
         seconds = min(LONGEST_WAIT_SECONDS, max(1, round(trouble.seconds or usual)))
-        writer.write({"tries": tries, PASSED: len(ledger.attempts)}, release=True)
+        writer.write({"tries": tries, ATTEMPTS_BEFORE_RETRY: len(ledger.attempts)}, release=True)
         return {**ended(view.work, "retry_later"), "seconds": seconds}
 
     def _wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: Waiting) -> dict[str, Any]:
         try:
             return human_input.wait(self._store, view.step, writer, question)
-        except NoResponse as error:
+        except ApprovalTimedOut as error:
             return self._fail(view, writer, ledger, error)
 
     def _go_on(self, view: View) -> dict[str, Any]:
@@ -320,10 +320,10 @@ def _count_death(view: View, writer: StepWriter) -> None:
     `FunctionDied` where too many did."""
     if not int(view.record.get("lease_until", 0)):
         return
-    deaths = int(view.record.get(DEATHS, 0)) + 1
-    if deaths > MOST_DEATHS:
+    deaths = int(view.record.get(CRASH_COUNT, 0)) + 1
+    if deaths > MOST_CRASHES:
         raise FunctionDied(
             f"{deaths} invocations died with the step, one after the other; the function's log says why: it may need "
             "more memory or time (the template's parameters StepMemoryMb and StepTimeoutSeconds)"
         )
-    writer.decide({DEATHS: deaths})
+    writer.decide({CRASH_COUNT: deaths})

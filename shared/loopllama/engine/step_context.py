@@ -17,7 +17,7 @@ FINISHED = ("completed", "skipped")
 
 def is_finished(record: Mapping[str, Any]) -> bool:
     """Whether what a step's record says lets the steps that need it start."""
-    return record.get("status") in FINISHED and not record.get("again")
+    return record.get("status") in FINISHED and not record.get("repeat_pending")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from loopllama.workflows import graph
 def follow(store: RunStore, view: View) -> dict[str, Any]:
     """The outcome of a step that is completed or skipped; derived anew, and the same, however often it is asked for."""
     work = view.work
-    if view.record.get("again"):
+    if view.record.get("repeat_pending"):
         return _again(store, view)
     known = {name for name, record in view.records.items() if is_finished(record)} | {work.step}
     dependents = graph.dependents(view.crew, work.step)

@@ -36,20 +36,20 @@ class TurnMaker:
 
     def make(
         self, view: View, writer: StepWriter, ledger: StepLedger, text: str, started: float, remaining_ms: int
-    ) -> loop.Turn:
+    ) -> loop.AgentLoop:
         """The turn of a step on the prompt `text`, in an invocation that began at `started` (`time.monotonic()`) with
-        `remaining_ms` left. Raises `NoModelLeft` and `ModelUnknown`."""
-        chain, decision = self._route(view, text, writer)
+        `remaining_ms` left. Raises `NoEligibleModel` and `ModelUnknown`."""
+        attempt_order, decision = self._route(view, text, writer)
         max_tokens, temperature = decision.get("max_tokens"), decision.get("temperature")
-        return loop.Turn(
+        return loop.AgentLoop(
             view.step,
-            [providers.behind_profile(model, self._router.model) for model in chain],
+            [providers.behind_profile(model, self._router.model) for model in attempt_order],
             max_tokens=None if max_tokens is None else int(max_tokens),
             temperature=None if temperature is None else float(temperature),
             ledger=ledger,
             tools=_toolbox(self._settings, view.step),
             provider_for=lambda model: providers.provider_for(model, self._settings),
-            health=self._router.health,
+            circuit_breaker=self._router.circuit_breaker,
             limits=_limits(self._settings, view.step, writer.record, started, remaining_ms),
             idempotency_key=f"{view.work.run_id}/{view.work.key}",
             answers=human_input.answers_of(view.record),
@@ -60,12 +60,12 @@ class TurnMaker:
         failed in the meantime or a model of it has been disabled."""
         work, kept = writer.work, writer.record.get("route")
         if kept and not any(
-            attempt["model"] == kept["chain"][0] and attempt["outcome"] not in ("ok", "open")
+            attempt["model"] == kept["attempt_order"][0] and attempt["outcome"] not in ("ok", "open")
             for attempt in attempts_of(writer.record).values()
         ):
             restored = self._router.restore(kept)
             if restored is not None:
-                return restored.chain, kept
+                return restored.attempt_order, kept
         began = time.perf_counter()
         route: Route = self._router.decide(
             RouteRequest(
@@ -90,7 +90,7 @@ class TurnMaker:
                 "routing_ms": round((time.perf_counter() - began) * 1000),
             }
         )
-        return route.chain, decision
+        return route.attempt_order, decision
 
 
 def check_tools(settings: Settings) -> None:

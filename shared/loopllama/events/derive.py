@@ -26,7 +26,7 @@ _QUESTION = ("step", "kind", "tool", "asked_at", "expires_at")
 # An image holds prompts and answers of up to 400 KB: only what is needed of it is converted.
 _BOTH_READ = (*_TOTALS, "status", "started_at", "finished_at", "error", "delete_at")
 _RUN_READ = frozenset((*_BOTH_READ, *_RUN, "total_steps", "check_at", "pending", "budget"))
-_STEP_READ = frozenset((*_BOTH_READ, *_STEP, "iteration", "of_item", "replayed_from"))
+_STEP_READ = frozenset((*_BOTH_READ, *_STEP, "iteration", "item_index", "replayed_from"))
 _STEP_KEY = re.compile(r"STEP#.+#([0-9]+)#([0-9]+)")
 
 
@@ -118,7 +118,7 @@ def _of_step(context: _Context, old: Mapping[str, Any], new: Mapping[str, Any]) 
     detail = {
         **_pick(new, _STEP),
         "iteration": int(new.get("iteration") or 0),
-        "item": whole(new.get("of_item")),
+        "item": whole(new.get("item_index")),
         **_pick(new, _TOTALS),
         "error": _error(new),
     }

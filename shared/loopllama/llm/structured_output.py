@@ -17,7 +17,7 @@ from typing import Any
 from loopllama.core import exact_json, json_schema
 from loopllama.errors import OutputInvalid
 from loopllama.llm import thoughts
-from loopllama.llm.types import Answer, ModelCall, OutputMode, StopReason, ToolSpec
+from loopllama.llm.types import ModelRequest, ModelResponse, OutputMode, StopReason, ToolSpec
 
 MODES: tuple[OutputMode, ...] = ("native", "tool", "instructions")
 """The ways of asking, best first."""
@@ -59,7 +59,7 @@ def as_tool(schema: Mapping[str, Any]) -> ToolSpec:
     return ToolSpec(TOOL_NAME, "Give your final answer. Its arguments are the answer.", schema)
 
 
-def asked_in(call: ModelCall, mode: OutputMode) -> ModelCall:
+def asked_in(call: ModelRequest, mode: OutputMode) -> ModelRequest:
     """Return the call with its `output_schema` said in the way of `mode`."""
     schema = call.output_schema
     if schema is None or mode == "native":
@@ -71,7 +71,7 @@ def asked_in(call: ModelCall, mode: OutputMode) -> ModelCall:
     return replace(call, output_schema=None, tools=(*call.tools, as_tool(schema)), forced_tool=forced)
 
 
-def from_answer_tool(answer: Answer) -> Answer:
+def from_answer_tool(answer: ModelResponse) -> ModelResponse:
     """Return the answer with the answer tool's arguments as its text, where nothing but that tool was called.
 
     A call beside it is for the agent to make: the model has answered before it saw that call's result.

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable
 
-from loopllama.llm.types import ModelCall, Usage
+from loopllama.llm.types import ModelRequest, Usage
 
 BYTES_PER_TOKEN = 3
 """OpenAI's rule of thumb says four (https://help.openai.com/en/articles/4936856); three, so that code and other
@@ -30,7 +30,7 @@ def most_tokens(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN
 
 
-def prompt_tokens(call: ModelCall, count: Callable[[str], int] = count_tokens) -> int:
+def prompt_tokens(call: ModelRequest, count: Callable[[str], int] = count_tokens) -> int:
     """The tokens of everything that a call hands to the model: system prompt, messages, tools, schema."""
     texts = [call.system]
     for message in call.messages:
@@ -44,7 +44,7 @@ def prompt_tokens(call: ModelCall, count: Callable[[str], int] = count_tokens) -
     return sum(map(count, texts))
 
 
-def estimated_usage(call: ModelCall, answer: str) -> Usage:
+def estimated_usage(call: ModelRequest, answer: str) -> Usage:
     """Usage of an answered call whose provider gave none."""
     return Usage(prompt_tokens(call), count_tokens(answer), estimated=True)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 StopReason = Literal["end", "tool_calls", "max_tokens"]
-"""`max_tokens`: the answer was cut off. A refusal is no answer: adapters raise `ContentRefused` for it."""
+"""`max_tokens`: the answer was cut off. A refusal is no answer: adapters raise `ContentFiltered` for it."""
 
 OutputMode = Literal["native", "tool", "instructions"]
 """How a model is asked for JSON: the provider holds it to the schema; it must call a tool whose parameters are the
@@ -72,7 +72,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelCall:
+class ModelRequest:
     """One call of one model.
 
     `model` is the provider's own model id. `output_schema` asks for an answer that is JSON of that schema;
@@ -101,7 +101,7 @@ class ModelCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelResponse:
     """What the model said. `model` is the provider's name for what answered, where it tells. `simulated` marks the
     stand-in. `output_mode` is how JSON was asked for, where it was; `mode_refused` says which ways of asking the
     provider had refused before, and why."""
@@ -119,6 +119,6 @@ class Answer:
 class Provider(Protocol):
     """A wire adapter."""
 
-    def complete(self, call: ModelCall) -> Answer:
+    def complete(self, call: ModelRequest) -> ModelResponse:
         """Make the call. Raises `errors.ModelError` subclasses only."""
         ...

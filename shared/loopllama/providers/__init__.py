@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from loopllama.errors import ModelError, ModelRejected, ModelUnknown
-from loopllama.llm.types import Answer, ModelCall, Provider
+from loopllama.errors import ModelError, ModelRequestRejected, ModelUnknown
+from loopllama.llm.types import ModelRequest, ModelResponse, Provider
 
 if TYPE_CHECKING:
     from loopllama.catalog.model import Model
@@ -70,7 +70,7 @@ class _Unusable:
     def __init__(self, error: ModelError) -> None:
         self._error = error
 
-    def complete(self, call: ModelCall) -> Answer:  # noqa: ARG002
+    def complete(self, call: ModelRequest) -> ModelResponse:  # noqa: ARG002
         raise self._error
 
 
@@ -78,7 +78,7 @@ def _make(provider: str, settings: Settings) -> Provider:
     from loopllama.catalog.providers import KNOWN
 
     if provider == "simulated":
-        raise ModelRejected(
+        raise ModelRequestRejected(
             "the simulated provider is off in this deployment; SIMULATED_PROVIDERS lists what it answers for"
         )
     known = KNOWN.get(provider)

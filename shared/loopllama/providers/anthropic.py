@@ -20,19 +20,19 @@ from typing import Any
 from loopllama.catalog.providers import takes_temperature
 from loopllama.core import exact_json
 from loopllama.errors import (
-    AnswerInvalid,
-    ContentRefused,
+    ContentFiltered,
     ContextTooLong,
     CredentialsRejected,
+    InvalidModelResponse,
     ModelError,
-    ModelRejected,
+    ModelRequestRejected,
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
 )
 from loopllama.llm import schema_subsets, structured_output, thoughts
 from loopllama.llm.token_estimate import estimated_usage
-from loopllama.llm.types import Answer, Message, ModelCall, StopReason, ToolCall, Usage
+from loopllama.llm.types import Message, ModelRequest, ModelResponse, StopReason, ToolCall, Usage
 from loopllama.providers import http, wire
 from loopllama.providers.credentials import Credentials, credentials_for, forget
 from loopllama.providers.error_mapping import failure, failure_in_answer
@@ -41,11 +41,11 @@ from loopllama.settings import Settings
 
 VERSION = "2023-06-01"
 CODES: Mapping[str, type[ModelError]] = {
-    "invalid_request_error": ModelRejected,
+    "invalid_request_error": ModelRequestRejected,
     "authentication_error": CredentialsRejected,
     "billing_error": ModelThrottled,
-    "permission_error": ModelRejected,
-    "not_found_error": ModelRejected,
+    "permission_error": ModelRequestRejected,
+    "not_found_error": ModelRequestRejected,
     "conflict_error": ModelUnavailable,
     "request_too_large": ContextTooLong,
     "rate_limit_error": ModelThrottled,
@@ -72,11 +72,11 @@ class Anthropic:
         self._settings = settings
         self._modes = Modes()
 
-    def complete(self, call: ModelCall) -> Answer:
+    def complete(self, call: ModelRequest) -> ModelResponse:
         """One POST to `/v1/messages`, or another where a way of asking for JSON is refused."""
         return self._modes.complete(call, self._send, native=native_schema, thinks=thinks(call.options))
 
-    def _send(self, call: ModelCall) -> Answer:
+    def _send(self, call: ModelRequest) -> ModelResponse:
         until = time.monotonic() + call.timeout
         credentials = credentials_for(self._provider, self._settings)
         body = exact_json.dumps(request(call)).encode()
@@ -91,12 +91,12 @@ class Anthropic:
             raise error
         return self._answer(call, reply, credentials)
 
-    def _answer(self, call: ModelCall, reply: http.Reply, credentials: Credentials) -> Answer:
+    def _answer(self, call: ModelRequest, reply: http.Reply, credentials: Credentials) -> ModelResponse:
         who = f"{self._provider} on {call.catalog_id}"
         value = wire.read_object(reply.body)
         if value is None:
             usage = estimated_usage(call, reply.body.decode("utf-8", "replace"))
-            raise AnswerInvalid(f"{who}: the answer is no JSON object", usage=usage, against=True)
+            raise InvalidModelResponse(f"{who}: the answer is no JSON object", usage=usage, against=True)
         if value.get("type") == "error":  # gateways report an upstream's error under status 200
             raise failure_in_answer(value, reply.headers, codes=CODES, credentials=credentials, model=call.catalog_id)
         content = value.get("content")
@@ -107,17 +107,17 @@ class Anthropic:
         calls = tuple(_tool_calls(blocks, cut=stopped == "max_tokens"))
         usage = _usage(value.get("usage")) or estimated_usage(call, said + "".join(c.raw for c in calls))
         if stopped == "refusal":
-            raise ContentRefused(f"{who} declined to answer (stop_reason refusal)", usage=usage)
+            raise ContentFiltered(f"{who} declined to answer (stop_reason refusal)", usage=usage)
         stop = _STOPS.get(stopped, "end") if isinstance(stopped, str) else "end"
         if not text.strip() and not calls:
             why = "max_tokens is too low" if stop == "max_tokens" else f"stop_reason {stopped}"
             broken = not isinstance(content, list) or None
-            raise AnswerInvalid(f"{who}: the answer is empty ({why})", usage=usage, against=broken)
+            raise InvalidModelResponse(f"{who}: the answer is empty ({why})", usage=usage, against=broken)
         model = value.get("model")
-        return Answer(text, usage, stop, calls, model if isinstance(model, str) else "")
+        return ModelResponse(text, usage, stop, calls, model if isinstance(model, str) else "")
 
 
-def native_schema(call: ModelCall) -> Mapping[str, Any] | None:
+def native_schema(call: ModelRequest) -> Mapping[str, Any] | None:
     """Return the call's schema as the output format takes it, `None` where it cannot be said there."""
     return schema_subsets.for_anthropic(call.output_schema or {})
 
@@ -128,7 +128,7 @@ def thinks(options: Mapping[str, Any]) -> bool:
     return wire.member(options, "thinking").get("type") in ("enabled", "adaptive")
 
 
-def request(call: ModelCall) -> dict[str, Any]:
+def request(call: ModelRequest) -> dict[str, Any]:
     """Return the request's body."""
     body: dict[str, Any] = {**call.options, "model": call.model, "max_tokens": wire.answer_limit(call)}
     if call.temperature is not None and takes_temperature(call.model):
@@ -153,7 +153,7 @@ def request(call: ModelCall) -> dict[str, Any]:
     return body
 
 
-def _messages(call: ModelCall) -> list[dict[str, Any]]:
+def _messages(call: ModelRequest) -> list[dict[str, Any]]:
     """Roles alternate: tool results and what the user says belong to one message."""
     messages: list[dict[str, Any]] = []
     cached = wire.cached_messages(call)

@@ -17,7 +17,7 @@ from loopllama.errors import (
     ContextTooLong,
     CredentialsRejected,
     ModelError,
-    ModelRejected,
+    ModelRequestRejected,
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
@@ -104,12 +104,12 @@ def failure_in_answer(
 def kind_of(status: int, names: Iterable[str], said: str, codes: Mapping[str, type[ModelError]]) -> type[ModelError]:
     """The class for a status, the codes and the message of an error."""
     kind = next((codes[name] for name in names if name in codes), None)
-    if kind is None or kind is ModelRejected:
+    if kind is None or kind is ModelRequestRejected:
         if status in (400, 413, 422, 500) and _TOO_LONG.search(said):
             return ContextTooLong
         if status in (400, 402, 403) and _OUT_OF_CREDIT.search(said):
             return ModelThrottled  # another provider may serve, and this one again once it is paid
-    return kind or _BY_STATUS.get(status) or (ModelUnavailable if status >= 500 else ModelRejected)
+    return kind or _BY_STATUS.get(status) or (ModelUnavailable if status >= 500 else ModelRequestRejected)
 
 
 def read_error(body: bytes) -> tuple[list[str], str]:

@@ -31,7 +31,7 @@ from urllib.parse import unquote, urlsplit
 import httpcore
 
 from loopllama.core.transport import Deadline, Stream, certificates, connect
-from loopllama.errors import AnswerInvalid, ModelRejected, ModelTimeout, ModelUnavailable
+from loopllama.errors import InvalidModelResponse, ModelRequestRejected, ModelTimeout, ModelUnavailable
 
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 300.0
@@ -65,9 +65,8 @@ def post(url: str, headers: Mapping[str, str], body: bytes, until: float, who: s
     """POST `body` and read the whole answer before `until`, by `time.monotonic()`.
 
     `who` names the provider in messages. Raises `ModelUnavailable` (no connection, or it broke), `ModelTimeout`,
-    `AnswerInvalid` (more than 20 MB) and `ModelRejected` (a request that HTTP cannot carry); `maybe_billed` is set
-    where the request had gone out.
-    """
+    `InvalidModelResponse` (more than 20 MB) and `ModelRequestRejected` (a request that HTTP cannot carry);
+    `maybe_billed` is set where the request had gone out."""
     started = time.monotonic()
     if until <= started:
         raise ModelTimeout(f"{who}: no time was left for the call", against=False)
@@ -106,7 +105,7 @@ def _read(chunks: Iterable[bytes], who: str) -> bytes:
         size += len(chunk)
         if size > MAX_ANSWER_BYTES:
             told = f"{who}: the answer is larger than {MAX_ANSWER_BYTES >> 20} MB"
-            raise AnswerInvalid(told, maybe_billed=True, against=True)
+            raise InvalidModelResponse(told, maybe_billed=True, against=True)
         parts.append(chunk)
     return _whole_characters(b"".join(parts))
 
@@ -122,7 +121,7 @@ def _whole_characters(body: bytes) -> bytes:
 def _fail(error: Exception, who: str, started: float, sent: bool) -> NoReturn:
     now = time.monotonic()
     if isinstance(error, httpcore.LocalProtocolError | httpcore.UnsupportedProtocol):
-        raise ModelRejected(f"{who}: the request cannot be sent: {error}") from error
+        raise ModelRequestRejected(f"{who}: the request cannot be sent: {error}") from error
     if isinstance(error, httpcore.TimeoutException) and now >= _call.until:
         what = "no whole answer" if sent else "the request was not taken"
         raise ModelTimeout(f"{who}: {what} within {now - started:.1f} s", maybe_billed=sent) from error

@@ -29,18 +29,18 @@ from urllib.parse import quote
 from loopllama.catalog.providers import KNOWN, Known, takes_temperature
 from loopllama.core import exact_json
 from loopllama.errors import (
-    AnswerInvalid,
-    ContentRefused,
+    ContentFiltered,
     ContextTooLong,
     CredentialsRejected,
+    InvalidModelResponse,
     ModelError,
-    ModelRejected,
+    ModelRequestRejected,
     ModelThrottled,
     ModelUnavailable,
 )
 from loopllama.llm import schema_subsets, thoughts
 from loopllama.llm.token_estimate import estimated_usage
-from loopllama.llm.types import Answer, Message, ModelCall, StopReason, ToolCall, ToolSpec, Usage
+from loopllama.llm.types import Message, ModelRequest, ModelResponse, StopReason, ToolCall, ToolSpec, Usage
 from loopllama.providers import http, wire
 from loopllama.providers.credentials import Credentials, credentials_for, forget
 from loopllama.providers.error_mapping import failure, failure_in_answer
@@ -57,12 +57,12 @@ CODES: Mapping[str, type[ModelError]] = {
     "authentication_error": CredentialsRejected,
     "API_KEY_INVALID": CredentialsRejected,  # Gemini
     "UNAUTHENTICATED": CredentialsRejected,
-    "content_filter": ContentRefused,
-    "content_policy_violation": ContentRefused,
-    "ResponsibleAIPolicyViolation": ContentRefused,  # Azure
-    "model_not_found": ModelRejected,
-    "DeploymentNotFound": ModelRejected,  # Azure
-    "unsupported_country_region_territory": ModelRejected,
+    "content_filter": ContentFiltered,
+    "content_policy_violation": ContentFiltered,
+    "ResponsibleAIPolicyViolation": ContentFiltered,  # Azure
+    "model_not_found": ModelRequestRejected,
+    "DeploymentNotFound": ModelRequestRejected,  # Azure
+    "unsupported_country_region_territory": ModelRequestRejected,
     "rate_limit_exceeded": ModelThrottled,
     "rate_limit_error": ModelThrottled,
     "slow_down": ModelThrottled,
@@ -103,11 +103,11 @@ class OpenAI:
         self._known = KNOWN.get(provider, Known())
         self._modes = Modes()
 
-    def complete(self, call: ModelCall) -> Answer:
+    def complete(self, call: ModelRequest) -> ModelResponse:
         """One POST to `…/chat/completions`, or another where a way of asking for JSON is refused."""
         return self._modes.complete(call, self._send, native=_native_schema)
 
-    def _send(self, call: ModelCall) -> Answer:
+    def _send(self, call: ModelRequest) -> ModelResponse:
         until = time.monotonic() + call.timeout
         credentials = credentials_for(self._provider, self._settings)
         url, headers = _address(credentials, call.model)
@@ -122,13 +122,13 @@ class OpenAI:
             raise error
         return self._answer(call, reply, credentials)
 
-    def _answer(self, call: ModelCall, reply: http.Reply, credentials: Credentials) -> Answer:
+    def _answer(self, call: ModelRequest, reply: http.Reply, credentials: Credentials) -> ModelResponse:
         who = f"{self._provider} on {call.catalog_id}"
         value = wire.read_object(reply.body)
         if value is None:
             text = reply.body.decode("utf-8", "replace")
             usage = estimated_usage(call, text)
-            raise AnswerInvalid(f"{who}: the answer is no JSON object", usage=usage, against=True)
+            raise InvalidModelResponse(f"{who}: the answer is no JSON object", usage=usage, against=True)
         if value.get("error") and not value.get("choices"):  # OpenRouter reports an upstream's error under status 200
             raise failure_in_answer(value, reply.headers, codes=CODES, credentials=credentials, model=call.catalog_id)
         choices = value.get("choices")
@@ -138,7 +138,7 @@ class OpenAI:
             usage = _usage(value.get("usage"), self._known) or estimated_usage(call, "")
             # A prompt that was blocked may get no choices; what has none to speak of, or broken ones, is no completion.
             broken = choices != [] or None
-            raise AnswerInvalid(f"{who}: the answer holds no message", usage=usage, against=broken)
+            raise InvalidModelResponse(f"{who}: the answer holds no message", usage=usage, against=broken)
         said = _text(message.get("content"))
         text, _ = thoughts.apart(said)
         calls = tuple(_tool_calls(message))
@@ -147,26 +147,26 @@ class OpenAI:
         refusal = message.get("refusal")
         if finish == "content_filter" or (isinstance(refusal, str) and refusal and not text):
             why = f": {refusal[:200]}" if isinstance(refusal, str) and refusal else " (content filter)"
-            raise ContentRefused(f"{who} declined to answer{why}", usage=usage)
+            raise ContentFiltered(f"{who} declined to answer{why}", usage=usage)
         if finish in ("insufficient_system_resource", "error"):  # DeepSeek, Mistral
             raise ModelUnavailable(f"{who}: the provider broke off the answer ({finish})", usage=usage)
         stop = _STOPS.get(finish, "end") if isinstance(finish, str) else "end"
         if not text.strip() and not calls:
             why = "all its tokens went into reasoning; raise max_tokens" if stop == "max_tokens" else "no text"
-            raise AnswerInvalid(f"{who}: the answer is empty ({why})", usage=usage)
+            raise InvalidModelResponse(f"{who}: the answer is empty ({why})", usage=usage)
         if calls and stop == "end":
             stop = "tool_calls"
         model = value.get("model")
-        return Answer(text, usage, stop, calls, model if isinstance(model, str) else "")
+        return ModelResponse(text, usage, stop, calls, model if isinstance(model, str) else "")
 
 
-def _native_schema(call: ModelCall) -> Mapping[str, Any] | None:
+def _native_schema(call: ModelRequest) -> Mapping[str, Any] | None:
     """Return the call's schema; `None` for Gemini 2, which takes none beside tools: "Function calling with a response
     mime type: 'application/json' is unsupported" (github.com/googleapis/python-genai, issue 867)."""
     return None if call.tools and _NO_SCHEMA_BESIDE_TOOLS.search(call.model) else call.output_schema
 
 
-def request(call: ModelCall, known: Known) -> dict[str, Any]:
+def request(call: ModelRequest, known: Known) -> dict[str, Any]:
     """The request's body."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": call.system}] if call.system else []
     messages += [_message(message, known, call.model) for message in call.messages]

@@ -1,10 +1,9 @@
 """Asking for JSON in the best way that a provider takes.
 
-The catalog says how to begin (`ModelCall.output_mode`). A provider that refuses a way is asked in the next one at once,
-`native`, then `tool`, then `instructions`: capabilities in catalogs age, gateways leave parameters out, and a refusal
-costs nothing. What was refused is remembered for the process, as soon as another way has been answered, and told with
-each answer, so that the record says it.
-"""
+The catalog says how to begin (`ModelRequest.output_mode`). A provider that refuses a way is asked in the next one at
+once, `native`, then `tool`, then `instructions`: capabilities in catalogs age, gateways leave parameters out, and a
+refusal costs nothing. What was refused is remembered for the process, as soon as another way has been answered, and
+told with each answer, so that the record says it."""
 
 from __future__ import annotations
 
@@ -17,9 +16,9 @@ from typing import Any
 
 from loopllama.catalog.providers import takes_forced_tool
 from loopllama.core import exact_json
-from loopllama.errors import ModelRejected
+from loopllama.errors import ModelRequestRejected
 from loopllama.llm import structured_output
-from loopllama.llm.types import Answer, ModelCall, OutputMode
+from loopllama.llm.types import ModelRequest, ModelResponse, OutputMode
 
 _EITHER = r"|\bschemas?\b|grammar|requested parameters"
 _NAMED: Mapping[OutputMode, re.Pattern[str]] = {
@@ -61,12 +60,12 @@ class Modes:
 
     def complete(
         self,
-        call: ModelCall,
-        send: Callable[[ModelCall], Answer],
+        call: ModelRequest,
+        send: Callable[[ModelRequest], ModelResponse],
         *,
-        native: Callable[[ModelCall], Mapping[str, Any] | None],
+        native: Callable[[ModelRequest], Mapping[str, Any] | None],
         thinks: bool = False,
-    ) -> Answer:
+    ) -> ModelResponse:
         """Return `send`'s answer to the call, asked in the first way that the provider takes.
 
         `native` restates the call's schema as the provider's own mode says it, `None` where that cannot; a call handed
@@ -85,7 +84,7 @@ class Modes:
                 continue
             try:
                 answer = send(replace(asked, timeout=until - time.monotonic()) if refused else asked)
-            except ModelRejected as error:
+            except ModelRequestRejected as error:
                 if (reason := _reason(error, mode, call)) is None:
                     raise
                 refused.append((keys[1] if _ONE_SCHEMA.search(reason) else keys[0], reason))
@@ -99,8 +98,8 @@ class Modes:
 
     @staticmethod
     def _ways(
-        call: ModelCall, native: Callable[[ModelCall], Mapping[str, Any] | None], can_force: bool
-    ) -> Iterator[tuple[OutputMode, ModelCall]]:
+        call: ModelRequest, native: Callable[[ModelRequest], Mapping[str, Any] | None], can_force: bool
+    ) -> Iterator[tuple[OutputMode, ModelRequest]]:
         """The ways of asking that the call can be said in, from the one that it begins with."""
         schema = call.output_schema or {}
         for mode in structured_output.MODES[structured_output.MODES.index(call.output_mode) :]:
@@ -112,9 +111,9 @@ class Modes:
                 yield mode, structured_output.asked_in(call, mode)
 
 
-def _reason(error: ModelRejected, mode: OutputMode, call: ModelCall) -> str | None:
+def _reason(error: ModelRequestRejected, mode: OutputMode, call: ModelRequest) -> str | None:
     """What the provider said against this way of asking; `None` where the error is about something else."""
-    if type(error) is not ModelRejected or error.status not in _REFUSALS or mode not in _NAMED:
+    if type(error) is not ModelRequestRejected or error.status not in _REFUSALS or mode not in _NAMED:
         return None
     names = "|".join(sorted(map(re.escape, {call.catalog_id, call.model}), key=len, reverse=True))
     # As a whole: a model may be called "m", which is a part of what is looked for.

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.core import exact_json
-from loopllama.llm.types import ModelCall, ToolCall
+from loopllama.llm.types import ModelRequest, ToolCall
 
 UNKNOWN_MAX_OUTPUT = 8192
 """Tokens that a model whose longest answer nobody knows is asked for: every current one can give them."""
@@ -44,7 +44,7 @@ def count(value: Any) -> int | None:
     return int(value)
 
 
-def answer_limit(call: ModelCall) -> int:
+def answer_limit(call: ModelRequest) -> int:
     """The limit of the answer, in tokens, for a provider that asks for one."""
     return call.max_tokens or min(call.max_output or UNKNOWN_MAX_OUTPUT, LONGEST_UNASKED)
 
@@ -77,7 +77,7 @@ def tool_id(identifier: str) -> str:
     return _NO_ID.sub("_", identifier)[:64] or "call"
 
 
-def cached_messages(call: ModelCall) -> list[int]:
+def cached_messages(call: ModelRequest) -> list[int]:
     """The places of the messages to put cache points behind: the last stable ones, three of the four points that
     Anthropic and Bedrock allow, as one is behind the system prompt.
 

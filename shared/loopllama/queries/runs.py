@@ -180,7 +180,7 @@ class RunReader:
             "step": record["step"],
             "order": int(record["order"]),
             "iteration": int(record.get("iteration") or 0),
-            "item": whole(record.get("of_item")),
+            "item": whole(record.get("item_index")),
             "status": record["status"],
             **{name: whole(record.get(name)) for name in _STEP},
             "model": record.get("model") or next((one["model"] for one in reversed(attempts.values())), None),

@@ -5,8 +5,8 @@ as if the new model had been asked the same and had answered as much:
 
 - cost: `pricing.cost` of the same tokens at the new model's price, of today or of the run's date. Cached tokens stay
   cached where the new model has a price for cached reads, and are plain input otherwise; tokens written to a cache are
-  plain input where the new model does not charge for writing. What failed calls of the old chain cost is left out: they
-  would not have been made.
+  plain input where the new model does not charge for writing. What failed calls of the old attempt order cost is left
+  out: they would not have been made.
 - latency of a call: what was observed of that model on that step; else of that model on other steps of these runs,
   scaled by tokens written; else the catalog's prior. The run's change is that of its critical path: steps start when
   all of their needs are done, so a step off the path changes nothing until it becomes the slowest.

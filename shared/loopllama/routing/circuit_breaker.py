@@ -1,19 +1,20 @@
-"""A circuit breaker for each model: those that keep failing are set aside for a while, for every Lambda at once, and
-tried again by one probe (Nygard, Release It!).
+"""A circuit breaker for each model: it opens for a model that keeps failing, for every Lambda at once, and one probe
+tries the model again (Nygard, Release It!).
 
 The rule, per model:
 
 - A failure is `ModelUnavailable`, `ModelTimeout` of whatever length, `ModelThrottled`, or what an error says of itself
   (`ModelError.against`). What is the request's fault, the key's or the account's is none.
-- `FAILURES` (3) in a row set the model aside for `FIRST_MS` (30 s). In a row means: without a success in between, and
+- `FAILURES` (3) in a row open the breaker for `FIRST_MS` (30 s). In a row means: without a success in between, and
   each call began at most `WINDOW_MS` (15 min) after the failure before it. It is the beginning that counts, and the
   window is as long as the longest call, so that a server that never answers is found whatever time its calls are given,
   be they made one after the other or side by side.
-- When that time is over, one invocation claims the probe and uses the model; all others still pass it over. Success
-  clears everything; failure sets it aside for twice as long, at most `LONGEST_MS` (10 min). A probe whose process died
-  is claimed anew after `PROBE_MS`, which outlives the probe's call. Calls from before the model was set aside say
-  nothing new when they fail at last.
-- A model set aside is passed over with the reason in `ignored`; where no other model of the layer is left, it is used.
+- When that time is over, the breaker is half-open: one invocation claims the probe and uses the model; all others still
+  skip it. Success closes the breaker; failure opens it for twice as long, at most `LONGEST_MS` (10 min). A probe whose
+  process died is claimed anew after `PROBE_MS`, which outlives the probe's call. Calls from before the breaker opened
+  say nothing new when they fail at last.
+- A model whose breaker is open is skipped with the reason in `ignored`; where no other model of the layer is left, it
+  is used.
 
 Successes are far more than failures, so they cost no call of DynamoDB: a process remembers when each model answered it
 last. It writes what it knows only where the item says that the model has failed: at once where it knows that already,
@@ -24,7 +25,7 @@ share of all calls, as resilience4j has it, would need every success written.
 
 All of it is one item of the Models table, key `health#`: an attribute a model, named `m:<model id>`, gone once the
 model answers again, or was not used for a day. One item, so that a decision over many candidates reads one key more and
-not twice as many. Whatever somebody writes into it by hand sets no model aside for longer than the rule does.
+not twice as many. Whatever somebody writes into it by hand opens no breaker for longer than the rule does.
 """
 
 from __future__ import annotations
@@ -58,41 +59,41 @@ _FORGOTTEN_AT_ONCE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """A model's health. Times are epoch ms; 0 is never."""
+class BreakerState:
+    """A model's circuit breaker. Times are epoch ms; 0 is never."""
 
     failures: int = 0
     last: int = 0
     """When the last of `failures` was."""
-    aside_until: int = 0
-    aside_ms: int = 0
-    """For how long it was set aside last."""
+    open_until: int = 0
+    open_ms: int = 0
+    """For how long it was opened last."""
     probe_until: int = 0
 
     @property
     def failing(self) -> bool:
-        return bool(self.failures or self.aside_until)
+        return bool(self.failures or self.open_until)
 
-    def aside(self, now: int) -> bool:
-        """Whether it is to be passed over."""
+    def is_open(self, now: int) -> bool:
+        """Return whether the model is to be skipped: open, or half-open while its probe is under way."""
         return now < self.until(now)
 
     def until(self, now: int) -> int:
-        """Until when it is to be passed over; in the past where it is not."""
-        return max(_believed(self.aside_until, now), _believed(self.probe_until, now))
+        """Return until when (epoch ms) the model is to be skipped; in the past where it is not."""
+        return max(_believed(self.open_until, now), _believed(self.probe_until, now))
 
     def due(self, now: int) -> bool:
-        """Whether it waits for somebody to claim its probe."""
-        return bool(self.aside_until) and not self.aside(now)
+        """Return whether it is half-open and waits for somebody to claim its probe."""
+        return bool(self.open_until) and not self.is_open(now)
 
     def forgotten(self, now: int) -> bool:
         """Whether it says nothing any more."""
-        if self.aside_until:
-            return now - max(self.aside_until, self.probe_until) > FORGET_MS
+        if self.open_until:
+            return now - max(self.open_until, self.probe_until) > FORGET_MS
         return not self.failures or abs(now - self.last) > FORGET_MS
 
 
-WELL = State()
+CLOSED = BreakerState()
 
 
 def _believed(moment: int, now: int) -> int:
@@ -109,28 +110,28 @@ def counts(error: ModelError) -> bool:
     return isinstance(error, _COUNTED) if error.against is None else error.against
 
 
-def after_failure(state: State, now: int, began: int | None = None, probing: bool = False) -> State:
+def after_failure(state: BreakerState, now: int, began: int | None = None, probing: bool = False) -> BreakerState:
     """The state after a call that began at `began` (`None`: just now) and has failed now; `probing` says that it was
     the model's probe."""
     began = now if began is None else began
-    aside_until = _believed(state.aside_until, now)
-    if aside_until > now:
-        return state  # made before it was set aside, or for want of another model
-    if state.aside_until:
-        if began < aside_until - state.aside_ms and not probing:
+    open_until = _believed(state.open_until, now)
+    if open_until > now:
+        return state  # the call began before the breaker opened, or for want of another model
+    if state.open_until:
+        if began < open_until - state.open_ms and not probing:
             return state
-        twice = state.aside_ms * 2 if began - aside_until <= LONGEST_MS else FIRST_MS
-        return _set_aside(replace(state, last=now, probe_until=0), now, max(FIRST_MS, min(LONGEST_MS, twice)))
+        twice = state.open_ms * 2 if began - open_until <= LONGEST_MS else FIRST_MS
+        return _open(replace(state, last=now, probe_until=0), now, max(FIRST_MS, min(LONGEST_MS, twice)))
     in_a_row = state.failures if abs(began - state.last) <= WINDOW_MS else 0
-    counted = State(in_a_row + 1, now)
-    return counted if counted.failures < FAILURES else _set_aside(counted, now, FIRST_MS)
+    counted = BreakerState(in_a_row + 1, now)
+    return counted if counted.failures < FAILURES else _open(counted, now, FIRST_MS)
 
 
-def _set_aside(state: State, now: int, length: int) -> State:
-    return replace(state, aside_until=now + length, aside_ms=length)
+def _open(state: BreakerState, now: int, length: int) -> BreakerState:
+    return replace(state, open_until=now + length, open_ms=length)
 
 
-def parse_states(item: Mapping[str, Any] | None) -> dict[str, State]:
+def parse_states(item: Mapping[str, Any] | None) -> dict[str, BreakerState]:
     """Every model's state in the item; never raises."""
     states = {}
     for name, value in (item or {}).items():
@@ -139,7 +140,7 @@ def parse_states(item: Mapping[str, Any] | None) -> dict[str, State]:
     return states
 
 
-class Health:
+class CircuitBreaker:
     """The item, read and written. `read` gives it as this process has it, `keep` takes it as it is now; `clock` gives
     epoch seconds; `probe_ms` is for how long a probe is claimed. Without a table it does nothing. A write that fails is
     logged and no more: the item serves the steps to come, and must not fail the one that has its answer."""
@@ -163,7 +164,7 @@ class Health:
 
     def failed(self, model_id: str, error: ModelError, seconds: float | None = None) -> None:
         """Report that a call of the model failed with `error` after `seconds` (`None`: at once). Errors that say
-        nothing about the model's health are passed over. At most one write, repeated where others write too."""
+        nothing about the model are skipped. At most one write, repeated where others write too."""
         if not self._table or not counts(error):
             return
         began = self._now() - int((seconds or 0) * 1000)
@@ -183,13 +184,13 @@ class Health:
         self._answered[model_id] = self._now()
         self._probing.discard(model_id)
         if self.state(model_id).failing:
-            self._change(model_id, lambda _: WELL)
+            self._change(model_id, lambda _: CLOSED)
 
     def claim_probe(self, model_id: str) -> bool:
-        """Whether this invocation is the one that tries a model whose time aside is over."""
+        """Return whether this invocation is the one that tries a model whose breaker is half-open."""
         won = False
 
-        def claim(state: State) -> State:
+        def claim(state: BreakerState) -> BreakerState:
             nonlocal won
             won = state.due(self._now()) or not state.failing
             return replace(state, probe_until=self._now() + self._probe_ms) if won and state.failing else state
@@ -199,44 +200,44 @@ class Health:
         self._probing.add(model_id)
         return True
 
-    def states(self, write: bool = False) -> dict[str, State]:
+    def states(self, write: bool = False) -> dict[str, BreakerState]:
         """Each failing model's state as this process knows it. A model that has answered this process since it failed
         is well; with `write` the others are told."""
         states = parse_states(self._read())
         for model_id, state in list(states.items()):
-            if self._judged(model_id, state) is WELL:
+            if self._judged(model_id, state) is CLOSED:
                 del states[model_id]
                 if write and state.failing:
                     self._change(model_id, partial(self._judged, model_id))
         return states
 
-    def state(self, model_id: str) -> State:
+    def state(self, model_id: str) -> BreakerState:
         """A model's state in the item as this process has read it."""
         value = (self._read() or {}).get(f"m:{model_id}")
-        return _state(value) if isinstance(value, Mapping) else WELL
+        return _state(value) if isinstance(value, Mapping) else CLOSED
 
-    def _judged(self, model_id: str, state: State) -> State:
+    def _judged(self, model_id: str, state: BreakerState) -> BreakerState:
         """What the state of the item is worth to this process."""
-        return WELL if not state.failing or self._answered.get(model_id, 0) > state.last else state
+        return CLOSED if not state.failing or self._answered.get(model_id, 0) > state.last else state
 
-    def _change(self, model_id: str, change: Callable[[State], State]) -> bool:
+    def _change(self, model_id: str, change: Callable[[BreakerState], BreakerState]) -> bool:
         """Change the state; whether it is as `change` has it now."""
         try:
             return self._compare_and_set(model_id, change)
         except Exception as error:
             if (trouble := errors.trouble(error)) is None:
                 raise
-            logs.logger().warning("a model's health was not written", extra={"error": str(trouble)})
+            logs.logger().warning("a model's circuit breaker was not written", extra={"error": str(trouble)})
             return False
 
-    def _compare_and_set(self, model_id: str, change: Callable[[State], State]) -> bool:
+    def _compare_and_set(self, model_id: str, change: Callable[[BreakerState], BreakerState]) -> bool:
         """Write the state only where it is still the one that the change was made from. What other models' states say
         no more goes with it."""
         name = f"m:{model_id}"
         item = self._read() or {}
         for _ in range(_ATTEMPTS):
             value = item.get(name)
-            before = _state(value) if isinstance(value, Mapping) else WELL
+            before = _state(value) if isinstance(value, Mapping) else CLOSED
             after = change(before)
             if after == before:
                 return True
@@ -288,12 +289,12 @@ def _as_read(item: Mapping[str, Any], names: list[str]) -> tuple[str, dict[str, 
     return " AND ".join(conditions), aliases, values
 
 
-def _written(state: State) -> dict[str, int]:
-    values = {name: getattr(state, name) for name in State.__dataclass_fields__}
+def _written(state: BreakerState) -> dict[str, int]:
+    values = {name: getattr(state, name) for name in BreakerState.__dataclass_fields__}
     return {name: value for name, value in values.items() if value}
 
 
-def _state(value: Mapping[str, Any]) -> State:
+def _state(value: Mapping[str, Any]) -> BreakerState:
     def number(name: str) -> int:
         found = value.get(name, 0)
         try:
@@ -301,4 +302,4 @@ def _state(value: Mapping[str, Any]) -> State:
         except (TypeError, ValueError, ArithmeticError):
             return 0
 
-    return State(**{name: number(name) for name in State.__dataclass_fields__})
+    return BreakerState(**{name: number(name) for name in BreakerState.__dataclass_fields__})

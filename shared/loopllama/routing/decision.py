@@ -23,8 +23,8 @@ from typing import Any
 
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
-from loopllama.errors import ModelUnknown, NoModelLeft
-from loopllama.routing.eligibility import ChainBuilder
+from loopllama.errors import ModelUnknown, NoEligibleModel
+from loopllama.routing.eligibility import AttemptOrderBuilder
 from loopllama.routing.overrides import (
     CHOICE,
     MAX_FALLBACKS,
@@ -64,13 +64,13 @@ class RouteRequest:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The decision. `chain` is tried in order and holds each model once.
+    """The decision. `attempt_order` is tried in order and holds each model once.
 
     `ignored` is what was passed over on the way: `{"layer", "reason"}`, with `"model"` where it is about one model.
     `invalid_overrides` counts the rows of the routes table among it that make no sense.
     """
 
-    chain: tuple[Model, ...]
+    attempt_order: tuple[Model, ...]
     source: str
     route_version: int | None
     policy: str
@@ -84,7 +84,7 @@ class Route:
     def to_record(self) -> dict[str, Any]:
         """The decision as DynamoDB can hold it, models by id."""
         record: dict[str, Any] = {
-            "chain": [model.id for model in self.chain],
+            "attempt_order": [model.id for model in self.attempt_order],
             "source": self.source,
             "route_version": self.route_version,
             "policy": self.policy,
@@ -100,7 +100,7 @@ class Route:
         """A recorded decision with the catalog's present models. Raises `ModelUnknown` where one is gone."""
         version, max_tokens = record.get("route_version"), record.get("max_tokens")
         return cls(
-            chain=tuple(resolve(model_id) for model_id in record["chain"]),
+            attempt_order=tuple(resolve(model_id) for model_id in record["attempt_order"]),
             source=record["source"],
             route_version=None if version is None else int(version),
             policy=record.get("policy", "fixed"),
@@ -138,8 +138,10 @@ class Plan:
         route = self.made.get(first)
         if route is None:
             order = self.ranking.tried(key)
-            models = {model.id: model for model in (order[0].model, *self.route_.chain, *(one.model for one in order))}
-            route = replace(self.route_, chain=tuple(models.values())[: MAX_FALLBACKS + 1])
+            models = {
+                model.id: model for model in (order[0].model, *self.route_.attempt_order, *(one.model for one in order))
+            }
+            route = replace(self.route_, attempt_order=tuple(models.values())[: MAX_FALLBACKS + 1])
             self.made[first] = route
         return route
 
@@ -165,7 +167,7 @@ def decide(
     catalog: Catalog,
     now: float,
 ) -> Route:
-    """The route of a step where nothing has been observed and no model is set aside; raises as `plan` does."""
+    """The route of a step where nothing has been observed and no circuit breaker is open; raises as `plan` does."""
     return plan(request, step_row, workflow_row, default_model, catalog, now).route(request.key)
 
 
@@ -178,15 +180,14 @@ def plan(
     now: float,
     *,
     facts: Facts = NOTHING,
-    aside: Mapping[str, str] | None = None,
+    open_breakers: Mapping[str, str] | None = None,
     due: frozenset[str] = frozenset(),
 ) -> Plan:
-    """The decision but for the key. `aside` is model to reason: those set aside after failures; `due` those of which
+    """The decision but for the key. `open_breakers` is model to reason; `due` are those models of which
     somebody may claim the probe; `now` is epoch seconds.
 
-    Raises `NoModelLeft`, with the reason of each, where no layer has a usable model, and `ModelUnknown` where all that
-    is wrong is that nobody knows the models.
-    """
+    Raises `NoEligibleModel`, with the reason of each, where no layer has a usable model, and `ModelUnknown` where all
+    that is wrong is that nobody knows the models."""
     ignored: list[dict[str, str]] = []
     invalid: set[str] = set()
     only_unknown = True
@@ -198,8 +199,15 @@ def plan(
                 invalid.add(layer.source)
         if layer.choice is None:
             continue
-        builder = ChainBuilder(
-            layer.source, catalog, ignored, request.required, request.prompt_tokens, aside or {}, facts, _moment(now)
+        builder = AttemptOrderBuilder(
+            layer.source,
+            catalog,
+            ignored,
+            request.required,
+            request.prompt_tokens,
+            open_breakers or {},
+            facts,
+            _moment(now),
         )
         builder.build(layer.choice)
         only_unknown = only_unknown and builder.only_unknown
@@ -212,7 +220,7 @@ def plan(
                 else _numbers(request.step, step_row, workflow_row, now, ignored, invalid)
             )
             route = Route(
-                chain=tuple(builder.models.values()),
+                attempt_order=tuple(builder.models.values()),
                 source=layer.source,
                 route_version=layer.version,
                 policy=layer.policy or layer.choice.policy,
@@ -224,7 +232,7 @@ def plan(
             used = {*builder.models, *(candidate.model.id for candidate in builder.candidates)}
             return Plan(route, layer.choice, builder.candidates, facts, due & used)
     why = "; ".join(map(_told, ignored))
-    error = ModelUnknown if only_unknown else NoModelLeft
+    error = ModelUnknown if only_unknown else NoEligibleModel
     raise error(f"no model is left for step {request.step.get('name')!r}: {why or 'no layer names one'}")
 
 
@@ -260,7 +268,7 @@ def _pinned(record: Mapping[str, Any]) -> _Layer:
     version, max_tokens = record.get("route_version"), record.get("max_tokens")
     return _Layer(
         str(record["source"]),
-        Choice(None, fallbacks=tuple(str(name) for name in record["chain"])),
+        Choice(None, fallbacks=tuple(str(name) for name in record["attempt_order"])),
         None if version is None else int(version),
         policy=str(record.get("policy", "fixed")),
         pinned=True,

@@ -20,7 +20,7 @@ def too_long(model: Model, tokens: int) -> str:
     return f"its context window of {model.context_window:,} tokens is too small for a prompt of about {tokens:,}"
 
 
-class ChainBuilder:
+class AttemptOrderBuilder:
     """Sorts out a layer's models. What it passes over is appended to `ignored`.
 
     After `build`: `candidates` are the policy's, `models` the fallbacks (under `fixed` the whole chain) by id;
@@ -34,16 +34,16 @@ class ChainBuilder:
         ignored: list[dict[str, str]],
         required: frozenset[str],
         prompt_tokens: int,
-        aside: Mapping[str, str],
+        open_breakers: Mapping[str, str],
         facts: Facts,
         at: datetime,
     ) -> None:
         self._source, self._catalog, self._ignored = source, catalog, ignored
         self._required, self._prompt_tokens = required - SOFT, prompt_tokens
-        self._aside, self._facts, self._at = aside, facts, at
+        self._open, self._facts, self._at = open_breakers, facts, at
         self._in_need: dict[str, tuple[Model, float | None]] = {}
-        """Models set aside, and those whose window seems too small, with their weight where they are candidates: used
-        where the layer has nothing else."""
+        """Models whose circuit breaker is open, and those whose window seems too small, with their weight where they
+        are candidates: used where the layer has nothing else."""
         self.candidates: list[Candidate] = []
         self.models: dict[str, Model] = {}
         self.only_unknown = True
@@ -78,7 +78,7 @@ class ChainBuilder:
         limited = choice.max_cost is not None or choice.max_latency is not None
         if limited and not self._within(self._facts.candidate(usable, 1.0, self._at), choice):
             return True
-        if self._set_aside(usable, None):
+        if self._is_open(usable, None):
             return True
         self.models[usable.id] = usable
         return True
@@ -97,7 +97,7 @@ class ChainBuilder:
             self._skip(usable.id, "has the weight 0")
         elif any(other.model.id == usable.id for other in self.candidates):
             self._skip(name, f"stands for {usable.id}, which is a candidate already")
-        elif not self._set_aside(usable, weight):
+        elif not self._is_open(usable, weight):
             self.candidates.append(candidate)
 
     def _resolve(self, name: str) -> Model | None:
@@ -158,10 +158,10 @@ class ChainBuilder:
             return True
         return False
 
-    def _set_aside(self, model: Model, weight: float | None) -> bool:
-        if model.id not in self._aside:
+    def _is_open(self, model: Model, weight: float | None) -> bool:
+        if model.id not in self._open:
             return False
-        self._skip(model.id, self._aside[model.id])
+        self._skip(model.id, self._open[model.id])
         self._in_need.setdefault(model.id, (model, weight))
         return True
 

@@ -29,9 +29,11 @@ def moved(settings: Settings, before: Catalog, after: Catalog) -> list[dict[str,
         mine = rows.get(workflow["workflow_id"], {})
         for step in workflow["definition"]["crew"]:
             old, new = (_route(settings, workflow, step, mine, catalog, now) for catalog in (before, after))
-            if old["chain"] != new["chain"]:
+            if old["attempt_order"] != new["attempt_order"]:
                 place = {"workflow": workflow["workflow_id"], "step": step["name"]}
-                found.append({**place, "source": old["source"], "from": old["chain"], "to": new["chain"]})
+                found.append(
+                    {**place, "source": old["source"], "from": old["attempt_order"], "to": new["attempt_order"]}
+                )
     return found
 
 
@@ -49,10 +51,13 @@ def _route(
     try:
         made = plan(request, *pair, settings.default_model, catalog, now)
     except LoopLlamaError:
-        return {"source": None, "chain": []}
+        return {"source": None, "attempt_order": []}
     # Of candidates each may be used: all count, not only the one that a key falls on.
-    chain = [*(candidate.model.id for candidate in made.candidates), *(model.id for model in made.route_.chain)]
-    return {"source": made.route_.source, "chain": list(dict.fromkeys(chain))}
+    attempt_order = [
+        *(candidate.model.id for candidate in made.candidates),
+        *(model.id for model in made.route_.attempt_order),
+    ]
+    return {"source": made.route_.source, "attempt_order": list(dict.fromkeys(attempt_order))}
 
 
 def _workflows(settings: Settings) -> Iterator[dict[str, Any]]:

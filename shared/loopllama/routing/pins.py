@@ -1,4 +1,5 @@
-"""`pin: run`: a run uses the chains as they stood when it started, aliases resolved, in retries and redrives too."""
+"""`pin: run`: a run uses the attempt orders as they stood when it started, aliases resolved, in retries and redrives
+too."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from loopllama.routing.decision import RouteRequest
 from loopllama.routing.router import Router
 
 
-def pin_chains(
+def pin_routes(
     router: Router,
     workflow_id: str,
     definition: Mapping[str, Any],

@@ -2,7 +2,7 @@
 
 A policy gets candidates that may all be used, in the order in which the row lists them, and the facts about the step.
 It ranks them once; a key that is the same for every retry of the same step of the same run then says which comes first.
-Whether a model may be used at all is not its job (`chain`).
+Whether a model may be used at all is not its job (`routing.eligibility`).
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ from loopllama.aws import clients, dynamo
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.core import clock
-from loopllama.errors import LoopLlamaError, ModelUnknown, NoModelLeft
+from loopllama.errors import LoopLlamaError, ModelUnknown, NoEligibleModel
 from loopllama.routing import cache, circuit_breaker
 from loopllama.routing.cache import Kept, ModelTable, RouteTable, WorkflowRows
-from loopllama.routing.circuit_breaker import Health
+from loopllama.routing.circuit_breaker import CircuitBreaker
 from loopllama.routing.decision import Plan, Route, RouteRequest, layers, plan
 from loopllama.routing.overrides import NO_OVERRIDE, Choice, Override
 from loopllama.routing.step_stats import NOTHING, WANTED_MS, Facts, key_of, parse_facts
@@ -37,7 +37,7 @@ class Router:
         self._dynamodb, self._models_table = client, settings.models_table
         self._routes = RouteTable(settings.routes_table, client, settings.route_cache_seconds)
         self._models = ModelTable(settings.models_table, client, settings.route_cache_seconds)
-        self.health = Health(
+        self.circuit_breaker = CircuitBreaker(
             settings.models_table,
             client,
             clock,
@@ -45,12 +45,12 @@ class Router:
             lambda item: self._models.keep(circuit_breaker.KEY, item),
             circuit_breaker.probe_length(settings.model_timeout_seconds),
         )
-        """Where the outcome of calls is reported, so that a model that keeps failing is set aside."""
+        """Where the outcome of calls is reported, so that the breaker of a model that keeps failing opens."""
 
     def decide(self, request: RouteRequest) -> Route:
-        """The route of a step, which the caller is about to use: the probe of a model that was set aside may be
-        claimed for it, and once a day the step's wish for facts is written. Raises `NoModelLeft` with a reason for each
-        model, `ModelUnknown` where all that is wrong is that nobody knows the models, and botocore's errors where
+        """The route of a step, which the caller is about to use: the probe of a half-open breaker may be
+        claimed for it, and once a day the step's wish for facts is written. Raises `NoEligibleModel` with a reason for
+        each model, `ModelUnknown` where all that is wrong is that nobody knows the models, and botocore's errors where
         DynamoDB cannot be read."""
         return self._decide(request, probe=True)
 
@@ -117,24 +117,26 @@ class Router:
         name = request.step["name"]
         rows = self._rows(workflow, name)
         catalog, until, facts = self._read(request, workflow, rows, now)
-        aside, due, changes = self._set_aside(now, write=probe)
+        open_breakers, due, changes = self._open_breakers(now, write=probe)
         while True:
-            made = plan(request, *rows, self._default_model, catalog, now, facts=facts, aside=aside, due=due)
+            made = plan(
+                request, *rows, self._default_model, catalog, now, facts=facts, open_breakers=open_breakers, due=due
+            )
             route = made.route(request.key)
-            head = route.chain[0].id
-            if head not in made.due or not probe or self.health.claim_probe(head):
+            head = route.attempt_order[0].id
+            if head not in made.due or not probe or self.circuit_breaker.claim_probe(head):
                 break
-            aside[head] = "set aside after failures; another invocation is trying it"
+            open_breakers[head] = "its circuit breaker is half-open: another invocation is trying it"
             due -= {head}
         if probe and made.choice is not None and made.choice.needs_facts:
             self._want(request, made.choice, facts, catalog, now)
-        if inputs is not None and not made.due and self._free(request, rows, made, catalog, now, facts, aside):
+        if inputs is not None and not made.due and self._free(request, rows, made, catalog, now, facts, open_breakers):
             until = min(until, workflow.until, changes)
             for row in rows:
                 if row.expires_at is not None and row.expires_at > now:
                     until = min(until, row.expires_at)
             copied = (*inputs[:-2], dict(request.run_models), request.required)
-            models = [*made.route_.chain, *(candidate.model for candidate in made.candidates)]
+            models = [*made.route_.attempt_order, *(candidate.model for candidate in made.candidates)]
             windows = [model.context_window for model in models if model.context_window is not None]
             kept = Kept(copied, until, min(windows, default=float("inf")), self._models.news, made)
             decisions = workflow.decisions.setdefault(name, [])
@@ -164,28 +166,28 @@ class Router:
             facts = parse_facts(self._models.item(key)) if observed else NOTHING
             try:
                 made = plan(request, *rows, self._default_model, catalog, now, facts=facts)
-            except (NoModelLeft, ModelUnknown):
+            except (NoEligibleModel, ModelUnknown):
                 made = None
             if made is not None and made.route_.source == said[0].source:
                 return catalog, until, facts
         catalog, until = self._models.catalog([*observed, *names], now, spare)
         return catalog, until, parse_facts(self._models.item(key)) if observed else NOTHING
 
-    def _set_aside(self, now: float, write: bool) -> tuple[dict[str, str], frozenset[str], float]:
-        """Which models are set aside, with the reason; which wait for a probe; and when that changes next. `write` as
-        `Health.states` takes it."""
+    def _open_breakers(self, now: float, write: bool) -> tuple[dict[str, str], frozenset[str], float]:
+        """Which circuit breakers are open, with the reason; which wait for a probe; and when that changes next. `write`
+        as `CircuitBreaker.states` takes it."""
         moment = int(now * 1000)
-        aside: dict[str, str] = {}
+        open_breakers: dict[str, str] = {}
         due: set[str] = set()
         changes = float("inf")
-        for model_id, state in self.health.states(write).items():
-            if state.aside(moment):
+        for model_id, state in self.circuit_breaker.states(write).items():
+            if state.is_open(moment):
                 until = state.until(moment)
-                aside[model_id] = f"set aside after failures until {clock.now_text(until / 1000)}"
+                open_breakers[model_id] = f"its circuit breaker is open until {clock.now_text(until / 1000)}"
                 changes = min(changes, until / 1000)
             elif state.due(moment):
                 due.add(model_id)
-        return aside, frozenset(due), changes
+        return open_breakers, frozenset(due), changes
 
     def _free(
         self,
@@ -195,14 +197,14 @@ class Router:
         catalog: Catalog,
         now: float,
         facts: Facts,
-        aside: Mapping[str, str],
+        open_breakers: Mapping[str, str],
     ) -> bool:
         """Whether the prompt's length had no part in the plan: a window that was too small makes it one of this prompt
         only, not to be kept."""
         if not request.prompt_tokens:
             return True
         anybody = replace(request, prompt_tokens=0)
-        other = plan(anybody, *rows, self._default_model, catalog, now, facts=facts, aside=aside)
+        other = plan(anybody, *rows, self._default_model, catalog, now, facts=facts, open_breakers=open_breakers)
         return other.route_ == made.route_ and other.candidates == made.candidates
 
     def _want(self, request: RouteRequest, choice: Choice, facts: Facts, catalog: Catalog, now: float) -> None:
@@ -237,19 +239,19 @@ class Router:
 
     def restore(self, record: Mapping[str, Any]) -> Route | None:
         """A recorded decision (`Route.to_record`) with its models' present entries, or `None` where the step has to be
-        decided anew: one of them has been disabled or is gone since, or the first one has been set aside and another
-        one has not. At most one BatchGetItem."""
+        decided anew: one of them has been disabled or is gone since, or the breaker of the first one has opened and
+        another one has not. At most one BatchGetItem."""
         now = self._clock()
-        catalog, _ = self._models.catalog(record["chain"], now)
+        catalog, _ = self._models.catalog(record["attempt_order"], now)
         try:
             route = Route.from_record(record, catalog.resolve)
         except ModelUnknown:
             return None
-        aside, _, _ = self._set_aside(now, write=False)
-        head, *others = [model.id for model in route.chain]
-        if head in aside and any(other not in aside for other in others):
+        open_breakers, _, _ = self._open_breakers(now, write=False)
+        head, *others = [model.id for model in route.attempt_order]
+        if head in open_breakers and any(other not in open_breakers for other in others):
             return None
-        return route if all(model.enabled for model in route.chain) else None
+        return route if all(model.enabled for model in route.attempt_order) else None
 
     def model(self, model_id: str) -> Model:
         """A model by id, alias or `provider:model`, with the Models table's present entry. Raises `ModelUnknown`."""
@@ -280,11 +282,11 @@ class Router:
             told.append(
                 {
                     "step": step["name"],
-                    "model": route.chain[0].id,
+                    "model": route.attempt_order[0].id,
                     "source": route.source,
                     "route_version": route.route_version,
                     "policy": route.policy,
-                    "fallbacks": [model.id for model in route.chain[1:]],
+                    "fallbacks": [model.id for model in route.attempt_order[1:]],
                     "ignored": list(route.ignored),
                 }
             )

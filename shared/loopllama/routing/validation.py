@@ -13,7 +13,7 @@ from loopllama.aws import clients, errors
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.catalog.providers import KNOWN, Known
-from loopllama.errors import ModelUnknown, NoModelLeft, WorkflowNotFound
+from loopllama.errors import ModelUnknown, NoEligibleModel, WorkflowNotFound
 from loopllama.llm import structured_output
 from loopllama.routing.cache import ModelTable
 from loopllama.routing.decision import RouteRequest, plan
@@ -107,10 +107,10 @@ class RouteChecks:
             request = RouteRequest("", definition.get("model"), step, {}, required)
             try:
                 made = plan(request, NO_OVERRIDE, NO_OVERRIDE, self._settings.default_model, catalog, now)
-            except (NoModelLeft, ModelUnknown):
+            except (NoEligibleModel, ModelUnknown):
                 ends.setdefault("fails: no model is left for it", []).append(str(step["name"]))
                 continue
-            models = [*(candidate.model for candidate in made.candidates), *made.route_.chain]
+            models = [*(candidate.model for candidate in made.candidates), *made.route_.attempt_order]
             with contextlib.suppress(ModelUnknown):
                 if catalog.resolve(name).id in [model.id for model in models]:
                     continue

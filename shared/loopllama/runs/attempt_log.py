@@ -16,8 +16,8 @@ from loopllama import errors
 from loopllama.catalog import pricing
 from loopllama.core import clock
 from loopllama.errors import BudgetExceeded, ModelError
-from loopllama.llm.types import Answer, ModelCall, ToolCall, Usage
-from loopllama.runs.totals import ATTEMPT, FIRST_TURN, PASSED, TOOL, TURNS, attempts_of, totals
+from loopllama.llm.types import ModelRequest, ModelResponse, ToolCall, Usage
+from loopllama.runs.totals import ATTEMPT, ATTEMPTS_BEFORE_RETRY, FIRST_TURN, TOOL, TURNS, attempts_of, totals
 from loopllama.runs.value_store import INLINE_BYTES, ValueStore
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ class StepLedger:
 
     # Model calls
 
-    def settled_answer(self, turn: int) -> tuple[Answer, str] | None:
+    def settled_answer(self, turn: int) -> tuple[ModelResponse, str] | None:
         """The answer of the model call at place `turn` of the conversation with its attempt's model, if one has been
         settled by any invocation."""
         for entry in self.attempts.values():
             if entry["outcome"] == "ok" and int(entry["turn"]) == turn and "answer" in entry:
                 kept = self._values.load(entry["answer"])
-                answer = Answer(
+                answer = ModelResponse(
                     text=kept["text"],
                     usage=Usage(int(entry["tokens_in"]), int(entry["tokens_out"])),
                     stop_reason=kept["stop_reason"],
@@ -75,7 +75,7 @@ class StepLedger:
     def failed(self, turn: int) -> dict[str, ModelError]:
         """The errors of the calls at place `turn`, by model, since the step was last put off, opened again or begun:
         an invocation that takes over from another one goes on behind the models that have failed."""
-        passed = int(self._writer.record.get(PASSED, 0))
+        passed = int(self._writer.record.get(ATTEMPTS_BEFORE_RETRY, 0))
         found: dict[str, ModelError] = {}
         for entry in list(self.attempts.values())[passed:]:
             kind = getattr(errors, entry["outcome"], None)
@@ -84,7 +84,7 @@ class StepLedger:
                 found[entry["model"]] = kind(entry.get("error", ""), retry_after=None if wait is None else float(wait))
         return found
 
-    def open_attempt(self, model: Model, turn: int, call: ModelCall) -> tuple[str, ModelCall]:
+    def open_attempt(self, model: Model, turn: int, call: ModelRequest) -> tuple[str, ModelRequest]:
         """Write that a call is about to be made; returns the attempt's key, and the call, made smaller where the
         budget has not enough left for it. Raises `LeaseLost`, and `BudgetExceeded`: then there is no attempt."""
         key = f"{ATTEMPT}{len(self.attempts) + 1:04d}"
@@ -115,7 +115,7 @@ class StepLedger:
             self._writer.record[key]["max_tokens"] = smaller.max_tokens
         return key, smaller
 
-    def settle_answer(self, key: str, model: Model, answer: Answer, started: float) -> None:
+    def settle_answer(self, key: str, model: Model, answer: ModelResponse, started: float) -> None:
         """Write what the call gave: the answer for a replay, tokens, cost. `started` is `time.monotonic()` at its
         start."""
         entry = dict(self._writer.record[key])

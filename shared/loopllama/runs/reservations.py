@@ -17,7 +17,7 @@ from loopllama.catalog import pricing
 from loopllama.core import clock
 from loopllama.errors import BudgetExceeded
 from loopllama.llm.token_estimate import most_tokens, prompt_tokens
-from loopllama.llm.types import ModelCall, Usage
+from loopllama.llm.types import ModelRequest, Usage
 from loopllama.runs.totals import attempts_of
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ class Allowance:
     patient: bool = False
     _reserved: dict[str, list[tuple[Budget, Amount]]] = field(default_factory=dict)
 
-    def reserve(self, attempt: str, entry: Mapping[str, Any], model: Model, call: ModelCall, first: bool) -> ModelCall:
+    def reserve(
+        self, attempt: str, entry: Mapping[str, Any], model: Model, call: ModelRequest, first: bool
+    ) -> ModelRequest:
         """Reserve for an attempt that is about to be made, and return its call, `max_tokens` lowered where less fits.
         `first`: the step has made no call before, so that it counts as a step. Raises `BudgetExceeded`; nothing is
         reserved then."""
@@ -134,7 +136,7 @@ class Allowance:
             return EXPECTED_OUTPUT
         return max(SMALLEST_OUTPUT, -(-sum(self.outputs) // len(self.outputs)))
 
-    def _need(self, budgets: Sequence[Budget], model: Model, call: ModelCall, first: bool) -> _Need:
+    def _need(self, budgets: Sequence[Budget], model: Model, call: ModelRequest, first: bool) -> _Need:
         tokens, now, million = prompt_tokens(call, most_tokens), clock.now(), 1_000_000
         prompt = pricing.cost(model, Usage(tokens, 0), now)
         whole = pricing.cost(model, Usage(tokens, million), now)

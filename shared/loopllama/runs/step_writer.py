@@ -12,7 +12,7 @@ from loopllama.runs.step_ref import Work
 from loopllama.runs.store import RunStore
 from loopllama.runs.totals import ATTEMPT
 
-DEATHS = "deaths"
+CRASH_COUNT = "crash_count"
 """The step's attribute that counts the invocations which have died with its lease, one after the other."""
 
 
@@ -52,7 +52,7 @@ class StepWriter:
         """Write attributes while holding the lease. Raises `LeaseLost` when another invocation holds it or the step
         has ended. An invocation that lets go of the lease has not died."""
         if release:
-            self.decide({DEATHS: None})
+            self.decide({CRASH_COUNT: None})
         values = {"status": "running", **self._pending, **values}
         values |= {"lease_owner": self._owner, "lease_until": 0 if release else self._until}
         remove = [*remove, *(name for name in sorted(self._gone) if values.get(name) is None)]

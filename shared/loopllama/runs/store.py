@@ -11,9 +11,9 @@ from typing import Any
 
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock
-from loopllama.errors import Declined, RunNotFound
+from loopllama.errors import ApprovalDeclined, RunNotFound
 from loopllama.runs.step_ref import ITERATION, Work
-from loopllama.runs.totals import FIRST_TURN, PASSED, TOLD, TOOL, TURNS, attempts_of, of_run
+from loopllama.runs.totals import ATTEMPTS_BEFORE_RETRY, FIRST_TURN, METRICS_REPORTED, TOOL, TURNS, attempts_of, of_run
 from loopllama.settings import Settings
 
 RUN, PIN = "RUN", "PIN"
@@ -126,7 +126,7 @@ class RunStore:
         attempts = attempts_of(record)
         turns = 1 + max((int(attempt["turn"]) for attempt in attempts.values()), default=-1)
         first = turns if record["error"]["type"] == "OutputInvalid" else None
-        declined = (ANSWER + START,) if record["error"]["type"] == Declined.__name__ else ()
+        declined = (ANSWER + START,) if record["error"]["type"] == ApprovalDeclined.__name__ else ()
         dynamo.update(
             self.dynamodb,
             self.table,
@@ -134,8 +134,8 @@ class RunStore:
             {
                 "status": "running",
                 "lease_until": 0,
-                PASSED: len(attempts),
-                TOLD: len(attempts),
+                ATTEMPTS_BEFORE_RETRY: len(attempts),
+                METRICS_REPORTED: len(attempts),
                 TURNS: turns,
                 FIRST_TURN: first,
             },

@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 ATTEMPT, TOOL = "attempt_", "tool_"
-PASSED = "passed"
+ATTEMPTS_BEFORE_RETRY = "attempts_before_retry"
 """The step's attribute that counts the attempts made before it was last put off or opened again."""
-TOLD = "told"
+METRICS_REPORTED = "metrics_reported_attempts"
 """The step's attribute that counts the attempts which metrics have told of: those made before it was opened again."""
 FIRST_TURN, TURNS = "first_turn", "turns"
 """Attributes of a step that was opened again: where its conversation begins, and the model calls that do not count
@@ -40,7 +40,7 @@ def of_run(steps: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _is_turn(step: Mapping[str, Any]) -> bool:
-    return step.get("status") in ("completed", "failed") and "items" not in step and "replayed_from" not in step
+    return step.get("status") in ("completed", "failed") and "item_count" not in step and "replayed_from" not in step
 
 
 def _named(record: Mapping[str, Any], prefix: str) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from loopllama.aws import errors
-from loopllama.errors import LoopLlamaError, Unforeseen
+from loopllama.errors import InternalError, LoopLlamaError
 from loopllama.telemetry import logs, xray
 
 _MAX_ID = 256
@@ -21,8 +21,8 @@ def working_on(event: Any) -> None:
 def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:
     """Make a Lambda handler of `function`: its log lines and its X-Ray segment carry the request's ids. An AWS service
     that does not answer becomes `AwsUnavailable`, which the state machine retries, one that refuses `AwsRefused`, which
-    it does not, and any other error that is not ours `Unforeseen`: Lambda logs what is raised, and Step Functions keeps
-    it."""
+    it does not, and any other error that is not ours `InternalError`: Lambda logs what is raised, and Step Functions
+    keeps it."""
     traced = function if xray.tracer() is None else _traced(function)
 
     @functools.wraps(function)
@@ -37,7 +37,7 @@ def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[
                 raise trouble from error
             if isinstance(error, LoopLlamaError):
                 raise
-            raise Unforeseen(logs.said(error)) from error
+            raise InternalError(logs.said(error)) from error
         finally:
             logs.logger().remove_keys(["run_id", "step"])
 

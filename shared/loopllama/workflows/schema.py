@@ -175,7 +175,7 @@ class Agent(_Model):
     timeout_seconds: int | None = Field(default=None, ge=1, le=86_400)
     """Longest time of its turn, in seconds; waiting for a person does not count."""
     retries: int | None = Field(default=None, ge=0, le=10)
-    """How often the step is tried again later when no model of its chain answers."""
+    """How often the step is tried again later when no model of its attempt order answers."""
     when: ExpressionText | None = None
     """JMESPath over the input and the earlier outputs; the step is skipped unless it is true. A skipped step counts as
     done and its output is null; a step all of whose needs were skipped is skipped."""

@@ -34,7 +34,7 @@ def large(live: Deployment) -> str:
     live.play(run_id)
     record = live.runs.items(run_id, ["STEP#work#0#1"])["STEP#work#0#1"]
     for number in range(1, ITEMS + 1):
-        item = record | {"item": f"STEP#work#0#{number}", "of_item": number, "output": f"{number} {OUTPUT}"}
+        item = record | {"item": f"STEP#work#0#{number}", "item_index": number, "output": f"{number} {OUTPUT}"}
         clients.client("dynamodb").put_item(TableName="RunsTable", Item=dynamo.to_item(item))
     return run_id
 

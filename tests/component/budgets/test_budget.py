@@ -20,7 +20,7 @@ from loopllama.budgets.budget import Budget, held
 from loopllama.catalog.model import Model, Price
 from loopllama.errors import BudgetExceeded, InvalidRequest, WorkflowInvalid
 from loopllama.llm.token_estimate import most_tokens, prompt_tokens
-from loopllama.llm.types import Message, ModelCall
+from loopllama.llm.types import Message, ModelRequest
 from loopllama.runs import reservations
 from loopllama.runs.reservations import Allowance
 from loopllama.workflows.schema import Workflow
@@ -76,8 +76,8 @@ def step_of(*budgets: Budget, step: str = "STEP#one#0#0", **options: Any) -> All
     return Allowance(step, lambda day: budgets, **options)
 
 
-def call(prompt_tokens: int = 100, max_tokens: int | None = None) -> ModelCall:
-    return ModelCall("m", "m", "", [Message("user", "x" * 3 * prompt_tokens)], 10, max_tokens=max_tokens)
+def call(prompt_tokens: int = 100, max_tokens: int | None = None) -> ModelRequest:
+    return ModelRequest("m", "m", "", [Message("user", "x" * 3 * prompt_tokens)], 10, max_tokens=max_tokens)
 
 
 def settled(tokens_in: int, tokens_out: int, usd: str) -> dict[str, Any]:
@@ -363,7 +363,7 @@ def test_what_a_dead_process_has_left_is_settled_by_the_record(live: Deployment)
 def test_prompts_count_with_everything_that_goes_to_the_model() -> None:
     plain = prompt_tokens(call(100), most_tokens)
     assert plain == 100
-    full = ModelCall("m", "m", "s" * 300, [Message("user", "x" * 300)], 10, output_schema={"type": "x" * 300})
+    full = ModelRequest("m", "m", "s" * 300, [Message("user", "x" * 300)], 10, output_schema={"type": "x" * 300})
     assert prompt_tokens(full, most_tokens) >= 300
 
 

@@ -22,8 +22,8 @@ from loopllama_cli.main import app
 from loopllama_cli.target import Target
 
 STARTED = run_item("r", "running", started_at=moment(1))
-RUNNING = step_item("r", "a", "running", iteration=1, of_item=3)
-FAILURE = {"type": "ModelRejected", "message": "no", "step": "a"}
+RUNNING = step_item("r", "a", "running", iteration=1, item_index=3)
+FAILURE = {"type": "ModelRequestRejected", "message": "no", "step": "a"}
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_line_of_json_is_an_event(made: Deployment) -> None:
     assert result.exit_code == 1
     told = [exact_json.loads(line) for line in result.stdout.splitlines()]
     assert told == exact_json.loads(exact_json.dumps(EventLog(made.settings).after("r", 0, 10)))
-    assert "ModelRejected" in watch("r").stdout
+    assert "ModelRequestRejected" in watch("r").stdout
 
 
 def test_a_run_that_is_not_there_is_not_found(made: Deployment) -> None:

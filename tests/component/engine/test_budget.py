@@ -15,7 +15,7 @@ from loopllama.core import clock, exact_json
 from loopllama.engine.advance import advance_run
 from loopllama.engine.replay import replay_run
 from loopllama.errors import BudgetExceeded, Conflict, InvalidRequest, ModelThrottled, ModelUnavailable, RunFailed
-from loopllama.llm.types import Answer, ModelCall, ToolCall, Usage
+from loopllama.llm.types import ModelRequest, ModelResponse, ToolCall, Usage
 from loopllama.runs.reservations import Allowance
 
 TEXTS = {"type": "object", "properties": {"list": {"type": "array"}}}
@@ -30,7 +30,7 @@ def model(name: str, rate: str | None) -> None:
 
 def uses(tokens_in: int, tokens_out: int) -> Any:
     """A script whose answers have so many tokens, or as many as they may."""
-    return lambda call: Answer("fine", Usage(tokens_in, min(tokens_out, call.max_tokens or tokens_out)))
+    return lambda call: ModelResponse("fine", Usage(tokens_in, min(tokens_out, call.max_tokens or tokens_out)))
 
 
 def three(**fields: Any) -> list[dict[str, Any]]:
@@ -79,10 +79,10 @@ def test_without_a_budget_no_item_is_made_and_none_is_shown(live: Deployment) ->
 
 
 def test_steps_are_turns_whatever_calls_they_make(live: Deployment) -> None:
-    asks = Answer("", Usage(1, 1), "tool_calls", (ToolCall("1", "now", {}),))
+    asks = ModelResponse("", Usage(1, 1), "tool_calls", (ToolCall("1", "now", {}),))
     answers = iter([asks, "done", ModelThrottled("wait"), "done", "too many"])
 
-    def script(call: ModelCall) -> Answer | str:
+    def script(call: ModelRequest) -> ModelResponse | str:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer
@@ -98,7 +98,7 @@ def test_steps_are_turns_whatever_calls_they_make(live: Deployment) -> None:
 
 
 def test_a_call_that_does_not_fit_is_made_smaller(live: Deployment) -> None:
-    live.provider.script = lambda call: Answer("cut", Usage(50, call.max_tokens or 0), "max_tokens")
+    live.provider.script = lambda call: ModelResponse("cut", Usage(50, call.max_tokens or 0), "max_tokens")
     run_id = live.accept(live.push([{"name": "one", "maxTokens": 2000}]), budget={"maxTokens": 400})
     live.play(run_id)
     (call,) = live.provider.calls
@@ -111,7 +111,7 @@ def test_a_call_that_does_not_fit_is_made_smaller(live: Deployment) -> None:
 
 
 def test_a_cut_off_object_says_that_the_budget_cut_it(live: Deployment) -> None:
-    live.provider.script = lambda call: Answer('{"li', Usage(50, 5), "max_tokens")
+    live.provider.script = lambda call: ModelResponse('{"li', Usage(50, 5), "max_tokens")
     crew = [{"name": "one", "outputSchema": TEXTS, "maxTokens": 2000}]
     run_id = live.accept(live.push(crew), budget={"maxTokens": 700})
     with pytest.raises(RunFailed, match="OutputInvalid"):
@@ -149,7 +149,7 @@ def test_a_model_in_passing_trouble_is_waited_for_where_the_other_does_not_fit(l
     crew = [{"name": "one", "model": "test:a", "fallbacks": ["test:dear"]}]
     troubles = iter([ModelUnavailable("down")])
 
-    def script(call: ModelCall) -> str:
+    def script(call: ModelRequest) -> str:
         for trouble in troubles:
             raise trouble
         return "up"
@@ -209,7 +209,7 @@ def test_an_unpriced_model_is_refused_unless_it_is_allowed(live: Deployment) -> 
 
 
 def test_a_crash_in_a_call_counts_as_what_it_had_reserved(live: Deployment) -> None:
-    def die(call: ModelCall) -> str:
+    def die(call: ModelRequest) -> str:
         raise Killed
 
     live.provider.script = die
@@ -261,11 +261,11 @@ def test_an_answer_after_another_took_over_is_settled_once(live: Deployment) -> 
     (work,) = live.map(live.start(run_id))
     outcomes = []
 
-    def slow(call: ModelCall) -> Answer:
+    def slow(call: ModelRequest) -> ModelResponse:
         live.provider.script = uses(100, 10)
         live.wait(61)
         outcomes.append(live.step(work, "second")["outcome"])
-        return Answer("late", Usage(100, 10))
+        return ModelResponse("late", Usage(100, 10))
 
     live.provider.script = slow
     live.step(work, "first")
@@ -276,10 +276,10 @@ def test_an_answer_after_another_took_over_is_settled_once(live: Deployment) -> 
 
 
 def test_items_beside_one_another_stay_within_the_budget(live: Deployment) -> None:
-    def script(call: ModelCall) -> Answer:
+    def script(call: ModelRequest) -> ModelResponse:
         if "Split" in call.system:
-            return Answer(exact_json.dumps({"list": list(range(20))}), Usage(10, 10))
-        return Answer("item", Usage(2, min(150, call.max_tokens or 150)))
+            return ModelResponse(exact_json.dumps({"list": list(range(20))}), Usage(10, 10))
+        return ModelResponse("item", Usage(2, min(150, call.max_tokens or 150)))
 
     live.provider.script = script
     crew = [
@@ -301,7 +301,7 @@ def test_a_branch_waits_for_what_another_holds_and_may_not_need(live: Deployment
     first, second = live.map(live.start(run_id))
     outcomes: list[dict[str, Any]] = []
 
-    def script(call: ModelCall) -> str:
+    def script(call: ModelRequest) -> str:
         live.provider.script = lambda call: "fine"
         outcomes.append(live.step(second, "beside"))
         return "fine"

@@ -12,8 +12,8 @@ from support.deployment import Deployment
 
 from loopllama.core import clock, exact_json
 from loopllama.engine import human_input
-from loopllama.errors import Conflict, InvalidRequest, ModelRejected, RunFailed
-from loopllama.llm.types import Answer, ToolCall, Usage
+from loopllama.errors import Conflict, InvalidRequest, ModelRequestRejected, RunFailed
+from loopllama.llm.types import ModelResponse, ToolCall, Usage
 
 TEXTS = {"type": "object", "properties": {"list": {"type": "array"}, "ok": {"type": "boolean"}}}
 
@@ -24,7 +24,7 @@ def by_system(answers: dict[str, Any]) -> Any:
     def script(call: Any) -> str:
         answer = next(answers[key] for key in answers if key in call.system)
         answer = answer(call) if callable(answer) else answer
-        return answer if isinstance(answer, str | Answer) else exact_json.dumps(answer)
+        return answer if isinstance(answer, str | ModelResponse) else exact_json.dumps(answer)
 
     return script
 
@@ -164,7 +164,7 @@ def test_for_each_over_nothing_and_over_no_list(live: Deployment) -> None:
 
 def failing(call: Any) -> str:
     if call.messages[0].text == "item 1":
-        raise ModelRejected("bad item")
+        raise ModelRequestRejected("bad item")
     return "fine"
 
 
@@ -173,7 +173,7 @@ def test_a_failed_item_fails_the_step_and_a_redrive_pays_only_for_it(live: Deplo
     run_id = live.accept(live.push(each_crew(maxConcurrency=1)))
     with pytest.raises(RunFailed, match="'work' failed: ItemsFailed"):
         live.play(run_id)
-    said = "2 of 3 items failed, at most 0 may: item 2: ModelRejected: bad item; item 3: not run"
+    said = "2 of 3 items failed, at most 0 may: item 2: ModelRequestRejected: bad item; item 3: not run"
     assert said in live.read(run_id)["error"]
     before = len(live.provider.calls)
     assert before == 3
@@ -208,8 +208,8 @@ def test_an_item_whose_function_died_is_billed_and_a_redrive_takes_it_again(live
         if "item 1" in text:
             if len(call.messages) > 1:
                 raise Died
-            return Answer("", Usage(7, 1), "tool_calls", (ToolCall("t", "ask_human", {}),))
-        raise ModelRejected("bad item")
+            return ModelResponse("", Usage(7, 1), "tool_calls", (ToolCall("t", "ask_human", {}),))
+        raise ModelRequestRejected("bad item")
 
     live.provider.script = script
     run_id = live.accept(live.push(each_crew(tools=["ask_human"])))
@@ -407,10 +407,10 @@ def test_declined_and_unanswered_approvals_fail_the_step(live: Deployment) -> No
 def test_an_agent_asks_a_person_and_goes_on_with_the_answer(live: Deployment) -> None:
     question = "Which colour? " * 100
 
-    def script(call: Any) -> Answer:
+    def script(call: Any) -> ModelResponse:
         if len(call.messages) == 1:
-            return Answer("", Usage(1, 1), "tool_calls", (ToolCall("t1", "ask_human", {"question": question}),))
-        return Answer(f"painted {call.messages[-1].text}", Usage(1, 1))
+            return ModelResponse("", Usage(1, 1), "tool_calls", (ToolCall("t1", "ask_human", {"question": question}),))
+        return ModelResponse(f"painted {call.messages[-1].text}", Usage(1, 1))
 
     live.provider.script = script
     run_id = live.accept(live.push([{"name": "paint", "tools": ["ask_human"]}]))
@@ -432,11 +432,11 @@ def test_waiting_for_a_person_is_no_time_of_the_turn(live: Deployment, monkeypat
     passed = [0.0]
     monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: time.time() + sum(passed)))
 
-    def script(call: Any) -> Answer:
+    def script(call: Any) -> ModelResponse:
         if len(call.messages) == 1:
             passed.append(10)
-            return Answer("", Usage(1, 1), "tool_calls", (ToolCall("t1", "ask_human", {"question": "Which?"}),))
-        return Answer("painted", Usage(1, 1))
+            return ModelResponse("", Usage(1, 1), "tool_calls", (ToolCall("t1", "ask_human", {"question": "Which?"}),))
+        return ModelResponse("painted", Usage(1, 1))
 
     live.provider.script = script
     crew = [{"name": "paint", "tools": ["ask_human"], "approval": True, "timeoutSeconds": 30}]

@@ -14,8 +14,8 @@ from loopllama.aws import clients
 from loopllama.engine import human_input
 from loopllama.engine import step as step_module
 from loopllama.engine.reconcile import reconcile_run
-from loopllama.errors import AwsUnavailable, ModelRejected, ModelUnavailable, RunFailed
-from loopllama.llm.types import Answer, ToolCall, Usage
+from loopllama.errors import AwsUnavailable, ModelRequestRejected, ModelUnavailable, RunFailed
+from loopllama.llm.types import ModelResponse, ToolCall, Usage
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import RunStore
 
@@ -28,7 +28,7 @@ def delivered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def reject(call: Any) -> str:
-    raise ModelRejected("no")
+    raise ModelRequestRejected("no")
 
 
 def die(*_: Any, **__: Any) -> Any:
@@ -65,7 +65,7 @@ def test_a_token_that_comes_when_the_other_items_are_stopping_is_given_back(
     run_id = live.accept(live.push(crew), {"list": [1, 2]})
     fork = live.step(live.map(live.start(run_id))[0])
     first, second = live.map(fork, depth=1)
-    live.provider.script = lambda _: Answer(
+    live.provider.script = lambda _: ModelResponse(
         "", Usage(1, 1), "tool_calls", (ToolCall("t", "ask_human", {"question": "Which?"}),)
     )
     assert live.step(second)["outcome"] == "waiting"
@@ -120,7 +120,7 @@ def test_of_two_invocations_that_read_the_same_record_the_slower_one_writes_noth
         loop.OutOfTime(),
         loop.RetryLater(ModelUnavailable("no")),
         Waiting("tool_0000_00", "input", "Which?"),
-        ModelRejected("no"),
+        ModelRequestRejected("no"),
     ],
     ids=lambda end: type(end).__name__,
 )
@@ -129,14 +129,14 @@ def test_whatever_an_invocation_comes_to_when_another_has_done_its_step_counts_f
 ) -> None:
     work = one_step(live)
 
-    take = loop.Turn.take
+    take = loop.AgentLoop.take
 
     def overtaken(turn: Any, text: str) -> str:
-        monkeypatch.setattr(loop.Turn, "take", take)
+        monkeypatch.setattr(loop.AgentLoop, "take", take)
         assert live.step(work, "other")["outcome"] == "done"
         raise end
 
-    monkeypatch.setattr(loop.Turn, "take", overtaken)
+    monkeypatch.setattr(loop.AgentLoop, "take", overtaken)
     assert live.step(work, "slow")["outcome"] == "done"
     assert live.read(work["run_id"])["steps"][0]["status"] == "completed"
 

@@ -10,7 +10,7 @@ from support.deployment import Deployment
 from loopllama.aws import clients, dynamo
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.replay import kept_steps, replay_run
-from loopllama.errors import Conflict, InvalidRequest, ModelRejected, RunFailed, RunNotFound, WorkflowPaused
+from loopllama.errors import Conflict, InvalidRequest, ModelRequestRejected, RunFailed, RunNotFound, WorkflowPaused
 from loopllama.workflows.store import DefinitionStore
 
 LINE = [{"name": "a"}, {"name": "b"}, {"name": "c"}]
@@ -78,7 +78,7 @@ def test_large_outputs_get_a_life_of_their_own(live: Deployment) -> None:
 def test_a_failed_run_is_replayed_from_where_it_failed(live: Deployment) -> None:
     def refuse(call: Any) -> str:
         if len(live.provider.calls) > 1:
-            raise ModelRejected("no")
+            raise ModelRequestRejected("no")
         return "fine"
 
     live.provider.script = refuse

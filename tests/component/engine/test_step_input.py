@@ -15,7 +15,7 @@ from loopllama.aws import clients
 from loopllama.core import exact_json
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.replay import replay_run
-from loopllama.errors import ModelRejected, ModelUnavailable, RunFailed
+from loopllama.errors import ModelRequestRejected, ModelUnavailable, RunFailed
 from loopllama.queries.runs import RunReader
 from loopllama.runs import prompts
 from loopllama.runs.value_store import INLINE_BYTES, ValueStore
@@ -151,7 +151,7 @@ def test_a_step_that_has_not_begun_has_none_and_one_under_way_has(live: Deployme
 
 
 def test_tries_failures_and_redrives_keep_it(live: Deployment) -> None:
-    fail: list[Exception] = [ModelUnavailable("later"), ModelUnavailable("later"), ModelRejected("no")]
+    fail: list[Exception] = [ModelUnavailable("later"), ModelUnavailable("later"), ModelRequestRejected("no")]
 
     def script(call: Any) -> str:
         if fail and len(live.provider.calls) > 1:

@@ -16,13 +16,13 @@ from loopllama.errors import (
     Conflict,
     ContextTooLong,
     InvalidRequest,
-    ModelRejected,
+    ModelRequestRejected,
     ModelThrottled,
     ModelTimeout,
     RunFailed,
     WorkflowNotFound,
 )
-from loopllama.llm.types import Answer, Usage
+from loopllama.llm.types import ModelResponse, Usage
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import RunStore
 from loopllama.telemetry import metrics
@@ -74,7 +74,7 @@ def test_dynamodb_calls_of_a_step_are_few_and_do_not_grow(live: Deployment, monk
 def test_an_input_of_a_megabyte_comes_back_whole(live: Deployment) -> None:
     workflow = live.push([{"name": "one"}])
     text = "x" * 1_000_000
-    live.provider.script = lambda call: Answer(text[::-1], Usage(1, 1))
+    live.provider.script = lambda call: ModelResponse(text[::-1], Usage(1, 1))
     run_id = live.accept(workflow, text)
     live.play(run_id)
     run = live.read(run_id)
@@ -202,15 +202,15 @@ def test_a_step_that_fails_for_good_fails_the_run_and_a_redrive_pays_only_for_wh
 
     def refuse_second(call: Any) -> str:
         if len(live.provider.calls) == 2:
-            raise ModelRejected("no such model: base", status=404)
+            raise ModelRequestRejected("no such model: base", status=404)
         return "fine"
 
     live.provider.script = refuse_second
-    with pytest.raises(RunFailed, match="step 'two' failed: ModelRejected; the run's record"):
+    with pytest.raises(RunFailed, match="step 'two' failed: ModelRequestRejected; the run's record"):
         live.play(run_id)
     run = live.read(run_id)
     assert run["status"] == "failed"
-    assert run["error"] == "step 'two': ModelRejected: no such model: base"
+    assert run["error"] == "step 'two': ModelRequestRejected: no such model: base"
     state = {"contract": 1, "run_id": run_id, "round": 0}
     with pytest.raises(RunFailed):
         live.advance(state, retry=1)
@@ -338,7 +338,7 @@ def test_branches_fork_join_once_and_siblings_stop_when_one_fails(live: Deployme
     assert fork["outcome"] == "fork"
 
     def refuse(call: Any) -> str:
-        raise ModelRejected("no")
+        raise ModelRequestRejected("no")
 
     live.provider.script = refuse
     assert live.step(live.map(fork, 1)[0])["outcome"] == "failed"

@@ -8,8 +8,8 @@ import pytest
 from support.deployment import Deployment, Killed
 
 from loopllama.aws import clients, dynamo
-from loopllama.errors import ModelRejected, ModelUnavailable
-from loopllama.llm.types import Answer, ModelCall
+from loopllama.errors import ModelRequestRejected, ModelUnavailable
+from loopllama.llm.types import ModelRequest, ModelResponse
 
 
 def prepared(live: Deployment, **step: Any) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def called(live: Deployment) -> list[str]:
 
 
 def fails(*, models: set[str], dies: set[str], error: type[Exception] = ModelUnavailable) -> Any:
-    def script(call: ModelCall) -> Answer | str:
+    def script(call: ModelRequest) -> ModelResponse | str:
         if call.model in dies:
             dies.remove(call.model)
             raise Killed
@@ -71,7 +71,7 @@ def test_all_models_failed_before_it_died_so_the_step_is_put_off_without_a_call(
 
 def test_a_step_opened_again_asks_the_model_that_had_rejected_it(live: Deployment) -> None:
     work = prepared(live)
-    live.provider.script = fails(models={"a"}, dies=set(), error=ModelRejected)
+    live.provider.script = fails(models={"a"}, dies=set(), error=ModelRequestRejected)
     assert live.step(work, "first")["outcome"] == "failed"
     with pytest.raises(Exception, match="one"):
         live.advance(work)

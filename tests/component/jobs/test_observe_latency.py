@@ -12,7 +12,7 @@ from statistics import mean
 
 import boto3
 import pytest
-from support.routing_tables import CONFIG, Clock, chain, put, request, tables
+from support.routing_tables import CONFIG, Clock, attempt_order, put, request, tables
 
 from loopllama.aws import dynamo
 from loopllama.catalog.model import Model, Speed
@@ -284,7 +284,7 @@ def test_figures_go_from_metrics_through_the_table_into_decisions(dynamodb, caps
     assert (told["leader"], told["tokens_in"], told["calls"]) == ("gpt-5", 5000, 1)
     assert cloudwatch.metrics == 6
     clock.now += 5
-    assert {chain(router.decide(request(run_id=f"r{n}")))[0] for n in range(50)} == {"gpt-5"}
+    assert {attempt_order(router.decide(request(run_id=f"r{n}")))[0] for n in range(50)} == {"gpt-5"}
 
     # It turns slow: within a refresh it loses its traffic.
     clock.now += 60
@@ -292,7 +292,7 @@ def test_figures_go_from_metrics_through_the_table_into_decisions(dynamodb, caps
     observer.refresh()
     assert item(dynamodb)["leader"] == "gpt-5-mini"
     clock.now += 5
-    assert chain(router.decide(request()))[0] == "gpt-5-mini"
+    assert attempt_order(router.decide(request()))[0] == "gpt-5-mini"
     assert reader.asked == 1  # Tokens change slowly.
     clock.now += observe_latency.FORGOTTEN_MS / 1000
     assert observer.refresh()["forgotten"] == 1
@@ -332,4 +332,4 @@ def test_wanting_facts_never_makes_a_step_fail(dynamodb):
             raise RuntimeError("AccessDenied")
 
     put(dynamodb, "routes", workflow="w", step="writer", policy="cheapest", candidates=["gpt-5", "gpt-5-mini"])
-    assert chain(Router(CONFIG, Refusing(), Clock()).decide(request())) == ["gpt-5-mini", "gpt-5"]
+    assert attempt_order(Router(CONFIG, Refusing(), Clock()).decide(request())) == ["gpt-5-mini", "gpt-5"]

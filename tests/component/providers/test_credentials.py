@@ -17,8 +17,8 @@ from loopllama import providers
 from loopllama.aws import clients
 from loopllama.catalog.model import Model
 from loopllama.catalog.providers import KNOWN, takes_temperature, variables_of
-from loopllama.errors import CredentialsRejected, ModelRejected, ModelUnavailable
-from loopllama.llm.types import Message, ModelCall
+from loopllama.errors import CredentialsRejected, ModelRequestRejected, ModelUnavailable
+from loopllama.llm.types import Message, ModelRequest
 from loopllama.providers import credentials, provider_for
 from loopllama.providers.credentials import credentials_for, forget, from_environment
 from loopllama.providers.simulated.adapter import Simulated
@@ -259,7 +259,7 @@ def test_hosts_that_may_have_the_key(url: str, allowed: tuple[str, ...], provide
     ],
 )
 def test_hosts_that_may_not(url: str, allowed: tuple[str, ...], says: str) -> None:
-    with pytest.raises(ModelRejected, match=says):
+    with pytest.raises(ModelRequestRejected, match=says):
         reach(url, allowed)
 
 
@@ -275,8 +275,8 @@ def test_a_row_of_a_table_cannot_move_a_key(secrets: Any, monkeypatch: pytest.Mo
 # The registry
 
 
-def _call() -> ModelCall:
-    return ModelCall("m", "m", "", (Message("user", "hi"),), 1.0)
+def _call() -> ModelRequest:
+    return ModelRequest("m", "m", "", (Message("user", "hi"),), 1.0)
 
 
 def test_one_adapter_for_a_provider(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +316,7 @@ def test_the_simulated_one_stands_in() -> None:
 
 def test_the_simulated_one_is_off_unless_asked_for() -> None:
     model = Model("simulated:m", "simulated", "m")
-    with pytest.raises(ModelRejected, match="SIMULATED_PROVIDERS"):
+    with pytest.raises(ModelRequestRejected, match="SIMULATED_PROVIDERS"):
         provider_for(model, STACK).complete(_call())
     assert isinstance(provider_for(model, Settings(simulated_providers=("simulated",))), Simulated)
 

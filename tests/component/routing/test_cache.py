@@ -6,11 +6,11 @@ from decimal import Decimal
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.routing_tables import CONFIG, Clock, chain, put, tables
+from support.routing_tables import CONFIG, Clock, attempt_order, put, tables
 
 from loopllama.aws import dynamo
 from loopllama.catalog.catalog import bundled
-from loopllama.errors import AwsUnavailable, ModelUnknown, NoModelLeft, RouteInvalid, VersionConflict
+from loopllama.errors import AwsUnavailable, ModelUnknown, NoEligibleModel, RouteInvalid, VersionConflict
 from loopllama.routing import cache as routing_table
 from loopllama.routing import router as routing_router
 from loopllama.routing.decision import RouteRequest
@@ -51,12 +51,12 @@ def test_cold_costs_one_query_and_one_batch_and_warm_nothing(dynamodb, router, c
     put(dynamodb, "routes", workflow="w", step="writer", model="gpt-5", fallbacks=["gpt-5-mini", "small"])
     put(dynamodb, "routes", workflow="w", step="editor", model="claude-opus-5")
     decided = router.decide(request())
-    assert (decided.source, chain(decided)) == ("step", ["gpt-5", "gpt-5-mini", SMALL])
+    assert (decided.source, attempt_order(decided)) == ("step", ["gpt-5", "gpt-5-mini", SMALL])
     assert dynamodb.taken() == {"query": 1, "batch_get_item": 1}
     for _ in range(3):
         assert router.decide(request(run_id="another")) is decided
-    assert chain(router.decide(request("editor"))) == ["claude-opus-5"]
-    assert chain(router.decide(request("reviewer"))) == [SMALL]
+    assert attempt_order(router.decide(request("editor"))) == ["claude-opus-5"]
+    assert attempt_order(router.decide(request("reviewer"))) == [SMALL]
     assert dynamodb.taken() == {}
     clock.now += 4.9
     router.decide(request())
@@ -92,17 +92,17 @@ def test_a_changed_row_acts_within_the_cache_time(dynamodb, router, clock):
 
 def test_the_kill_switch_acts_within_the_cache_time_on_every_workflow(dynamodb, router, clock):
     for workflow in ("a", "b"):
-        assert chain(router.decide(request(workflow=workflow, model="gpt-5"))) == ["gpt-5"]
+        assert attempt_order(router.decide(request(workflow=workflow, model="gpt-5"))) == ["gpt-5"]
         clock.now += 3
     put(dynamodb, "models", model="gpt-5", enabled=False, replaced_by="gpt-5-mini")
     clock.now += 5
     for workflow in ("a", "b"):
         decided = router.decide(request(workflow=workflow, model="gpt-5"))
-        assert chain(decided) == ["gpt-5-mini"]
+        assert attempt_order(decided) == ["gpt-5-mini"]
         assert decided.ignored[0]["reason"] == "disabled; replaced by gpt-5-mini"
     dynamodb.delete_item(TableName="models", Key={"model": {"S": "gpt-5"}})
     clock.now += 5
-    assert chain(router.decide(request(workflow="a", model="gpt-5"))) == ["gpt-5"]
+    assert attempt_order(router.decide(request(workflow="a", model="gpt-5"))) == ["gpt-5"]
 
 
 def test_models_read_earlier_by_another_workflow_do_not_stay_longer(dynamodb, router, clock):
@@ -111,7 +111,7 @@ def test_models_read_earlier_by_another_workflow_do_not_stay_longer(dynamodb, ro
     router.decide(request(workflow="b", model="gpt-5"))
     put(dynamodb, "models", model="gpt-5", enabled=False, replaced_by="gpt-5-mini")
     clock.now += 1
-    assert chain(router.decide(request(workflow="b", model="gpt-5"))) == ["gpt-5-mini"]
+    assert attempt_order(router.decide(request(workflow="b", model="gpt-5"))) == ["gpt-5-mini"]
     # The rows are still good; the model is read again, and then what replaces it.
     assert dynamodb.taken() == {"batch_get_item": 2}
 
@@ -130,13 +130,13 @@ def test_a_row_expires_while_it_is_kept(dynamodb, router, clock):
 def test_an_alias_moved_in_the_table_moves_every_step_and_is_learned(dynamodb, router, clock):
     put(dynamodb, "models", model="small", alias_of="gpt-5-nano")
     put(dynamodb, "models", model="gpt-5-nano", enabled=False, replaced_by="gpt-5-mini")
-    assert chain(router.decide(request())) == ["gpt-5-mini"]
+    assert attempt_order(router.decide(request())) == ["gpt-5-mini"]
     # Alias, its target and the target's replacement were each unknown before the one before was read.
     assert dynamodb.taken() == {"query": 1, "batch_get_item": 3}
     clock.now += 5
-    assert chain(router.decide(request())) == ["gpt-5-mini"]
+    assert attempt_order(router.decide(request())) == ["gpt-5-mini"]
     assert dynamodb.taken() == {"query": 1, "batch_get_item": 1}
-    assert chain(router.decide(request(workflow="another"))) == ["gpt-5-mini"]
+    assert attempt_order(router.decide(request(workflow="another"))) == ["gpt-5-mini"]
     assert dynamodb.taken() == {"query": 1}
 
 
@@ -144,8 +144,8 @@ def test_a_bundled_alias_and_its_model_are_read_at_once(dynamodb, router):
     put(dynamodb, "models", model=SMALL, enabled=False, replaced_by="gpt-5-mini")
     put(dynamodb, "routes", workflow="w", step="writer", model="openai:gpt-5-nano")
     put(dynamodb, "models", model="gpt-5-nano", context_window=7)
-    assert router.decide(request()).chain[0].context_window == 7
-    assert router.decide(request("other")).chain[0].id == "gpt-5-mini"
+    assert router.decide(request()).attempt_order[0].context_window == 7
+    assert router.decide(request("other")).attempt_order[0].id == "gpt-5-mini"
 
 
 def test_more_than_a_hundred_models_are_all_read(dynamodb, router, monkeypatch):
@@ -160,11 +160,11 @@ def test_more_than_a_hundred_models_are_all_read(dynamodb, router, monkeypatch):
             fallbacks=names[start + 1 : start + 15],
         )
     put(dynamodb, "models", model="openai:m149", enabled=False)
-    assert len(router.decide(request("s0")).chain) == 15
+    assert len(router.decide(request("s0")).attempt_order) == 15
     assert dynamodb.taken() == {"query": 1, "batch_get_item": 1}
-    assert len(router.decide(request("s135")).chain) == 14
+    assert len(router.decide(request("s135")).attempt_order) == 14
     monkeypatch.setattr(routing_table, "BATCH", 4)
-    assert len(Router(CONFIG, dynamodb, Clock()).decide(request("s135")).chain) == 14
+    assert len(Router(CONFIG, dynamodb, Clock()).decide(request("s135")).attempt_order) == 14
 
 
 def test_unprocessed_keys_are_asked_for_again(dynamodb, clock):
@@ -189,22 +189,22 @@ def test_unprocessed_keys_are_asked_for_again(dynamodb, clock):
 
 def test_a_long_prompt_is_decided_for_itself(dynamodb, router):
     put(dynamodb, "routes", workflow="w", step="writer", model="gpt-4o", fallbacks=["gpt-4.1"])
-    assert chain(router.decide(request(prompt_tokens=500_000))) == ["gpt-4.1"]
+    assert attempt_order(router.decide(request(prompt_tokens=500_000))) == ["gpt-4.1"]
     short = router.decide(request(prompt_tokens=10))
-    assert chain(short) == ["gpt-4o", "gpt-4.1"]
+    assert attempt_order(short) == ["gpt-4o", "gpt-4.1"]
     assert router.decide(request(prompt_tokens=128_000)) is short
-    assert chain(router.decide(request(prompt_tokens=128_001))) == ["gpt-4.1"]
+    assert attempt_order(router.decide(request(prompt_tokens=128_001))) == ["gpt-4.1"]
 
 
 def test_each_input_of_a_decision_counts(router):
     models = {"*": "gpt-5"}
     assert router.decide(request(run_models=models)).source == "run"
     assert router.decide(request()).source == "deployment"
-    assert chain(router.decide(request(model="gpt-5-mini"))) == ["gpt-5-mini"]
+    assert attempt_order(router.decide(request(model="gpt-5-mini"))) == ["gpt-5-mini"]
     assert router.decide(request(max_tokens=5)).max_tokens == 5
     assert router.decide(request(max_tokens=6)).max_tokens == 6
     models["*"] = "gpt-5-nano"
-    assert chain(router.decide(request(run_models=models))) == ["gpt-5-nano"]
+    assert attempt_order(router.decide(request(run_models=models))) == ["gpt-5-nano"]
 
 
 def test_what_is_kept_is_bounded(dynamodb, router, monkeypatch):
@@ -224,17 +224,17 @@ def test_what_is_kept_is_bounded(dynamodb, router, monkeypatch):
 
 def test_without_tables_the_bundled_catalog_decides(clock):
     router = Router(Settings(default_model="balanced"), dynamodb=object(), clock=clock)
-    assert chain(router.decide(request())) == [bundled().aliases()["balanced"]]
+    assert attempt_order(router.decide(request())) == [bundled().aliases()["balanced"]]
     assert router.model("small").id == SMALL
 
 
 def test_nothing_left_raises_and_is_not_kept(dynamodb, router, clock):
     put(dynamodb, "models", model=SMALL, enabled=False)
-    with pytest.raises(NoModelLeft, match=r"deployment \(.*\): disabled"):
+    with pytest.raises(NoEligibleModel, match=r"deployment \(.*\): disabled"):
         router.decide(request())
     dynamodb.delete_item(TableName="models", Key={"model": {"S": SMALL}})
     clock.now += 5
-    assert chain(router.decide(request())) == [SMALL]
+    assert attempt_order(router.decide(request())) == [SMALL]
 
 
 def test_a_model_by_id_has_its_table_entry(dynamodb, router):
@@ -324,7 +324,7 @@ def test_no_row_that_dynamodb_holds_breaks_a_decision(dynamodb, row, entry):
         put(dynamodb, "models", model=model, **entry)
     router = Router(CONFIG, dynamodb, Clock())
     decided = router.decide(request())
-    assert decided.chain
+    assert decided.attempt_order
     if row.get("model") is not None and decided.source == "deployment":
         assert decided.ignored
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from support.routing_tables import CONFIG, Clock, chain, put, request, tables
+from support.routing_tables import CONFIG, Clock, attempt_order, put, request, tables
 
 from loopllama.aws import dynamo
 from loopllama.catalog.catalog import bundled
-from loopllama.routing.pins import pin_chains
+from loopllama.routing.pins import pin_routes
 from loopllama.routing.router import Router
 
 SMALL = bundled().aliases()["small"]
@@ -37,7 +37,7 @@ def router(dynamodb, clock):
 
 
 def pins(router, definition=CREW, run_models=None, run_pin=None, run_id="r"):
-    made = pin_chains(router, "w", definition, run_models or {}, run_pin=run_pin, run_id=run_id)
+    made = pin_routes(router, "w", definition, run_models or {}, run_pin=run_pin, run_id=run_id)
     return {step: dynamo.from_item(dynamo.to_item(record)) for step, record in made.items()}
 
 
@@ -67,10 +67,10 @@ def test_a_pinned_run_keeps_models_aliases_and_numbers(router, dynamodb, clock):
     put(dynamodb, "models", model="small", alias_of="gpt-5-nano")
     clock.now += 100
     free = router.decide(request("editor"))
-    assert (chain(free), free.max_tokens) == (["gpt-5"], 60)
+    assert (attempt_order(free), free.max_tokens) == (["gpt-5"], 60)
     for step, expected in (("writer", [SMALL, "gpt-5-mini"]), ("editor", [SMALL])):
         decided = router.decide(request(step, pinned=kept[step]))
-        assert chain(decided) == expected
+        assert attempt_order(decided) == expected
         assert decided.pinned
         assert decided.to_record()["pinned"] is True
     assert (decided.source, decided.route_version, decided.max_tokens) == ("step", 3, 50)
@@ -82,7 +82,7 @@ def test_a_weighted_choice_is_pinned_as_it_fell(router, dynamodb):
     for number in range(10):
         kept = pins(router, run_pin="run", run_id=f"run{number}")["editor"]
         decided = router.decide(request("editor", run_id=f"run{number}", pinned=kept))
-        assert chain(decided) == kept["chain"]
+        assert attempt_order(decided) == kept["attempt_order"]
         assert decided.policy == "weighted"
 
 
@@ -91,13 +91,13 @@ def test_the_kill_switch_acts_on_pinned_runs_too(router, dynamodb, clock):
     put(dynamodb, "models", model=SMALL, enabled=False, replaced_by="gpt-5")
     clock.now += 5
     decided = router.decide(request("writer", pinned=kept))
-    assert chain(decided) == ["gpt-5", "gpt-5-mini"]
+    assert attempt_order(decided) == ["gpt-5", "gpt-5-mini"]
     assert decided.ignored[0]["reason"] == "disabled; replaced by gpt-5"
     put(dynamodb, "models", model=SMALL, enabled=False)
     put(dynamodb, "models", model="gpt-5-mini", enabled=False)
     clock.now += 5
     decided = router.decide(request("writer", model="gpt-5", pinned=kept))
-    assert (chain(decided), decided.source, decided.pinned) == (["gpt-5"], "agent", False)
+    assert (attempt_order(decided), decided.source, decided.pinned) == (["gpt-5"], "agent", False)
 
 
 def test_a_step_without_a_model_is_left_to_its_start(router, dynamodb):

@@ -25,7 +25,7 @@ from loopllama.engine.cancel import cancel_run
 from loopllama.engine.reconcile import execution_ended, reconcile_run
 from loopllama.engine.replay import replay_run
 from loopllama.engine.start import start_run
-from loopllama.errors import Conflict, ModelRejected, RunFailed
+from loopllama.errors import Conflict, ModelRequestRejected, RunFailed
 from loopllama.runs.step_ref import step_key
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import FINAL, RunStore
@@ -52,7 +52,7 @@ def die(*_: Any, **__: Any) -> Any:
 
 
 def reject(call: Any) -> str:
-    raise ModelRejected("no")
+    raise ModelRequestRejected("no")
 
 
 begun = precondition(lambda self: self.status != "queued")
@@ -114,7 +114,7 @@ class RunLife(RuleBasedStateMachine):
             return "expired" if self.asked is not None and self.asked + EXPIRY <= self.clock else "waiting"
         if name == "b" and not self.said:
             return "declined"
-        if self.deaths[name] > step_module.MOST_DEATHS:
+        if self.deaths[name] > step_module.MOST_CRASHES:
             return "dead"
         return "settled" if self.ok[name] else "call"
 
@@ -339,7 +339,7 @@ class RunLife(RuleBasedStateMachine):
             outcomes = Counter(attempt["outcome"].replace("open", "lost") for attempt in step["attempts"])
             assert outcomes["ok"] == self.ok[name]
             assert outcomes["lost"] == self.lost[name]
-            assert outcomes["ModelRejected"] == self.rejected[name]
+            assert outcomes["ModelRequestRejected"] == self.rejected[name]
             assert outcomes.total() == self.ok[name] + self.lost[name] + self.rejected[name]
         assert len(self.live.provider.calls) - self.calls == self.made
         assert (run["cost_usd"] or 0) == CALL * self.ok.total()

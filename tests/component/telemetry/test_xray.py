@@ -18,7 +18,7 @@ from support.deployment import deployment
 from loopllama.engine.advance import advance_run
 from loopllama.engine.start import start_run
 from loopllama.engine.step import StepRunner
-from loopllama.errors import ModelRejected, RunFailed, Unforeseen
+from loopllama.errors import InternalError, ModelRequestRejected, RunFailed
 from loopllama.telemetry import handler as telemetry_handler
 from loopllama.telemetry import logs, xray
 
@@ -28,7 +28,7 @@ import sys
 from types import SimpleNamespace
 sys.path.insert(0, {shared!r})
 from loopllama.telemetry import handler as wrapper, xray
-from loopllama.errors import Unforeseen
+from loopllama.errors import InternalError
 
 @wrapper.lambda_handler
 def handler(event, context):
@@ -42,7 +42,7 @@ for fail in (False, True):
     try:
         ids = {{"run_id": "run_1", "step": "triage", "workflow": "w"}}
         handler({{**ids, "input": "a secret text", "fail": fail}}, context)
-    except Unforeseen:
+    except InternalError:
         pass
 print("aws_xray_sdk" in sys.modules)
 """
@@ -116,7 +116,7 @@ def test_whole_runs_annotate_ids_only(monkeypatch: pytest.MonkeyPatch) -> None:
             advance({"contract": 1, "run_id": run_id})
 
         def reject(call: Any) -> str:
-            raise ModelRejected("a secret text")
+            raise ModelRequestRejected("a secret text")
 
         made.provider.script = lambda call: "a secret text"
         workflow = made.push([{"name": "a", "prompt": "a secret text {{ input }}"}], description="a secret text")
@@ -125,7 +125,7 @@ def test_whole_runs_annotate_ids_only(monkeypatch: pytest.MonkeyPatch) -> None:
         made.provider.script = reject
         with pytest.raises(RunFailed):
             play(bad)
-        with pytest.raises(Unforeseen) as raised:
+        with pytest.raises(InternalError) as raised:
             advance({"run_id": ["a secret text"]})
     assert "secret" not in str(raised.value)
     assert {name for name, _ in noted} == {"run_id", "workflow", "step", "model", "source", "status", "error"}

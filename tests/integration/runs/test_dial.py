@@ -158,14 +158,14 @@ def test_a_failing_model_is_set_aside_for_everybody_and_probed(system: System, p
     called = len(script.requests)
     step = system.run(workflow)["steps"][0]
     assert len(script.requests) == called
-    assert "set aside after failures" in step["ignored"][0]["reason"]
+    assert "its circuit breaker is open" in step["ignored"][0]["reason"]
     # Its time is over: one probe, which succeeds, and the model is back.
     down = False
     health = system.client("dynamodb").get_item(
         TableName=system.outputs["ModelsTableName"], Key={"model": {"S": "health#"}}
     )
     item = dynamo.from_item(health["Item"])
-    item[f"m:{model}"]["aside_until"] = 1
+    item[f"m:{model}"]["open_until"] = 1
     system.put("ModelsTableName", item)
     for _ in range(2):
         assert system.run(workflow)["steps"][0]["model"] == model

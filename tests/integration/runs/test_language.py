@@ -149,7 +149,7 @@ def test_a_failed_item_is_tolerated_or_fails_the_step(system: System, provider: 
     run = system.run(system.push("Not tolerated", each(), model=model))
     assert run["status"] == "failed"
     assert run["error"].startswith("step 'work': ItemsFailed: 1 of 3 items failed, at most 0 may: ")
-    assert "item 2: ModelRejected: " in run["error"]
+    assert "item 2: ModelRequestRejected: " in run["error"]
 
 
 def test_large_values_come_and_go_through_s3_at_every_item(system: System, provider: Any) -> None:
@@ -240,7 +240,7 @@ def test_a_question_that_nobody_answers_expires_and_says_when(system: System, st
     asked = waits(system, run_id)
     run = system.wait(run_id)
     assert run["status"] == "failed"
-    assert run["error"].startswith(f"step 'pay': NoResponse: nobody answered by {asked['expires_at']}")
+    assert run["error"].startswith(f"step 'pay': ApprovalTimedOut: nobody answered by {asked['expires_at']}")
     with pytest.raises(Conflict, match=f"it is failed: nobody answered by {asked['expires_at']}"):
         respond(store, run_id, {"approved": True})
     assert len(script.requests) == 1

@@ -24,7 +24,7 @@ def outcomes(step: dict[str, Any]) -> list[str]:
         (Status(500, "the server had an accident"), "ModelUnavailable", "measured"),
         (Status(429, "too many requests", {"retry-after": "30"}), "ModelThrottled", "measured"),
         (Drop(), "ModelUnavailable", "unknown"),
-        (Text(""), "AnswerInvalid", "measured"),
+        (Text(""), "InvalidModelResponse", "measured"),
     ],
 )
 def test_the_next_model_of_the_row_answers(system: System, provider: Any, reply: Any, outcome: str, basis: str) -> None:
@@ -112,7 +112,7 @@ def test_a_provider_that_never_answers_makes_three_runs_wait_and_no_more(system:
         assert (run["status"], step["model"]) == ("completed", good)
         waits.append([a["latency_ms"] >= 5000 for a in step["attempts"]])
     assert waits == [[True, False]] * 3 + [[False]] * 2
-    assert "set aside after failures" in step["ignored"][0]["reason"]
+    assert "its circuit breaker is open" in step["ignored"][0]["reason"]
     assert len(script.requests) == 3
     silent.release()
 

@@ -16,7 +16,7 @@ from support.system import STACK_NAME, System
 
 MARK = "quetzalcoatl"
 """Begins every text of this file that must not get out; what follows says which text it was."""
-TOLD = re.compile(f"{MARK}[a-z-]*", re.IGNORECASE)
+METRICS_REPORTED = re.compile(f"{MARK}[a-z-]*", re.IGNORECASE)
 
 
 class Provider:
@@ -104,7 +104,7 @@ def test_nothing_that_was_written_gets_out(system: System, provider_server: Any,
     assert all(MARK in json.dumps(one) for one in runs[:4]), "the record tells"
     sent = script.requests
     assert {f"{MARK}-{what}" for what in ("system-prompt", "prompt", "input", "tool-argument", "answer")} <= set(
-        TOLD.findall(json.dumps(sent))
+        METRICS_REPORTED.findall(json.dumps(sent))
     )
     body = {"fromStep": "refuse", "input": f"{MARK}-replayed"}
     runs.append(ended(api, api.post(f"/v1/runs/{failed}/replay", body, 202)["id"]))
@@ -130,11 +130,13 @@ def test_nothing_that_was_written_gets_out(system: System, provider_server: Any,
     # An item that somebody spoiled by hand.
     system.update_run(failed, {"workflow_version": f"{MARK}-spoiled"})
     told = system.invoke("AdvanceRun", {"contract": 1, "run_id": failed})
-    assert (told["errorType"], told["errorMessage"].startswith("ValueError at ")) == ("Unforeseen", True)
+    assert (told["errorType"], told["errorMessage"].startswith("ValueError at ")) == ("InternalError", True)
 
     texts = left_behind(system, [one["id"] for one in runs])
     assert any(failed in text for text in texts.values())
-    leaks = {(place[:60], *TOLD.findall(text)) for place, text in texts.items() if TOLD.search(text)}
+    leaks = {
+        (place[:60], *METRICS_REPORTED.findall(text)) for place, text in texts.items() if METRICS_REPORTED.search(text)
+    }
     assert not leaks
     keys = [api.key, f"{MARK}-key"]
     assert not [place for place, text in texts.items() if any(key in text for key in keys)]

@@ -167,7 +167,7 @@ def test_a_failed_run_tells_where_and_no_more(system: System, log: EventLog, pro
     run_id = system.run(workflow, "top secret")["id"]
     events = told(system, log, run_id)
     assert kinds(events) == ["RunStarted", "StepFailed", "RunFailed"]
-    assert events[-1]["error"] == {"type": "ModelRejected", "step": "only"}
+    assert events[-1]["error"] == {"type": "ModelRequestRejected", "step": "only"}
     assert "top secret" not in exact_json.dumps(events)
 
 

@@ -62,7 +62,7 @@ def test_common_options_may_stand_anywhere(given, expected):
     ("error", "code"),
     [
         (errors.RunFailed("x"), 1),
-        (errors.NoModelLeft("x"), 1),
+        (errors.NoEligibleModel("x"), 1),
         (errors.InvalidRequest("x"), 2),
         (errors.WorkflowInvalid("x"), 2),
         (TargetMissing("x"), 2),

@@ -23,7 +23,7 @@ QUESTION = {
     "expires_at": moment(600),
     "step": "a",
 }
-FAILURE = {"type": "ModelRejected", "message": SECRET}
+FAILURE = {"type": "ModelRequestRejected", "message": SECRET}
 
 
 def ended(status: str, **more: Any) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def test_the_same_change_gives_the_same_events(
 
 def test_what_a_completed_step_says() -> None:
     new = step_item(
-        "r", "a", "completed", finished_at=moment(2), latency_ms=1000, model="test:base", source="step", of_item=4,
+        "r", "a", "completed", finished_at=moment(2), latency_ms=1000, model="test:base", source="step", item_index=4,
         iteration=2, **TOTALS,
     )  # fmt: skip
     (event,) = events_of(record(step_item("r", "a", "running"), new))
@@ -148,10 +148,10 @@ def test_an_unpriced_run_costs_null() -> None:
 
 def test_a_failure_names_its_step_and_type() -> None:
     (event,) = events_of(record(STARTED, ended("failed", error={**FAILURE, "step": "a"})))
-    assert event.detail["error"] == {"type": "ModelRejected", "step": "a"}
+    assert event.detail["error"] == {"type": "ModelRequestRejected", "step": "a"}
     failed = step_item("r", "a", "failed", finished_at=moment(2), error=FAILURE)
     (event,) = events_of(record(step_item("r", "a", "running"), failed))
-    assert event.detail["error"] == {"type": "ModelRejected", "step": "a"}
+    assert event.detail["error"] == {"type": "ModelRequestRejected", "step": "a"}
 
 
 def test_what_a_waiting_run_says() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from loopllama.core import json_schema
 from loopllama.errors import InvalidRequest, OutputInvalid
 from loopllama.llm import structured_output
-from loopllama.llm.types import Answer, ToolCall, Usage
+from loopllama.llm.types import ModelResponse, ToolCall, Usage
 
 INVOICE = {
     "type": "object",
@@ -76,14 +76,14 @@ class TestReading:
         spec = structured_output.as_tool(INVOICE)
         assert (spec.name, spec.parameters) == (structured_output.TOOL_NAME, INVOICE)
         call = ToolCall("c1", name, {"number": "A", "total": Decimal("0.10")}, raw='{"number":"A","total":0.10}')
-        answer = structured_output.from_answer_tool(Answer("Here it is.", Usage(1, 1), "tool_calls", (call,)))
+        answer = structured_output.from_answer_tool(ModelResponse("Here it is.", Usage(1, 1), "tool_calls", (call,)))
         assert (answer.stop_reason, answer.tool_calls) == ("end", ())
         assert structured_output.parse_answer(answer.text, INVOICE) == {"number": "A", "total": Decimal("0.1")}
 
     def test_a_call_beside_the_answer_tool_is_not_lost(self):
         calls = (ToolCall("c1", "get_order", {}, "{}"), ToolCall("c2", structured_output.TOOL_NAME, {}, "{}"))
         for order in (calls, calls[::-1]):
-            answer = Answer("", Usage(1, 1), "tool_calls", order)
+            answer = ModelResponse("", Usage(1, 1), "tool_calls", order)
             assert structured_output.from_answer_tool(answer) is answer
 
     def test_thoughts_are_not_looked_at(self):
@@ -187,7 +187,7 @@ class TestRefusing:
         call = ToolCall("c", structured_output.TOOL_NAME, None, raw)
         with pytest.raises(OutputInvalid, match="not JSON"):
             structured_output.parse_answer(
-                structured_output.from_answer_tool(Answer("", Usage(1, 1), "end", (call,))).text, INVOICE
+                structured_output.from_answer_tool(ModelResponse("", Usage(1, 1), "end", (call,))).text, INVOICE
             )
 
 

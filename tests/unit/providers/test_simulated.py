@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loopllama.catalog.model import Speed
-from loopllama.errors import AnswerInvalid, ModelTimeout
+from loopllama.errors import InvalidModelResponse, ModelTimeout
 from loopllama.llm.structured_output import MODES, instructions
 from loopllama.llm.token_estimate import count_tokens, prompt_tokens
-from loopllama.llm.types import Message, ModelCall, ToolCall, ToolSpec, Usage
+from loopllama.llm.types import Message, ModelRequest, ToolCall, ToolSpec, Usage
 from loopllama.providers.simulated import adapter
 from loopllama.providers.simulated.adapter import Simulated
 from loopllama.providers.simulated.filling import Filler
@@ -37,9 +37,9 @@ Jo Doe
 AT_ONCE = Simulated(Speed(700, 70), 0)
 
 
-def call(text: str = TICKET, system: str = "You draft a reply about refunds.", **changes: Any) -> ModelCall:
+def call(text: str = TICKET, system: str = "You draft a reply about refunds.", **changes: Any) -> ModelRequest:
     values: dict[str, Any] = {"model": "m", "catalog_id": "m", "timeout": 5.0, **changes}
-    return ModelCall(system=system, messages=values.pop("messages", (Message("user", text),)), **values)
+    return ModelRequest(system=system, messages=values.pop("messages", (Message("user", text),)), **values)
 
 
 def filled(schema: dict[str, Any], text: str = TICKET, system: str = "") -> Any:
@@ -80,7 +80,7 @@ def test_a_sentence_is_quoted_once() -> None:
 
 
 def test_no_text_is_no_answer() -> None:
-    with pytest.raises(AnswerInvalid) as caught:
+    with pytest.raises(InvalidModelResponse) as caught:
         AT_ONCE.complete(call("  \n", system=""))
     assert caught.value.usage == Usage(0, 0)
 
@@ -492,6 +492,6 @@ def test_a_text_without_a_stop_is_not_quoted_whole() -> None:
 
 
 def test_its_failures_are_marked_as_its_own() -> None:
-    with pytest.raises(AnswerInvalid) as empty:
+    with pytest.raises(InvalidModelResponse) as empty:
         AT_ONCE.complete(call(""))
     assert empty.value.simulated

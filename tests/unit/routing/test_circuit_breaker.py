@@ -19,15 +19,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from loopllama.aws import dynamo
 from loopllama.errors import ModelTimeout, ModelUnavailable
 from loopllama.routing.circuit_breaker import (
+    CLOSED,
     FAILURES,
     FIRST_MS,
     FORGET_MS,
     LONGEST_MS,
     PROBE_MS,
-    WELL,
     WINDOW_MS,
-    Health,
-    State,
+    BreakerState,
+    CircuitBreaker,
     after_failure,
     parse_states,
     probe_length,
@@ -82,13 +82,13 @@ class Table:
 
 
 class Process:
-    """A process with the product's `Health`: what it has read counts for `cache` seconds."""
+    """A process with the product's `CircuitBreaker`: what it has read counts for `cache` seconds."""
 
     def __init__(self, table: Table, clock: Callable[[], float], cache: float, probe: int = PROBE_MS) -> None:
         self._table, self._clock, self._cache = table, clock, cache
         self._item: dict[str, Any] = {}
         self._until = 0.0
-        self.health = Health("models", lambda: table, clock, lambda: self._item, self._keep, probe)
+        self.circuit_breaker = CircuitBreaker("models", lambda: table, clock, lambda: self._item, self._keep, probe)
 
     def _keep(self, item: Any) -> None:
         self._item = dict(item)
@@ -98,8 +98,8 @@ class Process:
         now = int(self._clock() * 1000)
         if self._clock() >= self._until:
             self._item, self._until = self._table.read(), self._clock() + self._cache
-        state = self.health.states(write=True).get(model, WELL)
-        return not state.aside(now) and (not state.due(now) or self.health.claim_probe(model))
+        state = self.circuit_breaker.states(write=True).get(model, CLOSED)
+        return not state.is_open(now) and (not state.due(now) or self.circuit_breaker.claim_probe(model))
 
 
 # What is in a row
@@ -114,14 +114,14 @@ def test_calls_that_time_out_one_after_the_other_set_aside_whatever_their_length
     for _ in range(5):
         if process.uses("m"):
             now[0] += seconds
-            process.health.failed("m", HUNG, seconds)
+            process.circuit_breaker.failed("m", HUNG, seconds)
             waited += 1
         now[0] += pause if waited < FAILURES else 0
     assert waited == FAILURES
 
 
 def test_failures_without_a_link_between_them_are_not_in_a_row():
-    state = WELL
+    state = CLOSED
     for run in range(10):
         state = after_failure(state, run * (WINDOW_MS + 1_000) + 10**12)
     assert state.failures == 1
@@ -133,28 +133,28 @@ def test_the_probes_call_may_take_as_long_as_calls_are_given():
 
 
 def test_doubling_goes_by_when_the_probe_began_not_by_how_long_it_took():
-    state = State(failures=3, last=10**12, aside_until=10**12 + FIRST_MS, aside_ms=FIRST_MS)
-    began = state.aside_until + 1_000
-    assert after_failure(state, began + 895_000, began).aside_ms == 2 * FIRST_MS
+    state = BreakerState(failures=3, last=10**12, open_until=10**12 + FIRST_MS, open_ms=FIRST_MS)
+    began = state.open_until + 1_000
+    assert after_failure(state, began + 895_000, began).open_ms == 2 * FIRST_MS
 
 
 def test_calls_from_before_it_was_set_aside_do_not_double_the_time():
     # Forty workers call a server that hangs; their calls end within two minutes, most of them after the time aside.
-    now, state = 10**12, WELL
+    now, state = 10**12, CLOSED
     for end in range(120_000, 240_000, 3_000):
         state = after_failure(state, now + end, now + end - 120_000)
-    assert state.aside_ms == FIRST_MS
+    assert state.open_ms == FIRST_MS
     assert state.due(now + 240_000)
 
 
 def test_moments_that_the_rule_would_not_write_set_nothing_aside():
     now = 10**12
-    for state in (State(aside_until=10**15, aside_ms=10**15), State(failures=1, probe_until=10**15)):
-        assert not state.aside(now)
-    rubbish = State(failures=10**15, last=10**15, aside_until=10**15, aside_ms=10**15, probe_until=10**15)
+    for state in (BreakerState(open_until=10**15, open_ms=10**15), BreakerState(failures=1, probe_until=10**15)):
+        assert not state.is_open(now)
+    rubbish = BreakerState(failures=10**15, last=10**15, open_until=10**15, open_ms=10**15, probe_until=10**15)
     assert rubbish.due(now)
-    assert after_failure(rubbish, now, probing=True).aside_until == now + FIRST_MS
-    assert after_failure(State(failures=10**15, last=10**15), now) == State(1, now)
+    assert after_failure(rubbish, now, probing=True).open_until == now + FIRST_MS
+    assert after_failure(BreakerState(failures=10**15, last=10**15), now) == BreakerState(1, now)
 
 
 @pytest.mark.parametrize("value", [None, True, "x", 7, [], {}, {"failures": "many"}, {"failures": None}, b"x", {"a"}])
@@ -164,7 +164,7 @@ def test_rubbish_for_a_model_is_written_over(value):
     process = Process(table, lambda: START, 5)
     for _ in range(FAILURES):
         assert process.uses("m")
-        process.health.failed("m", HUNG, 1)
+        process.circuit_breaker.failed("m", HUNG, 1)
     assert not process.uses("m")
 
 
@@ -172,11 +172,11 @@ def test_models_that_nobody_has_used_for_a_day_leave_the_item():
     now, table = [START], Table()
     process = Process(table, lambda: now[0], 5)
     for name in "abc":
-        process.health.failed(name, HUNG)
+        process.circuit_breaker.failed(name, HUNG)
     table.item["m:rubbish"] = {"NULL": True}
     now[0] += FORGET_MS / 1000 + 1
     process.uses("d")
-    process.health.failed("d", HUNG)
+    process.circuit_breaker.failed("d", HUNG)
     assert set(parse_states(table.read())) == {"d"}
     assert set(table.item) == {"m:d"}
 
@@ -189,9 +189,9 @@ def test_a_success_that_its_process_did_not_tell_counts_when_it_reads_the_item_n
     here, there = (Process(table, lambda: now[0], 5) for _ in range(2))
     assert there.uses("m")
     for _ in range(10):
-        here.health.failed("m", HUNG, 1)
+        here.circuit_breaker.failed("m", HUNG, 1)
         now[0] += 1
-        there.health.succeeded("m")  # it knows of no failure
+        there.circuit_breaker.succeeded("m")  # it knows of no failure
         now[0] += 5
         assert there.uses("m")
         assert table.item == {}
@@ -204,22 +204,22 @@ def test_a_success_that_its_process_did_not_tell_counts_when_it_fails_itself():
     for process in processes * 10:
         assert process.uses("m")
         now[0] += 1
-        process.health.succeeded("m")
+        process.circuit_breaker.succeeded("m")
         now[0] += 1
-        process.health.failed("m", HUNG, 1)
+        process.circuit_breaker.failed("m", HUNG, 1)
         assert parse_states(table.read())["m"].failures == 1
 
 
 def test_only_who_may_write_tells():
     now, table = [START], Table()
     here, there = (Process(table, lambda: now[0], 0) for _ in range(2))
-    here.health.failed("m", HUNG)
+    here.circuit_breaker.failed("m", HUNG)
     now[0] += 1
-    there.health.succeeded("m")
+    there.circuit_breaker.succeeded("m")
     there._item, writes = table.read(), table.writes
-    assert there.health.states() == {}
+    assert there.circuit_breaker.states() == {}
     assert table.writes == writes
-    assert there.health.states(write=True) == {}
+    assert there.circuit_breaker.states(write=True) == {}
     assert table.item == {}
 
 
@@ -251,10 +251,10 @@ class Rule(RuleBasedStateMachine):
             return
         began, self.now = self.now, self.now + min(seconds, 895)
         if success:
-            self.process.health.succeeded("m")
+            self.process.circuit_breaker.succeeded("m")
             self.row, self.ends, self.length = [], 0.0, 0.0
             return
-        self.process.health.failed("m", HUNG, self.now - began)
+        self.process.circuit_breaker.failed("m", HUNG, self.now - began)
         if self.length:  # that was the probe
             early = began - self.ends <= LONGEST_MS / 1000
             self.length = min(2 * self.length, LONGEST_MS / 1000) if early else FIRST_MS / 1000
@@ -270,7 +270,7 @@ class Rule(RuleBasedStateMachine):
     @rule()
     def look(self):
         writes = self.table.writes
-        self.process.health.states()
+        self.process.circuit_breaker.states()
         assert self.table.writes == writes
 
     @invariant()
@@ -329,11 +329,11 @@ def simulate(
             good, seconds = ended
             if good:
                 tally.answered += 1
-                process.health.succeeded("m")
+                process.circuit_breaker.succeeded("m")
             else:
                 tally.failed += 1
                 tally.failed_at.append(now[0] - START)
-                process.health.failed("m", HUNG if seconds >= 5 else ModelUnavailable("busy"), seconds)
+                process.circuit_breaker.failed("m", HUNG if seconds >= 5 else ModelUnavailable("busy"), seconds)
             later(chance.expovariate(2), process, None)
         elif process.uses("m"):
             good, seconds = behave(now[0] - START, processes.index(process), chance)

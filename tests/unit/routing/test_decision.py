@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from loopllama.aws import dynamo
 from loopllama.catalog.catalog import bundled
-from loopllama.errors import ModelUnknown, NoModelLeft
+from loopllama.errors import ModelUnknown, NoEligibleModel
 from loopllama.routing.decision import Route, RouteRequest, decide
 from loopllama.routing.overrides import MAX_CANDIDATES, MAX_FALLBACKS, NO_OVERRIDE, parse_choice, parse_row
 
@@ -39,7 +39,7 @@ def route(said, *, catalog=None, required=(), prompt_tokens=0, step=None, run_mo
 
 
 def ids(decided):
-    return [model.id for model in decided.chain]
+    return [model.id for model in decided.attempt_order]
 
 
 @pytest.mark.parametrize("first", range(6))
@@ -234,7 +234,7 @@ def test_a_malformed_entry_of_the_models_table_is_told_where_it_matters():
 
 def test_nothing_left_says_why_for_each():
     catalog = bundled().with_entries([{"model": "gpt-5", "enabled": False}])
-    with pytest.raises(NoModelLeft) as caught:
+    with pytest.raises(NoEligibleModel) as caught:
         route({"step": "nosuch", "agent": "gpt-5", "deployment": "gpt-5"}, catalog=catalog)
     assert "step: no model 'nosuch'" in str(caught.value)
     assert "agent (gpt-5): disabled" in str(caught.value)
@@ -253,9 +253,9 @@ def test_the_record_goes_through_dynamodb_and_back():
     }
     decided = route(said | {"agent": {"temperature": Decimal("0.5")}})
     record = dynamo.from_item(dynamo.to_item(decided.to_record()))
-    assert record["chain"] == ["gpt-5", bundled().aliases()["small"]]
+    assert record["attempt_order"] == ["gpt-5", bundled().aliases()["small"]]
     restored = Route.from_record(record, bundled().resolve)
-    assert restored.chain == decided.chain
+    assert restored.attempt_order == decided.attempt_order
     assert restored.to_record() == decided.to_record()
 
 
@@ -336,9 +336,9 @@ def test_no_rubbish_breaks_a_decision(step_row, workflow_row, agent, run_models,
     )
     catalog = bundled().with_entries(table)
     decided = decide(request, parse_row(step_row), parse_row(workflow_row), "claude-sonnet-5", catalog, NOW)
-    assert decided.chain
-    assert all(model.enabled for model in decided.chain)
-    assert len(set(ids(decided))) == len(decided.chain)
+    assert decided.attempt_order
+    assert all(model.enabled for model in decided.attempt_order)
+    assert len(set(ids(decided))) == len(decided.attempt_order)
     assert decided.source in LAYERS
     assert all(entry["layer"] in LAYERS and entry["reason"] for entry in decided.ignored)
     dynamo.to_item(decided.to_record())

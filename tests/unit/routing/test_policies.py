@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from loopllama.catalog.catalog import bundled
 from loopllama.catalog.model import Model, Price, Speed
-from loopllama.errors import NoModelLeft
+from loopllama.errors import NoEligibleModel
 from loopllama.routing.decision import RouteRequest, plan
 from loopllama.routing.overrides import NO_OVERRIDE, parse_row
 from loopllama.routing.policies import ENOUGH, EXPLORED, cheapest, fastest, share_of, weighted
@@ -40,14 +40,14 @@ def names(candidates):
     return [one.model.id for one in candidates]
 
 
-def planned(row, *, agent=None, catalog=None, facts=NOTHING, aside=None, due=frozenset(), prompt_tokens=0):
+def planned(row, *, agent=None, catalog=None, facts=NOTHING, open_breakers=None, due=frozenset(), prompt_tokens=0):
     request = RouteRequest("w", None, {"name": "s"} | (agent or {}), {}, frozenset(), prompt_tokens, "run-1")
     rows = parse_row(row) if row is not None else NO_OVERRIDE, NO_OVERRIDE
-    return plan(request, *rows, "small", catalog or bundled(), NOW, facts=facts, aside=aside, due=due)
+    return plan(request, *rows, "small", catalog or bundled(), NOW, facts=facts, open_breakers=open_breakers, due=due)
 
 
-def chain(route):
-    return [one.id for one in route.chain]
+def attempt_order(route):
+    return [one.id for one in route.attempt_order]
 
 
 # weighted
@@ -119,9 +119,9 @@ def test_cheapest_takes_the_steps_own_tokens_into_account():
 
 def test_cheapest_leaves_out_what_has_no_price():
     route = planned({"policy": "cheapest", "candidates": ["openai:house", "gpt-5", "gpt-5-nano"]}).route("k")
-    assert chain(route) == ["gpt-5-nano", "gpt-5"]
+    assert attempt_order(route) == ["gpt-5-nano", "gpt-5"]
     assert route.ignored[0]["reason"] == "has no price, so its cost cannot be compared"
-    with pytest.raises(NoModelLeft):
+    with pytest.raises(NoEligibleModel):
         planned({"policy": "cheapest", "candidates": ["openai:house"]}, catalog=disabled("small"))
 
 
@@ -166,9 +166,9 @@ def test_a_model_without_samples_has_its_prior():
 
 def test_a_chosen_model_is_followed_by_fallbacks_and_the_other_candidates():
     row = {"policy": "cheapest", "candidates": ["gpt-5", "gpt-5-nano", "gpt-5-mini"], "fallbacks": ["small", "gpt-5"]}
-    assert chain(planned(row).route("k")) == ["gpt-5-nano", bundled().aliases()["small"], "gpt-5", "gpt-5-mini"]
+    assert attempt_order(planned(row).route("k")) == ["gpt-5-nano", bundled().aliases()["small"], "gpt-5", "gpt-5-mini"]
     row = {"policy": "weighted", "candidates": [{"model": "gpt-5-mini", "weight": 1}], "model": "gpt-5-nano"}
-    assert chain(planned(row).route("k")) == ["gpt-5-mini", "gpt-5-nano"]
+    assert attempt_order(planned(row).route("k")) == ["gpt-5-mini", "gpt-5-nano"]
 
 
 def disabled(*models):
@@ -179,35 +179,35 @@ def test_limits_leave_out_what_is_expected_to_exceed_them():
     facts = replace(NOTHING, measured=True, tokens_in=100_000, tokens_out=1_000)
     row = {"policy": "weighted", "candidates": ["gpt-5", "gpt-5-nano"], "max_cost": Decimal("0.02")}
     route = planned(row, facts=facts).route("k")
-    assert chain(route) == ["gpt-5-nano"]
+    assert attempt_order(route) == ["gpt-5-nano"]
     assert route.ignored[0]["model"] == "gpt-5"
     assert "more than `max_cost` 0.02" in route.ignored[0]["reason"]
     assert route.invalid_overrides == 0
     slow = replace(facts, latency={"gpt-5": Latency(9_000, 50), "gpt-5-nano": Latency(800, 50)})
     row = {"model": "gpt-5", "fallbacks": ["gpt-5-nano"], "max_latency": Decimal(5_000)}
     route = planned(row, facts=slow).route("k")
-    assert chain(route) == ["gpt-5-nano"]
+    assert attempt_order(route) == ["gpt-5-nano"]
     assert "more than `max_latency` 5000" in route.ignored[0]["reason"]
 
 
 def test_candidates_that_stand_for_the_same_model_count_once():
     route = planned({"policy": "weighted", "candidates": ["gpt-5", "openai:gpt-5", "gpt-5-mini"]}).route("k")
-    assert sorted(chain(route)) == ["gpt-5", "gpt-5-mini"]
+    assert sorted(attempt_order(route)) == ["gpt-5", "gpt-5-mini"]
     assert "a candidate already" in route.ignored[0]["reason"]
 
 
 def test_a_model_set_aside_is_passed_over_unless_nothing_else_is_left():
-    aside = {"gpt-5": "set aside"}
-    route = planned({"model": "gpt-5", "fallbacks": ["gpt-5-mini"]}, aside=aside).route("k")
-    assert chain(route) == ["gpt-5-mini"]
+    open_breakers = {"gpt-5": "set aside"}
+    route = planned({"model": "gpt-5", "fallbacks": ["gpt-5-mini"]}, open_breakers=open_breakers).route("k")
+    assert attempt_order(route) == ["gpt-5-mini"]
     assert route.ignored == ({"layer": "step", "model": "gpt-5", "reason": "set aside"},)
-    alone = planned({"model": "gpt-5"}, aside=aside).route("k")
-    assert (alone.source, chain(alone)) == ("step", ["gpt-5"])
+    alone = planned({"model": "gpt-5"}, open_breakers=open_breakers).route("k")
+    assert (alone.source, attempt_order(alone)) == ("step", ["gpt-5"])
     assert alone.ignored
     row = {"policy": "weighted", "candidates": ["gpt-5", "gpt-5-mini"]}
-    assert chain(planned(row, aside=aside).route("k")) == ["gpt-5-mini"]
-    both = planned(row, aside=aside | {"gpt-5-mini": "set aside"}).route("k")
-    assert sorted(chain(both)) == ["gpt-5", "gpt-5-mini"]
+    assert attempt_order(planned(row, open_breakers=open_breakers).route("k")) == ["gpt-5-mini"]
+    both = planned(row, open_breakers=open_breakers | {"gpt-5-mini": "set aside"}).route("k")
+    assert sorted(attempt_order(both)) == ["gpt-5", "gpt-5-mini"]
 
 
 def test_an_agents_definition_may_have_a_policy_with_weights_as_floats():
@@ -216,7 +216,7 @@ def test_an_agents_definition_may_have_a_policy_with_weights_as_floats():
         "candidates": [{"model": "gpt-5", "weight": 0.5}, {"model": "gpt-5-mini", "weight": 0}],
     }
     route = planned(None, agent=agent).route("k")
-    assert (route.source, route.policy, chain(route)) == ("agent", "weighted", ["gpt-5"])
+    assert (route.source, route.policy, attempt_order(route)) == ("agent", "weighted", ["gpt-5"])
 
 
 @pytest.mark.parametrize(

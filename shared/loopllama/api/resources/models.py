@@ -49,7 +49,7 @@ class PriceEntry(Request):
     tiers: list[TierEntry] | None = Field(default=None, max_length=10)
 
 
-class ModelRequest(Request):
+class ModelEntry(Request):
     """Fields of an entry of the Models table, which adds to the bundled catalog or replaces it field by field. What is
     left out stays as it is; null takes a field out, so that what is bundled counts again."""
 
@@ -120,7 +120,7 @@ def routes(services: Services) -> Router:
             (200, "The entry as it is stored", response_models.Data[response_models.ModelEntry])
         ),
     )
-    def put_model(model_id: ModelId, body: Annotated[ModelRequest, Body()]) -> Response[str]:
+    def put_model(model_id: ModelId, body: Annotated[ModelEntry, Body()]) -> Response[str]:
         named = body.model_fields_set - {"expected_version", "reason"}
         if not named:
             message = "sets nothing; give at least one field of the entry"

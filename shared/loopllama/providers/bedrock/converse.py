@@ -26,10 +26,10 @@ from loopllama.aws import clients
 from loopllama.catalog.model import at_region
 from loopllama.catalog.providers import takes_temperature
 from loopllama.core import exact_json, numbers
-from loopllama.errors import AnswerInvalid, ContentRefused, ModelError
+from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
 from loopllama.llm import structured_output, thoughts
 from loopllama.llm.token_estimate import estimated_usage
-from loopllama.llm.types import Answer, Message, ModelCall, StopReason, ToolCall, Usage
+from loopllama.llm.types import Message, ModelRequest, ModelResponse, StopReason, ToolCall, Usage
 from loopllama.providers import http, wire
 from loopllama.providers.anthropic import native_schema, thinks
 from loopllama.providers.bedrock.service import aws_failure, underlying_model
@@ -51,12 +51,12 @@ class Bedrock:
     def __init__(self) -> None:
         self._modes = Modes()
 
-    def complete(self, call: ModelCall) -> Answer:
+    def complete(self, call: ModelRequest) -> ModelResponse:
         """One Converse, or another where a way of asking for JSON is refused."""
         own = wire.member(call.options, "additionalModelRequestFields")  # Claude's own options among them
         return self._modes.complete(call, self._send, native=native_schema, thinks=thinks(own))
 
-    def _send(self, call: ModelCall) -> Answer:
+    def _send(self, call: ModelRequest) -> ModelResponse:
         from botocore.exceptions import BotoCoreError, ClientError
 
         arguments = request(call)
@@ -72,11 +72,11 @@ class Bedrock:
         if reply is None:
             usage = estimated_usage(call, _sending.reply.decode("utf-8", "replace"))
             said = f"bedrock on {call.catalog_id}: the answer is no JSON object"
-            raise AnswerInvalid(said, usage=usage, against=True)
+            raise InvalidModelResponse(said, usage=usage, against=True)
         return _answer(call, reply)
 
 
-def request(call: ModelCall) -> dict[str, Any]:
+def request(call: ModelRequest) -> dict[str, Any]:
     """Return Converse's arguments."""
     options = dict(call.options)
     model = options.pop("inferenceProfile", None) or call.model
@@ -107,7 +107,7 @@ def request(call: ModelCall) -> dict[str, Any]:
 # The request
 
 
-def _choice(call: ModelCall, model: str) -> dict[str, Any]:
+def _choice(call: ModelRequest, model: str) -> dict[str, Any]:
     """How a tool is forced: by name with Claude and Nova, as "any" with Mistral, not at all with the others
     (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolChoice.html)."""
     any_tool = call.forced_tool or any(tool.name == structured_output.TOOL_NAME for tool in call.tools)
@@ -124,7 +124,7 @@ def _choice(call: ModelCall, model: str) -> dict[str, Any]:
     return {}
 
 
-def _messages(call: ModelCall) -> list[dict[str, Any]]:
+def _messages(call: ModelRequest) -> list[dict[str, Any]]:
     """Roles alternate: tool results and what the user says belong to one message."""
     messages: list[dict[str, Any]] = []
     cached = wire.cached_messages(call)
@@ -155,7 +155,7 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
 # The answer
 
 
-def _answer(call: ModelCall, reply: Mapping[str, Any]) -> Answer:
+def _answer(call: ModelRequest, reply: Mapping[str, Any]) -> ModelResponse:
     who = f"bedrock on {call.catalog_id}"
     content = wire.member(wire.member(reply, "output"), "message").get("content")
     blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
@@ -165,16 +165,16 @@ def _answer(call: ModelCall, reply: Mapping[str, Any]) -> Answer:
     calls = tuple(_tool_calls(blocks, cut=stopped == "max_tokens"))
     usage = _usage(reply.get("usage")) or estimated_usage(call, said + "".join(c.raw for c in calls))
     if stopped in ("guardrail_intervened", "content_filtered"):
-        raise ContentRefused(f"{who} declined to answer ({stopped})", usage=usage)
+        raise ContentFiltered(f"{who} declined to answer ({stopped})", usage=usage)
     if stopped in ("malformed_model_output", "malformed_tool_use"):
-        raise AnswerInvalid(f"{who}: the model's answer cannot be read ({stopped})", usage=usage)
+        raise InvalidModelResponse(f"{who}: the model's answer cannot be read ({stopped})", usage=usage)
     stop = _STOPS.get(stopped, "end") if isinstance(stopped, str) else "end"
     if not text.strip() and not calls:
         why = "max_tokens is too low" if stop == "max_tokens" else f"stopReason {stopped}"
         broken = not wire.member(reply, "output") or None
-        raise AnswerInvalid(f"{who}: the answer is empty ({why})", usage=usage, against=broken)
+        raise InvalidModelResponse(f"{who}: the answer is empty ({why})", usage=usage, against=broken)
     router = wire.member(wire.member(reply, "trace"), "promptRouter").get("invokedModelId")
-    return Answer(text, usage, stop, calls, str(router or ""))
+    return ModelResponse(text, usage, stop, calls, str(router or ""))
 
 
 def _tool_calls(content: list[dict[str, Any]], cut: bool) -> Iterator[ToolCall]:

@@ -11,7 +11,7 @@ from loopllama.catalog.model import at_region
 from loopllama.errors import (
     CredentialsRejected,
     ModelError,
-    ModelRejected,
+    ModelRequestRejected,
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
@@ -20,9 +20,9 @@ from loopllama.providers import error_mapping
 from loopllama.providers.bedrock import access
 
 CODES: Mapping[str, type[ModelError]] = {
-    "AccessDeniedException": ModelRejected,
-    "ResourceNotFoundException": ModelRejected,
-    "ValidationException": ModelRejected,
+    "AccessDeniedException": ModelRequestRejected,
+    "ResourceNotFoundException": ModelRequestRejected,
+    "ValidationException": ModelRequestRejected,
     "ThrottlingException": ModelThrottled,
     "TooManyRequestsException": ModelThrottled,
     "ServiceQuotaExceededException": ModelThrottled,
@@ -63,7 +63,7 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
         message = f"{who} ({label}): {said}"
         if kind is CredentialsRejected:
             message = f"{message}. {_ROLE}"
-        elif kind is ModelRejected and (told := access.explain(code, said, model, region or clients.region())):
+        elif kind is ModelRequestRejected and (told := access.explain(code, said, model, region or clients.region())):
             message = f"{who} ({label}): {told}. AWS says: {said}"
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         wait = error_mapping.retry_after(headers) if kind.later else None
@@ -78,7 +78,7 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
         | exceptions.ProfileNotFound,
     ):
         return CredentialsRejected(f"{who}: no AWS credentials: {error}. {_ROLE}")
-    return ModelRejected(f"{who}: the request cannot be made: {error}")
+    return ModelRequestRejected(f"{who}: the request cannot be made: {error}")
 
 
 def underlying_model(identifier: str) -> str:
@@ -87,9 +87,8 @@ def underlying_model(identifier: str) -> str:
     bedrock:GetInferenceProfile names (asked once per process). Anything else is returned as it is, without the region
     to call it in.
 
-    Raises `ModelRejected` where the profile may not be read or does not exist, `ModelUnavailable` where Bedrock does
-    not answer.
-    """
+    Raises `ModelRequestRejected` where the profile may not be read or does not exist, `ModelUnavailable` where Bedrock
+    does not answer."""
     _, identifier = at_region(identifier)
     if not identifier.startswith("arn:"):
         return identifier

@@ -7,7 +7,7 @@ It stands in for a model whose provider has no credentials. It is no language mo
 - Its tokens are those of what it read and wrote, counted by the rule of `tokens`. There is no prompt cache.
 - It takes `first_token_ms` and then `tokens_per_second`, the catalog's prior for the model, divided by
   `SIMULATED_SPEED` (2 is twice as fast, 0 does not wait), keeps to `max_tokens`, and runs into the call's timeout.
-- `Answer.simulated` is set, an error's too, and the record and everything that shows it say so.
+- `ModelResponse.simulated` is set, an error's too, and the record and everything that shows it say so.
 
 The same prompt gives the same answer and the same counts whatever model it stands in for, so that two runs differ in
 cost by their prices alone.
@@ -22,9 +22,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from loopllama.core import exact_json
-from loopllama.errors import AnswerInvalid, ModelTimeout
+from loopllama.errors import InvalidModelResponse, ModelTimeout
 from loopllama.llm.token_estimate import TOKEN, count_tokens, prompt_tokens
-from loopllama.llm.types import Answer, ModelCall, ToolCall, ToolSpec, Usage
+from loopllama.llm.types import ModelRequest, ModelResponse, ToolCall, ToolSpec, Usage
 from loopllama.providers.simulated.filling import GUESSED, STATED, Filler
 from loopllama.providers.simulated.reading import Reading, words
 
@@ -41,8 +41,8 @@ class Simulated:
         self._speed = speed
         self._factor = factor
 
-    def complete(self, call: ModelCall) -> Answer:
-        """Raises `ModelTimeout` and, for a prompt without any text, `AnswerInvalid`."""
+    def complete(self, call: ModelRequest) -> ModelResponse:
+        """Raises `ModelTimeout` and, for a prompt without any text, `InvalidModelResponse`."""
         read = prompt_tokens(call)
         text, asked = _reply(call)
         whole = asked.raw if asked else text
@@ -55,12 +55,14 @@ class Simulated:
         usage = Usage(read, written)
         if not whole:
             nothing = f"the simulated model found no text to answer from ({call.catalog_id})"
-            raise AnswerInvalid(nothing, usage=usage, simulated=True)
+            raise InvalidModelResponse(nothing, usage=usage, simulated=True)
         if asked is None:
-            return Answer(whole, usage, "max_tokens" if cut else "end", model="simulated", simulated=True)
+            return ModelResponse(whole, usage, "max_tokens" if cut else "end", model="simulated", simulated=True)
         if cut:
             asked = replace(asked, arguments=None, raw=whole)
-        return Answer("", usage, "max_tokens" if cut else "tool_calls", (asked,), model="simulated", simulated=True)
+        return ModelResponse(
+            "", usage, "max_tokens" if cut else "tool_calls", (asked,), model="simulated", simulated=True
+        )
 
     def _take_time(self, tokens: int, timeout: float, read: int) -> None:
         if self._factor <= 0:
@@ -72,7 +74,7 @@ class Simulated:
             raise ModelTimeout(needs, usage=Usage(read, 0), simulated=True)
 
 
-def _reply(call: ModelCall) -> tuple[str, ToolCall | None]:
+def _reply(call: ModelRequest) -> tuple[str, ToolCall | None]:
     reading = Reading("\n".join(message.text for message in call.messages if message.role != "assistant"))
     if call.forced_tool:
         tool = next((tool for tool in call.tools if tool.name == call.forced_tool), None)
@@ -88,7 +90,7 @@ def _reply(call: ModelCall) -> tuple[str, ToolCall | None]:
     return _json(Filler(reading, call.system, schema).fill(schema)[0]), None
 
 
-def _wanted_tool(call: ModelCall, reading: Reading) -> ToolCall | None:
+def _wanted_tool(call: ModelRequest, reading: Reading) -> ToolCall | None:
     """The tool that has most to do with the prompt among those whose parameters can be filled in from it."""
     about = {*words(call.system), *reading.counts}
     best: tuple[int, ToolCall] | None = None
