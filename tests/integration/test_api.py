@@ -149,7 +149,7 @@ def test_a_run_from_queued_to_completed(api: Client) -> None:
     assert [one["step"] for one in run["steps"]] == ["extractor", "writer"]
     assert [one["role"] for one in run["steps"]] == ["Extractor", "Writer"]
     assert run["steps"][0]["model"] == "gpt-5-mini"
-    assert [one["source"] for one in run["steps"]] == ["agent", "deployment"]
+    assert [one["source"] for one in run["steps"]] == ["agent", "deployment-default"]
     for step in run["steps"]:
         assert step["status"] == "completed"
         assert isinstance(step["output"], str)
@@ -277,7 +277,7 @@ def test_deleting_a_workflow_takes_its_routes_and_leaves_its_runs(api: Client) -
     assert spent["cost_usd"] == run["cost_usd"]
     again = make(api, "Delete me")
     assert (again["id"], again["version"]) == (workflow, 2)
-    assert [one["source"] for one in api.get(f"/v1/workflows/{workflow}/routes")] == ["agent", "deployment"]
+    assert [one["source"] for one in api.get(f"/v1/workflows/{workflow}/routes")] == ["agent", "deployment-default"]
 
 
 def test_a_workflow_with_active_runs_is_not_deleted(api: Client) -> None:
@@ -470,17 +470,17 @@ def test_the_dial(api: Client) -> None:
     base = f"/v1/workflows/{workflow}/routes"
     assert api.raw("GET", base).json()["next_cursor"] is None
     told = api.get(base)
-    assert [(one["step"], one["source"]) for one in told] == [("extractor", "agent"), ("writer", "deployment")]
+    assert [(one["step"], one["source"]) for one in told] == [("extractor", "agent"), ("writer", "deployment-default")]
     body = {"model": "small", "fallbacks": ["balanced"], "maxTokens": 500, "temperature": 0.25, "expiresIn": 3600}
     row = api.put(f"{base}/writer", {**body, "reason": "cheaper", "expectedVersion": 0})
     assert (row["model"], row["fallbacks"], row["max_tokens"], row["temperature"]) == ("small", ["balanced"], 500, 0.25)
     assert (row["version"], row["reason"], row["updated_by"]) == (1, "cheaper", "test")
     assert abs(row["expires_at"] - time.time() - 3600) < 60
     one = api.get(f"{base}/writer")
-    assert (one["source"], one["route_version"], one["row"]) == ("step", 1, row)
+    assert (one["source"], one["route_version"], one["row"]) == ("step-override", 1, row)
     assert one["fallbacks"]
     run = ended(api, api.post(f"/v1/workflows/{workflow}/runs", {"input": "x"}, 202)["id"])
-    assert (run["steps"][1]["source"], run["steps"][1]["route_version"]) == ("step", 1)
+    assert (run["steps"][1]["source"], run["steps"][1]["route_version"]) == ("step-override", 1)
     assert run["steps"][1]["model"] == one["model"]
 
     bounded = {"policy": "cheapest", "candidates": ["small", {"model": "balanced"}], "maxCost": 0.25}
@@ -499,7 +499,7 @@ def test_the_dial(api: Client) -> None:
         "removed": True,
     }
     assert api.delete(f"{base}/writer")["removed"] is False
-    assert api.get(f"{base}/writer")["source"] == "workflow"
+    assert api.get(f"{base}/writer")["source"] == "workflow-override"
 
 
 def test_a_write_of_the_dial_loses_to_a_faster_one(api: Client) -> None:
@@ -583,7 +583,7 @@ def test_rows_with_whatever_dynamodb_holds_are_shown_changed_and_taken_back(api:
     dynamodb.put_item(TableName=outputs["ModelsTableName"], Item=entry)
     path = f"/v1/workflows/{workflow}/routes/writer"
     told = api.get(path)
-    assert (told["source"], told["row"]["binary"], told["row"]["numbers"]) == ("step", "ff00", [1.5, 2])
+    assert (told["source"], told["row"]["binary"], told["row"]["numbers"]) == ("step-override", "ff00", [1.5, 2])
     assert api.get(f"/v1/workflows/{workflow}/routes")[1]["row"] == told["row"]
     model = api.get("/v1/models/gpt-4.1")
     assert (model["capabilities"], model["entry"]["inside"]) == (["tools"], {"list": ["62", ["x"]]})

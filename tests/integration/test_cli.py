@@ -40,7 +40,7 @@ def test_from_a_file_to_a_comparison(loopllama: Program, answer: Callable[..., A
     moved = ("triage", "extract", "lookup", "check")
     frontier, small = (bundled().resolve(name).id for name in ("frontier", "small"))
     first = answer("run", example, "--input", f"@{EXAMPLE / 'input.txt'}", "--tag", "team=cli")
-    assert [step["source"] for step in first["steps"]] == ["default"] * 6
+    assert [step["source"] for step in first["steps"]] == ["workflow-default"] * 6
 
     for step in moved:
         loopllama("routes", "set", example, step, "small", "--reason", "test")

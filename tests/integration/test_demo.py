@@ -52,8 +52,10 @@ def test_the_rows_moved_four_steps_and_no_other(shown: Any) -> None:
     frontier, small = (bundled().resolve(name).id for name in ("frontier", "small"))
     for before, after in zip(result["a"]["steps"], result["b"]["steps"], strict=True):
         moved = after["step"] in ROUTINE
-        assert (before["model"], before["source"]) == (frontier, "default")
-        assert (after["model"], after["source"]) == ((small, "step") if moved else (frontier, "default"))
+        assert (before["model"], before["source"]) == (frontier, "workflow-default")
+        assert (after["model"], after["source"]) == (
+            (small, "step-override") if moved else (frontier, "workflow-default")
+        )
 
 
 def test_the_saving_is_what_tokens_and_prices_say(shown: Any) -> None:

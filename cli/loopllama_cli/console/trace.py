@@ -248,11 +248,11 @@ def simulated_text(steps: Sequence[Step]) -> str:
 _MODES = {"tool": "the answer tool", "instructions": "instructions"}
 _LAYERS = {
     "run": "the run's own choice",
-    "step": "the step's override",
+    "step-override": "the step's override",
     "agent": "the agent's choice",
-    "workflow": "the workflow's override",
-    "default": "the workflow's default",
-    "deployment": "the deployment's default",
+    "workflow-override": "the workflow's override",
+    "workflow-default": "the workflow's default",
+    "deployment-default": "the deployment's default",
 }
 
 

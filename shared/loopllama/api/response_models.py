@@ -182,7 +182,9 @@ class Step(_Totals):
     status: Literal["queued", "running", "completed", "failed", "skipped"]
     role: str
     model: str | None
-    source: Literal["run", "step", "agent", "workflow", "default", "deployment"] | None
+    source: (
+        Literal["run", "step-override", "agent", "workflow-override", "workflow-default", "deployment-default"] | None
+    )
     """Which layer named the model."""
     route_version: int | None
     ignored: list[Ignored]
@@ -265,7 +267,9 @@ class Route(_Shape):
     step: str
     model: str | None
     """What the step uses now."""
-    source: Literal["run", "step", "agent", "workflow", "default", "deployment"] | None
+    source: (
+        Literal["run", "step-override", "agent", "workflow-override", "workflow-default", "deployment-default"] | None
+    )
     route_version: int | None
     policy: str | None
     fallbacks: list[str]

@@ -3,11 +3,11 @@
 | # | layer | `source` |
 |---|---|---|
 | 1 | the run's request: `models[step]`, then `models["*"]` | `run` |
-| 2 | the routes table's row of the step | `step` |
+| 2 | the routes table's row of the step | `step-override` |
 | 3 | the agent of the crew | `agent` |
-| 4 | the routes table's row `*` | `workflow` |
-| 5 | the workflow's default model | `default` |
-| 6 | the deployment's default model | `deployment` |
+| 4 | the routes table's row `*` | `workflow-override` |
+| 5 | the workflow's default model | `workflow-default` |
+| 6 | the deployment's default model | `deployment-default` |
 
 Each field comes from the first layer that sets it; `policy`, `candidates` and `fallbacks` travel with `model`. A layer
 none of whose models may be used is passed over like one that makes no sense.
@@ -211,7 +211,7 @@ def plan(
         )
         builder.build(layer.choice)
         only_unknown = only_unknown and builder.only_unknown
-        if builder.invalid and layer.source in ("step", "workflow"):
+        if builder.invalid and layer.source in ("step-override", "workflow-override"):
             invalid.add(layer.source)
         if builder.candidates or builder.models:
             numbers = (
@@ -256,12 +256,12 @@ def layers(
     for key in (str(request.step.get("name")), "*"):
         if key in request.run_models:
             yield _written("run", {"model": request.run_models[key]})
-    yield _row("step", step_row, now)
+    yield _row("step-override", step_row, now)
     yield _written("agent", request.step)
-    yield _row("workflow", workflow_row, now)
+    yield _row("workflow-override", workflow_row, now)
     if request.workflow_model is not None:
-        yield _written("default", {"model": request.workflow_model})
-    yield _written("deployment", {"model": default_model})
+        yield _written("workflow-default", {"model": request.workflow_model})
+    yield _written("deployment-default", {"model": default_model})
 
 
 def _pinned(record: Mapping[str, Any]) -> _Layer:
@@ -306,7 +306,7 @@ def _numbers(
     """`max_tokens` and `temperature`, each from the first of step's row, agent and workflow's row that sets it."""
     found: dict[str, Any] = {}
     for key, parse in (("max_tokens", parse_max_tokens), ("temperature", parse_temperature)):
-        for source, row in (("step", step_row), ("agent", None), ("workflow", workflow_row)):
+        for source, row in (("step-override", step_row), ("agent", None), ("workflow-override", workflow_row)):
             if row is None:
                 try:
                     value = None if step.get(key) is None else parse(step[key])

@@ -190,7 +190,7 @@ class RouteChecks:
         return True
 
 
-_SOURCES = {"default": "the workflow's default", "deployment": "the deployment's default"}
+_SOURCES = {"workflow-default": "the workflow's default", "deployment-default": "the deployment's default"}
 
 
 def warnings(settings: Settings, definition: Mapping[str, Any]) -> Sequence[dict[str, object]]:

@@ -176,7 +176,7 @@ def test_what_each_step_uses(pushed):
     invoke("routes", "set", pushed, "writer", "small", "--reason", "routine")
     small = catalog.bundled().resolve("small").id
     told = answer("routes", "list", pushed)[1]
-    assert (told["model"], told["source"], told["row"]["reason"]) == (small, "step", "routine")
+    assert (told["model"], told["source"], told["row"]["reason"]) == (small, "step-override", "routine")
     assert small in invoke("routes", "list", pushed).stdout
 
 

@@ -99,7 +99,7 @@ def test_a_route_that_is_decided_anew_keeps_nothing_of_the_one_before(live: Depl
     live.provider.script = fails(models={"base"}, dies=set())
     assert live.step(work, "first")["outcome"] == "retry_later"
     record = live.read(work["run_id"])["steps"][0]
-    assert (record["source"], record["route_version"], len(record["ignored"])) == ("step", 3, 1)
+    assert (record["source"], record["route_version"], len(record["ignored"])) == ("step-override", 3, 1)
     key = {name: row[name] for name in ("workflow", "step")}
     clients.client("dynamodb").delete_item(TableName=live.settings.routes_table, Key=dynamo.to_item(key))
     assert live.step(work, "second")["outcome"] == "done"

@@ -51,7 +51,7 @@ def test_cold_costs_one_query_and_one_batch_and_warm_nothing(dynamodb, router, c
     put(dynamodb, "routes", workflow="w", step="writer", model="gpt-5", fallbacks=["gpt-5-mini", "small"])
     put(dynamodb, "routes", workflow="w", step="editor", model="claude-opus-5")
     decided = router.decide(request())
-    assert (decided.source, attempt_order(decided)) == ("step", ["gpt-5", "gpt-5-mini", SMALL])
+    assert (decided.source, attempt_order(decided)) == ("step-override", ["gpt-5", "gpt-5-mini", SMALL])
     assert dynamodb.taken() == {"query": 1, "batch_get_item": 1}
     for _ in range(3):
         assert router.decide(request(run_id="another")) is decided
@@ -83,11 +83,11 @@ def test_other_workflows_share_what_is_known_of_models(dynamodb, router):
 
 
 def test_a_changed_row_acts_within_the_cache_time(dynamodb, router, clock):
-    assert router.decide(request()).source == "deployment"
+    assert router.decide(request()).source == "deployment-default"
     put(dynamodb, "routes", workflow="w", step="*", model="gpt-5")
-    assert router.decide(request()).source == "deployment"
+    assert router.decide(request()).source == "deployment-default"
     clock.now += 5
-    assert router.decide(request()).source == "workflow"
+    assert router.decide(request()).source == "workflow-override"
 
 
 def test_the_kill_switch_acts_within_the_cache_time_on_every_workflow(dynamodb, router, clock):
@@ -118,11 +118,11 @@ def test_models_read_earlier_by_another_workflow_do_not_stay_longer(dynamodb, ro
 
 def test_a_row_expires_while_it_is_kept(dynamodb, router, clock):
     put(dynamodb, "routes", workflow="w", step="writer", model="gpt-5", expires_at=int(clock.now) + 2)
-    assert router.decide(request()).source == "step"
+    assert router.decide(request()).source == "step-override"
     dynamodb.taken()
     clock.now += 2
     decided = router.decide(request())
-    assert decided.source == "deployment"
+    assert decided.source == "deployment-default"
     assert "expired" in decided.ignored[0]["reason"]
     assert dynamodb.taken() == {}
 
@@ -199,7 +199,7 @@ def test_a_long_prompt_is_decided_for_itself(dynamodb, router):
 def test_each_input_of_a_decision_counts(router):
     models = {"*": "gpt-5"}
     assert router.decide(request(run_models=models)).source == "run"
-    assert router.decide(request()).source == "deployment"
+    assert router.decide(request()).source == "deployment-default"
     assert attempt_order(router.decide(request(model="gpt-5-mini"))) == ["gpt-5-mini"]
     assert router.decide(request(max_tokens=5)).max_tokens == 5
     assert router.decide(request(max_tokens=6)).max_tokens == 6
@@ -281,8 +281,8 @@ def test_explain_tells_what_each_step_uses(dynamodb, router):
         3,
         [SMALL],
     )
-    assert (editor["model"], editor["source"]) == ("gpt-5-mini", "default")
-    assert [entry["layer"] for entry in editor["ignored"]] == ["step", "agent"]
+    assert (editor["model"], editor["source"]) == ("gpt-5-mini", "workflow-default")
+    assert [entry["layer"] for entry in editor["ignored"]] == ["step-override", "agent"]
     put(dynamodb, "models", model=SMALL, enabled=False)
     (told,) = Router(CONFIG, dynamodb, Clock()).explain("other", {"crew": crew[1:2]})
     assert told["model"] is None
@@ -342,7 +342,7 @@ def test_set_stores_a_row_that_acts(dynamodb, store, router, clock):
     assert (row["version"], row["updated_by"], row["reason"]) == (1, "ann", "cheaper")
     assert row["updated_at"] == "2027-01-15T08:00:00.000Z"
     decided = router.decide(request())
-    assert (decided.source, decided.route_version, decided.temperature) == ("step", 1, Decimal("0.3"))
+    assert (decided.source, decided.route_version, decided.temperature) == ("step-override", 1, Decimal("0.3"))
     assert set_(store, {"model": "gpt-5-mini"}, expected_version=1)["version"] == 2
     assert "fallbacks" not in store.get("w", "writer")
 

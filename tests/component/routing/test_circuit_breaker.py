@@ -277,5 +277,5 @@ def test_items_of_machines_are_no_models(dynamodb, clock):
     assert router.catalog_for("w").problems == ()
     put(dynamodb, "routes", workflow="w", step="writer", model=KEY)
     decided = Router(CONFIG, dynamodb, clock).decide(request())
-    assert decided.source == "deployment"
+    assert decided.source == "deployment-default"
     assert "no model" in decided.ignored[0]["reason"]

@@ -73,7 +73,7 @@ def test_a_pinned_run_keeps_models_aliases_and_numbers(router, dynamodb, clock):
         assert attempt_order(decided) == expected
         assert decided.pinned
         assert decided.to_record()["pinned"] is True
-    assert (decided.source, decided.route_version, decided.max_tokens) == ("step", 3, 50)
+    assert (decided.source, decided.route_version, decided.max_tokens) == ("step-override", 3, 50)
     assert router.restore(decided.to_record()) == decided
 
 

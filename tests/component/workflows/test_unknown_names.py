@@ -151,7 +151,7 @@ def test_the_trace_says_what_was_passed_over(live: Deployment) -> None:
     run_id = live.accept(workflow_id)
     live.play(run_id)
     first = live.read(run_id)["steps"][0]
-    assert (first["model"], first["source"]) == ("test:a", "default")
+    assert (first["model"], first["source"]) == ("test:a", "workflow-default")
     assert (first["ignored"][0]["layer"], first["ignored"][0]["model"]) == ("agent", "smal")
     console = Console(record=True, width=2000, file=io.StringIO())
     trace.print_trace(live.read(run_id), console)

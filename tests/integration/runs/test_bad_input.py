@@ -85,10 +85,13 @@ def test_without_any_row_the_crew_decides(system: System) -> None:
     crew = [{"name": "agents", "model": "sim:tenth"}, {"name": "workflows"}]
     run = system.run(system.push("No row", crew, model="sim:base"))
     assert not [row for row in found if row["workflow"]["S"] == run["workflow_id"]]
-    assert [(s["model"], s["source"]) for s in run["steps"]] == [("sim:tenth", "agent"), ("sim:base", "default")]
+    assert [(s["model"], s["source"]) for s in run["steps"]] == [
+        ("sim:tenth", "agent"),
+        ("sim:base", "workflow-default"),
+    ]
     assert all(step["ignored"] == [] for step in run["steps"])
     unsaid = system.run(system.push("No model", [{"name": "one"}]))
-    assert (unsaid["steps"][0]["model"], unsaid["steps"][0]["source"]) == ("sim:base", "deployment")
+    assert (unsaid["steps"][0]["model"], unsaid["steps"][0]["source"]) == ("sim:base", "deployment-default")
 
 
 RUBBISH = {
@@ -111,9 +114,9 @@ def test_rows_of_rubbish_are_passed_over_and_said(system: System) -> None:
     run = system.run(workflow)
     assert run["status"] == "completed"
     for step, (name, (_, says)) in zip(run["steps"], RUBBISH.items(), strict=True):
-        assert (step["model"], step["source"]) == ("sim:base", "default"), name
+        assert (step["model"], step["source"]) == ("sim:base", "workflow-default"), name
         assert len(step["ignored"]) == 1, name
-        assert step["ignored"][0]["layer"] == "step"
+        assert step["ignored"][0]["layer"] == "step-override"
         assert says in json.dumps(step["ignored"], default=str), name
     assert system.metric("InvalidOverride", workflow=workflow)[0] == len(RUBBISH) - 1  # an expired row is none
 
@@ -125,7 +128,7 @@ def test_rubbish_beside_a_good_model_leaves_the_model(system: System) -> None:
     system.put("RoutesTableName", {"workflow": workflow, "step": "one", **row, "comment": {"x": ["y"]}})
     run = system.run(workflow)
     step = run["steps"][0]
-    assert (run["status"], step["model"], step["source"]) == ("completed", "sim:tenth", "step")
+    assert (run["status"], step["model"], step["source"]) == ("completed", "sim:tenth", "step-override")
     reasons = json.dumps(step["ignored"])
     assert "temperature" in reasons
     assert "max_tokens" in reasons

@@ -83,7 +83,7 @@ def test_a_changed_row_acts_on_every_step_that_starts_after_the_cache_time(syste
         for place, (_, written, model) in enumerate(changes):
             following = changes[place + 1][0] if place + 1 < len(changes) else float("inf")
             if written + CACHE_SECONDS < began and ended < following:
-                assert (step["model"], step["source"]) == (model, "step")
+                assert (step["model"], step["source"]) == (model, "step-override")
                 checked[model] += 1
     assert min(checked["sim:tenth"], checked["sim:base"]) >= 3
 

@@ -35,7 +35,7 @@ def test_the_next_model_of_the_row_answers(system: System, provider: Any, reply:
     run = system.run(workflow)
     step = run["steps"][0]
     assert run["status"] == "completed"
-    assert (step["model"], step["source"], step["output"]) == (good, "step", "All is well.")
+    assert (step["model"], step["source"], step["output"]) == (good, "step-override", "All is well.")
     assert [(a["model"], a["outcome"]) for a in step["attempts"]] == [(bad, outcome), (good, "ok")]
     assert step["attempts"][0]["error"]
     assert step["attempts"][0]["cost_basis"] == run["cost_basis"] == basis

@@ -98,7 +98,9 @@ def test_every_line_fits(width):
 
 def test_text_of_others_is_no_markup_and_no_terminal_code():
     hostile = "[red]x[/red] \x1b]0;title\x07 [/]"
-    odd = step("a", error=hostile, model=hostile, ignored=[{"layer": "step", "model": hostile, "reason": hostile}])
+    odd = step(
+        "a", error=hostile, model=hostile, ignored=[{"layer": "step-override", "model": hostile, "reason": hostile}]
+    )
     text = printed(print_trace, run(odd, input=hostile, error=hostile, tags={"k": hostile}))
     assert "[red]x[/red]" in text
     assert "\x1b" not in text
@@ -111,7 +113,7 @@ def test_what_went_otherwise_than_planned_is_told():
         run(
             step(
                 "writer",
-                ignored=[{"layer": "step", "model": "gpt-nope", "reason": "no such model"}],
+                ignored=[{"layer": "step-override", "model": "gpt-nope", "reason": "no such model"}],
                 attempts=[
                     attempt("ModelThrottled", model="gpt-5", error="slow down"),
                     attempt("lost", model="gpt-5", latency=None),

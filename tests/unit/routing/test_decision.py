@@ -13,7 +13,7 @@ from loopllama.routing.decision import Route, RouteRequest, decide
 from loopllama.routing.overrides import MAX_CANDIDATES, MAX_FALLBACKS, NO_OVERRIDE, parse_choice, parse_row
 
 NOW = 1_800_000_000.0
-LAYERS = ("run", "step", "agent", "workflow", "default", "deployment")
+LAYERS = ("run", "step-override", "agent", "workflow-override", "workflow-default", "deployment-default")
 MODELS = ("gpt-5", "gpt-5-mini", "claude-opus-5", "claude-sonnet-5", "gemini-2.5-pro", "mistral-large-2512")
 
 
@@ -27,15 +27,15 @@ def route(said, *, catalog=None, required=(), prompt_tokens=0, step=None, run_mo
     definition = {"name": "writer", "role": "Writer"} | ({"model": agent} if isinstance(agent, str) else agent)
     request = RouteRequest(
         workflow_id="w",
-        workflow_model=said.get("default"),
+        workflow_model=said.get("workflow-default"),
         step=definition | (step or {}),
         run_models=run_models if run_models is not None else {"writer": said["run"]} if "run" in said else {},
         required=frozenset(required),
         prompt_tokens=prompt_tokens,
         run_id="r1",
     )
-    rows = row(said.get("step")), row(said.get("workflow"))
-    return decide(request, *rows, said.get("deployment", "small"), catalog or bundled(), NOW)
+    rows = row(said.get("step-override")), row(said.get("workflow-override"))
+    return decide(request, *rows, said.get("deployment-default", "small"), catalog or bundled(), NOW)
 
 
 def ids(decided):
@@ -51,55 +51,55 @@ def test_the_first_layer_that_speaks_wins(first):
 
 
 def test_a_runs_step_beats_its_star_and_both_are_the_run():
-    decided = route({"step": "gpt-5"}, run_models={"*": "gpt-5-nano", "writer": "gpt-5-mini"})
+    decided = route({"step-override": "gpt-5"}, run_models={"*": "gpt-5-nano", "writer": "gpt-5-mini"})
     assert (decided.source, ids(decided)) == ("run", ["gpt-5-mini"])
-    decided = route({"step": "gpt-5"}, run_models={"*": "gpt-5-nano", "reviewer": "gpt-5-mini"})
+    decided = route({"step-override": "gpt-5"}, run_models={"*": "gpt-5-nano", "reviewer": "gpt-5-mini"})
     assert (decided.source, ids(decided)) == ("run", ["gpt-5-nano"])
 
 
 def test_aliases_are_followed():
-    assert ids(route({"deployment": "balanced"})) == [bundled().aliases()["balanced"]]
+    assert ids(route({"deployment-default": "balanced"})) == [bundled().aliases()["balanced"]]
 
 
 def test_fallbacks_travel_with_the_model():
     agent = {"model": "gpt-5", "fallbacks": ["gpt-5-mini", "small"]}
     assert ids(route({"agent": agent})) == ["gpt-5", "gpt-5-mini", bundled().aliases()["small"]]
-    assert ids(route({"agent": agent, "step": "claude-opus-5"})) == ["claude-opus-5"]
+    assert ids(route({"agent": agent, "step-override": "claude-opus-5"})) == ["claude-opus-5"]
 
 
 def test_the_chain_holds_each_model_once():
     row = {"model": "small", "fallbacks": ["gpt-5", bundled().aliases()["small"], "openai:gpt-5", "gpt-5-mini"]}
-    assert ids(route({"step": row})) == [bundled().aliases()["small"], "gpt-5", "gpt-5-mini"]
+    assert ids(route({"step-override": row})) == [bundled().aliases()["small"], "gpt-5", "gpt-5-mini"]
 
 
 def test_numbers_are_layered_each_for_itself():
     said = {
-        "step": {"max_tokens": Decimal(500)},
+        "step-override": {"max_tokens": Decimal(500)},
         "agent": {"model": "gpt-5", "max_tokens": 900, "temperature": Decimal("0.7")},
-        "workflow": {"temperature": Decimal("0.1"), "model": "gpt-5-mini"},
+        "workflow-override": {"temperature": Decimal("0.1"), "model": "gpt-5-mini"},
     }
     decided = route(said)
     assert (decided.source, decided.max_tokens, decided.temperature) == ("agent", 500, Decimal("0.7"))
-    decided = route({"workflow": {"temperature": Decimal("0.1")}})
-    assert (decided.source, decided.temperature, decided.max_tokens) == ("deployment", Decimal("0.1"), None)
+    decided = route({"workflow-override": {"temperature": Decimal("0.1")}})
+    assert (decided.source, decided.temperature, decided.max_tokens) == ("deployment-default", Decimal("0.1"), None)
 
 
 def test_the_version_is_that_of_the_row_that_chose_the_model():
     row = {"model": "gpt-5", "version": Decimal(7)}
-    assert route({"step": row}).route_version == 7
-    assert route({"workflow": row}).route_version == 7
-    assert route({"step": {"version": Decimal(7), "max_tokens": Decimal(5)}}).route_version is None
-    assert route({"step": "gpt-5"}).route_version is None
+    assert route({"step-override": row}).route_version == 7
+    assert route({"workflow-override": row}).route_version == 7
+    assert route({"step-override": {"version": Decimal(7), "max_tokens": Decimal(5)}}).route_version is None
+    assert route({"step-override": "gpt-5"}).route_version is None
 
 
 def test_an_expired_row_does_not_count():
     row = {"model": "gpt-5", "max_tokens": Decimal(9), "expires_at": Decimal(int(NOW))}
-    decided = route({"step": row, "default": "gpt-5-mini"})
-    assert (decided.source, decided.max_tokens) == ("default", None)
-    assert decided.ignored == ({"layer": "step", "reason": f"expired at {int(NOW)}"},)
+    decided = route({"step-override": row, "workflow-default": "gpt-5-mini"})
+    assert (decided.source, decided.max_tokens) == ("workflow-default", None)
+    assert decided.ignored == ({"layer": "step-override", "reason": f"expired at {int(NOW)}"},)
     assert decided.invalid_overrides == 0
     row["expires_at"] += 1
-    assert route({"step": row}).source == "step"
+    assert route({"step-override": row}).source == "step-override"
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_an_expired_row_does_not_count():
     ],
 )
 def test_a_row_that_makes_no_sense_is_passed_over_and_told(row, says):
-    decided = route({"step": row, "agent": "claude-sonnet-5"})
+    decided = route({"step-override": row, "agent": "claude-sonnet-5"})
     assert (decided.source, ids(decided)) == ("agent", ["claude-sonnet-5"])
-    assert [entry["layer"] for entry in decided.ignored] == ["step"]
+    assert [entry["layer"] for entry in decided.ignored] == ["step-override"]
     assert says in decided.ignored[0]["reason"]
     assert decided.invalid_overrides == 1
 
@@ -139,14 +139,16 @@ def test_a_row_that_makes_no_sense_is_passed_over_and_told(row, says):
      ("temperature", "hot"), ("temperature", True), ("pin", "for ever")],
 )  # fmt: skip
 def test_one_bad_attribute_leaves_the_rest_of_the_row(field, value):
-    decided = route({"step": {"model": "gpt-5", field: value}, "agent": {"max_tokens": 7, "temperature": Decimal(1)}})
-    assert (decided.source, decided.max_tokens, decided.temperature) == ("step", 7, Decimal(1))
+    decided = route(
+        {"step-override": {"model": "gpt-5", field: value}, "agent": {"max_tokens": 7, "temperature": Decimal(1)}}
+    )
+    assert (decided.source, decided.max_tokens, decided.temperature) == ("step-override", 7, Decimal(1))
     assert f"`{field}`" in decided.ignored[0]["reason"]
     assert decided.invalid_overrides == 1
 
 
 def test_an_unknown_fallback_is_skipped_alone():
-    decided = route({"step": {"model": "gpt-5", "fallbacks": ["nosuch", "gpt-5-mini"]}})
+    decided = route({"step-override": {"model": "gpt-5", "fallbacks": ["nosuch", "gpt-5-mini"]}})
     assert ids(decided) == ["gpt-5", "gpt-5-mini"]
     assert decided.ignored[0]["model"] == "nosuch"
     assert decided.invalid_overrides == 1
@@ -154,40 +156,44 @@ def test_an_unknown_fallback_is_skipped_alone():
 
 def test_models_that_lack_what_the_step_needs_are_skipped():
     catalog = bundled().with_entries([{"model": "gpt-5", "capabilities": ["images"]}])
-    decided = route({"step": {"model": "gpt-5", "fallbacks": ["gpt-5-mini"]}}, catalog=catalog, required=["tools"])
-    assert (decided.source, ids(decided)) == ("step", ["gpt-5-mini"])
-    assert decided.ignored == ({"layer": "step", "model": "gpt-5", "reason": "lacks tools"},)
-    alone = route({"step": "gpt-5", "default": "gpt-5-nano"}, catalog=catalog, required=["tools"])
-    assert (alone.source, ids(alone), alone.invalid_overrides) == ("default", ["gpt-5-nano"], 1)
+    decided = route(
+        {"step-override": {"model": "gpt-5", "fallbacks": ["gpt-5-mini"]}}, catalog=catalog, required=["tools"]
+    )
+    assert (decided.source, ids(decided)) == ("step-override", ["gpt-5-mini"])
+    assert decided.ignored == ({"layer": "step-override", "model": "gpt-5", "reason": "lacks tools"},)
+    alone = route({"step-override": "gpt-5", "workflow-default": "gpt-5-nano"}, catalog=catalog, required=["tools"])
+    assert (alone.source, ids(alone), alone.invalid_overrides) == ("workflow-default", ["gpt-5-nano"], 1)
 
 
 def test_structured_output_is_liked_not_needed():
-    assert ids(route({"deployment": "small"}, required=["structured_output"])) == [bundled().aliases()["small"]]
+    assert ids(route({"deployment-default": "small"}, required=["structured_output"])) == [bundled().aliases()["small"]]
 
 
 def test_unknown_capabilities_exclude_nothing():
-    assert ids(route({"step": "openai:house"}, required=["tools", "images"])) == ["openai:house"]
+    assert ids(route({"step-override": "openai:house"}, required=["tools", "images"])) == ["openai:house"]
 
 
 def test_a_context_window_that_is_too_small_is_skipped():
     row = {"model": "gpt-4o-mini", "fallbacks": ["gpt-4.1-mini"]}
-    decided = route({"step": row}, prompt_tokens=128_001)
+    decided = route({"step-override": row}, prompt_tokens=128_001)
     assert ids(decided) == ["gpt-4.1-mini"]
     assert (
         decided.ignored[0]["reason"]
         == "its context window of 128,000 tokens is too small for a prompt of about 128,001"
     )
     assert decided.invalid_overrides == 0
-    assert ids(route({"step": row}, prompt_tokens=128_000)) == ["gpt-4o-mini", "gpt-4.1-mini"]
+    assert ids(route({"step-override": row}, prompt_tokens=128_000)) == ["gpt-4o-mini", "gpt-4.1-mini"]
 
 
 def test_a_prompt_that_is_too_long_for_all_of_a_layer_moves_the_step_to_no_other_layer():
     row = {"model": "gpt-4o-mini", "fallbacks": ["gpt-4o"]}
-    decided = route({"agent": row, "default": "gpt-4.1-mini"}, prompt_tokens=128_001)
+    decided = route({"agent": row, "workflow-default": "gpt-4.1-mini"}, prompt_tokens=128_001)
     assert (decided.source, ids(decided)) == ("agent", ["gpt-4o-mini", "gpt-4o"])
     assert [(one["layer"], one["model"]) for one in decided.ignored] == [("agent", "gpt-4o-mini"), ("agent", "gpt-4o")]
     weighted = {"policy": "weighted", "candidates": [{"model": "gpt-4o-mini", "weight": 1}]}
-    assert ids(route({"step": weighted, "default": "gpt-4.1-mini"}, prompt_tokens=128_001)) == ["gpt-4o-mini"]
+    assert ids(route({"step-override": weighted, "workflow-default": "gpt-4.1-mini"}, prompt_tokens=128_001)) == [
+        "gpt-4o-mini"
+    ]
 
 
 def test_the_kill_switch_reaches_every_layer():
@@ -201,9 +207,11 @@ def test_the_kill_switch_reaches_every_layer():
 
 def test_a_disabled_model_without_a_replacement_leaves_it_to_fallback_or_next_layer():
     catalog = bundled().with_entries([{"model": "gpt-5", "enabled": False}])
-    assert ids(route({"step": {"model": "gpt-5", "fallbacks": ["gpt-5-nano"]}}, catalog=catalog)) == ["gpt-5-nano"]
-    decided = route({"step": "gpt-5", "default": "gpt-5-nano"}, catalog=catalog)
-    assert (decided.source, decided.ignored[0]["reason"]) == ("default", "disabled")
+    assert ids(route({"step-override": {"model": "gpt-5", "fallbacks": ["gpt-5-nano"]}}, catalog=catalog)) == [
+        "gpt-5-nano"
+    ]
+    decided = route({"step-override": "gpt-5", "workflow-default": "gpt-5-nano"}, catalog=catalog)
+    assert (decided.source, decided.ignored[0]["reason"]) == ("workflow-default", "disabled")
 
 
 def test_replacements_may_be_disabled_too_and_never_go_round():
@@ -216,8 +224,8 @@ def test_replacements_may_be_disabled_too_and_never_go_round():
             {"model": "gpt-4.1", "enabled": False, "replaced_by": "nosuch"},
         ]
     )
-    assert ids(route({"step": "gpt-5"}, catalog=catalog)) == [bundled().aliases()["small"]]
-    decided = route({"step": {"model": "gpt-4o", "fallbacks": ["gpt-4.1", "gpt-5-nano"]}}, catalog=catalog)
+    assert ids(route({"step-override": "gpt-5"}, catalog=catalog)) == [bundled().aliases()["small"]]
+    decided = route({"step-override": {"model": "gpt-4o", "fallbacks": ["gpt-4.1", "gpt-5-nano"]}}, catalog=catalog)
     assert ids(decided) == ["gpt-5-nano"]
     told = " | ".join(entry["reason"] for entry in decided.ignored)
     assert "circle" in told
@@ -226,20 +234,20 @@ def test_replacements_may_be_disabled_too_and_never_go_round():
 
 def test_a_malformed_entry_of_the_models_table_is_told_where_it_matters():
     catalog = bundled().with_entries([{"model": "gpt-5", "prices": "free"}])
-    (entry,) = route({"step": "gpt-5"}, catalog=catalog).ignored
+    (entry,) = route({"step-override": "gpt-5"}, catalog=catalog).ignored
     assert entry["model"] == "gpt-5"
     assert "Models table" in entry["reason"]
-    assert route({"step": "gpt-5-mini"}, catalog=catalog).ignored == ()
+    assert route({"step-override": "gpt-5-mini"}, catalog=catalog).ignored == ()
 
 
 def test_nothing_left_says_why_for_each():
     catalog = bundled().with_entries([{"model": "gpt-5", "enabled": False}])
     with pytest.raises(NoEligibleModel) as caught:
-        route({"step": "nosuch", "agent": "gpt-5", "deployment": "gpt-5"}, catalog=catalog)
+        route({"step-override": "nosuch", "agent": "gpt-5", "deployment-default": "gpt-5"}, catalog=catalog)
     assert "step: no model 'nosuch'" in str(caught.value)
     assert "agent (gpt-5): disabled" in str(caught.value)
     with pytest.raises(ModelUnknown):
-        route({"step": "nosuch", "deployment": "nosuch-either"})
+        route({"step-override": "nosuch", "deployment-default": "nosuch-either"})
 
 
 def test_a_run_that_names_an_unknown_model_is_told_and_goes_on():
@@ -249,7 +257,12 @@ def test_a_run_that_names_an_unknown_model_is_told_and_goes_on():
 
 def test_the_record_goes_through_dynamodb_and_back():
     said = {
-        "step": {"model": "gpt-5", "fallbacks": ["nosuch", "small"], "version": Decimal(3), "max_tokens": Decimal(9)}
+        "step-override": {
+            "model": "gpt-5",
+            "fallbacks": ["nosuch", "small"],
+            "version": Decimal(3),
+            "max_tokens": Decimal(9),
+        }
     }
     decided = route(said | {"agent": {"temperature": Decimal("0.5")}})
     record = dynamo.from_item(dynamo.to_item(decided.to_record()))
@@ -294,7 +307,7 @@ rubbish = st.recursive(
 )
 rows = st.dictionaries(
     st.sampled_from(["model", "policy", "candidates", "fallbacks", "max_cost", "max_latency", "max_tokens",
-                     "temperature", "pin", "expires_at", "version", "updated_by", "reason", "step", "workflow",
+                     "temperature", "pin", "expires_at", "version", "updated_by", "reason", "step-override", "workflow-override",
                      "else"]),
     rubbish,
     max_size=8,
@@ -344,7 +357,7 @@ def test_no_rubbish_breaks_a_decision(step_row, workflow_row, agent, run_models,
     dynamo.to_item(decided.to_record())
     # Whoever was asked before the winner and said something about the model is among the ignored, or chose nothing.
     told = {entry["layer"] for entry in decided.ignored}
-    for layer, row in (("step", step_row), ("workflow", workflow_row)):
+    for layer, row in (("step-override", step_row), ("workflow-override", workflow_row)):
         if LAYERS.index(layer) < LAYERS.index(decided.source) and row.get("model") is not None:
             assert layer in told
 

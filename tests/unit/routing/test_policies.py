@@ -200,9 +200,9 @@ def test_a_model_set_aside_is_passed_over_unless_nothing_else_is_left():
     open_breakers = {"gpt-5": "set aside"}
     route = planned({"model": "gpt-5", "fallbacks": ["gpt-5-mini"]}, open_breakers=open_breakers).route("k")
     assert attempt_order(route) == ["gpt-5-mini"]
-    assert route.ignored == ({"layer": "step", "model": "gpt-5", "reason": "set aside"},)
+    assert route.ignored == ({"layer": "step-override", "model": "gpt-5", "reason": "set aside"},)
     alone = planned({"model": "gpt-5"}, open_breakers=open_breakers).route("k")
-    assert (alone.source, attempt_order(alone)) == ("step", ["gpt-5"])
+    assert (alone.source, attempt_order(alone)) == ("step-override", ["gpt-5"])
     assert alone.ignored
     row = {"policy": "weighted", "candidates": ["gpt-5", "gpt-5-mini"]}
     assert attempt_order(planned(row, open_breakers=open_breakers).route("k")) == ["gpt-5-mini"]
@@ -235,7 +235,7 @@ def test_an_agents_definition_may_have_a_policy_with_weights_as_floats():
 )
 def test_what_makes_no_sense_is_told(row, says):
     route = planned(row).route("k")
-    assert route.source == "deployment"
+    assert route.source == "deployment-default"
     assert says in route.ignored[0]["reason"]
     assert route.invalid_overrides == 1
 

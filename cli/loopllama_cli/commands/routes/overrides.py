@@ -36,7 +36,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @app.command("list")
 def list_(ctx: typer.Context, workflow: Workflow, as_json: Json = False) -> None:
-    """List what each step uses now and which layer says so: run, step, agent, workflow, default or deployment."""
+    """List what each step uses now and which layer says so (`source`)."""
     settings = connect(ctx).settings
     told = _explain(settings, workflow)
     rows = {row["step"]: row for row in _rows(settings, workflow)}
@@ -48,7 +48,7 @@ def list_(ctx: typer.Context, workflow: Workflow, as_json: Json = False) -> None
     for route in told:
         model = route.get("model")
         shown = output.plain(model) if model else Text("none: " + output.one_line(route.get("error", "")), "red")
-        by_row = route.get("source") in ("step", "workflow")
+        by_row = route.get("source") in ("step-override", "workflow-override")
         source = Text(str(route.get("source") or "-"), "bold cyan" if by_row else "")
         table.add_row(output.plain(route["step"]), shown, source, output.plain(", ".join(route.get("fallbacks") or ())))
     output.print_table(table, console)
