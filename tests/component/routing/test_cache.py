@@ -230,7 +230,7 @@ def test_without_tables_the_bundled_catalog_decides(clock):
 
 def test_nothing_left_raises_and_is_not_kept(dynamodb, router, clock):
     put(dynamodb, "models", model=SMALL, enabled=False)
-    with pytest.raises(NoEligibleModel, match=r"deployment \(.*\): disabled"):
+    with pytest.raises(NoEligibleModel, match=r"deployment-default \(.*\): disabled"):
         router.decide(request())
     dynamodb.delete_item(TableName="models", Key={"model": {"S": SMALL}})
     clock.now += 5
@@ -277,7 +277,7 @@ def test_explain_tells_what_each_step_uses(dynamodb, router):
     assert (planner["step"], planner["model"], planner["source"]) == ("planner", "claude-opus-5", "agent")
     assert (writer["model"], writer["source"], writer["route_version"], writer["fallbacks"]) == (
         "gpt-5",
-        "step",
+        "step-override",
         3,
         [SMALL],
     )

@@ -244,7 +244,7 @@ def test_nothing_left_says_why_for_each():
     catalog = bundled().with_entries([{"model": "gpt-5", "enabled": False}])
     with pytest.raises(NoEligibleModel) as caught:
         route({"step-override": "nosuch", "agent": "gpt-5", "deployment-default": "gpt-5"}, catalog=catalog)
-    assert "step: no model 'nosuch'" in str(caught.value)
+    assert "step-override: no model 'nosuch'" in str(caught.value)
     assert "agent (gpt-5): disabled" in str(caught.value)
     with pytest.raises(ModelUnknown):
         route({"step-override": "nosuch", "deployment-default": "nosuch-either"})
