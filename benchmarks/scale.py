@@ -121,11 +121,13 @@ _KEYS = {
     ),
     "RunsTable budget#WORKFLOW#DAY": (
         "a workflow's budget of a day, where it has one",
-        "each call under way is in the item, so a write grows with the rate; above the limit, give runs a budget instead of days",
+        "each call under way is in the item, so a write grows with the rate; above the limit, give runs a budget "
+        "instead of days",
     ),
     "UsageTable DAY#WORKFLOW": (
         "the bill of a workflow's day",
-        "its rows begin with the run's id, so DynamoDB can split the key by itself; if it does not, spread the load over workflows",
+        "its rows begin with the run's id, so DynamoDB can split the key by itself; if it does not, spread the load "
+        "over workflows",
     ),
     "RunsTable/by_workflow WORKFLOW": (
         "the list of a workflow's runs",
@@ -225,8 +227,8 @@ def page(cost: dict[str, Any], figures: dict[str, Any]) -> str:
         f"So 10{_power(9)} steps a day need at least {-(-(10**9) // int(hottest))} workflows of like size and "
         "`RouteCacheSeconds` of 15. Two keys are still hot then: a day's budget, and for seconds that of an outage.",
         "",
-        "Three tables never get hot. RouteHistory is written when somebody changes a route. API keys are written once a "
-        "minute and key. An `Idempotency-Key`'s answer has a key of its own.",
+        "Three things never get hot. RouteHistory is written when somebody changes a route. API keys are written once "
+        "a minute and key. An `Idempotency-Key`'s answer has a key of its own.",
         "",
         f"A budget of a day holds {figures['budget_bytes']:.0f} bytes, and {figures['reservation_bytes']:.0f} more for "
         "each call under way. Each call writes it twice. That is why it is the first key to get hot.",
