@@ -38,7 +38,7 @@ serve: $(CLI) ## The local stack, until stopped: API, console tables, state mach
 	@$(BIN)/loopllama local
 
 test: $(DEV) ## All tests (TESTS=tests/unit for some of them)
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal $(TESTS)
+	@LOOPLLAMA_COVERAGE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=10 --durations-min=1 $(TESTS)
 
 test-litellm: $(DEV) $(LITELLM)/.installed ## The provider adapters against LiteLLM's proxy, in an environment of its own
 	@LOOPLLAMA_LITELLM='$(CURDIR)/$(LITELLM)/bin/litellm' $(BIN)/python -m pytest -q tests/contract/test_litellm.py
@@ -109,7 +109,7 @@ lock: ## Resolve pyproject.toml's dependencies into the locks (needs uv; UPGRADE
 		sed "$(PLAIN)" $$file > $$file.new && mv $$file.new $$file; done
 
 clean: ## Remove what was built and installed here
-	@rm -rf $(VENV) .venv-* .aws-sam dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-* .aws-sam dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage.txt
 
 # The interpreter: PYTHON, or the first of these that is new enough and can make environments.
 USABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))

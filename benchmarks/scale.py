@@ -121,32 +121,37 @@ _KEYS = {
     ),
     "RunsTable budget#WORKFLOW#DAY": (
         "a workflow's budget of a day, where it has one",
-        "each call under way is in the item, so a write grows with the rate; above it, limit runs instead of days",
+        "each call under way is in the item, so a write grows with the rate; above the limit, give runs a budget "
+        "instead of days",
     ),
     "UsageTable DAY#WORKFLOW": (
         "the bill of a workflow's day",
-        "its rows begin with the run's id, so DynamoDB can split the key by itself; else spread over workflows",
+        "its rows begin with the run's id, so DynamoDB can split the key by itself; if it does not, spread the load "
+        "over workflows",
     ),
     "RunsTable/by_workflow WORKFLOW": (
         "the list of a workflow's runs",
-        "three writes a run; longer crews reach it later; else spread over workflows",
+        "three writes a run, so longer crews reach it later; else spread the load over workflows",
     ),
     "RunsTable/by_active SHARD": (
         "the runs that have not ended",
         f"{ACTIVE_SHARDS} keys share the runs of all workflows evenly",
     ),
-    "WorkflowsTable WORKFLOW": ("the definition, read when a run is accepted and started", "as the list of its runs"),
+    "WorkflowsTable WORKFLOW": (
+        "the definition, read when a run is accepted and started",
+        "as for the list of its runs",
+    ),
     "RoutesTable WORKFLOW": (
-        "the rows of the dial, read when a process's are too old",
+        "a workflow's overrides, read when a process's are too old",
         "raise `RouteCacheSeconds`: at 15 a process reads at every fifth step instead of every second",
     ),
     OUTAGE: (
-        "which models are failing, in the seconds in which one begins to, or is tried again",
-        "a write by each function at work; those that do not fit are repeated, and then the step",
+        "which models are failing, in the seconds in which one begins to fail or is tried again",
+        "each function at work writes it; a write that does not fit is repeated, and then the step",
     ),
     "ModelsTable MODEL": (
         "an entry of the catalog, which models are failing, what `fastest` and `cheapest` know of a step",
-        "as the rows of the dial",
+        "as for a workflow's overrides",
     ),
 }
 
@@ -158,14 +163,17 @@ def page(cost: dict[str, Any], figures: dict[str, Any]) -> str:
         "<!-- Written by benchmarks/scale.py; change that, not this. -->",
         "# Scale",
         "",
-        f"Crews of {SHORT} steps, each with one model call of {MODEL_MS // 1000} s, evenly over the day: if your "
-        "busiest hour has three times the average, read a third of each figure. What a step asks of AWS is measured "
-        "(`benchmarks/bench_cost.py`, `benchmarks/scale.py`); quotas are AWS's defaults in "
-        f"{REGION} as of {AS_OF}, smaller elsewhere and in new accounts: the console's Service Quotas has yours.",
+        "This page says which limit of AWS a deployment reaches first, and at which load.",
+        "",
+        f"The load is crews of {SHORT} steps, each with one model call of {MODEL_MS // 1000} s, spread evenly over the "
+        "day. If your busiest hour has three times the average, read a third of each figure. What a step asks of AWS "
+        "is measured (`benchmarks/bench_cost.py`, `benchmarks/scale.py`). Quotas are AWS's defaults in "
+        f"{REGION} as of {AS_OF}. They are smaller elsewhere and in new accounts; the console's Service Quotas has "
+        "yours.",
         "",
         "## What so many steps ask of AWS",
         "| steps a day | a second | runs/s | transitions/s | functions at once | writes/s, Runs table | events/s "
-        "| logs, GB a day | over the default, the first to bind first |",
+        "| logs, GB a day | quotas over their default, the first to bind first |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for decade in DECADES:
@@ -187,18 +195,17 @@ def page(cost: dict[str, Any], figures: dict[str, Any]) -> str:
             for limit, quota in quotas
         ),
         "",
-        "No quota is in the way of metrics: they are lines of the log (no PutMetricData), their number "
-        "grows with the names of workflows, steps and models and not with runs, and iterations and items are never "
-        "dimensions.",
+        "No quota limits metrics. They are lines of the log, so there is no PutMetricData. Their number grows with the "
+        "names of workflows, steps and models, and not with runs: iterations and items are never dimensions.",
         "",
         "## Keys of DynamoDB",
-        f"One key of a table or index takes {KEY_WRITES:,} writes or {KEY_READS:,} reads a second, in units of 1 and "
-        f"4 KB. A simulation of {figures['steps'] // SHORT} runs of {figures['workflows']} workflows on the engine's "
-        "own calls says which keys a step touches, and how much; the last column is where **one** workflow, taking "
-        "all the steps, brings its hottest key to the limit.",
+        f"One key of a table or index takes {KEY_WRITES:,} writes a second in units of 1 KB, or {KEY_READS:,} reads in "
+        f"units of 4 KB. A simulation of {figures['steps'] // SHORT} runs of {figures['workflows']} workflows makes "
+        "the engine's own calls, and says which keys a step touches and how much. The limit in the table is the load "
+        "at which **one** workflow that takes all the steps brings its hottest key there.",
         "",
         "| key | what it holds | writes a step | reads a step | largest share of a key, fair share | one workflow "
-        "reaches the limit at steps a day | |",
+        "reaches the limit at steps a day | then |",
         "|---|---|---|---|---|---|---|",
     ]
     for kind, limit in keys.items():
@@ -218,17 +225,17 @@ def page(cost: dict[str, Any], figures: dict[str, Any]) -> str:
     lines += [
         "",
         f"So 10{_power(9)} steps a day need at least {-(-(10**9) // int(hottest))} workflows of like size and "
-        "`RouteCacheSeconds` of 15; no key is hot then but those of budgets of a day and, for seconds, of an outage.",
+        "`RouteCacheSeconds` of 15. Two keys are still hot then: a day's budget, and for seconds that of an outage.",
         "",
-        "RouteHistory is written when somebody turns the dial, API keys once a minute and key; an `Idempotency-Key`'s "
-        "answer has a key of its own.",
+        "Three things never get hot. RouteHistory is written when somebody changes a route. API keys are written once "
+        "a minute and key. An `Idempotency-Key`'s answer has a key of its own.",
         "",
-        f"A budget of a day holds {figures['budget_bytes']:.0f} bytes and {figures['reservation_bytes']:.0f} for each "
-        "call under way, and each call writes it twice: that is why it is the first key to get hot.",
+        f"A budget of a day holds {figures['budget_bytes']:.0f} bytes, and {figures['reservation_bytes']:.0f} more for "
+        "each call under way. Each call writes it twice. That is why it is the first key to get hot.",
         "",
-        f"Each partition of the Runs table has one reader of its changes. A full one gives {given:.0f} events a "
-        f"second; the reader takes about {taken:.0f} (a write of {PUT_MS:g} ms each, PutEvents of {SEND_MS:g} ms for "
-        f"{SENT_TOGETHER}): events keep up with whatever the table takes.",
+        f"Each partition of the Runs table has one reader of its changes. A full partition gives {given:.0f} events a "
+        f"second. The reader takes about {taken:.0f}, with a write of {PUT_MS:g} ms for each and a PutEvents of "
+        f"{SEND_MS:g} ms for {SENT_TOGETHER}. So events keep up with whatever the table takes.",
         "",
     ]
     return "\n".join(line if line[:1] in ("|", "<", "#") else textwrap.fill(line, 118) for line in lines)

@@ -12,6 +12,7 @@ from typing import Any
 import botocore.loaders
 import pytest
 from hypothesis import HealthCheck, settings
+from support.coverage import measuring  # before anything of the layer is imported
 
 from loopllama.aws import clients
 
@@ -45,6 +46,8 @@ class NetworkForbidden(RuntimeError):
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set the environment before any test module is imported; processes that tests start inherit it."""
+    if measuring:
+        config.pluginmanager.register(measuring)
     if os.environ.get("LOOPLLAMA_TEST_STACK"):
         return  # The tests run against a deployed stack, with the caller's credentials.
     for name in list(os.environ):

@@ -11,7 +11,12 @@ import pytest
 from loopllama_cli.docgen import pages
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(page for folder in ("docs", "examples", "tests", ".github") for page in (ROOT / folder).rglob("*.md")),
+    ]
+)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 
