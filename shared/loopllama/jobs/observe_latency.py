@@ -21,9 +21,9 @@ from typing import Any
 
 from loopllama.aws import clients, dynamo
 from loopllama.errors import ModelUnknown
+from loopllama.policies.registry import ENOUGH
+from loopllama.policies.step_stats import PREFIX, PRIOR_SAMPLES, WANTED_MS, Latency, expected_ms, lead, parse_facts
 from loopllama.routing.cache import ModelTable
-from loopllama.routing.policies import ENOUGH
-from loopllama.routing.step_stats import PREFIX, PRIOR_SAMPLES, WANTED_MS, Latency, expected_ms, lead, parse_facts
 from loopllama.settings import Settings
 from loopllama.telemetry import metrics
 

@@ -24,6 +24,8 @@ from typing import Any
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.errors import ModelUnknown, NoModelLeft
+from loopllama.policies.registry import POLICIES, Ranking
+from loopllama.policies.step_stats import NOTHING, Candidate, Facts
 from loopllama.routing.eligibility import ChainBuilder
 from loopllama.routing.overrides import (
     CHOICE,
@@ -34,8 +36,6 @@ from loopllama.routing.overrides import (
     parse_max_tokens,
     parse_temperature,
 )
-from loopllama.routing.policies import POLICIES, Ranking
-from loopllama.routing.step_stats import NOTHING, Candidate, Facts
 
 
 @dataclass(frozen=True, slots=True)

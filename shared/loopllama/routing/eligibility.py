@@ -8,8 +8,8 @@ from datetime import datetime
 from loopllama.catalog.catalog import MAX_HOPS, Catalog
 from loopllama.catalog.model import Model
 from loopllama.errors import ModelUnknown
+from loopllama.policies.step_stats import Candidate, Facts
 from loopllama.routing.overrides import Choice
-from loopllama.routing.step_stats import Candidate, Facts
 
 SOFT = frozenset({"structured_output", "prompt_cache"})
 """Capabilities that a step likes to have and can do without."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from loopllama.catalog.model import is_model_id
 from loopllama.core.exact_json import STORABLE, storable
-from loopllama.routing.policies import POLICIES
+from loopllama.policies.registry import POLICIES
 
 MAX_FALLBACKS = 20
 MAX_CANDIDATES = 100

@@ -13,12 +13,12 @@ from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.core import clock
 from loopllama.errors import LoopLlamaError, ModelUnknown, NoModelLeft
+from loopllama.policies.step_stats import NOTHING, WANTED_MS, Facts, key_of, parse_facts
 from loopllama.routing import cache, circuit_breaker
 from loopllama.routing.cache import Kept, ModelTable, RouteTable, WorkflowRows
 from loopllama.routing.circuit_breaker import Health
 from loopllama.routing.decision import Plan, Route, RouteRequest, layers, plan
 from loopllama.routing.overrides import NO_OVERRIDE, Choice, Override
-from loopllama.routing.step_stats import NOTHING, WANTED_MS, Facts, key_of, parse_facts
 from loopllama.settings import Settings
 
 MAX_DECISIONS = 64

@@ -19,9 +19,9 @@ from loopllama.catalog.model import Model, Speed
 from loopllama.engine import metrics
 from loopllama.jobs import observe_latency
 from loopllama.jobs.observe_latency import FAILURE_MS, Minute, Observer, borrowed, recent, tokens_of
-from loopllama.routing.policies import ENOUGH, fastest
+from loopllama.policies.registry import ENOUGH, fastest
+from loopllama.policies.step_stats import PRIOR_SAMPLES, Facts, Latency, expected_ms, lead
 from loopllama.routing.router import Router
-from loopllama.routing.step_stats import PRIOR_SAMPLES, Facts, Latency, expected_ms, lead
 
 MOMENT = datetime(2027, 1, 15, tzinfo=UTC)
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from loopllama.catalog.catalog import bundled
 from loopllama.catalog.model import Model, Price, Speed
 from loopllama.errors import NoModelLeft
+from loopllama.policies.registry import ENOUGH, EXPLORED, cheapest, fastest, share_of, weighted
+from loopllama.policies.step_stats import NOTHING, Candidate, Facts, Latency, parse_facts
 from loopllama.routing.decision import RouteRequest, plan
 from loopllama.routing.overrides import NO_OVERRIDE, parse_row
-from loopllama.routing.policies import ENOUGH, EXPLORED, cheapest, fastest, share_of, weighted
-from loopllama.routing.step_stats import NOTHING, Candidate, Facts, Latency, parse_facts
 
 NOW = 1_800_000_000.0
 MOMENT = datetime.fromtimestamp(NOW, UTC)
@@ -87,7 +87,7 @@ def test_a_weight_of_nothing_gets_nothing(weights, key):
 
 def test_the_same_key_means_the_same_share_in_every_process():
     keys = [f"run_{number}/s" for number in range(20)]
-    script = f"from loopllama.routing.policies import share_of; print([share_of(k) for k in {keys!r}])"
+    script = f"from loopllama.policies.registry import share_of; print([share_of(k) for k in {keys!r}])"
     for seed in ("1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", script],

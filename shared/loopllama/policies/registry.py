@@ -14,7 +14,7 @@ from decimal import Decimal
 from hashlib import blake2b
 from itertools import accumulate
 
-from loopllama.routing.step_stats import Candidate, Facts
+from loopllama.policies.step_stats import Candidate, Facts
 
 ENOUGH = 10.0
 """Samples from which on a candidate of `fastest` is known."""
