@@ -145,7 +145,7 @@ _KEYS = {
         "a write by each function at work; those that do not fit are repeated, and then the step",
     ),
     "ModelsTable MODEL": (
-        "an entry of the catalog, which models are failing, what `fastest` and `cheapest` know of a step",
+        "an entry of the catalog, which models are failing, what policies know of a step",
         "as the rows of the dial",
     ),
 }

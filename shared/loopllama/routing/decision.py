@@ -24,7 +24,7 @@ from typing import Any
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.errors import ModelUnknown, NoModelLeft
-from loopllama.policies.registry import POLICIES, Ranking
+from loopllama.policies.registry import FIXED, Ranking
 from loopllama.policies.step_stats import NOTHING, Candidate, Facts
 from loopllama.routing.eligibility import ChainBuilder
 from loopllama.routing.overrides import (
@@ -103,7 +103,7 @@ class Route:
             chain=tuple(resolve(model_id) for model_id in record["chain"]),
             source=record["source"],
             route_version=None if version is None else int(version),
-            policy=record.get("policy", "fixed"),
+            policy=record.get("policy", FIXED.name),
             ignored=tuple(dict(entry) for entry in record.get("ignored", ())),
             max_tokens=None if max_tokens is None else int(max_tokens),
             temperature=record.get("temperature"),
@@ -129,11 +129,11 @@ class Plan:
     def route(self, key: str) -> Route:
         """The route of the run and step that the key stands for. The chosen candidate comes first, then the layer's
         fallbacks, then the other candidates."""
-        policy = POLICIES.get(self.route_.policy)
-        if policy is None or not self.candidates:
+        rank = None if self.choice is None else self.choice.policy.rank
+        if rank is None or not self.candidates:
             return self.route_
         if self.ranking is None:
-            self.ranking = policy(self.candidates, self.facts)
+            self.ranking = rank(self.candidates, self.facts)
         first = self.ranking.choose(key)
         route = self.made.get(first)
         if route is None:
@@ -215,7 +215,7 @@ def plan(
                 chain=tuple(builder.models.values()),
                 source=layer.source,
                 route_version=layer.version,
-                policy=layer.policy or layer.choice.policy,
+                policy=layer.policy or layer.choice.policy.name,
                 ignored=tuple(ignored),
                 invalid_overrides=len(invalid),
                 pinned=layer.pinned,
@@ -262,7 +262,7 @@ def _pinned(record: Mapping[str, Any]) -> _Layer:
         str(record["source"]),
         Choice(None, fallbacks=tuple(str(name) for name in record["chain"])),
         None if version is None else int(version),
-        policy=str(record.get("policy", "fixed")),
+        policy=str(record.get("policy", FIXED.name)),
         pinned=True,
         max_tokens=None if max_tokens is None else int(max_tokens),
         temperature=record.get("temperature"),

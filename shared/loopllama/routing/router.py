@@ -126,7 +126,7 @@ class Router:
                 break
             aside[head] = "set aside after failures; another invocation is trying it"
             due -= {head}
-        if probe and made.choice is not None and made.choice.needs_facts:
+        if probe and made.choice is not None and made.choice.needs:
             self._want(request, made.choice, facts, catalog, now)
         if inputs is not None and not made.due and self._free(request, rows, made, catalog, now, facts, aside):
             until = min(until, workflow.until, changes)
@@ -154,7 +154,7 @@ class Router:
         said = [layer for layer in layers(request, *rows, self._default_model, now) if layer.choice is not None]
         choices = [layer.choice for layer in said if layer.choice is not None]
         key = key_of(request.workflow_id, request.step["name"])
-        observed = [key] if any(choice.needs_facts for choice in choices) else []
+        observed = [key] if any(choice.needs for choice in choices) else []
         names = [model for choice in choices for model in choice.names()]
         spare = [model for row in workflow.rows.values() if row.choice is not None for model in row.choice.names()]
         if len(names) > cache.BATCH // 2:
@@ -208,7 +208,7 @@ class Router:
     def _want(self, request: RouteRequest, choice: Choice, facts: Facts, catalog: Catalog, now: float) -> None:
         """Say that facts about the step are wanted, unless that was said lately for all of its models."""
         wanted = set()
-        if choice.policy == "fastest" or choice.max_latency is not None:
+        if "latency" in choice.needs:
             for name in choice.names():
                 with contextlib.suppress(ModelUnknown):
                     wanted.add(catalog.resolve(name).id)
