@@ -1,0 +1,18 @@
+"""Policies of a test's own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from loopllama.policies.registry import POLICIES, Policy, register
+
+
+@contextlib.contextmanager
+def registered(policy: Policy) -> Iterator[Policy]:
+    """A policy that is registered while the context lasts."""
+    register(policy)
+    try:
+        yield policy
+    finally:
+        del POLICIES[policy.name]
