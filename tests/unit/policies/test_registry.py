@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from collections import Counter
@@ -34,7 +35,8 @@ from loopllama.policies.step_stats import ENOUGH, NOTHING, Candidate, Facts, Lat
 NOW = 1_800_000_000.0
 MOMENT = datetime.fromtimestamp(NOW, UTC)
 NOW_DATE = date(2020, 1, 1)
-SHARED = Path(__file__).parents[3] / "shared"
+ROOT = Path(__file__).parents[3]
+SHARED = ROOT / "shared"
 
 
 def model(name, **fields):
@@ -261,3 +263,16 @@ def test_facts_that_make_no_sense_count_as_unknown(item):
     for policy in POLICIES.values():
         if policy.rank is not None:
             assert sorted(names(policy.rank(made, facts).tried("k"))) == ["gpt-5", "gpt-5-mini"]
+
+
+@pytest.mark.parametrize("layer", ["shared", "cli"])
+def test_only_the_registry_names_a_policy(layer):
+    """Everybody else asks the object, so that another policy is another entry of the registry and no more."""
+    named = [
+        (str(path.relative_to(ROOT)), node.lineno, node.value)
+        for path in sorted((ROOT / layer).rglob("*.py"))
+        if path.name != "registry.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in POLICIES
+    ]
+    assert named == []
