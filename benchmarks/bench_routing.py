@@ -22,12 +22,14 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "shared")]
 
 import harness
 
+from loopllama.policies import registry
 from loopllama.routing.decision import RouteRequest
 from loopllama.routing.router import Router
 from loopllama.settings import Settings
 
 WORKFLOWS, STEPS, CALLS, CANDIDATES = 10_000, 10, 2_000, 100
-POLICIES = ("weighted", "cheapest", "fastest")
+POLICIES = tuple(name for name, policy in registry.POLICIES.items() if policy.chooses)
+WATCHED = tuple(name for name, policy in registry.POLICIES.items() if "latency" in policy.needs)
 MODELS = ("gpt-5", "gpt-5-mini", "claude-sonnet-5", "small", "gemini-2.5-flash")
 AIM_FIXED, AIM_POLICY = 10.0, 30.0
 PEER = """
@@ -74,7 +76,7 @@ class Tables:
         return {"Items": self.routes[asked["ExpressionAttributeValues"][":workflow"]["S"]]}
 
     def update_item(self, **asked: Any) -> dict[str, Any]:
-        """A step says once a day that it wants facts (`cheapest`, `fastest`)."""
+        """A step says once a day that it wants facts."""
         return {"Attributes": asked["Key"]}
 
     def batch_get_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - botocore's name
@@ -82,7 +84,7 @@ class Tables:
         ((table, asked),) = RequestItems.items()
         rows: dict[str, Any] = {"small": {"model": {"S": "small"}, "alias_of": {"S": "gpt-5-nano"}}}
         rows |= {f"house-{n}": house(n) for n in range(CANDIDATES)}
-        rows |= {f"observed#fastest#{step}": observed(step) for step in ("all", "some")}
+        rows |= {f"observed#{policy}#{step}": observed(policy, step) for policy in WATCHED for step in ("all", "some")}
         return {"Responses": {table: [rows[k["model"]["S"]] for k in asked["Keys"] if k["model"]["S"] in rows]}}
 
 
@@ -112,12 +114,12 @@ def house(number: int) -> dict[str, Any]:
     return {"model": {"S": f"house-{number}"}, "provider": {"S": "openai"}, "prices": {"L": [price]}}
 
 
-def observed(step: str) -> dict[str, Any]:
+def observed(policy: str, step: str) -> dict[str, Any]:
     seen = {
         f"house-{n}": {"M": {"ms": {"N": str(300 + n * 37 % 900)}, "samples": {"N": "15"}}} for n in range(CANDIDATES)
     }
     return {
-        "model": {"S": f"observed#fastest#{step}"},
+        "model": {"S": f"observed#{policy}#{step}"},
         "wanted_at": {"N": str(int(time.time() * 1000))},
         "latency": {"M": seen},
         "latency_of": {"L": [{"S": name} for name in seen]},

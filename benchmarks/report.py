@@ -18,6 +18,10 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "shared")]
+
+from loopllama.policies.registry import POLICIES
+
 DOCS = HERE.parent / "docs"
 PAGE, PLOTS = "benchmarks.md", "images/bench-*.svg"
 HEAD = """# Benchmarks
@@ -35,7 +39,7 @@ make bench SHORT=1         # a few rounds for a look; nothing is written
 ```
 """
 ORDER = ("startup", "step", "routing", "pricing", "cost")
-OURS = ("LoopLlama", "run_step", "fixed", "weighted", "cheapest", "fastest")
+OURS = ("LoopLlama", "run_step", *POLICIES)
 WIDTH, NAME_WIDTH, ROW = 760, 300, 22
 
 

@@ -150,7 +150,7 @@ _KEYS = {
         "each function at work writes it; a write that does not fit is repeated, and then the step",
     ),
     "ModelsTable MODEL": (
-        "an entry of the catalog, which models are failing, what `fastest` and `cheapest` know of a step",
+        "an entry of the catalog, which models are failing, what policies know of a step",
         "as for a workflow's overrides",
     ),
 }

@@ -36,11 +36,11 @@ from loopllama.engine.triggers import accept_event
 from loopllama.errors import CredentialsRejected, InvalidRequest, OutputInvalid, ToolFailed, WorkflowInvalid
 from loopllama.llm import structured_output
 from loopllama.llm.types import ModelResponse, Usage
+from loopllama.policies.step_stats import parse_facts
 from loopllama.providers import credentials, wire
 from loopllama.providers.simulated.filling import Filler
 from loopllama.providers.simulated.reading import Reading
 from loopllama.routing.overrides import CHOICE, parse_row
-from loopllama.routing.step_stats import parse_facts
 from loopllama.settings import Settings
 from loopllama.tools import secrets
 from loopllama.tools.builtin import calculate

@@ -20,7 +20,7 @@ FLOORS = (
     ("settings", "aws"),
     ("telemetry", "budgets", "llm"),
     ("catalog",),
-    ("tools", "providers"),
+    ("tools", "providers", "policies"),
     ("workflows",),
     ("runs",),
     ("agent", "queries", "events"),

@@ -8,6 +8,7 @@ import json
 from decimal import Decimal
 
 from loopllama.engine import metrics as run_metrics
+from loopllama.policies.registry import POLICIES
 from loopllama.telemetry import metrics
 from loopllama_cli.docgen import markdown
 
@@ -38,12 +39,12 @@ def table() -> str:
 
 
 def _tell_everything() -> None:
-    """A step under the policy `fastest` that a fallback answered after a throttled call; a run of each end."""
+    """A step under a policy that needs latency, which a fallback answered after a throttled call; a run of each end."""
     call = {"latency_ms": 1, "tokens_in": 1, "tokens_out": 1, "cost_usd": Decimal(1), "cost_basis": "measured"}
     step = {
         "step": "writer",
         "model": "b",
-        "route": {"policy": "fastest"},
+        "route": {"policy": next(name for name, policy in POLICIES.items() if "latency" in policy.needs)},
         "latency_ms": 1,
         "invalid_overrides": 1,
         "attempt_1": {**call, "model": "a", "outcome": "ModelThrottled"},

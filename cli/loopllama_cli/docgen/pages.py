@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from loopllama_cli.docgen import commands, errors, infrastructure, metrics, schemas
+from loopllama_cli.docgen import commands, errors, infrastructure, metrics, policies, schemas
 from loopllama_cli.project import project_root
 
 _PART = re.compile(r"(?<=<!-- make docs: )([a-z-]+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -28,6 +28,7 @@ _MAKERS: Mapping[str, Callable[[], str]] = {
     "events": schemas.events,
     "errors": errors.table,
     "metrics": metrics.table,
+    "policies": policies.table,
     "parameters": infrastructure.parameters,
     "outputs": infrastructure.outputs,
     "tables": infrastructure.tables,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loopllama.errors import ModelThrottled
+from loopllama.policies import registry
 from loopllama.runs.totals import METRICS_REPORTED, attempts_of, totals
 from loopllama.telemetry import xray
 from loopllama.telemetry.metrics import DEPLOYMENT, emit
@@ -17,7 +18,8 @@ def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None
     attempts = list(attempts_of(record).values())[int(record.get(METRICS_REPORTED) or 0) :]
     sums = totals(attempts)
     step, model = record["step"], record.get("model")
-    chosen = (record.get("route") or {}).get("policy") == "fastest"
+    policy = registry.find((record.get("route") or {}).get("policy"))
+    watched = policy is not None and "latency" in policy.needs
     # Models that only failed before another answered have no step metrics, only their own.
     for called in dict.fromkeys(attempt["model"] for attempt in attempts):
         mine = [attempt for attempt in attempts if attempt["model"] == called]
@@ -38,9 +40,9 @@ def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None
                     if answered
                     else {},
                 ),
-                # What `fastest` chooses by, and only there, because each is billed: a step's latency holds tools,
-                # waits and failed calls of other models too.
-                (("workflow", "step", "model"), {"ModelLatency": good[:100], "ModelErrors": bad} if chosen else {}),
+                # What such a policy chooses by, and only there, because each is billed: a step's latency holds
+                # tools, waits and failed calls of other models too.
+                (("workflow", "step", "model"), {"ModelLatency": good[:100], "ModelErrors": bad} if watched else {}),
                 (("model",), {"ModelLatency": good[:100], "ModelCalls": len(mine), "ModelErrors": bad}),
                 (
                     ("workflow",),

@@ -16,7 +16,7 @@ from loopllama.engine.step_context import FINISHED, View, look
 from loopllama.engine.transitions import ended, follow
 from loopllama.engine.turn_factory import TurnMaker, check_tools
 from loopllama.errors import ApprovalTimedOut, AwsRefused, AwsUnavailable, FunctionDied, LeaseLost, LoopLlamaError
-from loopllama.routing.policies import share_of
+from loopllama.policies.registry import share_of
 from loopllama.runs import prompts, reservations
 from loopllama.runs.attempt_log import StepLedger
 from loopllama.runs.step_ref import Work

@@ -1,13 +1,13 @@
-"""Figures for `cheapest` and `fastest`: what CloudWatch and the record of runs say of the steps that want to know.
+"""Figures that policies and limits need: what CloudWatch and the record of runs say of the steps that want to know.
 
-A step whose policy or limits need facts says so in the Models table (`routing.facts`); `refresh` fills those items in
-and, where there is none, reads nothing: CloudWatch bills its readings by the metric.
+A step whose policy or limits need facts says so in the Models table (`policies.step_stats`); `refresh` fills those
+items in and, where there is none, reads nothing: CloudWatch bills its readings by the metric.
 
 The rule for latency, per step and model. A sample is a model call; a failed call counts as one of `FAILURE_MS`. The
 newest minutes that together hold `NEWEST` samples count, none older than `WINDOW_MINUTES`; a sample's weight falls
 from 1 to 0 over that time, so that what nobody has tried lately becomes unknown again, and is tried again. A step with
-too few samples of a model borrows those of the model's other steps, up to `policies.ENOUGH`. Who leads then is
-`facts.lead`. So the newest minute alone decides on a busy step, and up to a quarter of an hour on a quiet one.
+too few samples of a model borrows those of the model's other steps, up to `step_stats.ENOUGH`. Who leads then
+is `step_stats.lead`. So the newest minute alone decides on a busy step, and up to a quarter of an hour on a quiet one.
 """
 
 from __future__ import annotations
@@ -21,9 +21,17 @@ from typing import Any
 
 from loopllama.aws import clients, dynamo
 from loopllama.errors import ModelUnknown
+from loopllama.policies.step_stats import (
+    ENOUGH,
+    PREFIX,
+    PRIOR_SAMPLES,
+    WANTED_MS,
+    Latency,
+    expected_ms,
+    lead,
+    parse_facts,
+)
 from loopllama.routing.cache import ModelTable
-from loopllama.routing.policies import ENOUGH
-from loopllama.routing.step_stats import PREFIX, PRIOR_SAMPLES, WANTED_MS, Latency, expected_ms, lead, parse_facts
 from loopllama.settings import Settings
 from loopllama.telemetry import metrics
 

@@ -19,10 +19,10 @@ from typing import Any
 from loopllama.aws import dynamo
 from loopllama.catalog.catalog import MAX_HOPS, Catalog, bundled
 from loopllama.catalog.model import is_model_id
+from loopllama.policies.step_stats import PREFIX
 from loopllama.routing import circuit_breaker
 from loopllama.routing.decision import Plan
 from loopllama.routing.overrides import Override, parse_row
-from loopllama.routing.step_stats import PREFIX
 
 MAX_WORKFLOWS = 512
 MAX_MODELS = 2048

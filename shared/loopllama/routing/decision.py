@@ -24,6 +24,8 @@ from typing import Any
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.errors import ModelUnknown, NoEligibleModel
+from loopllama.policies.registry import FIXED, Ranking
+from loopllama.policies.step_stats import NOTHING, Candidate, Facts
 from loopllama.routing.eligibility import AttemptOrderBuilder
 from loopllama.routing.overrides import (
     CHOICE,
@@ -34,8 +36,6 @@ from loopllama.routing.overrides import (
     parse_max_tokens,
     parse_temperature,
 )
-from loopllama.routing.policies import POLICIES, Ranking
-from loopllama.routing.step_stats import NOTHING, Candidate, Facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Route:
             attempt_order=tuple(resolve(model_id) for model_id in record["attempt_order"]),
             source=record["source"],
             route_version=None if version is None else int(version),
-            policy=record.get("policy", "fixed"),
+            policy=record.get("policy", FIXED.name),
             ignored=tuple(dict(entry) for entry in record.get("ignored", ())),
             max_tokens=None if max_tokens is None else int(max_tokens),
             temperature=record.get("temperature"),
@@ -129,11 +129,11 @@ class Plan:
     def route(self, key: str) -> Route:
         """The route of the run and step that the key stands for. The chosen candidate comes first, then the layer's
         fallbacks, then the other candidates."""
-        policy = POLICIES.get(self.route_.policy)
-        if policy is None or not self.candidates:
+        rank = None if self.choice is None else self.choice.policy.rank
+        if rank is None or not self.candidates:
             return self.route_
         if self.ranking is None:
-            self.ranking = policy(self.candidates, self.facts)
+            self.ranking = rank(self.candidates, self.facts)
         first = self.ranking.choose(key)
         route = self.made.get(first)
         if route is None:
@@ -223,7 +223,7 @@ def plan(
                 attempt_order=tuple(builder.models.values()),
                 source=layer.source,
                 route_version=layer.version,
-                policy=layer.policy or layer.choice.policy,
+                policy=layer.policy or layer.choice.policy.name,
                 ignored=tuple(ignored),
                 invalid_overrides=len(invalid),
                 pinned=layer.pinned,
@@ -270,7 +270,7 @@ def _pinned(record: Mapping[str, Any]) -> _Layer:
         str(record["source"]),
         Choice(None, fallbacks=tuple(str(name) for name in record["attempt_order"])),
         None if version is None else int(version),
-        policy=str(record.get("policy", "fixed")),
+        policy=str(record.get("policy", FIXED.name)),
         pinned=True,
         max_tokens=None if max_tokens is None else int(max_tokens),
         temperature=record.get("temperature"),

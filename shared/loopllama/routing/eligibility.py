@@ -8,8 +8,8 @@ from datetime import datetime
 from loopllama.catalog.catalog import MAX_HOPS, Catalog
 from loopllama.catalog.model import Model
 from loopllama.errors import ModelUnknown
+from loopllama.policies.step_stats import Candidate, Facts
 from loopllama.routing.overrides import Choice
-from loopllama.routing.step_stats import Candidate, Facts
 
 SOFT = frozenset({"structured_output", "prompt_cache"})
 """Capabilities that a step likes to have and can do without."""
@@ -23,8 +23,9 @@ def too_long(model: Model, tokens: int) -> str:
 class AttemptOrderBuilder:
     """Sorts out a layer's models. What it passes over is appended to `ignored`.
 
-    After `build`: `candidates` are the policy's, `models` the fallbacks (under `fixed` the whole chain) by id;
-    `invalid` says that somebody has to mend the layer, `only_unknown` that nobody knows any of its models.
+    After `build`: `candidates` are the policy's, `models` the fallbacks (the whole chain where it chooses among
+    nothing) by id; `invalid` says that somebody has to mend the layer, `only_unknown` that nobody knows any of its
+    models.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class AttemptOrderBuilder:
 
     def build(self, choice: Choice) -> None:
         """Go through the choice's models."""
-        if choice.policy == "fixed":
+        if not choice.policy.chooses:
             for position, name in enumerate([*filter(None, [choice.model]), *choice.fallbacks]):
                 if not self._fallback(name, choice) and position == 0 and choice.model is not None:
                     return
@@ -91,10 +92,8 @@ class AttemptOrderBuilder:
         candidate = self._facts.candidate(usable, weight, self._at)
         if not self._within(candidate, choice):
             return
-        if choice.policy == "cheapest" and candidate.cost_usd is None:
-            self._skip(usable.id, "has no price, so its cost cannot be compared")
-        elif choice.policy == "weighted" and not weight:
-            self._skip(usable.id, "has the weight 0")
+        if (refusal := choice.policy.refusal(candidate)) is not None:
+            self._skip(usable.id, refusal)
         elif any(other.model.id == usable.id for other in self.candidates):
             self._skip(name, f"stands for {usable.id}, which is a candidate already")
         elif not self._is_open(usable, weight):

@@ -11,7 +11,7 @@ from typing import Any
 
 from loopllama.catalog.model import is_model_id
 from loopllama.core.exact_json import STORABLE, storable
-from loopllama.routing.policies import POLICIES
+from loopllama.policies.registry import FIXED, POLICIES, Need, Policy, find
 
 MAX_FALLBACKS = 20
 MAX_CANDIDATES = 100
@@ -33,16 +33,21 @@ class Choice:
     are the most that a turn may be expected to take."""
 
     model: str | None
-    policy: str = "fixed"
+    policy: Policy = FIXED
     candidates: tuple[tuple[str, float], ...] = ()
     fallbacks: tuple[str, ...] = ()
     max_cost: Decimal | None = None
     max_latency: int | None = None
 
     @property
-    def needs_facts(self) -> bool:
-        """Whether it depends on what has been observed of the step."""
-        return self.policy in ("cheapest", "fastest") or self.max_cost is not None or self.max_latency is not None
+    def needs(self) -> frozenset[Need]:
+        """What it depends on of what has been observed of the step: for its policy and for its limits."""
+        limits: list[Need] = []
+        if self.max_cost is not None:
+            limits.append("cost")
+        if self.max_latency is not None:
+            limits.append("latency")
+        return self.policy.needs.union(limits)
 
     def names(self) -> list[str]:
         """Every model it names."""
@@ -105,15 +110,14 @@ def parse_row(row: Mapping[str, Any]) -> Override:
 
 def parse_choice(values: Mapping[str, Any]) -> Choice | None:
     """What a row or an agent says about its model, or `None` where it says nothing. Raises `ChoiceInvalid`."""
-    model, policy, candidates, fallbacks, max_cost, max_latency = (values.get(key) for key in CHOICE)
+    model, name, candidates, fallbacks, max_cost, max_latency = (values.get(key) for key in CHOICE)
     if all(values.get(key) is None for key in CHOICE):
         return None
     if model is not None and not is_model_id(model):
         raise ChoiceInvalid("model", f"must be the id of a model, not {_shown(model)}")
+    policy = find(name)
     if policy is None:
-        policy = "fixed"
-    if not isinstance(policy, str) or policy not in POLICIES:
-        raise ChoiceInvalid("policy", f"must be one of {', '.join(POLICIES)}, not {_shown(policy)}")
+        raise ChoiceInvalid("policy", f"must be one of {', '.join(POLICIES)}, not {_shown(name)}")
     choice = Choice(
         model,
         policy,
@@ -122,14 +126,14 @@ def parse_choice(values: Mapping[str, Any]) -> Choice | None:
         None if max_cost is None else _max_cost(max_cost),
         None if max_latency is None else _max_latency(max_latency),
     )
-    if policy == "fixed" and model is None:
+    if not policy.chooses and model is None:
         raise ChoiceInvalid(
-            "model", "is missing: the policy `fixed` needs it; all else of the choice only travels with it"
+            "model", f"is missing: the policy `{policy.name}` needs it; all else of the choice only travels with it"
         )
-    if policy == "weighted" and choice.candidates and not sum(weight for _, weight in choice.candidates):
+    if policy.takes_weights and choice.candidates and not sum(weight for _, weight in choice.candidates):
         raise ChoiceInvalid("candidates", "have weights that sum to 0: give one of them at least some weight")
-    if policy != "fixed" and not choice.candidates:
-        raise ChoiceInvalid("candidates", f"are missing: the policy `{policy}` needs them")
+    if policy.chooses and not choice.candidates:
+        raise ChoiceInvalid("candidates", f"are missing: the policy `{policy.name}` needs them")
     return choice
 
 

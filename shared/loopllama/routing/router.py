@@ -13,12 +13,12 @@ from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.core import clock
 from loopllama.errors import LoopLlamaError, ModelUnknown, NoEligibleModel
+from loopllama.policies.step_stats import NOTHING, WANTED_MS, Facts, key_of, parse_facts
 from loopllama.routing import cache, circuit_breaker
 from loopllama.routing.cache import Kept, ModelTable, RouteTable, WorkflowRows
 from loopllama.routing.circuit_breaker import CircuitBreaker
 from loopllama.routing.decision import Plan, Route, RouteRequest, layers, plan
 from loopllama.routing.overrides import NO_OVERRIDE, Choice, Override
-from loopllama.routing.step_stats import NOTHING, WANTED_MS, Facts, key_of, parse_facts
 from loopllama.settings import Settings
 
 MAX_DECISIONS = 64
@@ -128,7 +128,7 @@ class Router:
                 break
             open_breakers[head] = "its circuit breaker is half-open: another invocation is trying it"
             due -= {head}
-        if probe and made.choice is not None and made.choice.needs_facts:
+        if probe and made.choice is not None and made.choice.needs:
             self._want(request, made.choice, facts, catalog, now)
         if inputs is not None and not made.due and self._free(request, rows, made, catalog, now, facts, open_breakers):
             until = min(until, workflow.until, changes)
@@ -156,7 +156,7 @@ class Router:
         said = [layer for layer in layers(request, *rows, self._default_model, now) if layer.choice is not None]
         choices = [layer.choice for layer in said if layer.choice is not None]
         key = key_of(request.workflow_id, request.step["name"])
-        observed = [key] if any(choice.needs_facts for choice in choices) else []
+        observed = [key] if any(choice.needs for choice in choices) else []
         names = [model for choice in choices for model in choice.names()]
         spare = [model for row in workflow.rows.values() if row.choice is not None for model in row.choice.names()]
         if len(names) > cache.BATCH // 2:
@@ -210,7 +210,7 @@ class Router:
     def _want(self, request: RouteRequest, choice: Choice, facts: Facts, catalog: Catalog, now: float) -> None:
         """Say that facts about the step are wanted, unless that was said lately for all of its models."""
         wanted = set()
-        if choice.policy == "fastest" or choice.max_latency is not None:
+        if "latency" in choice.needs:
             for name in choice.names():
                 with contextlib.suppress(ModelUnknown):
                     wanted.add(catalog.resolve(name).id)

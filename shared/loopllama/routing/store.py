@@ -12,6 +12,7 @@ from loopllama.aws.versioned import unchanged, version_of
 from loopllama.core import clock
 from loopllama.core.numbers import exact
 from loopllama.errors import NotFound, RouteInvalid, VersionConflict
+from loopllama.policies.registry import find
 from loopllama.routing.cache import query
 from loopllama.routing.change_log import History, route_of
 from loopllama.routing.overrides import CHOICE
@@ -161,8 +162,8 @@ class RouteStore:
         from loopllama.routing.router import Router
         from loopllama.workflows.store import DefinitionStore
 
-        name = values.get("model")
-        if not isinstance(name, str) or values.get("policy") not in (None, "fixed"):
+        name, policy = values.get("model"), find(values.get("policy"))
+        if not isinstance(name, str) or policy is None or policy.chooses:
             return None
         crew = DefinitionStore(self._settings).get(workflow_id)["definition"]["crew"]
         runs = whatif.recent_runs(RunReader(self._settings), workflow_id, limit=LOOKED_AT)

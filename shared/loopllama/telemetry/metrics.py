@@ -30,7 +30,7 @@ METRICS = {
     "InputTokens": ("Count", "tokens of a step's prompts, cached ones included"),
     "OutputTokens": ("Count", "tokens of a step's answers"),
     "StepLatency": ("Milliseconds", "a step from its start to its end: its calls, tools and waits"),
-    "ModelLatency": ("Milliseconds", "a model call that was answered; by step only where a policy `fastest` chose"),
+    "ModelLatency": ("Milliseconds", "a model call that was answered; by step only where its policy needs latency"),
     "ModelCalls": ("Count", "model calls, failed ones included"),
     "ModelErrors": ("Count", "model calls that gave no usable answer"),
     "Fallbacks": ("Count", "steps that another model answered than the one called first"),

@@ -32,6 +32,7 @@ from pydantic.alias_generators import to_camel
 from loopllama.budgets import budget
 from loopllama.core import exact_json, money
 from loopllama.errors import WorkflowInvalid
+from loopllama.policies.field import PolicyName
 from loopllama.workflows import expressions, validation
 
 MAX_AGENTS = 200
@@ -104,7 +105,7 @@ class Candidate(_Model):
     model: ModelName
     """Catalog id, alias or `provider:model`."""
     weight: Annotated[float, Field(ge=0, le=1_000_000), AfterValidator(_storable)] | None = None
-    """Its share under policy `weighted`, relative to the others."""
+    """Its share under a policy that splits by weight, relative to the others."""
 
     @model_validator(mode="before")
     @classmethod
@@ -160,10 +161,10 @@ class Agent(_Model):
     """JSON Schema of its answer, which is then the parsed value; nothing outside the schema may be referred to."""
     tools: Annotated[list[ToolName], Field(max_length=64), AfterValidator(_distinct)] | None = None
     """Names of the deployment's tools that it may call."""
-    policy: Literal["fixed", "weighted", "cheapest", "fastest"] | None = None
+    policy: PolicyName | None = None
     """How its model is chosen among `candidates`; `fixed` by default."""
     candidates: Annotated[list[Candidate], Field(min_length=1, max_length=100), AfterValidator(_distinct)] | None = None
-    """Models that the policy chooses among: names, for `weighted` with a `weight` each."""
+    """Models that the policy chooses among: names, each with a `weight` where it splits by weight."""
     fallbacks: Annotated[list[ModelName], Field(max_length=20), AfterValidator(_distinct)] | None = None
     """Models tried in order when the chosen one fails; with a `model` or a `policy` of the agent's own."""
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)

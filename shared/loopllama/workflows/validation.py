@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from loopllama.core import json_schema
 from loopllama.core.names import closest
 from loopllama.errors import InvalidRequest
+from loopllama.policies.registry import FIXED, POLICIES
 from loopllama.workflows import graph
 from loopllama.workflows.read_checks import Reads, wrong_reads
 
@@ -203,23 +204,25 @@ def _unstorable(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
 
 
 def _policy(position: int, agent: Agent) -> Iterator[Problem]:
-    policy, candidates = agent.policy or "fixed", agent.candidates
-    if policy == "fixed":
+    policy, candidates = POLICIES[agent.policy or FIXED.name], agent.candidates
+    if not policy.chooses:
         if candidates is not None:
-            message = "are for the policies weighted, cheapest and fastest; name a policy, or use model and fallbacks"
+            *others, last = [one.name for one in POLICIES.values() if one.chooses]
+            policies = f"policies {', '.join(others)} and {last}" if others else f"policy {last}"
+            message = f"are for the {policies}; name a policy, or use model and fallbacks"
             yield _problem(position, "candidates", message)
         elif agent.fallbacks and agent.model is None:
             message = "stand behind the agent's own model; name it, or leave them out"
             yield _problem(position, "fallbacks", message)
         return
     if candidates is None:
-        yield _problem(position, "candidates", f"is missing: policy {policy} chooses among them")
+        yield _problem(position, "candidates", f"is missing: policy {policy.name} chooses among them")
         return
     weights = [candidate.weight for candidate in candidates]
-    if policy != "weighted":
+    if not policy.takes_weights:
         if any(weight is not None for weight in weights):
-            yield _problem(position, "candidates", f"policy {policy} takes names of models, without weights")
+            yield _problem(position, "candidates", f"policy {policy.name} takes names of models, without weights")
     elif any(weight is None for weight in weights):
-        yield _problem(position, "candidates", "policy weighted takes {model, weight} for each")
+        yield _problem(position, "candidates", f"policy {policy.name} takes {{model, weight}} for each")
     elif not any(weights):
         yield _problem(position, "candidates", "at least one weight must be more than 0")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from statistics import mean
 
 import boto3
 import pytest
+from support.cloudwatch import gather
 from support.routing_tables import CONFIG, Clock, attempt_order, put, request, tables
 
 from loopllama.aws import dynamo
@@ -19,9 +19,9 @@ from loopllama.catalog.model import Model, Speed
 from loopllama.engine import metrics
 from loopllama.jobs import observe_latency
 from loopllama.jobs.observe_latency import FAILURE_MS, Minute, Observer, borrowed, recent, tokens_of
-from loopllama.routing.policies import ENOUGH, fastest
+from loopllama.policies.registry import ENOUGH, fastest
+from loopllama.policies.step_stats import PRIOR_SAMPLES, Facts, Latency, expected_ms, lead
 from loopllama.routing.router import Router
-from loopllama.routing.step_stats import PRIOR_SAMPLES, Facts, Latency, expected_ms, lead
 
 MOMENT = datetime(2027, 1, 15, tzinfo=UTC)
 
@@ -231,22 +231,7 @@ def emitted(capsys, cloudwatch, clock, calls, policy="fastest"):
         attempt = {"model": model, "outcome": outcome, "latency_ms": latency}
         record = {"step": "writer", "model": model, "attempt_0001": attempt, "route": {"policy": policy}}
         metrics.step_ended("w", "r", record)
-    for line in capsys.readouterr().out.splitlines():
-        found = json.loads(line)
-        for directive in found["_aws"]["CloudWatchMetrics"]:
-            for metric in directive["Metrics"]:
-                values = found[metric["Name"]]
-                cloudwatch.client.put_metric_data(
-                    Namespace=directive["Namespace"],
-                    MetricData=[
-                        {
-                            "MetricName": metric["Name"],
-                            "Dimensions": [{"Name": n, "Value": found[n]} for n in directive["Dimensions"][0]],
-                            "Timestamp": datetime.fromtimestamp(clock.now - 30, UTC),
-                            "Values": [float(v) for v in (values if isinstance(values, list) else [values])],
-                        }
-                    ],
-                )
+    gather(capsys.readouterr().out, cloudwatch.client, clock.now - 30)
 
 
 def item(dynamodb):

@@ -11,6 +11,7 @@ from support.routing_tables import CONFIG, Clock, attempt_order, put, tables
 from loopllama.aws import dynamo
 from loopllama.catalog.catalog import bundled
 from loopllama.errors import AwsUnavailable, ModelUnknown, NoEligibleModel, RouteInvalid, VersionConflict
+from loopllama.policies.registry import POLICIES
 from loopllama.routing import cache as routing_table
 from loopllama.routing import router as routing_router
 from loopllama.routing.decision import RouteRequest
@@ -292,7 +293,7 @@ def test_explain_tells_what_each_step_uses(dynamodb, router):
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-5, 10**12), st.decimals(-9, 9, places=3), st.text(max_size=6),
     st.binary(min_size=1, max_size=3),
-    st.sampled_from(["gpt-5", "loop", "fixed", "run", "weighted", "cheapest", "fastest"]),
+    st.sampled_from(["gpt-5", "loop", "run", *POLICIES]),
 )  # fmt: skip
 values = st.recursive(
     scalars,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from loopllama.aws import dynamo
 from loopllama.catalog.catalog import bundled
 from loopllama.errors import ModelUnknown, NoEligibleModel
+from loopllama.policies.registry import POLICIES
 from loopllama.routing.decision import Route, RouteRequest, decide
 from loopllama.routing.overrides import MAX_CANDIDATES, MAX_FALLBACKS, NO_OVERRIDE, parse_choice, parse_row
 
@@ -285,10 +286,7 @@ rubbish = st.recursive(
             "gpt-5",
             "small",
             "loop",
-            "fixed",
-            "weighted",
-            "cheapest",
-            "fastest",
+            *POLICIES,
             "run",
             "openai:x",
             "arn:aws:bedrock:x",
@@ -327,7 +325,7 @@ candidates = st.lists(
     names | st.fixed_dictionaries({"model": names}, optional={"weight": st.integers(-1, 5) | rubbish}), max_size=4
 )
 choices = st.fixed_dictionaries(
-    {"policy": st.sampled_from(["weighted", "cheapest", "fastest", "fixed"]), "candidates": candidates},
+    {"policy": st.sampled_from(sorted(POLICIES)), "candidates": candidates},
     optional={
         "model": names,
         "fallbacks": st.lists(names, max_size=2),

@@ -23,6 +23,7 @@ from loopllama.api.resources.workflows import (
 )
 from loopllama.api.responses import data, fields_as_asked
 from loopllama.errors import NotFound
+from loopllama.policies.field import AnyPolicyName
 from loopllama.routing.change_log import plain, route_of, shown
 from loopllama.routing.store import MAX_STEP, VALUES
 
@@ -53,10 +54,10 @@ class RouteRequest(Request):
 
     model: str | None = Field(default=None, min_length=1, max_length=256)
     """Catalog id, alias or provider:model."""
-    policy: str | None = Field(default=None, max_length=40)
-    """`fixed` (default), `weighted`, `cheapest`, `fastest`."""
+    policy: AnyPolicyName | None = None
+    """How one of the candidates is chosen; `fixed` by default."""
     candidates: list[AnyCandidate] | None = Field(default=None, min_length=1, max_length=100)
-    """What the policy chooses among: names, for `weighted` {model, weight}."""
+    """What the policy chooses among: names, or {model, weight} where it splits by weight."""
     fallbacks: list[str] | None = Field(default=None, min_length=1, max_length=20)
     """Models tried in order when the chosen one fails."""
     max_tokens: int | None = Field(default=None, ge=1, lt=10**9)

@@ -8,7 +8,7 @@ ObserveLatency and read together with the entries of the models:
 | `wanted_at` | epoch ms; a step that needs facts says so once a day, and what nobody wants is dropped |
 | `latency_of` | the models whose latency it needs |
 | `latency` | model to `{ms, samples}`: mean of recent calls on this step, failures included |
-| `leader` | the model that `fastest` uses |
+| `leader` | the model that leads by latency (`lead`) |
 | `calls`, `tokens_in`, `tokens_out`, `tokens_cached` | means: calls a turn, tokens a call |
 | `latency_at`, `tokens_at` | epoch ms of the last reading |
 """
@@ -31,6 +31,8 @@ WANTED_MS = 24 * 3600 * 1000
 """How often a step says again that it needs facts."""
 USUAL = (1.0, 2000, 400, 0)
 """Calls, tokens in, out and cached where nothing has been observed: a prompt of three pages, a page of answer."""
+ENOUGH = 10.0
+"""Samples from which on a model's latency is known."""
 PRIOR_SAMPLES = 1.0
 """The catalog's prior counts as one sample."""
 MARGIN = 0.8
