@@ -492,7 +492,7 @@ class BedrockDialect(Dialect):
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK"):
             patch.delenv(name, raising=False)
         start_afresh()
-        return bedrock.Bedrock()
+        return bedrock.Bedrock("bedrock", Settings())
 
     def has_key(self, request: Request) -> bool:
         authorization = request.headers["authorization"]
