@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from loopllama.catalog.providers import takes_temperature
 from loopllama.errors import (
@@ -18,7 +18,7 @@ from loopllama.errors import (
 )
 from loopllama.llm.structured_output import TOOL_NAME
 from loopllama.providers.anthropic import VERSION
-from support.dialects.base import KEY, USUAL, Dialect, Figures, Seen, closed
+from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen, closed
 from support.wire_server import Reply, Request
 
 THINKING_FORCED = "Thinking may not be enabled when tool_choice forces tool use."
@@ -31,7 +31,7 @@ class AnthropicDialect(Dialect):
     recursive_schemas = False
     asks_for_a_limit = True
     takes_the_models_limit = True
-    options = {  # noqa: RUF012
+    options: ClassVar[Mapping[str, Any]] = {
         "thinking": {"type": "enabled", "budget_tokens": 1024},
         "service_tier": "standard_only",
     }
@@ -44,7 +44,7 @@ class AnthropicDialect(Dialect):
     unknown_model = (404, "not_found_error", "model: claude-none")
     bad_request = (400, "invalid_request_error", "temperature: range: 0..1")
     overloaded = (529, "overloaded_error", "Overloaded")
-    documented = (
+    documented: ClassVar[Documented] = (
         # https://docs.claude.com/en/api/errors
         (400, "invalid_request_error", ModelRejected),
         (401, "authentication_error", CredentialsRejected),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from loopllama.errors import (
     ContentRefused,
     ContextTooLong,
@@ -11,7 +13,7 @@ from loopllama.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from support.dialects.base import KEY
+from support.dialects.base import KEY, Documented
 from support.dialects.openai import OpenAIDialect
 from support.wire_server import Request
 
@@ -24,7 +26,7 @@ class AzureDialect(OpenAIDialect):
     throttled = (429, "429", "Requests have exceeded the token rate limit of your current pricing tier.")
     unauthorized = (401, "401", "Access denied due to invalid subscription key or wrong API endpoint.")
     unknown_model = (404, "DeploymentNotFound", "The API deployment for this resource does not exist.")
-    documented = (
+    documented: ClassVar[Documented] = (
         # https://learn.microsoft.com/azure/ai-foundry/openai/how-to/troubleshoot
         (400, "content_filter", ContentRefused),
         (400, "context_length_exceeded", ContextTooLong),

@@ -23,6 +23,8 @@ from loopllama.settings import Settings
 from support.wire_server import Reply, Request
 
 KEY = "sk-contract-0123456789"
+Documented = Sequence[tuple[int, str, type[ModelError]]]
+"""Errors of a provider's documentation: status, code, and what we make of it."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,7 @@ class Dialect(ABC):
     bad_request: ClassVar[tuple[int, str, str]]
     """About the temperature."""
     overloaded: ClassVar[tuple[int, str, str]]
-    documented: ClassVar[Sequence[tuple[int, str, type[ModelError]]]]
-    """What the provider's documentation lists: status, code, and what we make of it."""
+    documented: ClassVar[Documented]
 
     def adapter(self, url: str, patch: pytest.MonkeyPatch) -> Provider:
         """Return the product's adapter, with the server at `url` for its provider."""

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -18,7 +18,7 @@ from loopllama.llm.structured_output import TOOL_NAME
 from loopllama.llm.types import Provider
 from loopllama.providers.bedrock import converse as adapter
 from support.dialects.anthropic import THINKING_FORCED
-from support.dialects.base import KEY, USUAL, Dialect, Figures, Seen, adapter_of
+from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen, adapter_of
 from support.wire_server import Reply, Request
 
 _TAKES_OUTPUT_CONFIG = re.compile("claude-(haiku-4-5|sonnet-4-5|opus-4-5|opus-4-6|sonnet-4-6)")
@@ -39,7 +39,7 @@ class BedrockDialect(Dialect):
     cache_points = True
     recursive_schemas = False
     takes_the_models_limit = True
-    options = {  # noqa: RUF012
+    options: ClassVar[Mapping[str, Any]] = {
         "guardrailConfig": {"guardrailIdentifier": "gr-1", "guardrailVersion": "2"},
         "additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 1024}},
         "inferenceConfig": {"topP": 0.5},
@@ -58,7 +58,7 @@ class BedrockDialect(Dialect):
     unknown_model = (404, "ResourceNotFoundException", "Could not resolve the foundation model from model identifier.")
     bad_request = (400, "ValidationException", "Malformed input request: temperature is out of range")
     overloaded = (503, "ServiceUnavailableException", "Bedrock is unable to process your request.")
-    documented = (
+    documented: ClassVar[Documented] = (
         # https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html; test_faults.py tries Converse's own
         (400, "ServiceQuotaExceededException", ModelThrottled),
         (403, "ExpiredTokenException", CredentialsRejected),

@@ -27,7 +27,7 @@ from loopllama.providers import wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
 from loopllama.providers.http_adapter import ApiKey, HttpAdapter
-from support.dialects.base import KEY, USUAL, Dialect, Figures, Seen
+from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen
 from support.wire_server import Reply, Request
 
 # The adapter, as it would stand in a file of its own in providers/
@@ -135,7 +135,7 @@ class ExampleDialect(Dialect):
     unknown_model = (404, "no-such-player", "There is no such player in this company.")
     bad_request = (400, "bad-script", "heat: a temperature from 0 to 1")
     overloaded = (503, "house-full", "The house is full.")
-    documented = (
+    documented: ClassVar[Documented] = (
         (400, "script-too-long", ContextTooLong),
         (400, "bad-script", ModelRejected),
         (403, "key-unknown", CredentialsRejected),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from loopllama.errors import CredentialsRejected, ModelRejected, ModelThrottled, ModelTimeout, ModelUnavailable
-from support.dialects.base import Figures
+from support.dialects.base import Documented, Figures
 from support.dialects.openai import OpenAIDialect
 from support.wire_server import Reply, Request
 
@@ -32,7 +32,7 @@ class GoogleDialect(OpenAIDialect):
     unknown_model = (404, "NOT_FOUND", "models/gemini-none is not found for API version v1main")
     bad_request = (400, "INVALID_ARGUMENT", "Invalid value at 'generation_config.temperature'")
     overloaded = (503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
-    documented = (
+    documented: ClassVar[Documented] = (
         # https://ai.google.dev/gemini-api/docs/troubleshooting
         (400, "INVALID_ARGUMENT", ModelRejected),
         (400, "API_KEY_INVALID", CredentialsRejected),

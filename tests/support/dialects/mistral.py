@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from loopllama.errors import CredentialsRejected, ModelRejected, ModelThrottled, ModelUnavailable
-from support.dialects.base import Figures
+from support.dialects.base import Documented, Figures
 from support.dialects.openai import OpenAIDialect
 from support.wire_server import Reply
 
@@ -28,7 +28,7 @@ class MistralDialect(OpenAIDialect):
     unknown_model = (400, "invalid_model", "Invalid model: mistral-none")
     bad_request = (422, "", "Input should be less than or equal to 1.5")
     overloaded = (503, "", "Service unavailable.")
-    documented = (
+    documented: ClassVar[Documented] = (
         # https://docs.mistral.ai/api, https://api-docs.deepseek.com/quick_start/error_codes
         (400, "invalid_request", ModelRejected),
         (401, "", CredentialsRejected),

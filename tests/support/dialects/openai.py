@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from loopllama.errors import ContentRefused, CredentialsRejected, ModelRejected, ModelThrottled, ModelUnavailable
-from support.dialects.base import KEY, USUAL, Dialect, Figures, Seen, closed, objects
+from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen, closed, objects
 from support.wire_server import Reply, Request
 
 
@@ -33,7 +33,7 @@ class OpenAIDialect(Dialect):
     unknown_model = (404, "model_not_found", "The model `gpt-none` does not exist or you do not have access to it.")
     bad_request = (400, "invalid_value", "Invalid value for 'temperature'")
     overloaded = (503, "server_is_overloaded", "The engine is currently overloaded, please try again later")
-    documented = (
+    documented: ClassVar[Documented] = (
         # https://platform.openai.com/docs/guides/error-codes
         (400, "invalid_request_error", ModelRejected),
         (400, "invalid_value", ModelRejected),
