@@ -7,8 +7,8 @@ of one's own says it too. An adapter's module, and what it imports, loads when a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from loopllama.errors import ModelError, ModelRejected, ModelUnknown
 from loopllama.llm.types import Answer, ModelCall, Provider
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from loopllama.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
+class Dialect(NamedTuple):  # loads faster than a dataclass
     """An entry of the registry.
 
     `load` imports the adapter's class and returns it; made of a provider's name and the settings, that is a `Provider`.

@@ -9,8 +9,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from loopllama.catalog.providers import KNOWN, Known
 from loopllama.errors import AnswerInvalid, ModelError
@@ -22,8 +21,7 @@ from loopllama.providers.output_modes import Modes
 from loopllama.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):  # loads faster than a dataclass
     """What a dialect reads in an answer.
 
     `text` is all that the model said, thoughts included. `usage` is `None` where the provider gave none that can be

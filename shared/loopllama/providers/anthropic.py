@@ -96,14 +96,14 @@ class Anthropic(HttpAdapter):
         declined = f"{self.who(call)} declined to answer (stop_reason refusal)"
         model = value.get("model")
         return Parsed(
-            text,
-            wire.tool_calls(blocks, _tool_use, cut=stopped == "max_tokens"),
-            _usage(value.get("usage")),
-            stop,
-            model if isinstance(model, str) else "",
-            ContentRefused(declined) if stopped == "refusal" else None,
-            "max_tokens is too low" if stop == "max_tokens" else f"stop_reason {stopped}",
-            not isinstance(content, list),
+            text=text,
+            tool_calls=wire.tool_calls(blocks, _tool_use, cut=stopped == "max_tokens"),
+            usage=_usage(value.get("usage")),
+            stop_reason=stop,
+            model=model if isinstance(model, str) else "",
+            error=ContentRefused(declined) if stopped == "refusal" else None,
+            why_empty="max_tokens is too low" if stop == "max_tokens" else f"stop_reason {stopped}",
+            malformed=not isinstance(content, list),
         )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from loopllama.core import exact_json
@@ -37,12 +36,12 @@ class Access(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class ApiKey:
     """A key in a header, from the environment or the provider's secret. No header is sent where there is no key."""
 
-    header: str = "authorization"
-    prefix: str = "Bearer "
+    def __init__(self, header: str = "authorization", prefix: str = "Bearer ") -> None:
+        self._header = header
+        self._prefix = prefix
 
     def credentials(self, provider: str, settings: Settings) -> Credentials:
         """Return the provider's key and address."""
@@ -50,7 +49,7 @@ class ApiKey:
 
     def headers(self, credentials: Credentials, url: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002
         """Return the key's header."""
-        return {self.header: f"{self.prefix}{credentials.api_key}"} if credentials.api_key else {}
+        return {self._header: f"{self._prefix}{credentials.api_key}"} if credentials.api_key else {}
 
     def rejected(self, provider: str, settings: Settings) -> None:
         """Read the secret again at its next use: somebody may have rotated the key."""

@@ -146,13 +146,13 @@ class OpenAI(HttpAdapter):
             error = ModelUnavailable(f"{who}: the provider broke off the answer ({finish})")
         model = value.get("model")
         return Parsed(
-            text,
-            calls,
-            usage,
-            "tool_calls" if calls and stop == "end" else stop,
-            model if isinstance(model, str) else "",
-            error,
-            "all its tokens went into reasoning; raise max_tokens" if stop == "max_tokens" else "no text",
+            text=text,
+            tool_calls=calls,
+            usage=usage,
+            stop_reason="tool_calls" if calls and stop == "end" else stop,
+            model=model if isinstance(model, str) else "",
+            error=error,
+            why_empty="all its tokens went into reasoning; raise max_tokens" if stop == "max_tokens" else "no text",
         )
 
 

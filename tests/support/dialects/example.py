@@ -89,14 +89,16 @@ class Example(HttpAdapter):
         stop = _ENDS.get(ended, "end") if isinstance(ended, str) else "end"
         declined = ContentRefused(f"{self.who(call)} declined to answer") if ended == "declined" else None
         return Parsed(
-            said if isinstance(said, str) else "",
-            wire.tool_calls(asked, lambda one: (one.get("ref"), one.get("prop"), one.get("with")), ended == "longest"),
-            _usage(value.get("words")),
-            stop,
-            player if isinstance(player, str) else "",
-            declined,
-            "max_tokens is too low" if stop == "max_tokens" else f"ended {ended}",
-            not isinstance(said, str),
+            text=said if isinstance(said, str) else "",
+            tool_calls=wire.tool_calls(
+                asked, lambda one: (one.get("ref"), one.get("prop"), one.get("with")), ended == "longest"
+            ),
+            usage=_usage(value.get("words")),
+            stop_reason=stop,
+            model=player if isinstance(player, str) else "",
+            error=declined,
+            why_empty="max_tokens is too low" if stop == "max_tokens" else f"ended {ended}",
+            malformed=not isinstance(said, str),
         )
 
 

@@ -82,14 +82,14 @@ class Bedrock(Adapter):
             error = AnswerInvalid(f"{self.who(call)}: the model's answer cannot be read ({stopped})")
         router = wire.member(wire.member(value, "trace"), "promptRouter").get("invokedModelId")
         return Parsed(
-            "".join(block["text"] for block in blocks if isinstance(block.get("text"), str)),
-            wire.tool_calls(blocks, _tool_use, cut=stopped == "max_tokens"),
-            _usage(value.get("usage")),
-            stop,
-            str(router or ""),
-            error,
-            "max_tokens is too low" if stop == "max_tokens" else f"stopReason {stopped}",
-            not output,
+            text="".join(block["text"] for block in blocks if isinstance(block.get("text"), str)),
+            tool_calls=wire.tool_calls(blocks, _tool_use, cut=stopped == "max_tokens"),
+            usage=_usage(value.get("usage")),
+            stop_reason=stop,
+            model=str(router or ""),
+            error=error,
+            why_empty="max_tokens is too low" if stop == "max_tokens" else f"stopReason {stopped}",
+            malformed=not output,
         )
 
 
