@@ -159,7 +159,7 @@ def test_structured_output(dialect: Dialect, server: WireServer, adapter: Provid
     seen = dialect.seen(server.requests[0])
     assert seen.schema["properties"] == TICKET["properties"]
     assert seen.schema["required"] == TICKET["required"]
-    if dialect.name in ("openai", "azure", "mistral"):
+    if dialect.strict:
         assert seen.strict is True
         assert seen.schema["additionalProperties"] is False
 
@@ -173,20 +173,20 @@ def test_a_schema_that_the_native_mode_cannot_say(
         "required": ["name"],
     }
     value = {"name": "root", "children": [{"name": "leaf"}]}
-    if dialect.name in ("anthropic", "bedrock"):
-        server.script(Reply(200, dialect.answer("", [("a", TOOL_NAME, value)], "tools")))
-    else:
+    if dialect.recursive_schemas:
         server.script(Reply(200, dialect.answer(json.dumps(value))))
+    else:
+        server.script(Reply(200, dialect.answer("", [("a", TOOL_NAME, value)], "tools")))
     answer = adapter.complete(make_call(output_schema=tree))
     assert json.loads(answer.text) == value
     assert (answer.stop_reason, answer.tool_calls) == ("end", ())
     seen = dialect.seen(server.requests[0])
-    if dialect.name in ("anthropic", "bedrock"):
-        assert seen.forced == TOOL_NAME
-        assert seen.tools == {TOOL_NAME: tree}
-    else:
+    if dialect.recursive_schemas:
         assert seen.schema == tree
         assert seen.strict is False
+    else:
+        assert seen.forced == TOOL_NAME
+        assert seen.tools == {TOOL_NAME: tree}
 
 
 def test_usage_in_parts(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
@@ -208,7 +208,7 @@ def test_usage_that_is_missing_or_broken_is_estimated(
 ) -> None:
     body = dialect.answer("Sorry to hear that.", usage=None)
     if broken is not None:
-        body["usage"] = broken
+        body[dialect.usage_field] = broken
     server.script(Reply(200, body))
     usage = adapter.complete(make_call()).usage
     assert usage.estimated
@@ -230,7 +230,7 @@ def test_cut_off_before_any_text(dialect: Dialect, server: WireServer, adapter: 
 
 
 def test_cut_off_inside_a_tool_call(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
-    arguments: Any = {} if dialect.name in ("anthropic", "bedrock") else '{"order_id": "A'
+    arguments: Any = '{"order_id": "A' if dialect.arguments_are_text else {}
     server.script(Reply(200, dialect.answer("", [("a", "get_order", arguments)], "length")))
     answer = adapter.complete(make_call(tools=(ORDER,), max_tokens=5))
     assert answer.stop_reason == "max_tokens"
@@ -254,12 +254,7 @@ def test_empty_content(dialect: Dialect, server: WireServer, adapter: Provider, 
 
 
 def test_refusal(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
-    if dialect.has_refusal:
-        body = dialect.answer("", stop="refusal")
-    else:
-        body = dialect.answer("")
-        body["choices"][0]["finish_reason"] = "content_filter"
-    server.script(Reply(200, body))
+    server.script(Reply(200, dialect.answer("", stop="refusal")))
     with pytest.raises(ContentFiltered, match="declined") as caught:
         adapter.complete(make_call())
     assert caught.value.usage == Usage(21, 7)
@@ -273,7 +268,6 @@ def test_five_megabytes(dialect: Dialect, server: WireServer, adapter: Provider,
 
 
 def test_cache_points(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
-    has_points = dialect.name in ("anthropic", "bedrock")
     opening = Message("user", "A long text.", stable=True)
     later = (
         Message("assistant", "", tool_calls=(ToolCall("a", "now", {}),)),
@@ -290,7 +284,7 @@ def test_cache_points(dialect: Dialect, server: WireServer, adapter: Provider, m
     for call, points in expected:
         server.script(Reply(200, dialect.answer("ok")))
         adapter.complete(call)
-        assert dialect.seen(server.requests[-1]).cache_points == (points if has_points else 0)
+        assert dialect.seen(server.requests[-1]).cache_points == (points if dialect.cache_points else 0)
 
 
 def test_one_connection_for_many_calls(

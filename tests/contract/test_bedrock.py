@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.dialects import BedrockDialect, start_afresh
+from support.dialects.bedrock import BedrockDialect, start_afresh
 from support.wire_server import Reply, WireServer
 
 from loopllama import providers

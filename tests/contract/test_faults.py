@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from support.dialects import CODES, KEY, Dialect, converse
+from support.dialects import KEY, Dialect
+from support.dialects.bedrock import converse
 from support.wire_server import Drip, Hang, Raw, Reply, Reset, Step, WireServer
 
 from loopllama.errors import (
@@ -25,6 +26,7 @@ from loopllama.errors import (
     ModelUnavailable,
 )
 from loopllama.llm.types import ModelRequest, Provider, Usage
+from loopllama.providers.bedrock.service import CODES
 
 Make = Callable[..., ModelRequest]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
@@ -122,10 +124,7 @@ def test_wrong_key(dialect: Dialect, server: WireServer, adapter: Provider, make
     assert type(error) is CredentialsRejected
     assert not error.next_model
     assert KEY not in str(error)
-    if dialect.name == "bedrock":
-        assert "role" in str(error)
-    else:
-        assert f"loopllama providers set {dialect.name}" in str(error)
+    assert dialect.remedy in str(error)
 
 
 def test_unknown_model(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
@@ -257,120 +256,19 @@ def test_a_long_explanation_is_cut(dialect: Dialect, server: WireServer, adapter
     assert len(str(error)) < 1000
 
 
-DOCUMENTED = {
-    # https://platform.openai.com/docs/guides/error-codes
-    "openai": [
-        (400, "invalid_request_error", ModelRequestRejected),
-        (400, "invalid_value", ModelRequestRejected),
-        (400, "unsupported_parameter", ModelRequestRejected),
-        (400, "content_policy_violation", "ContentFiltered"),
-        (401, "invalid_api_key", CredentialsRejected),
-        (401, "invalid_organization", CredentialsRejected),
-        (401, "ip_not_authorized", CredentialsRejected),
-        (403, "unsupported_country_region_territory", ModelRequestRejected),
-        (404, "model_not_found", ModelRequestRejected),
-        (409, "conflict", ModelUnavailable),
-        (422, "unprocessable_entity", ModelRequestRejected),
-        (429, "rate_limit_exceeded", ModelThrottled),
-        (429, "rate_limit_error", ModelThrottled),
-        (429, "insufficient_quota", ModelThrottled),
-        (429, "credit_balance_exhausted", ModelThrottled),
-        (429, "billing_hard_limit_reached", ModelThrottled),
-        (429, "slow_down", ModelThrottled),
-        (503, "slow_down", ModelThrottled),
-        (500, "server_error", ModelUnavailable),
-        (503, "server_is_overloaded", ModelUnavailable),
-        (503, "service_unavailable_error", ModelUnavailable),
-    ],
-    # https://learn.microsoft.com/azure/ai-foundry/openai/how-to/troubleshoot
-    "azure": [
-        (400, "content_filter", "ContentFiltered"),
-        (400, "context_length_exceeded", ContextTooLong),
-        (401, "401", CredentialsRejected),
-        (403, "AuthenticationTypeDisabled", ModelRequestRejected),
-        (404, "DeploymentNotFound", ModelRequestRejected),
-        (408, "Timeout", ModelTimeout),
-        (424, "FailedDependency", ModelRequestRejected),
-        (429, "429", ModelThrottled),
-        (429, "insufficient_quota", ModelThrottled),
-        (500, "InternalServerError", ModelUnavailable),
-        (503, "ServiceUnavailable", ModelUnavailable),
-    ],
-    # https://ai.google.dev/gemini-api/docs/troubleshooting
-    "google": [
-        (400, "INVALID_ARGUMENT", ModelRequestRejected),
-        (400, "API_KEY_INVALID", CredentialsRejected),
-        (400, "FAILED_PRECONDITION", ModelRequestRejected),
-        (401, "UNAUTHENTICATED", CredentialsRejected),
-        (403, "PERMISSION_DENIED", ModelRequestRejected),
-        (404, "NOT_FOUND", ModelRequestRejected),
-        (429, "RESOURCE_EXHAUSTED", ModelThrottled),
-        (499, "CANCELLED", ModelUnavailable),
-        (500, "INTERNAL", ModelUnavailable),
-        (503, "UNAVAILABLE", ModelUnavailable),
-        (504, "DEADLINE_EXCEEDED", ModelTimeout),
-    ],
-    # https://docs.mistral.ai/api, https://api-docs.deepseek.com/quick_start/error_codes
-    "mistral": [
-        (400, "invalid_request", ModelRequestRejected),
-        (401, "", CredentialsRejected),
-        (402, "", ModelThrottled),
-        (403, "", ModelRequestRejected),
-        (404, "", ModelRequestRejected),
-        (422, "", ModelRequestRejected),
-        (429, "rate_limited", ModelThrottled),
-        (500, "", ModelUnavailable),
-        (503, "", ModelUnavailable),
-        (520, "", ModelUnavailable),
-    ],
-    # https://docs.claude.com/en/api/errors
-    "anthropic": [
-        (400, "invalid_request_error", ModelRequestRejected),
-        (401, "authentication_error", CredentialsRejected),
-        (402, "billing_error", ModelThrottled),
-        (403, "permission_error", ModelRequestRejected),
-        (404, "not_found_error", ModelRequestRejected),
-        (409, "conflict_error", ModelUnavailable),
-        (413, "request_too_large", ContextTooLong),
-        (429, "rate_limit_error", ModelThrottled),
-        (500, "api_error", ModelUnavailable),
-        (504, "timeout_error", ModelTimeout),
-        (529, "overloaded_error", ModelUnavailable),
-    ],
-    # https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html; Converse's own are checked below
-    "bedrock": [
-        (400, "ServiceQuotaExceededException", ModelThrottled),
-        (403, "ExpiredTokenException", CredentialsRejected),
-        (403, "IncompleteSignature", CredentialsRejected),
-        (403, "InvalidSignatureException", CredentialsRejected),
-        (403, "InvalidClientTokenId", CredentialsRejected),
-        (403, "UnrecognizedClientException", CredentialsRejected),
-        (403, "MissingAuthenticationToken", CredentialsRejected),
-        (403, "OptInRequired", CredentialsRejected),
-        (401, "NotAuthorized", CredentialsRejected),
-        (400, "RequestExpired", ModelUnavailable),
-        (500, "InternalFailure", ModelUnavailable),
-        (503, "ServiceUnavailable", ModelUnavailable),
-        (400, "SomethingNew", ModelRequestRejected),
-        (500, "SomethingNew", ModelUnavailable),
-    ],
-}
-
-
 def test_documented_errors(dialect: Dialect, monkeypatch: pytest.MonkeyPatch, make_call: Make) -> None:
     with WireServer() as server:
         adapter = dialect.adapter(server.url, monkeypatch)
-        for status, code, expected in DOCUMENTED[dialect.name]:
+        for status, code, expected in dialect.documented:
             server.script(dialect.error(status, code, "said the provider"))
             with pytest.raises(ModelError) as caught:
                 adapter.complete(make_call())
-            name = expected if isinstance(expected, str) else expected.__name__
-            assert (status, code, type(caught.value).__name__) == (status, code, name)
+            assert (status, code, type(caught.value)) == (status, code, expected)
 
 
 def test_the_adapter_names_every_error_of_converse() -> None:
     """botocore's service model is the documentation here; an error that a later version adds shows up."""
-    assert {shape.name for shape in converse().error_shapes} <= set(CODES["bedrock"])
+    assert {shape.name for shape in converse().error_shapes} <= set(CODES)
 
 
 def test_every_error_of_converse_by_its_own_status(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,7 +284,7 @@ def test_every_error_of_converse_by_its_own_status(monkeypatch: pytest.MonkeyPat
             server.script(dialect.error(shape.metadata["error"]["httpStatusCode"], shape.name, "said Bedrock"))
             with pytest.raises(ModelError) as caught:
                 adapter.complete(call)
-            assert type(caught.value) is CODES["bedrock"][shape.name]
+            assert type(caught.value) is CODES[shape.name]
             assert shape.name in str(caught.value)
 
 

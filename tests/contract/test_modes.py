@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 from botocore.loaders import Loader
 from support.deployment import Deployment
-from support.dialects import AnthropicDialect, BedrockDialect, DeepSeekDialect, Dialect, GoogleDialect, OpenAIDialect
+from support.dialects import (
+    WIRE_FORMATS,
+    AnthropicDialect,
+    BedrockDialect,
+    DeepSeekDialect,
+    Dialect,
+    GoogleDialect,
+    OpenAIDialect,
+)
 from support.step_here import Here
 from support.wire_server import Reply, Request, WireServer
 
@@ -106,7 +114,7 @@ def test_the_best_way_that_the_model_takes(
 
 
 @pytest.mark.parametrize("mode", MODES)
-@speaks(OPENAI, ANTHROPIC, BEDROCK)
+@speaks(*WIRE_FORMATS)
 def test_the_catalog_says_where_to_begin(
     dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, mode: OutputMode
 ) -> None:

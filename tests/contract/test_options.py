@@ -13,16 +13,6 @@ from loopllama.llm.types import Message, ModelRequest, Provider, ToolCall, ToolS
 from loopllama.providers.wire import LONGEST_UNASKED, UNKNOWN_MAX_OUTPUT
 
 Make = Callable[..., ModelRequest]
-WANTS_A_LIMIT = ("anthropic",)
-TAKES_THE_MODELS_LIMIT = ("anthropic", "bedrock")
-OPTIONS: dict[str, dict[str, Any]] = {
-    "anthropic": {"thinking": {"type": "enabled", "budget_tokens": 1024}, "service_tier": "standard_only"},
-    "bedrock": {
-        "guardrailConfig": {"guardrailIdentifier": "gr-1", "guardrailVersion": "2"},
-        "additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 1024}},
-        "inferenceConfig": {"topP": 0.5},
-    },
-}
 
 
 def body_of(server: WireServer, adapter: Provider, dialect: Dialect, call: ModelRequest) -> dict[str, Any]:
@@ -39,10 +29,10 @@ def test_a_call_without_a_limit(
 ) -> None:
     body_of(server, adapter, dialect, make_call(max_output=limit))
     asked = dialect.seen(server.requests[-1]).max_tokens
-    if dialect.name not in TAKES_THE_MODELS_LIMIT:
+    if not dialect.takes_the_models_limit:
         assert asked is None
     elif limit is None:
-        assert asked == (UNKNOWN_MAX_OUTPUT if dialect.name in WANTS_A_LIMIT else None)
+        assert asked == (UNKNOWN_MAX_OUTPUT if dialect.asks_for_a_limit else None)
     else:
         assert asked == min(limit, LONGEST_UNASKED)
 
@@ -53,9 +43,8 @@ def test_a_limit_that_is_set_counts(dialect: Dialect, server: WireServer, adapte
 
 
 def test_options_go_out_as_they_are(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
-    options = OPTIONS.get(dialect.name, {"reasoning_effort": "low", "seed": 7})
-    body = body_of(server, adapter, dialect, make_call(options=options, max_tokens=2000))
-    for name, value in options.items():
+    body = body_of(server, adapter, dialect, make_call(options=dialect.options, max_tokens=2000))
+    for name, value in dialect.options.items():
         assert body[name] == value or {**body[name], **value} == body[name]
     assert dialect.seen(server.requests[-1]).max_tokens == 2000
 
@@ -75,6 +64,6 @@ def test_options_replace_nothing_that_the_call_says(
     }
     plain = body_of(server, adapter, dialect, make_call(**values))
     # The catalog refuses these names; the adapters do not rely on it.
-    options = {name: "replaced" for name in plain if name != "inferenceConfig"}
+    options = {name: "replaced" for name in plain if name not in dialect.merged_options}
     assert body_of(server, adapter, dialect, make_call(**values, options=options)) == plain
     assert server.requests[0].path == server.requests[1].path

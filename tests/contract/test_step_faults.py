@@ -7,13 +7,13 @@ Each fault meets a step that has no other model, and one that has a fallback at 
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from support.deployment import Killed
-from support.dialects import KEY, AnthropicDialect, BedrockDialect, Dialect, OpenAIDialect
+from support.dialects import KEY, WIRE_FORMATS, Dialect, OpenAIDialect
 from support.step_here import NUMBERS, PROMPT, USAGE, Here, cost_of
 from support.wire_server import Drip, Raw, Reply, Reset, Step, WireServer
 
@@ -39,7 +39,8 @@ class Fault:
     basis: str = "measured"
     usage: tuple[int, int] | None = (0, 0)
     remaining_ms: int = 60_000
-    dialects: Sequence[str] = ("openai", "anthropic", "bedrock")
+    once: bool = False
+    """Whether it is slow, and the same whatever the wire format: tried with one."""
 
     def step(self, dialect: Dialect) -> Step:
         reply: Step = self.reply(dialect) if callable(self.reply) else self.reply
@@ -77,7 +78,7 @@ FAULTS = [
         basis="unknown",
         usage=None,
         remaining_ms=1500,
-        dialects=("openai",),
+        once=True,
     ),
     Fault(
         "slow body",
@@ -88,7 +89,7 @@ FAULTS = [
         basis="unknown",
         usage=None,
         remaining_ms=1500,
-        dialects=("openai",),
+        once=True,
     ),
     Fault("429", "ModelThrottled", "HTTP 429", lambda d: d.error(*d.throttled), 2),
     Fault("429 and when", "ModelThrottled", "HTTP 429", lambda d: d.error(*d.throttled, {"retry-after": "41"}), 41),
@@ -113,8 +114,7 @@ FAULTS = [
 ROWS = [
     pytest.param(dialect, fault, id=f"{fault.name}-{dialect.name}")
     for fault in FAULTS
-    for dialect in (OPENAI, AnthropicDialect(), BedrockDialect())
-    if dialect.name in fault.dialects
+    for dialect in ([OPENAI] if fault.once else WIRE_FORMATS)
 ]
 
 
@@ -123,6 +123,9 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
     """OpenAI's where the test does not say."""
     found: Dialect = getattr(request, "param", OPENAI)
     return found
+
+
+every_dialect = pytest.mark.parametrize("dialect", WIRE_FORMATS, ids=lambda one: one.name, indirect=True)
 
 
 def check_cost(attempt: Mapping[str, Any], fault: Fault) -> None:
@@ -245,7 +248,7 @@ def test_a_key_in_a_secret(here: Here, secret: dict[str, str] | None, monkeypatc
     clients.client.cache_clear()
 
 
-@pytest.mark.parametrize("dialect", [OPENAI, AnthropicDialect(), BedrockDialect()], ids=lambda d: d.name, indirect=True)
+@every_dialect
 def test_an_answer_that_was_cut_off_is_an_answer_and_says_so(here: Here) -> None:
     here.first.script(Reply(200, here.dialect.answer("Sorry to", stop="length")))
     run_id, work = here.start(maxTokens=2)
@@ -257,7 +260,7 @@ def test_an_answer_that_was_cut_off_is_an_answer_and_says_so(here: Here) -> None
     assert (attempt["cost_usd"], attempt["cost_basis"]) == (cost_of(*USAGE), "measured")
 
 
-@pytest.mark.parametrize("dialect", [OPENAI, AnthropicDialect(), BedrockDialect()], ids=lambda d: d.name, indirect=True)
+@every_dialect
 @pytest.mark.parametrize(
     ("name", "arguments", "says"),
     [
@@ -288,7 +291,7 @@ def test_a_tool_call_that_makes_no_sense_goes_back_to_the_model(
     assert (step["cost_usd"], step["cost_basis"]) == (2 * cost_of(*USAGE), "measured")
 
 
-@pytest.mark.parametrize("dialect", [OPENAI, AnthropicDialect(), BedrockDialect()], ids=lambda d: d.name, indirect=True)
+@every_dialect
 def test_an_answer_of_five_megabytes_goes_to_the_bucket(here: Here) -> None:
     text = "All work and no play. " * (5 * 1024 * 1024 // 22)
     here.first.script(Reply(200, here.dialect.answer(text)))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.deployment import Killed
-from support.dialects import AnthropicDialect, BedrockDialect, Dialect, Figures, GoogleDialect, OpenAIDialect
+from support.dialects import WIRE_FORMATS, Dialect, Figures, GoogleDialect, OpenAIDialect
 from support.loopback import Handler, serving
 from support.step_here import USAGE, Here, cost_of
 from support.wire_server import Reply, Request, Reset, WireServer
@@ -27,7 +27,6 @@ from loopllama.telemetry import logs
 from loopllama_cli.console import output, trace
 
 OPENAI, GOOGLE = OpenAIDialect(), GoogleDialect()
-THREE = (OPENAI, AnthropicDialect(), BedrockDialect())
 SCHEMA = {
     "type": "object",
     "properties": {"amount": {"type": "number"}, "label": {"enum": ["billing", "other"]}},
@@ -46,7 +45,10 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
     return found
 
 
-every_dialect = pytest.mark.parametrize("dialect", THREE, ids=lambda one: one.name, indirect=True)
+with_cache_points = pytest.mark.parametrize(
+    "dialect", [one for one in WIRE_FORMATS if one.cache_points], ids=lambda one: one.name, indirect=True
+)
+every_dialect = pytest.mark.parametrize("dialect", WIRE_FORMATS, ids=lambda one: one.name, indirect=True)
 
 
 # Structured output
@@ -285,7 +287,7 @@ def test_a_deployments_tools_that_make_no_sense_are_told_at_the_start_and_fail_o
 # Prompt caching and the sums
 
 
-@pytest.mark.parametrize("dialect", [AnthropicDialect(), BedrockDialect()], ids=lambda one: one.name, indirect=True)
+@with_cache_points
 def test_cache_points_are_used_on_purpose_and_cached_tokens_priced_as_such(here: Here) -> None:
     here.start()  # for its models
     price = {
@@ -322,7 +324,7 @@ def test_cache_points_are_used_on_purpose_and_cached_tokens_priced_as_such(here:
     assert run["cost_usd"] + run["cache_saving_usd"] == cost_of(10_200, 50)
 
 
-@pytest.mark.parametrize("dialect", [AnthropicDialect(), BedrockDialect()], ids=lambda one: one.name, indirect=True)
+@with_cache_points
 def test_a_model_without_a_cache_gets_no_points(here: Here) -> None:
     here.first.script(Reply(200, here.dialect.answer("ok")))
     _, work = here.start(tools=["now"])

@@ -68,8 +68,8 @@ def set_(
     from loopllama.catalog.providers import KNOWN
 
     known = KNOWN.get(provider)
-    if known is not None and known.dialect == "bedrock":
-        raise InvalidRequest("bedrock needs no key: the functions' role may call it")
+    if known is not None and known.by_role:
+        raise InvalidRequest(f"{provider} needs no key: the functions' role may call it")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", provider):
         raise InvalidRequest(f"{provider!r} is no provider's name: a-z, 0-9, _ and -, at most 64")
     if base_url is None and (known is None or not known.base_url):

@@ -22,12 +22,12 @@ def credentials(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def simulated(with_credentials: Mapping[str, str]) -> list[str]:
-    """The providers that the simulated one stands in for: those that need a key and have none. Bedrock needs an
-    account, which there is not."""
+    """Return the providers that the simulated one stands in for.
+
+    These are the providers that need a key and have none, and those that the function's role may call: there is no
+    account."""
     from loopllama.catalog.providers import KNOWN
 
     return [
-        name
-        for name, known in KNOWN.items()
-        if name not in with_credentials and (known.dialect == "bedrock" or not known.keyless)
+        name for name, known in KNOWN.items() if name not in with_credentials and (known.by_role or not known.keyless)
     ]

@@ -13,28 +13,27 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
-
-Dialect = Literal["openai", "azure", "anthropic", "bedrock"]
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """How to speak to a provider.
 
-    `variables`: prefixes of the environment variables `<prefix>_API_KEY` and `<prefix>_BASE_URL`, the first is the
-    documented one. `hosts`: the provider's own hosts beside that of `base_url`; `*.` takes subdomains. `keyless`:
-    works without a key. The rest are differences among servers of the OpenAI dialect: `max_tokens` names the field
-    that limits the answer; `strict`: JSON schemas may be marked strict; `reasoning_apart`: `completion_tokens` leaves
-    out reasoning tokens, which `total_tokens` holds; `short_tool_ids`: ids of tool calls have nine letters and digits;
-    `signatures`: tool calls carry thought signatures, which must be given back.
+    `dialect`: its wire format, one of `providers.DIALECTS`. `variables`: prefixes of the environment variables
+    `<prefix>_API_KEY` and `<prefix>_BASE_URL`, the first is the documented one. `hosts`: the provider's own hosts
+    beside that of `base_url`; `*.` takes subdomains. `keyless`: works without a key. `by_role`: it does so because the
+    function's role may call it. The rest are differences among servers of the OpenAI dialect: `max_tokens` names the
+    field that limits the answer; `strict`: JSON schemas may be marked strict; `reasoning_apart`: `completion_tokens`
+    leaves out reasoning tokens, which `total_tokens` holds; `short_tool_ids`: ids of tool calls have nine letters and
+    digits; `signatures`: tool calls carry thought signatures, which must be given back.
     """
 
-    dialect: Dialect = "openai"
+    dialect: str = "openai"
     base_url: str = ""
     variables: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     keyless: bool = False
+    by_role: bool = False
     max_tokens: str = "max_tokens"
     strict: bool = False
     reasoning_apart: bool = False
@@ -58,7 +57,7 @@ KNOWN: dict[str, Known] = {
         strict=True,
     ),
     "anthropic": Known(dialect="anthropic", base_url="https://api.anthropic.com", variables=("ANTHROPIC",)),
-    "bedrock": Known(dialect="bedrock", keyless=True),
+    "bedrock": Known(dialect="bedrock", keyless=True, by_role=True),
     "google": Known(
         base_url="https://generativelanguage.googleapis.com/v1beta/openai",
         variables=("GOOGLE", "GEMINI"),

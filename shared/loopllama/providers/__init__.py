@@ -1,13 +1,14 @@
 """Model providers: `provider_for` finds the adapter that speaks a model's wire format.
 
-An adapter's module, and what it imports, loads when a step first uses a provider of its kind.
+`DIALECTS` holds every wire format. `catalog.providers.KNOWN` says which one a provider speaks; the secret of a server
+of one's own says it too. An adapter's module, and what it imports, loads when a step first uses a provider of its kind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from loopllama.errors import ModelError, ModelRequestRejected, ModelUnknown
 from loopllama.llm.types import ModelRequest, ModelResponse, Provider
@@ -15,6 +16,44 @@ from loopllama.llm.types import ModelRequest, ModelResponse, Provider
 if TYPE_CHECKING:
     from loopllama.catalog.model import Model
     from loopllama.settings import Settings
+
+
+class Dialect(NamedTuple):  # loads faster than a dataclass
+    """An entry of the registry.
+
+    `load` imports the adapter's class and returns it; made of a provider's name and the settings, that is a `Provider`.
+    `own_servers`: the secret of a server of one's own may name the dialect.
+    """
+
+    load: Callable[[], Callable[[str, Settings], Provider]]
+    own_servers: bool = True
+
+
+def _openai() -> Callable[[str, Settings], Provider]:
+    from loopllama.providers.openai import OpenAI
+
+    return OpenAI
+
+
+def _anthropic() -> Callable[[str, Settings], Provider]:
+    from loopllama.providers.anthropic import Anthropic
+
+    return Anthropic
+
+
+def _bedrock() -> Callable[[str, Settings], Provider]:
+    from loopllama.providers.bedrock.converse import Bedrock
+
+    return Bedrock
+
+
+DIALECTS: dict[str, Dialect] = {
+    "openai": Dialect(_openai),
+    "azure": Dialect(_openai),  # the same format at another address, with the key in another header
+    "anthropic": Dialect(_anthropic),
+    "bedrock": Dialect(_bedrock, own_servers=False),
+}
+"""Wire formats by the names that `KNOWN` and secrets use."""
 
 _adapters: dict[tuple[str, str, tuple[str, ...]], Provider] = {}
 
@@ -82,17 +121,10 @@ def _make(provider: str, settings: Settings) -> Provider:
             "the simulated provider is off in this deployment; SIMULATED_PROVIDERS lists what it answers for"
         )
     known = KNOWN.get(provider)
-    if known is not None and known.dialect == "bedrock":
-        from loopllama.providers.bedrock.converse import Bedrock
+    if known is None:
+        from loopllama.providers.credentials import credentials_for
 
-        return Bedrock()
-    from loopllama.providers.credentials import credentials_for
-
-    dialect = credentials_for(provider, settings).dialect if known is None else known.dialect
-    if dialect == "anthropic":
-        from loopllama.providers.anthropic import Anthropic
-
-        return Anthropic(provider, settings)
-    from loopllama.providers.openai import OpenAI
-
-    return OpenAI(provider, settings)
+        dialect = credentials_for(provider, settings).dialect
+    else:
+        dialect = known.dialect
+    return DIALECTS[dialect].load()(provider, settings)

@@ -33,11 +33,11 @@ from loopllama.aws import clients
 from loopllama.catalog.providers import KNOWN, Known, variables_of
 from loopllama.core import exact_json
 from loopllama.errors import CredentialsRejected, ModelError, ModelRequestRejected, ModelUnavailable
+from loopllama.providers import DIALECTS
 from loopllama.settings import Settings
 
 REREAD_SECONDS = 300.0
 _FIELDS = frozenset({"api_key", "base_url", "dialect", "api_version", "headers"})
-_DIALECTS = ("openai", "azure", "anthropic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +194,9 @@ def _checked(provider: str, found: Mapping[str, Any], source: str, settings: Set
         isinstance(text, str) and text.isascii() and text.isprintable() for pair in headers.items() for text in pair
     ):
         raise wrong("headers must be an object of printable ASCII texts")
-    if dialect not in _DIALECTS:
-        raise wrong(f"dialect {dialect!r} is none of {', '.join(_DIALECTS)}")
+    allowed = [name for name, entry in DIALECTS.items() if entry.own_servers]
+    if dialect not in allowed:
+        raise wrong(f"dialect {dialect!r} is none of {', '.join(allowed)}")
     key = key.strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise wrong("api_key has characters that no key has")

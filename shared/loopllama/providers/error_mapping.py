@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -56,23 +56,23 @@ _LONGEST_WAIT = 24 * 3600.0
 def failure(
     status: int,
     headers: Mapping[str, str],
-    body: bytes,
+    codes: Sequence[str],
+    said: str,
     *,
-    codes: Mapping[str, type[ModelError]],
+    kinds: Mapping[str, type[ModelError]],
     credentials: Credentials,
     model: str,
 ) -> ModelError:
-    """The error that an HTTP answer with an error status stands for.
+    """Return the error that an HTTP answer with an error status stands for.
 
-    `codes` maps the codes and types that the provider's error bodies carry, most telling first. The message quotes at
-    most 500 characters of the provider's own, with the key blotted out.
+    `codes` and `said` are what its body holds, as `read_error` gives it; `kinds` maps the codes that the provider's
+    dialect names. The message quotes at most 500 characters of the provider's own, with the key blotted out.
     """
-    names, said = read_error(body)
-    kind = kind_of(status, names, said, codes)
+    kind = kind_of(status, codes, said, kinds)
     if credentials.api_key:
         said = said.replace(credentials.api_key, "***")
     said = said[:_DETAIL_CHARACTERS]
-    label = ", ".join([f"HTTP {status}", *names[:1]])
+    label = ", ".join([f"HTTP {status}", *codes[:1]])
     message = f"{credentials.provider} ({label}) on {model}: {said or 'no explanation'}"
     if 300 <= status < 400:
         message = f"{message}. The base URL redirects to {headers.get('location', '?')}; redirects are not followed."
@@ -81,24 +81,14 @@ def failure(
     return kind(message, retry_after=retry_after(headers) if kind.later else None, status=status)
 
 
-def failure_in_answer(
-    value: Mapping[str, Any],
-    headers: Mapping[str, str],
-    *,
-    codes: Mapping[str, type[ModelError]],
-    credentials: Credentials,
-    model: str,
-) -> ModelError:
-    """The error that stands in the body of an answer whose status says that all is well, as gateways send it when their
-    upstream fails late. Its own `code` is the status, where it has one."""
+def status_in(value: Mapping[str, Any]) -> int:
+    """Return the status of an error that stands in the body of an answer whose own status says that all is well, as
+    gateways send it when their upstream fails late: the error's `code`, where that is one."""
     error = value.get("error")
     status = error.get("code") if isinstance(error, dict) else None
     if isinstance(status, str) and re.fullmatch("[0-9]{3}", status):
         status = int(status)
-    if not isinstance(status, int) or not 400 <= status < 600:
-        status = 502
-    body = exact_json.dumps(value).encode()
-    return failure(status, headers, body, codes=codes, credentials=credentials, model=model)
+    return status if isinstance(status, int) and 400 <= status < 600 else 502
 
 
 def kind_of(status: int, names: Iterable[str], said: str, codes: Mapping[str, type[ModelError]]) -> type[ModelError]:

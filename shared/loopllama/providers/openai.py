@@ -20,13 +20,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from loopllama.catalog.providers import KNOWN, Known, takes_temperature
+from loopllama.catalog.providers import Known, takes_temperature
 from loopllama.core import exact_json
 from loopllama.errors import (
     ContentFiltered,
@@ -39,13 +38,11 @@ from loopllama.errors import (
     ModelUnavailable,
 )
 from loopllama.llm import schema_subsets, thoughts
-from loopllama.llm.token_estimate import estimated_usage
-from loopllama.llm.types import Message, ModelRequest, ModelResponse, StopReason, ToolCall, ToolSpec, Usage
-from loopllama.providers import http, wire
-from loopllama.providers.credentials import Credentials, credentials_for, forget
-from loopllama.providers.error_mapping import failure, failure_in_answer
-from loopllama.providers.output_modes import Modes
-from loopllama.settings import Settings
+from loopllama.llm.types import Message, ModelRequest, StopReason, ToolCall, ToolSpec, Usage
+from loopllama.providers import wire
+from loopllama.providers.adapter import Parsed
+from loopllama.providers.credentials import Credentials
+from loopllama.providers.http_adapter import ApiKey, HttpAdapter
 
 CODES: Mapping[str, type[ModelError]] = {
     "context_length_exceeded": ContextTooLong,
@@ -94,80 +91,75 @@ _STOPS: dict[str, StopReason] = {
 }
 
 
-class OpenAI:
-    """The adapter for one provider of this dialect."""
+class _Key(ApiKey):
+    """A bearer token; Azure has a header of its own."""
 
-    def __init__(self, provider: str, settings: Settings) -> None:
-        self._provider = provider
-        self._settings = settings
-        self._known = KNOWN.get(provider, Known())
-        self._modes = Modes()
+    def headers(self, credentials: Credentials, url: str, body: bytes) -> Mapping[str, str]:
+        """Return the key's header."""
+        if credentials.dialect == "azure":
+            return {"api-key": credentials.api_key}
+        return super().headers(credentials, url, body)
 
-    def complete(self, call: ModelRequest) -> ModelResponse:
-        """One POST to `…/chat/completions`, or another where a way of asking for JSON is refused."""
-        return self._modes.complete(call, self._send, native=_native_schema)
 
-    def _send(self, call: ModelRequest) -> ModelResponse:
-        until = time.monotonic() + call.timeout
-        credentials = credentials_for(self._provider, self._settings)
-        url, headers = _address(credentials, call.model)
-        body = exact_json.dumps(request(call, self._known)).encode()
-        reply = http.post(url, headers, body, until, self._provider)
-        if not 200 <= reply.status < 300:
-            error = failure(
-                reply.status, reply.headers, reply.body, codes=CODES, credentials=credentials, model=call.catalog_id
-            )
-            if isinstance(error, CredentialsRejected):
-                forget(self._provider, self._settings)
-            raise error
-        return self._answer(call, reply, credentials)
+class OpenAI(HttpAdapter):
+    """The adapter for one provider of this dialect: `openai`, or `azure` where its credentials say so."""
 
-    def _answer(self, call: ModelRequest, reply: http.Reply, credentials: Credentials) -> ModelResponse:
-        who = f"{self._provider} on {call.catalog_id}"
-        value = wire.read_object(reply.body)
-        if value is None:
-            text = reply.body.decode("utf-8", "replace")
-            usage = estimated_usage(call, text)
-            raise InvalidModelResponse(f"{who}: the answer is no JSON object", usage=usage, against=True)
-        if value.get("error") and not value.get("choices"):  # OpenRouter reports an upstream's error under status 200
-            raise failure_in_answer(value, reply.headers, codes=CODES, credentials=credentials, model=call.catalog_id)
+    access = _Key()
+    codes = CODES
+
+    def url(self, credentials: Credentials, call: ModelRequest) -> str:
+        """Return `…/chat/completions`."""
+        return _address(credentials, call.model)
+
+    def body(self, call: ModelRequest) -> Mapping[str, Any]:
+        """Return the request's body."""
+        return request(call, self.known)
+
+    def native_schema(self, call: ModelRequest) -> Mapping[str, Any] | None:
+        """Return the call's schema; `None` for Gemini 2, which takes none beside tools: "Function calling with a
+        response mime type: 'application/json' is unsupported" (github.com/googleapis/python-genai, issue 867)."""
+        return None if call.tools and _NO_SCHEMA_BESIDE_TOOLS.search(call.model) else call.output_schema
+
+    def is_error(self, value: Mapping[str, Any]) -> bool:
+        """Return whether it is an error: OpenRouter reports an upstream's under status 200."""
+        return bool(value.get("error") and not value.get("choices"))
+
+    def read(self, call: ModelRequest, value: Mapping[str, Any]) -> Parsed:
+        """Return what the first choice holds."""
+        who, usage = self.who(call), _usage(value.get("usage"), self.known)
         choices = value.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = choice.get("message") if isinstance(choice, dict) else None
         if not isinstance(choice, dict) or not isinstance(message, dict):
-            usage = _usage(value.get("usage"), self._known) or estimated_usage(call, "")
             # A prompt that was blocked may get no choices; what has none to speak of, or broken ones, is no completion.
             broken = choices != [] or None
-            raise InvalidModelResponse(f"{who}: the answer holds no message", usage=usage, against=broken)
-        said = _text(message.get("content"))
-        text, _ = thoughts.apart(said)
-        calls = tuple(_tool_calls(message))
-        usage = _usage(value.get("usage"), self._known) or estimated_usage(call, said + "".join(c.raw for c in calls))
-        finish = choice.get("finish_reason")
-        refusal = message.get("refusal")
-        if finish == "content_filter" or (isinstance(refusal, str) and refusal and not text):
-            why = f": {refusal[:200]}" if isinstance(refusal, str) and refusal else " (content filter)"
-            raise ContentFiltered(f"{who} declined to answer{why}", usage=usage)
-        if finish in ("insufficient_system_resource", "error"):  # DeepSeek, Mistral
-            raise ModelUnavailable(f"{who}: the provider broke off the answer ({finish})", usage=usage)
+            return Parsed(
+                usage=usage, error=InvalidModelResponse(f"{who}: the answer holds no message", against=broken)
+            )
+        text, calls = _text(message.get("content")), tuple(_tool_calls(message))
+        finish, refusal = choice.get("finish_reason"), message.get("refusal")
         stop = _STOPS.get(finish, "end") if isinstance(finish, str) else "end"
-        if not text.strip() and not calls:
-            why = "all its tokens went into reasoning; raise max_tokens" if stop == "max_tokens" else "no text"
-            raise InvalidModelResponse(f"{who}: the answer is empty ({why})", usage=usage)
-        if calls and stop == "end":
-            stop = "tool_calls"
+        refused = refusal if isinstance(refusal, str) else ""
+        error: ModelError | None = None
+        if finish == "content_filter" or (refused and not thoughts.apart(text)[0]):
+            why = f": {refused[:200]}" if refused else " (content filter)"
+            error = ContentFiltered(f"{who} declined to answer{why}")
+        elif finish in ("insufficient_system_resource", "error"):  # DeepSeek, Mistral
+            error = ModelUnavailable(f"{who}: the provider broke off the answer ({finish})")
         model = value.get("model")
-        return ModelResponse(text, usage, stop, calls, model if isinstance(model, str) else "")
-
-
-def _native_schema(call: ModelRequest) -> Mapping[str, Any] | None:
-    """Return the call's schema; `None` for Gemini 2, which takes none beside tools: "Function calling with a response
-    mime type: 'application/json' is unsupported" (github.com/googleapis/python-genai, issue 867)."""
-    return None if call.tools and _NO_SCHEMA_BESIDE_TOOLS.search(call.model) else call.output_schema
+        return Parsed(
+            text=text,
+            tool_calls=calls,
+            usage=usage,
+            stop_reason="tool_calls" if calls and stop == "end" else stop,
+            model=model if isinstance(model, str) else "",
+            error=error,
+            why_empty="all its tokens went into reasoning; raise max_tokens" if stop == "max_tokens" else "no text",
+        )
 
 
 def request(call: ModelRequest, known: Known) -> dict[str, Any]:
-    """The request's body."""
+    """Return the request's body."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": call.system}] if call.system else []
     messages += [_message(message, known, call.model) for message in call.messages]
     body: dict[str, Any] = {**call.options, "model": call.model, "messages": messages}
@@ -219,21 +211,17 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _address(credentials: Credentials, model: str) -> tuple[str, dict[str, str]]:
-    url, headers = f"{credentials.base_url}/chat/completions", {"content-type": "application/json"}
+def _address(credentials: Credentials, model: str) -> str:
+    base = credentials.base_url
     if credentials.dialect == "azure":
-        # Without a version: the v1 API, whose model is the deployment's name.
-        base = credentials.base_url
         if credentials.api_version:
             root = base.removesuffix("/openai/v1").removesuffix("/openai")
             version = quote(credentials.api_version, safe="")
-            url = f"{root}/openai/deployments/{quote(model, safe='')}/chat/completions?api-version={version}"
-        elif not base.endswith("/v1"):
-            url = f"{base.removesuffix('/openai')}/openai/v1/chat/completions"
-        headers["api-key"] = credentials.api_key
-    elif credentials.api_key:
-        headers["authorization"] = f"Bearer {credentials.api_key}"
-    return url, {**headers, **credentials.headers}
+            return f"{root}/openai/deployments/{quote(model, safe='')}/chat/completions?api-version={version}"
+        if not base.endswith("/v1"):
+            # Without a version: the v1 API, whose model is the deployment's name.
+            base = f"{base.removesuffix('/openai')}/openai/v1"
+    return f"{base}/chat/completions"
 
 
 def _text(content: Any) -> str:

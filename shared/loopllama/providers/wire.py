@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from loopllama.core import exact_json
-from loopllama.llm.types import ModelRequest, ToolCall
+from loopllama.llm.types import Message, ModelRequest, ToolCall
 
 UNKNOWN_MAX_OUTPUT = 8192
 """Tokens that a model whose longest answer nobody knows is asked for: every current one can give them."""
@@ -18,6 +18,8 @@ advises against waiting for without streaming (https://docs.claude.com/en/api/er
 128,000 tokens an hour), and Bedrock's quota is charged with the limit before the answer is known."""
 MOST_TOKENS = 10**9
 """More than any call takes. What a broken server counts beyond it is estimated: its sums would not fit the record."""
+Asked = tuple[Any, Any, Any]
+"""A tool call as it stands in an answer: id, name and arguments, whatever they are."""
 _NO_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -66,6 +68,21 @@ def tool_call(identifier: Any, name: Any, arguments: Any, position: int) -> Tool
     )
 
 
+def tool_calls(
+    blocks: Sequence[Mapping[str, Any]], asked: Callable[[Mapping[str, Any]], Asked | None], cut: bool
+) -> tuple[ToolCall, ...]:
+    """Return the tool calls of an answer in blocks; `asked` is `None` for a block that is none. `cut`: the answer ended
+    at its limit. Where that fell into a tool call, what is there of the arguments is not what the model meant."""
+    found = []
+    for position, block in enumerate(blocks):
+        if (parts := asked(block)) is not None:
+            call = tool_call(*parts, position)
+            if cut and position == len(blocks) - 1:
+                call = ToolCall(call.id, call.name, None, call.raw)
+            found.append(call)
+    return tuple(found)
+
+
 def arguments_object(call: ToolCall) -> Mapping[str, Any]:
     """Arguments for a wire format that takes nothing but objects: those that were no JSON go back as text in one."""
     return call.arguments if call.arguments is not None else {"not_json": call.raw}
@@ -88,3 +105,30 @@ def cached_messages(call: ModelRequest) -> list[int]:
     if not (call.prompt_cache and several):
         return []
     return [place for place, message in enumerate(call.messages) if message.stable][-3:]
+
+
+def alternating(
+    call: ModelRequest,
+    blocks_of: Callable[[Message], list[dict[str, Any]]],
+    mark: Callable[[list[dict[str, Any]]], None],
+) -> list[dict[str, Any]]:
+    """Return the messages as blocks for a wire format whose roles alternate: tool results and what the user says belong
+    to one message. `mark` puts a cache point behind the blocks of a message."""
+    messages: list[dict[str, Any]] = []
+    cached = cached_messages(call)
+    for place, message in enumerate(call.messages):
+        role = "assistant" if message.role == "assistant" else "user"
+        blocks = blocks_of(message)
+        if place in cached:
+            mark(blocks)
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += blocks
+        else:
+            messages.append({"role": role, "content": blocks})
+    return messages
+
+
+def claude_thinks(options: Mapping[str, Any]) -> bool:
+    """Return whether options of Claude turn on extended thinking, beside which no tool may be forced
+    (https://platform.claude.com/docs/en/build-with-claude/extended-thinking, thinking with tool use)."""
+    return member(options, "thinking").get("type") in ("enabled", "adaptive")

@@ -176,7 +176,7 @@ class RouteChecks:
         """Whether the provider can be called, as far as that can be known from here."""
         known = KNOWN.get(provider, Known())
         simulated = self._settings.simulated_providers
-        if known.keyless or known.dialect == "bedrock" or "*" in simulated or provider in simulated:
+        if known.keyless or "*" in simulated or provider in simulated:
             return True
         if not self._settings.provider_secrets_prefix:
             return True

@@ -105,7 +105,8 @@ def test_the_same_change_gives_the_same_events(
 
 def test_what_a_completed_step_says() -> None:
     new = step_item(
-        "r", "a", "completed", finished_at=moment(2), latency_ms=1000, model="test:base", source="step-override", item_index=4,
+        "r", "a", "completed", finished_at=moment(2), latency_ms=1000, model="test:base", source="step-override",
+        item_index=4,
         iteration=2, **TOTALS,
     )  # fmt: skip
     (event,) = events_of(record(step_item("r", "a", "running"), new))

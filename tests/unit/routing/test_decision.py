@@ -305,7 +305,7 @@ rubbish = st.recursive(
 )
 rows = st.dictionaries(
     st.sampled_from(["model", "policy", "candidates", "fallbacks", "max_cost", "max_latency", "max_tokens",
-                     "temperature", "pin", "expires_at", "version", "updated_by", "reason", "step-override", "workflow-override",
+                     "temperature", "pin", "expires_at", "version", "updated_by", "reason", "step", "workflow",
                      "else"]),
     rubbish,
     max_size=8,

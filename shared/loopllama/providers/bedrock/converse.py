@@ -17,7 +17,6 @@ it was reasoning is not told.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -27,13 +26,11 @@ from loopllama.catalog.model import at_region
 from loopllama.catalog.providers import takes_temperature
 from loopllama.core import exact_json, numbers
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
-from loopllama.llm import structured_output, thoughts
-from loopllama.llm.token_estimate import estimated_usage
-from loopllama.llm.types import Message, ModelRequest, ModelResponse, StopReason, ToolCall, Usage
+from loopllama.llm import schema_subsets, structured_output
+from loopllama.llm.types import Message, ModelRequest, StopReason, Usage
 from loopllama.providers import http, wire
-from loopllama.providers.anthropic import native_schema, thinks
+from loopllama.providers.adapter import Adapter, Parsed
 from loopllama.providers.bedrock.service import aws_failure, underlying_model
-from loopllama.providers.output_modes import Modes
 
 _STOPS: dict[str, StopReason] = {
     "end_turn": "end",
@@ -45,42 +42,63 @@ _STOPS: dict[str, StopReason] = {
 _POINT = {"cachePoint": {"type": "default"}}
 
 
-class Bedrock:
+class Bedrock(Adapter):
     """The adapter. It takes model ids, inference-profile ids and ARNs alike."""
 
-    def __init__(self) -> None:
-        self._modes = Modes()
+    def native_schema(self, call: ModelRequest) -> Mapping[str, Any] | None:
+        """Return the call's schema as Claude takes it, `None` where it cannot be said there."""
+        return schema_subsets.for_anthropic(call.output_schema or {})
 
-    def complete(self, call: ModelRequest) -> ModelResponse:
-        """One Converse, or another where a way of asking for JSON is refused."""
-        own = wire.member(call.options, "additionalModelRequestFields")  # Claude's own options among them
-        return self._modes.complete(call, self._send, native=native_schema, thinks=thinks(own))
+    def thinks(self, call: ModelRequest) -> bool:
+        """Return whether Claude's extended thinking is on."""
+        return wire.claude_thinks(wire.member(call.options, "additionalModelRequestFields"))
 
-    def _send(self, call: ModelRequest) -> ModelResponse:
+    def send(self, call: ModelRequest, until: float) -> Mapping[str, Any]:
+        """Make one Converse."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         arguments = request(call)
         region, arguments["modelId"] = at_region(arguments["modelId"])
-        _sending.until = time.monotonic() + call.timeout
+        _sending.until = until
         try:
             _client(region).converse(**arguments)
         except ModelError:
             raise
         except (ClientError, BotoCoreError) as error:
-            raise aws_failure(error, f"bedrock on {call.catalog_id}", arguments["modelId"], region) from error
-        reply = wire.read_object(_sending.reply)
-        if reply is None:
-            usage = estimated_usage(call, _sending.reply.decode("utf-8", "replace"))
-            said = f"bedrock on {call.catalog_id}: the answer is no JSON object"
-            raise InvalidModelResponse(said, usage=usage, against=True)
-        return _answer(call, reply)
+            raise aws_failure(error, self.who(call), arguments["modelId"], region) from error
+        return self.document(call, _sending.reply)
+
+    def read(self, call: ModelRequest, value: Mapping[str, Any]) -> Parsed:
+        """Return what the message's blocks hold."""
+        output = wire.member(value, "output")
+        content = wire.member(output, "message").get("content")
+        blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+        stopped = value.get("stopReason")
+        stop = _STOPS.get(stopped, "end") if isinstance(stopped, str) else "end"
+        error: ModelError | None = None
+        if stopped in ("guardrail_intervened", "content_filtered"):
+            error = ContentFiltered(f"{self.who(call)} declined to answer ({stopped})")
+        elif stopped in ("malformed_model_output", "malformed_tool_use"):
+            error = InvalidModelResponse(f"{self.who(call)}: the model's answer cannot be read ({stopped})")
+        router = wire.member(wire.member(value, "trace"), "promptRouter").get("invokedModelId")
+        return Parsed(
+            text="".join(block["text"] for block in blocks if isinstance(block.get("text"), str)),
+            tool_calls=wire.tool_calls(blocks, _tool_use, cut=stopped == "max_tokens"),
+            usage=_usage(value.get("usage")),
+            stop_reason=stop,
+            model=str(router or ""),
+            error=error,
+            why_empty="max_tokens is too low" if stop == "max_tokens" else f"stopReason {stopped}",
+            malformed=not output,
+        )
 
 
 def request(call: ModelRequest) -> dict[str, Any]:
     """Return Converse's arguments."""
     options = dict(call.options)
     model = options.pop("inferenceProfile", None) or call.model
-    arguments: dict[str, Any] = {**options, "modelId": model, "messages": _messages(call)}
+    messages = wire.alternating(call, _blocks, lambda blocks: blocks.append(_POINT))
+    arguments: dict[str, Any] = {**options, "modelId": model, "messages": messages}
     if call.system.strip():
         arguments["system"] = [{"text": call.system}, *([_POINT] if call.prompt_cache else [])]
     temperature = call.temperature if takes_temperature(call.model) else None
@@ -124,22 +142,6 @@ def _choice(call: ModelRequest, model: str) -> dict[str, Any]:
     return {}
 
 
-def _messages(call: ModelRequest) -> list[dict[str, Any]]:
-    """Roles alternate: tool results and what the user says belong to one message."""
-    messages: list[dict[str, Any]] = []
-    cached = wire.cached_messages(call)
-    for place, message in enumerate(call.messages):
-        role = "assistant" if message.role == "assistant" else "user"
-        blocks = _blocks(message)
-        if place in cached:
-            blocks.append(_POINT)
-        if messages and messages[-1]["role"] == role:
-            messages[-1]["content"] += blocks
-        else:
-            messages.append({"role": role, "content": blocks})
-    return messages
-
-
 def _blocks(message: Message) -> list[dict[str, Any]]:
     if message.role == "tool":
         content = [{"text": message.text or "(nothing)"}]
@@ -155,37 +157,9 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
 # The answer
 
 
-def _answer(call: ModelRequest, reply: Mapping[str, Any]) -> ModelResponse:
-    who = f"bedrock on {call.catalog_id}"
-    content = wire.member(wire.member(reply, "output"), "message").get("content")
-    blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
-    said = "".join(block["text"] for block in blocks if isinstance(block.get("text"), str))
-    text, _ = thoughts.apart(said)
-    stopped = reply.get("stopReason")
-    calls = tuple(_tool_calls(blocks, cut=stopped == "max_tokens"))
-    usage = _usage(reply.get("usage")) or estimated_usage(call, said + "".join(c.raw for c in calls))
-    if stopped in ("guardrail_intervened", "content_filtered"):
-        raise ContentFiltered(f"{who} declined to answer ({stopped})", usage=usage)
-    if stopped in ("malformed_model_output", "malformed_tool_use"):
-        raise InvalidModelResponse(f"{who}: the model's answer cannot be read ({stopped})", usage=usage)
-    stop = _STOPS.get(stopped, "end") if isinstance(stopped, str) else "end"
-    if not text.strip() and not calls:
-        why = "max_tokens is too low" if stop == "max_tokens" else f"stopReason {stopped}"
-        broken = not wire.member(reply, "output") or None
-        raise InvalidModelResponse(f"{who}: the answer is empty ({why})", usage=usage, against=broken)
-    router = wire.member(wire.member(reply, "trace"), "promptRouter").get("invokedModelId")
-    return ModelResponse(text, usage, stop, calls, str(router or ""))
-
-
-def _tool_calls(content: list[dict[str, Any]], cut: bool) -> Iterator[ToolCall]:
-    for position, block in enumerate(content):
-        asked = block.get("toolUse")
-        if isinstance(asked, dict):
-            call = wire.tool_call(asked.get("toolUseId"), asked.get("name"), asked.get("input"), position)
-            if cut and position == len(content) - 1:
-                # The limit fell into this block: what is there of its input is not what the model meant.
-                call = ToolCall(call.id, call.name, None, call.raw)
-            yield call
+def _tool_use(block: Mapping[str, Any]) -> wire.Asked | None:
+    asked = block.get("toolUse")
+    return (asked.get("toolUseId"), asked.get("name"), asked.get("input")) if isinstance(asked, dict) else None
 
 
 def _usage(value: Any) -> Usage | None:

@@ -1,0 +1,108 @@
+"""What every adapter does, whatever its wire format. `complete` is written here, and only here.
+
+A dialect is a class of `Adapter`. It says how a call is sent and how an answer is read; what follows from that is the
+same for all: in which way JSON is asked for, what an answer without text means, what is charged for a refused one.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from loopllama.catalog.providers import KNOWN, Known
+from loopllama.errors import InvalidModelResponse, ModelError
+from loopllama.llm import thoughts
+from loopllama.llm.token_estimate import estimated_usage
+from loopllama.llm.types import ModelRequest, ModelResponse, StopReason, ToolCall, Usage
+from loopllama.providers import wire
+from loopllama.providers.output_modes import Modes
+from loopllama.settings import Settings
+
+
+class Parsed(NamedTuple):  # loads faster than a dataclass
+    """What a dialect reads in an answer.
+
+    `text` is all that the model said, thoughts included. `usage` is `None` where the provider gave none that can be
+    read. `error` is what the answer stands for where it cannot be used, a refusal say; it is raised with the usage.
+    `why_empty` says why there may be neither text nor tool call. `malformed`: the answer lacks what the wire format
+    promises, so an empty one speaks against the server.
+    """
+
+    text: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    usage: Usage | None = None
+    stop_reason: StopReason = "end"
+    model: str = ""
+    error: ModelError | None = None
+    why_empty: str = "no text"
+    malformed: bool = False
+
+
+class Adapter(ABC):
+    """The adapter of one provider; a dialect's class fills in the abstract methods.
+
+    It keeps nothing between calls but which ways of asking for JSON were refused. Safe for threads.
+    """
+
+    def __init__(self, provider: str, settings: Settings) -> None:
+        self.provider = provider
+        self.settings = settings
+        self.known = KNOWN.get(provider, Known())
+        self._modes = Modes()
+
+    def complete(self, call: ModelRequest) -> ModelResponse:
+        """Make one request, or another where the provider refuses a way of asking for JSON.
+
+        Raises `errors.ModelError` subclasses only.
+        """
+        return self._modes.complete(call, self._ask, native=self.native_schema, thinks=self.thinks(call))
+
+    # What a dialect says
+
+    @abstractmethod
+    def send(self, call: ModelRequest, until: float) -> Mapping[str, Any]:
+        """Send the call and return the answer's document, before `until` by `time.monotonic()`.
+
+        Raises the `ModelError` that an error answer stands for; `document` reads a good one.
+        """
+
+    @abstractmethod
+    def read(self, call: ModelRequest, value: Mapping[str, Any]) -> Parsed:
+        """Return what stands in the answer's document. Any JSON may be in it."""
+
+    def native_schema(self, call: ModelRequest) -> Mapping[str, Any] | None:
+        """Return the call's schema as the provider's own mode takes it, `None` where that cannot say it."""
+        return call.output_schema
+
+    def thinks(self, call: ModelRequest) -> bool:  # noqa: ARG002
+        """Return whether the call's options turn thinking on, beside which no tool may be forced."""
+        return False
+
+    # What dialects share
+
+    def who(self, call: ModelRequest) -> str:
+        """Return how messages name the provider and the model."""
+        return f"{self.provider} on {call.catalog_id}"
+
+    def document(self, call: ModelRequest, body: bytes) -> Mapping[str, Any]:
+        """Return the JSON object that a good answer is. Raises `InvalidModelResponse` where it is none."""
+        value = wire.read_object(body)
+        if value is None:
+            usage = estimated_usage(call, body.decode("utf-8", "replace"))
+            raise InvalidModelResponse(f"{self.who(call)}: the answer is no JSON object", usage=usage, against=True)
+        return value
+
+    def _ask(self, call: ModelRequest) -> ModelResponse:
+        found = self.read(call, self.send(call, time.monotonic() + call.timeout))
+        said = found.text + "".join(one.raw for one in found.tool_calls)
+        usage = found.usage or estimated_usage(call, said)
+        if found.error is not None:
+            found.error.usage = usage
+            raise found.error
+        text, _ = thoughts.apart(found.text)
+        if not text.strip() and not found.tool_calls:
+            message = f"{self.who(call)}: the answer is empty ({found.why_empty})"
+            raise InvalidModelResponse(message, usage=usage, against=found.malformed or None)
+        return ModelResponse(text, usage, found.stop_reason, found.tool_calls, found.model)

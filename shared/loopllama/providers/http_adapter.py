@@ -1,0 +1,111 @@
+"""Adapters that POST JSON to a provider's address: what is the same in every wire format over HTTP.
+
+A dialect of this kind holds its path, its request, its reading of an answer and its error codes. How a provider lets a
+request in is an `Access` of its own, so that one wire format can be used behind several: a key in a header, or a
+signature over the request.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+from loopllama.core import exact_json
+from loopllama.errors import CredentialsRejected, ModelError
+from loopllama.llm.types import ModelRequest
+from loopllama.providers import error_mapping, http
+from loopllama.providers.adapter import Adapter
+from loopllama.providers.credentials import Credentials, credentials_for, forget
+from loopllama.settings import Settings
+
+
+class Access(Protocol):
+    """How a provider lets a request in."""
+
+    def credentials(self, provider: str, settings: Settings) -> Credentials:
+        """Return where the provider is and what it knows us by. Raises `ModelError` where that is not known."""
+        ...
+
+    def headers(self, credentials: Credentials, url: str, body: bytes) -> Mapping[str, str]:
+        """Return the headers that let this request in."""
+        ...
+
+    def rejected(self, provider: str, settings: Settings) -> None:
+        """Take note that the provider did not accept the credentials."""
+        ...
+
+
+class ApiKey:
+    """A key in a header, from the environment or the provider's secret. No header is sent where there is no key."""
+
+    def __init__(self, header: str = "authorization", prefix: str = "Bearer ") -> None:
+        self._header = header
+        self._prefix = prefix
+
+    def credentials(self, provider: str, settings: Settings) -> Credentials:
+        """Return the provider's key and address."""
+        return credentials_for(provider, settings)
+
+    def headers(self, credentials: Credentials, url: str, body: bytes) -> Mapping[str, str]:  # noqa: ARG002
+        """Return the key's header."""
+        return {self._header: f"{self._prefix}{credentials.api_key}"} if credentials.api_key else {}
+
+    def rejected(self, provider: str, settings: Settings) -> None:
+        """Read the secret again at its next use: somebody may have rotated the key."""
+        forget(provider, settings)
+
+
+class HttpAdapter(Adapter):
+    """An adapter over HTTP.
+
+    `access` lets its requests in; `headers` go with each of them. `codes` are the codes and types of error bodies whose
+    meaning the HTTP status alone would not give.
+    """
+
+    access: ClassVar[Access] = ApiKey()
+    headers: ClassVar[Mapping[str, str]] = {}
+    codes: ClassVar[Mapping[str, type[ModelError]]] = {}
+
+    @abstractmethod
+    def url(self, credentials: Credentials, call: ModelRequest) -> str:
+        """Return the address of the request."""
+
+    @abstractmethod
+    def body(self, call: ModelRequest) -> Mapping[str, Any]:
+        """Return the request's body. The call's `options` are part of it and replace nothing else."""
+
+    def is_error(self, value: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        """Return whether the document of an answer with a good status is an error's, as gateways send it."""
+        return False
+
+    def read_error(self, body: bytes) -> tuple[list[str], str]:
+        """Return the codes of an error's body, most telling first, and its message."""
+        return error_mapping.read_error(body)
+
+    def send(self, call: ModelRequest, until: float) -> Mapping[str, Any]:
+        """Make the one POST of a call."""
+        credentials = self.access.credentials(self.provider, self.settings)
+        url = self.url(credentials, call)
+        body = exact_json.dumps(self.body(call)).encode()
+        allowed = self.access.headers(credentials, url, body)
+        headers = {"content-type": "application/json", **self.headers, **allowed, **credentials.headers}
+        reply = http.post(url, headers, body, until, self.provider)
+        if not 200 <= reply.status < 300:
+            error = self._failure(call, credentials, reply.status, reply.headers, reply.body)
+            if isinstance(error, CredentialsRejected):
+                self.access.rejected(self.provider, self.settings)
+            raise error
+        value = self.document(call, reply.body)
+        if self.is_error(value):
+            status = error_mapping.status_in(value)
+            raise self._failure(call, credentials, status, reply.headers, exact_json.dumps(value).encode())
+        return value
+
+    def _failure(
+        self, call: ModelRequest, credentials: Credentials, status: int, headers: Mapping[str, str], body: bytes
+    ) -> ModelError:
+        codes, message = self.read_error(body)
+        return error_mapping.failure(
+            status, headers, codes, message, kinds=self.codes, credentials=credentials, model=call.catalog_id
+        )

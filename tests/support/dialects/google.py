@@ -1,0 +1,70 @@
+"""Gemini's OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from loopllama.errors import CredentialsRejected, ModelRequestRejected, ModelThrottled, ModelTimeout, ModelUnavailable
+from support.dialects.base import Documented, Figures
+from support.dialects.openai import OpenAIDialect
+from support.wire_server import Reply, Request
+
+
+class GoogleDialect(OpenAIDialect):
+    """Errors come as google.rpc.Status in a list."""
+
+    name = "google"
+    own_format = False
+    strict = False
+    model = "gemini-2.5-flash"
+    limit = "max_tokens"
+    path = "/v1beta/openai"
+    has_refusal = False
+    too_long = (
+        400,
+        "INVALID_ARGUMENT",
+        "The input token count (1100000) exceeds the maximum number of tokens allowed (1048576).",
+    )
+    throttled = (429, "RESOURCE_EXHAUSTED", "You exceeded your current quota.")
+    unauthorized = (400, "API_KEY_INVALID", "API key not valid. Please pass a valid API key.")
+    unknown_model = (404, "NOT_FOUND", "models/gemini-none is not found for API version v1main")
+    bad_request = (400, "INVALID_ARGUMENT", "Invalid value at 'generation_config.temperature'")
+    overloaded = (503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
+    documented: ClassVar[Documented] = (
+        # https://ai.google.dev/gemini-api/docs/troubleshooting
+        (400, "INVALID_ARGUMENT", ModelRequestRejected),
+        (400, "API_KEY_INVALID", CredentialsRejected),
+        (400, "FAILED_PRECONDITION", ModelRequestRejected),
+        (401, "UNAUTHENTICATED", CredentialsRejected),
+        (403, "PERMISSION_DENIED", ModelRequestRejected),
+        (404, "NOT_FOUND", ModelRequestRejected),
+        (429, "RESOURCE_EXHAUSTED", ModelThrottled),
+        (499, "CANCELLED", ModelUnavailable),
+        (500, "INTERNAL", ModelUnavailable),
+        (503, "UNAVAILABLE", ModelUnavailable),
+        (504, "DEADLINE_EXCEEDED", ModelTimeout),
+    )
+
+    def refusal(self, request: Request) -> Reply | None:
+        body = request.json
+        if re.search(r"gemini-[12]\.", body["model"]) and "tools" in body and "response_format" in body:
+            said = "Function calling with a response mime type: 'application/json' is unsupported"
+            return self.error(400, "INVALID_ARGUMENT", said)
+        return None
+
+    def usage(self, figures: Figures) -> dict[str, Any]:
+        return {
+            "prompt_tokens": figures.prompt,
+            "completion_tokens": figures.answer - figures.reasoning,
+            "total_tokens": figures.prompt + figures.answer,
+            "prompt_tokens_details": {"cached_tokens": figures.cached},
+        }
+
+    def error(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
+        error: dict[str, Any] = {"code": status, "message": message, "status": code}
+        if code == "API_KEY_INVALID":
+            info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": code, "domain": "googleapis.com"}
+            error |= {"status": "INVALID_ARGUMENT", "details": [info]}
+        return Reply(status, [{"error": error}], headers or {})

@@ -1,0 +1,168 @@
+"""OpenAI's Chat Completions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from loopllama.errors import (
+    ContentFiltered,
+    CredentialsRejected,
+    ModelRequestRejected,
+    ModelThrottled,
+    ModelUnavailable,
+)
+from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen, closed, objects
+from support.wire_server import Reply, Request
+
+
+class OpenAIDialect(Dialect):
+    name = "openai"
+    counts_reasoning = True
+    counts = ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens")
+    strict = True
+    arguments_are_text = True
+    has_refusal = True
+    """Whether a refusal has a field of its own."""
+    model = "gpt-4.1-mini"
+    limit = "max_completion_tokens"
+    path = "/v1"
+    too_long = (
+        400,
+        "context_length_exceeded",
+        "This model's maximum context length is 128000 tokens. However, your messages resulted in 130010 tokens.",
+    )
+    throttled = (429, "rate_limit_exceeded", "Rate limit reached for gpt-4.1-mini")
+    unauthorized = (401, "invalid_api_key", f"Incorrect API key provided: {KEY}")
+    unknown_model = (404, "model_not_found", "The model `gpt-none` does not exist or you do not have access to it.")
+    bad_request = (400, "invalid_value", "Invalid value for 'temperature'")
+    overloaded = (503, "server_is_overloaded", "The engine is currently overloaded, please try again later")
+    documented: ClassVar[Documented] = (
+        # https://platform.openai.com/docs/guides/error-codes
+        (400, "invalid_request_error", ModelRequestRejected),
+        (400, "invalid_value", ModelRequestRejected),
+        (400, "unsupported_parameter", ModelRequestRejected),
+        (400, "content_policy_violation", ContentFiltered),
+        (401, "invalid_api_key", CredentialsRejected),
+        (401, "invalid_organization", CredentialsRejected),
+        (401, "ip_not_authorized", CredentialsRejected),
+        (403, "unsupported_country_region_territory", ModelRequestRejected),
+        (404, "model_not_found", ModelRequestRejected),
+        (409, "conflict", ModelUnavailable),
+        (422, "unprocessable_entity", ModelRequestRejected),
+        (429, "rate_limit_exceeded", ModelThrottled),
+        (429, "rate_limit_error", ModelThrottled),
+        (429, "insufficient_quota", ModelThrottled),
+        (429, "credit_balance_exhausted", ModelThrottled),
+        (429, "billing_hard_limit_reached", ModelThrottled),
+        (429, "slow_down", ModelThrottled),
+        (503, "slow_down", ModelThrottled),
+        (500, "server_error", ModelUnavailable),
+        (503, "server_is_overloaded", ModelUnavailable),
+        (503, "service_unavailable_error", ModelUnavailable),
+    )
+
+    def has_key(self, request: Request) -> bool:
+        return request.headers.get("authorization") == f"Bearer {KEY}"
+
+    def answer(
+        self, text: str = "", calls: Sequence[Any] = (), stop: str = "end", usage: Figures | None = USUAL
+    ) -> Any:
+        message: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": None}
+        if calls:
+            message["tool_calls"] = [
+                {
+                    "id": identifier,
+                    "type": "function",
+                    "function": {"name": name, "arguments": a if isinstance(a, str) else json.dumps(a)},
+                }
+                for identifier, name, a in calls
+            ]
+        finish = {"end": "stop", "tools": "tool_calls", "length": "length", "refusal": "content_filter"}[stop]
+        if stop == "refusal" and self.has_refusal:
+            message["refusal"], finish = "I'm sorry, I cannot assist with that request.", "stop"
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
+        body = {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "model": f"{self.model}-2025-04-14",
+            "choices": [choice],
+        }
+        return {**body, "usage": self.usage(usage)} if usage else body
+
+    def usage(self, figures: Figures) -> dict[str, Any]:
+        return {
+            "prompt_tokens": figures.prompt,
+            "completion_tokens": figures.answer,
+            "total_tokens": figures.prompt + figures.answer,
+            "prompt_tokens_details": {"cached_tokens": figures.cached, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": figures.reasoning, "audio_tokens": 0},
+        }
+
+    def error(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
+        body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+        return Reply(status, body, headers or {})
+
+    def refusal(self, request: Request) -> Reply | None:
+        body = request.json
+        form = body.get("response_format", {}).get("json_schema")
+        if re.match(r"gpt-(3\.5|4-turbo|4$)", body["model"]) and form:
+            said = "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model."
+            return self.error(400, "", said)
+        if form and form.get("strict") and (place := _not_strict(form["schema"])):
+            return self.error(400, "", f"Invalid schema for response_format 'answer': In context={place}.")
+        if re.match(r"o\d|gpt-[5-9]", body["model"]):
+            for name in ("temperature", "max_tokens"):
+                if name in body:
+                    return self.error(
+                        400,
+                        "unsupported_parameter",
+                        f"Unsupported parameter: '{name}' is not supported with this model.",
+                    )
+        return None
+
+    def seen(self, request: Request) -> Seen:
+        assert request.path == f"{self.path}/chat/completions"
+        return self.seen_body(request.json)
+
+    def seen_body(self, body: Any) -> Seen:
+        assert body["stream"] is False
+        messages: list[tuple[str, str, Any]] = []
+        system = ""
+        for message in body["messages"]:
+            role = message["role"]
+            if role == "system":
+                system = message["content"]
+            elif role == "tool":
+                messages.append(("tool", "result", (message["tool_call_id"], message["content"])))
+            else:
+                if message["content"]:
+                    messages.append((role, "text", message["content"]))
+                for call in message.get("tool_calls", ()):
+                    function = call["function"]
+                    content = (call["id"], function["name"], json.loads(function["arguments"]))
+                    messages.append((role, "call", content))
+        form = body.get("response_format", {}).get("json_schema", {})
+        assert not form or body["response_format"]["type"] == "json_schema"
+        return Seen(
+            body["model"],
+            system,
+            messages,
+            {t["function"]["name"]: t["function"]["parameters"] for t in body.get("tools", ())},
+            body.get("tool_choice", {}).get("function", {}).get("name"),
+            form.get("schema"),
+            form.get("strict"),
+            body.get(self.limit),
+            body.get("temperature"),
+        )
+
+
+def _not_strict(schema: Any) -> str | None:
+    """What OpenAI's strict mode finds wrong: each object is closed, and has no optional property."""
+    if place := closed(schema):
+        return f"{place}, 'additionalProperties' is required to be supplied and to be false"
+    open_ones = (p for p, one in objects(schema) if set(one.get("properties", ())) != set(one.get("required", ())))
+    place = next(open_ones, None)
+    return f"{place}, 'required' is required to include every key in properties" if place else None
