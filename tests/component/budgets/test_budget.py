@@ -12,6 +12,7 @@ import pytest
 from support.budgets import RUN, amount, fresh, item_of
 from support.deployment import Deployment, deployment
 
+from loopllama.aws import clients
 from loopllama.budgets import budget
 from loopllama.budgets.budget import held
 from loopllama.errors import InvalidRequest, WorkflowInvalid
@@ -23,6 +24,19 @@ from loopllama.workflows.store import DefinitionStore
 def live() -> Iterator[Deployment]:
     with pytest.MonkeyPatch.context() as patch, deployment(patch) as made:
         yield made
+
+
+@pytest.fixture
+def one_request_at_a_time(live: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DynamoDB makes each write whole; moto's threads do not. Several requests may still come between one another."""
+    client, lock = clients.client("dynamodb"), threading.Lock()
+    make = client._make_api_call
+
+    def alone(name: str, arguments: dict[str, Any]) -> Any:
+        with lock:
+            return make(name, arguments)
+
+    monkeypatch.setattr(client, "_make_api_call", alone)
 
 
 # Limits as people write them

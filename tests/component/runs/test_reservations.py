@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from support.budgets import ENTRY, MODEL, amount, call, fresh, item_of, settled, step_of
 from support.deployment import Deployment
 
-from loopllama.aws import clients
 from loopllama.budgets.budget import held
 from loopllama.catalog.model import Model
 from loopllama.errors import BudgetExceeded
@@ -20,20 +18,6 @@ from loopllama.llm.token_estimate import most_tokens, prompt_tokens
 from loopllama.llm.types import Message, ModelCall
 from loopllama.runs import reservations
 from loopllama.runs.reservations import Allowance
-
-
-@pytest.fixture
-def one_request_at_a_time(live: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DynamoDB makes each write whole; moto's threads do not. Several requests may still come between one another."""
-    client, lock = clients.client("dynamodb"), threading.Lock()
-    make = client._make_api_call
-
-    def alone(name: str, arguments: dict[str, Any]) -> Any:
-        with lock:
-            return make(name, arguments)
-
-    monkeypatch.setattr(client, "_make_api_call", alone)
-
 
 # A step's calls
 
