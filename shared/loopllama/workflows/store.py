@@ -14,7 +14,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Literal
 
 from loopllama.aws import clients, dynamo
-from loopllama.core import numbers, pagination
+from loopllama.core import numbers
 from loopllama.core.clock import now_text
 from loopllama.errors import InvalidRequest, VersionConflict, WorkflowNotFound
 from loopllama.settings import Settings
@@ -112,6 +112,8 @@ class DefinitionStore:
     def list(self, limit: int = 50, cursor: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
         """Current definitions, most recently updated first (eventually consistent), and the cursor of the next page.
         Raises `InvalidRequest` for a cursor that is not ours."""
+        from loopllama.core import pagination
+
         request: dict[str, Any] = {
             "TableName": self._table,
             "IndexName": BY_UPDATED,

@@ -11,8 +11,8 @@ from support.scripts import answer, die
 
 from loopllama.aws import clients, dynamo
 from loopllama.engine import human_input
-from loopllama.engine import step as step_module
 from loopllama.engine.reconcile import reconcile_run
+from loopllama.engine.step_ending import StepEnding
 from loopllama.runs.step_ref import step_key
 from loopllama.runs.step_writer import StepWriter
 
@@ -43,7 +43,7 @@ def test_a_function_that_dies_for_good_behind_the_last_record_leaves_a_bill(
     live.provider.script = answer
     state = live.start(run_id)
     with monkeypatch.context() as patch:
-        patch.setattr(step_module.StepRunner, "_go_on", die)
+        patch.setattr(StepEnding, "go_on", die)
         with pytest.raises(Killed):
             live.step(live.map(state)[0])
     live.advance(state, [{"outcome": "crashed", "step": "only", "error": "Runtime.ExitError"}])

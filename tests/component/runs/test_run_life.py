@@ -26,6 +26,7 @@ from loopllama.engine.cancel import cancel_run
 from loopllama.engine.reconcile import execution_ended, reconcile_run
 from loopllama.engine.replay import replay_run
 from loopllama.engine.start import start_run
+from loopllama.engine.step_ending import StepEnding
 from loopllama.errors import Conflict, RunFailed
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import FINAL, RunStore
@@ -198,7 +199,7 @@ class RunLife(RuleBasedStateMachine):
         if name and self.ready(name) and self.goes(name) in ("call", "settled"):
             paid = self.goes(name) == "call"
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(step_module.StepRunner, "_go_on", die)
+                patch.setattr(StepEnding, "go_on", die)
                 with pytest.raises(Killed):
                     self.step(name, owner="dead")
             self.ok[name] += paid
