@@ -47,9 +47,10 @@ test-aws: $(DEV) ## Deploy STACK=NAME to your AWS account, run the end-to-end te
 	@PATH="$(CURDIR)/$(BIN):$$PATH" env $(if $(filter file,$(origin AWS_DEFAULT_REGION)),-u AWS_DEFAULT_REGION) \
 		$(BIN)/python tests/on_aws.py $(STACK)
 
-lint: $(DEV) ## Style, types, template, and that generated files are fresh
+lint: $(DEV) ## Style, lengths, types, template, and that generated files are fresh
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/python tests/unit/test_house.py
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/cfn-lint template.yaml
 	@$(BIN)/sam validate --lint --template template.yaml > /dev/null

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 from support.dialects import KEY, Dialect
-from support.dialects.bedrock import converse
+from support.failures import Make, failure_of
 from support.wire_server import Drip, Hang, Raw, Reply, Reset, Step, WireServer
 
 from loopllama.errors import (
     ContextTooLong,
     CredentialsRejected,
     InvalidModelResponse,
-    ModelError,
     ModelRequestRejected,
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
 )
-from loopllama.llm.types import ModelRequest, Provider, Usage
-from loopllama.providers.bedrock.service import CODES
+from loopllama.llm.types import Provider, Usage
 
-Make = Callable[..., ModelRequest]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
-
-
-def failure_of(server: WireServer, adapter: Provider, call: ModelRequest, step: Step) -> ModelError:
-    server.script(step)
-    with pytest.raises(ModelError) as caught:
-        adapter.complete(call)
-    assert len(server.requests) == 1
-    return caught.value
 
 
 def test_throttled(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
@@ -254,69 +241,3 @@ def test_a_long_explanation_is_cut(dialect: Dialect, server: WireServer, adapter
     status, code, _ = dialect.bad_request
     error = failure_of(server, adapter, make_call(), dialect.error(status, code, "no " * 5000))
     assert len(str(error)) < 1000
-
-
-def test_documented_errors(dialect: Dialect, monkeypatch: pytest.MonkeyPatch, make_call: Make) -> None:
-    with WireServer() as server:
-        adapter = dialect.adapter(server.url, monkeypatch)
-        for status, code, expected in dialect.documented:
-            server.script(dialect.error(status, code, "said the provider"))
-            with pytest.raises(ModelError) as caught:
-                adapter.complete(make_call())
-            assert (status, code, type(caught.value)) == (status, code, expected)
-
-
-def test_the_adapter_names_every_error_of_converse() -> None:
-    """botocore's service model is the documentation here; an error that a later version adds shows up."""
-    assert {shape.name for shape in converse().error_shapes} <= set(CODES)
-
-
-def test_every_error_of_converse_by_its_own_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    from support.dialects import BedrockDialect
-
-    from loopllama.llm.types import Message
-
-    dialect = BedrockDialect()
-    call = ModelRequest(dialect.model, "bedrock-test", "", (Message("user", "hi"),), 5.0)
-    with WireServer() as server:
-        adapter = dialect.adapter(server.url, monkeypatch)
-        for shape in converse().error_shapes:
-            server.script(dialect.error(shape.metadata["error"]["httpStatusCode"], shape.name, "said Bedrock"))
-            with pytest.raises(ModelError) as caught:
-                adapter.complete(call)
-            assert type(caught.value) is CODES[shape.name]
-            assert shape.name in str(caught.value)
-
-
-def test_upstream_error_under_status_200(server: WireServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """https://openrouter.ai/docs/api-reference/errors"""
-    from support.dialects import OpenAIDialect
-
-    from loopllama.llm.types import Message
-
-    adapter = OpenAIDialect().adapter(server.url, monkeypatch)
-    call = ModelRequest("m", "m", "", (Message("user", "hi"),), 5.0)
-    for code, expected in ((429, ModelThrottled), (502, ModelUnavailable), (None, ModelUnavailable)):
-        server.script(Reply(200, {"error": {"code": code, "message": "upstream failed"}}))
-        with pytest.raises(expected):
-            adapter.complete(call)
-    assert json.loads(server.requests[0].body)["model"] == "m"
-
-
-def test_upstream_error_under_status_200_in_anthropics_format(
-    server: WireServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from support.dialects import AnthropicDialect
-
-    from loopllama.llm.types import Message
-
-    adapter = AnthropicDialect().adapter(server.url, monkeypatch)
-    call = ModelRequest("m", "m", "", (Message("user", "hi"),), 5.0)
-    for kind, expected in (
-        ("overloaded_error", ModelUnavailable),
-        ("rate_limit_error", ModelThrottled),
-        ("x", ModelUnavailable),
-    ):
-        server.script(Reply(200, {"type": "error", "error": {"type": kind, "message": "upstream failed"}}))
-        with pytest.raises(expected):
-            adapter.complete(call)

@@ -17,7 +17,7 @@ from loopllama_cli.local import LocalStack
 
 SCRIPT = ROOT / "tests" / "on_aws.py"
 SAM = "aws-sam-cli-managed-default"
-USES = ("runs/test_sequence.py", "test_api.py::test_create_a_workflow")
+USES = ("runs/test_sequence.py", "test_api_workflows.py::test_create_a_workflow")
 
 
 def script(code: str | None, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -131,3 +134,29 @@ def schema_of(document: dict[str, Any], method: str, path: str, status: int) -> 
     answer = document["paths"][path][method.lower()]["responses"][str(status)]
     schema = answer["content"]["application/json"]["schema"]
     return jsonschema.Draft202012Validator({**schema, "components": document["components"]})
+
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+CREW = [
+    {"role": "Extractor", "systemPrompt": "List the facts.", "model": "openai:gpt-5-mini"},
+    {"role": "Writer", "systemPrompt": "Write a reply."},
+]
+
+
+def make(api: Client, name: str, **fields: Any) -> dict[str, Any]:
+    return api.post("/v1/workflows", {"name": name, "crew": CREW, **fields}, 201)
+
+
+def waiting(api: Client, run_id: str) -> dict[str, Any]:
+    return api.until(f"/v1/runs/{run_id}", lambda run: run["status"] == "waiting_input")
+
+
+def at_once(count: int, act: Callable[[], httpx.Response]) -> list[httpx.Response]:
+    gate = threading.Barrier(count)
+
+    def go(_: int) -> httpx.Response:
+        gate.wait()
+        return act()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(go, range(count)))

@@ -3,8 +3,13 @@ which of them are taken."""
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -64,3 +69,43 @@ def taken(text: str) -> Fraction | None:
     if not _SMALLEST < size < _LARGEST:
         return None
     return -size if sign else size
+
+
+LONGEST = 2.0
+"""Seconds that a number may take anywhere; what they guard against takes minutes, or more memory than there is."""
+SCHEMA = {"type": "object", "properties": {"n": {"type": "number"}}, "required": ["n"], "additionalProperties": False}
+
+
+@contextlib.contextmanager
+def soon() -> Iterator[None]:
+    began = time.process_time()
+    yield
+    assert time.process_time() - began < LONGEST
+
+
+def number(value: Any) -> Fraction:
+    """What was read, exactly."""
+    assert isinstance(value, int | Decimal)
+    assert not isinstance(value, bool)
+    return Fraction(value)
+
+
+def tried(call: Callable[[], Any], kind: type[Exception]) -> tuple[Any, Any]:
+    """What a call returns, or the error that it refuses with."""
+    try:
+        return call(), None
+    except kind as error:
+        return None, error
+
+
+def check_door(door: Callable[[str], Any], numeral: str, kind: type[Exception], place: str = "n") -> None:
+    """A door that takes `{"n": numeral}` and returns what it made of it."""
+    with soon():
+        read, error = tried(lambda: door(f'{{"n": {numeral}}}'), kind)
+    if error is None:
+        assert number(read["n"]) == taken(numeral)
+        return
+    assert taken(numeral) is None, error
+    assert "out of range" in str(error) or "no JSON number" in str(error)
+    assert re.search(rf"\b{place}\b", str(error))
+    assert len(str(error)) < 600

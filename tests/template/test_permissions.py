@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import functools
-from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +15,10 @@ import boto3
 import pytest
 from moto import mock_aws
 from support.api_client import gateway_event
-from support.deployment import Deployment, deployment
+from support.deployment import Deployment
 from support.stream_records import record, run_item, step_item
 from template.project import FUNCTIONS, listed, statements
+from template.recording import Recorder, _watch, allowed
 
 from loopllama.api.app import Api
 from loopllama.api.auth import KeyStore
@@ -29,7 +27,6 @@ from loopllama.catalog.model import at_region, foundation_model
 from loopllama.core import clock, exact_json
 from loopllama.engine.human_input import respond
 from loopllama.engine.reconcile import execution_ended, reconcile_due
-from loopllama.engine.start import start_run
 from loopllama.engine.triggers import accept_event
 from loopllama.errors import CredentialsRejected, ModelRequestRejected, RunFailed, ToolFailed
 from loopllama.jobs.observe_latency import FORGOTTEN_MS, Observer
@@ -42,9 +39,6 @@ from loopllama.settings import Settings
 from loopllama.tools.toolbox import Toolbox
 from loopllama_cli.catalog.regions import aliases
 
-Calls = dict[str, set[tuple[str, str]]]
-"""Function to the pairs of action and resource that it used."""
-
 OUTSIDE = {
     "secretsmanager:GetSecretValue",
     "bedrock:InvokeModel",
@@ -55,117 +49,6 @@ OUTSIDE = {
     "sqs:SendMessage",
 }
 """Actions of providers and tools, which a scripted provider does not need, and of Lambda."""
-
-
-class Recorder:
-    def __init__(self) -> None:
-        self.calls: Calls = defaultdict(set)
-        self._function = ""
-
-    @contextlib.contextmanager
-    def of(self, function: str) -> Iterator[None]:
-        self._function, before = function, self._function
-        try:
-            yield
-        finally:
-            self._function = before
-
-    def note(self, params: dict[str, Any], model: Any, **_: Any) -> None:
-        """botocore's `provide-client-params`: every call, before it is checked."""
-        if not self._function:
-            return
-        prefix = model.service_model.endpoint_prefix
-        service = {"monitoring": "cloudwatch"}.get(prefix, prefix)  # as IAM calls it
-        # As IAM calls it: to copy an object is to read it and to write it.
-        actions = {"CopyObject": ["GetObject", "PutObject"], "Invoke": ["InvokeFunction"]}.get(model.name, [model.name])
-        for action in actions:
-            for resource in self._resources(service, params):
-                self.calls[self._function].add((f"{service}:{action}", resource))
-
-    @staticmethod
-    def _resources(service: str, params: dict[str, Any]) -> list[str]:
-        if service == "dynamodb":
-            tables = [*params.get("RequestItems", ()), *filter(None, [params.get("TableName")])]
-            index = f"/index/{params['IndexName']}" if "IndexName" in params else ""
-            return [table + index for table in tables]
-        if service == "s3":
-            return [f"{'UploadsBucket' if params['Bucket'] == 'uploads' else 'ValuesBucket'}/{params['Key']}"]
-        if service == "cloudwatch":
-            return ["*"]
-        if service == "events":
-            return [entry["EventBusName"] for entry in params["Entries"]]
-        if service == "lambda":
-            return [f"function:{params['FunctionName']}"]
-        if service == "secretsmanager":
-            return [f"secret:{params['SecretId']}"]
-        if service == "states":
-            return ["execution:RunWorkflow:x" if "executionArn" in params else "RunWorkflow"]
-        return [str(params)]
-
-
-@pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Deployment, Recorder]]:
-    notes = Recorder()
-    with deployment(monkeypatch) as made:
-        now_text = clock.now_text
-        _watch(monkeypatch, notes)
-        # So that `wait` moves the times in records too.
-        monkeypatch.setattr(clock, "now_text", lambda at=None: now_text(clock.now_ms() / 1000 if at is None else at))
-
-        def start(run_id: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
-            execution = f"{made.settings.state_machine_arn.replace(':stateMachine:', ':execution:')}:none-{run_id}"
-            request = request or {"run_id": run_id}
-            return start_run(made.settings, {"request": request, "execution_arn": execution, "execution_name": run_id})
-
-        played = {"AcceptRun": made.accept, "StartRun": start, "RunStep": made.step, "AdvanceRun": made.advance}
-        for function, method in played.items():
-            monkeypatch.setattr(made, method.__name__, _as(notes, function, method))
-        yield made, notes
-
-
-def _watch(monkeypatch: pytest.MonkeyPatch, notes: Recorder) -> None:
-    """Let the recorder see every call of every client."""
-    make = clients.client
-
-    @functools.wraps(make)
-    def client(service: str, *arguments: Any, **options: Any) -> Any:
-        one = make(service, *arguments, **options)
-        one.meta.events.register("provide-client-params", notes.note, unique_id="recorder")
-        return one
-
-    client.cache_clear = make.cache_clear  # type: ignore[attr-defined]
-    monkeypatch.setattr(clients, "client", client)
-
-
-def _as(notes: Recorder, function: str, method: Any) -> Any:
-    def called(*arguments: Any, **options: Any) -> Any:
-        with notes.of(function):
-            return method(*arguments, **options)
-
-    return called
-
-
-def resource_pattern(resource: Any) -> str:
-    """A statement's resource as the recorder names resources, `*` standing for anything."""
-    if resource == "*":
-        return "*"
-    if "Ref" in resource:
-        return str(resource["Ref"])
-    if "Fn::GetAtt" in resource:
-        return str(resource["Fn::GetAtt"][0])
-    text = str(resource["Fn::Sub"]).replace("${RunWorkflow.Name}", "RunWorkflow").replace("${AWS::StackName}", "stack")
-    text = text.replace("${ToolFunctionPrefix}", "tool-")
-    text = text.split("states:")[-1].split("}:")[-1]
-    return text.replace(".Arn}", "").replace("${", "")
-
-
-def allowed(function: str) -> set[tuple[str, str]]:
-    return {
-        (action, resource_pattern(resource))
-        for statement in statements(function)
-        for action in listed(statement["Action"])
-        for resource in listed(statement["Resource"])
-    }
 
 
 def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> None:

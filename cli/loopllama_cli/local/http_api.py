@@ -200,99 +200,105 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def __init__(self, port: int, routes: list[Route], invoke: Callable[[str, bytes], Outcome]) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.routes = routes
+        self.invoke = invoke
+        self.waiting = ThreadPoolExecutor(max_workers=64, thread_name_prefix="api")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    _unread = False
+
+    def handle_one(self) -> None:
+        try:
+            status, headers, body = self._answer()
+        except Answer as answer:
+            status, headers = answer.status, [("Content-Type", "application/json")]
+            body = json.dumps({"message": answer.message}).encode()
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in ("content-length", "connection", "transfer-encoding"):
+                self.send_header(name, value)
+        if status not in (204, 304):
+            self.send_header("Content-Length", str(len(body)))
+        if self._unread:
+            self.send_header("Connection", "close")  # or the client sends its next request here
+        self.end_headers()
+        if self.command != "HEAD" and status not in (204, 304):
+            self.wfile.write(body)
+
+    def __getattr__(self, name: str) -> Any:
+        # http.server looks for `do_<method>`: whichever it is, the routes say what comes of it.
+        if name.startswith("do_"):
+            return self.handle_one
+        raise AttributeError(name)
+
+    def _body(self) -> bytes:
+        self.close_connection, close = True, self.close_connection  # What is left unread is no next request.
+        self._unread = True
+        if wrong := loopback.wrong_host(self.headers, self.server.server_port):
+            raise Answer(403, wrong)
+        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+            body = b"".join(self._chunks())
+        else:
+            body = self.rfile.read(self._measured(self.headers.get("Content-Length", "0"), 10))
+        self.close_connection, self._unread = close, False
+        return body
+
+    def finish(self) -> None:
+        super().finish()
+        if self._unread:
+            loopback.close_unread(self.connection)
+
+    def _chunks(self) -> Iterator[bytes]:
+        """https://www.rfc-editor.org/rfc/rfc9112#section-7.1"""
+        total = 0
+        while size := self._measured(self.rfile.readline(100).partition(b";")[0].strip().decode("latin-1"), 16):
+            self._measured(str(total := total + size), 10)
+            yield self.rfile.read(size)
+            self.rfile.readline(100)
+        while self.rfile.readline(1000).strip():
+            pass  # trailers
+
+    def _measured(self, text: str, base: int) -> int:
+        if not re.fullmatch("[0-9a-fA-F]{1,20}" if base == 16 else "[0-9]{1,20}", text):
+            raise Answer(400, "Bad Request")
+        if (size := int(text, base)) > MAX_BODY_BYTES:
+            raise Answer(413, "Request Entity Too Large")
+        return size
+
+    def _answer(self) -> tuple[int, list[tuple[str, str]], bytes]:
+        body = self._body()
+        request = Request(self.command, self.path, self.headers.items(), body, self.client_address[0])
+        found = match(self.server.routes, request.method, request.raw_path)
+        if found is None:
+            raise Answer(404, "Not Found")
+        route, parameters = found
+        event = (event_v2 if route.version == "2.0" else event_v1)(request, route, parameters)
+        payload = json.dumps(event).encode()
+        if len(payload) > MAX_EVENT_BYTES:
+            raise Answer(413, "Request Entity Too Large")
+        future = self.server.waiting.submit(self.server.invoke, route.function, payload)
+        try:
+            outcome = future.result(timeout=INTEGRATION_SECONDS)
+        except FutureTimeout:
+            raise Answer(503, "Service Unavailable") from None
+        except Exception as error:
+            raise Answer(500, "Internal Server Error") from error
+        return response(outcome, route.version)
+
+    def log_message(self, *_: Any) -> None:
+        return
+
 
 def serve(port: int, routes: list[Route], invoke: Callable[[str, bytes], Outcome]) -> ThreadingHTTPServer:
     """Listen on 127.0.0.1 (port 0: any free one) and serve in threads until `shutdown()`.
 
     `invoke(function's logical id, event)` runs a function."""
-    waiting = ThreadPoolExecutor(max_workers=64, thread_name_prefix="api")
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-        _unread = False
-
-        def handle_one(self) -> None:
-            try:
-                status, headers, body = self._answer()
-            except Answer as answer:
-                status, headers = answer.status, [("Content-Type", "application/json")]
-                body = json.dumps({"message": answer.message}).encode()
-            self.send_response_only(status)
-            for name, value in headers:
-                if name.lower() not in ("content-length", "connection", "transfer-encoding"):
-                    self.send_header(name, value)
-            if status not in (204, 304):
-                self.send_header("Content-Length", str(len(body)))
-            if self._unread:
-                self.send_header("Connection", "close")  # or the client sends its next request here
-            self.end_headers()
-            if self.command != "HEAD" and status not in (204, 304):
-                self.wfile.write(body)
-
-        def __getattr__(self, name: str) -> Any:
-            # http.server looks for `do_<method>`: whichever it is, the routes say what comes of it.
-            if name.startswith("do_"):
-                return self.handle_one
-            raise AttributeError(name)
-
-        def _body(self) -> bytes:
-            self.close_connection, close = True, self.close_connection  # What is left unread is no next request.
-            self._unread = True
-            if wrong := loopback.wrong_host(self.headers, server.server_port):
-                raise Answer(403, wrong)
-            if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-                body = b"".join(self._chunks())
-            else:
-                body = self.rfile.read(self._measured(self.headers.get("Content-Length", "0"), 10))
-            self.close_connection, self._unread = close, False
-            return body
-
-        def finish(self) -> None:
-            super().finish()
-            if self._unread:
-                loopback.close_unread(self.connection)
-
-        def _chunks(self) -> Iterator[bytes]:
-            """https://www.rfc-editor.org/rfc/rfc9112#section-7.1"""
-            total = 0
-            while size := self._measured(self.rfile.readline(100).partition(b";")[0].strip().decode("latin-1"), 16):
-                self._measured(str(total := total + size), 10)
-                yield self.rfile.read(size)
-                self.rfile.readline(100)
-            while self.rfile.readline(1000).strip():
-                pass  # trailers
-
-        def _measured(self, text: str, base: int) -> int:
-            if not re.fullmatch("[0-9a-fA-F]{1,20}" if base == 16 else "[0-9]{1,20}", text):
-                raise Answer(400, "Bad Request")
-            if (size := int(text, base)) > MAX_BODY_BYTES:
-                raise Answer(413, "Request Entity Too Large")
-            return size
-
-        def _answer(self) -> tuple[int, list[tuple[str, str]], bytes]:
-            body = self._body()
-            request = Request(self.command, self.path, self.headers.items(), body, self.client_address[0])
-            found = match(routes, request.method, request.raw_path)
-            if found is None:
-                raise Answer(404, "Not Found")
-            route, parameters = found
-            event = (event_v2 if route.version == "2.0" else event_v1)(request, route, parameters)
-            payload = json.dumps(event).encode()
-            if len(payload) > MAX_EVENT_BYTES:
-                raise Answer(413, "Request Entity Too Large")
-            future = waiting.submit(invoke, route.function, payload)
-            try:
-                outcome = future.result(timeout=INTEGRATION_SECONDS)
-            except FutureTimeout:
-                raise Answer(503, "Service Unavailable") from None
-            except Exception as error:
-                raise Answer(500, "Internal Server Error") from error
-            return response(outcome, route.version)
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = _Server(("127.0.0.1", port), Handler)
+    server = _Server(port, routes, invoke)
     threading.Thread(target=server.serve_forever, daemon=True, name="http-api").start()
     return server

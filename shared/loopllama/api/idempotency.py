@@ -89,11 +89,12 @@ def _key(owner: str) -> dict[str, str]:
 def _close(services: Services, owner: str, me: str) -> None:
     """Take the item away again if it is this request's, also where the answer to putting it was lost."""
     with contextlib.suppress(Exception):
-        services.runs.dynamodb.delete_item(
-            TableName=services.runs.table,
-            Key=dynamo.to_item(_key(owner)),
-            ConditionExpression="opened_by = :me",
-            ExpressionAttributeValues=dynamo.to_item({":me": me}),
+        dynamo.delete(
+            services.runs.dynamodb,
+            services.runs.table,
+            _key(owner),
+            condition="opened_by = :me",
+            parameters={":me": me},
         )
 
 
@@ -108,19 +109,13 @@ def _open(services: Services, owner: str, request_hash: str, me: str) -> tuple[b
         "lease_until": now + _LEASE_MS,
         "delete_at": now // 1000 + KEPT_SECONDS,
     }
-    dynamodb = services.runs.dynamodb
-    try:
-        dynamodb.put_item(
-            TableName=services.runs.table,
-            Item=dynamo.to_item(item),
-            ConditionExpression="attribute_not_exists(run_id) OR delete_at < :seconds"
-            " OR (attribute_not_exists(answer) AND lease_until < :now AND request_hash = :hash)"
-            " OR opened_by = :me",
-            ExpressionAttributeValues=dynamo.to_item(
-                {":seconds": now // 1000, ":now": now, ":hash": request_hash, ":me": me}
-            ),
-            ReturnValuesOnConditionCheckFailure="ALL_OLD",
-        )
-    except dynamodb.exceptions.ConditionalCheckFailedException as refused:
-        return False, dynamo.from_item(refused.response.get("Item", {}))
-    return True, item
+    done, before = dynamo.put(
+        services.runs.dynamodb,
+        services.runs.table,
+        item,
+        condition="attribute_not_exists(run_id) OR delete_at < :seconds"
+        " OR (attribute_not_exists(answer) AND lease_until < :now AND request_hash = :hash)"
+        " OR opened_by = :me",
+        parameters={":seconds": now // 1000, ":now": now, ":hash": request_hash, ":me": me},
+    )
+    return done, item if done else before

@@ -13,45 +13,45 @@ from pydantic.alias_generators import to_camel
 T = TypeVar("T")
 
 
-class _Shape(BaseModel):
+class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), defer_build=True)
 
 
-class Health(_Shape):
+class Health(Shape):
     status: Literal["ok"]
     version: str
 
 
-class Data(_Shape, Generic[T]):
+class Data(Shape, Generic[T]):
     data: T
 
 
-class Detail(_Shape):
+class Detail(Shape):
     field: str
     message: str
 
 
-class Checked(_Shape, Generic[T]):
+class Checked(Shape, Generic[T]):
     data: T
     warnings: list[Detail] = Field(default_factory=list)
     """What the workflow names and this deployment cannot use as it stands, such as a model that nobody knows: what
     happens, and what to do. Left out where there is nothing to say."""
 
 
-class Page(_Shape, Generic[T]):
+class Page(Shape, Generic[T]):
     data: list[T]
     next_cursor: str | None
     """Hand it back as `cursor` for what follows; null at the end."""
 
 
-class Error(_Shape):
+class Error(Shape):
     error: str
     """One sentence that says what to do."""
     details: list[Detail] = Field(default_factory=list)
     """What is wrong where, for errors of validation."""
 
 
-class Link(_Shape):
+class Link(Shape):
     url: str
     """A signed link to a value that is too large for the answer; valid for an hour."""
 
@@ -74,7 +74,7 @@ class Agent(BaseModel):
     needs: list[str]
 
 
-class Workflow(_Shape):
+class Workflow(Shape):
     id: str
     name: str
     description: str | None
@@ -90,79 +90,9 @@ class Workflow(_Shape):
     updated_at: str
 
 
-class Deleted(_Shape):
+class Deleted(Shape):
     id: str
     deleted: bool
-
-
-class Pending(_Shape):
-    id: str
-    """Hand it back with the answer, so that no other question is answered."""
-    kind: Literal["input", "approval"]
-    prompt: str
-    tool: str | None
-    tool_input: Any
-    step: str
-    asked_at: str
-    expires_at: str
-
-
-class ReplayedFrom(_Shape):
-    run_id: str
-    from_step: str
-
-
-class _Totals(_Shape):
-    tokens_in: int
-    tokens_out: int
-    tokens_cached: int
-    cost_usd: float | None
-    """USD, exact; null where nothing has a price."""
-    cost_basis: Literal["measured", "estimated", "unknown"] | None
-    """That of the least certain call."""
-    unpriced: bool
-    """Something has no price and is not in `cost_usd`."""
-    simulated: bool | None
-    """The simulated provider answered."""
-
-
-class Attempt(_Shape):
-    model: str
-    provider: str | None
-    turn: int | None
-    outcome: str
-    """`ok`, `open`, `lost` (its process died), or an error's name."""
-    error: str | None
-    tokens_in: int | None
-    tokens_out: int | None
-    tokens_cached: int | None
-    tokens_cache_write: int | None
-    tokens_reasoning: int | None
-    cost_usd: float | None
-    cost_basis: Literal["measured", "estimated", "unknown"] | None
-    latency_ms: int | None
-    started_at: str | None
-    simulated: bool | None
-    unpriced: bool | None
-    cache_saving_usd: float | None
-    """What reading from the provider's cache saved, less what writing to it cost."""
-    stop_reason: str | None
-    """`max_tokens`: the answer was cut off."""
-    retry_after: float | None
-    """Seconds that the provider asked to wait."""
-    output_mode: Literal["native", "tool", "instructions"] | None
-    """How the model was asked for JSON of the step's `outputSchema`."""
-    mode_refused: str | None
-    """Which better way of asking the provider refused, and why."""
-
-
-class ToolCall(_Shape):
-    name: str
-    outcome: str
-    arguments: Any
-    result: Any
-    latency_ms: int | None
-    started_at: str | None
 
 
 class Ignored(BaseModel):
@@ -170,89 +100,6 @@ class Ignored(BaseModel):
     layer: str
     reason: str
     model: str | None = None
-
-
-class Step(_Totals):
-    id: str
-    step: str
-    order: int
-    iteration: int
-    item: int | None
-    """Which item of a forEach step's list, from 1."""
-    status: Literal["queued", "running", "completed", "failed", "skipped"]
-    role: str
-    model: str | None
-    source: (
-        Literal["run", "step-override", "agent", "workflow-override", "workflow-default", "deployment-default"] | None
-    )
-    """Which layer named the model."""
-    route_version: int | None
-    ignored: list[Ignored]
-    """Layers and models that were passed over, and why."""
-    input: str | Link | None
-    """The prompt that the agent received; null where it has received none: before its turn, in a step that was skipped,
-    and in a forEach step beside its items."""
-    output: Any
-    error: str | None
-    started_at: str | None
-    finished_at: str | None
-    latency_ms: int | None
-    routing_ms: int | None
-    replayed_from: str | None
-    """The run that this step was kept from; it cost nothing here."""
-    attempts: list[Attempt]
-    tool_calls: list[ToolCall]
-    cache_saving_usd: float | None = None
-
-
-class Used(_Shape):
-    steps: int | None
-    tokens: int | None
-    cost_usd: float | None
-
-
-class RunBudget(_Shape):
-    """Null for what is not limited. In lists only the limits."""
-
-    max_steps: int | None
-    max_tokens: int | None
-    max_cost_usd: float | None
-    spent: Used | None = None
-    reserved: Used | None = None
-    """What the calls under way are expected to take."""
-    left: Used | None = None
-    """Below 0 where calls took more than expected."""
-
-
-class RunSummary(_Totals):
-    id: str
-    workflow_id: str
-    workflow_version: int
-    status: Literal["queued", "running", "waiting_input", "completed", "failed", "cancelled"]
-    input: Any
-    output: Any
-    error: str | None
-    """Names the step."""
-    models: dict[str, str] | None
-    pin: str | None
-    tags: dict[str, str] | None
-    budget: RunBudget | None
-    pending: Pending | None
-    """What it asks a person."""
-    replayed_from: ReplayedFrom | None
-    total_steps: int
-    """Agents' turns that it has taken so far: each round of a loop and each item of a forEach is one. Steps that were
-    skipped, or that a replay kept, took none."""
-    latency_ms: int | None
-    created_at: str
-    started_at: str | None
-    finished_at: str | None
-
-
-class Run(RunSummary):
-    steps: list[Step] | Link
-    """A link where they are too many for an answer: thousands."""
-    cache_saving_usd: float | None = None
 
 
 class RouteRow(BaseModel):
@@ -263,7 +110,7 @@ class RouteRow(BaseModel):
     step: str
 
 
-class Route(_Shape):
+class Route(Shape):
     step: str
     model: str | None
     """What the step uses now."""
@@ -282,13 +129,13 @@ class Route(_Shape):
     """The override of the whole workflow, `*`."""
 
 
-class RouteRemoved(_Shape):
+class RouteRemoved(Shape):
     workflow: str
     step: str
     removed: bool
 
 
-class RouteRolledBack(_Shape):
+class RouteRolledBack(Shape):
     workflow: str
     step: str
     row: RouteRow | None
@@ -304,7 +151,7 @@ class Difference(BaseModel):
     to: Any
 
 
-class RouteChange(_Shape):
+class RouteChange(Shape):
     workflow: str
     step: str
     sequence: str
@@ -323,7 +170,7 @@ class RouteChange(_Shape):
     """Why the row makes no sense, where it makes none."""
 
 
-class Tier(_Shape):
+class Tier(Shape):
     above: int
     """Tokens of the prompt."""
     input: float
@@ -332,7 +179,7 @@ class Tier(_Shape):
     cache_write: float | None
 
 
-class Price(_Shape):
+class Price(Shape):
     """USD per million tokens."""
 
     effective_from: str | None
@@ -351,7 +198,7 @@ class ModelEntry(BaseModel):
     model: str
 
 
-class Model(_Shape):
+class Model(Shape):
     model: str
     aliases: list[str]
     provider: str
@@ -371,12 +218,12 @@ class Model(_Shape):
     """What the Models table holds of it; its `version` is what `expectedVersion` compares."""
 
 
-class ModelDeleted(_Shape):
+class ModelDeleted(Shape):
     model: str
     deleted: bool
 
 
-class UsageSum(_Shape):
+class UsageSum(Shape):
     steps: int
     """Completed turns of agents; tool calls, retries and waiting are not counted."""
     tokens_in: int

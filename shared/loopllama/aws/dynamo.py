@@ -1,4 +1,4 @@
-"""DynamoDB: its items' conversion, and calls on many items at once."""
+"""DynamoDB: its items' conversion, conditional writes of one item, and calls on many at once."""
 
 from __future__ import annotations
 
@@ -102,6 +102,8 @@ def update(
     key: Mapping[str, Any],
     values: Mapping[Any, Any],
     *,
+    initial: Mapping[str, Any] | None = None,
+    add: Mapping[str, Any] | None = None,
     remove: Sequence[str | tuple[str, ...]] = (),
     condition: str,
     names: Mapping[str, str] | None = None,
@@ -109,40 +111,116 @@ def update(
     returning: Sequence[str] | None = None,
 ) -> tuple[bool, dict[str, Any]]:
     """Set attributes of an item, and remove some, if `condition` holds. An attribute is a name, or a tuple of names
-    that lead into a map.
+    that lead into a map. `initial` attributes are set where they are not there yet; `add` counts attributes up.
 
     Returns whether it did, and the item: as it is now (only its attributes `returning`, where that is said), or as it
     stood in the way (`{}` where there is none). A value of `None` is not written.
     """
     written = {path: value for path, value in values.items() if value is not None}
-    expression, words, aliases = _update_expression(tuple(written), tuple(remove))
-    all_names = {**aliases, **(names or {})}
-    all_values = {**dict(zip(words, written.values(), strict=True)), **(parameters or {})}
-    request: dict[str, Any] = {
+    initial = {path: value for path, value in (initial or {}).items() if value is not None}
+    add = add or {}
+    expression, words, aliases = _update_expression(tuple(written), tuple(remove), tuple(initial), tuple(add))
+    all_values = (*written.values(), *initial.values(), *add.values())
+    request = {
         "TableName": table,
         "Key": to_item(key),
         "UpdateExpression": expression,
-        "ConditionExpression": condition,
         "ReturnValues": "NONE" if returning == () else "ALL_NEW",
+        **_condition(
+            condition,
+            {**aliases, **(names or {})},
+            {**dict(zip(words, all_values, strict=True)), **(parameters or {})},
+        ),
+    }
+    done, item = _conditional(dynamodb, dynamodb.update_item, request)
+    if done and returning is not None:
+        item = {name: item[name] for name in returning if name in item}
+    return done, from_item(item)
+
+
+def put(
+    dynamodb: Any,
+    table: str,
+    values: Mapping[str, Any],
+    *,
+    condition: str,
+    names: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> tuple[bool, dict[str, Any]]:
+    """Put an item if `condition` holds for the one that is there. Returns whether it did, and the item that stood in
+    the way (`{}` where there is none)."""
+    request = {"TableName": table, "Item": to_item(values), **_condition(condition, names, parameters)}
+    done, item = _conditional(dynamodb, dynamodb.put_item, request)
+    return done, from_item(item)
+
+
+def put_new(dynamodb: Any, table: str, values: Mapping[str, Any], key: str) -> bool:
+    """Put an item unless one of its key exists; whether it was put. `key` names one of the key's attributes."""
+    return put(dynamodb, table, values, condition="attribute_not_exists(#key)", names={"#key": key})[0]
+
+
+def delete(
+    dynamodb: Any,
+    table: str,
+    key: Mapping[str, Any],
+    *,
+    condition: str,
+    names: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> bool:
+    """Delete an item if `condition` holds; whether it did."""
+    request = {"TableName": table, "Key": to_item(key), **_condition(condition, names, parameters)}
+    return _conditional(dynamodb, dynamodb.delete_item, request)[0]
+
+
+def as_read(item: Mapping[str, Any], attributes: Sequence[str]) -> tuple[list[str], dict[str, str], dict[str, Any]]:
+    """Return the conditions that attributes are as they were read, with their names and parameters."""
+    conditions, names, parameters = [], {}, {}
+    for place, attribute in enumerate(attributes):
+        names[f"#k{place}"] = attribute
+        if attribute not in item:
+            conditions.append(f"attribute_not_exists(#k{place})")
+            continue
+        value = item[attribute]
+        # A NULL, which somebody wrote by hand, equals nothing that a condition could name.
+        conditions.append(f"attribute_type(#k{place}, :k{place})" if value is None else f"#k{place} = :k{place}")
+        parameters[f":k{place}"] = "NULL" if value is None else value
+    return conditions, names, parameters
+
+
+def _condition(condition: str, names: Mapping[str, str] | None, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The part of a request that says when it may write. DynamoDB refuses names and values that are empty."""
+    request: dict[str, Any] = {
+        "ConditionExpression": condition,
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
-    if all_names:
-        request["ExpressionAttributeNames"] = all_names
-    if all_values:
-        request["ExpressionAttributeValues"] = to_item(all_values)
+    if names:
+        request["ExpressionAttributeNames"] = dict(names)
+    if parameters:
+        request["ExpressionAttributeValues"] = to_item(parameters)
+    return request
+
+
+def _conditional(
+    dynamodb: Any, write: Callable[..., Mapping[str, Any]], request: Mapping[str, Any]
+) -> tuple[bool, Mapping[str, Any]]:
+    """Write; whether the condition held, and the attributes that came back: those that were asked for, or those of the
+    item that stood in the way. Raises every other error of the SDK."""
     try:
-        item = dynamodb.update_item(**request).get("Attributes", {})
+        return True, (write(**request) or {}).get("Attributes", {})
     except dynamodb.exceptions.ConditionalCheckFailedException as refused:
-        return False, from_item(refused.response.get("Item", {}))
-    return True, from_item(item if returning is None else {name: item[name] for name in returning if name in item})
+        return False, refused.response.get("Item", {})
 
 
 @lru_cache(maxsize=256)  # steps write the same attributes again and again
 def _update_expression(
-    paths: tuple[str | tuple[str, ...], ...], remove: tuple[str | tuple[str, ...], ...]
+    paths: tuple[str | tuple[str, ...], ...],
+    remove: tuple[str | tuple[str, ...], ...],
+    initial: tuple[str, ...],
+    add: tuple[str, ...],
 ) -> tuple[str, tuple[str, ...], Mapping[str, str]]:
-    """An update expression that sets `paths` and removes others, its words for the values, and what its words for
-    attributes stand for: aliases, because many names are reserved words."""
+    """An update expression, its words for the values in the order of `paths`, `initial` and `add`, and what its words
+    for attributes stand for: aliases, because many names are reserved words."""
     names: dict[str, str] = {}
 
     def alias(path: str | tuple[str, ...], prefix: str) -> str:
@@ -151,27 +229,17 @@ def _update_expression(
         names.update(zip(words, parts, strict=True))
         return ".".join(words)
 
-    words = tuple(f":s{place}" for place in range(len(paths)))
-    sets = [f"{alias(path, f'#s{place}')} = {words[place]}" for place, path in enumerate(paths)]
+    sets = [f"{alias(path, f'#s{place}')} = :s{place}" for place, path in enumerate(paths)]
+    for place, path in enumerate(initial):
+        name = alias(path, f"#i{place}")
+        sets.append(f"{name} = if_not_exists({name}, :i{place})")
     removes = [alias(path, f"#r{place}") for place, path in enumerate(remove)]
-    expression = f"SET {', '.join(sets)}" if sets else ""
-    if removes:
-        expression += f" REMOVE {', '.join(removes)}"
-    return expression, words, names
-
-
-def put_new(dynamodb: Any, table: str, values: Mapping[str, Any], key: str) -> bool:
-    """Put an item unless one of its key exists; whether it was put. `key` names one of the key's attributes."""
-    try:
-        dynamodb.put_item(
-            TableName=table,
-            Item=to_item(values),
-            ConditionExpression="attribute_not_exists(#key)",
-            ExpressionAttributeNames={"#key": key},
-        )
-    except dynamodb.exceptions.ConditionalCheckFailedException:
-        return False
-    return True
+    adds = [f"{alias(path, f'#a{place}')} :a{place}" for place, path in enumerate(add)]
+    clauses = (("SET", sets), ("REMOVE", removes), ("ADD", adds))
+    words = [
+        f":{kind}{place}" for kind, paths_ in (("s", paths), ("i", initial), ("a", add)) for place in range(len(paths_))
+    ]
+    return " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses if parts), tuple(words), names
 
 
 def batch_put(dynamodb: Any, table: str, rows: Sequence[Mapping[str, Any]]) -> None:

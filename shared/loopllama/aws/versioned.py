@@ -1,4 +1,4 @@
-"""Optimistic locking of rows that people edit by hand: their version, and the condition that one is unchanged."""
+"""Optimistic locking of rows that people edit by hand: their version, and writes where one is unchanged."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.aws import dynamo
+from loopllama.errors import VersionConflict
 
 STAMP = ("version", "updated_by", "reason", "updated_at")
 
@@ -22,26 +23,37 @@ def version_of(row: Mapping[str, Any] | None) -> int:
     return 0 if version % 1 else int(version)
 
 
-def unchanged(before: Mapping[str, Any] | None, key: str, known: Sequence[str]) -> dict[str, Any]:
-    """The condition that an item is still what was read, attribute by attribute of the `known` ones; `key` is its
-    partition key. For botocore's calls."""
-    if before is None:
-        return {"ConditionExpression": "attribute_not_exists(#key)", "ExpressionAttributeNames": {"#key": key}}
-    names, values, terms = {}, {}, ["attribute_exists(#key)"]
-    for index, name in enumerate(known):
-        names[f"#{index}"] = name
-        if name in before and before[name] is None:
-            values[":null"] = "NULL"
-            terms.append(f"attribute_type(#{index}, :null)")
-        elif name in before:
-            values[f":{index}"] = before[name]
-            terms.append(f"#{index} = :{index}")
-        else:
-            terms.append(f"attribute_not_exists(#{index})")
-    condition: dict[str, Any] = {
-        "ConditionExpression": " AND ".join(terms),
-        "ExpressionAttributeNames": names | {"#key": key},
-    }
-    if values:
-        condition["ExpressionAttributeValues"] = dynamo.to_item(values)
-    return condition
+class Rows:
+    """A table's rows, each of which is written only where its `known` attributes are still as they were read. `key` is
+    the partition key's name."""
+
+    def __init__(self, dynamodb: Any, table: str, key: str, known: Sequence[str]) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._key = key
+        self._known = known
+
+    def put(self, row: Mapping[str, Any], before: Mapping[str, Any] | None, what: str) -> None:
+        """Put a row over what was read `before`, `None` for no row. Raises `VersionConflict`, which says `what` the row
+        is."""
+        if not dynamo.put(self._dynamodb, self._table, row, **self._unchanged(before))[0]:
+            raise _conflict(what)
+
+    def delete(self, key: Mapping[str, Any], before: Mapping[str, Any], what: str) -> None:
+        """Delete a row that is still as it was read `before`. Raises `VersionConflict` as `put` does."""
+        if not dynamo.delete(self._dynamodb, self._table, key, **self._unchanged(before)):
+            raise _conflict(what)
+
+    def _unchanged(self, before: Mapping[str, Any] | None) -> dict[str, Any]:
+        if before is None:
+            return {"condition": "attribute_not_exists(#key)", "names": {"#key": self._key}}
+        conditions, names, parameters = dynamo.as_read(before, self._known)
+        return {
+            "condition": " AND ".join(("attribute_exists(#key)", *conditions)),
+            "names": {**names, "#key": self._key},
+            "parameters": parameters,
+        }
+
+
+def _conflict(what: str) -> VersionConflict:
+    return VersionConflict(f"somebody changed {what} in between: read it again and repeat")

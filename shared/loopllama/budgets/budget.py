@@ -14,7 +14,7 @@ process that dies leaves its reservation behind; whoever goes on with the step s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -106,24 +106,41 @@ class Budget:
     def reserve(self, entry: str, amount: Amount) -> tuple[bool, dict[str, Any]]:
         """Reserve under the name `entry`; whether it is reserved, and the item that says so or why not. What is
         reserved already under this name stays as it is."""
-        names, values = {"#open": self._attribute(entry)}, {":open": amount, ":delete_at": self.delete_at}
-        conditions = ["attribute_not_exists(#open)"]
+        mine = self._attribute(entry)
+        conditions, parameters = ["attribute_not_exists(#open)"], {}
         for kind, limit in self.limits.items():
             if not amount[kind]:
                 continue  # What adds nothing is not stopped by a limit that is passed already.
             fits = f"used_{kind} <= :room_{kind}"
-            values[f":room_{kind}"] = limit - amount[kind]
+            parameters[f":room_{kind}"] = limit - amount[kind]
             conditions.append(
                 f"(attribute_not_exists(used_{kind}) OR {fits})" if limit >= amount[kind] else f"({fits})"
             )
-        done, item = self._update("SET #open = :open, delete_at = :delete_at", amount, conditions, names, values)
-        return done or self._attribute(entry) in item, item
+        done, item = dynamo.update(
+            clients.client("dynamodb"),
+            self.table,
+            {"run_id": self.key, "item": ITEM},
+            {mine: amount, "delete_at": self.delete_at},
+            add=_used(amount),
+            condition=" AND ".join(conditions),
+            names={"#open": mine},
+            parameters=parameters,
+        )
+        return done or mine in item, item
 
     def settle(self, entry: str, reserved: Amount, actual: Amount) -> None:
         """Replace a reservation by what was used; harmless where that has been done."""
-        change = {kind: actual[kind] - reserved[kind] for kind in KINDS}
-        names = {"#open": self._attribute(entry)}
-        self._update("REMOVE #open", change, ["attribute_exists(#open)"], names, {})
+        mine = self._attribute(entry)
+        dynamo.update(
+            clients.client("dynamodb"),
+            self.table,
+            {"run_id": self.key, "item": ITEM},
+            {},
+            remove=[mine],
+            add=_used({kind: actual[kind] - reserved[kind] for kind in KINDS}),
+            condition="attribute_exists(#open)",
+            names={"#open": mine},
+        )
 
     def left(self, item: Mapping[str, Any]) -> Amount:
         """What is neither spent nor reserved, of what is limited; below 0 where calls used more than expected."""
@@ -150,34 +167,9 @@ class Budget:
     def _attribute(self, entry: str) -> str:
         return f"{_OPEN}{self.prefix}{entry}"
 
-    def _update(
-        self,
-        expression: str,
-        add: Amount,
-        conditions: Sequence[str],
-        names: Mapping[str, str],
-        values: Mapping[str, Any],
-    ) -> tuple[bool, dict[str, Any]]:
-        added = {f":add_{kind}": value for kind, value in add.items() if value}
-        if added:
-            expression += " ADD " + ", ".join(f"{name.replace(':add', 'used')} {name}" for name in added)
-        all_values = {**values, **added}
-        request: dict[str, Any] = {
-            "TableName": self.table,
-            "Key": dynamo.to_item({"run_id": self.key, "item": ITEM}),
-            "UpdateExpression": expression,
-            "ConditionExpression": " AND ".join(conditions),
-            "ExpressionAttributeNames": dict(names),
-            "ReturnValues": "ALL_NEW",
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        if all_values:
-            request["ExpressionAttributeValues"] = dynamo.to_item(all_values)
-        dynamodb = clients.client("dynamodb")
-        try:
-            return True, dynamo.from_item(dynamodb.update_item(**request)["Attributes"])
-        except dynamodb.exceptions.ConditionalCheckFailedException as refused:
-            return False, dynamo.from_item(refused.response.get("Item", {}))
+
+def _used(amount: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    return {f"used_{kind}": value for kind, value in amount.items() if value}
 
 
 def held(item: Mapping[str, Any]) -> Amount:

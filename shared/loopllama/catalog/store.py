@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.aws import clients, dynamo
-from loopllama.aws.versioned import version_of
+from loopllama.aws.versioned import Rows, version_of
 from loopllama.catalog.catalog import NEEDS_PROVIDER, Catalog, bundled
 from loopllama.catalog.entries import is_machine_key, parse_item
 from loopllama.catalog.model import Model, Price, is_model_id
@@ -91,13 +91,7 @@ class CatalogStore:
             "reason": reason,
             "updated_at": clock.now_text(self._clock()),
         }
-        client = self._dynamodb()
-        from loopllama.aws.versioned import unchanged
-
-        try:
-            client.put_item(TableName=self._table, Item=dynamo.to_item(item), **unchanged(before, "model", _KNOWN))
-        except client.exceptions.ConditionalCheckFailedException as error:
-            raise VersionConflict(f"somebody changed {model_id!r} in between: read it again and repeat") from error
+        self._rows().put(item, before, repr(model_id))
         return before, item
 
     def add_price(
@@ -120,15 +114,11 @@ class CatalogStore:
         _, last = self.write(
             model_id, changes, expected_version=version_of(before), updated_by=updated_by, reason=reason
         )
-        client = self._dynamodb()
-        from loopllama.aws.versioned import unchanged
-
-        try:
-            key = dynamo.to_item({"model": model_id})
-            client.delete_item(TableName=self._table, Key=key, **unchanged(last, "model", _KNOWN))
-        except client.exceptions.ConditionalCheckFailedException as error:
-            raise VersionConflict(f"somebody changed {model_id!r} in between: read it again and repeat") from error
+        self._rows().delete({"model": model_id}, last, repr(model_id))
         return True
+
+    def _rows(self) -> Rows:
+        return Rows(self._dynamodb(), self._table, "model", _KNOWN)
 
     def _before(self, model_id: str, expected_version: int | None) -> dict[str, Any] | None:
         before = self.get(model_id)

@@ -10,6 +10,7 @@ from loopllama.core import clock
 from loopllama.engine import metrics
 from loopllama.engine.step_context import is_finished
 from loopllama.errors import AwsRefused, RunFailed
+from loopllama.runs import step_writer
 from loopllama.runs.step_ref import iteration_of, step_key
 from loopllama.runs.store import RunStore
 from loopllama.runs.totals import of_run
@@ -102,7 +103,7 @@ def _reopen(store: RunStore, run: Mapping[str, Any], failed: Sequence[Mapping[st
     """Make a failed run's failed steps unfinished again, then the run itself: in this order, so that dying in between
     leaves a failed run that can be redriven."""
     for record in failed:
-        store.reopen_step(record)
+        step_writer.reopen(store, record)
     store.reopen(run["run_id"])
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from loopllama.engine.step_context import View
 from loopllama.engine.transitions import MAX_CONCURRENCY, fork
 from loopllama.errors import BudgetExceeded, InvalidRequest, ItemsFailed
+from loopllama.runs import bill, step_writer
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import RunStore
 from loopllama.runs.value_store import MAX_BYTES
@@ -37,7 +38,7 @@ def begin(store: RunStore, view: View, writer: StepWriter) -> dict[str, Any] | N
     # Somebody redrives the run: what failed is tried again.
     failed = [record["item"] for record in records.values() if record.get("status") == "failed"]
     for record in store.items(view.work.run_id, failed).values():
-        store.reopen_step(record)
+        step_writer.reopen(store, record)
     left = [n for n in range(1, int(count) + 1) if records.get(n, {}).get("status") != "completed"]
     # A redriven step that died before it gathered still says that its items shall stop.
     writer.write({"item_count": int(count)}, release=True, remove=["stopping"])
@@ -71,7 +72,7 @@ def gather(store: RunStore, view: View, crashed: Sequence[Mapping[str, Any]]) ->
         if record.get("status") == "running":
             # Its function died, and has told the bill nothing yet.
             key = replace(view.work, item=number).key
-            store.add_usage(replace(view.work, item=number), store.items(view.work.run_id, [key])[key])
+            bill.add_usage(store, replace(view.work, item=number), store.items(view.work.run_id, [key])[key])
         outputs.append(None)
         error = record.get("error")
         if error is None:

@@ -16,6 +16,7 @@ from loopllama.engine.accept import execution_arn, start_execution
 from loopllama.engine.human_input import redeliver
 from loopllama.engine.retention import extend
 from loopllama.errors import RunNotFound
+from loopllama.runs import bill
 from loopllama.runs.store import ACTIVE_SHARDS, FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
 from loopllama.runs.totals import of_run
 from loopllama.settings import Settings
@@ -63,7 +64,7 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> str:
     """Compare one run with its execution and mend it; `"started"`, `"closed"` or `"checked"` (nothing to mend)."""
     run = store.run(run_id)
     if run["status"] in FINAL:
-        store.settle_totals(run, last=True)
+        bill.settle_totals(store, run, last=True)
         return "checked"
     if run["status"] == "queued" and start_execution(settings, run_id):
         store.change(run_id, {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=("queued",))

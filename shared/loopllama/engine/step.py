@@ -1,37 +1,39 @@
-"""RunStep: one step of one run, as far as this invocation gets; what the chain does next is its outcome."""
+"""RunStep: one step of one run, as far as this invocation gets; what the chain does next is its outcome.
+
+`step_ending` writes how the invocation leaves the step.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loopllama.agent import loop
 from loopllama.agent.tool_calls import Waiting
 from loopllama.aws import errors
 from loopllama.core import clock
-from loopllama.engine import for_each, human_input, metrics
+from loopllama.engine import human_input
 from loopllama.engine.step_context import FINISHED, View, look
-from loopllama.engine.transitions import ended, follow
+from loopllama.engine.step_ending import RETRIES, StepEnding, later
+from loopllama.engine.transitions import ended
 from loopllama.engine.turn_factory import TurnMaker, check_tools
-from loopllama.errors import ApprovalTimedOut, AwsRefused, AwsUnavailable, FunctionDied, LeaseLost, LoopLlamaError
-from loopllama.policies.registry import share_of
-from loopllama.runs import prompts, reservations
+from loopllama.errors import AwsRefused, AwsUnavailable, FunctionDied, LeaseLost, LoopLlamaError
+from loopllama.runs import prompts
 from loopllama.runs.attempt_log import StepLedger
 from loopllama.runs.step_ref import Work
 from loopllama.runs.step_writer import CRASH_COUNT, StepWriter
 from loopllama.runs.store import RunStore
-from loopllama.runs.totals import ATTEMPTS_BEFORE_RETRY, attempts_of, totals
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.telemetry import handler
 from loopllama.workflows import expressions
 from loopllama.workflows.store import DefinitionStore
 
-RETRIES = 5
-"""How often a step is tried later where the agent sets no `retries`."""
-LONGEST_WAIT_SECONDS = 900
+if TYPE_CHECKING:
+    from loopllama.runs.reservations import Allowance
+
 MOST_CRASHES = 4
 """Invocations in a row that may die with a step, as often as the state machine repeats one that died. It does not see
 them as a row: between two of them it waits for the lease of the first."""
@@ -45,6 +47,7 @@ class StepRunner:
         self._store = RunStore(settings)
         self._definitions = DefinitionStore(settings)
         self._values = ValueStore(settings)
+        self._ending = StepEnding(self._store, self._values)
         self._turns = TurnMaker(settings, self._definitions)
         check_tools(settings)
 
@@ -89,7 +92,7 @@ class StepRunner:
         try:
             return self._take(view, writer, ledger, payload.get("ended"), started, remaining_ms)
         except LeaseLost as lost:
-            return self._lost(view, lost)
+            return self._ending.lost(view, lost)
         except Exception as error:
             if isinstance(errors.trouble(error), AwsUnavailable):
                 self._let_go(writer)
@@ -108,7 +111,7 @@ class StepRunner:
         try:
             _count_death(view, writer)
             if self._is_skipped(view):
-                return self._finish(view, writer, {"status": "skipped"})
+                return self._ending.finish(view, writer, {"status": "skipped"})
             if view.step.get("for_each") and not view.work.item:
                 return self._each(view, writer, crashed)
             human_input.check_start(view.step, view.record)
@@ -116,21 +119,21 @@ class StepRunner:
             self._keep_prompt(view, writer, text)
             turn = self._turns.make(view, writer, ledger, text, started, remaining_ms)
             output = turn.take(text)
-            return self._complete(view, writer, ledger, output, turn.model)
+            return self._ending.complete(view, writer, ledger, output, turn.model)
         except loop.OutOfTime:
             writer.write({}, release=True)
             return ended(view.work, "continue")
         except loop.RetryLater as trouble:
-            return self._retry_later(view, writer, ledger, trouble)
+            return self._ending.retry_later(view, writer, ledger, trouble)
         except Waiting as question:
-            return self._wait(view, writer, ledger, question)
+            return self._ending.wait(view, writer, ledger, question)
         except (LeaseLost, AwsUnavailable):
             raise
         except LoopLlamaError as error:
-            return self._fail(view, writer, ledger, error)
+            return self._ending.fail(view, writer, ledger, error)
         except Exception as error:
             if isinstance(of_aws := errors.trouble(error), AwsRefused):
-                return self._fail(view, writer, ledger, of_aws)
+                return self._ending.fail(view, writer, ledger, of_aws)
             raise
 
     def _let_go(self, writer: StepWriter) -> None:
@@ -142,13 +145,13 @@ class StepRunner:
         """The outcome where there is nothing (left, yet, any more) to do."""
         work, record = view.work, view.record
         if record.get("status") in FINISHED:
-            return self._go_on(view)
+            return self._ending.go_on(view)
         if record.get("status") == "failed":
-            return self._give_up(view, record)
+            return self._ending.give_up(view, record)
         if self._stops(work, view.run):
             return ended(work, "stopped")
         if record.get("lease_owner") not in (None, owner) and int(record["lease_until"]) > clock.now_ms():
-            return self._later(work, int(record["lease_until"]))
+            return later(work, int(record["lease_until"]))
         return None
 
     def _stops(self, work: Work, run: Mapping[str, Any]) -> bool:
@@ -181,10 +184,14 @@ class StepRunner:
         if writer.record.get("input") != kept:
             writer.decide({"input": kept})
 
-    def _allowance(self, view: View) -> reservations.Allowance | None:
+    def _allowance(self, view: View) -> Allowance | None:
         """What budgets leave to the step's calls; what an invocation that died has left reserved is settled."""
         work = view.work
         definition = self._definitions.get(work.workflow_id, work.version)["definition"]
+        if not view.run.get("budget") and not definition.get("budget"):
+            return None
+        from loopllama.runs import reservations  # most runs have no budget, and a start takes its time for each import
+
         tries = int(view.record.get("tries", 0))
         left = reservations.of_step(
             self._settings.runs_table,
@@ -207,112 +214,16 @@ class StepRunner:
 
     def _each(self, view: View, writer: StepWriter, crashed: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
         """The step itself, beside its items: forks into them, then gathers."""
+        from loopllama.engine import for_each
+
         if crashed is None:
             forked = for_each.begin(self._store, view, writer)
             if forked is not None:
                 return forked
             view.records[view.work.step] = writer.record
         output = for_each.gather(self._store, view, crashed or ())
-        return self._finish(view, writer, {"status": "completed", "output": self._stored(view, writer, output)})
-
-    def _complete(
-        self, view: View, writer: StepWriter, ledger: StepLedger, output: Any, model: str | None
-    ) -> dict[str, Any]:
-        sums, spent = ledger.closing()
-        values = {"status": "completed", "output": self._stored(view, writer, output), "model": model, **sums}
-        repeat = view.step.get("repeat")
-        if repeat and view.work.iteration + 1 < int(repeat["max"]):
-            document = view.document()
-            document["steps"][view.work.step] = {"output": output}
-            values["repeat_pending"] = not expressions.parse(repeat["until"]).holds(document) or None
-        return self._finish(view, writer, values, remove=spent)
-
-    def _finish(
-        self, view: View, writer: StepWriter, values: Mapping[str, Any], remove: Sequence[Any] = ()
-    ) -> dict[str, Any]:
-        """Write the end of the step, in one conditional write, and go on."""
-        finished_at = clock.now_text()
-        latency_ms = clock.ms_between(writer.record["started_at"], finished_at)
-        remove = [*remove, *(name for name in ("pending", "token") if name in writer.record)]
-        writer.write({**values, "finished_at": finished_at, "latency_ms": latency_ms}, release=True, remove=remove)
-        view.records[view.work.step] = writer.record
-        # At once: an invocation that makes up for what this one does not get done knows nothing of metrics.
-        if attempts_of(writer.record):
-            metrics.step_ended(view.work.workflow_id, view.work.run_id, writer.record)
-        return self._go_on(view)
-
-    def _stored(self, view: View, writer: StepWriter, output: Any) -> Any:
-        return self._values.store(view.work.run_id, f"{writer.path}/output", output)
-
-    def _fail(self, view: View, writer: StepWriter, ledger: StepLedger, error: LoopLlamaError) -> dict[str, Any]:
-        work, finished_at, attempts = view.work, clock.now_text(), ledger.attempts
-        writer.write(
-            {
-                "status": "failed",
-                "error": {"type": type(error).__name__, "message": str(error)[:4000]},
-                "model": list(attempts.values())[-1]["model"] if attempts else None,
-                "finished_at": finished_at,
-                "latency_ms": clock.ms_between(writer.record["started_at"], finished_at),
-                **totals(attempts.values()),
-            },
-            release=True,
-        )
-        metrics.step_ended(work.workflow_id, work.run_id, writer.record)
-        return self._give_up(view, writer.record)
-
-    def _give_up(self, view: View, record: Mapping[str, Any]) -> dict[str, Any]:
-        """What follows a failed step, harmless where it was done: its usage, and a sign to its siblings, which look at
-        it before their next model call. AdvanceRun decides what becomes of the run."""
-        work = view.work
-        self._store.add_usage(work, record)
-        if not work.item:
-            self._store.change(work.run_id, {"stopping": True}, only_from=("running",))
-            human_input.wake(self._store, work.run_id)
-        elif not int(view.step.get("max_failures", 0)):
-            self._store.stop_step(work.run_id, work.parent.key)
-            human_input.wake(self._store, work.run_id, work.step)
-        return ended(work, "failed")
-
-    def _retry_later(
-        self, view: View, writer: StepWriter, ledger: StepLedger, trouble: loop.RetryLater
-    ) -> dict[str, Any]:
-        tries = int(writer.record.get("tries", 0)) + 1
-        if tries > int(view.step.get("retries", RETRIES)):
-            return self._fail(view, writer, ledger, trouble.error)
-        # Where no provider says how long: up to half as much again, so that the items of a list that a provider has
-        # turned away together do not come back together.
-        usual = 2 ** min(tries, 6) * (1 + share_of(f"{view.work.run_id}/{view.work.key}") / 2)
-        seconds = min(LONGEST_WAIT_SECONDS, max(1, round(trouble.seconds or usual)))
-        writer.write({"tries": tries, ATTEMPTS_BEFORE_RETRY: len(ledger.attempts)}, release=True)
-        return {**ended(view.work, "retry_later"), "seconds": seconds}
-
-    def _wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: Waiting) -> dict[str, Any]:
-        try:
-            return human_input.wait(self._store, view.step, writer, question)
-        except ApprovalTimedOut as error:
-            return self._fail(view, writer, ledger, error)
-
-    def _go_on(self, view: View) -> dict[str, Any]:
-        """What follows a finished step. Its usage is written here, so that an invocation that died before it could is
-        made up for by the next."""
-        self._store.add_usage(view.work, view.record)
-        if view.work.item:
-            return ended(view.work, "done")
-        return follow(self._store, view)
-
-    def _lost(self, view: View, lost: LeaseLost) -> dict[str, Any]:
-        """Another invocation has the step, or has ended it. What this one paid is settled already."""
-        record = self._store.items(view.work.run_id, [view.work.key]).get(view.work.key, {})
-        view.records[view.work.step] = record
-        if record.get("status") in FINISHED:
-            return self._go_on(view)
-        if record.get("status") == "failed":
-            return ended(view.work, "failed")
-        return self._later(view.work, lost.until)
-
-    def _later(self, work: Work, until_ms: int) -> dict[str, Any]:
-        seconds = max(1, -(-(until_ms - clock.now_ms()) // 1000))
-        return {**ended(work, "retry_later"), "seconds": seconds}
+        stored = self._ending.stored(view, writer, output)
+        return self._ending.finish(view, writer, {"status": "completed", "output": stored})
 
 
 def _count_death(view: View, writer: StepWriter) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from loopllama.engine.step_context import View, is_finished
+from loopllama.runs import step_writer
 from loopllama.runs.step_ref import Work, iteration_of, step_key
 from loopllama.runs.store import RunStore
 from loopllama.workflows import graph
@@ -29,7 +30,7 @@ def follow(store: RunStore, view: View) -> dict[str, Any]:
     for one in unblocked:
         iteration = iteration_of(view.run, view.crew, one["name"])
         following = work.other(one["name"], iteration)
-        if not graph.is_join(one) or store.claim(following, work.key, view.run.get("delete_at")):
+        if not graph.is_join(one) or step_writer.claim(store, following, work.key, view.run.get("delete_at")):
             mine.append(following)
     if not mine:
         return ended(work, "done")

@@ -245,19 +245,15 @@ class Observer:
 
     def _forget(self, item: Mapping[str, Any]) -> int:
         """Delete what nobody has wanted for days, unless somebody wants it just now."""
-        client = self._dynamodb()
-        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(wanted_at)"}
-        if item.get("wanted_at") is not None:
-            condition = {
-                "ConditionExpression": "wanted_at = :seen",
-                "ExpressionAttributeValues": dynamo.to_item({":seen": item["wanted_at"]}),
-            }
-        try:
-            key = dynamo.to_item({"model": item["model"]})
-            client.delete_item(TableName=self._settings.models_table, Key=key, **condition)
-        except client.exceptions.ConditionalCheckFailedException:
-            return 0
-        return 1
+        wanted_at = item.get("wanted_at")
+        done = dynamo.delete(
+            self._dynamodb(),
+            self._settings.models_table,
+            {"model": item["model"]},
+            condition="attribute_not_exists(wanted_at)" if wanted_at is None else "wanted_at = :seen",
+            parameters=None if wanted_at is None else {":seen": wanted_at},
+        )
+        return int(done)
 
 
 def tokens_of(runs: Sequence[Mapping[str, Any]], step: str) -> dict[str, Any]:

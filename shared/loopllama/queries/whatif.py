@@ -30,6 +30,7 @@ from loopllama.catalog.model import Model
 from loopllama.core import clock
 from loopllama.errors import InvalidRequest, ModelUnknown
 from loopllama.llm.types import Usage
+from loopllama.queries.durations import Speeds, critical_path
 
 Prices = Literal["today", "then"]
 MAX_RUNS = 200
@@ -123,7 +124,7 @@ def predict(
             raise InvalidRequest(f"the workflow has no step {step!r}: its steps are {', '.join(needs)}, or * for all")
     if not runs:
         raise InvalidRequest("there is no completed run to learn from; run the workflow first, or look further back")
-    speeds = _Speeds(runs)
+    speeds = Speeds(runs)
     steps: dict[str, StepEstimate] = {}
     unknown: dict[str, None] = {}
     estimates = [_run(run, needs, changes, resolve, prices, speeds, steps, unknown) for run in runs]
@@ -157,7 +158,7 @@ def _run(
     changes: Mapping[str, Model],
     resolve: Callable[[str], Model],
     prices: Prices,
-    speeds: _Speeds,
+    speeds: Speeds,
     steps: dict[str, StepEstimate],
     unknown: dict[str, None],
 ) -> Estimate:
@@ -235,58 +236,6 @@ def _length(turns: Sequence[_Turn], *, now: bool) -> float:
             length *= max(0.0, sum(turn.takes for turn in items)) / took
         total += length
     return total
-
-
-def critical_path(needs: Mapping[str, Sequence[str]], durations: Mapping[str, float]) -> float:
-    """How long the longest line of steps takes, each starting when all that it needs are done. `needs` is in an order
-    in which every step comes after some beginning; loops are none, as a crew has none."""
-    done: dict[str, float] = {}
-
-    def end(name: str) -> float:
-        stack = [name]
-        while stack:
-            top = stack[-1]
-            open_ = [other for other in needs.get(top, ()) if other not in done]
-            if open_:
-                stack.extend(open_)
-                continue
-            stack.pop()
-            if top not in done:
-                begin = max((done[other] for other in needs.get(top, ())), default=0.0)
-                done[top] = begin + max(0.0, durations.get(top, 0.0))
-        return done[name]
-
-    return max((end(name) for name in needs), default=0.0)
-
-
-class _Speeds:
-    """What was observed of each model: on a step, and elsewhere."""
-
-    def __init__(self, runs: Iterable[Mapping[str, Any]]) -> None:
-        self._on_step: dict[tuple[str, str], list[float]] = defaultdict(list)
-        self._elsewhere: dict[str, list[tuple[float, int]]] = defaultdict(list)
-        for run in runs:
-            for record in run["steps"]:
-                for call in record["attempts"]:
-                    if call["outcome"] == "ok" and call.get("latency_ms") is not None:
-                        ms, tokens = float(call["latency_ms"]), int(call.get("tokens_out") or 0)
-                        self._on_step[record["step"], call["model"]].append(ms)
-                        self._elsewhere[call["model"]].append((ms, tokens))
-
-    def expect(self, step: str, model: Model, tokens_out: int) -> tuple[float, str]:
-        """How long a call is expected to take (ms), and by what: `this step`, `other steps` or `the catalog`."""
-        seen = self._on_step.get((step, model.id))
-        if seen:
-            return median(seen), "this step"
-        prior = _prior(model, tokens_out)
-        others = self._elsewhere.get(model.id)
-        if others:
-            return prior * median(ms / max(1.0, _prior(model, tokens)) for ms, tokens in others), "other steps"
-        return prior, "the catalog"
-
-
-def _prior(model: Model, tokens_out: int) -> float:
-    return model.speed.first_token_ms + tokens_out / max(1, model.speed.tokens_per_second) * 1000
 
 
 def _date(call: Mapping[str, Any], prices: Prices) -> datetime:

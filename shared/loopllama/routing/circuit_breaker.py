@@ -243,14 +243,14 @@ class CircuitBreaker:
                 return True
             gone = [] if after.failing else [name]
             gone += self._forgotten(item, name)
-            conditions, names, parameters = _as_read(item, [name, *(other for other in gone if other != name)])
+            conditions, names, parameters = dynamo.as_read(item, [name, *(other for other in gone if other != name)])
             done, item = dynamo.update(
                 self._dynamodb(),
                 self._table,
                 {"model": KEY},
                 {name: _written(after)} if after.failing else {},
                 remove=gone,
-                condition=conditions,
+                condition=" AND ".join(conditions),
                 names=names,
                 parameters=parameters,
             )
@@ -272,21 +272,6 @@ class CircuitBreaker:
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
-
-
-def _as_read(item: Mapping[str, Any], names: list[str]) -> tuple[str, dict[str, str], dict[str, Any]]:
-    """The condition that the attributes are as they were read, with its names and values."""
-    conditions, aliases, values = [], {}, {}
-    for place, name in enumerate(names):
-        aliases[f"#m{place}"] = name
-        if name not in item:
-            conditions.append(f"attribute_not_exists(#m{place})")
-            continue
-        value = item[name]
-        # A NULL, which somebody wrote, equals nothing that `update` could send.
-        conditions.append(f"attribute_type(#m{place}, :m{place})" if value is None else f"#m{place} = :m{place}")
-        values[f":m{place}"] = "NULL" if value is None else value
-    return " AND ".join(conditions), aliases, values
 
 
 def _written(state: BreakerState) -> dict[str, int]:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.aws import clients, dynamo
-from loopllama.aws.versioned import unchanged, version_of
+from loopllama.aws.versioned import Rows, version_of
 from loopllama.core import clock
 from loopllama.core.numbers import exact
 from loopllama.errors import NotFound, RouteInvalid, VersionConflict
@@ -86,10 +86,7 @@ class RouteStore:
         before = self._before(workflow_id, step, expected_version)
         last = max(version_of(before), 0 if version_of(before) else self._last_version(workflow_id, step))
         row |= _stamp(last, updated_by, reason, now) | {"workflow": workflow_id, "step": step}
-        self._write(
-            before,
-            lambda condition: self._dynamodb().put_item(TableName=self._table, Item=dynamo.to_item(row), **condition),
-        )
+        self._stored().put(row, before, "the route")
         return row
 
     def unset(
@@ -103,16 +100,9 @@ class RouteStore:
         last = {"workflow": workflow_id, "step": step} | _stamp(
             version_of(before) or self._last_version(workflow_id, step), updated_by, reason, self._clock()
         )
-        self._write(
-            before,
-            lambda condition: self._dynamodb().put_item(TableName=self._table, Item=dynamo.to_item(last), **condition),
-        )
-        self._write(
-            last,
-            lambda condition: self._dynamodb().delete_item(
-                TableName=self._table, Key=_key(workflow_id, step), **condition
-            ),
-        )
+        rows = self._stored()
+        rows.put(last, before, "the route")
+        rows.delete({"workflow": workflow_id, "step": step}, last, "the route")
         return True
 
     def rollback(
@@ -224,12 +214,8 @@ class RouteStore:
             )
         return before
 
-    def _write(self, before: Mapping[str, Any] | None, write: Callable[[dict[str, Any]], Any]) -> None:
-        client = self._dynamodb()
-        try:
-            write(unchanged(before, "workflow", _KNOWN))
-        except client.exceptions.ConditionalCheckFailedException as error:
-            raise VersionConflict("somebody changed the route in between: read it again and repeat") from error
+    def _stored(self) -> Rows:
+        return Rows(self._dynamodb(), self._table, "workflow", _KNOWN)
 
 
 def _said(row: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The writes of one step's item, each of which takes or keeps the step's lease."""
+"""The writes of steps' items: those of the invocation that has a step's lease, and the few that need none.
+
+A lease is part of each write of `StepWriter`. The functions below it are for whoever looks after a step from outside.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from typing import Any
 
 from loopllama.aws import dynamo
 from loopllama.core import clock
-from loopllama.errors import LeaseLost
+from loopllama.errors import ApprovalDeclined, LeaseLost
+from loopllama.runs import bill
 from loopllama.runs.step_ref import Work
-from loopllama.runs.store import RunStore
-from loopllama.runs.totals import ATTEMPT
+from loopllama.runs.store import ANSWER, START, UNANSWERED, RunStore
+from loopllama.runs.totals import ATTEMPT, ATTEMPTS_BEFORE_RETRY, FIRST_TURN, METRICS_REPORTED, TURNS, attempts_of
 
 CRASH_COUNT = "crash_count"
 """The step's attribute that counts the invocations which have died with its lease, one after the other."""
@@ -99,10 +103,67 @@ class StepWriter:
             if item["status"] == "completed" and key.startswith(ATTEMPT):
                 # Late: another invocation has completed the step in the meantime.
                 ended = self._store.items(self.work.run_id, [self.work.key])[self.work.key]
-                self._store.add_usage(self.work, ended)
+                bill.add_usage(self._store, self.work, ended)
                 run = {"run_id": self.work.run_id, "workflow_id": self.work.workflow_id}
-                self._store.settle_totals(run, last=False)  # other steps of it may have calls under way
+                bill.settle_totals(self._store, run, last=False)  # other steps of it may have calls under way
 
     @property
     def _key(self) -> dict[str, str]:
         return {"run_id": self.work.run_id, "item": self.work.key}
+
+
+def reopen(store: RunStore, record: Mapping[str, Any]) -> None:
+    """Make a failed step unfinished; what its calls gave and cost stays.
+
+    It goes on from its settled calls, with `maxTurns` calls more. Where all calls together gave no valid output,
+    they would give none again: the conversation begins anew behind them.
+    """
+    attempts = attempts_of(record)
+    turns = 1 + max((int(attempt["turn"]) for attempt in attempts.values()), default=-1)
+    first = turns if record["error"]["type"] == "OutputInvalid" else None
+    declined = (ANSWER + START,) if record["error"]["type"] == ApprovalDeclined.__name__ else ()
+    dynamo.update(
+        store.dynamodb,
+        store.table,
+        {"run_id": record["run_id"], "item": record["item"]},
+        {
+            "status": "running",
+            "lease_until": 0,
+            ATTEMPTS_BEFORE_RETRY: len(attempts),
+            METRICS_REPORTED: len(attempts),
+            TURNS: turns,
+            FIRST_TURN: first,
+        },
+        # A person who declined is asked again, as is one who did not answer in time.
+        remove=("error", "finished_at", "started_at", "tries", "stopping", UNANSWERED, *declined),
+        condition="#status = :failed",
+        names={"#status": "status"},
+        parameters={":failed": "failed"},
+    )
+
+
+def stop(store: RunStore, run_id: str, key: str) -> None:
+    """Let the other items of a forEach step stop before their next model call."""
+    dynamo.update(
+        store.dynamodb,
+        store.table,
+        {"run_id": run_id, "item": key},
+        {"stopping": True},
+        condition="#status = :running",
+        names={"#status": "status"},
+        parameters={":running": "running"},
+    )
+
+
+def claim(store: RunStore, work: Work, claimant: str, delete_at: int | None) -> bool:
+    """Claim a join for a completed step; `True` as well when it was this step's already."""
+    key = "CLAIM#" + work.key.removeprefix("STEP#")
+    done, _ = dynamo.update(
+        store.dynamodb,
+        store.table,
+        {"run_id": work.run_id, "item": key},
+        {"claimant": claimant, "delete_at": delete_at},
+        condition="attribute_not_exists(claimant) OR claimant = :claimant",
+        parameters={":claimant": claimant},
+    )
+    return done

@@ -1,6 +1,7 @@
-"""The record of runs: one table that is checkpoint, trace and bill at once.
+"""The Runs table, which is checkpoint and trace at once: what becomes of a run's own item, and what a run's items say.
 
-Every write is conditional or idempotent. Reads that decide are strongly consistent.
+Every write is conditional or idempotent. Reads that decide are strongly consistent. `runs.step_writer` writes the items
+of steps, `runs.bill` what they used.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Any
 
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock
-from loopllama.errors import ApprovalDeclined, RunNotFound
+from loopllama.errors import RunNotFound
 from loopllama.runs.step_ref import ITERATION, Work
-from loopllama.runs.totals import ATTEMPTS_BEFORE_RETRY, FIRST_TURN, METRICS_REPORTED, TOOL, TURNS, attempts_of, of_run
+from loopllama.runs.totals import TOOL
 from loopllama.settings import Settings
 
 RUN, PIN = "RUN", "PIN"
@@ -22,7 +23,6 @@ ANSWER, START = "human_", "start"
 UNANSWERED = "unanswered"
 """A step's attribute that holds the question to which nobody answered in time."""
 FINAL = ("completed", "failed", "cancelled")
-ALL = ("queued", "running", *FINAL)
 ACTIVE_SHARDS = 16
 """Partitions of the index of unfinished runs, so that it is no hot key (docs/scale.md)."""
 QUEUED_CHECK_SECONDS, STARTED_CHECK_SECONDS = 60, 900
@@ -32,11 +32,12 @@ SETTLED_CHECK_SECONDS = 960
 
 
 class RunStore:
-    """Reads and writes the Runs table and its bill, the Usage table."""
+    """Reads the items of runs, and writes the `RUN` and `PIN` items."""
 
     def __init__(self, settings: Settings, dynamodb: Any = None) -> None:
         self._settings = settings
         self.table = settings.runs_table
+        self.usage_table = settings.usage_table
         self._dynamodb = dynamodb
 
     @property
@@ -117,35 +118,6 @@ class RunStore:
             remove=("error", "finished_at", "stopping"),
         )
 
-    def reopen_step(self, record: Mapping[str, Any]) -> None:
-        """Make a failed step unfinished; what its calls gave and cost stays.
-
-        It goes on from its settled calls, with `maxTurns` calls more. Where all calls together gave no valid output,
-        they would give none again: the conversation begins anew behind them.
-        """
-        attempts = attempts_of(record)
-        turns = 1 + max((int(attempt["turn"]) for attempt in attempts.values()), default=-1)
-        first = turns if record["error"]["type"] == "OutputInvalid" else None
-        declined = (ANSWER + START,) if record["error"]["type"] == ApprovalDeclined.__name__ else ()
-        dynamo.update(
-            self.dynamodb,
-            self.table,
-            {"run_id": record["run_id"], "item": record["item"]},
-            {
-                "status": "running",
-                "lease_until": 0,
-                ATTEMPTS_BEFORE_RETRY: len(attempts),
-                METRICS_REPORTED: len(attempts),
-                TURNS: turns,
-                FIRST_TURN: first,
-            },
-            # A person who declined is asked again, as is one who did not answer in time.
-            remove=("error", "finished_at", "started_at", "tries", "stopping", UNANSWERED, *declined),
-            condition="#status = :failed",
-            names={"#status": "status"},
-            parameters={":failed": "failed"},
-        )
-
     def pin(self, run: Mapping[str, Any], routes: Mapping[str, Any]) -> None:
         """Keep the routes of a run's pinned steps; those of an earlier start stay."""
         item = {"run_id": run["run_id"], "item": PIN, "routes": dict(routes), "delete_at": run.get("delete_at")}
@@ -208,18 +180,6 @@ class RunStore:
             parameters={":question": question},
         )
 
-    def stop_step(self, run_id: str, key: str) -> None:
-        """Let the other items of a forEach step stop before their next model call."""
-        dynamo.update(
-            self.dynamodb,
-            self.table,
-            {"run_id": run_id, "item": key},
-            {"stopping": True},
-            condition="#status = :running",
-            names={"#status": "status"},
-            parameters={":running": "running"},
-        )
-
     def postpone(self, run_id: str, seconds: int) -> None:
         """Let the reconciler look at a run later, if it has to look at all."""
         dynamo.update(
@@ -245,54 +205,6 @@ class RunStore:
     def active(self, shard: int) -> list[dict[str, Any]]:
         """All unfinished runs of a shard, by the index."""
         return dynamo.query(self.dynamodb, self.table, "active = :shard", {":shard": str(shard)}, index="by_active")
-
-    def claim(self, work: Work, claimant: str, delete_at: int | None) -> bool:
-        """Claim a join for a completed step; `True` as well when it was this step's already."""
-        key = "CLAIM#" + work.key.removeprefix("STEP#")
-        done, _ = dynamo.update(
-            self.dynamodb,
-            self.table,
-            {"run_id": work.run_id, "item": key},
-            {"claimant": claimant, "delete_at": delete_at},
-            condition="attribute_not_exists(claimant) OR claimant = :claimant",
-            parameters={":claimant": claimant},
-        )
-        return done
-
-    def add_usage(self, work: Work, record: Mapping[str, Any]) -> None:
-        """Write the usage of a step that has ended: a row for each of its calls. A row says what the call's entry says,
-        so writing it again is harmless, and makes it right where the answer came late. A step is billable once, when
-        it is completed: its last call counts it."""
-        attempts = attempts_of(record)
-        last = next((key for key in reversed(attempts) if attempts[key]["outcome"] == "ok"), None)
-        rows = [
-            {
-                "day_workflow": f"{attempt['started_at'][:10]}#{work.workflow_id}",
-                "run_step_model": f"{work.run_id}#{work.step}#{work.iteration}#{work.item}#{attempt['model']}#{key}",
-                "run_id": work.run_id,
-                "step": work.step,
-                "model": attempt["model"],
-                "steps": 1 if key == last and record["status"] == "completed" else 0,
-                **{name: attempt.get(name) for name in _USAGE},
-                "tags": record.get("tags"),
-                "key": record.get("api_key"),
-            }
-            for key, attempt in attempts.items()
-        ]
-        dynamo.batch_put(self.dynamodb, self._settings.usage_table, rows)
-
-    def settle_totals(self, run: Mapping[str, Any], *, last: bool) -> None:
-        """Sum an ended run again, some time after: calls that were under way when it was closed have been settled.
-        `last`: all of them, so that the reconciler need not look again."""
-        steps = [step for step in self.steps(run["run_id"]) if "step" in step]
-        for step in steps:
-            # Completed ones too: an invocation may have died for good between a step's record and its usage.
-            self.add_usage(Work.of_item(run, step), step)
-        sums = of_run(steps)
-        self.change(run["run_id"], sums, only_from=FINAL, remove=("active", "check_at") if last else ())
-
-
-_USAGE = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "unpriced", "simulated")
 
 
 def check_time(seconds: int) -> str:

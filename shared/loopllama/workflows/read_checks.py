@@ -11,7 +11,7 @@ from loopllama.workflows.expression_checks import Document, follow
 from loopllama.workflows.static_types import ANYTHING, Described, Listed, Named, Nothing, Text, Type
 
 if TYPE_CHECKING:
-    from loopllama.workflows.schema import Agent
+    from loopllama.workflows.agent_schema import Agent
 
 
 class Reads(NamedTuple):

@@ -14,7 +14,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Literal
 
 from loopllama.aws import clients, dynamo
-from loopllama.core import numbers, pagination
+from loopllama.core import numbers
 from loopllama.core.clock import now_text
 from loopllama.errors import InvalidRequest, VersionConflict, WorkflowNotFound
 from loopllama.settings import Settings
@@ -112,6 +112,8 @@ class DefinitionStore:
     def list(self, limit: int = 50, cursor: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
         """Current definitions, most recently updated first (eventually consistent), and the cursor of the next page.
         Raises `InvalidRequest` for a cursor that is not ours."""
+        from loopllama.core import pagination
+
         request: dict[str, Any] = {
             "TableName": self._table,
             "IndexName": BY_UPDATED,
@@ -127,7 +129,7 @@ class DefinitionStore:
         answer = self._client().query(**request)
         last = answer.get("LastEvaluatedKey")
         following = pagination.write(last["workflow_id"]["S"], last["updated_at"]["S"]) if last else None
-        return [_plain_item(item) for item in answer["Items"]], following
+        return [_plain(dynamo.from_item(item)) for item in answer["Items"]], following
 
     def lives(self) -> dict[str, tuple[str, str]]:
         """When each workflow was created and, where it was, deleted (else `""`): also those that are deleted, whose
@@ -154,13 +156,13 @@ class DefinitionStore:
         """Pause or resume a workflow; returns the current item. Raises `WorkflowNotFound`."""
         if not _possible(workflow_id):
             raise _not_found(workflow_id)
-        values = {":status": status, ":now": now_text()}
-        try:
-            return self._update(
-                workflow_id, "SET #status = :status, updated_at = :now", "attribute_exists(#definition)", values
-            )
-        except self._condition_failed():
-            raise _not_found(workflow_id) from None
+        values = {"status": status, "updated_at": now_text()}
+        item = self._update(
+            workflow_id, values, condition="attribute_exists(#definition)", names={"#definition": "definition"}
+        )
+        if item is None:
+            raise _not_found(workflow_id)
+        return item
 
     def delete(self, workflow_id: str) -> None:
         """Delete a workflow with all its versions; once this was interrupted, repeating it ends it. Raises
@@ -184,17 +186,17 @@ class DefinitionStore:
         if existed:
             # Past every number in use, also by a push that has written its version but not yet turned to it.
             last = max([base, *(int(key["version"]["N"]) for key in keys)])
-            try:
-                self._update(
-                    workflow_id,
-                    "SET current_version = :last, listed = :deleted, updated_at = :now,"
-                    " since = if_not_exists(since, created_at)"
-                    " REMOVE #name, description, #status, #definition, created_at",
-                    "current_version = :base",
-                    {":base": base, ":last": last, ":deleted": "deleted", ":now": now_text()},
-                )
-            except self._condition_failed():
-                raise VersionConflict(f"Workflow '{workflow_id}' was changed meanwhile; try again.") from None
+            values = {"current_version": last, "listed": "deleted", "updated_at": now_text()}
+            turned = self._update(
+                workflow_id,
+                values,
+                initial={"since": current.get("created_at")},
+                remove=("name", "description", "status", "definition", "created_at"),
+                condition="current_version = :base",
+                parameters={":base": base},
+            )
+            if turned is None:
+                raise VersionConflict(f"Workflow '{workflow_id}' was changed meanwhile; try again.")
         for key in keys:
             self._client().delete_item(TableName=self._table, Key=key)
         if not existed:
@@ -204,9 +206,6 @@ class DefinitionStore:
         if self._dynamodb is None:
             self._dynamodb = clients.client("dynamodb")
         return self._dynamodb
-
-    def _condition_failed(self) -> Any:
-        return self._client().exceptions.ConditionalCheckFailedException
 
     def _read(self, workflow_id: str, version: int) -> dict[str, Any] | None:
         if not _possible(workflow_id):
@@ -220,7 +219,7 @@ class DefinitionStore:
             )
             .get("Item")
         )
-        return _plain_item(item) if item else None
+        return _plain(dynamo.from_item(item)) if item else None
 
     def _write_version(self, workflow_id: str, version: int, content: dict[str, Any]) -> int:
         """Write the first free version from `version` on; returns its number. A number that is taken belongs to
@@ -228,49 +227,26 @@ class DefinitionStore:
         now = now_text()
         for number in range(version, version + _ATTEMPTS):
             item = {"workflow_id": workflow_id, "version": number, **content, "created_at": now, "updated_at": now}
-            try:
-                self._client().put_item(
-                    TableName=self._table,
-                    Item=dynamo.to_item(numbers.exact(item)),
-                    ConditionExpression="attribute_not_exists(workflow_id)",
-                )
-            except self._condition_failed():
-                continue
-            return number
+            if dynamo.put_new(self._client(), self._table, numbers.exact(item), "workflow_id"):
+                return number
         raise VersionConflict(f"Workflow '{workflow_id}' is being changed by many at once; try again.")
 
     def _turn(self, workflow_id: str, base: int, version: int, content: dict[str, Any]) -> dict[str, Any] | None:
         """Make `version` the current one if `base` still is; `None` where somebody was faster."""
-        values = {f":{key}": value for key, value in content.items()}
-        values |= {":version": version, ":now": now_text(), ":active": "active", ":all": "all"}
-        condition = "attribute_not_exists(workflow_id)"
-        if base:
-            condition, values[":base"] = "current_version = :base", base
-        try:
-            return self._update(
-                workflow_id,
-                "SET #name = :name, description = :description, #definition = :definition, current_version = :version,"
-                " updated_at = :now, listed = :all, created_at = if_not_exists(created_at, :now),"
-                " #status = if_not_exists(#status, :active)",
-                condition,
-                values,
-            )
-        except self._condition_failed():
-            return None
-
-    def _update(self, workflow_id: str, update: str, condition: str, values: dict[str, Any]) -> dict[str, Any]:
-        reserved = ("name", "status", "definition")  # words of DynamoDB's own language
-        names = {f"#{name}": name for name in reserved if f"#{name}" in update + condition}
-        answer = self._client().update_item(
-            TableName=self._table,
-            Key=dynamo.to_item({"workflow_id": workflow_id, "version": 0}),
-            UpdateExpression=update,
-            ConditionExpression=condition,
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues=dynamo.to_item(numbers.exact(values)),
-            ReturnValues="ALL_NEW",
+        now = now_text()
+        return self._update(
+            workflow_id,
+            {**content, "current_version": version, "updated_at": now, "listed": "all"},
+            initial={"created_at": now, "status": "active"},
+            condition="current_version = :base" if base else "attribute_not_exists(workflow_id)",
+            parameters={":base": base} if base else None,
         )
-        return _plain_item(answer["Attributes"])
+
+    def _update(self, workflow_id: str, values: dict[str, Any], **how: Any) -> dict[str, Any] | None:
+        """Change version 0 as `dynamo.update` does; the item as it is then, `None` where the condition did not hold."""
+        key = {"workflow_id": workflow_id, "version": 0}
+        done, item = dynamo.update(self._client(), self._table, key, numbers.exact(values), **how)
+        return _plain(item) if done else None
 
 
 def _possible(workflow_id: str) -> bool:
@@ -283,6 +259,6 @@ def _not_found(workflow_id: str, version: int = 0) -> WorkflowNotFound:
     return WorkflowNotFound(f"There is no {which} '{str(workflow_id)[:128]}'.")
 
 
-def _plain_item(item: dict[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = numbers.plain(dynamo.from_item(item))
+def _plain(item: dict[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = numbers.plain(item)
     return plain

@@ -17,7 +17,7 @@ from loopllama.workflows import graph
 from loopllama.workflows.read_checks import Reads, wrong_reads
 
 if TYPE_CHECKING:
-    from loopllama.workflows.schema import Agent
+    from loopllama.workflows.agent_schema import Agent
 
 MAX_SCHEMA_DEPTH = 24
 """DynamoDB nests 32 levels; the definition around an `outputSchema` takes four."""

@@ -16,8 +16,8 @@ from loopllama.engine import step as step_module
 from loopllama.engine.reconcile import reconcile_run
 from loopllama.errors import AwsUnavailable, ModelRequestRejected, ModelUnavailable, RunFailed
 from loopllama.llm.types import ModelResponse, ToolCall, Usage
+from loopllama.runs import bill
 from loopllama.runs.step_writer import StepWriter
-from loopllama.runs.store import RunStore
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_an_invocation_that_died_failing_its_step_is_repeated_and_stops_the_othe
     call, pay = branches(live)
     live.step({"work": pay, "token": "t-1"})
     with monkeypatch.context() as patch:
-        patch.setattr(RunStore, "add_usage", die)
+        patch.setattr(bill, "add_usage", die)
         with pytest.raises(Killed):
             live.step(call)
     assert delivered == []
@@ -153,7 +153,7 @@ def test_metrics_tell_once_of_a_step_whose_bill_needs_another_invocation(
         raise AwsUnavailable("busy")
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunStore, "add_usage", throttled)
+        patch.setattr(bill, "add_usage", throttled)
         with pytest.raises(AwsUnavailable):
             live.step(work)
     assert live.step(work, "again")["outcome"] == ("failed" if rejected else "done")

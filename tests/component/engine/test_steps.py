@@ -12,6 +12,7 @@ from support.deployment import Deployment, Killed
 from loopllama.aws import clients, dynamo
 from loopllama.engine import step as step_module
 from loopllama.engine.step import StepRunner
+from loopllama.engine.step_ending import StepEnding
 from loopllama.errors import (
     Conflict,
     ContextTooLong,
@@ -140,7 +141,7 @@ def test_a_crash_right_after_the_record_is_written_goes_on_with_the_next_step(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(step_module.StepRunner, "_go_on", die)
+        patch.setattr(StepEnding, "go_on", die)
         with pytest.raises(Killed):
             live.step(work, "first")
     assert live.step(work, "second") | {"outcome": "continue"} == live.step(work, "third")

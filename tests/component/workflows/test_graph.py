@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.deployment import Deployment, deployment
 
-from loopllama.engine import step as step_module
+from loopllama.engine.step_ending import StepEnding
 from loopllama.workflows import graph
 
 Crew = list[dict[str, Any]]
@@ -89,7 +89,7 @@ def test_every_step_of_a_random_graph_runs_once_never_before_its_needs_however_c
 
     live.provider.script = answer
     run_id = live.accept(live.push([{**step, "systemPrompt": step["name"]} for step in crew], name="graph"))
-    go_on = step_module.StepRunner._go_on
+    go_on = StepEnding.go_on
 
     def dying(self: Any, *arguments: Any) -> Any:
         if rng.random() < 0.4:
@@ -99,7 +99,7 @@ def test_every_step_of_a_random_graph_runs_once_never_before_its_needs_however_c
     state = live.start(run_id)
     rounds = 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step_module.StepRunner, "_go_on", dying)
+        patch.setattr(StepEnding, "go_on", dying)
         while True:
             chains = live.map(state)
             while chains:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from loopllama.catalog.model import Model, Price, Speed
 from loopllama.errors import InvalidRequest, ModelUnknown
-from loopllama.queries.whatif import critical_path, predict, recent_runs
+from loopllama.queries.durations import critical_path
+from loopllama.queries.whatif import predict, recent_runs
 
 OLD = date(2020, 1, 1)
 

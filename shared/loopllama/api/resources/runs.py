@@ -10,7 +10,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Path
 from pydantic import Field
 
-from loopllama.api import idempotency, response_models
+from loopllama.api import idempotency, response_models, run_models
 from loopllama.api.dependencies import Services, new_router
 from loopllama.api.resources.workflows import Cursor, IdempotencyKey, Limit, Request, WorkflowId
 from loopllama.api.responses import data
@@ -86,7 +86,7 @@ def routes(services: Services) -> Router:
     @router.get(
         "/v1/workflows/<workflow_id>/runs",
         summary="List a workflow's runs, newest first, without their steps",
-        responses=response_models.answers((200, "The runs", response_models.Page[response_models.RunSummary])),
+        responses=response_models.answers((200, "The runs", response_models.Page[run_models.RunSummary])),
     )
     def list_runs(workflow_id: WorkflowId, limit: Limit = 20, cursor: Cursor = None) -> Response[str]:
         services.workflow(workflow_id)
@@ -97,7 +97,7 @@ def routes(services: Services) -> Router:
         "/v1/workflows/<workflow_id>/runs",
         summary="Start a run",
         description="409 while the workflow is paused.",
-        responses=response_models.answers((202, "The run, queued", response_models.Data[response_models.RunSummary])),
+        responses=response_models.answers((202, "The run, queued", response_models.Data[run_models.RunSummary])),
     )
     def start_run(
         workflow_id: WorkflowId, body: Annotated[RunRequest, Body()], key: IdempotencyKey = None
@@ -121,7 +121,7 @@ def routes(services: Services) -> Router:
         "/v1/runs/<run_id>",
         summary="Get a run with its steps",
         description="Values that are too large for the answer come as `{url}`, a signed link.",
-        responses=response_models.answers((200, "The run", response_models.Data[response_models.Run])),
+        responses=response_models.answers((200, "The run", response_models.Data[run_models.Run])),
     )
     def get_run(run_id: RunId) -> Response[str]:
         return data(_run(services, run_id))
@@ -130,7 +130,7 @@ def routes(services: Services) -> Router:
         "/v1/runs/<run_id>/cancel",
         summary="Cancel a run",
         description="What is done stays recorded. Cancelling a cancelled run is harmless; one that has ended is a 409.",
-        responses=response_models.answers((200, "The run, cancelled", response_models.Data[response_models.Run])),
+        responses=response_models.answers((200, "The run, cancelled", response_models.Data[run_models.Run])),
     )
     def cancel(run_id: RunId, key: IdempotencyKey = None) -> Response[str]:
         def act() -> Response[str]:
@@ -145,7 +145,7 @@ def routes(services: Services) -> Router:
         summary="Answer a run that waits for a person",
         description="`input` where it asks for one, `approved` where it asks for an approval; `pending` of the run "
         "says which. Of two answers at once one wins, the other is a 409, as is one that comes too late.",
-        responses=response_models.answers((200, "The run", response_models.Data[response_models.Run])),
+        responses=response_models.answers((200, "The run", response_models.Data[run_models.Run])),
     )
     def answer(run_id: RunId, body: Annotated[Answer, Body()], key: IdempotencyKey = None) -> Response[str]:
         given, caller = body.model_dump(exclude_none=True), router.context["caller"]
@@ -163,9 +163,7 @@ def routes(services: Services) -> Router:
         "/v1/runs/<run_id>/replay",
         summary="Replay a run from a step on",
         description="A new run of the same version. The steps before `fromStep` are kept and cost nothing.",
-        responses=response_models.answers(
-            (202, "The new run, queued", response_models.Data[response_models.RunSummary])
-        ),
+        responses=response_models.answers((202, "The new run, queued", response_models.Data[run_models.RunSummary])),
     )
     def replay(run_id: RunId, body: Annotated[ReplayRequest, Body()], key: IdempotencyKey = None) -> Response[str]:
         _possible(run_id)

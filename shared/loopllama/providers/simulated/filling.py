@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from loopllama.providers.simulated.reading import Reading, number, words
+from loopllama.providers.simulated.text_kinds import CURRENCY, DATE, FORMATS, KINDS, MONTHS, NAME, cut, follows
 
 STATED, GUESSED, INVENTED = 2, 1, 0
 """How well a value is founded: it stands in the text; it is the text's most fitting sentence or a judgement on it; or
@@ -24,51 +25,6 @@ _NESTED = 4
 _SEARCHED = 20_000
 _NUMBER = re.compile(r"(?<![\w.,#-])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\d-]|[.,]\d|[A-Za-z_]{4})")
 _NEGATIONS = frozenset("no not never without none cannot neither nor".split())  # noqa: SIM905
-_CURRENCY = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
-_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()  # noqa: SIM905
-_DATE = re.compile(
-    r"\b(?P<iso>\d{4}-\d{2}-\d{2})(?:\b|(?=T\d))"
-    r"|\b(?P<d>\d{1,2})(?:st|nd|rd|th)?\.? (?P<m>[A-Z][a-z]{2})[a-z]*\.?,? (?P<y>\d{4})\b"
-    r"|\b(?P<M>[A-Z][a-z]{2})[a-z]*\.? (?P<D>\d{1,2})(?:st|nd|rd|th)?,? (?P<Y>\d{4})\b"
-)
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_URL = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]")
-_IDENTIFIER = re.compile(r"\b[A-Z]{1,8}[-_]?\d[\w-]*\b|(?<=#)\d[\w-]*|\b\d{4,}(?:-\d+)*\b")
-_NAME = re.compile(
-    r"(?:[Mm]y name is|I am|I'm|[Tt]his is|[Rr]egards,?|[Tt]hanks,?|[Ss]incerely,?|[Cc]heers,?|Mrs?\.|Ms\.|Dr\.)\s+"
-    r"([A-Z][\w'\u2019-]+(?: [A-Z][\w'\u2019-]+)?)"
-)
-_ARITHMETIC = re.compile(r"\(*\d[\d.,]*\)*(?:\s*[-+*/\u00d7\u00f7^%]\s*\(*\d[\d.,]*\)*)+")
-_KINDS: list[tuple[frozenset[str], re.Pattern[str]]] = [
-    (frozenset(words("email mail e-mail")), _EMAIL),
-    (frozenset(words("url uri link website homepage")), _URL),
-    (frozenset(words("phone telephone mobile fax")), re.compile(r"(?<![\w-])(?!\d{4}-\d\d-\d\d)\+?\d[\d ()/.-]{6,}\d")),
-    (frozenset(words("date day deadline due")), _DATE),
-    (frozenset(words("time hour")), re.compile(r"\b\d{1,2}:\d{2}(?::\d{2})?\b")),
-    (frozenset(words("expression formula calculation")), _ARITHMETIC),
-    (frozenset(words("amount price total sum refund fee")), re.compile(r"[$€£¥₹]\s?\d[\d,]*(?:\.\d+)?")),
-    (frozenset(words("currency")), re.compile(r"\b(?:USD|EUR|GBP|JPY|INR|CHF|CAD|AUD)\b|[$€£¥₹]")),
-    (frozenset(words("id ids identifier number code reference ref sku invoice ticket order")), _IDENTIFIER),
-    (frozenset(words("name customer author person sender contact")), _NAME),
-]
-_FORMATS: dict[str, tuple[re.Pattern[str], str]] = {
-    "email": (_EMAIL, "nobody@example.com"),
-    "uri": (_URL, "https://example.com/"),
-    "url": (_URL, "https://example.com/"),
-    "date": (_DATE, "1970-01-01"),
-    "date-time": (
-        re.compile(r"\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})\b"),
-        "1970-01-01T00:00:00Z",
-    ),
-    "time": (re.compile(r"\b\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})\b"), "00:00:00Z"),
-    "uuid": (
-        re.compile(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"),
-        "00000000-0000-0000-0000-000000000000",
-    ),
-    "ipv4": (re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b"), "0.0.0.0"),  # noqa: S104
-    "hostname": (re.compile(r"\b(?:[a-z0-9-]+\.)+[a-z]{2,}\b"), "example.com"),
-    "duration": (re.compile(r"\bP(?=[\dT])(?:\d+[YMWD])*(?:T(?:\d+[HMS])+)?\b"), "PT0S"),
-}
 
 
 class Filler:
@@ -186,7 +142,7 @@ class Filler:
         kind = items.get("type", "string" if not items else None)
         if kind == "string" or items.get("enum"):
             stated = self._fact(name, lambda value: isinstance(value, list) and bool(value)) or []
-            stated = [one for one in stated if isinstance(one, str) and _follows(one, items)]
+            stated = [one for one in stated if isinstance(one, str) and follows(one, items)]
             if items.get("enum"):
                 scored = [label for label, score in self._scores(items["enum"], name) if score > 0]
                 return [one for one in stated if one in items["enum"]] or scored
@@ -195,7 +151,7 @@ class Filler:
                 texts = list(dict.fromkeys(self._read(m) for m in pattern.finditer(self._reading.text[:_SEARCHED])))
             else:
                 texts = self._reading.relevant(words(hint), few)
-            return stated or [text for text in (_cut(text, items) for text in texts) if _follows(text, items)]
+            return stated or [text for text in (cut(text, items) for text in texts) if follows(text, items)]
         if kind in ("integer", "number"):
             return [number for number in self._numbers(name, kind == "integer") if _within(number, items)]
         return [
@@ -273,22 +229,22 @@ class Filler:
         return False, GUESSED if self._reading.sentences else INVENTED
 
     def _text(self, schema: Mapping[str, Any], name: str) -> Found:
-        stated = self._fact(name, lambda value: isinstance(value, str) and _follows(_cut(value, schema), schema))
+        stated = self._fact(name, lambda value: isinstance(value, str) and follows(cut(value, schema), schema))
         if stated is not None:
-            return _cut(stated, schema), STATED
+            return cut(stated, schema), STATED
         pattern = self._kind(schema, name)
         if pattern is not None:
             matches = list(pattern.finditer(self._line(name)))
             for match in matches + self._reading.near(pattern.finditer(self._reading.text[:_SEARCHED]), words(name)):
-                value = _cut(self._read(match), schema)
-                if _follows(value, schema):
+                value = cut(self._read(match), schema)
+                if follows(value, schema):
                     return value, STATED
-        if schema.get("format") in _FORMATS:
-            return _FORMATS[schema["format"]][1], INVENTED
+        if schema.get("format") in FORMATS:
+            return FORMATS[schema["format"]][1], INVENTED
         sentences = self._reading.relevant(words(f"{name} {schema.get('description', '')} {self._instruction}"), 2)
         if pattern is not None and "format" not in schema and not schema.get("pattern"):
             sentences = sentences[:1]
-        text = _cut(" ".join(sentences), schema)
+        text = cut(" ".join(sentences), schema)
         founded = GUESSED if text and pattern is None else INVENTED
         if "default" in schema and isinstance(schema["default"], str) and founded == INVENTED:
             return schema["default"], INVENTED
@@ -302,48 +258,23 @@ class Filler:
                 return re.compile(rf"(?<!\w)(?:{inner})(?!\w)")
             except re.error:
                 return None
-        if schema.get("format") in _FORMATS:
-            return _FORMATS[schema["format"]][0]
+        if schema.get("format") in FORMATS:
+            return FORMATS[schema["format"]][0]
         asked = set(words(name))
-        return next((pattern for names, pattern in _KINDS if asked & names), None)
+        return next((pattern for names, pattern in KINDS if asked & names), None)
 
     @staticmethod
     def _read(match: re.Match[str]) -> str:
         """What a match stands for: dates are written as ISO 8601 has them, currencies by their codes."""
-        if match.re is _DATE:
+        if match.re is DATE:
             parts = match.groupdict()
             if parts["iso"]:
                 return str(parts["iso"])
             month = str(parts["m"] or parts["M"]).lower()
-            if month in _MONTHS:
-                return f"{parts['y'] or parts['Y']}-{_MONTHS.index(month) + 1:02}-{int(parts['d'] or parts['D']):02}"
-        text = match[1] if match.re is _NAME else match[0]
-        return _CURRENCY.get(text, text)
-
-
-def _follows(value: str, schema: Mapping[str, Any]) -> bool:
-    if isinstance(schema.get("pattern"), str):
-        try:
-            if not re.search(schema["pattern"], value):
-                return False
-        except re.error:
-            return True
-    expected = _FORMATS.get(schema.get("format", ""))
-    if expected is not None and not expected[0].fullmatch(value):
-        return False
-    if schema.get("format") == "date" and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-        return False
-    return int(schema.get("minLength") or 0) <= len(value) <= int(schema.get("maxLength", len(value)))
-
-
-def _cut(text: str, schema: Mapping[str, Any]) -> str:
-    longest = schema.get("maxLength")
-    if longest is None or len(text) <= int(longest):
-        return text
-    short = text[: int(longest)]
-    return (short.rsplit(" ", 1)[0] if " " in short else short).ljust(
-        min(int(schema.get("minLength") or 0), int(longest))
-    )
+            if month in MONTHS:
+                return f"{parts['y'] or parts['Y']}-{MONTHS.index(month) + 1:02}-{int(parts['d'] or parts['D']):02}"
+        text = match[1] if match.re is NAME else match[0]
+        return CURRENCY.get(text, text)
 
 
 def _within(value: float, schema: Mapping[str, Any]) -> bool:

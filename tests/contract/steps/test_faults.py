@@ -13,16 +13,15 @@ from typing import Any
 
 import pytest
 from support.deployment import Killed
-from support.dialects import KEY, WIRE_FORMATS, Dialect, OpenAIDialect
+from support.dialects import KEY, WIRE_FORMATS, Dialect
+from support.step_dialects import OPENAI, every_dialect
 from support.step_here import NUMBERS, PROMPT, USAGE, Here, cost_of
-from support.wire_server import Drip, Raw, Reply, Reset, Step, WireServer
+from support.wire_server import Drip, Raw, Reply, Reset, Step
 
 from loopllama.aws import clients
 from loopllama.errors import RunFailed
-from loopllama.runs import totals
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
-OPENAI = OpenAIDialect()
 
 
 @dataclass(frozen=True)
@@ -116,16 +115,6 @@ ROWS = [
     for fault in FAULTS
     for dialect in ([OPENAI] if fault.once else WIRE_FORMATS)
 ]
-
-
-@pytest.fixture
-def dialect(request: pytest.FixtureRequest) -> Dialect:
-    """OpenAI's where the test does not say."""
-    found: Dialect = getattr(request, "param", OPENAI)
-    return found
-
-
-every_dialect = pytest.mark.parametrize("dialect", WIRE_FORMATS, ids=lambda one: one.name, indirect=True)
 
 
 def check_cost(attempt: Mapping[str, Any], fault: Fault) -> None:
@@ -325,94 +314,3 @@ def test_a_process_that_dies_after_a_large_answer_pays_once(here: Here, monkeypa
     assert here.live.step(work, "second")["outcome"] == "done"
     assert here.read(run_id)["output"] == text
     assert len(here.first.requests) == 1
-
-
-# A chain
-
-
-def chain(here: Here, *providers: str) -> tuple[list[str], dict[str, Any], str]:
-    number = next(NUMBERS)
-    models = [here.live.put_model(f"{one}-{number}", one, f"{one}-model") for one in providers]
-    crew = [{"name": "reply", "model": models[0], "fallbacks": models[1:]}]
-    run_id = here.live.accept(here.live.push(crew, name=f"Chain {number}"), PROMPT)
-    return models, here.live.map(here.live.start(run_id))[0], run_id
-
-
-def test_a_chain_of_three_of_which_two_are_down(here: Here, third: WireServer) -> None:
-    here.first.script(Reply(503, b"down"))
-    here.second.script(Reset())
-    third.script(Reply(200, OPENAI.answer("Here I am.")))
-    models, work, run_id = chain(here, "openai", "second", "third")
-    assert here.live.step(work)["outcome"] == "done"
-    step = here.read(run_id)
-    assert (step["output"], step["model"]) == ("Here I am.", models[2])
-    assert [(one["model"], one["outcome"]) for one in step["attempts"]] == [
-        (models[0], "ModelUnavailable"),
-        (models[1], "ModelUnavailable"),
-        (models[2], "ok"),
-    ]
-    assert [len(server.requests) for server in (here.first, here.second, third)] == [1, 1, 1]
-    # The connection broke before the second's answer: it may have been billed.
-    assert [one["cost_basis"] for one in step["attempts"]] == ["measured", "unknown", "measured"]
-    assert (step["cost_usd"], step["cost_basis"]) == (cost_of(*USAGE), "unknown")
-
-
-def test_an_exhausted_chain_waits_as_long_as_the_providers_ask(here: Here, third: WireServer) -> None:
-    for server, seconds in ((here.first, "9"), (here.second, "33"), (third, "2")):
-        server.script(OPENAI.error(*OPENAI.throttled, {"retry-after": seconds}))
-    models, work, run_id = chain(here, "openai", "second", "third")
-    assert here.live.step(work) == {**work, "outcome": "retry_later", "seconds": 33}
-    step = here.read(run_id)
-    assert [one["retry_after"] for one in step["attempts"]] == [9, 33, 2]
-    assert (step["cost_usd"], step["cost_basis"]) == (0, "measured")
-
-    # After that the chain is gone through again, and the step gets its answer.
-    here.live.wait(33)
-    here.first.script(Reply(200, OPENAI.answer("At last.")))
-    assert here.live.step(work)["outcome"] == "done"
-    step = here.read(run_id)
-    assert (step["output"], step["model"], len(step["attempts"])) == ("At last.", models[0], 4)
-    assert [len(server.requests) for server in (here.first, here.second, third)] == [2, 1, 1]
-
-
-def test_the_wait_is_not_forgotten_when_the_next_invocation_goes_on_with_the_chain(
-    here: Here, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from loopllama.runs.step_writer import StepWriter
-
-    here.first.script(OPENAI.error(*OPENAI.throttled, {"retry-after": "44"}))
-    here.second.script(OPENAI.error(*OPENAI.throttled))
-    _, work, _ = chain(here, "openai", "second")
-    settle = StepWriter.settle
-
-    def settle_and_die(self: StepWriter, key: str, entry: Any) -> None:
-        settle(self, key, entry)
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StepWriter, "settle", settle_and_die)
-        with pytest.raises(Killed):
-            here.live.step(work, "first")
-    here.live.wait(60)
-    assert here.live.step(work, "second") == {**work, "outcome": "retry_later", "seconds": 44}
-    assert [len(server.requests) for server in (here.first, here.second)] == [1, 1]
-
-
-def test_a_step_gives_up_after_its_retries(here: Here) -> None:
-    here.first.script(*[Reply(500, b"down")] * 3)
-    run_id, work = here.start(retries=2)
-    waits = []
-    while (outcome := here.live.step(work))["outcome"] == "retry_later":
-        waits.append(outcome["seconds"])
-        here.live.wait(outcome["seconds"])
-    assert outcome["outcome"] == "failed"
-    assert all(usual <= seconds <= 1.5 * usual for seconds, usual in zip(waits, (2, 4), strict=True))
-    assert here.read(run_id)["error"].startswith("ModelUnavailable: openai (HTTP 500)")
-    assert totals.attempts_of(here.stored(run_id)).keys() == {f"attempt_{n:04d}" for n in (1, 2, 3)}
-
-
-def test_no_fallbacks_is_not_a_mistake(here: Here) -> None:
-    here.first.script(Reply(200, here.dialect.answer("ok")))
-    run_id, work = here.start(fallbacks=[])
-    assert here.live.step(work)["outcome"] == "done"
-    assert (here.read(run_id)["model"], here.read(run_id)["ignored"]) == (here.models[0], [])

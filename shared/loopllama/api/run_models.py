@@ -1,0 +1,158 @@
+"""The shapes of a run as the API answers it: its steps, their attempts and tool calls."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from loopllama.api.response_models import Ignored, Link, Shape
+
+
+class Pending(Shape):
+    id: str
+    """Hand it back with the answer, so that no other question is answered."""
+    kind: Literal["input", "approval"]
+    prompt: str
+    tool: str | None
+    tool_input: Any
+    step: str
+    asked_at: str
+    expires_at: str
+
+
+class ReplayedFrom(Shape):
+    run_id: str
+    from_step: str
+
+
+class _Totals(Shape):
+    tokens_in: int
+    tokens_out: int
+    tokens_cached: int
+    cost_usd: float | None
+    """USD, exact; null where nothing has a price."""
+    cost_basis: Literal["measured", "estimated", "unknown"] | None
+    """That of the least certain call."""
+    unpriced: bool
+    """Something has no price and is not in `cost_usd`."""
+    simulated: bool | None
+    """The simulated provider answered."""
+
+
+class Attempt(Shape):
+    model: str
+    provider: str | None
+    turn: int | None
+    outcome: str
+    """`ok`, `open`, `lost` (its process died), or an error's name."""
+    error: str | None
+    tokens_in: int | None
+    tokens_out: int | None
+    tokens_cached: int | None
+    tokens_cache_write: int | None
+    tokens_reasoning: int | None
+    cost_usd: float | None
+    cost_basis: Literal["measured", "estimated", "unknown"] | None
+    latency_ms: int | None
+    started_at: str | None
+    simulated: bool | None
+    unpriced: bool | None
+    cache_saving_usd: float | None
+    """What reading from the provider's cache saved, less what writing to it cost."""
+    stop_reason: str | None
+    """`max_tokens`: the answer was cut off."""
+    retry_after: float | None
+    """Seconds that the provider asked to wait."""
+    output_mode: Literal["native", "tool", "instructions"] | None
+    """How the model was asked for JSON of the step's `outputSchema`."""
+    mode_refused: str | None
+    """Which better way of asking the provider refused, and why."""
+
+
+class ToolCall(Shape):
+    name: str
+    outcome: str
+    arguments: Any
+    result: Any
+    latency_ms: int | None
+    started_at: str | None
+
+
+class Step(_Totals):
+    id: str
+    step: str
+    order: int
+    iteration: int
+    item: int | None
+    """Which item of a forEach step's list, from 1."""
+    status: Literal["queued", "running", "completed", "failed", "skipped"]
+    role: str
+    model: str | None
+    source: Literal["run", "step", "agent", "workflow", "default", "deployment"] | None
+    """Which layer named the model."""
+    route_version: int | None
+    ignored: list[Ignored]
+    """Layers and models that were passed over, and why."""
+    input: str | Link | None
+    """The prompt that the agent received; null where it has received none: before its turn, in a step that was skipped,
+    and in a forEach step beside its items."""
+    output: Any
+    error: str | None
+    started_at: str | None
+    finished_at: str | None
+    latency_ms: int | None
+    routing_ms: int | None
+    replayed_from: str | None
+    """The run that this step was kept from; it cost nothing here."""
+    attempts: list[Attempt]
+    tool_calls: list[ToolCall]
+    cache_saving_usd: float | None = None
+
+
+class Used(Shape):
+    steps: int | None
+    tokens: int | None
+    cost_usd: float | None
+
+
+class RunBudget(Shape):
+    """Null for what is not limited. In lists only the limits."""
+
+    max_steps: int | None
+    max_tokens: int | None
+    max_cost_usd: float | None
+    spent: Used | None = None
+    reserved: Used | None = None
+    """What the calls under way are expected to take."""
+    left: Used | None = None
+    """Below 0 where calls took more than expected."""
+
+
+class RunSummary(_Totals):
+    id: str
+    workflow_id: str
+    workflow_version: int
+    status: Literal["queued", "running", "waiting_input", "completed", "failed", "cancelled"]
+    input: Any
+    output: Any
+    error: str | None
+    """Names the step."""
+    models: dict[str, str] | None
+    pin: str | None
+    tags: dict[str, str] | None
+    budget: RunBudget | None
+    pending: Pending | None
+    """What it asks a person."""
+    replayed_from: ReplayedFrom | None
+    total_steps: int
+    """Agents' turns that it has taken so far: each round of a loop and each item of a forEach is one. Steps that were
+    skipped, or that a replay kept, took none."""
+    latency_ms: int | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class Run(RunSummary):
+    steps: list[Step] | Link
+    """A link where they are too many for an answer: thousands."""
+    cache_saving_usd: float | None = None

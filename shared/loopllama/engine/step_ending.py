@@ -1,0 +1,145 @@
+"""How an invocation leaves its step: ended, put off, waiting for a person, or in another invocation's hands.
+
+Each way writes the step's item once, and says by its outcome what the chain does next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from loopllama.agent import loop
+from loopllama.agent.tool_calls import Waiting
+from loopllama.core import clock
+from loopllama.engine import human_input, metrics
+from loopllama.engine.step_context import FINISHED, View
+from loopllama.engine.transitions import ended, follow
+from loopllama.errors import ApprovalTimedOut, LeaseLost, LoopLlamaError
+from loopllama.policies.registry import share_of
+from loopllama.runs import bill, step_writer
+from loopllama.runs.attempt_log import StepLedger
+from loopllama.runs.step_ref import Work
+from loopllama.runs.step_writer import StepWriter
+from loopllama.runs.store import RunStore
+from loopllama.runs.totals import ATTEMPTS_BEFORE_RETRY, attempts_of, totals
+from loopllama.runs.value_store import ValueStore
+from loopllama.workflows import expressions
+
+RETRIES = 5
+"""How often a step is tried later where the agent sets no `retries`."""
+LONGEST_WAIT_SECONDS = 900
+
+
+class StepEnding:
+    """Writes what becomes of steps. Each of its ways but `lost` raises `LeaseLost` where the step is another's."""
+
+    def __init__(self, store: RunStore, values: ValueStore) -> None:
+        self._store = store
+        self._values = values
+
+    def complete(
+        self, view: View, writer: StepWriter, ledger: StepLedger, output: Any, model: str | None
+    ) -> dict[str, Any]:
+        """Complete the step with its agent's output; a loop's last step says whether there is another round."""
+        sums, spent = ledger.closing()
+        values = {"status": "completed", "output": self.stored(view, writer, output), "model": model, **sums}
+        repeat = view.step.get("repeat")
+        if repeat and view.work.iteration + 1 < int(repeat["max"]):
+            document = view.document()
+            document["steps"][view.work.step] = {"output": output}
+            values["repeat_pending"] = not expressions.parse(repeat["until"]).holds(document) or None
+        return self.finish(view, writer, values, remove=spent)
+
+    def finish(
+        self, view: View, writer: StepWriter, values: Mapping[str, Any], remove: Sequence[Any] = ()
+    ) -> dict[str, Any]:
+        """Write the end of the step, in one conditional write, and let the chain go on."""
+        finished_at = clock.now_text()
+        latency_ms = clock.ms_between(writer.record["started_at"], finished_at)
+        remove = [*remove, *(name for name in ("pending", "token") if name in writer.record)]
+        writer.write({**values, "finished_at": finished_at, "latency_ms": latency_ms}, release=True, remove=remove)
+        view.records[view.work.step] = writer.record
+        # At once: an invocation that makes up for what this one does not get done knows nothing of metrics.
+        if attempts_of(writer.record):
+            metrics.step_ended(view.work.workflow_id, view.work.run_id, writer.record)
+        return self.go_on(view)
+
+    def fail(self, view: View, writer: StepWriter, ledger: StepLedger, error: LoopLlamaError) -> dict[str, Any]:
+        """Fail the step for what the error says."""
+        work, finished_at, attempts = view.work, clock.now_text(), ledger.attempts
+        writer.write(
+            {
+                "status": "failed",
+                "error": {"type": type(error).__name__, "message": str(error)[:4000]},
+                "model": list(attempts.values())[-1]["model"] if attempts else None,
+                "finished_at": finished_at,
+                "latency_ms": clock.ms_between(writer.record["started_at"], finished_at),
+                **totals(attempts.values()),
+            },
+            release=True,
+        )
+        metrics.step_ended(work.workflow_id, work.run_id, writer.record)
+        return self.give_up(view, writer.record)
+
+    def give_up(self, view: View, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a failed step's usage, and a sign to its siblings, which look at it before their next model call. It is
+        harmless where that was done. AdvanceRun decides what becomes of the run."""
+        work = view.work
+        bill.add_usage(self._store, work, record)
+        if not work.item:
+            self._store.change(work.run_id, {"stopping": True}, only_from=("running",))
+            human_input.wake(self._store, work.run_id)
+        elif not int(view.step.get("max_failures", 0)):
+            step_writer.stop(self._store, work.run_id, work.parent.key)
+            human_input.wake(self._store, work.run_id, work.step)
+        return ended(work, "failed")
+
+    def retry_later(
+        self, view: View, writer: StepWriter, ledger: StepLedger, trouble: loop.RetryLater
+    ) -> dict[str, Any]:
+        """Put the step off, or fail it where it has been put off as often as its agent says."""
+        tries = int(writer.record.get("tries", 0)) + 1
+        if tries > int(view.step.get("retries", RETRIES)):
+            return self.fail(view, writer, ledger, trouble.error)
+        # Where no provider says how long: up to half as much again, so that the items of a list that a provider has
+        # turned away together do not come back together.
+        usual = 2 ** min(tries, 6) * (1 + share_of(f"{view.work.run_id}/{view.work.key}") / 2)
+        seconds = min(LONGEST_WAIT_SECONDS, max(1, round(trouble.seconds or usual)))
+        writer.write({"tries": tries, ATTEMPTS_BEFORE_RETRY: len(ledger.attempts)}, release=True)
+        return {**ended(view.work, "retry_later"), "seconds": seconds}
+
+    def wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: Waiting) -> dict[str, Any]:
+        """Let the step wait for a person, or fail it where nobody answered in time."""
+        try:
+            return human_input.wait(self._store, view.step, writer, question)
+        except ApprovalTimedOut as error:
+            return self.fail(view, writer, ledger, error)
+
+    def go_on(self, view: View) -> dict[str, Any]:
+        """Write a finished step's usage, and let the chain go on. It is written here, so that the next invocation makes
+        up for one that died before it could."""
+        bill.add_usage(self._store, view.work, view.record)
+        if view.work.item:
+            return ended(view.work, "done")
+        return follow(self._store, view)
+
+    def lost(self, view: View, lost: LeaseLost) -> dict[str, Any]:
+        """Leave the step to the invocation that has it, or go on where that has ended it. What this one paid is settled
+        already."""
+        record = self._store.items(view.work.run_id, [view.work.key]).get(view.work.key, {})
+        view.records[view.work.step] = record
+        if record.get("status") in FINISHED:
+            return self.go_on(view)
+        if record.get("status") == "failed":
+            return ended(view.work, "failed")
+        return later(view.work, lost.until)
+
+    def stored(self, view: View, writer: StepWriter, output: Any) -> Any:
+        """Store a step's output, in the bucket where it is large; returns what its item holds."""
+        return self._values.store(view.work.run_id, f"{writer.path}/output", output)
+
+
+def later(work: Work, until_ms: int) -> dict[str, Any]:
+    """Return the outcome that takes the step up again when `until_ms` has come."""
+    seconds = max(1, -(-(until_ms - clock.now_ms()) // 1000))
+    return {**ended(work, "retry_later"), "seconds": seconds}

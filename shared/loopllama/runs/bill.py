@@ -1,0 +1,47 @@
+"""What a run used and cost: its rows in the Usage table, and the sums on its own item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from loopllama.aws import dynamo
+from loopllama.runs.step_ref import Work
+from loopllama.runs.store import FINAL, RunStore
+from loopllama.runs.totals import attempts_of, of_run
+
+_USAGE = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "unpriced", "simulated")
+
+
+def add_usage(store: RunStore, work: Work, record: Mapping[str, Any]) -> None:
+    """Write the usage of a step that has ended: a row for each of its calls. A row says what the call's entry says,
+    so writing it again is harmless, and makes it right where the answer came late. A step is billable once, when
+    it is completed: its last call counts it."""
+    attempts = attempts_of(record)
+    last = next((key for key in reversed(attempts) if attempts[key]["outcome"] == "ok"), None)
+    rows = [
+        {
+            "day_workflow": f"{attempt['started_at'][:10]}#{work.workflow_id}",
+            "run_step_model": f"{work.run_id}#{work.step}#{work.iteration}#{work.item}#{attempt['model']}#{key}",
+            "run_id": work.run_id,
+            "step": work.step,
+            "model": attempt["model"],
+            "steps": 1 if key == last and record["status"] == "completed" else 0,
+            **{name: attempt.get(name) for name in _USAGE},
+            "tags": record.get("tags"),
+            "key": record.get("api_key"),
+        }
+        for key, attempt in attempts.items()
+    ]
+    dynamo.batch_put(store.dynamodb, store.usage_table, rows)
+
+
+def settle_totals(store: RunStore, run: Mapping[str, Any], *, last: bool) -> None:
+    """Sum an ended run again, some time after: calls that were under way when it was closed have been settled.
+    `last`: all of them, so that the reconciler need not look again."""
+    steps = [step for step in store.steps(run["run_id"]) if "step" in step]
+    for step in steps:
+        # Completed ones too: an invocation may have died for good between a step's record and its usage.
+        add_usage(store, Work.of_item(run, step), step)
+    sums = of_run(steps)
+    store.change(run["run_id"], sums, only_from=FINAL, remove=("active", "check_at") if last else ())

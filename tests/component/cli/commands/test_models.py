@@ -1,0 +1,80 @@
+"""Commands on models and providers: what they write, what they print, how they end."""
+
+import json
+from decimal import Decimal
+
+import boto3
+import pytest
+from support.command_line import answer, invoke
+
+from loopllama.aws import clients, dynamo
+from loopllama.catalog import catalog
+from loopllama_cli import target
+
+# Models and providers
+
+
+def test_models_are_those_of_catalog_and_table():
+    item = {
+        "model": "house-model",
+        "provider": "openai",
+        "provider_model": "house-1",
+        "prices": [{"effective_from": "2026-01-01", "input": Decimal("0.5"), "output": 2}],
+    }
+    clients.client("dynamodb").put_item(TableName="Models", Item=dynamo.to_item(item))
+    listed = {model["model"]: model for model in answer("models", "list", "--provider", "openai")}
+    assert {model["provider"] for model in listed.values()} == {"openai"}
+    assert listed["house-model"]["price"]["input"] == Decimal("0.5")
+    assert "0.5" in invoke("models", "show", "house-model").stdout
+    small = catalog.bundled().resolve("small")
+    assert answer("models", "show", "small")["model"] == small.id
+    assert small.id in invoke("models", "show", "small").stdout
+    assert "house-model" in invoke("models", "list").stdout
+    assert "gpt-nope" in invoke("models", "show", "gpt-nope", code=3).stderr
+
+
+def test_models_need_no_stack(monkeypatch):
+    def nowhere(_):
+        raise target.TargetMissing("no target")
+
+    monkeypatch.setattr(target, "connect", nowhere)
+    assert answer("models", "list")
+    assert "bundled" in invoke("models", "list").stderr
+
+
+def test_a_key_goes_to_secrets_manager_and_nowhere_else():
+    secrets = boto3.client("secretsmanager")
+    for key in ("sk-first", "sk-second"):
+        result = invoke("providers", "set", "openai", input=f"{key}\n")
+        assert key not in result.output
+        stored = secrets.get_secret_value(SecretId="test/providers/openai")["SecretString"]
+        assert json.loads(stored) == {"api_key": key}
+    invoke("providers", "set", "house", "--base-url", "https://llm.example.com/v1", input="k")
+    stored = secrets.get_secret_value(SecretId="test/providers/house")["SecretString"]
+    assert json.loads(stored) == {"api_key": "k", "base_url": "https://llm.example.com/v1"}
+    listed = {one["provider"]: one for one in answer("providers", "list")}
+    assert {name: listed[name]["key"] for name in ("openai", "house", "bedrock", "mistral")} == {
+        "openai": "set",
+        "house": "set",
+        "bedrock": "keyless",
+        "mistral": "missing",
+    }
+    assert listed["google"]["simulated"] is True
+    assert "sk-second" not in invoke("providers", "list").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        (("openai",), ""),
+        (("openai",), "two words"),
+        (("openai",), "x" * 5000),
+        (("bedrock",), "k"),
+        (("nobody-knows",), "k"),
+        (("Bad Name",), "k"),
+        (("openai", "--base-url", "ftp://x"), "k"),
+    ],
+)
+def test_a_key_that_makes_no_sense_is_refused(arguments, key):
+    invoke("providers", "set", *arguments, input=key, code=2)
+    assert boto3.client("secretsmanager").list_secrets()["SecretList"] == []

@@ -1,0 +1,55 @@
+"""Commands against tables in memory."""
+
+import boto3
+from typer.testing import CliRunner
+
+from loopllama.core import exact_json
+from loopllama.settings import Settings
+from loopllama_cli.main import app
+
+SETTINGS = Settings(
+    workflows_table="Workflows",
+    routes_table="Routes",
+    route_history_table="RouteHistory",
+    models_table="Models",
+    runs_table="Runs",
+    default_model="balanced",
+    provider_secrets_prefix="test/providers/",
+    simulated_providers=("google",),
+)
+CREW = """\
+name: Support reply
+model: frontier
+crew:
+  - {role: Triage, systemPrompt: Sort the ticket.}
+  - {role: Writer, systemPrompt: Write the reply., model: claude-sonnet-4-6}
+"""
+
+
+def table(name, *keys, index=()):
+    def schema(pairs):
+        return [
+            {"AttributeName": key, "KeyType": kind} for (key, _), kind in zip(pairs, ("HASH", "RANGE"), strict=False)
+        ]
+
+    indexes = [
+        {"IndexName": called, "KeySchema": schema(pairs), "Projection": {"ProjectionType": "ALL"}}
+        for called, *pairs in filter(None, [index])
+    ]
+    boto3.client("dynamodb").create_table(
+        TableName=name,
+        KeySchema=schema(keys),
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": kind} for key, kind in (*keys, *index[1:])],
+        BillingMode="PAY_PER_REQUEST",
+        **({"GlobalSecondaryIndexes": indexes} if index else {}),
+    )
+
+
+def invoke(*arguments, code=0, **options):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
+    assert result.exit_code == code, (result.stderr, result.exception)
+    return result
+
+
+def answer(*arguments, **options):
+    return exact_json.loads(invoke(*arguments, "--json", **options).stdout)
