@@ -25,17 +25,6 @@ PASSED_ON = ("contract", "run_id", "workflow", "version")
 WORK = (*PASSED_ON, "step", "iteration", "item", "depth")
 """What RunStep is told: the step."""
 
-_TROUBLE = (
-    "AwsUnavailable",
-    "Lambda.ServiceException",
-    "Lambda.AWSLambdaException",
-    "Lambda.SdkClientException",
-    "Lambda.ClientExecutionTimeoutException",
-    "Lambda.Unknown",
-    "Runtime.ExitError",
-    "Sandbox.Timedout",
-)
-
 
 def retry(*errors: str, first: int, times: int, longest: int) -> State:
     """Return a rule that repeats an invocation which ended with one of `errors`, each time after twice as long."""
@@ -51,17 +40,30 @@ def retry(*errors: str, first: int, times: int, longest: int) -> State:
 
 THROTTLED = retry("Lambda.TooManyRequestsException", first=2, times=8, longest=60)
 """Too many functions run at once, which lasts longer than other trouble."""
-TROUBLE = retry(*_TROUBLE, first=1, times=4, longest=30)
+TROUBLE = retry(
+    "AwsUnavailable",
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.Unknown",
+    "Runtime.ExitError",
+    "Sandbox.Timedout",
+    first=1,
+    times=4,
+    longest=30,
+)
 """AWS or the function's process failed. States.ALL is not among these: a mistake of ours would be paid for again."""
-TROUBLE_OR_SLOW = retry(*_TROUBLE, "States.Timeout", first=1, times=4, longest=30)
+TROUBLE_OR_SLOW = {**TROUBLE, "ErrorEquals": [*TROUBLE["ErrorEquals"], "States.Timeout"]}
 """For tasks that wait for no person: there a timeout is AWS's trouble too."""
 
 
 def machine() -> dict[str, Any]:
     """Return the whole definition."""
     return {
-        "Comment": "Made from state_machines/run_workflow.py by `make machine`: change that file, not this one. Runs"
-        " any LoopLlama workflow: workflows are data. State carries ids and small control values only; see docs/design.md.",
+        "Comment": "Made from state_machines/run_workflow.py by `make machine`: change that file, not this one."
+        " Runs any LoopLlama workflow: workflows are data. State carries ids and small control values only; see"
+        " docs/design.md.",
         "StartAt": "StartRun",
         "TimeoutSeconds": LONGEST_SECONDS,
         "States": {
