@@ -47,6 +47,8 @@ def validate(definition: Mapping[str, Json], inside: bool = False) -> None:
     _only(definition, {"StartAt", "States", *(("ProcessorConfig",) if inside else ("Comment", "TimeoutSeconds"))})
     if inside and definition.get("ProcessorConfig") != {"Mode": "INLINE"}:
         raise Unsupported("a Map that is not INLINE")
+    if not {"StartAt", "States"} <= set(definition):
+        raise Unsupported("no StartAt or no States")
     states = definition["States"]
     targets = [definition["StartAt"]]
     for name, state in states.items():
@@ -85,7 +87,9 @@ def _targets(name: str, state: Mapping[str, Json]) -> Iterator[str]:
         for number, rule in enumerate(rules):
             _only(rule, fields, name)
             errors = rule.get("ErrorEquals")
-            if not errors or ("States.ALL" in errors and (len(errors) > 1 or number + 1 < len(rules))):
+            if not errors or (kind == "Catch" and "Next" not in rule):
+                raise Unsupported(f"{name}: {rule}")
+            if "States.ALL" in errors and (len(errors) > 1 or number + 1 < len(rules)):
                 raise Unsupported(f"{name}: {kind} of {errors}")
             if rule.get("JitterStrategy", "NONE") not in ("NONE", "FULL"):
                 raise Unsupported(f"{name}: {rule}")
