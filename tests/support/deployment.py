@@ -29,7 +29,7 @@ from loopllama.settings import Settings
 from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
 from loopllama_cli.local.moto_patches import dynamodb as seams_dynamodb
-from support.asl.definition import substituted
+from support.asl.deployed import state_machine
 from support.asl.execution import Execution, TaskError
 
 seams_dynamodb.quicken()
@@ -55,14 +55,6 @@ def template_tables() -> dict[str, dict[str, Any]]:
             wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
             tables[name] = {k: v for k, v in resource["Properties"].items() if k in wanted}
     return tables
-
-
-@cache
-def state_machine() -> dict[str, Any]:
-    """Return the definition that is deployed; its functions go by their logical ids."""
-    names = {f"{name}Arn": name for name in ("StartRun", "RunStep", "AdvanceRun")}
-    text = (ROOT / "state_machines/run_workflow.asl.json").read_text("utf-8")
-    return substituted(text, {"Partition": "aws", **names})
 
 
 class Killed(BaseException):

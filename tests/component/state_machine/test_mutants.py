@@ -15,7 +15,7 @@ import pytest
 from component.state_machine.mutants import Mutant, Place, Watched, mutants
 from component.state_machine.scenarios import SCENARIOS
 from component.state_machine.stage import Troupe
-from support.deployment import state_machine
+from support.asl.deployed import state_machine
 
 SAME = {
     r"Retry/\d/BackoffRate dropped": "2 is the language's own",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from component.state_machine.scenarios import SCENARIOS
 from component.state_machine.stage import Troupe
-from support.deployment import state_machine
+from support.asl.deployed import state_machine
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
