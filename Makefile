@@ -26,7 +26,7 @@ export AWS_DEFAULT_REGION ?= us-east-1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-aws test-litellm lint audit format build bench places catalog docs lock clean
+.PHONY: help run serve test test-aws test-litellm lint audit format build bench places catalog machine docs lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,7 @@ lint: $(DEV) ## Style, lengths, types, template, and that generated files are fr
 	@$(BIN)/cfn-lint template.yaml
 	@$(BIN)/sam validate --lint --template template.yaml > /dev/null
 	@$(BIN)/python -m loopllama_cli.catalog.build --check
+	@$(BIN)/python state_machines/run_workflow.py --check
 	@$(BIN)/python -m loopllama_cli.docgen --check
 	@$(BIN)/python benchmarks/report.py --check
 	@echo "lint: clean"
@@ -82,6 +83,9 @@ places: $(DEV) ## Write down anew where the functions call AWS and models (tests
 
 catalog: $(DEV) ## Write the bundled models and prices anew from the price library
 	@$(BIN)/python -m loopllama_cli.catalog.build
+
+machine: $(DEV) ## Write the state machine that is deployed anew from its source, state_machines/run_workflow.py
+	@$(BIN)/python state_machines/run_workflow.py
 
 docs: $(DEV) ## Write anew what docs/ takes from the code and from benchmarks/results
 	@$(BIN)/python -m loopllama_cli.docgen

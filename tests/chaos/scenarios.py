@@ -15,7 +15,8 @@ from typing import Any
 
 import boto3
 import pytest
-from support.world import Killed, World
+from support.deployment import Killed
+from support.world import World
 
 from loopllama.core import clock
 from loopllama.engine import human_input

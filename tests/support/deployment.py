@@ -1,8 +1,11 @@
-"""The template's tables and bucket in moto, in this process, and a driver in the place of the state machine."""
+"""The template's tables and bucket in moto, in this process; the state machine that is deployed is interpreted."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
+import math
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import cache
@@ -26,6 +29,8 @@ from loopllama.settings import Settings
 from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
 from loopllama_cli.local.moto_patches import dynamodb as seams_dynamodb
+from support.asl.deployed import state_machine
+from support.asl.execution import Execution, TaskError
 
 seams_dynamodb.quicken()
 
@@ -63,13 +68,22 @@ class Deployment:
         self.settings = settings
         self.runs = RunStore(settings)
         self.provider = Scripted()
-        self._waited_ms = 0
+        self.machine = state_machine()
+        self.functions: dict[str, Callable[[Any], Any]] = {
+            "StartRun": lambda payload: start_run(self.settings, payload),
+            "RunStep": lambda payload: self.step(payload, f"invocation-{next(self._numbers)}"),
+            "AdvanceRun": lambda payload: advance_run(self.settings, payload),
+        }
+        """What the state machine invokes, by the functions' logical ids."""
+        self.shift = 0.0
+        """Seconds that tests let pass."""
+        self._numbers = itertools.count(1)
         now_ms = clock.now_ms
-        monkeypatch.setattr(clock, "now_ms", lambda: now_ms() + self._waited_ms)
+        monkeypatch.setattr(clock, "now_ms", lambda: now_ms() + round(self.shift * 1000))
 
-    def wait(self, seconds: int) -> None:
+    def wait(self, seconds: float) -> None:
         """Let time pass, as leases and TTLs see it."""
-        self._waited_ms += seconds * 1000
+        self.shift += seconds
 
     def push(self, crew: list[dict[str, Any]], name: str = "Test", **fields: Any) -> str:
         """Store a workflow; `crew` in the API's form, role and prompt filled in."""
@@ -106,33 +120,52 @@ class Deployment:
         return advance_run(self.settings, {**state, "ended": list(ended), "retry": retry})
 
     def play(self, run_id: str) -> None:
-        """The state machine: from StartRun to the end of the run. Raises what AdvanceRun raises."""
-        state = self.start(run_id)
-        while True:
-            ended = [self.chain(work) for work in self.map(state)]
-            state = self.advance(state, ended)
-            if state["outcome"] == "done":
-                return
+        """Run the execution to its end. Raises what the function raised that failed it."""
+        execution = self.execution(run_id, {"contract": 1, "run_id": run_id})
+        while (due := execution.go_on()) is not None:
+            assert due < math.inf, f"the execution waits for ever in {execution.at}"
+            self.wait(due - self.shift)
+        if execution.failure is not None:
+            raise execution.failure.__cause__ or execution.failure
+        assert execution.status == "SUCCEEDED", execution.status
 
     def map(self, state: dict[str, Any], depth: int = 0) -> list[dict[str, Any]]:
-        """A Map's ItemSelector."""
-        common = {name: state[name] for name in ("contract", "run_id", "workflow", "version")}
-        return [{**common, **one, "depth": depth} for one in state["ready"]]
+        """Return the items of the Map of chains."""
+        return [item for _, item, _ in self.execution("map", {}).iterations(self._map(depth), state)]
 
     def chain(self, work: dict[str, Any]) -> dict[str, Any]:
-        """One iteration of a Map of chains, waits left out. A step that waits for a person ends it: `waiting`."""
-        invocation = 0
-        while True:
-            invocation += 1
-            assert invocation < 100, "the chain does not end"
-            work = self.step(work, f"invocation-{invocation}")
-            if work["outcome"] == "fork":
-                ended = [self.chain(one) for one in self.map(work, depth=1)]
-                if not work["join"]:
-                    return {"outcome": "done", "ended": ended}
-                work = {**work, "ended": ended}
-            elif work["outcome"] not in ("continue", "retry_later"):
-                return {"outcome": work["outcome"]}
+        """Run one iteration of the Map of chains. Where it waits for a person it ends: `waiting`."""
+        execution = self.execution("chain", work, self._map(0)["ItemProcessor"])
+        while (due := execution.go_on()) is not None:
+            if execution.open_tokens:
+                return {"outcome": "waiting"}
+            self.wait(due - self.shift)
+        assert execution.failure is None, execution.failure
+        return dict(execution.output)
+
+    def execution(
+        self, name: str, data: dict[str, Any], definition: dict[str, Any] | None = None, **options: Any
+    ) -> Execution:
+        """Return an execution of the state machine, or of a part of it."""
+        definition = self.machine if definition is None else definition
+        return Execution(definition, name, data, invoke=self.called, now=lambda: self.shift, **options)
+
+    def called(self, function: str, payload: Any) -> Any:
+        """Invoke a function as Lambda does for Step Functions: an error has its class's name, a death its own."""
+        try:
+            return self.functions[function](payload)
+        except AssertionError:
+            raise  # a test's own
+        except Killed as killed:
+            raise TaskError("Runtime.ExitError", '{"errorType": "Runtime.ExitError"}') from killed
+        except Exception as error:
+            told = {"errorMessage": str(error), "errorType": type(error).__name__}
+            raise TaskError(type(error).__name__, json.dumps(told)) from error
+
+    def _map(self, depth: int) -> dict[str, Any]:
+        outer: dict[str, Any] = self.machine["States"]["RunChains"]
+        inner: dict[str, Any] = outer["ItemProcessor"]["States"]["Fork"]
+        return inner if depth else outer
 
 
 class Scripted:

@@ -1,19 +1,16 @@
 """A whole deployment in one process: the functions, and a driver in the place of everything that invokes them.
 
-The tables and the bucket are moto's. Step Functions, Lambda's retries, EventBridge, the stream of the Runs table, the
-schedule, the callers of the API and the models are played here, as far as a run's life needs them, and each repeats
-what failed as its AWS counterpart does.
+The tables and the bucket are moto's; the state machine that is deployed is interpreted. Lambda's retries, EventBridge,
+the stream of the Runs table, the schedule, the callers of the API and the models are played here, as far as a run's
+life needs them, and each repeats what failed as its AWS counterpart does.
 """
 
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,12 +21,8 @@ from loopllama.api.app import Api
 from loopllama.api.auth import KeyStore
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock
-from loopllama.engine.advance import advance_run
 from loopllama.engine.reconcile import execution_ended, reconcile_due
-from loopllama.engine.start import start_run
-from loopllama.engine.step import StepRunner
 from loopllama.engine.triggers import accept_event
-from loopllama.errors import AwsUnavailable
 from loopllama.events.log import EventLog
 from loopllama.jobs.observe_latency import Observer
 from loopllama.jobs.publish_events import Publisher
@@ -39,37 +32,15 @@ from loopllama.providers.http import Reply
 from loopllama.runs.store import FINAL
 from loopllama.settings import Settings
 from loopllama.telemetry import handler
-from support.deployment import Deployment, Killed
+from support.asl.execution import Execution
+from support.deployment import Deployment
 from support.faults import Faults
 
-TRIES = 5
-"""Of a state: the state machine's MaxAttempts and one."""
-STEP_SECONDS = 60
+SCHEDULE_SECONDS = 901
+"""A little more than passes between two rounds of the reconciler."""
 TOKENS = {"prompt_tokens": 100, "completion_tokens": 10}
 """What the provider counts of every call; at 3 and 15 USD a million tokens 0.00045 USD."""
 CONTEXT = SimpleNamespace(aws_request_id="request", function_name="function")
-
-
-class Stopped(Exception):
-    """The execution was stopped from outside, or its time is over."""
-
-
-class Crashed(Exception):
-    """A step's function gave up, its retries too: the definition's Catch."""
-
-    def __init__(self, work: Mapping[str, Any], error: str) -> None:
-        super().__init__(error)
-        self.outcome = {"outcome": "crashed", "step": work["step"], "item": work["item"], "error": error}
-
-
-@dataclass
-class Execution:
-    """One execution of the state machine: where it is, and with what."""
-
-    run_id: str
-    status: str = "RUNNING"
-    at: str = "StartRun"
-    state: dict[str, Any] = field(default_factory=dict)
 
 
 class World(Deployment):
@@ -79,7 +50,6 @@ class World(Deployment):
 
     def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(settings, monkeypatch)
-        self.shift = 0.0
         now = clock.time.time
         monkeypatch.setattr(clock, "now_ms", lambda: int((now() + self.shift) * 1000))
         monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: now() + self.shift))
@@ -89,7 +59,7 @@ class World(Deployment):
         self._tables = get_backend("dynamodb")["123456789012"]["us-east-1"].tables
         self._stream: list[dict[str, Any]] = []
         self._tables["RunsTable"].stream_shard = SimpleNamespace(add=self._changed)
-        self._numbers = itertools.count(1)
+        self.functions = {name: self._invoking(name, call) for name, call in self.functions.items()}
         self.key, _ = KeyStore(settings).create("caller")
         self.put_model("house:one", "house", "one")
         self.put_model("house:two", "house", "two")
@@ -105,7 +75,6 @@ class World(Deployment):
         self._stream.clear()
         credentials._kept.clear()
         self.executions: dict[str, Execution] = {}
-        self.delivered: set[str] = set()
         self.sent: list[dict[str, Any]] = []
         self.tool_calls: list[str] = []
         self.paid = 0
@@ -114,12 +83,6 @@ class World(Deployment):
         self.early, self.news = False, True
         self._api = Api(self.settings)
         self._publisher, self._log = Publisher(self.settings, sleep=lambda _: None), EventLog(self.settings)
-
-    # Time
-
-    def wait(self, seconds: float) -> None:
-        """Let time pass, as every record sees it."""
-        self.shift += seconds
 
     # What invokes functions
 
@@ -234,39 +197,33 @@ class World(Deployment):
         """Somebody redrives the failed execution: it goes on in the state that failed."""
         execution = self.executions[run_id]
         assert execution.status == "FAILED"
-        execution.status = "RUNNING"
+        execution.redrive()
         self.finish(run_id)
 
     def _execute(self, execution: Execution) -> None:
-        try:
-            while execution.status == "RUNNING":
-                if execution.at == "StartRun":
-                    execution.state = self._task(execution, "StartRun", lambda _: self._start_run(execution))
-                    execution.at = "RunChains"
-                elif execution.at == "RunChains":
-                    execution.state["ended"] = [self._chain(execution, one) for one in self.map(execution.state)]
-                    execution.at = "AdvanceRun"
-                else:
-                    execution.state = self._task(execution, "AdvanceRun", partial(self._advance_run, execution.state))
-                    execution.at = "RunChains"
-                    if execution.state["outcome"] == "done":
-                        execution.status = "SUCCEEDED"
-        except Stopped:
-            pass
-        except Exception as error:
-            execution.status = "FAILED"
-            self._told(execution, type(error).__name__, str(error))
-            return
+        while (due := execution.go_on()) is not None:
+            self._pass_time(execution, due)
         if execution.status != "SUCCEEDED":
-            self._told(execution)
+            failure = execution.failure
+            self._told(execution, failure and failure.error, failure and failure.cause)
+
+    def _pass_time(self, execution: Execution, due: float) -> None:
+        """Let time pass until `due`, or until somebody answers. Nothing happens at once, so it is a second more."""
+        while self.shift < due and execution.status == "RUNNING":
+            waits = execution.open_tokens
+            self.wait(min(SCHEDULE_SECONDS, due - self.shift + 1))
+            if waits:
+                self.tick()
+            if waits != execution.open_tokens:
+                return
 
     def _told(self, execution: Execution, error: str | None = None, cause: str | None = None) -> None:
         """News of an execution's end, at best effort."""
         if not self.news:
             return
         detail = {
-            "executionArn": self.arn(execution.run_id),
-            "name": execution.run_id,
+            "executionArn": execution.arn,
+            "name": execution.name,
             "status": execution.status,
             "error": error,
             "cause": cause,
@@ -277,71 +234,16 @@ class World(Deployment):
         """An execution's ARN."""
         return self.settings.state_machine_arn.replace(":stateMachine:", ":execution:") + f":{run_id}"
 
-    def _task(self, execution: Execution, function: str, call: Callable[[int], Any]) -> Any:
-        for retry in range(TRIES):
-            if execution.status != "RUNNING":
-                raise Stopped
-            try:
-                return self.invoke(function, lambda retry=retry: call(retry))
-            except (AwsUnavailable, Killed):
-                if retry + 1 == TRIES:
-                    raise
-                self.wait(2**retry)
-        raise AssertionError
+    def _invoking(self, name: str, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """What Step Functions invokes. A person is asked where a step waits for one."""
 
-    def _start_run(self, execution: Execution) -> dict[str, Any]:
-        request = {"contract": 1, "run_id": execution.run_id}
-        arn = self.arn(execution.run_id)
-        return start_run(self.settings, {"request": request, "execution_arn": arn, "execution_name": execution.run_id})
+        def invoked(payload: Any) -> Any:
+            answer = self.invoke(name, lambda: call(payload))
+            if answer.get("outcome") == "waiting" and ("token" not in payload) == self.early:
+                self.person(answer["run_id"])
+            return answer
 
-    def _advance_run(self, state: Mapping[str, Any], retry: int) -> dict[str, Any]:
-        event = {name: state[name] for name in ("contract", "run_id", "round", "ended")}
-        return advance_run(self.settings, {**event, "retry": retry})
-
-    def _chain(self, execution: Execution, work: dict[str, Any]) -> dict[str, Any]:
-        """One iteration of a Map of chains."""
-        try:
-            while True:
-                work = self._run_step(execution, work, work)
-                if work["outcome"] == "fork":
-                    ended = [self._chain(execution, one) for one in self.map(work, depth=1)]
-                    if not work["join"]:
-                        return {"outcome": "done", "ended": ended}
-                    work = {**work, "ended": ended}
-                elif work["outcome"] == "retry_later":
-                    self.wait(work["seconds"])
-                elif work["outcome"] == "waiting":
-                    self._wait_for_response(execution, work)
-                elif work["outcome"] != "continue":
-                    return {"outcome": work["outcome"]}
-        except Crashed as crashed:
-            return crashed.outcome
-
-    def _run_step(self, execution: Execution, work: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, Any]:
-        def call(_: int) -> dict[str, Any]:
-            owner = f"invocation-{next(self._numbers)}"
-            return StepRunner(self.settings).run_step(payload, owner, STEP_SECONDS * 1000)
-
-        try:
-            return dict(self._task(execution, "RunStep", call))
-        except Stopped:
-            raise
-        except Exception as error:
-            raise Crashed(work, type(error).__name__) from error
-
-    def _wait_for_response(self, execution: Execution, work: Mapping[str, Any]) -> None:
-        token = f"token-{next(self._numbers)}"
-        until = self.shift + work["seconds"]
-        if self.early:
-            self.person(execution.run_id)
-        self._run_step(execution, work, {"work": work, "token": token})
-        if not self.early:
-            self.person(execution.run_id)
-        while token not in self.delivered and self.shift < until:
-            if execution.status != "RUNNING":
-                raise Stopped
-            self.wait(min(901, until - self.shift + 1))
-            self.tick()
+        return invoked
 
     # AWS and the provider
 
@@ -350,7 +252,7 @@ class World(Deployment):
             "stepfunctions:StartExecution": self._start_execution,
             "stepfunctions:DescribeExecution": lambda client, asked: {"status": self._found(client, asked).status},
             "stepfunctions:StopExecution": self._stop_execution,
-            "stepfunctions:SendTaskSuccess": lambda _, asked: self.delivered.add(asked["taskToken"]),
+            "stepfunctions:SendTaskSuccess": self._send_task_success,
             "events:PutEvents": self._put_events,
             "lambda:Invoke": self._invoke_tool,
             "secretsmanager:GetSecretValue": lambda *_: {
@@ -369,8 +271,17 @@ class World(Deployment):
         if asked["name"] in self.executions and self.executions[asked["name"]].status != "RUNNING":
             told = {"Error": {"Code": "ExecutionAlreadyExists", "Message": asked["name"]}}
             raise client.exceptions.ExecutionAlreadyExists(told, "StartExecution")
-        self.executions.setdefault(asked["name"], Execution(asked["name"]))
-        return {"executionArn": self.arn(asked["name"])}
+        arn = self.arn(asked["name"])
+        if asked["name"] not in self.executions:
+            self.executions[asked["name"]] = self.execution(asked["name"], json.loads(asked["input"]), arn=arn)
+        return {"executionArn": arn}
+
+    def _send_task_success(self, client: Any, asked: dict[str, Any]) -> dict[str, Any]:
+        output = json.loads(asked["output"])
+        if not any(execution.succeed(asked["taskToken"], output) for execution in self.executions.values()):
+            told = {"Error": {"Code": "TaskDoesNotExist", "Message": asked["taskToken"]}}
+            raise client.exceptions.TaskDoesNotExist(told, "SendTaskSuccess")
+        return {}
 
     def _found(self, client: Any, asked: dict[str, Any]) -> Execution:
         execution = self.executions.get(asked["executionArn"].rpartition(":")[2])

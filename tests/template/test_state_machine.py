@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import run_workflow
 from template.project import ROOT, levels, machine, states, template
 
 from loopllama import errors
 
+DEPLOYED = ROOT / "state_machines/run_workflow.asl.json"
 TASKS = [(name, state) for name, state in states() if state["Type"] == "Task"]
 
 
+def test_the_deployed_file_is_what_its_source_says() -> None:
+    assert DEPLOYED == run_workflow.MADE
+    assert ROOT / template()["Resources"]["RunWorkflow"]["Properties"]["DefinitionUri"] == DEPLOYED
+    assert DEPLOYED.read_text("utf-8") == run_workflow.text(), "make machine"
+    assert machine()["Comment"].startswith("Made from state_machines/run_workflow.py by `make machine`")
+
+
+def test_a_stale_file_is_told_and_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = tmp_path / DEPLOYED.name
+    monkeypatch.setattr(run_workflow, "MADE", made)
+    for text in (None, DEPLOYED.read_text("utf-8").replace('"MaxAttempts": 4', '"MaxAttempts": 5', 1)):
+        if text is not None:
+            made.write_text(text, "utf-8")
+        assert run_workflow.main(["--check"]) == 1
+        assert "run `make machine`" in capsys.readouterr().err
+    assert run_workflow.main([]) == 0
+    assert run_workflow.main(["--check"]) == 0
+    assert made.read_bytes() == DEPLOYED.read_bytes()
+
+
 def test_every_substitution_is_defined_and_used() -> None:
-    text = (ROOT / "state_machines/run_workflow.asl.json").read_text()
+    text = DEPLOYED.read_text()
     given = template()["Resources"]["RunWorkflow"]["Properties"]["DefinitionSubstitutions"]
     assert set(re.findall(r"\$\{(\w+)\}", text)) == set(given)
 

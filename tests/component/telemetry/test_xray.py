@@ -15,9 +15,6 @@ from unittest.mock import MagicMock
 import pytest
 from support.deployment import deployment
 
-from loopllama.engine.advance import advance_run
-from loopllama.engine.start import start_run
-from loopllama.engine.step import StepRunner
 from loopllama.errors import InternalError, ModelRequestRejected, RunFailed
 from loopllama.telemetry import handler as telemetry_handler
 from loopllama.telemetry import logs, xray
@@ -104,16 +101,7 @@ def test_whole_runs_annotate_ids_only(monkeypatch: pytest.MonkeyPatch) -> None:
             handler = telemetry_handler.lambda_handler(lambda event, _: work(event))
             return lambda event: handler(event, context)
 
-        start = function(lambda event: start_run(made.settings, event))
-        step = function(lambda event: StepRunner(made.settings).run_step(event, "owner", 60_000))
-        advance = function(lambda event: advance_run(made.settings, event))
-
-        def play(run_id: str) -> None:
-            begun = start({"request": {"run_id": run_id}, "execution_arn": "a", "execution_name": run_id})
-            for work in made.map(begun):
-                while (work := step(work))["outcome"] == "continue":
-                    pass
-            advance({"contract": 1, "run_id": run_id})
+        made.functions = {name: function(work) for name, work in made.functions.items()}
 
         def reject(call: Any) -> str:
             raise ModelRequestRejected("a secret text")
@@ -121,13 +109,13 @@ def test_whole_runs_annotate_ids_only(monkeypatch: pytest.MonkeyPatch) -> None:
         made.provider.script = lambda call: "a secret text"
         workflow = made.push([{"name": "a", "prompt": "a secret text {{ input }}"}], description="a secret text")
         good, bad = (made.accept(workflow, "a secret text") for _ in range(2))
-        play(good)
+        made.play(good)
         made.provider.script = reject
         with pytest.raises(RunFailed):
-            play(bad)
+            made.play(bad)
         with pytest.raises(InternalError) as raised:
-            advance({"run_id": ["a secret text"]})
+            made.functions["AdvanceRun"]({"run_id": ["a secret text"]})
     assert "secret" not in str(raised.value)
     assert {name for name, _ in noted} == {"run_id", "workflow", "step", "model", "source", "status", "error"}
-    known = {good, bad, workflow, "a", "test:base", "workflow", "default", "completed", "failed"}
+    known = {good, bad, workflow, "a", "test:base", "workflow", "workflow-default", "completed", "failed"}
     assert {value for _, value in noted} <= known | {"RunFailed", "TypeError"}

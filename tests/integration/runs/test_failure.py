@@ -1,14 +1,17 @@
 """A step that fails for good, and the run taken up again from there.
 
-Redriving an execution enters AdvanceRun once more, with a fresh retry count, and goes on with what it returns; the
-local stack has no RedriveExecution, so that AdvanceRun and RunStep are invoked here as the redriven execution does.
+Redriving an execution enters AdvanceRun once more, with a fresh retry count, and goes on with what it returns. The
+local stack has no RedriveExecution, so the state machine is interpreted here; the functions it invokes are the stack's.
 """
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 from typing import Any
 
+from support.asl.deployed import state_machine
+from support.asl.execution import Execution, TaskError
 from support.provider_server import Hold, Script, Status, Text
 from support.system import System
 
@@ -17,20 +20,20 @@ COST = Decimal("0.00045")
 
 def redrive(system: System, run_id: str) -> dict[str, Any]:
     """Play a redriven execution to its end; returns AdvanceRun's last answer, or its error."""
-    state: dict[str, Any] = {"contract": 1, "run_id": run_id, "round": 0, "ended": []}
-    while True:
-        state = system.invoke("AdvanceRun", {**state, "retry": 0})
-        if state.get("outcome") != "more":
-            return state
-        ended = [chain(system, {key: state[key] for key in state if key != "ready"} | work) for work in state["ready"]]
-        state = {"contract": 1, "run_id": run_id, "round": state["round"], "ended": ended}
 
+    def invoke(function: str, payload: Any) -> dict[str, Any]:
+        answer = system.invoke(function, payload)
+        if "errorType" in answer:
+            raise TaskError(answer["errorType"], answer["errorMessage"])
+        return answer
 
-def chain(system: System, work: dict[str, Any]) -> dict[str, Any]:
-    while True:
-        work = system.invoke("RunStep", work)
-        if work["outcome"] != "continue":
-            return {"step": work["step"], "outcome": work["outcome"]}
+    failed_with = {"contract": 1, "run_id": run_id, "round": 0, "ended": []}
+    execution = Execution(
+        state_machine(), run_id, failed_with, invoke=invoke, now=time.monotonic, begin_at="AdvanceRun"
+    )
+    while (due := execution.go_on()) is not None:
+        time.sleep(max(0.0, due - time.monotonic()))
+    return {"errorType": execution.failure.error} if execution.failure else dict(execution.output)
 
 
 class Mended:

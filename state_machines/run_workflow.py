@@ -1,0 +1,229 @@
+"""Source of the state machine: `make machine` writes run_workflow.asl.json, the file that is deployed, from this one.
+
+A chain of steps runs at two depths: as an iteration of RunChains, and as one of the Fork inside it. The Amazon States
+Language has no way to say that once, so this module does.
+
+    python state_machines/run_workflow.py [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+State = dict[str, Any]
+States = dict[str, State]
+
+MADE = Path(__file__).with_name("run_workflow.asl.json")
+LONGEST_SECONDS = 30 * 86_400
+INVOKE = "arn:${Partition}:states:::lambda:invoke"
+PASSED_ON = ("contract", "run_id", "workflow", "version")
+"""What every step of a run is told, taken over from what comes before it."""
+WORK = (*PASSED_ON, "step", "iteration", "item", "depth")
+"""What RunStep is told: the step."""
+
+
+def retry(*errors: str, first: int, times: int, longest: int) -> State:
+    """Return a rule that repeats an invocation which ended with one of `errors`, each time after twice as long."""
+    return {
+        "ErrorEquals": list(errors),
+        "IntervalSeconds": first,
+        "MaxAttempts": times,
+        "BackoffRate": 2,
+        "MaxDelaySeconds": longest,
+        "JitterStrategy": "FULL",
+    }
+
+
+THROTTLED = retry("Lambda.TooManyRequestsException", first=2, times=8, longest=60)
+"""Too many functions run at once, which lasts longer than other trouble."""
+TROUBLE = retry(
+    "AwsUnavailable",
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.Unknown",
+    "Runtime.ExitError",
+    "Sandbox.Timedout",
+    first=1,
+    times=4,
+    longest=30,
+)
+"""AWS or the function's process failed. States.ALL is not among these: a mistake of ours would be paid for again."""
+TROUBLE_OR_SLOW = {**TROUBLE, "ErrorEquals": [*TROUBLE["ErrorEquals"], "States.Timeout"]}
+"""For tasks that wait for no person: there a timeout is AWS's trouble too."""
+
+
+def machine() -> dict[str, Any]:
+    """Return the whole definition."""
+    return {
+        "Comment": "Made from state_machines/run_workflow.py by `make machine`: change that file, not this one."
+        " Runs any LoopLlama workflow: workflows are data. State carries ids and small control values only; see"
+        " docs/design.md.",
+        "StartAt": "StartRun",
+        "TimeoutSeconds": LONGEST_SECONDS,
+        "States": {
+            "StartRun": task(
+                "StartRun",
+                {"request.$": "$", "execution_arn.$": "$$.Execution.Id", "execution_name.$": "$$.Execution.Name"},
+                Next="RunChains",
+            ),
+            "RunChains": {
+                "Type": "Map",
+                "Comment": "A chain is a line of steps that follow one another: two transitions a step.",
+                **chains(depth=0),
+                "Next": "AdvanceRun",
+            },
+            "AdvanceRun": task(
+                "AdvanceRun",
+                {**same("contract", "run_id", "round", "ended"), "retry.$": "$$.State.RetryCount"},
+                comment="Runs when no chain is alive. Raises RunFailed uncaught, so that redriving the execution enters"
+                " here again.",
+                Next="MoreToRun",
+            ),
+            "MoreToRun": choice("outcome", {"more": "RunChains"}, default="RunEnded"),
+            "RunEnded": {"Type": "Succeed"},
+        },
+    }
+
+
+def chains(depth: int) -> State:
+    """Return the fields of a Map that runs a chain for each step that is ready."""
+    return {
+        "ItemsPath": "$.ready",
+        "ItemSelector": {
+            **same(*PASSED_ON),
+            **{f"{name}.$": f"$$.Map.Item.Value.{name}" for name in ("step", "iteration", "item")},
+            "depth": depth,
+        },
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "INLINE"}, **chain(depth)},
+        "ResultPath": "$.ended",
+    }
+
+
+def chain(depth: int) -> State:
+    """Return the states of one chain. Names of states are unique in a state machine, so those of a fork's have a
+    prefix. A fork inside a fork waits for the round: its chain ends, and AdvanceRun finds what is ready."""
+    prefix = "Fork" if depth else ""
+    run_step, next_in_chain, wait_to_retry, wait_for_response, step_crashed, chain_ended = (
+        prefix + name
+        for name in ("RunStep", "NextInChain", "WaitToRetry", "WaitForResponse", "StepCrashed", "ChainEnded")
+    )
+    crashed = {"ErrorEquals": ["States.ALL"], "ResultPath": "$.crash", "Next": step_crashed}
+    unanswered = {"ErrorEquals": ["States.Timeout"], "ResultPath": None, "Next": run_step}
+    outcomes = {"continue": run_step, "retry_later": wait_to_retry, "waiting": wait_for_response}
+    return {
+        "StartAt": run_step,
+        "States": {
+            run_step: task("RunStep", "$", Catch=[crashed], Next=next_in_chain),
+            next_in_chain: choice("outcome", outcomes | ({} if depth else {"fork": "Fork"}), default=chain_ended),
+            wait_to_retry: {"Type": "Wait", "SecondsPath": "$.seconds", "Next": run_step},
+            wait_for_response: {
+                "Comment": "A person is asked. RunStep keeps the task token; whoever answers sends it back. Time over:"
+                " RunStep sees that nobody answered.",
+                "Type": "Task",
+                "Resource": f"{INVOKE}.waitForTaskToken",
+                "Parameters": {
+                    "FunctionName": "${RunStepArn}",
+                    "Payload": {"work.$": "$", "token.$": "$$.Task.Token"},
+                },
+                "TimeoutSecondsPath": "$.seconds",
+                "ResultPath": None,
+                "Retry": [THROTTLED, TROUBLE],
+                "Catch": [unanswered, crashed],
+                "Next": run_step,
+            },
+            **({} if depth else fork()),
+            step_crashed: {
+                "Type": "Pass",
+                "Comment": "RunStep itself died, its retries too. Its record may lack the failure: AdvanceRun, or the"
+                " step that gathers, writes it.",
+                "Parameters": {"outcome": "crashed", **same("step", "item"), "error.$": "$.crash.Error"},
+                "End": True,
+            },
+            chain_ended: {
+                "Type": "Pass",
+                "Comment": "A thousand of these travel together: no more than is needed.",
+                "Parameters": same("outcome"),
+                "End": True,
+            },
+        },
+    }
+
+
+def fork() -> States:
+    """Return the states by which a chain forks and goes on."""
+    return {
+        "Fork": {
+            "Type": "Map",
+            "Comment": "The steps that one step unblocked at once, or the items of a forEach step, a chain each. A fork"
+            " inside a fork waits for the round.",
+            **chains(depth=1),
+            "MaxConcurrencyPath": "$.max_concurrency",
+            "Next": "ForkEnded",
+        },
+        "ForkEnded": choice("join", {True: "GatherItems"}, default="ForkDone"),
+        "GatherItems": {"Type": "Pass", "Parameters": same(*WORK, "ended"), "Next": "RunStep"},
+        "ForkDone": {"Type": "Pass", "Parameters": {"outcome": "done", **same("ended")}, "End": True},
+    }
+
+
+def task(function: str, payload: Any, comment: str = "", **more: Any) -> State:
+    """Return a state that invokes a function and goes on with what it answers, without Lambda's envelope."""
+    given = {"Payload.$": payload} if isinstance(payload, str) else {"Payload": payload}
+    return {
+        **({"Comment": comment} if comment else {}),
+        "Type": "Task",
+        "Resource": INVOKE,
+        "Parameters": {"FunctionName": f"${{{function}Arn}}", **given},
+        "OutputPath": "$.Payload",
+        "Retry": [THROTTLED, TROUBLE_OR_SLOW],
+        **more,
+    }
+
+
+def choice(name: str, targets: dict[Any, str], default: str) -> State:
+    """Return a state that goes where the value of `name` says."""
+    return {
+        "Type": "Choice",
+        "Choices": [
+            {
+                "Variable": f"$.{name}",
+                "BooleanEquals" if isinstance(value, bool) else "StringEquals": value,
+                "Next": target,
+            }
+            for value, target in targets.items()
+        ],
+        "Default": default,
+    }
+
+
+def same(*names: str) -> State:
+    """Return parameters that hand values on under their own names."""
+    return {f"{name}.$": f"$.{name}" for name in names}
+
+
+def text() -> str:
+    """Return the text of the file that is deployed."""
+    return json.dumps(machine(), indent=2) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    parser = argparse.ArgumentParser(prog="make machine", description=f"Write {MADE.name} from {Path(__file__).name}.")
+    parser.add_argument("--check", action="store_true", help="only say whether it is stale")
+    stale = not MADE.exists() or MADE.read_text("utf-8") != text()
+    if not parser.parse_args(arguments).check:
+        MADE.write_text(text(), "utf-8")
+    elif stale:
+        sys.stderr.write(f"state_machines/{MADE.name} is not what its source says: run `make machine`\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
