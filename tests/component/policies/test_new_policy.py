@@ -47,6 +47,12 @@ def balanced(candidates: Sequence[Candidate], _facts: Facts) -> Ranking:
 BALANCED = Policy("balanced", "cost times latency", balanced, needs=frozenset({"cost", "latency"}))
 
 
+@pytest.fixture(autouse=True)
+def unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only this module knows it, also where the product has come to one of its name."""
+    monkeypatch.delitem(POLICIES, BALANCED.name, raising=False)
+
+
 @pytest.fixture
 def known() -> Iterator[None]:
     """The policy is registered."""

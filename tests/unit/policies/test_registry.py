@@ -265,14 +265,31 @@ def test_facts_that_make_no_sense_count_as_unknown(item):
             assert sorted(names(policy.rank(made, facts).tried("k"))) == ["gpt-5", "gpt-5-mini"]
 
 
+def asked_by_name(source):
+    """The lines that compare with the name of a policy, or take one as a key or a `Literal`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare | ast.Subscript | ast.MatchValue):
+            of = node.slice if isinstance(node, ast.Subscript) else node
+            texts = {one.value for one in ast.walk(of) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+            if texts & POLICIES.keys():
+                yield node.lineno
+
+
 @pytest.mark.parametrize("layer", ["shared", "cli"])
-def test_only_the_registry_names_a_policy(layer):
-    """Everybody else asks the object, so that another policy is another entry of the registry and no more."""
-    named = [
-        (str(path.relative_to(ROOT)), node.lineno, node.value)
-        for path in sorted((ROOT / layer).rglob("*.py"))
-        if path.name != "registry.py"
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in POLICIES
-    ]
-    assert named == []
+def test_nobody_asks_for_a_policy_by_its_name(layer):
+    """They ask the object, so that another policy is another entry of the registry and no more."""
+    files = sorted((ROOT / layer).rglob("*.py"))
+    asked = [(str(path.relative_to(ROOT)), line) for path in files for line in asked_by_name(path.read_text())]
+    assert asked == []
+
+
+def test_what_counts_as_asking_for_a_name():
+    name = max(POLICIES)
+    source = f"""a == "{name}"
+a not in (None, "{name}")
+x: Literal["{name}", "other"]
+POLICIES["{name}"]
+"{name}"
+f(policy="{name}")
+"""
+    assert sorted(asked_by_name(source)) == [1, 2, 3, 4]
