@@ -10,9 +10,9 @@ from loopllama.aws import dynamo
 
 _numbers = itertools.count(1)
 TOTALS = {
-    "tokens_in": 100,
-    "tokens_out": 10,
-    "tokens_cached": 0,
+    "input_tokens": 100,
+    "output_tokens": 10,
+    "cached_tokens": 0,
     "cost_usd": Decimal("0.00045"),
     "cost_basis": "measured",
     "unpriced": False,

@@ -10,48 +10,46 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from loopllama.api.usage_models import Basis, CallTokens, Shape, Totals
+
 T = TypeVar("T")
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), defer_build=True)
-
-
-class Health(_Shape):
+class Health(Shape):
     status: Literal["ok"]
     version: str
 
 
-class Data(_Shape, Generic[T]):
+class Data(Shape, Generic[T]):
     data: T
 
 
-class Detail(_Shape):
+class Detail(Shape):
     field: str
     message: str
 
 
-class Checked(_Shape, Generic[T]):
+class Checked(Shape, Generic[T]):
     data: T
     warnings: list[Detail] = Field(default_factory=list)
     """What the workflow names and this deployment cannot use as it stands, such as a model that nobody knows: what
     happens, and what to do. Left out where there is nothing to say."""
 
 
-class Page(_Shape, Generic[T]):
+class Page(Shape, Generic[T]):
     data: list[T]
     next_cursor: str | None
     """Hand it back as `cursor` for what follows; null at the end."""
 
 
-class Error(_Shape):
+class Error(Shape):
     error: str
     """One sentence that says what to do."""
     details: list[Detail] = Field(default_factory=list)
     """What is wrong where, for errors of validation."""
 
 
-class Link(_Shape):
+class Link(Shape):
     url: str
     """A signed link to a value that is too large for the answer; valid for an hour."""
 
@@ -74,7 +72,7 @@ class Agent(BaseModel):
     needs: list[str]
 
 
-class Workflow(_Shape):
+class Workflow(Shape):
     id: str
     name: str
     description: str | None
@@ -90,12 +88,12 @@ class Workflow(_Shape):
     updated_at: str
 
 
-class Deleted(_Shape):
+class Deleted(Shape):
     id: str
     deleted: bool
 
 
-class Pending(_Shape):
+class Pending(Shape):
     id: str
     """Hand it back with the answer, so that no other question is answered."""
     kind: Literal["input", "approval"]
@@ -107,39 +105,20 @@ class Pending(_Shape):
     expires_at: str
 
 
-class ReplayedFrom(_Shape):
+class ReplayedFrom(Shape):
     run_id: str
     from_step: str
 
 
-class _Totals(_Shape):
-    tokens_in: int
-    tokens_out: int
-    tokens_cached: int
-    cost_usd: float | None
-    """USD, exact; null where nothing has a price."""
-    cost_basis: Literal["measured", "estimated", "unknown"] | None
-    """That of the least certain call."""
-    unpriced: bool
-    """Something has no price and is not in `cost_usd`."""
-    simulated: bool | None
-    """The simulated provider answered."""
-
-
-class Attempt(_Shape):
+class Attempt(CallTokens):
     model: str
     provider: str | None
     turn: int | None
     outcome: str
     """`ok`, `open`, `lost` (its process died), or an error's name."""
     error: str | None
-    tokens_in: int | None
-    tokens_out: int | None
-    tokens_cached: int | None
-    tokens_cache_write: int | None
-    tokens_reasoning: int | None
     cost_usd: float | None
-    cost_basis: Literal["measured", "estimated", "unknown"] | None
+    cost_basis: Basis | None
     latency_ms: int | None
     started_at: str | None
     simulated: bool | None
@@ -156,7 +135,7 @@ class Attempt(_Shape):
     """Which better way of asking the provider refused, and why."""
 
 
-class ToolCall(_Shape):
+class ToolCall(Shape):
     name: str
     outcome: str
     arguments: Any
@@ -172,7 +151,7 @@ class Ignored(BaseModel):
     model: str | None = None
 
 
-class Step(_Totals):
+class Step(Totals):
     id: str
     step: str
     order: int
@@ -203,13 +182,13 @@ class Step(_Totals):
     cache_saving_usd: float | None = None
 
 
-class Used(_Shape):
+class Used(Shape):
     steps: int | None
     tokens: int | None
     cost_usd: float | None
 
 
-class RunBudget(_Shape):
+class RunBudget(Shape):
     """Null for what is not limited. In lists only the limits."""
 
     max_steps: int | None
@@ -222,7 +201,7 @@ class RunBudget(_Shape):
     """Below 0 where calls took more than expected."""
 
 
-class RunSummary(_Totals):
+class RunSummary(Totals):
     id: str
     workflow_id: str
     workflow_version: int
@@ -261,7 +240,7 @@ class RouteRow(BaseModel):
     step: str
 
 
-class Route(_Shape):
+class Route(Shape):
     step: str
     model: str | None
     """What the step uses now."""
@@ -278,13 +257,13 @@ class Route(_Shape):
     """The override of the whole workflow, `*`."""
 
 
-class RouteRemoved(_Shape):
+class RouteRemoved(Shape):
     workflow: str
     step: str
     removed: bool
 
 
-class RouteRolledBack(_Shape):
+class RouteRolledBack(Shape):
     workflow: str
     step: str
     row: RouteRow | None
@@ -300,7 +279,7 @@ class Difference(BaseModel):
     to: Any
 
 
-class RouteChange(_Shape):
+class RouteChange(Shape):
     workflow: str
     step: str
     sequence: str
@@ -319,7 +298,7 @@ class RouteChange(_Shape):
     """Why the row makes no sense, where it makes none."""
 
 
-class Tier(_Shape):
+class Tier(Shape):
     above: int
     """Tokens of the prompt."""
     input: float
@@ -328,7 +307,7 @@ class Tier(_Shape):
     cache_write: float | None
 
 
-class Price(_Shape):
+class Price(Shape):
     """USD per million tokens."""
 
     effective_from: str | None
@@ -347,7 +326,7 @@ class ModelEntry(BaseModel):
     model: str
 
 
-class Model(_Shape):
+class Model(Shape):
     model: str
     aliases: list[str]
     provider: str
@@ -367,38 +346,9 @@ class Model(_Shape):
     """What the Models table holds of it; its `version` is what `expectedVersion` compares."""
 
 
-class ModelDeleted(_Shape):
+class ModelDeleted(Shape):
     model: str
     deleted: bool
-
-
-class UsageSum(_Shape):
-    steps: int
-    """Completed turns of agents; tool calls, retries and waiting are not counted."""
-    tokens_in: int
-    tokens_out: int
-    tokens_cached: int
-    cost_usd: float | None
-    cost_basis: Literal["measured", "estimated", "unknown"]
-    unpriced: bool
-
-
-class UsageGroup(UsageSum):
-    workflow: str | None = None
-    step: str | None = None
-    model: str | None = None
-    key: str | None = None
-    tag: str | None = None
-    day: str | None = None
-
-
-class Usage(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, defer_build=True)
-    from_: str = Field(alias="from")
-    to: str
-    by: list[str]
-    groups: list[UsageGroup]
-    total: UsageSum
 
 
 def answers(*shapes: tuple[int, str, type[Any]]) -> dict[int, Any]:

@@ -29,7 +29,7 @@ from loopllama.catalog import pricing
 from loopllama.catalog.model import Model
 from loopllama.core import clock
 from loopllama.errors import InvalidRequest, ModelUnknown
-from loopllama.llm.types import Usage
+from loopllama.llm import usage
 
 Prices = Literal["today", "then"]
 MAX_RUNS = 200
@@ -184,7 +184,8 @@ def _run(
             if then is None:
                 unknown[f"the cost of {model.id}: it has no price"] = None
             after = _add(after, then)
-            expected, source = speeds.expect(name, model, int(call.get("tokens_out") or 0))
+            used = usage.of_shown(call)
+            expected, source = speeds.expect(name, model, used.output_tokens)
             turn.takes += expected - float(call.get("latency_ms") or 0)
             told = steps.setdefault(name, StepEstimate(name, [], model.id, latency_from=source))
             if call["model"] not in told.before:
@@ -196,7 +197,7 @@ def _run(
             if source != "this step":
                 where = "it was never seen" if source == "the catalog" else "it was seen on other steps only"
                 unknown[f"how fast {model.id} answers step {name!r}: {where}"] = None
-            if call.get("tokens_cached") or call.get("tokens_cache_write"):
+            if used.cached_tokens or used.cache_write_tokens:
                 unknown[f"how much of step {name!r} {model.id} would find in its cache"] = None
     latency = float(run.get("latency_ms") or 0)
     path_before = critical_path(needs, {name: _length(found, now=True) for name, found in turns.items()})
@@ -269,24 +270,24 @@ class _Speeds:
             for record in run["steps"]:
                 for call in record["attempts"]:
                     if call["outcome"] == "ok" and call.get("latency_ms") is not None:
-                        ms, tokens = float(call["latency_ms"]), int(call.get("tokens_out") or 0)
+                        ms, tokens = float(call["latency_ms"]), usage.of_shown(call).output_tokens
                         self._on_step[record["step"], call["model"]].append(ms)
                         self._elsewhere[call["model"]].append((ms, tokens))
 
-    def expect(self, step: str, model: Model, tokens_out: int) -> tuple[float, str]:
+    def expect(self, step: str, model: Model, output_tokens: int) -> tuple[float, str]:
         """How long a call is expected to take (ms), and by what: `this step`, `other steps` or `the catalog`."""
         seen = self._on_step.get((step, model.id))
         if seen:
             return median(seen), "this step"
-        prior = _prior(model, tokens_out)
+        prior = _prior(model, output_tokens)
         others = self._elsewhere.get(model.id)
         if others:
             return prior * median(ms / max(1.0, _prior(model, tokens)) for ms, tokens in others), "other steps"
         return prior, "the catalog"
 
 
-def _prior(model: Model, tokens_out: int) -> float:
-    return model.speed.first_token_ms + tokens_out / max(1, model.speed.tokens_per_second) * 1000
+def _prior(model: Model, output_tokens: int) -> float:
+    return model.speed.first_token_ms + output_tokens / max(1, model.speed.tokens_per_second) * 1000
 
 
 def _date(call: Mapping[str, Any], prices: Prices) -> datetime:
@@ -311,13 +312,7 @@ def _price(
 
 
 def _cost(model: Model, call: Mapping[str, Any], at: datetime) -> Decimal | None:
-    usage = Usage(
-        input_tokens=int(call.get("tokens_in") or 0),
-        output_tokens=int(call.get("tokens_out") or 0),
-        cache_read_tokens=int(call.get("tokens_cached") or 0),
-        cache_write_tokens=int(call.get("tokens_cache_write") or 0),
-    )
-    return pricing.cost(model, usage, at)
+    return pricing.cost(model, usage.of_shown(call), at)
 
 
 def _add(total: Decimal | None, more: Decimal | None) -> Decimal | None:

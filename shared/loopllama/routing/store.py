@@ -12,6 +12,7 @@ from loopllama.aws.versioned import unchanged, version_of
 from loopllama.core import clock
 from loopllama.core.numbers import exact
 from loopllama.errors import NotFound, RouteInvalid, VersionConflict
+from loopllama.llm import usage
 from loopllama.routing.cache import query
 from loopllama.routing.change_log import History, route_of
 from loopllama.routing.overrides import CHOICE
@@ -204,7 +205,7 @@ class RouteStore:
         for run in whatif.recent_runs(RunReader(self._settings), workflow_id, limit=PROMPTS_OF):
             for record in run["steps"]:
                 for call in record["attempts"]:
-                    tokens = int(call.get("tokens_in") or 0)
+                    tokens = usage.of_shown(call).input_tokens
                     longest[record["step"]] = max(longest.get(record["step"], 0), tokens)
         return longest
 

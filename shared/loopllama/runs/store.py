@@ -12,6 +12,7 @@ from typing import Any
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock
 from loopllama.errors import Declined, RunNotFound
+from loopllama.llm.usage import TOTALS
 from loopllama.runs.step_ref import ITERATION, Work
 from loopllama.runs.totals import FIRST_TURN, PASSED, TOLD, TOOL, TURNS, attempts_of, of_run
 from loopllama.settings import Settings
@@ -273,7 +274,7 @@ class RunStore:
                 "step": work.step,
                 "model": attempt["model"],
                 "steps": 1 if key == last and record["status"] == "completed" else 0,
-                **{name: attempt.get(name) for name in _USAGE},
+                **{name: attempt.get(name) for name in TOTALS},
                 "tags": record.get("tags"),
                 "key": record.get("api_key"),
             }
@@ -290,9 +291,6 @@ class RunStore:
             self.add_usage(Work.of_item(run, step), step)
         sums = of_run(steps)
         self.change(run["run_id"], sums, only_from=FINAL, remove=("active", "check_at") if last else ())
-
-
-_USAGE = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "unpriced", "simulated")
 
 
 def check_time(seconds: int) -> str:

@@ -80,8 +80,9 @@ def call(prompt_tokens: int = 100, max_tokens: int | None = None) -> ModelCall:
     return ModelCall("m", "m", "", [Message("user", "x" * 3 * prompt_tokens)], 10, max_tokens=max_tokens)
 
 
-def settled(tokens_in: int, tokens_out: int, usd: str) -> dict[str, Any]:
-    return {**ENTRY, "outcome": "ok", "tokens_in": tokens_in, "tokens_out": tokens_out, "cost_usd": Decimal(usd)}
+def settled(input_tokens: int, output_tokens: int, usd: str) -> dict[str, Any]:
+    tokens = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+    return {**ENTRY, "outcome": "ok", **tokens, "cost_usd": Decimal(usd)}
 
 
 # Limits as people write them
@@ -331,7 +332,7 @@ def test_a_model_without_a_price_is_refused_under_a_limit_in_usd(live: Deploymen
     step = step_of(both, allow_unpriced=True)
     step.reserve("attempt_0001", ENTRY, unpriced, call(), first=True)
     assert held(item_of(both)) == amount(1100, steps=1)
-    step.settle("attempt_0001", {**ENTRY, "outcome": "ok", "tokens_in": 100, "tokens_out": 50, "unpriced": True})
+    step.settle("attempt_0001", {**ENTRY, "outcome": "ok", "input_tokens": 100, "output_tokens": 50, "unpriced": True})
     assert item_of(both)["used_tokens"] == 150
     step_of(fresh(max_tokens=2000)).reserve("attempt_0001", ENTRY, unpriced, call(), first=True)
 
