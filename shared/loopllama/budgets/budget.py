@@ -249,4 +249,4 @@ def _camel(name: str) -> str:
 
 
 def _invalid(field_: str, message: str) -> InvalidRequest:
-    return InvalidRequest(f"{field_} {message}.", [{"field": field_, "message": message}])
+    return InvalidRequest.of(field_, message, subject=field_)

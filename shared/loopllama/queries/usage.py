@@ -144,4 +144,4 @@ def _date(field: str, text: str) -> date:
 
 
 def _invalid(field: str, message: str) -> InvalidRequest:
-    return InvalidRequest(f"{field} {message}.", [{"field": field, "message": message}])
+    return InvalidRequest.of(field, message, subject=field)

@@ -358,7 +358,7 @@ def _too_large(definition: dict[str, Any]) -> list[dict[str, object]]:
 def _invalid(problems: list[dict[str, object]]) -> WorkflowInvalid:
     first = problems[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return WorkflowInvalid(f"The workflow cannot run: {first['field']}: {first['message']}{more}", problems)
+    return WorkflowInvalid.of_all(problems, f"The workflow cannot run: {first['field']}: {first['message']}{more}")
 
 
 def _problem(error: Any) -> dict[str, object]:

@@ -123,8 +123,7 @@ def routes(services: Services) -> Router:
     def put_model(model_id: ModelId, body: Annotated[ModelRequest, Body()]) -> Response[str]:
         named = body.model_fields_set - {"expected_version", "reason"}
         if not named:
-            message = "sets nothing; give at least one field of the entry"
-            raise InvalidRequest(f"The body {message}.", [{"field": "body", "message": message}])
+            raise InvalidRequest.of("body", "sets nothing; give at least one field of the entry", subject="The body")
         changes = dict.fromkeys(named) | body.model_dump(include=named, exclude_none=True)
         with fields_as_asked():
             _, item = services.catalog.write(

@@ -277,4 +277,4 @@ def _check_models(services: Services, models: Texts | None) -> None:
         except ModelUnknown as error:
             details.append({"field": f"models.{step[:60]}", "message": str(error)})
     if details:
-        raise InvalidRequest(f"{details[0]['field']}: {details[0]['message']}", details)
+        raise InvalidRequest.of_all(details)

@@ -141,8 +141,7 @@ def routes(services: Services) -> Router:
     )
     def patch_workflow(workflow_id: WorkflowId, body: Annotated[WorkflowPatch, Body()]) -> Response[str]:
         if not body.model_dump(exclude_none=True):
-            message = "needs at least one of status, name, description"
-            raise InvalidRequest(f"The body {message}.", [{"field": "body", "message": message}])
+            raise InvalidRequest.of("body", "needs at least one of status, name, description", subject="The body")
         item = services.workflow(workflow_id)
         if body.name is not None or body.description is not None:
             item = _rename(services, item, body)
