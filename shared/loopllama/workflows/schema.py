@@ -7,7 +7,6 @@ the normalised form that the engine reads. Needs pydantic: modules that `run_ste
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -31,6 +30,7 @@ from pydantic.alias_generators import to_camel
 
 from loopllama.budgets import budget
 from loopllama.core import exact_json, money
+from loopllama.core.names import near
 from loopllama.errors import WorkflowInvalid
 from loopllama.workflows import expressions, validation
 
@@ -409,6 +409,5 @@ def _unknown(model: type[_Model], key: str) -> str:
     known = [str(field.alias) for field in model.model_fields.values()]
     if spelled in known:
         return f"is there twice, as {spelled} and as {key}; keep one"
-    folded = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(spelled.lower(), folded, n=1)
-    return f"is unknown; did you mean {folded[close[0]]}?" if close else f"is unknown; known are {', '.join(known)}"
+    close = near(spelled, known)
+    return f"is unknown; did you mean {close[0]}?" if close else f"is unknown; known are {', '.join(known)}"
