@@ -17,19 +17,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
-    WithJsonSchema,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 
 from loopllama.budgets import budget
 from loopllama.core import exact_json, money
+from loopllama.core.input_model import InputModel, Usd
 from loopllama.core.names import near
 from loopllama.errors import WorkflowInvalid
 from loopllama.workflows import expressions, validation
@@ -70,35 +67,10 @@ OneLine = Annotated[str, AfterValidator(_one_line)]
 ModelName = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_one_line)]
 StepName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9_]+$")]
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-
-
-Money = Annotated[
-    Decimal,
-    BeforeValidator(money.usd),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0, "maximum": money.MOST_USD},
-                {"type": "string", "pattern": money.USD_TEXT},
-            ]
-        }
-    ),
-]
 ExpressionText = Annotated[str, Field(min_length=1, max_length=expressions.MAX_LENGTH), AfterValidator(_one_line)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="forbid",
-        strict=True,
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-    )
-
-
-class Candidate(_Model):
+class Candidate(InputModel):
     """A model that a policy chooses among; a plain text is a model without a weight."""
 
     model: ModelName
@@ -112,7 +84,7 @@ class Candidate(_Model):
         return {"model": data} if isinstance(data, str) else data
 
 
-class Repeat(_Model):
+class Repeat(InputModel):
     """Goes back over a line of steps, which nothing else leaves, until they are good enough."""
 
     back_to: StepName
@@ -124,7 +96,7 @@ class Repeat(_Model):
     """Most rounds, the first included; after the last one the run goes on as it is."""
 
 
-class Approval(_Model):
+class Approval(InputModel):
     """Where a person decides."""
 
     start: bool = False
@@ -140,7 +112,7 @@ class Approval(_Model):
         return {"start": True} if data is True or data == "start" else data
 
 
-class Agent(_Model):
+class Agent(InputModel):
     """One agent of a crew; each takes one turn in a run."""
 
     role: OneLine = Field(min_length=1, max_length=60)
@@ -192,14 +164,14 @@ class Agent(_Model):
     """A person decides before the step starts (`start`, or `true`), or before named tools run."""
 
 
-class Limits(_Model):
+class Limits(InputModel):
     """Most that may be used."""
 
     max_steps: int | None = Field(default=None, ge=1, le=budget.MOST["steps"])
     """Most steps (agent turns)."""
     max_tokens: int | None = Field(default=None, ge=1, le=budget.MOST["tokens"])
     """Most tokens, those of prompts and of answers together."""
-    max_cost_usd: Money | None = None
+    max_cost_usd: Usd | None = None
     """Most USD."""
 
 
@@ -240,7 +212,7 @@ _NULL_IS_NONE = ("crew", "description")
 """What may be null and then counts as left out; other fields take null themselves."""
 
 
-class Workflow(_Model):
+class Workflow(InputModel):
     """A reusable definition: name, default model, crew."""
 
     name: OneLine = Field(min_length=1, max_length=120)
@@ -341,7 +313,7 @@ def _step(agent: Agent) -> dict[str, Any]:
 def _limits(limits: Limits) -> dict[str, Any]:
     values = {key: value for key, value in limits if value is not None}
     if "max_cost_usd" in values:
-        values["max_cost_usd"] = exact_json.number(values["max_cost_usd"])  # as text: JSON numbers are read as floats
+        values["max_cost_usd"] = money.text(values["max_cost_usd"])
     if "daily" in values:
         values["daily"] = _limits(values["daily"])
     return {key: value for key, value in values.items() if value != {}}
@@ -364,7 +336,7 @@ def _invalid(problems: list[dict[str, object]]) -> WorkflowInvalid:
 def _problem(error: Any) -> dict[str, object]:
     """One of pydantic's errors as `{"field", "message"}`, without what was handed in."""
     place = tuple(error["loc"])
-    inner: dict[str, type[_Model]] = {
+    inner: dict[str, type[InputModel]] = {
         "candidates": Candidate,
         "repeat": Repeat,
         "approval": Approval,
@@ -404,7 +376,7 @@ def _suggest_slug(text: str) -> str:
     return f", for example {slug}" if slug else ""
 
 
-def _unknown(model: type[_Model], key: str) -> str:
+def _unknown(model: type[InputModel], key: str) -> str:
     spelled = to_camel(key[:60]) if "_" in key else key[:60]
     known = [str(field.alias) for field in model.model_fields.values()]
     if spelled in known:

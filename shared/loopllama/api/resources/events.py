@@ -12,7 +12,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 from loopllama.api import response_models
 from loopllama.api.dependencies import Services, new_router
 from loopllama.api.event_models import Event
-from loopllama.api.resources.runs import RunId
+from loopllama.api.parameters import LongLimit, RunId
 from loopllama.api.responses import data
 from loopllama.core import exact_json
 from loopllama.errors import RunNotFound
@@ -31,7 +31,6 @@ LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", pattern="^[0-9]{1,8}$", description="Goes before `after`: browsers resume by it."),
 ]
-Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
 
 _DESCRIPTION = """\
 In the order of their happening. `next_cursor` is for `after` (`cursor` is taken too) and null at the end of what has
@@ -64,7 +63,7 @@ def routes(services: Services) -> Router:
         run_id: RunId,
         after: EventId = None,
         cursor: EventId = None,
-        limit: Limit = 100,
+        limit: LongLimit = 100,
         last: LastEventId = None,
     ) -> Response[str]:
         if len(run_id) > 128:

@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Body, Path
+from aws_lambda_powertools.event_handler.openapi.params import Body
 from pydantic import Field
 
 from loopllama.api import idempotency, response_models
 from loopllama.api.dependencies import Services, new_router
-from loopllama.api.resources.workflows import Cursor, IdempotencyKey, Limit, Request, WorkflowId
+from loopllama.api.parameters import Cursor, IdempotencyKey, Limit, RunId, WorkflowId
 from loopllama.api.responses import data
 from loopllama.core import exact_json
+from loopllama.core.input_model import InputModel
 from loopllama.engine.accept import accept_run
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.human_input import respond
@@ -33,12 +34,11 @@ JSON of its own: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-lim
 LINKERS = 10
 """Values that are put at once where a link can lead: as many as the SDK has connections."""
 
-RunId = Annotated[str, Path(description="The run's id.")]
 Input = Annotated[str, Field(min_length=1)] | dict[str, Any]
 Texts = dict[str, str]
 
 
-class RunRequest(Request):
+class RunRequest(InputModel):
     """What a run is started with."""
 
     input: Input
@@ -53,7 +53,7 @@ class RunRequest(Request):
     """Most that the run may use; each limit replaces the workflow's own."""
 
 
-class ReplayRequest(Request):
+class ReplayRequest(InputModel):
     """What a replay redoes, and how."""
 
     from_step: str = Field(min_length=1, max_length=60)
@@ -66,7 +66,7 @@ class ReplayRequest(Request):
     """Other system prompts of steps that are redone, by step."""
 
 
-class Answer(Request):
+class Answer(InputModel):
     """What a person says to a run that waits: `input`, or `approved` and perhaps a `note`."""
 
     input: str | None = None
