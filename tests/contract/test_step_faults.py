@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.deployment import Killed
+from support.deployment import Killed, dies_once_settled
 from support.dialects import KEY, AnthropicDialect, BedrockDialect, Dialect, OpenAIDialect
 from support.step_here import NUMBERS, PROMPT, USAGE, Here, cost_of
 from support.wire_server import Drip, Raw, Reply, Reset, Step, WireServer
@@ -301,22 +301,12 @@ def test_an_answer_of_five_megabytes_goes_to_the_bucket(here: Here) -> None:
     assert step["cost_usd"] == cost_of(*USAGE)
 
 
-def test_a_process_that_dies_after_a_large_answer_pays_once(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    from loopllama.runs.step_writer import StepWriter
-
+def test_a_process_that_dies_after_a_large_answer_pays_once(here: Here) -> None:
     text = "x" * 5_000_000
     here.first.script(Reply(200, here.dialect.answer(text)))
     run_id, work = here.start()
-    settle = StepWriter.settle
-
-    def settle_and_die(self: StepWriter, key: str, entry: Any) -> None:
-        settle(self, key, entry)
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StepWriter, "settle", settle_and_die)
-        with pytest.raises(Killed):
-            here.live.step(work, "first")
+    with dies_once_settled(), pytest.raises(Killed):
+        here.live.step(work, "first")
     assert len(str(here.stored(run_id))) < 3000
     here.live.wait(60)
     assert here.live.step(work, "second")["outcome"] == "done"
@@ -372,24 +362,12 @@ def test_an_exhausted_chain_waits_as_long_as_the_providers_ask(here: Here, third
     assert [len(server.requests) for server in (here.first, here.second, third)] == [2, 1, 1]
 
 
-def test_the_wait_is_not_forgotten_when_the_next_invocation_goes_on_with_the_chain(
-    here: Here, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from loopllama.runs.step_writer import StepWriter
-
+def test_the_wait_is_not_forgotten_when_the_next_invocation_goes_on_with_the_chain(here: Here) -> None:
     here.first.script(OPENAI.error(*OPENAI.throttled, {"retry-after": "44"}))
     here.second.script(OPENAI.error(*OPENAI.throttled))
     _, work, _ = chain(here, "openai", "second")
-    settle = StepWriter.settle
-
-    def settle_and_die(self: StepWriter, key: str, entry: Any) -> None:
-        settle(self, key, entry)
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StepWriter, "settle", settle_and_die)
-        with pytest.raises(Killed):
-            here.live.step(work, "first")
+    with dies_once_settled(), pytest.raises(Killed):
+        here.live.step(work, "first")
     here.live.wait(60)
     assert here.live.step(work, "second") == {**work, "outcome": "retry_later", "seconds": 44}
     assert [len(server.requests) for server in (here.first, here.second)] == [1, 1]

@@ -210,11 +210,6 @@ class RunReader:
         return crew
 
 
-def is_final(run: Mapping[str, Any]) -> bool:
-    """Whether a run object's status will not change by itself."""
-    return run["status"] in FINAL
-
-
 def _attempt(attempt: Mapping[str, Any], step_ended: bool) -> dict[str, Any]:
     shown = usage.shown({name: whole(attempt.get(name)) for name in _ATTEMPT})
     if attempt["outcome"] == "open" and step_ended:

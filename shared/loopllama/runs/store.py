@@ -23,7 +23,6 @@ ANSWER, START = "human_", "start"
 UNANSWERED = "unanswered"
 """A step's attribute that holds the question to which nobody answered in time."""
 FINAL = ("completed", "failed", "cancelled")
-ALL = ("queued", "running", *FINAL)
 ACTIVE_SHARDS = 16
 """Partitions of the index of unfinished runs, so that it is no hot key (docs/scale.md)."""
 QUEUED_CHECK_SECONDS, STARTED_CHECK_SECONDS = 60, 900

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from support.deployment import Deployment, Killed, deployment
+from support.deployment import Deployment, Killed, deployment, dies_once_settled
 
 from loopllama.aws import clients, dynamo
 from loopllama.engine import human_input
@@ -193,16 +193,8 @@ class RunLife(RuleBasedStateMachine):
     @rule()
     def die_when_the_answer_is_settled(self) -> None:
         if name := self.calling():
-            settle = StepWriter.settle
-
-            def settle_and_die(writer: StepWriter, key: str, entry: Any) -> None:
-                settle(writer, key, entry)
-                raise Killed
-
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(StepWriter, "settle", settle_and_die)
-                with pytest.raises(Killed):
-                    self.step(name, owner="dead")
+            with dies_once_settled(), pytest.raises(Killed):
+                self.step(name, owner="dead")
             self.made += 1
             self.ok[name] += 1
             self.held[name] = self.clock + LEASE

@@ -34,30 +34,22 @@ def test_each_figure_is_one_of_usage() -> None:
     assert all(figure.title for figure in SUMMED)
 
 
+ALL = Usage(*range(1, len(FIGURES) + 1))
+"""Each figure another number."""
+
+
 def test_a_record_says_the_usage_and_the_api_says_it_again() -> None:
-    used = Usage(50, 40, 30, 20, 10)
-    attempt = record_of(used)
-    assert attempt == {
-        "input_tokens": 50,
-        "output_tokens": 40,
-        "cached_tokens": 30,
-        "cache_write_tokens": 20,
-        "reasoning_tokens": 10,
-    }
-    assert of_record(attempt) == of_shown(shown(attempt)) == used
-    assert shown({"tokens": 1, **attempt}) == {
-        "tokens": 1,
-        "tokens_in": 50,
-        "tokens_out": 40,
-        "tokens_cached": 30,
-        "tokens_cache_write": 20,
-        "tokens_reasoning": 10,
-    }
+    attempt = record_of(ALL)
+    assert attempt == {figure.name: getattr(ALL, figure.name) for figure in FIGURES}
+    assert of_record(attempt) == of_shown(shown(attempt)) == ALL
+    assert (attempt["input_tokens"], attempt["output_tokens"], attempt["cached_tokens"]) == (1, 2, 3)
+    told = shown({"tokens": 7, **attempt})
+    assert (told["tokens"], told["tokens_in"], told["tokens_out"], told["tokens_cached"]) == (7, 1, 2, 3)
+    assert not told.keys() & attempt.keys()
     # What only some calls have is left out where it is 0.
-    assert [name for name, value in record_of(Usage(0, 0)).items() if value is None] == [
-        "cache_write_tokens",
-        "reasoning_tokens",
-    ]
+    assert {name for name, count in record_of(Usage(0, 0)).items() if count is None} == {
+        figure.name for figure in FIGURES if not figure.summed
+    }
 
 
 @pytest.mark.parametrize("model", [Totals, UsageSum, EventTotals])
@@ -68,20 +60,14 @@ def test_answers_and_events_name_what_is_summed(model: Any) -> None:
 def test_calls_name_every_figure() -> None:
     named = {figure.shown for figure in FIGURES}
     assert named <= Attempt.model_fields.keys()
-    attempt = runs._attempt({"outcome": "ok", **record_of(Usage(5, 4, 3, 2, 1))}, step_ended=True)
-    assert {name: attempt[name] for name in sorted(named)} == {
-        "tokens_cache_write": 2,
-        "tokens_cached": 3,
-        "tokens_in": 5,
-        "tokens_out": 4,
-        "tokens_reasoning": 1,
-    }
+    attempt = runs._attempt({"outcome": "ok", **record_of(ALL)}, step_ended=True)
+    assert {name: attempt[name] for name in named} == {figure.shown: getattr(ALL, figure.name) for figure in FIGURES}
 
 
 def test_totals_sum_what_is_summed() -> None:
-    sums = totals(record_of(Usage(*range(1, 6))) | {"cost_basis": "measured"} for _ in range(3))
+    sums = totals(record_of(ALL) | {"cost_basis": "measured"} for _ in range(3))
     assert {name: sums[name] for name in SUMMED_NAMES} == {
-        figure.name: 3 * count for count, figure in enumerate(FIGURES, 1) if figure.summed
+        figure.name: 3 * getattr(ALL, figure.name) for figure in SUMMED
     }
     assert set(TOTALS) <= sums.keys()
 

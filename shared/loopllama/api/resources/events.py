@@ -10,12 +10,11 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 
 from loopllama.api import response_models
-from loopllama.api.dependencies import Services, new_router
+from loopllama.api.dependencies import Services, new_router, possible_run
 from loopllama.api.event_models import Event
 from loopllama.api.parameters import LongLimit, RunId
 from loopllama.api.responses import data
 from loopllama.core import exact_json
-from loopllama.errors import RunNotFound
 from loopllama.events.log import EventLog
 
 STREAM = "text/event-stream"
@@ -66,8 +65,7 @@ def routes(services: Services) -> Router:
         limit: LongLimit = 100,
         last: LastEventId = None,
     ) -> Response[str]:
-        if len(run_id) > 128:
-            raise RunNotFound(f"There is no run '{run_id[:128]}'.")
+        possible_run(run_id)
         seen = int(last or after or cursor or 0)
         if STREAM in str(router.current_event.headers.get("accept", "")):
             return _stream(log, run_id, seen, limit)

@@ -11,7 +11,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body
 from pydantic import Field
 
 from loopllama.api import idempotency, response_models
-from loopllama.api.dependencies import Services, new_router
+from loopllama.api.dependencies import Services, new_router, possible_run
 from loopllama.api.parameters import Cursor, IdempotencyKey, Limit, RunId, WorkflowId
 from loopllama.api.responses import data
 from loopllama.core import exact_json
@@ -20,7 +20,7 @@ from loopllama.engine.accept import accept_run
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.human_input import respond
 from loopllama.engine.replay import replay_run
-from loopllama.errors import InvalidRequest, ModelUnknown, RunNotFound
+from loopllama.errors import InvalidRequest, ModelUnknown
 from loopllama.runs.value_store import ValueStore
 from loopllama.workflows.schema import Limits
 
@@ -134,7 +134,7 @@ def routes(services: Services) -> Router:
     )
     def cancel(run_id: RunId, key: IdempotencyKey = None) -> Response[str]:
         def act() -> Response[str]:
-            _possible(run_id)
+            possible_run(run_id)
             cancel_run(services.settings, run_id, by=router.context["caller"].name)
             return data(_run(services, run_id))
 
@@ -153,7 +153,7 @@ def routes(services: Services) -> Router:
         question = given.pop("id", None)
 
         def act() -> Response[str]:
-            _possible(run_id)
+            possible_run(run_id)
             respond(services.runs, run_id, given, by=caller.name, question=question)
             return data(_run(services, run_id))
 
@@ -168,7 +168,7 @@ def routes(services: Services) -> Router:
         ),
     )
     def replay(run_id: RunId, body: Annotated[ReplayRequest, Body()], key: IdempotencyKey = None) -> Response[str]:
-        _possible(run_id)
+        possible_run(run_id)
         _check_models(services, body.models)
         caller = router.context["caller"]
         made = replay_run(
@@ -259,12 +259,6 @@ def _with_values(services: Services, found: list[dict[str, Any]]) -> list[dict[s
         told.append({**run, "input": shown(record.get("input")), "output": shown(record.get("output"))})
         shown.link()
     return told
-
-
-def _possible(run_id: str) -> None:
-    """DynamoDB takes no longer key."""
-    if len(run_id) > 128:
-        raise RunNotFound(f"There is no run '{run_id[:128]}'.")
 
 
 def _check_models(services: Services, models: Texts | None) -> None:
