@@ -7,12 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.aws import dynamo
+from loopllama.llm.usage import SUMMED_NAMES
 
 _numbers = itertools.count(1)
 TOTALS = {
+    **dict.fromkeys(SUMMED_NAMES, 0),
     "input_tokens": 100,
     "output_tokens": 10,
-    "cached_tokens": 0,
     "cost_usd": Decimal("0.00045"),
     "cost_basis": "measured",
     "unpriced": False,
