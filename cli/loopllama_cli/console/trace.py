@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from loopllama.llm.usage import SUMMED
+from loopllama.llm.usage import TITLED
 from loopllama_cli.console import output
 from loopllama_cli.console.timeline import Step, label, timeline
 
@@ -160,7 +160,7 @@ def steps_table(run: Run, colours: Mapping[str, str]) -> Table:
 
 _TOKENS = {
     figure.shown: figure.title.removeprefix("Tokens ").capitalize()
-    for figure in sorted(SUMMED, key=lambda figure: figure.name == "output_tokens")
+    for figure in sorted(TITLED, key=lambda figure: figure.name == "output_tokens")
 }
 """The columns of figures and their headings: what goes in, then what comes out."""
 

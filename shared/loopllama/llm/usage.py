@@ -23,7 +23,7 @@ class Figure:
     """Its name in the API, in `--json` and in events."""
     about: str
     title: str = ""
-    """The heading of its column in the command line's tables."""
+    """The heading of its column in the command line's tables, where it has one: they are not wide."""
     metric: str = ""
     """The metric of a step that counts it; each is billed, so a figure may do without."""
     summed: bool = True
@@ -38,6 +38,7 @@ FIGURES = (
     Figure("reasoning_tokens", "tokens_reasoning", "Those of the answer that were reasoning.", summed=False),
 )
 SUMMED = tuple(figure for figure in FIGURES if figure.summed)
+TITLED = tuple(figure for figure in SUMMED if figure.title)
 SUMMED_NAMES = tuple(figure.name for figure in SUMMED)
 TOTALS = (*SUMMED_NAMES, "cost_usd", "cost_basis", "unpriced", "simulated")
 """What records of steps and runs, rows of the Usage table and events say was used and paid."""

@@ -14,7 +14,7 @@ from loopllama.api.event_models import Totals as EventTotals
 from loopllama.api.response_models import Attempt, Totals
 from loopllama.api.usage_models import UsageSum
 from loopllama.llm.types import Usage
-from loopllama.llm.usage import FIGURES, SUMMED, SUMMED_NAMES, TOTALS, of_record, of_shown, record_of, shown
+from loopllama.llm.usage import FIGURES, SUMMED, SUMMED_NAMES, TITLED, TOTALS, of_record, of_shown, record_of, shown
 from loopllama.queries import runs
 from loopllama.runs.totals import totals
 from loopllama.telemetry.metrics import METRICS
@@ -31,7 +31,7 @@ def test_each_figure_is_one_of_usage() -> None:
         field.name for field in dataclasses.fields(Usage) if field.name != "estimated"
     ]
     assert {figure.metric for figure in FIGURES} - {""} <= METRICS.keys()
-    assert all(figure.title for figure in SUMMED)
+    assert [figure.title for figure in TITLED][:3] == ["Tokens in", "Tokens out", "Cached"]
 
 
 ALL = Usage(*range(1, len(FIGURES) + 1))
