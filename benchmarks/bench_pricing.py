@@ -30,7 +30,7 @@ from loopllama.llm.types import Usage
 
 MOMENT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TIMED = ("gpt-5-mini", "claude-sonnet-5", "gpt-5.4", "deepseek-v4-pro")
-USAGES = (Usage(10_000, 800), Usage(300_000, 800, cache_read_tokens=250_000))
+USAGES = (Usage(10_000, 800), Usage(300_000, 800, cached_tokens=250_000))
 AIM = 5.0
 LITELLM_NAMES = {"google": "gemini", "bedrock": "bedrock_converse", "x-ai": "xai"}
 """Providers that LiteLLM calls otherwise."""
@@ -80,7 +80,7 @@ def timed(call: Callable[[], object], calls: int) -> float:
 def theirs(model: Model, usage: Usage) -> Decimal:
     """genai-prices' cost."""
     used = TheirUsage(
-        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cache_read_tokens=usage.cache_read_tokens
+        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cache_read_tokens=usage.cached_tokens
     )
     return calc_price(
         used, model.provider_model, provider_id=price_book(model), genai_request_timestamp=MOMENT
@@ -96,7 +96,7 @@ def question(model: Model, usage: Usage, calls: int) -> str:
     """What LiteLLM's worker is asked."""
     provider = LITELLM_NAMES.get(model.provider, model.provider)
     return json.dumps(
-        [model.provider_model, provider, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, calls]
+        [model.provider_model, provider, usage.input_tokens, usage.output_tokens, usage.cached_tokens, calls]
     )
 
 

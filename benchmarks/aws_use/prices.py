@@ -56,4 +56,3 @@ LAMBDA_VCPU_MB = 1769
 """Memory at which a function has one vCPU; less memory has that much less of it.
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 DAYS_A_MONTH = Decimal("30.4")
-HOURS_A_MONTH = DAYS_A_MONTH * 24

@@ -222,7 +222,8 @@ def refused(path: Path, problems: Sequence[Mapping[str, Any]]) -> WorkflowInvali
 def _invalid(path: Path, problems: list[dict[str, Any]]) -> WorkflowInvalid:
     first = problems[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return WorkflowInvalid(f"{path}, line {first['line']}: {first['field']}: {first['message']}{more}", problems)
+    sentence = f"{path}, line {first['line']}: {first['field']}: {first['message']}{more}"
+    return WorkflowInvalid.of_all(problems, sentence)
 
 
 def _yaml_line(error: yaml.MarkedYAMLError) -> int:

@@ -43,7 +43,10 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class LoopLlamaError(Exception):
@@ -59,6 +62,19 @@ class InvalidRequest(LoopLlamaError):
     def __init__(self, message: str, details: Sequence[dict[str, object]] = ()) -> None:
         super().__init__(message)
         self.details = list(details)
+
+    @classmethod
+    def of(cls, field: str, message: str, *, subject: str = "", sentence: str = "") -> Self:
+        """Return the error of one field. A person reads `field: message`; or `subject message.`, where the subject
+        calls the field by another name; or the `sentence`."""
+        if subject:
+            sentence = f"{subject} {message}."
+        return cls.of_all([{"field": field, "message": message}], sentence)
+
+    @classmethod
+    def of_all(cls, details: Sequence[dict[str, object]], sentence: str = "") -> Self:
+        """Return the error of several fields. A person reads the first, or the `sentence`."""
+        return cls(sentence or "{field}: {message}".format_map(details[0]), details)
 
 
 class WorkflowInvalid(InvalidRequest):

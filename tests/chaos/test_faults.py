@@ -29,6 +29,8 @@ from support.deployment import deployment
 from support.faults import Place
 from support.world import World
 
+from loopllama.llm.usage import shown
+
 PLACES = Path(__file__).with_name("places.txt")
 CALL = Decimal("0.00045")
 REDRIVES = 2
@@ -132,7 +134,7 @@ def assert_ended(world: World, scenario: Scenario, run: dict[str, Any]) -> None:
 
 def assert_billed(world: World, run: dict[str, Any]) -> None:
     """Record, totals and bill say the same."""
-    rows, stored = world.bill(run["id"]), world.item(run["id"], "RUN")
+    rows, stored = [shown(row) for row in world.bill(run["id"])], shown(world.item(run["id"], "RUN"))
     attempts = [attempt for step in run["steps"] for attempt in step["attempts"]]
     assert len(rows) == len(attempts)
     for name in SUMS:

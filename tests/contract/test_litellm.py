@@ -226,7 +226,7 @@ def test_usage_in_translation(adapter_of: dict[str, Provider], upstream: WireSer
     upstream.script(Reply(200, dialect.answer("ok", usage=figures)))
     usage = adapter_of[form].complete(call(model)).usage
     assert (usage.input_tokens, usage.output_tokens) == (2048, 503)
-    assert usage.cache_read_tokens == 1024
+    assert usage.cached_tokens == 1024
 
 
 @FORMATS

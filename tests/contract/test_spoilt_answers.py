@@ -161,11 +161,11 @@ def check_usage(usage: Any) -> None:
     for value in (
         usage.input_tokens,
         usage.output_tokens,
-        usage.cache_read_tokens,
+        usage.cached_tokens,
         usage.cache_write_tokens,
         usage.reasoning_tokens,
     ):
         assert type(value) is int
         assert 0 <= value < 10**12
-    assert usage.cache_read_tokens + usage.cache_write_tokens <= usage.input_tokens
+    assert usage.cached_tokens + usage.cache_write_tokens <= usage.input_tokens
     assert usage.reasoning_tokens <= usage.output_tokens

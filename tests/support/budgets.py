@@ -48,5 +48,6 @@ def call(prompt_tokens: int = 100, max_tokens: int | None = None) -> ModelReques
     return ModelRequest("m", "m", "", [Message("user", "x" * 3 * prompt_tokens)], 10, max_tokens=max_tokens)
 
 
-def settled(tokens_in: int, tokens_out: int, usd: str) -> dict[str, Any]:
-    return {**ENTRY, "outcome": "ok", "tokens_in": tokens_in, "tokens_out": tokens_out, "cost_usd": Decimal(usd)}
+def settled(input_tokens: int, output_tokens: int, usd: str) -> dict[str, Any]:
+    tokens = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+    return {**ENTRY, "outcome": "ok", **tokens, "cost_usd": Decimal(usd)}

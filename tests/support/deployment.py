@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
+import pytest
 import yaml
 from moto import mock_aws
 
@@ -24,6 +25,7 @@ from loopllama.engine.start import start_run
 from loopllama.engine.step import StepRunner
 from loopllama.llm.types import ModelRequest, ModelResponse, Usage
 from loopllama.queries.runs import RunReader
+from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import RunStore
 from loopllama.settings import Settings
 from loopllama.workflows.schema import Workflow
@@ -59,6 +61,20 @@ def template_tables() -> dict[str, dict[str, Any]]:
 
 class Killed(BaseException):
     """The function's process dies here."""
+
+
+@contextlib.contextmanager
+def dies_once_settled() -> Iterator[None]:
+    """Within it a process dies right after it has settled a call."""
+    settle = StepWriter.settle
+
+    def settle_and_die(writer: StepWriter, key: str, entry: Any) -> None:
+        settle(writer, key, entry)
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StepWriter, "settle", settle_and_die)
+        yield
 
 
 class Deployment:

@@ -7,12 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.aws import dynamo
+from loopllama.llm.usage import SUMMED_NAMES
 
 _numbers = itertools.count(1)
 TOTALS = {
-    "tokens_in": 100,
-    "tokens_out": 10,
-    "tokens_cached": 0,
+    **dict.fromkeys(SUMMED_NAMES, 0),
+    "input_tokens": 100,
+    "output_tokens": 10,
     "cost_usd": Decimal("0.00045"),
     "cost_basis": "measured",
     "unpriced": False,

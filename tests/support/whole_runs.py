@@ -7,6 +7,7 @@ from typing import Any
 
 from loopllama.core import exact_json
 from loopllama.events.log import EventLog
+from loopllama.llm.usage import shown
 from loopllama.runs.step_ref import step_key
 from support.system import System
 
@@ -24,11 +25,11 @@ def assert_whole(system: System, run: dict[str, Any], *, settled: bool = True) -
     assert run["status"] == "completed", (run["id"], run["error"])
     assert {step["status"] for step in run["steps"]} <= {"completed", "skipped"}
     assert system.wait_execution(run["id"])["status"] == "SUCCEEDED"
-    stored = system.item(run["id"], "RUN")
+    stored = shown(system.item(run["id"], "RUN"))
     gone = {"pending", "stopping"} | ({"active", "check_at"} if settled else set())
     assert not gone.intersection(stored)
     assert not [name for name in system.item(run["id"], "BUDGET") if name.startswith("open_")]
-    rows = system.usage(run["id"])
+    rows = [shown(row) for row in system.usage(run["id"])]
     attempts = [attempt for step in run["steps"] for attempt in step["attempts"]]
     assert len(rows) == len(attempts)
     for name in SUMS:

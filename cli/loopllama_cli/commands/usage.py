@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from loopllama.llm.usage import TITLED
 from loopllama.queries.usage import BY, DEFAULT_DAYS, summarise
 from loopllama_cli.commands.common import Json, connect
 from loopllama_cli.console import output
@@ -36,7 +37,7 @@ def usage(
         output.print_json(told)
         return
     fields = [name for name in told["groups"][0] if name in BY] if told["groups"] else []
-    figures = ("Steps", "Tokens in", "Tokens out", "Cached", "Cost")
+    figures = ("Steps", *(figure.title for figure in TITLED), "Cost")
     table = output.table(*(name.capitalize() for name in fields), *figures, right=figures)
     decimals = output.cost_decimals(group["cost_usd"] for group in told["groups"])
     for group in told["groups"]:
@@ -60,5 +61,5 @@ def _figures(sums: dict[str, Any], decimals: int) -> list[str]:
         "≥" if sums["unpriced"] or sums["cost_basis"] == "unknown" else "~" if sums["cost_basis"] == "estimated" else ""
     )
     cost = output.money(sums["cost_usd"], decimals)
-    counts = [output.tokens(sums[name]) for name in ("steps", "tokens_in", "tokens_out", "tokens_cached")]
+    counts = [output.tokens(sums[name]) for name in ("steps", *(figure.shown for figure in TITLED))]
     return [*counts, cost if sums["cost_usd"] is None else mark + cost]

@@ -156,9 +156,9 @@ def validate(file: File, as_json: Json = False) -> None:
     definition = workflow.to_definition()
     warnings = workflow_files.located(file, validation.warnings(Settings(), definition))
     if as_json:
-        from loopllama.workflows.presenter import crew_view
+        from loopllama.workflows.presenter import definition_view
 
-        shown = {**definition, "crew": crew_view(definition["crew"])}
+        shown = definition_view(definition)
         output.print_json({"valid": True, "name": workflow.name, "definition": shown, "warnings": warnings})
         _warn(file, warnings)
         return

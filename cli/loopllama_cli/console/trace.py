@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from loopllama.llm.usage import TITLED
 from loopllama_cli.console import output
 from loopllama_cli.console.timeline import Step, label, timeline
 
@@ -123,7 +124,7 @@ def steps_table(run: Run, colours: Mapping[str, str]) -> Table:
     total = run_cost(run)
     decimals = output.cost_decimals(step.get("cost_usd") for step in steps)
     mixed = simulated(run) and not all(simulated(step) for step in steps if step.get("model"))
-    figures = ("In", "Cached", "Out", "Latency", "Cost", "Share")
+    figures = (*_TOKENS.values(), "Latency", "Cost", "Share")
     table = output.table("", "Step", "Model", "Source", *figures, right=figures, show_footer=True)
     for step in steps:
         model = Text(output.clean(str(step.get("model") or "-")), colours.get(str(step.get("model")), "dim"))
@@ -134,9 +135,7 @@ def steps_table(run: Run, colours: Mapping[str, str]) -> Table:
             label(step),
             model,
             output.clean(str(step.get("source") or "-")),
-            output.tokens(step.get("tokens_in")),
-            output.tokens(step.get("tokens_cached")),
-            output.tokens(step.get("tokens_out")),
+            *(output.tokens(step.get(name)) for name in _TOKENS),
             "kept" if step.get("replayed_from") else output.duration(step.get("latency_ms")),
             _cost(step, decimals),
             _share(step.get("cost_usd"), total),
@@ -159,7 +158,11 @@ def steps_table(run: Run, colours: Mapping[str, str]) -> Table:
     return table
 
 
-_TOKENS = ("tokens_in", "tokens_cached", "tokens_out")
+_TOKENS = {
+    figure.shown: figure.title.removeprefix("Tokens ").capitalize()
+    for figure in sorted(TITLED, key=lambda figure: figure.name == "output_tokens")
+}
+"""The columns of figures and their headings: what goes in, then what comes out."""
 
 
 def run_cost(run: Run) -> Decimal | None:

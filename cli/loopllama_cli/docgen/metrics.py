@@ -40,7 +40,7 @@ def table() -> str:
 
 def _tell_everything() -> None:
     """A step under a policy that needs latency, which a fallback answered after a throttled call; a run of each end."""
-    call = {"latency_ms": 1, "tokens_in": 1, "tokens_out": 1, "cost_usd": Decimal(1), "cost_basis": "measured"}
+    call = {"latency_ms": 1, "input_tokens": 1, "output_tokens": 1, "cost_usd": Decimal(1), "cost_basis": "measured"}
     step = {
         "step": "writer",
         "model": "b",

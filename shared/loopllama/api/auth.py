@@ -76,7 +76,7 @@ class KeyStore:
         """Make a key; returns it, for this once, and what is kept of it. Raises `InvalidRequest`."""
         if not _NAME.fullmatch(name) or not name.strip():
             message = "must be one line of 1 to 60 characters"
-            raise InvalidRequest(f"The key's name {message}.", [{"field": "name", "message": message}])
+            raise InvalidRequest.of("name", message, subject="The key's name")
         taken = {item["prefix"] for item in self.all()}
         while True:
             key = MARK + "".join(secrets.choice(_ALPHABET) for _ in range(40))

@@ -8,6 +8,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler.api_gateway import Router as HttpRouter
 
 from loopllama.catalog.store import CatalogStore
+from loopllama.errors import RunNotFound
 from loopllama.queries.runs import RunReader
 from loopllama.routing.change_log import History
 from loopllama.routing.router import Router
@@ -47,6 +48,12 @@ class Services:
     def workflow(self, workflow_id: str) -> dict[str, Any]:
         """A workflow's current definition. Raises `WorkflowNotFound`."""
         return self.definitions.get(workflow_id)
+
+
+def possible_run(run_id: str) -> None:
+    """Raise `RunNotFound` for an id over DynamoDB's key limit before it gets there."""
+    if len(run_id) > 128:
+        raise RunNotFound(f"There is no run '{run_id[:128]}'.")
 
 
 def new_router() -> HttpRouter:

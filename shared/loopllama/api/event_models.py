@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from loopllama.api.usage_models import Basis, MaybeTokens
+
 
 class _Event(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
@@ -27,20 +29,14 @@ class _OfRun(_Event):
     """The run's tags."""
 
 
-class Totals(BaseModel):
+class Totals(MaybeTokens):
     """What a step or a run used. A run's are those at its end: a call whose answer comes later is added to the run, not
     to the event."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
-    tokens_in: int | None
-    """Tokens of prompts, cached ones included."""
-    tokens_out: int | None
-    """Tokens of answers, reasoning included."""
-    tokens_cached: int | None
-    """Those of the prompts' tokens that were read from a cache."""
     cost_usd: float | None
     """USD, exact; null where nothing has a price."""
-    cost_basis: Literal["measured", "estimated", "unknown"] | None
+    cost_basis: Basis | None
     """How certain `cost_usd` is, by the least certain call in it."""
     unpriced: bool | None
     """Something has no price and is not in `cost_usd`."""

@@ -10,11 +10,9 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from loopllama.api.usage_models import Shape
+
 T = TypeVar("T")
-
-
-class Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), defer_build=True)
 
 
 class Health(Shape):
@@ -221,35 +219,6 @@ class Model(Shape):
 class ModelDeleted(Shape):
     model: str
     deleted: bool
-
-
-class UsageSum(Shape):
-    steps: int
-    """Completed turns of agents; tool calls, retries and waiting are not counted."""
-    tokens_in: int
-    tokens_out: int
-    tokens_cached: int
-    cost_usd: float | None
-    cost_basis: Literal["measured", "estimated", "unknown"]
-    unpriced: bool
-
-
-class UsageGroup(UsageSum):
-    workflow: str | None = None
-    step: str | None = None
-    model: str | None = None
-    key: str | None = None
-    tag: str | None = None
-    day: str | None = None
-
-
-class Usage(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, defer_build=True)
-    from_: str = Field(alias="from")
-    to: str
-    by: list[str]
-    groups: list[UsageGroup]
-    total: UsageSum
 
 
 def answers(*shapes: tuple[int, str, type[Any]]) -> dict[int, Any]:

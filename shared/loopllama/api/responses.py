@@ -112,10 +112,7 @@ def fields_as_asked() -> Iterator[None]:
         yield
     except InvalidRequest as error:
         details = [{**one, "field": to_camel(str(one["field"]))} for one in error.details]
-        message = str(error)
-        if details:
-            message = f"{details[0]['field']}: {details[0]['message']}"
-        raise InvalidRequest(message, details) from error
+        raise InvalidRequest.of_all(details, "" if details else str(error)) from error
 
 
 def read_body(event: Mapping[str, Any]) -> str | None:
@@ -141,11 +138,7 @@ def parse_body(text: str) -> dict[str, Any]:
     except UnicodeError:
         raise _body(f"has {exact_json.HALF}") from None
     except exact_json.NotTaken as error:
-        field = error.field or "body"
-        message = error.message
-        raise InvalidRequest(
-            f"{error.field or 'The body'} {message}.", [{"field": field, "message": message}]
-        ) from None
+        raise InvalidRequest.of(error.field or "body", error.message, subject=error.field or "The body") from None
     except ValueError as error:
         place = f" (character {error.pos + 1})" if hasattr(error, "pos") else ""
         raise _body(f"must be JSON{place}") from None
@@ -155,7 +148,7 @@ def parse_body(text: str) -> dict[str, Any]:
 
 
 def _body(message: str) -> InvalidRequest:
-    return InvalidRequest(f"The body {message}.", [{"field": "body", "message": message}])
+    return InvalidRequest.of("body", message, subject="The body")
 
 
 def _invalid(error: RequestValidationError) -> InvalidRequest:
@@ -180,7 +173,7 @@ def _invalid(error: RequestValidationError) -> InvalidRequest:
     details = _united(details)
     first = details[0]
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    return InvalidRequest(f"{first['field']} {first['message']}{more}.", details)
+    return InvalidRequest.of_all(details, f"{first['field']} {first['message']}{more}.")
 
 
 def _united(details: Sequence[dict[str, object]]) -> list[dict[str, object]]:

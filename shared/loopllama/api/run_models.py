@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from loopllama.api.response_models import Ignored, Link, Shape
+from loopllama.api.response_models import Ignored, Link
+from loopllama.api.usage_models import Basis, CallTokens, Shape, Totals
 
 
 class Pending(Shape):
@@ -24,34 +25,15 @@ class ReplayedFrom(Shape):
     from_step: str
 
 
-class _Totals(Shape):
-    tokens_in: int
-    tokens_out: int
-    tokens_cached: int
-    cost_usd: float | None
-    """USD, exact; null where nothing has a price."""
-    cost_basis: Literal["measured", "estimated", "unknown"] | None
-    """That of the least certain call."""
-    unpriced: bool
-    """Something has no price and is not in `cost_usd`."""
-    simulated: bool | None
-    """The simulated provider answered."""
-
-
-class Attempt(Shape):
+class Attempt(CallTokens):
     model: str
     provider: str | None
     turn: int | None
     outcome: str
     """`ok`, `open`, `lost` (its process died), or an error's name."""
     error: str | None
-    tokens_in: int | None
-    tokens_out: int | None
-    tokens_cached: int | None
-    tokens_cache_write: int | None
-    tokens_reasoning: int | None
     cost_usd: float | None
-    cost_basis: Literal["measured", "estimated", "unknown"] | None
+    cost_basis: Basis | None
     latency_ms: int | None
     started_at: str | None
     simulated: bool | None
@@ -77,7 +59,7 @@ class ToolCall(Shape):
     started_at: str | None
 
 
-class Step(_Totals):
+class Step(Totals):
     id: str
     step: str
     order: int
@@ -87,7 +69,9 @@ class Step(_Totals):
     status: Literal["queued", "running", "completed", "failed", "skipped"]
     role: str
     model: str | None
-    source: Literal["run", "step", "agent", "workflow", "default", "deployment"] | None
+    source: (
+        Literal["run", "step-override", "agent", "workflow-override", "workflow-default", "deployment-default"] | None
+    )
     """Which layer named the model."""
     route_version: int | None
     ignored: list[Ignored]
@@ -127,7 +111,7 @@ class RunBudget(Shape):
     """Below 0 where calls took more than expected."""
 
 
-class RunSummary(_Totals):
+class RunSummary(Totals):
     id: str
     workflow_id: str
     workflow_version: int

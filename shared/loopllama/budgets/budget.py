@@ -20,8 +20,8 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.aws import clients, dynamo
-from loopllama.core import clock, exact_json
-from loopllama.core.money import MOST_USD, usd
+from loopllama.core import clock
+from loopllama.core.money import MOST_USD, text, usd
 from loopllama.errors import InvalidRequest
 
 ITEM = "BUDGET"
@@ -63,9 +63,7 @@ def check(value: Any, where: str = "budget") -> dict[str, Any] | None:
 
 def merged(definition: Mapping[str, Any], limits: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """What counts for a run: its own limits over those of its workflow's definition."""
-    ours = {name: value for name, value in (definition.get("budget") or {}).items() if name != "daily"}
-    if "max_cost_usd" in ours:
-        ours["max_cost_usd"] = Decimal(ours["max_cost_usd"])
+    ours = {name: value for name, value in (of_definition(definition) or {}).items() if name != "daily"}
     both = {**ours, **(limits or {})}
     return both if any(name in both for name in KINDS.values()) else None
 
@@ -224,7 +222,7 @@ def shown(run_budget: Mapping[str, Any] | None, item: Mapping[str, Any] | None, 
 
 def _figure(kind: str, value: Decimal) -> str:
     if kind == "usd":
-        return f"{exact_json.number(value)} USD"
+        return f"{text(value)} USD"
     return f"{int(value):,} {kind if value != 1 else kind[:-1]}"
 
 
@@ -241,4 +239,4 @@ def _camel(name: str) -> str:
 
 
 def _invalid(field_: str, message: str) -> InvalidRequest:
-    return InvalidRequest(f"{field_} {message}.", [{"field": field_, "message": message}])
+    return InvalidRequest.of(field_, message, subject=field_)

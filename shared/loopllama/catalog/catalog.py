@@ -168,13 +168,13 @@ class Catalog:
     def near(self, name: str) -> list[str]:
         """At most three ids and aliases that somebody may have meant by `name`, the closest first; `provider:model` is
         looked for by its model too."""
-        from difflib import get_close_matches
+        from loopllama.core.names import near as like
 
         ids = [*self._bundled, *self._bundled_aliases, *self._entries, *self._aliases]
         parts = split(name)
         near: list[str] = []
         for text in dict.fromkeys((name, *(parts[1:] if parts else ()))):
-            near += get_close_matches(text, ids, n=3, cutoff=0.6)
+            near += like(text, ids, most=3)
             near += [known for known in ids if text and text.lower() in known.lower()][:3]
         return [known for known in dict.fromkeys(near) if known != name][:3]
 

@@ -9,14 +9,25 @@ from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
-from loopllama.catalog.model import CAPABILITIES, FIELDS, Model, Price, Speed, Tier, at_region, is_model_id, split
-from loopllama.core import exact_json
+from loopllama.catalog.model import (
+    CAPABILITIES,
+    FIELDS,
+    PRICES,
+    Model,
+    Price,
+    Speed,
+    Tier,
+    at_region,
+    is_model_id,
+    split,
+)
+from loopllama.core import exact_json, money
+from loopllama.core.numbers import written
 
 MAX_PRICES = 100
 MAX_TIERS = 10
 MAX_OPTIONS_BYTES = 4096
 MAX_OPTIONS_DEPTH = 16
-_MONEY = ("input", "output", "cache_read", "cache_write")
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _NO_OPTIONS = frozenset(
@@ -85,28 +96,15 @@ def _same_price(models: Mapping[str, Mapping[str, Any]], provider_model: str) ->
 
 
 def _bundled_price(raw: Mapping[str, Any]) -> Price:
-    def money(key: str, source: Mapping[str, Any] = raw) -> Any:
-        value = source.get(key)
-        return None if value is None else Decimal(value)
+    def amounts(source: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: Decimal(source[key]) for key in PRICES if source.get(key) is not None}
 
     between = raw.get("between")
     return Price(
         effective_from=date.fromisoformat(raw["effective_from"]) if "effective_from" in raw else date.min,
-        input=money("input"),
-        output=money("output"),
-        cache_read=money("cache_read"),
-        cache_write=money("cache_write"),
-        tiers=tuple(
-            Tier(
-                tier["above"],
-                money("input", tier),
-                money("output", tier),
-                money("cache_read", tier),
-                money("cache_write", tier),
-            )
-            for tier in raw.get("tiers", ())
-        ),
+        tiers=tuple(Tier(tier["above"], **amounts(tier)) for tier in raw.get("tiers", ())),
         between=None if between is None else (time.fromisoformat(between[0]), time.fromisoformat(between[1])),
+        **amounts(raw),
     )
 
 
@@ -115,7 +113,7 @@ def parse_item(item: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, 
     does not, what would be right. Attributes that mean nothing here are passed over in silence."""
     name = item.get("model")
     if not is_model_id(name):
-        return str(name)[:80], {}, {"model": f"must be text of 1 to 256 characters, not {_shown(name)}"}
+        return str(name)[:80], {}, {"model": f"must be text of 1 to 256 characters, not {written(name)}"}
     assert isinstance(name, str)  # noqa: S101 - is_model_id says so
     fields: dict[str, Any] = {}
     reasons: dict[str, str] = {}
@@ -148,26 +146,25 @@ def _price(entry: object) -> Price:
     return Price(
         effective_from=_date(entry.get("effective_from")),
         tiers=tuple(sorted((_tier(tier) for tier in tiers), key=lambda tier: tier.above)),
-        **_money(entry),
+        **_prices(entry),
     )
 
 
 def _tier(entry: object) -> Tier:
     if not isinstance(entry, Mapping):
         raise ValueError("`tiers` must hold maps with above, input and output")
-    return Tier(above=_count(entry.get("above")), **_money(entry))
+    return Tier(above=_count(entry.get("above")), **_prices(entry))
 
 
-def _money(entry: Mapping[str, Any]) -> dict[str, Any]:
-    values = {key: entry.get(key) for key in _MONEY}
+def _prices(entry: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key: entry.get(key) for key in PRICES}
     for key, value in values.items():
         if value is None and key not in ("input", "output"):
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 0 <= value < 1_000_000:
-            raise ValueError(f"{key} must be a number, USD per million tokens, not {_shown(value)}")
-        if not exact_json.storable(Decimal(value)):
-            raise ValueError(f"{key} must have {exact_json.STORABLE}")
-        values[key] = Decimal(value)
+        try:
+            values[key] = money.price(value)
+        except ValueError as error:
+            raise ValueError(f"{key} {error}") from None
     return values
 
 
@@ -175,7 +172,7 @@ def _date(value: object) -> date:
     if value is None:
         return date.min
     if not isinstance(value, str) or not _DAY.fullmatch(value):
-        raise ValueError(f"effective_from must be a date such as 2026-11-23, not {_shown(value)}")
+        raise ValueError(f"effective_from must be a date such as 2026-11-23, not {written(value)}")
     return date.fromisoformat(value)
 
 
@@ -186,20 +183,20 @@ def _count(value: object) -> int:
         or value != int(value)
         or not 0 < value < 10**10
     ):
-        raise ValueError(f"must be a whole number of tokens, not {_shown(value)}")
+        raise ValueError(f"must be a whole number of tokens, not {written(value)}")
     return int(value)
 
 
 def _name(value: object) -> str:
     if not is_model_id(value):
-        raise ValueError(f"must be the id of a model, not {_shown(value)}")
+        raise ValueError(f"must be the id of a model, not {written(value)}")
     return str(value)
 
 
 def _provider(value: object) -> str:
     # Servers of one's own have names of their own (`corp-llm`), so any name that can be one is taken.
     if not isinstance(value, str) or not _PROVIDER.fullmatch(value):
-        raise ValueError(f"must be a provider's name such as openai, not {_shown(value)}")
+        raise ValueError(f"must be a provider's name such as openai, not {written(value)}")
     return value
 
 
@@ -208,19 +205,19 @@ def _enabled(value: object) -> bool:
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if not isinstance(value, bool):
-        raise ValueError(f"must be true or false, not {_shown(value)}")
+        raise ValueError(f"must be true or false, not {written(value)}")
     return value
 
 
 def _capabilities(value: object) -> frozenset[str]:
     if not isinstance(value, (list, set, frozenset)) or not all(name in CAPABILITIES for name in value):
-        raise ValueError(f"must be a list of {', '.join(CAPABILITIES)}, not {_shown(value)}")
+        raise ValueError(f"must be a list of {', '.join(CAPABILITIES)}, not {written(value)}")
     return frozenset(value)
 
 
 def _options(value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) and name for name in value):
-        raise ValueError(f"must be a map of the provider's own parameters, not {_shown(value)}")
+        raise ValueError(f"must be a map of the provider's own parameters, not {written(value)}")
     if refused := sorted(_NO_OPTIONS & value.keys()):
         raise ValueError(f"may not set {', '.join(refused)}: the step and its route say that")
     try:
@@ -243,10 +240,6 @@ def _storable(value: object, levels: int) -> bool:
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         return exact_json.storable(Decimal(value))
     return True
-
-
-def _shown(value: object) -> str:
-    return (str(value) if isinstance(value, Decimal) else repr(value))[:80]
 
 
 _READ: dict[str, Any] = {

@@ -17,6 +17,9 @@ PROVIDERS = tuple(KNOWN)
 CAPABILITIES = ("tools", "structured_output", "images", "prompt_cache", "reasoning")
 """`structured_output`: a native mode for a JSON Schema."""
 
+PRICES = ("input", "output", "cache_read", "cache_write")
+"""What has a price of its own, in USD per million tokens."""
+
 GEOGRAPHIES = ("us", "eu", "apac", "jp", "au", "in", "ca", "us-gov", "global")
 """Prefixes of Bedrock's cross-Region inference profiles."""
 

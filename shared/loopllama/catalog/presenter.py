@@ -5,11 +5,8 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
-from loopllama.catalog.model import Model, Price
+from loopllama.catalog.model import PRICES, Model, Price
 from loopllama.catalog.pricing import price_at
-
-PRICES = ("input", "output", "cache_read", "cache_write")
-"""USD per million tokens."""
 
 
 def view(model: Model, at: datetime) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def cost(model: Model, usage: Usage, at: date) -> Decimal | None:
     if price is None:
         return None
     rate = _rate(price, usage.input_tokens)
-    read, write = usage.cache_read_tokens, usage.cache_write_tokens
+    read, write = usage.cached_tokens, usage.cache_write_tokens
     total = rate.input * (usage.input_tokens - read - write) + rate.output * usage.output_tokens
     if read:
         total += read * (rate.input if rate.cache_read is None else rate.cache_read)
@@ -42,7 +42,7 @@ def cache_saving(model: Model, usage: Usage, at: date) -> Decimal | None:
     rate = _rate(price, usage.input_tokens)
     saved = Decimal(0)
     if rate.cache_read is not None:
-        saved += usage.cache_read_tokens * (rate.input - rate.cache_read)
+        saved += usage.cached_tokens * (rate.input - rate.cache_read)
     if rate.cache_write is not None:
         saved += usage.cache_write_tokens * (rate.input - rate.cache_write)
     return saved / _MILLION

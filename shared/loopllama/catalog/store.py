@@ -84,7 +84,7 @@ class CatalogStore:
         item = {**kept, **{name: value for name, value in changes.items() if value is not None}, "model": model_id}
         self._check(item, changes, before or {})
         if len(reason) > MAX_REASON or len(updated_by) > MAX_REASON:
-            raise _invalid("reason", f"must have at most {MAX_REASON} characters")
+            raise CatalogInvalid.of("reason", f"must have at most {MAX_REASON} characters")
         item |= {
             "version": version_of(before) + 1,
             "updated_by": updated_by,
@@ -132,27 +132,27 @@ class CatalogStore:
     def _check(self, item: Mapping[str, Any], changes: Mapping[str, Any], before: Mapping[str, Any]) -> None:
         unknown = sorted(changes.keys() - set(VALUES))
         if unknown:
-            raise _invalid(unknown[0], f"is no field of a model; the fields are {', '.join(VALUES)}")
+            raise CatalogInvalid.of(unknown[0], f"is no field of a model; the fields are {', '.join(VALUES)}")
         model_id = str(item["model"])
         if not is_model_id(model_id) or is_machine_key(model_id):
-            raise _invalid("model", f"{model_id[:80]!r} can be no id: 1 to 256 characters without white space")
+            raise CatalogInvalid.of("model", f"{model_id[:80]!r} can be no id: 1 to 256 characters without white space")
         _, fields, reasons = parse_item(item)
         wrong = {name: reason for name, reason in reasons.items() if name in changes}
         if wrong:
-            raise _invalid_all(wrong)
+            raise CatalogInvalid.of_all([{"field": name, "message": reason} for name, reason in wrong.items()])
         if "prices" in changes and "prices" in fields:
             self._keeps(parse_item(before)[1].get("prices", ()), fields["prices"])
         catalog = bundled().with_entries([*(other for other in self.items() if other["model"] != model_id), item])
         if {"model": model_id, "reason": NEEDS_PROVIDER} in catalog.problems:
-            raise _invalid("provider", f"is missing: {NEEDS_PROVIDER}")
+            raise CatalogInvalid.of("provider", f"is missing: {NEEDS_PROVIDER}")
         if "alias_of" in fields and "alias_of" in changes:
             _resolved(catalog, model_id, "alias_of")
         if "replaced_by" in fields and changes.keys() & {"replaced_by", "enabled"}:
             other = _resolved(catalog, fields["replaced_by"], "replaced_by")
             if other.id == model_id:
-                raise _invalid("replaced_by", "is the model itself; name another one")
+                raise CatalogInvalid.of("replaced_by", "is the model itself; name another one")
             if fields.get("enabled") is False and not other.enabled and other.replaced_by is None:
-                raise _invalid("replaced_by", f"{fields['replaced_by']!r} is disabled itself")
+                raise CatalogInvalid.of("replaced_by", f"{fields['replaced_by']!r} is disabled itself")
 
     def _keeps(self, old: Iterable[Price], new: Iterable[Price]) -> None:
         """Prices in force stay: what has been charged is not rewritten."""
@@ -161,14 +161,16 @@ class CatalogStore:
         for price in old:
             if price.effective_from <= today and given.get(price.effective_from) != price:
                 since = "from ever" if price.effective_from == date.min else f"from {price.effective_from} on"
-                raise _invalid("prices", f"there is a price {since} already; keep it, and give a new one a later date")
+                raise CatalogInvalid.of(
+                    "prices", f"there is a price {since} already; keep it, and give a new one a later date"
+                )
 
 
 def _resolved(catalog: Catalog, name: str, field: str) -> Model:
     try:
         return catalog.resolve(name)
     except ModelUnknown as error:
-        raise _invalid(field, str(error)) from error
+        raise CatalogInvalid.of(field, str(error)) from error
 
 
 def price_of(
@@ -181,13 +183,3 @@ def price_of(
     """A dated price as the table holds it; USD per million tokens."""
     values = {"input": given, "output": taken, "cache_read": cache_read, "cache_write": cache_write}
     return {"effective_from": since.isoformat(), **{name: value for name, value in values.items() if value is not None}}
-
-
-def _invalid(field: str, message: str) -> CatalogInvalid:
-    return _invalid_all({field: message})
-
-
-def _invalid_all(reasons: Mapping[str, str]) -> CatalogInvalid:
-    field, message = next(iter(reasons.items()))
-    details: list[dict[str, object]] = [{"field": name, "message": says} for name, says in reasons.items()]
-    return CatalogInvalid(f"{field}: {message}", details)

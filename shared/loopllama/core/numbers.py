@@ -12,6 +12,11 @@ def whole(value: Any) -> Any:
     return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
 
 
+def written(value: object) -> str:
+    """Return how a message quotes a value that somebody wrote."""
+    return (str(value) if isinstance(value, Decimal) else repr(value))[:80]
+
+
 def plain(value: Any) -> Any:
     """Every `Decimal` in it as `int` where it is one, else as the nearest `float`: for schemas, limits and wires, which
     are JSON and not money."""

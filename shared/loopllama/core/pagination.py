@@ -24,5 +24,5 @@ def read(cursor: str, names: re.Pattern[str]) -> tuple[str, str]:
             raise ValueError
     except (ValueError, TypeError):  # of Base64 and JSON, too
         message = "must be the next_cursor of an earlier answer"
-        raise InvalidRequest(f"The cursor {message}.", [{"field": "cursor", "message": message}]) from None
+        raise InvalidRequest.of("cursor", message, subject="The cursor") from None
     return name, moment

@@ -68,7 +68,7 @@ def check_json(request: Mapping[str, Any]) -> None:
         exact_json.check(request)
     except exact_json.NotTaken as error:
         field = error.field or "request"
-        raise InvalidRequest(f"{field} {error.message}", [{"field": field, "message": error.message}]) from error
+        raise InvalidRequest.of(field, error.message, sentence=f"{field} {error.message}") from error
 
 
 def started_before(settings: Settings, key: str, request: Mapping[str, Any]) -> str | None:
@@ -150,17 +150,17 @@ def new_run(
     crew = workflow["definition"]["crew"]
     names = {step["name"] for step in crew}
     if run_input is None or run_input == "":
-        raise InvalidRequest("the run's input is empty", [{"field": "input", "message": "give a text or a JSON value"}])
+        raise InvalidRequest.of("input", "give a text or a JSON value", sentence="the run's input is empty")
     check_texts("models", models, MAX_MODELS, 256)
     check_texts("tags", tags, MAX_TAGS, 256)
     if pin not in (None, "run"):
-        raise InvalidRequest("pin must be run, or left out", [{"field": "pin", "message": "run, or left out"}])
+        raise InvalidRequest.of("pin", "run, or left out", sentence="pin must be run, or left out")
     for step in models or {}:
         if step != "*" and step not in names:
-            raise InvalidRequest(
-                f"workflow {workflow['workflow_id']!r} has no step {step!r}; its steps are {', '.join(sorted(names))}",
-                [{"field": f"models.{step}", "message": "no such step"}],
+            sentence = (
+                f"workflow {workflow['workflow_id']!r} has no step {step!r}; its steps are {', '.join(sorted(names))}"
             )
+            raise InvalidRequest.of(f"models.{step}", "no such step", sentence=sentence)
     return {
         "run_id": run_id,
         "workflow_id": workflow["workflow_id"],
@@ -180,16 +180,11 @@ def check_texts(field: str, value: Any, most: int, longest: int) -> None:
     if value is None:
         return
     if not isinstance(value, Mapping) or len(value) > most:
-        raise InvalidRequest(
-            f"{field} must be an object of at most {most} texts",
-            [{"field": field, "message": f"an object of at most {most} texts"}],
-        )
+        message = f"an object of at most {most} texts"
+        raise InvalidRequest.of(field, message, sentence=f"{field} must be {message}")
     for name, text in value.items():
         if not 0 < len(name) <= MAX_NAME:
-            message = f"names must have 1 to {MAX_NAME} characters"
-            raise InvalidRequest(f"{field}: {message}", [{"field": field, "message": message}])
+            raise InvalidRequest.of(field, f"names must have 1 to {MAX_NAME} characters")
         if not isinstance(text, str) or not 0 < len(text) <= longest:
-            raise InvalidRequest(
-                f"{field}.{name} must be a text of 1 to {longest} characters",
-                [{"field": f"{field}.{name}", "message": f"a text of 1 to {longest} characters"}],
-            )
+            message = f"a text of 1 to {longest} characters"
+            raise InvalidRequest.of(f"{field}.{name}", message, sentence=f"{field}.{name} must be {message}")

@@ -174,15 +174,13 @@ def _checked(pending: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str,
     if pending["kind"] == "approval":
         if not isinstance(answer.get("approved"), bool) or set(answer) - {"approved", "note"}:
             message = 'give {"approved": true or false, "note": a text if you like}'
-            raise InvalidRequest(
-                f"the run waits for an approval: {message}", [{"field": "approved", "message": message}]
-            )
+            raise InvalidRequest.of("approved", message, sentence=f"the run waits for an approval: {message}")
         note = answer.get("note")
         if note is not None and (not isinstance(note, str) or len(note) > MAX_ANSWER):
-            raise InvalidRequest("note must be a text", [{"field": "note", "message": "a text"}])
+            raise InvalidRequest.of("note", "a text", sentence="note must be a text")
         return {"approved": answer["approved"], **({"note": note} if note else {})}
     text = answer.get("input")
     if not isinstance(text, str) or not 0 < len(text) <= MAX_ANSWER or set(answer) - {"input"}:
         message = f'give {{"input": a text of 1 to {MAX_ANSWER:,} characters}}'
-        raise InvalidRequest(f"the run waits for an answer: {message}", [{"field": "input", "message": message}])
+        raise InvalidRequest.of("input", message, sentence=f"the run waits for an answer: {message}")
     return {"input": text}

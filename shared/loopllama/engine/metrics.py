@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loopllama.errors import ModelThrottled
+from loopllama.llm.usage import SUMMED
 from loopllama.policies import registry
 from loopllama.runs.totals import METRICS_REPORTED, attempts_of, totals
 from loopllama.telemetry import xray
@@ -33,8 +34,7 @@ def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None
                     ("workflow", "step", "model"),
                     {
                         "Cost": sums["cost_usd"],
-                        "InputTokens": sums["tokens_in"],
-                        "OutputTokens": sums["tokens_out"],
+                        **{figure.metric: sums[figure.name] for figure in SUMMED if figure.metric},
                         "StepLatency": record.get("latency_ms"),
                     }
                     if answered
@@ -67,7 +67,7 @@ def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None
                 "run_id": run_id,
                 "source": record.get("source"),
                 "route_version": record.get("route_version"),
-                "tokens_cached": record.get("tokens_cached"),
+                **{figure.name: record.get(figure.name) for figure in SUMMED if not figure.metric},
                 "cost_basis": record.get("cost_basis"),
                 "attempts": len(mine),
                 "status": record.get("status"),

@@ -86,7 +86,7 @@ def kept_steps(crew: Sequence[Mapping[str, Any]], from_step: str) -> set[str]:
     names = [step["name"] for step in crew]
     if from_step not in names:
         message = f"there is no such step; the steps are {', '.join(names)}"
-        raise InvalidRequest(f"The run has no step {from_step[:60]!r}.", [{"field": "fromStep", "message": message}])
+        raise InvalidRequest.of("fromStep", message, sentence=f"The run has no step {from_step[:60]!r}.")
     kept = set(names[: names.index(from_step)])
     while True:
         dropped = {step["name"] for step in crew if step["name"] in kept and not kept.issuperset(step["needs"])}
@@ -148,7 +148,6 @@ def _check_prompts(system_prompts: Mapping[str, str] | None, crew: Sequence[Mapp
     for name in system_prompts or {}:
         if name not in redone:
             message = "is kept as it ended" if name in kept else "there is no such step"
-            raise InvalidRequest(
-                f"systemPrompts.{name[:60]}: {message}; steps that are redone: {', '.join(sorted(redone))}",
-                [{"field": f"systemPrompts.{name[:60]}", "message": message}],
-            )
+            field = f"systemPrompts.{name[:60]}"
+            sentence = f"{field}: {message}; steps that are redone: {', '.join(sorted(redone))}"
+            raise InvalidRequest.of(field, message, sentence=sentence)

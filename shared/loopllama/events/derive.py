@@ -10,6 +10,7 @@ from typing import Any
 from loopllama.aws import dynamo
 from loopllama.core import clock
 from loopllama.core.numbers import whole
+from loopllama.llm.usage import TOTALS, shown
 from loopllama.runs.store import FINAL, RUN
 
 STARTED, WAITING, BUDGET_EXCEEDED = "RunStarted", "RunWaiting", "BudgetExceeded"
@@ -18,13 +19,12 @@ CLOSING = {"completed": "RunCompleted", "failed": "RunFailed", "cancelled": "Run
 STEP_ENDED = {"completed": "StepCompleted", "failed": "StepFailed"}
 TYPES = (STARTED, *STEP_ENDED.values(), WAITING, BUDGET_EXCEEDED, *CLOSING.values())
 
-_TOTALS = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "unpriced", "simulated")
 _RUN = ("workflow_id", "workflow_version", "tags")
-_ENDED = ("total_steps", *_TOTALS)
+_ENDED = ("total_steps", *TOTALS)
 _STEP = ("step", "order", "role", "model", "source", "started_at", "latency_ms")
 _QUESTION = ("step", "kind", "tool", "asked_at", "expires_at")
 # An image holds prompts and answers of up to 400 KB: only what is needed of it is converted.
-_BOTH_READ = (*_TOTALS, "status", "started_at", "finished_at", "error", "delete_at")
+_BOTH_READ = (*TOTALS, "status", "started_at", "finished_at", "error", "delete_at")
 _RUN_READ = frozenset((*_BOTH_READ, *_RUN, "total_steps", "check_at", "pending", "budget"))
 _STEP_READ = frozenset((*_BOTH_READ, *_STEP, "iteration", "item_index", "replayed_from"))
 _STEP_KEY = re.compile(r"STEP#.+#([0-9]+)#([0-9]+)")
@@ -102,7 +102,7 @@ def _of_run(context: _Context, old: Mapping[str, Any], new: Mapping[str, Any]) -
     elif status != before:
         times = _pick(new, ("started_at", "finished_at"))
         took = clock.ms_between(*times.values()) if all(times.values()) else None
-        ended = {**run, **times, "latency_ms": took, **_pick(new, _ENDED), "error": _error(new)}
+        ended = {**run, **times, "latency_ms": took, **shown(_pick(new, _ENDED)), "error": _error(new)}
         if (new.get("error") or {}).get("type") == BUDGET_EXCEEDED:
             budget = {name: whole(value) for name, value in (new.get("budget") or {}).items()}
             events.append(context.event(BUDGET_EXCEEDED, new.get("finished_at"), {**ended, "budget": budget}))
@@ -119,7 +119,7 @@ def _of_step(context: _Context, old: Mapping[str, Any], new: Mapping[str, Any]) 
         **_pick(new, _STEP),
         "iteration": int(new.get("iteration") or 0),
         "item": whole(new.get("item_index")),
-        **_pick(new, _TOTALS),
+        **shown(_pick(new, TOTALS)),
         "error": _error(new),
     }
     return [context.event(STEP_ENDED[status], new.get("finished_at"), detail)]

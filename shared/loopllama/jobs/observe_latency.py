@@ -21,6 +21,7 @@ from typing import Any
 
 from loopllama.aws import clients, dynamo
 from loopllama.errors import ModelUnknown
+from loopllama.llm import usage
 from loopllama.policies.step_stats import (
     ENOUGH,
     PREFIX,
@@ -268,9 +269,10 @@ def tokens_of(runs: Sequence[Mapping[str, Any]], step: str) -> dict[str, Any]:
     calls = [call for turn in turns for call in turn]
     if not calls:
         return {}
+    used = [usage.of_shown(call) for call in calls]
     means = {
-        name: round(sum(int(call.get(name) or 0) for call in calls) / len(calls))
-        for name in ("tokens_in", "tokens_out", "tokens_cached")
+        name: round(sum(getattr(one, name) for one in used) / len(calls))
+        for name in ("input_tokens", "output_tokens", "cached_tokens")
     }
     return {**means, "calls": Decimal(f"{len(calls) / len(turns):.2f}")}
 

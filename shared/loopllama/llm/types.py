@@ -58,14 +58,14 @@ class Message:
 class Usage:
     """Tokens of one call, counted the same way for every provider.
 
-    `input_tokens` is all of the prompt, cached parts included; `cache_read_tokens` and `cache_write_tokens` are
+    `input_tokens` is all of the prompt, cached parts included; `cached_tokens` and `cache_write_tokens` are
     parts of it. `output_tokens` is all of the answer, `reasoning_tokens` a part of it. An adapter converts from its
     provider's own way of counting. `estimated`: the provider gave no usage and the figures are an estimate.
     """
 
     input_tokens: int
     output_tokens: int
-    cache_read_tokens: int = 0
+    cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False

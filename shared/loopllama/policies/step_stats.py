@@ -9,7 +9,7 @@ ObserveLatency and read together with the entries of the models:
 | `latency_of` | the models whose latency it needs |
 | `latency` | model to `{ms, samples}`: mean of recent calls on this step, failures included |
 | `leader` | the model that leads by latency (`lead`) |
-| `calls`, `tokens_in`, `tokens_out`, `tokens_cached` | means: calls a turn, tokens a call |
+| `calls`, `input_tokens`, `output_tokens`, `cached_tokens` | means: calls a turn, tokens a call |
 | `latency_at`, `tokens_at` | epoch ms of the last reading |
 """
 
@@ -68,9 +68,9 @@ class Facts:
     """What is known about a step; empty where nothing is."""
 
     calls: float = USUAL[0]
-    tokens_in: int = USUAL[1]
-    tokens_out: int = USUAL[2]
-    tokens_cached: int = USUAL[3]
+    input_tokens: int = USUAL[1]
+    output_tokens: int = USUAL[2]
+    cached_tokens: int = USUAL[3]
     measured: bool = False
     """Whether the tokens were observed."""
     latency: Mapping[str, Latency] = field(default_factory=dict)
@@ -80,7 +80,8 @@ class Facts:
 
     def candidate(self, model: Model, weight: float, at: datetime) -> Candidate:
         """The model with what is expected of it on this step."""
-        one = pricing.cost(model, Usage(self.tokens_in, self.tokens_out, min(self.tokens_cached, self.tokens_in)), at)
+        cached = min(self.cached_tokens, self.input_tokens)
+        one = pricing.cost(model, Usage(self.input_tokens, self.output_tokens, cached), at)
         known = self.latency.get(model.id)
         return Candidate(
             model=model,
@@ -92,7 +93,7 @@ class Facts:
 
     def prior_ms(self, model: Model) -> float:
         """How long one call is expected to take by the catalog alone."""
-        return model.speed.first_token_ms + self.tokens_out / max(1, model.speed.tokens_per_second) * 1000
+        return model.speed.first_token_ms + self.output_tokens / max(1, model.speed.tokens_per_second) * 1000
 
 
 NOTHING = Facts()
@@ -144,15 +145,15 @@ def parse_facts(item: Mapping[str, Any] | None) -> Facts:
             ms, samples = _number(value.get("ms")), _number(value.get("samples"))
             if ms is not None and samples is not None:
                 latency[str(name)] = Latency(ms, samples)
-    tokens = [_number(item.get(name)) for name in ("calls", "tokens_in", "tokens_out", "tokens_cached")]
+    tokens = [_number(item.get(name)) for name in ("calls", "input_tokens", "output_tokens", "cached_tokens")]
     calls, given, taken, cached = tokens
     measured = calls is not None and given is not None and taken is not None
     leader, wanted = item.get("leader"), item.get("latency_of")
     return Facts(
         calls=max(calls or 0, 1.0) if measured else USUAL[0],
-        tokens_in=int(given or 0) if measured else USUAL[1],
-        tokens_out=int(taken or 0) if measured else USUAL[2],
-        tokens_cached=int(cached or 0) if measured else USUAL[3],
+        input_tokens=int(given or 0) if measured else USUAL[1],
+        output_tokens=int(taken or 0) if measured else USUAL[2],
+        cached_tokens=int(cached or 0) if measured else USUAL[3],
         measured=measured,
         latency=latency,
         leader=leader if isinstance(leader, str) else None,

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from loopllama.catalog.model import Model
+from loopllama.llm import usage
 
 
 def critical_path(needs: Mapping[str, Sequence[str]], durations: Mapping[str, float]) -> float:
@@ -42,21 +43,21 @@ class Speeds:
             for record in run["steps"]:
                 for call in record["attempts"]:
                     if call["outcome"] == "ok" and call.get("latency_ms") is not None:
-                        ms, tokens = float(call["latency_ms"]), int(call.get("tokens_out") or 0)
+                        ms, tokens = float(call["latency_ms"]), usage.of_shown(call).output_tokens
                         self._on_step[record["step"], call["model"]].append(ms)
                         self._elsewhere[call["model"]].append((ms, tokens))
 
-    def expect(self, step: str, model: Model, tokens_out: int) -> tuple[float, str]:
+    def expect(self, step: str, model: Model, output_tokens: int) -> tuple[float, str]:
         """How long a call is expected to take (ms), and by what: `this step`, `other steps` or `the catalog`."""
         seen = self._on_step.get((step, model.id))
         if seen:
             return median(seen), "this step"
-        prior = _prior(model, tokens_out)
+        prior = _prior(model, output_tokens)
         others = self._elsewhere.get(model.id)
         if others:
             return prior * median(ms / max(1.0, _prior(model, tokens)) for ms, tokens in others), "other steps"
         return prior, "the catalog"
 
 
-def _prior(model: Model, tokens_out: int) -> float:
-    return model.speed.first_token_ms + tokens_out / max(1, model.speed.tokens_per_second) * 1000
+def _prior(model: Model, output_tokens: int) -> float:
+    return model.speed.first_token_ms + output_tokens / max(1, model.speed.tokens_per_second) * 1000

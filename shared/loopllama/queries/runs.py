@@ -12,6 +12,7 @@ from loopllama.budgets import budget
 from loopllama.core import clock, exact_json, pagination
 from loopllama.core.numbers import whole
 from loopllama.errors import RunNotFound, WorkflowNotFound
+from loopllama.llm import usage
 from loopllama.runs import prompts, totals
 from loopllama.runs.step_ref import question_id, step_key
 from loopllama.runs.store import FINAL, RUN, RunStore
@@ -23,7 +24,7 @@ MAX_PAGE = 100
 _RUN = ("workflow_id", "workflow_version", "models", "pin", "tags", "replayed_from")
 _USED = "budget_used"
 _TIMES = ("created_at", "started_at", "finished_at")
-_TOTALS = ("total_steps", "tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "simulated")
+_TOTALS = ("total_steps", *usage.TOTALS)
 _PENDING = ("kind", "prompt", "tool", "step", "asked_at", "expires_at")
 _RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _STEP = (
@@ -31,8 +32,8 @@ _STEP = (
     "replayed_from",
 )
 _ATTEMPT = (
-    *("model", "provider", "turn", "outcome", "error", "tokens_in", "tokens_out", "tokens_cached"),
-    *("tokens_cache_write", "tokens_reasoning", "cost_usd", "cost_basis", "latency_ms", "started_at", "simulated"),
+    *("model", "provider", "turn", "outcome", "error", *(figure.name for figure in usage.FIGURES)),
+    *("cost_usd", "cost_basis", "latency_ms", "started_at", "simulated"),
     *("unpriced", "cache_saving_usd", "stop_reason", "retry_after", "output_mode", "mode_refused"),
 )
 _TOOL_CALL = ("name", "outcome", "latency_ms", "started_at")
@@ -60,7 +61,7 @@ class RunReader:
         """The run object as it was when the run was accepted, whatever has happened since: the same for everybody who
         asked for the same run. Without steps, of which none had begun. Raises `RunNotFound`."""
         run = self._store.run(run_id)
-        later = {"output", "error", "started_at", "finished_at", "pending", "unpriced", *_TOTALS}
+        later = {"output", "error", "started_at", "finished_at", "pending", *_TOTALS}
         then = {name: value for name, value in run.items() if name not in later} | {"status": "queued", _USED: {}}
         shown = {"input": (show or self._values.load)(run.get("input")), "output": None}
         return {**self._summary(then | totals.of_run(())), **shown}
@@ -103,7 +104,7 @@ class RunReader:
         begun = {step["step"] for step in steps}
         steps += [_waiting(order, step) for order, step in enumerate(self._crew(run)) if step["name"] not in begun]
         steps.sort(key=lambda step: (step["order"], step["iteration"], step["item"] or 0))
-        return {**self._summary(run), **values, **totals.of_run(records), "steps": steps}
+        return {**self._summary(run), **values, **usage.shown(totals.of_run(records)), "steps": steps}
 
     def ended(
         self, workflow_id: str, limit: int = 20, cursor: str | None = None
@@ -129,7 +130,7 @@ class RunReader:
         return [self._so_far(run) for run in page], following
 
     def _so_far(self, run: Mapping[str, Any]) -> dict[str, Any]:
-        if run["status"] in FINAL and "total_steps" in run and "tokens_in" in run:
+        if run["status"] in FINAL and "total_steps" in run and usage.SUMMED_NAMES[0] in run:
             return self._summary(run)
         steps = () if run["status"] == "queued" else self._store.steps(run["run_id"])
         return self._summary({**run, **totals.of_run(steps)})
@@ -163,7 +164,7 @@ class RunReader:
         return {
             "id": run["run_id"],
             "status": "waiting_input" if pending and run["status"] == "running" else run["status"],
-            **{name: whole(run.get(name)) for name in (*_RUN, *_TIMES, *_TOTALS)},
+            **usage.shown({name: whole(run.get(name)) for name in (*_RUN, *_TIMES, *_TOTALS)}),
             "budget": budget.shown(run.get("budget"), run.get(_USED), run["status"] in FINAL),
             "pending": pending,
             "unpriced": bool(run.get("unpriced")),
@@ -188,7 +189,7 @@ class RunReader:
             "input": None,
             "output": show(record.get("output")),
             "error": f"{error['type']}: {error['message']}" if error else None,
-            **totals.totals(attempts.values()),
+            **usage.shown(totals.totals(attempts.values())),
             "attempts": [_attempt(attempt, ended) for attempt in attempts.values()],
             "tool_calls": [
                 {
@@ -209,13 +210,8 @@ class RunReader:
         return crew
 
 
-def is_final(run: Mapping[str, Any]) -> bool:
-    """Whether a run object's status will not change by itself."""
-    return run["status"] in FINAL
-
-
 def _attempt(attempt: Mapping[str, Any], step_ended: bool) -> dict[str, Any]:
-    shown = {name: whole(attempt.get(name)) for name in _ATTEMPT}
+    shown = usage.shown({name: whole(attempt.get(name)) for name in _ATTEMPT})
     if attempt["outcome"] == "open" and step_ended:
         # Its process died; nobody knows whether the provider served and billed the call.
         shown["outcome"] = "lost"
@@ -236,7 +232,7 @@ def _waiting(order: int, step: Mapping[str, Any]) -> dict[str, Any]:
         "input": None,
         "output": None,
         "error": None,
-        **totals.totals(()),
+        **usage.shown(totals.totals(())),
         "cost_usd": None,
         "attempts": [],
         "tool_calls": [],

@@ -15,6 +15,7 @@ from typing import Any
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock
 from loopllama.errors import InvalidRequest
+from loopllama.llm.usage import SUMMED_NAMES, shown
 from loopllama.runs.totals import totals
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
@@ -26,7 +27,7 @@ MAX_QUERIES = 5000
 MAX_GROUPS = 10_000
 """Groups of an answer: tags may name every order that there was."""
 _AT_ONCE = 16
-_SUMS = ("steps", "tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "unpriced")
+_SUMS = ("steps", *SUMMED_NAMES, "cost_usd", "cost_basis", "unpriced")
 
 
 def summarise(
@@ -78,7 +79,7 @@ def _values(row: Mapping[str, Any], field: str) -> list[str | None]:
 
 def _sum(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     sums = totals(rows) | {"steps": sum(int(row["steps"]) for row in rows)}
-    return {name: sums[name] for name in _SUMS}
+    return shown({name: sums[name] for name in _SUMS})
 
 
 def _rows(settings: Settings, start: date, end: date, workflow: str | None) -> Iterator[dict[str, Any]]:
@@ -143,4 +144,4 @@ def _date(field: str, text: str) -> date:
 
 
 def _invalid(field: str, message: str) -> InvalidRequest:
-    return InvalidRequest(f"{field} {message}.", [{"field": field, "message": message}])
+    return InvalidRequest.of(field, message, subject=field)

@@ -29,7 +29,7 @@ from loopllama.catalog import pricing
 from loopllama.catalog.model import Model
 from loopllama.core import clock
 from loopllama.errors import InvalidRequest, ModelUnknown
-from loopllama.llm.types import Usage
+from loopllama.llm import usage
 from loopllama.queries.durations import Speeds, critical_path
 
 Prices = Literal["today", "then"]
@@ -185,7 +185,8 @@ def _run(
             if then is None:
                 unknown[f"the cost of {model.id}: it has no price"] = None
             after = _add(after, then)
-            expected, source = speeds.expect(name, model, int(call.get("tokens_out") or 0))
+            used = usage.of_shown(call)
+            expected, source = speeds.expect(name, model, used.output_tokens)
             turn.takes += expected - float(call.get("latency_ms") or 0)
             told = steps.setdefault(name, StepEstimate(name, [], model.id, latency_from=source))
             if call["model"] not in told.before:
@@ -197,7 +198,7 @@ def _run(
             if source != "this step":
                 where = "it was never seen" if source == "the catalog" else "it was seen on other steps only"
                 unknown[f"how fast {model.id} answers step {name!r}: {where}"] = None
-            if call.get("tokens_cached") or call.get("tokens_cache_write"):
+            if used.cached_tokens or used.cache_write_tokens:
                 unknown[f"how much of step {name!r} {model.id} would find in its cache"] = None
     latency = float(run.get("latency_ms") or 0)
     path_before = critical_path(needs, {name: _length(found, now=True) for name, found in turns.items()})
@@ -260,13 +261,7 @@ def _price(
 
 
 def _cost(model: Model, call: Mapping[str, Any], at: datetime) -> Decimal | None:
-    usage = Usage(
-        input_tokens=int(call.get("tokens_in") or 0),
-        output_tokens=int(call.get("tokens_out") or 0),
-        cache_read_tokens=int(call.get("tokens_cached") or 0),
-        cache_write_tokens=int(call.get("tokens_cache_write") or 0),
-    )
-    return pricing.cost(model, usage, at)
+    return pricing.cost(model, usage.of_shown(call), at)
 
 
 def _add(total: Decimal | None, more: Decimal | None) -> Decimal | None:

@@ -10,7 +10,9 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.catalog.model import is_model_id
+from loopllama.core import money
 from loopllama.core.exact_json import STORABLE, storable
+from loopllama.core.numbers import written
 from loopllama.policies.registry import FIXED, POLICIES, Need, Policy, find
 
 MAX_FALLBACKS = 20
@@ -114,10 +116,10 @@ def parse_choice(values: Mapping[str, Any]) -> Choice | None:
     if all(values.get(key) is None for key in CHOICE):
         return None
     if model is not None and not is_model_id(model):
-        raise ChoiceInvalid("model", f"must be the id of a model, not {_shown(model)}")
+        raise ChoiceInvalid("model", f"must be the id of a model, not {written(model)}")
     policy = find(name)
     if policy is None:
-        raise ChoiceInvalid("policy", f"must be one of {', '.join(POLICIES)}, not {_shown(name)}")
+        raise ChoiceInvalid("policy", f"must be one of {', '.join(POLICIES)}, not {written(name)}")
     choice = Choice(
         model,
         policy,
@@ -147,33 +149,33 @@ def parse_temperature(value: object) -> Decimal:
     if isinstance(value, float) and math.isfinite(value):
         value = Decimal(str(value))
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 0 <= value <= 2:
-        raise ValueError(f"must be a number from 0 to 2, not {_shown(value)}")
+        raise ValueError(f"must be a number from 0 to 2, not {written(value)}")
     if not storable(Decimal(value)):
         raise ValueError(f"must have {STORABLE}")
     return Decimal(value)
 
 
 def _max_cost(value: object) -> Decimal:
-    number = _finite("max_cost", value)
-    if number is None or number <= 0:
-        raise ChoiceInvalid("max_cost", f"must be a number of USD a turn, more than 0, not {_shown(value)}")
-    return number
+    try:
+        return money.per_turn(value)
+    except ValueError as error:
+        raise ChoiceInvalid("max_cost", str(error)) from error
 
 
 def _max_latency(value: object) -> int:
     try:
         return _count(value)
     except (ValueError, ArithmeticError) as error:
-        raise ChoiceInvalid("max_latency", f"must be a whole number of ms a turn, not {_shown(value)}") from error
+        raise ChoiceInvalid("max_latency", f"must be a whole number of ms a turn, not {written(value)}") from error
 
 
-def _finite(field: str, value: object) -> Decimal | None:
-    """A number as `Decimal`; definitions hold floats, rows `Decimal`."""
+def _weight(value: object) -> Decimal | None:
+    """A weight as `Decimal`; definitions hold floats, rows `Decimal`."""
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         return None
     number = Decimal(str(value))
     if number.is_finite() and not storable(number):
-        raise ChoiceInvalid(field, f"must have {STORABLE}")
+        raise ChoiceInvalid("candidates", f"must have {STORABLE}")
     return number if number.is_finite() else None
 
 
@@ -181,15 +183,15 @@ def _candidates(value: object) -> tuple[tuple[str, float], ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not 0 < len(value) <= MAX_CANDIDATES:
-        raise ChoiceInvalid("candidates", f"must be a list of 1 to {MAX_CANDIDATES} models, not {_shown(value)}")
+        raise ChoiceInvalid("candidates", f"must be a list of 1 to {MAX_CANDIDATES} models, not {written(value)}")
     read: dict[str, float] = {}
     for entry in value:
         name, weight = (entry.get("model"), entry.get("weight", 1)) if isinstance(entry, Mapping) else (entry, 1)
         if not is_model_id(name):
-            raise ChoiceInvalid("candidates", f"must hold ids of models or {{model, weight}}, not {_shown(entry)}")
-        number = _finite("candidates", weight)
+            raise ChoiceInvalid("candidates", f"must hold ids of models or {{model, weight}}, not {written(entry)}")
+        number = _weight(weight)
         if number is None or not 0 <= number < 10**9:
-            told = f"must have a number of at least 0 as the weight of {name!r}, not {_shown(weight)}"
+            told = f"must have a number of at least 0 as the weight of {name!r}, not {written(weight)}"
             raise ChoiceInvalid("candidates", told)
         if name in read:
             raise ChoiceInvalid("candidates", f"have {name!r} twice")
@@ -201,27 +203,23 @@ def _fallbacks(value: object) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not 0 < len(value) <= MAX_FALLBACKS or not all(map(is_model_id, value)):
-        raise ChoiceInvalid("fallbacks", f"must be a list of 1 to {MAX_FALLBACKS} ids of models, not {_shown(value)}")
+        raise ChoiceInvalid("fallbacks", f"must be a list of 1 to {MAX_FALLBACKS} ids of models, not {written(value)}")
     return tuple(value)
 
 
 def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 1 <= value < 10**9 or value % 1:
-        raise ValueError(f"must be a whole number of at least 1, not {_shown(value)}")
+        raise ValueError(f"must be a whole number of at least 1, not {written(value)}")
     return int(value)
 
 
 def _epoch(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 0 <= value < 10**12:
-        raise ValueError(f"must be a time in epoch seconds, not {_shown(value)}")
+        raise ValueError(f"must be a time in epoch seconds, not {written(value)}")
     return float(value)
 
 
 def _pin(value: object) -> str:
     if value != "run":
-        raise ValueError(f"must be `run`, not {_shown(value)}")
+        raise ValueError(f"must be `run`, not {written(value)}")
     return "run"
-
-
-def _shown(value: object) -> str:
-    return (str(value) if isinstance(value, Decimal) else repr(value))[:80]

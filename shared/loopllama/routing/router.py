@@ -257,14 +257,6 @@ class Router:
         """A model by id, alias or `provider:model`, with the Models table's present entry. Raises `ModelUnknown`."""
         return self._models.catalog([model_id], self._clock())[0].resolve(model_id)
 
-    def catalog_for(self, workflow_id: str) -> Catalog:
-        """The catalog with the present entries of the models that the workflow's rows and the deployment name, and
-        of all others that were asked for in the last `ROUTE_CACHE_SECONDS`."""
-        now = self._clock()
-        rows = self._routes.get(workflow_id, now).rows.values()
-        names = [model for row in rows if row.choice is not None for model in row.choice.names()]
-        return self._models.catalog([*names, self._default_model], now)[0]
-
     def explain(
         self, workflow_id: str, definition: Mapping[str, Any], run_models: Mapping[str, str] | None = None
     ) -> list[dict[str, Any]]:

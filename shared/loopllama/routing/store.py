@@ -12,6 +12,7 @@ from loopllama.aws.versioned import Rows, version_of
 from loopllama.core import clock
 from loopllama.core.numbers import exact
 from loopllama.errors import NotFound, RouteInvalid, VersionConflict
+from loopllama.llm import usage
 from loopllama.policies.registry import find
 from loopllama.routing.cache import query
 from loopllama.routing.change_log import History, route_of
@@ -76,11 +77,11 @@ class RouteStore:
         """
         now = self._clock()
         if not 0 < len(step) <= MAX_STEP:
-            raise _invalid("step", f"must have 1 to {MAX_STEP} characters")
+            raise RouteInvalid.of("step", f"must have 1 to {MAX_STEP} characters")
         row = {key: exact(value) for key, value in values.items() if value is not None}
         if expires_in is not None:
             if expires_in <= 0:
-                raise _invalid("expires_in", f"must be more than 0 seconds, not {expires_in}")
+                raise RouteInvalid.of("expires_in", f"must be more than 0 seconds, not {expires_in}")
             row["expires_at"] = int(now + expires_in)
         self.check(workflow_id, step, row, force=force)
         before = self._before(workflow_id, step, expected_version)
@@ -120,7 +121,7 @@ class RouteStore:
         conditional like `set`; raises `NotFound` where the history has no such version, and `VersionConflict` where it
         does not show the present row yet."""
         if not 0 < len(step) <= MAX_STEP:
-            raise _invalid("step", f"must have 1 to {MAX_STEP} characters")
+            raise RouteInvalid.of("step", f"must have 1 to {MAX_STEP} characters")
         route, before = route_of(workflow_id, step), self.get(workflow_id, step)
         reason = reason or ("back to before the last change" if to is None else f"back to version {to}")
         if to is None:
@@ -139,7 +140,7 @@ class RouteStore:
             self.unset(workflow_id, step, expected_version=version, updated_by=updated_by, reason=reason)
             return None
         if isinstance(expires_at, (int, Decimal)) and expires_at <= self._clock():
-            raise _invalid("expires_at", "that version has expired since; set it anew, or unset the row")
+            raise RouteInvalid.of("expires_at", "that version has expired since; set it anew, or unset the row")
         return self.set(
             workflow_id, step, values, expected_version=version, updated_by=updated_by, reason=reason, force=True
         )
@@ -172,9 +173,9 @@ class RouteStore:
         """Raise `RouteInvalid`, with every reason, where `set` would refuse the row."""
         unknown = sorted(row.keys() - set(VALUES))
         if unknown:
-            raise _invalid(unknown[0], f"is no field of a route; the fields are {', '.join(VALUES)}")
+            raise RouteInvalid.of(unknown[0], f"is no field of a route; the fields are {', '.join(VALUES)}")
         if not row.keys() - {"expires_at"}:
-            raise _invalid("model", "is missing: a route sets at least one of " + ", ".join(VALUES))
+            raise RouteInvalid.of("model", "is missing: a route sets at least one of " + ", ".join(VALUES))
         findings = self._checks.findings(workflow_id, step, row, self._clock(), self._longest_prompts(workflow_id))
         found = [finding for finding in findings if not (force and finding.forcible)]
         if found:
@@ -182,7 +183,7 @@ class RouteStore:
                 {"field": one.field, "message": f"{one.message}{', or force it' if one.forcible else ''}"}
                 for one in found
             ]
-            raise RouteInvalid(f"{details[0]['field']}: {details[0]['message']}", details)
+            raise RouteInvalid.of_all(details)
 
     def _longest_prompts(self, workflow_id: str) -> dict[str, int]:
         """The longest prompt (tokens) of each step in the workflow's recent runs."""
@@ -195,7 +196,7 @@ class RouteStore:
         for run in whatif.recent_runs(RunReader(self._settings), workflow_id, limit=PROMPTS_OF):
             for record in run["steps"]:
                 for call in record["attempts"]:
-                    tokens = int(call.get("tokens_in") or 0)
+                    tokens = usage.of_shown(call).input_tokens
                     longest[record["step"]] = max(longest.get(record["step"], 0), tokens)
         return longest
 
@@ -229,9 +230,5 @@ def _key(workflow_id: str, step: str) -> dict[str, Any]:
 
 def _stamp(last: int, updated_by: str, reason: str, now: float) -> dict[str, Any]:
     if len(reason) > MAX_REASON or len(updated_by) > MAX_REASON:
-        raise _invalid("reason", f"must have at most {MAX_REASON} characters")
+        raise RouteInvalid.of("reason", f"must have at most {MAX_REASON} characters")
     return {"version": last + 1, "updated_by": updated_by, "reason": reason, "updated_at": clock.now_text(now)}
-
-
-def _invalid(field: str, message: str) -> RouteInvalid:
-    return RouteInvalid(f"{field}: {message}", [{"field": field, "message": message}])

@@ -16,6 +16,7 @@ from loopllama import errors
 from loopllama.catalog import pricing
 from loopllama.core import clock
 from loopllama.errors import BudgetExceeded, ModelError
+from loopllama.llm import usage as figures
 from loopllama.llm.types import ModelRequest, ModelResponse, ToolCall, Usage
 from loopllama.runs.totals import ATTEMPT, ATTEMPTS_BEFORE_RETRY, FIRST_TURN, TOOL, TURNS, attempts_of, totals
 from loopllama.runs.value_store import INLINE_BYTES, ValueStore
@@ -64,7 +65,7 @@ class StepLedger:
                 kept = self._values.load(entry["answer"])
                 answer = ModelResponse(
                     text=kept["text"],
-                    usage=Usage(int(entry["tokens_in"]), int(entry["tokens_out"])),
+                    usage=figures.of_record(entry),
                     stop_reason=kept["stop_reason"],
                     tool_calls=tuple(ToolCall(**call) for call in kept["tool_calls"]),
                     simulated=bool(entry.get("simulated")),
@@ -153,7 +154,7 @@ class StepLedger:
         elif error.maybe_billed:
             entry["cost_basis"] = "unknown"
         else:
-            entry.update(tokens_in=0, tokens_out=0, cost_usd=Decimal(0), cost_basis="measured")
+            entry.update(input_tokens=0, output_tokens=0, cost_usd=Decimal(0), cost_basis="measured")
         self._settle(key, entry)
 
     # Tool calls
@@ -220,15 +221,11 @@ def _bill(model: Model, usage: Usage) -> dict[str, Any]:
     now = clock.now()
     cost = pricing.cost(model, usage, now)
     return {
-        "tokens_in": usage.input_tokens,
-        "tokens_out": usage.output_tokens,
-        "tokens_cached": usage.cache_read_tokens,
-        "tokens_cache_write": usage.cache_write_tokens or None,
-        "tokens_reasoning": usage.reasoning_tokens or None,
+        **figures.record_of(usage),
         "cost_usd": cost,
         "unpriced": True if cost is None else None,
         "cache_saving_usd": pricing.cache_saving(model, usage, now)
-        if usage.cache_read_tokens or usage.cache_write_tokens
+        if usage.cached_tokens or usage.cache_write_tokens
         else None,
         "cost_basis": "estimated" if usage.estimated else "measured",
     }

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from loopllama.aws import dynamo
+from loopllama.llm.usage import TOTALS
 from loopllama.runs.step_ref import Work
 from loopllama.runs.store import FINAL, RunStore
 from loopllama.runs.totals import attempts_of, of_run
-
-_USAGE = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "unpriced", "simulated")
 
 
 def add_usage(store: RunStore, work: Work, record: Mapping[str, Any]) -> None:
@@ -27,7 +26,7 @@ def add_usage(store: RunStore, work: Work, record: Mapping[str, Any]) -> None:
             "step": work.step,
             "model": attempt["model"],
             "steps": 1 if key == last and record["status"] == "completed" else 0,
-            **{name: attempt.get(name) for name in _USAGE},
+            **{name: attempt.get(name) for name in TOTALS},
             "tags": record.get("tags"),
             "key": record.get("api_key"),
         }

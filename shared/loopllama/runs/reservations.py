@@ -107,8 +107,8 @@ class Allowance:
 
     def settle(self, attempt: str, entry: Mapping[str, Any]) -> None:
         """Settle an attempt by its entry in the step's record; harmless where that has been done."""
-        if entry.get("tokens_out"):
-            self.outputs.append(int(entry["tokens_out"]))
+        if entry.get("output_tokens"):
+            self.outputs.append(int(entry["output_tokens"]))
         for budget, amount in self._reserved.pop(attempt, ()):
             budget.settle(self._name(attempt), amount, spent(entry, amount))
 
@@ -186,20 +186,19 @@ def of_step(
     def budgets(day: str) -> list[Budget]:
         return [budget for budget in (ours, of_day(table, run, definition, day)) if budget]
 
-    outputs = [
-        int(one["tokens_out"]) for record in records for one in attempts_of(record).values() if "tokens_out" in one
-    ]
+    attempts = [one for record in records for one in attempts_of(record).values()]
+    outputs = [int(one["output_tokens"]) for one in attempts if "output_tokens" in one]
     allow_unpriced = bool((run.get("budget") or definition.get("budget") or {}).get("allow_unpriced"))
     return Allowance(step, budgets, allow_unpriced, [tokens for tokens in outputs if tokens], patient)
 
 
 def spent(entry: Mapping[str, Any], reserved: Amount) -> Amount:
     """What an attempt used by its entry in the record; what it had reserved where nobody knows."""
-    if entry.get("tokens_in") is None:
+    if entry.get("input_tokens") is None:
         return reserved
     return {
         "steps": reserved["steps"],
-        "tokens": Decimal(int(entry["tokens_in"]) + int(entry["tokens_out"])),
+        "tokens": Decimal(int(entry["input_tokens"]) + int(entry["output_tokens"])),
         "usd": entry.get("cost_usd") or ZERO,
     }
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from loopllama.llm.usage import SUMMED_NAMES
+
 ATTEMPT, TOOL = "attempt_", "tool_"
 ATTEMPTS_BEFORE_RETRY = "attempts_before_retry"
 """The step's attribute that counts the attempts made before it was last put off or opened again."""
@@ -58,15 +60,14 @@ def totals(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     from it for want of a price. `cost_basis` is that of the least certain entry; an entry that is still open counts
     as `unknown`.
     """
-    tokens_in = tokens_out = tokens_cached = 0
+    counts = dict.fromkeys(SUMMED_NAMES, 0)
     cost: Decimal | None = None
     basis = 0
     simulated = unpriced = False
     saved: Decimal | None = None
     for entry in entries:
-        tokens_in += int(entry.get("tokens_in") or 0)
-        tokens_out += int(entry.get("tokens_out") or 0)
-        tokens_cached += int(entry.get("tokens_cached") or 0)
+        for name in SUMMED_NAMES:
+            counts[name] += int(entry.get(name) or 0)
         if entry.get("cost_usd") is not None:
             cost = (cost or Decimal(0)) + entry["cost_usd"]
         if entry.get("cache_saving_usd") is not None:
@@ -77,9 +78,7 @@ def totals(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     if cost is None and not unpriced and basis == 0:
         cost = Decimal(0)
     return {
-        "tokens_in": tokens_in,
-        "tokens_out": tokens_out,
-        "tokens_cached": tokens_cached,
+        **counts,
         "cost_usd": cost,
         "cost_basis": _CERTAINTY[basis],
         "cache_saving_usd": saved,

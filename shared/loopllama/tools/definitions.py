@@ -84,7 +84,7 @@ class Fields:
 
     def wrong(self, field: str, message: str) -> ToolInvalid:
         path = f"{self.where}.{field}" if field else self.where
-        return ToolInvalid(f"{path} {message}", [{"field": path, "message": message}])
+        return ToolInvalid.of(path, message, sentence=f"{path} {message}")
 
     def take(self, field: str, default: Any = _MISSING) -> Any:
         self._known.append(field)
@@ -140,5 +140,5 @@ def checked_name(name: object) -> str:
     """A tool's name, as all providers take it. Raises `ToolInvalid`."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         message = "must be 1 to 64 letters, digits, _ and -"
-        raise ToolInvalid(f"the tool name {name!r} {message}", [{"field": str(name), "message": message}])
+        raise ToolInvalid.of(str(name), message, sentence=f"the tool name {name!r} {message}")
     return name

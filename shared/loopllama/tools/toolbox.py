@@ -53,7 +53,7 @@ def check_names(crew: Sequence[Mapping[str, Any]], settings: Settings) -> None:
         if name not in known
     ]
     if details:
-        raise WorkflowInvalid(f"{details[0]['field']}: {details[0]['message']}", details)
+        raise WorkflowInvalid.of_all(details)
 
 
 def invalid(crew: Sequence[Mapping[str, Any]], settings: Settings) -> list[dict[str, object]]:
@@ -92,10 +92,10 @@ class Toolbox:
         defined = settings.tools or {}
         unknown = [name for name in names if name not in defined and name not in BUILT_IN]
         if unknown:
-            raise WorkflowInvalid(
+            raise WorkflowInvalid.of_all(
+                [{"field": "tools", "message": f"{name!r} is not defined"} for name in unknown],
                 f"tools that this deployment does not define: {', '.join(map(repr, unknown))}; it has "
                 f"{', '.join(sorted({*defined, *BUILT_IN}))}. More are defined in the template's parameter Tools",
-                [{"field": "tools", "message": f"{name!r} is not defined"} for name in unknown],
             )
         self._tools: dict[str, Tool] = {name: _tool(name, defined) for name in dict.fromkeys(names)}
         self._aws = aws
@@ -161,8 +161,7 @@ def _violations(tool: Tool, arguments: Any) -> list[str]:
     try:
         return json_schema.violations(tool.spec.parameters, arguments)
     except InvalidRequest as error:
-        field = f"{tool.spec.name}.parameters"
-        raise ToolInvalid(f"{field}: {error}", [{"field": field, "message": str(error)}]) from error
+        raise ToolInvalid.of(f"{tool.spec.name}.parameters", str(error)) from error
 
 
 def _tool(name: str, defined: Mapping[str, Any]) -> Tool:

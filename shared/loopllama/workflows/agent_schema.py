@@ -8,16 +8,12 @@ from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    WithJsonSchema,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
-from loopllama.core import exact_json, money
+from loopllama.core import exact_json
+from loopllama.core.input_model import InputModel
 from loopllama.policies.field import PolicyName
 from loopllama.workflows import expressions
 
@@ -53,35 +49,10 @@ OneLine = Annotated[str, AfterValidator(_one_line)]
 ModelName = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_one_line)]
 StepName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[a-z0-9_]+$")]
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-
-
-Money = Annotated[
-    Decimal,
-    BeforeValidator(money.usd),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0, "maximum": money.MOST_USD},
-                {"type": "string", "pattern": money.USD_TEXT},
-            ]
-        }
-    ),
-]
 ExpressionText = Annotated[str, Field(min_length=1, max_length=expressions.MAX_LENGTH), AfterValidator(_one_line)]
 
 
-class DefinitionModel(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="forbid",
-        strict=True,
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-    )
-
-
-class Candidate(DefinitionModel):
+class Candidate(InputModel):
     """A model that a policy chooses among; a plain text is a model without a weight."""
 
     model: ModelName
@@ -95,7 +66,7 @@ class Candidate(DefinitionModel):
         return {"model": data} if isinstance(data, str) else data
 
 
-class Repeat(DefinitionModel):
+class Repeat(InputModel):
     """Goes back over a line of steps, which nothing else leaves, until they are good enough."""
 
     back_to: StepName
@@ -107,7 +78,7 @@ class Repeat(DefinitionModel):
     """Most rounds, the first included; after the last one the run goes on as it is."""
 
 
-class Approval(DefinitionModel):
+class Approval(InputModel):
     """Where a person decides."""
 
     start: bool = False
@@ -123,7 +94,7 @@ class Approval(DefinitionModel):
         return {"start": True} if data is True or data == "start" else data
 
 
-class Agent(DefinitionModel):
+class Agent(InputModel):
     """One agent of a crew; each takes one turn in a run."""
 
     role: OneLine = Field(min_length=1, max_length=60)

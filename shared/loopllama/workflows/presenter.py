@@ -23,20 +23,26 @@ def view(item: Mapping[str, Any], default_model: str) -> dict[str, Any]:
     `default_model` is the deployment's, which counts where the workflow names none. An earlier version has no status of
     its own: `None`.
     """
-    definition = item["definition"]
+    definition = definition_view(item["definition"])
     return {
         "id": item["workflow_id"],
         "name": item["name"],
         "description": item.get("description") or None,
         "status": item.get("status"),
         "model": definition.get("model") or default_model,
-        "crew": crew_view(definition["crew"]),
+        "crew": definition["crew"],
         "version": item["version"] or item["current_version"],
         "pin": definition.get("pin"),
-        "budget": of_definition(definition),
+        "budget": definition.get("budget"),
         "created_at": item["created_at"],
         "updated_at": item["updated_at"],
     }
+
+
+def definition_view(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a definition as its readers see it: its crew as people write one, amounts of money as numbers."""
+    budget = of_definition(definition)
+    return {**definition, "crew": crew_view(definition["crew"]), **({"budget": budget} if budget else {})}
 
 
 def crew_view(crew: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ the normalised form that the engine reads. Needs pydantic: modules that `run_ste
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -24,7 +23,9 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from loopllama.budgets import budget
-from loopllama.core import exact_json
+from loopllama.core import money
+from loopllama.core.input_model import InputModel, Usd
+from loopllama.core.names import near
 from loopllama.errors import WorkflowInvalid
 from loopllama.workflows import validation
 from loopllama.workflows.agent_schema import (
@@ -32,9 +33,7 @@ from loopllama.workflows.agent_schema import (
     Agent,
     Approval,
     Candidate,
-    DefinitionModel,
     ModelName,
-    Money,
     OneLine,
     Repeat,
 )
@@ -45,14 +44,14 @@ MAX_PROBLEMS = 50
 """So many problems are told at most."""
 
 
-class Limits(DefinitionModel):
+class Limits(InputModel):
     """Most that may be used."""
 
     max_steps: int | None = Field(default=None, ge=1, le=budget.MOST["steps"])
     """Most steps (agent turns)."""
     max_tokens: int | None = Field(default=None, ge=1, le=budget.MOST["tokens"])
     """Most tokens, those of prompts and of answers together."""
-    max_cost_usd: Money | None = None
+    max_cost_usd: Usd | None = None
     """Most USD."""
 
 
@@ -93,7 +92,7 @@ _NULL_IS_NONE = ("crew", "description")
 """What may be null and then counts as left out; other fields take null themselves."""
 
 
-class Workflow(DefinitionModel):
+class Workflow(InputModel):
     """A reusable definition: name, default model, crew."""
 
     name: OneLine = Field(min_length=1, max_length=120)
@@ -194,7 +193,7 @@ def _step(agent: Agent) -> dict[str, Any]:
 def _limits(limits: Limits) -> dict[str, Any]:
     values = {key: value for key, value in limits if value is not None}
     if "max_cost_usd" in values:
-        values["max_cost_usd"] = exact_json.number(values["max_cost_usd"])  # as text: JSON numbers are read as floats
+        values["max_cost_usd"] = money.text(values["max_cost_usd"])
     if "daily" in values:
         values["daily"] = _limits(values["daily"])
     return {key: value for key, value in values.items() if value != {}}
@@ -211,13 +210,13 @@ def _too_large(definition: dict[str, Any]) -> list[dict[str, object]]:
 def _invalid(problems: list[dict[str, object]]) -> WorkflowInvalid:
     first = problems[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return WorkflowInvalid(f"The workflow cannot run: {first['field']}: {first['message']}{more}", problems)
+    return WorkflowInvalid.of_all(problems, f"The workflow cannot run: {first['field']}: {first['message']}{more}")
 
 
 def _problem(error: Any) -> dict[str, object]:
     """One of pydantic's errors as `{"field", "message"}`, without what was handed in."""
     place = tuple(error["loc"])
-    inner: dict[str, type[DefinitionModel]] = {
+    inner: dict[str, type[InputModel]] = {
         "candidates": Candidate,
         "repeat": Repeat,
         "approval": Approval,
@@ -257,11 +256,10 @@ def _suggest_slug(text: str) -> str:
     return f", for example {slug}" if slug else ""
 
 
-def _unknown(model: type[DefinitionModel], key: str) -> str:
+def _unknown(model: type[InputModel], key: str) -> str:
     spelled = to_camel(key[:60]) if "_" in key else key[:60]
     known = [str(field.alias) for field in model.model_fields.values()]
     if spelled in known:
         return f"is there twice, as {spelled} and as {key}; keep one"
-    folded = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(spelled.lower(), folded, n=1)
-    return f"is unknown; did you mean {folded[close[0]]}?" if close else f"is unknown; known are {', '.join(known)}"
+    close = near(spelled, known)
+    return f"is unknown; did you mean {close[0]}?" if close else f"is unknown; known are {', '.join(known)}"

@@ -73,8 +73,7 @@ class DefinitionStore:
 
             workflow_id = workflow_id_of(workflow.name)
         elif not _ID.fullmatch(workflow_id):
-            message = "must be 1 to 128 of a-z, 0-9 and _"
-            raise InvalidRequest(f"The workflow's id {message}.", [{"field": "id", "message": message}])
+            raise InvalidRequest.of("id", "must be 1 to 128 of a-z, 0-9 and _", subject="The workflow's id")
         definition = workflow.to_definition()
         check_names(definition["crew"], self._settings)
         content = {"name": workflow.name, "description": workflow.description, "definition": definition}

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from support.deployment import Deployment, Killed
+from support.deployment import Deployment, Killed, dies_once_settled
 
 from loopllama.aws import clients, dynamo
 from loopllama.engine import step as step_module
@@ -24,7 +24,6 @@ from loopllama.errors import (
     WorkflowNotFound,
 )
 from loopllama.llm.types import ModelResponse, Usage
-from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import RunStore
 from loopllama.telemetry import metrics
 
@@ -107,22 +106,12 @@ def test_a_crash_in_the_middle_of_a_call_leaves_an_unknown_cost_and_the_step_com
     assert step["cost_usd"] == Decimal("0.00045")
 
 
-def test_a_crash_right_after_an_attempt_is_settled_does_not_pay_again(
-    live: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_right_after_an_attempt_is_settled_does_not_pay_again(live: Deployment) -> None:
     workflow = live.push([{"name": "one"}])
     run_id = live.accept(workflow)
     work = live.map(live.start(run_id))[0]
-    settle = StepWriter.settle
-
-    def settle_and_die(self: StepWriter, key: str, entry: Any) -> None:
-        settle(self, key, entry)
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StepWriter, "settle", settle_and_die)
-        with pytest.raises(Killed):
-            live.step(work, "first")
+    with dies_once_settled(), pytest.raises(Killed):
+        live.step(work, "first")
     live.wait(60)
     assert live.step(work, "second")["outcome"] == "done"
     run = live.read(run_id)

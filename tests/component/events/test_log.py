@@ -41,7 +41,7 @@ def history(run_id: str, steps: int, failing: bool) -> list[dict[str, Any]]:
         reopened = {**started, "check_at": moment(70)}
         records += [record(started, failed), record(failed, reopened)]
     ended = {**started, "status": "completed", "finished_at": moment(55), **TOTALS}
-    return [*records, record(started, ended), record(ended, {**ended, "tokens_in": 200})]
+    return [*records, record(started, ended), record(ended, {**ended, "input_tokens": 200})]
 
 
 class Bus:

@@ -187,7 +187,7 @@ def test_tokens_are_means_of_answered_calls():
     steps.append({"step": "s", "attempts": [call(tokens_out=None)]})
     steps.append({"step": "s", "attempts": []})
     told = tokens_of([{"steps": steps}], "s")
-    assert told == {"tokens_in": 167, "tokens_out": 7, "tokens_cached": 50, "calls": Decimal("1.50")}
+    assert told == {"input_tokens": 167, "output_tokens": 7, "cached_tokens": 50, "calls": Decimal("1.50")}
     assert tokens_of([{"steps": steps}], "other") == {}
 
 
@@ -266,7 +266,7 @@ def test_figures_go_from_metrics_through_the_table_into_decisions(dynamodb, caps
     told = item(dynamodb)
     assert told["latency"]["gpt-5"]["ms"] == 300
     assert told["latency"]["gpt-5-mini"] == {"ms": 4000, "samples": Decimal("11.9")}
-    assert (told["leader"], told["tokens_in"], told["calls"]) == ("gpt-5", 5000, 1)
+    assert (told["leader"], told["input_tokens"], told["calls"]) == ("gpt-5", 5000, 1)
     assert cloudwatch.metrics == 6
     clock.now += 5
     assert {attempt_order(router.decide(request(run_id=f"r{n}")))[0] for n in range(50)} == {"gpt-5"}

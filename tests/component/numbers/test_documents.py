@@ -190,7 +190,7 @@ def test_a_row_by_hand(text: str, data: st.DataObject) -> None:
         for name in row:
             parse_row({"model": "small", "policy": "fixed", name: row[name]})
         parse_item({"model": "m", **{name: data.draw(forms) for name in ENTRY}})
-        parse_facts(dict.fromkeys(("calls", "tokens_in", "tokens_out", "tokens_cached", "wanted_at"), value))
+        parse_facts(dict.fromkeys(("calls", "input_tokens", "output_tokens", "cached_tokens", "wanted_at"), value))
         parse_facts({"latency": {"m": {"ms": value, "samples": value}}})
         version_of({"version": value})
 

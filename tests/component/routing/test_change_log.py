@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import boto3
 import pytest
-from support.routing_tables import CONFIG, Clock, put, tables
+from support.routing_tables import CONFIG, put
 
 from loopllama.aws import clients, dynamo
 from loopllama.errors import NotFound, RouteInvalid, VersionConflict
@@ -91,16 +91,6 @@ def test_differences_leave_out_who_and_when():
         {"field": "fallbacks", "from": ["x"], "to": None},
         {"field": "max_tokens", "from": None, "to": 5},
     ]
-
-
-@pytest.fixture
-def dynamodb(monkeypatch):
-    yield from tables(monkeypatch)
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 class Bus:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.routing_tables import CONFIG, Clock, attempt_order, put, request, tables
+from support.routing_tables import CONFIG, attempt_order, put, request
 
 from loopllama.errors import (
     ContextTooLong,
@@ -32,16 +32,6 @@ from loopllama.routing.circuit_breaker import (
 from loopllama.routing.router import Router
 
 DOWN = ModelUnavailable("down")
-
-
-@pytest.fixture
-def dynamodb(monkeypatch):
-    yield from tables(monkeypatch)
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 def state_of(dynamodb, model="gpt-5"):
@@ -274,7 +264,7 @@ def test_failures_of_many_processes_at_once_are_all_counted(dynamodb, clock):
 def test_items_of_machines_are_no_models(dynamodb, clock):
     router = Router(CONFIG, dynamodb, clock)
     router.circuit_breaker.failed("gpt-5", DOWN)
-    assert router.catalog_for("w").problems == ()
+    assert router._models.catalog(["gpt-5"], clock.now)[0].problems == ()
     put(dynamodb, "routes", workflow="w", step="writer", model=KEY)
     decided = Router(CONFIG, dynamodb, clock).decide(request())
     assert decided.source == "deployment-default"

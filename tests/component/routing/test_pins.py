@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-import pytest
-from support.routing_tables import CONFIG, Clock, attempt_order, put, request, tables
+from support.routing_tables import attempt_order, put, request
 
 from loopllama.aws import dynamo
 from loopllama.catalog.catalog import bundled
 from loopllama.routing.pins import pin_routes
-from loopllama.routing.router import Router
 
 SMALL = bundled().aliases()["small"]
 CREW = {
@@ -19,21 +17,6 @@ CREW = {
         {"name": "editor", "role": "Editor"},
     ]
 }
-
-
-@pytest.fixture
-def dynamodb(monkeypatch):
-    yield from tables(monkeypatch)
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def router(dynamodb, clock):
-    return Router(CONFIG, dynamodb, clock)
 
 
 def pins(router, definition=CREW, run_models=None, run_pin=None, run_id="r"):

@@ -97,7 +97,7 @@ def test_a_model_without_a_price_is_refused_under_a_limit_in_usd(live: Deploymen
     step = step_of(both, allow_unpriced=True)
     step.reserve("attempt_0001", ENTRY, unpriced, call(), first=True)
     assert held(item_of(both)) == amount(1100, steps=1)
-    step.settle("attempt_0001", {**ENTRY, "outcome": "ok", "tokens_in": 100, "tokens_out": 50, "unpriced": True})
+    step.settle("attempt_0001", {**ENTRY, "outcome": "ok", "input_tokens": 100, "output_tokens": 50, "unpriced": True})
     assert item_of(both)["used_tokens"] == 150
     step_of(fresh(max_tokens=2000)).reserve("attempt_0001", ENTRY, unpriced, call(), first=True)
 

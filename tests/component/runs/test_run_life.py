@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from support.deployment import Deployment, Killed
+from support.deployment import Deployment, Killed, dies_once_settled
 from support.scripts import answer, die, reject
 
 from loopllama.aws import clients, dynamo
@@ -28,7 +28,6 @@ from loopllama.engine.replay import replay_run
 from loopllama.engine.start import start_run
 from loopllama.engine.step_ending import StepEnding
 from loopllama.errors import Conflict, RunFailed
-from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import FINAL, RunStore
 
 NAMES = ("a", "b", "c")
@@ -176,16 +175,8 @@ class RunLife(RuleBasedStateMachine):
     @rule()
     def die_when_the_answer_is_settled(self) -> None:
         if name := self.calling():
-            settle = StepWriter.settle
-
-            def settle_and_die(writer: StepWriter, key: str, entry: Any) -> None:
-                settle(writer, key, entry)
-                raise Killed
-
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(StepWriter, "settle", settle_and_die)
-                with pytest.raises(Killed):
-                    self.step(name, owner="dead")
+            with dies_once_settled(), pytest.raises(Killed):
+                self.step(name, owner="dead")
             self.made += 1
             self.ok[name] += 1
             self.held[name] = self.clock + LEASE

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.api_client import InProcess
 from support.deployment import Deployment
+from typer.testing import CliRunner
 
+from loopllama.core import exact_json
 from loopllama.workflows.presenter import crew_view
 from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
-from loopllama_cli import workflow_files
+from loopllama_cli import target, workflow_files
+from loopllama_cli.main import app
+from loopllama_cli.target import Target
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*/workflow.yaml"))
 SCHEMA = {
@@ -71,6 +78,30 @@ def test_a_crew_comes_back_as_it_was_sent_wherever_it_is_shown(ask: Any) -> None
         assert (workflow["model"], workflow["description"]) == ("small", None)
     changed = ask("PATCH", "/v1/workflows/full", {"description": "d"})[1]["data"]
     assert (changed["crew"], changed["version"], changed["description"]) == (FULL, 2, "d")
+
+
+def test_the_command_line_shows_what_the_api_shows(
+    ask: Any, live: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = replace(live.settings, default_model="small")
+    monkeypatch.setattr(target, "connect", lambda _: Target("test", settings, {}, False))
+
+    def told(*arguments: str) -> Any:
+        done = CliRunner().invoke(app, ["workflows", *arguments, "--json"])
+        assert done.exit_code == 0, (done.stderr, done.exception)
+        return exact_json.loads(done.stdout)
+
+    budget = {"maxSteps": 9, "maxCostUsd": "0.250000000001", "daily": {"maxCostUsd": 10}}
+    file = tmp_path / "full.json"
+    file.write_text(json.dumps({"name": "Full", "pin": "run", "budget": budget, "crew": FULL}))
+    shown = {"max_steps": 9, "max_cost_usd": Decimal("0.250000000001"), "daily": {"max_cost_usd": 10}}
+    assert told("validate", str(file))["definition"]["budget"] == shown
+    pushed = told("push", str(file))
+    api = ask("GET", "/v1/workflows/full")[1]["data"]
+    assert (api["budget"], api["pin"], api["crew"]) == (shown, "run", FULL)
+    assert told("show", "full") == api
+    assert told("list") == [api]
+    assert pushed == api | {"warnings": pushed["warnings"]}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.deployment import Killed
+from support.deployment import Killed, dies_once_settled
 from support.step_dialects import OPENAI
 from support.step_here import NUMBERS, PROMPT, USAGE, Here, cost_of
 from support.wire_server import Reply, Reset, WireServer
@@ -60,24 +60,12 @@ def test_an_exhausted_chain_waits_as_long_as_the_providers_ask(here: Here, third
     assert [len(server.requests) for server in (here.first, here.second, third)] == [2, 1, 1]
 
 
-def test_the_wait_is_not_forgotten_when_the_next_invocation_goes_on_with_the_chain(
-    here: Here, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from loopllama.runs.step_writer import StepWriter
-
+def test_the_wait_is_not_forgotten_when_the_next_invocation_goes_on_with_the_chain(here: Here) -> None:
     here.first.script(OPENAI.error(*OPENAI.throttled, {"retry-after": "44"}))
     here.second.script(OPENAI.error(*OPENAI.throttled))
     _, work, _ = chain(here, "openai", "second")
-    settle = StepWriter.settle
-
-    def settle_and_die(self: StepWriter, key: str, entry: Any) -> None:
-        settle(self, key, entry)
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StepWriter, "settle", settle_and_die)
-        with pytest.raises(Killed):
-            here.live.step(work, "first")
+    with dies_once_settled(), pytest.raises(Killed):
+        here.live.step(work, "first")
     here.live.wait(60)
     assert here.live.step(work, "second") == {**work, "outcome": "retry_later", "seconds": 44}
     assert [len(server.requests) for server in (here.first, here.second)] == [1, 1]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.deployment import Killed
+from support.deployment import Killed, dies_once_settled
 from support.dialects import KEY, WIRE_FORMATS, Dialect
 from support.step_dialects import OPENAI, every_dialect
 from support.step_here import NUMBERS, PROMPT, USAGE, Here, cost_of
@@ -293,22 +293,12 @@ def test_an_answer_of_five_megabytes_goes_to_the_bucket(here: Here) -> None:
     assert step["cost_usd"] == cost_of(*USAGE)
 
 
-def test_a_process_that_dies_after_a_large_answer_pays_once(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    from loopllama.runs.step_writer import StepWriter
-
+def test_a_process_that_dies_after_a_large_answer_pays_once(here: Here) -> None:
     text = "x" * 5_000_000
     here.first.script(Reply(200, here.dialect.answer(text)))
     run_id, work = here.start()
-    settle = StepWriter.settle
-
-    def settle_and_die(self: StepWriter, key: str, entry: Any) -> None:
-        settle(self, key, entry)
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StepWriter, "settle", settle_and_die)
-        with pytest.raises(Killed):
-            here.live.step(work, "first")
+    with dies_once_settled(), pytest.raises(Killed):
+        here.live.step(work, "first")
     assert len(str(here.stored(run_id))) < 3000
     here.live.wait(60)
     assert here.live.step(work, "second")["outcome"] == "done"

@@ -206,7 +206,7 @@ def test_fastest_leaves_a_model_that_turns_slow(system: System, provider: Any) -
             assert models(1, models={"writer": model}) == {model: 1}
     models(1)
     system.until(lambda: refreshed(one))
-    assert observed()["tokens_out"] == 10
+    assert observed()["output_tokens"] == 10
     assert models(10)[one] >= 8
     delay["one"] = 1.0
     models(12)

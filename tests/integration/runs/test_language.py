@@ -57,7 +57,7 @@ def assert_paid_once(system: System, run: dict[str, Any], requests: int) -> None
     stored = system.item(run["id"], "RUN")
     assert len(attempts) == len(rows) == requests
     assert run["cost_usd"] == stored["cost_usd"] == sum(row["cost_usd"] for row in rows)
-    assert run["tokens_in"] == stored["tokens_in"] == sum(row["tokens_in"] for row in rows)
+    assert run["tokens_in"] == stored["input_tokens"] == sum(row["input_tokens"] for row in rows)
 
 
 def waits(system: System, run_id: str) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from support.system import System
 
+from loopllama.llm.usage import shown
+
 NAMES = ["reader", "sorter", "finder", "writer", "checker", "closer"]
 MARKER = "zanzibar"
 """A word that is in the prompts, the input and so in the outputs, and nowhere else."""
@@ -35,12 +37,12 @@ def test_every_step_ran_once_and_in_order(run: dict[str, Any]) -> None:
 @pytest.mark.aws
 def test_totals_are_the_sum_of_the_attempts(system: System, run: dict[str, Any]) -> None:
     attempts = [attempt for step in run["steps"] for attempt in step["attempts"]]
-    stored = system.item(run["id"], "RUN")
+    stored = shown(system.item(run["id"], "RUN"))
     for name in ("tokens_in", "tokens_out", "cost_usd"):
         total = sum(attempt[name] for attempt in attempts)
         assert total > 0
         assert run[name] == stored[name] == total
-        assert sum(row[name] for row in system.usage(run["id"])) == total
+        assert sum(shown(row)[name] for row in system.usage(run["id"])) == total
     for attempt in attempts:
         exact = (3 * Decimal(attempt["tokens_in"]) + 15 * Decimal(attempt["tokens_out"])) / 1_000_000
         assert attempt["cost_usd"] == exact

@@ -46,13 +46,13 @@ def test_no_price_is_not_zero():
 def test_cached_parts_are_parts_of_the_prompt_priced_apart():
     # platform.claude.com/docs/en/build-with-claude/prompt-caching: reads a tenth, writes five quarters of input.
     priced = model(plain(cache_read=Decimal("0.30"), cache_write=Decimal("3.75")))
-    usage = Usage(10_000, 500, cache_read_tokens=8_000, cache_write_tokens=1_000)
+    usage = Usage(10_000, 500, cached_tokens=8_000, cache_write_tokens=1_000)
     assert cost(priced, usage, DAY) == (1_000 * 3 + 8_000 * Decimal("0.3") + 1_000 * Decimal("3.75") + 500 * 15) / 10**6
     assert cache_saving(priced, usage, DAY) == (8_000 * Decimal("2.7") - 1_000 * Decimal("0.75")) / 10**6
 
 
 def test_cached_parts_without_a_price_cost_what_input_costs():
-    usage = Usage(10_000, 0, cache_read_tokens=8_000, cache_write_tokens=1_000)
+    usage = Usage(10_000, 0, cached_tokens=8_000, cache_write_tokens=1_000)
     assert cost(model(plain()), usage, DAY) == Decimal("0.03")
     assert cache_saving(model(plain()), usage, DAY) == 0
 
@@ -65,7 +65,7 @@ def test_a_tier_takes_the_whole_call_and_starts_above_its_number():
     priced = model(plain(cache_read=Decimal("0.3"), tiers=tiers))
     assert cost(priced, Usage(200_000, 1_000), DAY) == (200_000 * 3 + 1_000 * 15) / Decimal(10**6)
     assert cost(priced, Usage(200_001, 1_000), DAY) == (200_001 * 6 + 1_000 * Decimal("22.5")) / 10**6
-    cached = Usage(200_001, 0, cache_read_tokens=200_000)
+    cached = Usage(200_001, 0, cached_tokens=200_000)
     assert cost(priced, cached, DAY) == (6 + 200_000 * Decimal("0.6")) / 10**6
     assert cost(priced, Usage(500_001, 0), DAY) == Decimal(500_001 * 9) / 10**6
 
@@ -123,12 +123,12 @@ def test_cost_is_the_sum_of_its_parts(name, fresh, read, write, output):
 USAGES = (
     Usage(1, 1),
     Usage(1_234, 567),
-    Usage(90_000, 4_000, cache_read_tokens=80_000),
-    Usage(50_000, 900, cache_read_tokens=20_000, cache_write_tokens=10_000),
+    Usage(90_000, 4_000, cached_tokens=80_000),
+    Usage(50_000, 900, cached_tokens=20_000, cache_write_tokens=10_000),
     Usage(150_000, 10),
     Usage(200_000, 1_000),
     Usage(200_001, 1_000),
-    Usage(300_000, 2_000, cache_read_tokens=250_000, cache_write_tokens=30_000),
+    Usage(300_000, 2_000, cached_tokens=250_000, cache_write_tokens=30_000),
     Usage(1_000_000, 60_000),
 )
 MOMENTS = (
@@ -143,8 +143,8 @@ def theirs(ours, usage, moment):
     provider = next(p for p in data.providers if p.id == THEIR_NAMES.get(ours.provider, ours.provider))
     found = provider.find_model(ours.provider_model)
     told = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
-    if usage.cache_read_tokens:
-        told["cache_read_tokens"] = usage.cache_read_tokens
+    if usage.cached_tokens:
+        told["cache_read_tokens"] = usage.cached_tokens
     if usage.cache_write_tokens:
         told["cache_write_tokens"] = usage.cache_write_tokens
     return found.calc_price(TheirUsage(**told), provider, genai_request_timestamp=moment).total_price

@@ -11,6 +11,7 @@ from support.stream_records import SECRET, TOTALS, moment, record, run_item, ste
 
 from loopllama.core import exact_json
 from loopllama.events.derive import TYPES, events_of
+from loopllama.llm.usage import shown
 
 STARTED = run_item("r", "running", started_at=moment(1), check_at=moment(900))
 QUESTION = {
@@ -43,7 +44,7 @@ CHANGES: list[tuple[dict[str, Any] | None, dict[str, Any] | None, list[str]]] = 
     ({**STARTED, "pending": {"STEP#a#0#0": QUESTION}}, STARTED, []),
     ({**STARTED, "pending": {"STEP#a#0#0": QUESTION}}, {**STARTED, "pending": {"STEP#a#0#0": QUESTION}, "x": 1}, []),
     (STARTED, ended("completed"), ["RunCompleted"]),
-    (ended("completed"), ended("completed", tokens_in=900), []),
+    (ended("completed"), ended("completed", input_tokens=900), []),
     (STARTED, ended("failed", error={**FAILURE, "step": "a"}), ["RunFailed"]),
     (STARTED, ended("failed", error={"type": "BudgetExceeded", "message": SECRET}), ["BudgetExceeded", "RunFailed"]),
     (STARTED, ended("cancelled"), ["RunCancelled"]),
@@ -62,7 +63,7 @@ CHANGES: list[tuple[dict[str, Any] | None, dict[str, Any] | None, list[str]]] = 
         step_item("r", "a", "failed", finished_at=moment(2), error=FAILURE),
         ["StepFailed"],
     ),
-    (step_item("r", "a", "completed"), step_item("r", "a", "completed", tokens_in=9), []),
+    (step_item("r", "a", "completed"), step_item("r", "a", "completed", input_tokens=9), []),
     (step_item("r", "a", "failed"), step_item("r", "a", "running"), []),
     (None, step_item("r", "a", "skipped"), []),
     (None, step_item("r", "a", "completed", finished_at=moment(2), replayed_from="other"), []),
@@ -120,7 +121,7 @@ def test_what_a_completed_step_says() -> None:
         "source": "step-override",
         "started_at": moment(1),
         "latency_ms": 1000,
-        **TOTALS,
+        **shown(TOTALS),
         "error": None,
     }
     assert (event.run_id, event.at, event.delete_at) == ("r", moment(2), Decimal(1_800_000_000))
@@ -136,7 +137,7 @@ def test_what_a_completed_run_says() -> None:
         "started_at": moment(1),
         "finished_at": moment(9),
         "latency_ms": 8000,
-        **TOTALS,
+        **shown(TOTALS),
         "error": None,
     }
 

@@ -113,9 +113,9 @@ def test_cheapest_takes_the_steps_own_tokens_into_account():
         made = [facts.candidate(one, 1.0, MOMENT) for one in (cacher, reader, writer)]
         return cheapest(made, facts).tried("k")[0].model.id
 
-    assert first(tokens_in=10_000, tokens_out=100) == "reader"
-    assert first(tokens_in=1_000, tokens_out=1_000) == "writer"
-    assert first(tokens_in=10_000, tokens_out=100, tokens_cached=9_900) == "cacher"
+    assert first(input_tokens=10_000, output_tokens=100) == "reader"
+    assert first(input_tokens=1_000, output_tokens=1_000) == "writer"
+    assert first(input_tokens=10_000, output_tokens=100, cached_tokens=9_900) == "cacher"
 
 
 # fastest
@@ -146,7 +146,7 @@ def test_the_unknown_get_a_bounded_share_and_each_is_tried_soon():
 
 
 def test_a_model_without_samples_has_its_prior():
-    facts = Facts(tokens_out=100, latency={"seen": Latency(5_000, 99)})
+    facts = Facts(output_tokens=100, latency={"seen": Latency(5_000, 99)})
     quick = Model("quick", "openai", "quick", speed=Speed(200, 100))
     seen = Model("seen", "openai", "seen", speed=Speed(200, 100))
     assert facts.candidate(quick, 1, MOMENT).latency_ms == 1_200
@@ -254,7 +254,7 @@ odd = st.recursive(
 @given(
     st.none()
     | st.dictionaries(
-        st.sampled_from(["latency", "leader", "calls", "tokens_in", "tokens_out", "wanted_at", "latency_of"]), odd
+        st.sampled_from(["latency", "leader", "calls", "input_tokens", "output_tokens", "wanted_at", "latency_of"]), odd
     )
 )
 def test_facts_that_make_no_sense_count_as_unknown(item):

@@ -20,7 +20,7 @@ OPENAI_STYLE = [
             "prompt_tokens_details": {"cached_tokens": 1920},
             "completion_tokens_details": {"reasoning_tokens": 0, "accepted_prediction_tokens": 0,
                                           "rejected_prediction_tokens": 0}}""",
-        Usage(2006, 300, cache_read_tokens=1920),
+        Usage(2006, 300, cached_tokens=1920),
     ),
     # https://platform.openai.com/docs/guides/reasoning (its example, under Chat Completions' names)
     (
@@ -36,7 +36,7 @@ OPENAI_STYLE = [
         "deepseek",
         """{"prompt_tokens": 1600, "completion_tokens": 50, "total_tokens": 1650,
             "prompt_cache_hit_tokens": 1536, "prompt_cache_miss_tokens": 64}""",
-        Usage(1600, 50, cache_read_tokens=1536),
+        Usage(1600, 50, cached_tokens=1536),
     ),
     # Measured on gemini-2.5-flash in https://github.com/mozilla-ai/any-llm/pull/1291: 382 thought tokens that only
     # the total holds
@@ -57,7 +57,7 @@ OPENAI_STYLE = [
         "openrouter",
         """{"prompt_tokens": 10339, "completion_tokens": 60, "total_tokens": 10399,
             "prompt_tokens_details": {"cached_tokens": 10318, "cache_write_tokens": 0}}""",
-        Usage(10339, 60, cache_read_tokens=10318),
+        Usage(10339, 60, cached_tokens=10318),
     ),
     # The same the other way round: the call before it, which wrote
     (
@@ -88,14 +88,14 @@ def test_openai_style(provider: str, text: str, expected: Usage) -> None:
         (
             """{"input_tokens": 50, "cache_read_input_tokens": 100000, "cache_creation_input_tokens": 0,
                 "output_tokens": 1}""",
-            Usage(100050, 1, cache_read_tokens=100000),
+            Usage(100050, 1, cached_tokens=100000),
         ),
         # ibid., mixed TTLs
         (
             """{"input_tokens": 2048, "cache_read_input_tokens": 1800, "cache_creation_input_tokens": 248,
                 "output_tokens": 503,
                 "cache_creation": {"ephemeral_5m_input_tokens": 456, "ephemeral_1h_input_tokens": 100}}""",
-            Usage(4096, 503, cache_read_tokens=1800, cache_write_tokens=248),
+            Usage(4096, 503, cached_tokens=1800, cache_write_tokens=248),
         ),
         # https://docs.claude.com/en/api/messages
         ('{"input_tokens": 2095, "output_tokens": 503}', Usage(2095, 503)),
@@ -119,7 +119,7 @@ def test_anthropic(text: str, expected: Usage) -> None:
         (
             """{"inputTokens": 17, "outputTokens": 5, "totalTokens": 4622, "cacheReadInputTokens": 4100,
                 "cacheWriteInputTokens": 500}""",
-            Usage(4617, 5, cache_read_tokens=4100, cache_write_tokens=500),
+            Usage(4617, 5, cached_tokens=4100, cache_write_tokens=500),
         ),
     ],
 )

@@ -46,7 +46,7 @@ def disabled(*models):
 
 
 def test_limits_leave_out_what_is_expected_to_exceed_them():
-    facts = replace(NOTHING, measured=True, tokens_in=100_000, tokens_out=1_000)
+    facts = replace(NOTHING, measured=True, input_tokens=100_000, output_tokens=1_000)
     row = {"policy": "weighted", "candidates": ["gpt-5", "gpt-5-nano"], "max_cost": Decimal("0.02")}
     route = planned(row, facts=facts).route("k")
     assert attempt_order(route) == ["gpt-5-nano"]

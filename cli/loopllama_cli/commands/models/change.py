@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loopllama.catalog.model import PRICES
 from loopllama.errors import InvalidRequest, NotFound
 from loopllama.settings import Settings
 from loopllama_cli.commands.common import Json, connect
@@ -300,19 +301,16 @@ def _money(text: str) -> Decimal:
     return value
 
 
-_PRICES = ("input", "output", "cache_read", "cache_write")
-
-
 def _newest(prices: Sequence[Mapping[str, Any]], today: date) -> dict[str, Any] | None:
     """The price in force today of a bundled entry, as the table holds one."""
     found = [one for one in prices if one.get("effective_from", "") <= today.isoformat()]
     if not found:
         return None
     newest = max(found, key=lambda one: one.get("effective_from", ""))
-    made: dict[str, Any] = {name: Decimal(newest[name]) for name in _PRICES if newest.get(name) is not None}
+    made: dict[str, Any] = {name: Decimal(newest[name]) for name in PRICES if newest.get(name) is not None}
     if newest.get("tiers"):
         made["tiers"] = [
-            {"above": tier["above"], **{name: Decimal(tier[name]) for name in _PRICES if tier.get(name) is not None}}
+            {"above": tier["above"], **{name: Decimal(tier[name]) for name in PRICES if tier.get(name) is not None}}
             for tier in newest["tiers"]
         ]
     return made
@@ -320,10 +318,10 @@ def _newest(prices: Sequence[Mapping[str, Any]], today: date) -> dict[str, Any] 
 
 def _amounts(price: Any) -> dict[str, Any]:
     """A catalog's price in the same form."""
-    made: dict[str, Any] = {name: getattr(price, name) for name in _PRICES if getattr(price, name) is not None}
+    made: dict[str, Any] = {name: getattr(price, name) for name in PRICES if getattr(price, name) is not None}
     if price.tiers:
         made["tiers"] = [
-            {"above": tier.above, **{n: getattr(tier, n) for n in _PRICES if getattr(tier, n) is not None}}
+            {"above": tier.above, **{n: getattr(tier, n) for n in PRICES if getattr(tier, n) is not None}}
             for tier in price.tiers
         ]
     return made
@@ -337,4 +335,4 @@ def _line(amounts: Mapping[str, Any] | None) -> str:
     if amounts is None:
         return "unpriced"
     tiers = f", {len(amounts['tiers'])} tiers" if amounts.get("tiers") else ""
-    return ", ".join(f"{name} {amounts[name].normalize():f}" for name in _PRICES if name in amounts) + tiers
+    return ", ".join(f"{name} {amounts[name].normalize():f}" for name in PRICES if name in amounts) + tiers

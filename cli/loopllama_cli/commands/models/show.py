@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from loopllama.catalog.model import PRICES
 from loopllama.core import exact_json
 from loopllama.errors import ModelUnknown
 from loopllama_cli.commands.common import Json, connect
@@ -27,7 +28,6 @@ _SHOWN = (
     *("provider", "provider_model", "context_window", "max_output", "capabilities", "enabled", "replaced_by"),
     "options",
 )
-_PRICES = ("input", "output", "cache_read", "cache_write")
 
 
 @app.command("list")
@@ -57,7 +57,7 @@ def list_(
             Text(output.clean(model.id), "" if model.enabled else "dim strike"),
             output.plain(model.provider),
             output.plain(", ".join(names.get(model.id, ()))),
-            *(_price(price.get(name)) if price else Text("unpriced", "yellow") for name in _PRICES[:3]),
+            *(_price(price.get(name)) if price else Text("unpriced", "yellow") for name in PRICES[:3]),
             output.tokens(model.context_window),
             output.plain(", ".join(sorted(model.capabilities or ()))),
         )
@@ -92,11 +92,11 @@ def show_(
             continue
         table.add_row(name, output.plain(text), output.plain(record["origin"].get(name, "-")))
     for price in record["prices"]:
-        amounts = ", ".join(f"{name} {_price(price[name])}" for name in _PRICES if price.get(name) is not None)
+        amounts = ", ".join(f"{name} {_price(price[name])}" for name in PRICES if price.get(name) is not None)
         since = price["effective_from"] or "always"
         table.add_row(f"price from {since}", amounts, output.plain(record["origin"].get("prices", "-")))
         for tier in price["tiers"]:
-            amounts = ", ".join(f"{name} {_price(tier[name])}" for name in _PRICES if tier.get(name) is not None)
+            amounts = ", ".join(f"{name} {_price(tier[name])}" for name in PRICES if tier.get(name) is not None)
             table.add_row(f"  above {tier['above']:,} tokens", amounts, "")
     if not record["prices"]:
         table.add_row("price", Text("unpriced", "yellow"), "-")

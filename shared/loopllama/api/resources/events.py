@@ -10,12 +10,11 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 
 from loopllama.api import response_models
-from loopllama.api.dependencies import Services, new_router
+from loopllama.api.dependencies import Services, new_router, possible_run
 from loopllama.api.event_models import Event
-from loopllama.api.resources.runs import RunId
+from loopllama.api.parameters import LongLimit, RunId
 from loopllama.api.responses import data
 from loopllama.core import exact_json
-from loopllama.errors import RunNotFound
 from loopllama.events.log import EventLog
 
 STREAM = "text/event-stream"
@@ -31,7 +30,6 @@ LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", pattern="^[0-9]{1,8}$", description="Goes before `after`: browsers resume by it."),
 ]
-Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
 
 _DESCRIPTION = """\
 In the order of their happening. `next_cursor` is for `after` (`cursor` is taken too) and null at the end of what has
@@ -64,11 +62,10 @@ def routes(services: Services) -> Router:
         run_id: RunId,
         after: EventId = None,
         cursor: EventId = None,
-        limit: Limit = 100,
+        limit: LongLimit = 100,
         last: LastEventId = None,
     ) -> Response[str]:
-        if len(run_id) > 128:
-            raise RunNotFound(f"There is no run '{run_id[:128]}'.")
+        possible_run(run_id)
         seen = int(last or after or cursor or 0)
         if STREAM in str(router.current_event.headers.get("accept", "")):
             return _stream(log, run_id, seen, limit)

@@ -3,53 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from typing import Annotated, Any
 from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from pydantic import Field
 
 from loopllama.api import response_models
 from loopllama.api.dependencies import Services, new_router
-from loopllama.api.resources.workflows import ExpectedVersion, Reason, Request
+from loopllama.api.parameters import (
+    ExpectedVersion,
+    ExpectedVersionQuery,
+    LongLimit,
+    ModelId,
+    Number,
+    Reason,
+    ReasonQuery,
+)
 from loopllama.api.responses import data, fields_as_asked
 from loopllama.catalog.catalog import Catalog, bundled
 from loopllama.catalog.model import is_model_id
 from loopllama.catalog.presenter import view
 from loopllama.core import clock
+from loopllama.core.input_model import InputModel
 from loopllama.errors import InvalidRequest, ModelUnknown
 from loopllama.routing.change_log import plain
 
-ModelId = Annotated[str, Path(description="Catalog id, alias or provider:model; slashes may stand as they are.")]
-Money = int | Decimal
 
-
-class TierEntry(Request):
+class TierEntry(InputModel):
     """Prices of a whole call whose prompt is longer."""
 
     above: int
-    input: Money
-    output: Money
-    cache_read: Money | None = None
-    cache_write: Money | None = None
+    input: Number
+    output: Number
+    cache_read: Number | None = None
+    cache_write: Number | None = None
 
 
-class PriceEntry(Request):
+class PriceEntry(InputModel):
     """USD per million tokens."""
 
     effective_from: str | None = Field(default=None, max_length=10)
     """A date; from always on where left out."""
-    input: Money
-    output: Money
-    cache_read: Money | None = None
-    cache_write: Money | None = None
+    input: Number
+    output: Number
+    cache_read: Number | None = None
+    cache_write: Number | None = None
     tiers: list[TierEntry] | None = Field(default=None, max_length=10)
 
 
-class ModelEntry(Request):
+class ModelRequest(InputModel):
     """Fields of an entry of the Models table, which adds to the bundled catalog or replaces it field by field. What is
     left out stays as it is; null takes a field out, so that what is bundled counts again."""
 
@@ -88,7 +93,7 @@ def routes(services: Services) -> Router:
     )
     def list_models(
         provider: Annotated[str | None, Query(max_length=40, description="Only this provider's.")] = None,
-        limit: Annotated[int, Query(ge=1, le=1000, description="At most so many.")] = 1000,
+        limit: LongLimit = 1000,
         cursor: Annotated[str | None, Query(max_length=256, description="`next_cursor` of the page before.")] = None,
     ) -> Response[str]:
         items = services.catalog.items()
@@ -120,11 +125,10 @@ def routes(services: Services) -> Router:
             (200, "The entry as it is stored", response_models.Data[response_models.ModelEntry])
         ),
     )
-    def put_model(model_id: ModelId, body: Annotated[ModelEntry, Body()]) -> Response[str]:
+    def put_model(model_id: ModelId, body: Annotated[ModelRequest, Body()]) -> Response[str]:
         named = body.model_fields_set - {"expected_version", "reason"}
         if not named:
-            message = "sets nothing; give at least one field of the entry"
-            raise InvalidRequest(f"The body {message}.", [{"field": "body", "message": message}])
+            raise InvalidRequest.of("body", "sets nothing; give at least one field of the entry", subject="The body")
         changes = dict.fromkeys(named) | body.model_dump(include=named, exclude_none=True)
         with fields_as_asked():
             _, item = services.catalog.write(
@@ -143,8 +147,8 @@ def routes(services: Services) -> Router:
     )
     def delete_model(
         model_id: ModelId,
-        expected_version: Annotated[ExpectedVersion, Query(alias="expectedVersion")] = None,
-        reason: Annotated[Reason, Query()] = "",
+        expected_version: ExpectedVersionQuery = None,
+        reason: ReasonQuery = "",
     ) -> Response[str]:
         name = _id(model_id)
         if services.catalog.get(name) is None:

@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from pydantic import BeforeValidator, Field
 
 from loopllama.api import idempotency, response_models
 from loopllama.api.dependencies import Services, new_router
-from loopllama.api.resources.workflows import (
+from loopllama.api.parameters import (
     ExpectedVersion,
+    ExpectedVersionQuery,
     IdempotencyKey,
     Limit,
+    Number,
     Reason,
-    Request,
+    ReasonQuery,
+    StepName,
     WorkflowId,
-    check_step,
 )
 from loopllama.api.responses import data, fields_as_asked
+from loopllama.core.input_model import InputModel
 from loopllama.errors import NotFound
 from loopllama.policies.field import AnyPolicyName
 from loopllama.routing.change_log import plain, route_of, shown
 from loopllama.routing.store import MAX_STEP, VALUES
 
-StepName = Annotated[str, Path(description="The step's name; `*` is the whole workflow.")]
-Number = Annotated[int | Decimal, Field(ge=0, le=2)]
-
-
-Money = Annotated[int | Decimal, Field(gt=0, lt=10**9)]
+Temperature = Annotated[Number, Field(ge=0, le=2)]
 Version = Annotated[int, Field(ge=1, lt=10**9)]
 
 
-class RouteCandidate(Request):
+class RouteCandidate(InputModel):
     """A model that a policy chooses among."""
 
     model: str = Field(min_length=1, max_length=256)
-    weight: int | Decimal | None = None
+    weight: Number | None = None
 
 
 def _named(value: Any) -> Any:
@@ -49,7 +47,7 @@ def _named(value: Any) -> Any:
 AnyCandidate = Annotated[RouteCandidate, BeforeValidator(_named, json_schema_input_type=str | RouteCandidate)]
 
 
-class RouteRequest(Request):
+class RouteRequest(InputModel):
     """An override; it replaces the row as a whole."""
 
     model: str | None = Field(default=None, min_length=1, max_length=256)
@@ -62,9 +60,9 @@ class RouteRequest(Request):
     """Models tried in order when the chosen one fails."""
     max_tokens: int | None = Field(default=None, ge=1, lt=10**9)
     """Instead of the agent's."""
-    temperature: Number | None = None
+    temperature: Temperature | None = None
     """Instead of the agent's, 0 to 2."""
-    max_cost: Money | None = None
+    max_cost: Annotated[Number, Field(gt=0, lt=10**9)] | None = None
     """USD a turn: models that are expected to cost more are left out."""
     max_latency: int | None = Field(default=None, ge=1, lt=10**9)
     """ms a turn: models that are expected to take longer are left out."""
@@ -78,7 +76,7 @@ class RouteRequest(Request):
     """Also a model without a price."""
 
 
-class RollbackRequest(Request):
+class RollbackRequest(InputModel):
     """What a route goes back to."""
 
     version: Version | None = None
@@ -117,7 +115,7 @@ def routes(services: Services) -> Router:
         ),
     )
     def put_route(workflow_id: WorkflowId, step: StepName, body: Annotated[RouteRequest, Body()]) -> Response[str]:
-        check_step(services, workflow_id, step)
+        _check_step(services, workflow_id, step)
         with fields_as_asked():
             row = services.routes.set(
                 workflow_id,
@@ -140,8 +138,8 @@ def routes(services: Services) -> Router:
     def delete_route(
         workflow_id: WorkflowId,
         step: StepName,
-        expected_version: Annotated[ExpectedVersion, Query(alias="expectedVersion")] = None,
-        reason: Annotated[Reason, Query()] = "",
+        expected_version: ExpectedVersionQuery = None,
+        reason: ReasonQuery = "",
     ) -> Response[str]:
         services.workflow(workflow_id)
         _possible(workflow_id, step)
@@ -206,6 +204,13 @@ def routes(services: Services) -> Router:
         return idempotency.once(services, caller, key, request, act)
 
     return router
+
+
+def _check_step(services: Services, workflow_id: str, step: str) -> None:
+    """Raise `NotFound` unless the workflow has the step, or it is `*`."""
+    names = [one["name"] for one in services.workflow(workflow_id)["definition"]["crew"]]
+    if step != "*" and step not in names:
+        raise NotFound(f"Workflow '{workflow_id}' has no step '{step[:60]}'; its steps are {', '.join(names)}.")
 
 
 def _values(body: RouteRequest) -> dict[str, Any]:

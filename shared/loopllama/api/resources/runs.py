@@ -7,19 +7,20 @@ from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Body, Path
+from aws_lambda_powertools.event_handler.openapi.params import Body
 from pydantic import Field
 
 from loopllama.api import idempotency, response_models, run_models
-from loopllama.api.dependencies import Services, new_router
-from loopllama.api.resources.workflows import Cursor, IdempotencyKey, Limit, Request, WorkflowId
+from loopllama.api.dependencies import Services, new_router, possible_run
+from loopllama.api.parameters import Cursor, IdempotencyKey, Limit, RunId, WorkflowId
 from loopllama.api.responses import data
 from loopllama.core import exact_json
+from loopllama.core.input_model import InputModel
 from loopllama.engine.accept import accept_run
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.human_input import respond
 from loopllama.engine.replay import replay_run
-from loopllama.errors import InvalidRequest, ModelUnknown, RunNotFound
+from loopllama.errors import InvalidRequest, ModelUnknown
 from loopllama.runs.value_store import ValueStore
 from loopllama.workflows.schema import Limits
 
@@ -33,12 +34,11 @@ JSON of its own: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-lim
 LINKERS = 10
 """Values that are put at once where a link can lead: as many as the SDK has connections."""
 
-RunId = Annotated[str, Path(description="The run's id.")]
 Input = Annotated[str, Field(min_length=1)] | dict[str, Any]
 Texts = dict[str, str]
 
 
-class RunRequest(Request):
+class RunRequest(InputModel):
     """What a run is started with."""
 
     input: Input
@@ -53,7 +53,7 @@ class RunRequest(Request):
     """Most that the run may use; each limit replaces the workflow's own."""
 
 
-class ReplayRequest(Request):
+class ReplayRequest(InputModel):
     """What a replay redoes, and how."""
 
     from_step: str = Field(min_length=1, max_length=60)
@@ -66,7 +66,7 @@ class ReplayRequest(Request):
     """Other system prompts of steps that are redone, by step."""
 
 
-class Answer(Request):
+class Answer(InputModel):
     """What a person says to a run that waits: `input`, or `approved` and perhaps a `note`."""
 
     input: str | None = None
@@ -134,7 +134,7 @@ def routes(services: Services) -> Router:
     )
     def cancel(run_id: RunId, key: IdempotencyKey = None) -> Response[str]:
         def act() -> Response[str]:
-            _possible(run_id)
+            possible_run(run_id)
             cancel_run(services.settings, run_id, by=router.context["caller"].name)
             return data(_run(services, run_id))
 
@@ -153,7 +153,7 @@ def routes(services: Services) -> Router:
         question = given.pop("id", None)
 
         def act() -> Response[str]:
-            _possible(run_id)
+            possible_run(run_id)
             respond(services.runs, run_id, given, by=caller.name, question=question)
             return data(_run(services, run_id))
 
@@ -166,7 +166,7 @@ def routes(services: Services) -> Router:
         responses=response_models.answers((202, "The new run, queued", response_models.Data[run_models.RunSummary])),
     )
     def replay(run_id: RunId, body: Annotated[ReplayRequest, Body()], key: IdempotencyKey = None) -> Response[str]:
-        _possible(run_id)
+        possible_run(run_id)
         _check_models(services, body.models)
         caller = router.context["caller"]
         made = replay_run(
@@ -259,12 +259,6 @@ def _with_values(services: Services, found: list[dict[str, Any]]) -> list[dict[s
     return told
 
 
-def _possible(run_id: str) -> None:
-    """DynamoDB takes no longer key."""
-    if len(run_id) > 128:
-        raise RunNotFound(f"There is no run '{run_id[:128]}'.")
-
-
 def _check_models(services: Services, models: Texts | None) -> None:
     """A typing error in a model is told at once: a run would pass it over."""
     router = services.router()
@@ -275,4 +269,4 @@ def _check_models(services: Services, models: Texts | None) -> None:
         except ModelUnknown as error:
             details.append({"field": f"models.{step[:60]}", "message": str(error)})
     if details:
-        raise InvalidRequest(f"{details[0]['field']}: {details[0]['message']}", details)
+        raise InvalidRequest.of_all(details)

@@ -8,7 +8,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
-from loopllama.api import response_models
+from loopllama.api import response_models, usage_models
 from loopllama.api.dependencies import Services, new_router
 from loopllama.api.responses import data
 from loopllama.queries.usage import BY, DEFAULT_DAYS, summarise
@@ -23,7 +23,7 @@ def routes(services: Services) -> Router:
         summary="Steps, tokens and cost of a range of days",
         description="Sums of what completed steps used: to the digit what the runs' records say. Groups are ordered by "
         "cost, highest first; a run with several tags counts in the group of each.",
-        responses=response_models.answers((200, "The sums", response_models.Data[response_models.Usage])),
+        responses=response_models.answers((200, "The sums", response_models.Data[usage_models.Usage])),
     )
     def get_usage(
         first: Annotated[

@@ -7,16 +7,17 @@ from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Path, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+from pydantic import BeforeValidator, Field
 
 from loopllama.api import idempotency, response_models
 from loopllama.api.dependencies import Services, new_router
+from loopllama.api.parameters import Cursor, IdempotencyKey, WorkflowId
 from loopllama.api.responses import data
 from loopllama.core import exact_json
+from loopllama.core.input_model import InputModel
 from loopllama.core.numbers import floats
-from loopllama.errors import Conflict, InvalidRequest, NotFound, VersionConflict
+from loopllama.errors import Conflict, InvalidRequest, VersionConflict
 from loopllama.routing import validation
 from loopllama.runs.store import ACTIVE_SHARDS, FINAL
 from loopllama.workflows.presenter import view
@@ -27,40 +28,8 @@ MAX_LISTED_BYTES = 3 * 1024 * 1024
 6 MB."""
 _PAGE = 1000
 
-WorkflowId = Annotated[str, Path(description="The workflow's id.")]
-Limit = Annotated[int, Query(ge=1, le=100, description="At most so many.")]
-Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
-ExpectedVersion = Annotated[
-    Annotated[int, Field(ge=0, lt=10**9)] | None,
-    Field(description="Only if it is at this version (0: there is none); otherwise 409."),
-]
-Reason = Annotated[str, Field(max_length=500, description="Why; kept in the history.")]
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        pattern="^[!-~]+$",
-        description="The same key with the same request gives the same answer for 24 hours, and acts once.",
-    ),
-]
 
-
-class Request(BaseModel):
-    """A body: camelCase, snake_case is taken too."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="forbid",
-        strict=True,
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-    )
-
-
-class WorkflowPatch(Request):
+class WorkflowPatch(InputModel):
     """What changes; the rest stays."""
 
     status: Literal["active", "paused"] | None = None
@@ -141,8 +110,7 @@ def routes(services: Services) -> Router:
     )
     def patch_workflow(workflow_id: WorkflowId, body: Annotated[WorkflowPatch, Body()]) -> Response[str]:
         if not body.model_dump(exclude_none=True):
-            message = "needs at least one of status, name, description"
-            raise InvalidRequest(f"The body {message}.", [{"field": "body", "message": message}])
+            raise InvalidRequest.of("body", "needs at least one of status, name, description", subject="The body")
         item = services.workflow(workflow_id)
         if body.name is not None or body.description is not None:
             item = _rename(services, item, body)
@@ -171,13 +139,6 @@ def routes(services: Services) -> Router:
         return data({"id": workflow_id, "deleted": True})
 
     return router
-
-
-def check_step(services: Services, workflow_id: str, step: str) -> None:
-    """Raises `NotFound` unless the workflow has the step, or it is `*`."""
-    names = [one["name"] for one in services.workflow(workflow_id)["definition"]["crew"]]
-    if step != "*" and step not in names:
-        raise NotFound(f"Workflow '{workflow_id}' has no step '{step[:60]}'; its steps are {', '.join(names)}.")
 
 
 def _checked(services: Services, item: Mapping[str, Any], status: int = 200) -> Response[str]:
