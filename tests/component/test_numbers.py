@@ -17,7 +17,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -26,7 +25,7 @@ from support.deployment import Deployment, deployment
 from support.numerals import NUMERALS, taken
 
 from loopllama.api.responses import parse_body, read_body
-from loopllama.aws import dynamo
+from loopllama.aws import clients, dynamo
 from loopllama.aws.versioned import version_of
 from loopllama.catalog.entries import parse_item
 from loopllama.core import exact_json, json_schema, pagination
@@ -329,7 +328,7 @@ def test_what_the_simulated_model_reads(numeral: str) -> None:
 def live() -> Iterator[Deployment]:
     with pytest.MonkeyPatch.context() as patch, deployment(patch) as made:
         made.push([{"name": "a", "prompt": "{{ input }}"}, {"name": "b", "when": "input.n > `5`"}], name="w")
-        boto3.client("s3").create_bucket(Bucket="uploads")
+        clients.client("s3").create_bucket(Bucket="uploads")
         yield made
 
 
@@ -347,7 +346,7 @@ def test_an_upload(live: Deployment, numeral: str) -> None:
     def door(text: str) -> Any:
         name = uuid.uuid4()
         key = f"w/{name}.json"
-        tag = boto3.client("s3").put_object(Bucket="uploads", Key=key, Body=text.encode())["ETag"].strip('"')
+        tag = clients.client("s3").put_object(Bucket="uploads", Key=key, Body=text.encode())["ETag"].strip('"')
         made = {"bucket": {"name": "uploads"}, "object": {"key": key, "size": len(text), "etag": tag}}
         event = {"id": key, "detail-type": "Object Created", "detail": made}
         return run_of(live, lambda: accept_event(live.settings, event))
@@ -404,7 +403,7 @@ def test_the_api_starts_and_replays_runs(live: Deployment, numeral: str) -> None
 
 def test_a_run_that_was_accepted_before_the_rule_can_be_read(live: Deployment) -> None:
     run_id = live.accept("w", {"n": 1})
-    client = boto3.client("dynamodb")
+    client = clients.client("dynamodb")
     client.update_item(
         TableName=live.settings.runs_table,
         Key={"run_id": {"S": run_id}, "item": {"S": "RUN"}},

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import functools
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 from support.api_client import gateway_event
 from support.deployment import Deployment, deployment
+from support.moto_account import account
 from support.stream_records import record, run_item, step_item
 from template.project import FUNCTIONS, listed, statements
 
@@ -106,9 +104,8 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Deployment, Recorder]]:
     notes = Recorder()
-    with deployment(monkeypatch) as made:
+    with deployment(monkeypatch) as made, _watching(monkeypatch, notes):
         now_text = clock.now_text
-        _watch(monkeypatch, notes)
         # So that `wait` moves the times in records too.
         monkeypatch.setattr(clock, "now_text", lambda at=None: now_text(clock.now_ms() / 1000 if at is None else at))
 
@@ -123,18 +120,23 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Deployment, Reco
         yield made, notes
 
 
-def _watch(monkeypatch: pytest.MonkeyPatch, notes: Recorder) -> None:
-    """Let the recorder see every call of every client."""
-    make = clients.client
+@contextlib.contextmanager
+def _watching(monkeypatch: pytest.MonkeyPatch, notes: Recorder) -> Iterator[None]:
+    """Let the recorder see every call of every client, as long as the context is open."""
+    make, seen = clients.client, []
 
-    @functools.wraps(make)
     def client(service: str, *arguments: Any, **options: Any) -> Any:
         one = make(service, *arguments, **options)
         one.meta.events.register("provide-client-params", notes.note, unique_id="recorder")
+        seen.append(one)
         return one
 
-    client.cache_clear = make.cache_clear  # type: ignore[attr-defined]
     monkeypatch.setattr(clients, "client", client)
+    try:
+        yield
+    finally:
+        for one in seen:
+            one.meta.events.unregister("provide-client-params", notes.note, unique_id="recorder")
 
 
 def _as(notes: Recorder, function: str, method: Any) -> Any:
@@ -172,7 +174,7 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     made, notes = recorder
     needs = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
     workflow = made.push([{"name": name, "needs": before} for name, before in needs.items()])
-    boto3.client("dynamodb").put_item(
+    clients.client("dynamodb").put_item(
         TableName="RoutesTable", Item=dynamo.to_item({"workflow": workflow, "step": "b", "model": "test:b"})
     )
 
@@ -182,7 +184,7 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
         {"step": "d", "model": "test:a", "pin": "run"},
     ):
         item = dynamo.to_item({"workflow": workflow, **row})
-        boto3.client("dynamodb").put_item(TableName="RoutesTable", Item=item)
+        clients.client("dynamodb").put_item(TableName="RoutesTable", Item=item)
 
     # Values over 32 KB go through the bucket; a join is claimed; an event that comes twice is one run.
     large = "word " * 20_000
@@ -249,10 +251,10 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
 
     # What happened is kept and sent, by a process that finds another's events; readers wait for more.
     begun, kept = run_item("told", "running", started_at=clock.now_text()), {"run_id": "told", "item": "EVENT#00000001"}
-    boto3.client("dynamodb").put_item(TableName="RunsTable", Item=dynamo.to_item(begun))
-    boto3.client("dynamodb").put_item(TableName="RunsTable", Item=dynamo.to_item({**kept, "change": "another"}))
+    clients.client("dynamodb").put_item(TableName="RunsTable", Item=dynamo.to_item(begun))
+    clients.client("dynamodb").put_item(TableName="RunsTable", Item=dynamo.to_item({**kept, "change": "another"}))
     done = {**step_item("told", "a", "completed"), "finished_at": clock.now_text()}
-    boto3.client("events").create_event_bus(Name="EventBus")
+    clients.client("events").create_event_bus(Name="EventBus")
     with notes.of("PublishEvents"):
         answer = Publisher(replace(made.settings, event_bus_name="EventBus")).handle([record(None, done)])
     assert answer == {"batchItemFailures": []}
@@ -264,8 +266,8 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     _every_route(made, notes, secret)
 
     # An upload.
-    boto3.client("s3").create_bucket(Bucket="uploads")
-    boto3.client("s3").put_object(Bucket="uploads", Key=f"{workflow}/note.txt", Body=b"hello")
+    clients.client("s3").create_bucket(Bucket="uploads")
+    clients.client("s3").put_object(Bucket="uploads", Key=f"{workflow}/note.txt", Body=b"hello")
     upload = {"bucket": {"name": "uploads"}, "object": {"key": f"{workflow}/note.txt", "size": 5}}
     with notes.of("AcceptRun"):
         assert accept_event(made.settings, {"detail-type": "Object Created", "detail": upload})
@@ -295,7 +297,6 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
 def test_keys_and_tools_need_what_run_step_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a scripted provider does not need: the secrets of a provider and of a tool, a tool that is a function."""
     notes = Recorder()
-    _watch(monkeypatch, notes)
     tools = {
         "ask": {"type": "lambda", "function": "tool-ask", "description": "d", "parameters": {"type": "object"}},
         "refund": {
@@ -306,17 +307,15 @@ def test_keys_and_tools_need_what_run_step_is_granted(monkeypatch: pytest.Monkey
             "secret": {"name": "stack/tools/refund"},
         },
     }
-    for forget in (clients.client.cache_clear, credentials._kept.clear):
-        forget()
-    with mock_aws(), notes.of("RunStep"):
+    credentials._kept.clear()
+    with account(monkeypatch), _watching(monkeypatch, notes), notes.of("RunStep"):
         with pytest.raises(CredentialsRejected):
             credentials.credentials_for("openai", Settings(provider_secrets_prefix="stack/providers/"))
-        box = Toolbox(Settings(tools=tools), list(tools), aws=dynamo)
+        box = Toolbox(Settings(tools=tools), list(tools), aws=clients)
         for name in tools:
             with pytest.raises(ToolFailed):
                 box.call(ToolCall("1", name, {}), idempotency_key="key", timeout=5)
-    for forget in (clients.client.cache_clear, credentials._kept.clear):
-        forget()
+    credentials._kept.clear()
     used = notes.calls["RunStep"]
     assert {action for action, _ in used} == {"secretsmanager:GetSecretValue", "lambda:InvokeFunction"}
     assert len(used) == 3
@@ -371,7 +370,7 @@ def _every_route(made: Deployment, notes: Recorder, secret: str) -> None:
     work = made.map(made.start(run_id))[0]
     made.step(work)
     token = "t" * 40
-    boto3.client("dynamodb").update_item(
+    clients.client("dynamodb").update_item(
         TableName="RunsTable",
         Key=dynamo.to_item({"run_id": run_id, "item": "STEP#a#0#0"}),
         UpdateExpression="SET #token = :token",

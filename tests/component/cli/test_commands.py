@@ -4,9 +4,8 @@ import json
 import os
 from decimal import Decimal
 
-import boto3
 import pytest
-from moto import mock_aws
+from support.moto_account import account, create_tables
 from typer.testing import CliRunner
 
 from loopllama.aws import clients, dynamo
@@ -43,7 +42,7 @@ crew:
 """
 
 
-def table(name, *keys, index=()):
+def table(*keys, index=()):
     def schema(pairs):
         return [
             {"AttributeName": key, "KeyType": kind} for (key, _), kind in zip(pairs, ("HASH", "RANGE"), strict=False)
@@ -53,13 +52,22 @@ def table(name, *keys, index=()):
         {"IndexName": called, "KeySchema": schema(pairs), "Projection": {"ProjectionType": "ALL"}}
         for called, *pairs in filter(None, [index])
     ]
-    boto3.client("dynamodb").create_table(
-        TableName=name,
-        KeySchema=schema(keys),
-        AttributeDefinitions=[{"AttributeName": key, "AttributeType": kind} for key, kind in (*keys, *index[1:])],
-        BillingMode="PAY_PER_REQUEST",
+    return {
+        "KeySchema": schema(keys),
+        "AttributeDefinitions": [{"AttributeName": key, "AttributeType": kind} for key, kind in (*keys, *index[1:])],
         **({"GlobalSecondaryIndexes": indexes} if index else {}),
-    )
+    }
+
+
+TABLES = {
+    "Workflows": table(
+        ("workflow_id", "S"), ("version", "N"), index=("by_updated", ("listed", "S"), ("updated_at", "S"))
+    ),
+    "Routes": table(("workflow", "S"), ("step", "S")),
+    "RouteHistory": table(("route", "S"), ("sequence", "S")),
+    "Models": table(("model", "S")),
+    "Runs": table(("run_id", "S"), ("item", "S"), index=("by_workflow", ("workflow_id", "S"), ("created_at", "S"))),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -70,21 +78,10 @@ def stack(monkeypatch):
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     monkeypatch.setenv("COLUMNS", "160")
-    with mock_aws():
-        clients.client.cache_clear()
-        table(
-            "Workflows",
-            ("workflow_id", "S"),
-            ("version", "N"),
-            index=("by_updated", ("listed", "S"), ("updated_at", "S")),
-        )
-        table("Routes", ("workflow", "S"), ("step", "S"))
-        table("RouteHistory", ("route", "S"), ("sequence", "S"))
-        table("Models", ("model", "S"))
-        table("Runs", ("run_id", "S"), ("item", "S"), index=("by_workflow", ("workflow_id", "S"), ("created_at", "S")))
+    with account(monkeypatch):
+        create_tables(TABLES, "eu-west-1")
         monkeypatch.setattr(target, "connect", lambda _: Target("test", SETTINGS, {}, False))
         yield
-    clients.client.cache_clear()
 
 
 def invoke(*arguments, code=0, **options):
@@ -295,7 +292,7 @@ def test_models_need_no_stack(monkeypatch):
 
 
 def test_a_key_goes_to_secrets_manager_and_nowhere_else():
-    secrets = boto3.client("secretsmanager")
+    secrets = clients.client("secretsmanager")
     for key in ("sk-first", "sk-second"):
         result = invoke("providers", "set", "openai", input=f"{key}\n")
         assert key not in result.output
@@ -329,7 +326,7 @@ def test_a_key_goes_to_secrets_manager_and_nowhere_else():
 )
 def test_a_key_that_makes_no_sense_is_refused(arguments, key):
     invoke("providers", "set", *arguments, input=key, code=2)
-    assert boto3.client("secretsmanager").list_secrets()["SecretList"] == []
+    assert clients.client("secretsmanager").list_secrets()["SecretList"] == []
 
 
 # Runs
