@@ -8,8 +8,7 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
-import boto3
-
+from loopllama.aws import clients
 from loopllama_cli import removal
 
 from .deployment import template_tables
@@ -20,11 +19,7 @@ class Account:
 
     def __init__(self, region: str, client: Callable[[str], Any] | None = None) -> None:
         self.region = region
-        self.client = client or self._client
-
-    def _client(self, service: str) -> Any:
-        make: Any = boto3.client
-        return make(service, region_name=self.region)
+        self.client = client or (lambda service: clients.client(service, region=region))
 
     def deploy(self, stack: str) -> str:
         """A stack with what the template retains, in use: two versions of its layer, data, secrets, uploads, late

@@ -1,6 +1,5 @@
 """Commands against tables in memory."""
 
-import boto3
 from typer.testing import CliRunner
 
 from loopllama.core import exact_json
@@ -26,7 +25,9 @@ crew:
 """
 
 
-def table(name, *keys, index=()):
+def table(*keys, index=()):
+    """Return what CreateTable takes for a table beside its name."""
+
     def schema(pairs):
         return [
             {"AttributeName": key, "KeyType": kind} for (key, _), kind in zip(pairs, ("HASH", "RANGE"), strict=False)
@@ -36,13 +37,22 @@ def table(name, *keys, index=()):
         {"IndexName": called, "KeySchema": schema(pairs), "Projection": {"ProjectionType": "ALL"}}
         for called, *pairs in filter(None, [index])
     ]
-    boto3.client("dynamodb").create_table(
-        TableName=name,
-        KeySchema=schema(keys),
-        AttributeDefinitions=[{"AttributeName": key, "AttributeType": kind} for key, kind in (*keys, *index[1:])],
-        BillingMode="PAY_PER_REQUEST",
+    return {
+        "KeySchema": schema(keys),
+        "AttributeDefinitions": [{"AttributeName": key, "AttributeType": kind} for key, kind in (*keys, *index[1:])],
         **({"GlobalSecondaryIndexes": indexes} if index else {}),
-    )
+    }
+
+
+TABLES = {
+    "Workflows": table(
+        ("workflow_id", "S"), ("version", "N"), index=("by_updated", ("listed", "S"), ("updated_at", "S"))
+    ),
+    "Routes": table(("workflow", "S"), ("step", "S")),
+    "RouteHistory": table(("route", "S"), ("sequence", "S")),
+    "Models": table(("model", "S")),
+    "Runs": table(("run_id", "S"), ("item", "S"), index=("by_workflow", ("workflow_id", "S"), ("created_at", "S"))),
+}
 
 
 def invoke(*arguments, code=0, **options):

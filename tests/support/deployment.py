@@ -12,10 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import boto3
 import pytest
 import yaml
-from moto import mock_aws
 
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock
@@ -30,11 +28,9 @@ from loopllama.runs.store import RunStore
 from loopllama.settings import Settings
 from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
-from loopllama_cli.local.moto_patches import dynamodb as seams_dynamodb
 from support.asl.deployed import state_machine
 from support.asl.execution import Execution, TaskError
-
-seams_dynamodb.quicken()
+from support.moto_account import ACCOUNT, account, create_tables
 
 ROOT = Path(__file__).parents[2]
 PRICE = {"effective_from": "2020-01-01", "input": Decimal(3), "output": Decimal(15)}
@@ -210,15 +206,13 @@ def deployment(
     """A deployment that lives while the context does. `adapters`: models are called by their providers' own adapters,
     at the servers that the environment names. `more` goes into its settings."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    clients.client.cache_clear()
-    with mock_aws():
-        dynamodb = boto3.client("dynamodb")
-        for name, arguments in template_tables().items():
-            dynamodb.create_table(TableName=name, BillingMode="PAY_PER_REQUEST", **arguments)
-        boto3.client("s3").create_bucket(Bucket="values")
-        role = boto3.client("iam").create_role(RoleName="states", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-        machine = boto3.client("stepfunctions").create_state_machine(
-            name="run", definition='{"StartAt":"A","States":{"A":{"Type":"Succeed"}}}', roleArn=role
+    with account(monkeypatch) as client:
+        create_tables(template_tables())
+        client("s3").create_bucket(Bucket="values")
+        machine = client("stepfunctions").create_state_machine(
+            name="run",
+            definition='{"StartAt":"A","States":{"A":{"Type":"Succeed"}}}',
+            roleArn=f"arn:aws:iam::{ACCOUNT}:role/states",
         )["stateMachineArn"]
         made = kind(
             Settings(
@@ -239,4 +233,3 @@ def deployment(
         if not adapters:
             monkeypatch.setattr("loopllama.providers.provider_for", lambda model, settings: made.provider)
         yield made
-    clients.client.cache_clear()

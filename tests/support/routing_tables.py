@@ -7,15 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
-from moto import mock_aws
-
 from loopllama.aws import dynamo
 from loopllama.routing.decision import Route, RouteRequest
 from loopllama.settings import Settings
-from loopllama_cli.local.moto_patches import dynamodb as seams_dynamodb
-
-seams_dynamodb.quicken()
+from support.moto_account import account, create_tables
 
 CONFIG = Settings(routes_table="routes", models_table="models", default_model="small", route_cache_seconds=5)
 TABLES = {"routes": ("workflow", "step"), "models": ("model",), "history": ("route", "sequence")}
@@ -63,18 +58,20 @@ def tables(monkeypatch: Any) -> Iterator[Counting]:
     """A client for the tables, which live as long as the generator."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    with mock_aws():
-        client = boto3.client("dynamodb", region_name="us-east-1")
-        for name, keys in TABLES.items():
-            client.create_table(
-                TableName=name,
-                BillingMode="PAY_PER_REQUEST",
-                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
-                KeySchema=[
-                    {"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
-                ],
-            )
-        yield Counting(client)
+    with account(monkeypatch) as client:
+        create_tables(
+            {
+                name: {
+                    "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"} for key in keys],
+                    "KeySchema": [
+                        {"AttributeName": key, "KeyType": kind}
+                        for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
+                    ],
+                }
+                for name, keys in TABLES.items()
+            }
+        )
+        yield Counting(client("dynamodb", region="us-east-1"))
 
 
 def put(dynamodb: Counting, table: str, **values: Any) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.deployment import Deployment, deployment
 from template.project import listed, statements
 
 from loopllama.aws import clients
-from loopllama.core import clock
-from loopllama.engine.start import start_run
 
 Calls = dict[str, set[tuple[str, str]]]
 """Function to the pairs of action and resource that it used."""
@@ -66,41 +62,26 @@ class Recorder:
         return [str(params)]
 
 
-@pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Deployment, Recorder]]:
-    notes = Recorder()
-    with deployment(monkeypatch) as made:
-        now_text = clock.now_text
-        _watch(monkeypatch, notes)
-        # So that `wait` moves the times in records too.
-        monkeypatch.setattr(clock, "now_text", lambda at=None: now_text(clock.now_ms() / 1000 if at is None else at))
+@contextlib.contextmanager
+def watching(monkeypatch: pytest.MonkeyPatch, notes: Recorder) -> Iterator[None]:
+    """Let the recorder see every call of every client, as long as the context is open."""
+    make, seen = clients.client, []
 
-        def start(run_id: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
-            execution = f"{made.settings.state_machine_arn.replace(':stateMachine:', ':execution:')}:none-{run_id}"
-            request = request or {"run_id": run_id}
-            return start_run(made.settings, {"request": request, "execution_arn": execution, "execution_name": run_id})
-
-        played = {"AcceptRun": made.accept, "StartRun": start, "RunStep": made.step, "AdvanceRun": made.advance}
-        for function, method in played.items():
-            monkeypatch.setattr(made, method.__name__, _as(notes, function, method))
-        yield made, notes
-
-
-def _watch(monkeypatch: pytest.MonkeyPatch, notes: Recorder) -> None:
-    """Let the recorder see every call of every client."""
-    make = clients.client
-
-    @functools.wraps(make)
     def client(service: str, *arguments: Any, **options: Any) -> Any:
         one = make(service, *arguments, **options)
         one.meta.events.register("provide-client-params", notes.note, unique_id="recorder")
+        seen.append(one)
         return one
 
-    client.cache_clear = make.cache_clear  # type: ignore[attr-defined]
     monkeypatch.setattr(clients, "client", client)
+    try:
+        yield
+    finally:
+        for one in seen:
+            one.meta.events.unregister("provide-client-params", notes.note, unique_id="recorder")
 
 
-def _as(notes: Recorder, function: str, method: Any) -> Any:
+def as_function(notes: Recorder, function: str, method: Any) -> Any:
     def called(*arguments: Any, **options: Any) -> Any:
         with notes.of(function):
             return method(*arguments, **options)

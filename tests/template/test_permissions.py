@@ -11,14 +11,13 @@ import fnmatch
 from dataclasses import replace
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 from support.api_client import gateway_event
 from support.deployment import Deployment
+from support.moto_account import account
 from support.stream_records import record, run_item, step_item
 from template.project import FUNCTIONS, listed, statements
-from template.recording import Recorder, _watch, allowed
+from template.recording import Recorder, allowed, watching
 
 from loopllama.api.app import Api
 from loopllama.api.auth import KeyStore
@@ -55,7 +54,7 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     made, notes = recorder
     needs = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
     workflow = made.push([{"name": name, "needs": before} for name, before in needs.items()])
-    boto3.client("dynamodb").put_item(
+    clients.client("dynamodb").put_item(
         TableName="RoutesTable", Item=dynamo.to_item({"workflow": workflow, "step": "b", "model": "test:b"})
     )
 
@@ -65,7 +64,7 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
         {"step": "d", "model": "test:a", "pin": "run"},
     ):
         item = dynamo.to_item({"workflow": workflow, **row})
-        boto3.client("dynamodb").put_item(TableName="RoutesTable", Item=item)
+        clients.client("dynamodb").put_item(TableName="RoutesTable", Item=item)
 
     # Values over 32 KB go through the bucket; a join is claimed; an event that comes twice is one run.
     large = "word " * 20_000
@@ -132,10 +131,10 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
 
     # What happened is kept and sent, by a process that finds another's events; readers wait for more.
     begun, kept = run_item("told", "running", started_at=clock.now_text()), {"run_id": "told", "item": "EVENT#00000001"}
-    boto3.client("dynamodb").put_item(TableName="RunsTable", Item=dynamo.to_item(begun))
-    boto3.client("dynamodb").put_item(TableName="RunsTable", Item=dynamo.to_item({**kept, "change": "another"}))
+    clients.client("dynamodb").put_item(TableName="RunsTable", Item=dynamo.to_item(begun))
+    clients.client("dynamodb").put_item(TableName="RunsTable", Item=dynamo.to_item({**kept, "change": "another"}))
     done = {**step_item("told", "a", "completed"), "finished_at": clock.now_text()}
-    boto3.client("events").create_event_bus(Name="EventBus")
+    clients.client("events").create_event_bus(Name="EventBus")
     with notes.of("PublishEvents"):
         answer = Publisher(replace(made.settings, event_bus_name="EventBus")).handle([record(None, done)])
     assert answer == {"batchItemFailures": []}
@@ -147,8 +146,8 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     _every_route(made, notes, secret)
 
     # An upload.
-    boto3.client("s3").create_bucket(Bucket="uploads")
-    boto3.client("s3").put_object(Bucket="uploads", Key=f"{workflow}/note.txt", Body=b"hello")
+    clients.client("s3").create_bucket(Bucket="uploads")
+    clients.client("s3").put_object(Bucket="uploads", Key=f"{workflow}/note.txt", Body=b"hello")
     upload = {"bucket": {"name": "uploads"}, "object": {"key": f"{workflow}/note.txt", "size": 5}}
     with notes.of("AcceptRun"):
         assert accept_event(made.settings, {"detail-type": "Object Created", "detail": upload})
@@ -178,7 +177,6 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
 def test_keys_and_tools_need_what_run_step_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a scripted provider does not need: the secrets of a provider and of a tool, a tool that is a function."""
     notes = Recorder()
-    _watch(monkeypatch, notes)
     tools = {
         "ask": {"type": "lambda", "function": "tool-ask", "description": "d", "parameters": {"type": "object"}},
         "refund": {
@@ -189,17 +187,15 @@ def test_keys_and_tools_need_what_run_step_is_granted(monkeypatch: pytest.Monkey
             "secret": {"name": "stack/tools/refund"},
         },
     }
-    for forget in (clients.client.cache_clear, credentials._kept.clear):
-        forget()
-    with mock_aws(), notes.of("RunStep"):
+    credentials._kept.clear()
+    with account(monkeypatch), watching(monkeypatch, notes), notes.of("RunStep"):
         with pytest.raises(CredentialsRejected):
             credentials.credentials_for("openai", Settings(provider_secrets_prefix="stack/providers/"))
-        box = Toolbox(Settings(tools=tools), list(tools), aws=dynamo)
+        box = Toolbox(Settings(tools=tools), list(tools), aws=clients)
         for name in tools:
             with pytest.raises(ToolFailed):
                 box.call(ToolCall("1", name, {}), idempotency_key="key", timeout=5)
-    for forget in (clients.client.cache_clear, credentials._kept.clear):
-        forget()
+    credentials._kept.clear()
     used = notes.calls["RunStep"]
     assert {action for action, _ in used} == {"secretsmanager:GetSecretValue", "lambda:InvokeFunction"}
     assert len(used) == 3
@@ -254,7 +250,7 @@ def _every_route(made: Deployment, notes: Recorder, secret: str) -> None:
     work = made.map(made.start(run_id))[0]
     made.step(work)
     token = "t" * 40
-    boto3.client("dynamodb").update_item(
+    clients.client("dynamodb").update_item(
         TableName="RunsTable",
         Key=dynamo.to_item({"run_id": run_id, "item": "STEP#a#0#0"}),
         UpdateExpression="SET #token = :token",

@@ -7,10 +7,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
 from support.deployment import template_tables
+from support.moto_account import account, create_tables
 
 from loopllama.api import auth
 from loopllama.api.auth import Caller, KeyStore, RateLimit, TooManyRequests, Unauthorized
@@ -24,10 +23,9 @@ TABLE = "ApiKeysTable"
 @pytest.fixture
 def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with mock_aws():
-        client = boto3.client("dynamodb")
-        client.create_table(TableName=TABLE, BillingMode="PAY_PER_REQUEST", **template_tables()[TABLE])
-        yield client
+    with account(monkeypatch) as client:
+        create_tables({TABLE: template_tables()[TABLE]})
+        yield client("dynamodb")
 
 
 class Time:

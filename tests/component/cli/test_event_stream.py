@@ -6,13 +6,12 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 from support.deployment import Deployment, deployment
 from support.stream_records import TOTALS, moment, record, run_item, step_item
 from typer.testing import CliRunner, Result
 
-from loopllama.aws import dynamo
+from loopllama.aws import clients, dynamo
 from loopllama.core import exact_json
 from loopllama.events.derive import events_of
 from loopllama.events.log import EventLog
@@ -34,7 +33,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
 
 
 def keep(made: Deployment, status: str, *changes: tuple[Any, Any]) -> None:
-    boto3.client("dynamodb").put_item(
+    clients.client("dynamodb").put_item(
         TableName="RunsTable", Item=dynamo.to_item({**STARTED, "status": status, "created_at": moment(0)})
     )
     log = EventLog(made.settings)

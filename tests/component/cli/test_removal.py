@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from moto import mock_aws
+from support import moto_account
 from support.account import Account
 from typer.testing import CliRunner, Result
 
@@ -36,10 +36,8 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.setenv(name, HERE)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    clients.client.cache_clear()
-    with mock_aws():
+    with moto_account.account(monkeypatch):
         yield Account(HERE)
-    clients.client.cache_clear()
 
 
 def destroy(*options: str, typed: str = "") -> Result:

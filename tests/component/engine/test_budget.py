@@ -6,11 +6,10 @@ import re
 from decimal import Decimal
 from typing import Any
 
-import boto3
 import pytest
 from support.deployment import Deployment, Killed
 
-from loopllama.aws import dynamo
+from loopllama.aws import clients, dynamo
 from loopllama.core import clock, exact_json
 from loopllama.engine.advance import advance_run
 from loopllama.engine.replay import replay_run
@@ -25,7 +24,7 @@ def model(name: str, rate: str | None) -> None:
     """Put a model of one price for prompt and answer, in USD per million tokens, or of none."""
     price = {"effective_from": "2020-01-01", "input": Decimal(rate or 0), "output": Decimal(rate or 0)}
     item = {"model": name, "provider": "test", "provider_model": name, "prices": [price] if rate else []}
-    boto3.client("dynamodb").put_item(TableName="ModelsTable", Item=dynamo.to_item(item))
+    clients.client("dynamodb").put_item(TableName="ModelsTable", Item=dynamo.to_item(item))
 
 
 def uses(tokens_in: int, tokens_out: int) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 from support.deployment import Deployment, deployment
 
+from loopllama.aws import clients
 from loopllama.engine.accept import run_id_of
 from loopllama.engine.triggers import accept_event
 from loopllama.errors import InvalidRequest, RunNotFound, WorkflowNotFound
@@ -20,14 +20,14 @@ BUCKET = "uploads"
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
     with deployment(monkeypatch) as running:
-        boto3.client("s3").create_bucket(Bucket=BUCKET)
+        clients.client("s3").create_bucket(Bucket=BUCKET)
         running.push([{"name": "a"}], name="Support")
         yield running
 
 
 def upload(key: str, body: bytes, sequencer: str = "1", **more: Any) -> dict[str, Any]:
     """Put an object; returns the event that S3 makes of it."""
-    tag = boto3.client("s3").put_object(Bucket=BUCKET, Key=key, Body=body)["ETag"].strip('"')
+    tag = clients.client("s3").put_object(Bucket=BUCKET, Key=key, Body=body)["ETag"].strip('"')
     return {
         "id": f"event-{sequencer}",
         "source": "aws.s3",
@@ -96,7 +96,7 @@ def test_an_upload_without_a_workflow_says_so(made: Deployment) -> None:
 
 def test_a_large_upload_is_not_even_read(made: Deployment) -> None:
     event = upload("support/a.txt", b"hello", size=17_000_000)
-    boto3.client("s3").delete_object(Bucket=BUCKET, Key="support/a.txt")
+    clients.client("s3").delete_object(Bucket=BUCKET, Key="support/a.txt")
     with pytest.raises(InvalidRequest, match="at most 16,777,216"):
         accept_event(made.settings, event)
 
@@ -106,7 +106,7 @@ def test_a_replaced_or_deleted_upload_is_not_mistaken_for_another(made: Deployme
     upload("support/a.txt", b"two")
     with pytest.raises(InvalidRequest, match="replaced or deleted"):
         accept_event(made.settings, event)
-    boto3.client("s3").delete_object(Bucket=BUCKET, Key="support/a.txt")
+    clients.client("s3").delete_object(Bucket=BUCKET, Key="support/a.txt")
     with pytest.raises(InvalidRequest, match="replaced or deleted"):
         accept_event(made.settings, event)
 

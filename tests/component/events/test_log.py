@@ -6,7 +6,6 @@ import contextlib
 import random
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import given
@@ -242,7 +241,7 @@ def keep(live: Deployment, records: list[dict[str, Any]]) -> list[dict[str, Any]
 
 
 def put_run(live: Deployment, run_id: str, status: str) -> None:
-    boto3.client("dynamodb").put_item(
+    clients.client("dynamodb").put_item(
         TableName="RunsTable", Item=dynamo.to_item(run_item(run_id, status, created_at=moment(0)))
     )
 
@@ -277,7 +276,7 @@ def test_a_steps_event_names_the_runs_workflow(live: Deployment) -> None:
 def test_kept_events_are_no_steps_and_expire_with_their_run(live: Deployment) -> None:
     put_run(live, "r", "running")
     keep(live, history("r", 1, failing=False))
-    item = boto3.client("dynamodb").get_item(
+    item = clients.client("dynamodb").get_item(
         TableName="RunsTable", Key=dynamo.to_item({"run_id": "r", "item": event_key(1)})
     )
     found = dynamo.from_item(item["Item"])

@@ -9,9 +9,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
+from support.moto_account import account
 
 from loopllama import providers
 from loopllama.aws import clients
@@ -50,9 +49,9 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def secrets() -> Iterator[Any]:
-    with mock_aws():
-        yield boto3.client("secretsmanager")
+def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    with account(monkeypatch) as client:
+        yield client("secretsmanager")
 
 
 def put(secrets: Any, provider: str, value: Any) -> None:

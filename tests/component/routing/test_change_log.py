@@ -6,7 +6,6 @@ import itertools
 import threading
 from decimal import Decimal
 
-import boto3
 import pytest
 from support.routing_tables import CONFIG, put
 
@@ -111,8 +110,8 @@ class Bus:
 
 @pytest.fixture
 def bus(monkeypatch):
-    made = Bus()
-    monkeypatch.setattr(clients, "client", lambda service, **_: made if service == "events" else boto3.client(service))
+    made, others = Bus(), clients.client
+    monkeypatch.setattr(clients, "client", lambda service, **_: made if service == "events" else others(service))
     return made
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-import boto3
 import pytest
 from support.deployment import Deployment
 
-from loopllama.aws import dynamo
+from loopllama.aws import clients, dynamo
 from loopllama.catalog.store import CatalogStore, price_of
 from loopllama.errors import CatalogInvalid, ModelUnknown, RouteInvalid, VersionConflict
 from loopllama.routing.impact import moved
@@ -30,7 +29,7 @@ def workflow(live: Deployment) -> str:
 
 def entry(model: str, **fields: object) -> None:
     item = {"model": model, "provider": "test", "prices": [{"input": Decimal(1), "output": Decimal(2)}], **fields}
-    boto3.client("dynamodb").put_item(TableName="ModelsTable", Item=dynamo.to_item(item))
+    clients.client("dynamodb").put_item(TableName="ModelsTable", Item=dynamo.to_item(item))
 
 
 def refused(live: Deployment, workflow: str, step: str, row: dict[str, object], **options: bool) -> str:
@@ -74,7 +73,7 @@ def test_workflow_and_step_must_be_there(live: Deployment, workflow: str) -> Non
 def test_a_provider_must_have_a_key(live: Deployment, workflow: str) -> None:
     live.settings = replace(live.settings, provider_secrets_prefix="x/providers/", simulated_providers=("google",))
     assert "providers set openai" in refused(live, workflow, "reader", {"model": "gpt-5"})
-    boto3.client("secretsmanager").create_secret(Name="x/providers/openai", SecretString="{}")
+    clients.client("secretsmanager").create_secret(Name="x/providers/openai", SecretString="{}")
     for model in ("gpt-5", "balanced", "gemini-2.5-flash"):
         accepted(live, workflow, "reader", model)
 
@@ -181,7 +180,7 @@ def test_an_entry_is_written_only_at_the_version_that_was_expected(live: Deploym
         store.remove("gpt-5", expected_version=1, updated_by="ann", reason="r")
     assert store.remove("gpt-5", expected_version=2, updated_by="ann", reason="r")
     by_hand = {"model": "gpt-5", "context_window": 9, "version": Decimal("9" * 38)}
-    boto3.client("dynamodb").put_item(TableName="ModelsTable", Item=dynamo.to_item(by_hand))
+    clients.client("dynamodb").put_item(TableName="ModelsTable", Item=dynamo.to_item(by_hand))
     assert at(0, context_window=10)["version"] == 1
 
 

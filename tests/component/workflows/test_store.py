@@ -4,9 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import boto3
 import pytest
-from moto import mock_aws
+from support.moto_account import account, create_tables
 
 from loopllama.errors import InvalidRequest, VersionConflict, WorkflowNotFound
 from loopllama.settings import Settings
@@ -15,6 +14,28 @@ from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
 
 SETTINGS = Settings(workflows_table="Workflows")
+TABLE = {
+    "AttributeDefinitions": [
+        {"AttributeName": "workflow_id", "AttributeType": "S"},
+        {"AttributeName": "version", "AttributeType": "N"},
+        {"AttributeName": "listed", "AttributeType": "S"},
+        {"AttributeName": "updated_at", "AttributeType": "S"},
+    ],
+    "KeySchema": [
+        {"AttributeName": "workflow_id", "KeyType": "HASH"},
+        {"AttributeName": "version", "KeyType": "RANGE"},
+    ],
+    "GlobalSecondaryIndexes": [
+        {
+            "IndexName": "by_updated",
+            "KeySchema": [
+                {"AttributeName": "listed", "KeyType": "HASH"},
+                {"AttributeName": "updated_at", "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "ALL"},
+        }
+    ],
+}
 
 
 @pytest.fixture
@@ -22,33 +43,9 @@ def dynamodb(monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with mock_aws():
-        client = boto3.client("dynamodb", region_name="eu-central-1")
-        client.create_table(
-            TableName="Workflows",
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[
-                {"AttributeName": "workflow_id", "AttributeType": "S"},
-                {"AttributeName": "version", "AttributeType": "N"},
-                {"AttributeName": "listed", "AttributeType": "S"},
-                {"AttributeName": "updated_at", "AttributeType": "S"},
-            ],
-            KeySchema=[
-                {"AttributeName": "workflow_id", "KeyType": "HASH"},
-                {"AttributeName": "version", "KeyType": "RANGE"},
-            ],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "by_updated",
-                    "KeySchema": [
-                        {"AttributeName": "listed", "KeyType": "HASH"},
-                        {"AttributeName": "updated_at", "KeyType": "RANGE"},
-                    ],
-                    "Projection": {"ProjectionType": "ALL"},
-                }
-            ],
-        )
-        yield client
+    with account(monkeypatch) as client:
+        create_tables({"Workflows": TABLE}, "eu-central-1")
+        yield client("dynamodb", region="eu-central-1")
 
 
 @pytest.fixture

@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from rich.console import Console
 from support.api_client import InProcess
 from support.deployment import Deployment
 from typer.testing import CliRunner
 
-from loopllama.aws import dynamo
+from loopllama.aws import clients, dynamo
 from loopllama.core import exact_json
 from loopllama.errors import WorkflowInvalid
 from loopllama.routing import validation
@@ -38,13 +37,13 @@ def workflow(*crew: dict[str, Any], **fields: Any) -> Workflow:
 
 def entry(model: str, **fields: object) -> None:
     item = {"model": model, "provider": "test", **fields}
-    boto3.client("dynamodb").put_item(TableName="ModelsTable", Item=dynamo.to_item(item))
+    clients.client("dynamodb").put_item(TableName="ModelsTable", Item=dynamo.to_item(item))
 
 
 @pytest.fixture
 def told(live: Deployment) -> Callable[..., Warnings]:
     live.settings = replace(live.settings, default_model="test:base", provider_secrets_prefix="x/providers/")
-    boto3.client("secretsmanager").create_secret(Name="x/providers/test", SecretString="{}")
+    clients.client("secretsmanager").create_secret(Name="x/providers/test", SecretString="{}")
 
     def warnings(*crew: dict[str, Any], **fields: Any) -> Warnings:
         definition = workflow(*crew, **fields).to_definition()

@@ -210,8 +210,6 @@ def test_a_key_in_a_secret(here: Here, secret: dict[str, str] | None, monkeypatc
     import json
     from dataclasses import replace
 
-    import boto3
-
     from loopllama.providers import credentials
 
     name = f"prod-{next(NUMBERS)}/providers/openai"
@@ -223,7 +221,7 @@ def test_a_key_in_a_secret(here: Here, secret: dict[str, str] | None, monkeypatc
     clients.client.cache_clear()
     if secret is not None:
         value = json.dumps({**secret, "base_url": f"{here.first.url}/v1"})
-        boto3.client("secretsmanager").create_secret(Name=name, SecretString=value)
+        clients.client("secretsmanager").create_secret(Name=name, SecretString=value)
         here.first.script(here.dialect.error(401, "invalid_api_key", f"Incorrect API key: {secret['api_key']}"))
     run_id, work = here.start()
     assert here.live.step(work)["outcome"] == "failed"

@@ -3,10 +3,9 @@
 import os
 
 import pytest
-from moto import mock_aws
-from support.command_line import CREW, SETTINGS, answer, table
+from support.command_line import CREW, SETTINGS, TABLES, answer
+from support.moto_account import account, create_tables
 
-from loopllama.aws import clients
 from loopllama_cli import target
 from loopllama_cli.target import Target
 
@@ -19,21 +18,10 @@ def stack(monkeypatch):
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     monkeypatch.setenv("COLUMNS", "160")
-    with mock_aws():
-        clients.client.cache_clear()
-        table(
-            "Workflows",
-            ("workflow_id", "S"),
-            ("version", "N"),
-            index=("by_updated", ("listed", "S"), ("updated_at", "S")),
-        )
-        table("Routes", ("workflow", "S"), ("step", "S"))
-        table("RouteHistory", ("route", "S"), ("sequence", "S"))
-        table("Models", ("model", "S"))
-        table("Runs", ("run_id", "S"), ("item", "S"), index=("by_workflow", ("workflow_id", "S"), ("created_at", "S")))
+    with account(monkeypatch):
+        create_tables(TABLES, "eu-west-1")
         monkeypatch.setattr(target, "connect", lambda _: Target("test", SETTINGS, {}, False))
         yield
-    clients.client.cache_clear()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def test_what_each_step_uses(pushed):
     told = answer("routes", "list", pushed)
     frontier = catalog.bundled().resolve("frontier").id
     assert [(one["step"], one["model"], one["source"]) for one in told] == [
-        ("triage", frontier, "default"),
+        ("triage", frontier, "workflow-default"),
         ("writer", "claude-sonnet-4-6", "agent"),
     ]
     invoke("routes", "set", pushed, "writer", "small", "--reason", "routine")
