@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.cloudwatch import gather
 from support.policies import spelled
-from support.routing_tables import CONFIG, Clock, Counting, chain, put, request, tables
+from support.routing_tables import CONFIG, Clock, Counting, attempt_order, put, request, tables
 
 from loopllama.aws import clients, dynamo
 from loopllama.engine import metrics
@@ -93,8 +93,8 @@ def test_a_decision_tries_every_model_and_asks_for_the_figures_that_it_needs(
     router = Router(CONFIG, dynamodb, Clock())
     decided = router.decide(request())
     assert (decided.policy, decided.source, decided.ignored) == (policy.name, "step-override", ())
-    assert sorted(chain(decided)) == MODELS
-    assert chain(router.decide(request())) == chain(decided)  # a retry
+    assert sorted(attempt_order(decided)) == MODELS
+    assert attempt_order(router.decide(request())) == attempt_order(decided)  # a retry
     written = dynamodb.taken().get("update_item", 0)
     item = dynamodb.get_item(TableName="models", Key={"model": {"S": "observed#w#writer"}}).get("Item")
     assert written == bool(item) == bool(policy.needs)
@@ -110,10 +110,10 @@ def test_a_pinned_run_keeps_its_choice(policy: Policy, dynamodb: Counting) -> No
     record = dynamo.from_item(dynamo.to_item(decided.to_record()))
     put(dynamodb, "routes", workflow="w", step="writer", model="claude-sonnet-5")
     kept = Router(CONFIG, dynamodb, Clock()).decide(request(pinned=record))
-    assert (kept.policy, chain(kept)) == (policy.name, chain(decided))
+    assert (kept.policy, attempt_order(kept)) == (policy.name, attempt_order(decided))
     restored = router.restore(record)
     assert restored is not None
-    assert (restored.policy, restored.chain) == (policy.name, decided.chain)
+    assert (restored.policy, restored.attempt_order) == (policy.name, decided.attempt_order)
 
 
 @EVERY

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.moto_account import account, create_tables
 
+from loopllama.aws import dynamo
 from loopllama.errors import InvalidRequest, VersionConflict, WorkflowNotFound
 from loopllama.settings import Settings
 from loopllama.workflows import store as definitions
@@ -170,7 +171,7 @@ def test_two_pushes_at_once_make_two_versions(dynamodb, store, at):
     current = store.get("support_reply")
     assert prompt_of(current) == "slow"
     prompts = [
-        prompt_of(definitions._plain_item(item))
+        prompt_of(definitions._plain(dynamo.from_item(item)))
         for item in dynamodb.scan(TableName="Workflows")["Items"]
         if int(item["version"]["N"])
     ]
