@@ -21,6 +21,8 @@ from loopllama.runs.attempt_log import StepLedger
 
 if TYPE_CHECKING:
     from loopllama.catalog.model import Model
+    from loopllama.runs.records import HumanAnswer
+    from loopllama.workflows.types import CrewStep
 
 MAX_TURNS = 10
 """Model calls of a turn where the agent sets no `maxTurns`."""
@@ -83,7 +85,7 @@ class Turn:
 
     def __init__(
         self,
-        step: Mapping[str, Any],
+        step: CrewStep,
         chain: Sequence[Model],
         *,
         max_tokens: int | None,
@@ -94,7 +96,7 @@ class Turn:
         health: Health,
         limits: Limits,
         idempotency_key: str,
-        answers: Mapping[str, Mapping[str, Any]] | None = None,
+        answers: Mapping[str, HumanAnswer] | None = None,
     ) -> None:
         self._step = step
         self._chain = list(chain)

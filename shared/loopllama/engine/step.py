@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from loopllama.agent import loop
 from loopllama.agent.tool_calls import Waiting
@@ -29,6 +29,9 @@ from loopllama.telemetry import handler
 from loopllama.workflows import expressions
 from loopllama.workflows.store import DefinitionStore
 
+if TYPE_CHECKING:
+    from loopllama.runs.records import ChainEnd, Run, StepOutcome, StepPayload, StepRecord
+
 RETRIES = 5
 """How often a step is tried later where the agent sets no `retries`."""
 LONGEST_WAIT_SECONDS = 900
@@ -48,7 +51,7 @@ class StepRunner:
         self._turns = TurnMaker(settings, self._definitions)
         check_tools(settings)
 
-    def run_steps(self, payload: Mapping[str, Any], owner: str, remaining_ms: int) -> dict[str, Any]:
+    def run_steps(self, payload: StepPayload, owner: str, remaining_ms: int) -> StepOutcome:
         """Take a step, and those that follow it in its chain, as many as the deployment allows to one invocation and
         as long as half of its time is left; `run_step` says what is returned. Each saves the state machine two
         transitions. A step that goes on later goes on in an invocation of its own."""
@@ -65,7 +68,7 @@ class StepRunner:
             outcome = self.run_step(payload, owner, left)
         return outcome
 
-    def run_step(self, payload: Mapping[str, Any], owner: str, remaining_ms: int) -> dict[str, Any]:
+    def run_step(self, payload: StepPayload, owner: str, remaining_ms: int) -> StepOutcome:
         """Take the step as far as `remaining_ms` lets. `owner` identifies this invocation.
 
         Returns the state machine's payload (docs/design.md) with an `outcome`. A step's own failure is an outcome,
@@ -100,10 +103,10 @@ class StepRunner:
         view: View,
         writer: StepWriter,
         ledger: StepLedger,
-        crashed: Sequence[Mapping[str, Any]] | None,
+        crashed: Sequence[ChainEnd] | None,
         started: float,
         remaining_ms: int,
-    ) -> dict[str, Any]:
+    ) -> StepOutcome:
         """Go through the step. Raises `LeaseLost`, and what the SDK and `aws` raise where AWS does not answer."""
         try:
             _count_death(view, writer)
@@ -138,7 +141,7 @@ class StepRunner:
         with contextlib.suppress(Exception):
             writer.write({}, release=True)
 
-    def _settled(self, view: View, owner: str) -> dict[str, Any] | None:
+    def _settled(self, view: View, owner: str) -> StepOutcome | None:
         """The outcome where there is nothing (left, yet, any more) to do."""
         work, record = view.work, view.record
         if record.get("status") in FINISHED:
@@ -151,7 +154,7 @@ class StepRunner:
             return self._later(work, int(record["lease_until"]))
         return None
 
-    def _stops(self, work: Work, run: Mapping[str, Any]) -> bool:
+    def _stops(self, work: Work, run: Run) -> bool:
         """Whether nothing more may begin: the run has ended or is about to, or the item's forEach step is."""
         if run["status"] != "running" or run.get("stopping"):
             return True
@@ -205,7 +208,7 @@ class StepRunner:
         when = view.step.get("when")
         return when is not None and not view.work.item and not expressions.parse(when).holds(view.document())
 
-    def _each(self, view: View, writer: StepWriter, crashed: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+    def _each(self, view: View, writer: StepWriter, crashed: Sequence[ChainEnd] | None) -> StepOutcome:
         """The step itself, beside its items: forks into them, then gathers."""
         if crashed is None:
             forked = for_each.begin(self._store, view, writer)
@@ -217,9 +220,14 @@ class StepRunner:
 
     def _complete(
         self, view: View, writer: StepWriter, ledger: StepLedger, output: Any, model: str | None
-    ) -> dict[str, Any]:
+    ) -> StepOutcome:
         sums, spent = ledger.closing()
-        values = {"status": "completed", "output": self._stored(view, writer, output), "model": model, **sums}
+        values: StepRecord = {
+            "status": "completed",
+            "output": self._stored(view, writer, output),
+            "model": model,
+            **sums,
+        }
         repeat = view.step.get("repeat")
         if repeat and view.work.iteration + 1 < int(repeat["max"]):
             document = view.document()
@@ -227,9 +235,7 @@ class StepRunner:
             values["again"] = not expressions.parse(repeat["until"]).holds(document) or None
         return self._finish(view, writer, values, remove=spent)
 
-    def _finish(
-        self, view: View, writer: StepWriter, values: Mapping[str, Any], remove: Sequence[Any] = ()
-    ) -> dict[str, Any]:
+    def _finish(self, view: View, writer: StepWriter, values: StepRecord, remove: Sequence[Any] = ()) -> StepOutcome:
         """Write the end of the step, in one conditional write, and go on."""
         finished_at = clock.now_text()
         latency_ms = clock.ms_between(writer.record["started_at"], finished_at)
@@ -244,7 +250,7 @@ class StepRunner:
     def _stored(self, view: View, writer: StepWriter, output: Any) -> Any:
         return self._values.store(view.work.run_id, f"{writer.path}/output", output)
 
-    def _fail(self, view: View, writer: StepWriter, ledger: StepLedger, error: LoopLlamaError) -> dict[str, Any]:
+    def _fail(self, view: View, writer: StepWriter, ledger: StepLedger, error: LoopLlamaError) -> StepOutcome:
         work, finished_at, attempts = view.work, clock.now_text(), ledger.attempts
         writer.write(
             {
@@ -260,7 +266,7 @@ class StepRunner:
         metrics.step_ended(work.workflow_id, work.run_id, writer.record)
         return self._give_up(view, writer.record)
 
-    def _give_up(self, view: View, record: Mapping[str, Any]) -> dict[str, Any]:
+    def _give_up(self, view: View, record: StepRecord) -> StepOutcome:
         """What follows a failed step, harmless where it was done: its usage, and a sign to its siblings, which look at
         it before their next model call. AdvanceRun decides what becomes of the run."""
         work = view.work
@@ -273,9 +279,7 @@ class StepRunner:
             human_input.wake(self._store, work.run_id, work.step)
         return ended(work, "failed")
 
-    def _retry_later(
-        self, view: View, writer: StepWriter, ledger: StepLedger, trouble: loop.RetryLater
-    ) -> dict[str, Any]:
+    def _retry_later(self, view: View, writer: StepWriter, ledger: StepLedger, trouble: loop.RetryLater) -> StepOutcome:
         tries = int(writer.record.get("tries", 0)) + 1
         if tries > int(view.step.get("retries", RETRIES)):
             return self._fail(view, writer, ledger, trouble.error)
@@ -286,13 +290,13 @@ class StepRunner:
         writer.write({"tries": tries, PASSED: len(ledger.attempts)}, release=True)
         return {**ended(view.work, "retry_later"), "seconds": seconds}
 
-    def _wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: Waiting) -> dict[str, Any]:
+    def _wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: Waiting) -> StepOutcome:
         try:
             return human_input.wait(self._store, view.step, writer, question)
         except NoResponse as error:
             return self._fail(view, writer, ledger, error)
 
-    def _go_on(self, view: View) -> dict[str, Any]:
+    def _go_on(self, view: View) -> StepOutcome:
         """What follows a finished step. Its usage is written here, so that an invocation that died before it could is
         made up for by the next."""
         self._store.add_usage(view.work, view.record)
@@ -300,7 +304,7 @@ class StepRunner:
             return ended(view.work, "done")
         return follow(self._store, view)
 
-    def _lost(self, view: View, lost: LeaseLost) -> dict[str, Any]:
+    def _lost(self, view: View, lost: LeaseLost) -> StepOutcome:
         """Another invocation has the step, or has ended it. What this one paid is settled already."""
         record = self._store.items(view.work.run_id, [view.work.key]).get(view.work.key, {})
         view.records[view.work.step] = record
@@ -310,7 +314,7 @@ class StepRunner:
             return ended(view.work, "failed")
         return self._later(view.work, lost.until)
 
-    def _later(self, work: Work, until_ms: int) -> dict[str, Any]:
+    def _later(self, work: Work, until_ms: int) -> StepOutcome:
         seconds = max(1, -(-(until_ms - clock.now_ms()) // 1000))
         return {**ended(work, "retry_later"), "seconds": seconds}
 
@@ -320,7 +324,7 @@ def _count_death(view: View, writer: StepWriter) -> None:
     `FunctionDied` where too many did."""
     if not int(view.record.get("lease_until", 0)):
         return
-    deaths = int(view.record.get(DEATHS, 0)) + 1
+    deaths = int(view.record.get(DEATHS) or 0) + 1
     if deaths > MOST_DEATHS:
         raise FunctionDied(
             f"{deaths} invocations died with the step, one after the other; the function's log says why: it may need "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from loopllama.aws import dynamo
 from loopllama.core import clock
@@ -12,7 +12,10 @@ from loopllama.runs.step_ref import Work
 from loopllama.runs.store import RunStore
 from loopllama.runs.totals import ATTEMPT
 
-DEATHS = "deaths"
+if TYPE_CHECKING:
+    from loopllama.runs.records import Attempt, Run, StepRecord, ToolCallRecord
+
+DEATHS: Final = "deaths"
 """The step's attribute that counts the invocations which have died with its lease, one after the other."""
 
 
@@ -24,15 +27,15 @@ class StepWriter:
     of two invocations that read the same record, the second would write over what the first has done meanwhile.
     """
 
-    def __init__(self, store: RunStore, work: Work, record: Mapping[str, Any], owner: str, lease_until_ms: int) -> None:
+    def __init__(self, store: RunStore, work: Work, record: StepRecord, owner: str, lease_until_ms: int) -> None:
         self._store = store
         self._owner = owner
         self._until = lease_until_ms
-        self._pending: dict[str, Any] = {}
+        self._pending: StepRecord = {}
         self._gone: set[str] = set()
         self.work = work
         self._holder = record.get("lease_owner")
-        self.record = dict(record)
+        self.record: StepRecord = {**record}
         """The item as last seen."""
 
     @property
@@ -40,15 +43,13 @@ class StepWriter:
         """The step's name, iteration and item, as a path for its large values."""
         return f"{self.work.step}/{self.work.iteration}/{self.work.item}"
 
-    def decide(self, values: Mapping[str, Any]) -> None:
+    def decide(self, values: StepRecord) -> None:
         """Attributes that shall go with the next write; `None` takes away what was decided before."""
         self._gone |= {name for name, value in values.items() if value is None and self.record.get(name) is not None}
         self._pending |= values
         self.record |= values
 
-    def write(
-        self, values: Mapping[str, Any], *, release: bool = False, remove: Sequence[str | tuple[str, ...]] = ()
-    ) -> None:
+    def write(self, values: StepRecord, *, release: bool = False, remove: Sequence[str | tuple[str, ...]] = ()) -> None:
         """Write attributes while holding the lease. Raises `LeaseLost` when another invocation holds it or the step
         has ended. An invocation that lets go of the lease has not died."""
         if release:
@@ -80,10 +81,14 @@ class StepWriter:
                 f"step {self.work.step!r} of run {self.work.run_id} is held by another invocation",
                 until=int(item.get("lease_until", 0)),
             )
-        self.record = item or {**self.record, **values}
+        self.record = cast("StepRecord", item) or {**self.record, **values}
         self._pending, self._gone = {}, set()
 
-    def settle(self, key: str, entry: Mapping[str, Any]) -> None:
+    def open(self, key: str, entry: Attempt | ToolCallRecord) -> None:
+        """Write that a call is about to be made. Raises `LeaseLost`."""
+        self.write(cast("StepRecord", {key: entry}))
+
+    def settle(self, key: str, entry: Attempt | ToolCallRecord) -> None:
         """Write what a call gave, lease or no lease: it has been paid."""
         done, item = dynamo.update(
             self._store.dynamodb,
@@ -95,12 +100,12 @@ class StepWriter:
             returning=("status",),
         )
         if done:
-            self.record[key] = dict(entry)
+            cast("dict[str, Any]", self.record)[key] = {**entry}
             if item["status"] == "completed" and key.startswith(ATTEMPT):
                 # Late: another invocation has completed the step in the meantime.
                 ended = self._store.items(self.work.run_id, [self.work.key])[self.work.key]
                 self._store.add_usage(self.work, ended)
-                run = {"run_id": self.work.run_id, "workflow_id": self.work.workflow_id}
+                run: Run = {"run_id": self.work.run_id, "workflow_id": self.work.workflow_id}
                 self._store.settle_totals(run, last=False)  # other steps of it may have calls under way
 
     @property

@@ -7,21 +7,36 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from loopllama.aws import clients, dynamo
+from loopllama.budgets.budget import ITEM as BUDGET
 from loopllama.core import clock
 from loopllama.errors import Declined, RunNotFound
 from loopllama.runs.step_ref import ITERATION, Work
 from loopllama.runs.totals import FIRST_TURN, PASSED, TOLD, TOOL, TURNS, attempts_of, of_run
 from loopllama.settings import Settings
 
+if TYPE_CHECKING:
+    from loopllama.runs.records import (
+        Attempt,
+        Number,
+        Question,
+        RouteRecord,
+        Run,
+        RunStatus,
+        RunTotals,
+        StepRecord,
+        Usage,
+        UsageRow,
+    )
+
 RUN, PIN = "RUN", "PIN"
 ANSWER, START = "human_", "start"
 """Prefix of a step's attributes that hold people's answers, and the question whether the step may start."""
-UNANSWERED = "unanswered"
+UNANSWERED: Final = "unanswered"
 """A step's attribute that holds the question to which nobody answered in time."""
-FINAL = ("completed", "failed", "cancelled")
+FINAL: Final = ("completed", "failed", "cancelled")
 ALL = ("queued", "running", *FINAL)
 ACTIVE_SHARDS = 16
 """Partitions of the index of unfinished runs, so that it is no hot key (docs/scale.md)."""
@@ -48,9 +63,9 @@ class RunStore:
 
     # The run
 
-    def create(self, run: Mapping[str, Any]) -> bool:
+    def create(self, run: Run) -> bool:
         """Put a new run's `RUN` item; `False` when one of its id exists."""
-        item = {
+        item: Run = {
             "item": RUN,
             "pending": {},
             "created_at": clock.now_text(),
@@ -61,21 +76,21 @@ class RunStore:
         }
         return dynamo.put_new(self.dynamodb, self.table, item, "run_id")
 
-    def run(self, run_id: str) -> dict[str, Any]:
+    def run(self, run_id: str) -> Run:
         """The `RUN` item. Raises `RunNotFound`."""
         found = self.dynamodb.get_item(
             TableName=self.table, Key=dynamo.to_item({"run_id": run_id, "item": RUN}), ConsistentRead=True
         ).get("Item")
         if found is None:
             raise RunNotFound(f"there is no run {run_id!r}")
-        return dynamo.from_item(found)
+        return cast("Run", dynamo.from_item(found))
 
     def change(
         self,
         run_id: str,
-        values: Mapping[str, Any],
+        values: Run | RunTotals,
         *,
-        only_from: Sequence[str],
+        only_from: Sequence[RunStatus],
         remove: Sequence[str] = (),
     ) -> bool:
         """Change the `RUN` item if its status is one of `only_from`; `False` if it is not."""
@@ -91,11 +106,11 @@ class RunStore:
         )
         return done
 
-    def close(self, run_id: str, status: str, values: Mapping[str, Any], *, settled: bool = False) -> bool:
+    def close(self, run_id: str, status: RunStatus, values: Run, *, settled: bool = False) -> bool:
         """End an unfinished run; `False` if it had ended before. Unless all is `settled`, calls may be under way or
         rows of the bill missing: the reconciler makes up for it when they must have ended."""
         gone = ("stopping", "pending", *(("active", "check_at") if settled else ()))
-        later = {} if settled else {"check_at": check_time(SETTLED_CHECK_SECONDS)}
+        later: Run = {} if settled else {"check_at": check_time(SETTLED_CHECK_SECONDS)}
         return self.change(
             run_id,
             {"status": status, "finished_at": clock.now_text(), **later, **values},
@@ -117,7 +132,7 @@ class RunStore:
             remove=("error", "finished_at", "stopping"),
         )
 
-    def reopen_step(self, record: Mapping[str, Any]) -> None:
+    def reopen_step(self, record: StepRecord) -> None:
         """Make a failed step unfinished; what its calls gave and cost stays.
 
         It goes on from its settled calls, with `maxTurns` calls more. Where all calls together gave no valid output,
@@ -146,18 +161,35 @@ class RunStore:
             parameters={":failed": "failed"},
         )
 
-    def pin(self, run: Mapping[str, Any], routes: Mapping[str, Any]) -> None:
+    def pin(self, run: Run, routes: Mapping[str, RouteRecord]) -> None:
         """Keep the routes of a run's pinned steps; those of an earlier start stay."""
         item = {"run_id": run["run_id"], "item": PIN, "routes": dict(routes), "delete_at": run.get("delete_at")}
         dynamo.put_new(self.dynamodb, self.table, item, "run_id")
         self.change(run["run_id"], {"pinned": True}, only_from=("running",))
 
-    def items(self, run_id: str, keys: Iterable[str], attributes: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-        """Several items of a run, or only some of their attributes, by their sort keys; missing ones are left out."""
+    def items(self, run_id: str, keys: Iterable[str], attributes: Sequence[str] = ()) -> dict[str, StepRecord]:
+        """Several steps' items, or only some of their attributes, by their sort keys; missing ones are left out."""
+        return cast("dict[str, StepRecord]", self._items(run_id, keys, attributes))
+
+    def run_with(self, run_id: str, keys: Iterable[str]) -> tuple[Run | None, dict[str, StepRecord]]:
+        """Return the run, `None` where it is gone, and several steps' items, read in one BatchGetItem."""
+        found = self._items(run_id, [*keys, RUN])
+        return cast("Run | None", found.pop(RUN, None)), cast("dict[str, StepRecord]", found)
+
+    def pins(self, run_id: str) -> dict[str, RouteRecord]:
+        """Return the routes that the steps of a pinned run keep, by step."""
+        kept: dict[str, RouteRecord] = self._items(run_id, [PIN]).get(PIN, {}).get("routes", {})
+        return kept
+
+    def budget_used(self, run_id: str) -> dict[str, Any]:
+        """Return the item of a run's budget (`budgets/budget.py`); empty before its first call."""
+        return self._items(run_id, [BUDGET]).get(BUDGET, {})
+
+    def _items(self, run_id: str, keys: Iterable[str], attributes: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
         wanted = [{"run_id": run_id, "item": key} for key in keys]
         return dynamo.batch_get(self.dynamodb, self.table, wanted, by="item", attributes=attributes)
 
-    def steps(self, run_id: str) -> list[dict[str, Any]]:
+    def steps(self, run_id: str) -> list[StepRecord]:
         """All step items of a run without what their tools took and gave, of which a thousand could fill the memory."""
         items = dynamo.each(
             self.dynamodb,
@@ -167,7 +199,8 @@ class RunStore:
             names={"#item": "item"},
             consistent=True,
         )
-        return [{name: item[name] for name in item if not name.startswith(TOOL)} for item in items]
+        kept = [{name: item[name] for name in item if not name.startswith(TOOL)} for item in items]
+        return cast("list[StepRecord]", kept)
 
     def everything(self, run_id: str) -> Iterator[dict[str, Any]]:
         """All items of a run."""
@@ -185,7 +218,7 @@ class RunStore:
             parameters={":iteration": iteration},
         )
 
-    def set_pending(self, work: Work, pending: Mapping[str, Any]) -> None:
+    def set_pending(self, work: Work, pending: Question) -> None:
         """Show on the run that a step waits for a person."""
         dynamo.update(
             self.dynamodb,
@@ -231,9 +264,9 @@ class RunStore:
             returning=(),
         )
 
-    def due(self, shard: int, before: str, limit: int) -> list[dict[str, Any]]:
+    def due(self, shard: int, before: str, limit: int) -> list[Run]:
         """Unfinished runs of a shard whose check is due, by the index."""
-        return dynamo.query(
+        found = dynamo.query(
             self.dynamodb,
             self.table,
             "active = :shard AND check_at < :before",
@@ -241,12 +274,14 @@ class RunStore:
             index="by_active",
             limit=limit,
         )
+        return cast("list[Run]", found)
 
-    def active(self, shard: int) -> list[dict[str, Any]]:
+    def active(self, shard: int) -> list[Run]:
         """All unfinished runs of a shard, by the index."""
-        return dynamo.query(self.dynamodb, self.table, "active = :shard", {":shard": str(shard)}, index="by_active")
+        found = dynamo.query(self.dynamodb, self.table, "active = :shard", {":shard": str(shard)}, index="by_active")
+        return cast("list[Run]", found)
 
-    def claim(self, work: Work, claimant: str, delete_at: int | None) -> bool:
+    def claim(self, work: Work, claimant: str, delete_at: Number | None) -> bool:
         """Claim a join for a completed step; `True` as well when it was this step's already."""
         key = "CLAIM#" + work.key.removeprefix("STEP#")
         done, _ = dynamo.update(
@@ -259,13 +294,13 @@ class RunStore:
         )
         return done
 
-    def add_usage(self, work: Work, record: Mapping[str, Any]) -> None:
+    def add_usage(self, work: Work, record: StepRecord) -> None:
         """Write the usage of a step that has ended: a row for each of its calls. A row says what the call's entry says,
         so writing it again is harmless, and makes it right where the answer came late. A step is billable once, when
         it is completed: its last call counts it."""
         attempts = attempts_of(record)
         last = next((key for key in reversed(attempts) if attempts[key]["outcome"] == "ok"), None)
-        rows = [
+        rows: list[UsageRow] = [
             {
                 "day_workflow": f"{attempt['started_at'][:10]}#{work.workflow_id}",
                 "run_step_model": f"{work.run_id}#{work.step}#{work.iteration}#{work.item}#{attempt['model']}#{key}",
@@ -273,7 +308,7 @@ class RunStore:
                 "step": work.step,
                 "model": attempt["model"],
                 "steps": 1 if key == last and record["status"] == "completed" else 0,
-                **{name: attempt.get(name) for name in _USAGE},
+                **_usage(attempt),
                 "tags": record.get("tags"),
                 "key": record.get("api_key"),
             }
@@ -281,7 +316,7 @@ class RunStore:
         ]
         dynamo.batch_put(self.dynamodb, self._settings.usage_table, rows)
 
-    def settle_totals(self, run: Mapping[str, Any], *, last: bool) -> None:
+    def settle_totals(self, run: Run, *, last: bool) -> None:
         """Sum an ended run again, some time after: calls that were under way when it was closed have been settled.
         `last`: all of them, so that the reconciler need not look again."""
         steps = [step for step in self.steps(run["run_id"]) if "step" in step]
@@ -293,6 +328,10 @@ class RunStore:
 
 
 _USAGE = ("tokens_in", "tokens_out", "tokens_cached", "cost_usd", "cost_basis", "unpriced", "simulated")
+
+
+def _usage(attempt: Attempt) -> Usage:
+    return cast("Usage", {name: attempt.get(name) for name in _USAGE})
 
 
 def check_time(seconds: int) -> str:

@@ -7,17 +7,20 @@ read can be changed and sent again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic.alias_generators import to_camel
 
 from loopllama.budgets.budget import of_definition
 
+if TYPE_CHECKING:
+    from loopllama.workflows.types import CrewStep, WorkflowItem
+
 _SENDERS_OWN = ("output_schema",)
 """Fields whose value is the sender's own JSON: what its keys are called is not ours to change."""
 
 
-def view(item: Mapping[str, Any], default_model: str) -> dict[str, Any]:
+def view(item: WorkflowItem, default_model: str) -> dict[str, Any]:
     """Return the workflow object of an item of the Workflows table.
 
     `default_model` is the deployment's, which counts where the workflow names none. An earlier version has no status of
@@ -39,7 +42,7 @@ def view(item: Mapping[str, Any], default_model: str) -> dict[str, Any]:
     }
 
 
-def crew_view(crew: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def crew_view(crew: Sequence[CrewStep]) -> list[dict[str, Any]]:
     """Return a definition's crew as people write one: camelCase, what an agent does not set left out."""
     return [
         {to_camel(name): value if name in _SENDERS_OWN else _camel(value) for name, value in agent.items()}

@@ -14,7 +14,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -33,6 +33,9 @@ from loopllama.budgets import budget
 from loopllama.core import exact_json, money
 from loopllama.errors import WorkflowInvalid
 from loopllama.workflows import expressions, validation
+
+if TYPE_CHECKING:
+    from loopllama.workflows.types import CrewStep, DefinedBudget, Definition
 
 MAX_AGENTS = 200
 """A run has at most 2,000 steps (25,000 history events); this leaves each agent ten turns of a loop or a list."""
@@ -279,13 +282,16 @@ class Workflow(_Model):
             raise _invalid(problems)
         return workflow
 
-    def to_definition(self) -> dict[str, Any]:
+    def to_definition(self) -> Definition:
         """The normalised form of the engine (docs/design.md): snake_case, what is not set left out, names and needs
         written out. JSON values only; a new copy each time, but for `output_schema`."""
-        definition: dict[str, Any] = {key: getattr(self, key) for key in ("model", "pin") if getattr(self, key)}
+        definition: Definition = {"crew": [_step(agent) for agent in self.crew]}
+        if self.model:
+            definition["model"] = self.model
+        if self.pin:
+            definition["pin"] = self.pin
         if self.budget and (limits := _limits(self.budget)):
             definition["budget"] = limits
-        definition["crew"] = [_step(agent) for agent in self.crew]
         return definition
 
 
@@ -324,7 +330,7 @@ def _resolve(crew: Sequence[Agent]) -> None:
             agent.needs = [str(crew[position - 1].name)] if position else []
 
 
-def _step(agent: Agent) -> dict[str, Any]:
+def _step(agent: Agent) -> CrewStep:
     values = {key: getattr(agent, key) for key in Agent.model_fields}
     if agent.candidates is not None:
         values["candidates"] = [
@@ -335,19 +341,19 @@ def _step(agent: Agent) -> dict[str, Any]:
         if values[key] is not None:
             values[key] = values[key].model_dump(exclude_none=True)
     lists = {key: list(value) for key, value in values.items() if isinstance(value, list)}
-    return {key: lists.get(key, value) for key, value in values.items() if value is not None}
+    return cast("CrewStep", {key: lists.get(key, value) for key, value in values.items() if value is not None})
 
 
-def _limits(limits: Limits) -> dict[str, Any]:
+def _limits(limits: Limits) -> DefinedBudget:
     values = {key: value for key, value in limits if value is not None}
     if "max_cost_usd" in values:
         values["max_cost_usd"] = exact_json.number(values["max_cost_usd"])  # as text: JSON numbers are read as floats
     if "daily" in values:
         values["daily"] = _limits(values["daily"])
-    return {key: value for key, value in values.items() if value != {}}
+    return cast("DefinedBudget", {key: value for key, value in values.items() if value != {}})
 
 
-def _too_large(definition: dict[str, Any]) -> list[dict[str, object]]:
+def _too_large(definition: Definition) -> list[dict[str, object]]:
     size = len(json.dumps(definition, ensure_ascii=False).encode())
     if size <= MAX_DEFINITION_BYTES:
         return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
@@ -25,6 +25,9 @@ from loopllama.api.responses import data, fields_as_asked
 from loopllama.errors import NotFound
 from loopllama.routing.change_log import plain, route_of, shown
 from loopllama.routing.store import MAX_STEP, VALUES
+
+if TYPE_CHECKING:
+    from loopllama.routing.types import RouteRow
 
 StepName = Annotated[str, Path(description="The step's name; `*` is the whole workflow.")]
 Number = Annotated[int | Decimal, Field(ge=0, le=2)]
@@ -207,12 +210,12 @@ def routes(services: Services) -> Router:
     return router
 
 
-def _values(body: RouteRequest) -> dict[str, Any]:
+def _values(body: RouteRequest) -> RouteRow:
     values = {name: getattr(body, name) for name in VALUES if name in RouteRequest.model_fields}
     values["candidates"] = body.candidates and [
         one.model if one.weight is None else {"model": one.model, "weight": one.weight} for one in body.candidates
     ]
-    return values
+    return cast("RouteRow", values)
 
 
 def _explained(services: Services, workflow_id: str) -> list[dict[str, Any]]:
