@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import pytest
@@ -272,7 +272,7 @@ ORDER = {"type": "lambda", "function": "f", "description": "d", "parameters": SC
 
 @given(NUMERALS)
 def test_what_a_function_answers_a_tool_call(numeral: str) -> None:
-    box = Toolbox(Settings(tools={"t": ORDER}), ["t"], aws=Secrets(f'{{"n": {numeral}}}'))  # type: ignore[arg-type]
+    box = Toolbox(Settings(tools={"t": ORDER}), ["t"], aws=Secrets(f'{{"n": {numeral}}}'))
 
     def door(_: str) -> Any:
         return exact_json.loads(box.call(wire.tool_call("1", "t", '{"n": 1}', 0), idempotency_key="k", timeout=10))
@@ -282,7 +282,7 @@ def test_what_a_function_answers_a_tool_call(numeral: str) -> None:
 
 @given(NUMERALS)
 def test_what_a_model_calls_a_tool_with(numeral: str) -> None:
-    box = Toolbox(Settings(tools={"t": ORDER}), ["t"], aws=Secrets("null"))  # type: ignore[arg-type]
+    box = Toolbox(Settings(tools={"t": ORDER}), ["t"], aws=Secrets("null"))
 
     def door(text: str) -> Any:
         call = wire.tool_call("1", "t", text, 0)
@@ -472,7 +472,7 @@ def test_a_row_by_hand(text: str, data: st.DataObject) -> None:
     with soon():
         parse_row({"model": "small", "policy": "weighted", **row})
         for name in row:
-            parse_row({"model": "small", "policy": "fixed", name: row[name]})
+            parse_row(cast("Any", {"model": "small", "policy": "fixed", name: row[name]}))
         parse_item({"model": "m", **{name: data.draw(forms) for name in ENTRY}})
         parse_facts(dict.fromkeys(("calls", "tokens_in", "tokens_out", "tokens_cached", "wanted_at"), value))
         parse_facts({"latency": {"m": {"ms": value, "samples": value}}})
@@ -587,7 +587,7 @@ def test_what_does_not_follow_is_told_in_json() -> None:
 
 def test_a_tools_parameters_are_checked_as_exactly() -> None:
     parameters = {"type": "object", "properties": {"amount": {"type": "number", "multipleOf": 0.01}}}
-    box = Toolbox(Settings(tools={"t": {**ORDER, "parameters": parameters}}), ["t"], aws=Secrets("null"))  # type: ignore[arg-type]
+    box = Toolbox(Settings(tools={"t": {**ORDER, "parameters": parameters}}), ["t"], aws=Secrets("null"))
     for amount in ("19.99", "0.07", "606.67", "4.02"):
         call = wire.tool_call("1", "t", f'{{"amount": {amount}}}', 0)
         assert box.call(call, idempotency_key="k", timeout=10) == "null"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 from support.dialects import CODES, KEY, Dialect, converse
@@ -257,7 +258,7 @@ def test_a_long_explanation_is_cut(dialect: Dialect, server: WireServer, adapter
     assert len(str(error)) < 1000
 
 
-DOCUMENTED = {
+DOCUMENTED: dict[str, list[Any]] = {
     # https://platform.openai.com/docs/guides/error-codes
     "openai": [
         (400, "invalid_request_error", ModelRejected),

@@ -183,7 +183,7 @@ def tls(authority, monkeypatch):
     context.load_cert_chain(authority / "server.pem")
     with serving(context) as started:
         started.reached = []
-        connect = network.connect
+        connect = transport.connect
 
         def reach(address, port, seconds):
             started.reached.append((address, port))
@@ -578,7 +578,7 @@ class TestAddresses:
         assert tls.seen == []
 
     def test_the_next_address_is_tried(self, tls, monkeypatch):
-        reach = network.connect
+        reach = transport.connect
 
         def first_is_down(address, port, seconds):
             if address == OTHER_PUBLIC:

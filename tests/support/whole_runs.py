@@ -7,6 +7,7 @@ from typing import Any
 
 from loopllama.core import exact_json
 from loopllama.events.log import EventLog
+from loopllama.events.types import ShownEvent
 from loopllama.runs.step_ref import step_key
 from support.system import System
 
@@ -34,16 +35,16 @@ def assert_whole(system: System, run: dict[str, Any], *, settled: bool = True) -
     for name in SUMS:
         told = [one.get(name) or 0 for one in attempts]
         assert run[name] == stored[name] == sum(told) == sum(row.get(name) or 0 for row in rows), (run["id"], name)
-    billed = Counter()  # type: ignore[var-annotated]
+    billed = Counter()
     for row in rows:
         _, step, iteration, item, *_ = row["run_step_model"].split("#")
         billed[step_key(step, int(iteration), int(item))] += int(row["steps"])
     assert billed == Counter(step["id"] for step in turns(run))
 
 
-def events_of(system: System, log: EventLog, run_id: str) -> list[dict[str, Any]]:
+def events_of(system: System, log: EventLog, run_id: str) -> list[ShownEvent]:
     """All events of a completed run, once the last one is there."""
-    found: list[dict[str, Any]] = []
+    found: list[ShownEvent] = []
 
     def complete() -> bool:
         nonlocal found
@@ -54,7 +55,7 @@ def events_of(system: System, log: EventLog, run_id: str) -> list[dict[str, Any]
     return found
 
 
-def assert_told_in_order(run: dict[str, Any], events: list[dict[str, Any]], needs: dict[str, list[str]]) -> None:
+def assert_told_in_order(run: dict[str, Any], events: list[ShownEvent], needs: dict[str, list[str]]) -> None:
     """The events have numbers without gaps; each step's completion is told once, after those of the steps it needs."""
     assert [event["id"] for event in events] == [str(number) for number in range(1, len(events) + 1)]
     kinds = Counter(event["type"] for event in events)

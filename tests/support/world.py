@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from moto.backends import get_backend
@@ -31,6 +31,7 @@ from loopllama.engine.step import StepRunner
 from loopllama.engine.triggers import accept_event
 from loopllama.errors import AwsUnavailable
 from loopllama.events.log import EventLog
+from loopllama.events.types import ShownEvent
 from loopllama.jobs.observe_latency import Observer
 from loopllama.jobs.publish_events import Publisher
 from loopllama.jobs.record_route_change import RouteRecorder
@@ -80,7 +81,7 @@ class World(Deployment):
     def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(settings, monkeypatch)
         self.shift = 0.0
-        now = clock.time.time
+        now = clock.time.time  # type: ignore[attr-defined]  # of the clock, which another world may have set
         monkeypatch.setattr(clock, "now_ms", lambda: int((now() + self.shift) * 1000))
         monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: now() + self.shift))
         self.faults = Faults(self._stand_ins())
@@ -88,7 +89,7 @@ class World(Deployment):
         monkeypatch.setattr("loopllama.providers.http.post", self._post)
         self._tables = get_backend("dynamodb")["123456789012"]["us-east-1"].tables
         self._stream: list[dict[str, Any]] = []
-        self._tables["RunsTable"].stream_shard = SimpleNamespace(add=self._changed)
+        self._tables["RunsTable"].stream_shard = cast("Any", SimpleNamespace(add=self._changed))
         self._numbers = itertools.count(1)
         self.key, _ = KeyStore(settings).create("caller")
         self.put_model("house:one", "house", "one")
@@ -317,8 +318,8 @@ class World(Deployment):
         except Crashed as crashed:
             return crashed.outcome
 
-    def _run_step(self, execution: Execution, work: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, Any]:
-        def call(_: int) -> dict[str, Any]:
+    def _run_step(self, execution: Execution, work: Mapping[str, Any], payload: Any) -> Any:
+        def call(_: int) -> Any:
             owner = f"invocation-{next(self._numbers)}"
             return StepRunner(self.settings).run_step(payload, owner, STEP_SECONDS * 1000)
 
@@ -413,7 +414,7 @@ class World(Deployment):
         images = [None if one is None else one.to_json()["Attributes"] for one in (old, new)]
         if images[0] == images[1]:
             return
-        known = images[1] or images[0]
+        known = images[1] or images[0] or {}
         change = {
             "Keys": {name: known[name] for name in ("run_id", "item")},
             "SequenceNumber": f"{next(self._numbers):021}",
@@ -432,7 +433,7 @@ class World(Deployment):
         """The entries of the RouteHistory table."""
         return list(self.rows("RouteHistoryTable"))
 
-    def events(self, run_id: str) -> list[dict[str, Any]]:
+    def events(self, run_id: str) -> list[ShownEvent]:
         """The run's events, in order."""
         return self._log.after(run_id, 0, 1000)
 

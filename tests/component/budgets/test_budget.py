@@ -22,14 +22,15 @@ from loopllama.errors import BudgetExceeded, InvalidRequest, WorkflowInvalid
 from loopllama.llm.token_estimate import most_tokens, prompt_tokens
 from loopllama.llm.types import Message, ModelCall
 from loopllama.runs import reservations
+from loopllama.runs.records import RunBudget
 from loopllama.runs.reservations import Allowance
 from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
 
 PRICE = Price(date(2020, 1, 1), Decimal(3), Decimal(15))
 MODEL = Model("m", "test", "m", (PRICE,), max_output=4000)
-ENTRY = {"started_at": "2026-11-23T10:00:00.000Z"}
-RUN = {"run_id": "run_1", "workflow_id": "w", "delete_at": 1}
+ENTRY: Any = {"started_at": "2026-11-23T10:00:00.000Z"}
+RUN: Any = {"run_id": "run_1", "workflow_id": "w", "delete_at": 1}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ _made = iter(range(10**9))
 
 def fresh(**limits: Any) -> Budget:
     """A budget of its own item."""
-    run = {**RUN, "run_id": f"run_{next(_made)}", "budget": limits}
+    run: Any = {**RUN, "run_id": f"run_{next(_made)}", "budget": limits}
     made = budget.of_run("RunsTable", run)
     assert made is not None
     return made
@@ -80,7 +81,7 @@ def call(prompt_tokens: int = 100, max_tokens: int | None = None) -> ModelCall:
     return ModelCall("m", "m", "", [Message("user", "x" * 3 * prompt_tokens)], 10, max_tokens=max_tokens)
 
 
-def settled(tokens_in: int, tokens_out: int, usd: str) -> dict[str, Any]:
+def settled(tokens_in: int, tokens_out: int, usd: str) -> Any:
     return {**ENTRY, "outcome": "ok", "tokens_in": tokens_in, "tokens_out": tokens_out, "cost_usd": Decimal(usd)}
 
 
@@ -133,14 +134,16 @@ def test_limits_that_make_no_sense_are_refused_with_their_field(written: Any, fi
 
 
 def test_a_runs_own_limits_replace_its_workflows_one_by_one() -> None:
-    definition = {"budget": {"max_steps": 9, "max_cost_usd": "0.5", "allow_unpriced": True, "daily": {"max_steps": 1}}}
+    definition: Any = {
+        "budget": {"max_steps": 9, "max_cost_usd": "0.5", "allow_unpriced": True, "daily": {"max_steps": 1}}
+    }
     assert budget.merged(definition, {"max_steps": 3}) == {
         "max_steps": 3,
         "max_cost_usd": Decimal("0.5"),
         "allow_unpriced": True,
     }
-    assert budget.merged({"budget": {"daily": {"max_steps": 1}, "allow_unpriced": True}}, None) is None
-    assert budget.merged({}, None) is None
+    assert budget.merged({"crew": [], "budget": {"daily": {"max_steps": 1}, "allow_unpriced": True}}, None) is None
+    assert budget.merged({"crew": []}, None) is None
 
 
 def workflow(**limits: Any) -> Workflow:
@@ -239,7 +242,7 @@ def test_of_twenty_at_once_exactly_those_that_fit_pass(live: Deployment) -> None
 
 
 def test_runs_of_a_workflow_share_the_days_item_and_keep_their_reservations_apart(live: Deployment) -> None:
-    definition = {"budget": {"daily": {"max_tokens": 100}}}
+    definition: Any = {"crew": [], "budget": {"daily": {"max_tokens": 100}}}
     first, second = (
         budget.of_day("RunsTable", {**RUN, "run_id": name, "workflow_id": "shared"}, definition, "2026-11-23")
         for name in ("run_a", "run_b")
@@ -331,7 +334,7 @@ def test_a_model_without_a_price_is_refused_under_a_limit_in_usd(live: Deploymen
     step = step_of(both, allow_unpriced=True)
     step.reserve("attempt_0001", ENTRY, unpriced, call(), first=True)
     assert held(item_of(both)) == amount(1100, steps=1)
-    step.settle("attempt_0001", {**ENTRY, "outcome": "ok", "tokens_in": 100, "tokens_out": 50, "unpriced": True})
+    step.settle("attempt_0001", ENTRY | {"outcome": "ok", "tokens_in": 100, "tokens_out": 50, "unpriced": True})
     assert item_of(both)["used_tokens"] == 150
     step_of(fresh(max_tokens=2000)).reserve("attempt_0001", ENTRY, unpriced, call(), first=True)
 
@@ -340,7 +343,7 @@ def test_a_call_whose_cost_nobody_knows_counts_as_expected(live: Deployment) -> 
     one = fresh(max_tokens=5000)
     step = step_of(one)
     step.reserve("attempt_0001", ENTRY, MODEL, call(100), first=True)
-    step.settle("attempt_0001", {**ENTRY, "outcome": "ModelTimeout", "cost_basis": "unknown"})
+    step.settle("attempt_0001", ENTRY | {"outcome": "ModelTimeout", "cost_basis": "unknown"})
     assert item_of(one)["used_tokens"] == 1100
     assert held(item_of(one)) == amount(0)
 
@@ -351,7 +354,7 @@ def test_what_a_dead_process_has_left_is_settled_by_the_record(live: Deployment)
     for attempt in ("attempt_0001", "attempt_0002"):
         dead.reserve(attempt, ENTRY, MODEL, call(100), first=attempt == "attempt_0001")
     other.reserve("attempt_0001", ENTRY, MODEL, call(100), first=True)
-    record = {"attempt_0001": settled(100, 50, "0.001"), "attempt_0002": {**ENTRY, "outcome": "open"}}
+    record: Any = {"attempt_0001": settled(100, 50, "0.001"), "attempt_0002": {**ENTRY, "outcome": "open"}}
     for _ in range(2):
         step_of(one).recover(record)
         after = item_of(one)
@@ -381,7 +384,7 @@ def test_no_interleaving_passes_the_limit_by_more_than_the_overruns(
 ) -> None:
     """Four steps call, finish, die and are taken over in any order; `finish` with any actual use."""
     one = fresh(max_tokens=limit)
-    records: list[dict[str, Any]] = [{} for _ in range(4)]
+    records: list[Any] = [{} for _ in range(4)]
     alive: list[Allowance | None] = [None] * 4
     open_: list[str | None] = [None] * 4
     overruns, spent = 0, 0
@@ -407,11 +410,11 @@ def test_no_interleaving_passes_the_limit_by_more_than_the_overruns(
             open_[number] = attempt
             reserved[number, attempt] = item_of(one)[f"open_STEP#s{number}#0#0/{attempt}"]["tokens"]
         elif action in ("finish", "repeat") and open_[number] is not None and alive[number] is not None:
-            attempt, step = str(open_[number]), alive[number]
-            assert step is not None
+            attempt, holder = str(open_[number]), alive[number]
+            assert holder is not None
             entry = records[number][attempt] = settled(20, used, "0")
             for _ in range(2 if action == "repeat" else 1):
-                step.settle(attempt, entry)
+                holder.settle(attempt, entry)
             overruns += max(0, 20 + used - int(reserved.pop((number, attempt))))
             spent += 20 + used
             open_[number] = None
@@ -432,7 +435,7 @@ def test_no_interleaving_passes_the_limit_by_more_than_the_overruns(
 
 def test_the_view_of_a_budget(live: Deployment) -> None:
     one = fresh(max_tokens=5000, max_cost_usd=Decimal("0.5"))
-    limits = {"max_tokens": 5000, "max_cost_usd": Decimal("0.5")}
+    limits: RunBudget = {"max_tokens": 5000, "max_cost_usd": Decimal("0.5")}
     one.reserve("s/a", amount(100, "0.1", 1))
     one.settle("s/a", amount(100, "0.1", 1), amount(80, "0.08", 1))
     one.reserve("s/b", amount(10, "0.01"))

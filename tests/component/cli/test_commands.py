@@ -2,7 +2,9 @@
 
 import json
 import os
+import time
 from decimal import Decimal
+from typing import Any
 
 import boto3
 import pytest
@@ -347,7 +349,7 @@ def accepted(monkeypatch):
     states = {"run_1": {"id": "run_1", "workflow_id": "w", "status": "completed", "output": "Done.", "steps": []}}
     monkeypatch.setattr(accept, "accept_run", accept_run)
     monkeypatch.setattr(RunReader, "get", lambda self, run_id: states[run_id])
-    monkeypatch.setattr(progress.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     return asked, states
 
 
@@ -492,7 +494,7 @@ def test_odd_numbers_in_a_file_of_routes_are_refused_with_their_line(crew, tmp_p
 
 def test_exported_routes_keep_every_digit(crew, tmp_path):
     invoke("workflows", "push", crew)
-    row = {"model": "small", "temperature": Decimal("0.12345678901234567890123"), "max_latency": Decimal("1E+5")}
+    row: Any = {"model": "small", "temperature": Decimal("0.12345678901234567890123"), "max_latency": Decimal("1E+5")}
     RouteStore(SETTINGS).set("support_reply", "writer", row, updated_by="me", reason="r", force=True)
     file = tmp_path / "routes.yaml"
     file.write_text(invoke("routes", "export", "support_reply").stdout)

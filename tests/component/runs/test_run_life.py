@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from support.deployment import Deployment, Killed, deployment
 
 from loopllama.aws import clients, dynamo
+from loopllama.core import clock
 from loopllama.engine import human_input
 from loopllama.engine import step as step_module
 from loopllama.engine.advance import advance_run
@@ -401,7 +402,7 @@ def test_a_runs_life(live: Deployment) -> None:
     approval = {"start": True, "timeoutSeconds": EXPIRY}
     workflow = live.push([{"name": "a"}, {"name": "b", "approval": approval}, {"name": "c"}], name="life")
     run_state_machine_as_test(
-        lambda: RunLife(live, workflow),
+        cast("Any", lambda: RunLife(live, workflow)),
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=14,
@@ -501,7 +502,7 @@ def test_an_answer_at_the_last_moment_counts(live: Deployment, monkeypatch: pyte
     # The step finds that the time is over by a clock that is ahead of the API's.
     expired = live.runs.items(run_id, [step_key("pay")])[step_key("pay")]["pending"]["expires_at"]
     monkeypatch.setattr(StepWriter, "write", answered_first)
-    monkeypatch.setattr(human_input.clock, "now_text", lambda seconds=None: expired)
+    monkeypatch.setattr(clock, "now_text", lambda seconds=None: expired)
     assert live.step(work)["outcome"] == "continue"
     assert live.step(work)["outcome"] == "done"
 

@@ -13,7 +13,7 @@ from support.deployment import Deployment, deployment
 from loopllama.engine import step as step_module
 from loopllama.workflows import graph
 
-Crew = list[dict[str, Any]]
+Crew = list[Any]
 
 
 @st.composite

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +18,6 @@ from loopllama.errors import AnswerInvalid, ModelTimeout
 from loopllama.llm.structured_output import MODES, instructions
 from loopllama.llm.token_estimate import count_tokens, prompt_tokens
 from loopllama.llm.types import Message, ModelCall, ToolCall, ToolSpec, Usage
-from loopllama.providers.simulated import adapter
 from loopllama.providers.simulated.adapter import Simulated
 from loopllama.providers.simulated.filling import Filler
 from loopllama.providers.simulated.reading import Reading, words
@@ -169,7 +169,7 @@ def test_max_tokens_cuts_tool_calls() -> None:
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     times: list[float] = []
-    monkeypatch.setattr(adapter.time, "sleep", times.append)
+    monkeypatch.setattr(time, "sleep", times.append)
     return times
 
 

@@ -1,6 +1,7 @@
 """The six layers: who decides, what is passed over, and what is said about it."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,7 @@ def route(said, *, catalog=None, required=(), prompt_tokens=0, step=None, run_mo
         return NO_OVERRIDE if value is None else parse_row({"model": value} if isinstance(value, str) else value)
 
     agent = said.get("agent", {})
-    definition = {"name": "writer", "role": "Writer"} | ({"model": agent} if isinstance(agent, str) else agent)
+    definition: Any = {"name": "writer", "role": "Writer"} | ({"model": agent} if isinstance(agent, str) else agent)
     request = RouteRequest(
         workflow_id="w",
         workflow_model=said.get("default"),
@@ -93,7 +94,7 @@ def test_the_version_is_that_of_the_row_that_chose_the_model():
 
 
 def test_an_expired_row_does_not_count():
-    row = {"model": "gpt-5", "max_tokens": Decimal(9), "expires_at": Decimal(int(NOW))}
+    row: dict[str, Any] = {"model": "gpt-5", "max_tokens": Decimal(9), "expires_at": Decimal(int(NOW))}
     decided = route({"step": row, "default": "gpt-5-mini"})
     assert (decided.source, decided.max_tokens) == ("default", None)
     assert decided.ignored == ({"layer": "step", "reason": f"expired at {int(NOW)}"},)
@@ -252,7 +253,7 @@ def test_the_record_goes_through_dynamodb_and_back():
         "step": {"model": "gpt-5", "fallbacks": ["nosuch", "small"], "version": Decimal(3), "max_tokens": Decimal(9)}
     }
     decided = route(said | {"agent": {"temperature": Decimal("0.5")}})
-    record = dynamo.from_item(dynamo.to_item(decided.to_record()))
+    record: Any = dynamo.from_item(dynamo.to_item(decided.to_record()))
     assert record["chain"] == ["gpt-5", bundled().aliases()["small"]]
     restored = Route.from_record(record, bundled().resolve)
     assert restored.chain == decided.chain
@@ -313,7 +314,7 @@ names = st.sampled_from(["gpt-5", "gpt-5-mini", "small", "loop", "openai:x", "no
 candidates = st.lists(
     names | st.fixed_dictionaries({"model": names}, optional={"weight": st.integers(-1, 5) | rubbish}), max_size=4
 )
-choices = st.fixed_dictionaries(
+choices: Any = st.fixed_dictionaries(
     {"policy": st.sampled_from(["weighted", "cheapest", "fastest", "fixed"]), "candidates": candidates},
     optional={
         "model": names,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -41,7 +42,8 @@ def names(candidates):
 
 
 def planned(row, *, agent=None, catalog=None, facts=NOTHING, aside=None, due=frozenset(), prompt_tokens=0):
-    request = RouteRequest("w", None, {"name": "s"} | (agent or {}), {}, frozenset(), prompt_tokens, "run-1")
+    step: Any = {"name": "s"} | (agent or {})
+    request = RouteRequest("w", None, step, {}, frozenset(), prompt_tokens, "run-1")
     rows = parse_row(row) if row is not None else NO_OVERRIDE, NO_OVERRIDE
     return plan(request, *rows, "small", catalog or bundled(), NOW, facts=facts, aside=aside, due=due)
 
@@ -165,7 +167,8 @@ def test_a_model_without_samples_has_its_prior():
 
 
 def test_a_chosen_model_is_followed_by_fallbacks_and_the_other_candidates():
-    row = {"policy": "cheapest", "candidates": ["gpt-5", "gpt-5-nano", "gpt-5-mini"], "fallbacks": ["small", "gpt-5"]}
+    row: dict[str, Any] = {"policy": "cheapest", "candidates": ["gpt-5", "gpt-5-nano", "gpt-5-mini"]}
+    row["fallbacks"] = ["small", "gpt-5"]
     assert chain(planned(row).route("k")) == ["gpt-5-nano", bundled().aliases()["small"], "gpt-5", "gpt-5-mini"]
     row = {"policy": "weighted", "candidates": [{"model": "gpt-5-mini", "weight": 1}], "model": "gpt-5-nano"}
     assert chain(planned(row).route("k")) == ["gpt-5-mini", "gpt-5-nano"]

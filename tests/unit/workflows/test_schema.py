@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from typing import Any
 
 import jsonschema
 import pytest
@@ -276,7 +277,7 @@ def test_fields_of_an_agent(fields, field, message):
 
 
 AGENT = agent()
-LOOP = [
+LOOP: list[Any] = [
     {"role": "R", "systemPrompt": "x", "name": "write"},
     {"role": "R", "systemPrompt": "x", "name": "review", "repeat": {"backTo": "write", "until": "input.ok", "max": 3}},
 ]
@@ -300,7 +301,7 @@ def test_the_whole_language_is_taken_and_normalised():
             "repeat": {"backTo": "write", "until": "steps.review.output.ok", "max": 3},
         },
     ]
-    steps = Workflow(name="w", crew=crew).to_definition()["crew"]
+    steps = Workflow.model_validate({"name": "w", "crew": crew}).to_definition()["crew"]
     assert steps[0]["approval"] == {"start": True}
     assert (steps[1]["for_each"], steps[1]["max_concurrency"], steps[1]["max_failures"]) == (crew[1]["forEach"], 5, 2)
     assert steps[2]["approval"] == {"start": False, "tools": ["t"]}
@@ -335,7 +336,7 @@ def test_what_is_wrong_with_the_language_is_said(fields, field, message):
 
 
 def test_loops_go_over_lines():
-    assert Workflow(name="w", crew=LOOP)
+    assert Workflow.model_validate({"name": "w", "crew": LOOP})
     fork = [LOOP[0], {**AGENT, "name": "other", "needs": ["write"]}, {**LOOP[1], "needs": ["write", "other"]}]
     assert "must be a line" in refused(*fork)["crew.2.repeat.backTo"]
     side = [*LOOP, {**AGENT, "name": "other", "needs": ["write"]}]
@@ -346,7 +347,7 @@ def test_loops_go_over_lines():
 
 def test_inside_a_loop_a_step_may_read_what_a_later_one_said_last_time():
     crew = [{**LOOP[0], "prompt": "{{ input }} {{ steps.review.output }}"}, LOOP[1]]
-    assert Workflow(name="w", crew=crew)
+    assert Workflow.model_validate({"name": "w", "crew": crew})
 
 
 def test_many_problems_are_cut():
