@@ -232,7 +232,7 @@ def test_tools_of_a_deployment(numeral: str) -> None:
 
     for read, kind in ((tool_files.check_tools, InvalidRequest), (deployed, ValueError)):
         with soon():
-            _, error = tried(lambda read=read: read(text), kind)  # type: ignore[misc]
+            _, error = tried(lambda read=read: read(text), kind)
         assert (error is None) == (taken(numeral) is not None)
         assert error is None or ("$.t.parameters.x" in str(error) and "TOOLS" in str(error).upper())
     with soon():
@@ -505,7 +505,7 @@ def test_a_workflow_of_the_api(numeral: str) -> None:
     crew = f'[{{"role": "A", "systemPrompt": "x", "outputSchema": {schema}, "temperature": {numeral}}}]'
     for text in (f'{{"name": "x", "crew": {crew}}}', f'{{"name": "x", "budget": {{"maxCostUsd": {numeral}}}}}'):
         with soon():
-            made, error = tried(lambda text=text: Workflow.model_validate(floats(parse_body(text))), InvalidRequest)  # type: ignore[misc]
+            made, error = tried(lambda text=text: Workflow.model_validate(floats(parse_body(text))), InvalidRequest)
             if error is None:
                 assert taken(numeral) is not None
                 dynamo.to_item(exact(made.to_definition()))

@@ -63,13 +63,13 @@ def assert_told_in_order(run: dict[str, Any], events: list[ShownEvent], needs: d
     assert (events[0]["type"], events[-1]["type"]) == ("RunStarted", "RunCompleted")
     assert kinds["RunStarted"] == kinds["RunCompleted"] == 1
     assert len(completed) + kinds["RunWaiting"] + 2 == len(events)
-    places = {step_key(e["step"], e["iteration"], e["item"] or 0): n for n, e in enumerate(completed)}
+    places = {step_key(str(e["step"]), e["iteration"], e["item"] or 0): n for n, e in enumerate(completed)}
     steps = [step for step in run["steps"] if step["status"] == "completed"]
     assert len(completed) == len(places)
     assert set(places) == {step["id"] for step in steps}
     first: dict[str, int] = {}
     for number, event in enumerate(completed):
-        first.setdefault(event["step"], number)
+        first.setdefault(str(event["step"]), number)
     for step, number in first.items():
         assert all(first[need] < number for need in needs.get(step, ())), (step, events)
     last = exact_json.loads(exact_json.dumps(events[-1]))

@@ -137,7 +137,7 @@ def test_a_replay_shows_what_the_kept_step_received_and_what_the_others_do(live:
 def test_a_step_that_has_not_begun_has_none_and_one_under_way_has(live: Deployment) -> None:
     run_id = live.accept(live.push([{"name": "a"}, {"name": "b"}]), LONG)
     seen: list[dict[str, Any]] = []
-    live.provider.script = lambda call: seen.append(live.read(run_id)) or "fine"  # type: ignore[func-returns-value]
+    live.provider.script = lambda call: seen.append(live.read(run_id)) or "fine"
     queued = live.read(run_id)
     assert inputs(queued) == {"a#0#0": None, "b#0#0": None}
     live.play(run_id)
