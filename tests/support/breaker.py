@@ -69,7 +69,7 @@ class Process:
         self._table, self._clock, self._cache = table, clock, cache
         self._item: dict[str, Any] = {}
         self._until = 0.0
-        self.health = CircuitBreaker("models", lambda: table, clock, lambda: self._item, self._keep, probe)
+        self.circuit_breaker = CircuitBreaker("models", lambda: table, clock, lambda: self._item, self._keep, probe)
 
     def _keep(self, item: Any) -> None:
         self._item = dict(item)
@@ -79,5 +79,5 @@ class Process:
         now = int(self._clock() * 1000)
         if self._clock() >= self._until:
             self._item, self._until = self._table.read(), self._clock() + self._cache
-        state = self.health.states(write=True).get(model, CLOSED)
-        return not state.is_open(now) and (not state.due(now) or self.health.claim_probe(model))
+        state = self.circuit_breaker.states(write=True).get(model, CLOSED)
+        return not state.is_open(now) and (not state.due(now) or self.circuit_breaker.claim_probe(model))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import pytest
@@ -110,7 +110,9 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     execution = made.settings.state_machine_arn.replace(":stateMachine:", ":execution:") + f":{asking}"
     # It has gone on for so long that it is about to be deleted.
     made.runs.change(asking, {"execution_arn": execution, "delete_at": 1}, only_from=("running",))
-    made.runs.set_pending(Work.from_payload(work), made.runs.items(asking, ["STEP#a#0#0"])["STEP#a#0#0"]["pending"])
+    made.runs.set_pending(
+        Work.from_payload(cast("Any", work)), made.runs.items(asking, ["STEP#a#0#0"])["STEP#a#0#0"]["pending"]
+    )
 
     # A run that stays failed is summed and billed again when its last calls must have ended.
     made.provider.script = refuse
@@ -194,7 +196,7 @@ def test_keys_and_tools_need_what_run_step_is_granted(monkeypatch: pytest.Monkey
     with mock_aws(), notes.of("RunStep"):
         with pytest.raises(CredentialsRejected):
             credentials.credentials_for("openai", Settings(provider_secrets_prefix="stack/providers/"))
-        box = Toolbox(Settings(tools=tools), list(tools), aws=dynamo)
+        box = Toolbox(Settings(tools=tools), list(tools), aws=cast("Any", dynamo))
         for name in tools:
             with pytest.raises(ToolFailed):
                 box.call(ToolCall("1", name, {}), idempotency_key="key", timeout=5)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.cloudwatch import gather
 from support.policies import spelled
-from support.routing_tables import CONFIG, Clock, Counting, chain, put, request, tables
+from support.routing_tables import CONFIG, Clock, Counting, attempt_order, put, request, tables
 
 from loopllama.aws import clients, dynamo
 from loopllama.engine import metrics
@@ -31,13 +31,13 @@ def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
     yield from tables(monkeypatch)
 
 
-def row(policy: Policy) -> dict[str, Any]:
+def row(policy: Policy) -> Any:
     """What people write for the policy."""
     models = {"candidates": spelled(policy, *MODELS)} if policy.chooses else {"model": MODELS[0], "fallbacks": MODELS}
     return {"policy": policy.name, **models}
 
 
-def refused(values: dict[str, Any]) -> str:
+def refused(values: Any) -> str:
     """The attribute that the routes table refuses."""
     with pytest.raises(ChoiceInvalid) as caught:
         parse_choice(values)
@@ -52,7 +52,8 @@ def file_of(**agent: Any) -> Workflow:
 @EVERY
 def test_routes_and_workflow_files_take_what_it_chooses_among(policy: Policy) -> None:
     (step,) = file_of(**row(policy)).to_definition()["crew"]
-    for values in (row(policy), step):
+    said: tuple[Any, ...] = (row(policy), step)
+    for values in said:
         choice = parse_choice(values)
         assert choice is not None
         assert choice.policy is policy
@@ -93,8 +94,8 @@ def test_a_decision_tries_every_model_and_asks_for_the_figures_that_it_needs(
     router = Router(CONFIG, dynamodb, Clock())
     decided = router.decide(request())
     assert (decided.policy, decided.source, decided.ignored) == (policy.name, "step-override", ())
-    assert sorted(chain(decided)) == MODELS
-    assert chain(router.decide(request())) == chain(decided)  # a retry
+    assert sorted(attempt_order(decided)) == MODELS
+    assert attempt_order(router.decide(request())) == attempt_order(decided)  # a retry
     written = dynamodb.taken().get("update_item", 0)
     item = dynamodb.get_item(TableName="models", Key={"model": {"S": "observed#w#writer"}}).get("Item")
     assert written == bool(item) == bool(policy.needs)
@@ -107,13 +108,13 @@ def test_a_pinned_run_keeps_its_choice(policy: Policy, dynamodb: Counting) -> No
     put(dynamodb, "routes", workflow="w", step="writer", **row(policy))
     router = Router(CONFIG, dynamodb, Clock())
     decided = router.decide(request())
-    record = dynamo.from_item(dynamo.to_item(decided.to_record()))
+    record: Any = dynamo.from_item(dynamo.to_item(decided.to_record()))
     put(dynamodb, "routes", workflow="w", step="writer", model="claude-sonnet-5")
     kept = Router(CONFIG, dynamodb, Clock()).decide(request(pinned=record))
-    assert (kept.policy, chain(kept)) == (policy.name, chain(decided))
+    assert (kept.policy, attempt_order(kept)) == (policy.name, attempt_order(decided))
     restored = router.restore(record)
     assert restored is not None
-    assert (restored.policy, restored.chain) == (policy.name, decided.chain)
+    assert (restored.policy, restored.attempt_order) == (policy.name, decided.attempt_order)
 
 
 @EVERY
@@ -121,7 +122,7 @@ def test_a_step_writes_the_metrics_that_its_policy_needs(
     policy: Policy, capsys: pytest.CaptureFixture[str], dynamodb: Counting
 ) -> None:
     attempt = {"model": "a", "outcome": "ok", "latency_ms": 5}
-    record = {"step": "s", "model": "a", "attempt_0001": attempt, "route": {"policy": policy.name}}
+    record: Any = {"step": "s", "model": "a", "attempt_0001": attempt, "route": {"policy": policy.name}}
     metrics.step_ended("w", "r", record)
     found = gather(capsys.readouterr().out, clients.client("cloudwatch"))
     by_step = {name for dimensions, name in found if dimensions == ("workflow", "step", "model")}
@@ -130,5 +131,5 @@ def test_a_step_writes_the_metrics_that_its_policy_needs(
 
 @CHOOSING
 def test_what_a_row_would_change_is_predicted_for_one_model_only(policy: Policy, dynamodb: Counting) -> None:
-    assert RouteStore(CONFIG, dynamodb).expected_change("w", "writer", {**row(policy), "model": "gpt-5"}) is None
+    assert RouteStore(CONFIG, dynamodb).expected_change("w", "writer", row(policy) | {"model": "gpt-5"}) is None
     assert not dynamodb.taken()

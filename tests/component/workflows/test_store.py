@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from loopllama.aws import dynamo
 from loopllama.errors import InvalidRequest, VersionConflict, WorkflowNotFound
 from loopllama.settings import Settings
 from loopllama.workflows import store as definitions
@@ -64,7 +66,8 @@ def clock(monkeypatch):
 
 
 def workflow(name="Support reply", prompt="Answer.", **fields):
-    return Workflow(name=name, crew=[{"role": "Writer", "systemPrompt": prompt, **fields}])
+    crew: Any = [{"role": "Writer", "systemPrompt": prompt, **fields}]
+    return Workflow(name=name, crew=crew)
 
 
 def prompt_of(item):
@@ -146,7 +149,7 @@ def test_numbers_schemas_and_empty_values_come_back_as_they_were(store):
             },
         }
     ]
-    given = Workflow(name="Facts", model="small", crew=crew)
+    given = Workflow.model_validate({"name": "Facts", "model": "small", "crew": crew})
     definition = store.push(given)["definition"]
     assert definition == given.to_definition()
     step = definition["crew"][0]
@@ -173,7 +176,7 @@ def test_two_pushes_at_once_make_two_versions(dynamodb, store, at):
     current = store.get("support_reply")
     assert prompt_of(current) == "slow"
     prompts = [
-        prompt_of(definitions._plain_item(item))
+        prompt_of(definitions._plain(dynamo.from_item(item)))
         for item in dynamodb.scan(TableName="Workflows")["Items"]
         if int(item["version"]["N"])
     ]
@@ -351,7 +354,7 @@ def test_a_delete_during_a_push_leaves_a_whole_workflow(dynamodb, store, at):
 
 
 def test_the_largest_crew_fits_an_item(store):
-    crew = [{"role": f"Agent {number}", "systemPrompt": "é" * 800} for number in range(200)]
+    crew: Any = [{"role": f"Agent {number}", "systemPrompt": "é" * 800} for number in range(200)]
     assert len(store.push(Workflow(name="Large", crew=crew))["definition"]["crew"]) == 200
 
 

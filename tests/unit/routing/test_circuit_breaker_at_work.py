@@ -65,11 +65,11 @@ def simulate(
             good, seconds = ended
             if good:
                 tally.answered += 1
-                process.health.succeeded("m")
+                process.circuit_breaker.succeeded("m")
             else:
                 tally.failed += 1
                 tally.failed_at.append(now[0] - START)
-                process.health.failed("m", HUNG if seconds >= 5 else ModelUnavailable("busy"), seconds)
+                process.circuit_breaker.failed("m", HUNG if seconds >= 5 else ModelUnavailable("busy"), seconds)
             later(chance.expovariate(2), process, None)
         elif process.uses("m"):
             good, seconds = behave(now[0] - START, processes.index(process), chance)
