@@ -128,7 +128,7 @@ def main() -> None:
             f"LoopLlama, {name}": lambda model=model: timed(lambda: cost(model, USAGES[1], MOMENT), 2_000),
             f"genai-prices, {name}": lambda model=model: timed(lambda: theirs(model, USAGES[1]), 50),
             f"LiteLLM, {name}": lambda model=model: peer.ask(question(model, USAGES[1], 50))[1],
-        }  # type: ignore[dict-item]
+        }
     figures = harness.take_turns(contestants, options.rounds)
     found = list(differences(peer))
     peer.close()

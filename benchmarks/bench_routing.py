@@ -26,6 +26,7 @@ from loopllama.policies import registry
 from loopllama.routing.decision import RouteRequest
 from loopllama.routing.router import Router
 from loopllama.settings import Settings
+from loopllama.workflows.types import CrewStep
 
 WORKFLOWS, STEPS, CALLS, CANDIDATES = 10_000, 10, 2_000, 100
 POLICIES = tuple(name for name, policy in registry.POLICIES.items() if policy.chooses)
@@ -127,12 +128,15 @@ def observed(policy: str, step: str) -> dict[str, Any]:
     }
 
 
+AGENT: CrewStep = {"name": "", "role": "Writer", "system_prompt": "", "needs": []}
+
+
 def by_policy(policy: str, step: str, run: int) -> RouteRequest:
-    return RouteRequest(policy, "balanced", {"name": step, "role": "Writer"}, {}, frozenset(), 1_200, f"run-{run}")
+    return RouteRequest(policy, "balanced", {**AGENT, "name": step}, {}, frozenset(), 1_200, f"run-{run}")
 
 
 def request(workflow: int, step: int) -> RouteRequest:
-    agent = {"name": f"s{step}", "role": "Writer", "model": "gpt-5", "max_tokens": 800}
+    agent: CrewStep = {**AGENT, "name": f"s{step}", "model": "gpt-5", "max_tokens": 800}
     return RouteRequest(f"w{workflow}", "balanced", agent, {}, frozenset({"tools"}), 1_200, "run-1")
 
 

@@ -27,6 +27,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -108,13 +109,10 @@ def startups(sdk: Path, rounds: int) -> harness.Figures:
     for folder in (sdk, ROOT / "shared", ROOT / "functions"):
         subprocess.run([str(harness.PLAIN), "-m", "compileall", "-q", str(folder)], check=True)
     codes = {SUM: "\n".join(LIBRARIES.values()), **LIBRARIES}
-    contestants = {
-        name: lambda code=code: startup(harness.PLAIN, code)  # type: ignore[misc]
-        for name, code in codes.items()
-    }
+    contestants: dict[str, Any] = {name: lambda code=code: startup(harness.PLAIN, code) for name, code in codes.items()}
     for name in FUNCTIONS:
         path = (ROOT / "functions" / name, ROOT / "shared", sdk)
-        contestants[name] = lambda name=name, path=path: startup(harness.PLAIN, ready(name), *path)  # type: ignore[misc]
+        contestants[name] = lambda name=name, path=path: startup(harness.PLAIN, ready(name), *path)
     contestants[ROUTER] = lambda: startup(harness.LITELLM, ROUTER_CODE)
     return harness.take_turns(contestants, rounds)
 
@@ -149,7 +147,7 @@ def inits(path: list[Path], plain: Path, folder: Path, rounds: int) -> harness.F
         assert found, running.log.read_text()
         return float(found.group(1))
 
-    return harness.take_turns({name: lambda path=path: init(path) for name, path in built.items()}, rounds)  # type: ignore[misc]
+    return harness.take_turns({name: lambda path=path: init(path) for name, path in built.items()}, rounds)
 
 
 # Memory

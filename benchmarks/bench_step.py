@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -95,11 +96,11 @@ def step(port: int, provider: str = "openai") -> Call:
     ]
     definition = {"workflow_id": "w", "version": 1, "status": "active", "definition": {"crew": crew}}
     tables.put("Workflows", ("w", "1"), dynamo.to_item(definition))
-    clients.client = lambda _service, **_options: tables  # type: ignore[assignment, misc]
+    clients.client = lambda _service, **_options: tables  # type: ignore[assignment]
     runner = StepRunner(settings)
     run = {"run_id": "run_1", "item": "RUN", "workflow_id": "w", "status": "running", "input": TEXT}
     tables.put("Runs", ("run_1", "RUN"), dynamo.to_item(run))
-    work = {"run_id": "run_1", "workflow": "w", "version": 1, "step": "triage"}
+    work: Any = {"run_id": "run_1", "workflow": "w", "version": 1, "step": "triage"}
 
     def call() -> object:
         tables.items.pop(("Runs", "run_1", "STEP#triage#0#0"), None)  # the step as if for the first time
@@ -165,7 +166,7 @@ def crewai_llm(port: int) -> Call:
     return lambda: llm.call(MESSAGES)
 
 
-CONTESTANTS = {
+CONTESTANTS: dict[str, tuple[Callable[..., Any], Any, Any]] = {
     "http.client": (raw, sys.executable, ""),
     "httpx": (httpx_alone, harness.LITELLM, "httpx"),
     "LoopLlama, a step with OpenAI": (step, sys.executable, ""),

@@ -49,7 +49,7 @@ def take_turns(contestants: Mapping[str, Callable[[], Any]], rounds: int) -> dic
     """What each contestant gives in each round: a figure, or several. One round before warms up and does not count."""
     figures: dict[str, list[Any]] = {name: [] for name in contestants}
     for number in range(-1, rounds):
-        for name in contestants if number % 2 else reversed(contestants):
+        for name in contestants if number % 2 else [*contestants][::-1]:
             figure = contestants[name]()
             if number >= 0:
                 figures[name].append(figure)
@@ -80,7 +80,7 @@ class Worker:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"a contestant died: {self._process.args}")
+            raise SystemExit(f"a contestant died: {self._process.args!r}")
         return json.loads(line)
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ def _sharing_loader(*args: Any, **kwargs: Any) -> Any:
     """A loader as botocore makes it, that reads no file which another has read: each deployment in moto has sessions of
     its own."""
     loader = _loader(*args, **kwargs)
-    loader._cache = _descriptions
+    vars(loader)["_cache"] = _descriptions
     return loader
 
 

@@ -196,7 +196,7 @@ def further_calls() -> dict[str, float]:
         workflow, meter = live.push([{"name": "s", "outputSchema": schema}]), Meter()
         for answers in (['{"ok": true}'], [TEXT, '{"ok": true}']):
             left = iter(answers)
-            live.provider.script = lambda _, left=left: ModelResponse(next(left), Usage(1500, 500))  # type: ignore[misc]
+            live.provider.script = lambda _, left=left: ModelResponse(next(left), Usage(1500, 500))
             work = live.map(live.start(live.accept(workflow, TEXT)))[0]
             with meter.on():
                 live.step(work)

@@ -58,7 +58,7 @@ class MeteredStack:
         self._tap(aws_server.Application, "__call__", self._saw_request)
         self._tap(Functions, "_run", lambda function, *_, **__: self._add("invocations", self._name(function)))
         self._tap(Logs, "write", self._saw_lines)
-        self.stack = Stack(ROOT, parameters, 0, 0, lambda line: sys.stderr.write(line + "\n"), MINUTE, simulate=False)
+        self.stack = Stack(ROOT, parameters, 0, 0, lambda line: print(line, file=sys.stderr), MINUTE, simulate=False)
         self._name_functions()
         from support.system import System
 
@@ -127,7 +127,7 @@ class MeteredStack:
         self._add("log_bytes", name, sum(len(line.encode()) + 26 for line in lines))
 
     def _name(self, function: Any) -> str:
-        return self._names.get(function.function_name, function.function_name)
+        return str(self._names.get(function.function_name, function.function_name))
 
     def _name_functions(self) -> None:
         from moto.awslambda.models import LambdaFunction

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from moto.dynamodb.models import dynamodb_backends
 
 from .figures import SHORT, TEXT, crew
-from .meter import ACCOUNT, REGION, Access, Meter, dynamodb_backends, item_size
+from .meter import ACCOUNT, REGION, Access, Meter, item_size
 
 _RUN = re.compile(r"run_[0-9a-f]{24}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -35,7 +36,7 @@ def simulate(workflows: int, runs: int, open_calls: int = 12) -> dict[str, Any]:
         # Caches as in a process that has just read them: what they cost is counted apart.
         settings = replace(live.settings, route_cache_seconds=3600, event_bus_name="default")
         runner, publisher, stream = StepRunner(settings), Publisher(settings), _Stream()
-        live.step = lambda work, owner="invocation", remaining_ms=60_000: runner.run_step(work, owner, remaining_ms)  # type: ignore[method-assign]
+        live.step = lambda work, owner="invocation", remaining_ms=60_000: runner.run_step(work, owner, remaining_ms)
         budget = {"maxSteps": 50, "daily": {"maxSteps": 1_000_000}}
         pushed = [live.push(crew(SHORT), f"Line {number}", budget=budget) for number in range(workflows)]
         for workflow in pushed:  # each process's first run fills its caches
@@ -69,7 +70,7 @@ class _Stream:
     def __init__(self) -> None:
         view = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
         boto3.client("dynamodb").update_table(TableName="RunsTable", StreamSpecification=view)
-        self._shard = dynamodb_backends[ACCOUNT][REGION].tables["RunsTable"].stream_shard
+        self._shard: Any = dynamodb_backends[ACCOUNT][REGION].tables["RunsTable"].stream_shard
         self._seen = 0
 
     def new(self) -> list[dict[str, Any]]:

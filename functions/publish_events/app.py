@@ -1,5 +1,7 @@
 """PublishEvents: the consumer of the Runs table's stream; numbers the events of runs and sends them to the bus."""
 
+from typing import Any
+
 from loopllama.jobs.publish_events import Publisher
 from loopllama.settings import settings
 from loopllama.telemetry.handler import lambda_handler
@@ -8,5 +10,5 @@ publisher = Publisher(settings())
 
 
 @lambda_handler
-def handler(event, context):
+def handler(event: Any, context: Any) -> Any:
     return publisher.handle(event["Records"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,7 @@ class Scenario:
     """`play` gets the world and the id of the workflow of this `crew`."""
 
     play: Callable[[World, str], str]
-    crew: list[dict[str, Any]]
+    crew: Sequence[Any]
     turns: Counter[str] = field(default_factory=Counter)
     """The model calls that are answered, by step."""
     ends: str = "completed"

@@ -51,6 +51,7 @@ def profile(*models: str) -> Reply:
         "type": "APPLICATION",
     }
     operation = botocore.session.get_session().get_service_model("bedrock").operation_model("GetInferenceProfile")
+    assert operation.output_shape is not None
     report = ParamValidator().validate(body, operation.output_shape)
     assert not report.has_errors(), report.generate_report()
     return Reply(200, body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from botocore.loaders import Loader
@@ -335,7 +335,7 @@ def test_the_trace_says_which_way_was_refused(
     assert "Extra inputs are not permitted" in attempt["mode_refused"]
     assert attempt["cost_usd"] > 0
     capsys.readouterr()
-    trace.print_trace(live.read(run_id))
+    trace.print_trace(cast("Any", live.read(run_id)))
     shown = " ".join(capsys.readouterr().out.split())
     assert "native structured output was refused" in shown
     assert "asked by the answer tool" in shown

@@ -167,7 +167,7 @@ def test_bad_routes_are_refused(api: Client) -> None:
         answer = api.raw("PUT", f"{base}/writer", body)
         assert answer.status_code == 400, body
         assert answer.json()["details"], body
-    for body, field in (
+    for text, field in (
         ('{"model": "small", "policy": "magic"}', "policy"),
         ('{"model": "small", "maxCost": 0}', "maxCost"),
         ('{"model": "small", "max_cost": 0.1234567890123456789012345678901234567890123}', "maxCost"),
@@ -180,8 +180,8 @@ def test_bad_routes_are_refused(api: Client) -> None:
         ('{"policy": "weighted", "candidates": [{"model": "small", "weight": "1"}]}', "candidates.0.weight"),
         ('{"policy": "weighted", "candidates": [7]}', "candidates.0"),
     ):
-        answer = api.raw("PUT", f"{base}/writer", body)
-        assert answer.status_code == 400, body
+        answer = api.raw("PUT", f"{base}/writer", text)
+        assert answer.status_code == 400, text
         assert [one["field"] for one in answer.json()["details"]] == [field], answer.text
         assert field in answer.json()["error"]
     assert api.get(f"{base}/writer")["row"] is None

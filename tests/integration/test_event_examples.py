@@ -34,7 +34,7 @@ def system() -> Iterator[System]:
 
 
 def runs_of(system: System, workflow: str) -> list[dict[str, Any]]:
-    return RunReader(system.settings).list(workflow, 100)[0]
+    return [{**run} for run in RunReader(system.settings).list(workflow, 100)[0]]
 
 
 def test_an_upload_starts_a_run(system: System) -> None:

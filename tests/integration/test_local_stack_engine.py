@@ -99,7 +99,7 @@ def test_a_stopped_execution_is_aborted_at_once(toy: Running) -> None:
 
 
 def history(toy: Running, arn: str) -> list[dict[str, Any]]:
-    return toy.client("stepfunctions").get_execution_history(executionArn=arn)["events"]  # type: ignore[no-any-return]
+    return toy.client("stepfunctions").get_execution_history(executionArn=arn)["events"]
 
 
 @pytest.mark.parametrize(("state", "status"), [({}, "SUCCEEDED"), ({"do": "raise"}, "FAILED")])

@@ -233,7 +233,7 @@ def test_metrics_in_the_log_become_cloudwatch_metrics(toy: Running) -> None:
 
     def statistics(metric: str, **dimensions: str) -> list[dict[str, Any]]:
         now = datetime.now(tz=UTC)
-        return toy.client("cloudwatch").get_metric_statistics(  # type: ignore[no-any-return]
+        return toy.client("cloudwatch").get_metric_statistics(
             Namespace="Toy",
             MetricName=metric,
             Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],

@@ -63,6 +63,12 @@ def loopllama(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return Installed(folder / "venv", environment)
 
 
+def test_both_packages_say_that_they_have_types(loopllama: Installed) -> None:
+    (site,) = loopllama.folder.glob("lib/python3*/site-packages")
+    for package in ("loopllama", "loopllama_cli"):
+        assert (site / package / "py.typed").exists()
+
+
 @pytest.fixture(scope="module")
 def url(loopllama: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the local stack that the installed program serves from an empty folder."""

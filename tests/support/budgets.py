@@ -15,8 +15,8 @@ from loopllama.runs.reservations import Allowance
 
 PRICE = Price(date(2020, 1, 1), Decimal(3), Decimal(15))
 MODEL = Model("m", "test", "m", (PRICE,), max_output=4000)
-ENTRY = {"started_at": "2026-11-23T10:00:00.000Z"}
-RUN = {"run_id": "run_1", "workflow_id": "w", "delete_at": 1}
+ENTRY: Any = {"started_at": "2026-11-23T10:00:00.000Z"}
+RUN: Any = {"run_id": "run_1", "workflow_id": "w", "delete_at": 1}
 
 
 _made = iter(range(10**9))
@@ -24,7 +24,7 @@ _made = iter(range(10**9))
 
 def fresh(**limits: Any) -> Budget:
     """A budget of its own item."""
-    run = {**RUN, "run_id": f"run_{next(_made)}", "budget": limits}
+    run: Any = {**RUN, "run_id": f"run_{next(_made)}", "budget": limits}
     made = budget.of_run("RunsTable", run)
     assert made is not None
     return made
@@ -48,6 +48,6 @@ def call(prompt_tokens: int = 100, max_tokens: int | None = None) -> ModelReques
     return ModelRequest("m", "m", "", [Message("user", "x" * 3 * prompt_tokens)], 10, max_tokens=max_tokens)
 
 
-def settled(input_tokens: int, output_tokens: int, usd: str) -> dict[str, Any]:
+def settled(input_tokens: int, output_tokens: int, usd: str) -> Any:
     tokens = {"input_tokens": input_tokens, "output_tokens": output_tokens}
     return {**ENTRY, "outcome": "ok", **tokens, "cost_usd": Decimal(usd)}

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -40,7 +40,7 @@ class _TemplateLoader(yaml.SafeLoader):
     """Reads CloudFormation's short tags as their plain values."""
 
 
-_TemplateLoader.add_multi_constructor("!", lambda loader, suffix, node: None)  # type: ignore[no-untyped-call]
+_TemplateLoader.add_multi_constructor("!", lambda loader, suffix, node: None)
 
 
 @cache
@@ -97,7 +97,7 @@ class Deployment:
         """Let time pass, as leases and TTLs see it."""
         self.shift += seconds
 
-    def push(self, crew: list[dict[str, Any]], name: str = "Test", **fields: Any) -> str:
+    def push(self, crew: Sequence[Any], name: str = "Test", **fields: Any) -> str:
         """Store a workflow; `crew` in the API's form, role and prompt filled in."""
         agents = [{"role": one.get("name", "agent"), "systemPrompt": "Do.", **one} for one in crew]
         workflow = Workflow.model_validate({"name": name, "model": "test:base", "crew": agents, **fields})
@@ -116,16 +116,16 @@ class Deployment:
 
     def read(self, run_id: str) -> dict[str, Any]:
         """The run object."""
-        return RunReader(self.settings).get(run_id)
+        return {**RunReader(self.settings).get(run_id)}
 
     def start(self, run_id: str) -> dict[str, Any]:
         """StartRun."""
         event = {"request": {"contract": 1, "run_id": run_id}, "execution_arn": "arn:x", "execution_name": run_id}
         return start_run(self.settings, event)
 
-    def step(self, work: dict[str, Any], owner: str = "invocation", remaining_ms: int = 60_000) -> dict[str, Any]:
+    def step(self, work: Any, owner: str = "invocation", remaining_ms: int = 60_000) -> dict[str, Any]:
         """RunStep, in a process of its own as far as caches go."""
-        return StepRunner(self.settings).run_step(work, owner, remaining_ms)
+        return {**StepRunner(self.settings).run_step(work, owner, remaining_ms)}
 
     def advance(self, state: dict[str, Any], ended: list[Any] = (), retry: int = 0) -> dict[str, Any]:  # type: ignore[assignment]
         """AdvanceRun."""

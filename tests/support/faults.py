@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import botocore.client
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -146,14 +146,14 @@ class Faults:
             raise ReadTimeoutError(endpoint_url=f"https://{name.partition(':')[0]}.example.com")
         code = {"throttled": "ThrottlingException", "denied": "AccessDeniedException"}[self.way]
         error = {"Error": {"Code": code, "Message": f"{self.way}, as this test wants it"}}
-        raise ClientError({**error, "ResponseMetadata": {"HTTPStatusCode": 400}}, operation)  # type: ignore[arg-type]
+        raise ClientError(cast("Any", {**error, "ResponseMetadata": {"HTTPStatusCode": 400}}), operation)
 
 
 def _path() -> str:
     """The last three of our functions on the way to a call, outermost first, without those that only pass it on."""
     found: list[str] = []
     frame = sys._getframe(2)
-    while frame is not None and len(found) < 3:  # type: ignore[redundant-expr]
+    while frame is not None and len(found) < 3:
         file, name = frame.f_code.co_filename, frame.f_code.co_name
         if file.startswith(HERE) and not file.startswith(f"{HERE}/aws/") and not name.startswith("<"):
             found.append(f"{Path(file).stem}.{name}")

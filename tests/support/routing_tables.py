@@ -88,11 +88,11 @@ def request(
     prompt_tokens: int = 0,
     model: str | None = None,
     run_id: str = "r",
-    pinned: dict[str, Any] | None = None,
+    pinned: Any = None,
     **fields: Any,
 ) -> RouteRequest:
     """A request for a step; `model` and the other fields are the agent's."""
-    agent = {"name": step, "role": step} | ({"model": model} if model else {}) | fields
+    agent: Any = {"name": step, "role": step} | ({"model": model} if model else {}) | fields
     return RouteRequest(workflow, None, agent, run_models or {}, frozenset(), prompt_tokens, run_id, pinned)
 
 

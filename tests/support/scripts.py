@@ -28,7 +28,7 @@ TEXTS = {"type": "object", "properties": {"list": {"type": "array"}, "ok": {"typ
 def by_system(answers: dict[str, Any]) -> Any:
     """A script that answers by the agent's system prompt."""
 
-    def script(call: Any) -> str:
+    def script(call: Any) -> str | ModelResponse:
         answer = next(answers[key] for key in answers if key in call.system)
         answer = answer(call) if callable(answer) else answer
         return answer if isinstance(answer, str | ModelResponse) else exact_json.dumps(answer)

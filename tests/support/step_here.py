@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from loopllama.runs.records import StepRecord
 from support.deployment import Deployment
 from support.dialects import Dialect
 from support.wire_server import WireServer
@@ -54,7 +55,7 @@ class Here:
         [step] = self.live.read(run_id)["steps"]
         return dict(step)
 
-    def stored(self, run_id: str) -> dict[str, Any]:
+    def stored(self, run_id: str) -> StepRecord:
         """The step's item, as it is in the table."""
         key = "STEP#reply#0#0"
-        return dict(self.live.runs.items(run_id, [key])[key])
+        return self.live.runs.items(run_id, [key])[key]

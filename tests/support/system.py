@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -117,7 +117,7 @@ class System:
             Name=self.outputs["ProviderSecretsPrefix"] + provider, SecretString=secret
         )
 
-    def push(self, name: str, crew: list[dict[str, Any]], **fields: Any) -> str:
+    def push(self, name: str, crew: Sequence[Any], **fields: Any) -> str:
         """Store a workflow, `crew` in the API's form with role and prompt filled in; returns its id."""
         agents = [{"role": one.get("name", "agent"), "systemPrompt": f"Do {one.get('name')}.", **one} for one in crew]
         workflow = Workflow.model_validate({"name": name, "crew": agents, **fields})
@@ -149,7 +149,7 @@ class System:
 
     def read(self, run_id: str) -> dict[str, Any]:
         """The run object."""
-        return RunReader(self.settings).get(run_id)
+        return {**RunReader(self.settings).get(run_id)}
 
     def wait(self, run_id: str) -> dict[str, Any]:
         """Wait until the run and its execution have ended; returns the run object."""

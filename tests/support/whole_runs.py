@@ -7,6 +7,7 @@ from typing import Any
 
 from loopllama.core import exact_json
 from loopllama.events.log import EventLog
+from loopllama.events.types import ShownEvent
 from loopllama.llm.usage import shown
 from loopllama.runs.step_ref import step_key
 from support.system import System
@@ -35,16 +36,16 @@ def assert_whole(system: System, run: dict[str, Any], *, settled: bool = True) -
     for name in SUMS:
         told = [one.get(name) or 0 for one in attempts]
         assert run[name] == stored[name] == sum(told) == sum(row.get(name) or 0 for row in rows), (run["id"], name)
-    billed = Counter()  # type: ignore[var-annotated]
+    billed = Counter()
     for row in rows:
         _, step, iteration, item, *_ = row["run_step_model"].split("#")
         billed[step_key(step, int(iteration), int(item))] += int(row["steps"])
     assert billed == Counter(step["id"] for step in turns(run))
 
 
-def events_of(system: System, log: EventLog, run_id: str) -> list[dict[str, Any]]:
+def events_of(system: System, log: EventLog, run_id: str) -> list[ShownEvent]:
     """All events of a completed run, once the last one is there."""
-    found: list[dict[str, Any]] = []
+    found: list[ShownEvent] = []
 
     def complete() -> bool:
         nonlocal found
@@ -55,7 +56,7 @@ def events_of(system: System, log: EventLog, run_id: str) -> list[dict[str, Any]
     return found
 
 
-def assert_told_in_order(run: dict[str, Any], events: list[dict[str, Any]], needs: dict[str, list[str]]) -> None:
+def assert_told_in_order(run: dict[str, Any], events: list[ShownEvent], needs: dict[str, list[str]]) -> None:
     """The events have numbers without gaps; each step's completion is told once, after those of the steps it needs."""
     assert [event["id"] for event in events] == [str(number) for number in range(1, len(events) + 1)]
     kinds = Counter(event["type"] for event in events)
@@ -63,13 +64,13 @@ def assert_told_in_order(run: dict[str, Any], events: list[dict[str, Any]], need
     assert (events[0]["type"], events[-1]["type"]) == ("RunStarted", "RunCompleted")
     assert kinds["RunStarted"] == kinds["RunCompleted"] == 1
     assert len(completed) + kinds["RunWaiting"] + 2 == len(events)
-    places = {step_key(e["step"], e["iteration"], e["item"] or 0): n for n, e in enumerate(completed)}
+    places = {step_key(str(e["step"]), e["iteration"], e["item"] or 0): n for n, e in enumerate(completed)}
     steps = [step for step in run["steps"] if step["status"] == "completed"]
     assert len(completed) == len(places)
     assert set(places) == {step["id"] for step in steps}
     first: dict[str, int] = {}
     for number, event in enumerate(completed):
-        first.setdefault(event["step"], number)
+        first.setdefault(str(event["step"]), number)
     for step, number in first.items():
         assert all(first[need] < number for need in needs.get(step, ())), (step, events)
     last = exact_json.loads(exact_json.dumps(events[-1]))

@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from moto.backends import get_backend
@@ -24,6 +24,7 @@ from loopllama.core import clock
 from loopllama.engine.reconcile import execution_ended, reconcile_due
 from loopllama.engine.triggers import accept_event
 from loopllama.events.log import EventLog
+from loopllama.events.types import ShownEvent
 from loopllama.jobs.observe_latency import Observer
 from loopllama.jobs.publish_events import Publisher
 from loopllama.jobs.record_route_change import RouteRecorder
@@ -50,7 +51,7 @@ class World(Deployment):
 
     def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(settings, monkeypatch)
-        now = clock.time.time
+        now = clock.time.time  # type: ignore[attr-defined]  # of the clock, which another world may have set
         monkeypatch.setattr(clock, "now_ms", lambda: int((now() + self.shift) * 1000))
         monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: now() + self.shift))
         self.faults = Faults(self._stand_ins())
@@ -58,7 +59,7 @@ class World(Deployment):
         monkeypatch.setattr("loopllama.providers.http.post", self._post)
         self._tables = get_backend("dynamodb")["123456789012"]["us-east-1"].tables
         self._stream: list[dict[str, Any]] = []
-        self._tables["RunsTable"].stream_shard = SimpleNamespace(add=self._changed)
+        self._tables["RunsTable"].stream_shard = cast("Any", SimpleNamespace(add=self._changed))
         self.functions = {name: self._invoking(name, call) for name, call in self.functions.items()}
         self.key, _ = KeyStore(settings).create("caller")
         self.put_model("house:one", "house", "one")
@@ -205,7 +206,8 @@ class World(Deployment):
             self._pass_time(execution, due)
         if execution.status != "SUCCEEDED":
             failure = execution.failure
-            self._told(execution, failure and failure.error, failure and failure.cause)
+            error, cause = (failure.error, failure.cause) if failure else (None, None)
+            self._told(execution, error, cause)
 
     def _pass_time(self, execution: Execution, due: float) -> None:
         """Let time pass until `due`, or until somebody answers. Nothing happens at once, so it is a second more."""
@@ -324,7 +326,7 @@ class World(Deployment):
         images = [None if one is None else one.to_json()["Attributes"] for one in (old, new)]
         if images[0] == images[1]:
             return
-        known = images[1] or images[0]
+        known = images[1] or images[0] or {}
         change = {
             "Keys": {name: known[name] for name in ("run_id", "item")},
             "SequenceNumber": f"{next(self._numbers):021}",
@@ -343,7 +345,7 @@ class World(Deployment):
         """The entries of the RouteHistory table."""
         return list(self.rows("RouteHistoryTable"))
 
-    def events(self, run_id: str) -> list[dict[str, Any]]:
+    def events(self, run_id: str) -> list[ShownEvent]:
         """The run's events, in order."""
         return self._log.after(run_id, 0, 1000)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.api_client import gateway_event
@@ -109,7 +109,9 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     execution = made.settings.state_machine_arn.replace(":stateMachine:", ":execution:") + f":{asking}"
     # It has gone on for so long that it is about to be deleted.
     made.runs.change(asking, {"execution_arn": execution, "delete_at": 1}, only_from=("running",))
-    made.runs.set_pending(Work.from_payload(work), made.runs.items(asking, ["STEP#a#0#0"])["STEP#a#0#0"]["pending"])
+    made.runs.set_pending(
+        Work.from_payload(cast("Any", work)), made.runs.items(asking, ["STEP#a#0#0"])["STEP#a#0#0"]["pending"]
+    )
 
     # A run that stays failed is summed and billed again when its last calls must have ended.
     made.provider.script = refuse

@@ -129,7 +129,11 @@ def test_what_a_catcher_hands_on(clock: Clock, path: dict[str, Any], output: Any
 
 
 def test_results_and_outputs(clock: Clock) -> None:
-    fields = [{"OutputPath": "$.Payload"}, {"ResultPath": None, "OutputPath": "$"}, {"ResultPath": "$.r"}]
+    fields: list[dict[str, Any]] = [
+        {"OutputPath": "$.Payload"},
+        {"ResultPath": None, "OutputPath": "$"},
+        {"ResultPath": "$.r"},
+    ]
     outputs = []
     for one in fields:
         states = machine(X=task(**{"OutputPath": "$", **one}, End=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,8 +18,11 @@ from loopllama_cli.commands.common import Json
 from loopllama_cli.commands.run import follow, print_output, start
 from loopllama_cli.console import output
 from loopllama_cli.console.comparison import compare_runs, print_comparison
-from loopllama_cli.console.trace import Run, print_trace
+from loopllama_cli.console.trace import print_trace
 from loopllama_cli.target import connect_local
+
+if TYPE_CHECKING:
+    from loopllama.queries.types import RunView
 
 EXAMPLE = Path("examples/support_reply")
 ROUTINE_STEPS = ("triage", "extract", "lookup", "check")
@@ -129,7 +132,7 @@ def _demo(
     return failures, compare_runs(first, second)
 
 
-def check(first: Run, second: Run, before: Any, after: Any) -> list[str]:
+def check(first: RunView, second: RunView, before: Any, after: Any) -> list[str]:
     """What is wrong with the demonstration, in sentences; empty where both runs completed on the same workflow
     version and deployment."""
     failures = [
@@ -162,7 +165,7 @@ def deployment() -> dict[str, Any]:
     return {"functions": functions, "state_machines": machines}
 
 
-def _run(console: Console, settings: Settings, workflow_id: str, text: str, models: dict[str, str]) -> Run:
+def _run(console: Console, settings: Settings, workflow_id: str, text: str, models: dict[str, str]) -> RunView:
     ended = follow(settings, start(settings, workflow_id, text, models=models))
     print_trace(ended, console)
     return ended

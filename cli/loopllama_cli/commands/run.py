@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,7 +13,10 @@ from loopllama_cli.commands.common import Json, Key, Timeout, Wait, Workflow, co
 from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.console import event_stream, progress
 from loopllama_cli.console import output as show
-from loopllama_cli.console.trace import Run, print_trace
+from loopllama_cli.console.trace import print_trace
+
+if TYPE_CHECKING:
+    from loopllama.queries.types import RunView
 
 
 def run(
@@ -86,26 +89,25 @@ def start(settings: Settings, workflow: str, value: Any, **options: Any) -> str:
     return str(accept_run(settings, workflow, value, **{name: given for name, given in options.items() if given}))
 
 
-def read(settings: Settings, run_id: str) -> Run:
+def read(settings: Settings, run_id: str) -> RunView:
     """The run object with its steps. Raises `RunNotFound`."""
     from loopllama.queries.runs import RunReader
 
-    found: Run = RunReader(settings).get(run_id)
-    return found
+    return RunReader(settings).get(run_id)
 
 
-def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: float | None = None) -> Run:
+def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: float | None = None) -> RunView:
     """Show the run's progress until it ends or waits for a person; returns the run object. Raises `TimeoutError`."""
     ended = progress.wait(lambda: read(settings, run_id), quiet, timeout, event_stream.News(settings, run_id).wait)
     if ended["status"] == progress.WAITING:
-        asked = ended.get("pending") or {}
-        show.message(f"Run {run_id} waits for a person: {show.one_line(asked.get('prompt') or '')}", "yellow")
-        how = "--approve (or --reject)" if asked.get("kind") == "approval" else "--text ANSWER"
+        asked = ended.get("pending")
+        show.message(f"Run {run_id} waits for a person: {show.one_line(asked['prompt'] if asked else '')}", "yellow")
+        how = "--approve (or --reject)" if asked and asked["kind"] == "approval" else "--text ANSWER"
         show.message(f"Answer with: loopllama runs respond {run_id} {how}", "yellow")
     return ended
 
 
-def print_output(run: Run, console: Console | None = None) -> None:
+def print_output(run: RunView, console: Console | None = None) -> None:
     """Print what the run came to. Its error stands in its trace."""
     result = console is None
     console = console or show.out()

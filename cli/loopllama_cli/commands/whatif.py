@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +12,11 @@ from loopllama.errors import InvalidRequest
 from loopllama_cli.commands.common import Json, Workflow, connect, pairs
 from loopllama_cli.commands.routes.overrides import definition_of, parse_time
 from loopllama_cli.console import output
+
+if TYPE_CHECKING:
+    from loopllama.queries.types import Forecast
+    from loopllama.routing.store import RouteStore
+    from loopllama.routing.types import RouteRow
 
 
 def whatif(
@@ -63,7 +67,7 @@ def whatif(
         output.message(f"They act within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
 
 
-def _apply(store: Any, workflow: str, change: list[str], reason: str) -> list[dict[str, Any]]:
+def _apply(store: RouteStore, workflow: str, change: list[str], reason: str) -> list[RouteRow]:
     """Write the rows, all of them checked before the first is written."""
     wanted = pairs(change, "--set", "STEP=MODEL")
     for step, name in wanted.items():
@@ -74,7 +78,7 @@ def _apply(store: Any, workflow: str, change: list[str], reason: str) -> list[di
     ]
 
 
-def _print(told: Mapping[str, Any]) -> None:
+def _print(told: Forecast) -> None:
     table = output.table("Step", "From", "To", "Cost before", "Cost after", "Latency before", "after", "Latency from",
                        right=("Cost before", "Cost after", "Latency before", "after"))  # fmt: skip
     places = output.cost_decimals(
@@ -97,14 +101,15 @@ def _print(told: Mapping[str, Any]) -> None:
     total = output.table(
         "A run", "Before", "After", "Change", "Spread (p10 to p90)", right=("Before", "After", "Change")
     )
-    for name, shown, spread in (("cost_usd", output.money, "cost"), ("latency_ms", output.duration, "latency")):
-        values, spread_of = told[name], told["spread"][spread]
-        wide = f"{spread_of['p10']:+.1%} to {spread_of['p90']:+.1%}" if spread_of else "-"
-        label = "cost" if spread == "cost" else "latency"
+    for label, values, shown, spread in (
+        ("cost", told["cost_usd"], output.money, told["spread"]["cost"]),
+        ("latency", told["latency_ms"], output.duration, told["spread"]["latency"]),
+    ):
+        wide = f"{spread['p10']:+.1%} to {spread['p90']:+.1%}" if spread else "-"
         total.add_row(label, shown(values["before"]), shown(values["after"]), output.change(values["change"]), wide)
     output.print_table(total, console)
     simulated = " Some of them are simulated." if told["simulated"] else ""
     dates = f"{output.local_time(told['from'])} to {output.local_time(told['to'])}"
     output.message(f"By {told['runs']} completed runs, {dates}, at prices of {told['prices']}.{simulated}", "dim")
-    for one in told["unknown"]:
-        output.message(f"Not known: {one}.", "yellow")
+    for unknown in told["unknown"]:
+        output.message(f"Not known: {unknown}.", "yellow")

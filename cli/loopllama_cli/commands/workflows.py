@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -14,6 +14,9 @@ from loopllama.settings import Settings
 from loopllama_cli.commands.common import Json, Limit, Workflow, connect
 from loopllama_cli.console import output
 from loopllama_cli.target import Choice
+
+if TYPE_CHECKING:
+    from loopllama.workflows.types import WorkflowItem
 
 app = typer.Typer(no_args_is_help=True, help="Definitions of workflows: check, push, list, show.")
 
@@ -175,7 +178,7 @@ def schema() -> None:
     output.print_json(json_schema())
 
 
-def _view(item: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def _view(item: WorkflowItem, settings: Settings) -> dict[str, Any]:
     from loopllama.workflows.presenter import view
 
     return view(item, settings.default_model)

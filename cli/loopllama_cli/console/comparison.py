@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from loopllama_cli.console import output
-from loopllama_cli.console.timeline import Step
-from loopllama_cli.console.trace import Run, run_cost, run_latency, simulated, simulated_text, steps_of
+from loopllama_cli.console.trace import run_cost, run_latency, simulated, simulated_text, steps_of
+
+if TYPE_CHECKING:
+    from loopllama.queries.types import RunView, StepView
 
 
-def compare_runs(a: Run, b: Run) -> dict[str, Any]:
+def compare_runs(a: RunView, b: RunView) -> dict[str, Any]:
     """`cost_change` and `latency_change` as fractions, the second run relative to the first (-0.6: 60 % less; `None`
     where either is unknown or the first is 0), and both runs as `a` and `b`. Latency is from a run's start to its
     end."""
@@ -33,7 +35,7 @@ def relative(first: Any, second: Any) -> Decimal | None:
     return (Decimal(second) - Decimal(first)) / Decimal(first)
 
 
-def print_comparison(a: Run, b: Run, console: Console | None = None) -> None:
+def print_comparison(a: RunView, b: RunView, console: Console | None = None) -> None:
     """Print the steps of two runs side by side, and the totals."""
     console = console or output.out()
     names = list(dict.fromkeys(output.clean(str(run.get("workflow_id"))) for run in (a, b)))
@@ -51,7 +53,7 @@ def print_comparison(a: Run, b: Run, console: Console | None = None) -> None:
         console.print(Text(simulated_text([*steps_of(a), *steps_of(b)]), "yellow"))
 
 
-def _table(a: Run, b: Run) -> Table:
+def _table(a: RunView, b: RunView) -> Table:
     """Two lines a step, the first run's above the second's; the last two are the totals."""
     figures = ("Latency", "Change", "Cost", "Change ")
     table = output.table("Step", "Model", *figures, right=figures)
@@ -86,19 +88,19 @@ def _table(a: Run, b: Run) -> Table:
     return table
 
 
-def _side_by_side(a: Run, b: Run) -> dict[str, tuple[Step, Step]]:
+def _side_by_side(a: RunView, b: RunView) -> dict[str, tuple[StepView, StepView]]:
     """Steps by name (and iteration and item, where there are several), the first run's order first."""
-    empty: Step = {}
+    empty = cast("StepView", {})
     left, right = ({_key(step): step for step in steps_of(run)} for run in (a, b))
     return {key: (left.get(key, empty), right.get(key, empty)) for key in [*left, *(k for k in right if k not in left)]}
 
 
-def _key(step: Step) -> str:
-    places = [f"{int(step[key])}" for key in ("iteration", "item") if step.get(key)]
+def _key(step: StepView) -> str:
+    places = [f"{int(place)}" for place in (step.get("iteration"), step.get("item")) if place]
     return output.clean("/".join([str(step.get("step") or step.get("role")), *places]))
 
 
-def _model(step: Step, before: Step | None = None) -> Text:
+def _model(step: StepView, before: StepView | None = None) -> Text:
     """The step's model; after another step, what became of that one's model."""
     name = output.clean(str(step.get("model") or "-"))
     if before is None:
@@ -108,9 +110,9 @@ def _model(step: Step, before: Step | None = None) -> Text:
     return Text.assemble(("→ ", "bold"), (name, "bold cyan"))
 
 
-def _duration(step: Step) -> str:
+def _duration(step: StepView) -> str:
     return output.duration(step.get("latency_ms"))
 
 
-def _cost(step: Step, decimals: int) -> str:
+def _cost(step: StepView, decimals: int) -> str:
     return output.money(step.get("cost_usd"), decimals) if step.get("model") else "-"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -13,6 +13,9 @@ from loopllama.core import exact_json
 from loopllama.events.log import EventLog
 from loopllama.settings import Settings
 from loopllama_cli.console import output
+
+if TYPE_CHECKING:
+    from loopllama.events.types import ShownEvent
 
 _PAGE = 100
 _WAIT_SECONDS = 20.0
@@ -35,7 +38,7 @@ class News:
                 self._seen = int(events[-1]["id"])
 
 
-def events(settings: Settings, run_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
+def events(settings: Settings, run_id: str, after: int = 0) -> Iterator[ShownEvent]:
     """A run's events behind number `after`, as they come, until the run is over. Raises `RunNotFound`."""
     log = EventLog(settings)
     while True:
@@ -47,12 +50,12 @@ def events(settings: Settings, run_id: str, after: int = 0) -> Iterator[dict[str
             return
 
 
-def ended(event: Mapping[str, Any]) -> str | None:
+def ended(event: ShownEvent) -> str | None:
     """The status that a run ended with, where the event says so."""
     return _ENDS.get(event["type"])
 
 
-def print_event(event: Mapping[str, Any], console: Console, as_json: bool) -> None:
+def print_event(event: ShownEvent, console: Console, as_json: bool) -> None:
     """Print an event on its own line."""
     if as_json:
         sys.stdout.write(exact_json.dumps(event) + "\n")
@@ -74,7 +77,7 @@ def print_event(event: Mapping[str, Any], console: Console, as_json: bool) -> No
     console.print(line, soft_wrap=True)
 
 
-def _place(event: Mapping[str, Any]) -> str | None:
+def _place(event: ShownEvent) -> str | None:
     if not event.get("step"):
         return None
     item = f"[{event['item']}]" if event.get("item") else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.live import Live
@@ -15,7 +15,10 @@ from rich.text import Text
 
 from loopllama_cli.console import output
 from loopllama_cli.console.timeline import label
-from loopllama_cli.console.trace import Run, step_status, steps_of
+from loopllama_cli.console.trace import step_status, steps_of
+
+if TYPE_CHECKING:
+    from loopllama.queries.types import RunView
 
 FINAL = frozenset({"completed", "failed", "cancelled"})
 WAITING = "waiting_input"
@@ -23,11 +26,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 
 
 def wait(
-    read: Callable[[], Run],
+    read: Callable[[], RunView],
     quiet: bool = False,
     seconds: float | None = None,
     rest: Callable[[float], None] | None = None,
-) -> Run:
+) -> RunView:
     """Read the run until it is final or waits for a person; returns its last state. `seconds` bounds the waiting.
     Between two readings `rest` takes so many seconds, or fewer when something has happened. Raises `TimeoutError`."""
     deadline = None if seconds is None else time.monotonic() + seconds
@@ -67,14 +70,14 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def update(self, run: Run) -> None:
+    def update(self, run: RunView) -> None:
         """Show the run as it is now."""
         if self._live:
             self._live.update(self._picture(run))
         elif not self._quiet:
             self._tell(run)
 
-    def _picture(self, run: Run) -> Group:
+    def _picture(self, run: RunView) -> Group:
         steps = steps_of(run)
         workflow = (output.clean(str(run.get("workflow_id"))), "bold")
         title = Text.assemble(workflow, "  ", output.status(run.get("status")), (f"  {run['id']}", "dim"))
@@ -89,7 +92,7 @@ class Progress:
             grid.add_row(mark, label(step), Text(output.clean(str(step.get("model") or "")), "dim"), latency, cost)
         return Group(title, grid)
 
-    def _tell(self, run: Run) -> None:
+    def _tell(self, run: RunView) -> None:
         for step in steps_of(run):
             status, name = step_status(step), label(step)
             if status in ("completed", "failed", "skipped") and name not in self._told:

@@ -6,20 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from loopllama_cli.console import output
 
+if TYPE_CHECKING:
+    from loopllama.queries.types import StepView
+
 _BAR, _WAIT, _FAILED = "━", "╌", "×"  # noqa: RUF001
-Step = Mapping[str, Any]
 
 
-def label(step: Step) -> str:
+def label(step: StepView) -> str:
     """The step's name, with its iteration and item where it has them."""
     name = output.clean(str(step.get("step") or step.get("role") or "?"))
-    places = [f"{mark}{int(step[key])}" for mark, key in (("#", "iteration"), ("·", "item")) if step.get(key)]
+    places = [f"{mark}{int(place)}" for mark, place in (("#", step.get("iteration")), ("·", step.get("item"))) if place]
     return " ".join([name, *places])
 
 
@@ -33,7 +35,7 @@ class _Span:
     style: str
 
 
-def timeline(all_steps: Sequence[Step], width: int, colours: Mapping[str, str]) -> list[Text]:
+def timeline(all_steps: Sequence[StepView], width: int, colours: Mapping[str, str]) -> list[Text]:
     """A line for each step that has begun: when its model calls ran, on one scale."""
     steps = [step for step in all_steps if output.moment(step.get("started_at"))]
     moments = [output.moment(step.get("started_at")) for step in steps]
@@ -55,7 +57,7 @@ def timeline(all_steps: Sequence[Step], width: int, colours: Mapping[str, str]) 
     return drawn
 
 
-def _spans(step: Step, begin: datetime, colours: Mapping[str, str]) -> list[_Span]:
+def _spans(step: StepView, begin: datetime, colours: Mapping[str, str]) -> list[_Span]:
     started = _offset(step.get("started_at"), begin) or 0.0
     finished = _offset(step.get("finished_at"), begin)
     if finished is None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -15,13 +15,15 @@ from rich.text import Text
 
 from loopllama.llm.usage import TITLED
 from loopllama_cli.console import output
-from loopllama_cli.console.timeline import Step, label, timeline
+from loopllama_cli.console.timeline import label, timeline
+
+if TYPE_CHECKING:
+    from loopllama.queries.types import AttemptView, RunView, StepView
 
 _COLOURS = ("cyan", "magenta", "blue", "green", "bright_yellow", "bright_magenta", "bright_cyan", "bright_blue")
-Run = Mapping[str, Any]
 
 
-def print_trace(run: Run, console: Console | None = None) -> None:
+def print_trace(run: RunView, console: Console | None = None) -> None:
     """Print the whole trace of a run object (with its `steps`)."""
     console = console or output.out()
     console.print(header(run))
@@ -35,7 +37,7 @@ def print_trace(run: Run, console: Console | None = None) -> None:
             console.print()
 
 
-def picture(run: Run, width: int = 112) -> str:
+def picture(run: RunView, width: int = 112) -> str:
     """The trace as an SVG document, as a terminal of so many columns shows it."""
     console = Console(
         record=True, file=io.StringIO(), width=width, force_terminal=True, color_system="truecolor",
@@ -48,18 +50,18 @@ def picture(run: Run, width: int = 112) -> str:
     return drawn.replace("Fira Code,", "ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono,")
 
 
-def steps_of(run: Run) -> list[Step]:
+def steps_of(run: RunView) -> list[StepView]:
     """The run's steps in their order."""
     return sorted(run.get("steps") or [], key=lambda step: (int(step.get("order") or 0), label(step)))
 
 
-def model_colours(steps: Sequence[Step]) -> dict[str, str]:
+def model_colours(steps: Sequence[StepView]) -> dict[str, str]:
     """A colour for each model, by first use, so that table and timeline show at a glance who did what."""
     models = dict.fromkeys(str(step["model"]) for step in steps if step.get("model"))
     return {model: _COLOURS[place % len(_COLOURS)] for place, model in enumerate(models)}
 
 
-def step_status(step: Step) -> str:
+def step_status(step: StepView) -> str:
     """A step's status, derived where the record does not say it."""
     if step.get("status"):
         return str(step["status"])
@@ -70,23 +72,27 @@ def step_status(step: Step) -> str:
     return "running" if step.get("started_at") else "queued"
 
 
-def run_latency(run: Run) -> Decimal | None:
+def run_latency(run: RunView) -> Decimal | None:
     """Milliseconds from the run's start to its end; `None` while it has none."""
-    if run.get("latency_ms") is not None:
-        return Decimal(run["latency_ms"])
+    if (latency := run.get("latency_ms")) is not None:
+        return Decimal(latency)
     started, finished = output.moment(run.get("started_at")), output.moment(run.get("finished_at"))
     if started is None or finished is None:
         return None
     return Decimal((finished - started) // timedelta(microseconds=1)) / 1000
 
 
-def simulated(record: Mapping[str, Any]) -> bool:
-    """Whether a run's or step's figures come from the simulated provider, in part or whole."""
-    inner = [*(record.get("attempts") or []), *(record.get("steps") or [])]
-    return bool(record.get("simulated")) or any(simulated(part) for part in inner)
+def simulated(run: RunView) -> bool:
+    """Whether a run's figures come from the simulated provider, in part or whole."""
+    return bool(run.get("simulated")) or any(step_simulated(step) for step in run.get("steps") or [])
 
 
-def header(run: Run) -> Group:
+def step_simulated(step: StepView) -> bool:
+    """Whether a step's figures come from the simulated provider, in part or whole."""
+    return bool(step.get("simulated")) or any(attempt.get("simulated") for attempt in step.get("attempts") or [])
+
+
+def header(run: RunView) -> Group:
     """Which run this is, how it ended, on what input."""
     title = Text.assemble(
         (output.clean(str(run.get("workflow_id"))), "bold"), "  ", output.status(run.get("status")), "  "
@@ -118,17 +124,17 @@ def error_text(error: Any) -> str:
     return output.one_line(": ".join(parts) or error, 1500)
 
 
-def steps_table(run: Run, colours: Mapping[str, str]) -> Table:
+def steps_table(run: RunView, colours: Mapping[str, str]) -> Table:
     """A row for each step, and the totals."""
     steps = steps_of(run)
     total = run_cost(run)
     decimals = output.cost_decimals(step.get("cost_usd") for step in steps)
-    mixed = simulated(run) and not all(simulated(step) for step in steps if step.get("model"))
+    mixed = simulated(run) and not all(step_simulated(step) for step in steps if step.get("model"))
     figures = (*_TOKENS.values(), "Latency", "Cost", "Share")
     table = output.table("", "Step", "Model", "Source", *figures, right=figures, show_footer=True)
     for step in steps:
         model = Text(output.clean(str(step.get("model") or "-")), colours.get(str(step.get("model")), "dim"))
-        if mixed and simulated(step):
+        if mixed and step_simulated(step):
             model.append(" simulated", "yellow")
         table.add_row(
             output.status(step_status(step), word=False),
@@ -140,15 +146,15 @@ def steps_table(run: Run, colours: Mapping[str, str]) -> Table:
             _cost(step, decimals),
             _share(step.get("cost_usd"), total),
         )
-    sums = {name: sum(int(step.get(name) or 0) for step in steps) for name in _TOKENS}
+    sums = [sum(int(cast("Mapping[str, Any]", step).get(name) or 0) for step in steps) for name in _TOKENS]
     footer = [
         "",
         "Total",
         "",
         "",
-        *(output.tokens(sums[name]) for name in _TOKENS),
+        *map(output.tokens, sums),
         output.duration(run_latency(run)),
-        _cost({**run, "cost_usd": total, "cost_basis": cost_basis(run)}, decimals) if steps else "",
+        _marked(total, cost_basis(run), bool(run.get("unpriced")), decimals) if steps else "",
         "",
     ]
     for column, value in zip(table.columns, footer, strict=True):
@@ -165,29 +171,34 @@ _TOKENS = {
 """The columns of figures and their headings: what goes in, then what comes out."""
 
 
-def run_cost(run: Run) -> Decimal | None:
+def run_cost(run: RunView) -> Decimal | None:
     """USD of the run: the recorded total, or the sum of its steps while it has none; `None` where nothing is
     priced."""
-    if run.get("cost_usd") is not None:
-        return Decimal(run["cost_usd"])
-    costs = [Decimal(step["cost_usd"]) for step in run.get("steps") or [] if step.get("cost_usd") is not None]
+    if (total := run.get("cost_usd")) is not None:
+        return Decimal(total)
+    costs = [Decimal(cost) for step in run.get("steps") or [] if (cost := step.get("cost_usd")) is not None]
     return sum(costs, Decimal(0)) if costs else None
 
 
-def cost_basis(run: Run) -> str:
+def cost_basis(run: RunView) -> str:
     """The basis of the run's cost: that of its least certain step."""
     bases = {str(part.get("cost_basis")) for part in [run, *(run.get("steps") or [])] if part.get("cost_basis")}
     return next((basis for basis in ("unknown", "estimated") if basis in bases), "measured")
 
 
-def _cost(record: Mapping[str, Any], decimals: int) -> Text:
-    """The cost with its certainty: `~` holds an estimate, `≥` lacks a call of unknown cost or price."""
-    cost, basis = record.get("cost_usd"), record.get("cost_basis")
-    if not cost and not record.get("attempts") and "steps" not in record and (cost == 0 or not record.get("model")):
-        return Text("-", "dim")  # no model was called
+def _cost(step: StepView, decimals: int) -> Text:
+    """A step's cost; a dash where no model was called."""
+    cost = step.get("cost_usd")
+    if not cost and not step.get("attempts") and (cost == 0 or not step.get("model")):
+        return Text("-", "dim")
+    return _marked(cost, step.get("cost_basis"), bool(step.get("unpriced")), decimals)
+
+
+def _marked(cost: Decimal | None, basis: str | None, unpriced: bool, decimals: int) -> Text:
+    """A cost with its certainty: `~` holds an estimate, `≥` lacks a call of unknown cost or price."""
     if cost is None:
         return Text("unknown" if basis == "unknown" else "unpriced", "yellow")
-    incomplete = basis == "unknown" or record.get("unpriced")
+    incomplete = basis == "unknown" or unpriced
     mark = "≥" if incomplete else "~" if basis == "estimated" else ""
     return Text.assemble((mark, "yellow"), output.money(cost, decimals))
 
@@ -196,7 +207,7 @@ def _share(cost: Any, total: Decimal | None) -> str:
     return f"{Decimal(cost) / total * 100:.1f}%" if cost and total else "-"
 
 
-def notes(run: Run) -> Iterator[Text]:
+def notes(run: RunView) -> Iterator[Text]:
     """What the figures do not say: overrides passed over, failed attempts, fallbacks, where figures come from."""
     steps = steps_of(run)
     for step in steps:
@@ -212,7 +223,10 @@ def notes(run: Run) -> Iterator[Text]:
                 yield _note("✗", "red", name, _attempt_text(attempt))
             elif attempt.get("mode_refused"):
                 yield _note(
-                    "!", "yellow", name, f"{attempt['mode_refused']}; asked by {_MODES[attempt['output_mode']]}"
+                    "!",
+                    "yellow",
+                    name,
+                    f"{attempt['mode_refused']}; asked by {_MODES[attempt['output_mode'] or 'tool']}",
                 )
             elif attempt.get("stop_reason") == "max_tokens":
                 yield _note("!", "yellow", name, f"an answer of {attempt.get('model')} was cut off by its token limit")
@@ -221,7 +235,7 @@ def notes(run: Run) -> Iterator[Text]:
             yield _note("↷", "yellow", name, f"answered by the fallback {good.get('model')}")
         calls = step.get("tool_calls") or []
         if calls:
-            names = ", ".join(dict.fromkeys(str(call.get("name") or call.get("tool")) for call in calls))
+            names = ", ".join(dict.fromkeys(str(call.get("name")) for call in calls))
             yield _note("·", "dim", name, f"{len(calls)} tool call{'s' * (len(calls) > 1)}: {names}")
         if error and not error_text(run.get("error") or "").endswith(error):  # that is at the top
             yield _note("✗", "bold red", name, error)
@@ -239,9 +253,9 @@ def notes(run: Run) -> Iterator[Text]:
         yield Text(simulated_text(steps), "yellow")
 
 
-def simulated_text(steps: Sequence[Step]) -> str:
+def simulated_text(steps: Sequence[StepView]) -> str:
     """What stands behind simulated figures, in a sentence."""
-    some = "All" if all(simulated(step) for step in steps if step.get("model")) else "Some"
+    some = "All" if all(step_simulated(step) for step in steps if step.get("model")) else "Some"
     return (
         f"{some} answers, tokens and latencies here are simulated: a stand-in answered for models whose provider has "
         "no key, its tokens priced at those models' own prices."
@@ -267,7 +281,7 @@ def ignored_text(ignored: Mapping[str, Any]) -> str:
     return f"{' '.join(part for part in (_LAYERS.get(layer, layer), model) if part)} passed over: {reason}"
 
 
-def _attempt_text(attempt: Mapping[str, Any]) -> str:
+def _attempt_text(attempt: AttemptView) -> str:
     outcome = str(attempt.get("outcome"))
     said = "was begun and never answered: its process ended" if outcome == "lost" else outcome
     after = f" after {output.duration(attempt['latency_ms'])}" if attempt.get("latency_ms") is not None else ""

@@ -6,11 +6,16 @@ import contextlib
 import io
 import json
 from decimal import Decimal
+from typing import TYPE_CHECKING, cast
 
 from loopllama.engine import metrics as run_metrics
 from loopllama.policies.registry import POLICIES
+from loopllama.runs import totals
 from loopllama.telemetry import metrics
 from loopllama_cli.docgen import markdown
+
+if TYPE_CHECKING:
+    from loopllama.runs.records import Attempt, StepRecord
 
 
 def table() -> str:
@@ -40,16 +45,30 @@ def table() -> str:
 
 def _tell_everything() -> None:
     """A step under a policy that needs latency, which a fallback answered after a throttled call; a run of each end."""
-    call = {"latency_ms": 1, "input_tokens": 1, "output_tokens": 1, "cost_usd": Decimal(1), "cost_basis": "measured"}
-    step = {
+    answered: Attempt = {
+        "model": "b",
+        "provider": "p",
+        "turn": 0,
+        "outcome": "ok",
+        "started_at": "2026-11-23T20:15:00.123Z",
+        "latency_ms": 1,
+        "input_tokens": 1,
+        "output_tokens": 1,
+        "cost_usd": Decimal(1),
+        "cost_basis": "measured",
+    }
+    attempts: dict[str, Attempt] = {
+        "attempt_1": {**answered, "model": "a", "outcome": "ModelThrottled"},
+        "attempt_2": answered,
+    }
+    policy = next(name for name, policy in POLICIES.items() if "latency" in policy.needs)
+    step: StepRecord = {
         "step": "writer",
         "model": "b",
-        "route": {"policy": next(name for name, policy in POLICIES.items() if "latency" in policy.needs)},
+        "route": {"attempt_order": ["a", "b"], "source": "step-override", "policy": policy},
         "latency_ms": 1,
         "invalid_overrides": 1,
-        "attempt_1": {**call, "model": "a", "outcome": "ModelThrottled"},
-        "attempt_2": {**call, "model": "b", "outcome": "ok"},
     }
-    run_metrics.step_ended("workflow", "run", step)
+    run_metrics.step_ended("workflow", "run", cast("StepRecord", {**step, **attempts}))
     for completed in (True, False):
-        run_metrics.run_ended({"workflow_id": "workflow", "run_id": "run"}, {"cost_usd": Decimal(1)}, completed, 1)
+        run_metrics.run_ended({"workflow_id": "workflow", "run_id": "run"}, totals.of_run([step]), completed, 1)

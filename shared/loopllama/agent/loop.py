@@ -28,6 +28,8 @@ from loopllama.runs.attempt_log import StepLedger
 
 if TYPE_CHECKING:
     from loopllama.catalog.model import Model
+    from loopllama.runs.records import HumanAnswer
+    from loopllama.workflows.types import CrewStep
 
 MAX_TURNS = 10
 """Model calls of a turn where the agent sets no `maxTurns`."""
@@ -93,7 +95,7 @@ class AgentLoop:
 
     def __init__(
         self,
-        step: Mapping[str, Any],
+        step: CrewStep,
         attempt_order: Sequence[Model],
         *,
         max_tokens: int | None,
@@ -104,7 +106,7 @@ class AgentLoop:
         circuit_breaker: CircuitBreaker,
         limits: Limits,
         idempotency_key: str,
-        answers: Mapping[str, Mapping[str, Any]] | None = None,
+        answers: Mapping[str, HumanAnswer] | None = None,
     ) -> None:
         self._step = step
         self._attempt_order = list(attempt_order)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from loopllama.errors import ToolFailed
 from loopllama.llm import structured_output
 from loopllama.llm.types import Message, ToolCall, ToolSpec
 from loopllama.runs.attempt_log import StepLedger
 from loopllama.tools.definitions import ASK_HUMAN
+
+if TYPE_CHECKING:
+    from loopllama.runs.records import HumanAnswer, QuestionKind
+    from loopllama.workflows.types import CrewStep
 
 MAX_TOOL_CALLS = 64
 """Tool calls of one answer; those beyond are answered with that."""
@@ -21,7 +25,9 @@ class Waiting(Exception):
     """A person must answer before the turn goes on. `key` names the question within the step; `kind` is `input` or
     `approval`, the latter with the tool that waits for it, if one does."""
 
-    def __init__(self, key: str, kind: str, prompt: str, tool: str | None = None, tool_input: Any = None) -> None:
+    def __init__(
+        self, key: str, kind: QuestionKind, prompt: str, tool: str | None = None, tool_input: Any = None
+    ) -> None:
         super().__init__(prompt)
         self.key = key
         self.kind = kind
@@ -50,12 +56,12 @@ class ToolCalls:
 
     def __init__(
         self,
-        step: Mapping[str, Any],
+        step: CrewStep,
         ledger: StepLedger,
         tools: Tools | None,
         ends: float,
         key: str,
-        answers: Mapping[str, Mapping[str, Any]],
+        answers: Mapping[str, HumanAnswer],
     ) -> None:
         self._ledger = ledger
         self._tools = tools

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from aws_lambda_powertools.event_handler.api_gateway import Router as HttpRouter
 
@@ -17,6 +17,9 @@ from loopllama.runs.store import RunStore
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
+
+if TYPE_CHECKING:
+    from loopllama.workflows.types import WorkflowItem
 
 
 @dataclass
@@ -45,7 +48,7 @@ class Services:
         """A router that reads the tables anew: who has just written sees it."""
         return Router(replace(self.settings, route_cache_seconds=0.0))
 
-    def workflow(self, workflow_id: str) -> dict[str, Any]:
+    def workflow(self, workflow_id: str) -> WorkflowItem:
         """A workflow's current definition. Raises `WorkflowNotFound`."""
         return self.definitions.get(workflow_id)
 

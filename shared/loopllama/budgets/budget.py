@@ -17,12 +17,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock
 from loopllama.core.money import MOST_USD, text, usd
 from loopllama.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from loopllama.runs.records import Run, RunBudget
+    from loopllama.workflows.types import DefinedLimits, Definition
 
 ITEM = "BUDGET"
 DAYS_KEPT = 7
@@ -39,7 +43,7 @@ Amount = dict[str, Decimal]
 # Limits
 
 
-def check(value: Any, where: str = "budget") -> dict[str, Any] | None:
+def check(value: Any, where: str = "budget") -> RunBudget | None:
     """The limits of a run as somebody hands them in, `{"max_steps", "max_tokens", "max_cost_usd"}` (or camelCase), in
     the form that is stored; `None` where nothing is limited. Raises `InvalidRequest`."""
     if value is None:
@@ -58,31 +62,32 @@ def check(value: Any, where: str = "budget") -> dict[str, Any] | None:
             limits[KINDS[kind]] = usd(limit) if kind == "usd" else _whole(limit, MOST[kind])
         except ValueError as error:
             raise _invalid(f"{where}.{_camel(KINDS[kind])}", str(error)) from None
-    return limits or None
+    return cast("RunBudget", limits) if limits else None
 
 
-def merged(definition: Mapping[str, Any], limits: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def merged(definition: Definition, limits: RunBudget | None) -> RunBudget | None:
     """What counts for a run: its own limits over those of its workflow's definition."""
     ours = {name: value for name, value in (of_definition(definition) or {}).items() if name != "daily"}
     both = {**ours, **(limits or {})}
-    return both if any(name in both for name in KINDS.values()) else None
+    return cast("RunBudget", both) if any(name in both for name in KINDS.values()) else None
 
 
-def of_definition(definition: Mapping[str, Any]) -> dict[str, Any] | None:
+def of_definition(definition: Definition) -> dict[str, Any] | None:
     """A workflow's budget as the API shows it, amounts of money as numbers."""
     found = definition.get("budget")
     if not found:
         return None
-    shown_ = {**found, "daily": dict(found["daily"])} if "daily" in found else dict(found)
+    shown_: dict[str, Any] = {**found, "daily": dict(found["daily"])} if "daily" in found else dict(found)
     for part in (shown_, shown_.get("daily", {})):
         if "max_cost_usd" in part:
             part["max_cost_usd"] = Decimal(part["max_cost_usd"])
     return shown_
 
 
-def limits_of(budget: Mapping[str, Any] | None) -> Amount:
+def limits_of(budget: RunBudget | DefinedLimits | None) -> Amount:
     """The limits by kind; those that are not set are absent."""
-    return {kind: Decimal(budget[name]) for kind, name in KINDS.items() if budget and budget.get(name) is not None}
+    said = cast("Mapping[str, int | Decimal | str]", budget or {})
+    return {kind: Decimal(said[name]) for kind, name in KINDS.items() if said.get(name) is not None}
 
 
 # The item
@@ -176,7 +181,7 @@ def held(item: Mapping[str, Any]) -> Amount:
     return {kind: sum((one[kind] for one in open_), ZERO) for kind in KINDS}
 
 
-def of_run(table: str, run: Mapping[str, Any]) -> Budget | None:
+def of_run(table: str, run: Run) -> Budget | None:
     """The run's own budget, if it has one. `run` is its `RUN` item."""
     limits = limits_of(run.get("budget"))
     if not limits:
@@ -184,7 +189,7 @@ def of_run(table: str, run: Mapping[str, Any]) -> Budget | None:
     return Budget(table, run["run_id"], "The run's budget", "budget", limits, int(run["delete_at"]))
 
 
-def of_day(table: str, run: Mapping[str, Any], definition: Mapping[str, Any], day: str) -> Budget | None:
+def of_day(table: str, run: Run, definition: Definition, day: str) -> Budget | None:
     """The budget of the run's workflow for a day (UTC, `2026-11-23`), if it has one."""
     limits = limits_of((definition.get("budget") or {}).get("daily"))
     if not limits:
@@ -196,7 +201,7 @@ def of_day(table: str, run: Mapping[str, Any], definition: Mapping[str, Any], da
     )
 
 
-def shown(run_budget: Mapping[str, Any] | None, item: Mapping[str, Any] | None, final: bool) -> dict[str, Any] | None:
+def shown(run_budget: RunBudget | None, item: Mapping[str, Any] | None, final: bool) -> dict[str, Any] | None:
     """A run's budget as the run object shows it: the limits, and `spent`, `reserved` and `left` by kind, absent without
     the budget's `item`. In a run that has ended, what calls without an answer had reserved counts as spent."""
     limits = limits_of(run_budget)

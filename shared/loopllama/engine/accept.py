@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loopllama import CONTRACT
 from loopllama.aws import clients
@@ -16,6 +16,10 @@ from loopllama.runs.store import RunStore
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
+
+if TYPE_CHECKING:
+    from loopllama.runs.records import Run
+    from loopllama.workflows.types import WorkflowItem
 
 MAX_MODELS = 200
 MAX_TAGS = 20
@@ -44,7 +48,7 @@ def accept_run(
     `WorkflowPaused` and `InvalidRequest`.
     """
     # What the request says, so that a repeated key with another request is noticed.
-    request = {"workflow": workflow_id, "input": run_input, "models": models or {}, "tags": tags or {}}
+    request: dict[str, Any] = {"workflow": workflow_id, "input": run_input, "models": models or {}, "tags": tags or {}}
     if budget:
         request["budget"] = budget
     if pin:
@@ -86,7 +90,7 @@ def started_before(settings: Settings, key: str, request: Mapping[str, Any]) -> 
     return run_id
 
 
-def begin(settings: Settings, run: Mapping[str, Any], key: str | None, request: Mapping[str, Any]) -> None:
+def begin(settings: Settings, run: Run, key: str | None, request: Mapping[str, Any]) -> None:
     """Store a new run and start its execution; where another was faster with the same key, make sure that it means
     the same request. Raises `Conflict`."""
     # Without a key the id is this call's alone: what is there already is its own write, repeated by the SDK because its
@@ -136,14 +140,14 @@ def execution_arn(settings: Settings, run_id: str) -> str:
 
 
 def new_run(
-    workflow: Mapping[str, Any],
+    workflow: WorkflowItem,
     run_id: str,
     run_input: Any,
     models: Mapping[str, str] | None,
     tags: Mapping[str, str] | None,
     budget: Mapping[str, Any] | None = None,
     pin: str | None = None,
-) -> dict[str, Any]:
+) -> Run:
     """The `RUN` item of a new run, without its input. Raises `InvalidRequest` and `WorkflowPaused`."""
     if workflow["status"] == "paused":
         raise WorkflowPaused(f"workflow {workflow['workflow_id']!r} is paused; activate it before starting runs")

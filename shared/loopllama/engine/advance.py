@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loopllama import CONTRACT
 from loopllama.core import clock
@@ -17,6 +17,10 @@ from loopllama.runs.totals import of_run
 from loopllama.settings import Settings
 from loopllama.workflows import graph
 from loopllama.workflows.store import DefinitionStore
+
+if TYPE_CHECKING:
+    from loopllama.runs.records import Branch, ChainEnd, RecordedError, Run, StepRecord
+    from loopllama.workflows.types import CrewStep
 
 MAX_ITERATIONS = 20
 """Most rounds of a `repeat`."""
@@ -56,7 +60,7 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
             metrics.run_ended(run, sums, completed=True, latency_ms=_age_ms(run))
         return {"contract": CONTRACT, "run_id": run_id, "outcome": "done"}
 
-    error: dict[str, Any] | None = None
+    error: RecordedError | None = None
     if failed:
         first = min(failed, key=lambda record: record["finished_at"])
         error = {"step": first["step"], **first["error"]}
@@ -87,7 +91,7 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     raise RunFailed(_sentence(error))
 
 
-def _more(run: Mapping[str, Any], crew: Sequence[Mapping[str, Any]], finished: set[str], turn: int) -> dict[str, Any]:
+def _more(run: Run, crew: Sequence[CrewStep], finished: set[str], turn: int) -> dict[str, Any]:
     return {
         "contract": CONTRACT,
         "run_id": run["run_id"],
@@ -99,7 +103,7 @@ def _more(run: Mapping[str, Any], crew: Sequence[Mapping[str, Any]], finished: s
     }
 
 
-def _reopen(store: RunStore, run: Mapping[str, Any], failed: Sequence[Mapping[str, Any]]) -> None:
+def _reopen(store: RunStore, run: Run, failed: Sequence[StepRecord]) -> None:
     """Make a failed run's failed steps unfinished again, then the run itself: in this order, so that dying in between
     leaves a failed run that can be redriven."""
     for record in failed:
@@ -107,7 +111,7 @@ def _reopen(store: RunStore, run: Mapping[str, Any], failed: Sequence[Mapping[st
     store.reopen(run["run_id"])
 
 
-def ready_work(run: Mapping[str, Any], crew: Sequence[Mapping[str, Any]], finished: set[str]) -> list[dict[str, Any]]:
+def ready_work(run: Run, crew: Sequence[CrewStep], finished: set[str]) -> list[Branch]:
     """The steps that may start, in the form that the state machine's Map takes: the rest of a step's work is the
     same for all."""
     return [
@@ -115,15 +119,13 @@ def ready_work(run: Mapping[str, Any], crew: Sequence[Mapping[str, Any]], finish
     ]
 
 
-def _output(crew: Sequence[Mapping[str, Any]], heads: Mapping[str, Mapping[str, Any]]) -> Any:
+def _output(crew: Sequence[CrewStep], heads: Mapping[str, StepRecord]) -> Any:
     """The run's output: that of the last agent of the crew that was not skipped."""
     outputs = (heads[step["name"]].get("output") for step in reversed(crew))
     return next((output for output in outputs if output is not None), None)
 
 
-def _crashed_in(
-    step: str, crew: Sequence[Mapping[str, Any]], heads: Mapping[str, Mapping[str, Any]], finished: set[str]
-) -> str:
+def _crashed_in(step: str, crew: Sequence[CrewStep], heads: Mapping[str, StepRecord], finished: set[str]) -> str:
     """Which step a function died in that was invoked for `step`: where that is done, one behind it that has begun
     (the parameter StepsPerInvocation)."""
     if step not in finished:
@@ -132,18 +134,18 @@ def _crashed_in(
     return next(begun, step)
 
 
-def _flat(ended: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _flat(ended: Sequence[ChainEnd]) -> Iterator[ChainEnd]:
     """How each chain ended, with the chains of its fork."""
     for one in ended:
         yield one
         yield from _flat(one.get("ended") or ())
 
 
-def _sentence(error: Mapping[str, Any]) -> str:
+def _sentence(error: RecordedError) -> str:
     """What the function's log and the execution's history may hold: the message quotes what a provider or a model
     answered, and that may quote the prompt."""
     return f"step {error.get('step')!r} failed: {error['type']}; the run's record says more"
 
 
-def _age_ms(run: Mapping[str, Any]) -> int:
+def _age_ms(run: Run) -> int:
     return clock.ms_between(run.get("started_at") or run["created_at"], clock.now_text())

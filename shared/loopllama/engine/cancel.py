@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from loopllama.aws import clients
 from loopllama.errors import Conflict
 from loopllama.runs.store import RunStore
 from loopllama.runs.totals import of_run
 from loopllama.settings import Settings
+
+if TYPE_CHECKING:
+    from loopllama.runs.records import RecordedError
 
 
 def cancel_run(settings: Settings, run_id: str, by: str | None = None) -> None:
@@ -18,7 +23,7 @@ def cancel_run(settings: Settings, run_id: str, by: str | None = None) -> None:
         # The record first: steps look at it before their next model call, so even an execution that cannot be
         # stopped ends by itself.
         sums = of_run(store.steps(run_id))
-        error = {"type": "Cancelled", "message": f"cancelled by {by}" if by else "cancelled"}
+        error: RecordedError = {"type": "Cancelled", "message": f"cancelled by {by}" if by else "cancelled"}
         store.close(run_id, "cancelled", {"error": error, **sums})
         run = store.run(run_id)
     if run["status"] != "cancelled":

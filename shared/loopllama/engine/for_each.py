@@ -6,9 +6,9 @@ Map of the fork is the barrier: when it has ended, RunStep is invoked for the st
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loopllama.engine.step_context import View
 from loopllama.engine.transitions import MAX_CONCURRENCY, fork
@@ -18,10 +18,13 @@ from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import RunStore
 from loopllama.runs.value_store import MAX_BYTES
 
+if TYPE_CHECKING:
+    from loopllama.runs.records import ChainEnd, StepOutcome, StepRecord
+
 MAX_ITEMS = 1000
 
 
-def begin(store: RunStore, view: View, writer: StepWriter) -> dict[str, Any] | None:
+def begin(store: RunStore, view: View, writer: StepWriter) -> StepOutcome | None:
     """Fork into the items that are not finished; `None` when there is nothing left to run."""
     count = view.record.get("item_count")
     if count is None:
@@ -49,7 +52,7 @@ def begin(store: RunStore, view: View, writer: StepWriter) -> dict[str, Any] | N
     return fork(view.work, branches, join=True, max_concurrency=most)
 
 
-def gather(store: RunStore, view: View, crashed: Sequence[Mapping[str, Any]]) -> list[Any]:
+def gather(store: RunStore, view: View, crashed: Sequence[ChainEnd]) -> list[Any]:
     """The outputs of all items in their order, `null` for those that failed and are tolerated. Raises `ItemsFailed`
     where more failed than `maxFailures`, `BudgetExceeded` where one of them did for that."""
     count = int(view.record["item_count"])
@@ -88,7 +91,7 @@ def gather(store: RunStore, view: View, crashed: Sequence[Mapping[str, Any]]) ->
     return outputs
 
 
-def _records(store: RunStore, view: View, count: int) -> dict[int, dict[str, Any]]:
+def _records(store: RunStore, view: View, count: int) -> dict[int, StepRecord]:
     keys = {replace(view.work, item=number).key: number for number in range(1, count + 1)}
     # Without attempts and what tools gave: there may be a thousand of them.
     found = store.items(view.work.run_id, keys, ("item", "status", "output", "error"))

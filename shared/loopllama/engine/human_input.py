@@ -9,7 +9,7 @@ delivered again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from loopllama.agent.tool_calls import Waiting
@@ -21,26 +21,31 @@ from loopllama.runs.step_ref import Work, question_id
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import ANSWER, START, UNANSWERED, RunStore
 
+if TYPE_CHECKING:
+    from loopllama.runs.records import HumanAnswer, Question, StepOutcome, StepRecord
+    from loopllama.workflows.types import CrewStep
+
 TIMEOUT_SECONDS = 7 * 86400
 """How long a step waits where its `approval` sets no `timeoutSeconds`."""
 MAX_ANSWER = 100_000
-_SHOWN_ON_RUN = {"prompt": 1000, "tool_input": 2000}
+MAX_SHOWN_PROMPT, MAX_SHOWN_INPUT = 1000, 2000
 """Characters of a question that the run's item holds, where those of all its chains lie side by side; the step's has
 it whole."""
 
 
-def answers_of(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def answers_of(record: StepRecord) -> dict[str, HumanAnswer]:
     """What people have answered, by what was asked."""
-    return {key.removeprefix(ANSWER): record[key] for key in record if key.startswith(ANSWER)}
+    entries = cast("dict[str, HumanAnswer]", record)
+    return {key.removeprefix(ANSWER): entries[key] for key in entries if key.startswith(ANSWER)}
 
 
-def waited_ms(record: Mapping[str, Any], since: str) -> int:
+def waited_ms(record: StepRecord, since: str) -> int:
     """How long the step has waited for people since a time (ISO 8601 UTC)."""
     answers = [answer for answer in answers_of(record).values() if "asked_at" in answer and answer["at"] > since]
     return sum(clock.ms_between(max(since, answer["asked_at"]), answer["at"]) for answer in answers)
 
 
-def check_start(step: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+def check_start(step: CrewStep, record: StepRecord) -> None:
     """Before an agent whose start needs an approval: raises `Waiting` until somebody has approved,
     `ApprovalDeclined`."""
     if not (step.get("approval") or {}).get("start"):
@@ -53,7 +58,7 @@ def check_start(step: Mapping[str, Any], record: Mapping[str, Any]) -> None:
         raise ApprovalDeclined(f"a person declined to let the step start{note}")
 
 
-def wait(store: RunStore, step: Mapping[str, Any], writer: StepWriter, waiting: Waiting) -> dict[str, Any]:
+def wait(store: RunStore, step: CrewStep, writer: StepWriter, waiting: Waiting) -> StepOutcome:
     """Record what is asked and let the execution wait. Raises `ApprovalTimedOut` when the time for it is over."""
     work, now = writer.work, clock.now_ms()
     pending = writer.record.get("pending")
@@ -63,45 +68,49 @@ def wait(store: RunStore, step: Mapping[str, Any], writer: StepWriter, waiting: 
             "key": waiting.key,
             "kind": waiting.kind,
             "prompt": waiting.prompt,
-            "tool": waiting.tool,
-            "tool_input": None if waiting.tool_input is None else exact_json.dumps(waiting.tool_input)[:MAX_ANSWER],
             "asked_at": clock.now_text(),
             "expires_at": clock.now_text(now / 1000 + seconds),
         }
-        pending = {name: value for name, value in pending.items() if value is not None}
-    closed = writer.record.get(UNANSWERED) or {}
-    if closed.get("key") != waiting.key and pending["expires_at"] <= clock.now_text(now / 1000):
+        if waiting.tool is not None:
+            pending["tool"] = waiting.tool
+        if waiting.tool_input is not None:
+            pending["tool_input"] = exact_json.dumps(waiting.tool_input)[:MAX_ANSWER]
+    closed = writer.record.get(UNANSWERED)
+    if (closed is None or closed["key"] != waiting.key) and pending["expires_at"] <= clock.now_text(now / 1000):
         # From here on nobody can answer. What was asked stays, so that nobody is asked again should the rest fail.
         writer.write({UNANSWERED: pending}, release=True, remove=["pending", "token"])
         closed = pending
-    if closed.get("key") == waiting.key:
+    if closed is not None and closed["key"] == waiting.key:
         store.clear_pending(work.run_id, work.key, waiting.key)
         if waiting.key in answers_of(writer.record):
             return ended(work, "continue")  # Somebody did at the last moment.
         raise ApprovalTimedOut(f"nobody answered by {closed['expires_at']}:\n{closed['prompt']}")
     writer.write({"pending": pending}, release=True, remove=["token"])
-    shown = {name: pending[name][:most] for name, most in _SHOWN_ON_RUN.items() if name in pending}
-    store.set_pending(work, pending | shown)
+    shown: Question = {**pending, "prompt": pending["prompt"][:MAX_SHOWN_PROMPT]}
+    if "tool_input" in pending:
+        shown["tool_input"] = pending["tool_input"][:MAX_SHOWN_INPUT]
+    store.set_pending(work, shown)
     seconds = max(1, clock.ms_between(clock.now_text(now / 1000), pending["expires_at"]) // 1000)
     return {**ended(work, "waiting"), "seconds": seconds}
 
 
 def keep_token(store: RunStore, work: Work, token: str) -> None:
     """The state machine waits now: keep its task token, and deliver at once what was answered in the meantime."""
-    done, record = dynamo.update(
+    done, item = dynamo.update(
         store.dynamodb,
         store.table,
         {"run_id": work.run_id, "item": work.key},
         {"token": token},
         condition="attribute_exists(pending)",
     )
+    record = cast("StepRecord", item)
     if not done or record["pending"]["key"] in answers_of(record):
         deliver(token)
 
 
 def respond(
     store: RunStore, run_id: str, answer: Mapping[str, Any], by: str | None = None, question: str | None = None
-) -> dict[str, Any]:
+) -> Question:
     """Answer the `question` of that id, by default what the run has been asking longest; returns what was asked.
 
     `answer` is `{"input": text}` or `{"approved": bool, "note": text}`, as the kind of question wants. Of two answers
@@ -124,7 +133,7 @@ def respond(
     values = {**_checked(pending, answer), "id": uuid4().hex, "asked_at": pending["asked_at"], "at": now}
     if pending["expires_at"] <= now:
         raise Conflict(f"the time to answer was over at {pending['expires_at']}")
-    done, record = dynamo.update(
+    done, item = dynamo.update(
         store.dynamodb,
         store.table,
         {"run_id": run_id, "item": key},
@@ -133,6 +142,7 @@ def respond(
         names={"#answer": ANSWER + pending["key"], "#key": "key"},
         parameters={":key": pending["key"]},
     )
+    record = cast("StepRecord", item)
     stored = answers_of(record).get(pending["key"], {})
     # Also where nothing was stored now: it may be that who answered died before this. Delivered first: the reconciler
     # looks at what is still shown as pending.
@@ -142,10 +152,10 @@ def respond(
     # An answer that is there is this one where the SDK repeated the write because its answer was lost.
     if not done and stored.get("id") != values["id"]:
         raise Conflict("somebody has answered already" if stored else "the step waits no longer")
-    return dict(pending)
+    return pending
 
 
-def redeliver(store: RunStore, run_id: str, key: str, pending: Mapping[str, Any]) -> None:
+def redeliver(store: RunStore, run_id: str, key: str, pending: Question) -> None:
     """Deliver an answer whose giver died between storing and delivering it."""
     record = store.items(run_id, [key]).get(key, {})
     if pending["key"] in answers_of(record):
@@ -170,7 +180,7 @@ def deliver(token: str) -> None:
         return
 
 
-def _checked(pending: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(pending: Question, answer: Mapping[str, Any]) -> HumanAnswer:
     if pending["kind"] == "approval":
         if not isinstance(answer.get("approved"), bool) or set(answer) - {"approved", "note"}:
             message = 'give {"approved": true or false, "note": a text if you like}'

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from loopllama.errors import ModelThrottled
 from loopllama.llm.usage import SUMMED
@@ -12,14 +11,18 @@ from loopllama.runs.totals import METRICS_REPORTED, attempts_of, totals
 from loopllama.telemetry import xray
 from loopllama.telemetry.metrics import DEPLOYMENT, emit
 
+if TYPE_CHECKING:
+    from loopllama.runs.records import Run, RunTotals, StepRecord
 
-def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None:
+
+def step_ended(workflow_id: str, run_id: str, record: StepRecord) -> None:
     """The metrics of a step that completed or failed, with those of the models it called."""
     xray.annotate({name: record.get(name) for name in ("model", "source", "route_version", "status")})
     attempts = list(attempts_of(record).values())[int(record.get(METRICS_REPORTED) or 0) :]
     sums = totals(attempts)
+    counts = cast("dict[str, int]", sums)
     step, model = record["step"], record.get("model")
-    policy = registry.find((record.get("route") or {}).get("policy"))
+    policy = registry.find(record.get("route", {}).get("policy"))
     watched = policy is not None and "latency" in policy.needs
     # Models that only failed before another answered have no step metrics, only their own.
     for called in dict.fromkeys(attempt["model"] for attempt in attempts):
@@ -34,7 +37,7 @@ def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None
                     ("workflow", "step", "model"),
                     {
                         "Cost": sums["cost_usd"],
-                        **{figure.metric: sums[figure.name] for figure in SUMMED if figure.metric},
+                        **{figure.metric: counts[figure.name] for figure in SUMMED if figure.metric},
                         "StepLatency": record.get("latency_ms"),
                     }
                     if answered
@@ -77,7 +80,7 @@ def step_ended(workflow_id: str, run_id: str, record: Mapping[str, Any]) -> None
         )
 
 
-def run_ended(run: Mapping[str, Any], totals: Mapping[str, Any], completed: bool, latency_ms: int) -> None:
+def run_ended(run: Run, totals: RunTotals, completed: bool, latency_ms: int) -> None:
     """The metrics of a run that ended. `run` is its item as it was before; `totals` what its steps come to."""
     cost = totals.get("cost_usd")
     if cost is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from loopllama.aws import clients
 from loopllama.core import clock
@@ -22,9 +22,18 @@ from loopllama.runs.totals import of_run
 from loopllama.settings import Settings
 from loopllama.telemetry import logs
 
+if TYPE_CHECKING:
+    from loopllama.runs.records import RecordedError
+
+Outcome = Literal["checked", "started", "closed", "failed"]
 _CHECKS = 12
 """Runs of a shard that one scheduled call looks at: DescribeExecution allows about 15 a second."""
-_STATUS = {"FAILED": "failed", "TIMED_OUT": "failed", "ABORTED": "cancelled", "SUCCEEDED": "failed"}
+_STATUS: Mapping[str, Literal["failed", "cancelled"]] = {
+    "FAILED": "failed",
+    "TIMED_OUT": "failed",
+    "ABORTED": "cancelled",
+    "SUCCEEDED": "failed",
+}
 _REASON = {
     "FAILED": "the execution failed",
     "TIMED_OUT": "the run exceeded the state machine's time limit",
@@ -40,15 +49,15 @@ def execution_ended(settings: Settings, detail: Mapping[str, Any]) -> None:
     _close(RunStore(settings), str(detail["name"]), detail["status"], detail.get("error"), detail.get("cause"))
 
 
-def reconcile_due(settings: Settings) -> dict[str, int]:
+def reconcile_due(settings: Settings) -> dict[Outcome, int]:
     """Look at the runs whose check is due; returns how many were looked at, started again, closed, and could not be
     looked at: one run's trouble must not keep the others waiting."""
     store = RunStore(settings)
-    counts = {"checked": 0, "started": 0, "closed": 0, "failed": 0}
+    counts: dict[Outcome, int] = {"checked": 0, "started": 0, "closed": 0, "failed": 0}
     for shard in range(ACTIVE_SHARDS):
         for run in store.due(shard, clock.now_text(), _CHECKS):
             try:
-                outcome = reconcile_run(settings, store, run["run_id"])
+                outcome: Outcome = reconcile_run(settings, store, run["run_id"])
             except Exception as error:
                 told = {"run_id": run["run_id"], "error": logs.said(error)}
                 logs.logger().error("a run could not be reconciled", extra=told)
@@ -60,7 +69,7 @@ def reconcile_due(settings: Settings) -> dict[str, int]:
     return counts
 
 
-def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> str:
+def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> Outcome:
     """Compare one run with its execution and mend it; `"started"`, `"closed"` or `"checked"` (nothing to mend)."""
     run = store.run(run_id)
     if run["status"] in FINAL:
@@ -104,7 +113,11 @@ def _close(store: RunStore, run_id: str, status: str, error: str | None, cause: 
     )
     sums = of_run(steps)
     because = f"{_REASON[status]}" + "".join(f": {text[:1000]}" for text in (error, cause) if text)
-    failure = {"step": unfinished[0]["step"] if unfinished else None, "type": "ExecutionEnded", "message": because}
+    failure: RecordedError = {
+        "step": unfinished[0]["step"] if unfinished else None,
+        "type": "ExecutionEnded",
+        "message": because,
+    }
     # A stopped run counts as little as one that is cancelled over the API: an alarm rings for those that failed.
     if store.close(run_id, _STATUS[status], {"error": failure, **sums}) and _STATUS[status] == "failed":
         started = run.get("started_at") or run["created_at"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import dynamo
 from loopllama.core import clock
@@ -18,6 +18,10 @@ from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.workflows import graph
 from loopllama.workflows.store import DefinitionStore
+
+if TYPE_CHECKING:
+    from loopllama.runs.records import Run, StepRecord
+    from loopllama.workflows.types import CrewStep, WorkflowItem
 
 MAX_PROMPT = 8000
 _KEPT = ("item", "step", "order", "role", "status", "model", "iteration", "item_index", "item_count")
@@ -56,7 +60,10 @@ def replay_run(
     store, values, definitions = RunStore(settings), ValueStore(settings), DefinitionStore(settings)
     before = store.run(run_id)
     status = definitions.get(before["workflow_id"])["status"]
-    workflow = {**definitions.get(before["workflow_id"], int(before["workflow_version"])), "status": status}
+    workflow: WorkflowItem = {
+        **definitions.get(before["workflow_id"], int(before["workflow_version"])),
+        "status": status,
+    }
     crew = workflow["definition"]["crew"]
     kept = kept_steps(crew, from_step)
     _check_prompts(system_prompts, crew, kept)
@@ -73,14 +80,14 @@ def replay_run(
         "budget": before.get("budget"),
         "input": values.store(made, "input", run_input),
     }
-    run |= {name: before[name] for name in (ITERATION + step for step in kept) if name in before}
+    run |= cast("Run", {name: value for name, value in before.items() if name in {ITERATION + step for step in kept}})
     # The kept steps before the run itself: whoever finds the run finds them.
     _copy(settings, store, values, before, run, [step for step in crew if step["name"] in kept])
     begin(settings, run, key, request)
     return made
 
 
-def kept_steps(crew: Sequence[Mapping[str, Any]], from_step: str) -> set[str]:
+def kept_steps(crew: Sequence[CrewStep], from_step: str) -> set[str]:
     """The steps before `from_step` in the crew that need, directly or through others, only such steps. Raises
     `InvalidRequest` where there is no such step."""
     names = [step["name"] for step in crew]
@@ -102,12 +109,12 @@ def _copy(
     settings: Settings,
     store: RunStore,
     values: ValueStore,
-    before: Mapping[str, Any],
-    run: Mapping[str, Any],
-    kept: Sequence[Mapping[str, Any]],
+    before: Run,
+    run: Run,
+    kept: Sequence[CrewStep],
 ) -> None:
     """Write the records of the kept steps into the new run, without what their calls used and cost."""
-    crew = DefinitionStore(settings).get(run["workflow_id"], run["workflow_version"])["definition"]["crew"]
+    crew = DefinitionStore(settings).get(run["workflow_id"], int(run["workflow_version"]))["definition"]["crew"]
     keys = {step["name"]: step_key(step["name"], iteration_of(before, crew, step["name"])) for step in kept}
     records = store.items(before["run_id"], keys.values())
     for name, key in keys.items():
@@ -117,7 +124,7 @@ def _copy(
             )
     quoted = {key for record in records.values() for key in prompts.items_of(record.get("input"))}
     quoted -= {RUN, *records}
-    items = {RUN: before, **records, **store.items(before["run_id"], quoted)}
+    items: dict[str, Run | StepRecord] = {RUN: before, **records, **store.items(before["run_id"], quoted)}
     now, delete_at = clock.now_text(), clock.now_ms() // 1000 + settings.retention_days * 86400
     for record in records.values():
         # Values of their own: the other run's may be deleted earlier, and its input may be another one.
@@ -142,7 +149,7 @@ def _copy(
         dynamo.put_new(store.dynamodb, store.table, copy, "run_id")
 
 
-def _check_prompts(system_prompts: Mapping[str, str] | None, crew: Sequence[Mapping[str, Any]], kept: set[str]) -> None:
+def _check_prompts(system_prompts: Mapping[str, str] | None, crew: Sequence[CrewStep], kept: set[str]) -> None:
     check_texts("systemPrompts", system_prompts, len(crew), MAX_PROMPT)
     redone = {step["name"] for step in crew} - kept
     for name in system_prompts or {}:

@@ -10,7 +10,7 @@ more.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loopllama.aws import dynamo
 from loopllama.core import clock
@@ -19,11 +19,14 @@ from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.telemetry import logs
 
+if TYPE_CHECKING:
+    from loopllama.runs.records import Run
+
 _SHARE = 3
 """One part of so many goes by before a run gets its days again."""
 
 
-def extend(settings: Settings, store: RunStore, run: Mapping[str, Any]) -> bool:
+def extend(settings: Settings, store: RunStore, run: Run) -> bool:
     """Give an unfinished run its days again where it is time for it; whether it was."""
     now, whole = clock.now_ms() // 1000, settings.retention_days * 86_400
     until = now + whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loopllama import CONTRACT
 from loopllama.core import clock
@@ -16,6 +16,10 @@ from loopllama.runs.store import FINAL, STARTED_CHECK_SECONDS, RunStore, check_t
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
+
+if TYPE_CHECKING:
+    from loopllama.runs.records import Run
+    from loopllama.workflows.types import Definition
 
 
 def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,7 +74,7 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _pin(settings: Settings, store: RunStore, run: Mapping[str, Any], definition: Mapping[str, Any]) -> None:
+def _pin(settings: Settings, store: RunStore, run: Run, definition: Definition) -> None:
     """Keep the routes of the steps that are pinned, before any of them can be decided. The first to write them wins."""
     pins = pin_routes(
         Router(settings),

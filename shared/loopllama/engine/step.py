@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from loopllama.agent import loop
 from loopllama.agent.tool_calls import Waiting
@@ -32,6 +32,7 @@ from loopllama.workflows import expressions
 from loopllama.workflows.store import DefinitionStore
 
 if TYPE_CHECKING:
+    from loopllama.runs.records import ChainEnd, Run, StepOutcome, StepPayload
     from loopllama.runs.reservations import Allowance
 
 MOST_CRASHES = 4
@@ -51,7 +52,7 @@ class StepRunner:
         self._turns = TurnMaker(settings, self._definitions)
         check_tools(settings)
 
-    def run_steps(self, payload: Mapping[str, Any], owner: str, remaining_ms: int) -> dict[str, Any]:
+    def run_steps(self, payload: StepPayload, owner: str, remaining_ms: int) -> StepOutcome:
         """Take a step, and those that follow it in its chain, as many as the deployment allows to one invocation and
         as long as half of its time is left; `run_step` says what is returned. Each saves the state machine two
         transitions. A step that goes on later goes on in an invocation of its own."""
@@ -68,7 +69,7 @@ class StepRunner:
             outcome = self.run_step(payload, owner, left)
         return outcome
 
-    def run_step(self, payload: Mapping[str, Any], owner: str, remaining_ms: int) -> dict[str, Any]:
+    def run_step(self, payload: StepPayload, owner: str, remaining_ms: int) -> StepOutcome:
         """Take the step as far as `remaining_ms` lets. `owner` identifies this invocation.
 
         Returns the state machine's payload (docs/design.md) with an `outcome`. A step's own failure is an outcome,
@@ -103,10 +104,10 @@ class StepRunner:
         view: View,
         writer: StepWriter,
         ledger: StepLedger,
-        crashed: Sequence[Mapping[str, Any]] | None,
+        crashed: Sequence[ChainEnd] | None,
         started: float,
         remaining_ms: int,
-    ) -> dict[str, Any]:
+    ) -> StepOutcome:
         """Go through the step. Raises `LeaseLost`, and what the SDK and `aws` raise where AWS does not answer."""
         try:
             _count_death(view, writer)
@@ -141,7 +142,7 @@ class StepRunner:
         with contextlib.suppress(Exception):
             writer.write({}, release=True)
 
-    def _settled(self, view: View, owner: str) -> dict[str, Any] | None:
+    def _settled(self, view: View, owner: str) -> StepOutcome | None:
         """The outcome where there is nothing (left, yet, any more) to do."""
         work, record = view.work, view.record
         if record.get("status") in FINISHED:
@@ -154,7 +155,7 @@ class StepRunner:
             return later(work, int(record["lease_until"]))
         return None
 
-    def _stops(self, work: Work, run: Mapping[str, Any]) -> bool:
+    def _stops(self, work: Work, run: Run) -> bool:
         """Whether nothing more may begin: the run has ended or is about to, or the item's forEach step is."""
         if run["status"] != "running" or run.get("stopping"):
             return True
@@ -212,7 +213,7 @@ class StepRunner:
         when = view.step.get("when")
         return when is not None and not view.work.item and not expressions.parse(when).holds(view.document())
 
-    def _each(self, view: View, writer: StepWriter, crashed: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+    def _each(self, view: View, writer: StepWriter, crashed: Sequence[ChainEnd] | None) -> StepOutcome:
         """The step itself, beside its items: forks into them, then gathers."""
         from loopllama.engine import for_each
 
@@ -231,7 +232,7 @@ def _count_death(view: View, writer: StepWriter) -> None:
     `FunctionDied` where too many did."""
     if not int(view.record.get("lease_until", 0)):
         return
-    deaths = int(view.record.get(CRASH_COUNT, 0)) + 1
+    deaths = int(view.record.get(CRASH_COUNT) or 0) + 1
     if deaths > MOST_CRASHES:
         raise FunctionDied(
             f"{deaths} invocations died with the step, one after the other; the function's log says why: it may need "

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from loopllama.errors import RunNotFound
 from loopllama.runs.step_ref import Work, iteration_of, step_key
-from loopllama.runs.store import PIN, RUN, RunStore
+from loopllama.runs.store import RunStore
 from loopllama.runs.value_store import ValueStore
 from loopllama.workflows import expressions, graph, prompt_template
 
-FINISHED = ("completed", "skipped")
+if TYPE_CHECKING:
+    from loopllama.runs.records import RouteRecord, Run, StepRecord
+    from loopllama.workflows.types import CrewStep
+
+FINISHED: Final = ("completed", "skipped")
 
 
-def is_finished(record: Mapping[str, Any]) -> bool:
+def is_finished(record: StepRecord) -> bool:
     """Whether what a step's record says lets the steps that need it start."""
     return record.get("status") in FINISHED and not record.get("repeat_pending")
 
@@ -36,21 +40,21 @@ class View:
     their records of the iteration before, none in the first."""
 
     work: Work
-    crew: Sequence[Mapping[str, Any]]
+    crew: Sequence[CrewStep]
     order: int
-    step: Mapping[str, Any]
+    step: CrewStep
     reads: Sequence[str]
-    run: Mapping[str, Any]
-    records: dict[str, dict[str, Any]]
+    run: Run
+    records: dict[str, StepRecord]
     loop: Sequence[str]
-    before: dict[str, dict[str, Any]]
+    before: dict[str, StepRecord]
     values: ValueStore
-    pinned: Mapping[str, Any] | None = None
+    pinned: RouteRecord | None = None
     """The route that the step keeps, where the run is pinned."""
     _loaded: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> StepRecord:
         """The step's own record; empty before its first write."""
         return self.records.get(self.work.step, {})
 
@@ -64,7 +68,7 @@ class View:
         `None` in the first."""
         return self._load(f"steps.{name}", self._counting(name).get("output"))
 
-    def _counting(self, name: str) -> Mapping[str, Any]:
+    def _counting(self, name: str) -> StepRecord:
         record = self.records.get(name)
         if record is None or not (is_finished(record) or name in self.reads):
             record = self.before.get(name, {})
@@ -106,7 +110,8 @@ class View:
         found: dict[str, str] = {}
         for name, value in self._loaded.items():
             root, _, step = name.partition(".")
-            holder = {"input": self.run, "before": self.before.get(step, {})}.get(root) or self._counting(step)
+            before = self.before.get(step) if root == "before" else None
+            holder = self.run if root == "input" else before or self._counting(step)
             if isinstance(value, str) and "item" in holder:
                 found[str(holder["item"])] = value
         return found
@@ -118,7 +123,7 @@ class View:
 
 
 def prompt_of(
-    step: Mapping[str, Any],
+    step: CrewStep,
     run_input: Any,
     earlier: Sequence[Earlier],
     *,
@@ -141,12 +146,12 @@ def prompt_of(
     return "\n\n".join(parts)
 
 
-def reads_of(crew: Sequence[Mapping[str, Any]], step: Mapping[str, Any]) -> list[str]:
+def reads_of(crew: Sequence[CrewStep], step: CrewStep) -> list[str]:
     """The earlier steps that a step's turn reads, in the crew's order: all that it may, unless it says by a template
     and expressions which ones. Its needs are among them, because they say whether it is skipped. A record costs a read
     unit or more, so a long crew whose prompts name what they use reads no more at its end than at its beginning."""
     may = graph.ancestors(crew, step["name"])
-    texts = (step.get("when"), step.get("for_each"), (step.get("repeat") or {}).get("until"))
+    texts = (step.get("when"), step.get("for_each"), step.get("repeat", {}).get("until"))
     parsed = [expressions.parse(text) for text in texts if text]
     if not step.get("prompt") or any(expression.whole for expression in parsed):
         return may
@@ -155,7 +160,7 @@ def reads_of(crew: Sequence[Mapping[str, Any]], step: Mapping[str, Any]) -> list
     return [name for name in may if name in named]
 
 
-def look(store: RunStore, values: ValueStore, crew: Sequence[Mapping[str, Any]], work: Work) -> View:
+def look(store: RunStore, values: ValueStore, crew: Sequence[CrewStep], work: Work) -> View:
     """Read what `work` needs. One BatchGetItem; with loops in the crew the run's item before it, because it says which
     iteration counts."""
     order, step = graph.step_named(crew, work.step)
@@ -166,11 +171,14 @@ def look(store: RunStore, values: ValueStore, crew: Sequence[Mapping[str, Any]],
     repeating = graph.loop_of(crew, work.step)
     loop = graph.stretch(crew, repeating) if repeating else []
     last = {name: step_key(name, work.iteration - 1) for name in loop} if work.iteration else {}
-    items = store.items(work.run_id, [*keys.values(), *last.values(), *([] if run else [RUN])])
-    run = run or items.get(RUN)
+    wanted = [*keys.values(), *last.values()]
+    if run is None:
+        run, items = store.run_with(work.run_id, wanted)
+    else:
+        items = store.items(work.run_id, wanted)
     if run is None:
         raise RunNotFound(f"there is no run {work.run_id!r}")
-    pins = store.items(work.run_id, [PIN]).get(PIN, {}).get("routes", {}) if run.get("pinned") else {}
+    pins = store.pins(work.run_id) if run.get("pinned") else {}
     prompts = run.get("system_prompts") or {}
     if work.step in prompts:  # a replay tries another one
         step = {**step, "system_prompt": prompts[work.step]}

@@ -5,8 +5,8 @@ Each way writes the step's item once, and says by its outcome what the chain doe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from loopllama.agent import loop
 from loopllama.agent.tool_calls import Waiting
@@ -25,6 +25,9 @@ from loopllama.runs.totals import ATTEMPTS_BEFORE_RETRY, attempts_of, totals
 from loopllama.runs.value_store import ValueStore
 from loopllama.workflows import expressions
 
+if TYPE_CHECKING:
+    from loopllama.runs.records import StepOutcome, StepRecord
+
 RETRIES = 5
 """How often a step is tried later where the agent sets no `retries`."""
 LONGEST_WAIT_SECONDS = 900
@@ -39,10 +42,15 @@ class StepEnding:
 
     def complete(
         self, view: View, writer: StepWriter, ledger: StepLedger, output: Any, model: str | None
-    ) -> dict[str, Any]:
+    ) -> StepOutcome:
         """Complete the step with its agent's output; a loop's last step says whether there is another round."""
         sums, spent = ledger.closing()
-        values = {"status": "completed", "output": self.stored(view, writer, output), "model": model, **sums}
+        values: StepRecord = {
+            "status": "completed",
+            "output": self.stored(view, writer, output),
+            "model": model,
+            **sums,
+        }
         repeat = view.step.get("repeat")
         if repeat and view.work.iteration + 1 < int(repeat["max"]):
             document = view.document()
@@ -50,9 +58,7 @@ class StepEnding:
             values["repeat_pending"] = not expressions.parse(repeat["until"]).holds(document) or None
         return self.finish(view, writer, values, remove=spent)
 
-    def finish(
-        self, view: View, writer: StepWriter, values: Mapping[str, Any], remove: Sequence[Any] = ()
-    ) -> dict[str, Any]:
+    def finish(self, view: View, writer: StepWriter, values: StepRecord, remove: Sequence[Any] = ()) -> StepOutcome:
         """Write the end of the step, in one conditional write, and let the chain go on."""
         finished_at = clock.now_text()
         latency_ms = clock.ms_between(writer.record["started_at"], finished_at)
@@ -64,7 +70,7 @@ class StepEnding:
             metrics.step_ended(view.work.workflow_id, view.work.run_id, writer.record)
         return self.go_on(view)
 
-    def fail(self, view: View, writer: StepWriter, ledger: StepLedger, error: LoopLlamaError) -> dict[str, Any]:
+    def fail(self, view: View, writer: StepWriter, ledger: StepLedger, error: LoopLlamaError) -> StepOutcome:
         """Fail the step for what the error says."""
         work, finished_at, attempts = view.work, clock.now_text(), ledger.attempts
         writer.write(
@@ -81,7 +87,7 @@ class StepEnding:
         metrics.step_ended(work.workflow_id, work.run_id, writer.record)
         return self.give_up(view, writer.record)
 
-    def give_up(self, view: View, record: Mapping[str, Any]) -> dict[str, Any]:
+    def give_up(self, view: View, record: StepRecord) -> StepOutcome:
         """Write a failed step's usage, and a sign to its siblings, which look at it before their next model call. It is
         harmless where that was done. AdvanceRun decides what becomes of the run."""
         work = view.work
@@ -94,9 +100,7 @@ class StepEnding:
             human_input.wake(self._store, work.run_id, work.step)
         return ended(work, "failed")
 
-    def retry_later(
-        self, view: View, writer: StepWriter, ledger: StepLedger, trouble: loop.RetryLater
-    ) -> dict[str, Any]:
+    def retry_later(self, view: View, writer: StepWriter, ledger: StepLedger, trouble: loop.RetryLater) -> StepOutcome:
         """Put the step off, or fail it where it has been put off as often as its agent says."""
         tries = int(writer.record.get("tries", 0)) + 1
         if tries > int(view.step.get("retries", RETRIES)):
@@ -108,14 +112,14 @@ class StepEnding:
         writer.write({"tries": tries, ATTEMPTS_BEFORE_RETRY: len(ledger.attempts)}, release=True)
         return {**ended(view.work, "retry_later"), "seconds": seconds}
 
-    def wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: Waiting) -> dict[str, Any]:
+    def wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: Waiting) -> StepOutcome:
         """Let the step wait for a person, or fail it where nobody answered in time."""
         try:
             return human_input.wait(self._store, view.step, writer, question)
         except ApprovalTimedOut as error:
             return self.fail(view, writer, ledger, error)
 
-    def go_on(self, view: View) -> dict[str, Any]:
+    def go_on(self, view: View) -> StepOutcome:
         """Write a finished step's usage, and let the chain go on. It is written here, so that the next invocation makes
         up for one that died before it could."""
         bill.add_usage(self._store, view.work, view.record)
@@ -123,7 +127,7 @@ class StepEnding:
             return ended(view.work, "done")
         return follow(self._store, view)
 
-    def lost(self, view: View, lost: LeaseLost) -> dict[str, Any]:
+    def lost(self, view: View, lost: LeaseLost) -> StepOutcome:
         """Leave the step to the invocation that has it, or go on where that has ended it. What this one paid is settled
         already."""
         record = self._store.items(view.work.run_id, [view.work.key]).get(view.work.key, {})
@@ -139,7 +143,7 @@ class StepEnding:
         return self._values.store(view.work.run_id, f"{writer.path}/output", output)
 
 
-def later(work: Work, until_ms: int) -> dict[str, Any]:
+def later(work: Work, until_ms: int) -> StepOutcome:
     """Return the outcome that takes the step up again when `until_ms` has come."""
     seconds = max(1, -(-(until_ms - clock.now_ms()) // 1000))
     return {**ended(work, "retry_later"), "seconds": seconds}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from loopllama.engine.step_context import View, is_finished
 from loopllama.runs import step_writer
@@ -10,8 +10,14 @@ from loopllama.runs.step_ref import Work, iteration_of, step_key
 from loopllama.runs.store import RunStore
 from loopllama.workflows import graph
 
+if TYPE_CHECKING:
+    from loopllama.runs.records import Branch, ChainOutcome, StepOutcome
 
-def follow(store: RunStore, view: View) -> dict[str, Any]:
+MAX_CONCURRENCY = 40
+"""Chains of a fork that run at once: an inline Map of Step Functions takes so many."""
+
+
+def follow(store: RunStore, view: View) -> StepOutcome:
     """The outcome of a step that is completed or skipped; derived anew, and the same, however often it is asked for."""
     work = view.work
     if view.record.get("repeat_pending"):
@@ -41,23 +47,21 @@ def follow(store: RunStore, view: View) -> dict[str, Any]:
     return fork(work, [one for one in mine if one not in here])
 
 
-def _again(store: RunStore, view: View) -> dict[str, Any]:
+def _again(store: RunStore, view: View) -> StepOutcome:
     """Turn the loop to its next iteration, by one conditional write, and go back."""
     work = view.work
     store.iterate(work.run_id, work.step, work.iteration + 1)
     return ended(work.other(view.step["repeat"]["back_to"], work.iteration + 1), "continue")
 
 
-def ended(work: Work, outcome: str) -> dict[str, Any]:
+def ended(work: Work, outcome: ChainOutcome) -> StepOutcome:
     """The payload of a chain that goes on with `work`, or ends at it."""
     return {**work.to_payload(), "outcome": outcome}
 
 
-def fork(work: Work, branches: list[Work], **more: Any) -> dict[str, Any]:
+def fork(
+    work: Work, branches: list[Work], *, join: bool = False, max_concurrency: int = MAX_CONCURRENCY
+) -> StepOutcome:
     """The payload that makes a nested Map of chains."""
-    ready = [{"step": one.step, "iteration": one.iteration, "item": one.item} for one in branches]
-    return {**ended(work, "fork"), "ready": ready, "join": False, "max_concurrency": MAX_CONCURRENCY, **more}
-
-
-MAX_CONCURRENCY = 40
-"""Chains of a fork that run at once: an inline Map of Step Functions takes so many."""
+    ready: list[Branch] = [{"step": one.step, "iteration": one.iteration, "item": one.item} for one in branches]
+    return {**ended(work, "fork"), "ready": ready, "join": join, "max_concurrency": max_concurrency}

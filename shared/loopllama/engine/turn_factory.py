@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from loopllama import providers
 from loopllama.agent import loop
@@ -24,6 +24,10 @@ from loopllama.settings import Settings
 from loopllama.telemetry import logs
 from loopllama.tools.definitions import ASK_HUMAN
 from loopllama.workflows.store import DefinitionStore
+
+if TYPE_CHECKING:
+    from loopllama.runs.records import RouteRecord, StepRecord
+    from loopllama.workflows.types import CrewStep
 
 
 class TurnMaker:
@@ -55,7 +59,7 @@ class TurnMaker:
             answers=human_input.answers_of(view.record),
         )
 
-    def _route(self, view: View, text: str, writer: StepWriter) -> tuple[Sequence[Model], Mapping[str, Any]]:
+    def _route(self, view: View, text: str, writer: StepWriter) -> tuple[Sequence[Model], RouteRecord]:
         """The models to try and the decision as recorded. A retry keeps its decision unless its first model has
         failed in the meantime or a model of it has been disabled."""
         work, kept = writer.work, writer.record.get("route")
@@ -106,7 +110,7 @@ def check_tools(settings: Settings) -> None:
         logs.logger().error(message, extra={"error": str(error)})
 
 
-def _toolbox(settings: Settings, step: Mapping[str, Any]) -> Tools | None:
+def _toolbox(settings: Settings, step: CrewStep) -> Tools | None:
     names = [name for name in step.get("tools") or () if name != ASK_HUMAN.name]
     if not names:
         return None
@@ -115,9 +119,7 @@ def _toolbox(settings: Settings, step: Mapping[str, Any]) -> Tools | None:
     return Toolbox(settings, names)
 
 
-def _limits(
-    settings: Settings, step: Mapping[str, Any], record: Mapping[str, Any], started: float, remaining_ms: int
-) -> loop.Limits:
+def _limits(settings: Settings, step: CrewStep, record: StepRecord, started: float, remaining_ms: int) -> loop.Limits:
     # A tenth of the invocation, at most 5 s, is kept for writing the record.
     call_ends = started + remaining_ms / 1000 - min(5.0, remaining_ms / 10_000)
     turn_ends = float("inf")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from loopllama.aws import dynamo
 from loopllama.core import clock
@@ -13,10 +13,16 @@ from loopllama.core.numbers import whole
 from loopllama.llm.usage import TOTALS, shown
 from loopllama.runs.store import FINAL, RUN
 
-STARTED, WAITING, BUDGET_EXCEEDED = "RunStarted", "RunWaiting", "BudgetExceeded"
-CLOSING = {"completed": "RunCompleted", "failed": "RunFailed", "cancelled": "RunCancelled"}
+if TYPE_CHECKING:
+    from loopllama.events.types import Detail, EventError, EventType
+    from loopllama.runs.records import RecordedError, Run, StepRecord
+
+STARTED: Final = "RunStarted"
+WAITING: Final = "RunWaiting"
+BUDGET_EXCEEDED: Final = "BudgetExceeded"
+CLOSING: Mapping[str, EventType] = {"completed": "RunCompleted", "failed": "RunFailed", "cancelled": "RunCancelled"}
 """A run's last event by the status it ends with."""
-STEP_ENDED = {"completed": "StepCompleted", "failed": "StepFailed"}
+STEP_ENDED: Mapping[str, EventType] = {"completed": "StepCompleted", "failed": "StepFailed"}
 TYPES = (STARTED, *STEP_ENDED.values(), WAITING, BUDGET_EXCEEDED, *CLOSING.values())
 
 _RUN = ("workflow_id", "workflow_version", "tags")
@@ -35,12 +41,12 @@ class Event:
     """One event, not numbered yet."""
 
     run_id: str
-    type: str
+    type: EventType
     change: str
     """What happened, as a text that no other event of the run has and every delivery of the same change gives."""
     at: str
     """When it happened (ISO 8601 UTC)."""
-    detail: Mapping[str, Any]
+    detail: Detail
     """Ids, totals and cost: never a prompt, an output or an error's message."""
     delete_at: Any = None
 
@@ -57,8 +63,10 @@ def events_of(record: Mapping[str, Any]) -> list[Event]:
     if not is_run and not item.startswith("STEP#"):
         return []
     old, new = (_read(image, _RUN_READ if is_run else _STEP_READ) for image in (old_image, new_image))
-    context = _Context(change["Keys"]["run_id"]["S"], item, change, new)
-    return _of_run(context, old, new) if is_run else _of_step(context, old, new)
+    context = _Context(change["Keys"]["run_id"]["S"], item, change, new.get("delete_at"))
+    if is_run:
+        return _of_run(context, cast("Run", old), cast("Run", new))
+    return _of_step(context, cast("StepRecord", old), cast("StepRecord", new))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +74,9 @@ class _Context:
     run_id: str
     item: str
     change: Mapping[str, Any]
-    new: Mapping[str, Any]
+    delete_at: Any
 
-    def event(self, kind: str, moment: str | None, detail: Mapping[str, Any], place: str = "", at: Any = None) -> Event:
+    def event(self, kind: EventType, moment: str | None, detail: Detail, place: str = "", at: Any = None) -> Event:
         """An event; `moment`, a time in the record, tells it from others of its kind and place."""
         # A record that somebody wrote by hand may lack its times: then the change itself is the moment.
         seconds = float(self.change.get("ApproximateCreationDateTime") or 0)
@@ -78,11 +86,11 @@ class _Context:
             change=f"{kind}/{place or self.item}/{moment or self.change['SequenceNumber']}",
             at=str(at or moment or clock.now_text(seconds)),
             detail=detail,
-            delete_at=self.new.get("delete_at"),
+            delete_at=self.delete_at,
         )
 
 
-def _of_run(context: _Context, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Event]:
+def _of_run(context: _Context, old: Run, new: Run) -> list[Event]:
     before, status = old.get("status"), new.get("status")
     run = _pick(new, _RUN)
     events = []
@@ -96,13 +104,14 @@ def _of_run(context: _Context, old: Mapping[str, Any], new: Mapping[str, Any]) -
         asked = old.get("pending") or {}
         for key, question in sorted((new.get("pending") or {}).items(), key=lambda one: str(one[1].get("asked_at"))):
             if question != asked.get(key):
-                detail = {**run, **_pick(question, _QUESTION), **_place(key)}
+                detail: Detail = {**run, **_pick(question, _QUESTION), **_place(key)}
                 place = f"{key}/{question.get('key')}"
                 events.append(context.event(WAITING, question.get("asked_at"), detail, place))
     elif status != before:
-        times = _pick(new, ("started_at", "finished_at"))
-        took = clock.ms_between(*times.values()) if all(times.values()) else None
-        ended = {**run, **times, "latency_ms": took, **shown(_pick(new, _ENDED)), "error": _error(new)}
+        started, finished = new.get("started_at"), new.get("finished_at")
+        took = clock.ms_between(started, finished) if started and finished else None
+        times: Detail = {"started_at": started, "finished_at": finished, "latency_ms": took}
+        ended: Detail = {**run, **times, **_pick(new, _ENDED), "error": _error(new.get("error"))}
         if (new.get("error") or {}).get("type") == BUDGET_EXCEEDED:
             budget = {name: whole(value) for name, value in (new.get("budget") or {}).items()}
             events.append(context.event(BUDGET_EXCEEDED, new.get("finished_at"), {**ended, "budget": budget}))
@@ -110,28 +119,27 @@ def _of_run(context: _Context, old: Mapping[str, Any], new: Mapping[str, Any]) -
     return events
 
 
-def _of_step(context: _Context, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Event]:
+def _of_step(context: _Context, old: StepRecord, new: StepRecord) -> list[Event]:
     status = new.get("status")
     # Steps that a replay has kept happened in another run.
-    if status == old.get("status") or status not in STEP_ENDED or "replayed_from" in new:
+    if status is None or status == old.get("status") or status not in STEP_ENDED or "replayed_from" in new:
         return []
-    detail = {
+    detail: Detail = {
         **_pick(new, _STEP),
         "iteration": int(new.get("iteration") or 0),
         "item": whole(new.get("item_index")),
-        **shown(_pick(new, TOTALS)),
-        "error": _error(new),
+        **_pick(new, TOTALS),
+        "error": _error(new.get("error"), new.get("step")),
     }
     return [context.event(STEP_ENDED[status], new.get("finished_at"), detail)]
 
 
-def _error(record: Mapping[str, Any]) -> dict[str, Any] | None:
+def _error(error: RecordedError | None, step: str | None = None) -> EventError | None:
     """What failed, without its message: that may quote a prompt or an answer."""
-    error = record.get("error")
-    return _pick({"step": record.get("step"), **error}, ("type", "step")) if error else None
+    return {"type": error.get("type"), "step": error.get("step", step)} if error else None
 
 
-def _place(key: str) -> dict[str, int | None]:
+def _place(key: str) -> Detail:
     """The iteration and item that a step's key names; `item` is `None` outside a forEach."""
     found = _STEP_KEY.fullmatch(key)
     iteration, item = (int(found[1]), int(found[2])) if found else (0, 0)
@@ -142,6 +150,6 @@ def _read(image: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     return dynamo.from_item({name: value for name, value in image.items() if name in names})
 
 
-def _pick(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Every one of `names`, `None` where there is nothing."""
-    return {name: whole(values.get(name)) for name in names}
+def _pick(values: Mapping[str, Any], names: tuple[str, ...]) -> Detail:
+    """Every one of `names` under the API's name, `None` where there is nothing."""
+    return cast("Detail", shown({name: whole(values.get(name)) for name in names}))

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import clients, dynamo
 from loopllama.errors import RunNotFound
 from loopllama.events.derive import CLOSING, Event
 from loopllama.runs.store import FINAL, RUN
 from loopllama.settings import Settings
+
+if TYPE_CHECKING:
+    from loopllama.events.types import Detail, EventItem, EventType, ShownEvent, WorkflowNamed
 
 PREFIX = "EVENT#"
 DIGITS = 8
@@ -39,7 +42,7 @@ class _Known:
 
     last: int = 0
     numbers: dict[str, int] = field(default_factory=dict)
-    workflow: Mapping[str, Any] | None = None
+    workflow: WorkflowNamed | None = None
 
     def add(self, number: int, change: str) -> None:
         self.last = number
@@ -59,13 +62,13 @@ class EventLog:
     def _dynamodb(self) -> Any:
         return clients.client("dynamodb") if self._given is None else self._given
 
-    def append(self, event: Event) -> dict[str, Any]:
+    def append(self, event: Event) -> ShownEvent:
         """Number and keep an event, or find the number that it has; returns the event as readers see it."""
         known = self._of(event.run_id)
-        detail = {**self._workflow(known, event), **event.detail}
+        detail: Detail = {**self._workflow(known, event), **event.detail}
         while event.change not in known.numbers:
             number = known.last + 1
-            item = {
+            item: EventItem = {
                 "run_id": event.run_id,
                 "item": event_key(number),
                 "type": event.type,
@@ -82,7 +85,7 @@ class EventLog:
                 self._catch_up(event.run_id, known)
         return _shown(event.run_id, known.numbers[event.change], event.type, event.at, detail)
 
-    def after(self, run_id: str, number: int, limit: int) -> list[dict[str, Any]]:
+    def after(self, run_id: str, number: int, limit: int) -> list[ShownEvent]:
         """The run's events behind `number`, in order, at most `limit`."""
         if number >= LAST:
             return []
@@ -129,7 +132,7 @@ class EventLog:
             self._known.popitem(last=False)
         return known
 
-    def _workflow(self, known: _Known, event: Event) -> Mapping[str, Any]:
+    def _workflow(self, known: _Known, event: Event) -> WorkflowNamed:
         """A run's workflow, which its steps' records do not name."""
         if known.workflow is None:
             names = ("workflow_id", "workflow_version")
@@ -146,8 +149,8 @@ class EventLog:
 
     def _items(
         self, run_id: str, number: int, *, limit: int | None = None, attributes: tuple[str, ...] = ()
-    ) -> list[dict[str, Any]]:
-        return dynamo.query(
+    ) -> list[EventItem]:
+        found = dynamo.query(
             self._dynamodb,
             self._table,
             "run_id = :run AND #item BETWEEN :first AND :last",
@@ -157,6 +160,7 @@ class EventLog:
             limit=limit,
             consistent=True,
         )
+        return cast("list[EventItem]", found)
 
     def _get(self, run_id: str, item: str, attributes: tuple[str, ...]) -> dict[str, Any] | None:
         names = {f"#p{place}": name for place, name in enumerate(attributes)}
@@ -170,5 +174,5 @@ class EventLog:
         return None if found is None else dynamo.from_item(found)
 
 
-def _shown(run_id: str, number: int, kind: str, at: str, detail: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(run_id: str, number: int, kind: EventType, at: str, detail: Detail) -> ShownEvent:
     return {"id": str(number), "type": kind, "at": at, "run_id": run_id, **detail}

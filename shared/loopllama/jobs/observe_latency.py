@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loopllama.aws import clients, dynamo
 from loopllama.errors import ModelUnknown
@@ -35,6 +35,9 @@ from loopllama.policies.step_stats import (
 from loopllama.routing.cache import ModelTable
 from loopllama.settings import Settings
 from loopllama.telemetry import metrics
+
+if TYPE_CHECKING:
+    from loopllama.queries.types import RunView
 
 WINDOW_MINUTES = 15
 NEWEST = 20
@@ -223,7 +226,7 @@ class Observer:
                 if item["workflow"] == workflow:
                     changes[item["model"]] |= {"tokens_at": int(now * 1000), **tokens_of(runs, item["step"])}
 
-    def _recent_runs(self, workflow: str) -> list[dict[str, Any]]:
+    def _recent_runs(self, workflow: str) -> list[RunView]:
         from loopllama.queries import whatif
         from loopllama.queries.runs import RunReader
 

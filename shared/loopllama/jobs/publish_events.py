@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loopllama.aws import clients, errors
 from loopllama.core import exact_json
@@ -12,6 +12,9 @@ from loopllama.events.derive import Event, events_of
 from loopllama.events.log import EventLog
 from loopllama.settings import Settings
 from loopllama.telemetry import logs
+
+if TYPE_CHECKING:
+    from loopllama.events.types import ShownEvent
 
 SOURCE = "loopllama"
 _ENTRIES = 10
@@ -33,7 +36,7 @@ class Publisher:
         Returns Lambda's answer for partial batches: the first record that has to come again. Whatever comes again,
         with all that follows it, keeps its numbers; it may be sent twice, under the same `run_id` and `id`.
         """
-        kept: list[tuple[str, dict[str, Any]]] = []
+        kept: list[tuple[str, ShownEvent]] = []
         failed: str | None = None
         for record in records:
             number = record["dynamodb"]["SequenceNumber"]
@@ -48,7 +51,7 @@ class Publisher:
         failed = self._send(kept) or failed
         return {"batchItemFailures": [{"itemIdentifier": failed}] if failed else []}
 
-    def _send(self, kept: Sequence[tuple[str, dict[str, Any]]]) -> str | None:
+    def _send(self, kept: Sequence[tuple[str, ShownEvent]]) -> str | None:
         """Send events; returns the sequence number of the first record with one that was not taken."""
         for start in range(0, len(kept), _ENTRIES):
             left = list(kept[start : start + _ENTRIES])
@@ -62,7 +65,7 @@ class Publisher:
                 return left[0][0]
         return None
 
-    def _put(self, entries: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    def _put(self, entries: Sequence[tuple[str, ShownEvent]]) -> list[tuple[str, ShownEvent]]:
         """One PutEvents; returns what it did not take."""
         try:
             answer = clients.client("events").put_events(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import dynamo
 from loopllama.budgets import budget
@@ -20,9 +20,13 @@ from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
 
+if TYPE_CHECKING:
+    from loopllama.queries.types import AttemptView, PendingView, RunView, ShownTotals, StepView
+    from loopllama.runs.records import Attempt, RecordedError, Run, StepRecord
+    from loopllama.workflows.types import CrewStep
+
 MAX_PAGE = 100
 _RUN = ("workflow_id", "workflow_version", "models", "pin", "tags", "replayed_from")
-_USED = "budget_used"
 _TIMES = ("created_at", "started_at", "finished_at")
 _TOTALS = ("total_steps", *usage.TOTALS)
 _PENDING = ("kind", "prompt", "tool", "step", "asked_at", "expires_at")
@@ -48,7 +52,7 @@ class RunReader:
         self._values = ValueStore(settings)
         self._definitions = DefinitionStore(settings)
 
-    def get(self, run_id: str, show: Callable[[Any], Any] | None = None) -> dict[str, Any]:
+    def get(self, run_id: str, show: Callable[[Any], Any] | None = None) -> RunView:
         """The run object with its steps, also those that have not started. Totals are summed from the attempts.
 
         `show` turns a stored value into what the caller wants of it; by default the whole value, large ones fetched.
@@ -57,16 +61,16 @@ class RunReader:
         run, records = self._read(run_id)
         return self._object(run, records, show or self._values.load)
 
-    def accepted(self, run_id: str, show: Callable[[Any], Any] | None = None) -> dict[str, Any]:
+    def accepted(self, run_id: str, show: Callable[[Any], Any] | None = None) -> RunView:
         """The run object as it was when the run was accepted, whatever has happened since: the same for everybody who
         asked for the same run. Without steps, of which none had begun. Raises `RunNotFound`."""
         run = self._store.run(run_id)
         later = {"output", "error", "started_at", "finished_at", "pending", *_TOTALS}
-        then = {name: value for name, value in run.items() if name not in later} | {"status": "queued", _USED: {}}
-        shown = {"input": (show or self._values.load)(run.get("input")), "output": None}
-        return {**self._summary(then | totals.of_run(())), **shown}
+        then = cast("Run", {name: value for name, value in run.items() if name not in later})
+        shown = self._summary({**then, "status": "queued", **totals.of_run(())}, {})
+        return {**shown, "input": (show or self._values.load)(run.get("input")), "output": None}
 
-    def _read(self, run_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def _read(self, run_id: str) -> tuple[Run, list[StepRecord]]:
         if not _RUN_ID.fullmatch(run_id):
             raise RunNotFound(f"There is no run {run_id[:128]!r}.")
         # The run and its steps lie side by side; claims and events, before them in the order of keys, stay unread.
@@ -78,12 +82,10 @@ class RunReader:
             names={"#item": "item"},
             consistent=True,
         )
-        run = next((item for item in items if item["item"] == RUN), None)
+        run = cast("Run | None", next((item for item in items if item["item"] == RUN), None))
         if run is None:
             raise RunNotFound(f"There is no run {run_id!r}.")
-        used = self._store.items(run_id, [budget.ITEM]) if run.get("budget") else {}
-        run[_USED] = used.get(budget.ITEM, {})
-        records = [item for item in items if "order" in item]
+        records = cast("list[StepRecord]", [item for item in items if "order" in item])
         for record in records:
             # The run's item holds the beginning of a question, the step's the whole.
             asked, whole = (run.get("pending") or {}).get(record["item"]), record.get("pending")
@@ -91,31 +93,34 @@ class RunReader:
                 asked.update(whole)
         return run, records
 
-    def _object(
-        self, run: Mapping[str, Any], records: Sequence[Mapping[str, Any]], show: Callable[[Any], Any]
-    ) -> dict[str, Any]:
+    def _object(self, run: Run, records: Sequence[StepRecord], show: Callable[[Any], Any]) -> RunView:
         # In this order: where not everything can be shown whole, the run's own values come first.
-        values = {"input": show(run.get("input")), "output": show(run.get("output"))}
-        steps: list[dict[str, Any]] = [self._step(record, show) for record in records]
+        run_input, output = show(run.get("input")), show(run.get("output"))
+        steps = [self._step(record, show) for record in records]
         # The prompts after all that steps gave: they mostly say it again.
-        items = {RUN: run, **{record["item"]: record for record in records}}
+        items: dict[str, Run | StepRecord] = {RUN: run, **{record["item"]: record for record in records}}
         for step, record in zip(steps, records, strict=True):
             step["input"] = show(prompts.whole(record.get("input"), items))
         begun = {step["step"] for step in steps}
         steps += [_waiting(order, step) for order, step in enumerate(self._crew(run)) if step["name"] not in begun]
         steps.sort(key=lambda step: (step["order"], step["iteration"], step["item"] or 0))
-        return {**self._summary(run), **values, **usage.shown(totals.of_run(records)), "steps": steps}
+        used = self._store.budget_used(run["run_id"]) if run.get("budget") else {}
+        return {
+            **self._summary(run, used),
+            **cast("ShownTotals", usage.shown(totals.of_run(records))),
+            "input": run_input,
+            "output": output,
+            "steps": steps,
+        }
 
-    def ended(
-        self, workflow_id: str, limit: int = 20, cursor: str | None = None
-    ) -> tuple[list[dict[str, Any]], str | None]:
+    def ended(self, workflow_id: str, limit: int = 20, cursor: str | None = None) -> tuple[list[RunView], str | None]:
         """A page of `list` for whom only the runs that have ended matter: what the others have used is not summed."""
         page, following = self._page(workflow_id, limit, cursor)
         return [self._summary(run) for run in page], following
 
     def list(
         self, workflow_id: str | None = None, limit: int = 20, cursor: str | None = None
-    ) -> tuple[list[dict[str, Any]], str | None]:
+    ) -> tuple[list[RunView], str | None]:
         """A workflow's runs, newest first, without inputs, outputs and steps; and the cursor of the next page. The
         totals of those that go on are summed from their steps.
 
@@ -129,15 +134,13 @@ class RunReader:
         page, following = self._page(workflow_id, limit, cursor)
         return [self._so_far(run) for run in page], following
 
-    def _so_far(self, run: Mapping[str, Any]) -> dict[str, Any]:
+    def _so_far(self, run: Run) -> RunView:
         if run["status"] in FINAL and "total_steps" in run and usage.SUMMED_NAMES[0] in run:
             return self._summary(run)
         steps = () if run["status"] == "queued" else self._store.steps(run["run_id"])
         return self._summary({**run, **totals.of_run(steps)})
 
-    def _page(
-        self, workflow_id: str, limit: int, cursor: str | None = None
-    ) -> tuple[Sequence[dict[str, Any]], str | None]:
+    def _page(self, workflow_id: str, limit: int, cursor: str | None = None) -> tuple[Sequence[Run], str | None]:
         """A page of the index of a workflow's runs."""
         request: dict[str, Any] = {
             "TableName": self._settings.runs_table,
@@ -154,29 +157,30 @@ class RunReader:
         page = self._store.dynamodb.query(**request)
         last = page.get("LastEvaluatedKey")
         following = pagination.write(last["run_id"]["S"], last["created_at"]["S"]) if last else None
-        return [dynamo.from_item(item) for item in page["Items"]], following
+        return cast("list[Run]", [dynamo.from_item(item) for item in page["Items"]]), following
 
-    def _summary(self, run: Mapping[str, Any]) -> dict[str, Any]:
+    def _summary(self, run: Run, used: Mapping[str, Any] | None = None) -> RunView:
         pending = _pending(run)
         finished = run.get("finished_at")
         latency = clock.ms_between(run["started_at"], finished) if finished and run.get("started_at") else None
         error = run.get("error")
-        return {
+        shown = {
             "id": run["run_id"],
             "status": "waiting_input" if pending and run["status"] == "running" else run["status"],
             **usage.shown({name: whole(run.get(name)) for name in (*_RUN, *_TIMES, *_TOTALS)}),
-            "budget": budget.shown(run.get("budget"), run.get(_USED), run["status"] in FINAL),
+            "budget": budget.shown(run.get("budget"), used, run["status"] in FINAL),
             "pending": pending,
             "unpriced": bool(run.get("unpriced")),
             "latency_ms": latency,
             "error": _sentence(error) if error else None,
         }
+        return cast("RunView", shown)
 
-    def _step(self, record: Mapping[str, Any], show: Callable[[Any], Any]) -> dict[str, Any]:
+    def _step(self, record: StepRecord, show: Callable[[Any], Any]) -> StepView:
         attempts = totals.attempts_of(record)
         ended = record["status"] != "running"
         error = record.get("error")
-        return {
+        shown = {
             "id": record["item"],
             "step": record["step"],
             "order": int(record["order"]),
@@ -200,26 +204,26 @@ class RunReader:
                 for call in totals.tool_calls_of(record).values()
             ],
         }
+        return cast("StepView", shown)
 
-    def _crew(self, run: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    def _crew(self, run: Run) -> Sequence[CrewStep]:
         try:
             workflow = self._definitions.get(run["workflow_id"], int(run["workflow_version"]))
         except WorkflowNotFound:
             return []  # It was deleted; what its runs did is still told.
-        crew: Sequence[Mapping[str, Any]] = workflow["definition"]["crew"]
-        return crew
+        return workflow["definition"]["crew"]
 
 
-def _attempt(attempt: Mapping[str, Any], step_ended: bool) -> dict[str, Any]:
+def _attempt(attempt: Attempt, step_ended: bool) -> AttemptView:
     shown = usage.shown({name: whole(attempt.get(name)) for name in _ATTEMPT})
     if attempt["outcome"] == "open" and step_ended:
         # Its process died; nobody knows whether the provider served and billed the call.
         shown["outcome"] = "lost"
-    return shown
+    return cast("AttemptView", shown)
 
 
-def _waiting(order: int, step: Mapping[str, Any]) -> dict[str, Any]:
-    return {
+def _waiting(order: int, step: CrewStep) -> StepView:
+    shown = {
         "id": step_key(step["name"]),
         "step": step["name"],
         "order": order,
@@ -237,14 +241,15 @@ def _waiting(order: int, step: Mapping[str, Any]) -> dict[str, Any]:
         "attempts": [],
         "tool_calls": [],
     }
+    return cast("StepView", shown)
 
 
-def _sentence(error: Mapping[str, Any]) -> str:
+def _sentence(error: RecordedError) -> str:
     where = f"step {error['step']!r}: " if error.get("step") else ""
     return f"{where}{error['type']}: {error['message']}"
 
 
-def _pending(run: Mapping[str, Any]) -> dict[str, Any] | None:
+def _pending(run: Run) -> PendingView | None:
     """What an unfinished run has been asking people longest, in the API's form."""
     asked = sorted((run.get("pending") or {}).items(), key=lambda one: str(one[1].get("asked_at")))
     if not asked or run["status"] in FINAL:
@@ -255,4 +260,4 @@ def _pending(run: Mapping[str, Any]) -> dict[str, Any] | None:
     if text is not None:
         with contextlib.suppress(ValueError):  # a long one is not kept whole
             text = exact_json.loads_kept(text)
-    return {**shown, "tool_input": text}
+    return cast("PendingView", {**shown, "tool_input": text})

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock
@@ -19,6 +19,9 @@ from loopllama.llm.usage import SUMMED_NAMES, shown
 from loopllama.runs.totals import totals
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
+
+if TYPE_CHECKING:
+    from loopllama.runs.records import UsageRow
 
 BY = ("workflow", "step", "model", "key", "tag", "day")
 DEFAULT_DAYS = 30
@@ -55,7 +58,7 @@ def summarise(
         dict.fromkeys(field for name in by for field in (("workflow", "step") if name == "step" else (name,)))
     )
     rows = list(_rows(settings, start, end, workflow))
-    grouped: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    grouped: dict[tuple[Any, ...], list[UsageRow]] = {}
     for row in rows:
         for values in itertools.product(*(_values(row, field) for field in fields)):
             grouped.setdefault(values, []).append(row)
@@ -68,29 +71,30 @@ def summarise(
     return {"from": start.isoformat(), "to": end.isoformat(), "by": list(by), "groups": groups, "total": _sum(rows)}
 
 
-def _values(row: Mapping[str, Any], field: str) -> list[str | None]:
+def _values(row: UsageRow, field: str) -> list[str | None]:
     if field in ("day", "workflow"):
         day, _, workflow = str(row["day_workflow"]).partition("#")
         return [day if field == "day" else workflow]
     if field == "tag":
         return [f"{name}={value}" for name, value in sorted((row.get("tags") or {}).items())] or [None]
-    return [row.get(field)]
+    return [cast("Mapping[str, str]", row).get(field)]
 
 
-def _sum(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    sums = totals(rows) | {"steps": sum(int(row["steps"]) for row in rows)}
+def _sum(rows: Sequence[UsageRow]) -> dict[str, Any]:
+    sums: dict[str, Any] = {**totals(rows), "steps": sum(int(row["steps"]) for row in rows)}
     return shown({name: sums[name] for name in _SUMS})
 
 
-def _rows(settings: Settings, start: date, end: date, workflow: str | None) -> Iterator[dict[str, Any]]:
+def _rows(settings: Settings, start: date, end: date, workflow: str | None) -> Iterator[UsageRow]:
     keys = _keys(settings, start, end, workflow)
     if len(keys) > MAX_QUERIES:
         message = f"is too much to sum at once ({len(keys):,} days of workflows); shorten it or name a workflow"
         raise _invalid("from", message)
     dynamodb = clients.client("dynamodb")
 
-    def read(key: str) -> list[dict[str, Any]]:
-        return dynamo.query(dynamodb, settings.usage_table, "day_workflow = :key", {":key": key}, consistent=True)
+    def read(key: str) -> list[UsageRow]:
+        rows = dynamo.query(dynamodb, settings.usage_table, "day_workflow = :key", {":key": key}, consistent=True)
+        return cast("list[UsageRow]", rows)
 
     with ThreadPoolExecutor(min(_AT_ONCE, max(1, len(keys)))) as pool:
         for rows in pool.map(read, keys):

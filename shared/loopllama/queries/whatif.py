@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from statistics import median, quantiles
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from loopllama.catalog import pricing
 from loopllama.catalog.model import Model
@@ -32,9 +32,26 @@ from loopllama.errors import InvalidRequest, ModelUnknown
 from loopllama.llm import usage
 from loopllama.queries.durations import Speeds, critical_path
 
+if TYPE_CHECKING:
+    from loopllama.queries.types import AttemptView, Compared, Forecast, ForecastStep, Percentiles, RunView, StepView
+
 Prices = Literal["today", "then"]
 MAX_RUNS = 200
 FINISHED = ("completed",)
+
+
+class Runs(Protocol):
+    """Where runs are read (`queries.runs.RunReader`)."""
+
+    def ended(
+        self, workflow_id: str, limit: int = 20, cursor: str | None = None
+    ) -> tuple[Sequence[RunView], str | None]:
+        """Return a page of a workflow's runs, newest first, and the next page's cursor."""
+        ...
+
+    def get(self, run_id: str, show: Callable[[Any], Any] | None = None) -> RunView:
+        """Return a run with its steps."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +79,7 @@ class StepEstimate:
     latency_after: list[float] = field(default_factory=list)
     latency_from: str = ""
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> ForecastStep:
         """As JSON."""
         return {
             "step": self.step,
@@ -77,12 +94,10 @@ class StepEstimate:
         }
 
 
-def recent_runs(
-    reader: Any, workflow_id: str, *, limit: int = 20, since: datetime | None = None
-) -> list[dict[str, Any]]:
+def recent_runs(reader: Runs, workflow_id: str, *, limit: int = 20, since: datetime | None = None) -> list[RunView]:
     """The newest completed runs of a workflow, whole; at most `limit`, none older than `since`. `reader` is a
     `reading.RunReader`. Inputs and outputs are not fetched."""
-    found: list[dict[str, Any]] = []
+    found: list[RunView] = []
     cursor: str | None = None
     looked = 0
     while len(found) < limit and looked < 10 * limit:
@@ -103,13 +118,13 @@ def _nothing(_: Any) -> None:
 
 
 def predict(
-    runs: Sequence[Mapping[str, Any]],
+    runs: Sequence[RunView],
     needs: Mapping[str, Sequence[str]],
     changes: Mapping[str, Model],
     resolve: Callable[[str], Model],
     *,
     prices: Prices = "today",
-) -> dict[str, Any]:
+) -> Forecast:
     """What `changes` (step, or `*` for all others, to model) would have done to the runs.
 
     `runs` are run objects (`RunReader.get`), `needs` maps each step to those that it waits for, `resolve` gives the
@@ -153,7 +168,7 @@ def predict(
 
 
 def _run(
-    run: Mapping[str, Any],
+    run: RunView,
     needs: Mapping[str, Sequence[str]],
     changes: Mapping[str, Model],
     resolve: Callable[[str], Model],
@@ -216,7 +231,7 @@ class _Turn:
     takes: float
 
 
-def _turn(record: Mapping[str, Any]) -> _Turn:
+def _turn(record: StepView) -> _Turn:
     iteration, _, item = str(record.get("id") or "0#0").rpartition("#")
     latency = float(record.get("latency_ms") or 0)
     return _Turn(iteration, item, latency, latency)
@@ -246,7 +261,7 @@ def _date(call: Mapping[str, Any], prices: Prices) -> datetime:
 
 
 def _price(
-    call: Mapping[str, Any], resolve: Callable[[str], Model], at: datetime, unknown: dict[str, None]
+    call: AttemptView, resolve: Callable[[str], Model], at: datetime, unknown: dict[str, None]
 ) -> Decimal | None:
     """The recorded call at the prices of `at`; as recorded where the catalog does not know its model any more."""
     try:
@@ -268,7 +283,7 @@ def _add(total: Decimal | None, more: Decimal | None) -> Decimal | None:
     return None if total is None or more is None else total + more
 
 
-def _totals(before: Sequence[Decimal | None], after: Sequence[Decimal | None]) -> dict[str, Any]:
+def _totals(before: Sequence[Decimal | None], after: Sequence[Decimal | None]) -> Compared:
     """Means a run, and the change as a fraction."""
     old, new = _mean(before), _mean(after)
     change = (new - old) / old if old and new is not None else None
@@ -280,7 +295,7 @@ def _mean(values: Sequence[Decimal | None]) -> Decimal | None:
     return sum(known, Decimal(0)) / len(known) if known and len(known) == len(values) else None
 
 
-def _spread(pairs: Iterable[tuple[Decimal | None, Decimal | None]]) -> dict[str, Any] | None:
+def _spread(pairs: Iterable[tuple[Decimal | None, Decimal | None]]) -> Percentiles | None:
     """Tenth and ninetieth percentile of the runs' changes, as fractions; nothing under two runs."""
     changes = sorted((new - old) / old for old, new in pairs if old and new is not None)
     if len(changes) < 2:

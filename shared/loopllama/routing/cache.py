@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import dynamo
 from loopllama.catalog.catalog import MAX_HOPS, Catalog, bundled
@@ -23,6 +23,9 @@ from loopllama.policies.step_stats import PREFIX
 from loopllama.routing import circuit_breaker
 from loopllama.routing.decision import Plan
 from loopllama.routing.overrides import Override, parse_row
+
+if TYPE_CHECKING:
+    from loopllama.routing.types import RouteRow
 
 MAX_WORKFLOWS = 512
 MAX_MODELS = 2048
@@ -145,8 +148,9 @@ class ModelTable:
         return changed
 
 
-def query(dynamodb: Callable[[], Any], table: str, workflow_id: str) -> list[dict[str, Any]]:
+def query(dynamodb: Callable[[], Any], table: str, workflow_id: str) -> list[RouteRow]:
     """The workflow's rows, in one Query unless they are more than a megabyte. No table has no rows."""
     if not table:
         return []
-    return dynamo.query(dynamodb(), table, "workflow = :workflow", {":workflow": workflow_id}, consistent=True)
+    rows = dynamo.query(dynamodb(), table, "workflow = :workflow", {":workflow": workflow_id}, consistent=True)
+    return cast("list[RouteRow]", rows)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import clients, dynamo
 from loopllama.aws.versioned import STAMP, version_of
@@ -22,6 +22,9 @@ from loopllama.catalog.entries import is_machine_key
 from loopllama.core import clock, exact_json
 from loopllama.errors import NotFound
 from loopllama.settings import Settings
+
+if TYPE_CHECKING:
+    from loopllama.routing.types import Change, Difference, RouteRow, ShownChange
 
 MAX_ROW = 100_000
 """Longest row, as JSON, that is kept as it is: an item and an event end at 400 and 256 KB."""
@@ -39,13 +42,13 @@ class History:
     def _dynamodb(self) -> Any:
         return clients.client("dynamodb") if self._given is None else self._given
 
-    def put(self, entry: Mapping[str, Any]) -> None:
+    def put(self, entry: Change) -> None:
         """Write an entry; the same change twice is one entry."""
         self._dynamodb().put_item(TableName=self._table, Item=dynamo.to_item(entry))
 
-    def entries(self, route: str, limit: int = 50, before: str | None = None) -> list[dict[str, Any]]:
+    def entries(self, route: str, limit: int = 50, before: str | None = None) -> list[Change]:
         """Newest first, at most `limit`; those before the entry of the sequence `before`, where that is given."""
-        found: list[dict[str, Any]] = []
+        found: list[Change] = []
         request: dict[str, Any] = {
             "TableName": self._table,
             "KeyConditionExpression": "route = :route AND #sequence < :before",
@@ -57,13 +60,13 @@ class History:
         }
         while len(found) < limit:
             page = self._dynamodb().query(**request, Limit=limit - len(found))
-            found.extend(dynamo.from_item(item) for item in page["Items"])
+            found.extend(cast("Change", dynamo.from_item(item)) for item in page["Items"])
             if "LastEvaluatedKey" not in page:
                 break
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
         return found
 
-    def at_version(self, route: str, version: int) -> dict[str, Any]:
+    def at_version(self, route: str, version: int) -> Change:
         """The newest entry that made this version. Raises `NotFound`, naming the versions that there are."""
         entries = self.entries(route, 1000)
         for entry in entries:
@@ -87,7 +90,7 @@ def model_route(model_id: str) -> str:
     return f"model:{model_id}"
 
 
-def entry_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
+def entry_of(record: Mapping[str, Any]) -> Change | None:
     """The entry of a stream record of the Routes or Models table, without `problems`; `None` for one that changes
     nothing worth an entry: a write of the same row, or the deletion of a route that has been emptied."""
     change = record["dynamodb"]
@@ -99,7 +102,7 @@ def entry_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
     removed = after is None or not _says(after)
     if before == after or (after is None and not _says(before or {})):
         return None
-    written = after or {}
+    written: RouteRow = after or {}
     version = version_of(written) if version_of(written) != version_of(before) else 0
     by, reason = (written.get(name) if version else None for name in ("updated_by", "reason"))
     identity = record.get("userIdentity") or {}
@@ -118,7 +121,7 @@ def entry_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def shown(entry: Mapping[str, Any]) -> dict[str, Any]:
+def shown(entry: Change) -> ShownChange:
     """An entry as its readers see it, all fields there: `workflow` and `step`, or `model`, then `sequence`, `change`,
     `version`, `before`, `after`, `differences` of the two, `updated_by`, `reason`, `at`, `problems`."""
     route, of_models = str(entry["route"]), model_route("")
@@ -127,7 +130,7 @@ def shown(entry: Mapping[str, Any]) -> dict[str, Any]:
     else:
         about = dict(zip(_ROUTE_KEYS, route.split("#", 1), strict=True))
     before, after = (plain(entry.get(name)) for name in ("before", "after"))
-    return {
+    shown_ = {
         **about,
         "sequence": entry["sequence"],
         "change": entry["change"],
@@ -140,9 +143,10 @@ def shown(entry: Mapping[str, Any]) -> dict[str, Any]:
         "at": entry["at"],
         "problems": list(entry.get("problems") or ()),
     }
+    return cast("ShownChange", shown_)
 
 
-def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Difference]:
     """What differs between two rows beside who, when and why: `{"field", "from", "to"}`, absent values as `None`."""
     old, new = before or {}, after or {}
     fields = [name for name in dict.fromkeys([*old, *new]) if name not in STAMP and name not in _ROUTE_KEYS]
@@ -164,11 +168,11 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _values(image: Mapping[str, Any] | None, keys: Mapping[str, Any]) -> dict[str, Any] | None:
+def _values(image: Mapping[str, Any] | None, keys: Mapping[str, Any]) -> RouteRow | None:
     """An image as Lambda delivers it, without the keys. Lambda writes binaries in Base64."""
     if image is None:
         return None
-    return {name: _read(value) for name, value in image.items() if name not in keys}
+    return cast("RouteRow", {name: _read(value) for name, value in image.items() if name not in keys})
 
 
 def _read(attribute: Mapping[str, Any]) -> Any:
@@ -188,11 +192,12 @@ def _says(row: Mapping[str, Any]) -> bool:
     return bool(row.keys() - set(STAMP))
 
 
-def _bounded(row: dict[str, Any] | None) -> dict[str, Any] | None:
+def _bounded(row: RouteRow | None) -> RouteRow | None:
     if row is None:
         return None
     size = len(exact_json.dumps(plain(row)).encode())
-    return row if size <= MAX_ROW else {"too_long_to_keep": size, **{name: row[name] for name in _short(row)}}
+    short = {"too_long_to_keep": size, **{name: value for name, value in row.items() if name in _short(row)}}
+    return row if size <= MAX_ROW else cast("RouteRow", short)
 
 
 def _short(row: Mapping[str, Any]) -> Iterable[str]:

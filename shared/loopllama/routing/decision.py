@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
@@ -37,6 +37,11 @@ from loopllama.routing.overrides import (
     parse_temperature,
 )
 
+if TYPE_CHECKING:
+    from loopllama.routing.types import RouteRow
+    from loopllama.runs.records import Ignored, RouteRecord, Source
+    from loopllama.workflows.types import CrewStep
+
 
 @dataclass(frozen=True, slots=True)
 class RouteRequest:
@@ -49,12 +54,12 @@ class RouteRequest:
 
     workflow_id: str
     workflow_model: str | None
-    step: Mapping[str, Any]
+    step: CrewStep
     run_models: Mapping[str, str]
     required: frozenset[str]
     prompt_tokens: int = 0
     run_id: str = ""
-    pinned: Mapping[str, Any] | None = None
+    pinned: RouteRecord | None = None
 
     @property
     def key(self) -> str:
@@ -71,32 +76,36 @@ class Route:
     """
 
     attempt_order: tuple[Model, ...]
-    source: str
+    source: Source
     route_version: int | None
     policy: str
-    ignored: tuple[dict[str, str], ...] = ()
+    ignored: tuple[Ignored, ...] = ()
     max_tokens: int | None = None
     temperature: Decimal | None = None
     invalid_overrides: int = 0
     pinned: bool = False
     """Whether the run keeps decisions as they stood when it started."""
 
-    def to_record(self) -> dict[str, Any]:
+    def to_record(self) -> RouteRecord:
         """The decision as DynamoDB can hold it, models by id."""
-        record: dict[str, Any] = {
+        record: RouteRecord = {
             "attempt_order": [model.id for model in self.attempt_order],
             "source": self.source,
-            "route_version": self.route_version,
             "policy": self.policy,
-            "ignored": [dict(entry) for entry in self.ignored],
-            "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-            "pinned": self.pinned or None,
+            "ignored": [{**entry} for entry in self.ignored],
         }
-        return {key: value for key, value in record.items() if value is not None}
+        if self.route_version is not None:
+            record["route_version"] = self.route_version
+        if self.max_tokens is not None:
+            record["max_tokens"] = self.max_tokens
+        if self.temperature is not None:
+            record["temperature"] = self.temperature
+        if self.pinned:
+            record["pinned"] = True
+        return record
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any], resolve: Callable[[str], Model]) -> Route:
+    def from_record(cls, record: RouteRecord, resolve: Callable[[str], Model]) -> Route:
         """A recorded decision with the catalog's present models. Raises `ModelUnknown` where one is gone."""
         version, max_tokens = record.get("route_version"), record.get("max_tokens")
         return cls(
@@ -104,7 +113,7 @@ class Route:
             source=record["source"],
             route_version=None if version is None else int(version),
             policy=record.get("policy", FIXED.name),
-            ignored=tuple(dict(entry) for entry in record.get("ignored", ())),
+            ignored=tuple(record.get("ignored", ())),
             max_tokens=None if max_tokens is None else int(max_tokens),
             temperature=record.get("temperature"),
             pinned=bool(record.get("pinned")),
@@ -148,7 +157,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    source: str
+    source: Source
     choice: Choice | None = None
     version: int | None = None
     problem: str = ""
@@ -188,7 +197,7 @@ def plan(
 
     Raises `NoEligibleModel`, with the reason of each, where no layer has a usable model, and `ModelUnknown` where all
     that is wrong is that nobody knows the models."""
-    ignored: list[dict[str, str]] = []
+    ignored: list[Ignored] = []
     invalid: set[str] = set()
     only_unknown = True
     for layer in layers(request, step_row, workflow_row, default_model, now):
@@ -236,7 +245,7 @@ def plan(
     raise error(f"no model is left for step {request.step.get('name')!r}: {why or 'no layer names one'}")
 
 
-def _told(entry: Mapping[str, str]) -> str:
+def _told(entry: Ignored) -> str:
     model = entry.get("model", "")
     about = f" ({model})" if model and model not in entry["reason"] else ""
     return f"{entry['layer']}{about}: {entry['reason']}"
@@ -264,10 +273,10 @@ def layers(
     yield _written("deployment-default", {"model": default_model})
 
 
-def _pinned(record: Mapping[str, Any]) -> _Layer:
+def _pinned(record: RouteRecord) -> _Layer:
     version, max_tokens = record.get("route_version"), record.get("max_tokens")
     return _Layer(
-        str(record["source"]),
+        record["source"],
         Choice(None, fallbacks=tuple(str(name) for name in record["attempt_order"])),
         None if version is None else int(version),
         policy=str(record.get("policy", FIXED.name)),
@@ -277,14 +286,14 @@ def _pinned(record: Mapping[str, Any]) -> _Layer:
     )
 
 
-def _written(source: str, values: Mapping[str, Any]) -> _Layer:
+def _written(source: Source, values: RouteRow | CrewStep) -> _Layer:
     try:
         return _Layer(source, parse_choice(values))
     except (ValueError, ArithmeticError) as error:
         return _Layer(source, problem=str(error))
 
 
-def _row(source: str, row: Override, now: float) -> _Layer:
+def _row(source: Source, row: Override, now: float) -> _Layer:
     if row.expires_at is not None and row.expires_at <= now:
         return _Layer(source, problem=f"expired at {int(row.expires_at)}")
     problem = next((row.problems[key] for key in _OF_LAYER if key in row.problems), "") if row.problems else ""
@@ -296,20 +305,26 @@ _OF_LAYER = ("row", *CHOICE, "pin")
 
 
 def _numbers(
-    step: Mapping[str, Any],
+    step: CrewStep,
     step_row: Override,
     workflow_row: Override,
     now: float,
-    ignored: list[dict[str, str]],
+    ignored: list[Ignored],
     invalid: set[str],
 ) -> dict[str, Any]:
     """`max_tokens` and `temperature`, each from the first of step's row, agent and workflow's row that sets it."""
     found: dict[str, Any] = {}
+    rows: list[tuple[Source, Override | None]] = [
+        ("step-override", step_row),
+        ("agent", None),
+        ("workflow-override", workflow_row),
+    ]
+    own = {"max_tokens": step.get("max_tokens"), "temperature": step.get("temperature")}
     for key, parse in (("max_tokens", parse_max_tokens), ("temperature", parse_temperature)):
-        for source, row in (("step-override", step_row), ("agent", None), ("workflow-override", workflow_row)):
+        for source, row in rows:
             if row is None:
                 try:
-                    value = None if step.get(key) is None else parse(step[key])
+                    value = None if own[key] is None else parse(own[key])
                 except (ValueError, ArithmeticError) as error:
                     ignored.append({"layer": source, "reason": f"`{key}` {error}"})
                     continue

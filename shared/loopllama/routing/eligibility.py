@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from loopllama.catalog.catalog import MAX_HOPS, Catalog
 from loopllama.catalog.model import Model
 from loopllama.errors import ModelUnknown
 from loopllama.policies.step_stats import Candidate, Facts
 from loopllama.routing.overrides import Choice
+
+if TYPE_CHECKING:
+    from loopllama.runs.records import Ignored, Source
 
 SOFT = frozenset({"structured_output", "prompt_cache"})
 """Capabilities that a step likes to have and can do without."""
@@ -30,9 +34,9 @@ class AttemptOrderBuilder:
 
     def __init__(
         self,
-        source: str,
+        source: Source,
         catalog: Catalog,
-        ignored: list[dict[str, str]],
+        ignored: list[Ignored],
         required: frozenset[str],
         prompt_tokens: int,
         open_breakers: Mapping[str, str],
@@ -166,6 +170,6 @@ class AttemptOrderBuilder:
 
     def _skip(self, name: str, reason: str, invalid: bool = False) -> None:
         self.invalid = self.invalid or invalid
-        entry = {"layer": self._source, "model": name, "reason": reason}
+        entry: Ignored = {"layer": self._source, "model": name, "reason": reason}
         if entry not in self._ignored:
             self._ignored.append(entry)

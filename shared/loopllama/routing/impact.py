@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import clients, dynamo
 from loopllama.catalog.catalog import Catalog
@@ -15,32 +15,41 @@ from loopllama.routing.overrides import NO_OVERRIDE, Override, parse_row
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
 
+if TYPE_CHECKING:
+    from loopllama.routing.types import MovedStep, RouteRow
+    from loopllama.workflows.types import CrewStep, WorkflowItem
+
 PAGE = 100
 
 
-def moved(settings: Settings, before: Catalog, after: Catalog) -> list[dict[str, Any]]:
+def moved(settings: Settings, before: Catalog, after: Catalog) -> list[MovedStep]:
     """The steps that use another model, or in another order, under `after` than under `before`: `workflow`, `step`,
     `source`, `from` and `to` (ids, the first to be tried first; `to` is empty where no model is left). Reads every
     current workflow, and the routes table once."""
     rows = _rows(settings)
     now = time.time()
-    found: list[dict[str, Any]] = []
+    found: list[MovedStep] = []
     for workflow in _workflows(settings):
         mine = rows.get(workflow["workflow_id"], {})
         for step in workflow["definition"]["crew"]:
             old, new = (_route(settings, workflow, step, mine, catalog, now) for catalog in (before, after))
             if old["attempt_order"] != new["attempt_order"]:
-                place = {"workflow": workflow["workflow_id"], "step": step["name"]}
                 found.append(
-                    {**place, "source": old["source"], "from": old["attempt_order"], "to": new["attempt_order"]}
+                    {
+                        "workflow": workflow["workflow_id"],
+                        "step": step["name"],
+                        "source": old["source"],
+                        "from": old["attempt_order"],
+                        "to": new["attempt_order"],
+                    }
                 )
     return found
 
 
 def _route(
     settings: Settings,
-    workflow: Mapping[str, Any],
-    step: Mapping[str, Any],
+    workflow: WorkflowItem,
+    step: CrewStep,
     rows: Mapping[str, Override],
     catalog: Catalog,
     now: float,
@@ -60,7 +69,7 @@ def _route(
     return {"source": made.route_.source, "attempt_order": list(dict.fromkeys(attempt_order))}
 
 
-def _workflows(settings: Settings) -> Iterator[dict[str, Any]]:
+def _workflows(settings: Settings) -> Iterator[WorkflowItem]:
     store, cursor = DefinitionStore(settings), None
     while True:
         page, cursor = store.list(PAGE, cursor)
@@ -73,6 +82,6 @@ def _rows(settings: Settings) -> dict[str, dict[str, Override]]:
     found: dict[str, dict[str, Override]] = defaultdict(dict)
     for page in clients.client("dynamodb").get_paginator("scan").paginate(TableName=settings.routes_table):
         for item in page["Items"]:
-            row = dynamo.from_item(item)
+            row = cast("RouteRow", dynamo.from_item(item))
             found[str(row["workflow"])][str(row["step"])] = parse_row(row)
     return found

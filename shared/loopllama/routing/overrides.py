@@ -7,13 +7,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.catalog.model import is_model_id
 from loopllama.core import money
 from loopllama.core.exact_json import STORABLE, storable
 from loopllama.core.numbers import written
 from loopllama.policies.registry import FIXED, POLICIES, Need, Policy, find
+
+if TYPE_CHECKING:
+    from loopllama.routing.types import RouteRow
+    from loopllama.workflows.types import CrewStep
 
 MAX_FALLBACKS = 20
 MAX_CANDIDATES = 100
@@ -79,15 +83,16 @@ class Override:
 NO_OVERRIDE = Override()
 
 
-def parse_row(row: Mapping[str, Any]) -> Override:
+def parse_row(row: RouteRow) -> Override:
     """Read a row; never raises."""
     problems: dict[str, str] = {}
+    said = cast("Mapping[str, Any]", row)
 
     def read(key: str, parse: Any) -> Any:
-        if row.get(key) is None:
+        if said.get(key) is None:
             return None
         try:
-            return parse(row[key])
+            return parse(said[key])
         except (ValueError, ArithmeticError) as error:
             problems[key] = f"`{key}` {error}"
             return None
@@ -110,10 +115,11 @@ def parse_row(row: Mapping[str, Any]) -> Override:
     return Override(choice=choice, problems=problems, **values)
 
 
-def parse_choice(values: Mapping[str, Any]) -> Choice | None:
+def parse_choice(values: RouteRow | CrewStep) -> Choice | None:
     """What a row or an agent says about its model, or `None` where it says nothing. Raises `ChoiceInvalid`."""
-    model, name, candidates, fallbacks, max_cost, max_latency = (values.get(key) for key in CHOICE)
-    if all(values.get(key) is None for key in CHOICE):
+    said: list[Any] = [values.get(key) for key in CHOICE]
+    model, name, candidates, fallbacks, max_cost, max_latency = said
+    if all(value is None for value in said):
         return None
     if model is not None and not is_model_id(model):
         raise ChoiceInvalid("model", f"must be the id of a model, not {written(model)}")

@@ -4,22 +4,26 @@ too."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from loopllama.errors import LoopLlamaError
 from loopllama.routing.decision import RouteRequest
 from loopllama.routing.router import Router
 
+if TYPE_CHECKING:
+    from loopllama.runs.records import RouteRecord
+    from loopllama.workflows.types import Definition
+
 
 def pin_routes(
     router: Router,
     workflow_id: str,
-    definition: Mapping[str, Any],
+    definition: Definition,
     run_models: Mapping[str, str],
     *,
     run_pin: str | None,
     run_id: str,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, RouteRecord]:
     """The decision (`Route.to_record`) of each step that is pinned, by step; empty where none is.
 
     A step is pinned where the run's request, the workflow's definition, the workflow's row `*` or the step's own row
@@ -41,7 +45,7 @@ def pin_routes(
         for step in steps
     ]
     router.prepare(requests)
-    pins: dict[str, dict[str, Any]] = {}
+    pins: dict[str, RouteRecord] = {}
     for request in requests:
         try:
             route = router.look(request)

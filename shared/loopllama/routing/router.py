@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loopllama.aws import clients, dynamo
 from loopllama.catalog.catalog import Catalog
@@ -20,6 +20,11 @@ from loopllama.routing.circuit_breaker import CircuitBreaker
 from loopllama.routing.decision import Plan, Route, RouteRequest, layers, plan
 from loopllama.routing.overrides import NO_OVERRIDE, Choice, Override
 from loopllama.settings import Settings
+
+if TYPE_CHECKING:
+    from loopllama.routing.types import Explained
+    from loopllama.runs.records import RouteRecord
+    from loopllama.workflows.types import Definition
 
 MAX_DECISIONS = 64
 """Steps of one workflow whose decisions a process keeps."""
@@ -237,7 +242,7 @@ class Router:
             return  # Facts make a decision better; wanting them must not make a step fail.
         self._models.keep(key, item)
 
-    def restore(self, record: Mapping[str, Any]) -> Route | None:
+    def restore(self, record: RouteRecord) -> Route | None:
         """A recorded decision (`Route.to_record`) with its models' present entries, or `None` where the step has to be
         decided anew: one of them has been disabled or is gone since, or the breaker of the first one has opened and
         another one has not. At most one BatchGetItem."""
@@ -258,11 +263,11 @@ class Router:
         return self._models.catalog([model_id], self._clock())[0].resolve(model_id)
 
     def explain(
-        self, workflow_id: str, definition: Mapping[str, Any], run_models: Mapping[str, str] | None = None
-    ) -> list[dict[str, Any]]:
+        self, workflow_id: str, definition: Definition, run_models: Mapping[str, str] | None = None
+    ) -> list[Explained]:
         """For each step of a definition what it uses now: `step`, `model`, `source`, `route_version`, `policy`,
         `fallbacks`, `ignored`, and `error` (with `model` and `source` absent) where no model is left."""
-        told: list[dict[str, Any]] = []
+        told: list[Explained] = []
         for step in definition["crew"]:
             required = frozenset({"tools"}) if step.get("tools") else frozenset()
             request = RouteRequest(workflow_id, definition.get("model"), step, run_models or {}, required)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import clients, dynamo
 from loopllama.aws.versioned import Rows, version_of
@@ -19,6 +19,10 @@ from loopllama.routing.change_log import History, route_of
 from loopllama.routing.overrides import CHOICE
 from loopllama.routing.validation import RouteChecks
 from loopllama.settings import Settings
+
+if TYPE_CHECKING:
+    from loopllama.queries.types import Forecast
+    from loopllama.routing.types import RouteRow, Stamp
 
 VALUES = (*CHOICE, "max_tokens", "temperature", "pin", "expires_at")
 """What a caller may set."""
@@ -45,27 +49,27 @@ class RouteStore:
     def _dynamodb(self) -> Any:
         return clients.client("dynamodb") if self._given is None else self._given
 
-    def rows(self, workflow_id: str) -> list[dict[str, Any]]:
+    def rows(self, workflow_id: str) -> list[RouteRow]:
         """The workflow's rows as they are stored, by step; numbers are `Decimal`."""
         return sorted(query(self._dynamodb, self._table, workflow_id), key=lambda row: str(row["step"]))
 
-    def get(self, workflow_id: str, step: str) -> dict[str, Any] | None:
+    def get(self, workflow_id: str, step: str) -> RouteRow | None:
         """One row as it is stored."""
         answer = self._dynamodb().get_item(TableName=self._table, Key=_key(workflow_id, step), ConsistentRead=True)
-        return dynamo.from_item(answer["Item"]) if "Item" in answer else None
+        return cast("RouteRow", dynamo.from_item(answer["Item"])) if "Item" in answer else None
 
     def set(
         self,
         workflow_id: str,
         step: str,
-        values: Mapping[str, Any],
+        values: RouteRow,
         *,
         expected_version: int | None = None,
         updated_by: str,
         reason: str,
         expires_in: float | None = None,
         force: bool = False,
-    ) -> dict[str, Any]:
+    ) -> RouteRow:
         """Replace the row by `values` (a subset of `VALUES`) and return it as it is stored.
 
         `expected_version` is the version that the caller saw, 0 for no row. `expires_in` is seconds from now.
@@ -78,7 +82,7 @@ class RouteStore:
         now = self._clock()
         if not 0 < len(step) <= MAX_STEP:
             raise RouteInvalid.of("step", f"must have 1 to {MAX_STEP} characters")
-        row = {key: exact(value) for key, value in values.items() if value is not None}
+        row = cast("RouteRow", {key: exact(value) for key, value in values.items() if value is not None})
         if expires_in is not None:
             if expires_in <= 0:
                 raise RouteInvalid.of("expires_in", f"must be more than 0 seconds, not {expires_in}")
@@ -86,7 +90,7 @@ class RouteStore:
         self.check(workflow_id, step, row, force=force)
         before = self._before(workflow_id, step, expected_version)
         last = max(version_of(before), 0 if version_of(before) else self._last_version(workflow_id, step))
-        row |= _stamp(last, updated_by, reason, now) | {"workflow": workflow_id, "step": step}
+        row = {**row, **_stamp(last, updated_by, reason, now), "workflow": workflow_id, "step": step}
         self._stored().put(row, before, "the route")
         return row
 
@@ -98,9 +102,9 @@ class RouteStore:
         before = self._before(workflow_id, step, expected_version)
         if before is None:
             return False
-        last = {"workflow": workflow_id, "step": step} | _stamp(
-            version_of(before) or self._last_version(workflow_id, step), updated_by, reason, self._clock()
-        )
+        version = version_of(before) or self._last_version(workflow_id, step)
+        stamp = _stamp(version, updated_by, reason, self._clock())
+        last: RouteRow = {"workflow": workflow_id, "step": step, **stamp}
         rows = self._stored()
         rows.put(last, before, "the route")
         rows.delete({"workflow": workflow_id, "step": step}, last, "the route")
@@ -115,7 +119,7 @@ class RouteStore:
         expected_version: int | None = None,
         updated_by: str,
         reason: str = "",
-    ) -> dict[str, Any] | None:
+    ) -> RouteRow | None:
         """Make the row say again what it said at version `to`, by default before its last change, as a new version;
         `None` where there was no row then. Without a `reason` the row says what it went back to. Checked and
         conditional like `set`; raises `NotFound` where the history has no such version, and `VersionConflict` where it
@@ -145,7 +149,7 @@ class RouteStore:
             workflow_id, step, values, expected_version=version, updated_by=updated_by, reason=reason, force=True
         )
 
-    def expected_change(self, workflow_id: str, step: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    def expected_change(self, workflow_id: str, step: str, values: RouteRow) -> Forecast | None:
         """What the row would change for cost and latency of a run, by the workflow's recent runs (`whatif.predict`);
         `None` where there are none, or where the row names no single model."""
         from loopllama.queries import whatif
@@ -169,7 +173,7 @@ class RouteStore:
         needs = {agent["name"]: agent["needs"] for agent in crew}
         return whatif.predict(runs, needs, changed, router.model)
 
-    def check(self, workflow_id: str, step: str, row: Mapping[str, Any], *, force: bool = False) -> None:
+    def check(self, workflow_id: str, step: str, row: RouteRow, *, force: bool = False) -> None:
         """Raise `RouteInvalid`, with every reason, where `set` would refuse the row."""
         unknown = sorted(row.keys() - set(VALUES))
         if unknown:
@@ -205,7 +209,7 @@ class RouteStore:
             return 0
         return self._history.last_version(route_of(workflow_id, step))
 
-    def _before(self, workflow_id: str, step: str, expected_version: int | None) -> dict[str, Any] | None:
+    def _before(self, workflow_id: str, step: str, expected_version: int | None) -> RouteRow | None:
         before = self.get(workflow_id, step)
         version = version_of(before)
         if expected_version is not None and expected_version != version:
@@ -219,16 +223,17 @@ class RouteStore:
         return Rows(self._dynamodb(), self._table, "workflow", _KNOWN)
 
 
-def _said(row: Mapping[str, Any] | None) -> dict[str, Any]:
+def _said(row: RouteRow | None) -> RouteRow:
     """What a row says, without who and when."""
-    return {name: value for name, value in (row or {}).items() if name in VALUES and value is not None}
+    said = {name: value for name, value in (row or {}).items() if name in VALUES and value is not None}
+    return cast("RouteRow", said)
 
 
 def _key(workflow_id: str, step: str) -> dict[str, Any]:
     return dynamo.to_item({"workflow": workflow_id, "step": step})
 
 
-def _stamp(last: int, updated_by: str, reason: str, now: float) -> dict[str, Any]:
+def _stamp(last: int, updated_by: str, reason: str, now: float) -> Stamp:
     if len(reason) > MAX_REASON or len(updated_by) > MAX_REASON:
         raise RouteInvalid.of("reason", f"must have at most {MAX_REASON} characters")
     return {"version": last + 1, "updated_by": updated_by, "reason": reason, "updated_at": clock.now_text(now)}

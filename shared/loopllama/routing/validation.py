@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loopllama.aws import clients, errors
 from loopllama.catalog.catalog import Catalog
@@ -19,6 +19,10 @@ from loopllama.routing.cache import ModelTable
 from loopllama.routing.decision import RouteRequest, plan
 from loopllama.routing.overrides import NO_OVERRIDE, ChoiceInvalid, parse_choice, parse_row
 from loopllama.settings import Settings
+
+if TYPE_CHECKING:
+    from loopllama.routing.types import RouteRow
+    from loopllama.workflows.types import CrewStep, Definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class RouteChecks:
         self._models = ModelTable(settings.models_table, dynamodb, 0.0)
 
     def findings(
-        self, workflow_id: str, step: str, row: Mapping[str, Any], now: float, longest: Mapping[str, int] | None = None
+        self, workflow_id: str, step: str, row: RouteRow, now: float, longest: Mapping[str, int] | None = None
     ) -> list[Finding]:
         """All that speaks against the row, the worst first. Attributes of nobody's are no finding: people may add
         notes of their own. `longest` is the longest recent prompt of each step, in tokens."""
@@ -61,13 +65,13 @@ class RouteChecks:
                 found.append(Finding(field, str(error)))
         return sorted(found, key=lambda finding: not finding.invalid)
 
-    def definition(self, definition: Mapping[str, Any], now: float) -> list[Finding]:
+    def definition(self, definition: Definition, now: float) -> list[Finding]:
         """All that speaks against the models of a definition, with what its steps use instead; fields are paths into
         the definition. Rows of the routes table are left out: they come and go without it."""
         default, own = self._settings.default_model, definition.get("model")
         found: list[Finding] = []
-        named: list[tuple[str, str, list[Mapping[str, Any]]]] = []
-        rest: list[Mapping[str, Any]] = []
+        named: list[tuple[str, str, list[CrewStep]]] = []
+        rest: list[CrewStep] = []
         for position, step in enumerate(definition["crew"]):
             try:
                 choice = parse_choice(step)
@@ -98,7 +102,7 @@ class RouteChecks:
         return found
 
     def _outcome(
-        self, definition: Mapping[str, Any], name: str, steps: Sequence[Mapping[str, Any]], catalog: Catalog, now: float
+        self, definition: Definition, name: str, steps: Sequence[CrewStep], catalog: Catalog, now: float
     ) -> str:
         """What steps come to that pass over the model `name`; empty where they use it."""
         ends: dict[str, list[str]] = {}
@@ -119,7 +123,7 @@ class RouteChecks:
         told = "; ".join(f"step {', '.join(names[:5])} {end}" for end, names in ends.items())
         return f" As it is, {told}." if told else ""
 
-    def _steps(self, workflow_id: str, step: str) -> Sequence[Mapping[str, Any]] | Finding:
+    def _steps(self, workflow_id: str, step: str) -> Sequence[CrewStep] | Finding:
         """The steps that the row decides for: with `*` those whose agents name no model."""
         if not self._settings.workflows_table:
             return []
@@ -138,7 +142,7 @@ class RouteChecks:
         return Finding("step", f"the workflow has no step {step!r}: its steps are {names}, or * for all")
 
     def _model(
-        self, name: str, field: str, catalog: Catalog, steps: Sequence[Mapping[str, Any]], longest: Mapping[str, int]
+        self, name: str, field: str, catalog: Catalog, steps: Sequence[CrewStep], longest: Mapping[str, int]
     ) -> list[Finding]:
         """What speaks against a model that the row names in `field`."""
         model = catalog.resolve(name)
@@ -193,7 +197,7 @@ class RouteChecks:
 _SOURCES = {"workflow-default": "the workflow's default", "deployment-default": "the deployment's default"}
 
 
-def warnings(settings: Settings, definition: Mapping[str, Any]) -> Sequence[dict[str, object]]:
+def warnings(settings: Settings, definition: Definition) -> Sequence[dict[str, object]]:
     """Return what a definition names and this deployment cannot use as it stands, as `{"field", "message"}`: models
     that nobody knows, that are disabled, have no price or no key, or lack what their step needs, and tools whose
     definition is invalid; each with what happens and what to do.
@@ -217,7 +221,7 @@ def sentence(text: str) -> str:
     return text if text.endswith((".", "?")) else f"{text}."
 
 
-def _able(name: str, field: str, model: Model, step: Mapping[str, Any]) -> list[Finding]:
+def _able(name: str, field: str, model: Model, step: CrewStep) -> list[Finding]:
     """What the step needs and the model is known not to have."""
     told: list[Finding] = []
     capabilities = model.capabilities

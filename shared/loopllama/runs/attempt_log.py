@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from loopllama import errors
 from loopllama.catalog import pricing
@@ -18,11 +18,32 @@ from loopllama.core import clock
 from loopllama.errors import BudgetExceeded, ModelError
 from loopllama.llm import usage as figures
 from loopllama.llm.types import ModelRequest, ModelResponse, ToolCall, Usage
-from loopllama.runs.totals import ATTEMPT, ATTEMPTS_BEFORE_RETRY, FIRST_TURN, TOOL, TURNS, attempts_of, totals
+from loopllama.runs.totals import (
+    ATTEMPT,
+    ATTEMPTS_BEFORE_RETRY,
+    FIRST_TURN,
+    TOOL,
+    TURNS,
+    attempt_of,
+    attempts_of,
+    tool_call_of,
+    tool_calls_of,
+    totals,
+)
 from loopllama.runs.value_store import INLINE_BYTES, ValueStore
 
 if TYPE_CHECKING:
     from loopllama.catalog.model import Model
+    from loopllama.runs.records import (
+        Attempt,
+        AttemptOutcome,
+        Bill,
+        Ignored,
+        KeptAnswer,
+        KeptCall,
+        ToolCallRecord,
+        Totals,
+    )
     from loopllama.runs.reservations import Allowance
     from loopllama.runs.step_writer import StepWriter
 
@@ -46,7 +67,7 @@ class StepLedger:
         self._inline_left = _INLINE_TOTAL - (len(str(kept).encode()) if kept else 0)
 
     @property
-    def attempts(self) -> dict[str, dict[str, Any]]:
+    def attempts(self) -> dict[str, Attempt]:
         """The step's attempts by their keys."""
         return attempts_of(self._writer.record)
 
@@ -62,7 +83,7 @@ class StepLedger:
         settled by any invocation."""
         for entry in self.attempts.values():
             if entry["outcome"] == "ok" and int(entry["turn"]) == turn and "answer" in entry:
-                kept = self._values.load(entry["answer"])
+                kept: KeptAnswer = self._values.load(entry["answer"])
                 answer = ModelResponse(
                     text=kept["text"],
                     usage=figures.of_record(entry),
@@ -89,7 +110,7 @@ class StepLedger:
         """Write that a call is about to be made; returns the attempt's key, and the call, made smaller where the
         budget has not enough left for it. Raises `LeaseLost`, and `BudgetExceeded`: then there is no attempt."""
         key = f"{ATTEMPT}{len(self.attempts) + 1:04d}"
-        entry = {
+        entry: Attempt = {
             "model": model.id,
             "provider": model.provider,
             "turn": turn,
@@ -97,7 +118,7 @@ class StepLedger:
             "cost_basis": "unknown",
             "started_at": clock.now_text(),
         }
-        self._writer.write({key: entry})
+        self._writer.open(key, entry)
         if self._allowance is None:
             return key, call
         # Reserved after the attempt is written: its key is this invocation's alone, so the reservation is too.
@@ -107,54 +128,54 @@ class StepLedger:
             first = all(one["outcome"] == "open" for one in others)
             smaller = self._allowance.reserve(key, entry, model, call, first=first)
         except BudgetExceeded as error:
-            passed_over = {"layer": "budget", "model": model.id, "reason": str(error)}
+            passed_over: Ignored = {"layer": "budget", "model": model.id, "reason": str(error)}
             ignored = self._writer.record.get("ignored") or ()
             told = [one for one in ignored if (one["layer"], one.get("model")) != ("budget", model.id)]
             self._writer.write({"ignored": [*told, passed_over]}, remove=[key])
             raise
         if smaller is not call:
-            self._writer.record[key]["max_tokens"] = smaller.max_tokens
+            attempt_of(self._writer.record, key)["max_tokens"] = smaller.max_tokens
         return key, smaller
 
     def settle_answer(self, key: str, model: Model, answer: ModelResponse, started: float) -> None:
         """Write what the call gave: the answer for a replay, tokens, cost. `started` is `time.monotonic()` at its
         start."""
-        entry = dict(self._writer.record[key])
-        entry.update(
-            outcome="ok",
-            latency_ms=_elapsed_ms(started),
-            simulated=answer.simulated or None,
-            stop_reason="max_tokens" if answer.stop_reason == "max_tokens" else None,
-            output_mode=answer.output_mode,
-            mode_refused=answer.mode_refused or None,
-            **_bill(model, answer.usage),
-        )
-        kept = {
+        kept: KeptAnswer = {
             "text": answer.text,
             "stop_reason": answer.stop_reason,
-            "tool_calls": [
-                {"id": call.id, "name": call.name, "arguments": call.arguments, "raw": call.raw}
-                | ({"signature": call.signature} if call.signature else {})
-                for call in answer.tool_calls
-            ],
+            "tool_calls": [_kept_call(call) for call in answer.tool_calls],
         }
-        entry["answer"] = self._keep(f"{key}-answer", kept)
+        entry: Attempt = {
+            **attempt_of(self._writer.record, key),
+            "outcome": "ok",
+            "latency_ms": _elapsed_ms(started),
+            "simulated": answer.simulated or None,
+            "stop_reason": "max_tokens" if answer.stop_reason == "max_tokens" else None,
+            "output_mode": answer.output_mode,
+            "mode_refused": answer.mode_refused or None,
+            **_bill(model, answer.usage),
+            "answer": self._keep(f"{key}-answer", kept),
+        }
         self._settle(key, entry)
 
     def settle_error(self, key: str, model: Model, error: ModelError, started: float) -> None:
         """Write how the call failed, and what it cost: what the provider says it charged; nothing where it answered
         with an error; `unknown` where the call may have been served without our seeing the answer."""
-        entry = dict(self._writer.record[key])
-        entry.update(outcome=type(error).__name__, error=str(error)[:1000], latency_ms=_elapsed_ms(started))
-        entry["simulated"] = error.simulated or None
+        entry: Attempt = {
+            **attempt_of(self._writer.record, key),
+            "outcome": cast("AttemptOutcome", type(error).__name__),
+            "error": str(error)[:1000],
+            "latency_ms": _elapsed_ms(started),
+            "simulated": error.simulated or None,
+        }
         if error.retry_after is not None:
             entry["retry_after"] = Decimal(str(error.retry_after))
         if isinstance(error.usage, Usage):
-            entry.update(_bill(model, error.usage))
+            entry = {**entry, **_bill(model, error.usage)}
         elif error.maybe_billed:
             entry["cost_basis"] = "unknown"
         else:
-            entry.update(input_tokens=0, output_tokens=0, cost_usd=Decimal(0), cost_basis="measured")
+            entry |= {"input_tokens": 0, "output_tokens": 0, "cost_usd": Decimal(0), "cost_basis": "measured"}
         self._settle(key, entry)
 
     # Tool calls
@@ -166,7 +187,7 @@ class StepLedger:
 
     def settled_tool(self, key: str) -> str | None:
         """What a settled tool call gave to the model."""
-        entry = self._writer.record.get(key)
+        entry = tool_call_of(self._writer.record, key)
         if entry is None or entry["outcome"] == "open":
             return None
         result: str = self._values.load(entry["result"])
@@ -175,36 +196,34 @@ class StepLedger:
     def open_tool(self, key: str, call: ToolCall) -> None:
         """Write that a tool is about to be called. A call that was open already is repeated under the same
         idempotency key. Raises `LeaseLost`."""
-        entry = {
+        entry: ToolCallRecord = {
             "name": call.name,
             "id": call.id,
             "arguments": self._keep(f"{key}-arguments", call.arguments if call.arguments is not None else call.raw),
             "outcome": "open",
             "started_at": clock.now_text(),
         }
-        self._writer.write({key: entry})
+        self._writer.open(key, entry)
 
     def settle_tool(self, key: str, result: str, failed: bool, started: float) -> None:
         """Write what the tool gave: text for the model, be it a result or what went wrong."""
-        entry = dict(self._writer.record[key])
-        entry.update(
-            outcome="failed" if failed else "ok",
-            result=self._keep(f"{key}-result", result),
-            latency_ms=_elapsed_ms(started),
-        )
-        self._settle(key, entry)
+        entry: ToolCallRecord = {
+            **tool_calls_of(self._writer.record)[key],
+            "outcome": "failed" if failed else "ok",
+            "result": self._keep(f"{key}-result", result),
+            "latency_ms": _elapsed_ms(started),
+        }
+        self._writer.settle(key, entry)
 
     # Together
 
-    def closing(self) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    def closing(self) -> tuple[Totals, list[tuple[str, str]]]:
         """The totals for the step's completed record, and the paths of answers that nobody will replay any more."""
         attempts = self.attempts
         return totals(attempts.values()), [(key, "answer") for key, entry in attempts.items() if "answer" in entry]
 
-    def _settle(self, key: str, entry: dict[str, Any]) -> None:
-        for name in [name for name, value in entry.items() if value is None]:
-            del entry[name]
-        self._writer.settle(key, entry)
+    def _settle(self, key: str, entry: Attempt) -> None:
+        self._writer.settle(key, cast("Attempt", {name: value for name, value in entry.items() if value is not None}))
         if self._allowance is not None:
             self._allowance.settle(key, entry)
 
@@ -217,11 +236,18 @@ class StepLedger:
         return stored
 
 
-def _bill(model: Model, usage: Usage) -> dict[str, Any]:
+def _kept_call(call: ToolCall) -> KeptCall:
+    kept: KeptCall = {"id": call.id, "name": call.name, "arguments": call.arguments, "raw": call.raw}
+    if call.signature:
+        kept["signature"] = call.signature
+    return kept
+
+
+def _bill(model: Model, usage: Usage) -> Bill:
     now = clock.now()
     cost = pricing.cost(model, usage, now)
     return {
-        **figures.record_of(usage),
+        **cast("Bill", figures.record_of(usage)),
         "cost_usd": cost,
         "unpriced": True if cost is None else None,
         "cache_saving_usd": pricing.cache_saving(model, usage, now)

@@ -12,10 +12,13 @@ more. A prompt without such texts is a value like any other (`runs/value_store.p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loopllama.runs.store import RUN
 from loopllama.runs.value_store import INLINE_BYTES, PARTS, ValueStore
+
+if TYPE_CHECKING:
+    from loopllama.runs.records import Run, StepRecord
 
 LEAST = 100
 """Characters from which on a text is worth naming."""
@@ -40,16 +43,16 @@ def items_of(kept: Any) -> Iterator[str]:
         yield from (part[_OF] for part in kept[PARTS] if not isinstance(part, str))
 
 
-def whole(kept: Any, items: Mapping[str, Mapping[str, Any]]) -> Any:
+def whole(kept: Any, items: Mapping[str, Run | StepRecord]) -> Any:
     """Return what `keep` returned as a value that `ValueStore.load` reads: with the values of `items`, by key, in the
     place of names. `None` where one of them is gone."""
     if not isinstance(kept, Mapping) or PARTS not in kept:
         return kept
-    parts = [part if isinstance(part, str) else _value(items.get(part[_OF], {}), part[_OF]) for part in kept[PARTS]]
+    parts = [part if isinstance(part, str) else _value(items.get(part[_OF]) or {}, part[_OF]) for part in kept[PARTS]]
     return None if None in parts else {**kept, PARTS: parts}
 
 
-def _value(item: Mapping[str, Any], key: str) -> Any:
+def _value(item: Run | StepRecord, key: str) -> Any:
     return item.get("input" if key == RUN else "output")
 
 

@@ -6,7 +6,7 @@ length of the answers that the step has given in this run. What does not fit is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ from loopllama.runs.totals import attempts_of
 
 if TYPE_CHECKING:
     from loopllama.catalog.model import Model
+    from loopllama.runs.records import Attempt, Run, StepRecord
+    from loopllama.workflows.types import Definition
 
 EXPECTED_OUTPUT = 1000
 """Tokens that an answer is expected to have where the step has given none yet."""
@@ -80,9 +82,7 @@ class Allowance:
     patient: bool = False
     _reserved: dict[str, list[tuple[Budget, Amount]]] = field(default_factory=dict)
 
-    def reserve(
-        self, attempt: str, entry: Mapping[str, Any], model: Model, call: ModelRequest, first: bool
-    ) -> ModelRequest:
+    def reserve(self, attempt: str, entry: Attempt, model: Model, call: ModelRequest, first: bool) -> ModelRequest:
         """Reserve for an attempt that is about to be made, and return its call, `max_tokens` lowered where less fits.
         `first`: the step has made no call before, so that it counts as a step. Raises `BudgetExceeded`; nothing is
         reserved then."""
@@ -105,14 +105,14 @@ class Allowance:
             raise
         return call if most >= longest else replace(call, max_tokens=min(most, longest))
 
-    def settle(self, attempt: str, entry: Mapping[str, Any]) -> None:
+    def settle(self, attempt: str, entry: Attempt) -> None:
         """Settle an attempt by its entry in the step's record; harmless where that has been done."""
         if entry.get("output_tokens"):
             self.outputs.append(int(entry["output_tokens"]))
         for budget, amount in self._reserved.pop(attempt, ()):
             budget.settle(self._name(attempt), amount, spent(entry, amount))
 
-    def recover(self, record: Mapping[str, Any]) -> None:
+    def recover(self, record: StepRecord) -> None:
         """Settle what an invocation that died has left reserved: by its attempt where that was settled, else as spent
         but for the step itself, which the next call counts."""
         attempts = attempts_of(record)
@@ -124,9 +124,10 @@ class Allowance:
         table = next(iter(budgets.values())).table
         for key, item in dynamo.batch_get(clients.client("dynamodb"), table, keys, by="run_id").items():
             for name, amount in budgets[key].reservations(item, self.step).items():
-                attempt = attempts.get(name.rpartition("/")[2], {"outcome": "open"})
-                lost = {"steps": ZERO} if attempt["outcome"] == "open" else {}
-                budgets[key].settle(name, amount, spent(attempt, amount) | lost)
+                attempt = attempts.get(name.rpartition("/")[2])
+                lost = attempt is None or attempt["outcome"] == "open"
+                used = amount if attempt is None else spent(attempt, amount)
+                budgets[key].settle(name, amount, used | {"steps": ZERO} if lost else used)
 
     def _name(self, attempt: str) -> str:
         return f"{self.step}/{attempt}"
@@ -171,10 +172,10 @@ class Allowance:
 
 def of_step(
     table: str,
-    run: Mapping[str, Any],
-    definition: Mapping[str, Any],
+    run: Run,
+    definition: Definition,
     step: str,
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[StepRecord],
     patient: bool,
 ) -> Allowance | None:
     """The budgets of a step's calls; `None` where nothing is limited. `records` are the step's own record and, in a
@@ -192,7 +193,7 @@ def of_step(
     return Allowance(step, budgets, allow_unpriced, [tokens for tokens in outputs if tokens], patient)
 
 
-def spent(entry: Mapping[str, Any], reserved: Amount) -> Amount:
+def spent(entry: Attempt, reserved: Amount) -> Amount:
     """What an attempt used by its entry in the record; what it had reserved where nobody knows."""
     if entry.get("input_tokens") is None:
         return reserved
@@ -208,5 +209,5 @@ def _fits(amount: Amount, left: Amount) -> bool:
     return all(not amount[kind] or amount[kind] <= left[kind] for kind in left)
 
 
-def _day_of(attempt: Mapping[str, Any]) -> str:
+def _day_of(attempt: Attempt) -> str:
     return str(attempt["started_at"])[:10]

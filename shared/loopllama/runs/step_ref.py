@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from loopllama import CONTRACT
 from loopllama.workflows import graph
+
+if TYPE_CHECKING:
+    from loopllama.runs.records import Number, Run, StepRecord, WorkPayload
+    from loopllama.workflows.types import CrewStep
 
 QUESTION_ID = 16
 """Characters of a question's id."""
@@ -28,7 +32,7 @@ class Work:
     item: int = 0
     depth: int = 0
 
-    def to_payload(self) -> dict[str, Any]:
+    def to_payload(self) -> WorkPayload:
         """The state machine's form."""
         return {
             "contract": CONTRACT,
@@ -42,7 +46,7 @@ class Work:
         }
 
     @classmethod
-    def from_payload(cls, payload: Mapping[str, Any]) -> Work:
+    def from_payload(cls, payload: WorkPayload) -> Work:
         """Read what the state machine hands over."""
         return cls(
             run_id=payload["run_id"],
@@ -55,7 +59,7 @@ class Work:
         )
 
     @classmethod
-    def of_item(cls, run: Mapping[str, Any], item: Mapping[str, Any]) -> Work:
+    def of_item(cls, run: Run, item: StepRecord) -> Work:
         """The work that a step's item is the record of."""
         _, step, iteration, number = item["item"].split("#")
         return cls(
@@ -82,10 +86,10 @@ def step_key(name: str, iteration: int = 0, item: int = 0) -> str:
     return f"STEP#{name}#{iteration}#{item}"
 
 
-def iteration_of(run: Mapping[str, Any], crew: Sequence[Mapping[str, Any]], name: str) -> int:
+def iteration_of(run: Run, crew: Sequence[CrewStep], name: str) -> int:
     """The iteration of a step that counts now, as the run's item says it."""
     loop = graph.loop_of(crew, name)
-    return int(run.get(ITERATION + loop["name"], 0)) if loop else 0
+    return int(cast("Mapping[str, Number]", run).get(ITERATION + loop["name"], 0)) if loop else 0
 
 
 def question_id(item: str, key: str) -> str:

@@ -5,8 +5,8 @@ A lease is part of each write of `StepWriter`. The functions below it are for wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from loopllama.aws import dynamo
 from loopllama.core import clock
@@ -16,7 +16,10 @@ from loopllama.runs.step_ref import Work
 from loopllama.runs.store import ANSWER, START, UNANSWERED, RunStore
 from loopllama.runs.totals import ATTEMPT, ATTEMPTS_BEFORE_RETRY, FIRST_TURN, METRICS_REPORTED, TURNS, attempts_of
 
-CRASH_COUNT = "crash_count"
+if TYPE_CHECKING:
+    from loopllama.runs.records import Attempt, Number, Run, StepRecord, ToolCallRecord
+
+CRASH_COUNT: Final = "crash_count"
 """The step's attribute that counts the invocations which have died with its lease, one after the other."""
 
 
@@ -28,15 +31,15 @@ class StepWriter:
     of two invocations that read the same record, the second would write over what the first has done meanwhile.
     """
 
-    def __init__(self, store: RunStore, work: Work, record: Mapping[str, Any], owner: str, lease_until_ms: int) -> None:
+    def __init__(self, store: RunStore, work: Work, record: StepRecord, owner: str, lease_until_ms: int) -> None:
         self._store = store
         self._owner = owner
         self._until = lease_until_ms
-        self._pending: dict[str, Any] = {}
+        self._pending: StepRecord = {}
         self._gone: set[str] = set()
         self.work = work
         self._holder = record.get("lease_owner")
-        self.record = dict(record)
+        self.record: StepRecord = {**record}
         """The item as last seen."""
 
     @property
@@ -44,15 +47,13 @@ class StepWriter:
         """The step's name, iteration and item, as a path for its large values."""
         return f"{self.work.step}/{self.work.iteration}/{self.work.item}"
 
-    def decide(self, values: Mapping[str, Any]) -> None:
+    def decide(self, values: StepRecord) -> None:
         """Attributes that shall go with the next write; `None` takes away what was decided before."""
         self._gone |= {name for name, value in values.items() if value is None and self.record.get(name) is not None}
         self._pending |= values
         self.record |= values
 
-    def write(
-        self, values: Mapping[str, Any], *, release: bool = False, remove: Sequence[str | tuple[str, ...]] = ()
-    ) -> None:
+    def write(self, values: StepRecord, *, release: bool = False, remove: Sequence[str | tuple[str, ...]] = ()) -> None:
         """Write attributes while holding the lease. Raises `LeaseLost` when another invocation holds it or the step
         has ended. An invocation that lets go of the lease has not died."""
         if release:
@@ -84,10 +85,14 @@ class StepWriter:
                 f"step {self.work.step!r} of run {self.work.run_id} is held by another invocation",
                 until=int(item.get("lease_until", 0)),
             )
-        self.record = item or {**self.record, **values}
+        self.record = cast("StepRecord", item) or {**self.record, **values}
         self._pending, self._gone = {}, set()
 
-    def settle(self, key: str, entry: Mapping[str, Any]) -> None:
+    def open(self, key: str, entry: Attempt | ToolCallRecord) -> None:
+        """Write that a call is about to be made. Raises `LeaseLost`."""
+        self.write(cast("StepRecord", {key: entry}))
+
+    def settle(self, key: str, entry: Attempt | ToolCallRecord) -> None:
         """Write what a call gave, lease or no lease: it has been paid."""
         done, item = dynamo.update(
             self._store.dynamodb,
@@ -99,12 +104,12 @@ class StepWriter:
             returning=("status",),
         )
         if done:
-            self.record[key] = dict(entry)
+            cast("dict[str, Any]", self.record)[key] = {**entry}
             if item["status"] == "completed" and key.startswith(ATTEMPT):
                 # Late: another invocation has completed the step in the meantime.
                 ended = self._store.items(self.work.run_id, [self.work.key])[self.work.key]
                 bill.add_usage(self._store, self.work, ended)
-                run = {"run_id": self.work.run_id, "workflow_id": self.work.workflow_id}
+                run: Run = {"run_id": self.work.run_id, "workflow_id": self.work.workflow_id}
                 bill.settle_totals(self._store, run, last=False)  # other steps of it may have calls under way
 
     @property
@@ -112,7 +117,7 @@ class StepWriter:
         return {"run_id": self.work.run_id, "item": self.work.key}
 
 
-def reopen(store: RunStore, record: Mapping[str, Any]) -> None:
+def reopen(store: RunStore, record: StepRecord) -> None:
     """Make a failed step unfinished; what its calls gave and cost stays.
 
     It goes on from its settled calls, with `maxTurns` calls more. Where all calls together gave no valid output,
@@ -155,7 +160,7 @@ def stop(store: RunStore, run_id: str, key: str) -> None:
     )
 
 
-def claim(store: RunStore, work: Work, claimant: str, delete_at: int | None) -> bool:
+def claim(store: RunStore, work: Work, claimant: str, delete_at: Number | None) -> bool:
     """Claim a join for a completed step; `True` as well when it was this step's already."""
     key = "CLAIM#" + work.key.removeprefix("STEP#")
     done, _ = dynamo.update(

@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from loopllama.aws import clients, dynamo
+from loopllama.budgets.budget import ITEM as BUDGET
 from loopllama.core import clock
 from loopllama.errors import RunNotFound
 from loopllama.runs.step_ref import ITERATION, Work
 from loopllama.runs.totals import TOOL
 from loopllama.settings import Settings
 
+if TYPE_CHECKING:
+    from loopllama.runs.records import (
+        Question,
+        RouteRecord,
+        Run,
+        RunStatus,
+        RunTotals,
+        StepRecord,
+    )
+
 RUN, PIN = "RUN", "PIN"
 ANSWER, START = "human_", "start"
 """Prefix of a step's attributes that hold people's answers, and the question whether the step may start."""
-UNANSWERED = "unanswered"
+UNANSWERED: Final = "unanswered"
 """A step's attribute that holds the question to which nobody answered in time."""
-FINAL = ("completed", "failed", "cancelled")
+FINAL: Final = ("completed", "failed", "cancelled")
 ACTIVE_SHARDS = 16
 """Partitions of the index of unfinished runs, so that it is no hot key (docs/scale.md)."""
 QUEUED_CHECK_SECONDS, STARTED_CHECK_SECONDS = 60, 900
@@ -49,9 +60,9 @@ class RunStore:
 
     # The run
 
-    def create(self, run: Mapping[str, Any]) -> bool:
+    def create(self, run: Run) -> bool:
         """Put a new run's `RUN` item; `False` when one of its id exists."""
-        item = {
+        item: Run = {
             "item": RUN,
             "pending": {},
             "created_at": clock.now_text(),
@@ -62,21 +73,21 @@ class RunStore:
         }
         return dynamo.put_new(self.dynamodb, self.table, item, "run_id")
 
-    def run(self, run_id: str) -> dict[str, Any]:
+    def run(self, run_id: str) -> Run:
         """The `RUN` item. Raises `RunNotFound`."""
         found = self.dynamodb.get_item(
             TableName=self.table, Key=dynamo.to_item({"run_id": run_id, "item": RUN}), ConsistentRead=True
         ).get("Item")
         if found is None:
             raise RunNotFound(f"there is no run {run_id!r}")
-        return dynamo.from_item(found)
+        return cast("Run", dynamo.from_item(found))
 
     def change(
         self,
         run_id: str,
-        values: Mapping[str, Any],
+        values: Run | RunTotals,
         *,
-        only_from: Sequence[str],
+        only_from: Sequence[RunStatus],
         remove: Sequence[str] = (),
     ) -> bool:
         """Change the `RUN` item if its status is one of `only_from`; `False` if it is not."""
@@ -92,11 +103,11 @@ class RunStore:
         )
         return done
 
-    def close(self, run_id: str, status: str, values: Mapping[str, Any], *, settled: bool = False) -> bool:
+    def close(self, run_id: str, status: RunStatus, values: Run, *, settled: bool = False) -> bool:
         """End an unfinished run; `False` if it had ended before. Unless all is `settled`, calls may be under way or
         rows of the bill missing: the reconciler makes up for it when they must have ended."""
         gone = ("stopping", "pending", *(("active", "check_at") if settled else ()))
-        later = {} if settled else {"check_at": check_time(SETTLED_CHECK_SECONDS)}
+        later: Run = {} if settled else {"check_at": check_time(SETTLED_CHECK_SECONDS)}
         return self.change(
             run_id,
             {"status": status, "finished_at": clock.now_text(), **later, **values},
@@ -124,12 +135,29 @@ class RunStore:
         dynamo.put_new(self.dynamodb, self.table, item, "run_id")
         self.change(run["run_id"], {"pinned": True}, only_from=("running",))
 
-    def items(self, run_id: str, keys: Iterable[str], attributes: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-        """Several items of a run, or only some of their attributes, by their sort keys; missing ones are left out."""
+    def items(self, run_id: str, keys: Iterable[str], attributes: Sequence[str] = ()) -> dict[str, StepRecord]:
+        """Several steps' items, or only some of their attributes, by their sort keys; missing ones are left out."""
+        return cast("dict[str, StepRecord]", self._items(run_id, keys, attributes))
+
+    def run_with(self, run_id: str, keys: Iterable[str]) -> tuple[Run | None, dict[str, StepRecord]]:
+        """Return the run, `None` where it is gone, and several steps' items, read in one BatchGetItem."""
+        found = self._items(run_id, [*keys, RUN])
+        return cast("Run | None", found.pop(RUN, None)), cast("dict[str, StepRecord]", found)
+
+    def pins(self, run_id: str) -> dict[str, RouteRecord]:
+        """Return the routes that the steps of a pinned run keep, by step."""
+        kept: dict[str, RouteRecord] = self._items(run_id, [PIN]).get(PIN, {}).get("routes", {})
+        return kept
+
+    def budget_used(self, run_id: str) -> dict[str, Any]:
+        """Return the item of a run's budget (`budgets/budget.py`); empty before its first call."""
+        return self._items(run_id, [BUDGET]).get(BUDGET, {})
+
+    def _items(self, run_id: str, keys: Iterable[str], attributes: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
         wanted = [{"run_id": run_id, "item": key} for key in keys]
         return dynamo.batch_get(self.dynamodb, self.table, wanted, by="item", attributes=attributes)
 
-    def steps(self, run_id: str) -> list[dict[str, Any]]:
+    def steps(self, run_id: str) -> list[StepRecord]:
         """All step items of a run without what their tools took and gave, of which a thousand could fill the memory."""
         items = dynamo.each(
             self.dynamodb,
@@ -139,7 +167,8 @@ class RunStore:
             names={"#item": "item"},
             consistent=True,
         )
-        return [{name: item[name] for name in item if not name.startswith(TOOL)} for item in items]
+        kept = [{name: item[name] for name in item if not name.startswith(TOOL)} for item in items]
+        return cast("list[StepRecord]", kept)
 
     def everything(self, run_id: str) -> Iterator[dict[str, Any]]:
         """All items of a run."""
@@ -157,7 +186,7 @@ class RunStore:
             parameters={":iteration": iteration},
         )
 
-    def set_pending(self, work: Work, pending: Mapping[str, Any]) -> None:
+    def set_pending(self, work: Work, pending: Question) -> None:
         """Show on the run that a step waits for a person."""
         dynamo.update(
             self.dynamodb,
@@ -191,9 +220,9 @@ class RunStore:
             returning=(),
         )
 
-    def due(self, shard: int, before: str, limit: int) -> list[dict[str, Any]]:
+    def due(self, shard: int, before: str, limit: int) -> list[Run]:
         """Unfinished runs of a shard whose check is due, by the index."""
-        return dynamo.query(
+        found = dynamo.query(
             self.dynamodb,
             self.table,
             "active = :shard AND check_at < :before",
@@ -201,10 +230,12 @@ class RunStore:
             index="by_active",
             limit=limit,
         )
+        return cast("list[Run]", found)
 
-    def active(self, shard: int) -> list[dict[str, Any]]:
+    def active(self, shard: int) -> list[Run]:
         """All unfinished runs of a shard, by the index."""
-        return dynamo.query(self.dynamodb, self.table, "active = :shard", {":shard": str(shard)}, index="by_active")
+        found = dynamo.query(self.dynamodb, self.table, "active = :shard", {":shard": str(shard)}, index="by_active")
+        return cast("list[Run]", found)
 
 
 def check_time(seconds: int) -> str:

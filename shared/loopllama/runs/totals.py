@@ -4,31 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from loopllama.llm.usage import SUMMED_NAMES
 
+if TYPE_CHECKING:
+    from loopllama.runs.records import Attempt, Counts, RunTotals, StepRecord, ToolCallRecord, Totals, Usage
+
 ATTEMPT, TOOL = "attempt_", "tool_"
-ATTEMPTS_BEFORE_RETRY = "attempts_before_retry"
+ATTEMPTS_BEFORE_RETRY: Final = "attempts_before_retry"
 """The step's attribute that counts the attempts made before it was last put off or opened again."""
-METRICS_REPORTED = "metrics_reported_attempts"
+METRICS_REPORTED: Final = "metrics_reported_attempts"
 """The step's attribute that counts the attempts which metrics have told of: those made before it was opened again."""
-FIRST_TURN, TURNS = "first_turn", "turns"
+FIRST_TURN: Final = "first_turn"
+TURNS: Final = "turns"
 """Attributes of a step that was opened again: where its conversation begins, and the model calls that do not count
 against its `maxTurns`."""
 
 
-def attempts_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def attempts_of(record: StepRecord) -> dict[str, Attempt]:
     """A step's attempts by their keys, in the order in which they were opened."""
-    return _named(record, ATTEMPT)
+    return cast("dict[str, Attempt]", _named(record, ATTEMPT))
 
 
-def tool_calls_of(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def tool_calls_of(record: StepRecord) -> dict[str, ToolCallRecord]:
     """A step's tool calls by their keys, in the order in which the model asked for them."""
-    return _named(record, TOOL)
+    return cast("dict[str, ToolCallRecord]", _named(record, TOOL))
 
 
-def of_run(steps: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def attempt_of(record: StepRecord, key: str) -> Attempt:
+    """A step's attempt. Raises `KeyError`."""
+    return cast("dict[str, Attempt]", record)[key]
+
+
+def tool_call_of(record: StepRecord, key: str) -> ToolCallRecord | None:
+    """A step's tool call, `None` where it has not been opened."""
+    return cast("dict[str, ToolCallRecord]", record).get(key)
+
+
+def of_run(steps: Iterable[StepRecord]) -> RunTotals:
     """Return a run's totals from its steps' records: the sums of their calls, and `total_steps`, the agents' turns that
     the run has taken so far.
 
@@ -38,22 +52,22 @@ def of_run(steps: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     steps = list(steps)
     # A step without calls costs nothing, which must not make a run's cost known that no price is known for.
     calls = [attempts for step in steps if (attempts := attempts_of(step))]
-    return totals(totals(one.values()) for one in calls) | {"total_steps": sum(map(_is_turn, steps))}
+    return {**totals(totals(one.values()) for one in calls), "total_steps": sum(map(_is_turn, steps))}
 
 
-def _is_turn(step: Mapping[str, Any]) -> bool:
+def _is_turn(step: StepRecord) -> bool:
     return step.get("status") in ("completed", "failed") and "item_count" not in step and "replayed_from" not in step
 
 
-def _named(record: Mapping[str, Any], prefix: str) -> dict[str, dict[str, Any]]:
+def _named(record: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     # `in` is no call, and a step's item is looked through again and again.
     return {key: record[key] for key in sorted([key for key in record if prefix in key and key.startswith(prefix)])}
 
 
-_CERTAINTY = ("measured", "estimated", "unknown")
+_CERTAINTY: Final = ("measured", "estimated", "unknown")
 
 
-def totals(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def totals(entries: Iterable[Usage | Totals]) -> Totals:
     """Sum attempts to a step, or steps to a run.
 
     `cost_usd` is the exact sum of what is priced, `None` where nothing is; `unpriced` says that something is missing
@@ -67,18 +81,18 @@ def totals(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     saved: Decimal | None = None
     for entry in entries:
         for name in SUMMED_NAMES:
-            counts[name] += int(entry.get(name) or 0)
-        if entry.get("cost_usd") is not None:
-            cost = (cost or Decimal(0)) + entry["cost_usd"]
-        if entry.get("cache_saving_usd") is not None:
-            saved = (saved or Decimal(0)) + entry["cache_saving_usd"]
+            counts[name] += int(cast("Mapping[str, Any]", entry).get(name) or 0)
+        if (paid := entry.get("cost_usd")) is not None:
+            cost = (cost or Decimal(0)) + paid
+        if (spared := entry.get("cache_saving_usd")) is not None:
+            saved = (saved or Decimal(0)) + spared
         unpriced = unpriced or bool(entry.get("unpriced"))
         basis = max(basis, _CERTAINTY.index(entry.get("cost_basis", "unknown")))
         simulated = simulated or bool(entry.get("simulated"))
     if cost is None and not unpriced and basis == 0:
         cost = Decimal(0)
     return {
-        **counts,
+        **cast("Counts", counts),
         "cost_usd": cost,
         "cost_basis": _CERTAINTY[basis],
         "cache_saving_usd": saved,

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loopllama.aws import clients as default_aws
 from loopllama.core import exact_json, json_schema
@@ -17,6 +17,9 @@ from loopllama.llm.types import ToolCall, ToolSpec
 from loopllama.settings import Settings
 from loopllama.tools.builtin import BUILT_IN
 from loopllama.tools.definitions import ASK_HUMAN, Aws, Context, Fields, Resolve, Tool, checked_name
+
+if TYPE_CHECKING:
+    from loopllama.workflows.types import CrewStep
 
 MAX_ARGUMENT_BYTES = 256 * 1024
 """Longest arguments of a call, as JSON."""
@@ -36,7 +39,7 @@ def check_definitions(definitions: Mapping[str, Any]) -> list[str]:
     return sorted({*definitions, *BUILT_IN})
 
 
-def check_names(crew: Sequence[Mapping[str, Any]], settings: Settings) -> None:
+def check_names(crew: Sequence[CrewStep], settings: Settings) -> None:
     """Raise `WorkflowInvalid`, with each place and the closest name, where steps of a definition name tools that the
     deployment does not have."""
     from loopllama.core.names import closest
@@ -56,7 +59,7 @@ def check_names(crew: Sequence[Mapping[str, Any]], settings: Settings) -> None:
         raise WorkflowInvalid.of_all(details)
 
 
-def invalid(crew: Sequence[Mapping[str, Any]], settings: Settings) -> list[dict[str, object]]:
+def invalid(crew: Sequence[CrewStep], settings: Settings) -> list[dict[str, object]]:
     """The places where steps of a definition name tools that the deployment defines in a way that makes no sense, as
     `{"field", "message"}`: such steps fail."""
     details: list[dict[str, object]] = []

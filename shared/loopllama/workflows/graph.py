@@ -10,11 +10,14 @@ each needing only the one before. Until it is satisfied it does not count as fin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
-Step = Mapping[str, Any]
+if TYPE_CHECKING:
+    from loopllama.workflows.types import Node
+
+Step = TypeVar("Step", bound="Node")
 
 
 def step_named(crew: Sequence[Step], name: str) -> tuple[int, Step]:
@@ -25,12 +28,12 @@ def step_named(crew: Sequence[Step], name: str) -> tuple[int, Step]:
     raise KeyError(name)
 
 
-def is_join(step: Step) -> bool:
+def is_join(step: Node) -> bool:
     """Whether several steps could start this one."""
     return len(step["needs"]) > 1
 
 
-def ready(crew: Sequence[Step], finished: AbstractSet[str]) -> list[str]:
+def ready(crew: Sequence[Node], finished: AbstractSet[str]) -> list[str]:
     """The unfinished steps whose needs are all finished, in the crew's order."""
     return [step["name"] for step in crew if step["name"] not in finished and finished >= set(step["needs"])]
 
@@ -40,7 +43,7 @@ def dependents(crew: Sequence[Step], name: str) -> list[Step]:
     return [step for step in crew if name in step["needs"]]
 
 
-def ancestors(crew: Sequence[Step], name: str) -> list[str]:
+def ancestors(crew: Sequence[Node], name: str) -> list[str]:
     """All steps that `name` needs, directly or through others, in the crew's order: what it may read."""
     needs = {step["name"]: step["needs"] for step in crew}
     found: set[str] = set()
@@ -53,14 +56,17 @@ def ancestors(crew: Sequence[Step], name: str) -> list[str]:
     return [step["name"] for step in crew if step["name"] in found]
 
 
-def stretch(crew: Sequence[Step], repeating: Step) -> list[str]:
+def stretch(crew: Sequence[Node], repeating: Node) -> list[str]:
     """The steps that `repeating` repeats, from its `back_to` to itself. Raises `ValueError` where they are no line."""
+    back = repeating.get("repeat")
+    if back is None:
+        raise ValueError(f"{repeating['name']} has no repeat")
     by_name = {step["name"]: step for step in crew}
     names: list[str] = []
     at = repeating
     while True:
         names.append(at["name"])
-        if at["name"] == repeating["repeat"]["back_to"]:
+        if at["name"] == back["back_to"]:
             return names[::-1]
         if len(at["needs"]) != 1:
             raise ValueError(f"{at['name']} needs {len(at['needs'])} steps")

@@ -7,17 +7,20 @@ read can be changed and sent again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic.alias_generators import to_camel
 
 from loopllama.budgets.budget import of_definition
 
+if TYPE_CHECKING:
+    from loopllama.workflows.types import Definition, WorkflowItem
+
 _SENDERS_OWN = ("output_schema",)
 """Fields whose value is the sender's own JSON: what its keys are called is not ours to change."""
 
 
-def view(item: Mapping[str, Any], default_model: str) -> dict[str, Any]:
+def view(item: WorkflowItem, default_model: str) -> dict[str, Any]:
     """Return the workflow object of an item of the Workflows table.
 
     `default_model` is the deployment's, which counts where the workflow names none. An earlier version has no status of
@@ -39,7 +42,7 @@ def view(item: Mapping[str, Any], default_model: str) -> dict[str, Any]:
     }
 
 
-def definition_view(definition: Mapping[str, Any]) -> dict[str, Any]:
+def definition_view(definition: Definition) -> dict[str, Any]:
     """Return a definition as its readers see it: its crew as people write one, amounts of money as numbers."""
     budget = of_definition(definition)
     return {**definition, "crew": crew_view(definition["crew"]), **({"budget": budget} if budget else {})}

@@ -12,7 +12,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import (
     Field,
@@ -37,6 +37,9 @@ from loopllama.workflows.agent_schema import (
     OneLine,
     Repeat,
 )
+
+if TYPE_CHECKING:
+    from loopllama.workflows.types import CrewStep, DefinedBudget, Definition
 
 MAX_DEFINITION_BYTES = 350_000
 """A definition is one item of DynamoDB, which ends at 400 KB, names of attributes included."""
@@ -131,13 +134,16 @@ class Workflow(InputModel):
             raise _invalid(problems)
         return workflow
 
-    def to_definition(self) -> dict[str, Any]:
+    def to_definition(self) -> Definition:
         """The normalised form of the engine (docs/design.md): snake_case, what is not set left out, names and needs
         written out. JSON values only; a new copy each time, but for `output_schema`."""
-        definition: dict[str, Any] = {key: getattr(self, key) for key in ("model", "pin") if getattr(self, key)}
+        definition: Definition = {"crew": [_step(agent) for agent in self.crew]}
+        if self.model:
+            definition["model"] = self.model
+        if self.pin:
+            definition["pin"] = self.pin
         if self.budget and (limits := _limits(self.budget)):
             definition["budget"] = limits
-        definition["crew"] = [_step(agent) for agent in self.crew]
         return definition
 
 
@@ -176,7 +182,7 @@ def _resolve(crew: Sequence[Agent]) -> None:
             agent.needs = [str(crew[position - 1].name)] if position else []
 
 
-def _step(agent: Agent) -> dict[str, Any]:
+def _step(agent: Agent) -> CrewStep:
     values = {key: getattr(agent, key) for key in Agent.model_fields}
     if agent.candidates is not None:
         values["candidates"] = [
@@ -187,19 +193,19 @@ def _step(agent: Agent) -> dict[str, Any]:
         if values[key] is not None:
             values[key] = values[key].model_dump(exclude_none=True)
     lists = {key: list(value) for key, value in values.items() if isinstance(value, list)}
-    return {key: lists.get(key, value) for key, value in values.items() if value is not None}
+    return cast("CrewStep", {key: lists.get(key, value) for key, value in values.items() if value is not None})
 
 
-def _limits(limits: Limits) -> dict[str, Any]:
+def _limits(limits: Limits) -> DefinedBudget:
     values = {key: value for key, value in limits if value is not None}
     if "max_cost_usd" in values:
         values["max_cost_usd"] = money.text(values["max_cost_usd"])
     if "daily" in values:
         values["daily"] = _limits(values["daily"])
-    return {key: value for key, value in values.items() if value != {}}
+    return cast("DefinedBudget", {key: value for key, value in values.items() if value != {}})
 
 
-def _too_large(definition: dict[str, Any]) -> list[dict[str, object]]:
+def _too_large(definition: Definition) -> list[dict[str, object]]:
     size = len(json.dumps(definition, ensure_ascii=False).encode())
     if size <= MAX_DEFINITION_BYTES:
         return []

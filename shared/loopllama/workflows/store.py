@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from loopllama.aws import clients, dynamo
 from loopllama.core import numbers
@@ -21,6 +21,7 @@ from loopllama.settings import Settings
 
 if TYPE_CHECKING:
     from loopllama.workflows.schema import Workflow
+    from loopllama.workflows.types import WorkflowItem, WorkflowStatus
 
 BY_UPDATED = "by_updated"
 """The index of current definitions: `listed` (always `"all"`), `updated_at`."""
@@ -39,9 +40,9 @@ class DefinitionStore:
         self._settings = settings
         self._table = settings.workflows_table
         self._dynamodb = dynamodb
-        self._versions: dict[tuple[str, int], dict[str, Any]] = {}
+        self._versions: dict[tuple[str, int], WorkflowItem] = {}
 
-    def get(self, workflow_id: str, version: int = 0) -> dict[str, Any]:
+    def get(self, workflow_id: str, version: int = 0) -> WorkflowItem:
         """One version; 0 is the current one, read anew each time. Raises `WorkflowNotFound`."""
         if not isinstance(workflow_id, str) or not _ID.fullmatch(workflow_id):
             raise _not_found(workflow_id, version)
@@ -58,7 +59,7 @@ class DefinitionStore:
 
     def push(
         self, workflow: Workflow, workflow_id: str | None = None, expected_version: int | None = None
-    ) -> dict[str, Any]:
+    ) -> WorkflowItem:
         """Create a workflow, or a new version of it where the content changed; returns the current item.
 
         `workflow_id` is made from the name by default. `expected_version` is the `current_version` that the change
@@ -95,7 +96,7 @@ class DefinitionStore:
                 return item
         raise VersionConflict(f"Workflow '{workflow_id}' is being changed by many at once; try again.")
 
-    def create(self, workflow: Workflow) -> dict[str, Any]:
+    def create(self, workflow: Workflow) -> WorkflowItem:
         """Store a new workflow under the slug of its name, with a short suffix where that is taken."""
         from loopllama.workflows.schema import workflow_id_of
 
@@ -108,7 +109,7 @@ class DefinitionStore:
                 workflow_id = f"{slug}_{secrets.token_hex(2)}"
         raise VersionConflict(f"Too many workflows are called '{slug}'; choose another name.")
 
-    def list(self, limit: int = 50, cursor: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
+    def list(self, limit: int = 50, cursor: str | None = None) -> tuple[list[WorkflowItem], str | None]:
         """Current definitions, most recently updated first (eventually consistent), and the cursor of the next page.
         Raises `InvalidRequest` for a cursor that is not ours."""
         from loopllama.core import pagination
@@ -151,7 +152,7 @@ class DefinitionStore:
                 found[item["workflow_id"]] = (since, str(item["updated_at"]) if listed == "deleted" else "")
         return found
 
-    def set_status(self, workflow_id: str, status: Literal["active", "paused"]) -> dict[str, Any]:
+    def set_status(self, workflow_id: str, status: WorkflowStatus) -> WorkflowItem:
         """Pause or resume a workflow; returns the current item. Raises `WorkflowNotFound`."""
         if not _possible(workflow_id):
             raise _not_found(workflow_id)
@@ -206,7 +207,7 @@ class DefinitionStore:
             self._dynamodb = clients.client("dynamodb")
         return self._dynamodb
 
-    def _read(self, workflow_id: str, version: int) -> dict[str, Any] | None:
+    def _read(self, workflow_id: str, version: int) -> WorkflowItem | None:
         if not _possible(workflow_id):
             return None
         item = (
@@ -230,7 +231,7 @@ class DefinitionStore:
                 return number
         raise VersionConflict(f"Workflow '{workflow_id}' is being changed by many at once; try again.")
 
-    def _turn(self, workflow_id: str, base: int, version: int, content: dict[str, Any]) -> dict[str, Any] | None:
+    def _turn(self, workflow_id: str, base: int, version: int, content: dict[str, Any]) -> WorkflowItem | None:
         """Make `version` the current one if `base` still is; `None` where somebody was faster."""
         now = now_text()
         return self._update(
@@ -241,7 +242,7 @@ class DefinitionStore:
             parameters={":base": base} if base else None,
         )
 
-    def _update(self, workflow_id: str, values: dict[str, Any], **how: Any) -> dict[str, Any] | None:
+    def _update(self, workflow_id: str, values: dict[str, Any], **how: Any) -> WorkflowItem | None:
         """Change version 0 as `dynamo.update` does; the item as it is then, `None` where the condition did not hold."""
         key = {"workflow_id": workflow_id, "version": 0}
         done, item = dynamo.update(self._client(), self._table, key, numbers.exact(values), **how)
@@ -258,6 +259,6 @@ def _not_found(workflow_id: str, version: int = 0) -> WorkflowNotFound:
     return WorkflowNotFound(f"There is no {which} '{str(workflow_id)[:128]}'.")
 
 
-def _plain(item: dict[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = numbers.plain(item)
+def _plain(item: dict[str, Any]) -> WorkflowItem:
+    plain: WorkflowItem = numbers.plain(item)
     return plain

@@ -18,6 +18,7 @@ from loopllama.workflows.read_checks import Reads, wrong_reads
 
 if TYPE_CHECKING:
     from loopllama.workflows.agent_schema import Agent
+    from loopllama.workflows.types import Back, Node
 
 MAX_SCHEMA_DEPTH = 24
 """DynamoDB nests 32 levels; the definition around an `outputSchema` takes four."""
@@ -35,7 +36,9 @@ def check(crew: Sequence[Agent]) -> list[Problem]:
     for position, agent in enumerate(crew):
         problems += _companions(position, agent)
     by_name = {str(agent.name): agent for agent in crew}
-    steps = [{"name": agent.name, "needs": agent.needs, "repeat": _back(agent)} for agent in crew]
+    steps: list[Node] = [
+        {"name": str(agent.name), "needs": agent.needs or [], "repeat": _back(agent)} for agent in crew
+    ]
     loops = list(_loops(crew, steps)) if graph_is_sound else []
     problems += loops
     for position, agent in enumerate(crew):
@@ -81,11 +84,11 @@ def _companions(position: int, agent: Agent) -> Iterator[Problem]:
                 )
 
 
-def _back(agent: Agent) -> dict[str, str] | None:
+def _back(agent: Agent) -> Back | None:
     return {"back_to": agent.repeat.back_to} if agent.repeat else None
 
 
-def _loops(crew: Sequence[Agent], steps: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+def _loops(crew: Sequence[Agent], steps: Sequence[Node]) -> Iterator[Problem]:
     """A loop goes over a line of steps that nothing else enters or leaves in the middle."""
     taken: dict[str, str] = {}
     for position, agent in enumerate(crew):
@@ -162,7 +165,7 @@ def _needs(crew: Sequence[Agent]) -> Iterator[Problem]:
     if sound and len(names) == len(crew):
         needs = {str(agent.name): agent.needs or [] for agent in crew}
         if cycle := find_cycle(needs):
-            position, _ = graph.step_named([{"name": agent.name} for agent in crew], cycle[0])
+            position = [agent.name for agent in crew].index(cycle[0])
             message = f"the steps wait for each other: {' → '.join(cycle)}; take one of these needs away"
             yield _problem(position, "needs", message)
 

@@ -91,7 +91,7 @@ def test_what_a_step_reads_and_writes_does_not_grow_with_the_crew(live: Deployme
         crew.append({"name": f"s{place}", "prompt": f"{{{{ steps.s{place - 1}.output }}}} of {{{{ input }}}}"})
     crew[9]["when"] = "steps.s0.output"
     crew[10]["when"] = "length(values(steps)) > `0`"  # it may read any of them
-    work = live.map(live.start(live.accept(live.push(crew))))[0]
+    work: Any = live.map(live.start(live.accept(live.push(crew))))[0]
     runner, meter = StepRunner(live.settings), Meter()
     taken = []
     with meter.on():

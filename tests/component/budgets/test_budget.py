@@ -16,6 +16,7 @@ from loopllama.aws import clients
 from loopllama.budgets import budget
 from loopllama.budgets.budget import held
 from loopllama.errors import InvalidRequest, WorkflowInvalid
+from loopllama.runs.records import RunBudget
 from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
 
@@ -88,14 +89,16 @@ def test_limits_that_make_no_sense_are_refused_with_their_field(written: Any, fi
 
 
 def test_a_runs_own_limits_replace_its_workflows_one_by_one() -> None:
-    definition = {"budget": {"max_steps": 9, "max_cost_usd": "0.5", "allow_unpriced": True, "daily": {"max_steps": 1}}}
+    definition: Any = {
+        "budget": {"max_steps": 9, "max_cost_usd": "0.5", "allow_unpriced": True, "daily": {"max_steps": 1}}
+    }
     assert budget.merged(definition, {"max_steps": 3}) == {
         "max_steps": 3,
         "max_cost_usd": Decimal("0.5"),
         "allow_unpriced": True,
     }
-    assert budget.merged({"budget": {"daily": {"max_steps": 1}, "allow_unpriced": True}}, None) is None
-    assert budget.merged({}, None) is None
+    assert budget.merged({"crew": [], "budget": {"daily": {"max_steps": 1}, "allow_unpriced": True}}, None) is None
+    assert budget.merged({"crew": []}, None) is None
 
 
 def workflow(**limits: Any) -> Workflow:
@@ -194,9 +197,9 @@ def test_of_twenty_at_once_exactly_those_that_fit_pass(live: Deployment) -> None
 
 
 def test_runs_of_a_workflow_share_the_days_item_and_keep_their_reservations_apart(live: Deployment) -> None:
-    definition = {"budget": {"daily": {"max_tokens": 100}}}
+    definition: Any = {"crew": [], "budget": {"daily": {"max_tokens": 100}}}
     first, second = (
-        budget.of_day("RunsTable", {**RUN, "run_id": name, "workflow_id": "shared"}, definition, "2026-11-23")
+        budget.of_day("RunsTable", RUN | {"run_id": name, "workflow_id": "shared"}, definition, "2026-11-23")
         for name in ("run_a", "run_b")
     )
     assert first is not None
@@ -210,7 +213,7 @@ def test_runs_of_a_workflow_share_the_days_item_and_keep_their_reservations_apar
 
 def test_the_view_of_a_budget(live: Deployment) -> None:
     one = fresh(max_tokens=5000, max_cost_usd=Decimal("0.5"))
-    limits = {"max_tokens": 5000, "max_cost_usd": Decimal("0.5")}
+    limits: RunBudget = {"max_tokens": 5000, "max_cost_usd": Decimal("0.5")}
     one.reserve("s/a", amount(100, "0.1", 1))
     one.settle("s/a", amount(100, "0.1", 1), amount(80, "0.08", 1))
     one.reserve("s/b", amount(10, "0.01"))

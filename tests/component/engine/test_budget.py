@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +17,7 @@ from loopllama.engine.replay import replay_run
 from loopllama.errors import BudgetExceeded, Conflict, InvalidRequest, ModelThrottled, ModelUnavailable, RunFailed
 from loopllama.llm.types import ModelRequest, ModelResponse, ToolCall, Usage
 from loopllama.runs.reservations import Allowance
+from loopllama.runs.totals import attempt_of
 
 TEXTS = {"type": "object", "properties": {"list": {"type": "array"}}}
 
@@ -79,7 +81,7 @@ def test_without_a_budget_no_item_is_made_and_none_is_shown(live: Deployment) ->
 
 def test_steps_are_turns_whatever_calls_they_make(live: Deployment) -> None:
     asks = ModelResponse("", Usage(1, 1), "tool_calls", (ToolCall("1", "now", {}),))
-    answers = iter([asks, "done", ModelThrottled("wait"), "done", "too many"])
+    answers: Iterator[Any] = iter([asks, "done", ModelThrottled("wait"), "done", "too many"])
 
     def script(call: ModelRequest) -> ModelResponse | str:
         answer = next(answers)
@@ -106,7 +108,7 @@ def test_a_call_that_does_not_fit_is_made_smaller(live: Deployment) -> None:
     run = live.read(run_id)
     assert run["budget"]["left"]["tokens"] == 400 - 50 - call.max_tokens
     record = live.runs.items(run_id, ["STEP#one#0#0"])["STEP#one#0#0"]
-    assert record["attempt_0001"]["max_tokens"] == call.max_tokens
+    assert attempt_of(record, "attempt_0001").get("max_tokens") == call.max_tokens
 
 
 def test_a_cut_off_object_says_that_the_budget_cut_it(live: Deployment) -> None:

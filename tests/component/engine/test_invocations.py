@@ -18,7 +18,7 @@ def several(live: Deployment, steps: int) -> StepRunner:
     return StepRunner(replace(live.settings, steps_per_invocation=steps))
 
 
-def begin(live: Deployment, crew: list[dict[str, Any]]) -> dict[str, Any]:
+def begin(live: Deployment, crew: list[dict[str, Any]]) -> Any:
     return live.map(live.start(live.accept(live.push(crew))))[0]
 
 
@@ -84,7 +84,7 @@ def test_a_step_that_must_wait_and_one_whose_time_runs_short_end_the_invocation(
         return "said"
 
     live.provider.script = throttled
-    later = runner.run_steps(work, "first", 60_000)
+    later: Any = runner.run_steps(work, "first", 60_000)
     assert (later["outcome"], later["step"], later["seconds"]) == ("retry_later", "s1", 7)
     # Half of the time is gone after one step: the next gets an invocation of its own.
     now, monotonic = [0.0], time.monotonic
@@ -96,7 +96,7 @@ def test_a_step_that_must_wait_and_one_whose_time_runs_short_end_the_invocation(
     live.provider.script = slow
     with monkeypatch.context() as patch:
         patch.setattr(time, "monotonic", lambda: monotonic() + now[0])
-        short = runner.run_steps({**later, "outcome": "continue"}, "second", 60_000)
+        short = runner.run_steps(later | {"outcome": "continue"}, "second", 60_000)
     assert (short["outcome"], short["step"]) == ("continue", "s2")
     assert runner.run_steps(short, "third", 60_000)["outcome"] == "done"
 
@@ -107,7 +107,7 @@ def test_the_rest_of_a_step_gets_an_invocation_of_its_own(live: Deployment) -> N
     taken = []
     runner = several(live, 10)
     one = runner.run_step
-    runner.run_step = lambda *arguments: taken.append(arguments) or one(*arguments)  # type: ignore[method-assign,func-returns-value]
+    runner.run_step = lambda *arguments: taken.append(arguments) or one(*arguments)  # type: ignore[method-assign]
     live.provider.script = lambda _: raise_(OutOfTime())
     rest = runner.run_steps(work, "first", 60_000)
     assert (rest["outcome"], rest["step"], len(taken)) == ("continue", "s0", 1)

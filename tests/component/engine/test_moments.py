@@ -11,7 +11,7 @@ from support.deployment import Deployment, Killed
 from loopllama.agent import loop
 from loopllama.agent.tool_calls import Waiting
 from loopllama.aws import clients
-from loopllama.engine import human_input
+from loopllama.engine import human_input, step_context
 from loopllama.engine import step as step_module
 from loopllama.engine.reconcile import reconcile_run
 from loopllama.errors import AwsUnavailable, ModelRequestRejected, ModelUnavailable, RunFailed
@@ -93,7 +93,7 @@ def test_of_two_invocations_that_read_the_same_record_the_slower_one_writes_noth
     live: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = one_step(live)
-    look = step_module.look
+    look = step_context.look
 
     def slow(*args: Any) -> Any:
         view = look(*args)

@@ -51,7 +51,8 @@ def test_dynamodb_calls_of_a_step_are_few_and_do_not_grow(live: Deployment, monk
     workflow = live.push([{"name": f"s{n}"} for n in range(4)])
     state = live.start(live.accept(workflow))
     runner = step_module.StepRunner(live.settings)
-    work, counts = live.map(state)[0], []
+    work: Any = live.map(state)[0]
+    counts = []
     client = clients.client("dynamodb")
     made = client._make_api_call
     calls: list[str] = []
@@ -201,7 +202,7 @@ def test_a_step_that_fails_for_good_fails_the_run_and_a_redrive_pays_only_for_wh
     run = live.read(run_id)
     assert run["status"] == "failed"
     assert run["error"] == "step 'two': ModelRequestRejected: no such model: base"
-    state = {"contract": 1, "run_id": run_id, "round": 0}
+    state: dict[str, Any] = {"contract": 1, "run_id": run_id, "round": 0}
     with pytest.raises(RunFailed):
         live.advance(state, retry=1)
 
@@ -285,7 +286,7 @@ def test_a_silent_model_leaves_time_to_its_fallbacks(live: Deployment) -> None:
         raise ModelTimeout(f"{call.model}: no whole answer within {call.timeout:.1f} s", maybe_billed=True)
 
     live.provider.script = silent
-    work = live.map(live.start(run_id))[0]
+    work: Any = live.map(live.start(run_id))[0]
     assert runner.run_step(work, "one", 60_000)["outcome"] == "retry_later"
     first, last = live.provider.calls
     assert (first.model, last.model) == ("a", "b")

@@ -41,7 +41,7 @@ def upload(key: str, body: bytes, sequencer: str = "1", **more: Any) -> dict[str
 
 def read(made: Deployment, run_id: str | None) -> dict[str, Any]:
     assert run_id
-    return RunReader(made.settings).get(run_id)
+    return {**RunReader(made.settings).get(run_id)}
 
 
 def test_an_uploads_text_is_the_input_of_its_folders_workflow(made: Deployment) -> None:

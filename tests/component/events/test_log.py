@@ -20,6 +20,7 @@ from loopllama.core import exact_json
 from loopllama.errors import RunNotFound
 from loopllama.events.derive import events_of
 from loopllama.events.log import EventLog, event_key
+from loopllama.events.types import ShownEvent
 from loopllama.jobs.publish_events import Publisher
 from loopllama.settings import Settings
 
@@ -235,7 +236,7 @@ def test_a_mistake_of_ours_is_no_partial_failure(monkeypatch: pytest.MonkeyPatch
 # With DynamoDB's own expressions
 
 
-def keep(live: Deployment, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def keep(live: Deployment, records: list[dict[str, Any]]) -> list[ShownEvent]:
     log = EventLog(live.settings)
     return [log.append(event) for one in records for event in events_of(one)]
 
@@ -321,7 +322,7 @@ def test_the_last_event_of_a_run_that_has_ended_is_waited_for(live: Deployment) 
     put_run(live, "r", "completed")
     records = history("r", 1, failing=False)
     keep(live, records[:5])
-    assert EventLog(live.settings, sleep=lambda _: keep(live, records) and None).wait("r", 2, 20)
+    assert EventLog(live.settings, sleep=lambda _: keep(live, records).clear()).wait("r", 2, 20)
 
 
 def test_a_run_that_is_not_there_has_no_events_to_wait_for(live: Deployment) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
 from statistics import mean
+from typing import Any
 
 import boto3
 import pytest
@@ -19,8 +20,8 @@ from loopllama.catalog.model import Model, Speed
 from loopllama.engine import metrics
 from loopllama.jobs import observe_latency
 from loopllama.jobs.observe_latency import FAILURE_MS, Minute, Observer, borrowed, recent, tokens_of
-from loopllama.policies.registry import ENOUGH, fastest
-from loopllama.policies.step_stats import PRIOR_SAMPLES, Facts, Latency, expected_ms, lead
+from loopllama.policies.registry import fastest
+from loopllama.policies.step_stats import ENOUGH, PRIOR_SAMPLES, Facts, Latency, expected_ms, lead
 from loopllama.routing.router import Router
 
 MOMENT = datetime(2027, 1, 15, tzinfo=UTC)
@@ -89,7 +90,7 @@ def test_the_quickest_gets_the_traffic(seed):
 def test_a_model_that_turns_slow_loses_its_traffic_within_two_refreshes(seed, factor):
     arrivals = Arrivals({"a": 600, "b": 700}, seed=seed)
     arrivals.settle()
-    leader = arrivals.facts.leader
+    leader = str(arrivals.facts.leader)
     other = "b" if leader == "a" else "a"
     arrivals.speeds[leader] *= factor
     arrivals.pass_minute(60)
@@ -163,9 +164,12 @@ def test_what_is_explored_stays_bounded():
 def test_the_newest_minutes_count_and_old_ones_fade():
     now = 6_000.0
     busy = {5_940: Minute(25, 25 * 100.0), 5_880: Minute(100, 100 * 9_000.0)}
-    assert recent(busy, now).ms == 100
+    latest = recent(busy, now)
+    assert latest is not None
+    assert latest.ms == 100
     quiet = {5_940: Minute(1, 100.0), 5_400: Minute(1, 1000.0), 0: Minute(50, 1.0)}
     found = recent(quiet, now)
+    assert found is not None
     assert found.ms == pytest.approx((100 + 0.4 * 1000) / 1.4)
     assert found.samples == pytest.approx(1.4)
     assert recent({}, now) is None
@@ -205,7 +209,7 @@ class Reader:
     def __init__(self):
         self.asked = 0
         call = {"outcome": "ok", "tokens_in": 5000, "tokens_out": 100, "tokens_cached": 0}
-        self.run = {"id": "r", "status": "completed", "created_at": "2027-01-15T00:00:00.000Z"}
+        self.run: Any = {"id": "r", "status": "completed", "created_at": "2027-01-15T00:00:00.000Z"}
         self.run["steps"] = [{"step": "writer", "attempts": [call]}]
 
     def ended(self, workflow, limit, cursor=None):
@@ -229,7 +233,7 @@ def emitted(capsys, cloudwatch, clock, calls, policy="fastest"):
     """Write the metrics of a step's calls, as RunStep does and CloudWatch reads them."""
     for model, outcome, latency in calls:
         attempt = {"model": model, "outcome": outcome, "latency_ms": latency}
-        record = {"step": "writer", "model": model, "attempt_0001": attempt, "route": {"policy": policy}}
+        record: Any = {"step": "writer", "model": model, "attempt_0001": attempt, "route": {"policy": policy}}
         metrics.step_ended("w", "r", record)
     gather(capsys.readouterr().out, cloudwatch.client, clock.now - 30)
 

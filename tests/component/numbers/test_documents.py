@@ -212,7 +212,7 @@ def test_a_workflow_of_the_api(numeral: str) -> None:
     crew = f'[{{"role": "A", "systemPrompt": "x", "outputSchema": {schema}, "temperature": {numeral}}}]'
     for text in (f'{{"name": "x", "crew": {crew}}}', f'{{"name": "x", "budget": {{"maxCostUsd": {numeral}}}}}'):
         with soon():
-            made, error = tried(lambda text=text: Workflow.model_validate(floats(parse_body(text))), InvalidRequest)  # type: ignore[misc]
+            made, error = tried(lambda text=text: Workflow.model_validate(floats(parse_body(text))), InvalidRequest)
             if error is None:
                 assert taken(numeral) is not None
                 dynamo.to_item(exact(made.to_definition()))

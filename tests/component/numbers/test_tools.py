@@ -40,7 +40,7 @@ def test_tools_of_a_deployment(numeral: str) -> None:
 
     for read, kind in ((tool_files.check_tools, InvalidRequest), (deployed, ValueError)):
         with soon():
-            _, error = tried(lambda read=read: read(text), kind)  # type: ignore[misc]
+            _, error = tried(lambda read=read: read(text), kind)
         assert (error is None) == (taken(numeral) is not None)
         assert error is None or ("$.t.parameters.x" in str(error) and "TOOLS" in str(error).upper())
     with soon():
@@ -80,7 +80,7 @@ ORDER = {"type": "lambda", "function": "f", "description": "d", "parameters": SC
 
 @given(NUMERALS)
 def test_what_a_function_answers_a_tool_call(numeral: str) -> None:
-    box = Toolbox(Settings(tools={"t": ORDER}), ["t"], aws=Secrets(f'{{"n": {numeral}}}'))  # type: ignore[arg-type]
+    box = Toolbox(Settings(tools={"t": ORDER}), ["t"], aws=Secrets(f'{{"n": {numeral}}}'))
 
     def door(_: str) -> Any:
         return exact_json.loads(box.call(wire.tool_call("1", "t", '{"n": 1}', 0), idempotency_key="k", timeout=10))
@@ -90,7 +90,7 @@ def test_what_a_function_answers_a_tool_call(numeral: str) -> None:
 
 @given(NUMERALS)
 def test_what_a_model_calls_a_tool_with(numeral: str) -> None:
-    box = Toolbox(Settings(tools={"t": ORDER}), ["t"], aws=Secrets("null"))  # type: ignore[arg-type]
+    box = Toolbox(Settings(tools={"t": ORDER}), ["t"], aws=Secrets("null"))
 
     def door(text: str) -> Any:
         call = wire.tool_call("1", "t", text, 0)
@@ -173,7 +173,7 @@ def test_the_calculator(numerals: list[str], operator: str) -> None:
 
 def test_a_tools_parameters_are_checked_as_exactly() -> None:
     parameters = {"type": "object", "properties": {"amount": {"type": "number", "multipleOf": 0.01}}}
-    box = Toolbox(Settings(tools={"t": {**ORDER, "parameters": parameters}}), ["t"], aws=Secrets("null"))  # type: ignore[arg-type]
+    box = Toolbox(Settings(tools={"t": {**ORDER, "parameters": parameters}}), ["t"], aws=Secrets("null"))
     for amount in ("19.99", "0.07", "606.67", "4.02"):
         call = wire.tool_call("1", "t", f'{{"amount": {amount}}}', 0)
         assert box.call(call, idempotency_key="k", timeout=10) == "null"

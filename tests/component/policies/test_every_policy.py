@@ -31,13 +31,13 @@ def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
     yield from tables(monkeypatch)
 
 
-def row(policy: Policy) -> dict[str, Any]:
+def row(policy: Policy) -> Any:
     """What people write for the policy."""
     models = {"candidates": spelled(policy, *MODELS)} if policy.chooses else {"model": MODELS[0], "fallbacks": MODELS}
     return {"policy": policy.name, **models}
 
 
-def refused(values: dict[str, Any]) -> str:
+def refused(values: Any) -> str:
     """The attribute that the routes table refuses."""
     with pytest.raises(ChoiceInvalid) as caught:
         parse_choice(values)
@@ -52,7 +52,8 @@ def file_of(**agent: Any) -> Workflow:
 @EVERY
 def test_routes_and_workflow_files_take_what_it_chooses_among(policy: Policy) -> None:
     (step,) = file_of(**row(policy)).to_definition()["crew"]
-    for values in (row(policy), step):
+    said: tuple[Any, ...] = (row(policy), step)
+    for values in said:
         choice = parse_choice(values)
         assert choice is not None
         assert choice.policy is policy
@@ -107,7 +108,7 @@ def test_a_pinned_run_keeps_its_choice(policy: Policy, dynamodb: Counting) -> No
     put(dynamodb, "routes", workflow="w", step="writer", **row(policy))
     router = Router(CONFIG, dynamodb, Clock())
     decided = router.decide(request())
-    record = dynamo.from_item(dynamo.to_item(decided.to_record()))
+    record: Any = dynamo.from_item(dynamo.to_item(decided.to_record()))
     put(dynamodb, "routes", workflow="w", step="writer", model="claude-sonnet-5")
     kept = Router(CONFIG, dynamodb, Clock()).decide(request(pinned=record))
     assert (kept.policy, attempt_order(kept)) == (policy.name, attempt_order(decided))
@@ -121,7 +122,7 @@ def test_a_step_writes_the_metrics_that_its_policy_needs(
     policy: Policy, capsys: pytest.CaptureFixture[str], dynamodb: Counting
 ) -> None:
     attempt = {"model": "a", "outcome": "ok", "latency_ms": 5}
-    record = {"step": "s", "model": "a", "attempt_0001": attempt, "route": {"policy": policy.name}}
+    record: Any = {"step": "s", "model": "a", "attempt_0001": attempt, "route": {"policy": policy.name}}
     metrics.step_ended("w", "r", record)
     found = gather(capsys.readouterr().out, clients.client("cloudwatch"))
     by_step = {name for dimensions, name in found if dimensions == ("workflow", "step", "model")}
@@ -130,5 +131,5 @@ def test_a_step_writes_the_metrics_that_its_policy_needs(
 
 @CHOOSING
 def test_what_a_row_would_change_is_predicted_for_one_model_only(policy: Policy, dynamodb: Counting) -> None:
-    assert RouteStore(CONFIG, dynamodb).expected_change("w", "writer", {**row(policy), "model": "gpt-5"}) is None
+    assert RouteStore(CONFIG, dynamodb).expected_change("w", "writer", row(policy) | {"model": "gpt-5"}) is None
     assert not dynamodb.taken()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.api_client import InProcess
@@ -137,10 +137,10 @@ class Doors:
         ).to_definition()
 
     def _decided(self, *crew: dict[str, Any]) -> str | None:
-        definition = {**self._definition(), "model": "test:base"} | ({"crew": list(crew)} if crew else {})
+        definition: Any = {**self._definition(), "model": "test:base"} | ({"crew": list(crew)} if crew else {})
         (told,) = Router(self.settings).explain(self.workflow, definition)
         if told["policy"] == "balanced":
-            assert sorted([told["model"], *told["fallbacks"]]) == CANDIDATES
+            assert sorted([str(told["model"]), *told["fallbacks"]]) == CANDIDATES
             return None
         assert told["model"] == "test:base"  # the next layer decides
         return str(told["ignored"][0]["reason"])
@@ -192,7 +192,7 @@ def test_documents_list_the_policies_that_there_are_when_somebody_asks() -> None
 def told_by(policy: str, capsys: pytest.CaptureFixture[str]) -> bool:
     """Whether a step under the policy writes the latency of its calls by step."""
     attempt = {"model": "test:a", "outcome": "ok", "latency_ms": 5}
-    record = {"step": "writer", "model": "test:a", "attempt_0001": attempt, "route": {"policy": policy}}
+    record: Any = {"step": "writer", "model": "test:a", "attempt_0001": attempt, "route": {"policy": policy}}
     metrics.step_ended("w", "r", record)
     found = gather(capsys.readouterr().out, clients.client("cloudwatch"))
     assert (("model",), "ModelLatency") in found
@@ -287,7 +287,7 @@ def test_it_leaves_out_what_has_no_price(live: Deployment, known: None) -> None:
     workflow = live.push([{"name": "writer"}])
     row = {"workflow": workflow, "step": "writer", "policy": "balanced", "candidates": ["openai:house", "test:b"]}
     clients.client("dynamodb").put_item(TableName="RoutesTable", Item=dynamo.to_item(row))
-    (told,) = Router(live.settings).explain(workflow, {"crew": [{"name": "writer", "role": "Writer"}]})
+    (told,) = Router(live.settings).explain(workflow, cast("Any", {"crew": [{"name": "writer", "role": "Writer"}]}))
     assert (told["model"], told["fallbacks"]) == ("test:b", [])
     assert "has no price" in told["ignored"][0]["reason"]
 

@@ -1,5 +1,7 @@
 """Reading the tables: how often, how fresh, how much is kept, and how rows are written."""
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,9 +21,8 @@ SMALL = bundled().aliases()["small"]
 
 
 def request(step="writer", workflow="w", *, run_models=None, prompt_tokens=0, model=None, run_id="r", **fields):
-    return RouteRequest(
-        workflow, model, {"name": step, "role": step} | fields, run_models or {}, frozenset(), prompt_tokens, run_id
-    )
+    agent: Any = {"name": step, "role": step} | fields
+    return RouteRequest(workflow, model, agent, run_models or {}, frozenset(), prompt_tokens, run_id)
 
 
 def test_cold_costs_one_query_and_one_batch_and_warm_nothing(dynamodb, router, clock):
@@ -245,7 +246,7 @@ def test_explain_tells_what_each_step_uses(dynamodb, router):
     put(dynamodb, "routes", workflow="w", step="writer", model="gpt-5", fallbacks=["small"], version=3)
     put(dynamodb, "routes", workflow="w", step="editor", model="nosuch")
     put(dynamodb, "models", model="mute", provider="openai", capabilities=["images"])
-    crew = [
+    crew: list[Any] = [
         {"name": "planner", "role": "Planner", "model": "claude-opus-5"},
         {"name": "writer", "role": "Writer"},
         {"name": "editor", "role": "Editor", "tools": ["now"], "model": "mute"},

@@ -10,6 +10,7 @@ from support.deployment import Deployment, Killed
 from support.scripts import answer, die
 
 from loopllama.aws import clients, dynamo
+from loopllama.core import clock
 from loopllama.engine import human_input
 from loopllama.engine.reconcile import reconcile_run
 from loopllama.engine.step_ending import StepEnding
@@ -104,7 +105,7 @@ def test_an_answer_at_the_last_moment_counts(live: Deployment, monkeypatch: pyte
     # The step finds that the time is over by a clock that is ahead of the API's.
     expired = live.runs.items(run_id, [step_key("pay")])[step_key("pay")]["pending"]["expires_at"]
     monkeypatch.setattr(StepWriter, "write", answered_first)
-    monkeypatch.setattr(human_input.clock, "now_text", lambda seconds=None: expired)
+    monkeypatch.setattr(clock, "now_text", lambda seconds=None: expired)
     assert live.step(work)["outcome"] == "continue"
     assert live.step(work)["outcome"] == "done"
 

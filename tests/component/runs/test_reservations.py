@@ -97,7 +97,7 @@ def test_a_model_without_a_price_is_refused_under_a_limit_in_usd(live: Deploymen
     step = step_of(both, allow_unpriced=True)
     step.reserve("attempt_0001", ENTRY, unpriced, call(), first=True)
     assert held(item_of(both)) == amount(1100, steps=1)
-    step.settle("attempt_0001", {**ENTRY, "outcome": "ok", "input_tokens": 100, "output_tokens": 50, "unpriced": True})
+    step.settle("attempt_0001", ENTRY | {"outcome": "ok", "input_tokens": 100, "output_tokens": 50, "unpriced": True})
     assert item_of(both)["used_tokens"] == 150
     step_of(fresh(max_tokens=2000)).reserve("attempt_0001", ENTRY, unpriced, call(), first=True)
 
@@ -106,7 +106,7 @@ def test_a_call_whose_cost_nobody_knows_counts_as_expected(live: Deployment) -> 
     one = fresh(max_tokens=5000)
     step = step_of(one)
     step.reserve("attempt_0001", ENTRY, MODEL, call(100), first=True)
-    step.settle("attempt_0001", {**ENTRY, "outcome": "ModelTimeout", "cost_basis": "unknown"})
+    step.settle("attempt_0001", ENTRY | {"outcome": "ModelTimeout", "cost_basis": "unknown"})
     assert item_of(one)["used_tokens"] == 1100
     assert held(item_of(one)) == amount(0)
 
@@ -117,7 +117,7 @@ def test_what_a_dead_process_has_left_is_settled_by_the_record(live: Deployment)
     for attempt in ("attempt_0001", "attempt_0002"):
         dead.reserve(attempt, ENTRY, MODEL, call(100), first=attempt == "attempt_0001")
     other.reserve("attempt_0001", ENTRY, MODEL, call(100), first=True)
-    record = {"attempt_0001": settled(100, 50, "0.001"), "attempt_0002": {**ENTRY, "outcome": "open"}}
+    record: Any = {"attempt_0001": settled(100, 50, "0.001"), "attempt_0002": {**ENTRY, "outcome": "open"}}
     for _ in range(2):
         step_of(one).recover(record)
         after = item_of(one)
@@ -147,7 +147,7 @@ def test_no_interleaving_passes_the_limit_by_more_than_the_overruns(
 ) -> None:
     """Four steps call, finish, die and are taken over in any order; `finish` with any actual use."""
     one = fresh(max_tokens=limit)
-    records: list[dict[str, Any]] = [{} for _ in range(4)]
+    records: list[Any] = [{} for _ in range(4)]
     alive: list[Allowance | None] = [None] * 4
     open_: list[str | None] = [None] * 4
     overruns, spent = 0, 0
@@ -173,11 +173,11 @@ def test_no_interleaving_passes_the_limit_by_more_than_the_overruns(
             open_[number] = attempt
             reserved[number, attempt] = item_of(one)[f"open_STEP#s{number}#0#0/{attempt}"]["tokens"]
         elif action in ("finish", "repeat") and open_[number] is not None and alive[number] is not None:
-            attempt, step = str(open_[number]), alive[number]
-            assert step is not None
+            attempt, holder = str(open_[number]), alive[number]
+            assert holder is not None
             entry = records[number][attempt] = settled(20, used, "0")
             for _ in range(2 if action == "repeat" else 1):
-                step.settle(attempt, entry)
+                holder.settle(attempt, entry)
             overruns += max(0, 20 + used - int(reserved.pop((number, attempt))))
             spent += 20 + used
             open_[number] = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -375,7 +375,7 @@ def test_a_runs_life(live: Deployment) -> None:
     approval = {"start": True, "timeoutSeconds": EXPIRY}
     workflow = live.push([{"name": "a"}, {"name": "b", "approval": approval}, {"name": "c"}], name="life")
     run_state_machine_as_test(
-        lambda: RunLife(live, workflow),
+        cast("Any", lambda: RunLife(live, workflow)),
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=14,

@@ -13,7 +13,7 @@ from support.deployment import Deployment, deployment
 from loopllama.engine.step_ending import StepEnding
 from loopllama.workflows import graph
 
-Crew = list[dict[str, Any]]
+Crew = list[Any]
 
 
 @st.composite

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.moto_account import account, create_tables
@@ -62,7 +63,8 @@ def clock(monkeypatch):
 
 
 def workflow(name="Support reply", prompt="Answer.", **fields):
-    return Workflow(name=name, crew=[{"role": "Writer", "systemPrompt": prompt, **fields}])
+    crew: Any = [{"role": "Writer", "systemPrompt": prompt, **fields}]
+    return Workflow(name=name, crew=crew)
 
 
 def prompt_of(item):
@@ -144,7 +146,7 @@ def test_numbers_schemas_and_empty_values_come_back_as_they_were(store):
             },
         }
     ]
-    given = Workflow(name="Facts", model="small", crew=crew)
+    given = Workflow.model_validate({"name": "Facts", "model": "small", "crew": crew})
     definition = store.push(given)["definition"]
     assert definition == given.to_definition()
     step = definition["crew"][0]
@@ -349,7 +351,7 @@ def test_a_delete_during_a_push_leaves_a_whole_workflow(dynamodb, store, at):
 
 
 def test_the_largest_crew_fits_an_item(store):
-    crew = [{"role": f"Agent {number}", "systemPrompt": "é" * 800} for number in range(200)]
+    crew: Any = [{"role": f"Agent {number}", "systemPrompt": "é" * 800} for number in range(200)]
     assert len(store.push(Workflow(name="Large", crew=crew))["definition"]["crew"]) == 200
 
 

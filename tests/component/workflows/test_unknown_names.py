@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -153,7 +153,7 @@ def test_the_trace_says_what_was_passed_over(live: Deployment) -> None:
     assert (first["model"], first["source"]) == ("test:a", "workflow-default")
     assert (first["ignored"][0]["layer"], first["ignored"][0]["model"]) == ("agent", "smal")
     console = Console(record=True, width=2000, file=io.StringIO())
-    trace.print_trace(live.read(run_id), console)
+    trace.print_trace(cast("Any", live.read(run_id)), console)
     assert "sort  the agent's choice smal passed over: no model 'smal'; did you mean small" in console.export_text()
 
 

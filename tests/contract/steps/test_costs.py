@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from typing import Any, cast
 
 import pytest
 from support.dialects import Figures
@@ -103,7 +104,7 @@ def test_a_runs_cost_is_the_sum_of_its_attempts_to_the_last_digit(
     assert printed["cost_usd"] == exact
     assert sum(a["cost_usd"] or 0 for step in printed["steps"] for a in step["attempts"]) == exact
 
-    trace.print_trace(run)
+    trace.print_trace(cast("Any", run))
     shown = capsys.readouterr().out
     assert "The provider reported no usage for some calls: their tokens are estimated." in shown
     assert "what they cost is unknown and not counted" in shown
@@ -122,7 +123,7 @@ def test_the_trace_shows_what_caching_saved(here: Here, capsys: pytest.CaptureFi
     assert run["cache_saving_usd"] == Decimal("0.027")
 
     capsys.readouterr()
-    trace.print_trace(run)
+    trace.print_trace(cast("Any", run))
     shown = capsys.readouterr().out
     assert "Cached tokens saved $0.027" in shown
     assert "10,000" in shown

@@ -63,7 +63,7 @@ def tls(authority, monkeypatch):
     context.load_cert_chain(authority / "server.pem")
     with serving(context) as started:
         started.reached = []
-        connect = network.connect
+        connect = network.connect  # type: ignore[attr-defined]  # as it is found there
 
         def reach(address, port, seconds):
             started.reached.append((address, port))

@@ -68,7 +68,7 @@ class TestAddresses:
         assert tls.seen == []
 
     def test_the_next_address_is_tried(self, tls, monkeypatch):
-        reach = network.connect
+        reach = network.connect  # type: ignore[attr-defined]  # as it is found there
 
         def first_is_down(address, port, seconds):
             if address == OTHER_PUBLIC:

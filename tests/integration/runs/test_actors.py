@@ -41,7 +41,7 @@ def test_who_edits_tables_cannot_send_a_key_elsewhere(
     addresses = ("base_url", "api_base", "url", "endpoint", "endpoint_url", "host", "proxy", "api_key", "headers")
     row = dict.fromkeys(addresses, url) | {"options": dict.fromkeys(addresses, url)}
     price = [{"effective_from": "2020-01-01", "input": 1, "output": 1}]
-    models = {
+    models: dict[str, dict[str, Any]] = {
         "kept:fields": {"provider": "kept", "provider_model": f"../../..@{url.removeprefix('http://')}/?x#y", **row},
         "kept:header": {"provider": "kept", "provider_model": f"one\r\nHost: {url}\r\n"},
         "kept:url": {"provider": url, "provider_model": f"{url}/v1"},

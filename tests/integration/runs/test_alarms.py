@@ -117,7 +117,7 @@ def test_a_model_that_is_throttled(alarms: Alarms, system: System, provider: Cal
 
 def test_what_a_day_cost_is_what_the_bill_says(alarms: Alarms, system: System, provider: Callable[..., Any]) -> None:
     """Over all workflows, failed calls and steps with them, and nothing twice when a failed run is taken up again."""
-    answers = [Text("answer"), Status(400), Text("answer"), Text("answer")]
+    answers: list[Any] = [Text("answer"), Status(400), Text("answer"), Text("answer")]
     _, model = provider(in_turn(*answers))
     crew = [{"name": "one"}, {"name": "two"}]
     runs = [system.run(system.push(f"Costs {n}", crew, model=model)) for n in range(2)]
@@ -170,6 +170,6 @@ def test_an_alarm_watches_everything_there_is() -> None:
     for name, those in watched.items():
         alarm = repr(ALARMS[name]["Properties"])
         assert [one for one in those if f"'{one}'" not in alarm] == [], name
-    for alarm in ALARMS.values():
-        assert alarm["Condition"] == "HasAlarms"
-        assert alarm["Properties"]["AlarmActions"] == alarm["Properties"]["OKActions"] == [{"Ref": "AlarmTopic"}]
+    for each in ALARMS.values():
+        assert each["Condition"] == "HasAlarms"
+        assert each["Properties"]["AlarmActions"] == each["Properties"]["OKActions"] == [{"Ref": "AlarmTopic"}]

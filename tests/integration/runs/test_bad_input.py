@@ -94,7 +94,7 @@ def test_without_any_row_the_crew_decides(system: System) -> None:
     assert (unsaid["steps"][0]["model"], unsaid["steps"][0]["source"]) == ("sim:base", "deployment-default")
 
 
-RUBBISH = {
+RUBBISH: dict[str, tuple[Any, str]] = {
     "unknown model": ({"model": "gpt-99-imaginary"}, "gpt-99-imaginary"),
     "a number": ({"model": Decimal(12)}, "12"),
     "empty": ({"model": ""}, "model"),

@@ -6,7 +6,7 @@ DynamoDB, then all processes of the functions are killed at once, and the runs g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -76,7 +76,7 @@ MOMENTS = {
 def scenes(system: System, proxy: AwsProxy, provider: Any) -> dict[str, Scene]:
     scenes: dict[str, Scene] = {}
 
-    def start(moment: str, crew: list[dict[str, Any]], answer: Any, held: Any) -> None:
+    def start(moment: str, crew: Sequence[Any], answer: Any, held: Any) -> None:
         script, model = provider(answer)
         workflow = system.push(f"Crash {moment}", crew, model=model)
         run_ids: list[str] = []

@@ -15,6 +15,7 @@ from support.system import System
 from loopllama.aws import dynamo
 from loopllama.routing.change_log import History, route_of
 from loopllama.routing.store import RouteStore
+from loopllama.routing.types import Change
 
 ONE_STEP = [{"name": "writer"}]
 CACHE_SECONDS = 1.0
@@ -92,7 +93,7 @@ def test_every_hand_on_the_dial_is_recorded(system: System, events: Any) -> None
     workflow = system.push("Recorded", ONE_STEP, model="sim:base")
     store, history, route = RouteStore(system.settings), History(system.settings), route_of(workflow, "writer")
 
-    def recorded(count: int) -> list[dict[str, Any]]:
+    def recorded(count: int) -> list[Change]:
         system.until(lambda: len(history.entries(route)) >= count)
         return history.entries(route)
 

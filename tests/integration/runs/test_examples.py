@@ -20,6 +20,7 @@ from loopllama.core import exact_json
 from loopllama.engine.human_input import respond
 from loopllama.runs.store import RunStore
 from loopllama.workflows.store import DefinitionStore
+from loopllama.workflows.types import CrewStep, Definition
 from loopllama_cli import workflow_files
 from loopllama_cli.commands.common import read_input
 
@@ -50,11 +51,11 @@ def folder(name: str) -> Path:
     return FOLDERS[NAMES.index(name)]
 
 
-def definition(name: str) -> dict[str, Any]:
+def definition(name: str) -> Definition:
     return workflow_files.load(folder(name) / "workflow.yaml").to_definition()
 
 
-def crew(name: str) -> dict[str, dict[str, Any]]:
+def crew(name: str) -> dict[str, CrewStep]:
     """The agents by their steps' names, as the engine reads them."""
     return {
         agent["name"]: agent for agent in workflow_files.load(folder(name) / "workflow.yaml").to_definition()["crew"]
@@ -202,6 +203,7 @@ def test_a_review_goes_back_to_its_writer_until_it_is_good_enough(
     assert len(steps(run, "publish")) == 1
     good = [agent.model_copy() for agent in workflow_files.load(folder("code_review") / "workflow.yaml").crew]
     judge = next(agent for agent in good if agent.name == "judge")
+    assert judge.repeat is not None
     judge.repeat = judge.repeat.model_copy(update={"until": "steps.judge.output.score >= `0`"})
     once = system.run(push(system, "code_review", name="Review that is good at once", crew=good), "+x = 1 / 0")
     assert once["status"] == "completed", once["error"]

@@ -109,7 +109,7 @@ class Together(Hold):
         return self.then
 
 
-EACH = [
+EACH: list[Any] = [
     {"name": "split", "outputSchema": ANY},
     {"name": "work", "forEach": "steps.split.output.list", "prompt": "item {{ item.n }}"},
     {"name": "sum"},

@@ -110,12 +110,13 @@ def test_nothing_that_was_written_gets_out(system: System, provider_server: Any,
     runs.append(ended(api, api.post(f"/v1/runs/{failed}/replay", body, 202)["id"]))
 
     # Requests that are refused, and one with a key that is none.
-    for body in (
+    refused: tuple[Any, ...] = (
         {"input": {"text": f"{MARK}-x"}, f"{MARK}-field": 1},
         {"input": "x", "models": {f"{MARK}-step": f"{MARK}-model"}},
         f'{{"input": "{MARK}-broken',
-    ):
-        assert api.raw("POST", f"/v1/workflows/{runs[0]['workflow_id']}/runs", body).status_code == 400
+    )
+    for request in refused:
+        assert api.raw("POST", f"/v1/workflows/{runs[0]['workflow_id']}/runs", request).status_code == 400
     path = f"{api.url}/v1/workflows"
     assert httpx.get(path, headers={"Authorization": f"Bearer {MARK}-api-key"}).status_code == 401
     api.raw("POST", "/v1/workflows", {"name": f"{MARK}-name"}, {"Idempotency-Key": f"{MARK}-idempotency"})

@@ -20,6 +20,7 @@ from loopllama.core import exact_json
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.human_input import respond
 from loopllama.events.log import EventLog
+from loopllama.events.types import ShownEvent
 from loopllama.runs.store import RunStore
 
 STREAM = {"Accept": "text/event-stream"}
@@ -67,13 +68,13 @@ def http(system: System) -> Iterator[httpx.Client]:
         yield client
 
 
-def kinds(events: list[dict[str, Any]]) -> list[str]:
+def kinds(events: list[ShownEvent]) -> list[str]:
     return [event["type"] for event in events]
 
 
-def told(system: System, log: EventLog, run_id: str) -> list[dict[str, Any]]:
+def told(system: System, log: EventLog, run_id: str) -> list[ShownEvent]:
     """All events of a run that has ended, once the last one is there."""
-    found: list[dict[str, Any]] = []
+    found: list[ShownEvent] = []
 
     def complete() -> bool:
         nonlocal found
@@ -97,7 +98,7 @@ def test_twenty_runs_at_once_tell_everything_in_order(system: System, log: Event
         assert [event["id"] for event in events] == [str(number) for number in range(1, 7)]
         assert kinds(events) == ["RunStarted", *["StepCompleted"] * 4, "RunCompleted"]
         steps = [event["step"] for event in events if event["type"] == "StepCompleted"]
-        assert sorted(steps) == names
+        assert sorted(map(str, steps)) == names
         assert (steps[0], steps[-1]) == ("a", "d")
         assert {event["workflow_id"] for event in events} == {workflow}
         last = events[-1]

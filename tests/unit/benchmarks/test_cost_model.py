@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import bench_cost
 from aws_use.cost import Use, added, billed_seconds, lambda_usd, of_day, of_use, per_thousand, plain_step, proxy_day
+from aws_use.figures import MODEL_MS, SHORT, memory_of_template
 from aws_use.prices import USD
 
 NOTHING = dict.fromkeys(("transitions", "writes", "reads", "stored_bytes", "log_bytes", "events", "api_requests"), 0.0)
@@ -62,12 +63,12 @@ def test_the_others_are_priced_from_the_same_list() -> None:
 
 def test_the_figures_in_the_operations_page_are_those_of_the_last_measurement() -> None:
     figures = json.loads(bench_cost.RESULT.read_text())["figures"]
-    memory, day = bench_cost.memory_of_template(), bench_cost.STEPS_A_DAY
+    memory, day = memory_of_template(), bench_cost.STEPS_A_DAY
     sums = [
-        sum(bench_cost.price(figures, memory, bench_cost.SHORT, day).values()),
+        sum(bench_cost.price(figures, memory, SHORT, day).values()),
         sum(bench_cost.price_together(figures, memory, day).values()),
         sum(bench_cost.price_together(figures, 256, day).values()),
-        1000 * plain_step(bench_cost.MODEL_MS, memory, bench_cost.PLAIN_LOG_BYTES),
+        1000 * plain_step(MODEL_MS, memory, bench_cost.PLAIN_LOG_BYTES),
     ]
     page = (bench_cost.RESULT.parents[2] / "docs" / "operations.md").read_text()
     told = [Decimal(number) for number in re.findall(r"0\.[0-9]{3}", page.partition("## Cost")[2])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import scale
+from aws_use.figures import SHORT
 from aws_use.quotas import KEY_WRITES
 from aws_use.simulation import simulate
 
@@ -50,7 +51,7 @@ def test_quotas_and_keys_bind_where_the_arithmetic_says() -> None:
     assert all(abs(ten[name] - 10 * one[name]) < 1e-6 for name in one)
     limits = [limit for limit, _ in scale.binding(cost, figures)]
     assert limits == sorted(limits)
-    assert abs(limits[0] - 50 * scale.SHORT) < 1  # the template's own throttle: 50 runs a second
+    assert abs(limits[0] - 50 * SHORT) < 1  # the template's own throttle: 50 runs a second
     keys = scale.key_limits(figures)
     assert keys["UsageTable DAY#WORKFLOW"] == KEY_WRITES  # a row a step
     assert keys["RunsTable RUN"] == float("inf")

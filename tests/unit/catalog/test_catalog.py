@@ -53,7 +53,7 @@ def test_aliases_stand_for_priced_bedrock_models_that_use_tools(alias):
     model = bundled().resolve(alias)
     assert model.provider == "bedrock"
     assert model.prices
-    assert "tools" in model.capabilities
+    assert "tools" in (model.capabilities or ())
     assert bundled().aliases()[alias] == model.id
 
 
@@ -87,7 +87,7 @@ def test_in_every_region_with_bedrock_aliases_are_models_that_need_no_subscripti
         assert (model.provider, foundation_model(identifier).startswith("amazon.nova-")) == ("bedrock", True)
         assert not needs_agreement(identifier)
         assert model.prices
-        assert "tools" in model.capabilities
+        assert "tools" in (model.capabilities or ())
         assert model.id in {one.id for one in catalog.models()}
         # Only where the region itself has none is another one called, and that has one.
         assert (where is not None) == (region in NEAREST)
@@ -187,6 +187,7 @@ def test_the_table_wins_field_by_field():
     model, before = catalog.resolve("gpt-5-mini"), bundled().resolve("gpt-5-mini")
     assert (model.context_window, model.enabled) == (1000, False)
     assert (model.prices, model.capabilities) == (before.prices, before.capabilities)
+    assert model.origin is not None
     assert model.origin["context_window"] == "table"
     assert model.origin["prices"] == "bundled"
     assert before.enabled

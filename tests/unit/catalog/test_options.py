@@ -18,7 +18,7 @@ def test_options_are_an_entrys():
     assert catalog.resolve("gpt-5").options == {"service_tier": "flex", "seed": 7}
     assert catalog.resolve("openai:gpt-5").options == {"service_tier": "flex", "seed": 7}
     assert catalog.resolve("gpt-5-mini").options is None
-    assert catalog.resolve("gpt-5").origin["options"] == "table"
+    assert (catalog.resolve("gpt-5").origin or {})["options"] == "table"
 
 
 def test_a_model_under_a_name_of_its_own_costs_and_can_do_the_same():

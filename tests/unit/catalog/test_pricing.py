@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from genai_prices import data
@@ -23,8 +24,22 @@ def model(*prices):
     return Model("m", "openai", "m", prices)
 
 
+def input_price(priced, moment):
+    """What a token of input costs then."""
+    price = price_at(priced, moment)
+    assert price is not None
+    return price.input
+
+
+def paid(*asked):
+    """What is paid for something that has a price."""
+    usd = cost(*asked)
+    assert usd is not None
+    return usd
+
+
 def plain(**changes):
-    base = {"effective_from": date.min, "input": Decimal(3), "output": Decimal(15)}
+    base: dict[str, Any] = {"effective_from": date.min, "input": Decimal(3), "output": Decimal(15)}
     return Price(**(base | changes))
 
 
@@ -89,19 +104,19 @@ def test_hours_of_the_day():
     priced = model(plain(), peak, night)
 
     def at(hour, minute=0, zone=UTC):
-        return price_at(priced, datetime(2026, 11, 23, hour, minute, tzinfo=zone)).input
+        return input_price(priced, datetime(2026, 11, 23, hour, minute, tzinfo=zone))
 
     assert [at(0, 59), at(1), at(3, 59), at(4), at(22), at(23, 59), at(0), at(0, 30)] == [3, 6, 6, 3, 9, 9, 9, 3]
     assert at(10, zone=timezone(timedelta(hours=8))) == 6
-    assert price_at(priced, DAY).input == 3
+    assert input_price(priced, DAY) == 3
     dated = model(plain(), peak, plain(effective_from=DAY, input=Decimal(4)))
-    assert price_at(dated, datetime(2026, 11, 23, 2, tzinfo=UTC)).input == 4
+    assert input_price(dated, datetime(2026, 11, 23, 2, tzinfo=UTC)) == 4
 
 
 def test_a_date_is_in_utc():
     priced = model(plain(), plain(effective_from=DAY, input=Decimal(2)))
     early_in_tokyo = datetime(2026, 11, 23, 3, tzinfo=timezone(timedelta(hours=9)))
-    assert price_at(priced, early_in_tokyo).input == 3
+    assert input_price(priced, early_in_tokyo) == 3
 
 
 tokens = st.integers(0, 2_000_000)
@@ -110,13 +125,15 @@ tokens = st.integers(0, 2_000_000)
 @given(st.sampled_from([m.id for m in bundled().models()]), tokens, tokens, tokens, tokens)
 def test_cost_is_the_sum_of_its_parts(name, fresh, read, write, output):
     priced = bundled().resolve(name)
-    whole = cost(priced, Usage(fresh + read + write, output, read, write), DAY)
+    whole = paid(priced, Usage(fresh + read + write, output, read, write), DAY)
     rate = priced.prices[-1]
     assert whole >= 0
-    without_cache = cost(priced, Usage(fresh + read + write, output), DAY)
-    assert whole + cache_saving(priced, Usage(fresh + read + write, output, read, write), DAY) == without_cache
+    without_cache = paid(priced, Usage(fresh + read + write, output), DAY)
+    saved = cache_saving(priced, Usage(fresh + read + write, output, read, write), DAY)
+    assert saved is not None
+    assert whole + saved == without_cache
     if not rate.tiers and len(priced.prices) == 1:
-        more = cost(priced, Usage(fresh + read + write, output + 1, read, write), DAY)
+        more = paid(priced, Usage(fresh + read + write, output + 1, read, write), DAY)
         assert more - whole == rate.output / 10**6
 
 
@@ -147,6 +164,7 @@ def theirs(ours, usage, moment):
         told["cache_read_tokens"] = usage.cached_tokens
     if usage.cache_write_tokens:
         told["cache_write_tokens"] = usage.cache_write_tokens
+    assert found is not None
     return found.calc_price(TheirUsage(**told), provider, genai_request_timestamp=moment).total_price
 
 
@@ -192,6 +210,6 @@ def test_six_equal_steps_four_of_them_moved_to_a_model_ten_times_cheaper_cost_ex
     dear = model(plain())
     cheap = replace(dear, prices=(plain(input=Decimal("0.3"), output=Decimal("1.5")),))
     usage = Usage(1_777, 333)
-    before = sum(cost(dear, usage, DAY) for _ in range(6))
-    after = sum(cost(one, usage, DAY) for one in [dear] * 2 + [cheap] * 4)
+    before = sum(paid(dear, usage, DAY) for _ in range(6))
+    after = sum(paid(one, usage, DAY) for one in [dear] * 2 + [cheap] * 4)
     assert (after - before) / before == Decimal("-0.6")

@@ -73,9 +73,10 @@ def attempt(outcome="ok", start=0, latency=500, **changes):
 
 
 def printed(function, *arguments, width=100):
-    console = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
+    written = io.StringIO()
+    console = Console(file=written, width=width, highlight=False, markup=False, emoji=False)
     function(*arguments, console)
-    return console.file.getvalue()
+    return written.getvalue()
 
 
 def row_of(text, name):

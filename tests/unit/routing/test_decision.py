@@ -1,6 +1,7 @@
 """The six layers: who decides, what is passed over, and what is said about it."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,7 @@ def route(said, *, catalog=None, required=(), prompt_tokens=0, step=None, run_mo
         return NO_OVERRIDE if value is None else parse_row({"model": value} if isinstance(value, str) else value)
 
     agent = said.get("agent", {})
-    definition = {"name": "writer", "role": "Writer"} | ({"model": agent} if isinstance(agent, str) else agent)
+    definition: Any = {"name": "writer", "role": "Writer"} | ({"model": agent} if isinstance(agent, str) else agent)
     request = RouteRequest(
         workflow_id="w",
         workflow_model=said.get("workflow-default"),
@@ -94,7 +95,7 @@ def test_the_version_is_that_of_the_row_that_chose_the_model():
 
 
 def test_an_expired_row_does_not_count():
-    row = {"model": "gpt-5", "max_tokens": Decimal(9), "expires_at": Decimal(int(NOW))}
+    row: dict[str, Any] = {"model": "gpt-5", "max_tokens": Decimal(9), "expires_at": Decimal(int(NOW))}
     decided = route({"step-override": row, "workflow-default": "gpt-5-mini"})
     assert (decided.source, decided.max_tokens) == ("workflow-default", None)
     assert decided.ignored == ({"layer": "step-override", "reason": f"expired at {int(NOW)}"},)
@@ -266,7 +267,7 @@ def test_the_record_goes_through_dynamodb_and_back():
         }
     }
     decided = route(said | {"agent": {"temperature": Decimal("0.5")}})
-    record = dynamo.from_item(dynamo.to_item(decided.to_record()))
+    record: Any = dynamo.from_item(dynamo.to_item(decided.to_record()))
     assert record["attempt_order"] == ["gpt-5", bundled().aliases()["small"]]
     restored = Route.from_record(record, bundled().resolve)
     assert restored.attempt_order == decided.attempt_order
@@ -303,7 +304,7 @@ rubbish = st.recursive(
     ),
     max_leaves=6,
 )
-rows = st.dictionaries(
+any_row: st.SearchStrategy[Any] = st.dictionaries(
     st.sampled_from(["model", "policy", "candidates", "fallbacks", "max_cost", "max_latency", "max_tokens",
                      "temperature", "pin", "expires_at", "version", "updated_by", "reason", "step", "workflow",
                      "else"]),
@@ -333,7 +334,7 @@ choices = st.fixed_dictionaries(
         "max_latency": st.integers(1, 5000) | rubbish,
     },
 )
-rows = rows | choices
+rows = any_row | choices
 
 
 @given(rows, rows, rows, st.dictionaries(st.sampled_from(["writer", "*"]), rubbish), rubbish, entries)

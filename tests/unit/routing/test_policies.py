@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,8 @@ NOW = 1_800_000_000.0
 
 
 def planned(row, *, agent=None, catalog=None, facts=NOTHING, open_breakers=None, due=frozenset(), prompt_tokens=0):
-    request = RouteRequest("w", None, {"name": "s"} | (agent or {}), {}, frozenset(), prompt_tokens, "run-1")
+    step: Any = {"name": "s"} | (agent or {})
+    request = RouteRequest("w", None, step, {}, frozenset(), prompt_tokens, "run-1")
     rows = parse_row(row) if row is not None else NO_OVERRIDE, NO_OVERRIDE
     return plan(request, *rows, "small", catalog or bundled(), NOW, facts=facts, open_breakers=open_breakers, due=due)
 
@@ -35,7 +37,8 @@ def test_cheapest_leaves_out_what_has_no_price():
 
 
 def test_a_chosen_model_is_followed_by_fallbacks_and_the_other_candidates():
-    row = {"policy": "cheapest", "candidates": ["gpt-5", "gpt-5-nano", "gpt-5-mini"], "fallbacks": ["small", "gpt-5"]}
+    row: dict[str, Any] = {"policy": "cheapest", "candidates": ["gpt-5", "gpt-5-nano", "gpt-5-mini"]}
+    row["fallbacks"] = ["small", "gpt-5"]
     assert attempt_order(planned(row).route("k")) == ["gpt-5-nano", bundled().aliases()["small"], "gpt-5", "gpt-5-mini"]
     row = {"policy": "weighted", "candidates": [{"model": "gpt-5-mini", "weight": 1}], "model": "gpt-5-nano"}
     assert attempt_order(planned(row).route("k")) == ["gpt-5-mini", "gpt-5-nano"]

@@ -191,7 +191,7 @@ class TestCalculator:
                 return functions[type(node.op)](value(node.left), value(node.right))
             if isinstance(node, ast.UnaryOp):
                 return -value(node.operand)
-            return Decimal(ast.get_source_segment(expression, node))
+            return Decimal(ast.get_source_segment(expression, node) or "")
 
         try:
             expected = value(ast.parse(expression, mode="eval").body)

@@ -1,6 +1,7 @@
 """What is checked over a whole crew: needs, circles, loops, templates."""
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,14 +12,14 @@ from loopllama.workflows.schema import Workflow
 from loopllama.workflows.validation import find_cycle
 
 AGENT = agent()
-LOOP = [
+LOOP: list[Any] = [
     {"role": "R", "systemPrompt": "x", "name": "write"},
     {"role": "R", "systemPrompt": "x", "name": "review", "repeat": {"backTo": "write", "until": "input.ok", "max": 3}},
 ]
 
 
 def test_the_whole_language_is_taken_and_normalised():
-    crew = [
+    crew: list[Any] = [
         {**AGENT, "name": "plan", "approval": True, "outputSchema": {"type": "object"}},
         {**AGENT, "name": "items", "forEach": "steps.plan.output.list", "maxConcurrency": 5, "maxFailures": 2},
         {
@@ -80,7 +81,7 @@ def test_loops_go_over_lines():
 
 
 def test_inside_a_loop_a_step_may_read_what_a_later_one_said_last_time():
-    crew = [{**LOOP[0], "prompt": "{{ input }} {{ steps.review.output }}"}, LOOP[1]]
+    crew: list[Any] = [{**LOOP[0], "prompt": "{{ input }} {{ steps.review.output }}"}, LOOP[1]]
     assert Workflow(name="w", crew=crew)
 
 

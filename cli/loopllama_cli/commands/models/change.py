@@ -21,6 +21,7 @@ from loopllama_cli.console import output
 
 if TYPE_CHECKING:
     from loopllama.catalog.store import CatalogStore
+    from loopllama.routing.types import MovedStep
 
 ModelId = Annotated[str, typer.Argument(metavar="MODEL", help="A catalog id, an alias or provider:model.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -250,14 +251,14 @@ def _change(
         output.message(f"Written; it acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
 
 
-def _moved(settings: Settings, before: Iterable[Any], after: Iterable[Any]) -> list[dict[str, Any]]:
+def _moved(settings: Settings, before: Iterable[Any], after: Iterable[Any]) -> list[MovedStep]:
     from loopllama.catalog.catalog import bundled
     from loopllama.routing.impact import moved
 
     return moved(settings, bundled().with_entries(before), bundled().with_entries(after))
 
 
-def _agreed(moved: Sequence[Mapping[str, Any]], yes: bool, as_json: bool) -> bool:
+def _agreed(moved: Sequence[MovedStep], yes: bool, as_json: bool) -> bool:
     """Show which steps move, and ask."""
     if as_json:
         return True

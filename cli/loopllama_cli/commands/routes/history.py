@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -18,6 +18,7 @@ from loopllama_cli.commands.routes.overrides import Reason, Step, app, check_ste
 from loopllama_cli.console import output
 
 if TYPE_CHECKING:
+    from loopllama.routing.types import Difference, RouteRow, ShownChange
     from loopllama.settings import Settings
 
 __all__ = ["app"]
@@ -46,7 +47,7 @@ def history(
     print_history(entries, "step")
 
 
-def print_history(entries: list[dict[str, Any]], of: str) -> None:
+def print_history(entries: list[ShownChange], of: Literal["step", "model"]) -> None:
     """Entries of the history as a table; the field `of` says what an entry is about."""
     table = output.table("When", "Of", "Version", "By", "Change", "Reason", right=("Version",))
     for entry in entries:
@@ -199,23 +200,23 @@ def import_(
     output.message(f"{len(changes)} of {len(wanted)} routes of {workflow} {done}.", "dim")
 
 
-def _entries(settings: Settings, workflow: str, step: str, limit: int) -> list[dict[str, Any]]:
+def _entries(settings: Settings, workflow: str, step: str, limit: int) -> list[ShownChange]:
     from loopllama.routing.change_log import History, route_of, shown
 
     return [shown(entry) for entry in History(settings).entries(route_of(workflow, step), limit)]
 
 
-def _present(settings: Settings, workflow: str) -> dict[str, dict[str, Any]]:
+def _present(settings: Settings, workflow: str) -> dict[str, RouteRow]:
     """What each row says, without who and when."""
     from loopllama.routing.store import VALUES, RouteStore
 
     return {
-        str(row["step"]): {name: row[name] for name in VALUES if row.get(name) is not None}
+        str(row["step"]): cast("RouteRow", {name: row.get(name) for name in VALUES if row.get(name) is not None})
         for row in RouteStore(settings).rows(workflow)
     }
 
 
-def _read(file: Path) -> tuple[str, dict[str, dict[str, Any]]]:
+def _read(file: Path) -> tuple[str, dict[str, RouteRow]]:
     from loopllama_cli import workflow_files
 
     document = workflow_files.read(file)
@@ -237,7 +238,7 @@ def _said(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {output.one_line(row[name], 80)}" for name in VALUES if row.get(name) is not None)
 
 
-def _difference(one: Mapping[str, Any]) -> str:
+def _difference(one: Difference) -> str:
     def shown(value: Any) -> str:
         from loopllama.routing.change_log import plain
 

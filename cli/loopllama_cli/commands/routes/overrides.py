@@ -21,7 +21,10 @@ from loopllama_cli.console import output
 from loopllama_cli.console.trace import ignored_text
 
 if TYPE_CHECKING:
+    from loopllama.queries.types import Forecast
     from loopllama.routing.store import RouteStore
+    from loopllama.routing.types import Explained, RouteRow
+    from loopllama.workflows.types import Definition
 
 app = typer.Typer(no_args_is_help=True, help="The dial: which model each step uses, and overrides of it.")
 
@@ -102,7 +105,7 @@ def set_(
     """
     from loopllama.routing.store import RouteStore
 
-    values: dict[str, Any] = {
+    values: RouteRow = {
         "model": model,
         "policy": policy,
         "candidates": [_candidate(text) for text in candidate or ()] or None,
@@ -162,13 +165,13 @@ def unset(
         output.out().print(output.plain(f"{workflow}/{step}: {text}"))
 
 
-def _named(values: Mapping[str, Any]) -> list[str]:
+def _named(values: RouteRow) -> list[str]:
     """The models that a row names."""
     candidates = [one["model"] if isinstance(one, dict) else one for one in values["candidates"] or ()]
     return [*([values["model"]] if values["model"] else []), *candidates, *(values["fallbacks"] or ())]
 
 
-def _expected(store: RouteStore, workflow: str, step: str, values: Mapping[str, Any]) -> str | None:
+def _expected(store: RouteStore, workflow: str, step: str, values: RouteRow) -> str | None:
     """What the row is expected to change for a run, in one line; nothing where no run has been made yet."""
     try:
         told = store.expected_change(workflow, step, values)
@@ -177,7 +180,7 @@ def _expected(store: RouteStore, workflow: str, step: str, values: Mapping[str, 
     return None if told is None else change_line(told)
 
 
-def change_line(told: Mapping[str, Any]) -> str:
+def change_line(told: Forecast) -> str:
     """A prediction (`whatif.predict`) in one line."""
     cost, latency = told["cost_usd"], told["latency_ms"]
     parts = [
@@ -200,23 +203,22 @@ def parse_time(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def _explain(settings: Settings, workflow: str) -> list[dict[str, Any]]:
+def _explain(settings: Settings, workflow: str) -> list[Explained]:
     from loopllama.routing.router import Router
 
     return Router(settings).explain(workflow, definition_of(settings, workflow))
 
 
-def _rows(settings: Settings, workflow: str) -> list[dict[str, Any]]:
+def _rows(settings: Settings, workflow: str) -> list[RouteRow]:
     from loopllama.routing.store import RouteStore
 
     return RouteStore(settings).rows(workflow)
 
 
-def definition_of(settings: Settings, workflow: str) -> Mapping[str, Any]:
+def definition_of(settings: Settings, workflow: str) -> Definition:
     from loopllama.workflows.store import DefinitionStore
 
-    definition: Mapping[str, Any] = DefinitionStore(settings).get(workflow)["definition"]
-    return definition
+    return DefinitionStore(settings).get(workflow)["definition"]
 
 
 def check_step(settings: Settings, workflow: str, step: str) -> None:
@@ -245,7 +247,7 @@ def number(text: str | None) -> Decimal | None:
     return value
 
 
-def _overrides(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+def _overrides(rows: Mapping[str, RouteRow]) -> Table:
     table = output.table("Override of", "Says", "Version", "Until", "By", "Reason", right=("Version",))
     for step, row in rows.items():
         who, why = (output.one_line(row.get(name) or "", 100) for name in ("updated_by", "reason"))
@@ -253,7 +255,7 @@ def _overrides(rows: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def _says(row: Mapping[str, Any]) -> str:
+def _says(row: RouteRow) -> str:
     """What a row sets."""
     parts = [output.one_line(row["model"], 100)] if row.get("model") is not None else []
     for name in ("policy", "candidates", "fallbacks", "max_cost", "max_latency", "max_tokens", "temperature", "pin"):
@@ -262,7 +264,7 @@ def _says(row: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _until(row: Mapping[str, Any]) -> Text:
+def _until(row: RouteRow) -> Text:
     expires = row.get("expires_at")
     if not isinstance(expires, int | Decimal) or not 0 <= expires < 10**11:
         return Text(output.one_line("" if expires is None else expires, 20))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
@@ -16,6 +16,9 @@ from loopllama.api.parameters import LongLimit, RunId
 from loopllama.api.responses import data
 from loopllama.core import exact_json
 from loopllama.events.log import EventLog
+
+if TYPE_CHECKING:
+    from loopllama.events.types import ShownEvent
 
 STREAM = "text/event-stream"
 WAIT_SECONDS = 20.0
@@ -84,7 +87,7 @@ def _stream(log: EventLog, run_id: str, seen: int, limit: int) -> Response[str]:
     return Response(200, STREAM, server_sent(log.after(run_id, seen, limit)))
 
 
-def server_sent(events: Sequence[dict[str, Any]]) -> str:
+def server_sent(events: Sequence[ShownEvent]) -> str:
     """Events as server-sent events. https://html.spec.whatwg.org/multipage/server-sent-events.html"""
     text = [f"retry: {RETRY_MS}\n\n"]
     text += [f"id: {one['id']}\nevent: {one['type']}\ndata: {exact_json.dumps(one)}\n\n" for one in events]

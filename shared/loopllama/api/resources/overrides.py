@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
@@ -28,6 +28,9 @@ from loopllama.errors import NotFound
 from loopllama.policies.field import AnyPolicyName
 from loopllama.routing.change_log import plain, route_of, shown
 from loopllama.routing.store import MAX_STEP, VALUES
+
+if TYPE_CHECKING:
+    from loopllama.routing.types import RouteRow
 
 Temperature = Annotated[Number, Field(ge=0, le=2)]
 Version = Annotated[int, Field(ge=1, lt=10**9)]
@@ -213,12 +216,12 @@ def _check_step(services: Services, workflow_id: str, step: str) -> None:
         raise NotFound(f"Workflow '{workflow_id}' has no step '{step[:60]}'; its steps are {', '.join(names)}.")
 
 
-def _values(body: RouteRequest) -> dict[str, Any]:
+def _values(body: RouteRequest) -> RouteRow:
     values = {name: getattr(body, name) for name in VALUES if name in RouteRequest.model_fields}
     values["candidates"] = body.candidates and [
         one.model if one.weight is None else {"model": one.model, "weight": one.weight} for one in body.candidates
     ]
-    return values
+    return cast("RouteRow", values)
 
 
 def _explained(services: Services, workflow_id: str) -> list[dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
@@ -23,6 +24,9 @@ from loopllama.engine.replay import replay_run
 from loopllama.errors import InvalidRequest, ModelUnknown
 from loopllama.runs.value_store import ValueStore
 from loopllama.workflows.schema import Limits
+
+if TYPE_CHECKING:
+    from loopllama.queries.types import RunView
 
 MAX_SHOWN_BYTES = 256 * 1024
 """Values of a run that an answer holds in all; what does not fit comes as a link."""
@@ -232,8 +236,8 @@ def _run(services: Services, run_id: str) -> dict[str, Any]:
     run = services.reader.get(run_id, shown)
     shown.link()
     if len(exact_json.dumps(run["steps"])) > MAX_STEPS_BYTES:
-        run["steps"] = {"url": shown.link_to("steps", run["steps"])}
-    return run
+        return {**run, "steps": {"url": shown.link_to("steps", run["steps"])}}
+    return {**run}
 
 
 def _accepted(services: Services, run_id: str) -> Response[str]:
@@ -243,7 +247,7 @@ def _accepted(services: Services, run_id: str) -> Response[str]:
     return data(run, 202)
 
 
-def _with_values(services: Services, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with_values(services: Services, found: Sequence[RunView]) -> list[RunView]:
     """A page of runs with their inputs and outputs, which the index leaves out."""
     from loopllama.aws import dynamo
     from loopllama.runs.store import RUN
@@ -251,7 +255,7 @@ def _with_values(services: Services, found: list[dict[str, Any]]) -> list[dict[s
     keys = [{"run_id": run["id"], "item": RUN} for run in found]
     records = dynamo.batch_get(services.runs.dynamodb, services.runs.table, keys, by="run_id")
     left = MAX_SHOWN_BYTES // max(1, len(found))
-    told = []
+    told: list[RunView] = []
     for run in found:
         record, shown = records.get(run["id"], {}), Shown(services.values, run["id"], left)
         told.append({**run, "input": shown(record.get("input")), "output": shown(record.get("output"))})

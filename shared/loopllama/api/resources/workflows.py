@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
@@ -22,6 +21,9 @@ from loopllama.routing import validation
 from loopllama.runs.store import ACTIVE_SHARDS, FINAL
 from loopllama.workflows.presenter import view
 from loopllama.workflows.schema import Workflow
+
+if TYPE_CHECKING:
+    from loopllama.workflows.types import WorkflowItem
 
 MAX_LISTED_BYTES = 3 * 1024 * 1024
 """Workflows that an answer lists to who asks for no page; DynamoDB's pages of 1 MB come on top. Lambda's answers end at
@@ -48,7 +50,7 @@ def routes(services: Services) -> Router:
     """The resource's routes."""
     router = new_router()
 
-    def shown(item: Mapping[str, Any]) -> dict[str, Any]:
+    def shown(item: WorkflowItem) -> dict[str, Any]:
         return view(item, services.settings.default_model)
 
     @router.get(
@@ -141,7 +143,7 @@ def routes(services: Services) -> Router:
     return router
 
 
-def _checked(services: Services, item: Mapping[str, Any], status: int = 200) -> Response[str]:
+def _checked(services: Services, item: WorkflowItem, status: int = 200) -> Response[str]:
     """The answer of a write: the workflow, and beside it what the deployment does not know of what it names."""
     more: dict[str, Any] = {}
     if warnings := validation.warnings(services.settings, item["definition"]):
@@ -149,7 +151,7 @@ def _checked(services: Services, item: Mapping[str, Any], status: int = 200) -> 
     return data(view(item, services.settings.default_model), status, **more)
 
 
-def _rename(services: Services, item: Mapping[str, Any], body: WorkflowPatch) -> dict[str, Any]:
+def _rename(services: Services, item: WorkflowItem, body: WorkflowPatch) -> WorkflowItem:
     """A new version with another name or description. Whatever else changes meanwhile is kept."""
     for _ in range(5):
         named = {

@@ -1,6 +1,7 @@
 """Commands on routes: what they write, what they print, how they end."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from support.command_line import SETTINGS, answer, invoke
@@ -136,7 +137,7 @@ def test_odd_numbers_in_a_file_of_routes_are_refused_with_their_line(crew, tmp_p
 
 def test_exported_routes_keep_every_digit(crew, tmp_path):
     invoke("workflows", "push", crew)
-    row = {"model": "small", "temperature": Decimal("0.12345678901234567890123"), "max_latency": Decimal("1E+5")}
+    row: Any = {"model": "small", "temperature": Decimal("0.12345678901234567890123"), "max_latency": Decimal("1E+5")}
     RouteStore(SETTINGS).set("support_reply", "writer", row, updated_by="me", reason="r", force=True)
     file = tmp_path / "routes.yaml"
     file.write_text(invoke("routes", "export", "support_reply").stdout)

@@ -25,7 +25,7 @@ def accepted(monkeypatch):
     states = {"run_1": {"id": "run_1", "workflow_id": "w", "status": "completed", "output": "Done.", "steps": []}}
     monkeypatch.setattr(accept, "accept_run", accept_run)
     monkeypatch.setattr(RunReader, "get", lambda self, run_id: states[run_id])
-    monkeypatch.setattr(progress.time, "sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
     return asked, states
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +14,7 @@ from moto.core.serialize import JSONSerializer, ResponseSerializer, XFormedAttri
 from moto.core.utils import get_service_model
 from moto.dynamodb.exceptions import MockValidationException
 from moto.dynamodb.parsing import expressions
-from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser
+from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser  # type: ignore[attr-defined]
 from moto.dynamodb.parsing.validators import ActionCountValidator, OverlappingPathsValidator
 from moto.events.models import EventPattern
 
@@ -82,7 +82,7 @@ PATTERNS = st.recursive(
 @settings(max_examples=400)
 @given(st.dictionaries(NAMES, PATTERNS, max_size=3), st.dictionaries(NAMES, RECORDS, max_size=3))
 def test_a_filter_takes_the_records_that_it_takes_whole(pattern: dict[str, Any], record: dict[str, Any]) -> None:
-    assert matches(json.dumps(pattern), record) == EventPattern(None, pattern).matches_event(record)
+    assert matches(json.dumps(pattern), record) == EventPattern(None, pattern).matches_event(cast("Any", record))
 
 
 PATHS = st.sampled_from(["a", "b", "#n", "#m", "a.b", "a.b.c", "#n.b", "b[0]"])

@@ -14,7 +14,6 @@ from loopllama.errors import InvalidModelResponse, ModelTimeout
 from loopllama.llm.structured_output import MODES, instructions
 from loopllama.llm.token_estimate import count_tokens, prompt_tokens
 from loopllama.llm.types import Message, ToolCall, ToolSpec, Usage
-from loopllama.providers.simulated import adapter
 from loopllama.providers.simulated.adapter import Simulated
 from loopllama.providers.simulated.reading import Reading, words
 
@@ -134,7 +133,7 @@ def test_max_tokens_cuts_tool_calls() -> None:
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     times: list[float] = []
-    monkeypatch.setattr(adapter.time, "sleep", times.append)
+    monkeypatch.setattr("time.sleep", times.append)
     return times
 
 
