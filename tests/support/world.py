@@ -205,7 +205,7 @@ class World(Deployment):
             self._pass_time(execution, due)
         if execution.status != "SUCCEEDED":
             failure = execution.failure
-            self._told(execution, failure and failure.error, failure and failure.cause)
+            self._told(execution, *((failure.error, failure.cause) if failure else ()))
 
     def _pass_time(self, execution: Execution, due: float) -> None:
         """Let time pass until `due`, or until somebody answers. Nothing happens at once, so it is a second more."""

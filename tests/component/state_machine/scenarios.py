@@ -111,7 +111,9 @@ DELAYED = {"b": 4, "c": 10, "d": 1}
 
 def two_at_a_time(definition: Definition, _: Troupe) -> None:
     """Three branches, two of them at once, and no join: their chain ends when all have."""
-    later = {f"{name}_0": [{"outcome": "retry_later", "seconds": delay}, DONE] for name, delay in DELAYED.items()}
+    later: dict[str, Any] = {
+        f"{name}_0": [{"outcome": "retry_later", "seconds": delay}, DONE] for name, delay in DELAYED.items()
+    }
     branches = {"outcome": "fork", "join": False, "max_concurrency": 2, **ready("b 0", "c 0", "d 0")}
     stage = scripted(definition, {}, "a 0", a_0=[branches], **later)
     assert stage.play().execution.status == "SUCCEEDED"
@@ -224,7 +226,7 @@ def line(definition: Definition, troupe: Troupe) -> None:
 
 def branches(definition: Definition, troupe: Troupe) -> None:
     """Two branches at once and their join. The provider turns the first step and one branch away for a while."""
-    crew = [
+    crew: list[dict[str, Any]] = [
         {"name": "a", "systemPrompt": "A."},
         {"name": "b", "needs": ["a"], "systemPrompt": "B."},
         {"name": "c", "needs": ["a"], "systemPrompt": "C."},
@@ -250,7 +252,7 @@ def branches(definition: Definition, troupe: Troupe) -> None:
 def fork_in_a_fork(definition: Definition, troupe: Troupe) -> None:
     """A branch that forks ends; what follows it is found ready in the next round."""
     needs = {"b": ["a"], "c": ["a"], "d": ["b"], "e": ["b"]}
-    crew = [{"name": "a"}, *({"name": name, "needs": before} for name, before in needs.items())]
+    crew: list[dict[str, Any]] = [{"name": "a"}, *({"name": name, "needs": before} for name, before in needs.items())]
     stage = troupe.stage(definition, crew).play()
     assert stage.story == [
         *("StartRun", "RunStep a", "ForkRunStep b", "ForkRunStep c", "AdvanceRun"),
@@ -300,7 +302,7 @@ def items_at_once(definition: Definition, troupe: Troupe) -> None:
 
 def person(definition: Definition, troupe: Troupe) -> None:
     """A step waits for a person, who takes a minute."""
-    crew = [{"name": "pay", "approval": True}, {"name": "say"}]
+    crew: list[dict[str, Any]] = [{"name": "pay", "approval": True}, {"name": "say"}]
     stage = troupe.stage(definition, crew)
     stage.person = approve(troupe, stage, after=60)
     stage.play()
@@ -353,4 +355,4 @@ def an_item_died(definition: Definition, troupe: Troupe) -> None:
 WHOLE: tuple[Scenario, ...] = (
     *(line, branches, fork_in_a_fork, items_one_at_a_time, items_at_once, person, nobody, too_long, died, an_item_died),
 )
-SCENARIOS: dict[str, Scenario] = {**dict(alone()), **{one.__name__: one for one in WHOLE}}  # type: ignore[attr-defined]
+SCENARIOS: dict[str, Scenario] = {**dict(alone()), **{one.__name__: one for one in WHOLE}}
