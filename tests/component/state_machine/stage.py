@@ -84,7 +84,7 @@ class Stage:
                 if not self.execution.open_tokens:
                     continue
             assert due < math.inf, "the execution waits for ever"
-            self.wait(due - self.now)
+            self.wait(max(0, due - self.now))
         return self
 
     def redrive(self) -> Stage:
