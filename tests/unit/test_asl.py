@@ -56,6 +56,16 @@ def clock() -> Clock:
     return Clock()
 
 
+def noting(seen: list[Any], answer: Any) -> Callable[[Any], Any]:
+    """Return an answer that notes what was asked."""
+
+    def noted(payload: Any) -> Any:
+        seen.append(payload)
+        return answer
+
+    return noted
+
+
 def rule(*errors: str, **fields: Any) -> dict[str, Any]:
     return {"ErrorEquals": list(errors), **fields}
 
@@ -67,8 +77,15 @@ def test_retriers_are_tried_in_order_and_count_by_themselves(clock: Clock) -> No
     catch = [rule("A", Next="Wrong"), rule("States.ALL", Next="Z")]
     states = machine(X=task(Retry=retry, Catch=catch, End=True), Wrong={"Type": "Succeed"}, Z={"Type": "Succeed"})
     times: list[float] = []
-    answers = [lambda _, error=error: times.append(clock.now) or error for error in ("A", "B", "C", "B")]
-    done = clock.play(clock.execution(states, {"n": 1}, *answers))
+
+    def failing(error: str) -> Callable[[Any], str]:
+        def fail(_: Any) -> str:
+            times.append(clock.now)
+            return error
+
+        return fail
+
+    done = clock.play(clock.execution(states, {"n": 1}, *map(failing, "ABCB")))
     assert (times, done.at, done.output) == ([0, 1, 3, 8], "Z", {"Error": "B", "Cause": "because"})
 
 
@@ -148,7 +165,7 @@ def test_parameters_and_the_context(clock: Clock) -> None:
         X={**task(Retry=[rule("E")], End=True), "Parameters": {"FunctionName": "f", "Payload": parameters}}
     )
     seen: list[Any] = []
-    clock.play(clock.execution(states, {"n": 5}, lambda p: seen.append(p) or "E", lambda p: seen.append(p) or {}))
+    clock.play(clock.execution(states, {"n": 5}, noting(seen, "E"), noting(seen, {})))
     assert seen == [{"a": 5, "b": {"c": "x", "d": 1}, "e": retries} for retries in (0, 1)]
 
 
@@ -208,10 +225,10 @@ def test_iterations_of_a_map_run_side_by_side_and_answer_in_order(clock: Clock, 
 
 def test_at_most_forty_iterations_run_at_once(clock: Clock) -> None:
     state = {"Type": "Map", "ItemProcessor": processor(task(End=True)), "End": True}
-    calls: list[float] = []
+    calls: list[Any] = []
     waiting = {**task(End=True), "Resource": WAIT_FOR_TOKEN, "OutputPath": "$"}
     state["ItemProcessor"] = processor(waiting)
-    execution = clock.execution(machine(X=state), list(range(41)), *[lambda p: calls.append(p) or {}] * 41)
+    execution = clock.execution(machine(X=state), list(range(41)), *[noting(calls, {})] * 41)
     execution.go_on()
     assert (len(calls), len(execution.open_tokens)) == (40, 40)
     assert execution.succeed(execution.open_tokens[0], {"ok": 1})
@@ -280,8 +297,8 @@ def test_a_redrive_begins_with_the_state_that_failed_and_its_retries_anew(clock:
         Y={**task(Retry=[rule("E", MaxAttempts=1)], End=True), "Parameters": {"FunctionName": "f", "Payload": payload}},
     )
     seen: list[Any] = []
-    answers: list[Callable[[Any], Any]] = [lambda p, told=told: seen.append(p) or told for told in ("E", "E", "E", {})]
-    execution = clock.play(clock.execution(states, {}, *answers))
+    told: list[Any] = ["E", "E", "E", {}]
+    execution = clock.play(clock.execution(states, {}, *(noting(seen, answer) for answer in told)))
     assert execution.status == "FAILED"
     execution.redrive()
     assert clock.play(execution).status == "SUCCEEDED"

@@ -7,7 +7,7 @@ import json
 import math
 import runpy
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -84,7 +84,7 @@ class Stage:
                 if not self.execution.open_tokens:
                     continue
             assert due < math.inf, "the execution waits for ever"
-            self.wait(due - self.now)
+            self.wait(max(0, due - self.now))
         return self
 
     def redrive(self) -> Stage:
@@ -165,7 +165,7 @@ class Troupe:
     def stage(
         self,
         definition: Mapping[str, Any],
-        crew: list[dict[str, Any]],
+        crew: Sequence[Mapping[str, Any]],
         run_input: Any = "hello",
         faults: Mapping[str, list[str]] | None = None,
         script: Callable[[ModelRequest], ModelResponse | str] = lambda call: "fine",
@@ -173,7 +173,7 @@ class Troupe:
         """Return a stage where the handlers of functions/ run this crew. `script` answers for its models."""
         key = json.dumps(crew)
         if key not in self._workflows:
-            self._workflows[key] = self.live.push(crew, name=f"Crew {len(self._workflows)}")
+            self._workflows[key] = self.live.push([*map(dict, crew)], name=f"Crew {len(self._workflows)}")
         self.live.provider.script = script
         run_id = self.live.accept(self._workflows[key], run_input)
         self._stage = Stage(definition, self._handlers(), (run_id, self._workflows[key], 1), faults)
@@ -187,8 +187,11 @@ class Troupe:
             patch.setattr("loopllama.settings.settings", lambda: self.live.settings)
             for name, folder in (("StartRun", "start_run"), ("RunStep", "run_step"), ("AdvanceRun", "advance_run")):
                 handler = runpy.run_path(str(ROOT / "functions" / folder / "app.py"))["handler"]
-                made[name] = lambda payload, handler=handler: handler(payload, self._context())
+                made[name] = self._invoking(handler)
         return made
+
+    def _invoking(self, handler: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
+        return lambda payload: handler(payload, self._context())
 
     def _context(self) -> Any:
         """Return Lambda's context of one invocation."""
