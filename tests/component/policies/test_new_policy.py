@@ -272,7 +272,7 @@ def test_its_needs_are_met_from_the_first_run_to_the_ranking(
     assert (told["steps"], told["changed"]) == (1, 1)
     figures = observed(workflow)
     assert figures is not None
-    assert (figures["tokens_in"], figures["tokens_out"]) == (100, 10)
+    assert (figures["input_tokens"], figures["output_tokens"]) == (100, 10)
     assert {name: round(one["ms"] / 1000) for name, one in figures["latency"].items()} == {
         name: seconds for name, (_, seconds) in PRICES_AND_SECONDS.items()
     }
