@@ -9,12 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.deployment import Deployment, deployment
 from template.project import listed, statements
 
 from loopllama.aws import clients
-from loopllama.core import clock
-from loopllama.engine.start import start_run
 
 Calls = dict[str, set[tuple[str, str]]]
 """Function to the pairs of action and resource that it used."""
@@ -66,27 +63,7 @@ class Recorder:
         return [str(params)]
 
 
-@pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Deployment, Recorder]]:
-    notes = Recorder()
-    with deployment(monkeypatch) as made:
-        now_text = clock.now_text
-        _watch(monkeypatch, notes)
-        # So that `wait` moves the times in records too.
-        monkeypatch.setattr(clock, "now_text", lambda at=None: now_text(clock.now_ms() / 1000 if at is None else at))
-
-        def start(run_id: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
-            execution = f"{made.settings.state_machine_arn.replace(':stateMachine:', ':execution:')}:none-{run_id}"
-            request = request or {"run_id": run_id}
-            return start_run(made.settings, {"request": request, "execution_arn": execution, "execution_name": run_id})
-
-        played = {"AcceptRun": made.accept, "StartRun": start, "RunStep": made.step, "AdvanceRun": made.advance}
-        for function, method in played.items():
-            monkeypatch.setattr(made, method.__name__, _as(notes, function, method))
-        yield made, notes
-
-
-def _watch(monkeypatch: pytest.MonkeyPatch, notes: Recorder) -> None:
+def watch(monkeypatch: pytest.MonkeyPatch, notes: Recorder) -> None:
     """Let the recorder see every call of every client."""
     make = clients.client
 
@@ -100,7 +77,7 @@ def _watch(monkeypatch: pytest.MonkeyPatch, notes: Recorder) -> None:
     monkeypatch.setattr(clients, "client", client)
 
 
-def _as(notes: Recorder, function: str, method: Any) -> Any:
+def under(notes: Recorder, function: str, method: Any) -> Any:
     def called(*arguments: Any, **options: Any) -> Any:
         with notes.of(function):
             return method(*arguments, **options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +16,10 @@ import boto3
 import pytest
 from moto import mock_aws
 from support.api_client import gateway_event
-from support.deployment import Deployment
+from support.deployment import Deployment, deployment
 from support.stream_records import record, run_item, step_item
 from template.project import FUNCTIONS, listed, statements
-from template.recording import Recorder, _watch, allowed
+from template.recording import Recorder, allowed, under, watch
 
 from loopllama.api.app import Api
 from loopllama.api.auth import KeyStore
@@ -27,6 +28,7 @@ from loopllama.catalog.model import at_region, foundation_model
 from loopllama.core import clock, exact_json
 from loopllama.engine.human_input import respond
 from loopllama.engine.reconcile import execution_ended, reconcile_due
+from loopllama.engine.start import start_run
 from loopllama.engine.triggers import accept_event
 from loopllama.errors import CredentialsRejected, ModelRejected, RunFailed, ToolFailed
 from loopllama.jobs.observe_latency import FORGOTTEN_MS, Observer
@@ -49,6 +51,26 @@ OUTSIDE = {
     "sqs:SendMessage",
 }
 """Actions of providers and tools, which a scripted provider does not need, and of Lambda."""
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Deployment, Recorder]]:
+    notes = Recorder()
+    with deployment(monkeypatch) as made:
+        now_text = clock.now_text
+        watch(monkeypatch, notes)
+        # So that `wait` moves the times in records too.
+        monkeypatch.setattr(clock, "now_text", lambda at=None: now_text(clock.now_ms() / 1000 if at is None else at))
+
+        def start(run_id: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
+            execution = f"{made.settings.state_machine_arn.replace(':stateMachine:', ':execution:')}:none-{run_id}"
+            request = request or {"run_id": run_id}
+            return start_run(made.settings, {"request": request, "execution_arn": execution, "execution_name": run_id})
+
+        played = {"AcceptRun": made.accept, "StartRun": start, "RunStep": made.step, "AdvanceRun": made.advance}
+        for function, method in played.items():
+            monkeypatch.setattr(made, method.__name__, under(notes, function, method))
+        yield made, notes
 
 
 def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> None:
@@ -178,7 +200,7 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
 def test_keys_and_tools_need_what_run_step_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a scripted provider does not need: the secrets of a provider and of a tool, a tool that is a function."""
     notes = Recorder()
-    _watch(monkeypatch, notes)
+    watch(monkeypatch, notes)
     tools = {
         "ask": {"type": "lambda", "function": "tool-ask", "description": "d", "parameters": {"type": "object"}},
         "refund": {
@@ -194,7 +216,7 @@ def test_keys_and_tools_need_what_run_step_is_granted(monkeypatch: pytest.Monkey
     with mock_aws(), notes.of("RunStep"):
         with pytest.raises(CredentialsRejected):
             credentials.credentials_for("openai", Settings(provider_secrets_prefix="stack/providers/"))
-        box = Toolbox(Settings(tools=tools), list(tools), aws=dynamo)
+        box = Toolbox(Settings(tools=tools), list(tools), aws=clients)
         for name in tools:
             with pytest.raises(ToolFailed):
                 box.call(ToolCall("1", name, {}), idempotency_key="key", timeout=5)
