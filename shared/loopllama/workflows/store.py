@@ -129,7 +129,7 @@ class DefinitionStore:
         answer = self._client().query(**request)
         last = answer.get("LastEvaluatedKey")
         following = pagination.write(last["workflow_id"]["S"], last["updated_at"]["S"]) if last else None
-        return [_plain(dynamo.from_item(item)) for item in answer["Items"]], following
+        return [_plain_item(item) for item in answer["Items"]], following
 
     def lives(self) -> dict[str, tuple[str, str]]:
         """When each workflow was created and, where it was, deleted (else `""`): also those that are deleted, whose
@@ -219,7 +219,7 @@ class DefinitionStore:
             )
             .get("Item")
         )
-        return _plain(dynamo.from_item(item)) if item else None
+        return _plain_item(item) if item else None
 
     def _write_version(self, workflow_id: str, version: int, content: dict[str, Any]) -> int:
         """Write the first free version from `version` on; returns its number. A number that is taken belongs to
@@ -246,7 +246,7 @@ class DefinitionStore:
         """Change version 0 as `dynamo.update` does; the item as it is then, `None` where the condition did not hold."""
         key = {"workflow_id": workflow_id, "version": 0}
         done, item = dynamo.update(self._client(), self._table, key, numbers.exact(values), **how)
-        return _plain(item) if done else None
+        return numbers.plain(item) if done else None
 
 
 def _possible(workflow_id: str) -> bool:

@@ -113,7 +113,7 @@ def test_an_answer_at_the_last_moment_counts(live: Deployment, monkeypatch: pyte
 def test_a_run_whose_first_write_was_answered_late_is_started_and_is_no_conflict(
     live: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put_new = dynamo.put_new
+    put_new, workflow = dynamo.put_new, live.push([{"name": "only"}])
     monkeypatch.setattr(dynamo, "put_new", lambda *a: [put_new(*a), put_new(*a)][1])
-    run_id = live.accept(live.push([{"name": "only"}]))
+    run_id = live.accept(workflow)
     assert live.read(run_id)["status"] == "queued"
