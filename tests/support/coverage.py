@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import slipcover
+import slipcover  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parents[2]
 
