@@ -64,7 +64,7 @@ def loopllama(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 
 def test_both_packages_say_that_they_have_types(loopllama: Installed) -> None:
-    (site,) = loopllama.venv.glob("lib/python3*/site-packages")
+    (site,) = loopllama.folder.glob("lib/python3*/site-packages")
     for package in ("loopllama", "loopllama_cli"):
         assert (site / package / "py.typed").exists()
 
