@@ -191,7 +191,7 @@ def page(cost: dict[str, Any], figures: dict[str, Any]) -> str:
         "|---|---|---|---|",
         *(
             f"| [{quota.name}]({quota.source}) | {quota.limit:,.0f}{'' if 'at once' in quota.name else '/s'} "
-            f"| {_steps(limit * DAY)} | {quota.mend} |"
+            f"| {_steps(limit * DAY)} | {quota.fix} |"
             for limit, quota in quotas
         ),
         "",

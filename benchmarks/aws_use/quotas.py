@@ -23,7 +23,7 @@ class Quota:
     name: str
     limit: float
     load: str
-    mend: str
+    fix: str
     """What to do when it binds."""
     source: str
 

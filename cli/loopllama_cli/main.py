@@ -73,7 +73,7 @@ def hoist(arguments: list[str]) -> list[str]:
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code that an error ends the program with."""
+    """Return the exit code that an error ends the program with."""
     if isinstance(error, InvalidRequest | TargetMissing):
         return 2
     if isinstance(error, NotFound | ModelUnknown):

@@ -8,7 +8,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def project_root() -> Path:
-    """The checkout that this package is installed from, else the copy of the project that the wheel carries.
+    """Return the checkout that this package is installed from, else the copy of the project that the wheel carries.
 
     Raises `FileNotFoundError` where neither is there."""
     for root in (PACKAGE.parents[1], PACKAGE / "_project"):

@@ -89,7 +89,7 @@ def find(stack: str) -> Found:
 
 def remove(found: Found, tell: Callable[[str, str], None] | None = None) -> Iterator[str]:
     """Delete it, and what appears while that is done; `tell` is called with kind and name before each. Yields what
-    could not be deleted, with the reason: find and remove again when that is mended. Where the stack itself cannot be
+    could not be deleted, with the reason: find and remove again when that is fixed. Where the stack itself cannot be
     deleted, nothing else is."""
     for kind, name in found:
         if tell is not None:
@@ -113,7 +113,7 @@ def _pages(service: str, operation: str, key: str, **arguments: Any) -> Iterator
 
 
 def _add_resources(found: Found, stack_id: str) -> None:
-    """What CloudFormation tells of a stack, also of a deleted one."""
+    """Add what CloudFormation tells of a stack, also of a deleted one."""
     for one in _pages("cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=stack_id):
         if one["ResourceType"] in _KINDS and one.get("PhysicalResourceId"):
             found.add(_KINDS[one["ResourceType"]], one["PhysicalResourceId"])
@@ -142,7 +142,7 @@ def _find_buckets(found: Found, known: set[str], anothers: set[str]) -> None:
 
 
 def _is_anothers(resource: str, stack: str) -> bool:
-    """Whether a stack of another name has the resource now."""
+    """Return whether a stack of another name has the resource now."""
     client = clients.client("cloudformation")
     try:
         owners = client.describe_stack_resources(PhysicalResourceId=resource)["StackResources"]
@@ -154,7 +154,7 @@ def _is_anothers(resource: str, stack: str) -> bool:
 
 
 def _is_here(bucket: str) -> bool:
-    """Whether a bucket is in the region at hand; the account's buckets are listed whatever their region."""
+    """Return whether a bucket is in the region at hand; the account's buckets are listed whatever their region."""
     region = clients.client("s3").get_bucket_location(Bucket=bucket).get("LocationConstraint")
     # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketLocation.html: these two have names of their own.
     here = {None: "us-east-1", "EU": "eu-west-1"}.get(region, region)
@@ -162,7 +162,7 @@ def _is_here(bucket: str) -> bool:
 
 
 def _tagged(bucket: str, otherwise: str) -> str:
-    """The stack that a bucket's tag names. CloudFormation tags all that it makes:
+    """Return the stack that a bucket's tag names. CloudFormation tags all that it makes:
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-resource-tags.html"""
     client = clients.client("s3")
     try:
@@ -175,7 +175,8 @@ def _tagged(bucket: str, otherwise: str) -> str:
 
 
 def _find_layers(found: Found, known: list[str]) -> None:
-    """Every version of the layer that the template names after the stack, and what CloudFormation tells of others."""
+    """Find every version of the layer that the template names after the stack, and what CloudFormation tells of
+    others."""
     named = f"{found.stack}-{LAYER}"
     client = clients.client("lambda")
     others = [arn.split(":")[6] for arn in known if arn.count(":") == 7]
@@ -199,7 +200,7 @@ def _find_groups(found: Found, known: set[str]) -> None:
 
 
 def _find_uploads(found: Found) -> None:
-    """What the SAM CLI has uploaded for the deployments of the stack, also of one that never came to a stack."""
+    """Find what the SAM CLI has uploaded for the deployments of the stack, also of one that never came to a stack."""
     client = clients.client("cloudformation")
     try:
         stacks = client.describe_stacks(StackName=_SAM_STACK)["Stacks"]
@@ -281,7 +282,7 @@ def _empty(bucket: str, prefix: str) -> None:
 
 
 def _versions(bucket: str, prefix: str) -> list[dict[str, str]]:
-    """The first versions and delete markers, as many as one call deletes: 1,000.
+    """Return the first versions and delete markers, as many as one call deletes: 1,000.
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html"""
     page = clients.client("s3").list_object_versions(Bucket=bucket, Prefix=prefix)
     found = (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))

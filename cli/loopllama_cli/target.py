@@ -171,7 +171,7 @@ def _read(stack: str, url: str | None) -> Target:
 
 
 def settings_of(stack: str, outputs: Mapping[str, str], parameters: Mapping[str, str]) -> Settings:
-    """The settings that the stack's functions have, from its outputs and parameters."""
+    """Return the settings that the stack's functions have, from its outputs and parameters."""
     environment: dict[str, Any] = {name.upper(): outputs[output] for name, output in _OUTPUTS.items()}
     for parameter in _PARAMETERS:
         name = "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in parameter).lstrip("_")

@@ -25,14 +25,14 @@ _MAX_DEPTH = 60
 
 
 def load(path: Path | str) -> Workflow:
-    """The workflow in a `.yaml`, `.yml` or `.json` file. Raises `WorkflowInvalid`, whose details have `line` (from 1)
-    beside `field` and `message`."""
+    """Return the workflow in a `.yaml`, `.yml` or `.json` file. Raises `WorkflowInvalid`, whose details have `line`
+    (from 1) beside `field` and `message`."""
     path = Path(path)
     return parse(_text(path), path)
 
 
 def read(path: Path) -> Any:
-    """The value in a `.yaml`, `.yml` or `.json` file that is no workflow; numbers are `int` or `Decimal`. Raises
+    """Return the value in a `.yaml`, `.yml` or `.json` file that is no workflow; numbers are `int` or `Decimal`. Raises
     `WorkflowInvalid` as `load` does."""
     return _read(_text(path), path)[0]
 
@@ -65,7 +65,7 @@ def located(path: Path, details: Sequence[Mapping[str, object]]) -> list[dict[st
 
 
 def parse(text: str, path: Path) -> Workflow:
-    """The workflow in a file's text; `path` tells JSON from YAML and stands in messages. Raises as `load`."""
+    """Return the workflow in a file's text; `path` tells JSON from YAML and stands in messages. Raises as `load`."""
     value, root = _read(text, path)
     try:
         return Workflow.model_validate(numbers.floats(value))
@@ -181,7 +181,7 @@ def _line(node: yaml.Node) -> int:
 
 
 def _line_of(root: yaml.Node | None, field: str) -> int:
-    """The line of a field's key; of the nearest thing around it where the field itself is missing."""
+    """Return the line of a field's key; of the nearest thing around it where the field itself is missing."""
     if root is None:
         return 1
     line, node = _line(root), root
@@ -215,7 +215,7 @@ def _problem(line: int, field: str, message: str) -> dict[str, object]:
 
 
 def refused(path: Path, problems: Sequence[Mapping[str, Any]]) -> WorkflowInvalid:
-    """The error of a file with problems that have lines."""
+    """Return the error of a file with problems that have lines."""
     return _invalid(path, [dict(problem) for problem in problems])
 
 

@@ -3,7 +3,7 @@
 The names are a contract: the state machine's `ErrorEquals` and the records' `error.type` say them.
 
     LoopLlamaError
-     +- InvalidRequest                what somebody handed in makes no sense; `details` name the fields
+     +- InvalidRequest                what somebody handed in is invalid; `details` name the fields
      |   +- WorkflowInvalid
      |   +- RouteInvalid
      |   +- CatalogInvalid            an entry of the Models table or its bundled source
@@ -54,7 +54,7 @@ class LoopLlamaError(Exception):
 
 
 class InvalidRequest(LoopLlamaError):
-    """What somebody handed in makes no sense.
+    """What somebody handed in is invalid.
 
     `details` is a list of `{"field": path, "message": what would be right}`, plus `"line"` (1-based) for files.
     """
@@ -82,15 +82,15 @@ class WorkflowInvalid(InvalidRequest):
 
 
 class RouteInvalid(InvalidRequest):
-    """A row of the routes table, or a request to write one, that makes no sense."""
+    """A row of the routes table, or a request to write one, that is invalid."""
 
 
 class CatalogInvalid(InvalidRequest):
-    """A catalog entry that makes no sense."""
+    """A catalog entry that is invalid."""
 
 
 class ToolInvalid(InvalidRequest):
-    """A definition in the deployment's tools that makes no sense."""
+    """A definition in the deployment's tools that is invalid."""
 
 
 class NotFound(LoopLlamaError):
@@ -255,7 +255,7 @@ class AwsUnavailable(LoopLlamaError):
 
 class AwsRefused(LoopLlamaError):
     """An AWS service that a function stands on refused a call, and would refuse it again: the role lacks a permission,
-    the resource is not there, the request makes no sense to it."""
+    the resource is not there, the request is invalid to it."""
 
 
 class InternalError(LoopLlamaError):

@@ -109,5 +109,5 @@ _CONVERT: dict[str, Any] = {
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """This process's settings."""
+    """Return this process's settings."""
     return Settings.from_environment(os.environ)

@@ -91,7 +91,7 @@ def for_each(world: World, workflow: str) -> str:
 
 
 def one_of_the_items_fails(world: World, workflow: str) -> str:
-    """The provider rejects the call for one item; somebody mends what was wrong, and the run is redriven."""
+    """The provider rejects the call for one item; somebody fixes what was wrong, and the run is redriven."""
     with _wrong(world, "# Item\\n\\nb"):
         return _requested(world, workflow, input={"list": ["a", "b"]})
 
@@ -184,7 +184,7 @@ def fallback(world: World, workflow: str) -> str:
 
 
 def rejected(world: World, workflow: str) -> str:
-    """The provider rejects a call; somebody mends what was wrong, and the run is redriven."""
+    """The provider rejects a call; somebody fixes what was wrong, and the run is redriven."""
     with _wrong(world, "Do one."):
         return _requested(world, workflow)
 

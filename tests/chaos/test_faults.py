@@ -106,7 +106,7 @@ def play(made: tuple[World, dict[str, str]], name: str, place: Place | None = No
 
 
 def assert_says_why(error: str, way: str) -> None:
-    """A run that failed says of what: what somebody must mend, or what the scenario is about. Trouble that passes
+    """A run that failed says of what: what somebody must fix, or what the scenario is about. Trouble that passes
     fails none."""
     causes = [
         "ModelRequestRejected",

@@ -1,5 +1,5 @@
 """What streams, the event bus and people hand to the functions: whatever it holds, it is refused with one of our errors
-or passed over, and never holds up what comes behind it.
+or skipped, and never holds up what comes behind it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import slipcover  # type: ignore[import-untyped]
+import slipcover
 
 ROOT = Path(__file__).parents[2]
 

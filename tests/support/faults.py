@@ -2,7 +2,7 @@
 
 A **place** is where a call is made: the function that runs, the call, and the way through our code that leads to it.
 Each call of a place may fail in the ways of `ways_of`, once: whatever comes after it finds AWS and the provider well
-again, as it is after a moment's trouble, or after somebody has mended a permission.
+again, as it is after a moment's trouble, or after somebody has fixed a permission.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WAYS = {
     "silent": "no answer in time; nothing was done",
     "lost": "done, and the answer got lost, the SDK's repetitions too",
     "repeated": "done, the answer got lost, and the SDK did it again",
-    "denied": "the role may not do it: refused for good, until somebody mends it",
+    "denied": "the role may not do it: refused for good, until somebody fixes it",
 }
 
 

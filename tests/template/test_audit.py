@@ -20,7 +20,7 @@ UNKNOWN = {"name": "odd", "skip_reason": "Dependency not found on PyPI and could
     ("found", "stderr", "status", "says"),
     [
         ([GOOD, UNKNOWN], "", 0, "1 packages of lock.txt audited, 1 unknown"),
-        ([GOOD, BAD], "", 1, "bad 1.1: PYSEC-2026-1, mended in 1.2"),
+        ([GOOD, BAD], "", 1, "bad 1.1: PYSEC-2026-1, fixed in 1.2"),
         ([UNKNOWN], "", 0, "nothing was audited"),
         (None, "requests.exceptions.ConnectionError: no route", 0, "cannot be reached, so nothing was audited"),
         (None, "pip_audit: error: no such file", 1, "pip-audit failed: pip_audit: error"),

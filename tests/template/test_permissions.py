@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -27,7 +26,6 @@ from loopllama.catalog.model import at_region, foundation_model
 from loopllama.core import clock, exact_json
 from loopllama.engine.human_input import respond
 from loopllama.engine.reconcile import execution_ended, reconcile_due
-from loopllama.engine.start import start_run
 from loopllama.engine.triggers import accept_event
 from loopllama.errors import CredentialsRejected, ModelRequestRejected, RunFailed, ToolFailed
 from loopllama.jobs.observe_latency import FORGOTTEN_MS, Observer
@@ -50,26 +48,6 @@ OUTSIDE = {
     "sqs:SendMessage",
 }
 """Actions of providers and tools, which a scripted provider does not need, and of Lambda."""
-
-
-@pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Deployment, Recorder]]:
-    notes = Recorder()
-    with deployment(monkeypatch) as made:
-        now_text = clock.now_text
-        watch(monkeypatch, notes)
-        # So that `wait` moves the times in records too.
-        monkeypatch.setattr(clock, "now_text", lambda at=None: now_text(clock.now_ms() / 1000 if at is None else at))
-
-        def start(run_id: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
-            execution = f"{made.settings.state_machine_arn.replace(':stateMachine:', ':execution:')}:none-{run_id}"
-            request = request or {"run_id": run_id}
-            return start_run(made.settings, {"request": request, "execution_arn": execution, "execution_name": run_id})
-
-        played = {"AcceptRun": made.accept, "StartRun": start, "RunStep": made.step, "AdvanceRun": made.advance}
-        for function, method in played.items():
-            monkeypatch.setattr(made, method.__name__, under(notes, function, method))
-        yield made, notes
 
 
 def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> None:

@@ -44,7 +44,7 @@ _KEYS = {
 
 
 def build(today: date) -> dict[str, Any]:
-    """The catalog's data, as the file holds it."""
+    """Return the catalog's data, as the file holds it."""
     package = version("genai-prices")
     models = {entry.pop("id"): entry for entry in _entries()}
     aliases = regions.aliases()
@@ -61,7 +61,7 @@ def build(today: date) -> dict[str, Any]:
 
 
 def render(built: dict[str, Any]) -> str:
-    """The file's text: one line a model or region, so that a change of prices reads well in a diff."""
+    """Return the file's text: one line a model or region, so that a change of prices reads well in a diff."""
     tables = ("aliases", "models")
     parts = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in built.items() if key not in tables]
     for table in tables:
@@ -171,7 +171,8 @@ def _price(price: ModelPrice) -> dict[str, Any] | None:
 
 
 def _at(value: Decimal | TieredPrices, tokens: int) -> str:
-    """The price of a token in a call whose prompt has that many: the whole call takes the highest tier reached."""
+    """Return the price of a token in a call whose prompt has that many: the whole call takes the highest tier
+    reached."""
     if isinstance(value, TieredPrices):
         reached = [tier.price for tier in value.tiers if tokens > tier.start]
         value = reached[-1] if reached else value.base
@@ -179,7 +180,7 @@ def _at(value: Decimal | TieredPrices, tokens: int) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The program. Returns the exit code."""
+    """Run the program; return the exit code."""
     parser = argparse.ArgumentParser(prog="catalog_build", description="Build the bundled catalog.")
     parser.add_argument("--check", action="store_true", help="only say whether the file is up to date")
     options = parser.parse_args(arguments)

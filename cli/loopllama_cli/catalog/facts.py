@@ -157,7 +157,7 @@ _SLOWEST = (1500, 45)
 
 
 def capabilities(provider: str, model: str) -> list[str]:
-    """What a model can do, by its family."""
+    """Return what a model can do, by its family."""
     for name, family, listed in _CAPABILITIES:
         if name == provider and re.search(family, model):
             return sorted({*listed.split(), *(["reasoning"] if _REASONING.search(model) else [])})
@@ -165,12 +165,12 @@ def capabilities(provider: str, model: str) -> list[str]:
 
 
 def max_output(provider: str, model: str) -> int | None:
-    """The longest answer in tokens, where it is known."""
+    """Return the longest answer in tokens, where it is known."""
     return _first(_MAX_OUTPUT, provider, model)
 
 
 def context_window(provider: str, model: str) -> int | None:
-    """The context window in tokens, for models for which genai-prices has none."""
+    """Return the context window in tokens, for models for which genai-prices has none."""
     return _first(_CONTEXT_WINDOW, provider, model)
 
 

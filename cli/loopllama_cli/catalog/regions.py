@@ -79,8 +79,8 @@ def aliases() -> dict[str, dict[str, str]]:
 
 
 def _here(alias: str, region: str) -> str:
-    """The id by which Bedrock answers for an alias in a region: of the models within the region's geography the one
-    wanted most, else a global profile."""
+    """Return the id by which Bedrock answers for an alias in a region: of the models within the region's geography the
+    one wanted most, else a global profile."""
     for ids in (_ids(alias, region, within=True), _ids(alias, region, within=False)):
         for provider_model in ids:
             return provider_model

@@ -31,13 +31,13 @@ MAX_INPUT_BYTES = 16 * 1024 * 1024
 
 
 def connect(ctx: typer.Context) -> Target:
-    """The stack that the command line names. Raises `TargetMissing`, `TargetUnreachable`."""
+    """Return the stack that the command line names. Raises `TargetMissing`, `TargetUnreachable`."""
     return target.connect(ctx.obj or target.Choice())
 
 
 def read_input(text: str) -> Any:
-    """A run's input: the text itself, `@FILE`, or `-` for standard input. A file named `.json` must hold an object or
-    a text, and is handed over as such. Raises `InvalidRequest`."""
+    """Return a run's input: the text itself, `@FILE`, or `-` for standard input. A file named `.json` must hold an
+    object or a text, and is handed over as such. Raises `InvalidRequest`."""
     content = read_text(text)
     path = Path(text[1:])
     if not text.startswith("@") or path.suffix.lower() != ".json":
@@ -54,7 +54,7 @@ def read_input(text: str) -> Any:
 
 
 def read_text(text: str) -> str:
-    """The text itself, or what `@FILE` or `-`, for standard input, holds. Raises `InvalidRequest`."""
+    """Return the text itself, or what `@FILE` or `-`, for standard input, holds. Raises `InvalidRequest`."""
     if text == "-":
         return _text(sys.stdin.buffer.read(MAX_INPUT_BYTES + 1), "standard input")
     return _text(read_bytes(Path(text[1:])), text[1:]) if text.startswith("@") else text
@@ -71,7 +71,7 @@ def read_pairs(values: Sequence[str] | None, option: str, example: str) -> dict[
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content. Raises `InvalidRequest` where it cannot be read or is too long for an input."""
+    """Return a file's content. Raises `InvalidRequest` where it cannot be read or is too long for an input."""
     try:
         with path.open("rb") as file:
             return file.read(MAX_INPUT_BYTES + 1)

@@ -133,7 +133,7 @@ def _demo(
 
 
 def check(first: RunView, second: RunView, before: Any, after: Any) -> list[str]:
-    """What is wrong with the demonstration, in sentences; empty where both runs completed on the same workflow
+    """Return what is wrong with the demonstration, in sentences; empty where both runs completed on the same workflow
     version and deployment."""
     failures = [
         f"run {run['id']} ended {run['status']}, not completed"
@@ -148,7 +148,7 @@ def check(first: RunView, second: RunView, before: Any, after: Any) -> list[str]
 
 
 def deployment() -> dict[str, Any]:
-    """What is deployed: code and configuration of every function, definition and date of every state machine."""
+    """Return what is deployed: code and configuration of every function, definition and date of every state machine."""
     functions = {
         function["FunctionName"]: {key: function.get(key) for key in _CONFIGURATION}
         for page in clients.client("lambda").get_paginator("list_functions").paginate()

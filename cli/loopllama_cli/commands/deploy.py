@@ -71,7 +71,7 @@ def deploy(
 
 
 def find_sam() -> str:
-    """The SAM CLI on the path, or beside this Python. Raises `SamMissing`."""
+    """Return the SAM CLI on the path, or beside this Python. Raises `SamMissing`."""
     found = shutil.which("sam") or shutil.which("sam", path=str(Path(sys.executable).parent))
     if found is None:
         raise SamMissing(
@@ -82,8 +82,8 @@ def find_sam() -> str:
 
 
 def as_sam_takes_it(value: str) -> str:
-    """A parameter's value that the SAM CLI leaves as it is. It takes a pair of quotes around a value, and a backslash
-    before a quote, for its own (`samcli.cli.types`): JSON can be written without either at these places."""
+    """Return a parameter's value that the SAM CLI leaves as it is. It takes a pair of quotes around a value, and a
+    backslash before a quote, for its own (`samcli.cli.types`): JSON can be written without either at these places."""
     try:
         exact_json.loads_around(value)
     except ValueError:

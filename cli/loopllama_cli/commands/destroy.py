@@ -57,5 +57,5 @@ def _ask(stack: str) -> None:
 
 
 def is_a_terminal() -> bool:
-    """Whether somebody is there to answer."""
+    """Return whether somebody is there to answer."""
     return sys.stdin.isatty()

@@ -74,8 +74,8 @@ def init(
 
 
 def project(name: str, example: str) -> dict[str, str]:
-    """The files of a new project by their names. Raises `InvalidRequest` for a name that cannot be one, or an example
-    that is not there."""
+    """Return the files of a new project by their names. Raises `InvalidRequest` for a name that cannot be one, or an
+    example that is not there."""
     from loopllama_cli.project import project_root
 
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:

@@ -105,7 +105,7 @@ def _read_key(provider: str) -> str:
 
 
 def _stored(settings: Settings) -> set[str]:
-    """Providers that have a secret; its content is not read."""
+    """Return providers that have a secret; its content is not read."""
     prefix = settings.provider_secrets_prefix
     pages = clients.client("secretsmanager").get_paginator("list_secrets")
     found = (

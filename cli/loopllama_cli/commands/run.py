@@ -56,7 +56,7 @@ def run(
 
 
 def finish(settings: Settings, run_id: str, *, wait: bool, timeout: float | None, as_json: bool) -> None:
-    """What follows the start of a run: follow it and print it; without `wait` only its id. Exit code 1 where it does
+    """Follow a run that was started and print it; without `wait` print only its id. Exit code 1 where it does
     not complete, 130 where a person stops waiting."""
     if not wait:
         if as_json:
@@ -90,7 +90,7 @@ def start(settings: Settings, workflow: str, value: Any, **options: Any) -> str:
 
 
 def read(settings: Settings, run_id: str) -> RunView:
-    """The run object with its steps. Raises `RunNotFound`."""
+    """Return the run object with its steps. Raises `RunNotFound`."""
     from loopllama.queries.runs import RunReader
 
     return RunReader(settings).get(run_id)

@@ -74,7 +74,7 @@ def _warn(file: Path, warnings: Sequence[Mapping[str, object]], choice: Choice |
         where = ""
         if choice is not None:
             where = " --local" if choice.local is not None else f" --stack {choice.stack}" if choice.stack else ""
-        output.message(f"Mend the file and push it again; what there is: loopllama{where} models list", "dim")
+        output.message(f"Fix the file and push it again; what there is: loopllama{where} models list", "dim")
 
 
 @app.command("list")

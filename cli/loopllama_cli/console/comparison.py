@@ -29,7 +29,7 @@ def compare_runs(a: RunView, b: RunView) -> dict[str, Any]:
 
 
 def relative(first: Any, second: Any) -> Decimal | None:
-    """The change from `first` to `second` as a fraction of `first`."""
+    """Return the change from `first` to `second` as a fraction of `first`."""
     if first is None or second is None or not Decimal(first):
         return None
     return (Decimal(second) - Decimal(first)) / Decimal(first)
@@ -89,7 +89,7 @@ def _table(a: RunView, b: RunView) -> Table:
 
 
 def _side_by_side(a: RunView, b: RunView) -> dict[str, tuple[StepView, StepView]]:
-    """Steps by name (and iteration and item, where there are several), the first run's order first."""
+    """Return steps by name (and iteration and item, where there are several), the first run's order first."""
     empty = cast("StepView", {})
     left, right = ({_key(step): step for step in steps_of(run)} for run in (a, b))
     return {key: (left.get(key, empty), right.get(key, empty)) for key in [*left, *(k for k in right if k not in left)]}
@@ -101,7 +101,7 @@ def _key(step: StepView) -> str:
 
 
 def _model(step: StepView, before: StepView | None = None) -> Text:
-    """The step's model; after another step, what became of that one's model."""
+    """Return the step's model; after another step, what became of that one's model."""
     name = output.clean(str(step.get("model") or "-"))
     if before is None:
         return Text(name)

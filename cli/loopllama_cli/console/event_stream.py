@@ -39,7 +39,7 @@ class News:
 
 
 def events(settings: Settings, run_id: str, after: int = 0) -> Iterator[ShownEvent]:
-    """A run's events behind number `after`, as they come, until the run is over. Raises `RunNotFound`."""
+    """Yield a run's events behind number `after`, as they come, until the run is over. Raises `RunNotFound`."""
     log = EventLog(settings)
     while True:
         if log.wait(run_id, after, _WAIT_SECONDS):
@@ -51,7 +51,7 @@ def events(settings: Settings, run_id: str, after: int = 0) -> Iterator[ShownEve
 
 
 def ended(event: ShownEvent) -> str | None:
-    """The status that a run ended with, where the event says so."""
+    """Return the status that a run ended with, where the event says so."""
     return _ENDS.get(event["type"])
 
 

@@ -29,29 +29,30 @@ def _console(stderr: bool) -> Console:
 
 
 def out() -> Console:
-    """Standard output, for results. Markup is off: text of users and models is never read as styling."""
+    """Return standard output, for results. Markup is off: text of users and models is never read as styling."""
     return _console(False)
 
 
 def err() -> Console:
-    """Standard error, for messages, progress and errors."""
+    """Return standard error, for messages, progress and errors."""
     return _console(True)
 
 
 def print_json(value: Any) -> None:
-    """A result as JSON, numbers exact, on standard output. What somebody put into a table by hand may be no JSON."""
+    """Print a result as JSON, numbers exact, on standard output. What somebody put into a table by hand may be no
+    JSON."""
     from loopllama.routing.change_log import plain
 
     sys.stdout.write(exact_json.dumps(plain(value), indent=2) + "\n")
 
 
 def message(text: str, style: str = "") -> None:
-    """A remark for the person, on standard error."""
+    """Print a remark for the person on standard error."""
     err().print(plain(text), style=style, soft_wrap=True)
 
 
 def error(problem: BaseException) -> None:
-    """An error as a line on standard error, and a line for each detail: where, and what would be right."""
+    """Print an error as a line on standard error, and a line for each detail: where, and what would be right."""
     console = err()
     console.print(Text.assemble(("error: ", "bold red"), plain(str(problem) or type(problem).__name__)), soft_wrap=True)
     for detail in problem.details if isinstance(problem, InvalidRequest) else ():
@@ -73,14 +74,14 @@ def plain(value: Any) -> Text:
 
 
 def one_line(value: Any, length: int = 200) -> str:
-    """A value in one line of at most `length` characters: text as it is, anything else as JSON."""
+    """Return a value in one line of at most `length` characters: text as it is, anything else as JSON."""
     text = value if isinstance(value, str) else exact_json.dumps(value)
     text = " ".join(clean(text).split())
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def table(*columns: str, right: Iterable[str] = (), **options: Any) -> Table:
-    """An empty table in the program's style; the columns named in `right` are right-aligned."""
+    """Return an empty table in the program's style; the columns named in `right` are right-aligned."""
     made = Table(
         box=box.SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), **options
     )
@@ -97,7 +98,7 @@ def print_table(made: Table, console: Console) -> None:
 
 
 def tokens(count: Any) -> str:
-    """A count of tokens, with separators of thousands; nothing for none."""
+    """Return a count of tokens, with separators of thousands; nothing for none."""
     return f"{int(count):,}" if count else _NOTHING
 
 
@@ -117,7 +118,7 @@ def duration(milliseconds: Any) -> str:
 
 
 def cost_decimals(costs: Iterable[Any], digits: int = 2) -> int:
-    """How many decimals costs of one table share: the least cost above 0 keeps `digits` significant ones."""
+    """Return how many decimals costs of one table share: the least cost above 0 keeps `digits` significant ones."""
     positive = [Decimal(cost) for cost in costs if cost]
     if not positive:
         return 2
@@ -134,7 +135,7 @@ def money(cost: Any, decimals: int | None = None) -> str:
 
 
 def change(fraction: Any) -> Text:
-    """A fraction of change as a signed percentage: green for less, red for more."""
+    """Return a fraction of change as a signed percentage: green for less, red for more."""
     if fraction is None:
         return Text(_NOTHING, "dim")
     percent = round(Decimal(fraction) * 100, 1)
@@ -144,7 +145,7 @@ def change(fraction: Any) -> Text:
 
 
 def moment(text: Any) -> datetime | None:
-    """The time of an ISO 8601 text; `None` for anything else."""
+    """Return the time of an ISO 8601 text; `None` for anything else."""
     try:
         parsed = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
     except ValueError:
@@ -153,7 +154,7 @@ def moment(text: Any) -> datetime | None:
 
 
 def local_time(text: Any) -> str:
-    """A record's time in the terminal's time zone, to the minute."""
+    """Return a record's time in the terminal's time zone, to the minute."""
     parsed = moment(text)
     return parsed.astimezone().strftime("%Y-%m-%d %H:%M") if parsed else _NOTHING
 
@@ -169,6 +170,6 @@ _STATUS = {
 
 
 def status(name: Any, word: bool = True) -> Text:
-    """A status as a coloured mark, and its word."""
+    """Return a status as a coloured mark, and its word."""
     mark, style = _STATUS.get(str(name), ("·", "dim"))
     return Text(f"{mark} {clean(str(name))}" if word else mark, style)

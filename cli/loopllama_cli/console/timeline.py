@@ -19,7 +19,7 @@ _BAR, _WAIT, _FAILED = "━", "╌", "×"  # noqa: RUF001
 
 
 def label(step: StepView) -> str:
-    """The step's name, with its iteration and item where it has them."""
+    """Return the step's name, with its iteration and item where it has them."""
     name = output.clean(str(step.get("step") or step.get("role") or "?"))
     places = [f"{mark}{int(place)}" for mark, place in (("#", step.get("iteration")), ("·", step.get("item"))) if place]
     return " ".join([name, *places])
@@ -36,7 +36,7 @@ class _Span:
 
 
 def timeline(all_steps: Sequence[StepView], width: int, colours: Mapping[str, str]) -> list[Text]:
-    """A line for each step that has begun: when its model calls ran, on one scale."""
+    """Return a line for each step that has begun: when its model calls ran, on one scale."""
     steps = [step for step in all_steps if output.moment(step.get("started_at"))]
     moments = [output.moment(step.get("started_at")) for step in steps]
     begin = min((moment for moment in moments if moment), default=None)
@@ -93,7 +93,7 @@ def _draw(spans: Sequence[_Span], end: float, room: int) -> Text:
 
 
 def _axis(end: float, room: int) -> Text:
-    """The scale: four or five round times over the room's columns."""
+    """Return the scale: four or five round times over the room's columns."""
     steps = (unit * 10**power for power in range(12) for unit in (1, 2, 5))
     step = next(step for step in steps if end / step <= 5)
     cells = [" "] * room

@@ -38,7 +38,7 @@ def print_trace(run: RunView, console: Console | None = None) -> None:
 
 
 def picture(run: RunView, width: int = 112) -> str:
-    """The trace as an SVG document, as a terminal of so many columns shows it."""
+    """Return the trace as an SVG document, as a terminal of so many columns shows it."""
     console = Console(
         record=True, file=io.StringIO(), width=width, force_terminal=True, color_system="truecolor",
         highlight=False, markup=False, emoji=False,
@@ -51,18 +51,18 @@ def picture(run: RunView, width: int = 112) -> str:
 
 
 def steps_of(run: RunView) -> list[StepView]:
-    """The run's steps in their order."""
+    """Return the run's steps in their order."""
     return sorted(run.get("steps") or [], key=lambda step: (int(step.get("order") or 0), label(step)))
 
 
 def model_colours(steps: Sequence[StepView]) -> dict[str, str]:
-    """A colour for each model, by first use, so that table and timeline show at a glance who did what."""
+    """Return a colour for each model, by first use, so that table and timeline show at a glance who did what."""
     models = dict.fromkeys(str(step["model"]) for step in steps if step.get("model"))
     return {model: _COLOURS[place % len(_COLOURS)] for place, model in enumerate(models)}
 
 
 def step_status(step: StepView) -> str:
-    """A step's status, derived where the record does not say it."""
+    """Return a step's status, derived where the record does not say it."""
     if step.get("status"):
         return str(step["status"])
     if step.get("error"):
@@ -83,17 +83,17 @@ def run_latency(run: RunView) -> Decimal | None:
 
 
 def simulated(run: RunView) -> bool:
-    """Whether a run's figures come from the simulated provider, in part or whole."""
+    """Return whether a run's figures come from the simulated provider, in part or whole."""
     return bool(run.get("simulated")) or any(step_simulated(step) for step in run.get("steps") or [])
 
 
 def step_simulated(step: StepView) -> bool:
-    """Whether a step's figures come from the simulated provider, in part or whole."""
+    """Return whether a step's figures come from the simulated provider, in part or whole."""
     return bool(step.get("simulated")) or any(attempt.get("simulated") for attempt in step.get("attempts") or [])
 
 
 def header(run: RunView) -> Group:
-    """Which run this is, how it ended, on what input."""
+    """Return which run this is, how it ended, on what input."""
     title = Text.assemble(
         (output.clean(str(run.get("workflow_id"))), "bold"), "  ", output.status(run.get("status")), "  "
     )
@@ -117,7 +117,7 @@ def header(run: RunView) -> Group:
 
 
 def error_text(error: Any) -> str:
-    """A run's or step's error as a sentence: its step, its type, its message."""
+    """Return a run's or step's error as a sentence: its step, its type, its message."""
     if not isinstance(error, Mapping):
         return output.one_line(error, 1000)
     parts = [str(error[key]) for key in ("step", "type", "message") if error.get(key)]
@@ -125,7 +125,7 @@ def error_text(error: Any) -> str:
 
 
 def steps_table(run: RunView, colours: Mapping[str, str]) -> Table:
-    """A row for each step, and the totals."""
+    """Return a row for each step, and the totals."""
     steps = steps_of(run)
     total = run_cost(run)
     decimals = output.cost_decimals(step.get("cost_usd") for step in steps)
@@ -181,13 +181,13 @@ def run_cost(run: RunView) -> Decimal | None:
 
 
 def cost_basis(run: RunView) -> str:
-    """The basis of the run's cost: that of its least certain step."""
+    """Return the basis of the run's cost: that of its least certain step."""
     bases = {str(part.get("cost_basis")) for part in [run, *(run.get("steps") or [])] if part.get("cost_basis")}
     return next((basis for basis in ("unknown", "estimated") if basis in bases), "measured")
 
 
 def _cost(step: StepView, decimals: int) -> Text:
-    """A step's cost; a dash where no model was called."""
+    """Return a step's cost; a dash where no model was called."""
     cost = step.get("cost_usd")
     if not cost and not step.get("attempts") and (cost == 0 or not step.get("model")):
         return Text("-", "dim")
@@ -195,7 +195,7 @@ def _cost(step: StepView, decimals: int) -> Text:
 
 
 def _marked(cost: Decimal | None, basis: str | None, unpriced: bool, decimals: int) -> Text:
-    """A cost with its certainty: `~` holds an estimate, `≥` lacks a call of unknown cost or price."""
+    """Return a cost with its certainty: `~` holds an estimate, `≥` lacks a call of unknown cost or price."""
     if cost is None:
         return Text("unknown" if basis == "unknown" else "unpriced", "yellow")
     incomplete = basis == "unknown" or unpriced
@@ -208,7 +208,7 @@ def _share(cost: Any, total: Decimal | None) -> str:
 
 
 def notes(run: RunView) -> Iterator[Text]:
-    """What the figures do not say: overrides passed over, failed attempts, fallbacks, where figures come from."""
+    """Yield what the figures do not say: overrides skipped, failed attempts, fallbacks, where figures come from."""
     steps = steps_of(run)
     for step in steps:
         name = label(step)
@@ -254,7 +254,7 @@ def notes(run: RunView) -> Iterator[Text]:
 
 
 def simulated_text(steps: Sequence[StepView]) -> str:
-    """What stands behind simulated figures, in a sentence."""
+    """Return what stands behind simulated figures, in a sentence."""
     some = "All" if all(step_simulated(step) for step in steps if step.get("model")) else "Some"
     return (
         f"{some} answers, tokens and latencies here are simulated: a stand-in answered for models whose provider has "
@@ -274,11 +274,11 @@ _LAYERS = {
 
 
 def ignored_text(ignored: Mapping[str, Any]) -> str:
-    """Why a layer's word, or a model that it names, was skipped; or which call did not fit into a budget."""
+    """Return why a layer's word, or a model that it names, was skipped; or which call did not fit into a budget."""
     layer, model, reason = (str(ignored.get(name) or "") for name in ("layer", "model", "reason"))
     if layer == "budget":
         return f"{model} was not called: {reason}"
-    return f"{' '.join(part for part in (_LAYERS.get(layer, layer), model) if part)} passed over: {reason}"
+    return f"{' '.join(part for part in (_LAYERS.get(layer, layer), model) if part)} skipped: {reason}"
 
 
 def _attempt_text(attempt: AttemptView) -> str:

@@ -13,23 +13,23 @@ from loopllama_cli.main import EXIT_CODES, app
 
 
 def options() -> str:
-    """The options that may stand anywhere on the line."""
+    """Return the options that may stand anywhere on the line."""
     common = ("stack", "local", "region", "profile", "debug")
     return _table([param for param in get_command(app).params if param.name in common])
 
 
 def exit_codes() -> str:
-    """What the program ends with."""
+    """Return what the program ends with."""
     return markdown.table(["exit code", "meaning"], [[str(code), meaning] for code, meaning in EXIT_CODES.items()])
 
 
 def sections() -> str:
-    """A section for each command that does something."""
+    """Return a section for each command that does something."""
     return "\n\n".join(_section(path, command) for path, command in commands(get_command(app), "loopllama"))
 
 
 def commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every command that does something, with its whole name."""
+    """Yield every command that does something, with its whole name."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, f"{path} {name}")

@@ -11,7 +11,7 @@ from loopllama_cli.docgen import markdown
 
 
 def table() -> str:
-    """Every error with what it means, the API's status for it, and what a step does about a model's."""
+    """Return every error with what it means, the API's status for it, and what a step does about a model's."""
     return markdown.table(["error", "is a", "means", "what follows"], (_row(kind) for kind in _tree(LoopLlamaError)))
 
 

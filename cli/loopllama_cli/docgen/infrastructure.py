@@ -13,7 +13,7 @@ from loopllama_cli.project import project_root
 
 
 def parameters() -> str:
-    """The parameters with their defaults, what they may be, and what they do."""
+    """Return the parameters with their defaults, what they may be, and what they do."""
     rows = (
         [f"`{name}`", f"`{one['Default']}`" if one["Default"] != "" else "", _allowed(one), one["Description"]]
         for name, one in _template()["Parameters"].items()
@@ -22,13 +22,13 @@ def parameters() -> str:
 
 
 def outputs() -> str:
-    """The stack's outputs."""
+    """Return the stack's outputs."""
     rows = ([f"`{name}`", one["Description"]] for name, one in _template()["Outputs"].items())
     return markdown.table(["output", "what it is"], rows)
 
 
 def tables() -> str:
-    """The tables with their keys and indexes, and what they keep."""
+    """Return the tables with their keys and indexes, and what they keep."""
     rows = []
     for name, properties in _resources("AWS::DynamoDB::Table"):
         kinds = {one["AttributeName"]: one["AttributeType"] for one in properties["AttributeDefinitions"]}
@@ -49,7 +49,7 @@ def tables() -> str:
 
 
 def queues() -> str:
-    """The queues of what got lost, with who sends to them."""
+    """Return the queues of what got lost, with who sends to them."""
     senders: dict[str, list[str]] = {}
     resources = _template()["Resources"]
     for name, one in resources.items():
@@ -66,7 +66,7 @@ def queues() -> str:
 
 
 def alarms() -> str:
-    """The alarms with what they say and from which figure on."""
+    """Return the alarms with what they say and from which figure on."""
     rows = (
         [
             f"`{name}`",
@@ -106,7 +106,7 @@ def _key(schema: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
 
 
 def _arns(value: Any) -> Iterable[str]:
-    """The queues whose addresses stand in `value`."""
+    """Yield the queues whose addresses stand in `value`."""
     if isinstance(value, dict):
         if "Fn::GetAtt" in value:
             name = value["Fn::GetAtt"]

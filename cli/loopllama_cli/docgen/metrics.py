@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def table() -> str:
-    """Every metric with its dimensions and unit."""
+    """Return every metric with its dimensions and unit."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         _tell_everything()
@@ -44,7 +44,8 @@ def table() -> str:
 
 
 def _tell_everything() -> None:
-    """A step under a policy that needs latency, which a fallback answered after a throttled call; a run of each end."""
+    """Print the metrics of a step under a policy that needs latency, which a fallback answered after a throttled call;
+    a run of each end."""
     answered: Attempt = {
         "model": "b",
         "provider": "p",

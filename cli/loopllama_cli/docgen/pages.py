@@ -38,7 +38,7 @@ _MAKERS: Mapping[str, Callable[[], str]] = {
 
 
 def stale(root: Path) -> dict[Path, str]:
-    """The pages of `root`'s docs/ that are not what the code says, with the text that they should have.
+    """Return the pages of `root`'s docs/ that are not what the code says, with the text that they should have.
 
     Raises `ValueError` where a page asks for a part that nothing makes, and where no page asks for a part that is
     made."""
@@ -59,7 +59,7 @@ def stale(root: Path) -> dict[Path, str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The program. Returns the exit code."""
+    """Run the program; return the exit code."""
     parser = argparse.ArgumentParser(prog="make docs", description="Write what docs/ takes from the code.")
     parser.add_argument("--check", action="store_true", help="only say which pages are stale")
     options = parser.parse_args(arguments)

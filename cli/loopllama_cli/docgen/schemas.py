@@ -18,7 +18,7 @@ _KINDS = {"string": "text", "integer": "whole number", "number": "number", "bool
 
 
 def routes() -> str:
-    """Every route with what it does, takes and answers."""
+    """Return every route with what it does, takes and answers."""
     found = Api(Settings()).openapi()
     rows = []
     for path, operations in sorted(found["paths"].items(), key=_place):
@@ -30,7 +30,7 @@ def routes() -> str:
 
 
 def _place(item: tuple[str, Any]) -> tuple[int, str]:
-    """The order in which a reader wants them: what comes first in a client's life."""
+    """Return the order in which a reader wants them: what comes first in a client's life."""
     firsts = ("/healthz", "/v1/workflows", "/v1/runs", "/v1/models", "/v1/usage")
     path = item[0]
     return next((place for place, first in enumerate(firsts) if path.startswith(first)), len(firsts)), path
@@ -44,7 +44,7 @@ def _asked(operation: Mapping[str, Any], found: Mapping[str, Any]) -> str:
 
 
 def workflow_fields() -> str:
-    """A table for each object of a workflow file: its fields, what they hold and what they mean."""
+    """Return a table for each object of a workflow file: its fields, what they hold and what they mean."""
     schema = workflow.json_schema()
     titles = {"Workflow": "The workflow", "Agent": "An agent"}
     parts = []
@@ -62,7 +62,7 @@ def workflow_fields() -> str:
 
 
 def events() -> str:
-    """The events by type, with the fields that each has beside those of all."""
+    """Return the events by type, with the fields that each has beside those of all."""
     schema = TypeAdapter(Event).json_schema()["$defs"]
     kinds = {name: one for name, one in schema.items() if "type" in one.get("properties", {}) and name != "Failure"}
     common = set.intersection(*(set(one["properties"]) for one in kinds.values()))
@@ -102,7 +102,7 @@ def _resolved(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping
 
 
 def _kind(schema: Mapping[str, Any], document: Mapping[str, Any], null: bool = True) -> str:
-    """What a schema takes, in few words; `null` says whether null is worth one."""
+    """Return what a schema takes, in few words; `null` says whether null is worth one."""
     return " or ".join(kind for kind in dict.fromkeys(_kinds(schema, document)) if null or kind != "null")
 
 

@@ -20,8 +20,8 @@ _TABLES = ("workflows", "routes", "route_history", "models", "runs", "usage", "a
 
 
 def examine(choice: Choice, call: bool = False) -> Iterator[Check]:
-    """All checks in their order; those that need what failed before them are left out. `call`: every model in use is
-    asked for one word, at its price. Raises `TargetMissing` for a choice of two stacks."""
+    """Yield all checks in their order; those that need what failed before them are left out. `call`: every model in use
+    is asked for one word, at its price. Raises `TargetMissing` for a choice of two stacks."""
     stack = choice.stack or os.environ.get("LOOPLLAMA_STACK")
     local = choice.local is not None or bool(not stack and os.environ.get("LOOPLLAMA_LOCAL"))
     yield _python()
@@ -80,7 +80,7 @@ def _sam() -> Check:
 
 
 def account(choice: Choice) -> Iterator[Check]:
-    """Whether there are credentials that AWS takes, whose they are, and for which region."""
+    """Yield whether there are credentials that AWS takes, whose they are, and for which region."""
     import boto3
     from botocore.exceptions import ProfileNotFound
 

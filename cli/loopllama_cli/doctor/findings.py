@@ -30,7 +30,8 @@ GONE = "deploy the stack again, or restore it from a backup"
 
 
 def looked(what: str, look: Callable[[], str], action: str) -> Check:
-    """What a look at AWS found, or what its error means and what to do. `action` is the permission that it takes."""
+    """Return what a look at AWS found, or what its error means and what to do. `action` is the permission that it
+    takes."""
     try:
         return Check(what, "ok", look())
     except Exception as error:

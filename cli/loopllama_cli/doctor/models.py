@@ -15,15 +15,15 @@ from loopllama_cli.target import Target
 
 
 def examine_models(target: Target, call: bool, profile: str | None = None) -> Iterator[Check]:
-    """For each model in use: it is known and enabled, and its provider lets us in. `profile` is for the commands that
-    are told."""
+    """Yield for each model in use: it is known and enabled, and its provider lets us in. `profile` is for the commands
+    that are told."""
     from loopllama.catalog.store import CatalogStore
 
     settings = target.settings
     catalog = CatalogStore(settings).catalog()
     for problem in catalog.problems:
-        todo = "mend the row (loopllama models set) or delete it"
-        yield Check(f"model {problem['model']}", "warn", f"its row is passed over: {problem['reason']}", todo)
+        todo = "fix the row (loopllama models set) or delete it"
+        yield Check(f"model {problem['model']}", "warn", f"its row is skipped: {problem['reason']}", todo)
     found: dict[str, Any] = {}
     names = sorted(_names_in_use(settings).items())
     seen = {name for name, _ in names}
@@ -59,7 +59,7 @@ def examine_models(target: Target, call: bool, profile: str | None = None) -> It
 
 
 def _names_in_use(settings: Settings) -> dict[str, str]:
-    """The models that definitions and routes name, and the deployment's default, with who names them."""
+    """Return the models that definitions and routes name, and the deployment's default, with who names them."""
     from loopllama.workflows.store import DefinitionStore
 
     users: dict[str, set[str]] = {settings.default_model: {"DefaultModel"}}
@@ -92,7 +92,8 @@ def _simulated(provider: str, settings: Settings) -> bool:
 
 
 def _provider(provider: str, target: Target) -> Check:
-    """Whether a provider is simulated, needs no key, or has one in Secrets Manager (whose content is not read)."""
+    """Return whether a provider is simulated, needs no key, or has one in Secrets Manager (whose content is not
+    read)."""
     from loopllama.catalog.providers import KNOWN, Known, variables_of
 
     what, settings = f"provider {provider}", target.settings
@@ -120,8 +121,8 @@ _ANOTHER = "use a model of this region: loopllama routes set, DefaultModel, or a
 
 
 def _bedrock(model: Any, profile: str | None) -> Check:
-    """Whether the account may use a model on Bedrock: its agreement, its authorisation, its region; and the commands
-    for what is missing. `profile` is the one that the command line names."""
+    """Return whether the account may use a model on Bedrock: its agreement, its authorisation, its region; and the
+    commands for what is missing. `profile` is the one that the command line names."""
     from loopllama.providers.bedrock.service import underlying_model
 
     what, (elsewhere, _) = f"model {model.id}", at_region(str(model.provider_model))
@@ -154,7 +155,8 @@ def _bedrock(model: Any, profile: str | None) -> Check:
 def _missing(
     client: Any, base: str, told: Mapping[str, Any], region: str, profile: str | None, *, in_profile: bool
 ) -> tuple[list[str], str]:
-    """What keeps the account from a foundation model, by what Bedrock tells of it, and what to do, a command a line.
+    """Return what keeps the account from a foundation model, by what Bedrock tells of it, and what to do, a command a
+    line.
 
     Models that are not sold through AWS Marketplace have no agreement to make
     (https://docs.aws.amazon.com/bedrock/latest/userguide/model-access.html).
@@ -201,7 +203,7 @@ def _missing(
 
 
 def _form_sent(client: Any) -> bool:
-    """Whether Anthropic's use case form was sent for this account, as far as one may see."""
+    """Return whether Anthropic's use case form was sent for this account, as far as one may see."""
     try:
         client.get_use_case_for_model_access()
     except Exception as error:

@@ -96,7 +96,7 @@ class _Handler(MotoRequestHandler):
         self._send(status, headers, body)
 
     def _admitted(self, asked: Asked) -> Claim:
-        """Who asks, by what can be told before the body is read. Raises `Refused`."""
+        """Return who asks, by what can be told before the body is read. Raises `Refused`."""
         wrong = loopback.wrong_host(self.headers, self.server.port) or loopback.from_a_page(self.headers)
         if wrong:
             raise refusals.denied(wrong)

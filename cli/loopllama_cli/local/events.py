@@ -131,13 +131,13 @@ class Events:
 
 
 def rate_minutes(expression: str) -> int | None:
-    """The minutes of `rate(5 minutes)`; `None` for any other expression."""
+    """Return the minutes of `rate(5 minutes)`; `None` for any other expression."""
     match = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", expression.strip())
     return int(match[1]) * UNITS[match[2]] if match else None
 
 
 def _public(event: dict[str, Any]) -> dict[str, Any]:
-    """The event as targets get it."""
+    """Return the event as targets get it."""
     when = event["time"]
     if isinstance(when, (int, float)):
         when = datetime.fromtimestamp(when, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -145,7 +145,7 @@ def _public(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _input(target: dict[str, Any], event: dict[str, Any]) -> str:
-    """What a target gets, as JSON: its constant, a part of the event, a template filled in, or the event."""
+    """Return what a target gets, as JSON: its constant, a part of the event, a template filled in, or the event."""
     public = _public(event)
     if target.get("Input"):
         return str(target["Input"])

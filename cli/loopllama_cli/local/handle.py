@@ -24,7 +24,7 @@ class LocalStackError(Exception):
 
 
 def aws_environment(endpoint: str, credentials: Credentials) -> dict[str, str]:
-    """What a program needs to reach a local stack with boto3 or the AWS CLI."""
+    """Return what a program needs to reach a local stack with boto3 or the AWS CLI."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": credentials.aws_access_key_id,
@@ -127,7 +127,7 @@ class LocalStack:
                     stream.close()
 
     def environment(self) -> dict[str, str]:
-        """The variables with which boto3 and the AWS CLI reach the stack."""
+        """Return the variables with which boto3 and the AWS CLI reach the stack."""
         return aws_environment(self.aws_endpoint_url, self.credentials)
 
     def processes(self, function: str) -> list[int]:

@@ -50,7 +50,7 @@ class Request:
             self.merged[key] = f"{self.merged[key]},{value}" if key in self.merged else value
 
     def text_body(self) -> tuple[str | None, bool]:
-        """The body for an event, and whether it is base64."""
+        """Return the body for an event, and whether it is base64."""
         if not self.body:
             return None, False
         if TEXT_TYPES.match(self.merged.get("content-type", "text/plain")):
@@ -62,7 +62,7 @@ class Request:
 
 
 def match(routes: list[Route], method: str, path: str) -> tuple[Route, dict[str, str]] | None:
-    """The most specific route for a request, and its path parameters: a literal part beats `{name}`, that beats
+    """Return the most specific route for a request, and its path parameters: a literal part beats `{name}`, that beats
     `{name+}`, and a method beats ANY."""
     best: tuple[tuple[Any, ...], Route, dict[str, str]] | None = None
     for route in routes:
@@ -172,7 +172,7 @@ def event_v1(request: Request, route: Route, parameters: dict[str, str]) -> dict
 
 
 def response(outcome: Outcome, version: str) -> tuple[int, list[tuple[str, str]], bytes]:
-    """A function's answer as HTTP. Raises `Answer` for what API Gateway refuses to pass on."""
+    """Return a function's answer as HTTP. Raises `Answer` for what API Gateway refuses to pass on."""
     broken = Answer(500, "Internal Server Error") if version == "2.0" else Answer(502, "Internal server error")
     if outcome.error:
         raise broken

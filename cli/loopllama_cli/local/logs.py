@@ -33,8 +33,8 @@ class Logs:
 
 
 def metrics(line: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The metric data in a log line: namespace and `PutMetricData` entries. Lines that are no valid embedded metric
-    format give nothing, as in CloudWatch
+    """Yield the metric data in a log line: namespace and `PutMetricData` entries. Lines that are no valid embedded
+    metric format give nothing, as in CloudWatch
     (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
     """
     if not line.startswith("{") or '"_aws"' not in line:

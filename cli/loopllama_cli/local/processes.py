@@ -276,7 +276,7 @@ class Pool:
             self._give_back(process)
 
     def _load(self, spec: Spec) -> tuple[Process, Outcome | None]:
-        """A new process in the place that is reserved, and its failure if its handler cannot be loaded."""
+        """Return a new process in the place that is reserved, and its failure if its handler cannot be loaded."""
         try:
             try:
                 process = Process(spec, self._write_log)
@@ -296,7 +296,7 @@ class Pool:
                 self._changed.notify()
 
     def _idle_one(self, spec: Spec) -> Process | None:
-        """A process ready for this spec, or `None`: start one, a place is reserved."""
+        """Return a process ready for this spec, or `None`: start one, a place is reserved."""
         with self._changed:
             while True:
                 while self._idle:

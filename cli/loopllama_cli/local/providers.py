@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 def credentials(environment: Mapping[str, str]) -> dict[str, str]:
-    """Provider to its secret's text, for every provider whose `<NAME>_API_KEY` or `<NAME>_BASE_URL` is set.
+    """Return provider to its secret's text, for every provider whose `<NAME>_API_KEY` or `<NAME>_BASE_URL` is set.
 
     Beside the known providers that is any pair `<NAME>_API_KEY` and `<NAME>_BASE_URL`, for a server of one's own.
     """

@@ -165,7 +165,8 @@ def check(asked: Asked, made: Claim, credentials: Credentials, now: datetime) ->
 
 
 def _checked_time(asked: Asked, made: Claim, now: datetime) -> str:
-    """The request's time as its signature has it. Raises `Refused` where it is not about now, or the link is over."""
+    """Return the request's time as its signature has it. Raises `Refused` where it is not about now, or the link is
+    over."""
     values = dict(asked.query)
     try:
         text = values["X-Amz-Date"] if made.form == "link" else asked.headers.get("X-Amz-Date")
@@ -192,7 +193,8 @@ def _checked_time(asked: Asked, made: Claim, now: datetime) -> str:
 
 
 def _checked_payload(asked: Asked, made: Claim) -> str:
-    """What the signature says of the body: its hash, or one of S3's words. Raises `Refused` where that is not so."""
+    """Return what the signature says of the body: its hash, or one of S3's words. Raises `Refused` where that is not
+    so."""
     told = asked.headers.get("X-Amz-Content-Sha256", "")
     if made.service == "s3":
         if told in ("UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER") or (

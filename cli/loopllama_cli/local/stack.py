@@ -92,7 +92,7 @@ class Stack:
         self.events.start_schedules()
 
     def client(self, service: str) -> Any:
-        """A boto3 client of this stack."""
+        """Return a boto3 client of this stack."""
         import boto3
 
         make: Any = boto3.client
@@ -134,7 +134,7 @@ class Stack:
         return self.functions.invoke(self._resources[logical_id].function_name, event)
 
     def _send(self, arn: str, body: str, attributes: dict[str, str]) -> None:
-        """A message into a queue, an event to a topic's subscribers: targets of failed deliveries."""
+        """Send a message to a queue, an event to a topic's subscribers: targets of failed deliveries."""
         service, name = arn.split(":")[2], arn.split(":")[5]
         if service == "sqs":
             queue = self.client("sqs").get_queue_url(QueueName=name)["QueueUrl"]
@@ -175,7 +175,7 @@ def _compiled(pattern: str) -> Any:
 
 
 def _named(pattern: dict[str, Any], record: Any) -> Any:
-    """The parts of a record that a pattern names."""
+    """Return the parts of a record that a pattern names."""
     if "$or" in pattern or not isinstance(record, dict):
         return record
     return {

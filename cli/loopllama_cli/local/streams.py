@@ -99,7 +99,7 @@ class _Reader:
         self._give_up(batch, retries)
 
     def _left(self, batch: list[dict[str, Any]], outcome: Outcome) -> list[dict[str, Any]]:
-        """The records to be tried again: with partial batch answers, those from the first failure on."""
+        """Return the records to be tried again: with partial batch answers, those from the first failure on."""
         if "ReportBatchItemFailures" not in (self._mapping.function_response_types or []):
             return []
         answer = json.loads(outcome.payload) or {}

@@ -234,7 +234,7 @@ def _drop(template: Template, supported: Callable[[str], bool]) -> None:
 
 
 def _without(node: Any, names: dict[str, str]) -> Any:
-    """The template with references to left-out resources replaced by stand-in names."""
+    """Return the template with references to left-out resources replaced by stand-in names."""
     if isinstance(node, list):
         return [_without(part, names) for part in node]
     if not isinstance(node, dict):

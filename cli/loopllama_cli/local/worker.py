@@ -85,7 +85,7 @@ def _plain(value: Any) -> float:
 
 
 def _error(kind: str, message: str, request_id: str, error: BaseException | None = None) -> bytes:
-    """An error in the form of Lambda's answer, written to the log too."""
+    """Return an error in the form of Lambda's answer, written to the log too."""
     stack = error.__traceback__ if error else None
     while stack and stack.tb_frame.f_code.co_filename == __file__:
         stack = stack.tb_next

@@ -54,11 +54,11 @@ class CircuitBreaker(Protocol):
     (`routing.circuit_breaker`)."""
 
     def failed(self, model_id: str, error: ModelError, seconds: float) -> None:
-        """A call failed after `seconds`."""
+        """Note that a call failed after `seconds`."""
         ...
 
     def succeeded(self, model_id: str) -> None:
-        """A call gave an answer."""
+        """Note that a call gave an answer."""
         ...
 
 
@@ -76,8 +76,8 @@ class Limits:
 
 
 def _least(wanted: int | None, limit: int | None) -> int | None:
-    """A token limit as the model takes it: some refuse a call that asks for more than they can give, and the step may
-    have been moved here from a model that could."""
+    """Return a token limit as the model takes it: some refuse a call that asks for more than they can give, and the
+    step may have been moved here from a model that could."""
     return wanted if wanted is None or limit is None else min(wanted, limit)
 
 
@@ -253,7 +253,7 @@ class AgentLoop:
         return structured_output.parse_answer(answer.text, self._schema)
 
     def _is_answer(self, call: ToolCall) -> bool:
-        """Whether it is the answer itself, which an agent with an `outputSchema` may give by calling a tool."""
+        """Return whether it is the answer itself, which an agent with an `outputSchema` may give by calling a tool."""
         return self._schema is not None and call.name in structured_output.ANSWER_TOOLS
 
     @staticmethod

@@ -73,7 +73,7 @@ class ToolCalls:
         self._structured = step.get("output_schema") is not None
 
     def specs(self) -> list[ToolSpec]:
-        """The tools as the agent's model sees them."""
+        """Return the tools as the agent's model sees them."""
         return [*(self._tools.specs if self._tools else ()), *([ASK_HUMAN] if self._asks else ())]
 
     def make(self, turn: int, asked: Sequence[ToolCall]) -> list[Message]:
@@ -114,7 +114,7 @@ class ToolCalls:
         return [Message("tool", text, tool_call_id=call.id, stable=call is asked[-1]) for call, text in results]
 
     def _question(self, key: str, call: ToolCall) -> Waiting | None:
-        """What a person must still answer before this call can be made."""
+        """Return what a person must still answer before this call can be made."""
         if key in self._answers:
             return None
         if self._asks and call.name == ASK_HUMAN.name:

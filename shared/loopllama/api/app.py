@@ -54,7 +54,7 @@ class Api:
             return Response(200, JSON, f'{{"status":"ok","version":"{__version__}"}}')
 
     def handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
-        """API Gateway's event to its answer; never raises."""
+        """Return API Gateway's event to its answer; never raises."""
         request_id = str(event["requestContext"].get("requestId", ""))
         logs.logger().append_keys(request_id=request_id)
         headers = {str(name).lower(): value for name, value in (event.get("headers") or {}).items()}
@@ -72,7 +72,7 @@ class Api:
         return answer
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document of all routes."""
+        """Return the OpenAPI document of all routes."""
         return document.document(self._resolver, __version__)
 
     def _answer(self, event: dict[str, Any], headers: Mapping[str, str], context: Any) -> dict[str, Any]:

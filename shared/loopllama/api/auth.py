@@ -87,7 +87,7 @@ class KeyStore:
         return key, _shown(kept)
 
     def all(self) -> list[dict[str, Any]]:
-        """Every key's `prefix`, `name`, `created_at`, `last_used_at`, `revoked_at`, newest first."""
+        """Return every key's `prefix`, `name`, `created_at`, `last_used_at`, `revoked_at`, newest first."""
         return [_shown(item) for item in self._items()]
 
     def revoke(self, prefix: str) -> dict[str, Any]:

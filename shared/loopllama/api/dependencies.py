@@ -45,11 +45,11 @@ class Services:
         self.catalog = CatalogStore(self.settings)
 
     def router(self) -> Router:
-        """A router that reads the tables anew: who has just written sees it."""
+        """Return a router that reads the tables anew: who has just written sees it."""
         return Router(replace(self.settings, route_cache_seconds=0.0))
 
     def workflow(self, workflow_id: str) -> WorkflowItem:
-        """A workflow's current definition. Raises `WorkflowNotFound`."""
+        """Return a workflow's current definition. Raises `WorkflowNotFound`."""
         return self.definitions.get(workflow_id)
 
 
@@ -60,5 +60,5 @@ def possible_run(run_id: str) -> None:
 
 
 def new_router() -> HttpRouter:
-    """An empty router for one resource's routes."""
+    """Return an empty router for one resource's routes."""
     return HttpRouter()  # type: ignore[no-untyped-call]

@@ -31,14 +31,14 @@ _PATIENCE_SECONDS = 10.0
 
 
 def run_key(caller: Caller, key: str | None) -> str | None:
-    """The key that a run's id follows from: each API key has its own."""
+    """Return the key that a run's id follows from: each API key has its own."""
     return f"api/{caller.id}/{key}" if key else None
 
 
 def once(
     services: Services, caller: Caller, key: str | None, request: Any, act: Callable[[], Response[str]]
 ) -> Response[str]:
-    """The answer of `act`, or what it was when the same key came before. `request` is what the key stands for.
+    """Return the answer of `act`, or what it was when the same key came before. `request` is what the key stands for.
 
     What fails may be tried again with the same key. Raises `Conflict` where the key stands for another request, or
     the first one is not answered yet.

@@ -47,7 +47,7 @@ def add(resolver: APIGatewayHttpResolver, version: str) -> None:
 
 
 def document(resolver: APIGatewayHttpResolver, version: str) -> dict[str, Any]:
-    """The document as a value."""
+    """Return the document as a value."""
     from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
 
     found: dict[str, Any] = exact_json.loads(

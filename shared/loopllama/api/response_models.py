@@ -165,7 +165,7 @@ class RouteChange(Shape):
     reason: str | None
     at: str
     problems: list[str]
-    """Why the row makes no sense, where it makes none."""
+    """Why the row is invalid, where it makes none."""
 
 
 class Tier(Shape):
@@ -222,7 +222,8 @@ class ModelDeleted(Shape):
 
 
 def answers(*shapes: tuple[int, str, type[Any]]) -> dict[int, Any]:
-    """The `responses` of a route, with the errors that any may answer: (status, what it is, the answer's shape)."""
+    """Return the `responses` of a route, with the errors that any may answer: (status, what it is, the answer's
+    shape)."""
     said = {
         status: {"description": about, "content": {"application/json": {"model": shape}}}
         for status, about, shape in shapes
@@ -235,7 +236,7 @@ def answers(*shapes: tuple[int, str, type[Any]]) -> dict[int, Any]:
 
 
 _ERRORS = {
-    400: "What was asked makes no sense; `details` say where",
+    400: "What was asked is invalid; `details` say where",
     401: "No API key, or none that counts",
     404: "There is no such thing",
     409: "Another state than this needs, or somebody was faster",

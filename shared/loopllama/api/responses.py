@@ -46,13 +46,13 @@ class MethodNotAllowed(Exception):
 
 
 def data(value: Any, status: int = 200, headers: Mapping[str, str] | None = None, **more: Any) -> Response[str]:
-    """`{"data": value}`, numbers exact, with `more` beside it."""
+    """Return `{"data": value}`, numbers exact, with `more` beside it."""
     return Response(status, JSON, exact_json.dumps({"data": value, **more}), headers=headers)
 
 
 def problem(error: Exception, request_id: str) -> Response[str]:
-    """The answer that tells of an error. What we did not foresee is logged under the request's id, and told as that
-    only."""
+    """Return the answer that tells of an error. What we did not foresee is logged under the request's id, and told as
+    that only."""
     status, headers = _status(error)
     if isinstance(error, RequestValidationError):
         error = _invalid(error)
@@ -74,8 +74,8 @@ def problem(error: Exception, request_id: str) -> Response[str]:
 
 
 def _what_else(error: Exception) -> dict[str, Any]:
-    """The `details` of a 404. LoopLlama's v1 has but one text for what is not there, for workflows, runs and addresses;
-    of what else there may be, which is not in v1, the message says what there is."""
+    """Return the `details` of a 404. LoopLlama's v1 has but one text for what is not there, for workflows, runs and
+    addresses; of what else there may be, which is not in v1, the message says what there is."""
     if isinstance(error, NotFoundError | WorkflowNotFound | RunNotFound):
         return {}
     field = "model" if isinstance(error, ModelUnknown) else "route"
@@ -116,7 +116,7 @@ def fields_as_asked() -> Iterator[None]:
 
 
 def read_body(event: Mapping[str, Any]) -> str | None:
-    """The event's body as text. Raises `BodyTooLarge`, and `InvalidRequest` where it is no UTF-8."""
+    """Return the event's body as text. Raises `BodyTooLarge`, and `InvalidRequest` where it is no UTF-8."""
     body = event.get("body")
     if not body:
         return None
@@ -130,7 +130,7 @@ def read_body(event: Mapping[str, Any]) -> str | None:
 
 
 def parse_body(text: str) -> dict[str, Any]:
-    """A body's JSON object, numbers exact. Raises `InvalidRequest`."""
+    """Return a body's JSON object, numbers exact. Raises `InvalidRequest`."""
     try:
         value = exact_json.loads(text)
         if "\\u" in text:

@@ -75,7 +75,7 @@ class Step(Totals):
     """Which layer named the model."""
     route_version: int | None
     ignored: list[Ignored]
-    """Layers and models that were passed over, and why."""
+    """Layers and models that were skipped, and why."""
     input: str | Link | None
     """The prompt that the agent received; null where it has received none: before its turn, in a step that was skipped,
     and in a forEach step beside its items."""

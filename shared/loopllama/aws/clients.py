@@ -12,16 +12,16 @@ DEFAULT_REGION = "us-east-1"
 
 
 def region() -> str:
-    """The region that this process works in: a function's own; on the command line that of the chosen stack, which
-    `loopllama_cli.target` puts into the environment."""
+    """Return the region that this process works in: a function's own; on the command line that of the chosen stack,
+    which `loopllama_cli.target` puts into the environment."""
     return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION
 
 
 @cache
 def client(service: str, *, read_seconds: float = 60, attempts: int = 4, region: str | None = None) -> Any:
-    """The low-level client of a service, by botocore's name for it. Credentials, endpoint and, unless it is given, the
-    region come from the environment. `read_seconds` bounds the silence before and within an answer, `attempts` counts
-    the first one."""
+    """Return the low-level client of a service, by botocore's name for it. Credentials, endpoint and, unless it is
+    given, the region come from the environment. `read_seconds` bounds the silence before and within an answer,
+    `attempts` counts the first one."""
     from botocore.config import Config
 
     config = Config(
@@ -38,8 +38,8 @@ def client(service: str, *, read_seconds: float = 60, attempts: int = 4, region:
 
 @lru_cache(maxsize=1)
 def _session(environment: tuple[tuple[str, str], ...]) -> Any:  # noqa: ARG001 - other credentials, another session
-    """The session of clients, botocore's own: boto3 around it would add a seventh to the time to the first client
-    (benchmarks/bench_startup.py). `environment` is what the SDK may read of it."""
+    """Return the session of clients, botocore's own: boto3 around it would add a seventh to the time to the first
+    client (benchmarks/bench_startup.py). `environment` is what the SDK may read of it."""
     from pathlib import Path
 
     import botocore.session

@@ -90,7 +90,7 @@ def _from_attribute(attribute: Mapping[str, Any]) -> Any:
 
 
 def _expression(attributes: Sequence[str], names: dict[str, str]) -> str:
-    """A projection of attributes; `names` receives an alias for each, because many are reserved words."""
+    """Return a projection of attributes; `names` receives an alias for each, because many are reserved words."""
     for place, attribute in enumerate(attributes):
         names[f"#p{place}"] = attribute
     return ", ".join(f"#p{place}" for place in range(len(attributes)))
@@ -189,7 +189,7 @@ def as_read(item: Mapping[str, Any], attributes: Sequence[str]) -> tuple[list[st
 
 
 def _condition(condition: str, names: Mapping[str, str] | None, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The part of a request that says when it may write. DynamoDB refuses names and values that are empty."""
+    """Return the part of a request that says when it may write. DynamoDB refuses names and values that are empty."""
     request: dict[str, Any] = {
         "ConditionExpression": condition,
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
@@ -219,8 +219,8 @@ def _update_expression(
     initial: tuple[str, ...],
     add: tuple[str, ...],
 ) -> tuple[str, tuple[str, ...], Mapping[str, str]]:
-    """An update expression, its words for the values in the order of `paths`, `initial` and `add`, and what its words
-    for attributes stand for: aliases, because many names are reserved words."""
+    """Return an update expression, its words for the values in the order of `paths`, `initial` and `add`, and what its
+    words for attributes stand for: aliases, because many names are reserved words."""
     names: dict[str, str] = {}
 
     def alias(path: str | tuple[str, ...], prefix: str) -> str:
@@ -292,7 +292,7 @@ def _count(requests: Mapping[str, Any]) -> int:
 
 
 def query(dynamodb: Any, table: str, condition: str, parameters: Mapping[str, Any], **how: Any) -> list[dict[str, Any]]:
-    """All items of a key condition, or the first `limit`; `how` is as `each` takes it."""
+    """Return all items of a key condition, or the first `limit`; `how` is as `each` takes it."""
     return list(each(dynamodb, table, condition, parameters, **how))
 
 
@@ -308,7 +308,7 @@ def each(
     limit: int | None = None,
     consistent: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """The items of a key condition, or the first `limit`, one page of them in memory at a time."""
+    """Yield the items of a key condition, or the first `limit`, one page of them in memory at a time."""
     all_names = dict(names or {})
     request: dict[str, Any] = {
         "TableName": table,

@@ -16,8 +16,9 @@ is four tries, and not a run that failed for nothing."""
 
 
 def trouble(error: Exception) -> LoopLlamaError | None:
-    """An error of the SDK as ours: `AwsRefused` where the same call would fail again, else `AwsUnavailable`; `None` for
-    any other error. A call that the SDK refuses is told by its kind alone: the message quotes what was handed in."""
+    """Return an error of the SDK as ours: `AwsRefused` where the same call would fail again, else `AwsUnavailable`;
+    `None` for any other error. A call that the SDK refuses is told by its kind alone: the message quotes what was
+    handed in."""
     if isinstance(error, AwsUnavailable | AwsRefused):
         return error
     if not type(error).__module__.startswith(("botocore", "boto3")):

@@ -16,7 +16,7 @@ MOST_VERSIONS = 10**9
 
 
 def version_of(row: Mapping[str, Any] | None) -> int:
-    """A row's version; 0 for no row, and where somebody wrote by hand what one cannot count on from."""
+    """Return a row's version; 0 for no row, and where somebody wrote by hand what one cannot count on from."""
     version = (row or {}).get("version")
     if isinstance(version, bool) or not isinstance(version, (int, Decimal)) or not 1 <= version < MOST_VERSIONS:
         return 0

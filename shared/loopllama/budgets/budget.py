@@ -44,8 +44,8 @@ Amount = dict[str, Decimal]
 
 
 def check(value: Any, where: str = "budget") -> RunBudget | None:
-    """The limits of a run as somebody hands them in, `{"max_steps", "max_tokens", "max_cost_usd"}` (or camelCase), in
-    the form that is stored; `None` where nothing is limited. Raises `InvalidRequest`."""
+    """Return the limits of a run as somebody hands them in, `{"max_steps", "max_tokens", "max_cost_usd"}` (or
+    camelCase), in the form that is stored; `None` where nothing is limited. Raises `InvalidRequest`."""
     if value is None:
         return None
     if not isinstance(value, Mapping):
@@ -66,14 +66,14 @@ def check(value: Any, where: str = "budget") -> RunBudget | None:
 
 
 def merged(definition: Definition, limits: RunBudget | None) -> RunBudget | None:
-    """What counts for a run: its own limits over those of its workflow's definition."""
+    """Return what counts for a run: its own limits over those of its workflow's definition."""
     ours = {name: value for name, value in (of_definition(definition) or {}).items() if name != "daily"}
     both = {**ours, **(limits or {})}
     return cast("RunBudget", both) if any(name in both for name in KINDS.values()) else None
 
 
 def of_definition(definition: Definition) -> dict[str, Any] | None:
-    """A workflow's budget as the API shows it, amounts of money as numbers."""
+    """Return a workflow's budget as the API shows it, amounts of money as numbers."""
     found = definition.get("budget")
     if not found:
         return None
@@ -85,7 +85,7 @@ def of_definition(definition: Definition) -> dict[str, Any] | None:
 
 
 def limits_of(budget: RunBudget | DefinedLimits | None) -> Amount:
-    """The limits by kind; those that are not set are absent."""
+    """Return the limits by kind; those that are not set are absent."""
     said = cast("Mapping[str, int | Decimal | str]", budget or {})
     return {kind: Decimal(said[name]) for kind, name in KINDS.items() if said.get(name) is not None}
 
@@ -146,11 +146,12 @@ class Budget:
         )
 
     def left(self, item: Mapping[str, Any]) -> Amount:
-        """What is neither spent nor reserved, of what is limited; below 0 where calls used more than expected."""
+        """Return what is neither spent nor reserved, of what is limited; below 0 where calls used more than
+        expected."""
         return {kind: limit - item.get(f"used_{kind}", ZERO) for kind, limit in self.limits.items()}
 
     def refusal(self, item: Mapping[str, Any], amount: Amount, model: str) -> str:
-        """Why a call of `model` that takes `amount` does not fit, in a sentence."""
+        """Return why a call of `model` that takes `amount` does not fit, in a sentence."""
         left, others = self.left(item), held(item)
         kind = next((kind for kind in left if amount[kind] > left[kind]), next(iter(left)))
         smaller = {"steps": "", "tokens": " or shorten prompts and answers", "usd": " or use a cheaper model"}[kind]
@@ -162,7 +163,7 @@ class Budget:
         )
 
     def reservations(self, item: Mapping[str, Any], step: str) -> dict[str, Amount]:
-        """A step's open reservations by their names."""
+        """Return a step's open reservations by their names."""
         start = self._attribute(f"{step}/")
         skip = len(self._attribute(""))
         return {name[skip:]: item[name] for name in item if name.startswith(start)}
@@ -176,13 +177,13 @@ def _used(amount: Mapping[str, Decimal]) -> dict[str, Decimal]:
 
 
 def held(item: Mapping[str, Any]) -> Amount:
-    """What an item's open reservations hold together."""
+    """Return what an item's open reservations hold together."""
     open_ = [value for name, value in item.items() if name.startswith(_OPEN)]
     return {kind: sum((one[kind] for one in open_), ZERO) for kind in KINDS}
 
 
 def of_run(table: str, run: Run) -> Budget | None:
-    """The run's own budget, if it has one. `run` is its `RUN` item."""
+    """Return the run's own budget, if it has one. `run` is its `RUN` item."""
     limits = limits_of(run.get("budget"))
     if not limits:
         return None
@@ -190,7 +191,7 @@ def of_run(table: str, run: Run) -> Budget | None:
 
 
 def of_day(table: str, run: Run, definition: Definition, day: str) -> Budget | None:
-    """The budget of the run's workflow for a day (UTC, `2026-11-23`), if it has one."""
+    """Return the budget of the run's workflow for a day (UTC, `2026-11-23`), if it has one."""
     limits = limits_of((definition.get("budget") or {}).get("daily"))
     if not limits:
         return None
@@ -202,8 +203,8 @@ def of_day(table: str, run: Run, definition: Definition, day: str) -> Budget | N
 
 
 def shown(run_budget: RunBudget | None, item: Mapping[str, Any] | None, final: bool) -> dict[str, Any] | None:
-    """A run's budget as the run object shows it: the limits, and `spent`, `reserved` and `left` by kind, absent without
-    the budget's `item`. In a run that has ended, what calls without an answer had reserved counts as spent."""
+    """Return a run's budget as the run object shows it: the limits, and `spent`, `reserved` and `left` by kind, absent
+    without the budget's `item`. In a run that has ended, what calls without an answer had reserved counts as spent."""
     limits = limits_of(run_budget)
     if not limits:
         return None

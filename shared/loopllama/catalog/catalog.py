@@ -48,7 +48,7 @@ class Catalog:
         }
         self._resolved: dict[str, Model] = {}
         self.problems = problems
-        """What was passed over of the table's entries: `{"model", "reason"}`."""
+        """What was skipped of the table's entries: `{"model", "reason"}`."""
 
     @property
     def source(self) -> str:
@@ -56,9 +56,9 @@ class Catalog:
         return str(self._data["source"])
 
     def with_entries(self, items: Iterable[Mapping[str, Any]]) -> Catalog:
-        """This catalog with items of the Models table over the bundled entries. The table wins field by field; of
-        the bundled prices those before the table's first date stay. What makes no sense is passed over, field by
-        field, and listed in `problems`; nothing raises."""
+        """Return this catalog with items of the Models table over the bundled entries. The table wins field by field;
+        of the bundled prices those before the table's first date stay. What is invalid is skipped, field by field, and
+        listed in `problems`; nothing raises."""
         entries: dict[str, dict[str, Any]] = {}
         aliases: dict[str, dict[str, Any]] = {}
         problems: list[dict[str, str]] = []
@@ -85,14 +85,15 @@ class Catalog:
         return bundled | {name: row["alias_of"] for name, row in self._aliases.items()}
 
     def models(self) -> Iterator[Model]:
-        """Every model, by id, without aliases; those that bundled aliases stand for in this region are among them."""
+        """Yield every model, by id, without aliases; those that bundled aliases stand for in this region are among
+        them."""
         here = map(self.canonical, self._bundled_aliases.values())
         for model_id in sorted({*self._bundled, *here, *self._entries} - self._aliases.keys()):
             yield self.resolve(model_id)
 
     def canonical(self, model_id: str) -> str:
-        """The id under which the catalog keeps what `model_id` names: `openai:gpt-5-mini` is `gpt-5-mini`. Aliases
-        are not followed."""
+        """Return the id under which the catalog keeps what `model_id` names: `openai:gpt-5-mini` is `gpt-5-mini`.
+        Aliases are not followed."""
         if model_id in self._bundled or model_id in self._entries:
             return model_id
         parts = split(model_id)
@@ -105,7 +106,7 @@ class Catalog:
         return f"bedrock:{parts[1]}" if parts is not None and parts[0] == "bedrock" else model_id
 
     def resolve(self, model_id: str) -> Model:
-        """The model that an id, an alias or `provider:model` stands for.
+        """Return the model that an id, an alias or `provider:model` stands for.
 
         `provider:model` of a known provider that the catalog does not list is a model of unknown price and unknown
         capabilities. Raises `ModelUnknown`, with near matches, for anything else, and for aliases in a circle.
@@ -156,8 +157,8 @@ class Catalog:
         return replace(base, **known, origin=dict(base.origin or {}) | dict.fromkeys(known, "table"))
 
     def _named(self, model_id: str, provider: str, provider_model: str) -> Model:
-        """What is bundled of a provider's model, for an entry that has a name of its own for it: the same model with
-        other `options`, say."""
+        """Return what is bundled of a provider's model, for an entry that has a name of its own for it: the same model
+        with other `options`, say."""
         bundled_as = provider_model if provider != "bedrock" else f"bedrock:{provider_model}"
         if provider == "bedrock" or self._bundled.get(bundled_as, {}).get("provider") == provider:
             known = _read(self._data, bundled_as)
@@ -166,8 +167,8 @@ class Catalog:
         return Model(model_id, provider, provider_model, origin={})
 
     def near(self, name: str) -> list[str]:
-        """At most three ids and aliases that somebody may have meant by `name`, the closest first; `provider:model` is
-        looked for by its model too."""
+        """Return at most three ids and aliases that somebody may have meant by `name`, the closest first;
+        `provider:model` is looked for by its model too."""
         from loopllama.core.names import near as like
 
         ids = [*self._bundled, *self._bundled_aliases, *self._entries, *self._aliases]
@@ -189,7 +190,7 @@ class Catalog:
 
 
 def bundled() -> Catalog:
-    """The bundled catalog, with its aliases as they stand in the region that this process works in."""
+    """Return the bundled catalog, with its aliases as they stand in the region that this process works in."""
     return _bundled_in(clients.region())
 
 

@@ -49,12 +49,12 @@ MACHINE = ("health#", "observed#")
 
 
 def is_machine_key(name: object) -> bool:
-    """Whether a key of the Models table is that of an item which is no entry of the catalog."""
+    """Return whether a key of the Models table is that of an item which is no entry of the catalog."""
     return isinstance(name, str) and name.startswith(MACHINE)
 
 
 def bundled_model(models: Mapping[str, Mapping[str, Any]], model_id: str) -> Model | None:
-    """The bundled model of that id, or one of unknown price for `provider:model`, or `None`."""
+    """Return the bundled model of that id, or one of unknown price for `provider:model`, or `None`."""
     entry = models.get(model_id)
     provider_model = None
     if entry is None:
@@ -80,8 +80,8 @@ def bundled_model(models: Mapping[str, Mapping[str, Any]], model_id: str) -> Mod
 
 
 def _same_price(models: Mapping[str, Mapping[str, Any]], provider_model: str) -> Mapping[str, Any] | None:
-    """The bundled entry that an ARN of a profile or foundation model, another geography's profile (`eu.anthropic.…` for
-    `us.anthropic.…`), or a model in another region (`us-east-1/…`), is priced by."""
+    """Return the bundled entry that an ARN of a profile or foundation model, another geography's profile
+    (`eu.anthropic.…` for `us.anthropic.…`), or a model in another region (`us-east-1/…`), is priced by."""
     _, provider_model = at_region(provider_model)
     tail = provider_model.rpartition("/")[2] if provider_model.startswith("arn:") else provider_model
     entry = models.get(f"bedrock:{tail}")
@@ -110,7 +110,7 @@ def _bundled_price(raw: Mapping[str, Any]) -> Price:
 
 def parse_item(item: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, str]]:
     """`(name, fields, reasons)`: the fields that make sense, as `Model` has them plus `alias_of`, and of each that
-    does not, what would be right. Attributes that mean nothing here are passed over in silence."""
+    does not, what would be right. Attributes that mean nothing here are skipped in silence."""
     name = item.get("model")
     if not is_model_id(name):
         return str(name)[:80], {}, {"model": f"must be text of 1 to 256 characters, not {written(name)}"}
@@ -232,7 +232,7 @@ def _options(value: object) -> Mapping[str, Any]:
 
 
 def _storable(value: object, levels: int) -> bool:
-    """Whether DynamoDB keeps it as it is, in at most so many levels."""
+    """Return whether DynamoDB keeps it as it is, in at most so many levels."""
     if isinstance(value, Mapping):
         return levels > 0 and all(_storable(one, levels - 1) for one in value.values())
     if isinstance(value, list | tuple):

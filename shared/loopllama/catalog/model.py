@@ -101,14 +101,14 @@ class Model:
     origin: Mapping[str, str] | None = None
 
     def lacks(self, required: Iterable[str]) -> list[str]:
-        """The required capabilities that the model is known not to have."""
+        """Return the required capabilities that the model is known not to have."""
         if self.capabilities is None:
             return []
         return sorted(name for name in required if name not in self.capabilities)
 
 
 def is_model_id(value: object) -> bool:
-    """Whether `value` can be the id of a model: text of 1 to 256 characters without white space."""
+    """Return whether `value` can be the id of a model: text of 1 to 256 characters without white space."""
     return isinstance(value, str) and 0 < len(value) <= MAX_ID and not _NOT_ID.search(value)
 
 
@@ -121,8 +121,9 @@ def split(model_id: str) -> tuple[str, str] | None:
 
 
 def at_region(provider_model: str) -> tuple[str | None, str]:
-    """The region in which Bedrock is to be called, where a model's id begins with one (`us-east-1/us.amazon.nova-…`) or
-    is an ARN of one, and the id that Bedrock knows. `None` is the region of who calls."""
+    """Return the region in which Bedrock is to be called, where a model's id begins with one
+    (`us-east-1/us.amazon.nova-…`) or is an ARN of one, and the id that Bedrock knows. `None` is the region of who
+    calls."""
     if provider_model.startswith("arn:"):
         return ([*provider_model.split(":"), "", "", ""][3] or None, provider_model)
     found = _REGION.fullmatch(provider_model)
@@ -130,7 +131,7 @@ def at_region(provider_model: str) -> tuple[str | None, str]:
 
 
 def foundation_model(identifier: str) -> str:
-    """The id of the foundation model behind that of a cross-Region inference profile: `amazon.nova-…` for
+    """Return the id of the foundation model behind that of a cross-Region inference profile: `amazon.nova-…` for
     `us.amazon.nova-…`. Anything else is returned as it is."""
     geography, dot, rest = identifier.partition(".")
     return rest if dot and geography in GEOGRAPHIES and "." in rest else identifier

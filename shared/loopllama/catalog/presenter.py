@@ -10,7 +10,7 @@ from loopllama.catalog.pricing import price_at
 
 
 def view(model: Model, at: datetime) -> dict[str, Any]:
-    """The model's fields; `price` is the one in force at `at`, `None` where there is none."""
+    """Return the model's fields; `price` is the one in force at `at`, `None` where there is none."""
     price = price_at(model, at)
     return {
         "model": model.id,

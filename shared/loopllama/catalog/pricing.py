@@ -49,7 +49,7 @@ def cache_saving(model: Model, usage: Usage, at: date) -> Decimal | None:
 
 
 def price_at(model: Model, at: date) -> Price | None:
-    """The price in force: of the latest date that has come, the one of this hour, else the one without hours."""
+    """Return the price in force: of the latest date that has come, the one of this hour, else the one without hours."""
     prices = model.prices
     if not prices:
         return None

@@ -87,8 +87,8 @@ _NO_FORCED_TOOL = re.compile(r"(^|[./])deepseek-(v4|reasoner)|claude-(mythos|opu
 
 
 def takes_forced_tool(model: str) -> bool:
-    """Whether a model accepts a `tool_choice` that names the tool, or says that there must be one. Models that always
-    think answer 400 to it.
+    """Return whether a model accepts a `tool_choice` that names the tool, or says that there must be one. Models that
+    always think answer 400 to it.
 
     Claude Opus 5.5 and Sonnet 5.5: github.com/vercel/ai, issue 21364. Fable and Mythos at Anthropic itself (Bedrock
     takes it of Fable, langchain-aws 1141): github.com/pydantic/pydantic-ai, pull request 5911. DeepSeek V4:
@@ -98,8 +98,8 @@ def takes_forced_tool(model: str) -> bool:
 
 
 def takes_temperature(model: str) -> bool:
-    """Whether a model accepts `temperature`. Reasoning models answer 400 to any but their default, so that a step would
-    break by being moved to one; adapters leave the field out for them.
+    """Return whether a model accepts `temperature`. Reasoning models answer 400 to any but their default, so that a
+    step would break by being moved to one; adapters leave the field out for them.
 
     OpenAI's o series and GPT-5: https://platform.openai.com/docs/guides/latest-model (parameter compatibility).
     Claude from Opus 4.7 on: https://docs.claude.com/en/docs/about-claude/models/migration-guide.
@@ -108,7 +108,7 @@ def takes_temperature(model: str) -> bool:
 
 
 def variables_of(provider: str) -> tuple[str, ...]:
-    """The prefixes of the environment variables that may hold a provider's key and base URL."""
+    """Return the prefixes of the environment variables that may hold a provider's key and base URL."""
     known = KNOWN.get(provider)
     if known is not None:
         return known.variables

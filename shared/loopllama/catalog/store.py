@@ -41,13 +41,13 @@ class CatalogStore:
         return clients.client("dynamodb") if self._given is None else self._given
 
     def items(self) -> list[dict[str, Any]]:
-        """Every entry as it is stored, by id; what functions note about models is left out."""
+        """Return every entry as it is stored, by id; what functions note about models is left out."""
         pages = self._dynamodb().get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True)
         found = [dynamo.from_item(item) for page in pages for item in page["Items"]]
         return sorted((item for item in found if not is_machine_key(item["model"])), key=lambda item: item["model"])
 
     def catalog(self) -> Catalog:
-        """The bundled catalog with every entry of the table."""
+        """Return the bundled catalog with every entry of the table."""
         return bundled().with_entries(self.items())
 
     def get(self, model_id: str) -> dict[str, Any] | None:
@@ -57,8 +57,8 @@ class CatalogStore:
         return dynamo.from_item(answer["Item"]) if "Item" in answer else None
 
     def own_id(self, model: str) -> str:
-        """The id under which the catalog keeps a model, so that its entry counts however steps write it. An alias
-        stays one: disabling it moves those who use it, not those who name the model."""
+        """Return the id under which the catalog keeps a model, so that its entry counts however steps write it. An
+        alias stays one: disabling it moves those who use it, not those who name the model."""
         catalog = self.catalog()
         return model if model in catalog.aliases() else catalog.canonical(model)
 
@@ -74,9 +74,9 @@ class CatalogStore:
         """Change fields of an entry, or make one; `None` takes a field out, so that the bundled value counts again.
 
         Returns the entry before and after. `expected_version` is the version that the caller saw, 0 for no entry.
-        Raises `CatalogInvalid`, with every reason, for changes that make no sense, an alias or a replacement that leads
+        Raises `CatalogInvalid`, with every reason, for changes that are invalid, an alias or a replacement that leads
         nowhere, a price that would rewrite one in force, and a new model without a provider; `VersionConflict` where
-        the entry is another than expected or somebody changed it in between. What made no sense in the entry before,
+        the entry is another than expected or somebody changed it in between. What was invalid in the entry before,
         and is not changed, stays as it is.
         """
         before = self._before(model_id, expected_version)
@@ -180,6 +180,6 @@ def price_of(
     cache_read: Decimal | None = None,
     cache_write: Decimal | None = None,
 ) -> dict[str, Any]:
-    """A dated price as the table holds it; USD per million tokens."""
+    """Return a dated price as the table holds it; USD per million tokens."""
     values = {"input": given, "output": taken, "cache_read": cache_read, "cache_write": cache_write}
     return {"effective_from": since.isoformat(), **{name: value for name, value in values.items() if value is not None}}

@@ -18,7 +18,7 @@ def now_ms() -> int:
 
 
 def now() -> datetime:
-    """The moment, aware, in UTC."""
+    """Return the moment, aware, in UTC."""
     return datetime.now(UTC)
 
 

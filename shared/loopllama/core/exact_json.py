@@ -33,9 +33,9 @@ HALF = "half a surrogate pair (\\ud800 to \\udfff), which is no character"
 
 
 def dumps(value: Any, indent: int | None = None, *, ascii_only: bool = True, spaced: bool = False) -> str:
-    """The JSON text of plain values: compact, or indented by `indent` spaces a level, or `spaced`, with a space after
-    each comma and colon, as people write it. ASCII with escapes for records and wires; for a model `ascii_only=False`,
-    as escapes cost it several tokens a character.
+    """Return the JSON text of plain values: compact, or indented by `indent` spaces a level, or `spaced`, with a space
+    after each comma and colon, as people write it. ASCII with escapes for records and wires; for a model
+    `ascii_only=False`, as escapes cost it several tokens a character.
 
     `Decimal` becomes an integer where it is one and otherwise a number literal equal to it, a set becomes a sorted
     list, a tuple a list. Raises `ValueError` for NaN and infinities, which JSON lacks, and `TypeError` for anything
@@ -143,7 +143,7 @@ def number_of(text: str) -> int | Decimal:
 
 
 def kept(value: Any) -> str:
-    """The JSON text of a value that is to be kept. Raises `ValueError`, for `HALF` of a character too."""
+    """Return the JSON text of a value that is to be kept. Raises `ValueError`, for `HALF` of a character too."""
     text = dumps(value)
     if "\\ud" in text:
         try:
@@ -158,7 +158,7 @@ STORABLE = "at most 38 digits, and be 0 or from 1E-100 to 1E+100 in size"
 
 
 def storable(value: Decimal) -> bool:
-    """Whether DynamoDB keeps the number as it is: `STORABLE`, somewhat less than what it has room for.
+    """Return whether DynamoDB keeps the number as it is: `STORABLE`, somewhat less than what it has room for.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
     return value.is_finite() and len(value.as_tuple().digits) <= 38 and -100 <= value.adjusted() <= 100
 
@@ -171,7 +171,7 @@ _SHORT = 300
 
 
 def _read(text: str | bytes) -> tuple[Any, list[Literal], bool]:
-    """The value of a JSON text, the numbers in it that are not taken, and whether it may be too deep."""
+    """Return the value of a JSON text, the numbers in it that are not taken, and whether it may be too deep."""
     literals: list[Literal] = []
 
     def literal(text: str) -> Literal:
@@ -222,7 +222,7 @@ def _why_not(value: Any) -> str:
 
 
 def _path(way: Any) -> list[str | int]:
-    """The keys that lead to a value, from a chain of `(before, key)`."""
+    """Return the keys that lead to a value, from a chain of `(before, key)`."""
     path: list[str | int] = []
     while way is not None:
         way, key = way
@@ -231,7 +231,7 @@ def _path(way: Any) -> list[str | int]:
 
 
 def _place(path: Sequence[str | int]) -> str:
-    """A path as JSONPath writes it (RFC 9535): `$.items[2].price`."""
+    """Return a path as JSONPath writes it (RFC 9535): `$.items[2].price`."""
     text = "$"
     for part in path:
         name = str(part)[:60]
@@ -282,7 +282,7 @@ def _key(key: Any) -> str:
 
 
 def number(value: Decimal) -> str:
-    """The JSON number literal equal to a Decimal, without trailing zeros."""
+    """Return the JSON number literal equal to a Decimal, without trailing zeros."""
     if not value.is_finite():
         raise ValueError(f"{value} is no JSON number")
     _, digits, exponent = value.as_tuple()

@@ -35,7 +35,7 @@ def check(schema: Any) -> None:
 
 
 def violations(schema: Mapping[str, Any], value: Any, limit: int = 5) -> list[str]:
-    """Where `value` does not follow `schema`: sentences like `$.items[2].price: 'abc' is not of type 'number'`.
+    """Return where `value` does not follow `schema`: sentences like `$.items[2].price: 'abc' is not of type 'number'`.
 
     Its numbers are `int`, `Decimal`, or `float` for what its shortest form says. At most `limit` are listed, and then
     that there are more. Formats checked are date, date-time, email and uuid. Raises `InvalidRequest` as `check`.
@@ -102,7 +102,7 @@ def _compiled(text: str) -> Any:
 
 
 def _walk(node: Any, depth: int) -> Iterator[tuple[str, Any]]:
-    """Every key and value of the schema, but for those that are plain data."""
+    """Yield every key and value of the schema, but for those that are plain data."""
     if depth > MAX_DEPTH:
         raise InvalidRequest(f"the schema is nested deeper than {MAX_DEPTH} levels")
     if isinstance(node, dict):
@@ -117,7 +117,7 @@ def _walk(node: Any, depth: int) -> Iterator[tuple[str, Any]]:
 
 @lru_cache(maxsize=1)
 def _drafts() -> dict[str, Any]:
-    """Validator classes by `$schema`, with and without the empty fragment that older drafts write."""
+    """Return validator classes by `$schema`, with and without the empty fragment that older drafts write."""
     from jsonschema import Draft4Validator, Draft6Validator, Draft7Validator, Draft201909Validator, Draft202012Validator
 
     classes = (Draft4Validator, Draft6Validator, Draft7Validator, Draft201909Validator, Draft202012Validator)

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def whole(value: Any) -> Any:
-    """A `Decimal` without a fraction as `int`: a count. Anything else stays, money too."""
+    """Return a `Decimal` without a fraction as `int`: a count. Anything else stays, money too."""
     return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
 
 
@@ -18,8 +18,8 @@ def written(value: object) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Every `Decimal` in it as `int` where it is one, else as the nearest `float`: for schemas, limits and wires, which
-    are JSON and not money."""
+    """Return every `Decimal` in it as `int` where it is one, else as the nearest `float`: for schemas, limits and
+    wires, which are JSON and not money."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, Mapping):
@@ -28,7 +28,8 @@ def plain(value: Any) -> Any:
 
 
 def floats(value: Any) -> Any:
-    """Every `Decimal` in it as the nearest `float`, whole ones too: for what is checked to be a number or a count."""
+    """Return every `Decimal` in it as the nearest `float`, whole ones too: for what is checked to be a number or a
+    count."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, Mapping):
@@ -37,7 +38,7 @@ def floats(value: Any) -> Any:
 
 
 def exact(value: Any) -> Any:
-    """Every `float` in it as the `Decimal` that it is written as, so that DynamoDB takes it."""
+    """Return every `float` in it as the `Decimal` that it is written as, so that DynamoDB takes it."""
     if isinstance(value, float):
         return Decimal(repr(value))
     if isinstance(value, Mapping):

@@ -12,12 +12,13 @@ _TIME = re.compile(r"[0-9TZ:.-]{20,30}")
 
 
 def write(name: str, moment: str) -> str:
-    """The cursor of the place behind the item called `name`, ordered by the time `moment`."""
+    """Return the cursor of the place behind the item called `name`, ordered by the time `moment`."""
     return base64.urlsafe_b64encode(exact_json.dumps([name, moment]).encode()).decode().rstrip("=")
 
 
 def read(cursor: str, names: re.Pattern[str]) -> tuple[str, str]:
-    """What `write` was given; a name must match `names`. Raises `InvalidRequest` for a cursor that is not ours."""
+    """Return what `write` was given; a name must match `names`. Raises `InvalidRequest` for a cursor that is not
+    ours."""
     try:
         name, moment = exact_json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if not (names.fullmatch(name) and _TIME.fullmatch(moment)):

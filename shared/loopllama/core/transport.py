@@ -83,7 +83,7 @@ class Stream(httpcore.NetworkStream):
 def connect(
     address: str, port: int, seconds: float, options: Iterable[httpcore.SOCKET_OPTION] | None = None
 ) -> httpcore.NetworkStream:
-    """A TCP connection to an IP address. Raises `httpcore.ConnectError` and `httpcore.ConnectTimeout`."""
+    """Return a TCP connection to an IP address. Raises `httpcore.ConnectError` and `httpcore.ConnectTimeout`."""
     return httpcore.SyncBackend().connect_tcp(address, port, seconds, socket_options=options)
 
 

@@ -76,8 +76,8 @@ def check_json(request: Mapping[str, Any]) -> None:
 
 
 def started_before(settings: Settings, key: str, request: Mapping[str, Any]) -> str | None:
-    """The id of the run that an idempotency key has started, however the workflow has changed since; makes sure that
-    its execution is started. Raises `Conflict` where the key stood for another request."""
+    """Return the id of the run that an idempotency key has started, however the workflow has changed since; makes sure
+    that its execution is started. Raises `Conflict` where the key stood for another request."""
     run_id = run_id_of(key)
     try:
         run = RunStore(settings).run(run_id)
@@ -109,12 +109,12 @@ def _hash(request: Mapping[str, Any]) -> str:
 
 
 def new_run_id() -> str:
-    """An id that no run has."""
+    """Return an id that no run has."""
     return f"run_{uuid.uuid4().hex[:24]}"
 
 
 def run_id_of(key: str) -> str:
-    """The id of the run that an idempotency key or an event's id stands for."""
+    """Return the id of the run that an idempotency key or an event's id stands for."""
     return f"run_{hashlib.sha256(key.encode()).hexdigest()[:24]}"
 
 
@@ -135,7 +135,7 @@ def start_execution(settings: Settings, run_id: str) -> bool:
 
 
 def execution_arn(settings: Settings, run_id: str) -> str:
-    """The ARN of the execution that `start_execution` starts."""
+    """Return the ARN of the execution that `start_execution` starts."""
     return f"{settings.state_machine_arn.replace(':stateMachine:', ':execution:')}:{run_id}"
 
 
@@ -148,7 +148,7 @@ def new_run(
     budget: Mapping[str, Any] | None = None,
     pin: str | None = None,
 ) -> Run:
-    """The `RUN` item of a new run, without its input. Raises `InvalidRequest` and `WorkflowPaused`."""
+    """Return the `RUN` item of a new run, without its input. Raises `InvalidRequest` and `WorkflowPaused`."""
     if workflow["status"] == "paused":
         raise WorkflowPaused(f"workflow {workflow['workflow_id']!r} is paused; activate it before starting runs")
     crew = workflow["definition"]["crew"]
@@ -179,7 +179,7 @@ def new_run(
 
 
 def check_texts(field: str, value: Any, most: int, longest: int) -> None:
-    """Raises `InvalidRequest` unless `value` is `None` or at most `most` texts by name, each of 1 to `longest`
+    """Raise `InvalidRequest` unless `value` is `None` or at most `most` texts by name, each of 1 to `longest`
     characters. DynamoDB takes no empty name."""
     if value is None:
         return

@@ -112,7 +112,7 @@ def _reopen(store: RunStore, run: Run, failed: Sequence[StepRecord]) -> None:
 
 
 def ready_work(run: Run, crew: Sequence[CrewStep], finished: set[str]) -> list[Branch]:
-    """The steps that may start, in the form that the state machine's Map takes: the rest of a step's work is the
+    """Return the steps that may start, in the form that the state machine's Map takes: the rest of a step's work is the
     same for all."""
     return [
         {"step": name, "iteration": iteration_of(run, crew, name), "item": 0} for name in graph.ready(crew, finished)
@@ -120,14 +120,14 @@ def ready_work(run: Run, crew: Sequence[CrewStep], finished: set[str]) -> list[B
 
 
 def _output(crew: Sequence[CrewStep], heads: Mapping[str, StepRecord]) -> Any:
-    """The run's output: that of the last agent of the crew that was not skipped."""
+    """Return the run's output: that of the last agent of the crew that was not skipped."""
     outputs = (heads[step["name"]].get("output") for step in reversed(crew))
     return next((output for output in outputs if output is not None), None)
 
 
 def _crashed_in(step: str, crew: Sequence[CrewStep], heads: Mapping[str, StepRecord], finished: set[str]) -> str:
-    """Which step a function died in that was invoked for `step`: where that is done, one behind it that has begun
-    (the parameter StepsPerInvocation)."""
+    """Return which step a function died in that was invoked for `step`: where that is done, one behind it that has
+    begun (the parameter StepsPerInvocation)."""
     if step not in finished:
         return step
     begun = (one["name"] for one in crew if one["name"] in heads and one["name"] not in finished)
@@ -135,15 +135,15 @@ def _crashed_in(step: str, crew: Sequence[CrewStep], heads: Mapping[str, StepRec
 
 
 def _flat(ended: Sequence[ChainEnd]) -> Iterator[ChainEnd]:
-    """How each chain ended, with the chains of its fork."""
+    """Yield how each chain ended, with the chains of its fork."""
     for one in ended:
         yield one
         yield from _flat(one.get("ended") or ())
 
 
 def _sentence(error: RecordedError) -> str:
-    """What the function's log and the execution's history may hold: the message quotes what a provider or a model
-    answered, and that may quote the prompt."""
+    """Return what the function's log and the execution's history may hold: the message quotes what a provider or a
+    model answered, and that may quote the prompt."""
     return f"step {error.get('step')!r} failed: {error['type']}; the run's record says more"
 
 

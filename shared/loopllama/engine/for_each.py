@@ -53,8 +53,8 @@ def begin(store: RunStore, view: View, writer: StepWriter) -> StepOutcome | None
 
 
 def gather(store: RunStore, view: View, crashed: Sequence[ChainEnd]) -> list[Any]:
-    """The outputs of all items in their order, `null` for those that failed and are tolerated. Raises `ItemsFailed`
-    where more failed than `maxFailures`, `BudgetExceeded` where one of them did for that."""
+    """Return the outputs of all items in their order, `null` for those that failed and are tolerated. Raises
+    `ItemsFailed` where more failed than `maxFailures`, `BudgetExceeded` where one of them did for that."""
     count = int(view.record["item_count"])
     records = _records(store, view, count)
     outputs: list[Any] = []

@@ -34,13 +34,13 @@ it whole."""
 
 
 def answers_of(record: StepRecord) -> dict[str, HumanAnswer]:
-    """What people have answered, by what was asked."""
+    """Return what people have answered, by what was asked."""
     entries = cast("dict[str, HumanAnswer]", record)
     return {key.removeprefix(ANSWER): entries[key] for key in entries if key.startswith(ANSWER)}
 
 
 def waited_ms(record: StepRecord, since: str) -> int:
-    """How long the step has waited for people since a time (ISO 8601 UTC)."""
+    """Return how long the step has waited for people since a time (ISO 8601 UTC)."""
     answers = [answer for answer in answers_of(record).values() if "asked_at" in answer and answer["at"] > since]
     return sum(clock.ms_between(max(since, answer["asked_at"]), answer["at"]) for answer in answers)
 
@@ -95,7 +95,8 @@ def wait(store: RunStore, step: CrewStep, writer: StepWriter, waiting: Waiting) 
 
 
 def keep_token(store: RunStore, work: Work, token: str) -> None:
-    """The state machine waits now: keep its task token, and deliver at once what was answered in the meantime."""
+    """Keep the task token of the state machine, which waits now, and deliver at once what was answered in the
+    meantime."""
     done, item = dynamo.update(
         store.dynamodb,
         store.table,

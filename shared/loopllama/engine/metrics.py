@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def step_ended(workflow_id: str, run_id: str, record: StepRecord) -> None:
-    """The metrics of a step that completed or failed, with those of the models it called."""
+    """Emit the metrics of a step that completed or failed, with those of the models it called."""
     xray.annotate({name: record.get(name) for name in ("model", "source", "route_version", "status")})
     attempts = list(attempts_of(record).values())[int(record.get(METRICS_REPORTED) or 0) :]
     sums = totals(attempts)
@@ -81,7 +81,7 @@ def step_ended(workflow_id: str, run_id: str, record: StepRecord) -> None:
 
 
 def run_ended(run: Run, totals: RunTotals, completed: bool, latency_ms: int) -> None:
-    """The metrics of a run that ended. `run` is its item as it was before; `totals` what its steps come to."""
+    """Emit the metrics of a run that ended. `run` is its item as it was before; `totals` what its steps come to."""
     cost = totals.get("cost_usd")
     if cost is not None:
         cost -= run.get("cost_usd") or 0  # told already, when the run failed and before it was redriven

@@ -70,7 +70,7 @@ def reconcile_due(settings: Settings) -> dict[Outcome, int]:
 
 
 def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> Outcome:
-    """Compare one run with its execution and mend it; `"started"`, `"closed"` or `"checked"` (nothing to mend)."""
+    """Compare one run with its execution and fix it; `"started"`, `"closed"` or `"checked"` (nothing to fix)."""
     run = store.run(run_id)
     if run["status"] in FINAL:
         bill.settle_totals(store, run, last=True)

@@ -88,7 +88,7 @@ def replay_run(
 
 
 def kept_steps(crew: Sequence[CrewStep], from_step: str) -> set[str]:
-    """The steps before `from_step` in the crew that need, directly or through others, only such steps. Raises
+    """Return the steps before `from_step` in the crew that need, directly or through others, only such steps. Raises
     `InvalidRequest` where there is no such step."""
     names = [step["name"] for step in crew]
     if from_step not in names:

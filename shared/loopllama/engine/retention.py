@@ -61,7 +61,7 @@ def _keep(store: RunStore, item: Mapping[str, Any], until: int) -> None:
 
 
 def _references(value: Any) -> Iterator[Mapping[str, Any]]:
-    """The values in the bucket that a record points to."""
+    """Yield the values in the bucket that a record points to."""
     if isinstance(value, Mapping):
         if ValueStore.is_reference(value):
             yield value

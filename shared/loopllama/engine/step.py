@@ -138,12 +138,13 @@ class StepRunner:
             raise
 
     def _let_go(self, writer: StepWriter) -> None:
-        """The state machine is about to invoke again: the next invocation need not wait for this one's lease."""
+        """Release the lease: the state machine is about to invoke again, and the next invocation need not wait for
+        it."""
         with contextlib.suppress(Exception):
             writer.write({}, release=True)
 
     def _settled(self, view: View, owner: str) -> StepOutcome | None:
-        """The outcome where there is nothing (left, yet, any more) to do."""
+        """Return the outcome where there is nothing (left, yet, any more) to do."""
         work, record = view.work, view.record
         if record.get("status") in FINISHED:
             return self._ending.go_on(view)
@@ -156,13 +157,13 @@ class StepRunner:
         return None
 
     def _stops(self, work: Work, run: Run) -> bool:
-        """Whether nothing more may begin: the run has ended or is about to, or the item's forEach step is."""
+        """Return whether nothing more may begin: the run has ended or is about to, or the item's forEach step is."""
         if run["status"] != "running" or run.get("stopping"):
             return True
         return bool(work.item and self._store.items(work.run_id, [work.parent.key])[work.parent.key].get("stopping"))
 
     def _describe(self, view: View, writer: StepWriter) -> None:
-        """What goes with the step's first write."""
+        """Add what goes with the step's first write."""
         if "started_at" in view.record:
             return
         writer.decide(
@@ -186,7 +187,7 @@ class StepRunner:
             writer.decide({"input": kept})
 
     def _allowance(self, view: View) -> Allowance | None:
-        """What budgets leave to the step's calls; what an invocation that died has left reserved is settled."""
+        """Return what budgets leave to the step's calls; what an invocation that died has left reserved is settled."""
         work = view.work
         definition = self._definitions.get(work.workflow_id, work.version)["definition"]
         if not view.run.get("budget") and not definition.get("budget"):
@@ -214,7 +215,7 @@ class StepRunner:
         return when is not None and not view.work.item and not expressions.parse(when).holds(view.document())
 
     def _each(self, view: View, writer: StepWriter, crashed: Sequence[ChainEnd] | None) -> StepOutcome:
-        """The step itself, beside its items: forks into them, then gathers."""
+        """Return the step itself, beside its items: forks into them, then gathers."""
         from loopllama.engine import for_each
 
         if crashed is None:

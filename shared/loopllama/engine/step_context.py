@@ -20,7 +20,7 @@ FINISHED: Final = ("completed", "skipped")
 
 
 def is_finished(record: StepRecord) -> bool:
-    """Whether what a step's record says lets the steps that need it start."""
+    """Return whether what a step's record says lets the steps that need it start."""
     return record.get("status") in FINISHED and not record.get("repeat_pending")
 
 
@@ -64,8 +64,8 @@ class View:
         return self._load("input", self.run.get("input"))
 
     def output(self, name: str) -> Any:
-        """A step's output; of a step that repeats and has not run in this iteration yet, what it said in the last, and
-        `None` in the first."""
+        """Return a step's output; of a step that repeats and has not run in this iteration yet, what it said in the
+        last, and `None` in the first."""
         return self._load(f"steps.{name}", self._counting(name).get("output"))
 
     def _counting(self, name: str) -> StepRecord:
@@ -75,23 +75,23 @@ class View:
         return record
 
     def document(self) -> dict[str, Any]:
-        """What the crew's expressions are computed over."""
+        """Return what the crew's expressions are computed over."""
         names = dict.fromkeys((*self.reads, *self.loop))
         return {"input": self.run_input, "steps": {name: {"output": self.output(name)} for name in names}}
 
     def item(self) -> Any:
-        """The item of the list that this turn of a forEach step is for."""
+        """Return the item of the list that this turn of a forEach step is for."""
         return self.items()[self.work.item - 1]
 
     def items(self) -> list[Any]:
-        """The list that a forEach step takes one turn for each item of. Raises `InvalidRequest`."""
+        """Return the list that a forEach step takes one turn for each item of. Raises `InvalidRequest`."""
         if "items" not in self._loaded:
             self._loaded["items"] = expressions.parse(self.step["for_each"]).of(self.document())
         found: list[Any] = self._loaded["items"]
         return found
 
     def prompt(self) -> str:
-        """The agent's prompt. Raises `InvalidRequest`."""
+        """Return the agent's prompt. Raises `InvalidRequest`."""
         roles = {one["name"]: one["role"] for one in self.crew}
         shown = [name for name in self.reads if self.records.get(name, {}).get("status") == "completed"]
         earlier = [Earlier(name, roles[name], self.output(name)) for name in shown]
@@ -106,7 +106,7 @@ class View:
         return prompt_of(self.step, self.run_input, earlier, others=others, again=again, item=item)
 
     def texts(self) -> dict[str, str]:
-        """The texts that the prompt was made from, by the run's items that hold them."""
+        """Return the texts that the prompt was made from, by the run's items that hold them."""
         found: dict[str, str] = {}
         for name, value in self._loaded.items():
             root, _, step = name.partition(".")
@@ -131,8 +131,8 @@ def prompt_of(
     again: Sequence[Earlier] = (),
     item: Sequence[Any] = (),
 ) -> str:
-    """What the agent is given: its `prompt` template, or else the run's input and the earlier outputs, each under its
-    role, oldest first, so that steps of a run share the longest prefix a provider can cache.
+    """Return what the agent is given: its `prompt` template, or else the run's input and the earlier outputs, each
+    under its role, oldest first, so that steps of a run share the longest prefix a provider can cache.
 
     `others` are further outputs that a template may name; `again` what was said in a loop's iteration before; `item`
     holds the item of a forEach step's turn. Raises `InvalidRequest` where a template names a field that is not there.
@@ -147,9 +147,10 @@ def prompt_of(
 
 
 def reads_of(crew: Sequence[CrewStep], step: CrewStep) -> list[str]:
-    """The earlier steps that a step's turn reads, in the crew's order: all that it may, unless it says by a template
-    and expressions which ones. Its needs are among them, because they say whether it is skipped. A record costs a read
-    unit or more, so a long crew whose prompts name what they use reads no more at its end than at its beginning."""
+    """Return the earlier steps that a step's turn reads, in the crew's order: all that it may, unless it says by a
+    template and expressions which ones. Its needs are among them, because they say whether it is skipped. A record
+    costs a read unit or more, so a long crew whose prompts name what they use reads no more at its end than at its
+    beginning."""
     may = graph.ancestors(crew, step["name"])
     texts = (step.get("when"), step.get("for_each"), step.get("repeat", {}).get("until"))
     parsed = [expressions.parse(text) for text in texts if text]

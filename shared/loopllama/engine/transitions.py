@@ -18,7 +18,8 @@ MAX_CONCURRENCY = 40
 
 
 def follow(store: RunStore, view: View) -> StepOutcome:
-    """The outcome of a step that is completed or skipped; derived anew, and the same, however often it is asked for."""
+    """Return the outcome of a step that is completed or skipped; derived anew, and the same, however often it is asked
+    for."""
     work = view.work
     if view.record.get("repeat_pending"):
         return _again(store, view)
@@ -55,13 +56,13 @@ def _again(store: RunStore, view: View) -> StepOutcome:
 
 
 def ended(work: Work, outcome: ChainOutcome) -> StepOutcome:
-    """The payload of a chain that goes on with `work`, or ends at it."""
+    """Return the payload of a chain that goes on with `work`, or ends at it."""
     return {**work.to_payload(), "outcome": outcome}
 
 
 def fork(
     work: Work, branches: list[Work], *, join: bool = False, max_concurrency: int = MAX_CONCURRENCY
 ) -> StepOutcome:
-    """The payload that makes a nested Map of chains."""
+    """Return the payload that makes a nested Map of chains."""
     ready: list[Branch] = [{"step": one.step, "iteration": one.iteration, "item": one.item} for one in branches]
     return {**ended(work, "fork"), "ready": ready, "join": join, "max_concurrency": max_concurrency}

@@ -33,7 +33,7 @@ def accept_event(settings: Settings, event: Mapping[str, Any]) -> str | None:
 
 
 def _accept_upload(settings: Settings, detail: Mapping[str, Any]) -> str | None:
-    """An object `WORKFLOW/NAME`: its text is the input, or its JSON where it is called `….json`.
+    """Return an object `WORKFLOW/NAME`: its text is the input, or its JSON where it is called `….json`.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html"""
     bucket, made = detail["bucket"]["name"], detail["object"]
     key, tag = made["key"], made.get("etag")

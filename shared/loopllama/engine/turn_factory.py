@@ -41,8 +41,8 @@ class TurnMaker:
     def make(
         self, view: View, writer: StepWriter, ledger: StepLedger, text: str, started: float, remaining_ms: int
     ) -> loop.AgentLoop:
-        """The turn of a step on the prompt `text`, in an invocation that began at `started` (`time.monotonic()`) with
-        `remaining_ms` left. Raises `NoEligibleModel` and `ModelUnknown`."""
+        """Return the turn of a step on the prompt `text`, in an invocation that began at `started` (`time.monotonic()`)
+        with `remaining_ms` left. Raises `NoEligibleModel` and `ModelUnknown`."""
         attempt_order, decision = self._route(view, text, writer)
         max_tokens, temperature = decision.get("max_tokens"), decision.get("temperature")
         return loop.AgentLoop(
@@ -60,7 +60,7 @@ class TurnMaker:
         )
 
     def _route(self, view: View, text: str, writer: StepWriter) -> tuple[Sequence[Model], RouteRecord]:
-        """The models to try and the decision as recorded. A retry keeps its decision unless its first model has
+        """Return the models to try and the decision as recorded. A retry keeps its decision unless its first model has
         failed in the meantime or a model of it has been disabled."""
         work, kept = writer.work, writer.record.get("route")
         if kept and not any(
@@ -98,7 +98,7 @@ class TurnMaker:
 
 
 def check_tools(settings: Settings) -> None:
-    """Tell whoever reads the log of definitions that make no sense. Only steps that use them fail."""
+    """Tell whoever reads the log of definitions that are invalid. Only steps that use them fail."""
     if not settings.tools:
         return
     from loopllama.tools.toolbox import Toolbox
@@ -106,7 +106,7 @@ def check_tools(settings: Settings) -> None:
     try:
         Toolbox(settings, tuple(settings.tools))
     except LoopLlamaError as error:
-        message = "the template's parameter Tools makes no sense; steps that use this tool will fail"
+        message = "the template's parameter Tools is invalid; steps that use this tool will fail"
         logs.logger().error(message, extra={"error": str(error)})
 
 

@@ -52,8 +52,8 @@ class Event:
 
 
 def events_of(record: Mapping[str, Any]) -> list[Event]:
-    """The events that a record of the table's stream (new and old image, as Lambda hands it over) stands for, in their
-    order. Records of other items give none."""
+    """Return the events that a record of the table's stream (new and old image, as Lambda hands it over) stands for, in
+    their order. Records of other items give none."""
     change = record["dynamodb"]
     new_image, old_image = change.get("NewImage"), change.get("OldImage") or {}
     item = change["Keys"]["item"]["S"]
@@ -77,7 +77,7 @@ class _Context:
     delete_at: Any
 
     def event(self, kind: EventType, moment: str | None, detail: Detail, place: str = "", at: Any = None) -> Event:
-        """An event; `moment`, a time in the record, tells it from others of its kind and place."""
+        """Return an event; `moment`, a time in the record, tells it from others of its kind and place."""
         # A record that somebody wrote by hand may lack its times: then the change itself is the moment.
         seconds = float(self.change.get("ApproximateCreationDateTime") or 0)
         return Event(
@@ -135,12 +135,12 @@ def _of_step(context: _Context, old: StepRecord, new: StepRecord) -> list[Event]
 
 
 def _error(error: RecordedError | None, step: str | None = None) -> EventError | None:
-    """What failed, without its message: that may quote a prompt or an answer."""
+    """Return what failed, without its message: that may quote a prompt or an answer."""
     return {"type": error.get("type"), "step": error.get("step", step)} if error else None
 
 
 def _place(key: str) -> Detail:
-    """The iteration and item that a step's key names; `item` is `None` outside a forEach."""
+    """Return the iteration and item that a step's key names; `item` is `None` outside a forEach."""
     found = _STEP_KEY.fullmatch(key)
     iteration, item = (int(found[1]), int(found[2])) if found else (0, 0)
     return {"iteration": iteration, "item": item or None}
@@ -151,5 +151,5 @@ def _read(image: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
 
 
 def _pick(values: Mapping[str, Any], names: tuple[str, ...]) -> Detail:
-    """Every one of `names` under the API's name, `None` where there is nothing."""
+    """Return every one of `names` under the API's name, `None` where there is nothing."""
     return cast("Detail", shown({name: whole(values.get(name)) for name in names}))

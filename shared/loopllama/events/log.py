@@ -32,7 +32,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 1.0
 
 
 def event_key(number: int) -> str:
-    """The sort key of an event."""
+    """Return the sort key of an event."""
     return f"{PREFIX}{number:0{DIGITS}}"
 
 
@@ -63,7 +63,7 @@ class EventLog:
         return clients.client("dynamodb") if self._given is None else self._given
 
     def append(self, event: Event) -> ShownEvent:
-        """Number and keep an event, or find the number that it has; returns the event as readers see it."""
+        """Return number and keep an event, or find the number that it has; returns the event as readers see it."""
         known = self._of(event.run_id)
         detail: Detail = {**self._workflow(known, event), **event.detail}
         while event.change not in known.numbers:
@@ -86,7 +86,7 @@ class EventLog:
         return _shown(event.run_id, known.numbers[event.change], event.type, event.at, detail)
 
     def after(self, run_id: str, number: int, limit: int) -> list[ShownEvent]:
-        """The run's events behind `number`, in order, at most `limit`."""
+        """Return the run's events behind `number`, in order, at most `limit`."""
         if number >= LAST:
             return []
         items = self._items(run_id, number, limit=limit)
@@ -113,13 +113,13 @@ class EventLog:
             pause = min(_LONGEST_PAUSE, pause * 1.5)
 
     def is_over(self, run_id: str, number: int) -> bool:
-        """Whether event `number` closed the run, and the run is still closed. Raises `RunNotFound`."""
+        """Return whether event `number` closed the run, and the run is still closed. Raises `RunNotFound`."""
         ended = self.status(run_id) in FINAL
         last = self._get(run_id, event_key(number), ("type",)) if ended and number else None
         return last is not None and last["type"] in CLOSING.values()
 
     def status(self, run_id: str) -> str:
-        """The run's status. Raises `RunNotFound`."""
+        """Return the run's status. Raises `RunNotFound`."""
         run = self._get(run_id, RUN, ("status",))
         if run is None:
             raise RunNotFound(f"There is no run {run_id!r}.")
@@ -133,7 +133,7 @@ class EventLog:
         return known
 
     def _workflow(self, known: _Known, event: Event) -> WorkflowNamed:
-        """A run's workflow, which its steps' records do not name."""
+        """Return a run's workflow, which its steps' records do not name."""
         if known.workflow is None:
             names = ("workflow_id", "workflow_version")
             run = event.detail if "workflow_id" in event.detail else self._get(event.run_id, RUN, names) or {}

@@ -66,7 +66,8 @@ class Minute:
 
 
 def recent(minutes: Mapping[int, Minute], now: float) -> Latency | None:
-    """The mean of the recent samples, `None` without any. `minutes` by their beginning, `now` in epoch seconds."""
+    """Return the mean of the recent samples, `None` without any. `minutes` by their beginning, `now` in epoch
+    seconds."""
     taken = weight = total = 0.0
     for start in sorted(minutes, reverse=True):
         age = max(0.0, now - start - 60) / 60
@@ -82,7 +83,7 @@ def recent(minutes: Mapping[int, Minute], now: float) -> Latency | None:
 
 
 def borrowed(own: Latency | None, elsewhere: Latency | None) -> Latency | None:
-    """A step's figure, made up to `ENOUGH` samples from the model's other steps."""
+    """Return a step's figure, made up to `ENOUGH` samples from the model's other steps."""
     have = own.samples if own else 0.0
     lack = min(elsewhere.samples, ENOUGH - have) if elsewhere else 0.0
     if elsewhere is None or lack <= 0:
@@ -179,7 +180,7 @@ class Observer:
         return {"latency": figures, "leader": leader, "latency_at": int(now * 1000)}
 
     def _measured(self, keys: Sequence[Key], now: float) -> dict[Key, Latency | None]:
-        """The recent latency of each key. Three metrics are read for each."""
+        """Return the recent latency of each key. Three metrics are read for each."""
         minutes: dict[Key, dict[int, Minute]] = {key: {} for key in keys}
         asked: dict[str, tuple[Key, str]] = {}
         queries = []

@@ -31,7 +31,7 @@ class Publisher:
         self._sleep = sleep
 
     def handle(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Number and keep the events of the records, in their order, then send them.
+        """Return number and keep the events of the records, in their order, then send them.
 
         Returns Lambda's answer for partial batches: the first record that has to come again. Whatever comes again,
         with all that follows it, keeps its numbers; it may be sent twice, under the same `run_id` and `id`.
@@ -94,5 +94,5 @@ def _events(record: Mapping[str, Any]) -> list[Event]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # Somebody has edited a run by hand into what no run looks like; it must not hold up the others.
         key = record["dynamodb"].get("Keys")
-        logs.logger().error("a change makes no sense", extra={"key": key, "error": logs.said(error)})
+        logs.logger().error("a change is invalid", extra={"key": key, "error": logs.said(error)})
         return []

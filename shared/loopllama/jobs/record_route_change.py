@@ -1,6 +1,6 @@
 """The consumer of the streams of the Routes and Models tables: history entries, and events on the bus.
 
-Events have the source `loopllama` and the detail types `RouteChanged`, `InvalidOverride` (a row that makes no sense,
+Events have the source `loopllama` and the detail types `RouteChanged`, `InvalidOverride` (a row that is invalid,
 in addition) and `ModelChanged` (an entry of the Models table). The detail is the history entry, with `workflow` and
 `step`, or `model`. Delivery is at least once; `sequence` tells repetitions apart.
 """

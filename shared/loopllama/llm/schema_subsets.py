@@ -52,13 +52,13 @@ class _Unsayable(Exception):
 
 
 def for_openai(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The schema as OpenAI's strict mode takes it, or `None` where it cannot be said there: an optional property, a
-    free-form object, a root that is no plain object, keywords outside the subset."""
+    """Return the schema as OpenAI's strict mode takes it, or `None` where it cannot be said there: an optional
+    property, a free-form object, a root that is no plain object, keywords outside the subset."""
     return _restate(schema, _OPENAI)
 
 
 def for_anthropic(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The schema as Anthropic's and Bedrock's output formats take it, or `None` where it cannot be said there: a
+    """Return the schema as Anthropic's and Bedrock's output formats take it, or `None` where it cannot be said there: a
     schema that refers to itself, a free-form object, keywords outside the subset. Bounds and lengths, which these
     modes do not enforce, are put into the descriptions."""
     return _restate(schema, _ANTHROPIC)

@@ -33,7 +33,7 @@ _FENCE = re.compile(r"```[a-zA-Z0-9_+-]*[ \t]*\n(.*?)```", re.DOTALL)
 
 
 def mode_for(capabilities: Collection[str] | None, schema: Mapping[str, Any] | None = None) -> OutputMode:
-    """How to ask a model with these catalog `capabilities` for JSON of `schema` (without one: of some object).
+    """Return how to ask a model with these catalog `capabilities` for JSON of `schema` (without one: of some object).
 
     Unknown capabilities (`None`) mean `instructions`: a request for a mode that a model lacks is refused by its
     provider and would fail the step, instructions are never refused. So does a schema whose root is not an object:
@@ -47,7 +47,7 @@ def mode_for(capabilities: Collection[str] | None, schema: Mapping[str, Any] | N
 
 
 def instructions(schema: Mapping[str, Any]) -> str:
-    """What the prompt says in `instructions` mode."""
+    """Return what the prompt says in `instructions` mode."""
     return (
         "Answer with exactly one JSON value and nothing else: no explanation, no code fence. "
         f"It must be valid against this JSON Schema:\n{exact_json.dumps(schema, ascii_only=False)}"
@@ -55,7 +55,7 @@ def instructions(schema: Mapping[str, Any]) -> str:
 
 
 def as_tool(schema: Mapping[str, Any]) -> ToolSpec:
-    """The tool that the model must call in `tool` mode."""
+    """Return the tool that the model must call in `tool` mode."""
     return ToolSpec(TOOL_NAME, "Give your final answer. Its arguments are the answer.", schema)
 
 
@@ -83,7 +83,7 @@ def from_answer_tool(answer: ModelResponse) -> ModelResponse:
 
 
 def parse_answer(text: str, schema: Mapping[str, Any]) -> Any:
-    """The JSON value of an answer, valid against `schema`; numbers are `int` or `Decimal`.
+    """Return the JSON value of an answer, valid against `schema`; numbers are `int` or `Decimal`.
 
     The whole text is the JSON, or it stands in a code fence or between sentences; of several values the first valid
     one counts. Thoughts are not looked at. Raises `OutputInvalid`, whose message can be sent to the model as it is: up

@@ -85,8 +85,8 @@ def apart(text: str) -> tuple[str, str]:
 
 
 def blocks(text: str) -> list[tuple[int, int]]:
-    """The places of all closed blocks of thoughts in a text, in order, wherever they stand: nothing in them is the
-    answer."""
+    """Return the places of all closed blocks of thoughts in a text, in order, wherever they stand: nothing in them is
+    the answer."""
     found: list[tuple[int, int]] = []
     position, without_end = 0, set[str]()
     while opened := _ANY_OPENING.search(text, position):
@@ -114,7 +114,7 @@ def _is_json(text: str) -> bool:
 
 
 def _behind_block(text: str, start: int) -> int:
-    """The place behind a block of thoughts that begins at `start`; `start` where there is none."""
+    """Return the place behind a block of thoughts that begins at `start`; `start` where there is none."""
     opened = _OPENING.match(text, start)
     if opened is None:
         return start
@@ -138,7 +138,8 @@ def _behind_block(text: str, start: int) -> int:
 
 
 def _behind_unopened(text: str, start: int) -> int:
-    """The place behind the last closing tag from `start` on that nothing opened and nothing quotes; else `start`."""
+    """Return the place behind the last closing tag from `start` on that nothing opened and nothing quotes; else
+    `start`."""
     last = start
     opened = _ANY_OPENING.search(text, start)
     for found in _UNOPENED.finditer(text, start, opened.start() if opened else len(text)):
@@ -148,7 +149,7 @@ def _behind_unopened(text: str, start: int) -> int:
 
 
 def _is_named(text: str, tag: re.Match[str]) -> bool:
-    """Whether a sentence is about the tag, as in "it looks for </think> and drops what is before it"."""
+    """Return whether a sentence is about the tag, as in "it looks for </think> and drops what is before it"."""
     follows = _GOES_ON.match(text, tag.end())
     if follows is None:
         return False

@@ -21,17 +21,17 @@ TOKEN = re.compile(r"[A-Za-z0-9]{1,8}|[^\W_A-Za-z0-9]{1,2}|[^\w\s]|_")
 
 
 def count_tokens(text: str) -> int:
-    """The tokens of a text, by the rule above."""
+    """Return the tokens of a text, by the rule above."""
     return sum(1 for _ in TOKEN.finditer(text))
 
 
 def most_tokens(text: str) -> int:
-    """A rough count on the high side, for checks before a call: quicker than `count_tokens`."""
+    """Return a rough count on the high side, for checks before a call: quicker than `count_tokens`."""
     return len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN
 
 
 def prompt_tokens(call: ModelRequest, count: Callable[[str], int] = count_tokens) -> int:
-    """The tokens of everything that a call hands to the model: system prompt, messages, tools, schema."""
+    """Return the tokens of everything that a call hands to the model: system prompt, messages, tools, schema."""
     texts = [call.system]
     for message in call.messages:
         texts.append(message.text)

@@ -79,7 +79,7 @@ class Facts:
     latency_of: frozenset[str] = frozenset()
 
     def candidate(self, model: Model, weight: float, at: datetime) -> Candidate:
-        """The model with what is expected of it on this step."""
+        """Return the model with what is expected of it on this step."""
         cached = min(self.cached_tokens, self.input_tokens)
         one = pricing.cost(model, Usage(self.input_tokens, self.output_tokens, cached), at)
         known = self.latency.get(model.id)
@@ -92,7 +92,7 @@ class Facts:
         )
 
     def prior_ms(self, model: Model) -> float:
-        """How long one call is expected to take by the catalog alone."""
+        """Return how long one call is expected to take by the catalog alone."""
         return model.speed.first_token_ms + self.output_tokens / max(1, model.speed.tokens_per_second) * 1000
 
 
@@ -100,20 +100,20 @@ NOTHING = Facts()
 
 
 def key_of(workflow_id: str, step: str) -> str:
-    """The key of a step's item in the Models table."""
+    """Return the key of a step's item in the Models table."""
     return f"{PREFIX}{workflow_id}#{step}"
 
 
 def expected_ms(known: Latency | None, prior_ms: float) -> float:
-    """The mean of what was observed and the prior, by weight."""
+    """Return the mean of what was observed and the prior, by weight."""
     if known is None:
         return prior_ms
     return (known.samples * known.ms + PRIOR_SAMPLES * prior_ms) / (known.samples + PRIOR_SAMPLES)
 
 
 def lead(before: str | None, expected: Mapping[str, Latency]) -> str | None:
-    """Which model leads from now on. `expected` is each candidate's expected latency (`expected_ms`), with its samples,
-    the prior's included, in the row's order.
+    """Return which model leads from now on. `expected` is each candidate's expected latency (`expected_ms`), with its
+    samples, the prior's included, in the row's order.
 
     The leader stays unless another one is faster by more than chance: its upper confidence bound must be below
     `MARGIN` of the leader's lower one (bounds as in Auer et al., Finite-time Analysis of the Multiarmed Bandit Problem,
@@ -135,7 +135,7 @@ def _bound(latency: Latency, sign: int) -> float:
 
 
 def parse_facts(item: Mapping[str, Any] | None) -> Facts:
-    """Read a step's item; never raises: what makes no sense counts as not known."""
+    """Read a step's item; never raises: what is invalid counts as not known."""
     if not item:
         return NOTHING
     raw = item.get("latency")
@@ -163,7 +163,7 @@ def parse_facts(item: Mapping[str, Any] | None) -> Facts:
 
 
 def names_in(value: object) -> frozenset[str]:
-    """The texts in a list or set of an item."""
+    """Return the texts in a list or set of an item."""
     if not isinstance(value, (list, set, frozenset, tuple)):
         return frozenset()
     return frozenset(name for name in _limited(value) if isinstance(name, str))

@@ -59,7 +59,7 @@ _adapters: dict[tuple[str, str, tuple[str, ...]], Provider] = {}
 
 
 def provider_for(model: Model, settings: Settings) -> Provider:
-    """The adapter of a catalog model's provider, one for each provider and process.
+    """Return the adapter of a catalog model's provider, one for each provider and process.
 
     A provider in `settings.simulated_providers`, or any where that holds `*`, is answered by the simulated one, at
     the model's own speed. Never raises: what is wrong with a provider's configuration comes out of `complete`.
@@ -78,8 +78,9 @@ def provider_for(model: Model, settings: Settings) -> Provider:
 
 
 def behind_profile(model: Model, resolve: Callable[[str], Model]) -> Model:
-    """A model that is an ARN of Bedrock, with the prices, limits and capabilities of the model that it stands for;
-    any other, or one whose inference profile cannot be read, as it is. `resolve` finds a catalog model by its id."""
+    """Return a model that is an ARN of Bedrock, with the prices, limits and capabilities of the model that it stands
+    for; any other, or one whose inference profile cannot be read, as it is. `resolve` finds a catalog model by its
+    id."""
     if model.prices or model.provider != "bedrock" or "arn:" not in model.provider_model:
         return model
     from loopllama.providers.bedrock.service import underlying_model
@@ -99,7 +100,7 @@ def behind_profile(model: Model, resolve: Callable[[str], Model]) -> Model:
 
 
 def is_simulated(provider: str, settings: Settings) -> bool:
-    """Whether the simulated provider stands in for `provider`."""
+    """Return whether the simulated provider stands in for `provider`."""
     return provider in settings.simulated_providers or "*" in settings.simulated_providers
 
 

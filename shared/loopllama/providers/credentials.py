@@ -54,13 +54,13 @@ class Credentials:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def remedy(self) -> str:
-        """What a person does about a wrong key."""
+        """Return what a person does about a wrong key."""
         return f"The key came from {self.source}; set the right one {_how(self.provider)}"
 
 
 def from_environment(provider: str, environment: Mapping[str, str]) -> dict[str, str] | None:
-    """The provider's `api_key` and `base_url` as the environment has them, in the form of its secret; `None` where it
-    has neither."""
+    """Return the provider's `api_key` and `base_url` as the environment has them, in the form of its secret; `None`
+    where it has neither."""
     for prefix in variables_of(provider):
         key = environment.get(f"{prefix}_API_KEY", "").strip()
         url = environment.get(f"{prefix}_BASE_URL", "").strip() or environment.get(f"{prefix}_ENDPOINT", "").strip()
@@ -71,8 +71,8 @@ def from_environment(provider: str, environment: Mapping[str, str]) -> dict[str,
 
 
 def credentials_for(provider: str, settings: Settings) -> Credentials:
-    """The provider's credentials. Raises `CredentialsRejected` (missing, unreadable), `ModelRequestRejected` (a host
-    that the key may not be sent to) and `ModelUnavailable` (Secrets Manager does not answer)."""
+    """Return the provider's credentials. Raises `CredentialsRejected` (missing, unreadable), `ModelRequestRejected` (a
+    host that the key may not be sent to) and `ModelUnavailable` (Secrets Manager does not answer)."""
     found = from_environment(provider, os.environ)
     if found is not None:
         return _checked(provider, found, f"environment variable {variables_of(provider)[0]}_API_KEY", settings)
@@ -94,7 +94,7 @@ def credentials_for(provider: str, settings: Settings) -> Credentials:
 
 
 def secret_name(provider: str, settings: Settings) -> str:
-    """The name of the provider's secret; empty where the deployment has none."""
+    """Return the name of the provider's secret; empty where the deployment has none."""
     return f"{settings.provider_secrets_prefix}{provider}" if settings.provider_secrets_prefix else ""
 
 
@@ -211,7 +211,7 @@ def _checked(provider: str, found: Mapping[str, Any], source: str, settings: Set
 
 @functools.lru_cache(maxsize=64)  # the same few are asked for at every call; a refusal is not kept
 def _check_host(provider: str, url: str, known: Known, source: str, allowed: tuple[str, ...]) -> None:
-    """Raises `ModelRequestRejected` for a URL that a key may not be sent to."""
+    """Raise `ModelRequestRejected` for a URL that a key may not be sent to."""
 
     def refuse(why: str) -> ModelError:
         return ModelRequestRejected(f"{provider}: the base_url in {source} {why}")

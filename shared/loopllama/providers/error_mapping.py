@@ -92,7 +92,7 @@ def status_in(value: Mapping[str, Any]) -> int:
 
 
 def kind_of(status: int, names: Iterable[str], said: str, codes: Mapping[str, type[ModelError]]) -> type[ModelError]:
-    """The class for a status, the codes and the message of an error."""
+    """Return the class for a status, the codes and the message of an error."""
     kind = next((codes[name] for name in names if name in codes), None)
     if kind is None or kind is ModelRequestRejected:
         if status in (400, 413, 422, 500) and _TOO_LONG.search(said):
@@ -103,7 +103,7 @@ def kind_of(status: int, names: Iterable[str], said: str, codes: Mapping[str, ty
 
 
 def read_error(body: bytes) -> tuple[list[str], str]:
-    """The codes, most telling first, and the message of an error body of any of the shapes in use:
+    """Return the codes, most telling first, and the message of an error body of any of the shapes in use:
     `{"error": {"code", "type", "message"}}`, `{"error": text}`, `{"code", "message"}`, `{"detail": …}`, a list of one
     of these, or plain text. A `param` that the message does not name is put behind it."""
     try:

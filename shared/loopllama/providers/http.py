@@ -111,8 +111,8 @@ def _read(chunks: Iterable[bytes], who: str) -> bytes:
 
 
 def _whole_characters(body: bytes) -> bytes:
-    """The answer with U+FFFD for each half of a surrogate pair: servers that end an answer at its limit may do so
-    within an emoji, and what is paid must not be lost for it."""
+    """Return the answer with U+FFFD for each half of a surrogate pair: servers that end an answer at its limit may do
+    so within an emoji, and what is paid must not be lost for it."""
     if b"\\ud" in body or b"\\uD" in body or b"\xed" in body:
         return _SURROGATES.sub(lambda found: "\ufffd".encode() if found["half"] else found[0], body)
     return body

@@ -225,7 +225,8 @@ def _address(credentials: Credentials, model: str) -> str:
 
 
 def _text(content: Any) -> str:
-    """The text of a message's content: a text, or (Mistral's reasoning models) parts of which some are thoughts."""
+    """Return the text of a message's content: a text, or (Mistral's reasoning models) parts of which some are
+    thoughts."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else ()

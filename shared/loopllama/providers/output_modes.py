@@ -100,7 +100,7 @@ class Modes:
     def _ways(
         call: ModelRequest, native: Callable[[ModelRequest], Mapping[str, Any] | None], can_force: bool
     ) -> Iterator[tuple[OutputMode, ModelRequest]]:
-        """The ways of asking that the call can be said in, from the one that it begins with."""
+        """Yield the ways of asking that the call can be said in, from the one that it begins with."""
         schema = call.output_schema or {}
         for mode in structured_output.MODES[structured_output.MODES.index(call.output_mode) :]:
             if mode == "native":
@@ -112,7 +112,7 @@ class Modes:
 
 
 def _reason(error: ModelRequestRejected, mode: OutputMode, call: ModelRequest) -> str | None:
-    """What the provider said against this way of asking; `None` where the error is about something else."""
+    """Return what the provider said against this way of asking; `None` where the error is about something else."""
     if type(error) is not ModelRequestRejected or error.status not in _REFUSALS or mode not in _NAMED:
         return None
     names = "|".join(sorted(map(re.escape, {call.catalog_id, call.model}), key=len, reverse=True))

@@ -24,8 +24,8 @@ _NO_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def read_object(body: bytes | str) -> dict[str, Any] | None:
-    """The JSON object that a body is, `None` where it is none. Numbers are `int` or `Decimal`; one that is not taken is
-    a `jsontext.Literal`, so that only what it belongs to is unusable, and not an answer that was paid for."""
+    """Return the JSON object that a body is, `None` where it is none. Numbers are `int` or `Decimal`; one that is not
+    taken is a `jsontext.Literal`, so that only what it belongs to is unusable, and not an answer that was paid for."""
     try:
         value = exact_json.loads_around(body)
     except ValueError:
@@ -34,25 +34,25 @@ def read_object(body: bytes | str) -> dict[str, Any] | None:
 
 
 def member(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """An object inside an object; empty where there is none."""
+    """Return an object inside an object; empty where there is none."""
     found = value.get(name)
     return found if isinstance(found, dict) else {}
 
 
 def count(value: Any) -> int | None:
-    """A number of tokens, `None` where it is none or no call can have had as many. Some servers write `12.0`."""
+    """Return a number of tokens, `None` where it is none or no call can have had as many. Some servers write `12.0`."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value < MOST_TOKENS or value % 1:
         return None
     return int(value)
 
 
 def answer_limit(call: ModelRequest) -> int:
-    """The limit of the answer, in tokens, for a provider that asks for one."""
+    """Return the limit of the answer, in tokens, for a provider that asks for one."""
     return call.max_tokens or min(call.max_output or UNKNOWN_MAX_OUTPUT, LONGEST_UNASKED)
 
 
 def tool_call(identifier: Any, name: Any, arguments: Any, position: int) -> ToolCall:
-    """A tool call from its parts as they stand in an answer. `arguments` may be text that should be JSON, or the
+    """Return a tool call from its parts as they stand in an answer. `arguments` may be text that should be JSON, or the
     object itself; none at all means no arguments. A missing id becomes `call_<position>`. What
     `jsontext.loads` does not take are no arguments: the model is told why, and asked again."""
     raw = arguments if isinstance(arguments, str) else exact_json.dumps({} if arguments is None else arguments)
@@ -89,13 +89,13 @@ def arguments_object(call: ToolCall) -> Mapping[str, Any]:
 
 
 def tool_id(identifier: str) -> str:
-    """An id that every provider takes: a turn may go on with another provider than the one that gave it.
+    """Return an id that every provider takes: a turn may go on with another provider than the one that gave it.
     Bedrock's is the narrowest, `[a-zA-Z0-9_-]{1,64}`."""
     return _NO_ID.sub("_", identifier)[:64] or "call"
 
 
 def cached_messages(call: ModelRequest) -> list[int]:
-    """The places of the messages to put cache points behind: the last stable ones, three of the four points that
+    """Return the places of the messages to put cache points behind: the last stable ones, three of the four points that
     Anthropic and Bedrock allow, as one is behind the system prompt.
 
     Writing to a cache costs more than not caching, so there are none unless this turn has, or will likely have,

@@ -12,8 +12,8 @@ from loopllama.llm import usage
 
 
 def critical_path(needs: Mapping[str, Sequence[str]], durations: Mapping[str, float]) -> float:
-    """How long the longest line of steps takes, each starting when all that it needs are done. `needs` is in an order
-    in which every step comes after some beginning; loops are none, as a crew has none."""
+    """Return how long the longest line of steps takes, each starting when all that it needs are done. `needs` is in an
+    order in which every step comes after some beginning; loops are none, as a crew has none."""
     done: dict[str, float] = {}
 
     def end(name: str) -> float:
@@ -48,7 +48,7 @@ class Speeds:
                         self._elsewhere[call["model"]].append((ms, tokens))
 
     def expect(self, step: str, model: Model, output_tokens: int) -> tuple[float, str]:
-        """How long a call is expected to take (ms), and by what: `this step`, `other steps` or `the catalog`."""
+        """Return how long a call is expected to take (ms), and by what: `this step`, `other steps` or `the catalog`."""
         seen = self._on_step.get((step, model.id))
         if seen:
             return median(seen), "this step"

@@ -53,7 +53,7 @@ class RunReader:
         self._definitions = DefinitionStore(settings)
 
     def get(self, run_id: str, show: Callable[[Any], Any] | None = None) -> RunView:
-        """The run object with its steps, also those that have not started. Totals are summed from the attempts.
+        """Return the run object with its steps, also those that have not started. Totals are summed from the attempts.
 
         `show` turns a stored value into what the caller wants of it; by default the whole value, large ones fetched.
         Raises `RunNotFound`.
@@ -62,8 +62,8 @@ class RunReader:
         return self._object(run, records, show or self._values.load)
 
     def accepted(self, run_id: str, show: Callable[[Any], Any] | None = None) -> RunView:
-        """The run object as it was when the run was accepted, whatever has happened since: the same for everybody who
-        asked for the same run. Without steps, of which none had begun. Raises `RunNotFound`."""
+        """Return the run object as it was when the run was accepted, whatever has happened since: the same for
+        everybody who asked for the same run. Without steps, of which none had begun. Raises `RunNotFound`."""
         run = self._store.run(run_id)
         later = {"output", "error", "started_at", "finished_at", "pending", *_TOTALS}
         then = cast("Run", {name: value for name, value in run.items() if name not in later})
@@ -114,15 +114,16 @@ class RunReader:
         }
 
     def ended(self, workflow_id: str, limit: int = 20, cursor: str | None = None) -> tuple[list[RunView], str | None]:
-        """A page of `list` for whom only the runs that have ended matter: what the others have used is not summed."""
+        """Return a page of `list` for whom only the runs that have ended matter: what the others have used is not
+        summed."""
         page, following = self._page(workflow_id, limit, cursor)
         return [self._summary(run) for run in page], following
 
     def list(
         self, workflow_id: str | None = None, limit: int = 20, cursor: str | None = None
     ) -> tuple[list[RunView], str | None]:
-        """A workflow's runs, newest first, without inputs, outputs and steps; and the cursor of the next page. The
-        totals of those that go on are summed from their steps.
+        """Return a workflow's runs, newest first, without inputs, outputs and steps; and the cursor of the next page.
+        The totals of those that go on are summed from their steps.
 
         Without a workflow: the newest runs of the most recently updated workflows, and no cursor.
         """
@@ -141,7 +142,7 @@ class RunReader:
         return self._summary({**run, **totals.of_run(steps)})
 
     def _page(self, workflow_id: str, limit: int, cursor: str | None = None) -> tuple[Sequence[Run], str | None]:
-        """A page of the index of a workflow's runs."""
+        """Return a page of the index of a workflow's runs."""
         request: dict[str, Any] = {
             "TableName": self._settings.runs_table,
             "IndexName": "by_workflow",
@@ -250,7 +251,7 @@ def _sentence(error: RecordedError) -> str:
 
 
 def _pending(run: Run) -> PendingView | None:
-    """What an unfinished run has been asking people longest, in the API's form."""
+    """Return what an unfinished run has been asking people longest, in the API's form."""
     asked = sorted((run.get("pending") or {}).items(), key=lambda one: str(one[1].get("asked_at")))
     if not asked or run["status"] in FINAL:
         return None

@@ -102,7 +102,7 @@ def _rows(settings: Settings, start: date, end: date, workflow: str | None) -> I
 
 
 def _keys(settings: Settings, start: date, end: date, workflow: str | None) -> list[str]:
-    """The partitions of the range: days from the workflow's first to its last, if it has been deleted."""
+    """Return the partitions of the range: days from the workflow's first to its last, if it has been deleted."""
     definitions = DefinitionStore(settings)
     spans = definitions.lives()
     if workflow is not None:

@@ -95,7 +95,7 @@ class StepEstimate:
 
 
 def recent_runs(reader: Runs, workflow_id: str, *, limit: int = 20, since: datetime | None = None) -> list[RunView]:
-    """The newest completed runs of a workflow, whole; at most `limit`, none older than `since`. `reader` is a
+    """Return the newest completed runs of a workflow, whole; at most `limit`, none older than `since`. `reader` is a
     `reading.RunReader`. Inputs and outputs are not fetched."""
     found: list[RunView] = []
     cursor: str | None = None
@@ -125,7 +125,7 @@ def predict(
     *,
     prices: Prices = "today",
 ) -> Forecast:
-    """What `changes` (step, or `*` for all others, to model) would have done to the runs.
+    """Return what `changes` (step, or `*` for all others, to model) would have done to the runs.
 
     `runs` are run objects (`RunReader.get`), `needs` maps each step to those that it waits for, `resolve` gives the
     catalog's model of an id. Raises `InvalidRequest` where a step is none of the workflow's or there is no run.
@@ -238,8 +238,8 @@ def _turn(record: StepView) -> _Turn:
 
 
 def _length(turns: Sequence[_Turn], *, now: bool) -> float:
-    """How long a step took, or would take: its iterations one after another. The turns of a forEach step run inside of
-    the step itself (item 0), which is taken to stretch as they do."""
+    """Return how long a step took, or would take: its iterations one after another. The turns of a forEach step run
+    inside of the step itself (item 0), which is taken to stretch as they do."""
     total = 0.0
     for iteration in dict.fromkeys(turn.iteration for turn in turns):
         own = [turn for turn in turns if turn.iteration == iteration and turn.item == "0"]
@@ -263,7 +263,8 @@ def _date(call: Mapping[str, Any], prices: Prices) -> datetime:
 def _price(
     call: AttemptView, resolve: Callable[[str], Model], at: datetime, unknown: dict[str, None]
 ) -> Decimal | None:
-    """The recorded call at the prices of `at`; as recorded where the catalog does not know its model any more."""
+    """Return the recorded call at the prices of `at`; as recorded where the catalog does not know its model any
+    more."""
     try:
         cost = _cost(resolve(call["model"]), call, at)
     except ModelUnknown:

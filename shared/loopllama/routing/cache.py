@@ -82,7 +82,7 @@ class ModelTable:
         """Grows with each item that this process writes: what was decided before is out of date."""
 
     def catalog(self, names: Iterable[str], now: float, spare: Iterable[str] = ()) -> tuple[Catalog, float]:
-        """The catalog with the present entries of `names`, and until when they count. `spare` names are read too
+        """Return the catalog with the present entries of `names`, and until when they count. `spare` names are read too
         where that costs no further call."""
         if not self._table:
             return self._catalog, float("inf")
@@ -106,11 +106,12 @@ class ModelTable:
         return self._catalog, until
 
     def item(self, name: str) -> Mapping[str, Any] | None:
-        """An item as it was read last, however long ago."""
+        """Return an item as it was read last, however long ago."""
         return self._items.get(name, (0.0, None))[1]
 
     def keep(self, name: str, item: Mapping[str, Any]) -> None:
-        """An item as it is now: this process has just written it. It counts no longer than what was read before."""
+        """Keep an item as it is now: this process has just written it. It counts no longer than what was read
+        before."""
         self._items[name] = (self._until(name), item)
         self.news += 1
 
@@ -118,7 +119,7 @@ class ModelTable:
         return self._items[name][0] if name in self._items else 0.0
 
     def _closure(self, names: Iterable[str]) -> dict[str, None]:
-        """The names and what they are known to lead to, in order."""
+        """Return the names and what they are known to lead to, in order."""
         known = bundled()
         aliases = known.aliases()
         found: dict[str, None] = {}
@@ -149,7 +150,7 @@ class ModelTable:
 
 
 def query(dynamodb: Callable[[], Any], table: str, workflow_id: str) -> list[RouteRow]:
-    """The workflow's rows, in one Query unless they are more than a megabyte. No table has no rows."""
+    """Return the workflow's rows, in one Query unless they are more than a megabyte. No table has no rows."""
     if not table:
         return []
     rows = dynamo.query(dynamodb(), table, "workflow = :workflow", {":workflow": workflow_id}, consistent=True)

@@ -1,9 +1,10 @@
-"""Who turned the dial, when, from what to what: the RouteHistory table, written from the streams of Routes and Models.
+"""Who changed an override, when, from what to what: the RouteHistory table, written from the streams of Routes and
+Models.
 
 An entry is written for every change, by whatever hand, keyed by `route` and `sequence`, the stream's number of the
 change with leading zeros, so that entries sort by time. `route` is `<workflow>#<step>`, or `model:<id>` for an entry of
 the Models table. Attributes: `change` (`set`, `removed`, `expired`), `before` and `after` (the rows without their keys;
-absent for none), `version`, `updated_by`, `reason`, `at`, and `problems` where the row makes no sense.
+absent for none), `version`, `updated_by`, `reason`, `at`, and `problems` where the row is invalid.
 
 `version`, `updated_by` and `reason` are believed only where the row's `version` has moved: somebody who edits a row in
 the DynamoDB console leaves them as they were. Who did is `unknown` then, and `expired` where DynamoDB's TTL did. What
@@ -67,7 +68,7 @@ class History:
         return found
 
     def at_version(self, route: str, version: int) -> Change:
-        """The newest entry that made this version. Raises `NotFound`, naming the versions that there are."""
+        """Return the newest entry that made this version. Raises `NotFound`, naming the versions that there are."""
         entries = self.entries(route, 1000)
         for entry in entries:
             if entry.get("version") == version:
@@ -76,23 +77,23 @@ class History:
         raise NotFound(f"the history of {route!r} has no version {version}; it has {known or 'none yet'}")
 
     def last_version(self, route: str) -> int:
-        """The highest version that the route has had as far as the history knows; 0 for none."""
+        """Return the highest version that the route has had as far as the history knows; 0 for none."""
         return max((version_of(entry) for entry in self.entries(route, 20)), default=0)
 
 
 def route_of(workflow_id: str, step: str) -> str:
-    """A route's key in the history."""
+    """Return a route's key in the history."""
     return f"{workflow_id}#{step}"
 
 
 def model_route(model_id: str) -> str:
-    """A catalog entry's key in the history; workflow ids have no colon."""
+    """Return a catalog entry's key in the history; workflow ids have no colon."""
     return f"model:{model_id}"
 
 
 def entry_of(record: Mapping[str, Any]) -> Change | None:
-    """The entry of a stream record of the Routes or Models table, without `problems`; `None` for one that changes
-    nothing worth an entry: a write of the same row, or the deletion of a route that has been emptied."""
+    """Return the entry of a stream record of the Routes or Models table, without `problems`; `None` for one that
+    changes nothing worth an entry: a write of the same row, or the deletion of a route that has been emptied."""
     change = record["dynamodb"]
     keys = dynamo.from_item(change["Keys"])
     if is_machine_key(keys.get("model")):
@@ -122,8 +123,8 @@ def entry_of(record: Mapping[str, Any]) -> Change | None:
 
 
 def shown(entry: Change) -> ShownChange:
-    """An entry as its readers see it, all fields there: `workflow` and `step`, or `model`, then `sequence`, `change`,
-    `version`, `before`, `after`, `differences` of the two, `updated_by`, `reason`, `at`, `problems`."""
+    """Return an entry as its readers see it, all fields there: `workflow` and `step`, or `model`, then `sequence`,
+    `change`, `version`, `before`, `after`, `differences` of the two, `updated_by`, `reason`, `at`, `problems`."""
     route, of_models = str(entry["route"]), model_route("")
     if route.startswith(of_models):
         about = {"model": route.removeprefix(of_models)}
@@ -147,7 +148,8 @@ def shown(entry: Change) -> ShownChange:
 
 
 def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Difference]:
-    """What differs between two rows beside who, when and why: `{"field", "from", "to"}`, absent values as `None`."""
+    """Return what differs between two rows beside who, when and why: `{"field", "from", "to"}`, absent values as
+    `None`."""
     old, new = before or {}, after or {}
     fields = [name for name in dict.fromkeys([*old, *new]) if name not in STAMP and name not in _ROUTE_KEYS]
     return [
@@ -169,7 +171,7 @@ def plain(value: Any) -> Any:
 
 
 def _values(image: Mapping[str, Any] | None, keys: Mapping[str, Any]) -> RouteRow | None:
-    """An image as Lambda delivers it, without the keys. Lambda writes binaries in Base64."""
+    """Return an image as Lambda delivers it, without the keys. Lambda writes binaries in Base64."""
     if image is None:
         return None
     return cast("RouteRow", {name: _read(value) for name, value in image.items() if name not in keys})

@@ -87,7 +87,7 @@ class BreakerState:
         return bool(self.open_until) and not self.is_open(now)
 
     def forgotten(self, now: int) -> bool:
-        """Whether it says nothing any more."""
+        """Return whether it says nothing any more."""
         if self.open_until:
             return now - max(self.open_until, self.probe_until) > FORGET_MS
         return not self.failures or abs(now - self.last) > FORGET_MS
@@ -101,18 +101,18 @@ def _believed(moment: int, now: int) -> int:
 
 
 def probe_length(call_seconds: float) -> int:
-    """For how long a probe is claimed (ms), where a call that has a fallback is given `call_seconds`."""
+    """Return for how long a probe is claimed (ms), where a call that has a fallback is given `call_seconds`."""
     return max(PROBE_MS, int(call_seconds * 1000) + _MARGIN_MS)
 
 
 def counts(error: ModelError) -> bool:
-    """Whether an error speaks against the model that was called."""
+    """Return whether an error speaks against the model that was called."""
     return isinstance(error, _COUNTED) if error.against is None else error.against
 
 
 def after_failure(state: BreakerState, now: int, began: int | None = None, probing: bool = False) -> BreakerState:
-    """The state after a call that began at `began` (`None`: just now) and has failed now; `probing` says that it was
-    the model's probe."""
+    """Return the state after a call that began at `began` (`None`: just now) and has failed now; `probing` says that it
+    was the model's probe."""
     began = now if began is None else began
     open_until = _believed(state.open_until, now)
     if open_until > now:
@@ -132,7 +132,7 @@ def _open(state: BreakerState, now: int, length: int) -> BreakerState:
 
 
 def parse_states(item: Mapping[str, Any] | None) -> dict[str, BreakerState]:
-    """Every model's state in the item; never raises."""
+    """Return every model's state in the item; never raises."""
     states = {}
     for name, value in (item or {}).items():
         if name.startswith("m:") and isinstance(value, Mapping):
@@ -201,8 +201,8 @@ class CircuitBreaker:
         return True
 
     def states(self, write: bool = False) -> dict[str, BreakerState]:
-        """Each failing model's state as this process knows it. A model that has answered this process since it failed
-        is well; with `write` the others are told."""
+        """Return each failing model's state as this process knows it. A model that has answered this process since it
+        failed is well; with `write` the others are told."""
         states = parse_states(self._read())
         for model_id, state in list(states.items()):
             if self._judged(model_id, state) is CLOSED:
@@ -212,12 +212,12 @@ class CircuitBreaker:
         return states
 
     def state(self, model_id: str) -> BreakerState:
-        """A model's state in the item as this process has read it."""
+        """Return a model's state in the item as this process has read it."""
         value = (self._read() or {}).get(f"m:{model_id}")
         return _state(value) if isinstance(value, Mapping) else CLOSED
 
     def _judged(self, model_id: str, state: BreakerState) -> BreakerState:
-        """What the state of the item is worth to this process."""
+        """Return what the state of the item is worth to this process."""
         return CLOSED if not state.failing or self._answered.get(model_id, 0) > state.last else state
 
     def _change(self, model_id: str, change: Callable[[BreakerState], BreakerState]) -> bool:

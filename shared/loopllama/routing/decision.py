@@ -10,7 +10,7 @@
 | 6 | the deployment's default model | `deployment-default` |
 
 Each field comes from the first layer that sets it; `policy`, `candidates` and `fallbacks` travel with `model`. A layer
-none of whose models may be used is passed over like one that makes no sense.
+none of whose models may be used is skipped like one that is invalid.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class RouteRequest:
 class Route:
     """The decision. `attempt_order` is tried in order and holds each model once.
 
-    `ignored` is what was passed over on the way: `{"layer", "reason"}`, with `"model"` where it is about one model.
-    `invalid_overrides` counts the rows of the routes table among it that make no sense.
+    `ignored` is what was skipped on the way: `{"layer", "reason"}`, with `"model"` where it is about one model.
+    `invalid_overrides` counts the rows of the routes table among it that are invalid.
     """
 
     attempt_order: tuple[Model, ...]
@@ -87,7 +87,7 @@ class Route:
     """Whether the run keeps decisions as they stood when it started."""
 
     def to_record(self) -> RouteRecord:
-        """The decision as DynamoDB can hold it, models by id."""
+        """Return the decision as DynamoDB can hold it, models by id."""
         record: RouteRecord = {
             "attempt_order": [model.id for model in self.attempt_order],
             "source": self.source,
@@ -106,7 +106,7 @@ class Route:
 
     @classmethod
     def from_record(cls, record: RouteRecord, resolve: Callable[[str], Model]) -> Route:
-        """A recorded decision with the catalog's present models. Raises `ModelUnknown` where one is gone."""
+        """Return a recorded decision with the catalog's present models. Raises `ModelUnknown` where one is gone."""
         version, max_tokens = record.get("route_version"), record.get("max_tokens")
         return cls(
             attempt_order=tuple(resolve(model_id) for model_id in record["attempt_order"]),
@@ -136,8 +136,8 @@ class Plan:
     made: dict[int, Route] = field(default_factory=dict)
 
     def route(self, key: str) -> Route:
-        """The route of the run and step that the key stands for. The chosen candidate comes first, then the layer's
-        fallbacks, then the other candidates."""
+        """Return the route of the run and step that the key stands for. The chosen candidate comes first, then the
+        layer's fallbacks, then the other candidates."""
         rank = None if self.choice is None else self.choice.policy.rank
         if rank is None or not self.candidates:
             return self.route_
@@ -176,7 +176,8 @@ def decide(
     catalog: Catalog,
     now: float,
 ) -> Route:
-    """The route of a step where nothing has been observed and no circuit breaker is open; raises as `plan` does."""
+    """Return the route of a step where nothing has been observed and no circuit breaker is open; raises as `plan`
+    does."""
     return plan(request, step_row, workflow_row, default_model, catalog, now).route(request.key)
 
 
@@ -192,7 +193,7 @@ def plan(
     open_breakers: Mapping[str, str] | None = None,
     due: frozenset[str] = frozenset(),
 ) -> Plan:
-    """The decision but for the key. `open_breakers` is model to reason; `due` are those models of which
+    """Return the decision but for the key. `open_breakers` is model to reason; `due` are those models of which
     somebody may claim the probe; `now` is epoch seconds.
 
     Raises `NoEligibleModel`, with the reason of each, where no layer has a usable model, and `ModelUnknown` where all
@@ -258,8 +259,8 @@ def _moment(now: float) -> datetime:
 def layers(
     request: RouteRequest, step_row: Override, workflow_row: Override, default_model: str, now: float
 ) -> Iterator[_Layer]:
-    """The layers that say something, first to last. A pinned decision says it before all others, under the name of
-    the layer that it came from."""
+    """Yield the layers that say something, first to last. A pinned decision says it before all others, under the name
+    of the layer that it came from."""
     if request.pinned is not None:
         yield _pinned(request.pinned)
     for key in (str(request.step.get("name")), "*"):

@@ -20,15 +20,15 @@ SOFT = frozenset({"structured_output", "prompt_cache"})
 
 
 def too_long(model: Model, tokens: int) -> str:
-    """What is said of a prompt of `tokens`, an estimate, that is longer than the model's context window."""
+    """Return what is said of a prompt of `tokens`, an estimate, that is longer than the model's context window."""
     return f"its context window of {model.context_window:,} tokens is too small for a prompt of about {tokens:,}"
 
 
 class AttemptOrderBuilder:
-    """Sorts out a layer's models. What it passes over is appended to `ignored`.
+    """Sorts out a layer's models. What it skips is appended to `ignored`.
 
     After `build`: `candidates` are the policy's, `models` the fallbacks (the whole chain where it chooses among
-    nothing) by id; `invalid` says that somebody has to mend the layer, `only_unknown` that nobody knows any of its
+    nothing) by id; `invalid` says that somebody has to fix the layer, `only_unknown` that nobody knows any of its
     models.
     """
 
@@ -116,7 +116,7 @@ class AttemptOrderBuilder:
         return model
 
     def _enabled(self, model: Model) -> Model | None:
-        """The model, or what replaces it while it is disabled."""
+        """Return the model, or what replaces it while it is disabled."""
         path = [model.id]
         while not model.enabled:
             if model.replaced_by is None or len(path) > MAX_HOPS:

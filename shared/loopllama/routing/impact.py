@@ -23,9 +23,9 @@ PAGE = 100
 
 
 def moved(settings: Settings, before: Catalog, after: Catalog) -> list[MovedStep]:
-    """The steps that use another model, or in another order, under `after` than under `before`: `workflow`, `step`,
-    `source`, `from` and `to` (ids, the first to be tried first; `to` is empty where no model is left). Reads every
-    current workflow, and the routes table once."""
+    """Return the steps that use another model, or in another order, under `after` than under `before`: `workflow`,
+    `step`, `source`, `from` and `to` (ids, the first to be tried first; `to` is empty where no model is left). Reads
+    every current workflow, and the routes table once."""
     rows = _rows(settings)
     now = time.time()
     found: list[MovedStep] = []

@@ -1,4 +1,4 @@
-"""A row of the routes table, read. People write rows, so every attribute may hold anything; what makes no sense is
+"""A row of the routes table, read. People write rows, so every attribute may hold anything; what is invalid is
 told apart by attribute, so that the rest of the row still counts where it can stand alone."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CHOICE = ("model", "policy", "candidates", "fallbacks", "max_cost", "max_latency
 
 
 class ChoiceInvalid(ValueError):
-    """A choice that makes no sense; `field` is the attribute to mend, which the message begins with."""
+    """A choice that is invalid; `field` is the attribute to fix, which the message begins with."""
 
     def __init__(self, field: str, says: str) -> None:
         super().__init__(f"`{field}` {says}")
@@ -56,11 +56,11 @@ class Choice:
         return self.policy.needs.union(limits)
 
     def names(self) -> list[str]:
-        """Every model it names."""
+        """Return every model it names."""
         return [name for name, _ in self.places()]
 
     def places(self) -> list[tuple[str, str]]:
-        """Every model it names, with the attribute that does."""
+        """Return every model it names, with the attribute that does."""
         own = [] if self.model is None else [(self.model, "model")]
         candidates = [(name, "candidates") for name, _ in self.candidates]
         return own + candidates + [(name, "fallbacks") for name in self.fallbacks]
@@ -116,7 +116,7 @@ def parse_row(row: RouteRow) -> Override:
 
 
 def parse_choice(values: RouteRow | CrewStep) -> Choice | None:
-    """What a row or an agent says about its model, or `None` where it says nothing. Raises `ChoiceInvalid`."""
+    """Return what a row or an agent says about its model, or `None` where it says nothing. Raises `ChoiceInvalid`."""
     said: list[Any] = [values.get(key) for key in CHOICE]
     model, name, candidates, fallbacks, max_cost, max_latency = said
     if all(value is None for value in said):
@@ -146,12 +146,12 @@ def parse_choice(values: RouteRow | CrewStep) -> Choice | None:
 
 
 def parse_max_tokens(value: object) -> int:
-    """Raises `ValueError` where it is no number of tokens."""
+    """Raise `ValueError` where it is no number of tokens."""
     return _count(value)
 
 
 def parse_temperature(value: object) -> Decimal:
-    """Raises `ValueError` where it is no temperature, 0 to 2."""
+    """Raise `ValueError` where it is no temperature, 0 to 2."""
     if isinstance(value, float) and math.isfinite(value):
         value = Decimal(str(value))
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 0 <= value <= 2:
@@ -176,7 +176,7 @@ def _max_latency(value: object) -> int:
 
 
 def _weight(value: object) -> Decimal | None:
-    """A weight as `Decimal`; definitions hold floats, rows `Decimal`."""
+    """Return a weight as `Decimal`; definitions hold floats, rows `Decimal`."""
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         return None
     number = Decimal(str(value))

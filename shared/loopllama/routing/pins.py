@@ -24,7 +24,7 @@ def pin_routes(
     run_pin: str | None,
     run_id: str,
 ) -> dict[str, RouteRecord]:
-    """The decision (`Route.to_record`) of each step that is pinned, by step; empty where none is.
+    """Return the decision (`Route.to_record`) of each step that is pinned, by step; empty where none is.
 
     A step is pinned where the run's request, the workflow's definition, the workflow's row `*` or the step's own row
     says `pin: run`. A step for which no model is left now is not pinned: it is decided when it starts. Costs one Query,

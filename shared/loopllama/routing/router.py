@@ -53,18 +53,18 @@ class Router:
         """Where the outcome of calls is reported, so that the breaker of a model that keeps failing opens."""
 
     def decide(self, request: RouteRequest) -> Route:
-        """The route of a step, which the caller is about to use: the probe of a half-open breaker may be
+        """Return the route of a step, which the caller is about to use: the probe of a half-open breaker may be
         claimed for it, and once a day the step's wish for facts is written. Raises `NoEligibleModel` with a reason for
         each model, `ModelUnknown` where all that is wrong is that nobody knows the models, and botocore's errors where
         DynamoDB cannot be read."""
         return self._decide(request, probe=True)
 
     def look(self, request: RouteRequest) -> Route:
-        """What `decide` would answer, for those who only want to know: nothing is claimed or written."""
+        """Return what `decide` would answer, for those who only want to know: nothing is claimed or written."""
         return self._decide(request, probe=False)
 
     def pinned_steps(self, workflow_id: str) -> set[str]:
-        """The steps (`*`: all) whose rows say `pin: run`."""
+        """Return the steps (`*`: all) whose rows say `pin: run`."""
         now = self._clock()
         return {
             step
@@ -153,7 +153,7 @@ class Router:
     def _read(
         self, request: RouteRequest, workflow: WorkflowRows, rows: tuple[Override, Override], now: float
     ) -> tuple[Catalog, float, Facts]:
-        """The catalog for a decision, until when it counts, and what is known about the step.
+        """Return the catalog for a decision, until when it counts, and what is known about the step.
 
         Whatever the layers name is read at once; where that is more than one call takes, the first layer's models come
         first, and the others are read only if its models leave the decision to another layer.
@@ -179,8 +179,8 @@ class Router:
         return catalog, until, parse_facts(self._models.item(key)) if observed else NOTHING
 
     def _open_breakers(self, now: float, write: bool) -> tuple[dict[str, str], frozenset[str], float]:
-        """Which circuit breakers are open, with the reason; which wait for a probe; and when that changes next. `write`
-        as `CircuitBreaker.states` takes it."""
+        """Return which circuit breakers are open, with the reason; which wait for a probe; and when that changes next.
+        `write` as `CircuitBreaker.states` takes it."""
         moment = int(now * 1000)
         open_breakers: dict[str, str] = {}
         due: set[str] = set()
@@ -204,8 +204,8 @@ class Router:
         facts: Facts,
         open_breakers: Mapping[str, str],
     ) -> bool:
-        """Whether the prompt's length had no part in the plan: a window that was too small makes it one of this prompt
-        only, not to be kept."""
+        """Return whether the prompt's length had no part in the plan: a window that was too small makes it one of this
+        prompt only, not to be kept."""
         if not request.prompt_tokens:
             return True
         anybody = replace(request, prompt_tokens=0)
@@ -243,9 +243,9 @@ class Router:
         self._models.keep(key, item)
 
     def restore(self, record: RouteRecord) -> Route | None:
-        """A recorded decision (`Route.to_record`) with its models' present entries, or `None` where the step has to be
-        decided anew: one of them has been disabled or is gone since, or the breaker of the first one has opened and
-        another one has not. At most one BatchGetItem."""
+        """Return a recorded decision (`Route.to_record`) with its models' present entries, or `None` where the step has
+        to be decided anew: one of them has been disabled or is gone since, or the breaker of the first one has opened
+        and another one has not. At most one BatchGetItem."""
         now = self._clock()
         catalog, _ = self._models.catalog(record["attempt_order"], now)
         try:
@@ -259,13 +259,14 @@ class Router:
         return route if all(model.enabled for model in route.attempt_order) else None
 
     def model(self, model_id: str) -> Model:
-        """A model by id, alias or `provider:model`, with the Models table's present entry. Raises `ModelUnknown`."""
+        """Return a model by id, alias or `provider:model`, with the Models table's present entry. Raises
+        `ModelUnknown`."""
         return self._models.catalog([model_id], self._clock())[0].resolve(model_id)
 
     def explain(
         self, workflow_id: str, definition: Definition, run_models: Mapping[str, str] | None = None
     ) -> list[Explained]:
-        """For each step of a definition what it uses now: `step`, `model`, `source`, `route_version`, `policy`,
+        """Return for each step of a definition what it uses now: `step`, `model`, `source`, `route_version`, `policy`,
         `fallbacks`, `ignored`, and `error` (with `model` and `source` absent) where no model is left."""
         told: list[Explained] = []
         for step in definition["crew"]:

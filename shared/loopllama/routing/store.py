@@ -36,7 +36,7 @@ PROMPTS_OF = 5
 
 
 class RouteStore:
-    """The routes table, for those who turn the dial. `clock` gives epoch seconds."""
+    """The routes table, for those who change overrides. `clock` gives epoch seconds."""
 
     def __init__(self, settings: Settings, dynamodb: Any = None, clock: Callable[[], float] = time.time) -> None:
         self._table = settings.routes_table
@@ -50,7 +50,7 @@ class RouteStore:
         return clients.client("dynamodb") if self._given is None else self._given
 
     def rows(self, workflow_id: str) -> list[RouteRow]:
-        """The workflow's rows as they are stored, by step; numbers are `Decimal`."""
+        """Return the workflow's rows as they are stored, by step; numbers are `Decimal`."""
         return sorted(query(self._dynamodb, self._table, workflow_id), key=lambda row: str(row["step"]))
 
     def get(self, workflow_id: str, step: str) -> RouteRow | None:
@@ -73,7 +73,7 @@ class RouteStore:
         """Replace the row by `values` (a subset of `VALUES`) and return it as it is stored.
 
         `expected_version` is the version that the caller saw, 0 for no row. `expires_in` is seconds from now.
-        `force` allows models without a price. Raises `RouteInvalid`, with every reason, for values that make no sense,
+        `force` allows models without a price. Raises `RouteInvalid`, with every reason, for values that are invalid,
         a workflow or step that is not there, and models that are unknown, disabled, unpriced, lack what the step needs
         (tools, a way to structured output, the length of its recent prompts) or whose provider has no key; and
         `VersionConflict` where the row is another than expected or changed between reading and writing, by whatever
@@ -150,8 +150,8 @@ class RouteStore:
         )
 
     def expected_change(self, workflow_id: str, step: str, values: RouteRow) -> Forecast | None:
-        """What the row would change for cost and latency of a run, by the workflow's recent runs (`whatif.predict`);
-        `None` where there are none, or where the row names no single model."""
+        """Return what the row would change for cost and latency of a run, by the workflow's recent runs
+        (`whatif.predict`); `None` where there are none, or where the row names no single model."""
         from loopllama.queries import whatif
         from loopllama.queries.runs import RunReader
         from loopllama.routing.router import Router
@@ -190,7 +190,7 @@ class RouteStore:
             raise RouteInvalid.of_all(details)
 
     def _longest_prompts(self, workflow_id: str) -> dict[str, int]:
-        """The longest prompt (tokens) of each step in the workflow's recent runs."""
+        """Return the longest prompt (tokens) of each step in the workflow's recent runs."""
         if not self._settings.runs_table or not self._settings.workflows_table:
             return {}
         from loopllama.queries import whatif
@@ -224,7 +224,7 @@ class RouteStore:
 
 
 def _said(row: RouteRow | None) -> RouteRow:
-    """What a row says, without who and when."""
+    """Return what a row says, without who and when."""
     said = {name: value for name, value in (row or {}).items() if name in VALUES and value is not None}
     return cast("RouteRow", said)
 

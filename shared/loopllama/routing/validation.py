@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What is wrong with a row: its attribute, and what would be right. `invalid`: the row, or a part of it, makes no
-    sense and will be passed over; otherwise it is only unwise. `forcible`: somebody may want it all the same."""
+    sense and will be skipped; otherwise it is only unwise. `forcible`: somebody may want it all the same."""
 
     field: str
     message: str
@@ -47,8 +47,8 @@ class RouteChecks:
     def findings(
         self, workflow_id: str, step: str, row: RouteRow, now: float, longest: Mapping[str, int] | None = None
     ) -> list[Finding]:
-        """All that speaks against the row, the worst first. Attributes of nobody's are no finding: people may add
-        notes of their own. `longest` is the longest recent prompt of each step, in tokens."""
+        """Return all that speaks against the row, the worst first. Attributes of nobody's are no finding: people may
+        add notes of their own. `longest` is the longest recent prompt of each step, in tokens."""
         parsed = parse_row(row)
         found = [_problem(field, problem) for field, problem in parsed.problems.items()]
         if parsed.expires_at is not None and parsed.expires_at <= now:
@@ -66,8 +66,8 @@ class RouteChecks:
         return sorted(found, key=lambda finding: not finding.invalid)
 
     def definition(self, definition: Definition, now: float) -> list[Finding]:
-        """All that speaks against the models of a definition, with what its steps use instead; fields are paths into
-        the definition. Rows of the routes table are left out: they come and go without it."""
+        """Return all that speaks against the models of a definition, with what its steps use instead; fields are paths
+        into the definition. Rows of the routes table are left out: they come and go without it."""
         default, own = self._settings.default_model, definition.get("model")
         found: list[Finding] = []
         named: list[tuple[str, str, list[CrewStep]]] = []
@@ -104,7 +104,7 @@ class RouteChecks:
     def _outcome(
         self, definition: Definition, name: str, steps: Sequence[CrewStep], catalog: Catalog, now: float
     ) -> str:
-        """What steps come to that pass over the model `name`; empty where they use it."""
+        """Return what steps come to that skip the model `name`; empty where they use it."""
         ends: dict[str, list[str]] = {}
         for step in steps:
             required = frozenset({"tools"}) if step.get("tools") else frozenset()
@@ -124,7 +124,7 @@ class RouteChecks:
         return f" As it is, {told}." if told else ""
 
     def _steps(self, workflow_id: str, step: str) -> Sequence[CrewStep] | Finding:
-        """The steps that the row decides for: with `*` those whose agents name no model."""
+        """Return the steps that the row decides for: with `*` those whose agents name no model."""
         if not self._settings.workflows_table:
             return []
         from loopllama.workflows.store import DefinitionStore
@@ -144,7 +144,7 @@ class RouteChecks:
     def _model(
         self, name: str, field: str, catalog: Catalog, steps: Sequence[CrewStep], longest: Mapping[str, int]
     ) -> list[Finding]:
-        """What speaks against a model that the row names in `field`."""
+        """Return what speaks against a model that the row names in `field`."""
         model = catalog.resolve(name)
         found: list[Finding] = []
         if not model.enabled:
@@ -177,7 +177,7 @@ class RouteChecks:
         return found
 
     def _has_key(self, provider: str) -> bool:
-        """Whether the provider can be called, as far as that can be known from here."""
+        """Return whether the provider can be called, as far as that can be known from here."""
         known = KNOWN.get(provider, Known())
         simulated = self._settings.simulated_providers
         if known.keyless or "*" in simulated or provider in simulated:
@@ -217,12 +217,12 @@ def warnings(settings: Settings, definition: Definition) -> Sequence[dict[str, o
 
 
 def sentence(text: str) -> str:
-    """The text with an end, so that another sentence may follow."""
+    """Return the text with an end, so that another sentence may follow."""
     return text if text.endswith((".", "?")) else f"{text}."
 
 
 def _able(name: str, field: str, model: Model, step: CrewStep) -> list[Finding]:
-    """What the step needs and the model is known not to have."""
+    """Return what the step needs and the model is known not to have."""
     told: list[Finding] = []
     capabilities = model.capabilities
     if capabilities is not None:
@@ -251,6 +251,7 @@ def _able(name: str, field: str, model: Model, step: CrewStep) -> list[Finding]:
 
 
 def _problem(field: str, problem: str) -> Finding:
-    """A problem of reading the row. What makes all of it (`row`) nonsense is a time of expiry that cannot be read."""
+    """Return a problem of reading the row. What makes all of it (`row`) nonsense is a time of expiry that cannot be
+    read."""
     field = "expires_at" if field == "row" else field
     return Finding(field, problem.removeprefix(f"`{field}` "))

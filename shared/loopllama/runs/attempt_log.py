@@ -72,15 +72,16 @@ class StepLedger:
         return attempts_of(self._writer.record)
 
     def turns(self, most: int) -> range:
-        """The places of the conversation that the step may still use, settled ones included, `most` calls long."""
+        """Return the places of the conversation that the step may still use, settled ones included, `most` calls
+        long."""
         record = self._writer.record
         return range(int(record.get(FIRST_TURN, 0)), int(record.get(TURNS, 0)) + most)
 
     # Model calls
 
     def settled_answer(self, turn: int) -> tuple[ModelResponse, str] | None:
-        """The answer of the model call at place `turn` of the conversation with its attempt's model, if one has been
-        settled by any invocation."""
+        """Return the answer of the model call at place `turn` of the conversation with its attempt's model, if one has
+        been settled by any invocation."""
         for entry in self.attempts.values():
             if entry["outcome"] == "ok" and int(entry["turn"]) == turn and "answer" in entry:
                 kept: KeptAnswer = self._values.load(entry["answer"])
@@ -95,8 +96,8 @@ class StepLedger:
         return None
 
     def failed(self, turn: int) -> dict[str, ModelError]:
-        """The errors of the calls at place `turn`, by model, since the step was last put off, opened again or begun:
-        an invocation that takes over from another one goes on behind the models that have failed."""
+        """Return the errors of the calls at place `turn`, by model, since the step was last put off, opened again or
+        begun: an invocation that takes over from another one goes on behind the models that have failed."""
         passed = int(self._writer.record.get(ATTEMPTS_BEFORE_RETRY, 0))
         found: dict[str, ModelError] = {}
         for entry in list(self.attempts.values())[passed:]:
@@ -181,12 +182,12 @@ class StepLedger:
     # Tool calls
 
     def tool_key(self, turn: int, index: int) -> str:
-        """The key of the call at place `index` of the answer at `turn`; with the step's it is the tool's idempotency
-        key."""
+        """Return the key of the call at place `index` of the answer at `turn`; with the step's it is the tool's
+        idempotency key."""
         return f"{TOOL}{turn:04d}_{index:02d}"
 
     def settled_tool(self, key: str) -> str | None:
-        """What a settled tool call gave to the model."""
+        """Return what a settled tool call gave to the model."""
         entry = tool_call_of(self._writer.record, key)
         if entry is None or entry["outcome"] == "open":
             return None
@@ -218,7 +219,8 @@ class StepLedger:
     # Together
 
     def closing(self) -> tuple[Totals, list[tuple[str, str]]]:
-        """The totals for the step's completed record, and the paths of answers that nobody will replay any more."""
+        """Return the totals for the step's completed record, and the paths of answers that nobody will replay any
+        more."""
         attempts = self.attempts
         return totals(attempts.values()), [(key, "answer") for key, entry in attempts.items() if "answer" in entry]
 

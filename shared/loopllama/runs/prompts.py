@@ -38,7 +38,7 @@ def keep(values: ValueStore, run_id: str, name: str, text: str, held: Mapping[st
 
 
 def items_of(kept: Any) -> Iterator[str]:
-    """The items that what `keep` returned names."""
+    """Yield the items that what `keep` returned names."""
     if isinstance(kept, Mapping) and PARTS in kept:
         yield from (part[_OF] for part in kept[PARTS] if not isinstance(part, str))
 
@@ -57,7 +57,7 @@ def _value(item: Run | StepRecord, key: str) -> Any:
 
 
 def _parts(text: str, held: Mapping[str, str]) -> list[str | dict[str, str]]:
-    """The text cut at the texts that are held: the longest first, for one may quote another."""
+    """Return the text cut at the texts that are held: the longest first, for one may quote another."""
     parts: list[str | dict[str, str]] = [text]
     for item, quoted in sorted(held.items(), key=lambda one: -len(one[1])):
         if len(quoted) < LEAST:

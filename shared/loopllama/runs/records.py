@@ -168,7 +168,7 @@ class HumanAnswer(TypedDict, total=False):
 
 
 class Ignored(TypedDict):
-    """What was passed over on the way to a step's model: a layer, or one model of it."""
+    """What was skipped on the way to a step's model: a layer, or one model of it."""
 
     layer: Source | Literal["budget"]
     reason: str

@@ -53,15 +53,15 @@ class _Need:
         }
 
     def longest(self, left: Amount) -> int | None:
-        """The longest answer for which the call fits into what is left, in tokens; below 0 where not even the prompt
-        does, `None` where nothing bounds it."""
+        """Return the longest answer for which the call fits into what is left, in tokens; below 0 where not even the
+        prompt does, `None` where nothing bounds it."""
         fixed = self.amount(0)
         if not _fits(fixed, left):
             return -1
         return self.more({kind: left[kind] - fixed[kind] for kind in left})
 
     def more(self, left: Amount) -> int | None:
-        """How many tokens of an answer fit into what is left, whatever else the call needs."""
+        """Return how many tokens of an answer fit into what is left, whatever else the call needs."""
         rates = {"tokens": Decimal(1), "usd": self.token_usd}
         return min((int(left[kind] // rate) for kind, rate in rates.items() if rate and kind in left), default=None)
 
@@ -178,8 +178,8 @@ def of_step(
     records: Sequence[StepRecord],
     patient: bool,
 ) -> Allowance | None:
-    """The budgets of a step's calls; `None` where nothing is limited. `records` are the step's own record and, in a
-    loop, that of the iteration before."""
+    """Return the budgets of a step's calls; `None` where nothing is limited. `records` are the step's own record and,
+    in a loop, that of the iteration before."""
     ours = of_run(table, run)
     if ours is None and of_day(table, run, definition, "") is None:
         return None
@@ -194,7 +194,7 @@ def of_step(
 
 
 def spent(entry: Attempt, reserved: Amount) -> Amount:
-    """What an attempt used by its entry in the record; what it had reserved where nobody knows."""
+    """Return what an attempt used by its entry in the record; what it had reserved where nobody knows."""
     if entry.get("input_tokens") is None:
         return reserved
     return {
@@ -205,7 +205,7 @@ def spent(entry: Attempt, reserved: Amount) -> Amount:
 
 
 def _fits(amount: Amount, left: Amount) -> bool:
-    """Whether the limits allow it: what a call takes nothing of cannot stop it."""
+    """Return whether the limits allow it: what a call takes nothing of cannot stop it."""
     return all(not amount[kind] or amount[kind] <= left[kind] for kind in left)
 
 

@@ -33,7 +33,7 @@ class Work:
     depth: int = 0
 
     def to_payload(self) -> WorkPayload:
-        """The state machine's form."""
+        """Return the state machine's form."""
         return {
             "contract": CONTRACT,
             "run_id": self.run_id,
@@ -60,7 +60,7 @@ class Work:
 
     @classmethod
     def of_item(cls, run: Run, item: StepRecord) -> Work:
-        """The work that a step's item is the record of."""
+        """Return the work that a step's item is the record of."""
         _, step, iteration, number = item["item"].split("#")
         return cls(
             run["run_id"], run["workflow_id"], int(run.get("workflow_version", 0)), step, int(iteration), int(number)
@@ -82,16 +82,16 @@ class Work:
 
 
 def step_key(name: str, iteration: int = 0, item: int = 0) -> str:
-    """The sort key of a step's item."""
+    """Return the sort key of a step's item."""
     return f"STEP#{name}#{iteration}#{item}"
 
 
 def iteration_of(run: Run, crew: Sequence[CrewStep], name: str) -> int:
-    """The iteration of a step that counts now, as the run's item says it."""
+    """Return the iteration of a step that counts now, as the run's item says it."""
     loop = graph.loop_of(crew, name)
     return int(cast("Mapping[str, Number]", run).get(ITERATION + loop["name"], 0)) if loop else 0
 
 
 def question_id(item: str, key: str) -> str:
-    """What names a question to those who answer it: the step's `item` asks it under `key`."""
+    """Return what names a question to those who answer it: the step's `item` asks it under `key`."""
     return hashlib.sha256(f"{item}/{key}".encode()).hexdigest()[:QUESTION_ID]

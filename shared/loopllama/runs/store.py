@@ -74,7 +74,7 @@ class RunStore:
         return dynamo.put_new(self.dynamodb, self.table, item, "run_id")
 
     def run(self, run_id: str) -> Run:
-        """The `RUN` item. Raises `RunNotFound`."""
+        """Return the `RUN` item. Raises `RunNotFound`."""
         found = self.dynamodb.get_item(
             TableName=self.table, Key=dynamo.to_item({"run_id": run_id, "item": RUN}), ConsistentRead=True
         ).get("Item")
@@ -158,7 +158,8 @@ class RunStore:
         return dynamo.batch_get(self.dynamodb, self.table, wanted, by="item", attributes=attributes)
 
     def steps(self, run_id: str) -> list[StepRecord]:
-        """All step items of a run without what their tools took and gave, of which a thousand could fill the memory."""
+        """Return all step items of a run without what their tools took and gave, of which a thousand could fill the
+        memory."""
         items = dynamo.each(
             self.dynamodb,
             self.table,
@@ -171,7 +172,7 @@ class RunStore:
         return cast("list[StepRecord]", kept)
 
     def everything(self, run_id: str) -> Iterator[dict[str, Any]]:
-        """All items of a run."""
+        """Return all items of a run."""
         return dynamo.each(self.dynamodb, self.table, "run_id = :run", {":run": run_id}, consistent=True)
 
     def iterate(self, run_id: str, name: str, iteration: int) -> None:
@@ -233,13 +234,13 @@ class RunStore:
         return cast("list[Run]", found)
 
     def active(self, shard: int) -> list[Run]:
-        """All unfinished runs of a shard, by the index."""
+        """Return all unfinished runs of a shard, by the index."""
         found = dynamo.query(self.dynamodb, self.table, "active = :shard", {":shard": str(shard)}, index="by_active")
         return cast("list[Run]", found)
 
 
 def check_time(seconds: int) -> str:
-    """When the reconciler shall look at a run, `seconds` from now."""
+    """Return when the reconciler shall look at a run, `seconds` from now."""
     return clock.now_text(clock.now_ms() / 1000 + seconds)
 
 

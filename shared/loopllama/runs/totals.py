@@ -23,22 +23,22 @@ against its `maxTurns`."""
 
 
 def attempts_of(record: StepRecord) -> dict[str, Attempt]:
-    """A step's attempts by their keys, in the order in which they were opened."""
+    """Return a step's attempts by their keys, in the order in which they were opened."""
     return cast("dict[str, Attempt]", _named(record, ATTEMPT))
 
 
 def tool_calls_of(record: StepRecord) -> dict[str, ToolCallRecord]:
-    """A step's tool calls by their keys, in the order in which the model asked for them."""
+    """Return a step's tool calls by their keys, in the order in which the model asked for them."""
     return cast("dict[str, ToolCallRecord]", _named(record, TOOL))
 
 
 def attempt_of(record: StepRecord, key: str) -> Attempt:
-    """A step's attempt. Raises `KeyError`."""
+    """Return a step's attempt. Raises `KeyError`."""
     return cast("dict[str, Attempt]", record)[key]
 
 
 def tool_call_of(record: StepRecord, key: str) -> ToolCallRecord | None:
-    """A step's tool call, `None` where it has not been opened."""
+    """Return a step's tool call, `None` where it has not been opened."""
     return cast("dict[str, ToolCallRecord]", record).get(key)
 
 

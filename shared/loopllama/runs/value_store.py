@@ -45,7 +45,7 @@ class ValueStore:
         return self._s3
 
     def store(self, run_id: str, name: str, value: Any, inline_bytes: int = INLINE_BYTES) -> Any:
-        """What the record holds for `value`. Raises `InvalidRequest` over `MAX_BYTES`."""
+        """Return what the record holds for `value`. Raises `InvalidRequest` over `MAX_BYTES`."""
         try:
             text = exact_json.dumps(value)
         except ValueError as error:  # NaN and infinities
@@ -65,7 +65,7 @@ class ValueStore:
         return {_S3: key, "bytes": len(data)}
 
     def load(self, stored: Any) -> Any:
-        """The value behind what `store` returned."""
+        """Return the value behind what `store` returned."""
         if not isinstance(stored, dict):
             return stored
         if _JSON in stored:
@@ -75,7 +75,8 @@ class ValueStore:
         return exact_json.loads_kept(self._client().get_object(Bucket=self._bucket, Key=stored[_S3])["Body"].read())
 
     def _quote(self, stored: Any) -> str:
-        """A text of a prompt. Prompts of one run quote the same few, so that one from the bucket is read once."""
+        """Return a text of a prompt. Prompts of one run quote the same few, so that one from the bucket is read
+        once."""
         if not self.is_reference(stored):
             return str(stored)
         text = self._quoted.get(stored[_S3])
@@ -88,7 +89,7 @@ class ValueStore:
 
     @staticmethod
     def is_reference(stored: Any) -> bool:
-        """Whether what a record holds is a value in the bucket."""
+        """Return whether what a record holds is a value in the bucket."""
         return isinstance(stored, dict) and _S3 in stored
 
     def renew(self, stored: Mapping[str, Any]) -> bool:
@@ -110,7 +111,7 @@ class ValueStore:
         return True
 
     def link(self, stored: Any, seconds: int = 3600) -> str | None:
-        """A signed link to a value in the bucket, valid for `seconds`; `None` for an inline value."""
+        """Return a signed link to a value in the bucket, valid for `seconds`; `None` for an inline value."""
         if not self.is_reference(stored):
             return None
         url: str = self._client().generate_presigned_url(

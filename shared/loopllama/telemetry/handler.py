@@ -45,7 +45,7 @@ def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[
 
 
 def _ids(event: Any, names: Sequence[str]) -> dict[str, str]:
-    """The ids in an event. Whatever else stands in their place is no id and may be anything."""
+    """Return the ids in an event. Whatever else stands in their place is no id and may be anything."""
     found = event if isinstance(event, dict) else {}
     return {name: found[name] for name in names if isinstance(found.get(name), str) and len(found[name]) <= _MAX_ID}
 

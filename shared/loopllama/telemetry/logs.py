@@ -11,7 +11,7 @@ from loopllama.aws import errors
 
 @functools.lru_cache(maxsize=1)
 def logger() -> Any:
-    """This process's structured logger."""
+    """Return this process's structured logger."""
     from aws_lambda_powertools import Logger
 
     return Logger(service=service_name())
@@ -23,8 +23,8 @@ def service_name() -> str:
 
 
 def said(error: Exception) -> str:
-    """What logs may hold of an error that nobody foresaw: what an AWS service said; of any other its kind and where it
-    happened, because its message may quote what people wrote."""
+    """Return what logs may hold of an error that nobody foresaw: what an AWS service said; of any other its kind and
+    where it happened, because its message may quote what people wrote."""
     if (trouble := errors.trouble(error)) is not None:
         return str(trouble)
     import traceback

@@ -34,7 +34,7 @@ METRICS = {
     "ModelCalls": ("Count", "model calls, failed ones included"),
     "ModelErrors": ("Count", "model calls that gave no usable answer"),
     "Fallbacks": ("Count", "steps that another model answered than the one called first"),
-    "InvalidOverride": ("Count", "rows of a step's route that were passed over and that somebody has to mend"),
+    "InvalidOverride": ("Count", "rows of a step's route that were skipped and that somebody has to fix"),
     "ModelThrottles": ("Count", "model calls that the provider throttled"),
     "RunCost": ("None", "USD of a run that completed or failed"),
     "RunLatency": ("Milliseconds", "a run that completed or failed, from its start to its end"),
@@ -78,6 +78,6 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 @functools.lru_cache(maxsize=256)  # a quarter of what a line takes, and the same few over and over
 def _directive(dimensions: tuple[str, ...], metrics: tuple[str, ...]) -> str:
-    """The JSON of one member of `CloudWatchMetrics`."""
+    """Return the JSON of one member of `CloudWatchMetrics`."""
     named = [{"Name": name, "Unit": METRICS[name][0]} for name in metrics]
     return _encode({"Namespace": NAMESPACE, "Dimensions": [list(dimensions)], "Metrics": named})

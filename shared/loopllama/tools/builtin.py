@@ -62,8 +62,8 @@ def _now(arguments: Mapping[str, Any], context: Context) -> dict[str, str]:
 
 
 def calculate(expression: str) -> str:
-    """The value of an arithmetic expression: numbers, `+ - * / // % **`, parentheses and `abs ceil floor max min round
-    sqrt`, computed in decimal with 50 digits; the text has at most 30. `//` and `%` round down, as in Python.
+    """Return the value of an arithmetic expression: numbers, `+ - * / // % **`, parentheses and `abs ceil floor max min
+    round sqrt`, computed in decimal with 50 digits; the text has at most 30. `//` and `%` round down, as in Python.
 
     Raises `ToolFailed` saying what is wrong, and where.
     """
@@ -200,7 +200,7 @@ class _Evaluator:
 
 
 def _shown(value: Decimal, *, rounded: bool) -> str:
-    """The number without needless zeros; a result that was rounded on the way shows 30 digits of its 50."""
+    """Return the number without needless zeros; a result that was rounded on the way shows 30 digits of its 50."""
     if rounded:
         value = Arithmetic(prec=_SHOWN).plus(value)
     if not value:

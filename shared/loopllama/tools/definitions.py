@@ -34,7 +34,7 @@ class Aws(Protocol):
     """Where clients come from: the module `aws.clients`."""
 
     def client(self, service: str, *, read_seconds: int = 60, attempts: int = 4) -> Any:
-        """A boto3 client."""
+        """Return a boto3 client."""
         ...
 
 
@@ -122,7 +122,7 @@ class Fields:
         return None if value is None else Fields(f"{self.where}.{field}", value)
 
     def parameters(self) -> dict[str, Any]:
-        """The JSON Schema of the arguments: an object's. All of the schema is checked where it is used."""
+        """Return the JSON Schema of the arguments: an object's. All of the schema is checked where it is used."""
         value = self.take("parameters", {"type": "object", "properties": {}})
         if not isinstance(value, dict) or value.get("type") != "object":
             raise self.wrong("parameters", 'must be a JSON Schema with "type": "object"')
@@ -137,7 +137,7 @@ class Fields:
 
 
 def checked_name(name: object) -> str:
-    """A tool's name, as all providers take it. Raises `ToolInvalid`."""
+    """Return a tool's name, as all providers take it. Raises `ToolInvalid`."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         message = "must be 1 to 64 letters, digits, _ and -"
         raise ToolInvalid.of(str(name), message, sentence=f"the tool name {name!r} {message}")

@@ -190,7 +190,7 @@ class HttpGetTool:
 
 
 def _template(url: str, fields: Fields, *, allow_private: bool) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    """Base (scheme and host), path and query of a URL template."""
+    """Return base (scheme and host), path and query of a URL template."""
     if re.search(r"[{}]", _PLACEHOLDER.sub("", url)):
         raise fields.wrong("url", "has a brace that belongs to no {placeholder}")
     parts = urlsplit(url)
@@ -217,7 +217,7 @@ def _names(path: str, query: tuple[tuple[str, str], ...]) -> list[str]:
 def _check_places(
     path: str, query: tuple[tuple[str, str], ...], parameters: Mapping[str, Any], fields: Fields, *, json_body: bool
 ) -> None:
-    """Every placeholder has a parameter, every parameter a place."""
+    """Raise unless every placeholder has a parameter and every parameter a place."""
     properties = parameters.get("properties", {})
     placed = _names(path, query)
     for name in placed:
@@ -249,7 +249,8 @@ def _header_name(name: str, fields: Fields) -> str:
 
 
 def _climbs(path: str) -> bool:
-    """Whether a server that decodes the path, once or more often, could find a segment that leaves its folder."""
+    """Return whether a server that decodes the path, once or more often, could find a segment that leaves its
+    folder."""
     for _ in range(5):
         if any(part in (".", "..") for part in re.split(r"[/\\]", path)):
             return True
@@ -270,7 +271,7 @@ def _scalar(name: str, value: Any) -> str:
 
 
 def _text(name: str, reply: Reply, hide: str = "") -> str:
-    """The answer for the model. Raises `ToolFailed` for statuses other than 2xx and for what is no text."""
+    """Return the answer for the model. Raises `ToolFailed` for statuses other than 2xx and for what is no text."""
     charset = re.search(r"charset=\"?([A-Za-z0-9_.:-]+)", reply.headers.get("content-type", ""))
     try:
         text = reply.body.decode(charset[1] if charset else "utf-8", errors="replace")

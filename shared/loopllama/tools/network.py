@@ -44,8 +44,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def forbidden(address: str, *, allow_private: bool) -> str | None:
-    """Why a tool may not connect to this IP address; `None` where it may. `allow_private` opens private and loopback
-    networks, never link-local (instance metadata), multicast and unspecified addresses."""
+    """Return why a tool may not connect to this IP address; `None` where it may. `allow_private` opens private and
+    loopback networks, never link-local (instance metadata), multicast and unspecified addresses."""
     try:
         ip: Address = ipaddress.ip_address(address)
     except ValueError:
@@ -73,14 +73,14 @@ def forbidden(address: str, *, allow_private: bool) -> str | None:
 
 
 def _is_runtime(address: str, port: int) -> bool:
-    """Whether there is what hands the function its events, to whoever asks on loopback
+    """Return whether there is what hands the function its events, to whoever asks on loopback
     (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html)."""
     own = os.environ.get("AWS_LAMBDA_RUNTIME_API", "")
     return own.endswith(f":{port}") and forbidden(address, allow_private=False) == "is loopback"
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a host, as the system resolves it. Raises `OSError`."""
+    """Return the addresses of a host, as the system resolves it. Raises `OSError`."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 

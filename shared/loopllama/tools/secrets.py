@@ -44,7 +44,7 @@ class Secret:
         return secret
 
     def value(self, aws: Aws, tool: str) -> str:
-        """The secret, read at most every five minutes; an old one serves on while it cannot be read. Raises
+        """Return the secret, read at most every five minutes; an old one serves on while it cannot be read. Raises
         `ToolFailed`."""
         from botocore.exceptions import BotoCoreError, ClientError
 

@@ -32,8 +32,8 @@ _RESERVED = frozenset((*BUILT_IN, *ANSWER_TOOLS, ASK_HUMAN.name))
 
 
 def check_definitions(definitions: Mapping[str, Any]) -> list[str]:
-    """The names of a deployment's tools, built-ins included, once all of its definitions make sense, their schemas
-    too. Raises `ToolInvalid` for the first that does not."""
+    """Return the names of a deployment's tools, built-ins included, once all of its definitions make sense, their
+    schemas too. Raises `ToolInvalid` for the first that does not."""
     for name, definition in definitions.items():
         _violations(_read(name, definition), {})
     return sorted({*definitions, *BUILT_IN})
@@ -60,7 +60,7 @@ def check_names(crew: Sequence[CrewStep], settings: Settings) -> None:
 
 
 def invalid(crew: Sequence[CrewStep], settings: Settings) -> list[dict[str, object]]:
-    """The places where steps of a definition name tools that the deployment defines in a way that makes no sense, as
+    """Return the places where steps of a definition name tools that the deployment defines in a way that is invalid, as
     `{"field", "message"}`: such steps fail."""
     details: list[dict[str, object]] = []
     for position, step in enumerate(crew):
@@ -70,7 +70,7 @@ def invalid(crew: Sequence[CrewStep], settings: Settings) -> list[dict[str, obje
             try:
                 _violations(_tool(name, settings.tools or {}), {})
             except ToolInvalid as error:
-                message = f"the template's parameter Tools defines it in a way that makes no sense: {error}"
+                message = f"the template's parameter Tools defines it in a way that is invalid: {error}"
                 details.append({"field": f"crew.{position}.tools.{place}", "message": message})
     return details
 
@@ -79,7 +79,7 @@ class Toolbox:
     """The tools that one agent may call.
 
     `names` are those of its crew entry. Raises `WorkflowInvalid` for a name that the deployment does not define, and
-    `ToolInvalid` for a definition that makes no sense. `clock` gives epoch seconds; `resolve` finds the addresses of
+    `ToolInvalid` for a definition that is invalid. `clock` gives epoch seconds; `resolve` finds the addresses of
     a host for HTTP tools, as the system does by default.
     """
 
@@ -151,7 +151,7 @@ class Toolbox:
 
 
 def _why(raw: str) -> str:
-    """Why a model's text is not what a tool can be called with."""
+    """Return why a model's text is not what a tool can be called with."""
     with contextlib.suppress(ValueError):
         try:
             exact_json.loads(raw)
@@ -173,7 +173,7 @@ def _tool(name: str, defined: Mapping[str, Any]) -> Tool:
 
 @lru_cache(maxsize=128)
 def _from_text(name: str, text: str) -> Tool:
-    """A definition is read once per process."""
+    """Return a definition is read once per process."""
     return _read(name, json.loads(text))
 
 

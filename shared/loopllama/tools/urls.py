@@ -42,7 +42,7 @@ class Url:
 
 
 def parse_url(text: str) -> Url:
-    """An absolute http or https URL; a fragment is dropped. Raises `ValueError` saying what is wrong."""
+    """Return an absolute http or https URL; a fragment is dropped. Raises `ValueError` saying what is wrong."""
     if len(text) > _MAX_URL:
         raise ValueError(f"the URL is longer than {_MAX_URL:,} characters")
     if any(ord(character) <= 32 or ord(character) == 127 or character == "\\" for character in text):

@@ -30,17 +30,18 @@ _KINDS = {bool: "boolean", str: "string", list: "array", dict: "object", type(No
 
 
 def compile(text: str) -> Any:  # noqa: A001 - the library's word
-    """The syntax tree of an expression. Raises `JMESPathError`, and `RecursionError` for one nested too deeply."""
+    """Return the syntax tree of an expression. Raises `JMESPathError`, and `RecursionError` for one nested too
+    deeply."""
     return _Parser().parse(text).parsed
 
 
 def search(tree: Any, value: Any) -> Any:
-    """What the expression finds in `value`, which `jsontext.loads` made. Raises `JMESPathError`."""
+    """Return what the expression finds in `value`, which `jsontext.loads` made. Raises `JMESPathError`."""
     return _Interpreter(visitor.Options(custom_functions=_Functions())).visit(tree, value)
 
 
 def equal(left: Any, right: Any) -> bool:
-    """Whether two values are the same JSON: 1 is 1.0 and never true, at any depth."""
+    """Return whether two values are the same JSON: 1 is 1.0 and never true, at any depth."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, list) and isinstance(right, list):
@@ -51,7 +52,7 @@ def equal(left: Any, right: Any) -> bool:
 
 
 def kind_of(value: Any) -> str:
-    """The JMESPath type of a value."""
+    """Return the JMESPath type of a value."""
     if isinstance(value, visitor._Expression):
         return "expref"
     return _KINDS.get(type(value), "number")

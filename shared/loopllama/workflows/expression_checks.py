@@ -17,7 +17,7 @@ Node = Mapping[str, Any]
 
 
 def follow(expression: Expression, document: Type) -> tuple[Type, list[str]]:
-    """The type of an expression's value, and what is wrong with it."""
+    """Return the type of an expression's value, and what is wrong with it."""
     walk = _Walk()
     return walk.of(expression.tree, document), list(dict.fromkeys(walk.problems))
 
@@ -59,7 +59,7 @@ class _Walk:
             self._always = before
 
     def of(self, node: Node, scope: Type) -> Type:
-        """The type of a node's value where `@` has the type `scope`."""
+        """Return the type of a node's value where `@` has the type `scope`."""
         try:
             return self._of(node, scope)
         except Nothing as nothing:

@@ -33,8 +33,8 @@ class Expression:
     tree: Mapping[str, Any]
 
     def of(self, document: Mapping[str, Any]) -> Any:
-        """The expression's value; numbers are the document's own, or exact results. Raises `InvalidRequest` where a
-        function is given what it does not take."""
+        """Return the expression's value; numbers are the document's own, or exact results. Raises `InvalidRequest`
+        where a function is given what it does not take."""
         from jmespath.exceptions import JMESPathError
 
         from loopllama.workflows import exact_jmespath
@@ -47,7 +47,7 @@ class Expression:
             raise InvalidRequest(f"the expression {self.text!r} meets values that are nested too deeply") from None
 
     def holds(self, document: Mapping[str, Any]) -> bool:
-        """Whether the value counts as true."""
+        """Return whether the value counts as true."""
         value = self.of(document)
         return value is not None and value is not False and value not in ("", [], {})
 
@@ -80,7 +80,7 @@ _TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 
 
 def _nodes(tree: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A syntax tree's nodes. Raises `ValueError` for one that is too deep."""
+    """Yield a syntax tree's nodes. Raises `ValueError` for one that is too deep."""
     pending = [(tree, 1)]
     while pending:
         node, depth = pending.pop()
@@ -91,7 +91,7 @@ def _nodes(tree: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _step(node: Mapping[str, Any]) -> str | None:
-    """The name X where the node is `steps.X`."""
+    """Return the name X where the node is `steps.X`."""
     if node["type"] != "subexpression":
         return None
     first, second, *_ = node["children"]

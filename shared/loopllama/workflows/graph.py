@@ -21,7 +21,7 @@ Step = TypeVar("Step", bound="Node")
 
 
 def step_named(crew: Sequence[Step], name: str) -> tuple[int, Step]:
-    """A step and its place in the crew. Raises `KeyError`."""
+    """Return a step and its place in the crew. Raises `KeyError`."""
     for order, step in enumerate(crew):
         if step["name"] == name:
             return order, step
@@ -29,22 +29,22 @@ def step_named(crew: Sequence[Step], name: str) -> tuple[int, Step]:
 
 
 def is_join(step: Node) -> bool:
-    """Whether several steps could start this one."""
+    """Return whether several steps could start this one."""
     return len(step["needs"]) > 1
 
 
 def ready(crew: Sequence[Node], finished: AbstractSet[str]) -> list[str]:
-    """The unfinished steps whose needs are all finished, in the crew's order."""
+    """Return the unfinished steps whose needs are all finished, in the crew's order."""
     return [step["name"] for step in crew if step["name"] not in finished and finished >= set(step["needs"])]
 
 
 def dependents(crew: Sequence[Step], name: str) -> list[Step]:
-    """The steps that need `name` directly, in the crew's order: those it may unblock when it finishes."""
+    """Return the steps that need `name` directly, in the crew's order: those it may unblock when it finishes."""
     return [step for step in crew if name in step["needs"]]
 
 
 def ancestors(crew: Sequence[Node], name: str) -> list[str]:
-    """All steps that `name` needs, directly or through others, in the crew's order: what it may read."""
+    """Return all steps that `name` needs, directly or through others, in the crew's order: what it may read."""
     needs = {step["name"]: step["needs"] for step in crew}
     found: set[str] = set()
     pending = list(needs[name])
@@ -57,7 +57,8 @@ def ancestors(crew: Sequence[Node], name: str) -> list[str]:
 
 
 def stretch(crew: Sequence[Node], repeating: Node) -> list[str]:
-    """The steps that `repeating` repeats, from its `back_to` to itself. Raises `ValueError` where they are no line."""
+    """Return the steps that `repeating` repeats, from its `back_to` to itself. Raises `ValueError` where they are no
+    line."""
     back = repeating.get("repeat")
     if back is None:
         raise ValueError(f"{repeating['name']} has no repeat")
@@ -74,7 +75,7 @@ def stretch(crew: Sequence[Node], repeating: Node) -> list[str]:
 
 
 def loop_of(crew: Sequence[Step], name: str) -> Step | None:
-    """The step whose `repeat` goes over `name`, if there is one."""
+    """Return the step whose `repeat` goes over `name`, if there is one."""
     for step in crew:
         if step.get("repeat") and name in stretch(crew, step):
             return step

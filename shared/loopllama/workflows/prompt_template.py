@@ -54,7 +54,7 @@ class Template:
         return [part for part in self.parts if isinstance(part, Reference)]
 
     def render(self, run_input: Any, outputs: Mapping[str, Any], item: Any = None) -> str:
-        """The text with each reference replaced: texts as they are, everything else as JSON.
+        """Return the text with each reference replaced: texts as they are, everything else as JSON.
 
         `outputs` maps the names of finished steps to their outputs; a step that was skipped, or that a loop has not
         come to yet, has the output `None`, and a reference to it, or to a field of it, is replaced by nothing. Raises
@@ -138,7 +138,7 @@ def _find(reference: Reference, run_input: Any, outputs: Mapping[str, Any], item
 
 
 def _lack(value: Any, segment: str) -> str:
-    """Why `segment` is not in `value`, without showing any content."""
+    """Return why `segment` is not in `value`, without showing any content."""
     if isinstance(value, Mapping):
         return f"has no field '{segment}'; it has: {_some(value)}"
     if _is_list(value):
@@ -164,6 +164,7 @@ def _index(segment: str) -> int:
 
 
 def text_of(value: Any) -> str:
-    """A value as a prompt shows it: a text as it is, everything else as JSON, numbers with the record's digits."""
+    """Return a value as a prompt shows it: a text as it is, everything else as JSON, numbers with the record's
+    digits."""
     # A model reads "é" better, and cheaper, than "\u00e9".
     return value if isinstance(value, str) else exact_json.dumps(value, ascii_only=False, spaced=True)

@@ -23,8 +23,8 @@ class Reads(NamedTuple):
 
 
 def wrong_reads(agent: Agent, reads: Reads | None, by_name: Mapping[str, Agent]) -> Iterator[tuple[str, str]]:
-    """What is wrong with an agent's template and expressions, and, where `reads` is known, with what they read: the
-    field and a sentence."""
+    """Yield what is wrong with an agent's template and expressions, and, where `reads` is known, with what they read:
+    the field and a sentence."""
     steps = _Steps(agent, reads, by_name)
     document = Document(steps, list(by_name), agent.for_each is not None)
     until = agent.repeat.until if agent.repeat else None
@@ -112,7 +112,7 @@ class _Record(Named):
 
 
 def _step(step: str, agent: Agent, before: Sequence[str], by_name: Mapping[str, Agent]) -> str | None:
-    """What is wrong with an agent's reading the output of `step`."""
+    """Return what is wrong with an agent's reading the output of `step`."""
     if step not in by_name:
         return f"there is no step '{step[:60]}'{closest(step, before)}"
     if step in before:

@@ -135,8 +135,8 @@ class Workflow(InputModel):
         return workflow
 
     def to_definition(self) -> Definition:
-        """The normalised form of the engine (docs/design.md): snake_case, what is not set left out, names and needs
-        written out. JSON values only; a new copy each time, but for `output_schema`."""
+        """Return the normalised form of the engine (docs/design.md): snake_case, what is not set left out, names and
+        needs written out. JSON values only; a new copy each time, but for `output_schema`."""
         definition: Definition = {"crew": [_step(agent) for agent in self.crew]}
         if self.model:
             definition["model"] = self.model
@@ -148,13 +148,13 @@ class Workflow(InputModel):
 
 
 def workflow_id_of(name: str) -> str:
-    """The id of a workflow of this name: its slug (`Support reply` is `support_reply`); where no letter of it is
+    """Return the id of a workflow of this name: its slug (`Support reply` is `support_reply`); where no letter of it is
     Latin, a digest, so that the same name always gives the same id."""
     return _slug(name, 120) or f"workflow_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a workflow file, for editors (camelCase spelling)."""
+    """Return the JSON Schema of a workflow file, for editors (camelCase spelling)."""
     schema = Workflow.model_json_schema(by_alias=True)
     definitions = schema["$defs"]
     definitions["Candidate"] = {"anyOf": [{"type": "string"}, definitions["Candidate"]]}

@@ -25,23 +25,23 @@ class Type:
     """Whether the value is null in a loop's first round, because its step comes later in the loop."""
 
     def field(self, name: str) -> Type:  # noqa: ARG002
-        """The type of a field. Raises `Nothing`, as the others do."""
+        """Return the type of a field. Raises `Nothing`, as the others do."""
         return ANYTHING
 
     def element(self) -> Type:
-        """The type of a list's items."""
+        """Return the type of a list's items."""
         return ANYTHING
 
     def values(self) -> Type:
-        """The type of the values of an object's fields."""
+        """Return the type of the values of an object's fields."""
         return ANYTHING
 
     def flat(self) -> Type:
-        """The type of what it leaves in the place of itself, as a list's item, when the list is flattened."""
+        """Return the type of what it leaves in the place of itself, as a list's item, when the list is flattened."""
         return ANYTHING
 
     def part(self, segment: str) -> Type:
-        """The type of what a template's path leads to, in which a number may be a list's index."""
+        """Return the type of what a template's path leads to, in which a number may be a list's index."""
         return self.field(segment)
 
 
@@ -135,7 +135,7 @@ class Described(Type):
         return said if isinstance(said, list) else ()
 
     def _types(self) -> set[str] | None:
-        """The types that the value may have, null apart; `None` where it may be any."""
+        """Return the types that the value may have, null apart; `None` where it may be any."""
         said = self.schema.get("type")
         if self._is_open() or not isinstance(said, str | list):
             return None

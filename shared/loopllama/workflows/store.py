@@ -110,8 +110,8 @@ class DefinitionStore:
         raise VersionConflict(f"Too many workflows are called '{slug}'; choose another name.")
 
     def list(self, limit: int = 50, cursor: str | None = None) -> tuple[list[WorkflowItem], str | None]:
-        """Current definitions, most recently updated first (eventually consistent), and the cursor of the next page.
-        Raises `InvalidRequest` for a cursor that is not ours."""
+        """Return current definitions, most recently updated first (eventually consistent), and the cursor of the next
+        page. Raises `InvalidRequest` for a cursor that is not ours."""
         from loopllama.core import pagination
 
         request: dict[str, Any] = {
@@ -129,11 +129,11 @@ class DefinitionStore:
         answer = self._client().query(**request)
         last = answer.get("LastEvaluatedKey")
         following = pagination.write(last["workflow_id"]["S"], last["updated_at"]["S"]) if last else None
-        return [_plain_item(item) for item in answer["Items"]], following
+        return [_plain(dynamo.from_item(item)) for item in answer["Items"]], following
 
     def lives(self) -> dict[str, tuple[str, str]]:
-        """When each workflow was created and, where it was, deleted (else `""`): also those that are deleted, whose
-        usage stays. Eventually consistent."""
+        """Return when each workflow was created and, where it was, deleted (else `""`): also those that are deleted,
+        whose usage stays. Eventually consistent."""
         found: dict[str, tuple[str, str]] = {}
         for listed in ("deleted", "all"):
             pages = (
@@ -219,7 +219,7 @@ class DefinitionStore:
             )
             .get("Item")
         )
-        return _plain_item(item) if item else None
+        return _plain(dynamo.from_item(item)) if item else None
 
     def _write_version(self, workflow_id: str, version: int, content: dict[str, Any]) -> int:
         """Write the first free version from `version` on; returns its number. A number that is taken belongs to
@@ -246,11 +246,11 @@ class DefinitionStore:
         """Change version 0 as `dynamo.update` does; the item as it is then, `None` where the condition did not hold."""
         key = {"workflow_id": workflow_id, "version": 0}
         done, item = dynamo.update(self._client(), self._table, key, numbers.exact(values), **how)
-        return numbers.plain(item) if done else None
+        return _plain(item) if done else None
 
 
 def _possible(workflow_id: str) -> bool:
-    """Whether DynamoDB takes it as a key at all; it answers anything else with an error of its own."""
+    """Return whether DynamoDB takes it as a key at all; it answers anything else with an error of its own."""
     return isinstance(workflow_id, str) and 0 < len(workflow_id) <= 128
 
 

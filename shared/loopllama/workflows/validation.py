@@ -27,7 +27,7 @@ Problem = dict[str, object]
 
 
 def check(crew: Sequence[Agent]) -> list[Problem]:
-    """All problems of a crew whose names and needs are written out."""
+    """Return all problems of a crew whose names and needs are written out."""
     problems = [*_names(crew), *_needs(crew)]
     graph_is_sound = not problems
     for position, agent in enumerate(crew):
@@ -89,7 +89,7 @@ def _back(agent: Agent) -> Back | None:
 
 
 def _loops(crew: Sequence[Agent], steps: Sequence[Node]) -> Iterator[Problem]:
-    """A loop goes over a line of steps that nothing else enters or leaves in the middle."""
+    """Yield a loop goes over a line of steps that nothing else enters or leaves in the middle."""
     taken: dict[str, str] = {}
     for position, agent in enumerate(crew):
         if agent.repeat is None:
@@ -118,8 +118,8 @@ def _loops(crew: Sequence[Agent], steps: Sequence[Node]) -> Iterator[Problem]:
 
 
 def find_cycle(needs: Mapping[str, Sequence[str]]) -> list[str] | None:
-    """Steps that wait for each other in a circle, the first one repeated at the end, in the order in which they would
-    run; `None` where there is none. Every need is a key of `needs`."""
+    """Return steps that wait for each other in a circle, the first one repeated at the end, in the order in which they
+    would run; `None` where there is none. Every need is a key of `needs`."""
     done: set[str] = set()
     for start in needs:
         path: list[str] = []  # the steps being looked into, each needing the one after it

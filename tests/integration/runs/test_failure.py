@@ -37,7 +37,7 @@ def redrive(system: System, run_id: str) -> dict[str, Any]:
 
 
 class Mended:
-    """A provider that rejects the calls of some steps until it is mended."""
+    """A provider that rejects the calls of some steps until it is fixed."""
 
     def __init__(self, *rejected: str) -> None:
         self.rejected = [f"Do {name}." for name in rejected]

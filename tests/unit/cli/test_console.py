@@ -125,7 +125,7 @@ def test_what_went_otherwise_than_planned_is_told():
         ),
         width=140,
     )
-    assert "writer  the step's override gpt-nope passed over: no such model" in told
+    assert "writer  the step's override gpt-nope skipped: no such model" in told
     assert "writer  gpt-5 ModelThrottled after 500 ms: slow down" in told
     assert "writer  gpt-5 was begun and never answered" in told
     assert "writer  answered by the fallback claude-sonnet-4-6" in told

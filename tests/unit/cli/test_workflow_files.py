@@ -90,11 +90,11 @@ def test_each_problem_has_its_line():
         (20, "crew.2.systemPrompt"),
         (21, "crew.2.sytemPrompt"),
     ]
-    mended = CREW.replace("max_tokens: 0", "max_tokens: 9").replace("sytemPrompt", "systemPrompt")
-    assert [(line, field) for line, field, _ in problems(mended)] == [(17, "crew.1.needs.1")]
-    mended = mended.replace("      - nobody\n", "")
-    assert [(line, field) for line, field, _ in problems(mended)] == [(17, "crew.1.prompt")]
-    assert parse(mended.replace("output.order ", "output.order_id "), YAML).crew[2].needs == ["writer"]
+    fixed = CREW.replace("max_tokens: 0", "max_tokens: 9").replace("sytemPrompt", "systemPrompt")
+    assert [(line, field) for line, field, _ in problems(fixed)] == [(17, "crew.1.needs.1")]
+    fixed = fixed.replace("      - nobody\n", "")
+    assert [(line, field) for line, field, _ in problems(fixed)] == [(17, "crew.1.prompt")]
+    assert parse(fixed.replace("output.order ", "output.order_id "), YAML).crew[2].needs == ["writer"]
 
 
 def test_a_place_deep_in_a_schema_has_its_line():

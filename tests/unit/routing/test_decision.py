@@ -1,4 +1,4 @@
-"""The six layers: who decides, what is passed over, and what is said about it."""
+"""The six layers: who decides, what is skipped, and what is said about it."""
 
 from decimal import Decimal
 from typing import Any

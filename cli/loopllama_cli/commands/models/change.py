@@ -112,7 +112,7 @@ def disable(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """The kill switch: no step of any workflow uses the model any more. Shows first which steps it moves.
+    """Disable a model for every step of every workflow (the kill switch). Shows first which steps it moves.
 
     Without --use, steps go on with their fallbacks, and with the next layer where they have none.
     """
@@ -223,7 +223,7 @@ def _store(ctx: typer.Context) -> tuple[CatalogStore, Settings]:
 
 
 def _known(store: CatalogStore, model: str) -> str:
-    """The id of a known model's entry. Raises `ModelUnknown`."""
+    """Return the id of a known model's entry. Raises `ModelUnknown`."""
     store.catalog().resolve(model)
     return store.own_id(model)
 
@@ -291,7 +291,7 @@ def _told(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool
         )
         output.out().print(output.plain(f"{item['model']}  {one['field']}: {old} -> {new}"))
     for name, reason in parse_item(item)[2].items():
-        output.message(f"! {name}, as before, is passed over: it {reason}", "yellow")
+        output.message(f"! {name}, as before, is skipped: it {reason}", "yellow")
     output.message(f"It acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
 
 
@@ -303,7 +303,7 @@ def _money(text: str) -> Decimal:
 
 
 def _newest(prices: Sequence[Mapping[str, Any]], today: date) -> dict[str, Any] | None:
-    """The price in force today of a bundled entry, as the table holds one."""
+    """Return the price in force today of a bundled entry, as the table holds one."""
     found = [one for one in prices if one.get("effective_from", "") <= today.isoformat()]
     if not found:
         return None
@@ -318,7 +318,7 @@ def _newest(prices: Sequence[Mapping[str, Any]], today: date) -> dict[str, Any] 
 
 
 def _amounts(price: Any) -> dict[str, Any]:
-    """A catalog's price in the same form."""
+    """Return a catalog's price in the same form."""
     made: dict[str, Any] = {name: getattr(price, name) for name in PRICES if getattr(price, name) is not None}
     if price.tiers:
         made["tiers"] = [

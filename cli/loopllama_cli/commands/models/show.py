@@ -127,7 +127,7 @@ def _catalog(ctx: typer.Context) -> Catalog:
 def _say_source(catalog: Catalog) -> None:
     output.message(f"USD per million tokens. Bundled prices: {catalog.source}", "dim")
     for problem in catalog.problems:
-        output.message(f"Models table, {problem['model']}: passed over: {problem['reason']}", "yellow")
+        output.message(f"Models table, {problem['model']}: skipped: {problem['reason']}", "yellow")
 
 
 def _record(model: Model) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`loopllama routes history|diff|rollback|export|import`: the dial's past, and the dial as a file."""
+"""`loopllama routes history|diff|rollback|export|import`: the past of overrides, and overrides as a file."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def _entries(settings: Settings, workflow: str, step: str, limit: int) -> list[S
 
 
 def _present(settings: Settings, workflow: str) -> dict[str, RouteRow]:
-    """What each row says, without who and when."""
+    """Return what each row says, without who and when."""
     from loopllama.routing.store import VALUES, RouteStore
 
     return {

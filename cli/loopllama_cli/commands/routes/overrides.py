@@ -1,4 +1,4 @@
-"""`loopllama routes`: the dial. What each step uses now, and rows that change it while the system runs."""
+"""`loopllama routes`: model overrides. What each step uses now, and rows that change it while the system runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from loopllama.routing.types import Explained, RouteRow
     from loopllama.workflows.types import Definition
 
-app = typer.Typer(no_args_is_help=True, help="The dial: which model each step uses, and overrides of it.")
+app = typer.Typer(no_args_is_help=True, help="Model overrides: which model each step uses, and overrides of it.")
 
 Step = Annotated[str, typer.Argument(metavar="STEP", help="The step's name; `*` for every step of the workflow.")]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the row.")]
@@ -166,13 +166,13 @@ def unset(
 
 
 def _named(values: RouteRow) -> list[str]:
-    """The models that a row names."""
+    """Return the models that a row names."""
     candidates = [one["model"] if isinstance(one, dict) else one for one in values["candidates"] or ()]
     return [*([values["model"]] if values["model"] else []), *candidates, *(values["fallbacks"] or ())]
 
 
 def _expected(store: RouteStore, workflow: str, step: str, values: RouteRow) -> str | None:
-    """What the row is expected to change for a run, in one line; nothing where no run has been made yet."""
+    """Return what the row is expected to change for a run, in one line; nothing where no run has been made yet."""
     try:
         told = store.expected_change(workflow, step, values)
     except LoopLlamaError:
@@ -181,7 +181,7 @@ def _expected(store: RouteStore, workflow: str, step: str, values: RouteRow) -> 
 
 
 def change_line(told: Forecast) -> str:
-    """A prediction (`whatif.predict`) in one line."""
+    """Return a prediction (`whatif.predict`) in one line."""
     cost, latency = told["cost_usd"], told["latency_ms"]
     parts = [
         f"{output.money(cost['before'])} -> {output.money(cost['after'])}{_percent(cost['change'])}",
@@ -256,7 +256,7 @@ def _overrides(rows: Mapping[str, RouteRow]) -> Table:
 
 
 def _says(row: RouteRow) -> str:
-    """What a row sets."""
+    """Return what a row sets."""
     parts = [output.one_line(row["model"], 100)] if row.get("model") is not None else []
     for name in ("policy", "candidates", "fallbacks", "max_cost", "max_latency", "max_tokens", "temperature", "pin"):
         if row.get(name) is not None:

@@ -126,7 +126,7 @@ def _queries() -> None:
 
 @cache
 def quicken() -> None:
-    """What each request spends most of its time on, done once or not at all. Nothing else changes: tests of stores on
+    """Do once, or not at all, what each request spends most of its time on. Nothing else changes: tests of stores on
     moto alone have it too."""
     # Each update's text is parsed twice. Validators work on a copy of what they are given.
     parser: Any = vars(expressions)["UpdateExpressionParser"]
@@ -157,7 +157,7 @@ def quicken() -> None:
 
 
 def attribute_value(value: Any) -> dict[str, Any]:
-    """An attribute's value for the wire, where it is plain JSON already. Raises `ValueError` where it is not."""
+    """Return an attribute's value for the wire, where it is plain JSON already. Raises `ValueError` where it is not."""
     if type(value) is not dict or len(value) != 1:
         raise ValueError("no plain value")
     ((kind, inner),) = value.items()

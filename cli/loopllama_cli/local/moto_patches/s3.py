@@ -15,7 +15,7 @@ from loopllama_cli.local.moto_patches.patching import replace
 
 def install(events: Events) -> None:
     def create_with_notifications(cls: Any, name: str, resource: Any, *args: Any, **kwargs: Any) -> Any:
-        # moto's CloudFormation passes over a bucket's NotificationConfiguration.
+        # moto's CloudFormation skips a bucket's NotificationConfiguration.
         bucket = create.__func__(cls, name, resource, *args, **kwargs)
         config = resource.get("Properties", {}).get("NotificationConfiguration", {})
         if config.get("EventBridgeConfiguration", {}).get("EventBridgeEnabled"):

@@ -48,7 +48,7 @@ class Events(response_models.Page[Event]):
 
 
 def routes(services: Services) -> Router:
-    """The resource's routes."""
+    """Return the resource's routes."""
     router = new_router()
     log = EventLog(services.settings)
     responses = response_models.answers((200, "The events", Events))

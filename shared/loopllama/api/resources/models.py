@@ -83,7 +83,7 @@ class ModelRequest(InputModel):
 
 
 def routes(services: Services) -> Router:
-    """The resource's routes."""
+    """Return the resource's routes."""
     router = new_router()
 
     @router.get(
@@ -176,13 +176,13 @@ class _More:
                 continue  # an alias of the table that leads nowhere
 
     def of(self, model_id: str, name: str | None = None) -> dict[str, Any]:
-        """Of a model; `name` is what it was asked by, whose own entry goes first."""
+        """Return of a model; `name` is what it was asked by, whose own entry goes first."""
         entry = self._entries.get(name or model_id) or self._entries.get(model_id)
         return {"aliases": self._aliases.get(model_id, []), "entry": entry}
 
 
 def _id(segment: str) -> str:
-    """The model's id of a path: its slashes arrive escaped (see `app`)."""
+    """Return the model's id of a path: its slashes arrive escaped (see `app`)."""
     name = unquote(segment)
     if not is_model_id(name):
         raise ModelUnknown(f"There is no model '{name[:80]}'.")

@@ -1,4 +1,4 @@
-"""/v1/workflows/{id}/routes: the dial. What each step uses now, and rows that change it."""
+"""/v1/workflows/{id}/routes: model overrides. What each step uses now, and rows that change it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class RollbackRequest(InputModel):
 
 
 def routes(services: Services) -> Router:
-    """The resource's routes."""
+    """Return the resource's routes."""
     router = new_router()
 
     @router.get(

@@ -84,7 +84,7 @@ class Answer(InputModel):
 
 
 def routes(services: Services) -> Router:
-    """The resource's routes."""
+    """Return the resource's routes."""
     router = new_router()
 
     @router.get(
@@ -224,14 +224,14 @@ class Shown:
         return url or self.link_to("shown", self._values.load(one[1]))
 
     def link_to(self, name: str, value: Any) -> str:
-        """A link to a value that has no place in the bucket yet."""
+        """Return a link to a value that has no place in the bucket yet."""
         url = self._values.link(self._values.store(self._run_id, name, value, inline_bytes=0))
         assert url is not None  # noqa: S101 - nothing is inline
         return url
 
 
 def _run(services: Services, run_id: str) -> dict[str, Any]:
-    """A run as an answer holds it, never longer than Lambda lets an answer be."""
+    """Return a run as an answer holds it, never longer than Lambda lets an answer be."""
     shown = Shown(services.values, run_id)
     run = services.reader.get(run_id, shown)
     shown.link()
@@ -248,7 +248,7 @@ def _accepted(services: Services, run_id: str) -> Response[str]:
 
 
 def _with_values(services: Services, found: Sequence[RunView]) -> list[RunView]:
-    """A page of runs with their inputs and outputs, which the index leaves out."""
+    """Return a page of runs with their inputs and outputs, which the index leaves out."""
     from loopllama.aws import dynamo
     from loopllama.runs.store import RUN
 
@@ -264,7 +264,7 @@ def _with_values(services: Services, found: Sequence[RunView]) -> list[RunView]:
 
 
 def _check_models(services: Services, models: Texts | None) -> None:
-    """A typing error in a model is told at once: a run would pass it over."""
+    """Refuse a typing error in a model at once: a run would skip it."""
     router = services.router()
     details: list[dict[str, object]] = []
     for step, model in list((models or {}).items())[:200]:

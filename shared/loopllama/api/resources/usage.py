@@ -15,7 +15,7 @@ from loopllama.queries.usage import BY, DEFAULT_DAYS, summarise
 
 
 def routes(services: Services) -> Router:
-    """The resource's routes."""
+    """Return the resource's routes."""
     router = new_router()
 
     @router.get(

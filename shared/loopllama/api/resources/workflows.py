@@ -47,7 +47,7 @@ WorkflowBody = Annotated[Workflow, BeforeValidator(floats), Body()]
 
 
 def routes(services: Services) -> Router:
-    """The resource's routes."""
+    """Return the resource's routes."""
     router = new_router()
 
     def shown(item: WorkflowItem) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def routes(services: Services) -> Router:
 
 
 def _checked(services: Services, item: WorkflowItem, status: int = 200) -> Response[str]:
-    """The answer of a write: the workflow, and beside it what the deployment does not know of what it names."""
+    """Return the answer of a write: the workflow, and beside it what the deployment does not know of what it names."""
     more: dict[str, Any] = {}
     if warnings := validation.warnings(services.settings, item["definition"]):
         more["warnings"] = warnings
@@ -152,7 +152,7 @@ def _checked(services: Services, item: WorkflowItem, status: int = 200) -> Respo
 
 
 def _rename(services: Services, item: WorkflowItem, body: WorkflowPatch) -> WorkflowItem:
-    """A new version with another name or description. Whatever else changes meanwhile is kept."""
+    """Return a new version with another name or description. Whatever else changes meanwhile is kept."""
     for _ in range(5):
         named = {
             "name": item["name"] if body.name is None else body.name,
@@ -167,7 +167,7 @@ def _rename(services: Services, item: WorkflowItem, body: WorkflowPatch) -> Work
 
 
 def _active(services: Services, workflow_id: str) -> list[str]:
-    """The ids of the workflow's unfinished runs."""
+    """Return the ids of the workflow's unfinished runs."""
     return [
         run["run_id"]
         for shard in range(ACTIVE_SHARDS)

@@ -34,24 +34,24 @@ _MARKETPLACE = re.compile(
 
 
 def needs_agreement(model: str) -> bool:
-    """Whether a foundation model, by its id, is subscribed to through AWS Marketplace."""
+    """Return whether a foundation model, by its id, is subscribed to through AWS Marketplace."""
     return not model.startswith("arn:") and foundation_model(model).partition(".")[0] not in _NOT_SOLD
 
 
 def is_anthropic(model: str) -> bool:
-    """Whether it is a model of Anthropic, who ask for a form."""
+    """Return whether it is a model of Anthropic, who ask for a form."""
     return foundation_model(model).startswith("anthropic.")
 
 
 def agreement_command(model: str, region: str, profile: str | None = None) -> str:
-    """The command that subscribes the account to a model: it accepts the vendor's offer and terms."""
+    """Return the command that subscribes the account to a model: it accepts the vendor's offer and terms."""
     where = _where(region, profile) + f" --model-id {quote(foundation_model(model))}"
     offer = f"aws bedrock list-foundation-model-agreement-offers{where} --query 'offers[0].offerToken' --output text"
     return f'aws bedrock create-foundation-model-agreement{where} --offer-token "$({offer})"'
 
 
 def use_case_command(region: str, profile: str | None = None) -> str:
-    """The command that sends Anthropic's form, which it takes from use-case.json (`USE_CASE`)."""
+    """Return the command that sends Anthropic's form, which it takes from use-case.json (`USE_CASE`)."""
     return f"aws bedrock put-use-case-for-model-access{_where(region, profile)} --form-data fileb://use-case.json"
 
 
@@ -61,8 +61,8 @@ def _where(region: str, profile: str | None = None) -> str:
 
 
 def explain(code: str, said: str, model: str, region: str) -> str | None:
-    """What a refusal of Bedrock means and what to do, where it is about the account's access to the model or about
-    where the model is; `None` for any other."""
+    """Return what a refusal of Bedrock means and what to do, where it is about the account's access to the model or
+    about where the model is; `None` for any other."""
     if _FORM.search(said):
         return (
             "Anthropic's use case form has not been sent for this AWS account (model access). Send it once, with your "

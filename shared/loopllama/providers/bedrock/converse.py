@@ -126,7 +126,7 @@ def request(call: ModelRequest) -> dict[str, Any]:
 
 
 def _choice(call: ModelRequest, model: str) -> dict[str, Any]:
-    """How a tool is forced: by name with Claude and Nova, as "any" with Mistral, not at all with the others
+    """Return how a tool is forced: by name with Claude and Nova, as "any" with Mistral, not at all with the others
     (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolChoice.html)."""
     any_tool = call.forced_tool or any(tool.name == structured_output.TOOL_NAME for tool in call.tools)
     if not any_tool:
@@ -225,8 +225,8 @@ def _send(request: Any, **_: Any) -> Any:
 
 
 def _texts(body: bytes) -> bytes:
-    """The texts of an error's body, which is all that botocore reads of it. Its parser would fail in many ways on what
-    is not shaped as it should be, and with that the status would be lost."""
+    """Return the texts of an error's body, which is all that botocore reads of it. Its parser would fail in many ways
+    on what is not shaped as it should be, and with that the status would be lost."""
     value = wire.read_object(body)
     if value is None:
         value = {"message": body[:2000].decode("utf-8", "replace")}

@@ -52,8 +52,8 @@ _ROLE = "The credentials are those of the function's role (or of AWS_BEARER_TOKE
 
 
 def aws_failure(error: Exception, who: str, model: str = "", region: str | None = None) -> ModelError:
-    """What a `ClientError` or `BotoCoreError` of Converse stands for. `who` begins the message, which says what to do
-    where the account lacks access to `model`, called in `region` (by default this process's own)."""
+    """Return what a `ClientError` or `BotoCoreError` of Converse stands for. `who` begins the message, which says what
+    to do where the account lacks access to `model`, called in `region` (by default this process's own)."""
     from botocore import exceptions
 
     if isinstance(error, exceptions.ClientError):
@@ -82,7 +82,7 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
 
 
 def underlying_model(identifier: str) -> str:
-    """The foundation model's id behind an id or ARN, so that it can be priced: of a foundation model or a
+    """Return the foundation model's id behind an id or ARN, so that it can be priced: of a foundation model or a
     cross-region profile the id in the ARN, of an application inference profile the model that
     bedrock:GetInferenceProfile names (asked once per process). Anything else is returned as it is, without the region
     to call it in.

@@ -42,7 +42,7 @@ class Simulated:
         self._factor = factor
 
     def complete(self, call: ModelRequest) -> ModelResponse:
-        """Raises `ModelTimeout` and, for a prompt without any text, `InvalidModelResponse`."""
+        """Raise `ModelTimeout` and, for a prompt without any text, `InvalidModelResponse`."""
         read = prompt_tokens(call)
         text, asked = _reply(call)
         whole = asked.raw if asked else text
@@ -91,7 +91,7 @@ def _reply(call: ModelRequest) -> tuple[str, ToolCall | None]:
 
 
 def _wanted_tool(call: ModelRequest, reading: Reading) -> ToolCall | None:
-    """The tool that has most to do with the prompt among those whose parameters can be filled in from it."""
+    """Return the tool that has most to do with the prompt among those whose parameters can be filled in from it."""
     about = {*words(call.system), *reading.counts}
     best: tuple[int, ToolCall] | None = None
     for tool in call.tools:
@@ -106,7 +106,8 @@ def _wanted_tool(call: ModelRequest, reading: Reading) -> ToolCall | None:
 
 
 def _arguments(tool: ToolSpec, reading: Reading, instruction: str) -> tuple[dict[str, Any] | None, bool]:
-    """The tool's arguments, `None` where a required one has nothing to stand on, and whether any stands in the text."""
+    """Return the tool's arguments, `None` where a required one has nothing to stand on, and whether any stands in the
+    text."""
     filler = Filler(reading, instruction, tool.parameters)
     properties: Mapping[str, Any] = tool.parameters.get("properties") or {}
     required = tool.parameters.get("required") or ()
@@ -128,7 +129,7 @@ def _tool_call(name: str, arguments: Any) -> ToolCall:
 
 
 def _written_schema(system: str) -> Mapping[str, Any] | None:
-    """The JSON Schema that a system prompt asks to follow, if it ends with one."""
+    """Return the JSON Schema that a system prompt asks to follow, if it ends with one."""
     if not system.rstrip().endswith("}"):
         return None
     return next((value for value in Reading(system).objects[::-1] if "properties" in value or "$ref" in value), None)

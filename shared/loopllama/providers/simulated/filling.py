@@ -36,7 +36,7 @@ class Filler:
         self._root = root
 
     def fill(self, schema: Any, name: str = "", depth: int = 0) -> Found:
-        """A value that follows the schema, and how well it is founded. Follows: type, enum, const, properties,
+        """Return a value that follows the schema, and how well it is founded. Follows: type, enum, const, properties,
         required, items, anyOf, oneOf, allOf, `$ref` within the document, bounds, lengths, formats; `pattern` only
         where something in the text matches it."""
         if not isinstance(schema, Mapping):
@@ -100,7 +100,7 @@ class Filler:
         return merged
 
     def _branch(self, branches: list[Mapping[str, Any]], name: str, depth: int) -> Found:
-        """The best founded branch; null where the text has nothing and null will do."""
+        """Return the best founded branch; null where the text has nothing and null will do."""
         if depth > _NESTED and any(self._resolved(branch).get("type") == "null" for branch in branches):
             return None, INVENTED
         best: Found | None = None
@@ -137,8 +137,8 @@ class Filler:
         return values, founded
 
     def _items(self, items: Mapping[str, Any], name: str, hint: str, depth: int, few: int) -> list[Any]:
-        """The items that the text has for a list of this name; of such as every sentence would yield, a few. Entries
-        that the text itself numbers are the items of a list of objects."""
+        """Return the items that the text has for a list of this name; of such as every sentence would yield, a few.
+        Entries that the text itself numbers are the items of a list of objects."""
         kind = items.get("type", "string" if not items else None)
         if kind == "string" or items.get("enum"):
             stated = self._fact(name, lambda value: isinstance(value, list) and bool(value)) or []
@@ -162,17 +162,17 @@ class Filler:
     # Plain values
 
     def _fact(self, name: str, fits: Callable[[Any], bool]) -> Any:
-        """The value that the text gives outright to something of this name."""
+        """Return the value that the text gives outright to something of this name."""
         asked = frozenset(words(name))
         return next((value for named, value in self._reading.facts if asked and named == asked and fits(value)), None)
 
     def _line(self, name: str) -> str:
-        """The text that stands behind this name in a line of its own; empty where there is none."""
+        """Return the text that stands behind this name in a line of its own; empty where there is none."""
         return str(self._fact(name, lambda value: isinstance(value, str)) or "")
 
     def _scores(self, labels: list[Any], hint: str) -> list[tuple[Any, float]]:
-        """How much of the text speaks for each label: its own words, and those that the field's description or the
-        instruction puts behind it (`billing: invoices, charges`)."""
+        """Return how much of the text speaks for each label: its own words, and those that the field's description or
+        the instruction puts behind it (`billing: invoices, charges`)."""
         explained = f"{hint}\n{self._instruction}"
         scores = []
         for label in labels:
@@ -251,7 +251,7 @@ class Filler:
         return text.ljust(int(schema.get("minLength") or 0), "."), founded
 
     def _kind(self, schema: Mapping[str, Any], name: str) -> re.Pattern[str] | None:
-        """What a value looks like, told by the schema's pattern or format or by the field's name."""
+        """Return what a value looks like, told by the schema's pattern or format or by the field's name."""
         if isinstance(schema.get("pattern"), str):
             inner = schema["pattern"].removeprefix("^").removesuffix("$")
             try:
@@ -265,7 +265,7 @@ class Filler:
 
     @staticmethod
     def _read(match: re.Match[str]) -> str:
-        """What a match stands for: dates are written as ISO 8601 has them, currencies by their codes."""
+        """Return what a match stands for: dates are written as ISO 8601 has them, currencies by their codes."""
         if match.re is DATE:
             parts = match.groupdict()
             if parts["iso"]:
@@ -287,19 +287,19 @@ def _within(value: float, schema: Mapping[str, Any]) -> bool:
 
 
 def _exact(value: Any) -> Fraction:
-    """A number as it is written, which schemas are checked by."""
+    """Return a number as it is written, which schemas are checked by."""
     return Fraction(str(value))
 
 
 def _nearest(value: float, step: Any, beside: int = 0) -> float:
-    """The multiple of `step` next to a value, or one beside that."""
+    """Return the multiple of `step` next to a value, or one beside that."""
     found = (round(_exact(value) / _exact(step)) + beside) * _exact(step)
     return int(found) if found.denominator == 1 else float(found)
 
 
 def _fallback(schema: Mapping[str, Any], whole: bool, share: float) -> Found:
-    """A number for a text that has none: between two bounds (a score, a confidence) at the place that the text's share
-    of the instruction's words says, else the number next to zero that fits."""
+    """Return a number for a text that has none: between two bounds (a score, a confidence) at the place that the text's
+    share of the instruction's words says, else the number next to zero that fits."""
     low, high, step = (
         schema.get("minimum", schema.get("exclusiveMinimum")),
         schema.get("maximum", schema.get("exclusiveMaximum")),

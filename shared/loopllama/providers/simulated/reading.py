@@ -38,7 +38,7 @@ _MAX_OBJECTS = 200
 
 
 def words(text: str) -> list[str]:
-    """The telling words of a text or a field's name, lower-case, their endings taken off."""
+    """Return the telling words of a text or a field's name, lower-case, their endings taken off."""
     found = (word.lower() for word in _WORD.findall(_CAMEL.sub(" ", text)))
     return [_stem(word) for word in found if word not in _STOP and (len(word) > 1 or word.isdigit())]
 
@@ -51,7 +51,7 @@ def _stem(word: str) -> str:
 
 
 def number(text: str) -> int | float:
-    """The number that stands in a text. Raises `ValueError` for one that an answer could not say again."""
+    """Return the number that stands in a text. Raises `ValueError` for one that an answer could not say again."""
     value = exact_json.number_of(text)
     return value if isinstance(value, int) else float(value)
 
@@ -138,8 +138,8 @@ class Reading:
         return Counter(word for sentence in self.sentences for word in words(sentence))
 
     def relevant(self, question: Iterable[str], most: int) -> list[str]:
-        """At most `most` sentences, in the text's order: those that share most with the question's words, and of the
-        others those that share most with the rest of the text."""
+        """Return at most `most` sentences, in the text's order: those that share most with the question's words, and of
+        the others those that share most with the rest of the text."""
         asked = set(question)
 
         def weight(place: int) -> tuple[float, int]:
@@ -153,12 +153,12 @@ class Reading:
         return [self.sentences[place] for place in sorted(best)]
 
     def share(self, question: Iterable[str]) -> float:
-        """The share of the question's words that stand in the text, 0 to 1."""
+        """Return the share of the question's words that stand in the text, 0 to 1."""
         asked = set(question)
         return sum(1 for word in asked if word in self.counts) / len(asked) if asked else 0.0
 
     def near(self, matches: Iterable[re.Match[str]], name: Iterable[str]) -> list[re.Match[str]]:
-        """Matches in the text, those first that stand nearest behind or before a word of the name."""
+        """Return matches in the text, those first that stand nearest behind or before a word of the name."""
         asked = set(name)
         named = [m.span() for m in _WORD.finditer(self.text) if _stem(m[0].lower()) in asked] if asked else []
 

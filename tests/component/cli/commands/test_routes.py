@@ -99,7 +99,7 @@ def test_a_row_written_by_hand_with_rubbish_is_told(pushed):
     )
     result = invoke("routes", "list", pushed)
     assert "writer" in result.stderr
-    assert "passed over" in result.stderr
+    assert "skipped" in result.stderr
     assert "'gone' does nothing" in result.stderr
     assert answer("routes", "list", pushed)[1]["source"] == "agent"
 
