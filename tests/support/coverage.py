@@ -7,13 +7,24 @@ functions of the local stack run in processes of their own and count for nothing
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
 
 import pytest
+<<<<<<< HEAD
 import slipcover
+=======
+import slipcover  # type: ignore[import-untyped]
+from slipcover import branch  # type: ignore[import-untyped]
+>>>>>>> 4c5a9c1 (X)
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,9 +34,11 @@ class Coverage:
 
     def __init__(self, source: Path, listing: Path) -> None:
         self._listing = listing
-        self._probes = slipcover.Slipcover(branch=True, source=[str(source)])
         self._found: list[dict[str, Any]] = []
-        slipcover.ImportManager(self._probes, slipcover.FileMatcher(sources=[str(source)])).__enter__()
+        # Immediate: a probe that was passed is taken out at once. The other way is a search through all functions now
+        # and then, which would stop a test for longer than its deadlines last.
+        self._probes = slipcover.Slipcover(branch=True, immediate=True)
+        sys.meta_path.insert(0, _Instrumented(self._probes, source))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Hand this process's measurements over: a worker of xdist to its controller."""
@@ -56,6 +69,38 @@ class Coverage:
             covered, missing = total[f"covered_{kind}"], total[f"missing_{kind}"]
             shares.append(f"{covered / max(covered + missing, 1):.1%} of {covered + missing:,} {kind}")
         terminalreporter.write_line(f"coverage: {', '.join(shares)}; what no test ran is in {self._listing.name}")
+
+
+class _Instrumented(MetaPathFinder):
+    """Finds the modules below a folder with their probes in place.
+
+    All are made at once, because making them within an import would take the time of a test that imports late.
+    """
+
+    def __init__(self, probes: Any, source: Path) -> None:
+        self._codes: dict[str, CodeType] = {}
+        for path in sorted(source.rglob("*.py")):
+            tree = branch.preinstrument(ast.parse(path.read_bytes()))
+            self._codes[str(path)] = probes.instrument(compile(tree, str(path), "exec"))
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the module's spec with a loader of ours, `None` for every other module."""
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.origin not in self._codes:
+            return None
+        spec.loader = _Loader(fullname, spec.origin, self._codes[spec.origin])
+        return spec
+
+
+class _Loader(SourceFileLoader):
+    def __init__(self, fullname: str, path: str, code: CodeType) -> None:
+        super().__init__(fullname, path)
+        self._code = code
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self._code
 
 
 measuring = (
