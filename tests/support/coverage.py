@@ -19,12 +19,8 @@ from types import CodeType, ModuleType
 from typing import Any
 
 import pytest
-<<<<<<< HEAD
 import slipcover
-=======
-import slipcover  # type: ignore[import-untyped]
-from slipcover import branch  # type: ignore[import-untyped]
->>>>>>> 4c5a9c1 (X)
+from slipcover import branch
 
 ROOT = Path(__file__).parents[2]
 
