@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 PRICE = {"effective_from": "2020-01-01", "input": Decimal(3), "output": Decimal(15)}
 
 
-class _TemplateLoader(yaml.SafeLoader):
+class _TemplateLoader(yaml.CSafeLoader):
     """Reads CloudFormation's short tags as their plain values."""
 
 

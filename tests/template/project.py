@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from samtranslator.yaml_helper import yaml_parse
+from loopllama_cli.local.template import parse
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 @lru_cache(maxsize=1)
 def template() -> dict[str, Any]:
     """template.yaml, CloudFormation's short tags written out (`{"Ref": …}`, `{"Fn::GetAtt": […]}`)."""
-    parsed: dict[str, Any] = yaml_parse((ROOT / "template.yaml").read_text())
+    parsed: dict[str, Any] = parse((ROOT / "template.yaml").read_text())
     return parsed
 
 

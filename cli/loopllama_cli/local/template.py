@@ -107,12 +107,27 @@ def localise_urls(template: Template, api_url: str) -> None:
     template.body = json.loads(text)
 
 
+def parse(text: str) -> Any:
+    """Read YAML, CloudFormation's short tags written out (`{"Ref": …}`). Raises `yaml.YAMLError`."""
+    import yaml
+    from samtranslator.yaml_helper import intrinsics_multi_constructor, yaml_parse
+
+    quick = getattr(yaml, "CSafeLoader", None)  # a tenth of the time, where PyYAML was built with libyaml
+    if quick is None:
+        return yaml_parse(text)
+    loader: Any = type("_Loader", (quick,), {})
+    loader.add_multi_constructor("!", intrinsics_multi_constructor)
+    try:
+        return yaml.load(text, loader)  # noqa: S506 - safe loader
+    except yaml.YAMLError:
+        return yaml_parse(text)  # refuses it too, and shows the line
+
+
 def _parse(text: str, path: Path) -> dict[str, Any]:
     import yaml
-    from samtranslator.yaml_helper import yaml_parse
 
     try:
-        source = yaml_parse(text)
+        source = parse(text)
     except yaml.YAMLError as error:
         raise TemplateError(f"{path}: {error}") from error
     if not isinstance(source, dict) or not isinstance(source.get("Resources"), dict):

@@ -22,7 +22,7 @@ ALIKE = ("crews-prod", "crews2", "Crews", "my-crews", "crews-RunsTable", "crew")
 HERE, ELSEWHERE = "eu-central-1", "us-east-1"
 
 
-class _Tags(yaml.SafeLoader):
+class _Tags(yaml.CSafeLoader):
     """Reads CloudFormation's short tags as nothing."""
 
 

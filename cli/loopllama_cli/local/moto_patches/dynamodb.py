@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import threading
@@ -10,12 +11,14 @@ from functools import cache, lru_cache
 from typing import Any
 
 from moto.core import responses
+from moto.core.parse import BaseJSONParser
 from moto.core.serialize import BaseJSONSerializer
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import StreamRecord, StreamShard, Table
 from moto.dynamodb.parsing import expressions, validators
 
+from loopllama_cli.local.moto_patches import expressions as update_expressions
 from loopllama_cli.local.moto_patches.patching import replace
 from loopllama_cli.local.streams import Streams
 
@@ -139,6 +142,7 @@ def quicken() -> None:
         (validators.OverlappingPathsValidator, "check_for_overlapping_paths"),
     ):
         replace(validator, "traverse", vars(validator)[check])
+    update_expressions.quicken()
     # The names of a service's operations are looked up among all members of its class.
     replace(responses, "method_names_from_class", cache(vars(responses)["method_names_from_class"]))
 
@@ -155,9 +159,19 @@ def quicken() -> None:
 
     structure = replace(BaseJSONSerializer, "_serialize_type_structure", serialize)
 
+    def parse(parser: Any, shape: Any, value: Any) -> Any:
+        # Nor does it look for them in what comes.
+        if shape.name == "AttributeValue":
+            with contextlib.suppress(ValueError):
+                return attribute_value(value)
+        return parsed(parser, shape, value)
+
+    parsed = replace(BaseJSONParser, "_parse_structure", parse)
+
 
 def attribute_value(value: Any) -> dict[str, Any]:
-    """Return an attribute's value for the wire, where it is plain JSON already. Raises `ValueError` where it is not."""
+    """Return an attribute's value as it is on the wire and within moto, where it is plain JSON. Raises `ValueError` where it
+    is not."""
     if type(value) is not dict or len(value) != 1:
         raise ValueError("no plain value")
     ((kind, inner),) = value.items()

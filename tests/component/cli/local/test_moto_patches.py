@@ -10,14 +10,22 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moto.core.parse import JSONParser
 from moto.core.serialize import JSONSerializer, ResponseSerializer, XFormedAttributePicker
 from moto.core.utils import get_service_model
 from moto.dynamodb.exceptions import MockValidationException
+from moto.dynamodb.models.dynamo_type import DynamoType, Item
+from moto.dynamodb.models.table import Table
 from moto.dynamodb.parsing import expressions
-from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser  # type: ignore[attr-defined]
-from moto.dynamodb.parsing.validators import ActionCountValidator, OverlappingPathsValidator
+from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node
+from moto.dynamodb.parsing.validators import (
+    ActionCountValidator,
+    OverlappingPathsValidator,
+    UpdateExpressionValidator,
+)
 from moto.events.models import EventPattern
 
+from loopllama_cli.local.moto_patches import expressions as update_expressions
 from loopllama_cli.local.moto_patches.dynamodb import attribute_value, quicken
 from loopllama_cli.local.stack import matches
 
@@ -53,6 +61,24 @@ def test_a_plain_value_leaves_as_motos_own_serializer_writes_it(value: dict[str,
     assert attribute_value(value) == written["Item"]["attribute"]
 
 
+class MotosParser(JSONParser):  # type: ignore[misc]
+    """With moto's own way with structures, as it is written there."""
+
+    def _parse_structure(self, shape: Any, value: Any) -> Any:
+        names = {member.serialization.get("name", name): name for name, member in shape.members.items()}
+        return {
+            names[name]: self._parse_shape(shape.members[names[name]], inner)
+            for name, inner in value.items()
+            if inner is not None and name in names
+        }
+
+
+@given(VALUES)
+def test_a_plain_value_comes_as_motos_own_parser_reads_it(value: dict[str, Any]) -> None:
+    shape = get_service_model("dynamodb").shape_for("AttributeValue")
+    assert attribute_value(value) == MotosParser(None)._parse_shape(shape, value)
+
+
 @pytest.mark.parametrize(
     "value", [{"B": b"x"}, {"BS": [b"x"]}, {"S": 1}, {"S": "a", "N": "1"}, {}, {"L": [{"B": "x"}]}, {"SS": [1]}, "S"]
 )
@@ -85,6 +111,29 @@ def test_a_filter_takes_the_records_that_it_takes_whole(pattern: dict[str, Any],
     assert matches(json.dumps(pattern), record) == EventPattern(None, pattern).matches_event(cast("Any", record))
 
 
+def motos_traverse(traverser: Any, node: Any, child_id: int = -1) -> Any:
+    """moto's own, as it is written there."""
+    if isinstance(node, Node):
+        parent = node.parent
+        for place, child in enumerate(node.children or ()):
+            traverser.pre_processing_of_child(node, place)
+            motos_traverse(traverser, child, place)
+        if isinstance(node, traverser.nodes_to_be_processed()):
+            node = traverser.process(node)
+            node.parent = parent
+            if parent:
+                parent.children[child_id] = node
+    return node
+
+
+def shape(node: Any) -> Any:
+    """A node, what hangs on it, and that all of it knows its place."""
+    if not isinstance(node, Node):
+        return node.to_json() if isinstance(node, DynamoType) else node
+    assert all(child.parent is node for child in node.children or () if isinstance(child, Node))
+    return type(node).__name__, [shape(child) for child in node.children or ()]
+
+
 PATHS = st.sampled_from(["a", "b", "#n", "#m", "a.b", "a.b.c", "#n.b", "b[0]"])
 CLAUSES = st.one_of(
     st.builds(
@@ -92,6 +141,13 @@ CLAUSES = st.one_of(
     ),
     st.builds(lambda paths: "REMOVE " + ", ".join(paths), st.lists(PATHS, min_size=1, max_size=3)),
     st.builds(lambda path: f"ADD {path} :v", PATHS),
+)
+SUMS = st.builds(
+    lambda path, more: f"SET {path} = {more}",
+    PATHS,
+    st.sampled_from(
+        ["c + :v", ":v - c", "if_not_exists(a, :v)", "if_not_exists(d, :v) + :v", "list_append(l, :l)", "d", "a.b"]
+    ),
 )
 
 
@@ -112,3 +168,32 @@ def test_an_update_is_refused_whole_for_what_a_part_of_it_is_refused(clauses: li
     for validator in (ActionCountValidator(), OverlappingPathsValidator({"#n": "n", "#m": "m"})):
         parts = refusal(lambda: DepthFirstTraverser.traverse(validator, deepcopy(expression)))  # noqa: B023 - called here
         assert refusal(lambda: validator.traverse(deepcopy(expression))) == parts  # noqa: B023
+
+
+@settings(max_examples=200)
+@given(st.lists(st.one_of(CLAUSES, SUMS), min_size=1, max_size=3))
+def test_an_update_comes_to_what_it_comes_to_in_motos_own_way(clauses: list[str]) -> None:
+    quicken()
+    expression: Any = vars(expressions)["UpdateExpressionParser"].make(" ".join(clauses))
+    stored = {"k": {"S": "x"}, "a": {"M": {"b": {"M": {"c": {"N": "1"}}}}}, "b": {"L": [{"N": "1"}]}, "c": {"N": "4"}}
+
+    def validated(traverse: Any, copied: Any) -> Any:
+        keys = [{"AttributeName": "k", "KeyType": "HASH"}]
+        table = Table("t", "123456789012", "us-east-1", keys, [{"AttributeName": "k", "AttributeType": "S"}])
+        item = Item(DynamoType({"S": "x"}), None, {**stored, "l": {"L": [{"S": "x"}]}})
+        values = {":v": {"N": "2"}, ":l": {"L": [{"S": "y"}]}}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(DepthFirstTraverser, "traverse_node_recursively", traverse)
+            patch.setattr(Node, "__deepcopy__", copied, raising=False)
+            try:
+                validator = UpdateExpressionValidator(expression, {"#n": "n", "#m": "m"}, values, item, table)
+                return shape(validator.validate())
+            except MockValidationException as error:
+                return type(error).__name__, error.message
+
+    def motos_copy(node: Any, memo: dict[int, Any]) -> Any:
+        made = memo[id(node)] = object.__new__(type(node))
+        made.__dict__.update(deepcopy(node.__dict__, memo))
+        return made
+
+    assert validated(update_expressions.traverse, update_expressions.copy_node) == validated(motos_traverse, motos_copy)
