@@ -170,8 +170,8 @@ def quicken() -> None:
 
 
 def attribute_value(value: Any) -> dict[str, Any]:
-    """Return an attribute's value as it is on the wire and within moto, where it is plain JSON. Raises `ValueError` where it
-    is not."""
+    """Return an attribute's value as it is on the wire and within moto, where it is plain JSON. Raises `ValueError`
+    where it is not."""
     if type(value) is not dict or len(value) != 1:
         raise ValueError("no plain value")
     ((kind, inner),) = value.items()

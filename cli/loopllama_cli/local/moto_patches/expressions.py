@@ -66,7 +66,7 @@ def _prepares(traverser: type) -> bool:
 
 
 def _process(traverser: Any, kind: type) -> Callable[[Any, Any], Any] | None:
-    """What a traverser of this class does with nodes of a class; `None` where it does nothing."""
+    """Return what a traverser of this class does with nodes of a class; `None` where it does nothing."""
     key = (type(traverser), kind)
     if key not in _processes:
         steps = traverser._processing_map().items()

@@ -17,7 +17,7 @@ from moto.dynamodb.exceptions import MockValidationException
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
 from moto.dynamodb.parsing import expressions
-from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node
+from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node  # type: ignore[attr-defined]
 from moto.dynamodb.parsing.validators import (
     ActionCountValidator,
     OverlappingPathsValidator,
@@ -61,7 +61,7 @@ def test_a_plain_value_leaves_as_motos_own_serializer_writes_it(value: dict[str,
     assert attribute_value(value) == written["Item"]["attribute"]
 
 
-class MotosParser(JSONParser):  # type: ignore[misc]
+class MotosParser(JSONParser):
     """With moto's own way with structures, as it is written there."""
 
     def _parse_structure(self, shape: Any, value: Any) -> Any:
@@ -76,7 +76,7 @@ class MotosParser(JSONParser):  # type: ignore[misc]
 @given(VALUES)
 def test_a_plain_value_comes_as_motos_own_parser_reads_it(value: dict[str, Any]) -> None:
     shape = get_service_model("dynamodb").shape_for("AttributeValue")
-    assert attribute_value(value) == MotosParser(None)._parse_shape(shape, value)
+    assert attribute_value(value) == MotosParser(None)._parse_shape(shape, value)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -179,14 +179,16 @@ def test_an_update_comes_to_what_it_comes_to_in_motos_own_way(clauses: list[str]
 
     def validated(traverse: Any, copied: Any) -> Any:
         keys = [{"AttributeName": "k", "KeyType": "HASH"}]
-        table = Table("t", "123456789012", "us-east-1", keys, [{"AttributeName": "k", "AttributeType": "S"}])
+        table = Table(  # type: ignore[abstract]
+            "t", "123456789012", "us-east-1", keys, [{"AttributeName": "k", "AttributeType": "S"}]
+        )
         item = Item(DynamoType({"S": "x"}), None, {**stored, "l": {"L": [{"S": "x"}]}})
         values = {":v": {"N": "2"}, ":l": {"L": [{"S": "y"}]}}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(DepthFirstTraverser, "traverse_node_recursively", traverse)
             patch.setattr(Node, "__deepcopy__", copied, raising=False)
             try:
-                validator = UpdateExpressionValidator(expression, {"#n": "n", "#m": "m"}, values, item, table)
+                validator = UpdateExpressionValidator(expression, {"#n": "n", "#m": "m"}, values, item, table)  # type: ignore[arg-type]
                 return shape(validator.validate())
             except MockValidationException as error:
                 return type(error).__name__, error.message
