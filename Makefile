@@ -31,7 +31,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(CLI) ## See it: a crew runs, four steps are turned down, it runs again (MODEL=provider:model for a real one)
+run: $(CLI) ## See it: a crew runs, four steps switch to a small model, it runs again (MODEL=provider:model for a real one)
 	@$(BIN)/loopllama demo $(if $(MODEL),--model '$(MODEL)')
 
 serve: $(CLI) ## The local stack, until stopped: API, console tables, state machine, no AWS account

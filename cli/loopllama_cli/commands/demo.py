@@ -1,4 +1,4 @@
-"""`loopllama demo`: a crew runs, four of its steps are turned down by rows in a table, it runs again."""
+"""`loopllama demo`: a crew runs, four of its steps switch to a small model by rows of a table, it runs again."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ _CONFIGURATION = (
 def demo(
     model: Annotated[
         str | None,
-        typer.Option(metavar="PROVIDER:MODEL", help="A real model for every step that is not turned down."),
+        typer.Option(metavar="PROVIDER:MODEL", help="A real model for every step that does not switch."),
     ] = None,
-    small: Annotated[str, typer.Option(metavar="MODEL", help="What the routine steps are turned down to.")] = SMALL,
+    small: Annotated[str, typer.Option(metavar="MODEL", help="What the routine steps switch to.")] = SMALL,
     speed: Annotated[
         float,
         typer.Option(min=0.1, max=1000, metavar="FACTOR", help="Let simulated models answer so many times as fast."),
