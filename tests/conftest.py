@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import ipaddress
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 import botocore.loaders
 import pytest
+import typer.testing
 from hypothesis import HealthCheck, settings
 from support.coverage import measuring  # before anything of the layer is imported
 
@@ -38,6 +40,9 @@ def _sharing_loader(*args: Any, **kwargs: Any) -> Any:
 
 
 botocore.loaders.create_loader = _sharing_loader
+
+# The tree of commands is what most of a command's time in this process goes into: it is made once.
+typer.testing._get_command = functools.cache(typer.testing._get_command)
 
 
 class NetworkForbidden(RuntimeError):

@@ -47,8 +47,17 @@ def copy_node(node: Any, memo: dict[int, Any]) -> Any:
     """Copy a node and what hangs on it."""
     made = memo[id(node)] = object.__new__(type(node))
     for name, value in vars(node).items():
-        made.__dict__[name] = value if type(value) in _PLAIN else copy.deepcopy(value, memo)
+        made.__dict__[name] = [_copy(part, memo) for part in value] if type(value) is list else _copy(value, memo)
     return made
+
+
+def _copy(value: Any, memo: dict[int, Any]) -> Any:
+    kind: Any = type(value)
+    if kind in _PLAIN:
+        return value
+    if id(value) in memo:
+        return memo[id(value)]
+    return copy_node(value, memo) if _is_node(kind) else copy.deepcopy(value, memo)
 
 
 _PLAIN = (str, int, bool, type(None))
