@@ -42,7 +42,7 @@ def _sharing_loader(*args: Any, **kwargs: Any) -> Any:
 botocore.loaders.create_loader = _sharing_loader
 
 # The tree of commands is what most of a command's time in this process goes into: it is made once.
-typer.testing._get_command = functools.cache(typer.testing._get_command)
+typer.testing._get_command = functools.cache(typer.testing._get_command)  # type: ignore[attr-defined]
 
 
 class NetworkForbidden(RuntimeError):

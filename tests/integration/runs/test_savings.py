@@ -51,7 +51,7 @@ def test_equal_steps_four_of_six_moved_to_a_tenth_of_the_price_cost_60_percent_l
     assert second["cost_usd"] == first["cost_usd"] * Decimal("0.4")
     assert (second["tokens_in"], second["tokens_out"]) == (first["tokens_in"], first["tokens_out"]) == (6000, 1200)
     assert [(s["model"], s["source"]) for s in second["steps"]] == [
-        (cheap, "step") if step in MOVED else (dear, "default") for step in NAMES
+        (cheap, "step-override") if step in MOVED else (dear, "workflow-default") for step in NAMES
     ]
     assert first["workflow_version"] == second["workflow_version"] == 1
     assert deployed(system) == before
