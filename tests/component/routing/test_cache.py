@@ -303,5 +303,5 @@ def test_no_row_that_dynamodb_holds_breaks_a_decision(dynamodb, row, entry):
     router = Router(CONFIG, dynamodb, Clock())
     decided = router.decide(request())
     assert decided.attempt_order
-    if row.get("model") is not None and decided.source == "deployment":
+    if row.get("model") is not None and decided.source == "deployment-default":
         assert decided.ignored
