@@ -35,7 +35,7 @@ def main(lock: str) -> int:
     for one in audited:
         for flaw in one["vulns"]:
             better = ", ".join(flaw["fix_versions"]) or "no version yet"
-            print(f"{one['name']} {one['version']}: {flaw['id']}, mended in {better}")
+            print(f"{one['name']} {one['version']}: {flaw['id']}, fixed in {better}")
     unknown = len(found) - len(audited)
     print(f"pip-audit: {len(audited)} packages of {lock} audited{f', {unknown} unknown to it' if unknown else ''}")
     return int(any(one["vulns"] for one in audited))
