@@ -46,7 +46,8 @@ def test_from_a_file_to_a_comparison(loopllama: Program, answer: Callable[..., A
         loopllama("routes", "set", example, step, "small", "--reason", "test")
     told = {one["step"]: (one["model"], one["source"]) for one in answer("routes", "list", example)}
     assert told == {
-        step["step"]: (small, "step") if step["step"] in moved else (frontier, "default") for step in first["steps"]
+        step["step"]: (small, "step-override") if step["step"] in moved else (frontier, "workflow-default")
+        for step in first["steps"]
     }
     second = answer("run", example, "--input", "-", text=(EXAMPLE / "input.txt").read_text())
     for step in moved:
