@@ -385,3 +385,13 @@ def test_a_runs_life(live: Deployment) -> None:
             phases=PHASES,
         ),
     )
+
+
+def test_a_redrive_after_an_execution_that_ended_from_outside_bills_what_was_not_billed(live: Deployment) -> None:
+    """An invocation died between a step's record and its bill, and the execution's time was over at that moment."""
+    workflow = live.push([{"name": "a"}, {"name": "b", "approval": {"start": True}}, {"name": "c"}], name="life")
+    life = RunLife(live, workflow)
+    life.start()
+    life.die_when_the_step_is_recorded()
+    life.end_the_execution("TIMED_OUT")
+    life.teardown()
