@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.api_client import Client
@@ -22,6 +24,29 @@ CHECKS = [
     "ignored_auth",
 ]
 EXAMPLES = 8
+
+
+TABLES = {
+    "WorkflowsTableName": ("workflow_id", "version"),
+    "RoutesTableName": ("workflow", "step"),
+    "ModelsTableName": ("model",),
+}
+
+
+def _keys(product: Any, output: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    pages = product.client("dynamodb").get_paginator("scan").paginate(TableName=product.outputs[output])
+    return [{name: item[name] for name in names} for page in pages for item in page["Items"]]
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing(product: Any) -> Iterator[None]:
+    """Other tests of this process have the same stack, and `doctor` would look into what was made up here."""
+    before = {output: _keys(product, output, names) for output, names in TABLES.items()}
+    yield
+    for output, names in TABLES.items():
+        for key in _keys(product, output, names):
+            if key not in before[output]:
+                product.client("dynamodb").delete_item(TableName=product.outputs[output], Key=key)
 
 
 @pytest.mark.parametrize("phase", ["fuzzing", "stateful"])

@@ -118,8 +118,8 @@ def _close(store: RunStore, run_id: str, status: str, error: str | None, cause: 
         "type": "ExecutionEnded",
         "message": because,
     }
-    # An invocation may have died with the execution, between a step's record and its bill. A redrive opens the run before
-    # the reconciler's last look at it, so the run has to remember that its bill may lack rows.
+    # An invocation may have died with the execution, between a step's record and its bill. A redrive opens the run
+    # before the reconciler's last look at it, so the run has to remember that its bill may lack rows.
     closed = store.close(run_id, _STATUS[status], {"error": failure, "crashed": True, **sums})
     # A stopped run counts as little as one that is cancelled over the API: an alarm rings for those that failed.
     if closed and _STATUS[status] == "failed":
