@@ -51,7 +51,7 @@ def demo(
     ] = 1,
     as_json: Json = False,
 ) -> None:
-    """Run a support ticket through a six-agent crew on a local stack, turn four steps down, run it again, compare.
+    """Run a support ticket through a six-agent crew on a local stack, switch four steps to a small model, run it again, compare.
 
     Needs no AWS account and no keys: a simulated model stands in for models without a key, at their own prices, and
     says so. With `--model openai:gpt-…` and OPENAI_API_KEY in the environment the real one answers. With `--json` all
@@ -105,7 +105,7 @@ def _demo(
     first = _run(console, settings, workflow_id, text, dict.fromkeys(steps, model) if model else {})
     print_output(first, console)
 
-    _say(console, 3, f"Turning the routine steps down to `{small}`: four rows in DynamoDB, nothing redeployed")
+    _say(console, 3, f"Switching the routine steps to `{small}`: four rows in DynamoDB, nothing redeployed")
     routes = RouteStore(settings)
     for step in ROUTINE_STEPS:
         row = routes.set(workflow_id, step, {"model": small}, reason="routine work", updated_by="demo")

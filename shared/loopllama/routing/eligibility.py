@@ -27,7 +27,7 @@ def too_long(model: Model, tokens: int) -> str:
 class AttemptOrderBuilder:
     """Sorts out a layer's models. What it skips is appended to `ignored`.
 
-    After `build`: `candidates` are the policy's, `models` the fallbacks (the whole chain where it chooses among
+    After `build`: `candidates` are the policy's, `models` the fallbacks (the whole attempt order where it chooses among
     nothing) by id; `invalid` says that somebody has to fix the layer, `only_unknown` that nobody knows any of its
     models.
     """
