@@ -51,7 +51,7 @@ def demo(
     ] = 1,
     as_json: Json = False,
 ) -> None:
-    """Run a support ticket through a six-agent crew on a local stack, switch four steps to a small model, run it again, compare.
+    """Run a support ticket through six agents on a local stack, switch four steps to a small model, run again, compare.
 
     Needs no AWS account and no keys: a simulated model stands in for models without a key, at their own prices, and
     says so. With `--model openai:gpt-…` and OPENAI_API_KEY in the environment the real one answers. With `--json` all
