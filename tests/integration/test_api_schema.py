@@ -6,10 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.api_client import Client
+from support.system import PARAMETERS, ROOT, System
+
+from loopllama_cli.local.handle import LocalStack
 
 pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 
@@ -26,33 +28,17 @@ CHECKS = [
 EXAMPLES = 8
 
 
-TABLES = {
-    "WorkflowsTableName": ("workflow_id", "version"),
-    "RoutesTableName": ("workflow", "step"),
-    "ModelsTableName": ("model",),
-}
-
-
-def _keys(product: Any, output: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    pages = product.client("dynamodb").get_paginator("scan").paginate(TableName=product.outputs[output])
-    return [{name: item[name] for name in names} for page in pages for item in page["Items"]]
-
-
-@pytest.fixture(autouse=True)
-def _leaves_nothing(product: Any) -> Iterator[None]:
-    """Other tests of this process have the same stack, and `doctor` would look into what was made up here."""
-    before = {output: _keys(product, output, names) for output, names in TABLES.items()}
-    yield
-    for output, names in TABLES.items():
-        for key in _keys(product, output, names):
-            if key not in before[output]:
-                product.client("dynamodb").delete_item(TableName=product.outputs[output], Key=key)
+@pytest.fixture(scope="module")
+def fuzzed() -> Iterator[Client]:
+    """A client of a stack of its own: what is made up here is in nobody's way."""
+    with LocalStack(ROOT, PARAMETERS, log=lambda line: None) as stack:
+        yield Client(System(stack))
 
 
 @pytest.mark.parametrize("phase", ["fuzzing", "stateful"])
-def test_answers_follow_the_document(api: Client, tmp_path: Path, phase: str) -> None:
+def test_answers_follow_the_document(fuzzed: Client, tmp_path: Path, phase: str) -> None:
     command = [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"]
-    command += ["run", f"{api.url}/openapi.json", "-H", f"Authorization: Bearer {api.key}", "--phases", phase]
+    command += ["run", f"{fuzzed.url}/openapi.json", "-H", f"Authorization: Bearer {fuzzed.key}", "--phases", phase]
     command += ["--checks", ",".join(CHECKS), "--max-examples", str(EXAMPLES), "--seed", "1", "--no-color"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
