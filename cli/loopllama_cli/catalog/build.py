@@ -5,7 +5,7 @@
 
 Prices and context windows are genai-prices' (github.com/pydantic/genai-prices, MIT), for standard processing: its
 `prices`, not its `price_variants` (batch, priority, flex). What it does not know (capabilities, longest answers, the
-ids that Bedrock's Converse takes) is authored in `catalog_facts`, with sources. Nothing here runs in Lambda.
+ids that Bedrock's Converse takes) is authored in `facts`, with sources. Nothing here runs in Lambda.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def accept_run(
 
 
 def check_json(request: Mapping[str, Any]) -> None:
-    """Raise `InvalidRequest`, naming the field, where a request that has come as values holds what `jsontext.loads`
+    """Raise `InvalidRequest`, naming the field, where a request that has come as values holds what `exact_json.loads`
     would not take as text: events and executions by hand are read by Lambda's runtime."""
     try:
         exact_json.check(request)

@@ -3,7 +3,7 @@
 Three ways to ask, best first. `native`: the provider holds the model to the schema. `tool`: the model must call one
 tool whose parameters are the schema. `instructions`: the prompt says so, which works with any model. Whatever the
 way, the answer is checked here; providers' native modes do not enforce all of JSON Schema. Which way is taken in the
-end is decided where the provider can refuse one, in `providers.modes`.
+end is decided where the provider can refuse one, in `providers.output_modes`.
 """
 
 from __future__ import annotations

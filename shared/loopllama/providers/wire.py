@@ -25,7 +25,7 @@ _NO_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 def read_object(body: bytes | str) -> dict[str, Any] | None:
     """Return the JSON object that a body is, `None` where it is none. Numbers are `int` or `Decimal`; one that is not
-    taken is a `jsontext.Literal`, so that only what it belongs to is unusable, and not an answer that was paid for."""
+    taken is a `exact_json.Literal`, so that only what it belongs to is unusable, and not an answer that was paid for."""
     try:
         value = exact_json.loads_around(body)
     except ValueError:
@@ -54,7 +54,7 @@ def answer_limit(call: ModelRequest) -> int:
 def tool_call(identifier: Any, name: Any, arguments: Any, position: int) -> ToolCall:
     """Return a tool call from its parts as they stand in an answer. `arguments` may be text that should be JSON, or the
     object itself; none at all means no arguments. A missing id becomes `call_<position>`. What
-    `jsontext.loads` does not take are no arguments: the model is told why, and asked again."""
+    `exact_json.loads` does not take are no arguments: the model is told why, and asked again."""
     raw = arguments if isinstance(arguments, str) else exact_json.dumps({} if arguments is None else arguments)
     try:
         read = exact_json.loads(raw if raw.strip() else "{}")

@@ -36,7 +36,7 @@ def compile(text: str) -> Any:  # noqa: A001 - the library's word
 
 
 def search(tree: Any, value: Any) -> Any:
-    """Return what the expression finds in `value`, which `jsontext.loads` made. Raises `JMESPathError`."""
+    """Return what the expression finds in `value`, which `exact_json.loads` made. Raises `JMESPathError`."""
     return _Interpreter(visitor.Options(custom_functions=_Functions())).visit(tree, value)
 
 

@@ -1,4 +1,4 @@
-"""The one way in which `seams` changes moto."""
+"""The one way in which this package changes moto."""
 
 from __future__ import annotations
 
