@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from loopllama_cli.local.processes import MAX_LOADING, Pool, Spec
+from loopllama_cli.local.processes import MAX_LOADING, Places, Pool, Spec
 
 from .conftest import TOY_PROJECT, Running, alive, eventually
 
@@ -97,18 +97,25 @@ def test_few_load_at_once_and_the_others_wait_for_whichever_is_ready(tmp_path: P
         for name in ("FUNCTION_NAME", "FUNCTION_VERSION", "FUNCTION_MEMORY_SIZE", "LOG_GROUP_NAME")
     )
     spec = Spec("slow", "arn", "slow.handler", str(tmp_path), (str(tmp_path),), named, 60.0, 128, "group")
-    pool = Pool(lambda *_: None)
+    places = Places()
+    pools = [Pool(lambda *_: None, places) for _ in range(2)]
+
+    def pids() -> list[int]:
+        return [pid for pool in pools for pid in pool.pids()]
+
     try:
-        with ThreadPoolExecutor(MAX_LOADING + 4) as callers:
-            answers = [callers.submit(pool.run, spec, b"{}", str(uuid.uuid4()), "") for _ in range(MAX_LOADING + 4)]
-            eventually(lambda: len(pool.pids()) == MAX_LOADING)
+        with ThreadPoolExecutor(2 * MAX_LOADING + 4) as callers:
+            calls = range(MAX_LOADING + 2)
+            answers = [callers.submit(pool.run, spec, b"{}", str(uuid.uuid4()), "") for pool in pools for _ in calls]
+            eventually(lambda: len(pids()) == MAX_LOADING)
             time.sleep(0.3)
-            assert len(pool.pids()) == MAX_LOADING
+            assert len(pids()) == MAX_LOADING
             go.touch()
             ran = {int(answer.result().payload) for answer in answers}
-        assert ran == set(pool.pids())
+        assert ran == set(pids())
     finally:
-        pool.close()
+        for pool in pools:
+            pool.close()
 
 
 def test_an_exception_is_the_answer_and_the_process_lives_on(toy: Running) -> None:

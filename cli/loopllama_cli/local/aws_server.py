@@ -42,6 +42,7 @@ class Application(DomainDispatcherApplication):
     def __init__(self) -> None:
         super().__init__(create_backend_app)
         self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+        self._backends: dict[str | None, Any] = {}
 
     def infer_service_region_host(self, environ: dict[str, Any], path: str) -> str | None:
         # moto guesses where it finds no header Authorization; the service is the one that was signed for.
@@ -50,7 +51,9 @@ class Application(DomainDispatcherApplication):
         return str(host) if host else None
 
     def get_backend_for_host(self, host: str | None) -> Any:
-        backend = super().get_backend_for_host(host)
+        if host not in self._backends:  # moto looks through its folders each time
+            self._backends[host] = super().get_backend_for_host(host)
+        backend = self._backends[host]
         if backend in NOT_AWS:
             raise refusals.denied("This is no service of AWS, and the local stack has nothing else.")
         return backend

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
-from loopllama_cli.local.processes import Outcome, Pool, Spec
+from loopllama_cli.local.processes import Outcome, Places, Pool, Spec
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_SYNC_BYTES = 6 * 1024 * 1024
@@ -72,6 +72,7 @@ class Functions:
         self._given: dict[str, _Given] = {}
         self.list_closed = False
         self._pools: dict[str, Pool] = {}
+        self._places = Places()
         self._lock = threading.Lock()
         self._later = ThreadPoolExecutor(max_workers=32, thread_name_prefix="async-invoke")
 
@@ -151,7 +152,7 @@ class Functions:
     def _pool(self, function: Any) -> Pool:
         with self._lock:
             if function.function_name not in self._pools:
-                self._pools[function.function_name] = Pool(self._write_log)
+                self._pools[function.function_name] = Pool(self._write_log, self._places)
             return self._pools[function.function_name]
 
     def _spec(self, function: Any) -> Spec:

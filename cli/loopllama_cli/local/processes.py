@@ -26,7 +26,8 @@ INIT_SECONDS = 30.0
 MAX_PROCESSES = 16
 """Of one function at a time; further invocations wait for a free one, where Lambda would add more or throttle."""
 MAX_LOADING = max(2, os.cpu_count() or 2)
-"""Of one function at once: more would only slow each other down, and meanwhile a busy one may become free."""
+"""Processes of all functions that load at once: more would only slow each other down, and meanwhile a busy one may
+become free."""
 END_OF_LOG = re.compile(r"\0((?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})?)$")
 MAX_LOG_LINE = 256 * 1024
 
@@ -246,17 +247,27 @@ class Process:
                 return
 
 
+class Places:
+    """What all pools of a stack share: how many processes load, and a condition that tells of each change."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.loading = 0
+
+
 class Pool:
     """The processes of one function: idle ones are used first, new ones are started up to `bound`."""
 
-    def __init__(self, write_log: Callable[[str, str, list[str]], None], bound: int = MAX_PROCESSES) -> None:
+    def __init__(
+        self, write_log: Callable[[str, str, list[str]], None], places: Places, bound: int = MAX_PROCESSES
+    ) -> None:
         self._write_log = write_log
         self._bound = bound
-        self._changed = threading.Condition()
+        self._places = places
+        self._changed = places.changed
         self._idle: list[Process] = []
         self._busy: list[Process] = []
         self._starting = 0
-        self._loading = 0
         self._closed = False
 
     def pids(self) -> list[int]:
@@ -283,7 +294,7 @@ class Pool:
             finally:
                 with self._changed:
                     self._starting -= 1
-                    self._changed.notify()
+                    self._changed.notify_all()
             with self._changed:
                 closed = self._closed
                 self._busy.append(process)
@@ -292,8 +303,8 @@ class Pool:
             return process, process.start()
         finally:
             with self._changed:
-                self._loading -= 1
-                self._changed.notify()
+                self._places.loading -= 1
+                self._changed.notify_all()
 
     def _idle_one(self, spec: Spec) -> Process | None:
         """Return a process ready for this spec, or `None`: start one, a place is reserved."""
@@ -305,9 +316,9 @@ class Pool:
                         self._busy.append(process)
                         return process
                     process.kill()
-                if self._loading < MAX_LOADING and len(self._busy) + self._starting < self._bound:
+                if self._places.loading < MAX_LOADING and len(self._busy) + self._starting < self._bound:
                     self._starting += 1
-                    self._loading += 1
+                    self._places.loading += 1
                     return None
                 self._changed.wait()
 
@@ -318,7 +329,7 @@ class Pool:
                 self._idle.append(process)
             else:
                 process.kill()
-            self._changed.notify()
+            self._changed.notify_all()
 
     def close(self) -> None:
         with self._changed:

@@ -19,6 +19,7 @@ from moto.dynamodb.models.table import StreamRecord, StreamShard, Table
 from moto.dynamodb.parsing import expressions, validators
 
 from loopllama_cli.local.moto_patches import expressions as update_expressions
+from loopllama_cli.local.moto_patches import items
 from loopllama_cli.local.moto_patches.patching import replace
 from loopllama_cli.local.streams import Streams
 
@@ -143,6 +144,7 @@ def quicken() -> None:
     ):
         replace(validator, "traverse", vars(validator)[check])
     update_expressions.quicken()
+    items.quicken()
     # The names of a service's operations are looked up among all members of its class.
     replace(responses, "method_names_from_class", cache(vars(responses)["method_names_from_class"]))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, cast
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 from moto.core.parse import JSONParser
 from moto.core.serialize import JSONSerializer, ResponseSerializer, XFormedAttributePicker
 from moto.core.utils import get_service_model
-from moto.dynamodb.exceptions import MockValidationException
+from moto.dynamodb.exceptions import ItemSizeTooLarge, MockValidationException
+from moto.dynamodb.models import dynamo_type
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
 from moto.dynamodb.parsing import expressions
@@ -26,6 +29,7 @@ from moto.dynamodb.parsing.validators import (
 from moto.events.models import EventPattern
 
 from loopllama_cli.local.moto_patches import expressions as update_expressions
+from loopllama_cli.local.moto_patches import items
 from loopllama_cli.local.moto_patches.dynamodb import attribute_value, quicken
 from loopllama_cli.local.stack import matches
 
@@ -85,6 +89,51 @@ def test_a_plain_value_comes_as_motos_own_parser_reads_it(value: dict[str, Any])
 def test_what_is_not_plain_is_left_to_moto(value: Any) -> None:
     with pytest.raises(ValueError, match="no plain"):
         attribute_value(value)
+
+
+@pytest.fixture(scope="module")
+def motos() -> Any:
+    """moto's module of values once more, as it is written there."""
+    spec = importlib.util.spec_from_file_location("moto.dynamodb.models.motos_own", dynamo_type.__file__)
+    assert spec
+    assert spec.loader
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+BINARIES = st.sampled_from([{"B": "eA=="}, {"B": b"x"}, {"BS": ["eA==", "eQ=="]}])
+ANY_VALUES = st.one_of(VALUES, BINARIES, st.builds(lambda value: {"M": {"b": value, "l": {"L": [value]}}}, BINARIES))
+
+
+@given(value=ANY_VALUES)
+def test_a_value_is_copied_measured_and_written_as_in_motos_own_way(motos: Any, value: dict[str, Any]) -> None:
+    own, ours = motos.DynamoType(value), DynamoType(value)
+    assert items.size(ours) == own.size()
+    assert items.regular_json(ours) == own.to_regular_json()
+    copy = items.copied(ours)
+    assert items.regular_json(copy) == own.to_regular_json()
+    for part in copy.value.values() if copy.type == "M" else copy.value if copy.type == "L" else ():
+        assert not any(part is other for other in (ours.value.values() if copy.type == "M" else ours.value))
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_an_item_is_as_large_as_moto_lets_it_be(motos: Any, over: int) -> None:
+    attributes = {"id": {"S": "x"}, "text": {"S": "é" * 100_000}, "rest": {"S": "r" * (204_989 + over)}}
+    results: list[Any] = []
+    for kind, wrong in ((motos.Item, motos.ItemSizeTooLarge), (_quick_item, ItemSizeTooLarge)):
+        try:
+            results.append(kind(motos.DynamoType({"S": "x"}), None, attributes).size())
+        except wrong:
+            results.append("too large")
+    assert results == (["too large"] * 2 if over else [items.MAX_ITEM_BYTES] * 2)
+
+
+def _quick_item(*arguments: Any) -> Item:
+    made: Any = Item.__new__(Item)
+    items.make(made, *arguments)
+    return made  # type: ignore[no-any-return]
 
 
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -196,6 +245,6 @@ def test_an_update_comes_to_what_it_comes_to_in_motos_own_way(clauses: list[str]
     def motos_copy(node: Any, memo: dict[int, Any]) -> Any:
         made = memo[id(node)] = object.__new__(type(node))
         made.__dict__.update(deepcopy(node.__dict__, memo))
-        return made
+        return made  # type: ignore[no-any-return]
 
     assert validated(update_expressions.traverse, update_expressions.copy_node) == validated(motos_traverse, motos_copy)
