@@ -133,7 +133,7 @@ def test_an_item_is_as_large_as_moto_lets_it_be(motos: Any, over: int) -> None:
 def _quick_item(*arguments: Any) -> Item:
     made: Any = Item.__new__(Item)
     items.make(made, *arguments)
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -245,6 +245,6 @@ def test_an_update_comes_to_what_it_comes_to_in_motos_own_way(clauses: list[str]
     def motos_copy(node: Any, memo: dict[int, Any]) -> Any:
         made = memo[id(node)] = object.__new__(type(node))
         made.__dict__.update(deepcopy(node.__dict__, memo))
-        return made  # type: ignore[no-any-return]
+        return made
 
     assert validated(update_expressions.traverse, update_expressions.copy_node) == validated(motos_traverse, motos_copy)
