@@ -114,6 +114,12 @@ CALLER = {
     "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:9",
     "AWS_REGION": "eu-north-1",
 }
+QUICK = {
+    "SimulatedProviders": "*",
+    "SimulatedSpeed": "50",
+    "RouteCacheSeconds": "0",
+    "RequestsPerSecond": "10000",
+}
 NO_KEYS = ("OPENAI", "ANTHROPIC", "GOOGLE", "DEEPSEEK", "AZURE", "AZURE_OPENAI", "GROQ", "OPENROUTER")
 
 
@@ -143,13 +149,14 @@ def product() -> Iterator[Running]:
     if DEPLOYED:
         yield Running(None, [])
         return
-    parameters = {
-        "SimulatedProviders": "*",
-        "SimulatedSpeed": "50",
-        "RouteCacheSeconds": "0",
-        "RequestsPerSecond": "10000",
-    }
-    yield from _start(ROOT, {}, parameters=parameters)
+    yield from _start(ROOT, {}, parameters=QUICK)
+
+
+@pytest.fixture(scope="session")
+def tidy_product() -> Iterator[Running]:
+    """Another product, for tests that look at all that there is: each leaves it as it was, which those of `product` do
+    not."""
+    yield from _start(ROOT, {}, parameters=QUICK)
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,12 @@ def programs() -> Iterator[Programs]:
         yield programs
 
 
+@pytest.fixture(scope="module")
+def product(tidy_product: Any) -> Any:
+    """The product in which there are no other tests' workflows to make copies of."""
+    return tidy_product
+
+
 @pytest.fixture
 def shell(programs: Programs, product: Any, api: Client, tmp_path: Path) -> Iterator[Shell]:
     """A shell in a folder with the project's examples, as somebody called ada has it. The stack has no workflows,

@@ -28,6 +28,12 @@ USABLE = {
 Answers = Callable[[str], tuple[int, Any]]
 
 
+@pytest.fixture(scope="module")
+def product(tidy_product: Any) -> Any:
+    """The product in which no test has left a workflow or model that is wrong."""
+    return tidy_product
+
+
 @pytest.fixture(autouse=True)
 def account(product: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """The local stack as an AWS account, found by what a person's environment says."""
