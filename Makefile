@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything installs into .venv, from locked versions.
 
 MODEL  ?=
-JOBS   ?= 2
+JOBS   ?= $(shell getconf _NPROCESSORS_ONLN)
 TESTS  ?= tests
 UPGRADE ?=
 STACK  ?=
