@@ -23,8 +23,9 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      |   +- ContextTooLong            next fallback, then the step fails
      |   +- ContentFiltered           next fallback, then the step fails: refusal or content filter
      |   +- InvalidModelResponse      next fallback, then the step fails: empty or broken answer
-     |   +- ModelRequestRejected      the step fails at once: bad request, no such model, no permission
-     |       +- CredentialsRejected   missing or wrong key; names the secret and the command that sets it
+     |   +- ModelRequestRejected      the step fails at once: a request that no model will take
+     |       +- ModelNotAvailable     next fallback, then the step fails: no such model, not for this account
+     |       +- CredentialsRejected   next fallback, then the step fails: missing or wrong key, with the command
      +- OutputInvalid                 the answer does not follow the step's outputSchema, repair included
      +- ToolFailed                    a tool's failure; handed to the model as text, never ends a step by itself
      +- TurnLimitExceeded             maxTurns or the step's timeoutSeconds is used up
@@ -194,13 +195,22 @@ class InvalidModelResponse(ModelError):
 
 
 class ModelRequestRejected(ModelError):
-    """The provider will never answer this request: bad request, no such model, no permission."""
+    """The provider will never answer this request, and another would not either."""
 
     next_model = False
 
 
+class ModelNotAvailable(ModelRequestRejected):
+    """The provider does not have this model, not any more, or not for this account. It says nothing against the next
+    model."""
+
+    next_model = True
+
+
 class CredentialsRejected(ModelRequestRejected):
-    """The provider's key is missing or wrong."""
+    """The provider's key is missing or wrong. It says nothing against the next model."""
+
+    next_model = True
 
 
 class OutputInvalid(LoopLlamaError):

@@ -17,6 +17,7 @@ from loopllama.errors import (
     ContextTooLong,
     CredentialsRejected,
     InvalidModelResponse,
+    ModelNotAvailable,
     ModelRequestRejected,
     ModelThrottled,
     ModelTimeout,
@@ -109,14 +110,15 @@ def test_too_large_a_request(dialect: Dialect, server: WireServer, adapter: Prov
 def test_wrong_key(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
     error = failure_of(server, adapter, make_call(), dialect.error(*dialect.unauthorized))
     assert type(error) is CredentialsRejected
-    assert not error.next_model
+    assert error.next_model
     assert KEY not in str(error)
     assert dialect.remedy in str(error)
 
 
 def test_unknown_model(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
     error = failure_of(server, adapter, make_call(), dialect.error(*dialect.unknown_model))
-    assert type(error) is ModelRequestRejected
+    assert type(error) is ModelNotAvailable
+    assert error.next_model
     assert f"{dialect.name}-test" in str(error)
 
 

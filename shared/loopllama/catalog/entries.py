@@ -29,6 +29,10 @@ MAX_TIERS = 10
 MAX_OPTIONS_BYTES = 4096
 MAX_OPTIONS_DEPTH = 16
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+_DATED = re.compile(r"-20\d\d(-?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])$")
+_PRICED_APART = frozenset({"gpt-4o-2024-05-13"})
+"""Snapshots that cost more than what their name without the date stands for today
+(https://platform.openai.com/docs/pricing, legacy models)."""
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _NO_OPTIONS = frozenset(
     {
@@ -62,7 +66,10 @@ def bundled_model(models: Mapping[str, Mapping[str, Any]], model_id: str) -> Mod
         if parts is None:
             return None
         provider, provider_model = parts
-        entry = _same_price(models, provider_model) if provider == "bedrock" else None
+        if provider == "bedrock":
+            entry = _same_price(models, provider_model)
+        else:
+            entry = _without_date(models, provider, provider_model)
         if entry is None:
             return Model(model_id, provider, provider_model, origin={"id": "written out"})
     speed = entry["speed"]
@@ -77,6 +84,16 @@ def bundled_model(models: Mapping[str, Mapping[str, Any]], model_id: str) -> Mod
         speed=Speed(*speed),
         origin=dict.fromkeys(FIELDS & entry.keys(), "bundled"),
     )
+
+
+def _without_date(
+    models: Mapping[str, Mapping[str, Any]], provider: str, provider_model: str
+) -> Mapping[str, Any] | None:
+    """Return the bundled entry of which a dated snapshot (`gpt-5-mini-2025-08-07`, `claude-haiku-4-5-20251001`) is
+    one."""
+    name = _DATED.sub("", provider_model)
+    entry = models.get(name) if name != provider_model and provider_model not in _PRICED_APART else None
+    return entry if entry is not None and entry["provider"] == provider else None
 
 
 def _same_price(models: Mapping[str, Mapping[str, Any]], provider_model: str) -> Mapping[str, Any] | None:

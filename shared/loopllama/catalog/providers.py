@@ -23,9 +23,8 @@ class Known:
     `<prefix>_API_KEY` and `<prefix>_BASE_URL`, the first is the documented one. `hosts`: the provider's own hosts
     beside that of `base_url`; `*.` takes subdomains. `keyless`: works without a key. `by_role`: it does so because the
     function's role may call it. The rest are differences among servers of the OpenAI dialect: `max_tokens` names the
-    field that limits the answer; `strict`: JSON schemas may be marked strict; `reasoning_apart`: `completion_tokens`
-    leaves out reasoning tokens, which `total_tokens` holds; `short_tool_ids`: ids of tool calls have nine letters and
-    digits; `signatures`: tool calls carry thought signatures, which must be given back.
+    field that limits the answer; `strict`: JSON schemas may be marked strict; `short_tool_ids`: ids of tool calls have
+    nine letters and digits; `signatures`: tool calls carry thought signatures, which must be given back.
     """
 
     dialect: str = "openai"
@@ -36,7 +35,6 @@ class Known:
     by_role: bool = False
     max_tokens: str = "max_tokens"
     strict: bool = False
-    reasoning_apart: bool = False
     short_tool_ids: bool = False
     signatures: bool = False
 
@@ -61,7 +59,6 @@ KNOWN: dict[str, Known] = {
     "google": Known(
         base_url="https://generativelanguage.googleapis.com/v1beta/openai",
         variables=("GOOGLE", "GEMINI"),
-        reasoning_apart=True,
         signatures=True,
     ),
     "mistral": Known(base_url="https://api.mistral.ai/v1", variables=("MISTRAL",), strict=True, short_tool_ids=True),
@@ -70,7 +67,7 @@ KNOWN: dict[str, Known] = {
     "groq": Known(base_url="https://api.groq.com/openai/v1", variables=("GROQ",), max_tokens="max_completion_tokens"),
     "together": Known(base_url="https://api.together.xyz/v1", variables=("TOGETHER",)),
     "fireworks": Known(base_url="https://api.fireworks.ai/inference/v1", variables=("FIREWORKS",)),
-    "xai": Known(base_url="https://api.x.ai/v1", variables=("XAI",), strict=True, reasoning_apart=True),
+    "xai": Known(base_url="https://api.x.ai/v1", variables=("XAI",), strict=True),
     "cerebras": Known(
         base_url="https://api.cerebras.ai/v1", variables=("CEREBRAS",), max_tokens="max_completion_tokens", strict=True
     ),

@@ -10,13 +10,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
 
 from loopllama.llm.types import ModelRequest, Usage
 
 BYTES_PER_TOKEN = 3
 """OpenAI's rule of thumb says four (https://help.openai.com/en/articles/4936856); three, so that code and other
 languages fit."""
+_THINKING = (
+    ("thinking", "budget_tokens"),
+    ("additionalModelRequestFields", "thinking", "budget_tokens"),
+    ("additionalModelRequestFields", "reasoning_config", "budget_tokens"),
+    ("extra_body", "google", "thinking_config", "thinking_budget"),
+)
 TOKEN = re.compile(r"[A-Za-z0-9]{1,8}|[^\W_A-Za-z0-9]{1,2}|[^\w\s]|_")
 
 
@@ -51,3 +59,20 @@ def estimated_usage(call: ModelRequest, answer: str) -> Usage:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def thinking_budget(options: Mapping[str, Any]) -> int:
+    """Return the tokens that a model's options let it think, 0 where they say nothing. They count towards the longest
+    answer, which must have room for more.
+
+    Claude's `thinking.budget_tokens` (https://platform.claude.com/docs/en/build-with-claude/extended-thinking), on
+    Bedrock below `additionalModelRequestFields`; Gemini's `thinking_config.thinking_budget` below `extra_body.google`
+    (https://ai.google.dev/gemini-api/docs/openai#thinking).
+    """
+    for path in _THINKING:
+        value: Any = options
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if isinstance(value, int | Decimal) and value > 0:
+            return int(value)
+    return 0

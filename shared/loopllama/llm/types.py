@@ -60,7 +60,8 @@ class Usage:
 
     `input_tokens` is all of the prompt, cached parts included; `cached_tokens` and `cache_write_tokens` are
     parts of it. `output_tokens` is all of the answer, `reasoning_tokens` a part of it. An adapter converts from its
-    provider's own way of counting. `estimated`: the provider gave no usage and the figures are an estimate.
+    provider's own way of counting. `estimated`: the provider gave no usage and the figures are an estimate;
+    `uncertain`: they are right, and the provider charges for more than them.
     """
 
     input_tokens: int
@@ -69,6 +70,7 @@ class Usage:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+    uncertain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

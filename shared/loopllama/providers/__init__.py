@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from loopllama.errors import ModelError, ModelRequestRejected, ModelUnknown
+from loopllama.errors import ModelError, ModelNotAvailable, ModelUnknown
 from loopllama.llm.types import ModelRequest, ModelResponse, Provider
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _make(provider: str, settings: Settings) -> Provider:
     from loopllama.catalog.providers import KNOWN
 
     if provider == "simulated":
-        raise ModelRequestRejected(
+        raise ModelNotAvailable(
             "the simulated provider is off in this deployment; SIMULATED_PROVIDERS lists what it answers for"
         )
     known = KNOWN.get(provider)

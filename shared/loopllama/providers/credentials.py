@@ -32,7 +32,7 @@ from urllib.parse import urlsplit
 from loopllama.aws import clients
 from loopllama.catalog.providers import KNOWN, Known, variables_of
 from loopllama.core import exact_json
-from loopllama.errors import CredentialsRejected, ModelError, ModelRequestRejected, ModelUnavailable
+from loopllama.errors import CredentialsRejected, ModelError, ModelNotAvailable, ModelUnavailable
 from loopllama.providers import DIALECTS
 from loopllama.settings import Settings
 
@@ -71,7 +71,7 @@ def from_environment(provider: str, environment: Mapping[str, str]) -> dict[str,
 
 
 def credentials_for(provider: str, settings: Settings) -> Credentials:
-    """Return the provider's credentials. Raises `CredentialsRejected` (missing, unreadable), `ModelRequestRejected` (a
+    """Return the provider's credentials. Raises `CredentialsRejected` (missing, unreadable), `ModelNotAvailable` (a
     host that the key may not be sent to) and `ModelUnavailable` (Secrets Manager does not answer)."""
     found = from_environment(provider, os.environ)
     if found is not None:
@@ -211,10 +211,10 @@ def _checked(provider: str, found: Mapping[str, Any], source: str, settings: Set
 
 @functools.lru_cache(maxsize=64)  # the same few are asked for at every call; a refusal is not kept
 def _check_host(provider: str, url: str, known: Known, source: str, allowed: tuple[str, ...]) -> None:
-    """Raise `ModelRequestRejected` for a URL that a key may not be sent to."""
+    """Raise `ModelNotAvailable` for a URL that a key may not be sent to."""
 
     def refuse(why: str) -> ModelError:
-        return ModelRequestRejected(f"{provider}: the base_url in {source} {why}")
+        return ModelNotAvailable(f"{provider}: the base_url in {source} {why}")
 
     try:
         parts = urlsplit(url)

@@ -17,6 +17,7 @@ from loopllama.errors import (
     ContextTooLong,
     CredentialsRejected,
     ModelError,
+    ModelNotAvailable,
     ModelRequestRejected,
     ModelThrottled,
     ModelTimeout,
@@ -27,8 +28,11 @@ from loopllama.providers.credentials import Credentials
 _BY_STATUS: dict[int, type[ModelError]] = {
     401: CredentialsRejected,
     402: ModelThrottled,  # the account is out of credit: another provider may serve
+    403: ModelNotAvailable,
+    404: ModelNotAvailable,
     408: ModelTimeout,
     409: ModelUnavailable,
+    410: ModelNotAvailable,
     413: ContextTooLong,
     425: ModelUnavailable,
     429: ModelThrottled,
@@ -49,6 +53,22 @@ _OUT_OF_CREDIT = re.compile(
     r"|(?:spend|usage|billing)(?: hard)? limit",
     re.IGNORECASE,
 )
+_NO_MODEL = re.compile(
+    r"(?:model|deployment|endpoint)\b.{0,100}(?:not exist|not found|not available|no longer|decommissioned|deprecated"
+    r"|retired|discontinued|is unavailable)|(?:no|unknown|invalid) (?:such )?model\b|not a valid model"
+    r"|(?:don't|do not|does not) have access to (?:the |this )?model",
+    re.IGNORECASE,
+)
+_MORE_THAN_THE_QUOTA = re.compile(r"limit:? (\d+),? .{0,20}requested:? (\d+)", re.IGNORECASE)
+"""OpenAI's and Groq's form: "Limit 30000, Requested 31024"."""
+_WAIT = re.compile(
+    r"(?:try|retry|wait)\b.{0,40}?\b(?:in|after|for)? ?((?:\d+(?:\.\d+)? ?(?:ms|milliseconds?|s|secs?|seconds?"
+    r"|m|mins?|minutes?|h|hours?)\b ?)+|(?:\d+h)?(?:\d+m)?\d+(?:\.\d+)?s\b)",
+    re.IGNORECASE,
+)
+"""What messages say of how long to wait: "Please retry in 39.2s" (Gemini), "try again in 6m0s" (OpenAI, Groq)."""
+_PART = re.compile(r"(\d+(?:\.\d+)?) ?(ms|milli|s|m|h)", re.IGNORECASE)
+_SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DETAIL_CHARACTERS = 500
 _LONGEST_WAIT = 24 * 3600.0
 
@@ -78,7 +98,10 @@ def failure(
         message = f"{message}. The base URL redirects to {headers.get('location', '?')}; redirects are not followed."
     if kind is CredentialsRejected:
         message = f"{message}. {credentials.remedy()}"
-    return kind(message, retry_after=retry_after(headers) if kind.later else None, status=status)
+    wait = retry_after(headers)
+    if wait is None:
+        wait = wait_in(said)
+    return kind(message, retry_after=wait if kind.later else None, status=status)
 
 
 def status_in(value: Mapping[str, Any]) -> int:
@@ -99,13 +122,21 @@ def kind_of(status: int, names: Iterable[str], said: str, codes: Mapping[str, ty
             return ContextTooLong
         if status in (400, 402, 403) and _OUT_OF_CREDIT.search(said):
             return ModelThrottled  # another provider may serve, and this one again once it is paid
-    return kind or _BY_STATUS.get(status) or (ModelUnavailable if status >= 500 else ModelRequestRejected)
+        if status in (400, 422) and _NO_MODEL.search(said):
+            return ModelNotAvailable
+        if status in (403, 404, 410):
+            kind = None  # its code says no more than the status
+    kind = kind or _BY_STATUS.get(status) or (ModelUnavailable if status >= 500 else ModelRequestRejected)
+    if kind is ModelThrottled and (quota := _MORE_THAN_THE_QUOTA.search(said)) and int(quota[2]) > int(quota[1]):
+        return ContextTooLong  # no wait makes room for a request that is larger than the whole quota
+    return kind
 
 
 def read_error(body: bytes) -> tuple[list[str], str]:
     """Return the codes, most telling first, and the message of an error body of any of the shapes in use:
     `{"error": {"code", "type", "message"}}`, `{"error": text}`, `{"code", "message"}`, `{"detail": …}`, a list of one
-    of these, or plain text. A `param` that the message does not name is put behind it."""
+    of these, or plain text. A `param` that the message does not name is put behind it, and so is a wait that stands
+    beside it (google.rpc.RetryInfo)."""
     try:
         value = exact_json.loads_around(body)
     except ValueError:
@@ -120,7 +151,8 @@ def read_error(body: bytes) -> tuple[list[str], str]:
     said = _said(error.get("message") or error.get("detail") or value.get("message") or error)
     parameter = error.get("param")
     named = f" (param: {parameter})" if isinstance(parameter, str) and parameter and parameter not in said else ""
-    return list(_codes(error)), said + named
+    delay = next((delay for delay in _delays(error) if wait_in(said) is None), None)
+    return list(_codes(error)), said + named + (f" (retry in {delay})" if delay else "")
 
 
 def _said(value: Any) -> str:
@@ -137,6 +169,23 @@ def _codes(error: Mapping[str, Any]) -> Iterator[str]:
     for key in ("code", "type", "status"):
         if isinstance(error.get(key), str):
             yield error[key]
+
+
+def _delays(error: Mapping[str, Any]) -> Iterator[str]:
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        delay = detail.get("retryDelay") if isinstance(detail, Mapping) else None
+        if isinstance(delay, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})?s", delay):
+            yield delay
+
+
+def wait_in(said: str) -> float | None:
+    """Return the seconds that a message asks to wait, at most a day; `None` where it names none."""
+    found = _WAIT.search(said[:2000])
+    if found is None:
+        return None
+    seconds = sum(float(number) * _SECONDS[unit.lower()] for number, unit in _PART.findall(found[1]))
+    return min(seconds, _LONGEST_WAIT)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

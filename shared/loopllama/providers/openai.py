@@ -6,13 +6,17 @@ key's header: https://learn.microsoft.com/azure/ai-foundry/openai/reference.
 How usage is counted
 - `prompt_tokens` is the whole prompt; `prompt_tokens_details.cached_tokens` is a part of it, as are
   `cache_write_tokens` there, where the provider tells them (https://platform.openai.com/docs/guides/prompt-caching,
-  https://openrouter.ai/docs/guides/best-practices/prompt-caching).
+  https://openrouter.ai/docs/guides/best-practices/prompt-caching). LiteLLM's proxy calls those `cache_creation_tokens`
+  (github.com/BerriAI/litellm, issue 11364).
 - DeepSeek says `prompt_cache_hit_tokens` instead; `prompt_tokens` is hits and misses together
-  (https://api-docs.deepseek.com/api/create-chat-completion).
+  (https://api-docs.deepseek.com/api/create-chat-completion). Moonshot says `cached_tokens` beside `prompt_tokens`
+  (https://platform.moonshot.ai/docs/api/chat).
 - `completion_tokens` is the whole answer; `completion_tokens_details.reasoning_tokens` is a part of it
-  (https://platform.openai.com/docs/guides/reasoning). Gemini's endpoint and xAI leave reasoning out of
-  `completion_tokens` and hold it in `total_tokens` (the case of `known.Known.reasoning_apart`); both bill it as output
+  (https://platform.openai.com/docs/guides/reasoning). Where `total_tokens` is more than both, the rest is reasoning,
+  billed as output: Gemini's endpoint under any provider's name, and xAI
   (https://ai.google.dev/gemini-api/docs/thinking#pricing, https://docs.x.ai/docs/guides/reasoning).
+- Perplexity charges for each request beside its tokens (`usage.cost.request_cost`,
+  https://docs.perplexity.ai/getting-started/pricing): the call's cost is marked as an estimate then.
 - A server that gives no usage, or none that can be read, gets an estimate, marked as such.
 """
 
@@ -22,6 +26,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
@@ -33,7 +38,7 @@ from loopllama.errors import (
     CredentialsRejected,
     InvalidModelResponse,
     ModelError,
-    ModelRequestRejected,
+    ModelNotAvailable,
     ModelThrottled,
     ModelUnavailable,
 )
@@ -57,9 +62,12 @@ CODES: Mapping[str, type[ModelError]] = {
     "content_filter": ContentFiltered,
     "content_policy_violation": ContentFiltered,
     "ResponsibleAIPolicyViolation": ContentFiltered,  # Azure
-    "model_not_found": ModelRequestRejected,
-    "DeploymentNotFound": ModelRequestRejected,  # Azure
-    "unsupported_country_region_territory": ModelRequestRejected,
+    "model_not_found": ModelNotAvailable,
+    "model_decommissioned": ModelNotAvailable,  # Groq
+    "model_not_available": ModelNotAvailable,  # Together
+    "invalid_model": ModelNotAvailable,  # Mistral
+    "DeploymentNotFound": ModelNotAvailable,  # Azure
+    "unsupported_country_region_territory": ModelNotAvailable,
     "rate_limit_exceeded": ModelThrottled,
     "rate_limit_error": ModelThrottled,
     "slow_down": ModelThrottled,
@@ -86,9 +94,22 @@ _STOPS: dict[str, StopReason] = {
     "eos": "end",  # Together
     "length": "max_tokens",
     "model_length": "max_tokens",  # Mistral
+    "max_tokens": "max_tokens",
+    "model_context_window_exceeded": "max_tokens",  # Z.ai
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
 }
+_DECLINED = frozenset(
+    {
+        *("content_filter", "refusal", "safety", "SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII"),
+        *("sensitive", "guardrail_intervened", "content_filtered", "content_filter_results"),
+    }
+)
+"""Finish reasons of an answer that somebody's filter has cut: OpenAI's, Gemini's, Z.ai's, Bedrock's behind gateways."""
+_BROKEN_OFF = frozenset({"error", "network_error", "insufficient_system_resource", "abort", "cancelled", "timeout"})
+"""Finish reasons of an answer that the provider broke off: Mistral's and OpenRouter's, Z.ai's, DeepSeek's, vLLM's."""
+_MALFORMED = frozenset({"malformed_function_call", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"})
+"""Finish reasons of an answer whose tool call Gemini itself could not read."""
 
 
 class _Key(ApiKey):
@@ -126,7 +147,7 @@ class OpenAI(HttpAdapter):
 
     def read(self, call: ModelRequest, value: Mapping[str, Any]) -> Parsed:
         """Return what the first choice holds."""
-        who, usage = self.who(call), _usage(value.get("usage"), self.known)
+        who, usage = self.who(call), _usage(value.get("usage"))
         choices = value.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = choice.get("message") if isinstance(choice, dict) else None
@@ -141,11 +162,14 @@ class OpenAI(HttpAdapter):
         stop = _STOPS.get(finish, "end") if isinstance(finish, str) else "end"
         refused = refusal if isinstance(refusal, str) else ""
         error: ModelError | None = None
-        if finish == "content_filter" or (refused and not thoughts.apart(text)[0]):
-            why = f": {refused[:200]}" if refused else " (content filter)"
+        reason = finish if isinstance(finish, str) else ""
+        if reason in _DECLINED or (refused and not thoughts.apart(text)[0]):
+            why = f": {refused[:200]}" if refused else f" (finish reason {reason})"
             error = ContentFiltered(f"{who} declined to answer{why}")
-        elif finish in ("insufficient_system_resource", "error"):  # DeepSeek, Mistral
-            error = ModelUnavailable(f"{who}: the provider broke off the answer ({finish})")
+        elif reason in _BROKEN_OFF:
+            error = ModelUnavailable(f"{who}: the provider broke off the answer ({reason})")
+        elif reason in _MALFORMED:
+            error = InvalidModelResponse(f"{who}: the model's tool call cannot be read ({reason})")
         model = value.get("model")
         return Parsed(
             text=text,
@@ -249,7 +273,7 @@ def _tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
         yield replace(call, signature=signature) if isinstance(signature, str) else call
 
 
-def _usage(value: Any, known: Known) -> Usage | None:
+def _usage(value: Any) -> Usage | None:
     if not isinstance(value, dict):
         return None
     prompt, completion = wire.count(value.get("prompt_tokens")), wire.count(value.get("completion_tokens"))
@@ -258,12 +282,22 @@ def _usage(value: Any, known: Known) -> Usage | None:
     inside, outside = wire.member(value, "prompt_tokens_details"), wire.member(value, "completion_tokens_details")
     reasoning = wire.count(outside.get("reasoning_tokens")) or 0
     total = wire.count(value.get("total_tokens"))
-    if known.reasoning_apart and total is not None and total > prompt + completion:
+    if total is not None and total > prompt + completion:
         reasoning = total - prompt - completion
         completion = total - prompt
-    cached = wire.count(inside.get("cached_tokens"))
-    if cached is None:
-        cached = wire.count(value.get("prompt_cache_hit_tokens")) or 0
+    cached = _first(inside.get("cached_tokens"), value.get("prompt_cache_hit_tokens"), value.get("cached_tokens"))
+    written = _first(
+        *(inside.get(name) for name in ("cache_write_tokens", "cache_creation_tokens")),
+        value.get("cache_creation_input_tokens"),
+    )
     cached = min(cached, prompt)
-    written = min(wire.count(inside.get("cache_write_tokens")) or 0, prompt - cached)
-    return Usage(prompt, completion, cached, written, min(reasoning, completion))
+    # A fee that the provider names beside its tokens is in no price of a token, so the figure is no measured one.
+    charged = wire.member(value, "cost").get("request_cost")
+    fee = isinstance(charged, int | float | Decimal) and charged > 0
+    written = min(written, prompt - cached)
+    return Usage(prompt, completion, cached, written, min(reasoning, completion), uncertain=fee)
+
+
+def _first(*counts: Any) -> int:
+    """Return the first that is a count, 0 where none is."""
+    return next((found for found in map(wire.count, counts) if found is not None), 0)

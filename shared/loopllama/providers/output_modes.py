@@ -16,7 +16,7 @@ from typing import Any
 
 from loopllama.catalog.providers import takes_forced_tool
 from loopllama.core import exact_json
-from loopllama.errors import ModelRequestRejected
+from loopllama.errors import CredentialsRejected, ModelRequestRejected
 from loopllama.llm import structured_output
 from loopllama.llm.types import ModelRequest, ModelResponse, OutputMode
 
@@ -113,7 +113,7 @@ class Modes:
 
 def _reason(error: ModelRequestRejected, mode: OutputMode, call: ModelRequest) -> str | None:
     """Return what the provider said against this way of asking; `None` where the error is about something else."""
-    if type(error) is not ModelRequestRejected or error.status not in _REFUSALS or mode not in _NAMED:
+    if isinstance(error, CredentialsRejected) or error.status not in _REFUSALS or mode not in _NAMED:
         return None
     names = "|".join(sorted(map(re.escape, {call.catalog_id, call.model}), key=len, reverse=True))
     # As a whole: a model may be called "m", which is a part of what is looked for.

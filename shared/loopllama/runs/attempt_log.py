@@ -255,7 +255,7 @@ def _bill(model: Model, usage: Usage) -> Bill:
         "cache_saving_usd": pricing.cache_saving(model, usage, now)
         if usage.cached_tokens or usage.cache_write_tokens
         else None,
-        "cost_basis": "estimated" if usage.estimated else "measured",
+        "cost_basis": "estimated" if usage.estimated or usage.uncertain else "measured",
     }
 
 

@@ -33,6 +33,7 @@ AttemptOutcome = Literal[
     "ContentFiltered",
     "InvalidModelResponse",
     "ModelRequestRejected",
+    "ModelNotAvailable",
     "CredentialsRejected",
 ]
 """How a model call went: `open` until it is settled, then `ok` or its error's name."""

@@ -16,7 +16,7 @@ from loopllama.budgets.budget import ITEM, KINDS, ZERO, Amount, Budget, held, of
 from loopllama.catalog import pricing
 from loopllama.core import clock
 from loopllama.errors import BudgetExceeded
-from loopllama.llm.token_estimate import most_tokens, prompt_tokens
+from loopllama.llm.token_estimate import most_tokens, prompt_tokens, thinking_budget
 from loopllama.llm.types import ModelRequest, Usage
 from loopllama.runs.totals import attempts_of
 
@@ -44,6 +44,8 @@ class _Need:
     input_usd: Decimal
     token_usd: Decimal
     """USD for a token of the answer."""
+    smallest: int
+    """Tokens of the shortest answer that the call is made for."""
 
     def amount(self, output: int) -> Amount:
         return {
@@ -89,7 +91,7 @@ class Allowance:
         budgets = self.budgets(_day_of(entry))
         need = self._need(budgets, model, call, first)
         longest = call.max_tokens or model.max_output or UNKNOWN_MAX_OUTPUT
-        output, most = min(self._expected(), longest), longest
+        output, most = min(max(self._expected(), need.smallest), longest), longest
         mine = self._reserved[attempt] = []
         try:
             for budget in budgets:
@@ -149,11 +151,13 @@ class Allowance:
                     "table, use another model, or set budget.allowUnpriced in the workflow"
                 )
             prompt = whole = ZERO
-        return _Need(model.id, int(first), tokens, prompt, (whole - prompt) / million)
+        # A limit below what the model is to think is refused by its provider.
+        smallest = SMALLEST_OUTPUT + thinking_budget(call.options)
+        return _Need(model.id, int(first), tokens, prompt, (whole - prompt) / million, smallest)
 
     def _fit(self, budget: Budget, attempt: str, need: _Need, output: int) -> tuple[int, dict[str, Any]]:
         """Reserve for an answer of `output` tokens, or as many as fit; returns how many, and the item."""
-        smallest = min(SMALLEST_OUTPUT, output)
+        smallest = min(need.smallest, output)
         for _ in range(_ROUNDS):
             done, item = budget.reserve(self._name(attempt), need.amount(output))
             if done:

@@ -96,7 +96,10 @@ FAULTS = [
     Fault("529", "ModelUnavailable", "HTTP 529", Reply(529, {"error": {"message": "Overloaded"}}), 2),
     Fault("529 and when", "ModelUnavailable", "HTTP 529", Reply(529, b"{}", {"retry-after": "12"}), 12),
     Fault("context length", "ContextTooLong", "", lambda d: d.error(*d.too_long)),
-    Fault("401", "CredentialsRejected", "", lambda d: d.error(*d.unauthorized), then=False),
+    Fault("401", "CredentialsRejected", "", lambda d: d.error(*d.unauthorized)),
+    Fault("no such model", "ModelNotAvailable", "", lambda d: d.error(*d.unknown_model)),
+    Fault("403", "ModelNotAvailable", "HTTP 403", Reply(403, b"<html>Forbidden</html>")),
+    Fault("410", "ModelNotAvailable", "HTTP 410", Reply(410, b"<html>Gone</html>")),
     Fault("bad request", "ModelRequestRejected", "temperature", lambda d: d.error(*d.bad_request), then=False),
     # The provider may have served the call: what it costs is estimated from the texts.
     Fault("malformed JSON", "InvalidModelResponse", "", Reply(200, b'{"choices": ['), basis="estimated", usage=None),

@@ -11,6 +11,7 @@ from loopllama.catalog.providers import takes_temperature
 from loopllama.errors import (
     ContextTooLong,
     CredentialsRejected,
+    ModelNotAvailable,
     ModelRequestRejected,
     ModelThrottled,
     ModelTimeout,
@@ -49,8 +50,8 @@ class AnthropicDialect(Dialect):
         (400, "invalid_request_error", ModelRequestRejected),
         (401, "authentication_error", CredentialsRejected),
         (402, "billing_error", ModelThrottled),
-        (403, "permission_error", ModelRequestRejected),
-        (404, "not_found_error", ModelRequestRejected),
+        (403, "permission_error", ModelNotAvailable),
+        (404, "not_found_error", ModelNotAvailable),
         (409, "conflict_error", ModelUnavailable),
         (413, "request_too_large", ContextTooLong),
         (429, "rate_limit_error", ModelThrottled),

@@ -18,6 +18,7 @@ from loopllama.errors import (
     ContextTooLong,
     CredentialsRejected,
     ModelError,
+    ModelNotAvailable,
     ModelRequestRejected,
     ModelThrottled,
     ModelUnavailable,
@@ -41,7 +42,7 @@ class Example(HttpAdapter):
     access = ApiKey("x-example-key", prefix="")
     codes: ClassVar[Mapping[str, type[ModelError]]] = {
         "script-too-long": ContextTooLong,
-        "no-such-player": ModelRequestRejected,
+        "no-such-player": ModelNotAvailable,
         "key-unknown": CredentialsRejected,
         "slow-down": ModelThrottled,
         "house-full": ModelUnavailable,
@@ -141,7 +142,7 @@ class ExampleDialect(Dialect):
         (400, "script-too-long", ContextTooLong),
         (400, "bad-script", ModelRequestRejected),
         (403, "key-unknown", CredentialsRejected),
-        (404, "no-such-player", ModelRequestRejected),
+        (404, "no-such-player", ModelNotAvailable),
         (429, "slow-down", ModelThrottled),
         (500, "", ModelUnavailable),
         (503, "house-full", ModelUnavailable),

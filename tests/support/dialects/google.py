@@ -6,7 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from loopllama.errors import CredentialsRejected, ModelRequestRejected, ModelThrottled, ModelTimeout, ModelUnavailable
+from loopllama.errors import (
+    CredentialsRejected,
+    ModelNotAvailable,
+    ModelRequestRejected,
+    ModelThrottled,
+    ModelTimeout,
+    ModelUnavailable,
+)
 from support.dialects.base import Documented, Figures
 from support.dialects.openai import OpenAIDialect
 from support.wire_server import Reply, Request
@@ -38,8 +45,8 @@ class GoogleDialect(OpenAIDialect):
         (400, "API_KEY_INVALID", CredentialsRejected),
         (400, "FAILED_PRECONDITION", ModelRequestRejected),
         (401, "UNAUTHENTICATED", CredentialsRejected),
-        (403, "PERMISSION_DENIED", ModelRequestRejected),
-        (404, "NOT_FOUND", ModelRequestRejected),
+        (403, "PERMISSION_DENIED", ModelNotAvailable),
+        (404, "NOT_FOUND", ModelNotAvailable),
         (429, "RESOURCE_EXHAUSTED", ModelThrottled),
         (499, "CANCELLED", ModelUnavailable),
         (500, "INTERNAL", ModelUnavailable),

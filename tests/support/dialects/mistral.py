@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from loopllama.errors import CredentialsRejected, ModelRequestRejected, ModelThrottled, ModelUnavailable
+from loopllama.errors import (
+    CredentialsRejected,
+    ModelNotAvailable,
+    ModelRequestRejected,
+    ModelThrottled,
+    ModelUnavailable,
+)
 from support.dialects.base import Documented, Figures
 from support.dialects.openai import OpenAIDialect
 from support.wire_server import Reply
@@ -33,8 +39,8 @@ class MistralDialect(OpenAIDialect):
         (400, "invalid_request", ModelRequestRejected),
         (401, "", CredentialsRejected),
         (402, "", ModelThrottled),
-        (403, "", ModelRequestRejected),
-        (404, "", ModelRequestRejected),
+        (403, "", ModelNotAvailable),
+        (404, "", ModelNotAvailable),
         (422, "", ModelRequestRejected),
         (429, "rate_limited", ModelThrottled),
         (500, "", ModelUnavailable),

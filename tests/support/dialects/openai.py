@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from loopllama.errors import (
     ContentFiltered,
     CredentialsRejected,
+    ModelNotAvailable,
     ModelRequestRejected,
     ModelThrottled,
     ModelUnavailable,
@@ -48,8 +49,8 @@ class OpenAIDialect(Dialect):
         (401, "invalid_api_key", CredentialsRejected),
         (401, "invalid_organization", CredentialsRejected),
         (401, "ip_not_authorized", CredentialsRejected),
-        (403, "unsupported_country_region_territory", ModelRequestRejected),
-        (404, "model_not_found", ModelRequestRejected),
+        (403, "unsupported_country_region_territory", ModelNotAvailable),
+        (404, "model_not_found", ModelNotAvailable),
         (409, "conflict", ModelUnavailable),
         (422, "unprocessable_entity", ModelRequestRejected),
         (429, "rate_limit_exceeded", ModelThrottled),

@@ -149,6 +149,29 @@ def test_a_model_nobody_lists_is_unpriced_and_excluded_from_nothing():
     assert model.lacks({"tools", "images"}) == []
 
 
+@pytest.mark.parametrize(
+    ("snapshot", "model"),
+    [
+        ("openai:gpt-5-mini-2025-08-07", "gpt-5-mini"),
+        ("openai:gpt-4.1-2025-04-14", "gpt-4.1"),
+        ("openai:gpt-4o-2024-08-06", "gpt-4o"),
+        ("anthropic:claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
+        ("anthropic:claude-haiku-4-5-20251001", "claude-haiku-4-5"),
+    ],
+)
+def test_a_dated_snapshot_is_priced_and_can_do_as_its_model(snapshot, model):
+    dated, known = bundled().resolve(snapshot), bundled().resolve(model)
+    assert (dated.id, dated.provider_model) == (snapshot, snapshot.partition(":")[2])
+    assert dated.prices == known.prices
+    assert (dated.capabilities, dated.max_output) == (known.capabilities, known.max_output)
+
+
+def test_what_only_looks_like_a_snapshot_has_no_price():
+    for name in ("gpt-4o-2024-05-13", "gpt-5-mini-2025-13-99", "gpt-5-mini-20250", "none-2025-08-07"):
+        assert bundled().resolve(f"openai:{name}").prices == ()
+    assert bundled().resolve("azure:gpt-5-mini-2025-08-07").prices == ()
+
+
 def test_other_geographies_and_arns_are_priced_by_the_profile_they_name():
     american = bundled().resolve("bedrock:us.anthropic.claude-sonnet-5")
     european = bundled().resolve("bedrock:eu.anthropic.claude-sonnet-5")

@@ -44,6 +44,50 @@ def test_what_openai_cannot_enforce(schema: dict[str, Any]) -> None:
     assert for_openai(schema) is None
 
 
+def test_a_reference_stands_alone_at_openai() -> None:
+    """pydantic puts a nested model's description beside the `$ref`."""
+    chart = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
+    schema = {**one(**{"$ref": "#/$defs/Chart", "description": "The main chart."}), "$defs": {"Chart": chart}}
+    restated = for_openai(schema)
+    assert restated
+    assert restated["properties"]["x"] == {"$ref": "#/$defs/Chart"}
+    assert for_openai({**one(**{"$ref": "#/$defs/Chart", "minLength": 1}), "$defs": {"Chart": chart}}) is None
+
+
+def test_a_pattern_that_looks_around_is_put_into_words() -> None:
+    restated = for_openai(one(type="string", pattern=r"^(?!x)\w+$"))
+    assert restated
+    assert restated["properties"]["x"] == {"type": "string", "description": r'(pattern: "^(?!x)\\w+$")'}
+    assert for_openai(one(type="string", pattern=r"^(?:a|b)$")) is not None
+
+
+def _many(count: int, required: int, **part: Any) -> dict[str, Any]:
+    names = [f"f{place}" for place in range(count)]
+    return {"type": "object", "properties": dict.fromkeys(names, part), "required": names[:required]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_taken"),
+    [
+        (_many(25, 1, type="string"), True),
+        (_many(26, 1, type="string"), False),
+        (_many(16, 16, type=["string", "null"]), True),
+        (_many(17, 17, type=["string", "null"]), False),
+        (_many(17, 17, anyOf=[{"type": "string"}, {"type": "null"}]), False),
+        (one(type="array", items=_many(30, 5, type="string")), False),
+        ({**one(**{"$ref": "#/$defs/a"}), "$defs": {"a": _many(30, 5, type="string")}}, False),
+    ],
+)
+def test_anthropic_counts_optional_properties_and_unions(schema: dict[str, Any], is_taken: bool) -> None:
+    assert (for_anthropic(schema) is not None) is is_taken
+
+
+def test_openai_counts_properties_and_enum_values() -> None:
+    assert for_openai(_many(5000, 5000, type="string")) is not None
+    assert for_openai(_many(5001, 5001, type="string")) is None
+    assert for_openai(one(enum=[str(place) for place in range(1001)])) is None
+
+
 @pytest.mark.parametrize(
     "schema",
     [

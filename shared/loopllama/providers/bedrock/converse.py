@@ -101,7 +101,7 @@ def request(call: ModelRequest) -> dict[str, Any]:
     arguments: dict[str, Any] = {**options, "modelId": model, "messages": messages}
     if call.system.strip():
         arguments["system"] = [{"text": call.system}, *([_POINT] if call.prompt_cache else [])]
-    temperature = call.temperature if takes_temperature(call.model) else None
+    temperature = call.temperature if takes_temperature(_family(model)) else None
     # Without a limit Converse takes the model's own, and reserves as much of the account's tokens a minute: see
     # "How quota reservation works" in github.com/aws/agent-toolkit-for-aws, amazon-bedrock/references/quota-health.md.
     longest = wire.answer_limit(call) if call.max_tokens or call.max_output else None
@@ -125,16 +125,22 @@ def request(call: ModelRequest) -> dict[str, Any]:
 # The request
 
 
+def _family(model: str) -> str:
+    """Return the foundation model behind an id or ARN, the ARN itself where that may not be read: the call may be
+    allowed nevertheless."""
+    try:
+        return underlying_model(model)
+    except ModelError:
+        return model
+
+
 def _choice(call: ModelRequest, model: str) -> dict[str, Any]:
     """Return how a tool is forced: by name with Claude and Nova, as "any" with Mistral, not at all with the others
     (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolChoice.html)."""
     any_tool = call.forced_tool or any(tool.name == structured_output.TOOL_NAME for tool in call.tools)
     if not any_tool:
         return {}
-    try:
-        family = underlying_model(model)
-    except ModelError:
-        return {}  # what the profile stands for may not be read; the call itself may be allowed
+    family = _family(model)
     if call.forced_tool and ("claude" in family or "nova" in family):
         return {"toolChoice": {"tool": {"name": call.forced_tool}}}
     if any(name in family for name in ("claude", "nova", "mistral")):

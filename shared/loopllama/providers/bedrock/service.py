@@ -11,6 +11,7 @@ from loopllama.catalog.model import at_region
 from loopllama.errors import (
     CredentialsRejected,
     ModelError,
+    ModelNotAvailable,
     ModelRequestRejected,
     ModelThrottled,
     ModelTimeout,
@@ -20,8 +21,8 @@ from loopllama.providers import error_mapping
 from loopllama.providers.bedrock import access
 
 CODES: Mapping[str, type[ModelError]] = {
-    "AccessDeniedException": ModelRequestRejected,
-    "ResourceNotFoundException": ModelRequestRejected,
+    "AccessDeniedException": ModelNotAvailable,
+    "ResourceNotFoundException": ModelNotAvailable,
     "ValidationException": ModelRequestRejected,
     "ThrottlingException": ModelThrottled,
     "TooManyRequestsException": ModelThrottled,
@@ -63,8 +64,10 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
         message = f"{who} ({label}): {said}"
         if kind is CredentialsRejected:
             message = f"{message}. {_ROLE}"
-        elif kind is ModelRequestRejected and (told := access.explain(code, said, model, region or clients.region())):
-            message = f"{who} ({label}): {told}. AWS says: {said}"
+        elif kind in (ModelRequestRejected, ModelNotAvailable) and (
+            remedy := access.explain(code, said, model, region or clients.region())
+        ):
+            kind, message = ModelNotAvailable, f"{who} ({label}): {remedy}. AWS says: {said}"
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         wait = error_mapping.retry_after(headers) if kind.later else None
         return kind(message, retry_after=wait, status=_status(error))
