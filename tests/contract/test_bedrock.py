@@ -224,3 +224,17 @@ def test_an_api_key_of_bedrock(
     adapter.complete(ModelRequest(CLAUDE, "claude", "", (Message("user", "hi"),), 5.0))
     assert server.requests[0].headers["authorization"] == "Bearer bedrock-api-key-1"
     assert json.loads(server.requests[0].body)["messages"]
+
+
+def test_what_an_inference_profile_stands_for_says_what_it_takes(
+    server: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ARN of an application inference profile does not name its model, which may refuse `temperature`."""
+    arn = "arn:aws:bedrock:us-east-1:111122223333:application-inference-profile/abc123"
+    dialect = BedrockDialect()
+    adapter = dialect.adapter(server.url, monkeypatch)
+    for model, sent in (("us.anthropic.claude-opus-4-7", False), ("us.anthropic.claude-sonnet-4-5", True)):
+        monkeypatch.setattr("loopllama.providers.bedrock.service._model_of_profile", lambda _, model=model: model)
+        server.script(Reply(200, dialect.answer("ok")))
+        adapter.complete(ModelRequest(arn, arn, "", (Message("user", "hi"),), 5.0, temperature=0.2))
+        assert ("temperature" in server.requests[-1].json.get("inferenceConfig", {})) is sent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from loopllama.errors import ModelThrottled
+from loopllama.errors import CredentialsRejected, ModelNotAvailable, ModelThrottled
 from loopllama.llm.usage import SUMMED
 from loopllama.policies import registry
 from loopllama.runs.totals import METRICS_REPORTED, attempts_of, totals
@@ -13,6 +13,10 @@ from loopllama.telemetry.metrics import DEPLOYMENT, emit
 
 if TYPE_CHECKING:
     from loopllama.runs.records import Run, RunTotals, StepRecord
+
+
+_REFUSED = (CredentialsRejected.__name__, ModelNotAvailable.__name__)
+"""Outcomes that somebody has to mend, who may not see them: a fallback answers meanwhile."""
 
 
 def step_ended(workflow_id: str, run_id: str, record: StepRecord) -> None:
@@ -30,6 +34,7 @@ def step_ended(workflow_id: str, run_id: str, record: StepRecord) -> None:
         answered = called == model
         good = [int(attempt["latency_ms"]) for attempt in mine if attempt["outcome"] == "ok"]
         throttled = len([attempt for attempt in mine if attempt["outcome"] == ModelThrottled.__name__])
+        refused = len([attempt for attempt in mine if attempt["outcome"] in _REFUSED])
         bad = len([attempt for attempt in mine if attempt["outcome"] not in ("ok", "open")])
         emit(
             [
@@ -60,6 +65,7 @@ def step_ended(workflow_id: str, run_id: str, record: StepRecord) -> None:
                         "Cost": sums["cost_usd"] if answered else None,
                         "InvalidOverride": record.get("invalid_overrides") if answered else None,
                         "ModelThrottles": throttled or None,
+                        "ModelsRefused": refused or None,
                     },
                 ),
             ],

@@ -36,6 +36,7 @@ METRICS = {
     "Fallbacks": ("Count", "steps that another model answered than the one called first"),
     "InvalidOverride": ("Count", "rows of a step's route that were skipped and that somebody has to fix"),
     "ModelThrottles": ("Count", "model calls that the provider throttled"),
+    "ModelsRefused": ("Count", "model calls refused because of the key, or because the model is not there for it"),
     "RunCost": ("None", "USD of a run that completed or failed"),
     "RunLatency": ("Milliseconds", "a run that completed or failed, from its start to its end"),
     "RunsCompleted": ("Count", "runs that completed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -60,6 +61,25 @@ def test_an_answer_may_be_longer_than_expected_but_no_longer_than_the_budget_las
     one = fresh(max_cost_usd=Decimal("0.0303"))
     assert step_of(one).reserve("attempt_0001", ENTRY, MODEL, call(100), first=True).max_tokens == 2000
     assert held(item_of(one))["usd"] == Decimal("0.0153")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"thinking": {"type": "enabled", "budget_tokens": Decimal(4096)}},
+        {"additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 4096}}},
+        {"extra_body": {"google": {"thinking_config": {"thinking_budget": 4096}}}},
+    ],
+)
+def test_a_call_is_not_made_with_less_room_than_the_model_is_to_think(live: Deployment, options: Any) -> None:
+    """The provider would refuse it (400), and the run would fail for a reason that nobody understands."""
+    thinking = replace(call(100, max_tokens=16_000), options=options)
+    small, large = fresh(max_cost_usd=Decimal("0.03")), fresh(max_cost_usd=Decimal("0.0753"))
+    with pytest.raises(BudgetExceeded):
+        step_of(small).reserve("attempt_0001", ENTRY, MODEL, thinking, first=True)
+    assert held(item_of(small)) == amount(0)
+    assert step_of(small).reserve("attempt_0001", ENTRY, MODEL, call(100, max_tokens=16_000), first=True)
+    assert step_of(large).reserve("attempt_0001", ENTRY, MODEL, thinking, first=True).max_tokens == 5000
 
 
 def test_an_answer_with_a_short_limit_reserves_no_more(live: Deployment) -> None:

@@ -115,6 +115,20 @@ def test_a_model_that_is_throttled(alarms: Alarms, system: System, provider: Cal
     assert not alarms.rings("ModelsThrottled")
 
 
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_model_that_nobody_may_use_any_more(
+    alarms: Alarms, system: System, provider: Callable[..., Any], status: int
+) -> None:
+    """The fallback answers, and whoever has the key or the model hears of it."""
+    _, refused = provider(lambda _: Status(status, "no such model"))
+    _, model = provider(lambda _: Text("answer"))
+    before = alarms.value("ModelsNotAvailable") or 0
+    run = system.run(system.push(f"Refused {status}", [{"name": "one", "model": refused, "fallbacks": [model]}]))
+    assert (run["status"], run["steps"][0]["model"]) == ("completed", model)
+    assert alarms.value("ModelsNotAvailable") == before + 1
+    assert alarms.rings("ModelsNotAvailable")
+
+
 def test_what_a_day_cost_is_what_the_bill_says(alarms: Alarms, system: System, provider: Callable[..., Any]) -> None:
     """Over all workflows, failed calls and steps with them, and nothing twice when a failed run is taken up again."""
     answers: list[Any] = [Text("answer"), Status(400), Text("answer"), Text("answer")]
