@@ -107,10 +107,19 @@ def test_a_server_of_ones_own_that_serves_the_model(server: WireServer, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("version", "path"),
-    [("", "/openai/v1/responses"), ("2025-04-01-preview", "/openai/responses?api-version=2025-04-01-preview")],
+    ("version", "paths"),
+    [
+        ("", ["/openai/v1/responses", "/openai/v1/chat/completions"]),
+        (
+            "2025-04-01-preview",
+            [
+                "/openai/responses?api-version=2025-04-01-preview",
+                "/openai/deployments/gpt-4.1/chat/completions?api-version=2025-04-01-preview",
+            ],
+        ),
+    ],
 )
-def test_azure(server: WireServer, monkeypatch: pytest.MonkeyPatch, version: str, path: str) -> None:
+def test_azure(server: WireServer, monkeypatch: pytest.MonkeyPatch, version: str, paths: list[str]) -> None:
     monkeypatch.setenv("AZURE_API_KEY", KEY)
     monkeypatch.setenv("AZURE_ENDPOINT", server.url)
     monkeypatch.setenv("AZURE_API_VERSION", version)
@@ -119,11 +128,9 @@ def test_azure(server: WireServer, monkeypatch: pytest.MonkeyPatch, version: str
     for model in ("gpt-5.5", "gpt-4.1"):
         call = ModelRequest(model, "m", "", (Message("user", "Go."),), 5.0, tools=(NOW,))
         assert providers.provider_for(Model("m", "azure", model), Settings()).complete(call).text == "ok"
-    first, second = server.requests
-    assert first.path == path
-    assert "chat/completions" in second.path
-    assert first.json["model"] == "gpt-5.5"
-    for request in (first, second):
+    assert [request.path for request in server.requests] == paths
+    assert server.requests[0].json["model"] == "gpt-5.5"
+    for request in server.requests:
         assert request.headers["api-key"] == KEY
         assert "authorization" not in request.headers
 
@@ -159,6 +166,7 @@ def test_options_of_chat_completions_go_where_they_belong_here(
     assert (body["reasoning"], body["service_tier"]) == ({"effort": "low"}, "flex")
     assert body["text"]["verbosity"] == "high"
     assert body["text"]["format"]["schema"]["required"] == ["ok"]
+    assert body_of(server, adapter, make_call(model=REASONS, options=options))["text"] == {"verbosity": "high"}
     own = {"reasoning": {"effort": "high", "summary": "auto"}, "reasoning_effort": "low"}
     # What is written under this format's own name counts.
     assert body_of(server, adapter, make_call(model=REASONS, options=own))["reasoning"] == own["reasoning"]

@@ -142,12 +142,12 @@ def _wrong_parameter(body: Mapping[str, Any]) -> Wrong:
             return "unknown_parameter", f"Unknown parameter: '{name}'."
     reasons = re.match(r"o\d|gpt-[5-9](?!.*-chat)", body["model"])
     refused = ("temperature", "top_p") if reasons else ("reasoning",)
-    if name := next((name for name in refused if name in body), None):
-        return "unsupported_parameter", f"Unsupported parameter: '{name}' is not supported with this model."
+    if found := [name for name in refused if name in body]:
+        return "unsupported_parameter", f"Unsupported parameter: '{found[0]}' is not supported with this model."
     if "reasoning.encrypted_content" in body.get("include", ()) and not reasons:
         return "", "Encrypted content is not supported with this model."
     form = body.get("text", {}).get("format", {})
-    if form.get("strict", True) and form and (place := not_strict(form["schema"])):
+    if form and form.get("strict") and (place := not_strict(form["schema"])):
         return "invalid_json_schema", f"Invalid schema for response_format 'answer': In context={place}."
     return None
 
