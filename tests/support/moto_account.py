@@ -18,11 +18,10 @@ from moto.backends import get_backend
 
 from loopllama.aws import clients
 from loopllama_cli.local.moto_patches import dynamodb as seams_dynamodb
+from support import direct_dynamodb
+from support.direct_dynamodb import ACCOUNT
 
 seams_dynamodb.quicken()
-
-ACCOUNT = "123456789012"
-
 
 _make = clients.client.__wrapped__
 _new_clients: dict[Any, Any] = {}
@@ -38,6 +37,8 @@ def _client(service: str, **options: Any) -> Any:
         # Put together twice a request otherwise, a twelfth of its time.
         agent = made._user_agent_creator
         agent.to_string = cache(agent.to_string)
+        if service == "dynamodb":
+            direct_dynamodb.connect(made)
     new = _new_clients[key]
     given = object.__new__(type(new))  # copy.copy() asks it for what is not there yet
     vars(given).update(vars(new))

@@ -56,7 +56,10 @@ def set_(
         typer.Option(metavar="URL", help="Where the key is sent, for servers of your own; the provider's by default."),
     ] = None,
     dialect: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What a server of your own speaks: openai, azure or anthropic.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="What a server of your own speaks: openai, openai-responses, azure or anthropic."
+        ),
     ] = None,
     api_version: Annotated[str | None, typer.Option(metavar="TEXT", help="Azure's api-version.")] = None,
 ) -> None:

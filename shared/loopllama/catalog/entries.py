@@ -39,6 +39,7 @@ _NO_OPTIONS = frozenset(
         # What the call is about, and who answers it: the step, the route and the bill say that.
         *("model", "models", "modelId", "messages", "system", "tools", "tool_choice", "toolConfig", "functions"),
         *("function_call", "response_format", "max_tokens", "max_completion_tokens", "temperature"),
+        *("input", "instructions", "max_output_tokens", "previous_response_id", "conversation"),
         # How the answer comes, and how many of them are paid.
         *("stream", "stream_options", "n", "best_of", "store", "background"),
         # Where the call goes, as gateways take it.

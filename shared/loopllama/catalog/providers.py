@@ -12,7 +12,9 @@ ollama https://docs.ollama.com/api/openai-compatibility.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,23 @@ _NO_TEMPERATURE = re.compile(
 )
 
 _NO_FORCED_TOOL = re.compile(r"(^|[./])deepseek-(v4|reasoner)|claude-(mythos|opus-5-5|sonnet-5-5)|^claude-fable")
+
+_BY_RESPONSES = re.compile(r"(^|[./:])gpt-(5\.([5-9]|[1-9]\d)|[6-9]|1\d)(?!\d)")
+_BY_RESPONSES_WITH_EFFORT = re.compile(r"(^|[./:])gpt-5\.4(?!\d)")
+
+
+def needs_responses(model: str, options: Mapping[str, Any]) -> bool:
+    """Return whether a model of OpenAI is asked by the Responses API, because Chat Completions takes no function tools
+    for it: it refuses them beside reasoning ("To use function tools, use /v1/responses or set reasoning_effort to
+    'none'"). GPT-5.4 reasons where its `options` say so, GPT-5.5 and later by themselves.
+
+    github.com/openai/openai-openapi, issue 541; github.com/BerriAI/litellm, pull request 34569 (tools alone are
+    refused); github.com/charmbracelet/crush, issue 2913 (GPT-5.5).
+    """
+    if _BY_RESPONSES.search(model):
+        return True
+    effort = "reasoning" in options or options.get("reasoning_effort", "none") != "none"
+    return effort and bool(_BY_RESPONSES_WITH_EFFORT.search(model))
 
 
 def takes_forced_tool(model: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from loopllama.catalog.providers import KNOWN, needs_responses
 from loopllama.errors import ModelError, ModelNotAvailable, ModelUnknown
 from loopllama.llm.types import ModelRequest, ModelResponse, Provider
 
@@ -35,6 +36,12 @@ def _openai() -> Callable[[str, Settings], Provider]:
     return OpenAI
 
 
+def _openai_responses() -> Callable[[str, Settings], Provider]:
+    from loopllama.providers.openai_responses import OpenAIResponses
+
+    return OpenAIResponses
+
+
 def _anthropic() -> Callable[[str, Settings], Provider]:
     from loopllama.providers.anthropic import Anthropic
 
@@ -50,16 +57,17 @@ def _bedrock() -> Callable[[str, Settings], Provider]:
 DIALECTS: dict[str, Dialect] = {
     "openai": Dialect(_openai),
     "azure": Dialect(_openai),  # the same format at another address, with the key in another header
+    "openai-responses": Dialect(_openai_responses),
     "anthropic": Dialect(_anthropic),
     "bedrock": Dialect(_bedrock, own_servers=False),
 }
 """Wire formats by the names that `KNOWN` and secrets use."""
 
-_adapters: dict[tuple[str, str, tuple[str, ...]], Provider] = {}
+_adapters: dict[tuple[str, bool, str, tuple[str, ...]], Provider] = {}
 
 
 def provider_for(model: Model, settings: Settings) -> Provider:
-    """Return the adapter of a catalog model's provider, one for each provider and process.
+    """Return the adapter of a catalog model's provider, one for each provider, wire format and process.
 
     A provider in `settings.simulated_providers`, or any where that holds `*`, is answered by the simulated one, at
     the model's own speed. Never raises: what is wrong with a provider's configuration comes out of `complete`.
@@ -68,10 +76,11 @@ def provider_for(model: Model, settings: Settings) -> Provider:
         from loopllama.providers.simulated.adapter import Simulated
 
         return Simulated(model.speed, settings.simulated_speed)
-    key = (model.provider, settings.provider_secrets_prefix, settings.allowed_provider_hosts)
+    responses = needs_responses(model.provider_model, model.options or {})
+    key = (model.provider, responses, settings.provider_secrets_prefix, settings.allowed_provider_hosts)
     if key not in _adapters:
         try:
-            _adapters[key] = _make(model.provider, settings)
+            _adapters[key] = _make(model.provider, responses, settings)
         except ModelError as error:
             return _Unusable(error)
     return _adapters[key]
@@ -114,9 +123,7 @@ class _Unusable:
         raise self._error
 
 
-def _make(provider: str, settings: Settings) -> Provider:
-    from loopllama.catalog.providers import KNOWN
-
+def _make(provider: str, responses: bool, settings: Settings) -> Provider:
     if provider == "simulated":
         raise ModelNotAvailable(
             "the simulated provider is off in this deployment; SIMULATED_PROVIDERS lists what it answers for"
@@ -128,4 +135,7 @@ def _make(provider: str, settings: Settings) -> Provider:
         dialect = credentials_for(provider, settings).dialect
     else:
         dialect = known.dialect
+    if responses and (provider == "openai" or dialect == "azure"):
+        # Other servers that serve the model need not have OpenAI's newer format: their secret says it.
+        dialect = "openai-responses"
     return DIALECTS[dialect].load()(provider, settings)

@@ -1,7 +1,6 @@
 """OpenAI's Chat Completions, and the many servers that speak it: Azure, Gemini, Mistral, DeepSeek, vLLM, Ollama…
 
-Wire format: https://platform.openai.com/docs/api-reference/chat/create. Azure's differs in the address and in the
-key's header: https://learn.microsoft.com/azure/ai-foundry/openai/reference.
+Wire format: https://platform.openai.com/docs/api-reference/chat/create.
 
 How usage is counted
 - `prompt_tokens` is the whole prompt; `prompt_tokens_details.cached_tokens` is a part of it, as are
@@ -28,60 +27,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote
 
 from loopllama.catalog.providers import Known, takes_temperature
 from loopllama.core import exact_json
-from loopllama.errors import (
-    ContentFiltered,
-    ContextTooLong,
-    CredentialsRejected,
-    InvalidModelResponse,
-    ModelError,
-    ModelNotAvailable,
-    ModelThrottled,
-    ModelUnavailable,
-)
+from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError, ModelUnavailable
 from loopllama.llm import schema_subsets, thoughts
 from loopllama.llm.types import Message, ModelRequest, StopReason, ToolCall, ToolSpec, Usage
-from loopllama.providers import wire
+from loopllama.providers import openai_service, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
-from loopllama.providers.http_adapter import ApiKey, HttpAdapter
-
-CODES: Mapping[str, type[ModelError]] = {
-    "context_length_exceeded": ContextTooLong,
-    "string_above_max_length": ContextTooLong,
-    "exceed_context_size_error": ContextTooLong,  # llama.cpp
-    "request_too_large": ContextTooLong,
-    "invalid_api_key": CredentialsRejected,
-    "invalid_authentication": CredentialsRejected,
-    "authentication_error": CredentialsRejected,
-    "API_KEY_INVALID": CredentialsRejected,  # Gemini
-    "UNAUTHENTICATED": CredentialsRejected,
-    "content_filter": ContentFiltered,
-    "content_policy_violation": ContentFiltered,
-    "ResponsibleAIPolicyViolation": ContentFiltered,  # Azure
-    "model_not_found": ModelNotAvailable,
-    "model_decommissioned": ModelNotAvailable,  # Groq
-    "model_not_available": ModelNotAvailable,  # Together
-    "invalid_model": ModelNotAvailable,  # Mistral
-    "DeploymentNotFound": ModelNotAvailable,  # Azure
-    "unsupported_country_region_territory": ModelNotAvailable,
-    "rate_limit_exceeded": ModelThrottled,
-    "rate_limit_error": ModelThrottled,
-    "slow_down": ModelThrottled,
-    "insufficient_quota": ModelThrottled,
-    "billing_hard_limit_reached": ModelThrottled,
-    "credit_balance_exhausted": ModelThrottled,
-    "RESOURCE_EXHAUSTED": ModelThrottled,  # Gemini
-    "server_error": ModelUnavailable,
-    "server_is_overloaded": ModelUnavailable,
-    "service_unavailable_error": ModelUnavailable,
-    "UNAVAILABLE": ModelUnavailable,
-}
-"""Codes and types of error bodies whose meaning the status alone would not give.
-https://platform.openai.com/docs/guides/error-codes"""
+from loopllama.providers.http_adapter import HttpAdapter
 
 _NO_SCHEMA_BESIDE_TOOLS = re.compile(r"gemini-[12](?!\d)")
 _SIGNING = re.compile(r"gemini-([3-9]|\d\d)")
@@ -112,25 +67,15 @@ _MALFORMED = frozenset({"malformed_function_call", "MALFORMED_FUNCTION_CALL", "U
 """Finish reasons of an answer whose tool call Gemini itself could not read."""
 
 
-class _Key(ApiKey):
-    """A bearer token; Azure has a header of its own."""
-
-    def headers(self, credentials: Credentials, url: str, body: bytes) -> Mapping[str, str]:
-        """Return the key's header."""
-        if credentials.dialect == "azure":
-            return {"api-key": credentials.api_key}
-        return super().headers(credentials, url, body)
-
-
 class OpenAI(HttpAdapter):
     """The adapter for one provider of this dialect: `openai`, or `azure` where its credentials say so."""
 
-    access = _Key()
-    codes = CODES
+    access = openai_service.Key()
+    codes = openai_service.CODES
 
     def url(self, credentials: Credentials, call: ModelRequest) -> str:
         """Return `…/chat/completions`."""
-        return _address(credentials, call.model)
+        return openai_service.address(credentials, "chat/completions", call.model)
 
     def body(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the request's body."""
@@ -233,19 +178,6 @@ def _arguments(call: ToolCall) -> str:
 def _tool(tool: ToolSpec) -> dict[str, Any]:
     function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
     return {"type": "function", "function": function}
-
-
-def _address(credentials: Credentials, model: str) -> str:
-    base = credentials.base_url
-    if credentials.dialect == "azure":
-        if credentials.api_version:
-            root = base.removesuffix("/openai/v1").removesuffix("/openai")
-            version = quote(credentials.api_version, safe="")
-            return f"{root}/openai/deployments/{quote(model, safe='')}/chat/completions?api-version={version}"
-        if not base.endswith("/v1"):
-            # Without a version: the v1 API, whose model is the deployment's name.
-            base = f"{base.removesuffix('/openai')}/openai/v1"
-    return f"{base}/chat/completions"
 
 
 def _text(content: Any) -> str:

@@ -23,7 +23,7 @@ from loopllama.llm.types import ModelRequest, ModelResponse, OutputMode
 _EITHER = r"|\bschemas?\b|grammar|requested parameters"
 _NAMED: Mapping[OutputMode, re.Pattern[str]] = {
     "native": re.compile(
-        r"(?:output|response)[\s_-]?(?:config|format|schema|mime)|json[\s_-]?(?:schema|object|mode|output)"
+        r"(?:output|response)[\s_-]?(?:config|format|schema|mime)|text\.format|json[\s_-]?(?:schema|object|mode|output)"
         r"|structured.?output|(?:guided|constrained).?(?:json|decoding|generation)" + _EITHER,
         re.IGNORECASE,
     ),

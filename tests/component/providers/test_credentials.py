@@ -307,6 +307,21 @@ def test_a_server_of_ones_own(secrets: Any) -> None:
     assert type(provider_for(Model("acme2:m", "acme2", "m"), STACK)).__name__ == "OpenAI"
 
 
+@pytest.mark.parametrize(
+    ("dialect", "model", "adapter"),
+    [
+        ("openai-responses", "m", "OpenAIResponses"),
+        ("azure", "gpt-5.5", "OpenAIResponses"),
+        ("azure", "gpt-5", "OpenAI"),
+        ("openai", "gpt-5.5", "OpenAI"),
+    ],
+)
+def test_who_is_asked_by_the_responses_api(secrets: Any, dialect: str, model: str, adapter: str) -> None:
+    """A server whose secret says so, whatever its model; a second Azure account as the first one."""
+    put(secrets, "acme", {"api_key": "k", "base_url": "https://llm.example.com", "dialect": dialect})
+    assert type(provider_for(Model(model, "acme", model), STACK)).__name__ == adapter
+
+
 def test_the_simulated_one_stands_in() -> None:
     model = Model("m", "openai", "m")
     for simulated in (("openai",), ("*",), ("mistral", "openai")):

@@ -11,6 +11,7 @@ from support.dialects.example import ExampleDialect
 from support.dialects.google import GoogleDialect
 from support.dialects.mistral import MistralDialect
 from support.dialects.openai import OpenAIDialect
+from support.dialects.openai_responses import ResponsesDialect
 
 __all__ = [
     "DIALECTS",
@@ -25,6 +26,7 @@ __all__ = [
     "GoogleDialect",
     "MistralDialect",
     "OpenAIDialect",
+    "ResponsesDialect",
     "Seen",
 ]
 
@@ -33,6 +35,7 @@ DIALECTS: list[Dialect] = [
     AzureDialect(),
     GoogleDialect(),
     MistralDialect(),
+    ResponsesDialect(),
     AnthropicDialect(),
     BedrockDialect(),
     ExampleDialect(),

@@ -18,6 +18,12 @@ from loopllama.errors import (
 from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen, closed, objects
 from support.wire_server import Reply, Request
 
+NO_TOOLS = (
+    "Function tools with reasoning_effort are not supported for {} in /v1/chat/completions. To use function tools, use "
+    "/v1/responses or set reasoning_effort to 'none'."
+)
+"""github.com/BerriAI/litellm, pull request 34569"""
+
 
 class OpenAIDialect(Dialect):
     name = "openai"
@@ -112,8 +118,11 @@ class OpenAIDialect(Dialect):
         if re.match(r"gpt-(3\.5|4-turbo|4$)", body["model"]) and form:
             said = "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model."
             return self.error(400, "", said)
-        if form and form.get("strict") and (place := _not_strict(form["schema"])):
+        if form and form.get("strict") and (place := not_strict(form["schema"])):
             return self.error(400, "", f"Invalid schema for response_format 'answer': In context={place}.")
+        if body.get("tools") and reasons_beside_tools(body):
+            error = {"message": NO_TOOLS.format(body["model"]), "type": "invalid_request_error"}
+            return Reply(400, {"error": {**error, "param": "reasoning_effort", "code": None}})
         if re.match(r"o\d|gpt-[5-9]", body["model"]):
             for name in ("temperature", "max_tokens"):
                 if name in body:
@@ -160,7 +169,14 @@ class OpenAIDialect(Dialect):
         )
 
 
-def _not_strict(schema: Any) -> str | None:
+def reasons_beside_tools(body: Any) -> bool:
+    """Return whether Chat Completions refuses tools: the model reasons, by its own default from GPT-5.5 on."""
+    by_default = re.match(r"gpt-5\.[5-9]|gpt-[6-9]", body["model"])
+    effort = body.get("reasoning_effort", "medium" if by_default else "none")
+    return effort != "none" and bool(by_default or body["model"].startswith("gpt-5.4"))
+
+
+def not_strict(schema: Any) -> str | None:
     """What OpenAI's strict mode finds wrong: each object is closed, and has no optional property."""
     if place := closed(schema):
         return f"{place}, 'additionalProperties' is required to be supplied and to be false"

@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
-from loopllama.catalog.providers import KNOWN
+from loopllama.catalog.providers import KNOWN, needs_responses
 from loopllama.providers import DIALECTS
 
 LOADED = """
@@ -45,3 +46,29 @@ def test_a_dialect_loads_no_other(dialect: str) -> None:
     assert own in loaded
     assert others
     assert not others & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "needs"),
+    [
+        ("gpt-5.5", {}, True),
+        ("gpt-5.5-2026-04-24", {}, True),
+        ("gpt-5.6-luna", {"reasoning_effort": "none"}, True),
+        ("gpt-5.10", {}, True),
+        ("gpt-6", {}, True),
+        ("gpt-6.1-mini", {}, True),
+        ("gpt-10", {}, True),
+        ("ft:gpt-5.5:acme::1", {}, True),
+        ("gpt-5.4", {}, False),
+        ("gpt-5.4", {"reasoning_effort": "none"}, False),
+        ("gpt-5.4-mini", {"reasoning_effort": "low"}, True),
+        ("gpt-5.4", {"reasoning": {"effort": "low"}}, True),
+        ("gpt-5.2", {"reasoning_effort": "low"}, False),
+        *((name, {}, False) for name in ("gpt-5", "gpt-5-mini", "gpt-5.1", "gpt-4.1", "gpt-4o", "gpt-35-turbo", "o3")),
+        ("gpt-oss-120b", {"reasoning_effort": "low"}, False),
+        ("claude-opus-5-5", {}, False),
+        ("my-gpt-5.5", {}, False),
+    ],
+)
+def test_which_models_of_openai_need_the_responses_api(model: str, options: dict[str, Any], needs: bool) -> None:
+    assert needs_responses(model, options) is needs

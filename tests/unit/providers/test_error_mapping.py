@@ -16,7 +16,7 @@ from loopllama.errors import (
 )
 from loopllama.providers.anthropic import CODES as ANTHROPIC
 from loopllama.providers.error_mapping import kind_of, read_error, wait_in
-from loopllama.providers.openai import CODES as OPENAI
+from loopllama.providers.openai_service import CODES as OPENAI
 
 
 @pytest.mark.parametrize(

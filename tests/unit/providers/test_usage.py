@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from loopllama.llm.types import Usage
-from loopllama.providers import anthropic, openai
+from loopllama.providers import anthropic, openai, openai_responses
 from loopllama.providers.bedrock import converse
 
 OPENAI_STYLE = [
@@ -140,6 +140,32 @@ def test_anthropic(text: str, expected: Usage) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        # https://platform.openai.com/docs/guides/reasoning (its example)
+        (
+            """{"input_tokens": 75, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 1186,
+                "output_tokens_details": {"reasoning_tokens": 1024}, "total_tokens": 1261}""",
+            Usage(75, 1186, reasoning_tokens=1024),
+        ),
+        # Measured on GPT-5.6 in https://github.com/charmbracelet/fantasy/pull/331: a read and a write at once; the
+        # answer is made up
+        (
+            """{"input_tokens": 3438, "input_tokens_details": {"cached_tokens": 3423, "cache_write_tokens": 12},
+                "output_tokens": 42, "output_tokens_details": {"reasoning_tokens": 25}, "total_tokens": 3480}""",
+            Usage(3438, 42, cached_tokens=3423, cache_write_tokens=12, reasoning_tokens=25),
+        ),
+        (
+            '{"input_tokens": 9, "output_tokens": 2, "output_tokens_details": {"reasoning_tokens": 5}}',
+            Usage(9, 2, 0, 0, 2),
+        ),
+    ],
+)
+def test_openai_responses(text: str, expected: Usage) -> None:
+    assert openai_responses._usage(json.loads(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html (examples)
         ('{"inputTokens": 125, "outputTokens": 60, "totalTokens": 185}', Usage(125, 60)),
         # https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html says that the total input is the sum
@@ -171,6 +197,7 @@ def test_bedrock(text: str, expected: Usage) -> None:
 )
 def test_what_is_no_usage(value: Any) -> None:
     assert openai._usage(value) is None
+    assert openai_responses._usage(value) is None
     assert anthropic._usage(value) is None
     assert converse._usage(value) is None
 

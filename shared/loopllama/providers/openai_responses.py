@@ -1,0 +1,204 @@
+"""OpenAI's Responses API: what OpenAI's newer models need where an agent has tools (`providers.needs_responses`).
+
+Wire format: https://platform.openai.com/docs/api-reference/responses/create, and for those who do not speak for OpenAI
+https://www.openresponses.org/reference. How it differs from Chat Completions:
+https://platform.openai.com/docs/guides/migrate-to-responses. Azure's address:
+https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses.
+
+Nothing is kept at the provider (`store`): each request holds the whole conversation.
+
+How usage is counted
+- `input_tokens` is the whole prompt; `input_tokens_details.cached_tokens` and, from GPT-5.6 on, `cache_write_tokens`
+  there are parts of it (https://platform.openai.com/docs/guides/prompt-caching).
+- `output_tokens` is the whole answer; `output_tokens_details.reasoning_tokens` is a part of it
+  (https://platform.openai.com/docs/guides/reasoning).
+- A server that gives no usage, or none that can be read, gets an estimate, marked as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from loopllama.catalog.providers import Known, takes_temperature
+from loopllama.core import exact_json
+from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
+from loopllama.llm import schema_subsets, thoughts
+from loopllama.llm.types import Message, ModelRequest, ToolSpec, Usage
+from loopllama.providers import openai_service, wire
+from loopllama.providers.adapter import Parsed
+from loopllama.providers.credentials import Credentials
+from loopllama.providers.http_adapter import HttpAdapter
+
+CODES: Mapping[str, type[ModelError]] = {
+    **openai_service.CODES,
+    "invalid_prompt": ContentFiltered,
+    "bio_policy": ContentFiltered,
+}
+"""OpenAI's, and those that a failed response has of its own
+(https://platform.openai.com/docs/api-reference/responses/object, error)."""
+
+_MOVED = {"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "verbosity")}
+"""Parameters of Chat Completions that have another place here, so that a model's `options` go on to hold."""
+
+
+class OpenAIResponses(HttpAdapter):
+    """The adapter for one provider of this dialect; at Azure where its credentials say so."""
+
+    access = openai_service.Key()
+    codes = CODES
+
+    def url(self, credentials: Credentials, call: ModelRequest) -> str:  # noqa: ARG002
+        """Return `…/responses`."""
+        return openai_service.address(credentials, "responses")
+
+    def body(self, call: ModelRequest) -> Mapping[str, Any]:
+        """Return the request's body."""
+        return request(call, self.known)
+
+    def is_error(self, value: Mapping[str, Any]) -> bool:
+        """Return whether it is an error: a response that failed has one, under status 200."""
+        return value.get("status") == "failed" or bool(value.get("error") and not value.get("output"))
+
+    def read(self, call: ModelRequest, value: Mapping[str, Any]) -> Parsed:
+        """Return what the items of the output hold."""
+        who, usage, output = self.who(call), _usage(value.get("usage")), value.get("output")
+        if not isinstance(output, list):
+            return Parsed(usage=usage, error=InvalidModelResponse(f"{who}: the answer holds no output", against=True))
+        items = [item for item in output if isinstance(item, dict)]
+        status, why = value.get("status"), wire.member(value, "incomplete_details").get("reason")
+        cut = status == "incomplete" and why != "content_filter"
+        text, refused = _text(items), "".join(_parts(items, "refusal", "refusal"))
+        calls = wire.tool_calls(
+            items,
+            # What `item` has as `id` is the item's own, for those who let the provider keep it.
+            lambda item: (
+                (item.get("call_id"), item.get("name"), item.get("arguments"))
+                if item.get("type") == "function_call"
+                else None
+            ),
+            cut,
+        )
+        error: ModelError | None = None
+        if (status == "incomplete" and not cut) or (refused and not thoughts.apart(text)[0]):
+            said = f": {refused[:200]}" if refused else " (content filter)"
+            error = ContentFiltered(f"{who} declined to answer{said}")
+        model = value.get("model")
+        return Parsed(
+            text=text,
+            tool_calls=calls,
+            usage=usage,
+            stop_reason="max_tokens" if cut else "tool_calls" if calls else "end",
+            model=model if isinstance(model, str) else "",
+            error=error,
+            why_empty="all its tokens went into reasoning; raise max_tokens" if cut else f"status {status}",
+        )
+
+
+def request(call: ModelRequest, known: Known) -> dict[str, Any]:
+    """Return the request's body."""
+    body: dict[str, Any] = {**_options(call.options), "model": call.model, "input": _input(call.messages)}
+    if call.system:
+        body["instructions"] = call.system
+    if call.tools:
+        body["tools"] = [_tool(tool, known) for tool in call.tools]
+        if not takes_temperature(call.model):
+            # Only models that reason take it. What they reasoned goes back before the calls that came of it.
+            body["include"] = ["reasoning.encrypted_content"]
+    if call.forced_tool:
+        body["tool_choice"] = {"type": "function", "name": call.forced_tool}
+    if call.output_schema is not None:
+        strict = schema_subsets.for_openai(call.output_schema) if known.strict else None
+        form = {"name": "answer", "schema": strict or call.output_schema, "strict": strict is not None}
+        body["text"] = {**wire.member(body, "text"), "format": {"type": "json_schema", **form}}
+    if call.max_tokens is not None:
+        body["max_output_tokens"] = call.max_tokens
+    if call.temperature is not None and takes_temperature(call.model):
+        body["temperature"] = call.temperature
+    body["store"] = body["stream"] = False
+    return body
+
+
+def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's options as they are named here. `text.format` is what the call says."""
+    named = dict(options)
+    for name, (group, inside) in _MOVED.items():
+        if name in named:
+            named[group] = {inside: named.pop(name), **wire.member(named, group)}
+    if isinstance(text := named.get("text"), dict) and "format" in text:
+        named["text"] = {name: value for name, value in text.items() if name != "format"}
+    return named
+
+
+def _input(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return the conversation as items. Ids of tool calls are unique in it, as the provider wants it: other models that
+    took part may have begun anew with `call_0` in each round."""
+    items: list[dict[str, Any]] = []
+    used: set[str] = set()
+    waiting: dict[str, list[str]] = {}
+    for message in messages:
+        if message.role == "tool":
+            open_calls = waiting.get(message.tool_call_id)
+            own = open_calls.pop(0) if open_calls else wire.tool_id(message.tool_call_id)
+            items.append({"type": "function_call_output", "call_id": own, "output": message.text})
+            continue
+        # The place for the reasoning items of the message, and for the `phase` of its text, once messages carry them.
+        if message.text or not message.tool_calls:
+            items.append({"type": "message", "role": message.role, "content": message.text})
+        for call in message.tool_calls:
+            own = _unused(wire.tool_id(call.id), used)
+            used.add(own)
+            waiting.setdefault(call.id, []).append(own)
+            arguments = exact_json.dumps(wire.arguments_object(call))
+            items.append({"type": "function_call", "call_id": own, "name": call.name, "arguments": arguments})
+    return items
+
+
+def _unused(identifier: str, used: set[str]) -> str:
+    number, free = 1, identifier
+    while free in used:
+        number += 1
+        free = f"{identifier[:56]}_{number}"
+    return free
+
+
+def _tool(tool: ToolSpec, known: Known) -> dict[str, Any]:
+    """Return a tool. Without `strict` the provider would restate its parameters as it likes, so it is said: true where
+    they are in the strict subset as they stand."""
+    strict = known.strict and schema_subsets.for_openai(tool.parameters) == tool.parameters
+    return {
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "strict": strict,
+    }
+
+
+def _text(items: Sequence[Mapping[str, Any]]) -> str:
+    """Return the text of the output's messages: of the final answer alone, where the model has also said what it is
+    about to do (https://developers.openai.com/api/docs/guides/prompt-guidance, phase parameter)."""
+    final = [item for item in items if item.get("phase") == "final_answer"]
+    texts = ("".join(_parts([item], "output_text", "text")) for item in final or items)
+    return "\n".join(text for text in texts if text)
+
+
+def _parts(items: Sequence[Mapping[str, Any]], kind: str, field: str) -> Iterator[str]:
+    """Yield the parts of one kind in the content of messages."""
+    for item in items:
+        content = item.get("content") if item.get("type") == "message" else None
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict) and part.get("type") == kind and isinstance(part.get(field), str):
+                yield part[field]
+
+
+def _usage(value: Any) -> Usage | None:
+    if not isinstance(value, dict):
+        return None
+    prompt, answer = wire.count(value.get("input_tokens")), wire.count(value.get("output_tokens"))
+    if prompt is None or answer is None:
+        return None
+    inside, outside = wire.member(value, "input_tokens_details"), wire.member(value, "output_tokens_details")
+    cached = min(wire.count(inside.get("cached_tokens")) or 0, prompt)
+    written = min(wire.count(inside.get("cache_write_tokens")) or 0, prompt - cached)
+    return Usage(prompt, answer, cached, written, min(wire.count(outside.get("reasoning_tokens")) or 0, answer))

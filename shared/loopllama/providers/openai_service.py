@@ -1,0 +1,80 @@
+"""What OpenAI and Azure have in common in each of their wire formats: the key's header, addresses, codes of errors.
+
+Azure differs in the address and in the key's header: https://learn.microsoft.com/azure/ai-foundry/openai/reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from loopllama.errors import (
+    ContentFiltered,
+    ContextTooLong,
+    CredentialsRejected,
+    ModelError,
+    ModelNotAvailable,
+    ModelThrottled,
+    ModelUnavailable,
+)
+from loopllama.providers.credentials import Credentials
+from loopllama.providers.http_adapter import ApiKey
+
+CODES: Mapping[str, type[ModelError]] = {
+    "context_length_exceeded": ContextTooLong,
+    "string_above_max_length": ContextTooLong,
+    "exceed_context_size_error": ContextTooLong,  # llama.cpp
+    "request_too_large": ContextTooLong,
+    "invalid_api_key": CredentialsRejected,
+    "invalid_authentication": CredentialsRejected,
+    "authentication_error": CredentialsRejected,
+    "API_KEY_INVALID": CredentialsRejected,  # Gemini
+    "UNAUTHENTICATED": CredentialsRejected,
+    "content_filter": ContentFiltered,
+    "content_policy_violation": ContentFiltered,
+    "ResponsibleAIPolicyViolation": ContentFiltered,  # Azure
+    "model_not_found": ModelNotAvailable,
+    "model_decommissioned": ModelNotAvailable,  # Groq
+    "model_not_available": ModelNotAvailable,  # Together
+    "invalid_model": ModelNotAvailable,  # Mistral
+    "DeploymentNotFound": ModelNotAvailable,  # Azure
+    "unsupported_country_region_territory": ModelNotAvailable,
+    "rate_limit_exceeded": ModelThrottled,
+    "rate_limit_error": ModelThrottled,
+    "slow_down": ModelThrottled,
+    "insufficient_quota": ModelThrottled,
+    "billing_hard_limit_reached": ModelThrottled,
+    "credit_balance_exhausted": ModelThrottled,
+    "RESOURCE_EXHAUSTED": ModelThrottled,  # Gemini
+    "server_error": ModelUnavailable,
+    "server_is_overloaded": ModelUnavailable,
+    "service_unavailable_error": ModelUnavailable,
+    "UNAVAILABLE": ModelUnavailable,
+}
+"""Codes and types of error bodies whose meaning the status alone would not give.
+https://platform.openai.com/docs/guides/error-codes"""
+
+
+class Key(ApiKey):
+    """A bearer token; Azure has a header of its own."""
+
+    def headers(self, credentials: Credentials, url: str, body: bytes) -> Mapping[str, str]:
+        """Return the key's header."""
+        if credentials.dialect == "azure":
+            return {"api-key": credentials.api_key}
+        return super().headers(credentials, url, body)
+
+
+def address(credentials: Credentials, path: str, deployment: str = "") -> str:
+    """Return the address of `path` at the provider. `deployment` is the model's name where Azure's dated API wants it
+    in the address."""
+    base = credentials.base_url
+    if credentials.dialect == "azure":
+        if credentials.api_version:
+            root = base.removesuffix("/openai/v1").removesuffix("/openai")
+            within = f"deployments/{quote(deployment, safe='')}/" if deployment else ""
+            return f"{root}/openai/{within}{path}?api-version={quote(credentials.api_version, safe='')}"
+        if not base.endswith("/v1"):
+            # Without a version: the v1 API, whose model is the deployment's name.
+            base = f"{base.removesuffix('/openai')}/openai/v1"
+    return f"{base}/{path}"
