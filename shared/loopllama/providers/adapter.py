@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from loopllama.catalog.providers import KNOWN, Known
+from loopllama.core import exact_json
 from loopllama.errors import InvalidModelResponse, ModelError
-from loopllama.llm import thoughts
+from loopllama.llm import history, thoughts
 from loopllama.llm.token_estimate import estimated_usage
-from loopllama.llm.types import ModelRequest, ModelResponse, StopReason, ToolCall, Usage
+from loopllama.llm.types import ModelRequest, ModelResponse, StopReason, Thoughts, ToolCall, Usage
 from loopllama.providers import wire
 from loopllama.providers.output_modes import Modes
 from loopllama.settings import Settings
@@ -27,7 +28,7 @@ class Parsed(NamedTuple):  # loads faster than a dataclass
     `text` is all that the model said, thoughts included. `usage` is `None` where the provider gave none that can be
     read. `error` is what the answer stands for where it cannot be used, a refusal say; it is raised with the usage.
     `why_empty` says why there may be neither text nor tool call. `malformed`: the answer lacks what the wire format
-    promises, so an empty one speaks against the server.
+    promises, so an empty one speaks against the server. `thoughts` are what goes back with the tool calls.
     """
 
     text: str = ""
@@ -38,6 +39,7 @@ class Parsed(NamedTuple):  # loads faster than a dataclass
     error: ModelError | None = None
     why_empty: str = "no text"
     malformed: bool = False
+    thoughts: Thoughts | None = None
 
 
 class Adapter(ABC):
@@ -95,6 +97,7 @@ class Adapter(ABC):
         return value
 
     def _ask(self, call: ModelRequest) -> ModelResponse:
+        call = history.fitted(call, self.provider)
         found = self.read(call, self.send(call, time.monotonic() + call.timeout))
         said = found.text + "".join(one.raw for one in found.tool_calls)
         usage = found.usage or estimated_usage(call, said)
@@ -105,4 +108,14 @@ class Adapter(ABC):
         if not text.strip() and not found.tool_calls:
             message = f"{self.who(call)}: the answer is empty ({found.why_empty})"
             raise InvalidModelResponse(message, usage=usage, against=found.malformed or None)
-        return ModelResponse(text, usage, found.stop_reason, found.tool_calls, found.model)
+        held = found.thoughts if found.tool_calls else None
+        return ModelResponse(text, usage, found.stop_reason, found.tool_calls, found.model, thoughts=_kept(held))
+
+
+def _kept(held: Thoughts | None) -> Thoughts | None:
+    """Return the thoughts where they can be kept for a later request; numbers that are not taken cannot."""
+    try:
+        exact_json.check(None if held is None else held.value)
+    except exact_json.NotTaken:
+        return None
+    return held
