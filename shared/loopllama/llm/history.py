@@ -63,6 +63,13 @@ def fitted(call: ModelRequest, provider: str) -> ModelRequest:
     return replace(call, messages=tuple(made))
 
 
+def without_thoughts(call: ModelRequest) -> ModelRequest:
+    """Return the call without thoughts; the call itself where it has none."""
+    if all(message.thoughts is None for message in call.messages):
+        return call
+    return replace(call, messages=tuple(replace(message, thoughts=None) for message in call.messages))
+
+
 def tool_name(name: str) -> str:
     """Return a name that every provider takes, for a tool that there is not."""
     made = _NOT_IN_NAMES.sub("_", name)

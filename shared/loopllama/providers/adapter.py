@@ -6,6 +6,7 @@ same for all: in which way JSON is asked for, what an answer without text means,
 
 from __future__ import annotations
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,13 +14,21 @@ from typing import Any, NamedTuple
 
 from loopllama.catalog.providers import KNOWN, Known
 from loopllama.core import exact_json
-from loopllama.errors import InvalidModelResponse, ModelError
+from loopllama.errors import InvalidModelResponse, ModelError, ModelRequestRejected
 from loopllama.llm import history, thoughts
 from loopllama.llm.token_estimate import estimated_usage
 from loopllama.llm.types import ModelRequest, ModelResponse, StopReason, Thoughts, ToolCall, Usage
 from loopllama.providers import wire
 from loopllama.providers.output_modes import Modes
 from loopllama.settings import Settings
+
+_FIELD = r"(?:reasoning|thinking|thought|signature)"
+_REFUSED = (
+    r"(?:un(?:supported|known|recogni[sz]ed|expected)|not (?:supported|permitted|allowed)|invalid|forbidden|extra)"
+)
+_ABOUT_THOUGHTS = re.compile(f"{_FIELD}.{{0,200}}{_REFUSED}|{_REFUSED}.{{0,200}}{_FIELD}", re.IGNORECASE | re.DOTALL)
+"""What refusals of thoughts say: Cerebras "property 'messages.2.assistant.reasoning_content' is unsupported", Mistral
+"Extra inputs are not permitted" with the field, Anthropic "Invalid `signature` in `thinking` block"."""
 
 
 class Parsed(NamedTuple):  # loads faster than a dataclass
@@ -55,7 +64,7 @@ class Adapter(ABC):
         self._modes = Modes()
 
     def complete(self, call: ModelRequest) -> ModelResponse:
-        """Make one request, or another where the provider refuses a way of asking for JSON.
+        """Make one request, or another where the provider refuses a way of asking for JSON, or thoughts.
 
         Raises `errors.ModelError` subclasses only.
         """
@@ -98,7 +107,7 @@ class Adapter(ABC):
 
     def _ask(self, call: ModelRequest) -> ModelResponse:
         call = history.fitted(call, self.provider)
-        found = self.read(call, self.send(call, time.monotonic() + call.timeout))
+        found = self.read(call, self._sent(call))
         said = found.text + "".join(one.raw for one in found.tool_calls)
         usage = found.usage or estimated_usage(call, said)
         if found.error is not None:
@@ -110,6 +119,18 @@ class Adapter(ABC):
             raise InvalidModelResponse(message, usage=usage, against=found.malformed or None)
         held = found.thoughts if found.tool_calls else None
         return ModelResponse(text, usage, found.stop_reason, found.tool_calls, found.model, thoughts=_kept(held))
+
+    def _sent(self, call: ModelRequest) -> Mapping[str, Any]:
+        """Return the answer's document. Servers that give thoughts and refuse them in requests, and gateways whose next
+        model does not know the last one's signatures, are asked again without thoughts: a refusal costs nothing."""
+        until = time.monotonic() + call.timeout
+        try:
+            return self.send(call, until)
+        except ModelRequestRejected as error:
+            bare = history.without_thoughts(call)
+            if bare is call or not _ABOUT_THOUGHTS.search(str(error)):
+                raise
+            return self.send(bare, until)
 
 
 def _kept(held: Thoughts | None) -> Thoughts | None:
