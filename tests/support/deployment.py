@@ -30,7 +30,8 @@ from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
 from support.asl.deployed import state_machine
 from support.asl.execution import Execution, TaskError
-from support.moto_account import ACCOUNT, account, create_tables
+from support.direct_dynamodb import ACCOUNT
+from support.moto_account import account, create_tables
 
 ROOT = Path(__file__).parents[2]
 PRICE = {"effective_from": "2020-01-01", "input": Decimal(3), "output": Decimal(15)}

@@ -149,7 +149,9 @@ class AgentLoop:
             answer = self._answer(turn, messages)
             asked = [call for call in answer.tool_calls if not self._is_answer(call)]
             if asked:
-                messages.append(Message("assistant", answer.text, tool_calls=answer.tool_calls))
+                messages.append(
+                    Message("assistant", answer.text, tool_calls=answer.tool_calls, thoughts=answer.thoughts)
+                )
                 messages += self._tool_calls.make(turn, answer.tool_calls)
                 continue
             try:

@@ -138,8 +138,10 @@ class ToolCalls:
                 raise ToolFailed(f"a person declined this call of {call.name}{note}. Go on without it.")
             if self._structured and call.name in structured_output.ANSWER_TOOLS:
                 raise ToolFailed("not taken as the answer: give it again, alone, now that you see the other results")
-            if self._tools is None:
-                raise ToolFailed(f"there is no tool {call.name!r}; this agent has no tools: answer without them")
+            names = [spec.name for spec in self.specs()]
+            if self._tools is None or call.name not in names:
+                has = f"the tools are: {', '.join(names)}" if names else "this agent has no tools: answer without them"
+                raise ToolFailed(f"there is no tool {call.name[:80]!r}; {has}")
             if timeout <= 0:
                 raise ToolFailed("the step's time is used up")
             return self._tools.call(call, idempotency_key=f"{self._key}/{key}", timeout=timeout), False, started

@@ -79,7 +79,7 @@ def from_answer_tool(answer: ModelResponse) -> ModelResponse:
     if not answer.tool_calls or any(call.name not in ANSWER_TOOLS for call in answer.tool_calls):
         return answer
     stop: StopReason = "max_tokens" if answer.stop_reason == "max_tokens" else "end"
-    return replace(answer, text=answer.tool_calls[0].raw, tool_calls=(), stop_reason=stop)
+    return replace(answer, text=answer.tool_calls[0].raw, tool_calls=(), stop_reason=stop, thoughts=None)
 
 
 def parse_answer(text: str, schema: Mapping[str, Any]) -> Any:

@@ -45,6 +45,8 @@ def prompt_tokens(call: ModelRequest, count: Callable[[str], int] = count_tokens
         texts.append(message.text)
         for asked in message.tool_calls:
             texts += [asked.name, _json(asked.arguments) if asked.arguments else asked.raw]
+        if message.thoughts is not None:
+            texts.append(_json(message.thoughts.value))
     for tool in call.tools:
         texts += [tool.name, tool.description, _json(tool.parameters)]
     if call.output_schema is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 StopReason = Literal["end", "tool_calls", "max_tokens"]
 """`max_tokens`: the answer was cut off. A refusal is no answer: adapters raise `ContentFiltered` for it."""
@@ -39,9 +39,26 @@ class ToolCall:
     signature: str = ""
 
 
+class Thoughts(NamedTuple):  # loads faster than a dataclass
+    """What a model thought before it called tools, as its provider wants it back with those calls.
+
+    `value` is JSON in the form of the dialect that read it; nobody else looks into it. It goes back to `provider` only,
+    and to `model` only where that is set: signatures hold for the model that gave them.
+    """
+
+    provider: str
+    model: str
+    value: Any
+
+    def suits(self, provider: str, model: str) -> bool:
+        """Return whether a request to this model may hold it."""
+        return provider == self.provider and self.model in ("", model)
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of the turn. `tool` messages answer the `tool_call_id` of an earlier assistant message.
+    """One message of the turn. `tool` messages answer the `tool_call_id` of an earlier assistant message. `thoughts`
+    are those of an assistant message with tool calls.
 
     `stable`: the text up to and including this message is the same in the step's later calls and, for the first
     messages, in other runs: a place for a cache point where the provider has them.
@@ -52,6 +69,7 @@ class Message:
     tool_calls: Sequence[ToolCall] = ()
     tool_call_id: str = ""
     stable: bool = False
+    thoughts: Thoughts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +124,7 @@ class ModelRequest:
 class ModelResponse:
     """What the model said. `model` is the provider's name for what answered, where it tells. `simulated` marks the
     stand-in. `output_mode` is how JSON was asked for, where it was; `mode_refused` says which ways of asking the
-    provider had refused before, and why."""
+    provider had refused before, and why. `thoughts` go back with the tool calls."""
 
     text: str
     usage: Usage
@@ -116,6 +134,7 @@ class ModelResponse:
     simulated: bool = False
     output_mode: OutputMode | None = None
     mode_refused: str = ""
+    thoughts: Thoughts | None = None
 
 
 class Provider(Protocol):

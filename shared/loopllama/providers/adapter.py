@@ -6,19 +6,29 @@ same for all: in which way JSON is asked for, what an answer without text means,
 
 from __future__ import annotations
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from loopllama.catalog.providers import KNOWN, Known
-from loopllama.errors import InvalidModelResponse, ModelError
-from loopllama.llm import thoughts
+from loopllama.core import exact_json
+from loopllama.errors import InvalidModelResponse, ModelError, ModelRequestRejected
+from loopllama.llm import history, thoughts
 from loopllama.llm.token_estimate import estimated_usage
-from loopllama.llm.types import ModelRequest, ModelResponse, StopReason, ToolCall, Usage
+from loopllama.llm.types import ModelRequest, ModelResponse, StopReason, Thoughts, ToolCall, Usage
 from loopllama.providers import wire
 from loopllama.providers.output_modes import Modes
 from loopllama.settings import Settings
+
+_FIELD = r"(?:reasoning|thinking|thought|signature)"
+_REFUSED = (
+    r"(?:un(?:supported|known|recogni[sz]ed|expected)|not (?:supported|permitted|allowed)|invalid|forbidden|extra)"
+)
+_ABOUT_THOUGHTS = re.compile(f"{_FIELD}.{{0,200}}{_REFUSED}|{_REFUSED}.{{0,200}}{_FIELD}", re.IGNORECASE | re.DOTALL)
+"""What refusals of thoughts say: Cerebras "property 'messages.2.assistant.reasoning_content' is unsupported", Mistral
+"Extra inputs are not permitted" with the field, Anthropic "Invalid `signature` in `thinking` block"."""
 
 
 class Parsed(NamedTuple):  # loads faster than a dataclass
@@ -27,7 +37,7 @@ class Parsed(NamedTuple):  # loads faster than a dataclass
     `text` is all that the model said, thoughts included. `usage` is `None` where the provider gave none that can be
     read. `error` is what the answer stands for where it cannot be used, a refusal say; it is raised with the usage.
     `why_empty` says why there may be neither text nor tool call. `malformed`: the answer lacks what the wire format
-    promises, so an empty one speaks against the server.
+    promises, so an empty one speaks against the server. `thoughts` are what goes back with the tool calls.
     """
 
     text: str = ""
@@ -38,6 +48,7 @@ class Parsed(NamedTuple):  # loads faster than a dataclass
     error: ModelError | None = None
     why_empty: str = "no text"
     malformed: bool = False
+    thoughts: Thoughts | None = None
 
 
 class Adapter(ABC):
@@ -53,7 +64,7 @@ class Adapter(ABC):
         self._modes = Modes()
 
     def complete(self, call: ModelRequest) -> ModelResponse:
-        """Make one request, or another where the provider refuses a way of asking for JSON.
+        """Make one request, or another where the provider refuses a way of asking for JSON, or thoughts.
 
         Raises `errors.ModelError` subclasses only.
         """
@@ -95,7 +106,8 @@ class Adapter(ABC):
         return value
 
     def _ask(self, call: ModelRequest) -> ModelResponse:
-        found = self.read(call, self.send(call, time.monotonic() + call.timeout))
+        call = history.fitted(call, self.provider)
+        found = self.read(call, self._sent(call))
         said = found.text + "".join(one.raw for one in found.tool_calls)
         usage = found.usage or estimated_usage(call, said)
         if found.error is not None:
@@ -105,4 +117,26 @@ class Adapter(ABC):
         if not text.strip() and not found.tool_calls:
             message = f"{self.who(call)}: the answer is empty ({found.why_empty})"
             raise InvalidModelResponse(message, usage=usage, against=found.malformed or None)
-        return ModelResponse(text, usage, found.stop_reason, found.tool_calls, found.model)
+        held = found.thoughts if found.tool_calls else None
+        return ModelResponse(text, usage, found.stop_reason, found.tool_calls, found.model, thoughts=_kept(held))
+
+    def _sent(self, call: ModelRequest) -> Mapping[str, Any]:
+        """Return the answer's document. Servers that give thoughts and refuse them in requests, and gateways whose next
+        model does not know the last one's signatures, are asked again without thoughts: a refusal costs nothing."""
+        until = time.monotonic() + call.timeout
+        try:
+            return self.send(call, until)
+        except ModelRequestRejected as error:
+            bare = history.without_thoughts(call)
+            if bare is call or not _ABOUT_THOUGHTS.search(str(error)):
+                raise
+            return self.send(bare, until)
+
+
+def _kept(held: Thoughts | None) -> Thoughts | None:
+    """Return the thoughts where they can be kept for a later request; numbers that are not taken cannot."""
+    try:
+        exact_json.check(None if held is None else held.value)
+    except exact_json.NotTaken:
+        return None
+    return held

@@ -29,7 +29,7 @@ from loopllama.errors import (
     ModelUnavailable,
 )
 from loopllama.llm import schema_subsets, structured_output
-from loopllama.llm.types import Message, ModelRequest, StopReason, Usage
+from loopllama.llm.types import Message, ModelRequest, StopReason, Thoughts, Usage
 from loopllama.providers import wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
@@ -96,6 +96,7 @@ class Anthropic(HttpAdapter):
         stop = _STOPS.get(stopped, "end") if isinstance(stopped, str) else "end"
         declined = f"{self.who(call)} declined to answer (stop_reason refusal)"
         model = value.get("model")
+        thoughts = wire.thought_blocks(blocks, _thought, _tool_use)
         return Parsed(
             text=text,
             tool_calls=wire.tool_calls(blocks, _tool_use, cut=stopped == "max_tokens"),
@@ -105,12 +106,14 @@ class Anthropic(HttpAdapter):
             error=ContentFiltered(declined) if stopped == "refusal" else None,
             why_empty="max_tokens is too low" if stop == "max_tokens" else f"stop_reason {stopped}",
             malformed=not isinstance(content, list),
+            thoughts=Thoughts(self.provider, call.model, thoughts) if thoughts else None,
         )
 
 
 def request(call: ModelRequest) -> dict[str, Any]:
     """Return the request's body."""
-    body: dict[str, Any] = {**call.options, "model": call.model, "max_tokens": wire.answer_limit(call)}
+    options = wire.claude_options(call.options, call.messages)
+    body: dict[str, Any] = {**options, "model": call.model, "max_tokens": wire.answer_limit(call)}
     if call.temperature is not None and takes_temperature(call.model):
         body["temperature"] = call.temperature
     if call.tools:
@@ -141,7 +144,7 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
         {"type": "tool_use", "id": wire.tool_id(c.id), "name": c.name, "input": wire.arguments_object(c)}
         for c in message.tool_calls
     ]
-    return blocks or [{"type": "text", "text": "(nothing)"}]  # blank texts are refused
+    return wire.with_thoughts(blocks, message) or [{"type": "text", "text": "(nothing)"}]  # blank texts are refused
 
 
 def _mark(block: dict[str, Any]) -> None:
@@ -150,6 +153,10 @@ def _mark(block: dict[str, Any]) -> None:
 
 def _tool_use(block: Mapping[str, Any]) -> wire.Asked | None:
     return (block.get("id"), block.get("name"), block.get("input")) if block.get("type") == "tool_use" else None
+
+
+def _thought(block: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return block if block.get("type") in ("thinking", "redacted_thinking") else None
 
 
 def _usage(value: Any) -> Usage | None:

@@ -28,11 +28,11 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from loopllama.catalog.providers import Known, takes_temperature
+from loopllama.catalog.providers import KNOWN, Known, takes_temperature
 from loopllama.core import exact_json
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError, ModelUnavailable
 from loopllama.llm import schema_subsets, thoughts
-from loopllama.llm.types import Message, ModelRequest, StopReason, ToolCall, ToolSpec, Usage
+from loopllama.llm.types import Message, ModelRequest, StopReason, Thoughts, ToolCall, ToolSpec, Usage
 from loopllama.providers import openai_service, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
@@ -43,6 +43,29 @@ _SIGNING = re.compile(r"gemini-([3-9]|\d\d)")
 _UNSIGNED = "skip_thought_signature_validator"
 """Gemini from 3 on refuses tool calls in the conversation whose first lacks the signature that it gave; this stands for
 one where another model asked. https://ai.google.dev/gemini-api/docs/thought-signatures"""
+
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
+"""Fields of a message in which servers give thoughts and take them back: DeepSeek, Moonshot and vLLM the first, Ollama
+the second, OpenRouter the third, LiteLLM before Claude the last. They go back in the field in which they came.
+https://api-docs.deepseek.com/guides/thinking_mode#tool-calls, https://openrouter.ai/docs/guides/best-practices/reasoning-tokens,
+https://platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model, https://docs.litellm.ai/docs/reasoning_content"""
+_TAKES_BACK: Mapping[str, tuple[str, ...]] = {
+    "openai": (),
+    "google": (),  # signatures, with the calls
+    "mistral": (),  # refuses what it does not know: github.com/BerriAI/litellm, issue 30835
+    "perplexity": (),
+    "xai": (),
+    "groq": ("reasoning",),
+    "cerebras": ("reasoning",),  # refuses the others: github.com/anomalyco/opencode, issue 48774
+}
+"""Providers that take fewer of these fields in a request."""
+_OF_ANY_MODEL = {"reasoning_content"}
+"""Plain text that every model of a server takes; the others may be signed, or unknown to the next model."""
+_WANTED = re.compile("deepseek|kimi", re.IGNORECASE)
+_NOT_RECORDED = "(not recorded)"
+"""What stands for the thoughts where another model made the calls, or none were given. DeepSeek and Moonshot refuse
+calls without `reasoning_content`: github.com/earendil-works/pi, issue 3636; github.com/continuedev/continue, issue
+11600."""
 
 _STOPS: dict[str, StopReason] = {
     "stop": "end",
@@ -123,8 +146,17 @@ class OpenAI(HttpAdapter):
             stop_reason="tool_calls" if calls and stop == "end" else stop,
             model=model if isinstance(model, str) else "",
             error=error,
+            thoughts=self._thoughts(call, message),
             why_empty="all its tokens went into reasoning; raise max_tokens" if stop == "max_tokens" else "no text",
         )
+
+    def _thoughts(self, call: ModelRequest, message: Mapping[str, Any]) -> Thoughts | None:
+        names = _TAKES_BACK.get(self.provider, _THOUGHTS)
+        held = {name: message[name] for name in names if message.get(name) and isinstance(message[name], str | list)}
+        if "reasoning_details" in held:
+            held.pop("reasoning", None)  # the same once more, without signatures
+        model = "" if held.keys() <= _OF_ANY_MODEL else call.model
+        return Thoughts(self.provider, model, held) if held else None
 
 
 def request(call: ModelRequest, known: Known) -> dict[str, Any]:
@@ -162,12 +194,21 @@ def _message(message: Message, known: Known, model: str) -> dict[str, Any]:
             signature = c.signature or (_UNSIGNED if place == 0 and _SIGNING.search(model) else "")
             if signature:
                 asked["extra_content"] = {"google": {"thought_signature": signature}}
-    return {"role": message.role, "content": message.text or None, "tool_calls": calls}
+    held = dict(message.thoughts.value) if message.thoughts else {}
+    if _wants_thoughts(known, model) and not {"reasoning_content", "reasoning"} & held.keys():
+        held["reasoning_content"] = _NOT_RECORDED
+    return {"role": message.role, "content": message.text or None, "tool_calls": calls, **held}
+
+
+def _wants_thoughts(known: Known, model: str) -> bool:
+    """Return whether calls without thoughts are refused: by DeepSeek, and by servers that are no known provider
+    (Moonshot) or Azure, where they serve such a model. Other known ones that serve it refuse the field."""
+    return known is KNOWN["deepseek"] or (not known.base_url and bool(_WANTED.search(model)))
 
 
 def _id(identifier: str, known: Known) -> str:
     if not known.short_tool_ids or re.fullmatch("[a-zA-Z0-9]{9}", identifier):
-        return wire.tool_id(identifier)
+        return identifier  # `history` has given it its form
     return hashlib.sha256(identifier.encode()).hexdigest()[:9]
 
 

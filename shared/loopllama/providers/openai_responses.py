@@ -131,35 +131,21 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _input(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Return the conversation as items. Ids of tool calls are unique in it, as the provider wants it: other models that
-    took part may have begun anew with `call_0` in each round."""
+    """Return the conversation as items."""
     items: list[dict[str, Any]] = []
-    used: set[str] = set()
-    waiting: dict[str, list[str]] = {}
     for message in messages:
         if message.role == "tool":
-            open_calls = waiting.get(message.tool_call_id)
-            own = open_calls.pop(0) if open_calls else wire.tool_id(message.tool_call_id)
+            own = wire.tool_id(message.tool_call_id)
             items.append({"type": "function_call_output", "call_id": own, "output": message.text})
             continue
         # The place for the reasoning items of the message, and for the `phase` of its text, once messages carry them.
         if message.text or not message.tool_calls:
             items.append({"type": "message", "role": message.role, "content": message.text})
         for call in message.tool_calls:
-            own = _unused(wire.tool_id(call.id), used)
-            used.add(own)
-            waiting.setdefault(call.id, []).append(own)
             arguments = exact_json.dumps(wire.arguments_object(call))
-            items.append({"type": "function_call", "call_id": own, "name": call.name, "arguments": arguments})
+            named = {"call_id": wire.tool_id(call.id), "name": call.name, "arguments": arguments}
+            items.append({"type": "function_call", **named})
     return items
-
-
-def _unused(identifier: str, used: set[str]) -> str:
-    number, free = 1, identifier
-    while free in used:
-        number += 1
-        free = f"{identifier[:56]}_{number}"
-    return free
 
 
 def _tool(tool: ToolSpec, known: Known) -> dict[str, Any]:

@@ -25,8 +25,7 @@ _NO_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 def read_object(body: bytes | str) -> dict[str, Any] | None:
     """Return the JSON object that a body is, `None` where it is none. Numbers are `int` or `Decimal`; one that is not
-    taken is an `exact_json.Literal`, so that only what it belongs to is unusable, and not an answer that was paid
-    for."""
+    taken is an `exact_json.Literal`, so that only what it belongs to is unusable, not an answer that was paid for."""
     try:
         value = exact_json.loads_around(body)
     except ValueError:
@@ -127,6 +126,44 @@ def alternating(
         else:
             messages.append({"role": role, "content": blocks})
     return messages
+
+
+def thought_blocks(
+    blocks: Sequence[Mapping[str, Any]], thought: Callable[[Mapping[str, Any]], Any], call: Callable[[Any], Any]
+) -> list[list[Any]]:
+    """Return the thoughts of an answer in blocks, each with its place in the message that goes back: all of the text in
+    one block, and then the calls. A message that has any must begin with one. `thought` returns what is to go back of a
+    block of thoughts, nothing for any other; `call` says whether a block is a call."""
+    found: list[list[Any]] = []
+    others, text = 0, False
+    for block in blocks:
+        if held := thought(block):
+            found.append([others + len(found) if found else 0, held])
+        elif call(block):
+            others += 1
+        elif not text and isinstance(said := block.get("text"), str) and said.strip():
+            others, text = others + 1, True
+    return found
+
+
+def with_thoughts(blocks: list[dict[str, Any]], message: Message) -> list[dict[str, Any]]:
+    """Return a message's blocks with its thoughts where `thought_blocks` found them."""
+    for place, block in message.thoughts.value if message.thoughts else ():
+        blocks.insert(int(place), block)
+    return blocks
+
+
+def claude_options(options: Mapping[str, Any], messages: Sequence[Message]) -> dict[str, Any]:
+    """Return options of Claude without extended thinking where the request would be refused with it: the first calls
+    of tools since somebody else spoke came from another model, or without thoughts
+    (https://platform.claude.com/docs/en/build-with-claude/extended-thinking, preserving thinking blocks)."""
+    made = dict(options)
+    if member(options, "thinking").get("type") == "enabled":
+        since = 1 + max((place for place, one in enumerate(messages) if one.role == "user"), default=-1)
+        first = next((one for one in messages[since:] if one.role == "assistant"), None)
+        if first is not None and first.tool_calls and first.thoughts is None:
+            del made["thinking"]
+    return made
 
 
 def claude_thinks(options: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from loopllama.catalog import pricing
 from loopllama.core import clock
 from loopllama.errors import BudgetExceeded, ModelError
 from loopllama.llm import usage as figures
-from loopllama.llm.types import ModelRequest, ModelResponse, ToolCall, Usage
+from loopllama.llm.types import ModelRequest, ModelResponse, Thoughts, ToolCall, Usage
 from loopllama.runs.totals import (
     ATTEMPT,
     ATTEMPTS_BEFORE_RETRY,
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 _INLINE_TOTAL = 200 * 1024
 """Bytes of answers and tool results that one step's item may hold inline, well below DynamoDB's 400 KB."""
+_LONGEST_NAME = 256
+"""Of a tool call's name and id as they are shown. A model can write any; the answer that is kept has the whole."""
 
 
 class StepLedger:
@@ -91,6 +93,7 @@ class StepLedger:
                     stop_reason=kept["stop_reason"],
                     tool_calls=tuple(ToolCall(**call) for call in kept["tool_calls"]),
                     simulated=bool(entry.get("simulated")),
+                    thoughts=Thoughts(**kept["thoughts"]) if "thoughts" in kept else None,
                 )
                 return answer, entry["model"]
         return None
@@ -146,6 +149,9 @@ class StepLedger:
             "stop_reason": answer.stop_reason,
             "tool_calls": [_kept_call(call) for call in answer.tool_calls],
         }
+        if answer.thoughts is not None:
+            provider, given_by, value = answer.thoughts
+            kept["thoughts"] = {"provider": provider, "model": given_by, "value": value}
         entry: Attempt = {
             **attempt_of(self._writer.record, key),
             "outcome": "ok",
@@ -198,8 +204,8 @@ class StepLedger:
         """Write that a tool is about to be called. A call that was open already is repeated under the same
         idempotency key. Raises `LeaseLost`."""
         entry: ToolCallRecord = {
-            "name": call.name,
-            "id": call.id,
+            "name": call.name[:_LONGEST_NAME],
+            "id": call.id[:_LONGEST_NAME],
             "arguments": self._keep(f"{key}-arguments", call.arguments if call.arguments is not None else call.raw),
             "outcome": "open",
             "started_at": clock.now_text(),

@@ -123,12 +123,21 @@ class KeptCall(TypedDict):
     signature: NotRequired[str]
 
 
+class KeptThoughts(TypedDict):
+    """What a provider wants back with the tool calls of an answer (`llm.types.Thoughts`)."""
+
+    provider: str
+    model: str
+    value: Any
+
+
 class KeptAnswer(TypedDict):
     """The value behind an attempt's `answer`."""
 
     text: str
     stop_reason: Literal["end", "tool_calls", "max_tokens"]
     tool_calls: list[KeptCall]
+    thoughts: NotRequired[KeptThoughts]
 
 
 class ToolCallRecord(TypedDict):

@@ -20,9 +20,36 @@ from loopllama.errors import (
 from loopllama.llm.structured_output import TOOL_NAME
 from loopllama.providers.anthropic import VERSION
 from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen, closed
+from support.dialects.history import Rules, Turn
 from support.wire_server import Reply, Request
 
 THINKING_FORCED = "Thinking may not be enabled when tool_choice forces tool use."
+THINKING_MISSING = (
+    "messages.{at}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{found}`. When `thinking` is "
+    "enabled, a final `assistant` message must start with a thinking block (preceeding the lastmost set of `tool_use` "
+    "and `tool_result` blocks). We recommend you include thinking blocks from previous turns. To avoid this "
+    "requirement, disable `thinking`. Please consult our documentation at "
+    "https://docs.claude.com/en/docs/build-with-claude/extended-thinking"
+)
+THINKING_NOT_FIRST = (
+    "messages.{at}.content.0.type: If an assistant message contains any thinking blocks, the first block must be "
+    "`thinking` or `redacted_thinking`. Found `{found}`."
+)
+THINKING = ("thinking", "redacted_thinking")
+
+
+def thinking_refused(messages: list[tuple[str, list[str]]], thinks: bool) -> str | None:
+    """What Claude's servers say of thoughts that are missing or in the wrong place. Messages are `(role, kinds of their
+    blocks)`. The turn begins behind the last message that is not all results."""
+    for at, (role, kinds) in enumerate(messages):
+        if role == "assistant" and set(THINKING) & set(kinds) and kinds[0] not in THINKING:
+            return THINKING_NOT_FIRST.format(at=at, found=kinds[0])
+    said = [at for at, (role, kinds) in enumerate(messages) if role == "user" and set(kinds) != {"tool_result"}]
+    turn = range((said[-1] if said else -1) + 1, len(messages))
+    first = next((at for at in turn if messages[at][0] == "assistant"), None)
+    if thinks and first is not None and messages[first][1][0] not in THINKING:
+        return THINKING_MISSING.format(at=first, found=messages[first][1][0])
+    return None
 
 
 class AnthropicDialect(Dialect):
@@ -60,6 +87,32 @@ class AnthropicDialect(Dialect):
         (529, "overloaded_error", ModelUnavailable),
     )
 
+    rules: ClassVar[Rules] = Rules(
+        names="[a-zA-Z0-9_-]{1,64}",
+        ids="[a-zA-Z0-9_-]+",
+        says={
+            "characters": "The request body is not valid JSON: {what}",
+            "name": "messages.{at}.content.0.tool_use.name: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'",
+            "id": "messages.{at}.content.0.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'",
+            "arguments": "messages.{at}.content.0.tool_use.input: Input should be a valid dictionary",
+            "repeated": "messages.{at}.content.0: `tool_use` ids must be unique",
+            "missing": "messages.{at}: `tool_use` ids were found without `tool_result` blocks immediately after: "
+            "{what}. Each `tool_use` block must have a corresponding `tool_result` block in the next message.",
+            "extra": "messages.{at}.content.0: unexpected `tool_use_id` found in `tool_result` blocks: {what}. Each "
+            "`tool_result` block must have a corresponding `tool_use` block in the previous message.",
+            "tools": "Requests which include `tool_use` or `tool_result` blocks must define tools",
+        },
+    )
+
+    def turns(self, body: Any) -> list[Turn]:
+        return [
+            Turn(
+                [(one["id"], one["name"], one["input"]) for one in message["content"] if one["type"] == "tool_use"],
+                [one["tool_use_id"] for one in message["content"] if one["type"] == "tool_result"],
+            )
+            for message in body["messages"]
+        ]
+
     def has_key(self, request: Request) -> bool:
         return request.headers.get("x-api-key") == KEY and request.headers["anthropic-version"] == VERSION
 
@@ -95,7 +148,12 @@ class AnthropicDialect(Dialect):
         return Reply(status, body, headers or {})
 
     def refusal(self, request: Request) -> Reply | None:
+        if (refused := super().refusal(request)) is not None:
+            return refused
         body = request.json
+        kinds = [(one["role"], [block["type"] for block in one["content"]]) for one in body["messages"]]
+        if said := thinking_refused(kinds, body.get("thinking", {}).get("type") == "enabled"):
+            return self.error(400, "invalid_request_error", said)
         if body.get("tool_choice", {}).get("type") in ("any", "tool"):
             if body.get("thinking", {}).get("type") in ("enabled", "adaptive"):
                 return self.error(400, "invalid_request_error", THINKING_FORCED)
@@ -123,6 +181,8 @@ class AnthropicDialect(Dialect):
                     messages.append((message["role"], "text", block["text"]))
                 elif block["type"] == "tool_use":
                     messages.append((message["role"], "call", (block["id"], block["name"], block["input"])))
+                elif block["type"] in THINKING:
+                    messages.append((message["role"], "thoughts", block))
                 else:
                     messages.append(("tool", "result", (block["tool_use_id"], block["content"])))
         form = body.get("output_config", {}).get("format", {})

@@ -20,6 +20,7 @@ from loopllama.errors import ModelError
 from loopllama.llm.types import Provider
 from loopllama.providers import credentials
 from loopllama.settings import Settings
+from support.dialects.history import Rules, Turn
 from support.wire_server import Reply, Request
 
 KEY = "sk-contract-0123456789"
@@ -138,7 +139,21 @@ class Dialect(ABC):
 
     def refusal(self, request: Request) -> Reply | None:
         """Return what the provider answers to a request that it does not take; `None` where it takes it."""
-        return None
+        body = request.json
+        said = self.rules.refusal(self.turns(body), body, self.has_tools(body))
+        status, code, _ = self.bad_request
+        return self.error(status, code, said) if said else None
+
+    rules: ClassVar[Rules]
+    """What it refuses of tool calls."""
+
+    @abstractmethod
+    def turns(self, body: Any) -> list[Turn]:
+        """Return the conversation's messages, with their tool calls and results."""
+
+    def has_tools(self, body: Any) -> bool:
+        """Return whether the request has tools."""
+        return bool(body.get("tools"))
 
 
 def adapter_of(provider: str) -> Provider:

@@ -17,8 +17,9 @@ from loopllama.errors import CredentialsRejected, ModelRequestRejected, ModelThr
 from loopllama.llm.structured_output import TOOL_NAME
 from loopllama.llm.types import Provider
 from loopllama.providers.bedrock import converse as adapter
-from support.dialects.anthropic import THINKING_FORCED
+from support.dialects.anthropic import THINKING_FORCED, thinking_refused
 from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen, adapter_of
+from support.dialects.history import Rules, Turn
 from support.wire_server import Reply, Request
 
 _TAKES_OUTPUT_CONFIG = re.compile("claude-(haiku-4-5|sonnet-4-5|opus-4-5|opus-4-6|sonnet-4-6)")
@@ -76,6 +77,36 @@ class BedrockDialect(Dialect):
         (500, "SomethingNew", ModelUnavailable),
     )
 
+    rules: ClassVar[Rules] = Rules(
+        names="[a-zA-Z0-9_-]{1,64}",
+        ids="[a-zA-Z0-9_-]{1,64}",
+        says={
+            "characters": "Unable to parse the request body: {what}",
+            "name": "1 validation error detected: Value '{what}' at 'messages.{at}.member.content.1.member.toolUse."
+            "name' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_-]+",
+            "id": "1 validation error detected: Value '{what}' at 'messages.{at}.member.content.1.member.toolUse."
+            "toolUseId' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_-]+",
+            "arguments": "The format of the value at messages.{at}.content.0.toolUse.input is invalid. Provide a json "
+            "object for the field and try again.",
+            "repeated": "The toolUse blocks at messages.{at}.content contain duplicate Ids: {what}",
+            "missing": "Expected toolResult blocks at messages.{at}.content for the following Ids: {what}",
+            "extra": "The number of toolResult blocks at messages.{at}.content exceeds the number of toolUse blocks of "
+            "previous turn.",
+            "tools": "The toolConfig field must be defined when using toolUse and toolResult content blocks.",
+        },
+    )
+
+    def turns(self, body: Any) -> list[Turn]:
+        found = []
+        for message in body["messages"]:
+            uses = [block["toolUse"] for block in message["content"] if "toolUse" in block]
+            results = [block["toolResult"]["toolUseId"] for block in message["content"] if "toolResult" in block]
+            found.append(Turn([(one["toolUseId"], one["name"], one["input"]) for one in uses], results))
+        return found
+
+    def has_tools(self, body: Any) -> bool:
+        return bool(body.get("toolConfig", {}).get("tools"))
+
     def adapter(self, url: str, patch: pytest.MonkeyPatch) -> Provider:
         # The region stays: what a deployment in this process asks first in such a test must find its own.
         for name, value in {
@@ -123,8 +154,14 @@ class BedrockDialect(Dialect):
         return Reply(status, {"message": message}, {"x-amzn-ErrorType": f"{code}:", **(headers or {})})
 
     def refusal(self, request: Request) -> Reply | None:
+        if (refused := super().refusal(request)) is not None:
+            return refused
         body, model = request.json, unquote(urlsplit(request.path).path)
         claude = "anthropic.claude" in model
+        kinds = [(one["role"], [_kind(block) for block in one["content"]]) for one in body["messages"]]
+        thinking = body.get("additionalModelRequestFields", {}).get("thinking", {})
+        if claude and (said := thinking_refused(kinds, thinking.get("type") == "enabled")):
+            return self.error(400, "ValidationException", said)
         if claude and "outputConfig" in body and not _TAKES_OUTPUT_CONFIG.search(model):
             return self.error(400, "ValidationException", "output_config.format: Extra inputs are not permitted")
         if claude and {"any", "tool"} & body.get("toolConfig", {}).get("toolChoice", {}).keys():
@@ -150,6 +187,8 @@ class BedrockDialect(Dialect):
                 elif "toolUse" in block:
                     use = block["toolUse"]
                     messages.append((message["role"], "call", (use["toolUseId"], use["name"], use["input"])))
+                elif "reasoningContent" in block:
+                    messages.append((message["role"], "thoughts", block["reasoningContent"]))
                 elif "toolResult" in block:
                     result = block["toolResult"]
                     messages.append(("tool", "result", (result["toolUseId"], result["content"][0]["text"])))
@@ -169,6 +208,12 @@ class BedrockDialect(Dialect):
             limits.get("temperature"),
             request.body.count(b'"cachePoint"'),
         )
+
+
+def _kind(block: Mapping[str, Any]) -> str:
+    """A block's kind in Claude's own words."""
+    [kind] = block.keys() - {"cachePoint"} or {"tool_result"}
+    return {"toolUse": "tool_use", "toolResult": "tool_result", "reasoningContent": "thinking"}.get(kind, kind)
 
 
 @lru_cache(maxsize=1)

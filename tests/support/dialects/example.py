@@ -29,6 +29,7 @@ from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
 from loopllama.providers.http_adapter import ApiKey, HttpAdapter
 from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen
+from support.dialects.history import Rules, Turn
 from support.wire_server import Reply, Request
 
 # The adapter, as it would stand in a file of its own in providers/
@@ -177,6 +178,32 @@ class ExampleDialect(Dialect):
 
     def error(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
         return Reply(status, {"fault": {"kind": code, "text": message}}, headers or {})
+
+    rules: ClassVar[Rules] = Rules(
+        names="[a-zA-Z0-9_-]{1,64}",
+        ids="[a-zA-Z0-9_-]{1,64}",
+        says={
+            "name": "prop {what} is in nobody's hands",
+            "id": "ref {what}",
+            "arguments": "with {what}",
+            "repeated": "ref {what} twice",
+            "missing": "nothing came of {what}",
+            "extra": "nobody wanted {what}",
+        },
+    )
+
+    def turns(self, body: Any) -> list[Turn]:
+        found: list[Turn] = []
+        before = ""
+        for line in body["script"]:
+            if line["by"] != "prop":
+                found.append(Turn([(one["ref"], one["prop"], one["with"]) for one in line["wants"]]))
+            else:
+                if before != "prop":
+                    found.append(Turn())
+                found[-1].results.append(line["ref"])
+            before = line["by"]
+        return found
 
     def seen(self, request: Request) -> Seen:
         head, plays, model = request.path.split("/")

@@ -14,7 +14,8 @@ from loopllama.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from support.dialects.base import Documented, Figures
+from support.dialects.base import Dialect, Documented, Figures
+from support.dialects.history import Rules
 from support.dialects.openai import OpenAIDialect
 from support.wire_server import Reply, Request
 
@@ -54,7 +55,22 @@ class GoogleDialect(OpenAIDialect):
         (504, "DEADLINE_EXCEEDED", ModelTimeout),
     )
 
+    rules: ClassVar[Rules] = Rules(
+        names="[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}",
+        ids=".*",
+        says={
+            **OpenAIDialect.rules.says,
+            "name": "GenerateContentRequest.contents[{at}].parts[0].function_call.name: Invalid function name. Must "
+            "start with a letter or an underscore. Must be alphameric (a-z, A-Z, 0-9), underscores (_), dots (.), "
+            "colons (:) or dashes (-), with a maximum length of 64.",
+            "missing": "Please ensure that the number of function response parts is equal to the number of function "
+            "call parts of the function call turn.",
+        },
+    )
+
     def refusal(self, request: Request) -> Reply | None:
+        if (refused := Dialect.refusal(self, request)) is not None:
+            return refused
         body = request.json
         if re.search(r"gemini-[12]\.", body["model"]) and "tools" in body and "response_format" in body:
             said = "Function calling with a response mime type: 'application/json' is unsupported"

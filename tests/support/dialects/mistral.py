@@ -13,6 +13,7 @@ from loopllama.errors import (
     ModelUnavailable,
 )
 from support.dialects.base import Documented, Figures
+from support.dialects.history import Rules
 from support.dialects.openai import OpenAIDialect
 from support.wire_server import Reply
 
@@ -46,6 +47,20 @@ class MistralDialect(OpenAIDialect):
         (500, "", ModelUnavailable),
         (503, "", ModelUnavailable),
         (520, "", ModelUnavailable),
+    )
+
+    rules: ClassVar[Rules] = Rules(
+        names="[a-zA-Z0-9_-]{1,64}",
+        ids="[a-zA-Z0-9]{9}",
+        says={
+            **OpenAIDialect.rules.says,
+            "name": "Function name was {what} but must be a-z, A-Z, 0-9, or contain underscores and dashes, with a "
+            "maximum length of 64.",
+            "id": "Tool call id was {what} but must be a-z, A-Z, 0-9, with a length of 9.",
+            "repeated": "Duplicate tool call id in assistant message",
+            "missing": "Not the same number of function calls and responses",
+            "extra": "Unexpected tool call id {what} in tool results",
+        },
     )
 
     def usage(self, figures: Figures) -> dict[str, Any]:

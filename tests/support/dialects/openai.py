@@ -16,6 +16,7 @@ from loopllama.errors import (
     ModelUnavailable,
 )
 from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen, closed, objects
+from support.dialects.history import Rules, Turn
 from support.wire_server import Reply, Request
 
 NO_TOOLS = (
@@ -71,6 +72,40 @@ class OpenAIDialect(Dialect):
         (503, "service_unavailable_error", ModelUnavailable),
     )
 
+    rules: ClassVar[Rules] = Rules(
+        names="[a-zA-Z0-9_-]{1,64}",
+        ids=r"[\x20-\x7e]{1,40}",
+        says={
+            "characters": "We could not parse the JSON body of your request: {what}",
+            "name": "Invalid 'messages[{at}].tool_calls[0].function.name': string does not match pattern. Expected a "
+            "string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
+            "id": "Invalid 'messages[{at}].tool_calls[0].id': string too long. Expected a string with maximum "
+            "length 40.",
+            "arguments": "Invalid 'messages[{at}].tool_calls[0].function.arguments': {what}",
+            "repeated": "Duplicate value for 'tool_call_id' of '{what}' in message[{at}]",
+            "missing": "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
+            "'tool_call_id'. The following tool_call_ids did not have response messages: {what}",
+            "extra": "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with "
+            "'tool_calls'.",
+        },
+    )
+
+    def turns(self, body: Any) -> list[Turn]:
+        found: list[Turn] = []
+        results = False
+        for message in body["messages"]:
+            if message["role"] == "tool":
+                if not results:
+                    found.append(Turn())
+                found[-1].results.append(message["tool_call_id"])
+            else:
+                calls = message.get("tool_calls", ())
+                assert calls or message["content"] is not None, "content is required"
+                assert len(calls) <= 128, "array too long"
+                found.append(Turn([(one["id"], one["function"]["name"], _arguments(one)) for one in calls]))
+            results = message["role"] == "tool"
+        return found
+
     def has_key(self, request: Request) -> bool:
         return request.headers.get("authorization") == f"Bearer {KEY}"
 
@@ -113,6 +148,8 @@ class OpenAIDialect(Dialect):
         return Reply(status, body, headers or {})
 
     def refusal(self, request: Request) -> Reply | None:
+        if (refused := super().refusal(request)) is not None:
+            return refused
         body = request.json
         form = body.get("response_format", {}).get("json_schema")
         if re.match(r"gpt-(3\.5|4-turbo|4$)", body["model"]) and form:
@@ -174,6 +211,15 @@ def reasons_beside_tools(body: Any) -> bool:
     by_default = re.match(r"gpt-5\.[5-9]|gpt-[6-9]", body["model"])
     effort = body.get("reasoning_effort", "medium" if by_default else "none")
     return effort != "none" and bool(by_default or body["model"].startswith("gpt-5.4"))
+
+
+def _arguments(call: Any) -> Any:
+    """The arguments of a call; their text where it is no JSON."""
+    text = call["function"]["arguments"]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def not_strict(schema: Any) -> str | None:

@@ -15,7 +15,6 @@ import pytest
 
 from loopllama.catalog.catalog import bundled
 from loopllama.catalog.pricing import cost
-from loopllama.catalog.providers import KNOWN
 from loopllama.llm.types import Usage
 from loopllama.providers import anthropic, openai
 from loopllama.providers.bedrock import converse
@@ -24,15 +23,11 @@ AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 Read = Callable[[Any], Usage | None]
 
 
-def chat(provider: str) -> Read:
-    return lambda value: openai._usage(value, KNOWN[provider])
-
-
 EXAMPLES = [
     # Cached: https://platform.openai.com/docs/guides/prompt-caching; 2.50, cached 1.25, 10 USD.
     (
         "gpt-4o",
-        chat("openai"),
+        openai._usage,
         """{"prompt_tokens": 2006, "completion_tokens": 300, "total_tokens": 2306,
             "prompt_tokens_details": {"cached_tokens": 1920}, "completion_tokens_details": {"reasoning_tokens": 0}}""",
         86 * Decimal("2.5") + 1920 * Decimal("1.25") + 300 * 10,
@@ -40,7 +35,7 @@ EXAMPLES = [
     # Reasoning is billed as output: https://platform.openai.com/docs/guides/reasoning; 2 and 8 USD.
     (
         "o3",
-        chat("openai"),
+        openai._usage,
         """{"prompt_tokens": 75, "completion_tokens": 1186, "total_tokens": 1261,
             "completion_tokens_details": {"reasoning_tokens": 1024}}""",
         75 * 2 + 1186 * 8,
@@ -75,14 +70,14 @@ EXAMPLES = [
     # measured in https://github.com/mozilla-ai/any-llm/pull/1291; 0.30 and 2.50 USD.
     (
         "gemini-2.5-flash",
-        chat("google"),
+        openai._usage,
         '{"prompt_tokens": 20, "completion_tokens": 151, "total_tokens": 553}',
         20 * Decimal("0.3") + 533 * Decimal("2.5"),
     ),
     # Above 200,000 tokens of prompt 2.50 and 15 USD: https://ai.google.dev/gemini-api/docs/pricing
     (
         "gemini-2.5-pro",
-        chat("google"),
+        openai._usage,
         '{"prompt_tokens": 200001, "completion_tokens": 100, "total_tokens": 200101}',
         200001 * Decimal("2.5") + 100 * 15,
     ),

@@ -16,6 +16,8 @@ it was reasoning is not told.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -27,7 +29,7 @@ from loopllama.catalog.providers import takes_temperature
 from loopllama.core import exact_json, numbers
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
 from loopllama.llm import schema_subsets, structured_output
-from loopllama.llm.types import Message, ModelRequest, StopReason, Usage
+from loopllama.llm.types import Message, ModelRequest, StopReason, Thoughts, Usage
 from loopllama.providers import http, wire
 from loopllama.providers.adapter import Adapter, Parsed
 from loopllama.providers.bedrock.service import aws_failure, underlying_model
@@ -81,6 +83,7 @@ class Bedrock(Adapter):
         elif stopped in ("malformed_model_output", "malformed_tool_use"):
             error = InvalidModelResponse(f"{self.who(call)}: the model's answer cannot be read ({stopped})")
         router = wire.member(wire.member(value, "trace"), "promptRouter").get("invokedModelId")
+        thoughts = wire.thought_blocks(blocks, _thought, _tool_use)
         return Parsed(
             text="".join(block["text"] for block in blocks if isinstance(block.get("text"), str)),
             tool_calls=wire.tool_calls(blocks, _tool_use, cut=stopped == "max_tokens"),
@@ -90,12 +93,15 @@ class Bedrock(Adapter):
             error=error,
             why_empty="max_tokens is too low" if stop == "max_tokens" else f"stopReason {stopped}",
             malformed=not output,
+            thoughts=Thoughts(self.provider, call.model, thoughts) if thoughts else None,
         )
 
 
 def request(call: ModelRequest) -> dict[str, Any]:
     """Return Converse's arguments."""
     options = dict(call.options)
+    if isinstance(fields := options.get("additionalModelRequestFields"), dict):
+        options["additionalModelRequestFields"] = wire.claude_options(fields, call.messages)
     model = options.pop("inferenceProfile", None) or call.model
     messages = wire.alternating(call, _blocks, lambda blocks: blocks.append(_POINT))
     arguments: dict[str, Any] = {**options, "modelId": model, "messages": messages}
@@ -157,7 +163,14 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
         {"toolUse": {"toolUseId": wire.tool_id(c.id), "name": c.name, "input": wire.arguments_object(c)}}
         for c in message.tool_calls
     ]
-    return blocks or [{"text": "(nothing)"}]  # blank texts are refused
+    held = [_sent(block) for block in wire.with_thoughts(blocks, message)]
+    return held or [{"text": "(nothing)"}]  # blank texts are refused
+
+
+def _sent(block: dict[str, Any]) -> dict[str, Any]:
+    """Return a block as botocore takes it: it encodes bytes itself."""
+    redacted = wire.member(block, "reasoningContent").get("redactedContent")
+    return {"reasoningContent": {"redactedContent": base64.b64decode(redacted)}} if redacted else block
 
 
 # The answer
@@ -166,6 +179,21 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
 def _tool_use(block: Mapping[str, Any]) -> wire.Asked | None:
     asked = block.get("toolUse")
     return (asked.get("toolUseId"), asked.get("name"), asked.get("input")) if isinstance(asked, dict) else None
+
+
+def _thought(block: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return thoughts as they go back: those of Claude, signed or encrypted. Others' models are asked without them;
+    some refuse them."""
+    held = wire.member(block, "reasoningContent")
+    said, redacted = wire.member(held, "reasoningText"), held.get("redactedContent")
+    text, signature = said.get("text"), said.get("signature")
+    if isinstance(text, str) and isinstance(signature, str) and signature:
+        return {"reasoningContent": {"reasoningText": {"text": text, "signature": signature}}}
+    if isinstance(redacted, str) and redacted:
+        with contextlib.suppress(ValueError):
+            base64.b64decode(redacted, validate=True)
+            return {"reasoningContent": {"redactedContent": redacted}}
+    return None
 
 
 def _usage(value: Any) -> Usage | None:
