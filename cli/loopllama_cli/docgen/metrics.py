@@ -44,8 +44,8 @@ def table() -> str:
 
 
 def _tell_everything() -> None:
-    """Print the metrics of a step under a policy that needs latency, which a fallback answered after a throttled call;
-    a run of each end."""
+    """Print the metrics of a step under a policy that needs latency, which a fallback answered after a throttled call
+    and a refused one; a run of each end."""
     answered: Attempt = {
         "model": "b",
         "provider": "p",
@@ -60,7 +60,8 @@ def _tell_everything() -> None:
     }
     attempts: dict[str, Attempt] = {
         "attempt_1": {**answered, "model": "a", "outcome": "ModelThrottled"},
-        "attempt_2": answered,
+        "attempt_2": {**answered, "model": "a", "outcome": "ModelNotAvailable"},
+        "attempt_3": answered,
     }
     policy = next(name for name, policy in POLICIES.items() if "latency" in policy.needs)
     step: StepRecord = {

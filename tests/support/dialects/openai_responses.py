@@ -12,6 +12,7 @@ import pytest
 from loopllama.catalog.providers import KNOWN, Known
 from loopllama.llm.types import Provider
 from support.dialects.base import USUAL, Figures, Seen
+from support.dialects.history import Rules, Turn
 from support.dialects.openai import OpenAIDialect, not_strict
 from support.wire_server import Reply, Request
 
@@ -95,8 +96,43 @@ class ResponsesDialect(OpenAIDialect):
 
     def refusal(self, request: Request) -> Reply | None:
         body = request.json
-        code, said = _wrong_parameter(body) or _wrong_tool(body) or _wrong_item(body["input"]) or ("", "")
+        faults = _wrong_parameter(body) or _wrong_tool(body)
+        code, said = faults or ("", self.rules.refusal(self.turns(body), body, self.has_tools(body)) or "")
         return self.error(400, code, said) if said else None
+
+    # github.com/earendil-works/pi, issue 9057; github.com/NousResearch/hermes-agent, pull request 111443;
+    # github.com/vercel/ai, issue 7883
+    rules: ClassVar[Rules] = Rules(
+        names="[a-zA-Z0-9_-]{1,64}",
+        ids=r"[\x20-\x7e]{1,64}",
+        says={
+            "characters": "We could not parse the JSON body of your request: {what}",
+            "name": "Invalid 'input[{at}].name': string does not match pattern. Expected a string that matches the "
+            "pattern '^[a-zA-Z0-9_-]+$'.",
+            "id": "Invalid 'input[{at}].call_id': string too long.",
+            "arguments": "Invalid 'input[{at}].arguments': {what}",
+            "repeated": "Duplicate 'call_id': {what}",
+            "missing": "No tool output found for function call {what}.",
+            "extra": "No tool call found for function call output with call_id {what}.",
+        },
+    )
+
+    def turns(self, body: Any) -> list[Turn]:
+        found: list[Turn] = []
+        before = ""
+        for item in body["input"]:
+            if item["type"] == "message" or item["type"] != before:
+                found.append(Turn())
+            if item["type"] == "function_call":
+                try:
+                    arguments = json.loads(item["arguments"])
+                except ValueError:
+                    arguments = item["arguments"]
+                found[-1].calls.append((item["call_id"], item["name"], arguments))
+            elif item["type"] == "function_call_output":
+                found[-1].results.append(item["call_id"])
+            before = item["type"]
+        return found
 
     def seen(self, request: Request) -> Seen:
         assert request.path == f"{self.path}/responses"
@@ -163,27 +199,4 @@ def _wrong_tool(body: Mapping[str, Any]) -> Wrong:
     chosen = body.get("tool_choice")
     if isinstance(chosen, Mapping) and chosen.get("name") not in {tool["name"] for tool in tools}:
         return "", "Tool choice 'function' not found in 'tools' parameter."
-    return None
-
-
-def _wrong_item(items: Sequence[Mapping[str, Any]]) -> Wrong:
-    """Return what is wrong with the ids of tool calls (github.com/earendil-works/pi, issue 9057;
-    github.com/NousResearch/hermes-agent, pull request 111443; github.com/vercel/ai, issue 7883)."""
-    called: set[str] = set()
-    answered: set[str] = set()
-    for place, item in enumerate(items):
-        if len(item.get("call_id", "")) > 64:
-            return "string_above_max_length", f"Invalid 'input[{place}].call_id': string too long."
-        if item["type"] == "function_call":
-            if item["call_id"] in called:
-                return "", f"Duplicate 'call_id': {item['call_id']}"
-            called.add(item["call_id"])
-        elif item["type"] == "function_call_output":
-            if item["call_id"] not in called:
-                return "", f"No tool call found for function call output with call_id {item['call_id']}."
-            if item["call_id"] in answered:
-                return "", f"Duplicate function_call_output for call_id {item['call_id']}"
-            answered.add(item["call_id"])
-    if left := sorted(called - answered):
-        return "", f"No tool output found for function call {left[0]}."
     return None

@@ -107,7 +107,9 @@ def request(call: ModelRequest) -> dict[str, Any]:
     arguments: dict[str, Any] = {**options, "modelId": model, "messages": messages}
     if call.system.strip():
         arguments["system"] = [{"text": call.system}, *([_POINT] if call.prompt_cache else [])]
-    temperature = call.temperature if takes_temperature(_family(model)) else None
+    temperature = call.temperature
+    if temperature is not None and not takes_temperature(_family(model)):
+        temperature = None
     # Without a limit Converse takes the model's own, and reserves as much of the account's tokens a minute: see
     # "How quota reservation works" in github.com/aws/agent-toolkit-for-aws, amazon-bedrock/references/quota-health.md.
     longest = wire.answer_limit(call) if call.max_tokens or call.max_output else None
