@@ -93,12 +93,12 @@ class Bench:
     def step_calls(self) -> dict[str, Any]:
         """DynamoDB calls of a step whose routes are cached, by kind, and with those that its event takes."""
         _, taken = self.run(SHORT)
-        step, told = taken.of("RunStep"), taken.of("PublishEvents")
+        step, publish = taken.of("RunStep"), taken.of("PublishEvents")
         kinds = Counter(call.operation for call in step)
         return {
             "by_kind": {name: count / SHORT for name, count in kinds.items()},
             "run_step": len(step) / SHORT,
-            "with_events": len(step) / SHORT + len(told) / (SHORT + 2),  # two of the events are the run's
+            "with_events": len(step) / SHORT + len(publish) / (SHORT + 2),  # two of the events are the run's
         }
 
     def route_reads(self) -> dict[str, float]:

@@ -277,8 +277,8 @@ def _empty(bucket: str, prefix: str) -> None:
     while batch := _versions(bucket, prefix):
         failed = client.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True}).get("Errors")
         if failed:
-            told = f"{failed[0].get('Key')}: {failed[0].get('Code')}: {failed[0].get('Message')}"
-            raise NotDeleted(f"{len(failed)} objects cannot be deleted, such as {told}")
+            example = f"{failed[0].get('Key')}: {failed[0].get('Code')}: {failed[0].get('Message')}"
+            raise NotDeleted(f"{len(failed)} objects cannot be deleted, such as {example}")
 
 
 def _versions(bucket: str, prefix: str) -> list[dict[str, str]]:

@@ -158,16 +158,16 @@ def _price(price: ModelPrice) -> dict[str, Any] | None:
     values = {key: getattr(price, name) for key, name in _KEYS.items()}
     if values["input"] is None or values["output"] is None:
         return None
-    told: dict[str, Any] = {key: _at(value, 0) for key, value in values.items() if value is not None}
+    amounts: dict[str, Any] = {key: _at(value, 0) for key, value in values.items() if value is not None}
     starts = sorted(
         {tier.start for value in values.values() if isinstance(value, TieredPrices) for tier in value.tiers}
     )
     if starts:
-        told["tiers"] = [
+        amounts["tiers"] = [
             {"above": start} | {key: _at(value, start + 1) for key, value in values.items() if value is not None}
             for start in starts
         ]
-    return told
+    return amounts
 
 
 def _at(value: Decimal | TieredPrices, tokens: int) -> str:

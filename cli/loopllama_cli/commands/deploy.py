@@ -63,8 +63,8 @@ def deploy(
     with tempfile.TemporaryDirectory() as folder:
         if parameters:
             file = Path(folder, "parameters.yaml")
-            told = {name: as_sam_takes_it(value) for name, value in parameters.items()}
-            file.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")  # which YAML is, too
+            overrides = {name: as_sam_takes_it(value) for name, value in parameters.items()}
+            file.write_text(json.dumps(overrides, ensure_ascii=False), encoding="utf-8")  # which YAML is, too
             options.append(f"--parameter-overrides=file://{file}")
         _run(sam, "build", f"--template={template}", *account)
         _run(sam, "deploy", *options)

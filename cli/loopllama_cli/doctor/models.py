@@ -137,8 +137,8 @@ def _bedrock(model: Any, profile: str | None) -> Check:
             base = foundation_model(named)
             if base != named:
                 client.get_inference_profile(inferenceProfileIdentifier=named)
-            told = client.get_foundation_model_availability(modelId=base)
-            wrong, todo = _missing(client, base, told, region, profile, in_profile=base != named)
+            availability = client.get_foundation_model_availability(modelId=base)
+            wrong, todo = _missing(client, base, availability, region, profile, in_profile=base != named)
             if wrong:
                 return Check(what, "fail", "; ".join(wrong), todo)
     except Exception as error:
@@ -153,7 +153,7 @@ def _bedrock(model: Any, profile: str | None) -> Check:
 
 
 def _missing(
-    client: Any, base: str, told: Mapping[str, Any], region: str, profile: str | None, *, in_profile: bool
+    client: Any, base: str, availability: Mapping[str, Any], region: str, profile: str | None, *, in_profile: bool
 ) -> tuple[list[str], str]:
     """Return what keeps the account from a foundation model, by what Bedrock tells of it, and what to do, a command a
     line.
@@ -171,9 +171,9 @@ def _missing(
 
     wrong: list[str] = []
     todo: list[str] = []
-    if told.get("regionAvailability") != "AVAILABLE" and not in_profile:
+    if availability.get("regionAvailability") != "AVAILABLE" and not in_profile:
         return [f"the model is not in {region}"], _ANOTHER
-    agreement = told.get("agreementAvailability") or {}
+    agreement = availability.get("agreementAvailability") or {}
     missing = needs_agreement(base) and agreement.get("status") != "AVAILABLE"
     if missing and is_anthropic(base) and not _form_sent(client):
         wrong.append("Anthropic's use case form has not been sent")
@@ -186,12 +186,12 @@ def _missing(
         wrong.append(f"its agreement in AWS Marketplace is not made{error}")
         todo.append(f"{agreement_command(base, region, profile)}    # it accepts the vendor's terms")
     blocked = [
-        said
-        for said, key, good in (
+        reason
+        for reason, key, good in (
             ("the account is not authorised", "authorizationStatus", "AUTHORIZED"),
             ("the account is not entitled", "entitlementAvailability", "AVAILABLE"),
         )
-        if told.get(key) != good
+        if availability.get(key) != good
     ]
     if blocked and not todo:
         # Otherwise it follows from the agreement that is missing.

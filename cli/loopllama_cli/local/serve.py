@@ -41,9 +41,9 @@ def serve(api_port: int, aws_port: int, simulate: bool = True, parameters: Mappi
             sys.stdout.write(json.dumps(ready) + "\n")
             sys.stdout.flush()
             url = stack.aws_endpoint_url
-            said = "" if url == DEFAULT_LOCAL_URL else f" --local {url}"
+            flag = "" if url == DEFAULT_LOCAL_URL else f" --local {url}"
             sys.stderr.write(
-                f"What the AWS CLI and SDKs need in another terminal, as `loopllama local --export{said}` prints it:\n"
+                f"What the AWS CLI and SDKs need in another terminal, as `loopllama local --export{flag}` prints it:\n"
                 + exports(url, stack.credentials)
             )
             while not ended.wait(0.5):

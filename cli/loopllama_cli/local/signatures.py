@@ -195,17 +195,17 @@ def _checked_time(asked: Asked, made: Claim, now: datetime) -> str:
 def _checked_payload(asked: Asked, made: Claim) -> str:
     """Return what the signature says of the body: its hash, or one of S3's words. Raises `Refused` where that is not
     so."""
-    told = asked.headers.get("X-Amz-Content-Sha256", "")
+    stated_hash = asked.headers.get("X-Amz-Content-Sha256", "")
     if made.service == "s3":
-        if told in ("UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER") or (
-            told in ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER")
+        if stated_hash in ("UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER") or (
+            stated_hash in ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER")
             and made.form == "header"
         ):
-            return told
-        if made.form == "link" and not told:
+            return stated_hash
+        if made.form == "link" and not stated_hash:
             return "UNSIGNED-PAYLOAD"
     computed = sha256(asked.body).hexdigest()
-    if told and not _same(told.lower(), computed):
+    if stated_hash and not _same(stated_hash.lower(), computed):
         raise refusals.wrong(
             "The provided 'x-amz-content-sha256' header does not match what was computed.", "XAmzContentSHA256Mismatch"
         )
@@ -236,10 +236,10 @@ def _check_chunks(body: bytes, made: Claim, signer: Any, request: AWSRequest, tr
             rest = rest.removeprefix(b"\r\n")
     if trailer:
         lines = [line.strip() for line in rest.split(b"\n") if line.strip()]
-        told = lines.pop() if lines else b""
+        trailer_signature = lines.pop() if lines else b""
         text = b"".join(line + b"\n" for line in lines)
         signature = step("AWS4-HMAC-SHA256-TRAILER", before, sha256(text).hexdigest())
-        if not _same(f"x-amz-trailer-signature:{signature}", told.decode("latin-1")):
+        if not _same(f"x-amz-trailer-signature:{signature}", trailer_signature.decode("latin-1")):
             raise refusals.wrong()
 
 

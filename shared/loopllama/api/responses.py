@@ -61,10 +61,10 @@ def problem(error: Exception, request_id: str) -> Response[str]:
     elif isinstance(error, WorkflowPaused):
         body = {"error": "Workflow is paused"}
     elif status == 503:
-        logs.logger().warning("an AWS service did not answer", extra={"error": logs.said(error)})
+        logs.logger().warning("an AWS service did not answer", extra={"error": logs.safe_text(error)})
         body = {"error": f"AWS did not answer in time; try again (request {request_id})"}
     elif status == 500:
-        logs.logger().error("unforeseen error", extra={"error": logs.said(error)})
+        logs.logger().error("unforeseen error", extra={"error": logs.safe_text(error)})
         body = {"error": f"This should not have happened; the log has it under request {request_id}"}
     else:
         body = {"error": str(error)}
@@ -178,13 +178,13 @@ def _invalid(error: RequestValidationError) -> InvalidRequest:
 
 def _united(details: Sequence[dict[str, object]]) -> list[dict[str, object]]:
     """With what pydantic says of each kind that a field may be said in one, under the field's own name."""
-    said: dict[str, list[str]] = {}
+    messages_by_field: dict[str, list[str]] = {}
     for one in details:
         field, _, kind = str(one["field"]).rpartition(".")
         field = field if field and _KIND.fullmatch(kind) else str(one["field"])
-        said.setdefault(field, []).append(str(one["message"]))
+        messages_by_field.setdefault(field, []).append(str(one["message"]))
     found: list[dict[str, object]] = []
-    for field, messages in said.items():
+    for field, messages in messages_by_field.items():
         kept = [one for one in messages if one != "must be a whole number" or "must be a number" not in messages]
         first, *others = dict.fromkeys(kept)
         found.append(

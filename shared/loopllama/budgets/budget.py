@@ -86,8 +86,8 @@ def of_definition(definition: Definition) -> dict[str, Any] | None:
 
 def limits_of(budget: RunBudget | DefinedLimits | None) -> Amount:
     """Return the limits by kind; those that are not set are absent."""
-    said = cast("Mapping[str, int | Decimal | str]", budget or {})
-    return {kind: Decimal(said[name]) for kind, name in KINDS.items() if said.get(name) is not None}
+    amounts = cast("Mapping[str, int | Decimal | str]", budget or {})
+    return {kind: Decimal(amounts[name]) for kind, name in KINDS.items() if amounts.get(name) is not None}
 
 
 # The item

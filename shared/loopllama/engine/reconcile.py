@@ -59,8 +59,8 @@ def reconcile_due(settings: Settings) -> dict[Outcome, int]:
             try:
                 outcome: Outcome = reconcile_run(settings, store, run["run_id"])
             except Exception as error:
-                told = {"run_id": run["run_id"], "error": logs.said(error)}
-                logs.logger().error("a run could not be reconciled", extra=told)
+                log_fields = {"run_id": run["run_id"], "error": logs.safe_text(error)}
+                logs.logger().error("a run could not be reconciled", extra=log_fields)
                 outcome = "failed"
                 # Behind the others, so that it does not fill the page for ever.
                 with contextlib.suppress(Exception):

@@ -94,5 +94,5 @@ def _events(record: Mapping[str, Any]) -> list[Event]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # Somebody has edited a run by hand into what no run looks like; it must not hold up the others.
         key = record["dynamodb"].get("Keys")
-        logs.logger().error("a change is invalid", extra={"key": key, "error": logs.said(error)})
+        logs.logger().error("a change is invalid", extra={"key": key, "error": logs.safe_text(error)})
         return []

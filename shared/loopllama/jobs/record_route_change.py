@@ -44,7 +44,7 @@ class RouteRecorder:
             try:
                 self._record(record)
             except Exception as error:
-                logs.logger().warning("a change was not recorded", extra={"error": logs.said(error)})
+                logs.logger().warning("a change was not recorded", extra={"error": logs.safe_text(error)})
                 return {"batchItemFailures": [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]}]}
         return {"batchItemFailures": []}
 

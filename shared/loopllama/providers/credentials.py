@@ -156,8 +156,8 @@ def _read_secret(provider: str, name: str) -> str | None:
             f"secretsmanager:GetSecretValue on it. Set it {_how(provider)}"
         ) from error
     except BotoCoreError as error:
-        said = f"{provider}: secret {name!r} cannot be read now ({type(error).__name__})"
-        raise ModelUnavailable(said, against=False) from error
+        message = f"{provider}: secret {name!r} cannot be read now ({type(error).__name__})"
+        raise ModelUnavailable(message, against=False) from error
     return str(answer.get("SecretString") or "")
 
 

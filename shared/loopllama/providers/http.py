@@ -104,8 +104,8 @@ def _read(chunks: Iterable[bytes], who: str) -> bytes:
     for chunk in chunks:
         size += len(chunk)
         if size > MAX_ANSWER_BYTES:
-            told = f"{who}: the answer is larger than {MAX_ANSWER_BYTES >> 20} MB"
-            raise InvalidModelResponse(told, maybe_billed=True, against=True)
+            message = f"{who}: the answer is larger than {MAX_ANSWER_BYTES >> 20} MB"
+            raise InvalidModelResponse(message, maybe_billed=True, against=True)
         parts.append(chunk)
     return _whole_characters(b"".join(parts))
 

@@ -25,7 +25,7 @@ _NO_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 def read_object(body: bytes | str) -> dict[str, Any] | None:
     """Return the JSON object that a body is, `None` where it is none. Numbers are `int` or `Decimal`; one that is not
-    taken is a `exact_json.Literal`, so that only what it belongs to is unusable, and not an answer that was paid for."""
+    taken is an `exact_json.Literal`, so that only its owner is unusable, and not an answer that was paid for."""
     try:
         value = exact_json.loads_around(body)
     except ValueError:

@@ -203,13 +203,13 @@ def _run(
             used = usage.of_shown(call)
             expected, source = speeds.expect(name, model, used.output_tokens)
             turn.takes += expected - float(call.get("latency_ms") or 0)
-            told = steps.setdefault(name, StepEstimate(name, [], model.id, latency_from=source))
-            if call["model"] not in told.before:
-                told.before.append(call["model"])
-            told.cost_before, told.cost_after = _add(told.cost_before, now), _add(told.cost_after, then)
-            told.latency_before.append(float(call.get("latency_ms") or 0))
-            told.latency_after.append(expected)
-            told.turns += 1
+            estimate = steps.setdefault(name, StepEstimate(name, [], model.id, latency_from=source))
+            if call["model"] not in estimate.before:
+                estimate.before.append(call["model"])
+            estimate.cost_before, estimate.cost_after = _add(estimate.cost_before, now), _add(estimate.cost_after, then)
+            estimate.latency_before.append(float(call.get("latency_ms") or 0))
+            estimate.latency_after.append(expected)
+            estimate.turns += 1
             if source != "this step":
                 where = "it was never seen" if source == "the catalog" else "it was seen on other steps only"
                 unknown[f"how fast {model.id} answers step {name!r}: {where}"] = None

@@ -241,12 +241,12 @@ def plan(
             )
             used = {*builder.models, *(candidate.model.id for candidate in builder.candidates)}
             return Plan(route, layer.choice, builder.candidates, facts, due & used)
-    why = "; ".join(map(_told, ignored))
+    why = "; ".join(map(_ignored_text, ignored))
     error = ModelUnknown if only_unknown else NoEligibleModel
     raise error(f"no model is left for step {request.step.get('name')!r}: {why or 'no layer names one'}")
 
 
-def _told(entry: Ignored) -> str:
+def _ignored_text(entry: Ignored) -> str:
     model = entry.get("model", "")
     about = f" ({model})" if model and model not in entry["reason"] else ""
     return f"{entry['layer']}{about}: {entry['reason']}"

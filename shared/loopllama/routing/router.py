@@ -78,8 +78,8 @@ class Router:
         names: list[str] = []
         for request in requests:
             rows = self._rows(self._routes.get(request.workflow_id, now), request.step["name"])
-            said = layers(request, *rows, self._default_model, now)
-            names += [model for layer in said if layer.choice is not None for model in layer.choice.names()]
+            named_layers = layers(request, *rows, self._default_model, now)
+            names += [model for layer in named_layers if layer.choice is not None for model in layer.choice.names()]
         if names:
             self._models.catalog(names, now)
 
@@ -158,14 +158,20 @@ class Router:
         Whatever the layers name is read at once; where that is more than one call takes, the first layer's models come
         first, and the others are read only if its models leave the decision to another layer.
         """
-        said = [layer for layer in layers(request, *rows, self._default_model, now) if layer.choice is not None]
-        choices = [layer.choice for layer in said if layer.choice is not None]
+        choosing_layers = [
+            layer for layer in layers(request, *rows, self._default_model, now) if layer.choice is not None
+        ]
+        choices = [layer.choice for layer in choosing_layers if layer.choice is not None]
         key = key_of(request.workflow_id, request.step["name"])
         observed = [key] if any(choice.needs for choice in choices) else []
         names = [model for choice in choices for model in choice.names()]
         spare = [model for row in workflow.rows.values() if row.choice is not None for model in row.choice.names()]
         if len(names) > cache.BATCH // 2:
-            leading = [layer.choice for layer in said if layer.source == said[0].source and layer.choice is not None]
+            leading = [
+                layer.choice
+                for layer in choosing_layers
+                if layer.source == choosing_layers[0].source and layer.choice is not None
+            ]
             first = [model for choice in leading for model in choice.names()]
             catalog, until = self._models.catalog([*observed, *first], now, names)
             facts = parse_facts(self._models.item(key)) if observed else NOTHING
@@ -173,7 +179,7 @@ class Router:
                 made = plan(request, *rows, self._default_model, catalog, now, facts=facts)
             except (NoEligibleModel, ModelUnknown):
                 made = None
-            if made is not None and made.route_.source == said[0].source:
+            if made is not None and made.route_.source == choosing_layers[0].source:
                 return catalog, until, facts
         catalog, until = self._models.catalog([*observed, *names], now, spare)
         return catalog, until, parse_facts(self._models.item(key)) if observed else NOTHING
@@ -268,16 +274,16 @@ class Router:
     ) -> list[Explained]:
         """Return for each step of a definition what it uses now: `step`, `model`, `source`, `route_version`, `policy`,
         `fallbacks`, `ignored`, and `error` (with `model` and `source` absent) where no model is left."""
-        told: list[Explained] = []
+        explained: list[Explained] = []
         for step in definition["crew"]:
             required = frozenset({"tools"}) if step.get("tools") else frozenset()
             request = RouteRequest(workflow_id, definition.get("model"), step, run_models or {}, required)
             try:
                 route = self.look(request)
             except LoopLlamaError as error:
-                told.append({"step": step["name"], "model": None, "source": None, "error": str(error)})
+                explained.append({"step": step["name"], "model": None, "source": None, "error": str(error)})
                 continue
-            told.append(
+            explained.append(
                 {
                     "step": step["name"],
                     "model": route.attempt_order[0].id,
@@ -288,4 +294,4 @@ class Router:
                     "ignored": list(route.ignored),
                 }
             )
-        return told
+        return explained

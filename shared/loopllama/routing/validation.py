@@ -69,14 +69,14 @@ class RouteChecks:
         """Return all that speaks against the models of a definition, with what its steps use instead; fields are paths
         into the definition. Rows of the routes table are left out: they come and go without it."""
         default, own = self._settings.default_model, definition.get("model")
-        found: list[Finding] = []
+        findings: list[Finding] = []
         named: list[tuple[str, str, list[CrewStep]]] = []
         rest: list[CrewStep] = []
         for position, step in enumerate(definition["crew"]):
             try:
                 choice = parse_choice(step)
             except ChoiceInvalid as error:
-                found.append(_problem(f"crew.{position}.{error.field}", str(error).removeprefix(f"`{error.field}` ")))
+                findings.append(_problem(f"crew.{position}.{error.field}", str(error).removeprefix(f"`{error.field}` ")))
                 rest.append(step)
                 continue
             if choice is None:
@@ -93,13 +93,13 @@ class RouteChecks:
         catalog, _ = self._models.catalog([default, *(name for name, _, _ in named)], now)
         for name, field, steps in named:
             try:
-                told = self._model(name, field, catalog, steps, {})
+                model_findings = self._model(name, field, catalog, steps, {})
             except ModelUnknown as error:
-                told = [Finding(field, str(error))]
-            outcome = self._outcome(definition, name, steps, catalog, now) if told else ""
+                model_findings = [Finding(field, str(error))]
+            outcome = self._outcome(definition, name, steps, catalog, now) if model_findings else ""
             whose = "the template's parameter DefaultModel: " if field == "DefaultModel" else ""
-            found += [replace(one, message=f"{whose}{sentence(one.message)}{outcome}") for one in told]
-        return found
+            findings += [replace(one, message=f"{whose}{sentence(one.message)}{outcome}") for one in model_findings]
+        return findings
 
     def _outcome(
         self, definition: Definition, name: str, steps: Sequence[CrewStep], catalog: Catalog, now: float
@@ -120,8 +120,8 @@ class RouteChecks:
                     continue
             by = "" if made.route_.source == "agent" else f" ({_SOURCES.get(made.route_.source, made.route_.source)})"
             ends.setdefault(f"uses {models[0].id}{by}", []).append(str(step["name"]))
-        told = "; ".join(f"step {', '.join(names[:5])} {end}" for end, names in ends.items())
-        return f" As it is, {told}." if told else ""
+        outcome = "; ".join(f"step {', '.join(names[:5])} {end}" for end, names in ends.items())
+        return f" As it is, {outcome}." if outcome else ""
 
     def _steps(self, workflow_id: str, step: str) -> Sequence[CrewStep] | Finding:
         """Return the steps that the row decides for: with `*` those whose agents name no model."""
@@ -152,28 +152,28 @@ class RouteChecks:
             found.append(Finding(field, f"{name!r} is disabled{instead}", invalid=False))
         # What an application inference profile stands for, and costs, is read when a step uses it.
         if not model.prices and ":application-inference-profile/" not in model.provider_model:
-            told = f"{name!r} has no price, so its cost would be unknown"
+            message = f"{name!r} has no price, so its cost would be unknown"
             if (model.origin or {}).get("id") == "written out":
                 near = catalog.near(name)
                 meant = f" (did you mean {', '.join(near)}?)" if near else ""
-                told = (
+                message = (
                     f"{name!r} is not in the catalog{meant}, so that it has no price, and a step fails where "
                     f"{model.provider} does not know it"
                 )
-            told = f"{told}; give it one: loopllama models price {name}"
-            found.append(Finding(field, told, invalid=False, forcible=True))
+            message = f"{message}; give it one: loopllama models price {name}"
+            found.append(Finding(field, message, invalid=False, forcible=True))
         if not self._has_key(model.provider):
-            told = (
+            message = (
                 f"{name!r} needs a key of provider {model.provider}, and none is configured; set it with: "
                 f"loopllama providers set {model.provider}"
             )
-            found.append(Finding(field, told, invalid=False))
+            found.append(Finding(field, message, invalid=False))
         for step in steps:
             found += _able(name, field, model, step)
             tokens = longest.get(step["name"], 0)
             if model.context_window is not None and tokens > model.context_window:
-                told = f"{name!r} takes {model.context_window} tokens, and step {step['name']!r} had {tokens} lately"
-                found.append(Finding(field, told, invalid=False))
+                message = f"{name!r} takes {model.context_window} tokens, and step {step['name']!r} had {tokens} lately"
+                found.append(Finding(field, message, invalid=False))
         return found
 
     def _has_key(self, provider: str) -> bool:
@@ -223,15 +223,15 @@ def sentence(text: str) -> str:
 
 def _able(name: str, field: str, model: Model, step: CrewStep) -> list[Finding]:
     """Return what the step needs and the model is known not to have."""
-    told: list[Finding] = []
+    findings: list[Finding] = []
     capabilities = model.capabilities
     if capabilities is not None:
         if step.get("tools") and "tools" not in capabilities:
-            told.append(Finding(field, f"{name!r} cannot call tools, and step {step['name']!r} has tools"))
+            findings.append(Finding(field, f"{name!r} cannot call tools, and step {step['name']!r} has tools"))
         schema = step.get("output_schema")
         askable = schema is not None and structured_output.mode_for({"tools"}, schema) != "instructions"
         if askable and structured_output.mode_for(capabilities, schema) == "instructions":
-            told.append(
+            findings.append(
                 Finding(
                     field,
                     f"{name!r} has neither structured output nor tools, and step {step['name']!r} has an outputSchema",
@@ -240,14 +240,14 @@ def _able(name: str, field: str, model: Model, step: CrewStep) -> list[Finding]:
             )
     wanted, limit = step.get("max_tokens"), model.max_output
     if wanted and limit is not None and wanted > limit:
-        told.append(
+        findings.append(
             Finding(
                 field,
                 f"{name!r} answers with at most {limit} tokens, and step {step['name']!r} asks for up to {wanted}",
                 invalid=False,
             )
         )
-    return told
+    return findings
 
 
 def _problem(field: str, problem: str) -> Finding:

@@ -131,8 +131,8 @@ class StepLedger:
         except BudgetExceeded as error:
             passed_over: Ignored = {"layer": "budget", "model": model.id, "reason": str(error)}
             ignored = self._writer.record.get("ignored") or ()
-            told = [one for one in ignored if (one["layer"], one.get("model")) != ("budget", model.id)]
-            self._writer.write({"ignored": [*told, passed_over]}, remove=[key])
+            others_ignored = [one for one in ignored if (one["layer"], one.get("model")) != ("budget", model.id)]
+            self._writer.write({"ignored": [*others_ignored, passed_over]}, remove=[key])
             raise
         if smaller is not call:
             attempt_of(self._writer.record, key)["max_tokens"] = smaller.max_tokens

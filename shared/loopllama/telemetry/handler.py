@@ -37,7 +37,7 @@ def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[
                 raise trouble from error
             if isinstance(error, LoopLlamaError):
                 raise
-            raise InternalError(logs.said(error)) from error
+            raise InternalError(logs.safe_text(error)) from error
         finally:
             logs.logger().remove_keys(["run_id", "step"])
 

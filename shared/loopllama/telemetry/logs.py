@@ -22,7 +22,7 @@ def service_name() -> str:
     return os.environ.get("POWERTOOLS_SERVICE_NAME", "loopllama")
 
 
-def said(error: Exception) -> str:
+def safe_text(error: Exception) -> str:
     """Return what logs may hold of an error that nobody foresaw: what an AWS service said; of any other its kind and
     where it happened, because its message may quote what people wrote."""
     if (trouble := errors.trouble(error)) is not None:

@@ -31,12 +31,12 @@ def wrong_reads(agent: Agent, reads: Reads | None, by_name: Mapping[str, Agent])
     # When the verdict is taken, the step itself has spoken.
     own = str(agent.name)
     after = reads and Reads([*reads.before, own], [name for name in reads.later if name != own])
-    said = _Steps(agent, after, by_name)
+    steps_said = _Steps(agent, after, by_name)
     types: dict[str, Type] = {}
     for field, text, read in (
         ("when", agent.when, document),
         ("forEach", agent.for_each, document),
-        ("repeat.until", until, Document(said, list(by_name), False)),
+        ("repeat.until", until, Document(steps_said, list(by_name), False)),
     ):
         if text is None:
             continue

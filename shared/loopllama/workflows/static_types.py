@@ -131,15 +131,15 @@ class Described(Type):
 
     def _required(self) -> Sequence[Any]:
         """Fields that there must be, described or not."""
-        said = self.schema.get("required")
-        return said if isinstance(said, list) else ()
+        required = self.schema.get("required")
+        return required if isinstance(required, list) else ()
 
     def _types(self) -> set[str] | None:
         """Return the types that the value may have, null apart; `None` where it may be any."""
-        said = self.schema.get("type")
-        if self._is_open() or not isinstance(said, str | list):
+        declared = self.schema.get("type")
+        if self._is_open() or not isinstance(declared, str | list):
             return None
-        return {said} if isinstance(said, str) else {str(one) for one in said} - {"null"}
+        return {declared} if isinstance(declared, str) else {str(one) for one in declared} - {"null"}
 
     def _expect(self, kind: str, what: str) -> None:
         types = self._types()

@@ -59,7 +59,7 @@ def set_(
         raise InvalidRequest("say what to set: --provider, --context-window, --capability …")
     store, settings = _store(ctx)
     model = store.own_id(model)
-    _told(store.write(model, changes, updated_by=getpass.getuser(), reason=reason), settings, as_json)
+    _print_change(store.write(model, changes, updated_by=getpass.getuser(), reason=reason), settings, as_json)
 
 
 @app.command()
@@ -84,7 +84,7 @@ def price(
     made = price_of(day, _money(given), _money(taken), number(cache_read), number(cache_write))
     store, settings = _store(ctx)
     model = _known(store, model)
-    _told(store.add_price(model, made, updated_by=getpass.getuser(), reason=reason), settings, as_json)
+    _print_change(store.add_price(model, made, updated_by=getpass.getuser(), reason=reason), settings, as_json)
 
 
 @app.command()
@@ -276,7 +276,7 @@ def _confirmed(yes: bool) -> bool:
     return yes or typer.confirm("Go on?", err=True)
 
 
-def _told(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool) -> None:
+def _print_change(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool) -> None:
     from loopllama.catalog.entries import parse_item
     from loopllama.routing.change_log import differences, plain
 

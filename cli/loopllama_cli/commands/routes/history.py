@@ -53,10 +53,15 @@ def print_history(entries: list[ShownChange], of: Literal["step", "model"]) -> N
     for entry in entries:
         parts = [_difference(one) for one in entry["differences"]] if entry["after"] else [entry["change"]]
         who, why = (output.one_line(entry[field] or "", 60) for field in ("updated_by", "reason"))
-        said = "; ".join(parts) or "nothing but notes"
+        change_text = "; ".join(parts) or "nothing but notes"
         version = str(entry["version"] or "-")
         table.add_row(
-            output.local_time(entry["at"]), output.plain(entry[of]), version, who, output.one_line(said, 200), why
+            output.local_time(entry["at"]),
+            output.plain(entry[of]),
+            version,
+            who,
+            output.one_line(change_text, 200),
+            why,
         )
     output.print_table(table, output.out())
     for entry in entries:
@@ -119,7 +124,7 @@ def rollback(
     elif row is None:
         output.out().print(output.plain(f"{workflow}/{step}: removed, as there was no override then"))
     else:
-        output.out().print(output.plain(f"{workflow}/{step}: {_said(row)} (version {row['version']})"))
+        output.out().print(output.plain(f"{workflow}/{step}: {_row_text(row)} (version {row['version']})"))
 
 
 @app.command("export")
@@ -232,7 +237,7 @@ def _read(file: Path) -> tuple[str, dict[str, RouteRow]]:
     return workflow, routes
 
 
-def _said(row: Mapping[str, Any]) -> str:
+def _row_text(row: Mapping[str, Any]) -> str:
     from loopllama.routing.store import VALUES
 
     return ", ".join(f"{name} {output.one_line(row[name], 80)}" for name in VALUES if row.get(name) is not None)

@@ -41,14 +41,16 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def list_(ctx: typer.Context, workflow: Workflow, as_json: Json = False) -> None:
     """List what each step uses now and which layer says so (`source`)."""
     settings = connect(ctx).settings
-    told = _explain(settings, workflow)
+    explained = _explain(settings, workflow)
     rows = {row["step"]: row for row in _rows(settings, workflow)}
     if as_json:
-        output.print_json([{**route, "row": rows.get(route["step"]), "workflow_row": rows.get("*")} for route in told])
+        output.print_json(
+            [{**route, "row": rows.get(route["step"]), "workflow_row": rows.get("*")} for route in explained]
+        )
         return
     console = output.out()
     table = output.table("Step", "Model", "Source", "Fallbacks")
-    for route in told:
+    for route in explained:
         model = route.get("model")
         shown = output.plain(model) if model else Text("none: " + output.one_line(route.get("error", "")), "red")
         by_row = route.get("source") in ("step-override", "workflow-override")
@@ -58,10 +60,10 @@ def list_(ctx: typer.Context, workflow: Workflow, as_json: Json = False) -> None
     if rows:
         console.print()
         output.print_table(_overrides(rows), console)
-    for route in told:
+    for route in explained:
         for ignored in route.get("ignored") or ():
             output.message(f"! {route['step']}  {ignored_text(ignored)}", "yellow")
-    unused = sorted(rows.keys() - {route["step"] for route in told} - {"*"})
+    unused = sorted(rows.keys() - {route["step"] for route in explained} - {"*"})
     for name in unused:
         output.message(f"! the row of {name!r} does nothing: the workflow has no such step", "yellow")
 
@@ -174,21 +176,21 @@ def _named(values: RouteRow) -> list[str]:
 def _expected(store: RouteStore, workflow: str, step: str, values: RouteRow) -> str | None:
     """Return what the row is expected to change for a run, in one line; nothing where no run has been made yet."""
     try:
-        told = store.expected_change(workflow, step, values)
+        forecast = store.expected_change(workflow, step, values)
     except LoopLlamaError:
         return None  # what is wrong with the row, `set` says better
-    return None if told is None else change_line(told)
+    return None if forecast is None else change_line(forecast)
 
 
-def change_line(told: Forecast) -> str:
+def change_line(forecast: Forecast) -> str:
     """Return a prediction (`whatif.predict`) in one line."""
-    cost, latency = told["cost_usd"], told["latency_ms"]
+    cost, latency = forecast["cost_usd"], forecast["latency_ms"]
     parts = [
         f"{output.money(cost['before'])} -> {output.money(cost['after'])}{_percent(cost['change'])}",
         f"{output.duration(latency['before'])} -> {output.duration(latency['after'])}{_percent(latency['change'])}",
     ]
-    simulated = ", simulated" if told["simulated"] else ""
-    return f"{'; '.join(parts)} (by {told['runs']} recent runs{simulated})"
+    simulated = ", simulated" if forecast["simulated"] else ""
+    return f"{'; '.join(parts)} (by {forecast['runs']} recent runs{simulated})"
 
 
 def _percent(fraction: Decimal | None) -> str:

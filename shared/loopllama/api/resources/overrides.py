@@ -228,15 +228,15 @@ def _explained(services: Services, workflow_id: str) -> list[dict[str, Any]]:
     definition = services.workflow(workflow_id)["definition"]
     rows = {str(row["step"]): plain(row) for row in services.routes.rows(workflow_id)}
     return [
-        {**_EMPTY, **told, "row": rows.get(told["step"]), "workflow_row": rows.get("*")}
-        for told in services.router().explain(workflow_id, definition)
+        {**_EMPTY, **explained, "row": rows.get(explained["step"]), "workflow_row": rows.get("*")}
+        for explained in services.router().explain(workflow_id, definition)
     ]
 
 
 def _one(services: Services, workflow_id: str, step: str) -> dict[str, Any]:
-    for told in _explained(services, workflow_id):
-        if told["step"] == step:
-            return told
+    for explained in _explained(services, workflow_id):
+        if explained["step"] == step:
+            return explained
     _possible(workflow_id, step)
     found = services.routes.get(workflow_id, step)
     row = None if found is None else plain(found)

@@ -255,12 +255,12 @@ def _with_values(services: Services, found: Sequence[RunView]) -> list[RunView]:
     keys = [{"run_id": run["id"], "item": RUN} for run in found]
     records = dynamo.batch_get(services.runs.dynamodb, services.runs.table, keys, by="run_id")
     left = MAX_SHOWN_BYTES // max(1, len(found))
-    told: list[RunView] = []
+    shown_runs: list[RunView] = []
     for run in found:
         record, shown = records.get(run["id"], {}), Shown(services.values, run["id"], left)
-        told.append({**run, "input": shown(record.get("input")), "output": shown(record.get("output"))})
+        shown_runs.append({**run, "input": shown(record.get("input")), "output": shown(record.get("output"))})
         shown.link()
-    return told
+    return shown_runs
 
 
 def _check_models(services: Services, models: Texts | None) -> None:
