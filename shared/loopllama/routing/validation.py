@@ -76,7 +76,9 @@ class RouteChecks:
             try:
                 choice = parse_choice(step)
             except ChoiceInvalid as error:
-                findings.append(_problem(f"crew.{position}.{error.field}", str(error).removeprefix(f"`{error.field}` ")))
+                findings.append(
+                    _problem(f"crew.{position}.{error.field}", str(error).removeprefix(f"`{error.field}` "))
+                )
                 rest.append(step)
                 continue
             if choice is None:
