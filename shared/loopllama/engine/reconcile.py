@@ -93,10 +93,10 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> Outcome:
 def _execution(arn: str) -> dict[str, Any]:
     states = clients.client("stepfunctions")
     try:
-        found: dict[str, Any] = states.describe_execution(executionArn=arn)
+        execution: dict[str, Any] = states.describe_execution(executionArn=arn)
     except states.exceptions.ExecutionDoesNotExist:
         return {"status": "FAILED", "cause": "the execution is gone: Step Functions keeps it for 90 days"}
-    return found
+    return execution
 
 
 def _close(store: RunStore, run_id: str, status: str, error: str | None, cause: str | None) -> None:

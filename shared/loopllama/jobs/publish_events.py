@@ -54,15 +54,15 @@ class Publisher:
     def _send(self, kept: Sequence[tuple[str, ShownEvent]]) -> str | None:
         """Send events; returns the sequence number of the first record with one that was not taken."""
         for start in range(0, len(kept), _ENTRIES):
-            left = list(kept[start : start + _ENTRIES])
+            unsent = list(kept[start : start + _ENTRIES])
             for attempt in range(_TRIES):
                 if attempt:
                     self._sleep(0.1 * 4**attempt)
-                left = self._put(left)
-                if not left:
+                unsent = self._put(unsent)
+                if not unsent:
                     break
-            if left:
-                return left[0][0]
+            if unsent:
+                return unsent[0][0]
         return None
 
     def _put(self, entries: Sequence[tuple[str, ShownEvent]]) -> list[tuple[str, ShownEvent]]:

@@ -61,9 +61,9 @@ class Choice:
 
     def places(self) -> list[tuple[str, str]]:
         """Return every model it names, with the attribute that does."""
-        own = [] if self.model is None else [(self.model, "model")]
+        chosen = [] if self.model is None else [(self.model, "model")]
         candidates = [(name, "candidates") for name, _ in self.candidates]
-        return own + candidates + [(name, "fallbacks") for name in self.fallbacks]
+        return chosen + candidates + [(name, "fallbacks") for name in self.fallbacks]
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,26 +124,30 @@ class Router:
         catalog, until, facts = self._read(request, workflow, rows, now)
         open_breakers, due, changes = self._open_breakers(now, write=probe)
         while True:
-            made = plan(
+            decision = plan(
                 request, *rows, self._default_model, catalog, now, facts=facts, open_breakers=open_breakers, due=due
             )
-            route = made.route(request.key)
+            route = decision.route(request.key)
             head = route.attempt_order[0].id
-            if head not in made.due or not probe or self.circuit_breaker.claim_probe(head):
+            if head not in decision.due or not probe or self.circuit_breaker.claim_probe(head):
                 break
             open_breakers[head] = "its circuit breaker is half-open: another invocation is trying it"
             due -= {head}
-        if probe and made.choice is not None and made.choice.needs:
-            self._want(request, made.choice, facts, catalog, now)
-        if inputs is not None and not made.due and self._free(request, rows, made, catalog, now, facts, open_breakers):
+        if probe and decision.choice is not None and decision.choice.needs:
+            self._want(request, decision.choice, facts, catalog, now)
+        if (
+            inputs is not None
+            and not decision.due
+            and self._free(request, rows, decision, catalog, now, facts, open_breakers)
+        ):
             until = min(until, workflow.until, changes)
             for row in rows:
                 if row.expires_at is not None and row.expires_at > now:
                     until = min(until, row.expires_at)
             copied = (*inputs[:-2], dict(request.run_models), request.required)
-            models = [*made.route_.attempt_order, *(candidate.model for candidate in made.candidates)]
+            models = [*decision.route_.attempt_order, *(candidate.model for candidate in decision.candidates)]
             windows = [model.context_window for model in models if model.context_window is not None]
-            kept = Kept(copied, until, min(windows, default=float("inf")), self._models.news, made)
+            kept = Kept(copied, until, min(windows, default=float("inf")), self._models.news, decision)
             decisions = workflow.decisions.setdefault(name, [])
             decisions[:] = [kept, *decisions[:3]]
             if len(workflow.decisions) > MAX_DECISIONS:
@@ -176,10 +180,10 @@ class Router:
             catalog, until = self._models.catalog([*observed, *first], now, names)
             facts = parse_facts(self._models.item(key)) if observed else NOTHING
             try:
-                made = plan(request, *rows, self._default_model, catalog, now, facts=facts)
+                decision = plan(request, *rows, self._default_model, catalog, now, facts=facts)
             except (NoEligibleModel, ModelUnknown):
-                made = None
-            if made is not None and made.route_.source == choosing_layers[0].source:
+                decision = None
+            if decision is not None and decision.route_.source == choosing_layers[0].source:
                 return catalog, until, facts
         catalog, until = self._models.catalog([*observed, *names], now, spare)
         return catalog, until, parse_facts(self._models.item(key)) if observed else NOTHING
@@ -204,7 +208,7 @@ class Router:
         self,
         request: RouteRequest,
         rows: tuple[Override, Override],
-        made: Plan,
+        decision: Plan,
         catalog: Catalog,
         now: float,
         facts: Facts,
@@ -216,7 +220,7 @@ class Router:
             return True
         anybody = replace(request, prompt_tokens=0)
         other = plan(anybody, *rows, self._default_model, catalog, now, facts=facts, open_breakers=open_breakers)
-        return other.route_ == made.route_ and other.candidates == made.candidates
+        return other.route_ == decision.route_ and other.candidates == decision.candidates
 
     def _want(self, request: RouteRequest, choice: Choice, facts: Facts, catalog: Catalog, now: float) -> None:
         """Say that facts about the step are wanted, unless that was said lately for all of its models."""

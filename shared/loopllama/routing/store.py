@@ -181,11 +181,11 @@ class RouteStore:
         if not row.keys() - {"expires_at"}:
             raise RouteInvalid.of("model", "is missing: a route sets at least one of " + ", ".join(VALUES))
         findings = self._checks.findings(workflow_id, step, row, self._clock(), self._longest_prompts(workflow_id))
-        found = [finding for finding in findings if not (force and finding.forcible)]
-        if found:
+        refusals = [finding for finding in findings if not (force and finding.forcible)]
+        if refusals:
             details: list[dict[str, object]] = [
-                {"field": one.field, "message": f"{one.message}{', or force it' if one.forcible else ''}"}
-                for one in found
+                {"field": refusal.field, "message": f"{refusal.message}{', or force it' if refusal.forcible else ''}"}
+                for refusal in refusals
             ]
             raise RouteInvalid.of_all(details)
 

@@ -50,25 +50,25 @@ class RouteChecks:
         """Return all that speaks against the row, the worst first. Attributes of nobody's are no finding: people may
         add notes of their own. `longest` is the longest recent prompt of each step, in tokens."""
         parsed = parse_row(row)
-        found = [_problem(field, problem) for field, problem in parsed.problems.items()]
+        findings = [_problem(field, problem) for field, problem in parsed.problems.items()]
         if parsed.expires_at is not None and parsed.expires_at <= now:
-            found.append(Finding("expires_at", "has passed already", invalid=False))
+            findings.append(Finding("expires_at", "has passed already", invalid=False))
         steps = self._steps(workflow_id, step)
         if isinstance(steps, Finding):
-            return [*found, steps]
+            return [*findings, steps]
         places = parsed.choice.places() if parsed.choice is not None else []
         catalog, _ = self._models.catalog([name for name, _ in places], now)
         for name, field in dict(reversed(places)).items():
             try:
-                found += self._model(name, field, catalog, steps, longest or {})
+                findings += self._model(name, field, catalog, steps, longest or {})
             except ModelUnknown as error:
-                found.append(Finding(field, str(error)))
-        return sorted(found, key=lambda finding: not finding.invalid)
+                findings.append(Finding(field, str(error)))
+        return sorted(findings, key=lambda finding: not finding.invalid)
 
     def definition(self, definition: Definition, now: float) -> list[Finding]:
         """Return all that speaks against the models of a definition, with what its steps use instead; fields are paths
         into the definition. Rows of the routes table are left out: they come and go without it."""
-        default, own = self._settings.default_model, definition.get("model")
+        default, workflow_model = self._settings.default_model, definition.get("model")
         findings: list[Finding] = []
         named: list[tuple[str, str, list[CrewStep]]] = []
         rest: list[CrewStep] = []
@@ -88,8 +88,8 @@ class RouteChecks:
                 before = [other for other in choice.places()[:place] if other[1] == field]
                 index = "" if field == "model" else f".{len(before)}"
                 named.append((name, f"crew.{position}.{field}{index}", [step]))
-        if own is not None:
-            named.append((own, "model", rest))
+        if workflow_model is not None:
+            named.append((workflow_model, "model", rest))
         elif rest:
             named.append((default, "DefaultModel", rest))
         catalog, _ = self._models.catalog([default, *(name for name, _, _ in named)], now)
@@ -100,7 +100,9 @@ class RouteChecks:
                 model_findings = [Finding(field, str(error))]
             outcome = self._outcome(definition, name, steps, catalog, now) if model_findings else ""
             whose = "the template's parameter DefaultModel: " if field == "DefaultModel" else ""
-            findings += [replace(one, message=f"{whose}{sentence(one.message)}{outcome}") for one in model_findings]
+            findings += [
+                replace(finding, message=f"{whose}{sentence(finding.message)}{outcome}") for finding in model_findings
+            ]
         return findings
 
     def _outcome(
@@ -112,15 +114,16 @@ class RouteChecks:
             required = frozenset({"tools"}) if step.get("tools") else frozenset()
             request = RouteRequest("", definition.get("model"), step, {}, required)
             try:
-                made = plan(request, NO_OVERRIDE, NO_OVERRIDE, self._settings.default_model, catalog, now)
+                decision = plan(request, NO_OVERRIDE, NO_OVERRIDE, self._settings.default_model, catalog, now)
             except (NoEligibleModel, ModelUnknown):
                 ends.setdefault("fails: no model is left for it", []).append(str(step["name"]))
                 continue
-            models = [*(candidate.model for candidate in made.candidates), *made.route_.attempt_order]
+            models = [*(candidate.model for candidate in decision.candidates), *decision.route_.attempt_order]
             with contextlib.suppress(ModelUnknown):
                 if catalog.resolve(name).id in [model.id for model in models]:
                     continue
-            by = "" if made.route_.source == "agent" else f" ({_SOURCES.get(made.route_.source, made.route_.source)})"
+            source = decision.route_.source
+            by = "" if source == "agent" else f" ({_SOURCES.get(source, source)})"
             ends.setdefault(f"uses {models[0].id}{by}", []).append(str(step["name"]))
         outcome = "; ".join(f"step {', '.join(names[:5])} {end}" for end, names in ends.items())
         return f" As it is, {outcome}." if outcome else ""
@@ -148,10 +151,10 @@ class RouteChecks:
     ) -> list[Finding]:
         """Return what speaks against a model that the row names in `field`."""
         model = catalog.resolve(name)
-        found: list[Finding] = []
+        findings: list[Finding] = []
         if not model.enabled:
             instead = f"; use {model.replaced_by}" if model.replaced_by else ""
-            found.append(Finding(field, f"{name!r} is disabled{instead}", invalid=False))
+            findings.append(Finding(field, f"{name!r} is disabled{instead}", invalid=False))
         # What an application inference profile stands for, and costs, is read when a step uses it.
         if not model.prices and ":application-inference-profile/" not in model.provider_model:
             message = f"{name!r} has no price, so its cost would be unknown"
@@ -163,20 +166,20 @@ class RouteChecks:
                     f"{model.provider} does not know it"
                 )
             message = f"{message}; give it one: loopllama models price {name}"
-            found.append(Finding(field, message, invalid=False, forcible=True))
+            findings.append(Finding(field, message, invalid=False, forcible=True))
         if not self._has_key(model.provider):
             message = (
                 f"{name!r} needs a key of provider {model.provider}, and none is configured; set it with: "
                 f"loopllama providers set {model.provider}"
             )
-            found.append(Finding(field, message, invalid=False))
+            findings.append(Finding(field, message, invalid=False))
         for step in steps:
-            found += _able(name, field, model, step)
+            findings += _able(name, field, model, step)
             tokens = longest.get(step["name"], 0)
             if model.context_window is not None and tokens > model.context_window:
                 message = f"{name!r} takes {model.context_window} tokens, and step {step['name']!r} had {tokens} lately"
-                found.append(Finding(field, message, invalid=False))
-        return found
+                findings.append(Finding(field, message, invalid=False))
+        return findings
 
     def _has_key(self, provider: str) -> bool:
         """Return whether the provider can be called, as far as that can be known from here."""
@@ -209,12 +212,12 @@ def warnings(settings: Settings, definition: Definition) -> Sequence[dict[str, o
     from loopllama.tools import toolbox
 
     try:
-        found = RouteChecks(settings, lambda: clients.client("dynamodb")).definition(definition, time.time())
+        findings = RouteChecks(settings, lambda: clients.client("dynamodb")).definition(definition, time.time())
     except Exception as error:
         if (trouble := errors.trouble(error)) is None:
             raise
         return [{"field": "workflow", "message": f"whether its models can be used could not be seen: {trouble}"}]
-    models: list[dict[str, object]] = [{"field": one.field, "message": one.message} for one in found]
+    models: list[dict[str, object]] = [{"field": finding.field, "message": finding.message} for finding in findings]
     return [*models, *toolbox.invalid(definition["crew"], settings)]
 
 
