@@ -112,17 +112,17 @@ def local_credentials(url: str) -> Credentials:
     from loopllama_cli.local.credentials import find
 
     try:
-        found = find(url, os.environ)
+        credentials = find(url, os.environ)
     except OSError as error:
         raise TargetUnreachable(
             f"The local stack at {url} cannot be reached: {error}. Remove it and start again."
         ) from error
-    if found is None:
+    if credentials is None:
         raise TargetUnreachable(
             f"The local stack at {url} cannot be reached: none of yours has its AWS endpoint there. Start one with "
             "`loopllama local`, or give `--local` the aws_endpoint_url that it printed."
         )
-    return found
+    return credentials
 
 
 def connect_local(url: str, credentials: Credentials | None = None) -> Target:
@@ -155,15 +155,15 @@ def _read(stack: str, url: str | None) -> Target:
         client = clients.client("cloudformation", attempts=1) if url else clients.client("cloudformation")
         # A profile may have said which region it is; what aliases stand for there is a matter of the environment.
         os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = client.meta.region_name
-        found = client.describe_stacks(StackName=stack)["Stacks"][0]
+        description = client.describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
         message = error.response.get("Error", {}).get("Message", str(error))
         raise TargetUnreachable(f"{where} cannot be read: {message}") from error
     except BotoCoreError as error:
         hint = " Start one with `loopllama local`." if url else ""
         raise TargetUnreachable(f"{where} cannot be reached: {error}{hint}") from error
-    outputs = {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])}
-    parameters = {item["ParameterKey"]: item.get("ParameterValue", "") for item in found.get("Parameters", [])}
+    outputs = {item["OutputKey"]: item["OutputValue"] for item in description.get("Outputs", [])}
+    parameters = {item["ParameterKey"]: item.get("ParameterValue", "") for item in description.get("Parameters", [])}
     missing = [name for name in _OUTPUTS.values() if name not in outputs]
     if missing:
         raise TargetUnreachable(f"{where} is no LoopLlama: it has no output {', '.join(missing)}.")

@@ -90,12 +90,12 @@ def _text(data: bytes, name: str) -> str:
 
 def pairs(values: Sequence[str] | None, option: str, example: str) -> dict[str, str]:
     """`KEY=VALUE` options as a dict. Raises `InvalidRequest` for one without both parts, or a key twice."""
-    found: dict[str, str] = {}
+    values_by_name: dict[str, str] = {}
     for value in values or ():
         key, equals, rest = (part.strip() for part in value.partition("="))
         if not (key and equals and rest):
             raise InvalidRequest(f"{option} {value!r}: write {example}")
-        if key in found:
+        if key in values_by_name:
             raise InvalidRequest(f"{option} names {key!r} twice")
-        found[key] = rest
-    return found
+        values_by_name[key] = rest
+    return values_by_name

@@ -42,10 +42,10 @@ def destroy(
         return
     if not yes:
         _ask(choice.stack)
-    left = list(removal.remove(found, lambda kind, name: output.message(f"deleting {kind} {name}", "dim")))
-    for one in left:
-        output.message(f"not deleted: {one}", "bold red")
-    if left:
+    failures = list(removal.remove(found, lambda kind, name: output.message(f"deleting {kind} {name}", "dim")))
+    for failure in failures:
+        output.message(f"not deleted: {failure}", "bold red")
+    if failures:
         raise typer.Exit(1)
 
 

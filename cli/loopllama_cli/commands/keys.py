@@ -31,12 +31,12 @@ def create(
 @app.command("list")
 def list_(ctx: typer.Context, as_json: Json = False) -> None:
     """List the keys, the newest first: their first characters, and when they were last used (to the minute)."""
-    found = KeyStore(connect(ctx).settings).all()
+    keys = KeyStore(connect(ctx).settings).all()
     if as_json:
-        output.print_json(found)
+        output.print_json(keys)
         return
     table = output.table("Key", "Name", "Created", "Last used", "Revoked")
-    for key in found:
+    for key in keys:
         times = (output.local_time(key[name]) for name in ("created_at", "last_used_at", "revoked_at"))
         table.add_row(output.plain(f"{key['prefix']}…"), output.plain(key["name"]), *times)
     output.print_table(table, output.out())

@@ -108,9 +108,9 @@ def _stored(settings: Settings) -> set[str]:
     """Return providers that have a secret; its content is not read."""
     prefix = settings.provider_secrets_prefix
     pages = clients.client("secretsmanager").get_paginator("list_secrets")
-    found = (
+    secret_names = (
         secret["Name"]
         for page in pages.paginate(Filters=[{"Key": "name", "Values": [prefix]}])
         for secret in page["SecretList"]
     )
-    return {name.removeprefix(prefix) for name in found if name.startswith(prefix)}
+    return {name.removeprefix(prefix) for name in secret_names if name.startswith(prefix)}

@@ -51,9 +51,11 @@ def whatif(
     changes = {step: router.model(name) for step, name in pairs(change, "--set", "STEP=MODEL").items()}
     oldest = None if since is None else datetime.now(UTC) - timedelta(seconds=parse_time(since))
     limit = predictions.MAX_RUNS if since is not None else runs
-    found = predictions.recent_runs(RunReader(settings), workflow, limit=limit, since=oldest)
+    recent = predictions.recent_runs(RunReader(settings), workflow, limit=limit, since=oldest)
     needs = {agent["name"]: agent["needs"] for agent in crew}
-    forecast = predictions.predict(found, needs, changes, router.model, prices="today" if prices == "today" else "then")
+    forecast = predictions.predict(
+        recent, needs, changes, router.model, prices="today" if prices == "today" else "then"
+    )
     if as_json:
         applied = _apply(RouteStore(settings), workflow, change, reason) if apply else []
         output.print_json({"workflow": workflow, **forecast, **({"rows": applied} if apply else {})})
@@ -83,22 +85,22 @@ def _print(forecast: Forecast) -> None:
                        right=("Cost before", "Cost after", "Latency before", "after"))  # fmt: skip
     places = output.cost_decimals(
         [
-            one[name]
-            for one in forecast["steps"]
+            step[name]
+            for step in forecast["steps"]
             for name in ("cost_usd_before", "cost_usd_after")
-            if one[name] is not None
+            if step[name] is not None
         ]
     )
-    for one in forecast["steps"]:
+    for step in forecast["steps"]:
         table.add_row(
-            output.plain(one["step"]),
-            output.plain(", ".join(one["models_before"])),
-            output.plain(one["model_after"]),
-            output.money(one["cost_usd_before"], places),
-            output.money(one["cost_usd_after"], places),
-            output.duration(one["latency_ms_before"]),
-            output.duration(one["latency_ms_after"]),
-            one["latency_from"],
+            output.plain(step["step"]),
+            output.plain(", ".join(step["models_before"])),
+            output.plain(step["model_after"]),
+            output.money(step["cost_usd_before"], places),
+            output.money(step["cost_usd_after"], places),
+            output.duration(step["latency_ms_before"]),
+            output.duration(step["latency_ms_after"]),
+            step["latency_from"],
         )
     console = output.out()
     output.print_table(table, console)

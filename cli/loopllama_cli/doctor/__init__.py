@@ -64,9 +64,11 @@ def examine(choice: Choice, call: bool = False) -> Iterator[Check]:
 def _python() -> Check:
     version = ".".join(map(str, sys.version_info[:3]))
     good = (3, 11) <= sys.version_info < (3, 15)
-    found = f"{version}, loopllama {__version__}"
+    versions = f"{version}, loopllama {__version__}"
     return (
-        Check("python", "ok", found) if good else Check("python", "fail", found, "install loopllama with 3.11 to 3.14")
+        Check("python", "ok", versions)
+        if good
+        else Check("python", "fail", versions, "install loopllama with 3.11 to 3.14")
     )
 
 

@@ -70,8 +70,8 @@ def create_key(stack: LocalStack) -> str:
     from loopllama.api.auth import KeyStore
     from loopllama.settings import Settings
 
-    made: Any = boto3.Session
-    session = made(**stack.credentials.as_json(), region_name=stack.region)
+    make_session: Any = boto3.Session
+    session = make_session(**stack.credentials.as_json(), region_name=stack.region)
     dynamodb = session.client("dynamodb", endpoint_url=stack.aws_endpoint_url)
     key, _ = KeyStore(Settings(api_keys_table=stack.outputs["ApiKeysTableName"]), dynamodb).create("local")
     return key

@@ -51,7 +51,9 @@ def print_history(entries: list[ShownChange], of: Literal["step", "model"]) -> N
     """Entries of the history as a table; the field `of` says what an entry is about."""
     table = output.table("When", "Of", "Version", "By", "Change", "Reason", right=("Version",))
     for entry in entries:
-        parts = [_difference(one) for one in entry["differences"]] if entry["after"] else [entry["change"]]
+        parts = (
+            [_difference(difference) for difference in entry["differences"]] if entry["after"] else [entry["change"]]
+        )
         who, why = (output.one_line(entry[field] or "", 60) for field in ("updated_by", "reason"))
         change_text = "; ".join(parts) or "nothing but notes"
         version = str(entry["version"] or "-")
@@ -92,13 +94,13 @@ def diff(
     else:
         before = past.at_version(route, version).get("after") if version else None
         after = past.at_version(route, to).get("after") if to else RouteStore(settings).get(workflow, step)
-    found = differences(before, after)
+    changed = differences(before, after)
     if as_json:
-        output.print_json(found)
+        output.print_json(changed)
         return
-    for one in found:
-        output.out().print(output.plain(_difference(one)))
-    if not found:
+    for difference in changed:
+        output.out().print(output.plain(_difference(difference)))
+    if not changed:
         output.message("No difference.", "dim")
 
 
@@ -196,7 +198,7 @@ def import_(
         output.print_json({"workflow": workflow, "applied": not dry_run, "changes": changes})
         return
     for change in changes:
-        lines = "; ".join(_difference(one) for one in change["differences"])
+        lines = "; ".join(_difference(difference) for difference in change["differences"])
         output.out().print(output.plain(f"{change['step']}  {change['change']}  {lines}"))
     kept = [name for name in present if name not in wanted]
     if kept and not prune:
@@ -243,10 +245,10 @@ def _row_text(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {output.one_line(row[name], 80)}" for name in VALUES if row.get(name) is not None)
 
 
-def _difference(one: Difference) -> str:
+def _difference(difference: Difference) -> str:
     def shown(value: Any) -> str:
         from loopllama.routing.change_log import plain
 
         return "nothing" if value is None else output.one_line(plain(value), 80)
 
-    return f"{one['field']}: {shown(one['from'])} -> {shown(one['to'])}"
+    return f"{difference['field']}: {shown(difference['from'])} -> {shown(difference['to'])}"

@@ -169,7 +169,9 @@ def unset(
 
 def _named(values: RouteRow) -> list[str]:
     """Return the models that a row names."""
-    candidates = [one["model"] if isinstance(one, dict) else one for one in values["candidates"] or ()]
+    candidates = [
+        candidate["model"] if isinstance(candidate, dict) else candidate for candidate in values["candidates"] or ()
+    ]
     return [*([values["model"]] if values["model"] else []), *candidates, *(values["fallbacks"] or ())]
 
 
