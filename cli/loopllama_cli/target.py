@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +59,28 @@ class Choice:
     local: str | None = None
     region: str | None = None
     profile: str | None = None
+
+    def command(self, words: str, *names: str) -> str:
+        """Return a command for the same target, with the options that name it. `names` are quoted for a shell."""
+        named = {"--stack": self.stack, "--local": self.local, "--region": self.region, "--profile": self.profile}
+        options = [f"{name} {shlex.quote(value)}" for name, value in named.items() if value]
+        if self.local == "":
+            options.append("--local")
+        return " ".join(["loopllama", *options, words, *map(shlex.quote, names)])
+
+
+_called_with: ContextVar[Choice | None] = ContextVar("called_with", default=None)
+
+
+def remember(choice: Choice) -> Callable[[], None]:
+    """Keep what this command was called with for `next_command`; returns what forgets it."""
+    token = _called_with.set(choice)
+    return lambda: _called_with.reset(token)
+
+
+def next_command(words: str, *names: str) -> str:
+    """Return a command to type next, complete with the `--stack` or `--local` that this one was called with."""
+    return (_called_with.get() or Choice()).command(words, *names)
 
 
 @dataclass(frozen=True, slots=True)

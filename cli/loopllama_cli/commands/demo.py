@@ -185,7 +185,9 @@ def _check_models(model: str | None, small: str) -> None:
     resolved = bundled().resolve(model)
     if resolved.provider != "bedrock" and from_environment(resolved.provider, os.environ) is None:
         variable = f"{variables_of(resolved.provider)[0]}_API_KEY"
-        raise InvalidRequest(f"{model} is answered by {resolved.provider}, which has no key here: set {variable}")
+        raise InvalidRequest(
+            f"{model} is answered by {resolved.provider}, which has no key here: export {variable}=KEY"
+        )
 
 
 def _say(console: Console, number: int, text: str) -> None:

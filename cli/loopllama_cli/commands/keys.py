@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from loopllama.api.auth import KeyStore
+from loopllama.errors import NotFound
 from loopllama_cli.commands.common import Json, connect
 from loopllama_cli.console import output
+from loopllama_cli.target import next_command
 
 app = typer.Typer(no_args_is_help=True, help="Keys of the HTTP API: create, list, revoke.")
 
@@ -49,7 +51,11 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke a key: within a minute it is refused everywhere."""
-    kept = KeyStore(connect(ctx).settings).revoke(prefix)
+    store = KeyStore(connect(ctx).settings)
+    try:
+        kept = store.revoke(prefix)
+    except NotFound as error:
+        raise NotFound(f"{error} What there is: {next_command('keys list')}") from error
     if as_json:
         output.print_json(kept)
     else:

@@ -28,6 +28,7 @@ from loopllama_cli.commands.run import finish, print_output, read
 from loopllama_cli.console import event_stream, output
 from loopllama_cli.console.comparison import compare_runs, print_comparison
 from loopllama_cli.console.trace import picture, print_trace, run_cost, run_latency, simulated
+from loopllama_cli.target import next_command
 
 app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, respond, cancel, replay.")
 
@@ -141,7 +142,7 @@ def respond(
 
     given = read_text(text) if text is not None else None
     if approve is None and given is None:
-        raise InvalidRequest("say --approve, --reject or --text")
+        raise InvalidRequest(f"no answer given: {next_command('runs respond', run)} --approve, --reject or --text TEXT")
     answer = {"input": given} if approve is None else {"approved": approve, **({"note": given} if given else {})}
     asked = human_input.respond(RunStore(connect(ctx).settings), run, answer, getpass.getuser(), question)
     if as_json:

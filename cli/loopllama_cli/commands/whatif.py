@@ -44,7 +44,7 @@ def whatif(
     from loopllama.routing.store import RouteStore
 
     if prices not in ("today", "then"):
-        raise InvalidRequest(f"--prices is today or then, not {prices!r}")
+        raise InvalidRequest(f"--prices {prices!r} is not valid: write today or then")
     settings = connect(ctx).settings
     crew = definition_of(settings, workflow)["crew"]
     router = Router(settings)

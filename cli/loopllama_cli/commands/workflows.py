@@ -13,7 +13,7 @@ from loopllama.errors import InvalidRequest, WorkflowInvalid
 from loopllama.settings import Settings
 from loopllama_cli.commands.common import Json, Limit, Workflow, connect
 from loopllama_cli.console import output
-from loopllama_cli.target import Choice
+from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
     from loopllama.workflows.types import WorkflowItem
@@ -63,18 +63,15 @@ def push(
         output.print_json({**stored, "warnings": warnings})
     else:
         output.out().print(output.plain(f"{stored['id']} version {stored['version']}"))
-    _warn(file, warnings, ctx.obj)
+    _warn(file, warnings)
 
 
-def _warn(file: Path, warnings: Sequence[Mapping[str, object]], choice: Choice | None = None) -> None:
+def _warn(file: Path, warnings: Sequence[Mapping[str, object]]) -> None:
     """Print warnings to standard error, and how to see what there is in the stack that was chosen."""
     for warning in warnings:
         output.message(f"! {file}, line {warning['line']}: {warning['field']}: {warning['message']}", "yellow")
     if warnings:
-        where = ""
-        if choice is not None:
-            where = " --local" if choice.local is not None else f" --stack {choice.stack}" if choice.stack else ""
-        output.message(f"Fix the file and push it again; what there is: loopllama{where} models list", "dim")
+        output.message(f"Fix the file and push it again; what there is: {next_command('models list')}", "dim")
 
 
 @app.command("list")
@@ -89,7 +86,7 @@ def list_(ctx: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
         output.print_json(views)
         return
     if not views:
-        output.message("There are no workflows: loopllama workflows push FILE makes one.", "dim")
+        output.message(f"There are no workflows; make one with: {next_command('workflows push FILE')}", "dim")
         return
     table = output.table("Workflow", "Name", "Version", "Agents", "Model", "Updated", right=("Version", "Agents"))
     for workflow in views:

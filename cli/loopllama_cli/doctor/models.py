@@ -11,7 +11,7 @@ from loopllama.catalog.model import at_region, foundation_model
 from loopllama.errors import ModelError, ModelUnknown
 from loopllama.settings import Settings
 from loopllama_cli.doctor.findings import GONE, MISSING, Check, code_of, looked
-from loopllama_cli.target import Target
+from loopllama_cli.target import Target, next_command
 
 
 def examine_models(target: Target, call: bool, profile: str | None = None) -> Iterator[Check]:
@@ -22,7 +22,8 @@ def examine_models(target: Target, call: bool, profile: str | None = None) -> It
     settings = target.settings
     catalog = CatalogStore(settings).catalog()
     for problem in catalog.problems:
-        todo = "fix the row (loopllama models set) or delete it"
+        remove_it = next_command("models remove", str(problem["model"]))
+        todo = f"fix the row ({next_command('models set')}) or delete it: {remove_it}"
         yield Check(f"model {problem['model']}", "warn", f"its row is skipped: {problem['reason']}", todo)
     models: dict[str, Any] = {}
     names = sorted(_names_in_use(settings).items())
@@ -37,7 +38,9 @@ def examine_models(target: Target, call: bool, profile: str | None = None) -> It
             models.setdefault(model.id, model)
             continue
         other = f", {model.replaced_by} answers" if model.replaced_by else ""
-        yield Check(f"model {name}", "warn", f"disabled{other}; used by {users}", f"loopllama models enable {model.id}")
+        yield Check(
+            f"model {name}", "warn", f"disabled{other}; used by {users}", next_command("models enable", model.id)
+        )
         if model.replaced_by and model.replaced_by not in seen:
             seen.add(model.replaced_by)
             names.append((model.replaced_by, f"what used {model.id}"))
@@ -113,7 +116,7 @@ def _provider(provider: str, target: Target) -> Check:
         "secretsmanager:DescribeSecret",
     )
     if check.status == "fail" and check.todo == GONE:
-        return Check(subject, "fail", f"has no key: there is no secret {name}", f"loopllama providers set {provider}")
+        return Check(subject, "fail", f"has no key: there is no secret {name}", next_command("providers set", provider))
     return check
 
 

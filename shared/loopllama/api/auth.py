@@ -95,7 +95,7 @@ class KeyStore:
         harmless. Raises `NotFound`, and `Conflict` where several keys begin so."""
         matches = [item for item in self._items() if len(prefix) > len(MARK) and _begins(item, prefix)]
         if not matches:
-            raise NotFound(f"There is no API key that begins with {prefix[:SHOWN]!r}; `keys list` shows them.")
+            raise NotFound(f"There is no API key that begins with {prefix[:SHOWN]!r}.")
         if len(matches) > 1:
             raise Conflict(f"{len(matches)} API keys begin with {prefix[:SHOWN]!r}; give more of its characters.")
         _, item = dynamo.update(

@@ -71,7 +71,7 @@ def test_what_exists_is_left_alone(folder: Path, kind: str) -> None:
 def test_a_name_that_cannot_be_one(folder: Path, name: str) -> None:
     done = init("--", name)
     assert done.exit_code == 2
-    assert "is no project's name" in done.stderr
+    assert "is not a valid project name" in done.stderr
     assert list(folder.iterdir()) == []
 
 

@@ -18,6 +18,7 @@ from loopllama_cli.commands.models.show import app
 from loopllama_cli.commands.routes.history import print_history
 from loopllama_cli.commands.routes.overrides import Reason, number
 from loopllama_cli.console import output
+from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
     from loopllama.catalog.store import CatalogStore
@@ -56,7 +57,10 @@ def set_(
     }
     changes = {name: value for name, value in fields.items() if value is not None}
     if not changes:
-        raise InvalidRequest("say what to set: --provider, --context-window, --capability …")
+        raise InvalidRequest(
+            f"nothing to set: add --provider, --context-window, --capability …; what {model} has: "
+            f"{next_command('models show', model)}"
+        )
     store, settings = _store(ctx)
     model = store.own_id(model)
     _print_change(store.write(model, changes, updated_by=getpass.getuser(), reason=reason), settings, as_json)
@@ -80,7 +84,7 @@ def price(
     try:
         day = date.fromisoformat(since) if since else datetime.now(UTC).date()
     except ValueError as error:
-        raise InvalidRequest(f"--from {since!r} is no date: write it like 2026-11-23") from error
+        raise InvalidRequest(f"--from {since!r} is not a valid date: write it like 2026-11-23") from error
     dated_price = price_of(day, _money(given), _money(taken), number(cache_read), number(cache_write))
     store, settings = _store(ctx)
     model = _known(store, model)
@@ -117,15 +121,17 @@ def disable(
     Without --use, steps go on with their fallbacks, and with the next layer where they have none.
     """
     if not reason:
-        raise InvalidRequest("say why: --reason TEXT; it stays in the history")
+        disable_it = next_command("models disable", model, "--reason", "TEXT")
+        raise InvalidRequest(f"say why, it stays in the history: {disable_it}")
     store, settings = _store(ctx)
     name = _known(store, model)
     if use is not None:
         other = store.catalog().resolve(use)
         if other.id == name:
-            raise InvalidRequest(f"{model} cannot replace itself")
+            raise InvalidRequest(f"--use {use!r} is not a valid replacement: it is {model} itself; name another model")
         if not other.enabled:
-            raise InvalidRequest(f"{use} is disabled itself")
+            enable_it = next_command("models enable", use)
+            raise InvalidRequest(f"--use {use!r} is disabled itself; name another model, or: {enable_it}")
     _change(store, settings, name, {"enabled": False, "replaced_by": use}, reason, yes, as_json)
 
 
@@ -142,7 +148,10 @@ def remove(ctx: typer.Context, model: ModelId, reason: Reason = "", yes: Yes = F
     store, settings = _store(ctx)
     items = store.items()
     if all(item["model"] != model for item in items):
-        raise NotFound(f"the Models table has no entry {model!r}; what is bundled can be disabled, not removed")
+        disable_it = next_command("models disable", model, "--reason", "TEXT")
+        raise NotFound(
+            f"entry {model!r} not found in the Models table; what is bundled is disabled, not removed: {disable_it}"
+        )
     moved = _moved(settings, items, [item for item in items if item["model"] != model])
     if not _agreed(moved, yes, as_json):
         return
@@ -299,7 +308,7 @@ def _print_change(written: tuple[Any, dict[str, Any]], settings: Settings, as_js
 def _money(text: str) -> Decimal:
     value = number(text)
     if value is None or value < 0:
-        raise InvalidRequest(f"{text!r} is no price: USD per million tokens, 0 or more")
+        raise InvalidRequest(f"{text!r} is not a valid price: USD per million tokens, 0 or more")
     return value
 
 

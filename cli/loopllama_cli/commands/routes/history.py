@@ -16,6 +16,7 @@ from loopllama.errors import InvalidRequest, NotFound
 from loopllama_cli.commands.common import Json, Workflow, connect
 from loopllama_cli.commands.routes.overrides import Reason, Step, app, check_step, definition_of
 from loopllama_cli.console import output
+from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
     from loopllama.routing.types import Difference, RouteRow, ShownChange
@@ -89,7 +90,8 @@ def diff(
     if version is None and to is None:
         entries = past.entries(route, 1)
         if not entries:
-            raise NotFound(f"the history of {route!r} is empty")
+            set_it = next_command("routes set", workflow, step, "MODEL")
+            raise NotFound(f"the history of {route!r} is empty; set the route with: {set_it}")
         before, after = entries[0].get("before"), entries[0].get("after")
     else:
         before = past.at_version(route, version).get("after") if version else None
@@ -227,12 +229,13 @@ def _read(file: Path) -> tuple[str, dict[str, RouteRow]]:
     from loopllama_cli import workflow_files
 
     document = workflow_files.read(file)
-    shape = "workflow: ID and routes: {STEP: {model: …}}, as `loopllama routes export` writes it"
+    export = next_command("routes export WORKFLOW")
+    shape = f"workflow: ID and routes: {{STEP: {{model: …}}}}; write one with: {export}"
     if not isinstance(document, dict) or set(document) - {"workflow", "routes"}:
-        raise InvalidRequest(f"{file} must hold {shape}")
+        raise InvalidRequest(f"{file} is not a valid file of routes: it must hold {shape}")
     workflow, routes = document.get("workflow"), document.get("routes") or {}
     if not isinstance(workflow, str) or not isinstance(routes, dict):
-        raise InvalidRequest(f"{file} must hold {shape}")
+        raise InvalidRequest(f"{file} is not a valid file of routes: it must hold {shape}")
     for step, row in routes.items():
         if not isinstance(step, str) or not isinstance(row, dict) or not row:
             raise InvalidRequest(f"{file}: the route of {step!r} must be a mapping such as {{model: small}}")

@@ -13,12 +13,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from loopllama.core.names import closest
 from loopllama.errors import InvalidRequest, LoopLlamaError
 from loopllama.settings import Settings
 from loopllama_cli.commands.common import Json, Workflow, connect
 from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.console import output
 from loopllama_cli.console.trace import ignored_text
+from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
     from loopllama.queries.types import Forecast
@@ -203,7 +205,9 @@ def parse_time(text: str) -> float:
     """`90s`, `30m`, `2h` or `7d` in seconds. Raises `InvalidRequest`."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])", text.strip())
     if match is None:
-        raise InvalidRequest(f"{text!r} is no length of time: write a number and s, m, h or d, such as 30m or 2h")
+        raise InvalidRequest(
+            f"{text!r} is not a valid length of time: write a number and s, m, h or d, such as 30m or 2h"
+        )
     return float(match[1]) * _UNITS[match[2]]
 
 
@@ -228,8 +232,10 @@ def definition_of(settings: Settings, workflow: str) -> Definition:
 def check_step(settings: Settings, workflow: str, step: str) -> None:
     names = [agent["name"] for agent in definition_of(settings, workflow)["crew"]]
     if step != "*" and step not in names:
-        known = ", ".join(names)
-        raise InvalidRequest(f"workflow {workflow!r} has no step {step!r}: its steps are {known}, or * for all")
+        raise InvalidRequest(
+            f"step {step!r} not found in workflow {workflow!r}, whose steps are shown by "
+            f"{next_command('routes list', workflow)}{closest(step, [*names, '*'])}"
+        )
 
 
 def _candidate(text: str) -> dict[str, Any] | str:
@@ -245,9 +251,9 @@ def number(text: str | None) -> Decimal | None:
     try:
         value = Decimal(text)
     except InvalidOperation as error:
-        raise InvalidRequest(f"{text!r} is no number") from error
+        raise InvalidRequest(f"{text!r} is not a valid number") from error
     if not value.is_finite():
-        raise InvalidRequest(f"{text!r} is no number")
+        raise InvalidRequest(f"{text!r} is not a valid number")
     return value
 
 
