@@ -117,7 +117,7 @@ class Program(TyperGroup):
                 traceback.print_exc(file=sys.stderr)
             output.error(error)
             for kind, (shows, words) in _FOLLOWING.items():
-                if isinstance(error, kind):
+                if isinstance(error, kind) and ctx.invoked_subcommand != "demo":  # no stack outlives a demo
                     output.message(f"{shows}: {next_command(words)}", "dim")
             raise typer.Exit(exit_code(error)) from error
 
