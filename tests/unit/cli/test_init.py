@@ -78,5 +78,5 @@ def test_a_name_that_cannot_be_one(folder: Path, name: str) -> None:
 def test_an_example_that_is_not_there(folder: Path) -> None:
     done = init("claims", "--example", "../claims")
     assert done.exit_code == 2
-    assert f"there are {', '.join(EXAMPLES)}" in done.stderr
+    assert f"there are: {', '.join(EXAMPLES)}" in done.stderr
     assert list(folder.iterdir()) == []
