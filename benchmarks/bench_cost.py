@@ -104,13 +104,13 @@ def _asked(figures: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _grows(figures: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Whether capacity grows with what is recorded, and with the crew."""
-    for one in figures["recorded"]:
-        after = f"a run of 2 steps after {one['earlier_runs']} others"
-        yield _row(f"capacity written, {after}", one["writes"], "units")
-        yield _row(f"capacity read, {after}", one["reads"], "units")
-    for one in figures["crew_sizes"]:
-        prompts = "whose prompt names what it reads" if one["prompts"] == "named" else "without a prompt of its own"
-        yield _row(f"capacity read, step {one['step']} of 50, {prompts}", one["reads"], "units")
+    for figure in figures["recorded"]:
+        after = f"a run of 2 steps after {figure['earlier_runs']} others"
+        yield _row(f"capacity written, {after}", figure["writes"], "units")
+        yield _row(f"capacity read, {after}", figure["reads"], "units")
+    for figure in figures["crew_sizes"]:
+        prompts = "whose prompt names what it reads" if figure["prompts"] == "named" else "without a prompt of its own"
+        yield _row(f"capacity read, step {figure['step']} of 50, {prompts}", figure["reads"], "units")
 
 
 def _paid(figures: dict[str, Any], memory_mb: int) -> Iterator[dict[str, Any]]:

@@ -130,17 +130,19 @@ def main() -> None:
             f"LiteLLM, {name}": lambda model=model: peer.ask(question(model, USAGES[1], 50))[1],
         }
     figures = harness.take_turns(contestants, options.rounds)
-    found = list(differences(peer))
+    verdicts = list(differences(peer))
     peer.close()
-    differing = [[name, what, EXPLAINED.get(name, "")] for name, what in found if what not in ("same", "missing")]
-    if unknown := [one for one in differing if not one[2]]:
+    differing = [
+        [name, verdict, EXPLAINED.get(name, "")] for name, verdict in verdicts if verdict not in ("same", "missing")
+    ]
+    if unknown := [difference for difference in differing if not difference[2]]:
         raise SystemExit(f"costs differ from LiteLLM's and nobody has said why: {unknown}")
     table = harness.table("The cost of a call, processor time", "µs", figures, f"LoopLlama, {TIMED[0]}")
     slowest = max(row["median"] for row in table["rows"] if row["name"].startswith("LoopLlama"))
-    counts = {what: sum(one == what for _, one in found) for what in ("same", "missing")}
+    counts = {kind: sum(verdict == kind for _, verdict in verdicts) for kind in ("same", "missing")}
     rows = [
         harness.value("our cost of a call, the slowest model", slowest, "µs", AIM),
-        harness.value("calls of bundled models that cost the same at genai-prices", len(found)),
+        harness.value("calls of bundled models that cost the same at genai-prices", len(verdicts)),
         harness.value("calls that cost the same at LiteLLM", counts["same"]),
         harness.value("calls of models that LiteLLM does not know", counts["missing"]),
         harness.value("calls that cost something else at LiteLLM, explained below", len(differing)),

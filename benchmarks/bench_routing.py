@@ -143,8 +143,8 @@ def request(workflow: int, step: int) -> RouteRequest:
 def timed(decide: Callable[[RouteRequest], Any], asked: list[RouteRequest]) -> float:
     """Microseconds a decision."""
     start = time.process_time()
-    for one in asked:
-        decide(one)
+    for route_request in asked:
+        decide(route_request)
     return (time.process_time() - start) / len(asked) * 1e6
 
 

@@ -143,9 +143,9 @@ def inits(path: list[Path], plain: Path, folder: Path, rounds: int) -> harness.F
         found_in = [plain, *path] if function == built[SUM] else path
         with emulator.running(rie, python, function, found_in, ENVIRONMENT) as running:
             running.invoke({"requestContext": {}, "Records": []})
-            found = re.search(r"INIT REPORT\(durationMs: ([\d.]+)\)", running.log.read_text())
-        assert found, running.log.read_text()
-        return float(found.group(1))
+            match = re.search(r"INIT REPORT\(durationMs: ([\d.]+)\)", running.log.read_text())
+        assert match, running.log.read_text()
+        return float(match.group(1))
 
     return harness.take_turns({name: lambda path=path: init(path) for name, path in built.items()}, rounds)
 
@@ -166,7 +166,9 @@ def remember(name: str, port: int) -> None:
     at_start, before = resident(), set(sys.modules)
     call()
     late = [
-        one for one in set(sys.modules) - before if "site-packages" in (getattr(sys.modules[one], "__file__", "") or "")
+        module
+        for module in set(sys.modules) - before
+        if "site-packages" in (getattr(sys.modules[module], "__file__", "") or "")
     ]
     for _ in range(CALLS):
         call()
@@ -232,7 +234,9 @@ def main() -> None:
         memory = harness.table("Most memory resident", "MB", memories(sdk, min(3, options.rounds)), f"{ROUTER}, warm")
         tables = [started, memory]
         layer, runtime = emulator.build(folder)
-        deployed = harness.round_to(megabytes(layer, *(emulator.build_function(one, folder) for one in FUNCTIONS)))
+        deployed = harness.round_to(
+            megabytes(layer, *(emulator.build_function(function, folder) for function in FUNCTIONS))
+        )
         plain = folder / "plain"
         plain.mkdir()
         for package in ("boto3", "botocore", "s3transfer", "httpx", "anyio", "idna"):  # all of it plain Python

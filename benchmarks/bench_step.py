@@ -250,7 +250,7 @@ def compare(port: int, rounds: int) -> tuple[harness.Figures, harness.Figures]:
     figures = harness.take_turns({name: worker.ask for name, worker in workers.items()}, rounds)
     for worker in workers.values():
         worker.close()
-    waited, worked = ({name: [one[at] for one in mine] for name, mine in figures.items()} for at in (0, 1))
+    waited, worked = ({name: [pair[at] for pair in mine] for name, mine in figures.items()} for at in (0, 1))
     return waited, worked
 
 

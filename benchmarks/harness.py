@@ -92,7 +92,7 @@ def table(title: str, unit: str, figures: Figures, base: str, notes: Mapping[str
     """Medians with quartiles, and ratios to `base` within each round. `notes` says something beside a name."""
     rows = []
     for name, mine in figures.items():
-        ratios = [one / other for one, other in zip(mine, figures[base], strict=True)]
+        ratios = [own_time / other for own_time, other in zip(mine, figures[base], strict=True)]
         low, high = quartiles(mine)
         ratio_low, ratio_high = quartiles(ratios)
         row = {"name": name, "median": median(mine), "low": low, "high": high}
@@ -138,8 +138,8 @@ def versions(python: str | Path, *packages: str) -> dict[str, str]:
         "print(json.dumps(found | {'python': sys.version.split()[0]}))"
     )
     done = subprocess.run([str(python), "-c", code, *packages], capture_output=True, text=True, check=True)
-    found: dict[str, str] = json.loads(done.stdout)
-    return found
+    versions: dict[str, str] = json.loads(done.stdout)
+    return versions
 
 
 def publish(
@@ -152,11 +152,11 @@ def publish(
     **more: Any,
 ) -> None:
     """Print the result, and unless it is short write it as `results/<name>.json`."""
-    for one in tables:
-        width = max(len(row["name"]) for row in one["rows"])
-        print(f"\n{one['title']} ({one['rounds']} rounds; times {one['base']})")
-        for row in one["rows"]:
-            shown = f"{row['median']:>10,.4g} {one['unit']} ({row['low']:,.4g} to {row['high']:,.4g})"
+    for table in tables:
+        width = max(len(row["name"]) for row in table["rows"])
+        print(f"\n{table['title']} ({table['rounds']} rounds; times {table['base']})")
+        for row in table["rows"]:
+            shown = f"{row['median']:>10,.4g} {table['unit']} ({row['low']:,.4g} to {row['high']:,.4g})"
             times = f"{row['ratio']:>8.3g} x ({row['ratio_low']:.3g} to {row['ratio_high']:.3g})"
             print(f"  {row['name']:<{width}} {shown}  {times}  {row['note']}")
     print()
@@ -168,7 +168,7 @@ def publish(
     machine = {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
-        "load": [round(one, 1) for one in os.getloadavg()],
+        "load": [round(load, 1) for load in os.getloadavg()],
         "at": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
     result = {
@@ -203,12 +203,14 @@ def _size(package: str, seen: set[str]) -> int:
         return 0
     seen.add(package)
     try:
-        found = metadata.distribution(package)
+        distribution = metadata.distribution(package)
     except metadata.PackageNotFoundError:
         return 0
-    files = [Path(str(found.locate_file(file))) for file in found.files or () if "__pycache__" not in str(file)]
+    files = [
+        Path(str(distribution.locate_file(file))) for file in distribution.files or () if "__pycache__" not in str(file)
+    ]
     size = sum(file.stat().st_size for file in files if file.exists())
-    for text in found.requires or ():
+    for text in distribution.requires or ():
         wanted = Requirement(text)
         if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
             size += _size(wanted.name.lower().replace("_", "-"), seen)

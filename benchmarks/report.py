@@ -46,27 +46,28 @@ WIDTH, NAME_WIDTH, ROW = 760, 300, 22
 def results() -> list[dict[str, Any]]:
     """The results that there are, in the order of the page. scale.json is docs/scale.md's."""
     read = (json.loads(path.read_text()) for path in (HERE / "results").glob("*.json"))
-    found = [one for one in read if "rows" in one]
+    with_rows = [result for result in read if "rows" in result]
     return sorted(
-        found, key=lambda one: (ORDER.index(one["name"]) if one["name"] in ORDER else len(ORDER), one["name"])
+        with_rows,
+        key=lambda result: (ORDER.index(result["name"]) if result["name"] in ORDER else len(ORDER), result["name"]),
     )
 
 
 def files() -> Iterator[tuple[str, str]]:
     """Each file of docs/ that belongs to the report, with its text."""
-    found = results()
-    parts = [HEAD.replace("{names}", ", ".join(one["name"] for one in found)), *aims(found)]
-    for result in found:
+    all_results = results()
+    parts = [HEAD.replace("{names}", ", ".join(result["name"] for result in all_results)), *aims(all_results)]
+    for result in all_results:
         parts += section(result)
         for number, table in enumerate(result.get("tables", ())):
             yield plot_name(result, number), plot(table)
     yield PAGE, "\n".join(parts).rstrip() + "\n"
 
 
-def aims(found: list[dict[str, Any]]) -> Iterator[str]:
+def aims(all_results: list[dict[str, Any]]) -> Iterator[str]:
     """What was aimed at, and what became of it."""
     yield "## Aims\n| what | measured | at most | |\n|---|---|---|---|"
-    for result in found:
+    for result in all_results:
         for row in result["rows"]:
             if "aim" in row:
                 met = "met" if row["met"] else "**missed**"
@@ -157,16 +158,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    made = dict(files())
-    stale = [name for name, text in made.items() if not (DOCS / name).is_file() or (DOCS / name).read_text() != text]
-    stale += [name for path in DOCS.glob(PLOTS) if (name := str(path.relative_to(DOCS))) not in made]
+    pages = dict(files())
+    stale = [name for name, text in pages.items() if not (DOCS / name).is_file() or (DOCS / name).read_text() != text]
+    stale += [name for path in DOCS.glob(PLOTS) if (name := str(path.relative_to(DOCS))) not in pages]
     if options.check:
         if stale:
             sys.exit(f"not what benchmarks/results give: {', '.join(stale)}; run make docs")
         return
     for path in DOCS.glob(PLOTS):
         path.unlink()
-    for name, text in made.items():
+    for name, text in pages.items():
         (DOCS / name).write_text(text)
     print(f"docs/{PAGE} written")
 

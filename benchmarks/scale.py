@@ -67,8 +67,8 @@ def loads(steps_a_second: float, cost: dict[str, Any], figures: dict[str, Any]) 
 
 def binding(cost: dict[str, Any], figures: dict[str, Any]) -> list[tuple[float, Quota]]:
     """The quotas with the steps a second at which each binds, the first to bind first."""
-    one = loads(1.0, cost, figures)
-    return sorted(((quota.limit / one[quota.load], quota) for quota in QUOTAS), key=lambda found: found[0])
+    one_step = loads(1.0, cost, figures)
+    return sorted(((quota.limit / one_step[quota.load], quota) for quota in QUOTAS), key=lambda pair: pair[0])
 
 
 def key_limits(figures: dict[str, Any]) -> dict[str, float]:
@@ -90,7 +90,7 @@ def key_limits(figures: dict[str, Any]) -> dict[str, float]:
     limits["RunsTable budget#WORKFLOW#DAY"] = budget_limit(figures)
     # Every function at work writes it once, within the 3 s of a step.
     limits[OUTAGE] = KEY_WRITES / max(figures["outage_writes"], figures["probe_writes"])
-    return dict(sorted(limits.items(), key=lambda found: found[1]))
+    return dict(sorted(limits.items(), key=lambda pair: pair[1]))
 
 
 def budget_limit(figures: dict[str, Any]) -> float:
@@ -209,7 +209,7 @@ def page(cost: dict[str, Any], figures: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for kind, limit in keys.items():
-        what, then = _KEYS[kind]
+        holds, then = _KEYS[kind]
         read = {"writes": 0, "reads": _ANEW, "largest_share": 1, "keys": 1}
         outage = {"writes": max(figures["outage_writes"], figures["probe_writes"]), "reads": 0, "keys": 1}
         units = dict(outage if kind == OUTAGE else figures["keys"].get(kind, read))
@@ -218,7 +218,7 @@ def page(cost: dict[str, Any], figures: dict[str, Any]) -> str:
         fair = f"{units['largest_share']:.0%}, {1 / units['keys']:.0%}" if units["keys"] > 1 else "one key"
         place, _, name = kind.partition(" ")
         lines.append(
-            f"| `{place}`, {name.replace('#', ' ').lower()} | {what} | {units['writes']:.3g} | {units['reads']:.3g} "
+            f"| `{place}`, {name.replace('#', ' ').lower()} | {holds} | {units['writes']:.3g} | {units['reads']:.3g} "
             f"| {fair} | {_steps(limit * DAY)} | {then} |"
         )
     hottest = keys["UsageTable DAY#WORKFLOW"] * DAY

@@ -29,16 +29,16 @@ class Tables:
 
     def get_item(self, *, TableName: str, Key: dict[str, Any], **_: Any) -> dict[str, Any]:
         self._count("GetItem")
-        found = self.items.get(self._key(TableName, Key))
-        return {"Item": found} if found else {}
+        item = self.items.get(self._key(TableName, Key))
+        return {"Item": item} if item else {}
 
     def batch_get_item(self, *, RequestItems: dict[str, Any]) -> dict[str, Any]:
         self._count("BatchGetItem")
-        found = {
+        items = {
             table: [self.items[at] for key in asked["Keys"] if (at := self._key(table, key)) in self.items]
             for table, asked in RequestItems.items()
         }
-        return {"Responses": found}
+        return {"Responses": items}
 
     def query(self, **_: Any) -> dict[str, Any]:
         self._count("Query")
@@ -84,4 +84,4 @@ class Tables:
 def _parsed(expression: str) -> tuple[list[list[str]], list[tuple[list[str], str]]]:
     sets, _, removes = expression.removeprefix("SET ").partition(" REMOVE ")
     paths = [path.split(".") for path in removes.split(", ")] if removes else []
-    return [one.split(" = ") for one in sets.split(", ")], [(path[:-1], path[-1]) for path in paths]
+    return [assignment.split(" = ") for assignment in sets.split(", ")], [(path[:-1], path[-1]) for path in paths]

@@ -47,7 +47,7 @@ class Use:
     def over(self, parts: float) -> Use:
         """One of so many equal parts."""
         amounts, invocations = (
-            {name: amount / parts for name, amount in found.items()} for found in (self.amounts, self.invocations)
+            {name: amount / parts for name, amount in counts.items()} for counts in (self.amounts, self.invocations)
         )
         return Use(amounts, invocations, self.cpu_ms, self.wait_ms)
 

@@ -93,12 +93,12 @@ class Bench:
     def step_calls(self) -> dict[str, Any]:
         """DynamoDB calls of a step whose routes are cached, by kind, and with those that its event takes."""
         _, taken = self.run(SHORT)
-        step, told = taken.of("RunStep"), taken.of("PublishEvents")
+        step, publish = taken.of("RunStep"), taken.of("PublishEvents")
         kinds = Counter(call.operation for call in step)
         return {
             "by_kind": {name: count / SHORT for name, count in kinds.items()},
             "run_step": len(step) / SHORT,
-            "with_events": len(step) / SHORT + len(told) / (SHORT + 2),  # two of the events are the run's
+            "with_events": len(step) / SHORT + len(publish) / (SHORT + 2),  # two of the events are the run's
         }
 
     def route_reads(self) -> dict[str, float]:
@@ -115,11 +115,11 @@ class Bench:
 
     def metrics(self) -> dict[str, int]:
         """Metrics of CloudWatch by what they are of: the workflow of so many steps, or all of them together."""
-        found = self.system.client("cloudwatch").list_metrics(Namespace="LoopLlama")["Metrics"]
+        listed = self.system.client("cloudwatch").list_metrics(Namespace="LoopLlama")["Metrics"]
         names = {workflow: str(steps) for steps, workflow in self.workflows.items()}
         distinct = {
-            (one["MetricName"], tuple(sorted((pair["Name"], pair["Value"]) for pair in one["Dimensions"])))
-            for one in found
+            (metric["MetricName"], tuple(sorted((pair["Name"], pair["Value"]) for pair in metric["Dimensions"])))
+            for metric in listed
         }
         return Counter(names.get(dict(dimensions).get("workflow", ""), "all") for _, dimensions in distinct)
 
@@ -195,8 +195,8 @@ def further_calls() -> dict[str, float]:
     with pytest.MonkeyPatch.context() as patch, deployment(patch) as live:
         workflow, meter = live.push([{"name": "s", "outputSchema": schema}]), Meter()
         for answers in (['{"ok": true}'], [TEXT, '{"ok": true}']):
-            left = iter(answers)
-            live.provider.script = lambda _, left=left: ModelResponse(next(left), Usage(1500, 500))
+            remaining = iter(answers)
+            live.provider.script = lambda _, remaining=remaining: ModelResponse(next(remaining), Usage(1500, 500))
             work = live.map(live.start(live.accept(workflow, TEXT)))[0]
             with meter.on():
                 live.step(work)
@@ -221,7 +221,7 @@ def memory_of_template() -> int:
 def alarm_metrics() -> int:
     """Metrics that the template's alarms watch."""
     resources = template()["Resources"]
-    alarms = [one["Properties"] for one in resources.values() if one["Type"] == "AWS::CloudWatch::Alarm"]
+    alarms = [resource["Properties"] for resource in resources.values() if resource["Type"] == "AWS::CloudWatch::Alarm"]
     return sum(max(1, sum("MetricStat" in metric for metric in alarm.get("Metrics", []))) for alarm in alarms)
 
 

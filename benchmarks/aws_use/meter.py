@@ -54,11 +54,11 @@ class Call:
 
     @property
     def reads(self) -> float:
-        return sum(one.reads for one in self.accesses)
+        return sum(access.reads for access in self.accesses)
 
     @property
     def writes(self) -> int:
-        return sum(one.writes for one in self.accesses)
+        return sum(access.writes for access in self.accesses)
 
 
 @dataclass
@@ -82,8 +82,8 @@ class Meter:
             try:
                 result = answer(handler)
             finally:  # a refused condition is billed too
-                found = _APP.search(str(handler.headers.get("User-Agent", "")))
-                meter.calls += _calls(found[1] if found else meter.function, operation, body, before, result)
+                match = _APP.search(str(handler.headers.get("User-Agent", "")))
+                meter.calls += _calls(match[1] if match else meter.function, operation, body, before, result)
             return result
 
         handler_class: Any = DynamoHandler
@@ -128,13 +128,13 @@ def _value_size(value: Item) -> int:
         case "BOOL" | "NULL":
             return 1
         case "M":
-            return 3 + sum(1 + len(name.encode()) + _value_size(one) for name, one in inner.items())
+            return 3 + sum(1 + len(name.encode()) + _value_size(member) for name, member in inner.items())
         case "L":
-            return 3 + sum(1 + _value_size(one) for one in inner)
+            return 3 + sum(1 + _value_size(member) for member in inner)
         case "NS":
-            return sum(_number_size(one) for one in inner)
+            return sum(_number_size(member) for member in inner)
         case _:
-            return sum(len(one.encode()) for one in inner)
+            return sum(len(member.encode()) for member in inner)
 
 
 def _number_size(text: str) -> int:
@@ -205,9 +205,9 @@ class _Images:
 def _calls(function: str, operation: str, body: Mapping[str, Any], before: _Images, result: Any) -> list[Call]:
     factor = 2 if operation == "TransactWriteItems" else 1
     accesses = [
-        one
+        access
         for name, key, old in before.items
-        for one in _write_accesses(name, old, _find(_table(name), key), key, factor)
+        for access in _write_accesses(name, old, _find(_table(name), key), key, factor)
     ]
     if operation == "GetItem":
         accesses = [_read(body["TableName"], body["Key"], bool(body.get("ConsistentRead")))]
@@ -219,7 +219,7 @@ def _calls(function: str, operation: str, body: Mapping[str, Any], before: _Imag
         ]
     elif operation in ("Query", "Scan"):
         accesses = [_page(operation, body, result)]
-    names = {one.place.partition("/")[0] for one in accesses}
+    names = {access.place.partition("/")[0] for access in accesses}
     return [Call(function, operation, names.pop() if len(names) == 1 else "", tuple(accesses))] if accesses else []
 
 
@@ -238,20 +238,20 @@ def _page(operation: str, body: Mapping[str, Any], result: Any) -> Access:
         partition = _condition_value(body)
     size = 0
     for item in answer.get("Items", []):
-        whole = item
+        stored = item
         if not index:
             hash_key = item.get(table.hash_key_attr, {"S": partition})
             names = _key_names(table)
             key = {**item, table.hash_key_attr: hash_key}
-            whole = _find(table, key) if all(name in key for name in names) else item
-        size += item_size(whole)
+            stored = _find(table, key) if all(name in key for name in names) else item
+        size += item_size(stored)
     place = f"{table.name}/{index}" if index else table.name
     return Access(place, partition, reads=read_units(size, bool(body.get("ConsistentRead"))))
 
 
 def _condition_value(body: Mapping[str, Any]) -> str:
-    found = re.search(r"[#\w]+\s*=\s*(:\w+)", body["KeyConditionExpression"])
-    return _text(body["ExpressionAttributeValues"][found[1]]) if found else ""
+    match = re.search(r"[#\w]+\s*=\s*(:\w+)", body["KeyConditionExpression"])
+    return _text(body["ExpressionAttributeValues"][match[1]]) if match else ""
 
 
 def _write_accesses(name: str, old: Item, new: Item, key: Item, factor: int) -> Iterator[Access]:
@@ -268,7 +268,7 @@ def _write_accesses(name: str, old: Item, new: Item, key: Item, factor: int) -> 
 def _index_accesses(table: Any, index: Any, old: Item, new: Item) -> Iterator[Access]:
     """One write where an entry comes, goes or changes; two where it moves to another key; none where nothing that
     the index holds has changed."""
-    keys = [one["AttributeName"] for one in index.schema]
+    keys = [attribute["AttributeName"] for attribute in index.schema]
     was, now = (_entry(table, index, keys, item) for item in (old, new))
     if was == now:
         return

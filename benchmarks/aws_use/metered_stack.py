@@ -112,8 +112,8 @@ class MeteredStack:
 
         setattr(owner, name, tapped)
 
-    def _add(self, what: str, key: Any, count: int = 1) -> None:
-        getattr(self._now, what)[key] += count
+    def _add(self, counter: str, key: Any, count: int = 1) -> None:
+        getattr(self._now, counter)[key] += count
 
     def _saw_request(self, environ: dict[str, Any], *_: Any) -> None:
         caller = re.search(r"\bapp/(\S+)", environ.get("HTTP_USER_AGENT", ""))
@@ -142,13 +142,13 @@ class MeteredStack:
 @contextlib.contextmanager
 def metered_stack(parameters: dict[str, str]) -> Iterator[MeteredStack]:
     """A metered stack while the context lives. One in a process: it changes moto and this process's environment."""
-    made = MeteredStack(parameters)
+    stack = MeteredStack(parameters)
     from loopllama.aws import clients
 
-    own, clients.client = clients.client, made.system.client  # type: ignore[assignment]
+    before, clients.client = clients.client, stack.system.client  # type: ignore[assignment]
     try:
-        with made.meter.on():
-            yield made
+        with stack.meter.on():
+            yield stack
     finally:
-        clients.client = own
-        made.close()
+        clients.client = before
+        stack.close()

@@ -75,9 +75,9 @@ class _Stream:
 
     def new(self) -> list[dict[str, Any]]:
         """The records since the last time."""
-        found = [item.to_json() for item in self._shard.items[self._seen :]]
+        records = [item.to_json() for item in self._shard.items[self._seen :]]
         self._seen = len(self._shard.items)
-        return found
+        return records
 
 
 def _cold(live: Any, settings: Any, workflow: str) -> dict[str, float]:
@@ -91,10 +91,10 @@ def _cold(live: Any, settings: Any, workflow: str) -> dict[str, float]:
         with meter.on():
             StepRunner(settings).run_step(work, "invocation", 60_000)
     tables = ("RoutesTable", "ModelsTable", "WorkflowsTable")
-    found: dict[str, float] = defaultdict(float)
-    for one in (one for call in meter.take() for one in call.accesses if one.place in tables):
-        found[_kind(one)] = max(found[_kind(one)], one.reads)
-    return dict(found)
+    units: dict[str, float] = defaultdict(float)
+    for access in (access for call in meter.take() for access in call.accesses if access.place in tables):
+        units[_kind(access)] = max(units[_kind(access)], access.reads)
+    return dict(units)
 
 
 def _outage(live: Any, settings: Any, processes: int) -> dict[str, float]:
@@ -121,8 +121,8 @@ def _outage(live: Any, settings: Any, processes: int) -> dict[str, float]:
             for number, runner in enumerate(runners):
                 work = live.map(live.start(live.accept(workflow, TEXT)))[0]
                 runner.run_step(work, f"invocation-{number}", 60_000)
-        accesses = [one for call in meter.take() for one in call.accesses if one.partition == "health#"]
-        return sum(one.writes for one in accesses) / processes
+        accesses = [access for call in meter.take() for access in call.accesses if access.partition == "health#"]
+        return sum(access.writes for access in accesses) / processes
 
     live.provider.script = answer
     everybody()
@@ -151,33 +151,33 @@ def _open_reservations(live: Any, workflow: str, calls: int) -> dict[str, float]
 
     live.provider.script = nested
     live.step(live.map(live.start(live.accept(workflow, TEXT)))[0])
-    each = (sizes[-1] - sizes[0]) / (len(sizes) - 1)
-    return {"budget_bytes": sizes[0] - each, "reservation_bytes": each}
+    reservation_size = (sizes[-1] - sizes[0]) / (len(sizes) - 1)
+    return {"budget_bytes": sizes[0] - reservation_size, "reservation_bytes": reservation_size}
 
 
-def _kind(one: Access) -> str:
+def _kind(access: Access) -> str:
     """What a key stands for: its place, with what differs from run to run and day to day left out."""
-    name = _DATE.sub("DAY", _RUN.sub("RUN", one.partition))
+    name = _DATE.sub("DAY", _RUN.sub("RUN", access.partition))
     name = re.sub(r"\bline_\d+\b", "WORKFLOW", name)
     name = re.sub(r"^\d+$", "SHARD", name)
-    return f"{one.place} {name}"
+    return f"{access.place} {name}"
 
 
 def _by_kind(accesses: list[Access], steps: int) -> dict[str, dict[str, float]]:
     """By kind of key: how many keys, units a step, and the largest share of them that one key took."""
     keys: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
-    for one in accesses:
-        counts = keys[_kind(one)][one.partition]
-        counts[0] += one.reads
-        counts[1] += one.writes
-    return {kind: _summed(list(found.values()), steps) for kind, found in sorted(keys.items())}
+    for access in accesses:
+        counts = keys[_kind(access)][access.partition]
+        counts[0] += access.reads
+        counts[1] += access.writes
+    return {kind: _summed(list(by_key.values()), steps) for kind, by_key in sorted(keys.items())}
 
 
-def _summed(found: list[list[float]], steps: int) -> dict[str, float]:
-    reads, writes = (sum(one[place] for one in found) for place in (0, 1))
-    largest = max(sum(one) for one in found) / (reads + writes)
+def _summed(counts: list[list[float]], steps: int) -> dict[str, float]:
+    reads, writes = (sum(pair[place] for pair in counts) for place in (0, 1))
+    largest = max(sum(pair) for pair in counts) / (reads + writes)
     return {
-        "keys": len(found),
+        "keys": len(counts),
         "reads": round(reads / steps, 3),
         "writes": round(writes / steps, 3),
         "largest_share": round(largest, 3),

@@ -10,7 +10,15 @@ import typer
 from typer.core import TyperGroup
 
 from loopllama import __version__
-from loopllama.errors import Conflict, InvalidRequest, LoopLlamaError, ModelUnknown, NotFound
+from loopllama.errors import (
+    Conflict,
+    InvalidRequest,
+    LoopLlamaError,
+    ModelUnknown,
+    NotFound,
+    RunNotFound,
+    WorkflowNotFound,
+)
 from loopllama_cli.commands import (
     demo,
     deploy,
@@ -29,7 +37,7 @@ from loopllama_cli.commands import (
 from loopllama_cli.commands.models import change
 from loopllama_cli.commands.routes import history
 from loopllama_cli.console import output
-from loopllama_cli.target import Choice, TargetMissing, TargetUnreachable
+from loopllama_cli.target import Choice, TargetMissing, TargetUnreachable, next_command, remember
 
 EXIT_CODES = {
     0: "done",
@@ -41,6 +49,13 @@ EXIT_CODES = {
     130: "interrupted (Ctrl-C); a run that was being waited for goes on",
 }
 _TAKE_A_VALUE = ("--stack", "--region", "--profile")
+_FOLLOWING = {
+    WorkflowNotFound: ("The workflows", "workflows list"),
+    RunNotFound: ("The newest runs", "runs list"),
+    ModelUnknown: ("The models", "models list"),
+    TargetUnreachable: ("Look closer", "doctor"),
+}
+"""What to type after an error, and what it shows."""
 
 
 def hoist(arguments: list[str]) -> list[str]:
@@ -101,6 +116,9 @@ class Program(TyperGroup):
             if ctx.params.get("debug"):
                 traceback.print_exc(file=sys.stderr)
             output.error(error)
+            for kind, (shows, words) in _FOLLOWING.items():
+                if isinstance(error, kind) and ctx.invoked_subcommand != "demo":  # no stack outlives a demo
+                    output.message(f"{shows}: {next_command(words)}", "dim")
             raise typer.Exit(exit_code(error)) from error
 
 
@@ -146,6 +164,7 @@ def program(
     The options below may stand anywhere on the line.
     """
     ctx.obj = Choice(stack=stack, local=local, region=region, profile=profile)
+    ctx.call_on_close(remember(ctx.obj))
 
 
 app.command("demo")(demo.demo)

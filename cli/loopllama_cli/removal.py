@@ -68,12 +68,12 @@ class Found:
 def find(stack: str) -> Found:
     """Find what there is of a stack, whether it still exists or not. Changes nothing. Raises botocore's errors."""
     found, known, anothers = Found(stack), Found(stack), Found(stack)
-    for one in _pages("cloudformation", "list_stacks", "StackSummaries"):
-        name = one["StackName"]
-        if name == stack and one["StackStatus"] != "DELETE_COMPLETE":
-            found.add("stack", one["StackId"])
+    for summary in _pages("cloudformation", "list_stacks", "StackSummaries"):
+        name = summary["StackName"]
+        if name == stack and summary["StackStatus"] != "DELETE_COMPLETE":
+            found.add("stack", summary["StackId"])
         if name.lower() == stack.lower():
-            _add_resources(known if name == stack else anothers, one["StackId"])
+            _add_resources(known if name == stack else anothers, summary["StackId"])
     _find_tables(found, set(known.things.get("table", ())))
     _find_buckets(found, set(known.things.get("bucket", ())), set(anothers.things.get("bucket", ())))
     _find_layers(found, known.things.get("layer version", []))
@@ -114,9 +114,9 @@ def _pages(service: str, operation: str, key: str, **arguments: Any) -> Iterator
 
 def _add_resources(found: Found, stack_id: str) -> None:
     """Add what CloudFormation tells of a stack, also of a deleted one."""
-    for one in _pages("cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=stack_id):
-        if one["ResourceType"] in _KINDS and one.get("PhysicalResourceId"):
-            found.add(_KINDS[one["ResourceType"]], one["PhysicalResourceId"])
+    for resource in _pages("cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=stack_id):
+        if resource["ResourceType"] in _KINDS and resource.get("PhysicalResourceId"):
+            found.add(_KINDS[resource["ResourceType"]], resource["PhysicalResourceId"])
 
 
 def _named(stack: str, resources: tuple[str, ...]) -> re.Pattern[str]:
@@ -134,8 +134,8 @@ def _find_tables(found: Found, known: set[str]) -> None:
 def _find_buckets(found: Found, known: set[str], anothers: set[str]) -> None:
     """`anothers` are those of stacks whose names differ in upper and lower case only."""
     named = _named(found.stack.lower(), tuple(name.lower() for name in BUCKETS))
-    for one in clients.client("s3").list_buckets()["Buckets"]:
-        name = one["Name"]
+    for bucket in clients.client("s3").list_buckets()["Buckets"]:
+        name = bucket["Name"]
         ours = name in known or (named.fullmatch(name) and _is_here(name) and _tagged(name, found.stack) == found.stack)
         if ours and name not in anothers and not _is_anothers(name, found.stack):
             found.add("bucket", name)
@@ -150,7 +150,7 @@ def _is_anothers(resource: str, stack: str) -> bool:
         if _code(error) != "ValidationError":  # no stack has it
             raise
         return False
-    return any(one["StackName"] != stack for one in owners)
+    return any(owner["StackName"] != stack for owner in owners)
 
 
 def _is_here(bucket: str) -> bool:
@@ -208,7 +208,7 @@ def _find_uploads(found: Found) -> None:
         if "does not exist" not in str(error):
             raise
         return
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in stacks[0].get("Outputs", ())}
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", ())}
     bucket = outputs.get("SourceBucket")
     if bucket and _versions(bucket, f"{found.stack}/"):
         found.add("uploads", f"s3://{bucket}/{found.stack}/")
@@ -277,16 +277,16 @@ def _empty(bucket: str, prefix: str) -> None:
     while batch := _versions(bucket, prefix):
         failed = client.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True}).get("Errors")
         if failed:
-            told = f"{failed[0].get('Key')}: {failed[0].get('Code')}: {failed[0].get('Message')}"
-            raise NotDeleted(f"{len(failed)} objects cannot be deleted, such as {told}")
+            example = f"{failed[0].get('Key')}: {failed[0].get('Code')}: {failed[0].get('Message')}"
+            raise NotDeleted(f"{len(failed)} objects cannot be deleted, such as {example}")
 
 
 def _versions(bucket: str, prefix: str) -> list[dict[str, str]]:
     """Return the first versions and delete markers, as many as one call deletes: 1,000.
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html"""
     page = clients.client("s3").list_object_versions(Bucket=bucket, Prefix=prefix)
-    found = (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
-    return [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
+    versions = (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
+    return [{"Key": version["Key"], "VersionId": version["VersionId"]} for version in versions]
 
 
 def _delete_layer(arn: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +59,28 @@ class Choice:
     local: str | None = None
     region: str | None = None
     profile: str | None = None
+
+    def command(self, words: str, *names: str) -> str:
+        """Return a command for the same target, with the options that name it. `names` are quoted for a shell."""
+        named = {"--stack": self.stack, "--local": self.local, "--region": self.region, "--profile": self.profile}
+        options = [f"{name} {shlex.quote(value)}" for name, value in named.items() if value]
+        if self.local == "":
+            options.append("--local")
+        return " ".join(["loopllama", *options, words, *map(shlex.quote, names)])
+
+
+_called_with: ContextVar[Choice | None] = ContextVar("called_with", default=None)
+
+
+def remember(choice: Choice) -> Callable[[], None]:
+    """Keep what this command was called with for `next_command`; returns what forgets it."""
+    token = _called_with.set(choice)
+    return lambda: _called_with.reset(token)
+
+
+def next_command(words: str, *names: str) -> str:
+    """Return a command to type next, complete with the `--stack` or `--local` that this one was called with."""
+    return (_called_with.get() or Choice()).command(words, *names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +136,17 @@ def local_credentials(url: str) -> Credentials:
     from loopllama_cli.local.credentials import find
 
     try:
-        found = find(url, os.environ)
+        credentials = find(url, os.environ)
     except OSError as error:
         raise TargetUnreachable(
             f"The local stack at {url} cannot be reached: {error}. Remove it and start again."
         ) from error
-    if found is None:
+    if credentials is None:
         raise TargetUnreachable(
             f"The local stack at {url} cannot be reached: none of yours has its AWS endpoint there. Start one with "
             "`loopllama local`, or give `--local` the aws_endpoint_url that it printed."
         )
-    return found
+    return credentials
 
 
 def connect_local(url: str, credentials: Credentials | None = None) -> Target:
@@ -155,15 +179,15 @@ def _read(stack: str, url: str | None) -> Target:
         client = clients.client("cloudformation", attempts=1) if url else clients.client("cloudformation")
         # A profile may have said which region it is; what aliases stand for there is a matter of the environment.
         os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = client.meta.region_name
-        found = client.describe_stacks(StackName=stack)["Stacks"][0]
+        description = client.describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
         message = error.response.get("Error", {}).get("Message", str(error))
         raise TargetUnreachable(f"{where} cannot be read: {message}") from error
     except BotoCoreError as error:
         hint = " Start one with `loopllama local`." if url else ""
         raise TargetUnreachable(f"{where} cannot be reached: {error}{hint}") from error
-    outputs = {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])}
-    parameters = {item["ParameterKey"]: item.get("ParameterValue", "") for item in found.get("Parameters", [])}
+    outputs = {item["OutputKey"]: item["OutputValue"] for item in description.get("Outputs", [])}
+    parameters = {item["ParameterKey"]: item.get("ParameterValue", "") for item in description.get("Parameters", [])}
     missing = [name for name in _OUTPUTS.values() if name not in outputs]
     if missing:
         raise TargetUnreachable(f"{where} is no LoopLlama: it has no output {', '.join(missing)}.")

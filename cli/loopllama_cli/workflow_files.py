@@ -60,8 +60,8 @@ def located(path: Path, details: Sequence[Mapping[str, object]]) -> list[dict[st
         _, root = _read(_text(path), path)
     except WorkflowInvalid:
         root = None  # it is another file by now
-    found = [{**detail, "line": _line_of(root, str(detail["field"]))} for detail in details]
-    return sorted(found, key=lambda detail: int(str(detail["line"])))
+    located_details = [{**detail, "line": _line_of(root, str(detail["field"]))} for detail in details]
+    return sorted(located_details, key=lambda detail: int(str(detail["line"])))
 
 
 def parse(text: str, path: Path) -> Workflow:

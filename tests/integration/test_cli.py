@@ -183,7 +183,7 @@ def test_ctrl_c_leaves_the_run_going(product: Any, answer: Callable[..., Any], e
     out, err = waiting.communicate(timeout=60)
     assert first.split(":")[0] in ("triage", "extract")
     if waiting.returncode == 130:  # else the run had ended before the signal came
-        assert "loopllama trace run_" in err
+        assert f"loopllama --local {product.stack.aws_endpoint_url} trace run_" in err
         assert out == ""
         run_id = err.split()[-1]
     else:

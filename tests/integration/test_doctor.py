@@ -211,9 +211,9 @@ def test_a_provider_without_a_key_and_one_with(stack: Callable[..., str], produc
             routes.delete_item(TableName=product.outputs["RoutesTableName"], Key=key)
         routes.delete_item(TableName=product.outputs["ModelsTableName"], Key={"model": {"S": "retired"}})
     assert found["provider anthropic"]["status"] == "ok"
-    assert found["provider mistral"]["todo"] == "loopllama providers set mistral"
+    assert found["provider mistral"]["todo"] == f"loopllama --stack {name} providers set mistral"
     assert found["model retired"]["found"] == "disabled, gemini-2.5-pro answers; used by the route doctor/d"
-    assert found["provider google"]["todo"] == "loopllama providers set google"
+    assert found["provider google"]["todo"] == f"loopllama --stack {name} providers set google"
     assert "the route doctor/c" in found["model no-such-model"]["found"]
 
 

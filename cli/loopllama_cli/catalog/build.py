@@ -49,7 +49,7 @@ def build(today: date) -> dict[str, Any]:
     models = {entry.pop("id"): entry for entry in _entries()}
     aliases = regions.aliases()
     named = {name for places in aliases.values() for name in places.values()}
-    missing = sorted(name for name in named if not (found := bundled_model(models, name)) or not found.prices)
+    missing = sorted(name for name in named if not (model := bundled_model(models, name)) or not model.prices)
     if missing:
         raise SystemExit(f"aliases stand for models that the catalog does not have: {', '.join(missing)}")
     return {
@@ -85,10 +85,10 @@ def _entries() -> Iterator[dict[str, Any]]:
                     yield entry
     aws = providers["aws"]
     for provider_model in facts.BEDROCK:
-        found = _bedrock(aws, provider_model)
-        if found is None:
+        priced = _bedrock(aws, provider_model)
+        if priced is None:
             raise SystemExit(f"genai-prices does not know {provider_model} on Bedrock")
-        entry = _entry("bedrock", f"bedrock:{provider_model}", provider_model, found)
+        entry = _entry("bedrock", f"bedrock:{provider_model}", provider_model, priced)
         if entry is None:
             raise SystemExit(f"genai-prices has no price of tokens for {provider_model} on Bedrock")
         if provider_model.startswith("us."):
@@ -96,15 +96,15 @@ def _entries() -> Iterator[dict[str, Any]]:
             same = [
                 place
                 for place in GEOGRAPHIES
-                if place not in ("us", "global") and _bedrock(aws, f"{place}.{base}") is found
+                if place not in ("us", "global") and _bedrock(aws, f"{place}.{base}") is priced
             ]
-            entry["geographies"] = [*same, *([""] if _bedrock(aws, base) is found else [])]
+            entry["geographies"] = [*same, *([""] if _bedrock(aws, base) is priced else [])]
         yield entry
 
 
 def _bedrock(aws: Provider, provider_model: str) -> ModelInfo | None:
-    found = aws.find_model(provider_model)
-    return None if found is None or found.deprecated else found
+    model = aws.find_model(provider_model)
+    return None if model is None or model.deprecated else model
 
 
 def _entry(provider: str, model_id: str, provider_model: str, model: ModelInfo) -> dict[str, Any] | None:
@@ -133,7 +133,7 @@ def _prices(model: ModelInfo) -> list[dict[str, Any]] | None:
     if isinstance(model.prices, ModelPrice):
         price = _price(model.prices)
         return None if price is None else [price]
-    found: list[dict[str, Any]] = []
+    prices: list[dict[str, Any]] = []
     since: date | None = None
     for conditional in model.prices:
         price = _price(conditional.prices)
@@ -150,24 +150,24 @@ def _prices(model: ModelInfo) -> list[dict[str, Any]] | None:
             raise SystemExit(f"{model.id}: a condition of a price that is not understood: {constraint!r}")
         if since is not None:
             price = {"effective_from": since.isoformat()} | price
-        found.append(price)
-    return found
+        prices.append(price)
+    return prices
 
 
 def _price(price: ModelPrice) -> dict[str, Any] | None:
     values = {key: getattr(price, name) for key, name in _KEYS.items()}
     if values["input"] is None or values["output"] is None:
         return None
-    told: dict[str, Any] = {key: _at(value, 0) for key, value in values.items() if value is not None}
+    amounts: dict[str, Any] = {key: _at(value, 0) for key, value in values.items() if value is not None}
     starts = sorted(
         {tier.start for value in values.values() if isinstance(value, TieredPrices) for tier in value.tiers}
     )
     if starts:
-        told["tiers"] = [
+        amounts["tiers"] = [
             {"above": start} | {key: _at(value, start + 1) for key, value in values.items() if value is not None}
             for start in starts
         ]
-    return told
+    return amounts
 
 
 def _at(value: Decimal | TieredPrices, tokens: int) -> str:

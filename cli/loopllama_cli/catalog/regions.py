@@ -72,10 +72,10 @@ ELSEWHERE = "bedrock:global.amazon.nova-2-lite-v1:0"
 def aliases() -> dict[str, dict[str, str]]:
     """Region to alias to the catalog's id; `""` is any region that is not listed."""
     regions = {region for places in PROFILES.values() for listed in places.values() for region in listed.split()}
-    found = {region: {alias: f"bedrock:{_here(alias, region)}" for alias in ALIASES} for region in regions}
+    by_region = {region: {alias: f"bedrock:{_here(alias, region)}" for alias in ALIASES} for region in regions}
     for region, near in NEAREST.items():
-        found[region] = {alias: f"bedrock:{near}/{_here(alias, near)}" for alias in ALIASES}
-    return {"": dict.fromkeys(ALIASES, ELSEWHERE), **dict(sorted(found.items()))}
+        by_region[region] = {alias: f"bedrock:{near}/{_here(alias, near)}" for alias in ALIASES}
+    return {"": dict.fromkeys(ALIASES, ELSEWHERE), **dict(sorted(by_region.items()))}
 
 
 def _here(alias: str, region: str) -> str:

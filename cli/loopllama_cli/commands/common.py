@@ -47,7 +47,7 @@ def read_input(text: str) -> Any:
     except exact_json.NotTaken as error:
         raise InvalidRequest(f"{path}: {error}") from error
     except ValueError as error:
-        raise InvalidRequest(f"{path} is no JSON: {error}") from error
+        raise InvalidRequest(f"{path} is not valid JSON: {error}") from error
     if not isinstance(value, dict | str):
         raise InvalidRequest(f"{path} must hold a JSON object or a text, not {type(value).__name__}")
     return value
@@ -85,17 +85,17 @@ def _text(data: bytes, name: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{name} is no UTF-8 text (byte {error.start})") from error
+        raise InvalidRequest(f"{name} is not valid UTF-8 text (byte {error.start})") from error
 
 
 def pairs(values: Sequence[str] | None, option: str, example: str) -> dict[str, str]:
     """`KEY=VALUE` options as a dict. Raises `InvalidRequest` for one without both parts, or a key twice."""
-    found: dict[str, str] = {}
+    values_by_name: dict[str, str] = {}
     for value in values or ():
         key, equals, rest = (part.strip() for part in value.partition("="))
         if not (key and equals and rest):
-            raise InvalidRequest(f"{option} {value!r}: write {example}")
-        if key in found:
+            raise InvalidRequest(f"{option} {value!r} is not valid: write {example}")
+        if key in values_by_name:
             raise InvalidRequest(f"{option} names {key!r} twice")
-        found[key] = rest
-    return found
+        values_by_name[key] = rest
+    return values_by_name

@@ -158,9 +158,9 @@ def deployment() -> dict[str, Any]:
     machines = {}
     for page in states.get_paginator("list_state_machines").paginate():
         for machine in page["stateMachines"]:
-            found = states.describe_state_machine(stateMachineArn=machine["stateMachineArn"])
+            description = states.describe_state_machine(stateMachineArn=machine["stateMachineArn"])
             machines[machine["name"]] = {
-                key: str(found.get(key)) for key in ("definition", "revisionId", "creationDate", "updateDate")
+                key: str(description.get(key)) for key in ("definition", "revisionId", "creationDate", "updateDate")
             }
     return {"functions": functions, "state_machines": machines}
 
@@ -182,10 +182,12 @@ def _check_models(model: str | None, small: str) -> None:
     bundled().resolve(small)
     if model is None:
         return
-    found = bundled().resolve(model)
-    if found.provider != "bedrock" and from_environment(found.provider, os.environ) is None:
-        variable = f"{variables_of(found.provider)[0]}_API_KEY"
-        raise InvalidRequest(f"{model} is answered by {found.provider}, which has no key here: set {variable}")
+    resolved = bundled().resolve(model)
+    if resolved.provider != "bedrock" and from_environment(resolved.provider, os.environ) is None:
+        variable = f"{variables_of(resolved.provider)[0]}_API_KEY"
+        raise InvalidRequest(
+            f"{model} is answered by {resolved.provider}, which has no key here: export {variable}=KEY"
+        )
 
 
 def _say(console: Console, number: int, text: str) -> None:

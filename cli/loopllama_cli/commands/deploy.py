@@ -63,8 +63,8 @@ def deploy(
     with tempfile.TemporaryDirectory() as folder:
         if parameters:
             file = Path(folder, "parameters.yaml")
-            told = {name: as_sam_takes_it(value) for name, value in parameters.items()}
-            file.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")  # which YAML is, too
+            overrides = {name: as_sam_takes_it(value) for name, value in parameters.items()}
+            file.write_text(json.dumps(overrides, ensure_ascii=False), encoding="utf-8")  # which YAML is, too
             options.append(f"--parameter-overrides=file://{file}")
         _run(sam, "build", f"--template={template}", *account)
         _run(sam, "deploy", *options)
@@ -72,13 +72,13 @@ def deploy(
 
 def find_sam() -> str:
     """Return the SAM CLI on the path, or beside this Python. Raises `SamMissing`."""
-    found = shutil.which("sam") or shutil.which("sam", path=str(Path(sys.executable).parent))
-    if found is None:
+    sam = shutil.which("sam") or shutil.which("sam", path=str(Path(sys.executable).parent))
+    if sam is None:
         raise SamMissing(
             "deploying needs AWS's SAM CLI, which is not here: pipx install aws-sam-cli, or see "
             "https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/install-sam-cli.html"
         )
-    return found
+    return sam
 
 
 def as_sam_takes_it(value: str) -> str:

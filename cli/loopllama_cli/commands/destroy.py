@@ -9,7 +9,7 @@ import typer
 
 from loopllama.errors import InvalidRequest
 from loopllama_cli.console import output
-from loopllama_cli.target import TargetMissing, use_account
+from loopllama_cli.target import TargetMissing, next_command, use_account
 
 
 def destroy(
@@ -42,16 +42,18 @@ def destroy(
         return
     if not yes:
         _ask(choice.stack)
-    left = list(removal.remove(found, lambda kind, name: output.message(f"deleting {kind} {name}", "dim")))
-    for one in left:
-        output.message(f"not deleted: {one}", "bold red")
-    if left:
+    failures = list(removal.remove(found, lambda kind, name: output.message(f"deleting {kind} {name}", "dim")))
+    for failure in failures:
+        output.message(f"not deleted: {failure}", "bold red")
+    if failures:
         raise typer.Exit(1)
 
 
 def _ask(stack: str) -> None:
     if not is_a_terminal():
-        raise InvalidRequest("there is nobody to ask whether all of this is to be deleted: add --yes")
+        raise InvalidRequest(
+            f"there is nobody to ask whether all of this is to be deleted: add --yes: {next_command('destroy --yes')}"
+        )
     if typer.prompt("Type the stack's name to delete all of this for good", err=True, default="") != stack:
         raise InvalidRequest("that is not the stack's name; nothing was deleted")
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from loopllama.core.names import closest
 from loopllama.errors import InvalidRequest
 from loopllama_cli.console import output
 
@@ -80,11 +81,12 @@ def project(name: str, example: str) -> dict[str, str]:
 
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         raise InvalidRequest(
-            f"{name!r} is no project's name: a-z and 0-9, single - or _ between, a letter first, at most {_LONGEST}"
+            f"{name!r} is not a valid project name: a-z and 0-9, single - or _ between, a letter first, "
+            f"at most {_LONGEST}"
         )
     examples = {path.parent.name: path.parent for path in project_root().glob("examples/*/workflow.yaml")}
     if example not in examples:
-        raise InvalidRequest(f"there is no example {example!r}; there are {', '.join(sorted(examples))}")
+        raise InvalidRequest(f"example {example!r} not found{closest(example, sorted(examples))}")
     files = {
         path.name: path.read_text(encoding="utf-8") for path in sorted(examples[example].iterdir()) if path.is_file()
     }

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from loopllama.api.auth import KeyStore
+from loopllama.errors import NotFound
 from loopllama_cli.commands.common import Json, connect
 from loopllama_cli.console import output
+from loopllama_cli.target import next_command
 
 app = typer.Typer(no_args_is_help=True, help="Keys of the HTTP API: create, list, revoke.")
 
@@ -31,12 +33,12 @@ def create(
 @app.command("list")
 def list_(ctx: typer.Context, as_json: Json = False) -> None:
     """List the keys, the newest first: their first characters, and when they were last used (to the minute)."""
-    found = KeyStore(connect(ctx).settings).all()
+    keys = KeyStore(connect(ctx).settings).all()
     if as_json:
-        output.print_json(found)
+        output.print_json(keys)
         return
     table = output.table("Key", "Name", "Created", "Last used", "Revoked")
-    for key in found:
+    for key in keys:
         times = (output.local_time(key[name]) for name in ("created_at", "last_used_at", "revoked_at"))
         table.add_row(output.plain(f"{key['prefix']}…"), output.plain(key["name"]), *times)
     output.print_table(table, output.out())
@@ -49,7 +51,11 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke a key: within a minute it is refused everywhere."""
-    kept = KeyStore(connect(ctx).settings).revoke(prefix)
+    store = KeyStore(connect(ctx).settings)
+    try:
+        kept = store.revoke(prefix)
+    except NotFound as error:
+        raise NotFound(f"{error} What there is: {next_command('keys list')}") from error
     if as_json:
         output.print_json(kept)
     else:

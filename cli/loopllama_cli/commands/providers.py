@@ -14,6 +14,7 @@ from loopllama.errors import InvalidRequest
 from loopllama.settings import Settings
 from loopllama_cli.commands.common import Json, connect
 from loopllama_cli.console import output
+from loopllama_cli.target import next_command
 
 app = typer.Typer(no_args_is_help=True, help="Keys of model providers: list, set.")
 _MAX_KEY = 4096
@@ -74,14 +75,18 @@ def set_(
     if known is not None and known.by_role:
         raise InvalidRequest(f"{provider} needs no key: the functions' role may call it")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", provider):
-        raise InvalidRequest(f"{provider!r} is no provider's name: a-z, 0-9, _ and -, at most 64")
+        raise InvalidRequest(f"{provider!r} is not a valid provider name: a-z, 0-9, _ and -, at most 64")
     if base_url is None and (known is None or not known.base_url):
+        having = ", ".join(sorted(name for name in KNOWN if KNOWN[name].base_url))
         raise InvalidRequest(
-            f"{provider} has no address of its own here: add --base-url https://… "
-            f"(providers that have one: {', '.join(sorted(name for name in KNOWN if KNOWN[name].base_url))})"
+            f"{provider} has no address of its own here; give it one: "
+            f"{next_command('providers set', provider)} --base-url https://… "
+            f"(providers that have one: {having})"
         )
     if base_url is not None and not base_url.startswith(("https://", "http://")):
-        raise InvalidRequest(f"--base-url {base_url!r} must begin with https:// (or http:// for a server of your own)")
+        raise InvalidRequest(
+            f"--base-url {base_url!r} is not valid: write https://… (or http://… for a server of your own)"
+        )
     settings = connect(ctx).settings
     name = settings.provider_secrets_prefix + provider
     key = _read_key(provider)
@@ -103,7 +108,7 @@ def _read_key(provider: str) -> str:
         key = sys.stdin.read(_MAX_KEY + 1)
     key = str(key).strip()
     if not key or len(key) > _MAX_KEY or any(char.isspace() or not char.isprintable() for char in key):
-        raise InvalidRequest("a key is one word of printable characters; nothing was stored")
+        raise InvalidRequest("this is not a valid key: a key is one word of printable characters; nothing was stored")
     return key
 
 
@@ -111,9 +116,9 @@ def _stored(settings: Settings) -> set[str]:
     """Return providers that have a secret; its content is not read."""
     prefix = settings.provider_secrets_prefix
     pages = clients.client("secretsmanager").get_paginator("list_secrets")
-    found = (
+    secret_names = (
         secret["Name"]
         for page in pages.paginate(Filters=[{"Key": "name", "Values": [prefix]}])
         for secret in page["SecretList"]
     )
-    return {name.removeprefix(prefix) for name in found if name.startswith(prefix)}
+    return {name.removeprefix(prefix) for name in secret_names if name.startswith(prefix)}

@@ -14,6 +14,7 @@ from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.console import event_stream, progress
 from loopllama_cli.console import output as show
 from loopllama_cli.console.trace import print_trace
+from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
     from loopllama.queries.types import RunView
@@ -64,7 +65,7 @@ def finish(settings: Settings, run_id: str, *, wait: bool, timeout: float | None
         else:
             show.out().print(show.plain(run_id))
         return
-    hint = f"Run {run_id} goes on. Follow it with: loopllama trace {run_id}"
+    hint = f"Run {run_id} goes on. Follow it with: {next_command('trace', run_id)}"
     try:
         ended = follow(settings, run_id, timeout=timeout)
     except KeyboardInterrupt as interrupt:
@@ -103,7 +104,7 @@ def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: flo
         asked = ended.get("pending")
         show.message(f"Run {run_id} waits for a person: {show.one_line(asked['prompt'] if asked else '')}", "yellow")
         how = "--approve (or --reject)" if asked and asked["kind"] == "approval" else "--text ANSWER"
-        show.message(f"Answer with: loopllama runs respond {run_id} {how}", "yellow")
+        show.message(f"Answer with: {next_command('runs respond', run_id)} {how}", "yellow")
     return ended
 
 

@@ -28,6 +28,7 @@ from loopllama_cli.commands.run import finish, print_output, read
 from loopllama_cli.console import event_stream, output
 from loopllama_cli.console.comparison import compare_runs, print_comparison
 from loopllama_cli.console.trace import picture, print_trace, run_cost, run_latency, simulated
+from loopllama_cli.target import next_command
 
 app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, respond, cancel, replay.")
 
@@ -44,13 +45,13 @@ def list_(
     from loopllama.workflows.store import DefinitionStore
 
     settings = connect(ctx).settings
-    found, cursor = RunReader(settings).list(workflow_id=workflow, limit=limit)
-    if workflow is not None and not found:
+    runs, cursor = RunReader(settings).list(workflow_id=workflow, limit=limit)
+    if workflow is not None and not runs:
         DefinitionStore(settings).get(workflow)  # says so where it does not exist
     if as_json:
-        output.print_json(found)
+        output.print_json(runs)
         return
-    if not found:
+    if not runs:
         output.message("There are no runs.", "dim")
         return
     console = output.out()
@@ -58,8 +59,8 @@ def list_(
     table = output.table("Run", "Workflow", "Status", "Created", *right, right=right)
     for column in table.columns:
         column.no_wrap = column.header != "Workflow"
-    decimals = output.cost_decimals(run.get("cost_usd") for run in found)
-    for run in found:
+    decimals = output.cost_decimals(run.get("cost_usd") for run in runs)
+    for run in runs:
         used = (run.get("tokens_in") or 0) + (run.get("tokens_out") or 0)
         known = used or run.get("finished_at") is not None
         cost = output.money(run_cost(run), decimals) if known else "-"
@@ -73,7 +74,7 @@ def list_(
             Text.assemble(cost, ("*" if simulated(run) else " ", "yellow")),
         )
     output.print_table(table, console)
-    if any(simulated(run) for run in found):
+    if any(simulated(run) for run in runs):
         console.print(Text("* simulated", "yellow"))
     if cursor:
         output.message("There are more: raise --limit.", "dim")
@@ -82,12 +83,12 @@ def list_(
 @app.command("show")
 def show_(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
     """Show a run: its trace and its output."""
-    found = read(connect(ctx).settings, run)
+    view = read(connect(ctx).settings, run)
     if as_json:
-        output.print_json(found)
+        output.print_json(view)
         return
-    print_trace(found)
-    print_output(found)
+    print_trace(view)
+    print_output(view)
 
 
 @app.command("watch")
@@ -141,7 +142,7 @@ def respond(
 
     given = read_text(text) if text is not None else None
     if approve is None and given is None:
-        raise InvalidRequest("say --approve, --reject or --text")
+        raise InvalidRequest(f"no answer given: {next_command('runs respond', run)} --approve, --reject or --text TEXT")
     answer = {"input": given} if approve is None else {"approved": approve, **({"note": given} if given else {})}
     asked = human_input.respond(RunStore(connect(ctx).settings), run, answer, getpass.getuser(), question)
     if as_json:
@@ -200,8 +201,8 @@ def replay(
     settings = connect(ctx).settings
     if models:
         check_models(settings, models.values())
-    made = replay_run(settings, run, from_step, run_input=value, models=models, system_prompts=prompts, key=key)
-    finish(settings, made, wait=wait, timeout=timeout, as_json=as_json)
+    new_run = replay_run(settings, run, from_step, run_input=value, models=models, system_prompts=prompts, key=key)
+    finish(settings, new_run, wait=wait, timeout=timeout, as_json=as_json)
 
 
 def trace(
@@ -216,13 +217,13 @@ def trace(
 
     In the cost column `~` marks an estimate and `≥` a sum that lacks a call of unknown cost.
     """
-    found = read(connect(ctx).settings, run)
+    view = read(connect(ctx).settings, run)
     if svg:
-        svg.write_text(picture(found), "utf-8")
+        svg.write_text(picture(view), "utf-8")
     if as_json:
-        output.print_json(found)
+        output.print_json(view)
     elif not svg:
-        print_trace(found)
+        print_trace(view)
 
 
 def compare(

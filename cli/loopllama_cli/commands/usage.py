@@ -32,24 +32,26 @@ def usage(
     in the group of each.
     """
     names = [name.strip() for name in by.split(",") if name.strip()]
-    told = summarise(connect(ctx).settings, names, first, last, workflow)
+    summary = summarise(connect(ctx).settings, names, first, last, workflow)
     if as_json:
-        output.print_json(told)
+        output.print_json(summary)
         return
-    fields = [name for name in told["groups"][0] if name in BY] if told["groups"] else []
+    fields = [name for name in summary["groups"][0] if name in BY] if summary["groups"] else []
     figures = ("Steps", *(figure.title for figure in TITLED), "Cost")
     table = output.table(*(name.capitalize() for name in fields), *figures, right=figures)
-    decimals = output.cost_decimals(group["cost_usd"] for group in told["groups"])
-    for group in told["groups"]:
+    decimals = output.cost_decimals(group["cost_usd"] for group in summary["groups"])
+    for group in summary["groups"]:
         table.add_row(*(_name(group[name]) for name in fields), *_figures(group, decimals))
     if fields:
         table.add_section()
-        table.add_row(Text("total", "bold"), *[""] * (len(fields) - 1), *_figures(told["total"], decimals))
+        table.add_row(Text("total", "bold"), *[""] * (len(fields) - 1), *_figures(summary["total"], decimals))
         output.print_table(table, output.out())
     else:
-        output.message(f"Nothing was used from {told['from']} to {told['to']}.")
+        output.message(f"Nothing was used from {summary['from']} to {summary['to']}.")
         return
-    output.message(f"{told['from']} to {told['to']} (UTC), USD. ~ estimated, ≥ something has no known cost.", "dim")
+    output.message(
+        f"{summary['from']} to {summary['to']} (UTC), USD. ~ estimated, ≥ something has no known cost.", "dim"
+    )
 
 
 def _name(value: str | None) -> Text:

@@ -44,21 +44,23 @@ def whatif(
     from loopllama.routing.store import RouteStore
 
     if prices not in ("today", "then"):
-        raise InvalidRequest(f"--prices is today or then, not {prices!r}")
+        raise InvalidRequest(f"--prices {prices!r} is not valid: write today or then")
     settings = connect(ctx).settings
     crew = definition_of(settings, workflow)["crew"]
     router = Router(settings)
     changes = {step: router.model(name) for step, name in pairs(change, "--set", "STEP=MODEL").items()}
     oldest = None if since is None else datetime.now(UTC) - timedelta(seconds=parse_time(since))
     limit = predictions.MAX_RUNS if since is not None else runs
-    found = predictions.recent_runs(RunReader(settings), workflow, limit=limit, since=oldest)
+    recent = predictions.recent_runs(RunReader(settings), workflow, limit=limit, since=oldest)
     needs = {agent["name"]: agent["needs"] for agent in crew}
-    told = predictions.predict(found, needs, changes, router.model, prices="today" if prices == "today" else "then")
+    forecast = predictions.predict(
+        recent, needs, changes, router.model, prices="today" if prices == "today" else "then"
+    )
     if as_json:
         applied = _apply(RouteStore(settings), workflow, change, reason) if apply else []
-        output.print_json({"workflow": workflow, **told, **({"rows": applied} if apply else {})})
+        output.print_json({"workflow": workflow, **forecast, **({"rows": applied} if apply else {})})
         return
-    _print(told)
+    _print(forecast)
     if apply:
         for row in _apply(RouteStore(settings), workflow, change, reason):
             output.out().print(
@@ -78,22 +80,27 @@ def _apply(store: RouteStore, workflow: str, change: list[str], reason: str) -> 
     ]
 
 
-def _print(told: Forecast) -> None:
+def _print(forecast: Forecast) -> None:
     table = output.table("Step", "From", "To", "Cost before", "Cost after", "Latency before", "after", "Latency from",
                        right=("Cost before", "Cost after", "Latency before", "after"))  # fmt: skip
     places = output.cost_decimals(
-        [one[name] for one in told["steps"] for name in ("cost_usd_before", "cost_usd_after") if one[name] is not None]
+        [
+            step[name]
+            for step in forecast["steps"]
+            for name in ("cost_usd_before", "cost_usd_after")
+            if step[name] is not None
+        ]
     )
-    for one in told["steps"]:
+    for step in forecast["steps"]:
         table.add_row(
-            output.plain(one["step"]),
-            output.plain(", ".join(one["models_before"])),
-            output.plain(one["model_after"]),
-            output.money(one["cost_usd_before"], places),
-            output.money(one["cost_usd_after"], places),
-            output.duration(one["latency_ms_before"]),
-            output.duration(one["latency_ms_after"]),
-            one["latency_from"],
+            output.plain(step["step"]),
+            output.plain(", ".join(step["models_before"])),
+            output.plain(step["model_after"]),
+            output.money(step["cost_usd_before"], places),
+            output.money(step["cost_usd_after"], places),
+            output.duration(step["latency_ms_before"]),
+            output.duration(step["latency_ms_after"]),
+            step["latency_from"],
         )
     console = output.out()
     output.print_table(table, console)
@@ -102,14 +109,16 @@ def _print(told: Forecast) -> None:
         "A run", "Before", "After", "Change", "Spread (p10 to p90)", right=("Before", "After", "Change")
     )
     for label, values, shown, spread in (
-        ("cost", told["cost_usd"], output.money, told["spread"]["cost"]),
-        ("latency", told["latency_ms"], output.duration, told["spread"]["latency"]),
+        ("cost", forecast["cost_usd"], output.money, forecast["spread"]["cost"]),
+        ("latency", forecast["latency_ms"], output.duration, forecast["spread"]["latency"]),
     ):
         wide = f"{spread['p10']:+.1%} to {spread['p90']:+.1%}" if spread else "-"
         total.add_row(label, shown(values["before"]), shown(values["after"]), output.change(values["change"]), wide)
     output.print_table(total, console)
-    simulated = " Some of them are simulated." if told["simulated"] else ""
-    dates = f"{output.local_time(told['from'])} to {output.local_time(told['to'])}"
-    output.message(f"By {told['runs']} completed runs, {dates}, at prices of {told['prices']}.{simulated}", "dim")
-    for unknown in told["unknown"]:
+    simulated = " Some of them are simulated." if forecast["simulated"] else ""
+    dates = f"{output.local_time(forecast['from'])} to {output.local_time(forecast['to'])}"
+    output.message(
+        f"By {forecast['runs']} completed runs, {dates}, at prices of {forecast['prices']}.{simulated}", "dim"
+    )
+    for unknown in forecast["unknown"]:
         output.message(f"Not known: {unknown}.", "yellow")

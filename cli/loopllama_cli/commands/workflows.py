@@ -13,7 +13,7 @@ from loopllama.errors import InvalidRequest, WorkflowInvalid
 from loopllama.settings import Settings
 from loopllama_cli.commands.common import Json, Limit, Workflow, connect
 from loopllama_cli.console import output
-from loopllama_cli.target import Choice
+from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
     from loopllama.workflows.types import WorkflowItem
@@ -63,18 +63,15 @@ def push(
         output.print_json({**stored, "warnings": warnings})
     else:
         output.out().print(output.plain(f"{stored['id']} version {stored['version']}"))
-    _warn(file, warnings, ctx.obj)
+    _warn(file, warnings)
 
 
-def _warn(file: Path, warnings: Sequence[Mapping[str, object]], choice: Choice | None = None) -> None:
+def _warn(file: Path, warnings: Sequence[Mapping[str, object]]) -> None:
     """Print warnings to standard error, and how to see what there is in the stack that was chosen."""
-    for one in warnings:
-        output.message(f"! {file}, line {one['line']}: {one['field']}: {one['message']}", "yellow")
+    for warning in warnings:
+        output.message(f"! {file}, line {warning['line']}: {warning['field']}: {warning['message']}", "yellow")
     if warnings:
-        where = ""
-        if choice is not None:
-            where = " --local" if choice.local is not None else f" --stack {choice.stack}" if choice.stack else ""
-        output.message(f"Fix the file and push it again; what there is: loopllama{where} models list", "dim")
+        output.message(f"Fix the file and push it again; what there is: {next_command('models list')}", "dim")
 
 
 @app.command("list")
@@ -84,15 +81,15 @@ def list_(ctx: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
 
     settings = connect(ctx).settings
     items, cursor = DefinitionStore(settings).list(limit=limit)
-    found = [_view(item, settings) for item in items]
+    views = [_view(item, settings) for item in items]
     if as_json:
-        output.print_json(found)
+        output.print_json(views)
         return
-    if not found:
-        output.message("There are no workflows: loopllama workflows push FILE makes one.", "dim")
+    if not views:
+        output.message(f"There are no workflows; make one with: {next_command('workflows push FILE')}", "dim")
         return
     table = output.table("Workflow", "Name", "Version", "Agents", "Model", "Updated", right=("Version", "Agents"))
-    for workflow in found:
+    for workflow in views:
         table.add_row(
             output.plain(workflow["id"]),
             output.plain(workflow["name"]),
@@ -117,18 +114,18 @@ def show_(
     from loopllama.workflows.store import DefinitionStore
 
     settings = connect(ctx).settings
-    found = _view(DefinitionStore(settings).get(workflow, version or 0), settings)
+    view = _view(DefinitionStore(settings).get(workflow, version or 0), settings)
     if as_json:
-        output.print_json(found)
+        output.print_json(view)
         return
     console = output.out()
-    title = Text.assemble((output.clean(found["id"]), "bold"), f"  version {found['version']}  {found['status'] or ''}")
+    title = Text.assemble((output.clean(view["id"]), "bold"), f"  version {view['version']}  {view['status'] or ''}")
     console.print(title)
-    if found.get("description"):
-        console.print(output.plain(found["description"]))
-    console.print(Text(f"default model: {output.clean(found['model'])}", "dim"))
+    if view.get("description"):
+        console.print(output.plain(view["description"]))
+    console.print(Text(f"default model: {output.clean(view['model'])}", "dim"))
     table = output.table("Step", "Role", "Model", "Needs", "System prompt")
-    for agent in found["crew"]:
+    for agent in view["crew"]:
         table.add_row(
             output.plain(agent["name"]),
             output.plain(agent["role"]),

@@ -82,19 +82,19 @@ def one_line(value: Any, length: int = 200) -> str:
 
 def table(*columns: str, right: Iterable[str] = (), **options: Any) -> Table:
     """Return an empty table in the program's style; the columns named in `right` are right-aligned."""
-    made = Table(
+    styled = Table(
         box=box.SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), **options
     )
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return made
+        styled.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return styled
 
 
-def print_table(made: Table, console: Console) -> None:
+def print_table(table: Table, console: Console) -> None:
     """Print a table, its columns one space closer together where the console is too narrow."""
-    if console.measure(made, options=console.options.update(max_width=10_000)).maximum > console.width:
-        made.padding = (0, 0)
-    console.print(made)
+    if console.measure(table, options=console.options.update(max_width=10_000)).maximum > console.width:
+        table.padding = (0, 0)
+    console.print(table)
 
 
 def tokens(count: Any) -> str:

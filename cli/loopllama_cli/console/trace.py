@@ -283,10 +283,10 @@ def ignored_text(ignored: Mapping[str, Any]) -> str:
 
 def _attempt_text(attempt: AttemptView) -> str:
     outcome = str(attempt.get("outcome"))
-    said = "was begun and never answered: its process ended" if outcome == "lost" else outcome
+    outcome_text = "was begun and never answered: its process ended" if outcome == "lost" else outcome
     after = f" after {output.duration(attempt['latency_ms'])}" if attempt.get("latency_ms") is not None else ""
     why = f": {error_text(attempt['error'])}" if attempt.get("error") else ""
-    return f"{attempt.get('model')} {said}{after}{why}"
+    return f"{attempt.get('model')} {outcome_text}{after}{why}"
 
 
 def _note(mark: str, style: str, name: str, text: str) -> Text:

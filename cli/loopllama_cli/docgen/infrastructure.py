@@ -15,15 +15,20 @@ from loopllama_cli.project import project_root
 def parameters() -> str:
     """Return the parameters with their defaults, what they may be, and what they do."""
     rows = (
-        [f"`{name}`", f"`{one['Default']}`" if one["Default"] != "" else "", _allowed(one), one["Description"]]
-        for name, one in _template()["Parameters"].items()
+        [
+            f"`{name}`",
+            f"`{parameter['Default']}`" if parameter["Default"] != "" else "",
+            _allowed(parameter),
+            parameter["Description"],
+        ]
+        for name, parameter in _template()["Parameters"].items()
     )
     return markdown.table(["parameter", "default", "may be", "what it does"], rows)
 
 
 def outputs() -> str:
     """Return the stack's outputs."""
-    rows = ([f"`{name}`", one["Description"]] for name, one in _template()["Outputs"].items())
+    rows = ([f"`{name}`", output["Description"]] for name, output in _template()["Outputs"].items())
     return markdown.table(["output", "what it is"], rows)
 
 
@@ -31,8 +36,12 @@ def tables() -> str:
     """Return the tables with their keys and indexes, and what they keep."""
     rows = []
     for name, properties in _resources("AWS::DynamoDB::Table"):
-        kinds = {one["AttributeName"]: one["AttributeType"] for one in properties["AttributeDefinitions"]}
-        indexes = (f"`{one['IndexName']}`: {_key(one, kinds)}" for one in properties.get("GlobalSecondaryIndexes", ()))
+        kinds = {
+            attribute["AttributeName"]: attribute["AttributeType"] for attribute in properties["AttributeDefinitions"]
+        }
+        indexes = (
+            f"`{index['IndexName']}`: {_key(index, kinds)}" for index in properties.get("GlobalSecondaryIndexes", ())
+        )
         lives = properties.get("TimeToLiveSpecification", {}).get("AttributeName")
         recovery = properties.get("PointInTimeRecoverySpecification", {}).get("PointInTimeRecoveryEnabled")
         rows.append(
@@ -52,10 +61,10 @@ def queues() -> str:
     """Return the queues of what got lost, with who sends to them."""
     senders: dict[str, list[str]] = {}
     resources = _template()["Resources"]
-    for name, one in resources.items():
-        if one["Type"].startswith("AWS::Serverless::") or one["Type"] == "AWS::Lambda::EventSourceMapping":
-            for queue in sorted(set(_arns(one["Properties"]))):
-                function = one["Properties"].get("FunctionName", {}).get("Ref", name)
+    for name, resource in resources.items():
+        if resource["Type"].startswith("AWS::Serverless::") or resource["Type"] == "AWS::Lambda::EventSourceMapping":
+            for queue in sorted(set(_arns(resource["Properties"]))):
+                function = resource["Properties"].get("FunctionName", {}).get("Ref", name)
                 if function not in senders.setdefault(queue, []):
                     senders[queue].append(function)
     rows = (
@@ -70,11 +79,11 @@ def alarms() -> str:
     rows = (
         [
             f"`{name}`",
-            one["AlarmDescription"],
+            properties["AlarmDescription"],
             f"`{threshold['Ref']}`" if isinstance(threshold, dict) else str(threshold),
         ]
-        for name, one in _resources("AWS::CloudWatch::Alarm")
-        for threshold in [one["Threshold"]]
+        for name, properties in _resources("AWS::CloudWatch::Alarm")
+        for threshold in [properties["Threshold"]]
     )
     return markdown.table(["alarm", "says", "from"], rows)
 
@@ -86,7 +95,11 @@ def _template() -> dict[str, Any]:
 
 
 def _resources(kind: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    return ((name, one["Properties"]) for name, one in _template()["Resources"].items() if one["Type"] == kind)
+    return (
+        (name, resource["Properties"])
+        for name, resource in _template()["Resources"].items()
+        if resource["Type"] == kind
+    )
 
 
 def _allowed(parameter: Mapping[str, Any]) -> str:
@@ -102,7 +115,7 @@ def _allowed(parameter: Mapping[str, Any]) -> str:
 
 
 def _key(schema: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
-    return ", ".join(f"`{one['AttributeName']}` ({kinds[one['AttributeName']]})" for one in schema["KeySchema"])
+    return ", ".join(f"`{key['AttributeName']}` ({kinds[key['AttributeName']]})" for key in schema["KeySchema"])
 
 
 def _arns(value: Any) -> Iterable[str]:

@@ -42,7 +42,7 @@ def stale(root: Path) -> dict[Path, str]:
 
     Raises `ValueError` where a page asks for a part that nothing makes, and where no page asks for a part that is
     made."""
-    found: dict[Path, str] = {}
+    changed: dict[Path, str] = {}
     asked: set[str] = set()
     for page in sorted((root / "docs").glob("*.md")):
         text = page.read_text("utf-8")
@@ -52,10 +52,10 @@ def stale(root: Path) -> dict[Path, str]:
         asked.update(names)
         fresh = _PART.sub(lambda match: f"{match[1]}{match[2]}{_MAKERS[match[1]]()}\n", text)
         if fresh != text:
-            found[page] = fresh
+            changed[page] = fresh
     if missing := set(_MAKERS) - asked:
         raise ValueError(f"no page has a place for {', '.join(sorted(missing))}: restore it from git, then `make docs`")
-    return found
+    return changed
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,13 +19,15 @@ _KINDS = {"string": "text", "integer": "whole number", "number": "number", "bool
 
 def routes() -> str:
     """Return every route with what it does, takes and answers."""
-    found = Api(Settings()).openapi()
+    document = Api(Settings()).openapi()
     rows = []
-    for path, operations in sorted(found["paths"].items(), key=_place):
-        for method, one in sorted(operations.items(), key=lambda item: _METHODS.index(item[0])):
-            text = ". ".join(part for part in (one["summary"], one.get("description", "").split("\n\n")[0]) if part)
-            good = ", ".join(sorted(status for status in one["responses"] if status < "3"))
-            rows.append([f"`{method.upper()} {path}`", text, _asked(one, found), good])
+    for path, operations in sorted(document["paths"].items(), key=_place):
+        for method, operation in sorted(operations.items(), key=lambda item: _METHODS.index(item[0])):
+            text = ". ".join(
+                part for part in (operation["summary"], operation.get("description", "").split("\n\n")[0]) if part
+            )
+            good = ", ".join(sorted(status for status in operation["responses"] if status < "3"))
+            rows.append([f"`{method.upper()} {path}`", text, _asked(operation, document), good])
     return markdown.table(["route", "what it does", "takes", "answers"], rows)
 
 
@@ -36,10 +38,10 @@ def _place(item: tuple[str, Any]) -> tuple[int, str]:
     return next((place for place, first in enumerate(firsts) if path.startswith(first)), len(firsts)), path
 
 
-def _asked(operation: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    query = [f"?{one['name']}=" for one in operation.get("parameters", ()) if one["in"] == "query"]
+def _asked(operation: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    query = [f"?{parameter['name']}=" for parameter in operation.get("parameters", ()) if parameter["in"] == "query"]
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
-    properties = _resolved(body, found).get("properties", {}) if body else {}
+    properties = _resolved(body, document).get("properties", {}) if body else {}
     return markdown.names([*query, *properties])
 
 
@@ -49,12 +51,12 @@ def workflow_fields() -> str:
     titles = {"Workflow": "The workflow", "Agent": "An agent"}
     parts = []
     for name in ("Workflow", "Agent", "Candidate", "Repeat", "Approval", "Budget", "Limits"):
-        one = schema if name == "Workflow" else schema["$defs"][name]
-        one = next((part for part in one.get("anyOf", ()) if "properties" in part), one)
-        required = one.get("required", ())
+        described = schema if name == "Workflow" else schema["$defs"][name]
+        described = next((part for part in described.get("anyOf", ()) if "properties" in part), described)
+        required = described.get("required", ())
         rows = (
             [f"`{field}`", _kind(value, schema, null=False), "Required. " * (field in required) + value["description"]]
-            for field, value in one["properties"].items()
+            for field, value in described["properties"].items()
         )
         title = titles.get(name, f"`{name[0].lower()}{name[1:]}`")
         parts.append(f"### {title}\n{markdown.table(['field', 'holds', 'means'], rows)}")
@@ -64,12 +66,16 @@ def workflow_fields() -> str:
 def events() -> str:
     """Return the events by type, with the fields that each has beside those of all."""
     schema = TypeAdapter(Event).json_schema()["$defs"]
-    kinds = {name: one for name, one in schema.items() if "type" in one.get("properties", {}) and name != "Failure"}
-    common = set.intersection(*(set(one["properties"]) for one in kinds.values()))
-    every = {field: value for one in kinds.values() for field, value in one["properties"].items()}
+    kinds = {
+        name: described
+        for name, described in schema.items()
+        if "type" in described.get("properties", {}) and name != "Failure"
+    }
+    common = set.intersection(*(set(described["properties"]) for described in kinds.values()))
+    every = {field: value for described in kinds.values() for field, value in described["properties"].items()}
     by_fields: dict[tuple[str, ...], list[str]] = {}
-    for name, one in kinds.items():
-        by_fields.setdefault(tuple(field for field in one["properties"] if field not in common), []).append(name)
+    for name, described in kinds.items():
+        by_fields.setdefault(tuple(field for field in described["properties"] if field not in common), []).append(name)
     types = markdown.table(
         ["type", "fields, beside those of every event"],
         ([markdown.names(names), _fields(fields)] for fields, names in by_fields.items()),
@@ -94,10 +100,10 @@ def _fields(fields: Iterable[str]) -> str:
 
 def _resolved(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
     while "$ref" in schema:
-        found: Any = document
+        target: Any = document
         for part in schema["$ref"].removeprefix("#/").split("/"):
-            found = found[part]
-        schema = found
+            target = target[part]
+        schema = target
     return schema
 
 
@@ -111,13 +117,15 @@ def _kinds(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[s
         name = schema["$ref"].rpartition("/")[2]
         target = _resolved(schema, document)
         if "anyOf" in target:
-            for one in target["anyOf"]:
-                yield from _kinds(one, document) if "properties" not in one else [f"`{name[0].lower()}{name[1:]}`"]
+            for branch in target["anyOf"]:
+                yield from (
+                    _kinds(branch, document) if "properties" not in branch else [f"`{name[0].lower()}{name[1:]}`"]
+                )
         else:
             yield f"`{name[0].lower()}{name[1:]}`"
     elif "anyOf" in schema:
-        for one in schema["anyOf"]:
-            yield from _kinds(one, document)
+        for branch in schema["anyOf"]:
+            yield from _kinds(branch, document)
     elif "enum" in schema or "const" in schema:
         yield " or ".join(
             f"`{str(value).lower() if isinstance(value, bool) else value}`"

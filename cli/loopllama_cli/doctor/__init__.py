@@ -14,7 +14,7 @@ from loopllama import __version__
 from loopllama.aws import clients, errors
 from loopllama_cli.doctor.findings import SIGN_IN, Check, looked
 from loopllama_cli.doctor.models import examine_models
-from loopllama_cli.target import Choice, Target, TargetMissing, TargetUnreachable, connect
+from loopllama_cli.target import Choice, Target, TargetMissing, TargetUnreachable, connect, next_command
 
 _TABLES = ("workflows", "routes", "route_history", "models", "runs", "usage", "api_keys")
 
@@ -39,7 +39,8 @@ def examine(choice: Choice, call: bool = False) -> Iterator[Check]:
         yield Check("stack", "warn", "none was named", str(missing))
         return
     except TargetUnreachable as error:
-        todo = "start one: loopllama local" if local else "check --stack and --region, or deploy it: loopllama deploy"
+        deploy_it = f"check --stack and --region, or deploy it: {next_command('deploy')}"
+        todo = "start one: loopllama local" if local else deploy_it
         yield Check("stack", "fail", str(error), todo)
         return
     yield Check("stack", "ok", f"{target.name}{' (local)' if target.local else ''}")
@@ -64,9 +65,11 @@ def examine(choice: Choice, call: bool = False) -> Iterator[Check]:
 def _python() -> Check:
     version = ".".join(map(str, sys.version_info[:3]))
     good = (3, 11) <= sys.version_info < (3, 15)
-    found = f"{version}, loopllama {__version__}"
+    versions = f"{version}, loopllama {__version__}"
     return (
-        Check("python", "ok", found) if good else Check("python", "fail", found, "install loopllama with 3.11 to 3.14")
+        Check("python", "ok", versions)
+        if good
+        else Check("python", "fail", versions, "install loopllama with 3.11 to 3.14")
     )
 
 
@@ -142,7 +145,7 @@ def _api(target: Target) -> Check:
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         return Check("api", "fail", f"{url} does not answer as it should: {error}", "look at the function Api's log")
     if theirs != __version__:
-        todo = "loopllama deploy brings the stack to this version; pipx upgrade loopllama this program"
+        todo = f"{next_command('deploy')} brings the stack to this version; pipx upgrade loopllama this program"
         return Check("api", "warn", f"{url} runs version {theirs}, this program is {__version__}", todo)
     return Check("api", "ok", f"{url}, version {theirs}")
 
@@ -154,4 +157,4 @@ def _keys(target: Target) -> Iterator[Check]:
     if valid:
         yield Check("api keys", "ok", f"{len(valid)} ({', '.join(sorted(set(valid))[:5])})")
     else:
-        yield Check("api keys", "warn", "none, so nobody can use the HTTP API", "loopllama keys create NAME")
+        yield Check("api keys", "warn", "none, so nobody can use the HTTP API", next_command("keys create NAME"))

@@ -29,11 +29,11 @@ SIGN_IN = "sign in (`aws sso login`, `aws configure`), or name a profile: --prof
 GONE = "deploy the stack again, or restore it from a backup"
 
 
-def looked(what: str, look: Callable[[], str], action: str) -> Check:
+def looked(subject: str, look: Callable[[], str], action: str) -> Check:
     """Return what a look at AWS found, or what its error means and what to do. `action` is the permission that it
     takes."""
     try:
-        return Check(what, "ok", look())
+        return Check(subject, "ok", look())
     except Exception as error:
         trouble = errors.trouble(error)
         if trouble is None:
@@ -46,7 +46,7 @@ def looked(what: str, look: Callable[[], str], action: str) -> Check:
             todo = GONE
         elif code in _REFUSED or "Credential" in name or "Token" in name:
             todo = SIGN_IN
-        return Check(what, "fail", str(trouble), todo)
+        return Check(subject, "fail", str(trouble), todo)
 
 
 def code_of(error: Exception) -> str:

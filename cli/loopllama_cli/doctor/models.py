@@ -11,7 +11,7 @@ from loopllama.catalog.model import at_region, foundation_model
 from loopllama.errors import ModelError, ModelUnknown
 from loopllama.settings import Settings
 from loopllama_cli.doctor.findings import GONE, MISSING, Check, code_of, looked
-from loopllama_cli.target import Target
+from loopllama_cli.target import Target, next_command
 
 
 def examine_models(target: Target, call: bool, profile: str | None = None) -> Iterator[Check]:
@@ -22,9 +22,10 @@ def examine_models(target: Target, call: bool, profile: str | None = None) -> It
     settings = target.settings
     catalog = CatalogStore(settings).catalog()
     for problem in catalog.problems:
-        todo = "fix the row (loopllama models set) or delete it"
+        remove_it = next_command("models remove", str(problem["model"]))
+        todo = f"fix the row ({next_command('models set')}) or delete it: {remove_it}"
         yield Check(f"model {problem['model']}", "warn", f"its row is skipped: {problem['reason']}", todo)
-    found: dict[str, Any] = {}
+    models: dict[str, Any] = {}
     names = sorted(_names_in_use(settings).items())
     seen = {name for name, _ in names}
     for name, users in names:
@@ -34,21 +35,23 @@ def examine_models(target: Target, call: bool, profile: str | None = None) -> It
             yield Check(f"model {name}", "fail", f"{error} Used by {users}.", "name another one there")
             continue
         if model.enabled:
-            found.setdefault(model.id, model)
+            models.setdefault(model.id, model)
             continue
         other = f", {model.replaced_by} answers" if model.replaced_by else ""
-        yield Check(f"model {name}", "warn", f"disabled{other}; used by {users}", f"loopllama models enable {model.id}")
+        yield Check(
+            f"model {name}", "warn", f"disabled{other}; used by {users}", next_command("models enable", model.id)
+        )
         if model.replaced_by and model.replaced_by not in seen:
             seen.add(model.replaced_by)
             names.append((model.replaced_by, f"what used {model.id}"))
-    providers = sorted({model.provider for model in found.values()})
+    providers = sorted({model.provider for model in models.values()})
     refused = set()
     for provider in providers:
         if provider != "bedrock" or _simulated(provider, settings):
             check = _provider(provider, target)
             refused |= {provider} if check.status == "fail" else set()
             yield check
-    for model in found.values():
+    for model in models.values():
         usable = model.provider not in refused
         if model.provider == "bedrock" and not _simulated("bedrock", settings):
             check = _bedrock(model, profile)
@@ -66,8 +69,8 @@ def _names_in_use(settings: Settings) -> dict[str, str]:
 
     def add(part: Mapping[str, Any], user: str) -> None:
         lists = (part.get("candidates"), part.get("fallbacks"))  # in a row they may be anything
-        for one in (part.get("model"), *(one for each in lists if isinstance(each, list) for one in each)):
-            name = one.get("model") if isinstance(one, Mapping) else one
+        for entry in (part.get("model"), *(entry for listed in lists if isinstance(listed, list) for entry in listed)):
+            name = entry.get("model") if isinstance(entry, Mapping) else entry
             if isinstance(name, str) and name:
                 users.setdefault(name, set()).add(user)
 
@@ -96,24 +99,24 @@ def _provider(provider: str, target: Target) -> Check:
     read)."""
     from loopllama.catalog.providers import KNOWN, Known, variables_of
 
-    what, settings = f"provider {provider}", target.settings
+    subject, settings = f"provider {provider}", target.settings
     if _simulated(provider, settings):
         if target.local and provider == "bedrock":
-            return Check(what, "ok", "simulated: the local stack has no AWS account")
+            return Check(subject, "ok", "simulated: the local stack has no AWS account")
         if target.local:
             key = f"{variables_of(provider)[0]}_API_KEY"
-            return Check(what, "ok", f"simulated; for the real one start `loopllama local` with {key} set")
-        return Check(what, "warn", "simulated: nothing it says is real", "take it out of SimulatedProviders")
+            return Check(subject, "ok", f"simulated; for the real one start `loopllama local` with {key} set")
+        return Check(subject, "warn", "simulated: nothing it says is real", "take it out of SimulatedProviders")
     if KNOWN.get(provider, Known()).keyless:
-        return Check(what, "ok", "needs no key")
+        return Check(subject, "ok", "needs no key")
     name = settings.provider_secrets_prefix + provider
     check = looked(
-        what,
+        subject,
         lambda: clients.client("secretsmanager").describe_secret(SecretId=name)["Name"],
         "secretsmanager:DescribeSecret",
     )
     if check.status == "fail" and check.todo == GONE:
-        return Check(what, "fail", f"has no key: there is no secret {name}", f"loopllama providers set {provider}")
+        return Check(subject, "fail", f"has no key: there is no secret {name}", next_command("providers set", provider))
     return check
 
 
@@ -125,35 +128,35 @@ def _bedrock(model: Any, profile: str | None) -> Check:
     commands for what is missing. `profile` is the one that the command line names."""
     from loopllama.providers.bedrock.service import underlying_model
 
-    what, (elsewhere, _) = f"model {model.id}", at_region(str(model.provider_model))
+    subject, (elsewhere, _) = f"model {model.id}", at_region(str(model.provider_model))
     region = elsewhere or clients.region()
     try:
         client = clients.client("bedrock", read_seconds=10, attempts=2, region=elsewhere)
     except ValueError as error:  # botocore's InvalidRegionError
-        return Check(what, "fail", f"its region is none: {error}", f"write its id or ARN anew, or {_ANOTHER}")
+        return Check(subject, "fail", f"its region is none: {error}", f"write its id or ARN anew, or {_ANOTHER}")
     try:
         named = underlying_model(str(model.provider_model))
         if not named.startswith("arn:"):
             base = foundation_model(named)
             if base != named:
                 client.get_inference_profile(inferenceProfileIdentifier=named)
-            told = client.get_foundation_model_availability(modelId=base)
-            wrong, todo = _missing(client, base, told, region, profile, in_profile=base != named)
+            availability = client.get_foundation_model_availability(modelId=base)
+            wrong, todo = _missing(client, base, availability, region, profile, in_profile=base != named)
             if wrong:
-                return Check(what, "fail", "; ".join(wrong), todo)
+                return Check(subject, "fail", "; ".join(wrong), todo)
     except Exception as error:
         if code_of(error) in (*MISSING, "ValidationException"):
-            return Check(what, "fail", f"Bedrock does not know it in {region}: {error}", _ANOTHER)
+            return Check(subject, "fail", f"Bedrock does not know it in {region}: {error}", _ANOTHER)
         if not isinstance(error, ModelError) and errors.trouble(error) is None:
             raise
         todo = "allow bedrock:GetInferenceProfile and bedrock:GetFoundationModelAvailability, or try --call"
-        return Check(what, "warn", f"whether it may be used cannot be seen: {error}", todo)
+        return Check(subject, "warn", f"whether it may be used cannot be seen: {error}", todo)
     where = f"; it is called in {region}, not in this stack's region" if region != clients.region() else ""
-    return Check(what, "ok", f"Bedrock lets this account use it{where}")
+    return Check(subject, "ok", f"Bedrock lets this account use it{where}")
 
 
 def _missing(
-    client: Any, base: str, told: Mapping[str, Any], region: str, profile: str | None, *, in_profile: bool
+    client: Any, base: str, availability: Mapping[str, Any], region: str, profile: str | None, *, in_profile: bool
 ) -> tuple[list[str], str]:
     """Return what keeps the account from a foundation model, by what Bedrock tells of it, and what to do, a command a
     line.
@@ -171,9 +174,9 @@ def _missing(
 
     wrong: list[str] = []
     todo: list[str] = []
-    if told.get("regionAvailability") != "AVAILABLE" and not in_profile:
+    if availability.get("regionAvailability") != "AVAILABLE" and not in_profile:
         return [f"the model is not in {region}"], _ANOTHER
-    agreement = told.get("agreementAvailability") or {}
+    agreement = availability.get("agreementAvailability") or {}
     missing = needs_agreement(base) and agreement.get("status") != "AVAILABLE"
     if missing and is_anthropic(base) and not _form_sent(client):
         wrong.append("Anthropic's use case form has not been sent")
@@ -186,12 +189,12 @@ def _missing(
         wrong.append(f"its agreement in AWS Marketplace is not made{error}")
         todo.append(f"{agreement_command(base, region, profile)}    # it accepts the vendor's terms")
     blocked = [
-        said
-        for said, key, good in (
+        reason
+        for reason, key, good in (
             ("the account is not authorised", "authorizationStatus", "AUTHORIZED"),
             ("the account is not entitled", "entitlementAvailability", "AVAILABLE"),
         )
-        if told.get(key) != good
+        if availability.get(key) != good
     ]
     if blocked and not todo:
         # Otherwise it follows from the agreement that is missing.
@@ -218,7 +221,7 @@ def _called(model: Any, settings: Settings) -> Check:
     from loopllama.llm.types import Message, ModelRequest
     from loopllama.providers import provider_for
 
-    what, began = f"call {model.id}", time.monotonic()
+    subject, began = f"call {model.id}", time.monotonic()
     request = ModelRequest(
         model=model.provider_model,
         catalog_id=model.id,
@@ -231,8 +234,8 @@ def _called(model: Any, settings: Settings) -> Check:
     try:
         answer = provider_for(model, settings).complete(request)
     except ModelError as error:
-        return Check(what, "fail", f"{type(error).__name__}: {error}", "see docs/providers.md, or use another model")
+        return Check(subject, "fail", f"{type(error).__name__}: {error}", "see docs/providers.md, or use another model")
     took = round((time.monotonic() - began) * 1000)
     tokens = answer.usage.input_tokens + answer.usage.output_tokens
     by = ", simulated" if answer.simulated else ""
-    return Check(what, "ok", f"answered in {took} ms, {tokens} tokens{by}")
+    return Check(subject, "ok", f"answered in {took} ms, {tokens} tokens{by}")

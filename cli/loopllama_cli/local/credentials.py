@@ -48,9 +48,9 @@ def keep(url: str, credentials: Credentials) -> None:
     _check(folder, os.lstat(folder), stat.S_ISDIR)
     # Made aside (0600, a name that nobody knows) and moved into place: whatever stood there, a link too, is replaced
     # and not written through.
-    made, name = tempfile.mkstemp(dir=folder)
+    descriptor, name = tempfile.mkstemp(dir=folder)
     try:
-        with os.fdopen(made, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(credentials.as_json(), file)
         Path(name).replace(_file(folder, url))
     except BaseException:
@@ -111,7 +111,7 @@ def _file(folder: Path, url: str) -> Path:
     return folder / f"local-{urlsplit(url).port or 80}.json"
 
 
-def _check(path: Path, found: os.stat_result, is_kind: Callable[[int], bool]) -> None:
-    if not is_kind(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        mode = stat.filemode(found.st_mode)
-        raise PermissionError(f"{path} is not yours alone (owner {found.st_uid}, {mode})")
+def _check(path: Path, status: os.stat_result, is_kind: Callable[[int], bool]) -> None:
+    if not is_kind(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        mode = stat.filemode(status.st_mode)
+        raise PermissionError(f"{path} is not yours alone (owner {status.st_uid}, {mode})")

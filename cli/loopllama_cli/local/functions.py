@@ -172,14 +172,14 @@ class Functions:
             "PATH": os.defpath,
             "TZ": ":UTC",
         }
-        own = {**given.variables, **given.more_variables}
+        variables = {**given.variables, **given.more_variables}
         return Spec(
             name=function.function_name,
             arn=function.function_arn,
             handler=given.handler,
             directory=given.directory,
             path=(given.directory, *given.layers),
-            environment=tuple(sorted({**own, **self._environment, **reserved}.items())),
+            environment=tuple(sorted({**variables, **self._environment, **reserved}.items())),
             timeout=float(given.timeout or function.timeout),
             memory_mb=int(function.memory_size),
             log_group=group,

@@ -79,10 +79,10 @@ def match(routes: list[Route], method: str, path: str) -> tuple[Route, dict[str,
             expression += "/" + (
                 re.escape(part) if not parameter else f"(?P<{name}>{'.+' if parameter[2] else '[^/]+'})"
             )
-        found = re.fullmatch(expression, path if path == "/" else path.rstrip("/"))
-        if found:
+        matched = re.fullmatch(expression, path if path == "/" else path.rstrip("/"))
+        if matched:
             names = re.findall(r"\{([A-Za-z0-9._-]+)\+?\}", route.path)
-            values = {name: unquote(value) for name, value in zip(names, found.groups(), strict=True)}
+            values = {name: unquote(value) for name, value in zip(names, matched.groups(), strict=True)}
             key = (rank, route.method != method)
             if best is None or key < best[0]:
                 best = (key, route, values)
@@ -274,10 +274,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> tuple[int, list[tuple[str, str]], bytes]:
         body = self._body()
         request = Request(self.command, self.path, self.headers.items(), body, self.client_address[0])
-        found = match(self.server.routes, request.method, request.raw_path)
-        if found is None:
+        route_match = match(self.server.routes, request.method, request.raw_path)
+        if route_match is None:
             raise Answer(404, "Not Found")
-        route, parameters = found
+        route, parameters = route_match
         event = (event_v2 if route.version == "2.0" else event_v1)(request, route, parameters)
         payload = json.dumps(event).encode()
         if len(payload) > MAX_EVENT_BYTES:

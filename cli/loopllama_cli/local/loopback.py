@@ -17,12 +17,12 @@ _UNREAD_BYTES = 40 * 1024 * 1024
 
 def wrong_host(headers: Message, port: int) -> str | None:
     """Return what is wrong with a request's `Host` for a server on this port, in a sentence; `None` if nothing is."""
-    own = [f"{name}:{port}" for name in NAMES] + (list(NAMES) if port == 80 else [])
+    own_names = [f"{name}:{port}" for name in NAMES] + (list(NAMES) if port == 80 else [])
     named = headers.get_all("Host", [])
-    if len(named) == 1 and named[0].strip().lower() in own:
+    if len(named) == 1 and named[0].strip().lower() in own_names:
         return None
     given = ", ".join(named)[:200] or "no host"
-    return f"The local stack answers here to {' and '.join(own)} only, not to {given}."
+    return f"The local stack answers here to {' and '.join(own_names)} only, not to {given}."
 
 
 def from_a_page(headers: Message) -> str | None:
@@ -40,6 +40,6 @@ def close_unread(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
         connection.settimeout(1)
-        left = _UNREAD_BYTES
-        while left > 0 and (taken := len(connection.recv(64 * 1024))):
-            left -= taken
+        remaining = _UNREAD_BYTES
+        while remaining > 0 and (taken := len(connection.recv(64 * 1024))):
+            remaining -= taken

@@ -214,11 +214,11 @@ class Process:
     def _read_log(self) -> None:
         rest = b""
         while chunk := self._stdout.read1(65536):
-            *whole, rest = (rest + chunk).split(b"\n")
+            *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > MAX_LOG_LINE:
-                whole.append(rest)
+                lines.append(rest)
                 rest = b""
-            self._log_lines(whole)
+            self._log_lines(lines)
         self._log_lines([rest] if rest else [])
         self._stdout.close()
         self._log_ends.put("")
@@ -239,9 +239,9 @@ class Process:
 
     def _wait_for_log(self, request_id: str) -> None:
         deadline = time.monotonic() + 1.0
-        while (left := deadline - time.monotonic()) > 0:
+        while (remaining := deadline - time.monotonic()) > 0:
             try:
-                if self._log_ends.get(timeout=left) in (request_id, ""):
+                if self._log_ends.get(timeout=remaining) in (request_id, ""):
                     return
             except queue.Empty:
                 return

@@ -16,9 +16,9 @@ def credentials(environment: Mapping[str, str]) -> dict[str, str]:
 
     taken = {variable for name in KNOWN for variable in variables_of(name)}
     prefixes = {key.removesuffix("_API_KEY") for key in environment if key.endswith("_API_KEY")}
-    own = {prefix.lower() for prefix in prefixes - taken if prefix and environment.get(f"{prefix}_BASE_URL")}
-    found = {name: from_environment(name, environment) for name in sorted({*KNOWN, *own})}
-    return {name: json.dumps(secret) for name, secret in found.items() if secret}
+    own_names = {prefix.lower() for prefix in prefixes - taken if prefix and environment.get(f"{prefix}_BASE_URL")}
+    secrets = {name: from_environment(name, environment) for name in sorted({*KNOWN, *own_names})}
+    return {name: json.dumps(secret) for name, secret in secrets.items() if secret}
 
 
 def simulated(with_credentials: Mapping[str, str]) -> list[str]:

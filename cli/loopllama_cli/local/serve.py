@@ -41,9 +41,9 @@ def serve(api_port: int, aws_port: int, simulate: bool = True, parameters: Mappi
             sys.stdout.write(json.dumps(ready) + "\n")
             sys.stdout.flush()
             url = stack.aws_endpoint_url
-            said = "" if url == DEFAULT_LOCAL_URL else f" --local {url}"
+            flag = "" if url == DEFAULT_LOCAL_URL else f" --local {url}"
             sys.stderr.write(
-                f"What the AWS CLI and SDKs need in another terminal, as `loopllama local --export{said}` prints it:\n"
+                f"What the AWS CLI and SDKs need in another terminal, as `loopllama local --export{flag}` prints it:\n"
                 + exports(url, stack.credentials)
             )
             while not ended.wait(0.5):
@@ -70,8 +70,8 @@ def create_key(stack: LocalStack) -> str:
     from loopllama.api.auth import KeyStore
     from loopllama.settings import Settings
 
-    made: Any = boto3.Session
-    session = made(**stack.credentials.as_json(), region_name=stack.region)
+    make_session: Any = boto3.Session
+    session = make_session(**stack.credentials.as_json(), region_name=stack.region)
     dynamodb = session.client("dynamodb", endpoint_url=stack.aws_endpoint_url)
     key, _ = KeyStore(Settings(api_keys_table=stack.outputs["ApiKeysTableName"]), dynamodb).create("local")
     return key

@@ -100,49 +100,49 @@ def claim(asked: Asked, credentials: Credentials) -> Claim:
     if len(given) + sum(name in ("X-Amz-Signature", "Signature") for name, _ in query) > 1:
         raise refusals.incomplete("The request is signed twice: sign it by the header Authorization or by its query.")
     if given:
-        found = _HEADER.fullmatch(given[0].strip())
-        if not found:
+        match = _HEADER.fullmatch(given[0].strip())
+        if not match:
             raise refusals.incomplete("The header Authorization is not one of Signature Version 4 (AWS4-HMAC-SHA256).")
-        made = Claim(
-            found["key"], found["service"], found["region"], found["day"],
-            tuple(found["signed"].lower().split(";")), found["signature"], "header",
+        claimed = Claim(
+            match["key"], match["service"], match["region"], match["day"],
+            tuple(match["signed"].lower().split(";")), match["signature"], "header",
         )  # fmt: skip
     elif "X-Amz-Signature" in values:
-        found = re.fullmatch(_SCOPE, values.get("X-Amz-Credential", ""), re.ASCII)
-        if not found or values.get("X-Amz-Algorithm") != "AWS4-HMAC-SHA256":
+        match = re.fullmatch(_SCOPE, values.get("X-Amz-Credential", ""), re.ASCII)
+        if not match or values.get("X-Amz-Algorithm") != "AWS4-HMAC-SHA256":
             raise refusals.incomplete("The query is not signed by Signature Version 4 (AWS4-HMAC-SHA256).")
         signed = tuple(values.get("X-Amz-SignedHeaders", "").lower().split(";"))
-        made = Claim(
-            found["key"], found["service"], found["region"], found["day"], signed, values["X-Amz-Signature"], "link"
+        claimed = Claim(
+            match["key"], match["service"], match["region"], match["day"], signed, values["X-Amz-Signature"], "link"
         )
     elif "Signature" in values and "AWSAccessKeyId" in values:
-        made = Claim(values["AWSAccessKeyId"], "s3", "us-east-1", "", (), values["Signature"], "old link")
+        claimed = Claim(values["AWSAccessKeyId"], "s3", "us-east-1", "", (), values["Signature"], "old link")
     else:
         raise refusals.missing()
-    if not _same(made.key, credentials.aws_access_key_id):
+    if not _same(claimed.key, credentials.aws_access_key_id):
         raise refusals.unknown()
     if "X-Amz-Security-Token" in asked.headers or any(name.lower() == "x-amz-security-token" for name in values):
         raise refusals.unknown("The local stack's credentials have none: unset AWS_SESSION_TOKEN.")
-    return made
+    return claimed
 
 
-def check(asked: Asked, made: Claim, credentials: Credentials, now: datetime) -> None:
+def check(asked: Asked, claim: Claim, credentials: Credentials, now: datetime) -> None:
     """Raise `Refused` unless the request is signed as it claims, with these credentials, and at this time."""
     keys = Keys(credentials.aws_access_key_id, credentials.aws_secret_access_key)
-    if made.form == "old link":
-        _check_old_link(asked, made, keys, now)
+    if claim.form == "old link":
+        _check_old_link(asked, claim, keys, now)
         return
     unsigned = [
         name.lower()
         for name in asked.headers
-        if (name.lower() == "host" or name.lower().startswith("x-amz-")) and name.lower() not in made.signed
+        if (name.lower() == "host" or name.lower().startswith("x-amz-")) and name.lower() not in claim.signed
     ]
     if unsigned:
         raise refusals.wrong(
             f"The signature does not cover these headers of the request: {', '.join(unsigned)}.", "AccessDenied"
         )
     headers = HTTPHeaders()
-    for name in made.signed:
+    for name in claim.signed:
         if name not in asked.headers:
             raise refusals.wrong(f"The request lacks the header {name}, which its signature covers.")
         for value in asked.headers.get_all(name, []):
@@ -152,67 +152,67 @@ def check(asked: Asked, made: Claim, credentials: Credentials, now: datetime) ->
         method=asked.method,
         url=f"http://local{asked.target.partition('?')[0]}",
         headers=headers,
-        params=[(name, value) for name, value in asked.query if made.form == "header" or name != "X-Amz-Signature"],
+        params=[(name, value) for name, value in asked.query if claim.form == "header" or name != "X-Amz-Signature"],
     )
-    payload = _checked_payload(asked, made)
-    request.context.update(timestamp=_checked_time(asked, made, now), payload=payload)
-    signer: Any = (_S3Signer if made.service == "s3" else _Signer)(keys, made.service, made.region)
+    payload = _checked_payload(asked, claim)
+    request.context.update(timestamp=_checked_time(asked, claim, now), payload=payload)
+    signer: Any = (_S3Signer if claim.service == "s3" else _Signer)(keys, claim.service, claim.region)
     signature = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
-    if not _same(signature, made.signature):
+    if not _same(signature, claim.signature):
         raise refusals.wrong()
     if payload.startswith("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"):
-        _check_chunks(asked.body, made, signer, request, trailer=payload.endswith("-TRAILER"))
+        _check_chunks(asked.body, claim, signer, request, trailer=payload.endswith("-TRAILER"))
 
 
-def _checked_time(asked: Asked, made: Claim, now: datetime) -> str:
+def _checked_time(asked: Asked, claim: Claim, now: datetime) -> str:
     """Return the request's time as its signature has it. Raises `Refused` where it is not about now, or the link is
     over."""
     values = dict(asked.query)
     try:
-        text = values["X-Amz-Date"] if made.form == "link" else asked.headers.get("X-Amz-Date")
+        text = values["X-Amz-Date"] if claim.form == "link" else asked.headers.get("X-Amz-Date")
         if text is None:
             when = parsedate_to_datetime(asked.headers["Date"]).astimezone(UTC)
         else:
             when = datetime.strptime(text, TIMESTAMP).replace(tzinfo=UTC)
-        lasts = timedelta(seconds=int(values["X-Amz-Expires"])) if made.form == "link" else SKEW
+        lasts = timedelta(seconds=int(values["X-Amz-Expires"])) if claim.form == "link" else SKEW
     except (KeyError, OverflowError, TypeError, ValueError):
         raise refusals.incomplete("The request has no time in the form of Signature Version 4: X-Amz-Date.") from None
     stamp, today = when.strftime(TIMESTAMP), now.strftime(TIMESTAMP)
-    if made.form == "link" and not timedelta(0) < lasts <= timedelta(seconds=MAX_LINK_SECONDS):
+    if claim.form == "link" and not timedelta(0) < lasts <= timedelta(seconds=MAX_LINK_SECONDS):
         raise refusals.incomplete(f"X-Amz-Expires is a number of seconds from 1 to {MAX_LINK_SECONDS}.")
-    if made.day != stamp[:8]:
+    if claim.day != stamp[:8]:
         raise refusals.wrong(
-            f"Date in Credential scope does not match YYYYMMDD from the request's time: {made.day}, {stamp}."
+            f"Date in Credential scope does not match YYYYMMDD from the request's time: {claim.day}, {stamp}."
         )
     if when - now > SKEW:
         raise refusals.wrong(f"Signature not yet current: {stamp} is still later than {today}.", "RequestTimeTooSkewed")
     if now - when > lasts:
-        s3 = "AccessDenied" if made.form == "link" else "RequestTimeTooSkewed"
+        s3 = "AccessDenied" if claim.form == "link" else "RequestTimeTooSkewed"
         raise refusals.wrong(f"Signature expired: {stamp} is too long before {today}.", s3)
     return stamp
 
 
-def _checked_payload(asked: Asked, made: Claim) -> str:
+def _checked_payload(asked: Asked, claim: Claim) -> str:
     """Return what the signature says of the body: its hash, or one of S3's words. Raises `Refused` where that is not
     so."""
-    told = asked.headers.get("X-Amz-Content-Sha256", "")
-    if made.service == "s3":
-        if told in ("UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER") or (
-            told in ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER")
-            and made.form == "header"
+    stated_hash = asked.headers.get("X-Amz-Content-Sha256", "")
+    if claim.service == "s3":
+        if stated_hash in ("UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER") or (
+            stated_hash in ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER")
+            and claim.form == "header"
         ):
-            return told
-        if made.form == "link" and not told:
+            return stated_hash
+        if claim.form == "link" and not stated_hash:
             return "UNSIGNED-PAYLOAD"
     computed = sha256(asked.body).hexdigest()
-    if told and not _same(told.lower(), computed):
+    if stated_hash and not _same(stated_hash.lower(), computed):
         raise refusals.wrong(
             "The provided 'x-amz-content-sha256' header does not match what was computed.", "XAmzContentSHA256Mismatch"
         )
     return computed
 
 
-def _check_chunks(body: bytes, made: Claim, signer: Any, request: AWSRequest, trailer: bool) -> None:
+def _check_chunks(body: bytes, claim: Claim, signer: Any, request: AWSRequest, trailer: bool) -> None:
     """Raise `Refused` unless each chunk of an upload is signed, one upon the other.
     https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html and …/sigv4-streaming-trailers.html"""
 
@@ -220,26 +220,26 @@ def _check_chunks(body: bytes, made: Claim, signer: Any, request: AWSRequest, tr
         parts = (kind, request.context["timestamp"], signer.credential_scope(request), before, *hashes)
         return str(signer.signature("\n".join(parts), request))
 
-    before, rest, size = made.signature, body, -1
+    before, rest, size = claim.signature, body, -1
     while size:
         head, _, rest = rest.partition(b"\r\n")
-        found = re.fullmatch(rb"([0-9a-fA-F]{1,16});chunk-signature=([0-9a-f]{64})", head)
-        if not found:
+        match = re.fullmatch(rb"([0-9a-fA-F]{1,16});chunk-signature=([0-9a-f]{64})", head)
+        if not match:
             raise refusals.incomplete("The body is not made of signed chunks.")
-        size = int(found[1], 16)
+        size = int(match[1], 16)
         data = rest[:size]
         signature = step("AWS4-HMAC-SHA256-PAYLOAD", before, EMPTY, sha256(data).hexdigest())
-        if len(data) < size or not _same(signature, found[2].decode()):
+        if len(data) < size or not _same(signature, match[2].decode()):
             raise refusals.wrong()
         before, rest = signature, rest[size:]
         if size or not trailer:
             rest = rest.removeprefix(b"\r\n")
     if trailer:
         lines = [line.strip() for line in rest.split(b"\n") if line.strip()]
-        told = lines.pop() if lines else b""
+        trailer_signature = lines.pop() if lines else b""
         text = b"".join(line + b"\n" for line in lines)
         signature = step("AWS4-HMAC-SHA256-TRAILER", before, sha256(text).hexdigest())
-        if not _same(f"x-amz-trailer-signature:{signature}", told.decode("latin-1")):
+        if not _same(f"x-amz-trailer-signature:{signature}", trailer_signature.decode("latin-1")):
             raise refusals.wrong()
 
 
@@ -252,7 +252,7 @@ class _OldSigner(HmacV1QueryAuth):
         return self._until
 
 
-def _check_old_link(asked: Asked, made: Claim, keys: Keys, now: datetime) -> None:
+def _check_old_link(asked: Asked, claim: Claim, keys: Keys, now: datetime) -> None:
     """Raise `Refused` unless a link of S3 is signed by version 2, and not over."""
     values = dict(asked.query)
     expires = values.get("Expires", "")
@@ -264,14 +264,14 @@ def _check_old_link(asked: Asked, made: Claim, keys: Keys, now: datetime) -> Non
         )
     headers = HTTPHeaders()
     # What was a header when the link was made may stand in its query.
-    for name, value in [*asked.headers.items(), *(one for one in values.items() if one[0] not in asked.headers)]:
+    for name, value in [*asked.headers.items(), *(pair for pair in values.items() if pair[0] not in asked.headers)]:
         if name.lower() in ("content-md5", "content-type") or name.lower().startswith("x-amz-"):
             headers.add_header(name.lower(), value)
     signer: Any = _OldSigner(keys, expires)
     text = signer.canonical_string(asked.method, urlsplit(f"http://local{asked.target}"), headers)
-    if not _same(signer.sign_string(text), made.signature):
+    if not _same(signer.sign_string(text), claim.signature):
         raise refusals.wrong()
 
 
-def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
+def _same(text: str, other: str) -> bool:
+    return hmac.compare_digest(text.encode("utf-8", "replace"), other.encode("utf-8", "replace"))

@@ -86,8 +86,10 @@ class Stack:
             tags={},
         )
         self._resources: Any = stack.resource_map
-        self.functions.close_list(each for each in self._resources.values() if isinstance(each, LambdaFunction))
-        self.outputs = {each["OutputKey"]: str(each["OutputValue"]) for each in stack.outputs or []}
+        self.functions.close_list(
+            resource for resource in self._resources.values() if isinstance(resource, LambdaFunction)
+        )
+        self.outputs = {output["OutputKey"]: str(output["OutputValue"]) for output in stack.outputs or []}
         self._store_secrets(keys)
         self.events.start_schedules()
 
@@ -117,7 +119,7 @@ class Stack:
         from moto.awslambda.models import lambda_backends
 
         functions = lambda_backends[ACCOUNT][REGION].list_functions()
-        prefixes = {each.environment_vars.get("PROVIDER_SECRETS_PREFIX") for each in functions} - {None, ""}
+        prefixes = {function.environment_vars.get("PROVIDER_SECRETS_PREFIX") for function in functions} - {None, ""}
         for name, secret in [(f"{prefix}{name}", secret) for prefix in prefixes for name, secret in keys.items()]:
             client = self.client("secretsmanager")
             try:

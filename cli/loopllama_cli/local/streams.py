@@ -74,7 +74,7 @@ class _Reader:
 
     def _wanted(self, record: dict[str, Any]) -> bool:
         filters = (self._mapping.filter_criteria or {}).get("Filters", [])
-        return not filters or any(self._matches(each["Pattern"], record) for each in filters)
+        return not filters or any(self._matches(filter_["Pattern"], record) for filter_ in filters)
 
     def _process(self, batch: list[dict[str, Any]]) -> None:
         retries = self._mapping.max_retry_attempts
@@ -89,7 +89,7 @@ class _Reader:
             except Exception as error:
                 outcome = Outcome.failed(type(error).__name__, str(error))
             if not outcome.error:
-                batch = self._left(batch, outcome)
+                batch = self._to_retry(batch, outcome)
                 if not batch:
                     return
             elif self._mapping.bisect_on_error and len(batch) > 1:
@@ -98,7 +98,7 @@ class _Reader:
                 return
         self._give_up(batch, retries)
 
-    def _left(self, batch: list[dict[str, Any]], outcome: Outcome) -> list[dict[str, Any]]:
+    def _to_retry(self, batch: list[dict[str, Any]], outcome: Outcome) -> list[dict[str, Any]]:
         """Return the records to be tried again: with partial batch answers, those from the first failure on."""
         if "ReportBatchItemFailures" not in (self._mapping.function_response_types or []):
             return []

@@ -61,8 +61,8 @@ class Api:
         try:
             answer = self._answer(event, headers, context)
         except Exception as error:
-            told = problem(error, request_id)
-            answer = {"statusCode": told.status_code, "headers": dict(told.headers), "body": told.body}
+            refusal = problem(error, request_id)
+            answer = {"statusCode": refusal.status_code, "headers": dict(refusal.headers), "body": refusal.body}
         answer["headers"] = {
             **_HEADERS,
             "X-Request-Id": request_id,

@@ -93,19 +93,19 @@ class KeyStore:
     def revoke(self, prefix: str) -> dict[str, Any]:
         """Revoke the key that begins with `prefix` (its shown characters, or the whole key); revoking twice is
         harmless. Raises `NotFound`, and `Conflict` where several keys begin so."""
-        found = [item for item in self._items() if len(prefix) > len(MARK) and _begins(item, prefix)]
-        if not found:
-            raise NotFound(f"There is no API key that begins with {prefix[:SHOWN]!r}; `keys list` shows them.")
-        if len(found) > 1:
-            raise Conflict(f"{len(found)} API keys begin with {prefix[:SHOWN]!r}; give more of its characters.")
+        matches = [item for item in self._items() if len(prefix) > len(MARK) and _begins(item, prefix)]
+        if not matches:
+            raise NotFound(f"There is no API key that begins with {prefix[:SHOWN]!r}.")
+        if len(matches) > 1:
+            raise Conflict(f"{len(matches)} API keys begin with {prefix[:SHOWN]!r}; give more of its characters.")
         _, item = dynamo.update(
             self._dynamodb(),
             self._table,
-            {"key_hash": found[0]["key_hash"]},
-            {"revoked_at": found[0].get("revoked_at") or clock.now_text()},
+            {"key_hash": matches[0]["key_hash"]},
+            {"revoked_at": matches[0].get("revoked_at") or clock.now_text()},
             condition="attribute_exists(key_hash)",
         )
-        self._known.pop(found[0]["key_hash"], None)
+        self._known.pop(matches[0]["key_hash"], None)
         return _shown(item)
 
     def authenticate(self, authorization: str | None) -> Caller:
@@ -185,11 +185,11 @@ class RateLimit:
         """Count a request. Raises `TooManyRequests`."""
         with self._lock:
             now = self._monotonic()
-            left, seen = self._buckets.get(caller.id, (self._most, now))
-            left = min(self._most, left + (now - seen) * self._rate)
-            if left < 1:
-                raise TooManyRequests(max(1, round((1 - left) / self._rate)))
-            self._buckets[caller.id] = (left - 1, now)
+            tokens, seen = self._buckets.get(caller.id, (self._most, now))
+            tokens = min(self._most, tokens + (now - seen) * self._rate)
+            if tokens < 1:
+                raise TooManyRequests(max(1, round((1 - tokens) / self._rate)))
+            self._buckets[caller.id] = (tokens - 1, now)
             self._buckets.move_to_end(caller.id)
             while len(self._buckets) > _CACHED:
                 self._buckets.popitem(last=False)

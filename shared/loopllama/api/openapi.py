@@ -50,7 +50,7 @@ def document(resolver: APIGatewayHttpResolver, version: str) -> dict[str, Any]:
     """Return the document as a value."""
     from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
 
-    found: dict[str, Any] = exact_json.loads(
+    spec: dict[str, Any] = exact_json.loads(
         resolver.get_openapi_json_schema(
             title="LoopLlama",
             version=version,
@@ -59,21 +59,21 @@ def document(resolver: APIGatewayHttpResolver, version: str) -> dict[str, Any]:
             security=[{"key": []}],
         )
     )
-    found["servers"] = _SERVERS
-    found["tags"] = [{"name": tag} for tag in TAGS]
-    for path, operations in found["paths"].items():
+    spec["servers"] = _SERVERS
+    spec["tags"] = [{"name": tag} for tag in TAGS]
+    for path, operations in spec["paths"].items():
         about = [word for word in path.split("/") if word in TAGS] or ["service"]
         for operation in operations.values():
             operation["tags"] = about[-1:]
             # powertools' own answer to bad requests; ours is 400.
             operation["responses"].pop("422", None)
     for path in PUBLIC:
-        if path in found["paths"]:
-            found["paths"][path]["get"]["security"] = []
-    schemas = found["components"]["schemas"]
+        if path in spec["paths"]:
+            spec["paths"][path]["get"]["security"] = []
+    schemas = spec["components"]["schemas"]
     for name in ("HTTPValidationError", "ResponseValidationError", "ValidationError"):
         schemas.pop(name, None)
-    return found
+    return spec
 
 
 def _page(spec: str) -> str:

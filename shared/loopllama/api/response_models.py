@@ -224,14 +224,14 @@ class ModelDeleted(Shape):
 def answers(*shapes: tuple[int, str, type[Any]]) -> dict[int, Any]:
     """Return the `responses` of a route, with the errors that any may answer: (status, what it is, the answer's
     shape)."""
-    said = {
+    stated = {
         status: {"description": about, "content": {"application/json": {"model": shape}}}
         for status, about, shape in shapes
     }
-    return said | {
+    return stated | {
         status: {"description": about, "content": {"application/json": {"model": Error}}}
         for status, about in _ERRORS.items()
-        if status not in said
+        if status not in stated
     }
 
 

@@ -61,15 +61,15 @@ def problem(error: Exception, request_id: str) -> Response[str]:
     elif isinstance(error, WorkflowPaused):
         body = {"error": "Workflow is paused"}
     elif status == 503:
-        logs.logger().warning("an AWS service did not answer", extra={"error": logs.said(error)})
+        logs.logger().warning("an AWS service did not answer", extra={"error": logs.safe_text(error)})
         body = {"error": f"AWS did not answer in time; try again (request {request_id})"}
     elif status == 500:
-        logs.logger().error("unforeseen error", extra={"error": logs.said(error)})
+        logs.logger().error("unforeseen error", extra={"error": logs.safe_text(error)})
         body = {"error": f"This should not have happened; the log has it under request {request_id}"}
     else:
         body = {"error": str(error)}
         if isinstance(error, InvalidRequest) and error.details:
-            body["details"] = [{"field": one["field"], "message": one["message"]} for one in error.details]
+            body["details"] = [{"field": detail["field"], "message": detail["message"]} for detail in error.details]
     return Response(status, JSON, exact_json.dumps(body), headers=headers)
 
 
@@ -111,7 +111,7 @@ def fields_as_asked() -> Iterator[None]:
     try:
         yield
     except InvalidRequest as error:
-        details = [{**one, "field": to_camel(str(one["field"]))} for one in error.details]
+        details = [{**detail, "field": to_camel(str(detail["field"]))} for detail in error.details]
         raise InvalidRequest.of_all(details, "" if details else str(error)) from error
 
 
@@ -154,8 +154,8 @@ def _body(message: str) -> InvalidRequest:
 def _invalid(error: RequestValidationError) -> InvalidRequest:
     """Pydantic's errors in the API's words, without what was handed in."""
     details: list[dict[str, object]] = []
-    for one in error.errors()[:50]:
-        place, kind = [str(part)[:60] for part in one["loc"]], one["type"]
+    for violation in error.errors()[:50]:
+        place, kind = [str(part)[:60] for part in violation["loc"]], violation["type"]
         field = ".".join(place[1:]) or place[0]
         if kind == "missing" and field == "body":
             message = "is missing: send a JSON object"
@@ -164,9 +164,9 @@ def _invalid(error: RequestValidationError) -> InvalidRequest:
         elif kind == "extra_forbidden":
             message = "is unknown"
         elif kind == "value_error":
-            message = str(one["ctx"]["error"])
+            message = str(violation["ctx"]["error"])
         else:
-            message = str(one["msg"])
+            message = str(violation["msg"])
             for before, after in _WORDS:
                 message = message.replace(before, after)
         details.append({"field": field, "message": message})
@@ -178,19 +178,21 @@ def _invalid(error: RequestValidationError) -> InvalidRequest:
 
 def _united(details: Sequence[dict[str, object]]) -> list[dict[str, object]]:
     """With what pydantic says of each kind that a field may be said in one, under the field's own name."""
-    said: dict[str, list[str]] = {}
-    for one in details:
-        field, _, kind = str(one["field"]).rpartition(".")
-        field = field if field and _KIND.fullmatch(kind) else str(one["field"])
-        said.setdefault(field, []).append(str(one["message"]))
-    found: list[dict[str, object]] = []
-    for field, messages in said.items():
-        kept = [one for one in messages if one != "must be a whole number" or "must be a number" not in messages]
+    messages_by_field: dict[str, list[str]] = {}
+    for detail in details:
+        field, _, kind = str(detail["field"]).rpartition(".")
+        field = field if field and _KIND.fullmatch(kind) else str(detail["field"])
+        messages_by_field.setdefault(field, []).append(str(detail["message"]))
+    united: list[dict[str, object]] = []
+    for field, messages in messages_by_field.items():
+        kept = [
+            message for message in messages if message != "must be a whole number" or "must be a number" not in messages
+        ]
         first, *others = dict.fromkeys(kept)
-        found.append(
-            {"field": field, "message": " or ".join([first, *(one.removeprefix("must be ") for one in others)])}
+        united.append(
+            {"field": field, "message": " or ".join([first, *(message.removeprefix("must be ") for message in others)])}
         )
-    return found
+    return united
 
 
 _KIND = re.compile(r"constrained-str|int|decimal|dict\[.*\]")

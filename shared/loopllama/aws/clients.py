@@ -31,8 +31,8 @@ def client(service: str, *, read_seconds: float = 60, attempts: int = 4, region:
         tcp_keepalive=True,
     )
     with _making:
-        found = tuple(sorted(one for one in os.environ.items() if one[0].startswith("AWS_")))
-        make: Any = _session(found).create_client  # the stubs know every service by a literal name; ours is a variable
+        env = tuple(sorted(variable for variable in os.environ.items() if variable[0].startswith("AWS_")))
+        make: Any = _session(env).create_client  # the stubs know every service by a literal name; ours is a variable
         return make(service, region_name=region, config=config)
 
 
@@ -44,8 +44,8 @@ def _session(environment: tuple[tuple[str, str], ...]) -> Any:  # noqa: ARG001 -
 
     import botocore.session
 
-    made = botocore.session.get_session()
-    loader = made.get_component("data_loader")
+    session = botocore.session.get_session()
+    loader = session.get_component("data_loader")
 
     def services(type_name: str) -> list[str]:  # noqa: ARG001 - named by some of its callers
         folders = [folder for path in loader.search_paths if (folder := Path(path)).is_dir()]
@@ -54,7 +54,7 @@ def _session(environment: tuple[tuple[str, str], ...]) -> Any:  # noqa: ARG001 -
     # botocore's own looks into each of 400 folders for the file that it is asked for: some 4,000 calls of the system,
     # only to say which services it would have known.
     loader.list_available_services = services
-    return made
+    return session
 
 
 _making = threading.Lock()  # a session is not to be used by several threads at once

@@ -254,7 +254,7 @@ def batch_get(
 ) -> dict[str, dict[str, Any]]:
     """Items, or only some of their attributes, by their keys, read consistently, as a mapping from attribute `by`;
     missing items are left out."""
-    found: dict[str, dict[str, Any]] = {}
+    items: dict[str, dict[str, Any]] = {}
     more: dict[str, Any] = {"ConsistentRead": True}
     if attributes:
         names: dict[str, str] = {}
@@ -266,11 +266,11 @@ def batch_get(
             answer = dynamodb.batch_get_item(RequestItems=pending)
             for item in answer["Responses"].get(table, ()):
                 plain = from_item(item)
-                found[plain[by]] = plain
+                items[plain[by]] = plain
             return answer.get("UnprocessedKeys")
 
         _batches(read, asked)
-    return found
+    return items
 
 
 def _batches(call: Callable[[Any], Any], asked: Any) -> None:
@@ -288,7 +288,7 @@ def _batches(call: Callable[[Any], Any], asked: Any) -> None:
 
 
 def _count(requests: Mapping[str, Any]) -> int:
-    return sum(len(one["Keys"] if isinstance(one, Mapping) else one) for one in requests.values())
+    return sum(len(request["Keys"] if isinstance(request, Mapping) else request) for request in requests.values())
 
 
 def query(dynamodb: Any, table: str, condition: str, parameters: Mapping[str, Any], **how: Any) -> list[dict[str, Any]]:

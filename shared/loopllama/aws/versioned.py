@@ -33,16 +33,16 @@ class Rows:
         self._key = key
         self._known = known
 
-    def put(self, row: Mapping[str, Any], before: Mapping[str, Any] | None, what: str) -> None:
-        """Put a row over what was read `before`, `None` for no row. Raises `VersionConflict`, which says `what` the row
-        is."""
+    def put(self, row: Mapping[str, Any], before: Mapping[str, Any] | None, subject: str) -> None:
+        """Put a row over what was read `before`, `None` for no row. Raises `VersionConflict`, whose sentence names the
+        row as `subject`."""
         if not dynamo.put(self._dynamodb, self._table, row, **self._unchanged(before))[0]:
-            raise _conflict(what)
+            raise _conflict(subject)
 
-    def delete(self, key: Mapping[str, Any], before: Mapping[str, Any], what: str) -> None:
+    def delete(self, key: Mapping[str, Any], before: Mapping[str, Any], subject: str) -> None:
         """Delete a row that is still as it was read `before`. Raises `VersionConflict` as `put` does."""
         if not dynamo.delete(self._dynamodb, self._table, key, **self._unchanged(before)):
-            raise _conflict(what)
+            raise _conflict(subject)
 
     def _unchanged(self, before: Mapping[str, Any] | None) -> dict[str, Any]:
         if before is None:
@@ -55,5 +55,5 @@ class Rows:
         }
 
 
-def _conflict(what: str) -> VersionConflict:
-    return VersionConflict(f"somebody changed {what} in between: read it again and repeat")
+def _conflict(subject: str) -> VersionConflict:
+    return VersionConflict(f"somebody changed {subject} in between: read it again and repeat")

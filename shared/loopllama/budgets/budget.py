@@ -74,10 +74,10 @@ def merged(definition: Definition, limits: RunBudget | None) -> RunBudget | None
 
 def of_definition(definition: Definition) -> dict[str, Any] | None:
     """Return a workflow's budget as the API shows it, amounts of money as numbers."""
-    found = definition.get("budget")
-    if not found:
+    budget = definition.get("budget")
+    if not budget:
         return None
-    shown_: dict[str, Any] = {**found, "daily": dict(found["daily"])} if "daily" in found else dict(found)
+    shown_: dict[str, Any] = {**budget, "daily": dict(budget["daily"])} if "daily" in budget else dict(budget)
     for part in (shown_, shown_.get("daily", {})):
         if "max_cost_usd" in part:
             part["max_cost_usd"] = Decimal(part["max_cost_usd"])
@@ -86,8 +86,8 @@ def of_definition(definition: Definition) -> dict[str, Any] | None:
 
 def limits_of(budget: RunBudget | DefinedLimits | None) -> Amount:
     """Return the limits by kind; those that are not set are absent."""
-    said = cast("Mapping[str, int | Decimal | str]", budget or {})
-    return {kind: Decimal(said[name]) for kind, name in KINDS.items() if said.get(name) is not None}
+    amounts = cast("Mapping[str, int | Decimal | str]", budget or {})
+    return {kind: Decimal(amounts[name]) for kind, name in KINDS.items() if amounts.get(name) is not None}
 
 
 # The item
@@ -152,12 +152,12 @@ class Budget:
 
     def refusal(self, item: Mapping[str, Any], amount: Amount, model: str) -> str:
         """Return why a call of `model` that takes `amount` does not fit, in a sentence."""
-        left, others = self.left(item), held(item)
-        kind = next((kind for kind in left if amount[kind] > left[kind]), next(iter(left)))
+        remaining, others = self.left(item), held(item)
+        kind = next((kind for kind in remaining if amount[kind] > remaining[kind]), next(iter(remaining)))
         smaller = {"steps": "", "tokens": " or shorten prompts and answers", "usd": " or use a cheaper model"}[kind]
         waiting = f" ({_figure(kind, others[kind])} more reserved by calls under way)" if others[kind] else ""
         return (
-            f"{self.name} allows {_figure(kind, self.limits[kind])} and has {_figure(kind, left[kind])} left"
+            f"{self.name} allows {_figure(kind, self.limits[kind])} and has {_figure(kind, remaining[kind])} left"
             f"{waiting}; the next call of {model} is expected to take {_figure(kind, amount[kind])}: raise "
             f"{self.where}.{_camel(KINDS[kind])}{smaller}"
         )
@@ -179,7 +179,7 @@ def _used(amount: Mapping[str, Decimal]) -> dict[str, Decimal]:
 def held(item: Mapping[str, Any]) -> Amount:
     """Return what an item's open reservations hold together."""
     open_ = [value for name, value in item.items() if name.startswith(_OPEN)]
-    return {kind: sum((one[kind] for one in open_), ZERO) for kind in KINDS}
+    return {kind: sum((reservation[kind] for reservation in open_), ZERO) for kind in KINDS}
 
 
 def of_run(table: str, run: Run) -> Budget | None:

@@ -252,9 +252,9 @@ def _options(value: object) -> Mapping[str, Any]:
 def _storable(value: object, levels: int) -> bool:
     """Return whether DynamoDB keeps it as it is, in at most so many levels."""
     if isinstance(value, Mapping):
-        return levels > 0 and all(_storable(one, levels - 1) for one in value.values())
+        return levels > 0 and all(_storable(inner, levels - 1) for inner in value.values())
     if isinstance(value, list | tuple):
-        return levels > 0 and all(_storable(one, levels - 1) for one in value)
+        return levels > 0 and all(_storable(inner, levels - 1) for inner in value)
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         return exact_json.storable(Decimal(value))
     return True

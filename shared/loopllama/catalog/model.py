@@ -126,8 +126,8 @@ def at_region(provider_model: str) -> tuple[str | None, str]:
     calls."""
     if provider_model.startswith("arn:"):
         return ([*provider_model.split(":"), "", "", ""][3] or None, provider_model)
-    found = _REGION.fullmatch(provider_model)
-    return (found[1], found[2]) if found else (None, provider_model)
+    match = _REGION.fullmatch(provider_model)
+    return (match[1], match[2]) if match else (None, provider_model)
 
 
 def foundation_model(identifier: str) -> str:

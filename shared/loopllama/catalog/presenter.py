@@ -17,7 +17,7 @@ def view(model: Model, at: datetime) -> dict[str, Any]:
         "provider": model.provider,
         "provider_model": model.provider_model,
         "price": None if price is None else _price(price),
-        "prices": [_price(one) for one in model.prices],
+        "prices": [_price(dated_price) for dated_price in model.prices],
         "context_window": model.context_window,
         "max_output": model.max_output,
         "capabilities": None if model.capabilities is None else sorted(model.capabilities),

@@ -43,8 +43,8 @@ class CatalogStore:
     def items(self) -> list[dict[str, Any]]:
         """Return every entry as it is stored, by id; what functions note about models is left out."""
         pages = self._dynamodb().get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True)
-        found = [dynamo.from_item(item) for page in pages for item in page["Items"]]
-        return sorted((item for item in found if not is_machine_key(item["model"])), key=lambda item: item["model"])
+        entries = [dynamo.from_item(item) for page in pages for item in page["Items"]]
+        return sorted((item for item in entries if not is_machine_key(item["model"])), key=lambda item: item["model"])
 
     def catalog(self) -> Catalog:
         """Return the bundled catalog with every entry of the table."""
@@ -100,8 +100,8 @@ class CatalogStore:
         """Append a dated price, in force from its `effective_from` (ISO date) on; earlier ones stay. A price of the
         same date is replaced while that date has not come. Raises as `write` does."""
         prices = (self.get(model_id) or {}).get("prices")
-        kept = [one for one in prices if isinstance(one, Mapping)] if isinstance(prices, list) else []
-        kept = [one for one in kept if one.get("effective_from") != price["effective_from"]]
+        kept = [dated for dated in prices if isinstance(dated, Mapping)] if isinstance(prices, list) else []
+        kept = [dated for dated in kept if dated.get("effective_from") != price["effective_from"]]
         return self.write(model_id, {"prices": [*kept, dict(price)]}, updated_by=updated_by, reason=reason)
 
     def remove(self, model_id: str, *, expected_version: int | None = None, updated_by: str, reason: str) -> bool:

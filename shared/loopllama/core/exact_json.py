@@ -112,14 +112,14 @@ def check(value: Any, *, numbers: bool = True) -> None:
     level: list[tuple[Any, Any]] = [(value, None)]
     for depth in range(MAX_LEVELS + 1):
         inner: list[tuple[Any, Any]] = []
-        for one, way in level:
-            if isinstance(one, Mapping | list | tuple):
+        for node, way in level:
+            if isinstance(node, Mapping | list | tuple):
                 if depth == MAX_LEVELS:
                     raise NotTaken((), _TOO_DEEP)
-                pairs = one.items() if isinstance(one, Mapping) else enumerate(one)
+                pairs = node.items() if isinstance(node, Mapping) else enumerate(node)
                 inner += [(item, (way, key)) for key, item in pairs]
-            elif numbers and not isinstance(one, str | bool) and one is not None and not _is_taken(one):
-                raise NotTaken(_path(way), _why_not(one))
+            elif numbers and not isinstance(node, str | bool) and node is not None and not _is_taken(node):
+                raise NotTaken(_path(way), _why_not(node))
         level = inner
 
 

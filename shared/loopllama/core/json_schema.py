@@ -49,10 +49,10 @@ def violations(schema: Mapping[str, Any], value: Any, limit: int = 5) -> list[st
         return ["$: is nested too deep to be checked"]
     except Unresolvable as error:
         raise InvalidRequest(f"the schema refers to what it does not hold: {error}") from error
-    found = [_sentence(error) for error in errors[:limit]]
+    sentences = [_sentence(error) for error in errors[:limit]]
     if len(errors) > limit:
-        found.append("and more")
-    return found
+        sentences.append("and more")
+    return sentences
 
 
 def _text(schema: Any) -> str:
@@ -128,12 +128,12 @@ def _drafts() -> dict[str, Any]:
 def _with_exact_numbers(cls: Any) -> Any:
     from jsonschema import validators
 
-    whole = cls.TYPE_CHECKER.is_type  # draft 4 takes 1.0 for no integer
+    is_type = cls.TYPE_CHECKER.is_type  # draft 4 takes 1.0 for no integer
 
     def is_integer(_checker: Any, value: Any) -> bool:
         if isinstance(value, Decimal):
-            return whole(1.0, "integer") and value == value.to_integral_value()
-        return bool(whole(value, "integer"))
+            return is_type(1.0, "integer") and value == value.to_integral_value()
+        return bool(is_type(value, "integer"))
 
     return validators.extend(  # type: ignore[no-untyped-call]
         cls,

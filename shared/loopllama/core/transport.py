@@ -30,10 +30,10 @@ class Deadline:
 
     def left(self, late: type[httpcore.TimeoutException], limit: float | None = None) -> float:
         """Seconds left, at most `limit`. Raises `late` where there are none."""
-        left = self.until - time.monotonic()
-        if left <= 0:
+        seconds = self.until - time.monotonic()
+        if seconds <= 0:
             raise late("deadline")
-        return left if limit is None else min(left, limit)
+        return seconds if limit is None else min(seconds, limit)
 
 
 class Stream(httpcore.NetworkStream):

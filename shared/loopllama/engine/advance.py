@@ -52,7 +52,7 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
         _reopen(store, run, failed)
         return _more(run, crew, finished, 0)
 
-    crashed = next((one for one in _flat(event.get("ended") or ()) if one["outcome"] == "crashed"), None)
+    crashed = next((end for end in _flat(event.get("ended") or ()) if end["outcome"] == "crashed"), None)
     if len(finished) == len(crew):
         sums = of_run(records)
         settled = not (crashed or run.get("crashed"))
@@ -130,15 +130,15 @@ def _crashed_in(step: str, crew: Sequence[CrewStep], heads: Mapping[str, StepRec
     begun (the parameter StepsPerInvocation)."""
     if step not in finished:
         return step
-    begun = (one["name"] for one in crew if one["name"] in heads and one["name"] not in finished)
+    begun = (agent["name"] for agent in crew if agent["name"] in heads and agent["name"] not in finished)
     return next(begun, step)
 
 
 def _flat(ended: Sequence[ChainEnd]) -> Iterator[ChainEnd]:
     """Yield how each chain ended, with the chains of its fork."""
-    for one in ended:
-        yield one
-        yield from _flat(one.get("ended") or ())
+    for end in ended:
+        yield end
+        yield from _flat(end.get("ended") or ())
 
 
 def _sentence(error: RecordedError) -> str:

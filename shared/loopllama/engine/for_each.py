@@ -42,12 +42,12 @@ def begin(store: RunStore, view: View, writer: StepWriter) -> StepOutcome | None
     failed = [record["item"] for record in records.values() if record.get("status") == "failed"]
     for record in store.items(view.work.run_id, failed).values():
         step_writer.reopen(store, record)
-    left = [n for n in range(1, int(count) + 1) if records.get(n, {}).get("status") != "completed"]
+    unfinished = [n for n in range(1, int(count) + 1) if records.get(n, {}).get("status") != "completed"]
     # A redriven step that died before it gathered still says that its items shall stop.
     writer.write({"item_count": int(count)}, release=True, remove=["stopping"])
-    if not left:
+    if not unfinished:
         return None
-    branches = [replace(view.work, item=number, depth=1) for number in left]
+    branches = [replace(view.work, item=number, depth=1) for number in unfinished]
     most = min(MAX_CONCURRENCY, int(view.step.get("max_concurrency", MAX_CONCURRENCY)))
     return fork(view.work, branches, join=True, max_concurrency=most)
 
@@ -60,8 +60,8 @@ def gather(store: RunStore, view: View, crashed: Sequence[ChainEnd]) -> list[Any
     outputs: list[Any] = []
     failures: list[str] = []
     over_budget = False
-    stored = [one.get("output") for one in records.values()]
-    size = sum(int(one.get("bytes", 0)) for one in stored if isinstance(one, dict))
+    stored = [item_record.get("output") for item_record in records.values()]
+    size = sum(int(output.get("bytes", 0)) for output in stored if isinstance(output, dict))
     if size > MAX_BYTES:
         raise InvalidRequest(
             f"the items' outputs have {size:,} bytes together, at most {MAX_BYTES:,} are taken; let the agent answer "
@@ -79,7 +79,7 @@ def gather(store: RunStore, view: View, crashed: Sequence[ChainEnd]) -> list[Any
         outputs.append(None)
         error = record.get("error")
         if error is None:
-            died = next((one for one in crashed if one.get("item") == number), None)
+            died = next((end for end in crashed if end.get("item") == number), None)
             error = {"type": died["error"], "message": "its function died"} if died else None
         over_budget = over_budget or bool(error and error["type"] == BudgetExceeded.__name__)
         failures.append(f"item {number}: {error['type']}: {error['message']}" if error else f"item {number}: not run")
@@ -94,8 +94,8 @@ def gather(store: RunStore, view: View, crashed: Sequence[ChainEnd]) -> list[Any
 def _records(store: RunStore, view: View, count: int) -> dict[int, StepRecord]:
     keys = {replace(view.work, item=number).key: number for number in range(1, count + 1)}
     # Without attempts and what tools gave: there may be a thousand of them.
-    found = store.items(view.work.run_id, keys, ("item", "status", "output", "error"))
-    return {keys[key]: record for key, record in found.items()}
+    records = store.items(view.work.run_id, keys, ("item", "status", "output", "error"))
+    return {keys[key]: record for key, record in records.items()}
 
 
 def _kind(value: Any) -> str:

@@ -119,10 +119,10 @@ def respond(
     Raises `RunNotFound`, `InvalidRequest`.
     """
     run = store.run(run_id)
-    asked = sorted((run.get("pending") or {}).items(), key=lambda one: str(one[1]["asked_at"]))
+    asked = sorted((run.get("pending") or {}).items(), key=lambda entry: str(entry[1]["asked_at"]))
     if asked and question is not None:
         # Who read one question must not answer the next, because somebody else was faster.
-        asked = [one for one in asked if question_id(one[0], one[1]["key"]) == question]
+        asked = [entry for entry in asked if question_id(entry[0], entry[1]["key"]) == question]
         if not asked:
             raise Conflict(f"run {run_id} does not ask that, or no longer; its pending says what it asks")
     if not asked:

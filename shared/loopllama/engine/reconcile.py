@@ -59,8 +59,8 @@ def reconcile_due(settings: Settings) -> dict[Outcome, int]:
             try:
                 outcome: Outcome = reconcile_run(settings, store, run["run_id"])
             except Exception as error:
-                told = {"run_id": run["run_id"], "error": logs.said(error)}
-                logs.logger().error("a run could not be reconciled", extra=told)
+                log_fields = {"run_id": run["run_id"], "error": logs.safe_text(error)}
+                logs.logger().error("a run could not be reconciled", extra=log_fields)
                 outcome = "failed"
                 # Behind the others, so that it does not fill the page for ever.
                 with contextlib.suppress(Exception):
@@ -93,10 +93,10 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> Outcome:
 def _execution(arn: str) -> dict[str, Any]:
     states = clients.client("stepfunctions")
     try:
-        found: dict[str, Any] = states.describe_execution(executionArn=arn)
+        execution: dict[str, Any] = states.describe_execution(executionArn=arn)
     except states.exceptions.ExecutionDoesNotExist:
         return {"status": "FAILED", "cause": "the execution is gone: Step Functions keeps it for 90 days"}
-    return found
+    return execution
 
 
 def _close(store: RunStore, run_id: str, status: str, error: str | None, cause: str | None) -> None:

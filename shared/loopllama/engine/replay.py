@@ -68,23 +68,23 @@ def replay_run(
     kept = kept_steps(crew, from_step)
     _check_prompts(system_prompts, crew, kept)
 
-    made = run_id_of(key) if key else new_run_id()
+    new_id = run_id_of(key) if key else new_run_id()
     if run_input is None:
         run_input = values.load(before["input"])
     all_models = {**(before.get("models") or {}), **(models or {})}
-    run = new_run(workflow, made, run_input, all_models, before.get("tags"), None, before.get("pin"))
+    run = new_run(workflow, new_id, run_input, all_models, before.get("tags"), None, before.get("pin"))
     run |= {
         "api_key": api_key,
         "system_prompts": dict(system_prompts) if system_prompts else None,
         "replayed_from": {"run_id": run_id, "from_step": from_step},
         "budget": before.get("budget"),
-        "input": values.store(made, "input", run_input),
+        "input": values.store(new_id, "input", run_input),
     }
     run |= cast("Run", {name: value for name, value in before.items() if name in {ITERATION + step for step in kept}})
     # The kept steps before the run itself: whoever finds the run finds them.
     _copy(settings, store, values, before, run, [step for step in crew if step["name"] in kept])
     begin(settings, run, key, request)
-    return made
+    return new_id
 
 
 def kept_steps(crew: Sequence[CrewStep], from_step: str) -> set[str]:
@@ -128,7 +128,7 @@ def _copy(
     now, delete_at = clock.now_text(), clock.now_ms() // 1000 + settings.retention_days * 86400
     for record in records.values():
         # Values of their own: the other run's may be deleted earlier, and its input may be another one.
-        own = {
+        copied_values = {
             name: values.store(run["run_id"], f"{record['step']}/{name}", values.load(stored))
             for name, stored in (
                 ("input", prompts.whole(record.get("input"), items)),
@@ -138,7 +138,7 @@ def _copy(
         copy = {
             **{name: record.get(name) for name in _KEPT},
             "run_id": run["run_id"],
-            **own,
+            **copied_values,
             **totals(()),
             "started_at": now,
             "finished_at": now,

@@ -28,24 +28,24 @@ _SHARE = 3
 
 def extend(settings: Settings, store: RunStore, run: Run) -> bool:
     """Give an unfinished run its days again where it is time for it; whether it was."""
-    now, whole = clock.now_ms() // 1000, settings.retention_days * 86_400
-    until = now + whole
-    if int(run.get("delete_at", until)) > until - whole // _SHARE:
+    now, retention = clock.now_ms() // 1000, settings.retention_days * 86_400
+    until = now + retention
+    if int(run.get("delete_at", until)) > until - retention // _SHARE:
         return False
-    values, own = ValueStore(settings), None
+    values, run_item = ValueStore(settings), None
     for item in store.everything(run["run_id"]):
-        if int(item.get("delete_at", until)) <= until - whole // _SHARE:
+        if int(item.get("delete_at", until)) <= until - retention // _SHARE:
             for reference in _references(item):
                 if not values.renew(reference):
                     logs.logger().warning("a value of a long run is gone", extra={"run_id": run["run_id"]})
             if item["item"] == RUN:
-                own = item
+                run_item = item
             else:
                 _keep(store, item, until)
     # The run itself last: should this break off, what is left is done at the next look. A run of a thousand items may
     # have more values than one invocation has time for.
-    if own is not None:
-        _keep(store, own, until)
+    if run_item is not None:
+        _keep(store, run_item, until)
     return True
 
 

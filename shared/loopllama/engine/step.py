@@ -59,14 +59,14 @@ class StepRunner:
         ends = time.monotonic() + remaining_ms / 1000
         outcome = self.run_step(payload, owner, remaining_ms)
         for _ in range(self._settings.steps_per_invocation - 1):
-            left = round((ends - time.monotonic()) * 1000)
-            if outcome["outcome"] != "continue" or left < remaining_ms / 2:
+            left_ms = round((ends - time.monotonic()) * 1000)
+            if outcome["outcome"] != "continue" or left_ms < remaining_ms / 2:
                 break
             if Work.from_payload(outcome) == Work.from_payload(payload):
                 break
             payload = outcome
             handler.working_on(payload)
-            outcome = self.run_step(payload, owner, left)
+            outcome = self.run_step(payload, owner, left_ms)
         return outcome
 
     def run_step(self, payload: StepPayload, owner: str, remaining_ms: int) -> StepOutcome:
@@ -195,7 +195,7 @@ class StepRunner:
         from loopllama.runs import reservations  # most runs have no budget, and a start takes its time for each import
 
         tries = int(view.record.get("tries", 0))
-        left = reservations.of_step(
+        allowance = reservations.of_step(
             self._settings.runs_table,
             view.run,
             definition,
@@ -203,9 +203,9 @@ class StepRunner:
             [view.record, view.before.get(work.step, {})],
             patient=tries < int(view.step.get("retries", RETRIES)),
         )
-        if left is not None:
-            left.recover(view.record)
-        return left
+        if allowance is not None:
+            allowance.recover(view.record)
+        return allowance
 
     def _is_skipped(self, view: View) -> bool:
         needs = view.step["needs"]

@@ -87,12 +87,12 @@ class View:
         """Return the list that a forEach step takes one turn for each item of. Raises `InvalidRequest`."""
         if "items" not in self._loaded:
             self._loaded["items"] = expressions.parse(self.step["for_each"]).of(self.document())
-        found: list[Any] = self._loaded["items"]
-        return found
+        items: list[Any] = self._loaded["items"]
+        return items
 
     def prompt(self) -> str:
         """Return the agent's prompt. Raises `InvalidRequest`."""
-        roles = {one["name"]: one["role"] for one in self.crew}
+        roles = {agent["name"]: agent["role"] for agent in self.crew}
         shown = [name for name in self.reads if self.records.get(name, {}).get("status") == "completed"]
         earlier = [Earlier(name, roles[name], self.output(name)) for name in shown]
         # A skipped step and one that comes later in a loop have no output (yet): templates see null.
@@ -107,14 +107,14 @@ class View:
 
     def texts(self) -> dict[str, str]:
         """Return the texts that the prompt was made from, by the run's items that hold them."""
-        found: dict[str, str] = {}
+        texts: dict[str, str] = {}
         for name, value in self._loaded.items():
             root, _, step = name.partition(".")
             before = self.before.get(step) if root == "before" else None
             holder = self.run if root == "input" else before or self._counting(step)
             if isinstance(value, str) and "item" in holder:
-                found[str(holder["item"])] = value
-        return found
+                texts[str(holder["item"])] = value
+        return texts
 
     def _load(self, name: str, stored: Any) -> Any:
         if name not in self._loaded:
@@ -138,11 +138,11 @@ def prompt_of(
     holds the item of a forEach step's turn. Raises `InvalidRequest` where a template names a field that is not there.
     """
     if step.get("prompt"):
-        outputs = {**(others or {}), **{one.name: one.output for one in earlier}}
+        outputs = {**(others or {}), **{turn.name: turn.output for turn in earlier}}
         return prompt_template.parse(step["prompt"]).render(run_input, outputs, *item)
     parts = [f"# Input\n\n{prompt_template.text_of(run_input)}"]
-    parts += [f"# {one.role} ({one.name})\n\n{prompt_template.text_of(one.output)}" for one in (*earlier, *again)]
-    parts += [f"# Item\n\n{prompt_template.text_of(one)}" for one in item]
+    parts += [f"# {turn.role} ({turn.name})\n\n{prompt_template.text_of(turn.output)}" for turn in (*earlier, *again)]
+    parts += [f"# Item\n\n{prompt_template.text_of(element)}" for element in item]
     return "\n\n".join(parts)
 
 
@@ -166,7 +166,7 @@ def look(store: RunStore, values: ValueStore, crew: Sequence[CrewStep], work: Wo
     iteration counts."""
     order, step = graph.step_named(crew, work.step)
     reads = reads_of(crew, step)
-    run = store.run(work.run_id) if any(one.get("repeat") for one in crew) else None
+    run = store.run(work.run_id) if any(agent.get("repeat") for agent in crew) else None
     keys = {name: step_key(name, iteration_of(run, crew, name) if run else 0) for name in reads}
     keys[work.step] = work.key
     repeating = graph.loop_of(crew, work.step)

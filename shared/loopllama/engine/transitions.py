@@ -25,27 +25,27 @@ def follow(store: RunStore, view: View) -> StepOutcome:
         return _again(store, view)
     known = {name for name, record in view.records.items() if is_finished(record)} | {work.step}
     dependents = graph.dependents(view.crew, work.step)
-    doubtful = sorted({need for one in dependents for need in one["needs"]} - known)
+    doubtful = sorted({need for agent in dependents for need in agent["needs"]} - known)
     if doubtful:
         keys = {step_key(name, iteration_of(view.run, view.crew, name)): name for name in doubtful}
         known |= {keys[key] for key, record in store.items(work.run_id, keys).items() if is_finished(record)}
-    unblocked = [one for one in dependents if known.issuperset(one["needs"])]
+    unblocked = [agent for agent in dependents if known.issuperset(agent["needs"])]
     # A fork inside a fork waits for the round: AdvanceRun finds these steps ready.
     if not unblocked or (work.depth and (len(unblocked) > 1 or unblocked[0].get("for_each"))):
         return ended(work, "done")
     mine = []
-    for one in unblocked:
-        iteration = iteration_of(view.run, view.crew, one["name"])
-        following = work.other(one["name"], iteration)
-        if not graph.is_join(one) or step_writer.claim(store, following, work.key, view.run.get("delete_at")):
+    for agent in unblocked:
+        iteration = iteration_of(view.run, view.crew, agent["name"])
+        following = work.other(agent["name"], iteration)
+        if not graph.is_join(agent) or step_writer.claim(store, following, work.key, view.run.get("delete_at")):
             mine.append(following)
     if not mine:
         return ended(work, "done")
     if len(mine) == 1:
         return ended(mine[0], "continue")
     # A forEach step forks itself, which it cannot do inside a fork.
-    here = [one for one in mine if graph.step_named(view.crew, one.step)[1].get("for_each")]
-    return fork(work, [one for one in mine if one not in here])
+    here = [branch for branch in mine if graph.step_named(view.crew, branch.step)[1].get("for_each")]
+    return fork(work, [branch for branch in mine if branch not in here])
 
 
 def _again(store: RunStore, view: View) -> StepOutcome:
@@ -64,5 +64,7 @@ def fork(
     work: Work, branches: list[Work], *, join: bool = False, max_concurrency: int = MAX_CONCURRENCY
 ) -> StepOutcome:
     """Return the payload that makes a nested Map of chains."""
-    ready: list[Branch] = [{"step": one.step, "iteration": one.iteration, "item": one.item} for one in branches]
+    ready: list[Branch] = [
+        {"step": branch.step, "iteration": branch.iteration, "item": branch.item} for branch in branches
+    ]
     return {**ended(work, "fork"), "ready": ready, "join": join, "max_concurrency": max_concurrency}

@@ -35,16 +35,16 @@ def accept_event(settings: Settings, event: Mapping[str, Any]) -> str | None:
 def _accept_upload(settings: Settings, detail: Mapping[str, Any]) -> str | None:
     """Return an object `WORKFLOW/NAME`: its text is the input, or its JSON where it is called `….json`.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html"""
-    bucket, made = detail["bucket"]["name"], detail["object"]
-    key, tag = made["key"], made.get("etag")
+    bucket, s3_object = detail["bucket"]["name"], detail["object"]
+    key, tag = s3_object["key"], s3_object.get("etag")
     workflow, _, name = key.partition("/")
     if key.endswith("/"):
         return None  # The console's way to make a folder.
     if not name:
         raise InvalidRequest(f"object {key!r}: put it below a workflow's id, such as support_reply/{key}")
     # S3 may tell of an object twice, by two events; its sequencer is that of the write.
-    upload = f"upload/{bucket}/{key}/{made.get('version-id')}/{tag}/{made.get('sequencer')}"
-    return accept_run(settings, workflow, _input(bucket, key, tag, int(made["size"])), key=upload)
+    upload = f"upload/{bucket}/{key}/{s3_object.get('version-id')}/{tag}/{s3_object.get('sequencer')}"
+    return accept_run(settings, workflow, _input(bucket, key, tag, int(s3_object["size"])), key=upload)
 
 
 def _input(bucket: str, key: str, tag: str | None, size: int) -> Any:
@@ -54,8 +54,8 @@ def _input(bucket: str, key: str, tag: str | None, size: int) -> Any:
 
     try:
         # The object as it was when the event was made: another one under its key has an event of its own.
-        found = clients.client("s3").get_object(Bucket=bucket, Key=key, **({"IfMatch": tag} if tag else {}))
-        text = found["Body"].read().decode("utf-8-sig")
+        s3_object = clients.client("s3").get_object(Bucket=bucket, Key=key, **({"IfMatch": tag} if tag else {}))
+        text = s3_object["Body"].read().decode("utf-8-sig")
         return exact_json.loads(text) if key.lower().endswith(".json") else text
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"object {key!r} is no text in UTF-8") from error

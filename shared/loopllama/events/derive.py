@@ -102,7 +102,9 @@ def _of_run(context: _Context, old: Run, new: Run) -> list[Event]:
         events.append(context.event(STARTED, new.get("check_at"), {**run, "resumed": True}, at=at))
     if status not in FINAL:
         asked = old.get("pending") or {}
-        for key, question in sorted((new.get("pending") or {}).items(), key=lambda one: str(one[1].get("asked_at"))):
+        for key, question in sorted(
+            (new.get("pending") or {}).items(), key=lambda entry: str(entry[1].get("asked_at"))
+        ):
             if question != asked.get(key):
                 detail: Detail = {**run, **_pick(question, _QUESTION), **_place(key)}
                 place = f"{key}/{question.get('key')}"
@@ -141,8 +143,8 @@ def _error(error: RecordedError | None, step: str | None = None) -> EventError |
 
 def _place(key: str) -> Detail:
     """Return the iteration and item that a step's key names; `item` is `None` outside a forEach."""
-    found = _STEP_KEY.fullmatch(key)
-    iteration, item = (int(found[1]), int(found[2])) if found else (0, 0)
+    match = _STEP_KEY.fullmatch(key)
+    iteration, item = (int(match[1]), int(match[2])) if match else (0, 0)
     return {"iteration": iteration, "item": item or None}
 
 

@@ -106,10 +106,10 @@ class EventLog:
                 return True
             if pause == _FIRST_PAUSE and self.is_over(run_id, number):
                 return False
-            left = deadline - time.monotonic()
-            if left <= 0:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
                 return False
-            self._sleep(min(pause, left))
+            self._sleep(min(pause, remaining))
             pause = min(_LONGEST_PAUSE, pause * 1.5)
 
     def is_over(self, run_id: str, number: int) -> bool:
@@ -150,7 +150,7 @@ class EventLog:
     def _items(
         self, run_id: str, number: int, *, limit: int | None = None, attributes: tuple[str, ...] = ()
     ) -> list[EventItem]:
-        found = dynamo.query(
+        items = dynamo.query(
             self._dynamodb,
             self._table,
             "run_id = :run AND #item BETWEEN :first AND :last",
@@ -160,18 +160,18 @@ class EventLog:
             limit=limit,
             consistent=True,
         )
-        return cast("list[EventItem]", found)
+        return cast("list[EventItem]", items)
 
     def _get(self, run_id: str, item: str, attributes: tuple[str, ...]) -> dict[str, Any] | None:
         names = {f"#p{place}": name for place, name in enumerate(attributes)}
-        found = self._dynamodb.get_item(
+        stored = self._dynamodb.get_item(
             TableName=self._table,
             Key=dynamo.to_item({"run_id": run_id, "item": item}),
             ProjectionExpression=", ".join(names),
             ExpressionAttributeNames=names,
             ConsistentRead=True,
         ).get("Item")
-        return None if found is None else dynamo.from_item(found)
+        return None if stored is None else dynamo.from_item(stored)
 
 
 def _shown(run_id: str, number: int, kind: EventType, at: str, detail: Detail) -> ShownEvent:

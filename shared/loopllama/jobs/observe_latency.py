@@ -82,13 +82,13 @@ def recent(minutes: Mapping[int, Minute], now: float) -> Latency | None:
     return Latency(total / weight, weight) if weight else None
 
 
-def borrowed(own: Latency | None, elsewhere: Latency | None) -> Latency | None:
+def borrowed(ours: Latency | None, elsewhere: Latency | None) -> Latency | None:
     """Return a step's figure, made up to `ENOUGH` samples from the model's other steps."""
-    have = own.samples if own else 0.0
+    have = ours.samples if ours else 0.0
     lack = min(elsewhere.samples, ENOUGH - have) if elsewhere else 0.0
     if elsewhere is None or lack <= 0:
-        return own
-    total = (own.ms * have if own else 0.0) + elsewhere.ms * lack
+        return ours
+    total = (ours.ms * have if ours else 0.0) + elsewhere.ms * lack
     return Latency(total / (have + lack), have + lack)
 
 
@@ -149,13 +149,13 @@ class Observer:
         }
         if not watched:
             return
-        own = self._measured([key for keys in watched.values() for key in keys], now)
-        lacking = {key[-1] for key, latency in own.items() if latency is None or latency.samples < ENOUGH}
+        measured = self._measured([key for keys in watched.values() for key in keys], now)
+        lacking = {key[-1] for key, latency in measured.items() if latency is None or latency.samples < ENOUGH}
         elsewhere = self._measured([(model,) for model in sorted(lacking)], now)
         for item in items:
             keys = watched.get(item["model"])
             if keys:
-                known = {key[-1]: borrowed(own[key], elsewhere.get((key[-1],))) for key in keys}
+                known = {key[-1]: borrowed(measured[key], elsewhere.get((key[-1],))) for key in keys}
                 changes[item["model"]] |= self._figures(item, known, now)
 
     def _figures(self, item: Mapping[str, Any], known: Mapping[str, Latency | None], now: float) -> dict[str, Any]:
@@ -197,7 +197,7 @@ class Observer:
             key, field = asked[name]
             minute = minutes[key].setdefault(int(when.timestamp()) // 60 * 60, Minute())
             setattr(minute, field, getattr(minute, field) + value)
-        return {key: recent(found, now) for key, found in minutes.items()}
+        return {key: recent(by_minute, now) for key, by_minute in minutes.items()}
 
     def _data(self, queries: Sequence[Mapping[str, Any]], now: float) -> Iterable[tuple[str, datetime, float]]:
         client = clients.client("cloudwatch") if self._cloudwatch is None else self._cloudwatch
@@ -275,7 +275,7 @@ def tokens_of(runs: Sequence[Mapping[str, Any]], step: str) -> dict[str, Any]:
         return {}
     used = [usage.of_shown(call) for call in calls]
     means = {
-        name: round(sum(getattr(one, name) for one in used) / len(calls))
+        name: round(sum(getattr(call_usage, name) for call_usage in used) / len(calls))
         for name in ("input_tokens", "output_tokens", "cached_tokens")
     }
     return {**means, "calls": Decimal(f"{len(calls) / len(turns):.2f}")}

@@ -54,15 +54,15 @@ class Publisher:
     def _send(self, kept: Sequence[tuple[str, ShownEvent]]) -> str | None:
         """Send events; returns the sequence number of the first record with one that was not taken."""
         for start in range(0, len(kept), _ENTRIES):
-            left = list(kept[start : start + _ENTRIES])
+            unsent = list(kept[start : start + _ENTRIES])
             for attempt in range(_TRIES):
                 if attempt:
                     self._sleep(0.1 * 4**attempt)
-                left = self._put(left)
-                if not left:
+                unsent = self._put(unsent)
+                if not unsent:
                     break
-            if left:
-                return left[0][0]
+            if unsent:
+                return unsent[0][0]
         return None
 
     def _put(self, entries: Sequence[tuple[str, ShownEvent]]) -> list[tuple[str, ShownEvent]]:
@@ -94,5 +94,5 @@ def _events(record: Mapping[str, Any]) -> list[Event]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # Somebody has edited a run by hand into what no run looks like; it must not hold up the others.
         key = record["dynamodb"].get("Keys")
-        logs.logger().error("a change is invalid", extra={"key": key, "error": logs.said(error)})
+        logs.logger().error("a change is invalid", extra={"key": key, "error": logs.safe_text(error)})
         return []

@@ -44,7 +44,7 @@ class RouteRecorder:
             try:
                 self._record(record)
             except Exception as error:
-                logs.logger().warning("a change was not recorded", extra={"error": logs.said(error)})
+                logs.logger().warning("a change was not recorded", extra={"error": logs.safe_text(error)})
                 return {"batchItemFailures": [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]}]}
         return {"batchItemFailures": []}
 
@@ -55,8 +55,8 @@ class RouteRecorder:
         keys = dynamo.from_item(record["dynamodb"]["Keys"])
         problems: list[str] = []
         if "workflow" in keys and entry["after"] is not None:
-            found = self._checks.findings(keys["workflow"], keys["step"], entry["after"], self._clock())
-            problems = [f"{finding.field}: {finding.message}"[:500] for finding in found if finding.invalid][:20]
+            findings = self._checks.findings(keys["workflow"], keys["step"], entry["after"], self._clock())
+            problems = [f"{finding.field}: {finding.message}"[:500] for finding in findings if finding.invalid][:20]
             entry["problems"] = problems or None
         self._history.put(entry)
         detail = {name: value for name, value in {**keys, **entry}.items() if value is not None}

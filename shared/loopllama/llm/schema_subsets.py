@@ -134,11 +134,11 @@ def _part(schema: Any, subset: _Subset, depth: int) -> dict[str, Any]:
             raise _Unsayable
         elif key in ("properties", "$defs", "definitions"):
             deeper = depth + (key == "properties")
-            result[key] = {name: _part(one, subset, deeper) for name, one in value.items()}
+            result[key] = {name: _part(part, subset, deeper) for name, part in value.items()}
         elif key == "items":
             result[key] = _part(value, subset, depth)
         elif key == "anyOf":
-            result[key] = [_part(one, subset, depth) for one in value]
+            result[key] = [_part(part, subset, depth) for part in value]
         else:
             result[key] = value
     if schema.get("type") == "object" or "properties" in schema:

@@ -99,8 +99,8 @@ def parse_answer(text: str, schema: Mapping[str, Any]) -> Any:
     try:
         return _checked(text, schema)
     except ValueError as error:
-        whole = error
-    problem, longest = OutputInvalid(_no_json(whole)), 0
+        first_error = error
+    problem, longest = OutputInvalid(_no_json(first_error)), 0
     for candidate in _candidates(text):
         try:
             return _checked(candidate, schema)
@@ -124,9 +124,9 @@ def _checked(text: str, schema: Mapping[str, Any]) -> Any:
         ) from None
     except UnicodeEncodeError:
         raise ValueError("it holds half of a surrogate pair (\\ud800 to \\udfff)") from None
-    found = json_schema.violations(schema, value)
-    if found:
-        listed = "\n".join(f"- {one}" for one in found)
+    violations = json_schema.violations(schema, value)
+    if violations:
+        listed = "\n".join(f"- {violation}" for violation in violations)
         raise OutputInvalid(
             f"The answer does not follow the output schema:\n{listed}\n"
             "Answer again with the whole corrected JSON value."

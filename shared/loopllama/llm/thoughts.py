@@ -74,10 +74,10 @@ def apart(text: str) -> tuple[str, str]:
     if start:
         rest = _SOLUTION.sub("", rest)
 
-    def kept(found: re.Match[str]) -> str:
-        if found["code"]:
-            return found["code"]
-        taken.append(found[0])
+    def kept(match: re.Match[str]) -> str:
+        if match["code"]:
+            return match["code"]
+        taken.append(match[0])
         return ""
 
     rest = (_LATER if start else _AMID).sub(kept, rest)
@@ -87,7 +87,7 @@ def apart(text: str) -> tuple[str, str]:
 def blocks(text: str) -> list[tuple[int, int]]:
     """Return the places of all closed blocks of thoughts in a text, in order, wherever they stand: nothing in them is
     the answer."""
-    found: list[tuple[int, int]] = []
+    places: list[tuple[int, int]] = []
     position, without_end = 0, set[str]()
     while opened := _ANY_OPENING.search(text, position):
         position = opened.end()
@@ -97,10 +97,10 @@ def blocks(text: str) -> list[tuple[int, int]]:
             continue
         if closed := closing.search(text, position):
             position = closed.end()
-            found.append((opened.start(), position))
+            places.append((opened.start(), position))
         else:
             without_end.add(closing.pattern)
-    return found
+    return places
 
 
 def _is_json(text: str) -> bool:
@@ -122,14 +122,14 @@ def _behind_block(text: str, start: int) -> int:
     closing, same = _pattern(_CLOSING[kind], opened[kind]), _pattern(_SAME[kind], opened[kind])
     position, depth = opened.end(), 1
     while depth:
-        found = closing.search(text, position)
-        if found is None and position > opened.end():
+        closed = closing.search(text, position)
+        if closed is None and position > opened.end():
             break  # the tag was only mentioned in the thoughts
-        if found is None:
+        if closed is None:
             return start if _AMBIGUOUS.fullmatch(opened["tag"] or "") else len(text)
         # A model that thinks about thinking may open the same tag again.
-        depth += len(same.findall(text, position, found.start())) - 1
-        position = found.end()
+        depth += len(same.findall(text, position, closed.start())) - 1
+        position = closed.end()
     if _AMBIGUOUS.fullmatch(opened["tag"] or "") and not _OPENING.match(text, position):
         follows = _AFTER.match(text, position)
         if follows is None or follows[1] == "<":
@@ -142,9 +142,9 @@ def _behind_unopened(text: str, start: int) -> int:
     `start`."""
     last = start
     opened = _ANY_OPENING.search(text, start)
-    for found in _UNOPENED.finditer(text, start, opened.start() if opened else len(text)):
-        if text[found.start() - 1 : found.start()] not in _QUOTES and not _is_named(text, found):
-            last = found.end()
+    for closed in _UNOPENED.finditer(text, start, opened.start() if opened else len(text)):
+        if text[closed.start() - 1 : closed.start()] not in _QUOTES and not _is_named(text, closed):
+            last = closed.end()
     return last
 
 

@@ -81,12 +81,12 @@ class Facts:
     def candidate(self, model: Model, weight: float, at: datetime) -> Candidate:
         """Return the model with what is expected of it on this step."""
         cached = min(self.cached_tokens, self.input_tokens)
-        one = pricing.cost(model, Usage(self.input_tokens, self.output_tokens, cached), at)
+        call_cost = pricing.cost(model, Usage(self.input_tokens, self.output_tokens, cached), at)
         known = self.latency.get(model.id)
         return Candidate(
             model=model,
             weight=weight,
-            cost_usd=None if one is None else one * Decimal(str(self.calls)),
+            cost_usd=None if call_cost is None else call_cost * Decimal(str(self.calls)),
             latency_ms=expected_ms(known, self.prior_ms(model)) * self.calls,
             samples=0.0 if known is None else known.samples,
         )

@@ -107,18 +107,18 @@ class Adapter(ABC):
 
     def _ask(self, call: ModelRequest) -> ModelResponse:
         call = history.fitted(call, self.provider)
-        found = self.read(call, self._sent(call))
-        said = found.text + "".join(one.raw for one in found.tool_calls)
-        usage = found.usage or estimated_usage(call, said)
-        if found.error is not None:
-            found.error.usage = usage
-            raise found.error
-        text, _ = thoughts.apart(found.text)
-        if not text.strip() and not found.tool_calls:
-            message = f"{self.who(call)}: the answer is empty ({found.why_empty})"
-            raise InvalidModelResponse(message, usage=usage, against=found.malformed or None)
-        held = found.thoughts if found.tool_calls else None
-        return ModelResponse(text, usage, found.stop_reason, found.tool_calls, found.model, thoughts=_kept(held))
+        parsed = self.read(call, self._sent(call))
+        written = parsed.text + "".join(tool_call.raw for tool_call in parsed.tool_calls)
+        usage = parsed.usage or estimated_usage(call, written)
+        if parsed.error is not None:
+            parsed.error.usage = usage
+            raise parsed.error
+        text, _ = thoughts.apart(parsed.text)
+        if not text.strip() and not parsed.tool_calls:
+            message = f"{self.who(call)}: the answer is empty ({parsed.why_empty})"
+            raise InvalidModelResponse(message, usage=usage, against=parsed.malformed or None)
+        held = parsed.thoughts if parsed.tool_calls else None
+        return ModelResponse(text, usage, parsed.stop_reason, parsed.tool_calls, parsed.model, thoughts=_kept(held))
 
     def _sent(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the answer's document. Servers that give thoughts and refuse them in requests, and gateways whose next

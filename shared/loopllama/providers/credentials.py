@@ -65,17 +65,17 @@ def from_environment(provider: str, environment: Mapping[str, str]) -> dict[str,
         key = environment.get(f"{prefix}_API_KEY", "").strip()
         url = environment.get(f"{prefix}_BASE_URL", "").strip() or environment.get(f"{prefix}_ENDPOINT", "").strip()
         if key or url:
-            found = {"api_key": key, "base_url": url, "api_version": environment.get(f"{prefix}_API_VERSION", "")}
-            return {name: value for name, value in found.items() if value}
+            fields = {"api_key": key, "base_url": url, "api_version": environment.get(f"{prefix}_API_VERSION", "")}
+            return {name: value for name, value in fields.items() if value}
     return None
 
 
 def credentials_for(provider: str, settings: Settings) -> Credentials:
     """Return the provider's credentials. Raises `CredentialsRejected` (missing, unreadable), `ModelNotAvailable` (a
     host that the key may not be sent to) and `ModelUnavailable` (Secrets Manager does not answer)."""
-    found = from_environment(provider, os.environ)
-    if found is not None:
-        return _checked(provider, found, f"environment variable {variables_of(provider)[0]}_API_KEY", settings)
+    fields = from_environment(provider, os.environ)
+    if fields is not None:
+        return _checked(provider, fields, f"environment variable {variables_of(provider)[0]}_API_KEY", settings)
     name = secret_name(provider, settings)
     if name:
         kept = _kept.get(name)
@@ -156,8 +156,8 @@ def _read_secret(provider: str, name: str) -> str | None:
             f"secretsmanager:GetSecretValue on it. Set it {_how(provider)}"
         ) from error
     except BotoCoreError as error:
-        said = f"{provider}: secret {name!r} cannot be read now ({type(error).__name__})"
-        raise ModelUnavailable(said, against=False) from error
+        message = f"{provider}: secret {name!r} cannot be read now ({type(error).__name__})"
+        raise ModelUnavailable(message, against=False) from error
     return str(answer.get("SecretString") or "")
 
 
@@ -181,13 +181,13 @@ def _parse(provider: str, name: str, text: str) -> Mapping[str, Any]:
     return value  # type: ignore[no-any-return]
 
 
-def _checked(provider: str, found: Mapping[str, Any], source: str, settings: Settings) -> Credentials:
-    def wrong(what: str) -> ModelError:
-        return CredentialsRejected(f"{provider}: {what} in {source}. Set it {_how(provider)}")
+def _checked(provider: str, fields: Mapping[str, Any], source: str, settings: Settings) -> Credentials:
+    def wrong(problem: str) -> ModelError:
+        return CredentialsRejected(f"{provider}: {problem} in {source}. Set it {_how(provider)}")
 
     known = KNOWN.get(provider, Known())
-    key, url, dialect = found.get("api_key", ""), found.get("base_url", ""), found.get("dialect", known.dialect)
-    headers, version = found.get("headers", {}), found.get("api_version", "")
+    key, url, dialect = fields.get("api_key", ""), fields.get("base_url", ""), fields.get("dialect", known.dialect)
+    headers, version = fields.get("headers", {}), fields.get("api_version", "")
     if not (isinstance(key, str) and isinstance(url, str) and isinstance(version, str)):
         raise wrong("api_key, base_url and api_version must be text")
     if not isinstance(headers, dict) or not all(
@@ -231,8 +231,8 @@ def _check_host(provider: str, url: str, known: Known, source: str, allowed: tup
             f"uses http. Use https, or let the deployment's ALLOWED_PROVIDER_HOSTS name http://{host} if that host "
             "may get the key unencrypted"
         )
-    own = (urlsplit(known.base_url).hostname or "", *known.hosts)
-    if allowed and not _matches(host, own) and not _matches(host, tuple(_bare(entry) for entry in allowed)):
+    known_hosts = (urlsplit(known.base_url).hostname or "", *known.hosts)
+    if allowed and not _matches(host, known_hosts) and not _matches(host, tuple(_bare(entry) for entry in allowed)):
         raise refuse(f"names the host {host}, which the deployment's ALLOWED_PROVIDER_HOSTS does not list")
 
 

@@ -77,7 +77,7 @@ def failure(
     status: int,
     headers: Mapping[str, str],
     codes: Sequence[str],
-    said: str,
+    detail: str,
     *,
     kinds: Mapping[str, type[ModelError]],
     credentials: Credentials,
@@ -85,22 +85,22 @@ def failure(
 ) -> ModelError:
     """Return the error that an HTTP answer with an error status stands for.
 
-    `codes` and `said` are what its body holds, as `read_error` gives it; `kinds` maps the codes that the provider's
+    `codes` and `detail` are what its body holds, as `read_error` gives it; `kinds` maps the codes that the provider's
     dialect names. The message quotes at most 500 characters of the provider's own, with the key blotted out.
     """
-    kind = kind_of(status, codes, said, kinds)
+    kind = kind_of(status, codes, detail, kinds)
+    wait = retry_after(headers)
+    if wait is None:
+        wait = wait_in(detail)
     if credentials.api_key:
-        said = said.replace(credentials.api_key, "***")
-    said = said[:_DETAIL_CHARACTERS]
+        detail = detail.replace(credentials.api_key, "***")
+    detail = detail[:_DETAIL_CHARACTERS]
     label = ", ".join([f"HTTP {status}", *codes[:1]])
-    message = f"{credentials.provider} ({label}) on {model}: {said or 'no explanation'}"
+    message = f"{credentials.provider} ({label}) on {model}: {detail or 'no explanation'}"
     if 300 <= status < 400:
         message = f"{message}. The base URL redirects to {headers.get('location', '?')}; redirects are not followed."
     if kind is CredentialsRejected:
         message = f"{message}. {credentials.remedy()}"
-    wait = retry_after(headers)
-    if wait is None:
-        wait = wait_in(said)
     return kind(message, retry_after=wait if kind.later else None, status=status)
 
 
@@ -114,20 +114,20 @@ def status_in(value: Mapping[str, Any]) -> int:
     return status if isinstance(status, int) and 400 <= status < 600 else 502
 
 
-def kind_of(status: int, names: Iterable[str], said: str, codes: Mapping[str, type[ModelError]]) -> type[ModelError]:
+def kind_of(status: int, names: Iterable[str], detail: str, codes: Mapping[str, type[ModelError]]) -> type[ModelError]:
     """Return the class for a status, the codes and the message of an error."""
     kind = next((codes[name] for name in names if name in codes), None)
     if kind is None or kind is ModelRequestRejected:
-        if status in (400, 413, 422, 500) and _TOO_LONG.search(said):
+        if status in (400, 413, 422, 500) and _TOO_LONG.search(detail):
             return ContextTooLong
-        if status in (400, 402, 403) and _OUT_OF_CREDIT.search(said):
+        if status in (400, 402, 403) and _OUT_OF_CREDIT.search(detail):
             return ModelThrottled  # another provider may serve, and this one again once it is paid
-        if status in (400, 422) and _NO_MODEL.search(said):
+        if status in (400, 422) and _NO_MODEL.search(detail):
             return ModelNotAvailable
         if status in (403, 404, 410):
             kind = None  # its code says no more than the status
     kind = kind or _BY_STATUS.get(status) or (ModelUnavailable if status >= 500 else ModelRequestRejected)
-    if kind is ModelThrottled and (quota := _MORE_THAN_THE_QUOTA.search(said)) and int(quota[2]) > int(quota[1]):
+    if kind is ModelThrottled and (quota := _MORE_THAN_THE_QUOTA.search(detail)) and int(quota[2]) > int(quota[1]):
         return ContextTooLong  # no wait makes room for a request that is larger than the whole quota
     return kind
 
@@ -144,18 +144,18 @@ def read_error(body: bytes) -> tuple[list[str], str]:
     if isinstance(value, list) and value:
         value = value[0]
     if not isinstance(value, dict):
-        return [], _said(value)
+        return [], _as_text(value)
     error = value.get("error", value)
     if not isinstance(error, dict):
-        return [], _said(error)
-    said = _said(error.get("message") or error.get("detail") or value.get("message") or error)
+        return [], _as_text(error)
+    detail = _as_text(error.get("message") or error.get("detail") or value.get("message") or error)
     parameter = error.get("param")
-    named = f" (param: {parameter})" if isinstance(parameter, str) and parameter and parameter not in said else ""
-    delay = next((delay for delay in _delays(error) if wait_in(said) is None), None)
-    return list(_codes(error)), said + named + (f" (retry in {delay})" if delay else "")
+    named = f" (param: {parameter})" if isinstance(parameter, str) and parameter and parameter not in detail else ""
+    delay = next((delay for delay in _delays(error) if wait_in(detail) is None), None)
+    return list(_codes(error)), detail + named + (f" (retry in {delay})" if delay else "")
 
 
-def _said(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else exact_json.dumps(value)[:2000]
 
 
@@ -179,9 +179,9 @@ def _delays(error: Mapping[str, Any]) -> Iterator[str]:
             yield delay
 
 
-def wait_in(said: str) -> float | None:
+def wait_in(detail: str) -> float | None:
     """Return the seconds that a message asks to wait, at most a day; `None` where it names none."""
-    found = _WAIT.search(said[:2000])
+    found = _WAIT.search(detail[:2000])
     if found is None:
         return None
     seconds = sum(float(number) * _SECONDS[unit.lower()] for number, unit in _PART.findall(found[1]))

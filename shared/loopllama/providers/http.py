@@ -104,8 +104,8 @@ def _read(chunks: Iterable[bytes], who: str) -> bytes:
     for chunk in chunks:
         size += len(chunk)
         if size > MAX_ANSWER_BYTES:
-            told = f"{who}: the answer is larger than {MAX_ANSWER_BYTES >> 20} MB"
-            raise InvalidModelResponse(told, maybe_billed=True, against=True)
+            message = f"{who}: the answer is larger than {MAX_ANSWER_BYTES >> 20} MB"
+            raise InvalidModelResponse(message, maybe_billed=True, against=True)
         parts.append(chunk)
     return _whole_characters(b"".join(parts))
 
@@ -114,7 +114,7 @@ def _whole_characters(body: bytes) -> bytes:
     """Return the answer with U+FFFD for each half of a surrogate pair: servers that end an answer at its limit may do
     so within an emoji, and what is paid must not be lost for it."""
     if b"\\ud" in body or b"\\uD" in body or b"\xed" in body:
-        return _SURROGATES.sub(lambda found: "\ufffd".encode() if found["half"] else found[0], body)
+        return _SURROGATES.sub(lambda match: "\ufffd".encode() if match["half"] else match[0], body)
     return body
 
 
@@ -123,8 +123,8 @@ def _fail(error: Exception, who: str, started: float, sent: bool) -> NoReturn:
     if isinstance(error, httpcore.LocalProtocolError | httpcore.UnsupportedProtocol):
         raise ModelRequestRejected(f"{who}: the request cannot be sent: {error}") from error
     if isinstance(error, httpcore.TimeoutException) and now >= _call.until:
-        what = "no whole answer" if sent else "the request was not taken"
-        raise ModelTimeout(f"{who}: {what} within {now - started:.1f} s", maybe_billed=sent) from error
+        missing = "no whole answer" if sent else "the request was not taken"
+        raise ModelTimeout(f"{who}: {missing} within {now - started:.1f} s", maybe_billed=sent) from error
     if isinstance(error, httpcore.TimeoutException) and not sent:
         raise ModelUnavailable(f"{who}: no connection within {CONNECT_SECONDS:g} s") from error
     if not sent:
@@ -200,12 +200,12 @@ class _Backend(httpcore.NetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"host {host!r} is not found: {error}") from error
         until = time.monotonic() + CONNECT_SECONDS
         failure: Exception = httpcore.ConnectError(f"host {host!r} has no address")
-        for *_, address in found:
+        for *_, address in addresses:
             limit = _call.left(httpcore.ConnectTimeout, until - time.monotonic())
             if limit <= 0:
                 break

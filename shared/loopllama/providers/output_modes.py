@@ -92,8 +92,8 @@ class Modes:
             if len(self._refused) + len(refused) > _MOST_REMEMBERED:
                 self._refused.clear()
             self._refused.update(refused)
-            told = "; ".join(f"{_WORDS[key[1]]} was refused: {reason}" for key, reason in refused)
-            return replace(structured_output.from_answer_tool(answer), output_mode=mode, mode_refused=told)
+            refusals = "; ".join(f"{_WORDS[key[1]]} was refused: {reason}" for key, reason in refused)
+            return replace(structured_output.from_answer_tool(answer), output_mode=mode, mode_refused=refusals)
         raise AssertionError("a call asked by instructions is answered or raises")
 
     @staticmethod
@@ -117,5 +117,5 @@ def _reason(error: ModelRequestRejected, mode: OutputMode, call: ModelRequest) -
         return None
     names = "|".join(sorted(map(re.escape, {call.catalog_id, call.model}), key=len, reverse=True))
     # As a whole: a model may be called "m", which is a part of what is looked for.
-    said = _OTHER_NAMES.sub("", re.sub(rf"(?<!\w)(?:{names})(?!\w)", "", str(error)))
-    return str(error)[:_LONGEST_REASON] if _NAMED[mode].search(said) else None
+    without_names = _OTHER_NAMES.sub("", re.sub(rf"(?<!\w)(?:{names})(?!\w)", "", str(error)))
+    return str(error)[:_LONGEST_REASON] if _NAMED[mode].search(without_names) else None

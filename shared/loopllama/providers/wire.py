@@ -35,8 +35,8 @@ def read_object(body: bytes | str) -> dict[str, Any] | None:
 
 def member(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return an object inside an object; empty where there is none."""
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
+    inner = value.get(name)
+    return inner if isinstance(inner, dict) else {}
 
 
 def count(value: Any) -> int | None:
@@ -73,14 +73,14 @@ def tool_calls(
 ) -> tuple[ToolCall, ...]:
     """Return the tool calls of an answer in blocks; `asked` is `None` for a block that is none. `cut`: the answer ended
     at its limit. Where that fell into a tool call, what is there of the arguments is not what the model meant."""
-    found = []
+    calls = []
     for position, block in enumerate(blocks):
         if (parts := asked(block)) is not None:
             call = tool_call(*parts, position)
             if cut and position == len(blocks) - 1:
                 call = ToolCall(call.id, call.name, None, call.raw)
-            found.append(call)
-    return tuple(found)
+            calls.append(call)
+    return tuple(calls)
 
 
 def arguments_object(call: ToolCall) -> Mapping[str, Any]:

@@ -88,9 +88,9 @@ class RunReader:
         records = cast("list[StepRecord]", [item for item in items if "order" in item])
         for record in records:
             # The run's item holds the beginning of a question, the step's the whole.
-            asked, whole = (run.get("pending") or {}).get(record["item"]), record.get("pending")
-            if asked and whole and asked.get("key") == whole["key"]:
-                asked.update(whole)
+            asked, full_question = (run.get("pending") or {}).get(record["item"]), record.get("pending")
+            if asked and full_question and asked.get("key") == full_question["key"]:
+                asked.update(full_question)
         return run, records
 
     def _object(self, run: Run, records: Sequence[StepRecord], show: Callable[[Any], Any]) -> RunView:
@@ -129,9 +129,9 @@ class RunReader:
         """
         if workflow_id is None:
             workflows, _ = self._definitions.list(MAX_PAGE)
-            each = [run for one in workflows for run in self._page(one["workflow_id"], limit)[0]]
-            found = sorted(each, key=lambda run: str(run["created_at"]), reverse=True)[:limit]
-            return [self._so_far(run) for run in found], None
+            runs = [run for workflow in workflows for run in self._page(workflow["workflow_id"], limit)[0]]
+            newest = sorted(runs, key=lambda run: str(run["created_at"]), reverse=True)[:limit]
+            return [self._so_far(run) for run in newest], None
         page, following = self._page(workflow_id, limit, cursor)
         return [self._so_far(run) for run in page], following
 
@@ -189,7 +189,7 @@ class RunReader:
             "item": whole(record.get("item_index")),
             "status": record["status"],
             **{name: whole(record.get(name)) for name in _STEP},
-            "model": record.get("model") or next((one["model"] for one in reversed(attempts.values())), None),
+            "model": record.get("model") or next((attempt["model"] for attempt in reversed(attempts.values())), None),
             "ignored": record.get("ignored") or [],
             "input": None,
             "output": show(record.get("output")),
@@ -252,7 +252,7 @@ def _sentence(error: RecordedError) -> str:
 
 def _pending(run: Run) -> PendingView | None:
     """Return what an unfinished run has been asking people longest, in the API's form."""
-    asked = sorted((run.get("pending") or {}).items(), key=lambda one: str(one[1].get("asked_at")))
+    asked = sorted((run.get("pending") or {}).items(), key=lambda entry: str(entry[1].get("asked_at")))
     if not asked or run["status"] in FINAL:
         return None
     item, longest = asked[0]

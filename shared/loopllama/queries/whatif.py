@@ -97,20 +97,20 @@ class StepEstimate:
 def recent_runs(reader: Runs, workflow_id: str, *, limit: int = 20, since: datetime | None = None) -> list[RunView]:
     """Return the newest completed runs of a workflow, whole; at most `limit`, none older than `since`. `reader` is a
     `reading.RunReader`. Inputs and outputs are not fetched."""
-    found: list[RunView] = []
+    views: list[RunView] = []
     cursor: str | None = None
-    looked = 0
-    while len(found) < limit and looked < 10 * limit:
+    examined = 0
+    while len(views) < limit and examined < 10 * limit:
         page, cursor = reader.ended(workflow_id, limit=min(100, 2 * limit), cursor=cursor)
         for run in page:
             if since is not None and datetime.fromisoformat(run["created_at"]) < since:
-                return found
-            looked += 1
-            if run["status"] in FINISHED and len(found) < limit:
-                found.append(reader.get(run["id"], show=_nothing))
+                return views
+            examined += 1
+            if run["status"] in FINISHED and len(views) < limit:
+                views.append(reader.get(run["id"], show=_nothing))
         if cursor is None:
             break
-    return found
+    return views
 
 
 def _nothing(_: Any) -> None:
@@ -203,21 +203,21 @@ def _run(
             used = usage.of_shown(call)
             expected, source = speeds.expect(name, model, used.output_tokens)
             turn.takes += expected - float(call.get("latency_ms") or 0)
-            told = steps.setdefault(name, StepEstimate(name, [], model.id, latency_from=source))
-            if call["model"] not in told.before:
-                told.before.append(call["model"])
-            told.cost_before, told.cost_after = _add(told.cost_before, now), _add(told.cost_after, then)
-            told.latency_before.append(float(call.get("latency_ms") or 0))
-            told.latency_after.append(expected)
-            told.turns += 1
+            estimate = steps.setdefault(name, StepEstimate(name, [], model.id, latency_from=source))
+            if call["model"] not in estimate.before:
+                estimate.before.append(call["model"])
+            estimate.cost_before, estimate.cost_after = _add(estimate.cost_before, now), _add(estimate.cost_after, then)
+            estimate.latency_before.append(float(call.get("latency_ms") or 0))
+            estimate.latency_after.append(expected)
+            estimate.turns += 1
             if source != "this step":
                 where = "it was never seen" if source == "the catalog" else "it was seen on other steps only"
                 unknown[f"how fast {model.id} answers step {name!r}: {where}"] = None
             if used.cached_tokens or used.cache_write_tokens:
                 unknown[f"how much of step {name!r} {model.id} would find in its cache"] = None
     latency = float(run.get("latency_ms") or 0)
-    path_before = critical_path(needs, {name: _length(found, now=True) for name, found in turns.items()})
-    path_after = critical_path(needs, {name: _length(found, now=False) for name, found in turns.items()})
+    path_before = critical_path(needs, {name: _length(step_turns, now=True) for name, step_turns in turns.items()})
+    path_after = critical_path(needs, {name: _length(step_turns, now=False) for name, step_turns in turns.items()})
     return Estimate(str(run["id"]), before, after, latency, max(0.0, latency + path_after - path_before))
 
 
@@ -242,10 +242,10 @@ def _length(turns: Sequence[_Turn], *, now: bool) -> float:
     inside of the step itself (item 0), which is taken to stretch as they do."""
     total = 0.0
     for iteration in dict.fromkeys(turn.iteration for turn in turns):
-        own = [turn for turn in turns if turn.iteration == iteration and turn.item == "0"]
+        step_turns = [turn for turn in turns if turn.iteration == iteration and turn.item == "0"]
         items = [turn for turn in turns if turn.iteration == iteration and turn.item != "0"]
-        length = sum(turn.took if now or items else turn.takes for turn in own)
-        if items and not own:
+        length = sum(turn.took if now or items else turn.takes for turn in step_turns)
+        if items and not step_turns:
             length = max(turn.took for turn in items)
         took = sum(turn.took for turn in items)
         if items and not now and took:

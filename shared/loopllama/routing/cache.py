@@ -122,18 +122,18 @@ class ModelTable:
         """Return the names and what they are known to lead to, in order."""
         known = bundled()
         aliases = known.aliases()
-        found: dict[str, None] = {}
+        closure: dict[str, None] = {}
         todo = [name for name in names if is_model_id(name)]
         while todo:
             name = todo.pop()
-            if name in found:
+            if name in closure:
                 continue
-            found[name] = None
+            closure[name] = None
             _, item = self._items.get(name, (0.0, None))
             item = item or {}
             links = (aliases.get(name), known.canonical(name), item.get("alias_of"), item.get("replaced_by"))
             todo.extend(str(link) for link in links if is_model_id(link))
-        return found
+        return closure
 
     def _read(self, names: list[str], now: float) -> bool:
         changed = False

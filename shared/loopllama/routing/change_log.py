@@ -49,7 +49,7 @@ class History:
 
     def entries(self, route: str, limit: int = 50, before: str | None = None) -> list[Change]:
         """Newest first, at most `limit`; those before the entry of the sequence `before`, where that is given."""
-        found: list[Change] = []
+        entries: list[Change] = []
         request: dict[str, Any] = {
             "TableName": self._table,
             "KeyConditionExpression": "route = :route AND #sequence < :before",
@@ -59,13 +59,13 @@ class History:
             "ScanIndexForward": False,
             "ConsistentRead": True,
         }
-        while len(found) < limit:
-            page = self._dynamodb().query(**request, Limit=limit - len(found))
-            found.extend(cast("Change", dynamo.from_item(item)) for item in page["Items"])
+        while len(entries) < limit:
+            page = self._dynamodb().query(**request, Limit=limit - len(entries))
+            entries.extend(cast("Change", dynamo.from_item(item)) for item in page["Items"])
             if "LastEvaluatedKey" not in page:
                 break
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-        return found
+        return entries
 
     def at_version(self, route: str, version: int) -> Change:
         """Return the newest entry that made this version. Raises `NotFound`, naming the versions that there are."""

@@ -241,15 +241,15 @@ class CircuitBreaker:
             after = change(before)
             if after == before:
                 return True
-            gone = [] if after.failing else [name]
-            gone += self._forgotten(item, name)
-            conditions, names, parameters = dynamo.as_read(item, [name, *(other for other in gone if other != name)])
+            removed = [] if after.failing else [name]
+            removed += self._forgotten(item, name)
+            conditions, names, parameters = dynamo.as_read(item, [name, *(other for other in removed if other != name)])
             done, item = dynamo.update(
                 self._dynamodb(),
                 self._table,
                 {"model": KEY},
                 {name: _written(after)} if after.failing else {},
-                remove=gone,
+                remove=removed,
                 condition=" AND ".join(conditions),
                 names=names,
                 parameters=parameters,
@@ -261,14 +261,14 @@ class CircuitBreaker:
 
     def _forgotten(self, item: Mapping[str, Any], name: str) -> list[str]:
         now = self._now()
-        found = (
+        forgotten = (
             other
             for other, value in item.items()
             if other.startswith("m:")
             and other != name
             and (not isinstance(value, Mapping) or _state(value).forgotten(now))
         )
-        return [other for other, _ in zip(found, range(_FORGOTTEN_AT_ONCE), strict=False)]
+        return [other for other, _ in zip(forgotten, range(_FORGOTTEN_AT_ONCE), strict=False)]
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
@@ -281,9 +281,9 @@ def _written(state: BreakerState) -> dict[str, int]:
 
 def _state(value: Mapping[str, Any]) -> BreakerState:
     def number(name: str) -> int:
-        found = value.get(name, 0)
+        stored = value.get(name, 0)
         try:
-            return max(0, min(int(found), 10**15)) if not isinstance(found, (str, bool)) else 0
+            return max(0, min(int(stored), 10**15)) if not isinstance(stored, (str, bool)) else 0
         except (TypeError, ValueError, ArithmeticError):
             return 0
 

@@ -148,7 +148,8 @@ class Plan:
         if route is None:
             order = self.ranking.tried(key)
             models = {
-                model.id: model for model in (order[0].model, *self.route_.attempt_order, *(one.model for one in order))
+                model.id: model
+                for model in (order[0].model, *self.route_.attempt_order, *(candidate.model for candidate in order))
             }
             route = replace(self.route_, attempt_order=tuple(models.values())[: MAX_FALLBACKS + 1])
             self.made[first] = route
@@ -241,12 +242,12 @@ def plan(
             )
             used = {*builder.models, *(candidate.model.id for candidate in builder.candidates)}
             return Plan(route, layer.choice, builder.candidates, facts, due & used)
-    why = "; ".join(map(_told, ignored))
+    why = "; ".join(map(_ignored_text, ignored))
     error = ModelUnknown if only_unknown else NoEligibleModel
     raise error(f"no model is left for step {request.step.get('name')!r}: {why or 'no layer names one'}")
 
 
-def _told(entry: Ignored) -> str:
+def _ignored_text(entry: Ignored) -> str:
     model = entry.get("model", "")
     about = f" ({model})" if model and model not in entry["reason"] else ""
     return f"{entry['layer']}{about}: {entry['reason']}"
@@ -314,18 +315,18 @@ def _numbers(
     invalid: set[str],
 ) -> dict[str, Any]:
     """`max_tokens` and `temperature`, each from the first of step's row, agent and workflow's row that sets it."""
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     rows: list[tuple[Source, Override | None]] = [
         ("step-override", step_row),
         ("agent", None),
         ("workflow-override", workflow_row),
     ]
-    own = {"max_tokens": step.get("max_tokens"), "temperature": step.get("temperature")}
+    of_agent = {"max_tokens": step.get("max_tokens"), "temperature": step.get("temperature")}
     for key, parse in (("max_tokens", parse_max_tokens), ("temperature", parse_temperature)):
         for source, row in rows:
             if row is None:
                 try:
-                    value = None if own[key] is None else parse(own[key])
+                    value = None if of_agent[key] is None else parse(of_agent[key])
                 except (ValueError, ArithmeticError) as error:
                     ignored.append({"layer": source, "reason": f"`{key}` {error}"})
                     continue
@@ -337,6 +338,6 @@ def _numbers(
                     ignored.append({"layer": source, "reason": row.problems[key]})
                     invalid.add(source)
             if value is not None:
-                found[key] = value
+                numbers[key] = value
                 break
-    return found
+    return numbers

@@ -155,8 +155,8 @@ class AttemptOrderBuilder:
             cost = f"{candidate.cost_usd:.6f} USD" + ("" if self._facts.measured else " for a turn of usual length")
             self._skip(candidate.model.id, f"expected to cost {cost}, more than `max_cost` {choice.max_cost}")
         elif choice.max_latency is not None and candidate.latency_ms > choice.max_latency:
-            told = f"expected to take {candidate.latency_ms:.0f} ms, more than `max_latency` {choice.max_latency}"
-            self._skip(candidate.model.id, told)
+            reason = f"expected to take {candidate.latency_ms:.0f} ms, more than `max_latency` {choice.max_latency}"
+            self._skip(candidate.model.id, reason)
         else:
             return True
         return False

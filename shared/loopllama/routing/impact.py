@@ -28,13 +28,13 @@ def moved(settings: Settings, before: Catalog, after: Catalog) -> list[MovedStep
     every current workflow, and the routes table once."""
     rows = _rows(settings)
     now = time.time()
-    found: list[MovedStep] = []
+    moves: list[MovedStep] = []
     for workflow in _workflows(settings):
         mine = rows.get(workflow["workflow_id"], {})
         for step in workflow["definition"]["crew"]:
             old, new = (_route(settings, workflow, step, mine, catalog, now) for catalog in (before, after))
             if old["attempt_order"] != new["attempt_order"]:
-                found.append(
+                moves.append(
                     {
                         "workflow": workflow["workflow_id"],
                         "step": step["name"],
@@ -43,7 +43,7 @@ def moved(settings: Settings, before: Catalog, after: Catalog) -> list[MovedStep
                         "to": new["attempt_order"],
                     }
                 )
-    return found
+    return moves
 
 
 def _route(
@@ -58,15 +58,15 @@ def _route(
     request = RouteRequest(workflow["workflow_id"], workflow["definition"].get("model"), step, {}, required)
     pair = rows.get(step["name"], NO_OVERRIDE), rows.get("*", NO_OVERRIDE)
     try:
-        made = plan(request, *pair, settings.default_model, catalog, now)
+        decision = plan(request, *pair, settings.default_model, catalog, now)
     except LoopLlamaError:
         return {"source": None, "attempt_order": []}
     # Of candidates each may be used: all count, not only the one that a key falls on.
     attempt_order = [
-        *(candidate.model.id for candidate in made.candidates),
-        *(model.id for model in made.route_.attempt_order),
+        *(candidate.model.id for candidate in decision.candidates),
+        *(model.id for model in decision.route_.attempt_order),
     ]
-    return {"source": made.route_.source, "attempt_order": list(dict.fromkeys(attempt_order))}
+    return {"source": decision.route_.source, "attempt_order": list(dict.fromkeys(attempt_order))}
 
 
 def _workflows(settings: Settings) -> Iterator[WorkflowItem]:
@@ -79,9 +79,9 @@ def _workflows(settings: Settings) -> Iterator[WorkflowItem]:
 
 
 def _rows(settings: Settings) -> dict[str, dict[str, Override]]:
-    found: dict[str, dict[str, Override]] = defaultdict(dict)
+    rows: dict[str, dict[str, Override]] = defaultdict(dict)
     for page in clients.client("dynamodb").get_paginator("scan").paginate(TableName=settings.routes_table):
         for item in page["Items"]:
             row = cast("RouteRow", dynamo.from_item(item))
-            found[str(row["workflow"])][str(row["step"])] = parse_row(row)
-    return found
+            rows[str(row["workflow"])][str(row["step"])] = parse_row(row)
+    return rows

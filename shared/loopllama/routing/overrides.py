@@ -61,9 +61,9 @@ class Choice:
 
     def places(self) -> list[tuple[str, str]]:
         """Return every model it names, with the attribute that does."""
-        own = [] if self.model is None else [(self.model, "model")]
+        chosen = [] if self.model is None else [(self.model, "model")]
         candidates = [(name, "candidates") for name, _ in self.candidates]
-        return own + candidates + [(name, "fallbacks") for name in self.fallbacks]
+        return chosen + candidates + [(name, "fallbacks") for name in self.fallbacks]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +86,13 @@ NO_OVERRIDE = Override()
 def parse_row(row: RouteRow) -> Override:
     """Read a row; never raises."""
     problems: dict[str, str] = {}
-    said = cast("Mapping[str, Any]", row)
+    attributes = cast("Mapping[str, Any]", row)
 
     def read(key: str, parse: Any) -> Any:
-        if said.get(key) is None:
+        if attributes.get(key) is None:
             return None
         try:
-            return parse(said[key])
+            return parse(attributes[key])
         except (ValueError, ArithmeticError) as error:
             problems[key] = f"`{key}` {error}"
             return None
@@ -117,9 +117,9 @@ def parse_row(row: RouteRow) -> Override:
 
 def parse_choice(values: RouteRow | CrewStep) -> Choice | None:
     """Return what a row or an agent says about its model, or `None` where it says nothing. Raises `ChoiceInvalid`."""
-    said: list[Any] = [values.get(key) for key in CHOICE]
-    model, name, candidates, fallbacks, max_cost, max_latency = said
-    if all(value is None for value in said):
+    given: list[Any] = [values.get(key) for key in CHOICE]
+    model, name, candidates, fallbacks, max_cost, max_latency = given
+    if all(value is None for value in given):
         return None
     if model is not None and not is_model_id(model):
         raise ChoiceInvalid("model", f"must be the id of a model, not {written(model)}")
@@ -197,8 +197,8 @@ def _candidates(value: object) -> tuple[tuple[str, float], ...]:
             raise ChoiceInvalid("candidates", f"must hold ids of models or {{model, weight}}, not {written(entry)}")
         number = _weight(weight)
         if number is None or not 0 <= number < 10**9:
-            told = f"must have a number of at least 0 as the weight of {name!r}, not {written(weight)}"
-            raise ChoiceInvalid("candidates", told)
+            problem = f"must have a number of at least 0 as the weight of {name!r}, not {written(weight)}"
+            raise ChoiceInvalid("candidates", problem)
         if name in read:
             raise ChoiceInvalid("candidates", f"have {name!r} twice")
         read[str(name)] = float(number)

@@ -78,8 +78,8 @@ class Router:
         names: list[str] = []
         for request in requests:
             rows = self._rows(self._routes.get(request.workflow_id, now), request.step["name"])
-            said = layers(request, *rows, self._default_model, now)
-            names += [model for layer in said if layer.choice is not None for model in layer.choice.names()]
+            named_layers = layers(request, *rows, self._default_model, now)
+            names += [model for layer in named_layers if layer.choice is not None for model in layer.choice.names()]
         if names:
             self._models.catalog(names, now)
 
@@ -124,26 +124,30 @@ class Router:
         catalog, until, facts = self._read(request, workflow, rows, now)
         open_breakers, due, changes = self._open_breakers(now, write=probe)
         while True:
-            made = plan(
+            decision = plan(
                 request, *rows, self._default_model, catalog, now, facts=facts, open_breakers=open_breakers, due=due
             )
-            route = made.route(request.key)
+            route = decision.route(request.key)
             head = route.attempt_order[0].id
-            if head not in made.due or not probe or self.circuit_breaker.claim_probe(head):
+            if head not in decision.due or not probe or self.circuit_breaker.claim_probe(head):
                 break
             open_breakers[head] = "its circuit breaker is half-open: another invocation is trying it"
             due -= {head}
-        if probe and made.choice is not None and made.choice.needs:
-            self._want(request, made.choice, facts, catalog, now)
-        if inputs is not None and not made.due and self._free(request, rows, made, catalog, now, facts, open_breakers):
+        if probe and decision.choice is not None and decision.choice.needs:
+            self._want(request, decision.choice, facts, catalog, now)
+        if (
+            inputs is not None
+            and not decision.due
+            and self._free(request, rows, decision, catalog, now, facts, open_breakers)
+        ):
             until = min(until, workflow.until, changes)
             for row in rows:
                 if row.expires_at is not None and row.expires_at > now:
                     until = min(until, row.expires_at)
             copied = (*inputs[:-2], dict(request.run_models), request.required)
-            models = [*made.route_.attempt_order, *(candidate.model for candidate in made.candidates)]
+            models = [*decision.route_.attempt_order, *(candidate.model for candidate in decision.candidates)]
             windows = [model.context_window for model in models if model.context_window is not None]
-            kept = Kept(copied, until, min(windows, default=float("inf")), self._models.news, made)
+            kept = Kept(copied, until, min(windows, default=float("inf")), self._models.news, decision)
             decisions = workflow.decisions.setdefault(name, [])
             decisions[:] = [kept, *decisions[:3]]
             if len(workflow.decisions) > MAX_DECISIONS:
@@ -158,22 +162,28 @@ class Router:
         Whatever the layers name is read at once; where that is more than one call takes, the first layer's models come
         first, and the others are read only if its models leave the decision to another layer.
         """
-        said = [layer for layer in layers(request, *rows, self._default_model, now) if layer.choice is not None]
-        choices = [layer.choice for layer in said if layer.choice is not None]
+        choosing_layers = [
+            layer for layer in layers(request, *rows, self._default_model, now) if layer.choice is not None
+        ]
+        choices = [layer.choice for layer in choosing_layers if layer.choice is not None]
         key = key_of(request.workflow_id, request.step["name"])
         observed = [key] if any(choice.needs for choice in choices) else []
         names = [model for choice in choices for model in choice.names()]
         spare = [model for row in workflow.rows.values() if row.choice is not None for model in row.choice.names()]
         if len(names) > cache.BATCH // 2:
-            leading = [layer.choice for layer in said if layer.source == said[0].source and layer.choice is not None]
+            leading = [
+                layer.choice
+                for layer in choosing_layers
+                if layer.source == choosing_layers[0].source and layer.choice is not None
+            ]
             first = [model for choice in leading for model in choice.names()]
             catalog, until = self._models.catalog([*observed, *first], now, names)
             facts = parse_facts(self._models.item(key)) if observed else NOTHING
             try:
-                made = plan(request, *rows, self._default_model, catalog, now, facts=facts)
+                decision = plan(request, *rows, self._default_model, catalog, now, facts=facts)
             except (NoEligibleModel, ModelUnknown):
-                made = None
-            if made is not None and made.route_.source == said[0].source:
+                decision = None
+            if decision is not None and decision.route_.source == choosing_layers[0].source:
                 return catalog, until, facts
         catalog, until = self._models.catalog([*observed, *names], now, spare)
         return catalog, until, parse_facts(self._models.item(key)) if observed else NOTHING
@@ -198,7 +208,7 @@ class Router:
         self,
         request: RouteRequest,
         rows: tuple[Override, Override],
-        made: Plan,
+        decision: Plan,
         catalog: Catalog,
         now: float,
         facts: Facts,
@@ -210,7 +220,7 @@ class Router:
             return True
         anybody = replace(request, prompt_tokens=0)
         other = plan(anybody, *rows, self._default_model, catalog, now, facts=facts, open_breakers=open_breakers)
-        return other.route_ == made.route_ and other.candidates == made.candidates
+        return other.route_ == decision.route_ and other.candidates == decision.candidates
 
     def _want(self, request: RouteRequest, choice: Choice, facts: Facts, catalog: Catalog, now: float) -> None:
         """Say that facts about the step are wanted, unless that was said lately for all of its models."""
@@ -268,16 +278,16 @@ class Router:
     ) -> list[Explained]:
         """Return for each step of a definition what it uses now: `step`, `model`, `source`, `route_version`, `policy`,
         `fallbacks`, `ignored`, and `error` (with `model` and `source` absent) where no model is left."""
-        told: list[Explained] = []
+        explained: list[Explained] = []
         for step in definition["crew"]:
             required = frozenset({"tools"}) if step.get("tools") else frozenset()
             request = RouteRequest(workflow_id, definition.get("model"), step, run_models or {}, required)
             try:
                 route = self.look(request)
             except LoopLlamaError as error:
-                told.append({"step": step["name"], "model": None, "source": None, "error": str(error)})
+                explained.append({"step": step["name"], "model": None, "source": None, "error": str(error)})
                 continue
-            told.append(
+            explained.append(
                 {
                     "step": step["name"],
                     "model": route.attempt_order[0].id,
@@ -288,4 +298,4 @@ class Router:
                     "ignored": list(route.ignored),
                 }
             )
-        return told
+        return explained

@@ -132,13 +132,13 @@ class RouteStore:
             entries = self._history.entries(route, 1)
             if not entries:
                 raise NotFound(f"the history of {route!r} is empty: there is nothing to go back to")
-            if _said(entries[0].get("after")) != _said(before):
+            if _decided(entries[0].get("after")) != _decided(before):
                 raise VersionConflict(f"the history of {route!r} does not show the present row yet: repeat in a moment")
             then = entries[0].get("before")
         else:
             then = self._history.at_version(route, to).get("after")
         version = version_of(before) if expected_version is None else expected_version
-        values = _said(then)
+        values = _decided(then)
         expires_at = values.get("expires_at")
         if not values:
             self.unset(workflow_id, step, expected_version=version, updated_by=updated_by, reason=reason)
@@ -181,11 +181,11 @@ class RouteStore:
         if not row.keys() - {"expires_at"}:
             raise RouteInvalid.of("model", "is missing: a route sets at least one of " + ", ".join(VALUES))
         findings = self._checks.findings(workflow_id, step, row, self._clock(), self._longest_prompts(workflow_id))
-        found = [finding for finding in findings if not (force and finding.forcible)]
-        if found:
+        refusals = [finding for finding in findings if not (force and finding.forcible)]
+        if refusals:
             details: list[dict[str, object]] = [
-                {"field": one.field, "message": f"{one.message}{', or force it' if one.forcible else ''}"}
-                for one in found
+                {"field": refusal.field, "message": f"{refusal.message}{', or force it' if refusal.forcible else ''}"}
+                for refusal in refusals
             ]
             raise RouteInvalid.of_all(details)
 
@@ -223,10 +223,10 @@ class RouteStore:
         return Rows(self._dynamodb(), self._table, "workflow", _KNOWN)
 
 
-def _said(row: RouteRow | None) -> RouteRow:
+def _decided(row: RouteRow | None) -> RouteRow:
     """Return what a row says, without who and when."""
-    said = {name: value for name, value in (row or {}).items() if name in VALUES and value is not None}
-    return cast("RouteRow", said)
+    decided = {name: value for name, value in (row or {}).items() if name in VALUES and value is not None}
+    return cast("RouteRow", decided)
 
 
 def _key(workflow_id: str, step: str) -> dict[str, Any]:

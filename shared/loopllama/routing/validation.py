@@ -50,33 +50,35 @@ class RouteChecks:
         """Return all that speaks against the row, the worst first. Attributes of nobody's are no finding: people may
         add notes of their own. `longest` is the longest recent prompt of each step, in tokens."""
         parsed = parse_row(row)
-        found = [_problem(field, problem) for field, problem in parsed.problems.items()]
+        findings = [_problem(field, problem) for field, problem in parsed.problems.items()]
         if parsed.expires_at is not None and parsed.expires_at <= now:
-            found.append(Finding("expires_at", "has passed already", invalid=False))
+            findings.append(Finding("expires_at", "has passed already", invalid=False))
         steps = self._steps(workflow_id, step)
         if isinstance(steps, Finding):
-            return [*found, steps]
+            return [*findings, steps]
         places = parsed.choice.places() if parsed.choice is not None else []
         catalog, _ = self._models.catalog([name for name, _ in places], now)
         for name, field in dict(reversed(places)).items():
             try:
-                found += self._model(name, field, catalog, steps, longest or {})
+                findings += self._model(name, field, catalog, steps, longest or {})
             except ModelUnknown as error:
-                found.append(Finding(field, str(error)))
-        return sorted(found, key=lambda finding: not finding.invalid)
+                findings.append(Finding(field, str(error)))
+        return sorted(findings, key=lambda finding: not finding.invalid)
 
     def definition(self, definition: Definition, now: float) -> list[Finding]:
         """Return all that speaks against the models of a definition, with what its steps use instead; fields are paths
         into the definition. Rows of the routes table are left out: they come and go without it."""
-        default, own = self._settings.default_model, definition.get("model")
-        found: list[Finding] = []
+        default, workflow_model = self._settings.default_model, definition.get("model")
+        findings: list[Finding] = []
         named: list[tuple[str, str, list[CrewStep]]] = []
         rest: list[CrewStep] = []
         for position, step in enumerate(definition["crew"]):
             try:
                 choice = parse_choice(step)
             except ChoiceInvalid as error:
-                found.append(_problem(f"crew.{position}.{error.field}", str(error).removeprefix(f"`{error.field}` ")))
+                findings.append(
+                    _problem(f"crew.{position}.{error.field}", str(error).removeprefix(f"`{error.field}` "))
+                )
                 rest.append(step)
                 continue
             if choice is None:
@@ -86,20 +88,22 @@ class RouteChecks:
                 before = [other for other in choice.places()[:place] if other[1] == field]
                 index = "" if field == "model" else f".{len(before)}"
                 named.append((name, f"crew.{position}.{field}{index}", [step]))
-        if own is not None:
-            named.append((own, "model", rest))
+        if workflow_model is not None:
+            named.append((workflow_model, "model", rest))
         elif rest:
             named.append((default, "DefaultModel", rest))
         catalog, _ = self._models.catalog([default, *(name for name, _, _ in named)], now)
         for name, field, steps in named:
             try:
-                told = self._model(name, field, catalog, steps, {})
+                model_findings = self._model(name, field, catalog, steps, {})
             except ModelUnknown as error:
-                told = [Finding(field, str(error))]
-            outcome = self._outcome(definition, name, steps, catalog, now) if told else ""
+                model_findings = [Finding(field, str(error))]
+            outcome = self._outcome(definition, name, steps, catalog, now) if model_findings else ""
             whose = "the template's parameter DefaultModel: " if field == "DefaultModel" else ""
-            found += [replace(one, message=f"{whose}{sentence(one.message)}{outcome}") for one in told]
-        return found
+            findings += [
+                replace(finding, message=f"{whose}{sentence(finding.message)}{outcome}") for finding in model_findings
+            ]
+        return findings
 
     def _outcome(
         self, definition: Definition, name: str, steps: Sequence[CrewStep], catalog: Catalog, now: float
@@ -110,18 +114,19 @@ class RouteChecks:
             required = frozenset({"tools"}) if step.get("tools") else frozenset()
             request = RouteRequest("", definition.get("model"), step, {}, required)
             try:
-                made = plan(request, NO_OVERRIDE, NO_OVERRIDE, self._settings.default_model, catalog, now)
+                decision = plan(request, NO_OVERRIDE, NO_OVERRIDE, self._settings.default_model, catalog, now)
             except (NoEligibleModel, ModelUnknown):
                 ends.setdefault("fails: no model is left for it", []).append(str(step["name"]))
                 continue
-            models = [*(candidate.model for candidate in made.candidates), *made.route_.attempt_order]
+            models = [*(candidate.model for candidate in decision.candidates), *decision.route_.attempt_order]
             with contextlib.suppress(ModelUnknown):
                 if catalog.resolve(name).id in [model.id for model in models]:
                     continue
-            by = "" if made.route_.source == "agent" else f" ({_SOURCES.get(made.route_.source, made.route_.source)})"
+            source = decision.route_.source
+            by = "" if source == "agent" else f" ({_SOURCES.get(source, source)})"
             ends.setdefault(f"uses {models[0].id}{by}", []).append(str(step["name"]))
-        told = "; ".join(f"step {', '.join(names[:5])} {end}" for end, names in ends.items())
-        return f" As it is, {told}." if told else ""
+        outcome = "; ".join(f"step {', '.join(names[:5])} {end}" for end, names in ends.items())
+        return f" As it is, {outcome}." if outcome else ""
 
     def _steps(self, workflow_id: str, step: str) -> Sequence[CrewStep] | Finding:
         """Return the steps that the row decides for: with `*` those whose agents name no model."""
@@ -146,35 +151,35 @@ class RouteChecks:
     ) -> list[Finding]:
         """Return what speaks against a model that the row names in `field`."""
         model = catalog.resolve(name)
-        found: list[Finding] = []
+        findings: list[Finding] = []
         if not model.enabled:
             instead = f"; use {model.replaced_by}" if model.replaced_by else ""
-            found.append(Finding(field, f"{name!r} is disabled{instead}", invalid=False))
+            findings.append(Finding(field, f"{name!r} is disabled{instead}", invalid=False))
         # What an application inference profile stands for, and costs, is read when a step uses it.
         if not model.prices and ":application-inference-profile/" not in model.provider_model:
-            told = f"{name!r} has no price, so its cost would be unknown"
+            message = f"{name!r} has no price, so its cost would be unknown"
             if (model.origin or {}).get("id") == "written out":
                 near = catalog.near(name)
                 meant = f" (did you mean {', '.join(near)}?)" if near else ""
-                told = (
+                message = (
                     f"{name!r} is not in the catalog{meant}, so that it has no price, and a step fails where "
                     f"{model.provider} does not know it"
                 )
-            told = f"{told}; give it one: loopllama models price {name}"
-            found.append(Finding(field, told, invalid=False, forcible=True))
+            message = f"{message}; give it one: loopllama models price {name}"
+            findings.append(Finding(field, message, invalid=False, forcible=True))
         if not self._has_key(model.provider):
-            told = (
+            message = (
                 f"{name!r} needs a key of provider {model.provider}, and none is configured; set it with: "
                 f"loopllama providers set {model.provider}"
             )
-            found.append(Finding(field, told, invalid=False))
+            findings.append(Finding(field, message, invalid=False))
         for step in steps:
-            found += _able(name, field, model, step)
+            findings += _able(name, field, model, step)
             tokens = longest.get(step["name"], 0)
             if model.context_window is not None and tokens > model.context_window:
-                told = f"{name!r} takes {model.context_window} tokens, and step {step['name']!r} had {tokens} lately"
-                found.append(Finding(field, told, invalid=False))
-        return found
+                message = f"{name!r} takes {model.context_window} tokens, and step {step['name']!r} had {tokens} lately"
+                findings.append(Finding(field, message, invalid=False))
+        return findings
 
     def _has_key(self, provider: str) -> bool:
         """Return whether the provider can be called, as far as that can be known from here."""
@@ -207,12 +212,12 @@ def warnings(settings: Settings, definition: Definition) -> Sequence[dict[str, o
     from loopllama.tools import toolbox
 
     try:
-        found = RouteChecks(settings, lambda: clients.client("dynamodb")).definition(definition, time.time())
+        findings = RouteChecks(settings, lambda: clients.client("dynamodb")).definition(definition, time.time())
     except Exception as error:
         if (trouble := errors.trouble(error)) is None:
             raise
         return [{"field": "workflow", "message": f"whether its models can be used could not be seen: {trouble}"}]
-    models: list[dict[str, object]] = [{"field": one.field, "message": one.message} for one in found]
+    models: list[dict[str, object]] = [{"field": finding.field, "message": finding.message} for finding in findings]
     return [*models, *toolbox.invalid(definition["crew"], settings)]
 
 
@@ -223,15 +228,15 @@ def sentence(text: str) -> str:
 
 def _able(name: str, field: str, model: Model, step: CrewStep) -> list[Finding]:
     """Return what the step needs and the model is known not to have."""
-    told: list[Finding] = []
+    findings: list[Finding] = []
     capabilities = model.capabilities
     if capabilities is not None:
         if step.get("tools") and "tools" not in capabilities:
-            told.append(Finding(field, f"{name!r} cannot call tools, and step {step['name']!r} has tools"))
+            findings.append(Finding(field, f"{name!r} cannot call tools, and step {step['name']!r} has tools"))
         schema = step.get("output_schema")
         askable = schema is not None and structured_output.mode_for({"tools"}, schema) != "instructions"
         if askable and structured_output.mode_for(capabilities, schema) == "instructions":
-            told.append(
+            findings.append(
                 Finding(
                     field,
                     f"{name!r} has neither structured output nor tools, and step {step['name']!r} has an outputSchema",
@@ -240,14 +245,14 @@ def _able(name: str, field: str, model: Model, step: CrewStep) -> list[Finding]:
             )
     wanted, limit = step.get("max_tokens"), model.max_output
     if wanted and limit is not None and wanted > limit:
-        told.append(
+        findings.append(
             Finding(
                 field,
                 f"{name!r} answers with at most {limit} tokens, and step {step['name']!r} asks for up to {wanted}",
                 invalid=False,
             )
         )
-    return told
+    return findings
 
 
 def _problem(field: str, problem: str) -> Finding:

@@ -102,13 +102,15 @@ class StepLedger:
         """Return the errors of the calls at place `turn`, by model, since the step was last put off, opened again or
         begun: an invocation that takes over from another one goes on behind the models that have failed."""
         passed = int(self._writer.record.get(ATTEMPTS_BEFORE_RETRY, 0))
-        found: dict[str, ModelError] = {}
+        failures: dict[str, ModelError] = {}
         for entry in list(self.attempts.values())[passed:]:
             kind = getattr(errors, entry["outcome"], None)
             if kind is not None and int(entry["turn"]) == turn:
                 wait = entry.get("retry_after")
-                found[entry["model"]] = kind(entry.get("error", ""), retry_after=None if wait is None else float(wait))
-        return found
+                failures[entry["model"]] = kind(
+                    entry.get("error", ""), retry_after=None if wait is None else float(wait)
+                )
+        return failures
 
     def open_attempt(self, model: Model, turn: int, call: ModelRequest) -> tuple[str, ModelRequest]:
         """Write that a call is about to be made; returns the attempt's key, and the call, made smaller where the
@@ -128,14 +130,16 @@ class StepLedger:
         # Reserved after the attempt is written: its key is this invocation's alone, so the reservation is too.
         try:
             # A step counts with its first call that is not lost: that one may have died before it could reserve.
-            others = [one for name, one in self.attempts.items() if name != key]
-            first = all(one["outcome"] == "open" for one in others)
+            others = [attempt for name, attempt in self.attempts.items() if name != key]
+            first = all(attempt["outcome"] == "open" for attempt in others)
             smaller = self._allowance.reserve(key, entry, model, call, first=first)
         except BudgetExceeded as error:
             passed_over: Ignored = {"layer": "budget", "model": model.id, "reason": str(error)}
             ignored = self._writer.record.get("ignored") or ()
-            told = [one for one in ignored if (one["layer"], one.get("model")) != ("budget", model.id)]
-            self._writer.write({"ignored": [*told, passed_over]}, remove=[key])
+            others_ignored = [
+                skipped for skipped in ignored if (skipped["layer"], skipped.get("model")) != ("budget", model.id)
+            ]
+            self._writer.write({"ignored": [*others_ignored, passed_over]}, remove=[key])
             raise
         if smaller is not call:
             attempt_of(self._writer.record, key)["max_tokens"] = smaller.max_tokens

@@ -59,7 +59,7 @@ def _value(item: Run | StepRecord, key: str) -> Any:
 def _parts(text: str, held: Mapping[str, str]) -> list[str | dict[str, str]]:
     """Return the text cut at the texts that are held: the longest first, for one may quote another."""
     parts: list[str | dict[str, str]] = [text]
-    for item, quoted in sorted(held.items(), key=lambda one: -len(one[1])):
+    for item, quoted in sorted(held.items(), key=lambda entry: -len(entry[1])):
         if len(quoted) < LEAST:
             break
         cut: list[str | dict[str, str]] = []

@@ -54,18 +54,20 @@ class _Need:
             "usd": self.input_usd + self.token_usd * output,
         }
 
-    def longest(self, left: Amount) -> int | None:
+    def longest(self, remaining: Amount) -> int | None:
         """Return the longest answer for which the call fits into what is left, in tokens; below 0 where not even the
         prompt does, `None` where nothing bounds it."""
         fixed = self.amount(0)
-        if not _fits(fixed, left):
+        if not _fits(fixed, remaining):
             return -1
-        return self.more({kind: left[kind] - fixed[kind] for kind in left})
+        return self.more({kind: remaining[kind] - fixed[kind] for kind in remaining})
 
-    def more(self, left: Amount) -> int | None:
+    def more(self, remaining: Amount) -> int | None:
         """Return how many tokens of an answer fit into what is left, whatever else the call needs."""
         rates = {"tokens": Decimal(1), "usd": self.token_usd}
-        return min((int(left[kind] // rate) for kind, rate in rates.items() if rate and kind in left), default=None)
+        return min(
+            (int(remaining[kind] // rate) for kind, rate in rates.items() if rate and kind in remaining), default=None
+        )
 
 
 @dataclass(slots=True)
@@ -142,18 +144,18 @@ class Allowance:
     def _need(self, budgets: Sequence[Budget], model: Model, call: ModelRequest, first: bool) -> _Need:
         tokens, now, million = prompt_tokens(call, most_tokens), clock.now(), 1_000_000
         prompt = pricing.cost(model, Usage(tokens, 0), now)
-        whole = pricing.cost(model, Usage(tokens, million), now)
-        if prompt is None or whole is None:
+        with_answer = pricing.cost(model, Usage(tokens, million), now)
+        if prompt is None or with_answer is None:
             limited = next((budget for budget in budgets if "usd" in budget.limits), None)
             if limited and not self.allow_unpriced:
                 raise BudgetExceeded(
                     f"{limited.name} is limited in USD and model {model.id} has no price: give it one in the Models "
                     "table, use another model, or set budget.allowUnpriced in the workflow"
                 )
-            prompt = whole = ZERO
+            prompt = with_answer = ZERO
         # A limit below what the model is to think is refused by its provider.
         smallest = SMALLEST_OUTPUT + thinking_budget(call.options)
-        return _Need(model.id, int(first), tokens, prompt, (whole - prompt) / million, smallest)
+        return _Need(model.id, int(first), tokens, prompt, (with_answer - prompt) / million, smallest)
 
     def _fit(self, budget: Budget, attempt: str, need: _Need, output: int) -> tuple[int, dict[str, Any]]:
         """Reserve for an answer of `output` tokens, or as many as fit; returns how many, and the item."""
@@ -162,12 +164,12 @@ class Allowance:
             done, item = budget.reserve(self._name(attempt), need.amount(output))
             if done:
                 return output, item
-            left, others = budget.left(item), held(item)
+            remaining, others = budget.left(item), held(item)
             # A step that has begun stays counted, so what others hold of steps does not come back.
-            hoped = {kind: left[kind] + (ZERO if kind == "steps" else others[kind]) for kind in left}
+            hoped = {kind: remaining[kind] + (ZERO if kind == "steps" else others[kind]) for kind in remaining}
             if self.patient and _fits(need.amount(output), hoped):
                 raise BudgetExceeded(budget.refusal(item, need.amount(output), need.model), later=True)
-            fits = need.longest(left)
+            fits = need.longest(remaining)
             if fits is not None and fits < smallest:
                 raise BudgetExceeded(budget.refusal(item, need.amount(smallest), need.model))
             output = output if fits is None else min(output, fits)
@@ -191,8 +193,8 @@ def of_step(
     def budgets(day: str) -> list[Budget]:
         return [budget for budget in (ours, of_day(table, run, definition, day)) if budget]
 
-    attempts = [one for record in records for one in attempts_of(record).values()]
-    outputs = [int(one["output_tokens"]) for one in attempts if "output_tokens" in one]
+    attempts = [attempt for record in records for attempt in attempts_of(record).values()]
+    outputs = [int(attempt["output_tokens"]) for attempt in attempts if "output_tokens" in attempt]
     allow_unpriced = bool((run.get("budget") or definition.get("budget") or {}).get("allow_unpriced"))
     return Allowance(step, budgets, allow_unpriced, [tokens for tokens in outputs if tokens], patient)
 
@@ -208,9 +210,9 @@ def spent(entry: Attempt, reserved: Amount) -> Amount:
     }
 
 
-def _fits(amount: Amount, left: Amount) -> bool:
+def _fits(amount: Amount, remaining: Amount) -> bool:
     """Return whether the limits allow it: what a call takes nothing of cannot stop it."""
-    return all(not amount[kind] or amount[kind] <= left[kind] for kind in left)
+    return all(not amount[kind] or amount[kind] <= remaining[kind] for kind in remaining)
 
 
 def _day_of(attempt: Attempt) -> str:

@@ -75,12 +75,12 @@ class RunStore:
 
     def run(self, run_id: str) -> Run:
         """Return the `RUN` item. Raises `RunNotFound`."""
-        found = self.dynamodb.get_item(
+        item = self.dynamodb.get_item(
             TableName=self.table, Key=dynamo.to_item({"run_id": run_id, "item": RUN}), ConsistentRead=True
         ).get("Item")
-        if found is None:
+        if item is None:
             raise RunNotFound(f"there is no run {run_id!r}")
-        return cast("Run", dynamo.from_item(found))
+        return cast("Run", dynamo.from_item(item))
 
     def change(
         self,
@@ -106,13 +106,13 @@ class RunStore:
     def close(self, run_id: str, status: RunStatus, values: Run, *, settled: bool = False) -> bool:
         """End an unfinished run; `False` if it had ended before. Unless all is `settled`, calls may be under way or
         rows of the bill missing: the reconciler makes up for it when they must have ended."""
-        gone = ("stopping", "pending", *(("active", "check_at") if settled else ()))
+        removed = ("stopping", "pending", *(("active", "check_at") if settled else ()))
         later: Run = {} if settled else {"check_at": check_time(SETTLED_CHECK_SECONDS)}
         return self.change(
             run_id,
             {"status": status, "finished_at": clock.now_text(), **later, **values},
             only_from=("queued", "running"),
-            remove=gone,
+            remove=removed,
         )
 
     def reopen(self, run_id: str) -> bool:
@@ -141,8 +141,8 @@ class RunStore:
 
     def run_with(self, run_id: str, keys: Iterable[str]) -> tuple[Run | None, dict[str, StepRecord]]:
         """Return the run, `None` where it is gone, and several steps' items, read in one BatchGetItem."""
-        found = self._items(run_id, [*keys, RUN])
-        return cast("Run | None", found.pop(RUN, None)), cast("dict[str, StepRecord]", found)
+        items = self._items(run_id, [*keys, RUN])
+        return cast("Run | None", items.pop(RUN, None)), cast("dict[str, StepRecord]", items)
 
     def pins(self, run_id: str) -> dict[str, RouteRecord]:
         """Return the routes that the steps of a pinned run keep, by step."""
@@ -223,7 +223,7 @@ class RunStore:
 
     def due(self, shard: int, before: str, limit: int) -> list[Run]:
         """Unfinished runs of a shard whose check is due, by the index."""
-        found = dynamo.query(
+        items = dynamo.query(
             self.dynamodb,
             self.table,
             "active = :shard AND check_at < :before",
@@ -231,12 +231,12 @@ class RunStore:
             index="by_active",
             limit=limit,
         )
-        return cast("list[Run]", found)
+        return cast("list[Run]", items)
 
     def active(self, shard: int) -> list[Run]:
         """Return all unfinished runs of a shard, by the index."""
-        found = dynamo.query(self.dynamodb, self.table, "active = :shard", {":shard": str(shard)}, index="by_active")
-        return cast("list[Run]", found)
+        items = dynamo.query(self.dynamodb, self.table, "active = :shard", {":shard": str(shard)}, index="by_active")
+        return cast("list[Run]", items)
 
 
 def check_time(seconds: int) -> str:

@@ -52,7 +52,10 @@ def of_run(steps: Iterable[StepRecord]) -> RunTotals:
     steps = list(steps)
     # A step without calls costs nothing, which must not make a run's cost known that no price is known for.
     calls = [attempts for step in steps if (attempts := attempts_of(step))]
-    return {**totals(totals(one.values()) for one in calls), "total_steps": sum(map(_is_turn, steps))}
+    return {
+        **totals(totals(step_attempts.values()) for step_attempts in calls),
+        "total_steps": sum(map(_is_turn, steps)),
+    }
 
 
 def _is_turn(step: StepRecord) -> bool:

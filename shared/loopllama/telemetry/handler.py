@@ -37,7 +37,7 @@ def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[
                 raise trouble from error
             if isinstance(error, LoopLlamaError):
                 raise
-            raise InternalError(logs.said(error)) from error
+            raise InternalError(logs.safe_text(error)) from error
         finally:
             logs.logger().remove_keys(["run_id", "step"])
 
@@ -46,8 +46,8 @@ def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[
 
 def _ids(event: Any, names: Sequence[str]) -> dict[str, str]:
     """Return the ids in an event. Whatever else stands in their place is no id and may be anything."""
-    found = event if isinstance(event, dict) else {}
-    return {name: found[name] for name in names if isinstance(found.get(name), str) and len(found[name]) <= _MAX_ID}
+    fields = event if isinstance(event, dict) else {}
+    return {name: fields[name] for name in names if isinstance(fields.get(name), str) and len(fields[name]) <= _MAX_ID}
 
 
 def _traced(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[dict[str, Any], Any], Any]:

@@ -22,7 +22,7 @@ def service_name() -> str:
     return os.environ.get("POWERTOOLS_SERVICE_NAME", "loopllama")
 
 
-def said(error: Exception) -> str:
+def safe_text(error: Exception) -> str:
     """Return what logs may hold of an error that nobody foresaw: what an AWS service said; of any other its kind and
     where it happened, because its message may quote what people wrote."""
     if (trouble := errors.trouble(error)) is not None:
@@ -30,5 +30,5 @@ def said(error: Exception) -> str:
     import traceback
 
     frames = traceback.extract_tb(error.__traceback__)
-    where = " > ".join(f"{os.path.basename(one.filename)}:{one.lineno} {one.name}" for one in frames)  # noqa: PTH119
+    where = " > ".join(f"{os.path.basename(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames)  # noqa: PTH119
     return f"{type(error).__name__} at {where}"

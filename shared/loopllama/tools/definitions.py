@@ -113,7 +113,7 @@ class Fields:
 
     def texts(self, field: str) -> list[str]:
         value = self.take(field)
-        if not isinstance(value, list) or not value or not all(isinstance(one, str) for one in value):
+        if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
             raise self.wrong(field, "must be a list of texts, not empty")
         return value
 

@@ -44,8 +44,8 @@ class FunctionTool:
         from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 
         name = self.spec.name
-        left = context.deadline - time.monotonic()
-        limit = max((one for one in _LIMITS if one <= left + 0.1), default=0)
+        remaining = context.deadline - time.monotonic()
+        limit = max((seconds for seconds in _LIMITS if seconds <= remaining + 0.1), default=0)
         if not limit:
             raise ToolFailed(f"{name}: less than a second is left for the call")
         event = {"tool": name, "arguments": arguments, "idempotency_key": context.idempotency_key}

@@ -111,13 +111,13 @@ class HttpTool:
             arguments.pop(name, None)
 
         def fill(template: str, *, required: bool) -> str:
-            def one(match: re.Match[str]) -> str:
+            def filled(match: re.Match[str]) -> str:
                 value = _scalar(match[1], used[match[1]])
                 if required and not value:
                     raise ToolFailed(f"the argument {match[1]!r} must not be empty")
                 return quote(value, safe="")
 
-            return _PLACEHOLDER.sub(one, template)
+            return _PLACEHOLDER.sub(filled, template)
 
         path = fill(self.path, required=True)
         if _climbs(path):

@@ -75,14 +75,14 @@ def forbidden(address: str, *, allow_private: bool) -> str | None:
 def _is_runtime(address: str, port: int) -> bool:
     """Return whether there is what hands the function its events, to whoever asks on loopback
     (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html)."""
-    own = os.environ.get("AWS_LAMBDA_RUNTIME_API", "")
-    return own.endswith(f":{port}") and forbidden(address, allow_private=False) == "is loopback"
+    runtime_api = os.environ.get("AWS_LAMBDA_RUNTIME_API", "")
+    return runtime_api.endswith(f":{port}") and forbidden(address, allow_private=False) == "is loopback"
 
 
 def resolve(host: str, port: int) -> list[str]:
     """Return the addresses of a host, as the system resolves it. Raises `OSError`."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in addresses))
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,9 +145,9 @@ class Toolbox:
                 f"the arguments of {call.name} have {len(text):,} bytes of JSON; "
                 f"at most {MAX_ARGUMENT_BYTES:,} are taken"
             )
-        found = _violations(tool, call.arguments)
-        if found:
-            raise ToolFailed(f"the arguments of {call.name} do not follow its schema: {'; '.join(found)}")
+        violations = _violations(tool, call.arguments)
+        if violations:
+            raise ToolFailed(f"the arguments of {call.name} do not follow its schema: {'; '.join(violations)}")
 
 
 def _why(raw: str) -> str:

@@ -111,18 +111,18 @@ class _Interpreter(visitor.TreeInterpreter):
 
 class _Functions(functions.Functions):
     def _type_check_single(self, current: Any, types: Sequence[str], function_name: str) -> None:
-        if not any(_is_a(current, one) for one in types):
+        if not any(_is_a(current, type_) for type_ in types):
             raise _mismatch(function_name, current, types)
 
     def _create_key_func(self, expref: Any, allowed_types: Sequence[str], function_name: str) -> Callable[[Any], Any]:
         first: list[str] = []
 
         def key(element: Any) -> Any:
-            found = expref.visit(expref.expression, element)
-            if kind_of(found) not in (first or allowed_types):
-                raise _mismatch(function_name, found, first or allowed_types)
-            first[:] = [kind_of(found)]
-            return found
+            sort_key = expref.visit(expref.expression, element)
+            if kind_of(sort_key) not in (first or allowed_types):
+                raise _mismatch(function_name, sort_key, first or allowed_types)
+            first[:] = [kind_of(sort_key)]
+            return sort_key
 
         return key
 
@@ -192,8 +192,9 @@ def _is_a(value: Any, kind: str) -> bool:
 
 
 def _mismatch(function: str, value: Any, types: Sequence[str]) -> exceptions.JMESPathError:
-    kind, wanted = kind_of(value), " or ".join(one.replace("array-", "array of ") + "s" * ("-" in one) for one in types)
+    kind = kind_of(value)
+    wanted = " or ".join(type_.replace("array-", "array of ") + "s" * ("-" in type_) for type_ in types)
     of = sorted({kind_of(element) for element in value}) if kind == "array" else []
     return exceptions.JMESPathError(
-        f"{function}() takes {wanted}, not {kind}" + (f" of {' and '.join(f'{one}s' for one in of)}" if of else "")
+        f"{function}() takes {wanted}, not {kind}" + (f" of {' and '.join(f'{kind_}s' for kind_ in of)}" if of else "")
     )

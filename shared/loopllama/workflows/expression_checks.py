@@ -94,9 +94,9 @@ class _Walk:
                 return _projected(left, self._sometimes(children[1], left.element()))
             case "filter_projection":
                 left = self.of(children[0], scope)
-                one = left.element()
-                self._sometimes(children[2], one)
-                return _projected(left, self._sometimes(children[1], one))
+                element = left.element()
+                self._sometimes(children[2], element)
+                return _projected(left, self._sometimes(children[1], element))
             case "value_projection":
                 left = self.of(children[0], scope)
                 return _projected(left, self._sometimes(children[1], left.values()))
@@ -141,11 +141,11 @@ class _Walk:
         for argument in arguments[len(signature) :]:
             self.of(argument, scope)
         if name in _BY_REFERENCE:
-            one = given.element()
+            element = given.element()
             inner = self._sometimes(
-                next(argument for argument in arguments if argument["type"] == "expref")["children"][0], one
+                next(argument for argument in arguments if argument["type"] == "expref")["children"][0], element
             )
-            return {"map": _projected(given, inner), "sort_by": given}.get(name, one)
+            return {"map": _projected(given, inner), "sort_by": given}.get(name, element)
         return given if name in ("sort", "reverse") else ANYTHING
 
 

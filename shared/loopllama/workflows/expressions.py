@@ -72,8 +72,8 @@ def parse(text: str) -> Expression:
         raise ValueError(f"is no JMESPath expression: {_first_line(error)}{hint}") from error
     named = [name for node in nodes if (name := _step(node)) is not None]
     mentioned = [node for node in nodes if (node["type"], node.get("value")) == ("field", "steps")]
-    whole = len(mentioned) > len(named) or any(node["type"] in ("current", "value_projection") for node in nodes)
-    return Expression(text, frozenset(named), whole, tree)
+    reads_more = len(mentioned) > len(named) or any(node["type"] in ("current", "value_projection") for node in nodes)
+    return Expression(text, frozenset(named), reads_more, tree)
 
 
 _TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"

@@ -46,14 +46,14 @@ def dependents(crew: Sequence[Step], name: str) -> list[Step]:
 def ancestors(crew: Sequence[Node], name: str) -> list[str]:
     """Return all steps that `name` needs, directly or through others, in the crew's order: what it may read."""
     needs = {step["name"]: step["needs"] for step in crew}
-    found: set[str] = set()
+    earlier: set[str] = set()
     pending = list(needs[name])
     while pending:
         need = pending.pop()
-        if need not in found:
-            found.add(need)
+        if need not in earlier:
+            earlier.add(need)
             pending.extend(needs[need])
-    return [step["name"] for step in crew if step["name"] in found]
+    return [step["name"] for step in crew if step["name"] in earlier]
 
 
 def stretch(crew: Sequence[Node], repeating: Node) -> list[str]:

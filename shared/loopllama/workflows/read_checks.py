@@ -29,14 +29,14 @@ def wrong_reads(agent: Agent, reads: Reads | None, by_name: Mapping[str, Agent])
     document = Document(steps, list(by_name), agent.for_each is not None)
     until = agent.repeat.until if agent.repeat else None
     # When the verdict is taken, the step itself has spoken.
-    own = str(agent.name)
-    after = reads and Reads([*reads.before, own], [name for name in reads.later if name != own])
-    said = _Steps(agent, after, by_name)
+    agent_name = str(agent.name)
+    after = reads and Reads([*reads.before, agent_name], [name for name in reads.later if name != agent_name])
+    steps_said = _Steps(agent, after, by_name)
     types: dict[str, Type] = {}
     for field, text, read in (
         ("when", agent.when, document),
         ("forEach", agent.for_each, document),
-        ("repeat.until", until, Document(said, list(by_name), False)),
+        ("repeat.until", until, Document(steps_said, list(by_name), False)),
     ):
         if text is None:
             continue
@@ -73,11 +73,11 @@ def _lead(reference: prompt_template.Reference, steps: Type, item: Type | None) 
     """Raise `Nothing` where a template's reference leads nowhere."""
     if reference.root == "item" and item is None:
         raise Nothing("is for steps with forEach")
-    found = (item if reference.root == "item" else None) or ANYTHING
+    type_ = (item if reference.root == "item" else None) or ANYTHING
     if reference.step is not None:
-        found = steps.field(reference.step).field("output")
+        type_ = steps.field(reference.step).field("output")
     for segment in reference.path:
-        found = found.part(segment)
+        type_ = type_.part(segment)
 
 
 class _Steps(Named):
@@ -107,8 +107,8 @@ class _Record(Named):
         step, schema = str(self._agent.name), self._agent.output_schema
         if name != "output":
             raise Nothing(f"steps.{step} has only its output; write steps.{step}.output")
-        one = Text(step, self._later) if schema is None else Described(step, schema, later=self._later)
-        return one if self._agent.for_each is None else Listed(f"steps.{step}.output", one, self._later)
+        output = Text(step, self._later) if schema is None else Described(step, schema, later=self._later)
+        return output if self._agent.for_each is None else Listed(f"steps.{step}.output", output, self._later)
 
 
 def _step(step: str, agent: Agent, before: Sequence[str], by_name: Mapping[str, Agent]) -> str | None:

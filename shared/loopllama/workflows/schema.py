@@ -125,7 +125,7 @@ class Workflow(InputModel):
             workflow = handler(data)
         except ValidationError as error:
             # `from None`: pydantic's own message shows what was handed in, prompts included.
-            raise _invalid([_problem(one) for one in error.errors(include_url=False)[:MAX_PROBLEMS]]) from None
+            raise _invalid([_problem(problem) for problem in error.errors(include_url=False)[:MAX_PROBLEMS]]) from None
         _resolve(workflow.crew)
         problems = validation.check(workflow.crew)
         if not problems:
@@ -186,7 +186,8 @@ def _step(agent: Agent) -> CrewStep:
     values = {key: getattr(agent, key) for key in Agent.model_fields}
     if agent.candidates is not None:
         values["candidates"] = [
-            one.model if one.weight is None else {"model": one.model, "weight": one.weight} for one in agent.candidates
+            candidate.model if candidate.weight is None else {"model": candidate.model, "weight": candidate.weight}
+            for candidate in agent.candidates
         ]
     values["fallbacks"] = agent.fallbacks or None
     for key in ("repeat", "approval"):

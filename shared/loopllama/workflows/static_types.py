@@ -76,8 +76,8 @@ class Text(Type):
     def flat(self) -> Type:
         return self
 
-    def _nothing(self, what: str, hint: str = "") -> Nothing:
-        text = f"{self.step} has no outputSchema, so its output is a text without {what}"
+    def _nothing(self, missing: str, hint: str = "") -> Nothing:
+        text = f"{self.step} has no outputSchema, so its output is a text without {missing}"
         return Nothing(f"{text}; {hint}give {self.step} an outputSchema")
 
 
@@ -131,24 +131,24 @@ class Described(Type):
 
     def _required(self) -> Sequence[Any]:
         """Fields that there must be, described or not."""
-        said = self.schema.get("required")
-        return said if isinstance(said, list) else ()
+        required = self.schema.get("required")
+        return required if isinstance(required, list) else ()
 
     def _types(self) -> set[str] | None:
         """Return the types that the value may have, null apart; `None` where it may be any."""
-        said = self.schema.get("type")
-        if self._is_open() or not isinstance(said, str | list):
+        declared = self.schema.get("type")
+        if self._is_open() or not isinstance(declared, str | list):
             return None
-        return {said} if isinstance(said, str) else {str(one) for one in said} - {"null"}
+        return {declared} if isinstance(declared, str) else {str(type_) for type_ in declared} - {"null"}
 
-    def _expect(self, kind: str, what: str) -> None:
+    def _expect(self, kind: str, missing: str) -> None:
         types = self._types()
         if types is None or kind in types:
             return
-        is_ = " or ".join(dict.fromkeys(_WORDS.get(one, one) for one in sorted(types)))
+        is_ = " or ".join(dict.fromkeys(_WORDS.get(type_, type_) for type_ in sorted(types)))
         hint = f"; {_ITEMS}" if "array" in types else ""
         name = f"steps.{self.step}.output{self.place}"
-        raise Nothing(f"by the outputSchema {name} is {is_}, which has no {what}{hint}")
+        raise Nothing(f"by the outputSchema {name} is {is_}, which has no {missing}{hint}")
 
 
 @dataclass(frozen=True)

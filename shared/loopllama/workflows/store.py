@@ -123,8 +123,8 @@ class DefinitionStore:
             "Limit": limit,
         }
         if cursor is not None:
-            found, updated_at = pagination.read(cursor, _ID)
-            place = {"workflow_id": found, "version": 0, "listed": "all", "updated_at": updated_at}
+            workflow_id, updated_at = pagination.read(cursor, _ID)
+            place = {"workflow_id": workflow_id, "version": 0, "listed": "all", "updated_at": updated_at}
             request["ExclusiveStartKey"] = dynamo.to_item(place)
         answer = self._client().query(**request)
         last = answer.get("LastEvaluatedKey")
@@ -134,7 +134,7 @@ class DefinitionStore:
     def lives(self) -> dict[str, tuple[str, str]]:
         """Return when each workflow was created and, where it was, deleted (else `""`): also those that are deleted,
         whose usage stays. Eventually consistent."""
-        found: dict[str, tuple[str, str]] = {}
+        lives: dict[str, tuple[str, str]] = {}
         for listed in ("deleted", "all"):
             pages = (
                 self._client()
@@ -149,8 +149,8 @@ class DefinitionStore:
             )
             for item in (dynamo.from_item(item) for page in pages for item in page["Items"]):
                 since = str(item.get("since") or item.get("created_at") or "")
-                found[item["workflow_id"]] = (since, str(item["updated_at"]) if listed == "deleted" else "")
-        return found
+                lives[item["workflow_id"]] = (since, str(item["updated_at"]) if listed == "deleted" else "")
+        return lives
 
     def set_status(self, workflow_id: str, status: WorkflowStatus) -> WorkflowItem:
         """Pause or resume a workflow; returns the current item. Raises `WorkflowNotFound`."""

@@ -111,7 +111,7 @@ def _loops(crew: Sequence[Agent], steps: Sequence[Node]) -> Iterator[Problem]:
                 yield _problem(position, field, f"goes over {name}, which {taken[name]} repeats already")
             taken[name] = str(agent.name)
         for name, following in pairwise(line):
-            others = [one["name"] for one in graph.dependents(steps, name) if one["name"] != following]
+            others = [step["name"] for step in graph.dependents(steps, name) if step["name"] != following]
             if others:
                 message = f"goes over {name}, which {others[0]} needs as well; let {others[0]} need {agent.name}"
                 yield _problem(position, field, message)
@@ -173,8 +173,8 @@ def _needs(crew: Sequence[Agent]) -> Iterator[Problem]:
 def _schema(position: int, agent: Agent) -> Iterator[Problem]:
     if agent.output_schema is None:
         return
-    if found := next(_unstorable(agent.output_schema, "outputSchema", 1), None):
-        yield _problem(position, *found)
+    if problem := next(_unstorable(agent.output_schema, "outputSchema", 1), None):
+        yield _problem(position, *problem)
         return
     try:
         json_schema.check(agent.output_schema)
@@ -210,7 +210,7 @@ def _policy(position: int, agent: Agent) -> Iterator[Problem]:
     policy, candidates = POLICIES[agent.policy or FIXED.name], agent.candidates
     if not policy.chooses:
         if candidates is not None:
-            *others, last = [one.name for one in POLICIES.values() if one.chooses]
+            *others, last = [other_policy.name for other_policy in POLICIES.values() if other_policy.chooses]
             policies = f"policies {', '.join(others)} and {last}" if others else f"policy {last}"
             message = f"are for the {policies}; name a policy, or use model and fallbacks"
             yield _problem(position, "candidates", message)

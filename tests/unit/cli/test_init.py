@@ -71,12 +71,12 @@ def test_what_exists_is_left_alone(folder: Path, kind: str) -> None:
 def test_a_name_that_cannot_be_one(folder: Path, name: str) -> None:
     done = init("--", name)
     assert done.exit_code == 2
-    assert "is no project's name" in done.stderr
+    assert "is not a valid project name" in done.stderr
     assert list(folder.iterdir()) == []
 
 
 def test_an_example_that_is_not_there(folder: Path) -> None:
     done = init("claims", "--example", "../claims")
     assert done.exit_code == 2
-    assert f"there are {', '.join(EXAMPLES)}" in done.stderr
+    assert f"there are: {', '.join(EXAMPLES)}" in done.stderr
     assert list(folder.iterdir()) == []

@@ -19,7 +19,7 @@ from loopllama_cli.commands import runs
 from loopllama_cli.docgen.commands import commands, sections
 from loopllama_cli.local.credentials import Credentials
 from loopllama_cli.main import app, exit_code, hoist
-from loopllama_cli.target import Choice, TargetMissing, TargetUnreachable, settings_of
+from loopllama_cli.target import Choice, TargetMissing, TargetUnreachable, next_command, settings_of
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +58,13 @@ def test_common_options_may_stand_anywhere(given, expected):
     assert hoist(given) == expected
 
 
+FOLLOWING = {
+    errors.RunNotFound: ["The newest runs: loopllama runs list"],
+    errors.ModelUnknown: ["The models: loopllama models list"],
+    TargetUnreachable: ["Look closer: loopllama doctor"],
+}
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -82,7 +89,30 @@ def test_an_error_is_one_line_and_an_exit_code(monkeypatch, error, code):
     result = invoke("trace", "run_x")
     assert exit_code(error) == result.exit_code == code
     assert result.stdout == ""
-    assert result.stderr == f"error: {error}\n"
+    assert result.stderr.startswith(f"error: {error}\n")
+    assert result.stderr.splitlines()[1:] == FOLLOWING.get(type(error), [])
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        (["--stack", "s"], "--stack s "),
+        (["--local"], "--local "),
+        (["--local", "http://127.0.0.1:1"], "--local http://127.0.0.1:1 "),
+        (
+            ["--stack", "s", "--region", "eu-west-1", "--profile", "a b"],
+            "--stack s --region eu-west-1 --profile 'a b' ",
+        ),
+        ([], ""),
+    ],
+)
+def test_the_next_command_names_the_same_target(monkeypatch, given, options):
+    def fail(*_):
+        raise errors.RunNotFound("gone")
+
+    monkeypatch.setattr(runs, "connect", fail)
+    assert invoke("trace", "run_x", *given).stderr.splitlines()[1] == f"The newest runs: loopllama {options}runs list"
+    assert next_command("trace", "*") == "loopllama trace '*'"  # a command that has ended is forgotten
 
 
 def test_debug_shows_the_traceback(monkeypatch):

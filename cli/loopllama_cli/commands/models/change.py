@@ -18,6 +18,7 @@ from loopllama_cli.commands.models.show import app
 from loopllama_cli.commands.routes.history import print_history
 from loopllama_cli.commands.routes.overrides import Reason, number
 from loopllama_cli.console import output
+from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
     from loopllama.catalog.store import CatalogStore
@@ -56,10 +57,13 @@ def set_(
     }
     changes = {name: value for name, value in fields.items() if value is not None}
     if not changes:
-        raise InvalidRequest("say what to set: --provider, --context-window, --capability …")
+        raise InvalidRequest(
+            f"nothing to set: add --provider, --context-window, --capability …; what {model} has: "
+            f"{next_command('models show', model)}"
+        )
     store, settings = _store(ctx)
     model = store.own_id(model)
-    _told(store.write(model, changes, updated_by=getpass.getuser(), reason=reason), settings, as_json)
+    _print_change(store.write(model, changes, updated_by=getpass.getuser(), reason=reason), settings, as_json)
 
 
 @app.command()
@@ -80,11 +84,11 @@ def price(
     try:
         day = date.fromisoformat(since) if since else datetime.now(UTC).date()
     except ValueError as error:
-        raise InvalidRequest(f"--from {since!r} is no date: write it like 2026-11-23") from error
-    made = price_of(day, _money(given), _money(taken), number(cache_read), number(cache_write))
+        raise InvalidRequest(f"--from {since!r} is not a valid date: write it like 2026-11-23") from error
+    dated_price = price_of(day, _money(given), _money(taken), number(cache_read), number(cache_write))
     store, settings = _store(ctx)
     model = _known(store, model)
-    _told(store.add_price(model, made, updated_by=getpass.getuser(), reason=reason), settings, as_json)
+    _print_change(store.add_price(model, dated_price, updated_by=getpass.getuser(), reason=reason), settings, as_json)
 
 
 @app.command()
@@ -117,15 +121,17 @@ def disable(
     Without --use, steps go on with their fallbacks, and with the next layer where they have none.
     """
     if not reason:
-        raise InvalidRequest("say why: --reason TEXT; it stays in the history")
+        disable_it = next_command("models disable", model, "--reason", "TEXT")
+        raise InvalidRequest(f"say why, it stays in the history: {disable_it}")
     store, settings = _store(ctx)
     name = _known(store, model)
     if use is not None:
         other = store.catalog().resolve(use)
         if other.id == name:
-            raise InvalidRequest(f"{model} cannot replace itself")
+            raise InvalidRequest(f"--use {use!r} is not a valid replacement: it is {model} itself; name another model")
         if not other.enabled:
-            raise InvalidRequest(f"{use} is disabled itself")
+            enable_it = next_command("models enable", use)
+            raise InvalidRequest(f"--use {use!r} is disabled itself; name another model, or: {enable_it}")
     _change(store, settings, name, {"enabled": False, "replaced_by": use}, reason, yes, as_json)
 
 
@@ -142,7 +148,10 @@ def remove(ctx: typer.Context, model: ModelId, reason: Reason = "", yes: Yes = F
     store, settings = _store(ctx)
     items = store.items()
     if all(item["model"] != model for item in items):
-        raise NotFound(f"the Models table has no entry {model!r}; what is bundled can be disabled, not removed")
+        disable_it = next_command("models disable", model, "--reason", "TEXT")
+        raise NotFound(
+            f"entry {model!r} not found in the Models table; what is bundled is disabled, not removed: {disable_it}"
+        )
     moved = _moved(settings, items, [item for item in items if item["model"] != model])
     if not _agreed(moved, yes, as_json):
         return
@@ -170,7 +179,7 @@ def sync(
     changes: list[dict[str, Any]] = []
     built = build.build(today)
     for name, entry in built["models"].items():
-        if any("between" in one for one in entry["prices"]):
+        if any("between" in dated_price for dated_price in entry["prices"]):
             continue  # the Models table holds no prices by the hour; those come with a release
         newest = _newest(entry["prices"], today)
         model = catalog.resolve(name)
@@ -181,16 +190,16 @@ def sync(
         output.print_json({"source": built["source"], "applied": bool(changes) and not dry_run, "changes": changes})
     else:
         table = output.table("Model", "From", "To")
-        for one in changes:
-            table.add_row(output.plain(one["model"]), _line(one["from"]), _line(one["to"]))
+        for change in changes:
+            table.add_row(output.plain(change["model"]), _line(change["from"]), _line(change["to"]))
         if changes:
             output.print_table(table, output.out())
         output.message(f"{len(changes)} prices differ from {built['source']}.", "dim")
     if dry_run or not changes or not _confirmed(yes or as_json):
         return
-    for one in changes:
-        made = {"effective_from": today.isoformat(), **one["to"]}
-        store.add_price(one["model"], made, updated_by=getpass.getuser(), reason=built["source"][:200])
+    for change in changes:
+        dated_price = {"effective_from": today.isoformat(), **change["to"]}
+        store.add_price(change["model"], dated_price, updated_by=getpass.getuser(), reason=built["source"][:200])
     if not as_json:
         output.message(f"Written; they count within {settings.route_cache_seconds:g} s.", "dim")
 
@@ -263,12 +272,12 @@ def _agreed(moved: Sequence[MovedStep], yes: bool, as_json: bool) -> bool:
     if as_json:
         return True
     table = output.table("Workflow", "Step", "From", "To")
-    for one in moved:
-        old, new = (output.one_line(", ".join(one[name]) or "none: the step will fail", 80) for name in ("from", "to"))
-        table.add_row(output.plain(one["workflow"]), output.plain(one["step"]), old, new)
+    for step in moved:
+        old, new = (output.one_line(", ".join(step[name]) or "none: the step will fail", 80) for name in ("from", "to"))
+        table.add_row(output.plain(step["workflow"]), output.plain(step["step"]), old, new)
     if moved:
         output.print_table(table, output.out())
-    output.message(f"{len(moved)} steps of {len({one['workflow'] for one in moved})} workflows move.")
+    output.message(f"{len(moved)} steps of {len({step['workflow'] for step in moved})} workflows move.")
     return _confirmed(yes)
 
 
@@ -276,7 +285,7 @@ def _confirmed(yes: bool) -> bool:
     return yes or typer.confirm("Go on?", err=True)
 
 
-def _told(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool) -> None:
+def _print_change(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool) -> None:
     from loopllama.catalog.entries import parse_item
     from loopllama.routing.change_log import differences, plain
 
@@ -284,12 +293,13 @@ def _told(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool
     if as_json:
         output.print_json(item)
         return
-    own = [one for one in differences(before, item) if one["field"] != "model"]
-    for one in own:
+    changed = [difference for difference in differences(before, item) if difference["field"] != "model"]
+    for difference in changed:
         old, new = (
-            output.one_line(plain(one[name]), 200) if one[name] is not None else "nothing" for name in ("from", "to")
+            output.one_line(plain(difference[name]), 200) if difference[name] is not None else "nothing"
+            for name in ("from", "to")
         )
-        output.out().print(output.plain(f"{item['model']}  {one['field']}: {old} -> {new}"))
+        output.out().print(output.plain(f"{item['model']}  {difference['field']}: {old} -> {new}"))
     for name, reason in parse_item(item)[2].items():
         output.message(f"! {name}, as before, is skipped: it {reason}", "yellow")
     output.message(f"It acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
@@ -298,34 +308,34 @@ def _told(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool
 def _money(text: str) -> Decimal:
     value = number(text)
     if value is None or value < 0:
-        raise InvalidRequest(f"{text!r} is no price: USD per million tokens, 0 or more")
+        raise InvalidRequest(f"{text!r} is not a valid price: USD per million tokens, 0 or more")
     return value
 
 
 def _newest(prices: Sequence[Mapping[str, Any]], today: date) -> dict[str, Any] | None:
     """Return the price in force today of a bundled entry, as the table holds one."""
-    found = [one for one in prices if one.get("effective_from", "") <= today.isoformat()]
-    if not found:
+    in_force = [dated for dated in prices if dated.get("effective_from", "") <= today.isoformat()]
+    if not in_force:
         return None
-    newest = max(found, key=lambda one: one.get("effective_from", ""))
-    made: dict[str, Any] = {name: Decimal(newest[name]) for name in PRICES if newest.get(name) is not None}
+    newest = max(in_force, key=lambda dated: dated.get("effective_from", ""))
+    amounts: dict[str, Any] = {name: Decimal(newest[name]) for name in PRICES if newest.get(name) is not None}
     if newest.get("tiers"):
-        made["tiers"] = [
+        amounts["tiers"] = [
             {"above": tier["above"], **{name: Decimal(tier[name]) for name in PRICES if tier.get(name) is not None}}
             for tier in newest["tiers"]
         ]
-    return made
+    return amounts
 
 
 def _amounts(price: Any) -> dict[str, Any]:
     """Return a catalog's price in the same form."""
-    made: dict[str, Any] = {name: getattr(price, name) for name in PRICES if getattr(price, name) is not None}
+    amounts: dict[str, Any] = {name: getattr(price, name) for name in PRICES if getattr(price, name) is not None}
     if price.tiers:
-        made["tiers"] = [
+        amounts["tiers"] = [
             {"above": tier.above, **{n: getattr(tier, n) for n in PRICES if getattr(tier, n) is not None}}
             for tier in price.tiers
         ]
-    return made
+    return amounts
 
 
 def _same(price: Any, other: Mapping[str, Any]) -> bool:

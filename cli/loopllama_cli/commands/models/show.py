@@ -41,9 +41,9 @@ def list_(
     With a stack, its Models table over the bundled catalog; without one, the bundled catalog.
     """
     catalog = _catalog(ctx)
-    found = [model for model in catalog.models() if provider in (None, model.provider)]
+    models = [model for model in catalog.models() if provider in (None, model.provider)]
     if as_json:
-        output.print_json([_record(model) for model in found])
+        output.print_json([_record(model) for model in models])
         return
     names: dict[str, list[str]] = {}
     for alias in catalog.aliases():
@@ -51,7 +51,7 @@ def list_(
             names.setdefault(catalog.resolve(alias).id, []).append(alias)
     right = ("Input", "Output", "Cached", "Context")
     table = output.table("Model", "Provider", "Alias", *right, "Can", right=right)
-    for model in found:
+    for model in models:
         price = _record(model)["price"] or {}
         table.add_row(
             Text(output.clean(model.id), "" if model.enabled else "dim strike"),
@@ -74,14 +74,14 @@ def show_(
 ) -> None:
     """Show what the catalog knows of a model, and where each value comes from."""
     catalog = _catalog(ctx)
-    found = catalog.resolve(model)
-    record = _record(found)
+    resolved = catalog.resolve(model)
+    record = _record(resolved)
     if as_json:
         output.print_json(record)
         return
     console = output.out()
-    console.print(Text(output.clean(found.id), "bold"))
-    if model != found.id:
+    console.print(Text(output.clean(resolved.id), "bold"))
+    if model != resolved.id:
         console.print(Text(f"{output.clean(model)} stands for it", "dim"))
     table = output.table("Field", "Value", "From")
     for name in _SHOWN:

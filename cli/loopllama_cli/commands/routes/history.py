@@ -16,6 +16,7 @@ from loopllama.errors import InvalidRequest, NotFound
 from loopllama_cli.commands.common import Json, Workflow, connect
 from loopllama_cli.commands.routes.overrides import Reason, Step, app, check_step, definition_of
 from loopllama_cli.console import output
+from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
     from loopllama.routing.types import Difference, RouteRow, ShownChange
@@ -51,12 +52,19 @@ def print_history(entries: list[ShownChange], of: Literal["step", "model"]) -> N
     """Entries of the history as a table; the field `of` says what an entry is about."""
     table = output.table("When", "Of", "Version", "By", "Change", "Reason", right=("Version",))
     for entry in entries:
-        parts = [_difference(one) for one in entry["differences"]] if entry["after"] else [entry["change"]]
+        parts = (
+            [_difference(difference) for difference in entry["differences"]] if entry["after"] else [entry["change"]]
+        )
         who, why = (output.one_line(entry[field] or "", 60) for field in ("updated_by", "reason"))
-        said = "; ".join(parts) or "nothing but notes"
+        change_text = "; ".join(parts) or "nothing but notes"
         version = str(entry["version"] or "-")
         table.add_row(
-            output.local_time(entry["at"]), output.plain(entry[of]), version, who, output.one_line(said, 200), why
+            output.local_time(entry["at"]),
+            output.plain(entry[of]),
+            version,
+            who,
+            output.one_line(change_text, 200),
+            why,
         )
     output.print_table(table, output.out())
     for entry in entries:
@@ -82,18 +90,19 @@ def diff(
     if version is None and to is None:
         entries = past.entries(route, 1)
         if not entries:
-            raise NotFound(f"the history of {route!r} is empty")
+            set_it = next_command("routes set", workflow, step, "MODEL")
+            raise NotFound(f"the history of {route!r} is empty; set the route with: {set_it}")
         before, after = entries[0].get("before"), entries[0].get("after")
     else:
         before = past.at_version(route, version).get("after") if version else None
         after = past.at_version(route, to).get("after") if to else RouteStore(settings).get(workflow, step)
-    found = differences(before, after)
+    changed = differences(before, after)
     if as_json:
-        output.print_json(found)
+        output.print_json(changed)
         return
-    for one in found:
-        output.out().print(output.plain(_difference(one)))
-    if not found:
+    for difference in changed:
+        output.out().print(output.plain(_difference(difference)))
+    if not changed:
         output.message("No difference.", "dim")
 
 
@@ -119,7 +128,7 @@ def rollback(
     elif row is None:
         output.out().print(output.plain(f"{workflow}/{step}: removed, as there was no override then"))
     else:
-        output.out().print(output.plain(f"{workflow}/{step}: {_said(row)} (version {row['version']})"))
+        output.out().print(output.plain(f"{workflow}/{step}: {_row_text(row)} (version {row['version']})"))
 
 
 @app.command("export")
@@ -191,7 +200,7 @@ def import_(
         output.print_json({"workflow": workflow, "applied": not dry_run, "changes": changes})
         return
     for change in changes:
-        lines = "; ".join(_difference(one) for one in change["differences"])
+        lines = "; ".join(_difference(difference) for difference in change["differences"])
         output.out().print(output.plain(f"{change['step']}  {change['change']}  {lines}"))
     kept = [name for name in present if name not in wanted]
     if kept and not prune:
@@ -220,28 +229,29 @@ def _read(file: Path) -> tuple[str, dict[str, RouteRow]]:
     from loopllama_cli import workflow_files
 
     document = workflow_files.read(file)
-    shape = "workflow: ID and routes: {STEP: {model: …}}, as `loopllama routes export` writes it"
+    export = next_command("routes export WORKFLOW")
+    shape = f"workflow: ID and routes: {{STEP: {{model: …}}}}; write one with: {export}"
     if not isinstance(document, dict) or set(document) - {"workflow", "routes"}:
-        raise InvalidRequest(f"{file} must hold {shape}")
+        raise InvalidRequest(f"{file} is not a valid file of routes: it must hold {shape}")
     workflow, routes = document.get("workflow"), document.get("routes") or {}
     if not isinstance(workflow, str) or not isinstance(routes, dict):
-        raise InvalidRequest(f"{file} must hold {shape}")
+        raise InvalidRequest(f"{file} is not a valid file of routes: it must hold {shape}")
     for step, row in routes.items():
         if not isinstance(step, str) or not isinstance(row, dict) or not row:
             raise InvalidRequest(f"{file}: the route of {step!r} must be a mapping such as {{model: small}}")
     return workflow, routes
 
 
-def _said(row: Mapping[str, Any]) -> str:
+def _row_text(row: Mapping[str, Any]) -> str:
     from loopllama.routing.store import VALUES
 
     return ", ".join(f"{name} {output.one_line(row[name], 80)}" for name in VALUES if row.get(name) is not None)
 
 
-def _difference(one: Difference) -> str:
+def _difference(difference: Difference) -> str:
     def shown(value: Any) -> str:
         from loopllama.routing.change_log import plain
 
         return "nothing" if value is None else output.one_line(plain(value), 80)
 
-    return f"{one['field']}: {shown(one['from'])} -> {shown(one['to'])}"
+    return f"{difference['field']}: {shown(difference['from'])} -> {shown(difference['to'])}"

@@ -13,12 +13,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from loopllama.core.names import closest
 from loopllama.errors import InvalidRequest, LoopLlamaError
 from loopllama.settings import Settings
 from loopllama_cli.commands.common import Json, Workflow, connect
 from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.console import output
 from loopllama_cli.console.trace import ignored_text
+from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
     from loopllama.queries.types import Forecast
@@ -41,14 +43,16 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def list_(ctx: typer.Context, workflow: Workflow, as_json: Json = False) -> None:
     """List what each step uses now and which layer says so (`source`)."""
     settings = connect(ctx).settings
-    told = _explain(settings, workflow)
+    explained = _explain(settings, workflow)
     rows = {row["step"]: row for row in _rows(settings, workflow)}
     if as_json:
-        output.print_json([{**route, "row": rows.get(route["step"]), "workflow_row": rows.get("*")} for route in told])
+        output.print_json(
+            [{**route, "row": rows.get(route["step"]), "workflow_row": rows.get("*")} for route in explained]
+        )
         return
     console = output.out()
     table = output.table("Step", "Model", "Source", "Fallbacks")
-    for route in told:
+    for route in explained:
         model = route.get("model")
         shown = output.plain(model) if model else Text("none: " + output.one_line(route.get("error", "")), "red")
         by_row = route.get("source") in ("step-override", "workflow-override")
@@ -58,10 +62,10 @@ def list_(ctx: typer.Context, workflow: Workflow, as_json: Json = False) -> None
     if rows:
         console.print()
         output.print_table(_overrides(rows), console)
-    for route in told:
+    for route in explained:
         for ignored in route.get("ignored") or ():
             output.message(f"! {route['step']}  {ignored_text(ignored)}", "yellow")
-    unused = sorted(rows.keys() - {route["step"] for route in told} - {"*"})
+    unused = sorted(rows.keys() - {route["step"] for route in explained} - {"*"})
     for name in unused:
         output.message(f"! the row of {name!r} does nothing: the workflow has no such step", "yellow")
 
@@ -167,28 +171,30 @@ def unset(
 
 def _named(values: RouteRow) -> list[str]:
     """Return the models that a row names."""
-    candidates = [one["model"] if isinstance(one, dict) else one for one in values["candidates"] or ()]
+    candidates = [
+        candidate["model"] if isinstance(candidate, dict) else candidate for candidate in values["candidates"] or ()
+    ]
     return [*([values["model"]] if values["model"] else []), *candidates, *(values["fallbacks"] or ())]
 
 
 def _expected(store: RouteStore, workflow: str, step: str, values: RouteRow) -> str | None:
     """Return what the row is expected to change for a run, in one line; nothing where no run has been made yet."""
     try:
-        told = store.expected_change(workflow, step, values)
+        forecast = store.expected_change(workflow, step, values)
     except LoopLlamaError:
         return None  # what is wrong with the row, `set` says better
-    return None if told is None else change_line(told)
+    return None if forecast is None else change_line(forecast)
 
 
-def change_line(told: Forecast) -> str:
+def change_line(forecast: Forecast) -> str:
     """Return a prediction (`whatif.predict`) in one line."""
-    cost, latency = told["cost_usd"], told["latency_ms"]
+    cost, latency = forecast["cost_usd"], forecast["latency_ms"]
     parts = [
         f"{output.money(cost['before'])} -> {output.money(cost['after'])}{_percent(cost['change'])}",
         f"{output.duration(latency['before'])} -> {output.duration(latency['after'])}{_percent(latency['change'])}",
     ]
-    simulated = ", simulated" if told["simulated"] else ""
-    return f"{'; '.join(parts)} (by {told['runs']} recent runs{simulated})"
+    simulated = ", simulated" if forecast["simulated"] else ""
+    return f"{'; '.join(parts)} (by {forecast['runs']} recent runs{simulated})"
 
 
 def _percent(fraction: Decimal | None) -> str:
@@ -199,7 +205,9 @@ def parse_time(text: str) -> float:
     """`90s`, `30m`, `2h` or `7d` in seconds. Raises `InvalidRequest`."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])", text.strip())
     if match is None:
-        raise InvalidRequest(f"{text!r} is no length of time: write a number and s, m, h or d, such as 30m or 2h")
+        raise InvalidRequest(
+            f"{text!r} is not a valid length of time: write a number and s, m, h or d, such as 30m or 2h"
+        )
     return float(match[1]) * _UNITS[match[2]]
 
 
@@ -224,8 +232,10 @@ def definition_of(settings: Settings, workflow: str) -> Definition:
 def check_step(settings: Settings, workflow: str, step: str) -> None:
     names = [agent["name"] for agent in definition_of(settings, workflow)["crew"]]
     if step != "*" and step not in names:
-        known = ", ".join(names)
-        raise InvalidRequest(f"workflow {workflow!r} has no step {step!r}: its steps are {known}, or * for all")
+        raise InvalidRequest(
+            f"step {step!r} not found in workflow {workflow!r}, whose steps are shown by "
+            f"{next_command('routes list', workflow)}{closest(step, [*names, '*'])}"
+        )
 
 
 def _candidate(text: str) -> dict[str, Any] | str:
@@ -241,9 +251,9 @@ def number(text: str | None) -> Decimal | None:
     try:
         value = Decimal(text)
     except InvalidOperation as error:
-        raise InvalidRequest(f"{text!r} is no number") from error
+        raise InvalidRequest(f"{text!r} is not a valid number") from error
     if not value.is_finite():
-        raise InvalidRequest(f"{text!r} is no number")
+        raise InvalidRequest(f"{text!r} is not a valid number")
     return value
 
 

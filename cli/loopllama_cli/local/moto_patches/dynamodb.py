@@ -113,13 +113,13 @@ def _queries() -> None:
         if signature.bind(table, hash_key, *args, **kwargs).arguments.get("index_name"):
             wanted = dict(kwargs["hash_key_conditions"])
             if table.range_key_attr:
-                found = {
+                matching = {
                     key: {name: item for name, item in value.items() if _has(item, wanted)}
                     for key, value in table.items.items()
                 }
             else:
-                found = {key: item for key, item in table.items.items() if _has(item, wanted)}
-            part.items = _partitions({key: value for key, value in found.items() if value})
+                matching = {key: item for key, item in table.items.items() if _has(item, wanted)}
+            part.items = _partitions({key: value for key, value in matching.items() if value})
         else:
             part.items = _partitions({hash_key: table.items[hash_key]} if hash_key in table.items else {})
         return query(part, hash_key, *args, **kwargs)
@@ -199,4 +199,7 @@ def _partitions(items: dict[Any, Any]) -> Any:
 
 
 def _has(item: Any, wanted: dict[str, Any]) -> bool:
-    return all((own := item.attrs.get(name)) is not None and own.value == value.value for name, value in wanted.items())
+    return all(
+        (attribute := item.attrs.get(name)) is not None and attribute.value == value.value
+        for name, value in wanted.items()
+    )

@@ -45,10 +45,10 @@ def traverse(traverser: Any, node: Any, child_id: int = -1) -> Any:
 
 def copy_node(node: Any, memo: dict[int, Any]) -> Any:
     """Copy a node and what hangs on it."""
-    made = memo[id(node)] = object.__new__(type(node))
+    copied = memo[id(node)] = object.__new__(type(node))
     for name, value in vars(node).items():
-        made.__dict__[name] = [_copy(part, memo) for part in value] if type(value) is list else _copy(value, memo)
-    return made
+        copied.__dict__[name] = [_copy(part, memo) for part in value] if type(value) is list else _copy(value, memo)
+    return copied
 
 
 def _copy(value: Any, memo: dict[int, Any]) -> Any:

@@ -103,11 +103,11 @@ def _lambda(functions: Functions) -> None:
 def _cloudwatch() -> None:
     def get_metric_statistics(self: Any, *args: Any, **kwargs: Any) -> Any:
         # moto also counts metrics that have further dimensions; CloudWatch takes the exact set.
-        wanted = {(each["Name"], each["Value"]) for each in kwargs.get("dimensions") or []}
+        wanted = {(dimension["Name"], dimension["Value"]) for dimension in kwargs.get("dimensions") or []}
         exact = [
             datum
             for datum in self.get_all_metrics()
-            if {(each.name, each.value) for each in datum.dimensions} == wanted
+            if {(dimension.name, dimension.value) for dimension in datum.dimensions} == wanted
         ]
         return statistics(SimpleNamespace(get_all_metrics=lambda: exact), *args, **kwargs)
 

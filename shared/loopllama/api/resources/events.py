@@ -72,11 +72,11 @@ def routes(services: Services) -> Router:
         seen = int(last or after or cursor or 0)
         if STREAM in str(router.current_event.headers.get("accept", "")):
             return _stream(log, run_id, seen, limit)
-        found = log.after(run_id, seen, limit + 1)
-        if not found:
+        events = log.after(run_id, seen, limit + 1)
+        if not events:
             log.status(run_id)  # says so where the run does not exist
-        page = found[:limit]
-        return data(page, next_cursor=page[-1]["id"] if len(found) > limit else None)
+        page = events[:limit]
+        return data(page, next_cursor=page[-1]["id"] if len(events) > limit else None)
 
     return router
 
@@ -90,5 +90,5 @@ def _stream(log: EventLog, run_id: str, seen: int, limit: int) -> Response[str]:
 def server_sent(events: Sequence[ShownEvent]) -> str:
     """Events as server-sent events. https://html.spec.whatwg.org/multipage/server-sent-events.html"""
     text = [f"retry: {RETRY_MS}\n\n"]
-    text += [f"id: {one['id']}\nevent: {one['type']}\ndata: {exact_json.dumps(one)}\n\n" for one in events]
+    text += [f"id: {event['id']}\nevent: {event['type']}\ndata: {exact_json.dumps(event)}\n\n" for event in events]
     return "".join(text) if events else text[0] + ": nothing new\n\n"

@@ -98,11 +98,13 @@ def routes(services: Services) -> Router:
     ) -> Response[str]:
         items = services.catalog.items()
         catalog = bundled().with_entries(items)
-        found = [one for one in catalog.models() if provider in (None, one.provider) and one.id > (cursor or "")]
-        page, more = found[:limit], _More(catalog, items)
+        models = [
+            model for model in catalog.models() if provider in (None, model.provider) and model.id > (cursor or "")
+        ]
+        page, more = models[:limit], _More(catalog, items)
         return data(
-            [view(one, clock.now()) | more.of(one.id) for one in page],
-            next_cursor=page[-1].id if len(found) > limit else None,
+            [view(model, clock.now()) | more.of(model.id) for model in page],
+            next_cursor=page[-1].id if len(models) > limit else None,
         )
 
     @router.get(

@@ -107,7 +107,7 @@ def routes(services: Services) -> Router:
         responses=response_models.answers((200, "The step", response_models.Data[response_models.Route])),
     )
     def get_route(workflow_id: WorkflowId, step: StepName) -> Response[str]:
-        return data(_one(services, workflow_id, step))
+        return data(_shown_route(services, workflow_id, step))
 
     @router.put(
         "/v1/workflows/<workflow_id>/routes/<step>",
@@ -171,11 +171,11 @@ def routes(services: Services) -> Router:
     ) -> Response[str]:
         services.workflow(workflow_id)
         _possible(workflow_id, step)
-        found = services.history.entries(route_of(workflow_id, step), limit + 1, cursor)
-        if not found:
-            _one(services, workflow_id, step)  # says so where there is no such step
-        page = [shown(entry) for entry in found[:limit]]
-        return data(page, next_cursor=page[-1]["sequence"] if len(found) > limit else None)
+        entries = services.history.entries(route_of(workflow_id, step), limit + 1, cursor)
+        if not entries:
+            _shown_route(services, workflow_id, step)  # says so where there is no such step
+        page = [shown(entry) for entry in entries[:limit]]
+        return data(page, next_cursor=page[-1]["sequence"] if len(entries) > limit else None)
 
     @router.post(
         "/v1/workflows/<workflow_id>/routes/<step>/rollback",
@@ -211,7 +211,7 @@ def routes(services: Services) -> Router:
 
 def _check_step(services: Services, workflow_id: str, step: str) -> None:
     """Raise `NotFound` unless the workflow has the step, or it is `*`."""
-    names = [one["name"] for one in services.workflow(workflow_id)["definition"]["crew"]]
+    names = [agent["name"] for agent in services.workflow(workflow_id)["definition"]["crew"]]
     if step != "*" and step not in names:
         raise NotFound(f"Workflow '{workflow_id}' has no step '{step[:60]}'; its steps are {', '.join(names)}.")
 
@@ -219,7 +219,8 @@ def _check_step(services: Services, workflow_id: str, step: str) -> None:
 def _values(body: RouteRequest) -> RouteRow:
     values = {name: getattr(body, name) for name in VALUES if name in RouteRequest.model_fields}
     values["candidates"] = body.candidates and [
-        one.model if one.weight is None else {"model": one.model, "weight": one.weight} for one in body.candidates
+        candidate.model if candidate.weight is None else {"model": candidate.model, "weight": candidate.weight}
+        for candidate in body.candidates
     ]
     return cast("RouteRow", values)
 
@@ -228,18 +229,18 @@ def _explained(services: Services, workflow_id: str) -> list[dict[str, Any]]:
     definition = services.workflow(workflow_id)["definition"]
     rows = {str(row["step"]): plain(row) for row in services.routes.rows(workflow_id)}
     return [
-        {**_EMPTY, **told, "row": rows.get(told["step"]), "workflow_row": rows.get("*")}
-        for told in services.router().explain(workflow_id, definition)
+        {**_EMPTY, **explained, "row": rows.get(explained["step"]), "workflow_row": rows.get("*")}
+        for explained in services.router().explain(workflow_id, definition)
     ]
 
 
-def _one(services: Services, workflow_id: str, step: str) -> dict[str, Any]:
-    for told in _explained(services, workflow_id):
-        if told["step"] == step:
-            return told
+def _shown_route(services: Services, workflow_id: str, step: str) -> dict[str, Any]:
+    for explained in _explained(services, workflow_id):
+        if explained["step"] == step:
+            return explained
     _possible(workflow_id, step)
-    found = services.routes.get(workflow_id, step)
-    row = None if found is None else plain(found)
+    stored = services.routes.get(workflow_id, step)
+    row = None if stored is None else plain(stored)
     if step == "*":
         return {**_EMPTY, "step": "*", "row": row, "workflow_row": row}
     if row is None:

@@ -94,8 +94,8 @@ def routes(services: Services) -> Router:
     )
     def list_runs(workflow_id: WorkflowId, limit: Limit = 20, cursor: Cursor = None) -> Response[str]:
         services.workflow(workflow_id)
-        found, following = services.reader.list(workflow_id, limit, cursor)
-        return data(_with_values(services, found), next_cursor=following)
+        runs, following = services.reader.list(workflow_id, limit, cursor)
+        return data(_with_values(services, runs), next_cursor=following)
 
     @router.post(
         "/v1/workflows/<workflow_id>/runs",
@@ -173,7 +173,7 @@ def routes(services: Services) -> Router:
         possible_run(run_id)
         _check_models(services, body.models)
         caller = router.context["caller"]
-        made = replay_run(
+        new_run_id = replay_run(
             services.settings,
             run_id,
             body.from_step,
@@ -183,7 +183,7 @@ def routes(services: Services) -> Router:
             key=idempotency.run_key(caller, key),
             api_key=caller.name,
         )
-        return _accepted(services, made)
+        return _accepted(services, new_run_id)
 
     return router
 
@@ -219,9 +219,9 @@ class Shown:
                 due["url"] = url
         self._due = []
 
-    def _link(self, one: tuple[dict[str, Any], Any]) -> str:
-        url = self._values.link(one[1])
-        return url or self.link_to("shown", self._values.load(one[1]))
+    def _link(self, due: tuple[dict[str, Any], Any]) -> str:
+        url = self._values.link(due[1])
+        return url or self.link_to("shown", self._values.load(due[1]))
 
     def link_to(self, name: str, value: Any) -> str:
         """Return a link to a value that has no place in the bucket yet."""
@@ -247,20 +247,20 @@ def _accepted(services: Services, run_id: str) -> Response[str]:
     return data(run, 202)
 
 
-def _with_values(services: Services, found: Sequence[RunView]) -> list[RunView]:
+def _with_values(services: Services, runs: Sequence[RunView]) -> list[RunView]:
     """Return a page of runs with their inputs and outputs, which the index leaves out."""
     from loopllama.aws import dynamo
     from loopllama.runs.store import RUN
 
-    keys = [{"run_id": run["id"], "item": RUN} for run in found]
+    keys = [{"run_id": run["id"], "item": RUN} for run in runs]
     records = dynamo.batch_get(services.runs.dynamodb, services.runs.table, keys, by="run_id")
-    left = MAX_SHOWN_BYTES // max(1, len(found))
-    told: list[RunView] = []
-    for run in found:
-        record, shown = records.get(run["id"], {}), Shown(services.values, run["id"], left)
-        told.append({**run, "input": shown(record.get("input")), "output": shown(record.get("output"))})
+    bytes_each = MAX_SHOWN_BYTES // max(1, len(runs))
+    shown_runs: list[RunView] = []
+    for run in runs:
+        record, shown = records.get(run["id"], {}), Shown(services.values, run["id"], bytes_each)
+        shown_runs.append({**run, "input": shown(record.get("input")), "output": shown(record.get("output"))})
         shown.link()
-    return told
+    return shown_runs
 
 
 def _check_models(services: Services, models: Texts | None) -> None:

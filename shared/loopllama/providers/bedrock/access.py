@@ -60,16 +60,16 @@ def _where(region: str, profile: str | None = None) -> str:
     return f" --region {quote(region)}" + (f" --profile {quote(profile)}" if profile else "")
 
 
-def explain(code: str, said: str, model: str, region: str) -> str | None:
+def explain(code: str, message: str, model: str, region: str) -> str | None:
     """Return what a refusal of Bedrock means and what to do, where it is about the account's access to the model or
     about where the model is; `None` for any other."""
-    if _FORM.search(said):
+    if _FORM.search(message):
         return (
             "Anthropic's use case form has not been sent for this AWS account (model access). Send it once, with your "
             f"own credentials: {use_case_command(region)} (use-case.json: {USE_CASE}); `loopllama doctor --stack NAME` "
             f"shows what else is missing; {_OTHER}"
         )
-    if _MARKETPLACE.search(said):
+    if _MARKETPLACE.search(message):
         if needs_agreement(model):
             return (
                 f"this AWS account has no access to {foundation_model(model)} yet: it is subscribed to through AWS "
@@ -81,23 +81,23 @@ def explain(code: str, said: str, model: str, region: str) -> str | None:
             f"this AWS account has no access to {foundation_model(model)} in {region}: see `loopllama doctor --stack "
             "NAME`; in GovCloud models are enabled on the Model access page of Bedrock's console"
         )
-    if "service control policy" in said:
+    if "service control policy" in message:
         return (
             f"a service control policy of the AWS organization forbids this model or region ({model}, called in "
             f"{region}): have it allowed, or name a model that stays where calls are allowed"
         )
-    if "on-demand throughput" in said:
+    if "on-demand throughput" in message:
         return (
             f"in {region} {foundation_model(model)} is called through an inference profile only: name one of this "
             "region's, such as bedrock:us.…, bedrock:eu.… or bedrock:global.…; list them with: "
             f"aws bedrock list-inference-profiles{_where(region)} --type-equals SYSTEM_DEFINED"
         )
-    if "model identifier is invalid" in said or "marked by provider as legacy" in said.lower():
+    if "model identifier is invalid" in message or "marked by provider as legacy" in message.lower():
         return (
             f"{model} cannot be used in {region}: name another model, or an alias (frontier, balanced, small), which "
             f"stands for one of {region}'s; what there is: aws bedrock list-inference-profiles{_where(region)}"
         )
-    if said.strip().rstrip(".").lower() == "operation not allowed" or "account is not authorized" in said:
+    if message.strip().rstrip(".").lower() == "operation not allowed" or "account is not authorized" in message:
         return (
             "AWS has not opened Bedrock for this account, whatever the model: open a case with AWS Support "
             "(account and billing)"

@@ -256,8 +256,8 @@ def _send(request: Any, **_: Any) -> Any:
     body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
     reply = http.post(request.url, headers, body, _sending.until, "bedrock")
     _sending.reply = reply.body
-    told = _texts(reply.body) if reply.status >= 300 else b"{}"
-    return AWSResponse(request.url, reply.status, HeadersDict(reply.headers), _Body(told))  # type: ignore[arg-type]
+    reply_text = _texts(reply.body) if reply.status >= 300 else b"{}"
+    return AWSResponse(request.url, reply.status, HeadersDict(reply.headers), _Body(reply_text))  # type: ignore[arg-type]
 
 
 def _texts(body: bytes) -> bytes:

@@ -58,16 +58,16 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
     from botocore import exceptions
 
     if isinstance(error, exceptions.ClientError):
-        code, said = _said(error)
-        kind = error_mapping.kind_of(_status(error), [code], said, CODES)
+        code, detail = _code_and_detail(error)
+        kind = error_mapping.kind_of(_status(error), [code], detail, CODES)
         label = f"HTTP {_status(error)}" if code == str(_status(error)) else f"HTTP {_status(error)}, {code}"
-        message = f"{who} ({label}): {said}"
+        message = f"{who} ({label}): {detail}"
         if kind is CredentialsRejected:
             message = f"{message}. {_ROLE}"
         elif kind in (ModelRequestRejected, ModelNotAvailable) and (
-            remedy := access.explain(code, said, model, region or clients.region())
+            remedy := access.explain(code, detail, model, region or clients.region())
         ):
-            kind, message = ModelNotAvailable, f"{who} ({label}): {remedy}. AWS says: {said}"
+            kind, message = ModelNotAvailable, f"{who} ({label}): {remedy}. AWS says: {detail}"
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         wait = error_mapping.retry_after(headers) if kind.later else None
         return kind(message, retry_after=wait, status=_status(error))
@@ -109,17 +109,17 @@ def _model_of_profile(arn: str) -> str:
         client = clients.client("bedrock", read_seconds=3, attempts=2, region=at_region(arn)[0])
         models = client.get_inference_profile(inferenceProfileIdentifier=arn)["models"]
     except ClientError as error:
-        code, said = _said(error)
-        kind = error_mapping.kind_of(_status(error), [code], said, CODES)
-        raise kind(f"inference profile {arn} cannot be resolved ({code}): {said}", status=_status(error)) from error
+        code, detail = _code_and_detail(error)
+        kind = error_mapping.kind_of(_status(error), [code], detail, CODES)
+        raise kind(f"inference profile {arn} cannot be resolved ({code}): {detail}", status=_status(error)) from error
     except BotoCoreError as error:
         raise ModelUnavailable(f"inference profile {arn} cannot be resolved: {error}") from error
     return str(models[0]["modelArn"]).rpartition("/")[2]
 
 
-def _said(error: Any) -> tuple[str, str]:
-    found = error.response.get("Error", {})
-    return str(found.get("Code") or "unknown"), str(found.get("Message") or "no explanation")[:500]
+def _code_and_detail(error: Any) -> tuple[str, str]:
+    fields = error.response.get("Error", {})
+    return str(fields.get("Code") or "unknown"), str(fields.get("Message") or "no explanation")[:500]
 
 
 def _status(error: Any) -> int:

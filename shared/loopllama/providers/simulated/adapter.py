@@ -45,21 +45,21 @@ class Simulated:
         """Raise `ModelTimeout` and, for a prompt without any text, `InvalidModelResponse`."""
         read = prompt_tokens(call)
         text, asked = _reply(call)
-        whole = asked.raw if asked else text
-        written = count_tokens(whole)
+        answer = asked.raw if asked else text
+        written = count_tokens(answer)
         cut = call.max_tokens is not None and written > call.max_tokens
         if cut:
             written = call.max_tokens or 0
-            whole = _first_tokens(whole, written)
+            answer = _first_tokens(answer, written)
         self._take_time(written, call.timeout, read)
         usage = Usage(read, written)
-        if not whole:
+        if not answer:
             nothing = f"the simulated model found no text to answer from ({call.catalog_id})"
             raise InvalidModelResponse(nothing, usage=usage, simulated=True)
         if asked is None:
-            return ModelResponse(whole, usage, "max_tokens" if cut else "end", model="simulated", simulated=True)
+            return ModelResponse(answer, usage, "max_tokens" if cut else "end", model="simulated", simulated=True)
         if cut:
-            asked = replace(asked, arguments=None, raw=whole)
+            asked = replace(asked, arguments=None, raw=answer)
         return ModelResponse(
             "", usage, "max_tokens" if cut else "tool_calls", (asked,), model="simulated", simulated=True
         )

@@ -52,7 +52,7 @@ class Filler:
                 return self._branch([self._merged(rest, branch) for branch in schema[key]], name, depth)
         kind = schema.get("type")
         if isinstance(kind, list):
-            return self._branch([{**schema, "type": one} for one in kind], name, depth)
+            return self._branch([{**schema, "type": type_} for type_ in kind], name, depth)
         if kind == "object" or (kind is None and "properties" in schema):
             return self._object(schema, depth)
         if kind == "array" or (kind is None and "items" in schema):
@@ -82,21 +82,21 @@ class Filler:
         return schema
 
     def _target(self, reference: str) -> Mapping[str, Any]:
-        found: Any = self._root
+        target: Any = self._root
         for part in reference.lstrip("#").strip("/").split("/") if reference not in ("#", "#/") else ():
             part = part.replace("~1", "/").replace("~0", "~")
-            found = found.get(part) if isinstance(found, Mapping) else None
-        return found if isinstance(found, Mapping) else {}
+            target = target.get(part) if isinstance(target, Mapping) else None
+        return target if isinstance(target, Mapping) else {}
 
     @staticmethod
-    def _merged(one: Mapping[str, Any], other: Any) -> Mapping[str, Any]:
+    def _merged(schema: Mapping[str, Any], other: Any) -> Mapping[str, Any]:
         if not isinstance(other, Mapping):
-            return one
-        merged = {**one, **other}
-        if "properties" in one and "properties" in other:
-            merged["properties"] = {**one["properties"], **other["properties"]}
-        if "required" in one and "required" in other:
-            merged["required"] = [*one["required"], *other["required"]]
+            return schema
+        merged = {**schema, **other}
+        if "properties" in schema and "properties" in other:
+            merged["properties"] = {**schema["properties"], **other["properties"]}
+        if "required" in schema and "required" in other:
+            merged["required"] = [*schema["required"], *other["required"]]
         return merged
 
     def _branch(self, branches: list[Mapping[str, Any]], name: str, depth: int) -> Found:
@@ -105,9 +105,9 @@ class Filler:
             return None, INVENTED
         best: Found | None = None
         for branch in branches:
-            found = self.fill(branch, name, depth + 1)
-            if best is None or found[1] > best[1] or (found[1] == best[1] == INVENTED and found[0] is None):
-                best = found
+            filled = self.fill(branch, name, depth + 1)
+            if best is None or filled[1] > best[1] or (filled[1] == best[1] == INVENTED and filled[0] is None):
+                best = filled
         return best or (None, INVENTED)
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> Found:
@@ -142,10 +142,10 @@ class Filler:
         kind = items.get("type", "string" if not items else None)
         if kind == "string" or items.get("enum"):
             stated = self._fact(name, lambda value: isinstance(value, list) and bool(value)) or []
-            stated = [one for one in stated if isinstance(one, str) and follows(one, items)]
+            stated = [sentence for sentence in stated if isinstance(sentence, str) and follows(sentence, items)]
             if items.get("enum"):
                 scored = [label for label, score in self._scores(items["enum"], name) if score > 0]
-                return [one for one in stated if one in items["enum"]] or scored
+                return [sentence for sentence in stated if sentence in items["enum"]] or scored
             pattern = self._kind(items, name.removesuffix("s"))
             if pattern is not None:
                 texts = list(dict.fromkeys(self._read(m) for m in pattern.finditer(self._reading.text[:_SEARCHED])))
@@ -293,8 +293,8 @@ def _exact(value: Any) -> Fraction:
 
 def _nearest(value: float, step: Any, beside: int = 0) -> float:
     """Return the multiple of `step` next to a value, or one beside that."""
-    found = (round(_exact(value) / _exact(step)) + beside) * _exact(step)
-    return int(found) if found.denominator == 1 else float(found)
+    multiple = (round(_exact(value) / _exact(step)) + beside) * _exact(step)
+    return int(multiple) if multiple.denominator == 1 else float(multiple)
 
 
 def _fallback(schema: Mapping[str, Any], whole: bool, share: float) -> Found:

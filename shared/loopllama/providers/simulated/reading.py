@@ -39,8 +39,8 @@ _MAX_OBJECTS = 200
 
 def words(text: str) -> list[str]:
     """Return the telling words of a text or a field's name, lower-case, their endings taken off."""
-    found = (word.lower() for word in _WORD.findall(_CAMEL.sub(" ", text)))
-    return [_stem(word) for word in found if word not in _STOP and (len(word) > 1 or word.isdigit())]
+    telling = (word.lower() for word in _WORD.findall(_CAMEL.sub(" ", text)))
+    return [_stem(word) for word in telling if word not in _STOP and (len(word) > 1 or word.isdigit())]
 
 
 def _stem(word: str) -> str:
@@ -66,7 +66,7 @@ class Reading:
     def objects(self) -> list[dict[str, Any]]:
         """The JSON objects in the text, outermost ones, in order."""
         decoder = json.JSONDecoder(parse_float=number, parse_int=number, parse_constant=number)
-        found: list[dict[str, Any]] = []
+        values: list[dict[str, Any]] = []
         at = self.text.find("{")
         for _ in range(_MAX_OBJECTS):
             if at < 0:
@@ -77,35 +77,35 @@ class Reading:
                 end = at + 1
             else:
                 if isinstance(value, dict):
-                    found.append(value)
+                    values.append(value)
             at = self.text.find("{", end)
-        return found
+        return values
 
     @cached_property
     def facts(self) -> list[tuple[frozenset[str], Any]]:
         """What the text says outright, later ones first: `name: value` lines and the fields of its JSON objects, each
         with the words of its name."""
-        found: list[tuple[frozenset[str], Any]] = []
+        stated: list[tuple[frozenset[str], Any]] = []
         for value in self.objects:
-            found += ((frozenset(words(name)), content) for name, content in _fields(value))
+            stated += ((frozenset(words(name)), content) for name, content in _fields(value))
         for line in self.text.splitlines():
             match = _LABELLED.match(_BULLET.sub("", line.strip(), count=1))
             if match:
-                found.append((frozenset(words(match[1])), match[2].strip()))
-        return found[::-1]
+                stated.append((frozenset(words(match[1])), match[2].strip()))
+        return stated[::-1]
 
     @cached_property
     def sentences(self) -> list[str]:
         """Its sentences in order, without headings and repetitions; of JSON objects, the texts in them."""
         seen: set[str] = set()
-        found = []
+        sentences = []
         for sentence in self._all_sentences():
             key = " ".join(_WORD.findall(sentence.lower()))
             if key and key not in seen:
                 seen.add(key)
-                found.append(sentence)
+                sentences.append(sentence)
         # A name beneath a letter is no sentence, unless there is nothing else.
-        return [one for one in found if one[-1] in ".!?" or one.count(" ") > 1] or found
+        return [sentence for sentence in sentences if sentence[-1] in ".!?" or sentence.count(" ") > 1] or sentences
 
     def _all_sentences(self) -> Iterator[str]:
         for line in _unwrapped(self.text.splitlines()):
@@ -129,8 +129,8 @@ class Reading:
         if not starts or [int(start[1]) for start in starts] != list(range(1, len(starts) + 1)):
             return []
         ends = [*(start.start() for start in starts[1:]), len(self.text)]
-        whole = (self.text[start.end() : end] for start, end in zip(starts, ends, strict=True))
-        return [" ".join(entry.partition("\n\n")[0].split()) for entry in whole]
+        entries = (self.text[start.end() : end] for start, end in zip(starts, ends, strict=True))
+        return [" ".join(entry.partition("\n\n")[0].split()) for entry in entries]
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -143,11 +143,11 @@ class Reading:
         asked = set(question)
 
         def weight(place: int) -> tuple[float, int]:
-            found = set(words(self.sentences[place]))
-            if not found:
+            sentence_words = set(words(self.sentences[place]))
+            if not sentence_words:
                 return (0.0, -place)
-            common = sum(min(self.counts[word], 5) - 1 for word in found)
-            return ((4 * len(found & asked) + common) / (len(found) + 6), -place)
+            common = sum(min(self.counts[word], 5) - 1 for word in sentence_words)
+            return ((4 * len(sentence_words & asked) + common) / (len(sentence_words) + 6), -place)
 
         best = sorted(range(len(self.sentences)), key=weight, reverse=True)[:most]
         return [self.sentences[place] for place in sorted(best)]
@@ -175,17 +175,19 @@ class Reading:
 def _unwrapped(lines: Iterable[str]) -> Iterator[str]:
     """Lines with those joined that are one paragraph, wrapped: a full line that ends without a stop goes on in the
     next."""
-    whole = ""
+    paragraph = ""
     for line in (line.strip() for line in lines):
-        own = not line or _HEADING.match(line) or _BULLET.match(line) or _LABELLED.match(line) or line[0] in "{[+"
-        if whole and not own and len(whole) >= _FULL_LINE and whole[-1] not in ".!?:":
-            whole = f"{whole} {line}"
+        stands_alone = (
+            not line or _HEADING.match(line) or _BULLET.match(line) or _LABELLED.match(line) or line[0] in "{[+"
+        )
+        if paragraph and not stands_alone and len(paragraph) >= _FULL_LINE and paragraph[-1] not in ".!?:":
+            paragraph = f"{paragraph} {line}"
             continue
-        if whole:
-            yield whole
-        whole = line
-    if whole:
-        yield whole
+        if paragraph:
+            yield paragraph
+        paragraph = line
+    if paragraph:
+        yield paragraph
 
 
 def _fields(value: Any) -> Iterator[tuple[str, Any]]:
