@@ -281,4 +281,5 @@ def test_large_values_come_as_links(api: Client) -> None:
     url = api.get(f"/v1/runs/{run_id}")["input"]["url"]
     assert httpx.get(url).json() == text
     assert len(api.raw("GET", f"/v1/workflows/{workflow}/runs").content) < 300_000
-    api.post(f"/v1/runs/{run_id}/cancel", None, 200)
+    # Tidied up; it may have completed meanwhile.
+    assert api.raw("POST", f"/v1/runs/{run_id}/cancel").status_code in (200, 409)

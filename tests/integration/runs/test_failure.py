@@ -58,10 +58,10 @@ def test_the_run_fails_with_step_and_cause_and_goes_on_where_it_failed(system: S
     workflow = system.push("Rejected", crew, model=model)
     failed = system.run(workflow)
     assert failed["status"] == "failed"
-    assert failed["error"].startswith("step 'two': ModelRequestRejected: ")
+    assert failed["error"].startswith("step 'two': ModelNotAvailable: ")
     assert "this model has been retired" in failed["error"]
     assert [step["status"] for step in failed["steps"]] == ["completed", "failed", "queued"]
-    assert failed["steps"][1]["error"].startswith("ModelRequestRejected: ")
+    assert failed["steps"][1]["error"].startswith("ModelNotAvailable: ")
     execution = system.wait_execution(failed["id"])
     assert (execution["status"], execution["error"]) == ("FAILED", "RunFailed")
     assert "step 'two' failed" in execution["cause"]
@@ -76,7 +76,7 @@ def test_the_run_fails_with_step_and_cause_and_goes_on_where_it_failed(system: S
     assert requests(script) == ["one", "two", "two", "three"]
     assert [[a["outcome"] for a in step["attempts"]] for step in run["steps"]] == [
         ["ok"],
-        ["ModelRequestRejected", "ok"],
+        ["ModelNotAvailable", "ok"],
         ["ok"],
     ]
     assert run["cost_usd"] == system.item(run["id"], "RUN")["cost_usd"] == 3 * COST
