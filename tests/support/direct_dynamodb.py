@@ -13,11 +13,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from botocore.parsers import create_parser
-from moto.core.parse import PROTOCOL_PARSERS
-from moto.core.utils import get_service_model
-from moto.dynamodb.responses import DynamoHandler
 
-ACCOUNT = "123456789012"
+from loopllama_cli.local.moto_patches import direct
+
 _parser = create_parser("json")
 _one_at_a_time = threading.RLock()
 
@@ -26,8 +24,13 @@ def connect(client: Any) -> None:
     """Let a client of DynamoDB reach moto's state at once, as long as `mock_aws` is in force."""
     region = client.meta.region_name
 
-    def carry_out(model: Any, params: dict[str, Any], **_: Any) -> tuple[Any, dict[str, Any]]:
-        status, headers, body = _answered(model.name, params, region)
+    def carry_out(model: Any, params: dict[str, Any], **_: Any) -> tuple[Any, dict[str, Any]] | None:
+        target, body = f"{direct.TARGET}{model.name}", params["body"]
+        with _one_at_a_time:
+            answer = direct.answer(target, {**params["headers"], "X-Amz-Target": target}, body, region)
+        if answer is None:
+            return None
+        status, headers, body = answer
         response = {"status_code": status, "headers": headers, "body": body, "context": {}}
         parsed = _parser.parse(response, model.output_shape)
         if status >= 300:
@@ -37,17 +40,3 @@ def connect(client: Any) -> None:
         return SimpleNamespace(status_code=status, headers=headers), parsed
 
     client.meta.events.register("before-call.dynamodb", carry_out)
-
-
-def _answered(operation: str, params: dict[str, Any], region: str) -> tuple[int, dict[str, str], bytes]:
-    handler: Any = DynamoHandler()
-    handler.headers = {**params["headers"], "X-Amz-Target": f"DynamoDB_20120810.{operation}"}
-    handler.querystring, handler.response_headers = {}, {}
-    handler.region, handler.current_account, handler.access_key = region, ACCOUNT, "testing"
-    model = get_service_model("dynamodb").operation_model(operation)
-    parser = PROTOCOL_PARSERS["json"](model, map_type=handler.PROTOCOL_PARSER_MAP_TYPE)
-    request: Any = {"method": "POST", "values": {}, "url_path": "/", "url_params": {}}
-    handler.params = parser.parse(request | {"headers": handler.headers, "body": params["body"]})
-    with _one_at_a_time:
-        status, headers, body = handler.call_action()
-    return int(status), headers, body.encode() if isinstance(body, str) else body

@@ -18,8 +18,8 @@ from moto.backends import get_backend
 
 from loopllama.aws import clients
 from loopllama_cli.local.moto_patches import dynamodb as seams_dynamodb
+from loopllama_cli.local.moto_patches.direct import ACCOUNT
 from support import direct_dynamodb
-from support.direct_dynamodb import ACCOUNT
 
 seams_dynamodb.quicken()
 

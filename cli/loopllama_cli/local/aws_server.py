@@ -16,6 +16,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -25,6 +26,7 @@ from werkzeug.test import run_wsgi_app
 
 from loopllama_cli.local import loopback, refusals, signatures
 from loopllama_cli.local.credentials import Credentials
+from loopllama_cli.local.moto_patches import direct
 from loopllama_cli.local.refusals import Refused
 from loopllama_cli.local.signatures import Asked, Claim
 
@@ -66,6 +68,11 @@ class Application(DomainDispatcherApplication):
         with self._locks[service]:
             return app(environ, start_response)
 
+    def dynamodb(self, headers: Any, body: bytes, region: str) -> direct.Answer | None:
+        """Answer a request to DynamoDB; `None` where it is to go moto's own way."""
+        with self._locks["dynamodb"]:
+            return direct.answer(headers.get("X-Amz-Target") or "", headers, body, region)
+
 
 class _Handler(MotoRequestHandler):
     """werkzeug closes the connection after each answer, which costs the client a connection and this process a thread
@@ -90,7 +97,7 @@ class _Handler(MotoRequestHandler):
             asked = Asked(self.command, self.path, self.headers, self._body(environ))
             self.close_connection, self._unread = close, False
             signatures.check(asked, claim, self.server.credentials, datetime.now(UTC))
-            status, headers, body = self._ask_moto({**environ, _CLAIM: claim}, asked.body)
+            status, headers, body = self._ask_moto({**environ, _CLAIM: claim}, asked.body, claim)
         except Refused as refused:
             code, given, body = refusals.answer(refused, self.path, self.headers)
             status, headers = f"{code} Forbidden", list(given.items())
@@ -118,9 +125,20 @@ class _Handler(MotoRequestHandler):
             raise BadRequest
         return bytes(environ["wsgi.input"].read(int(length)))
 
-    def _ask_moto(self, environ: dict[str, Any], body: bytes) -> tuple[str, Iterable[tuple[str, str]], bytes]:
+    def _ask_moto(
+        self, environ: dict[str, Any], body: bytes, claim: Claim
+    ) -> tuple[str, Iterable[tuple[str, str]], bytes]:
         environ["wsgi.input"] = io.BytesIO(body)
         try:
+            if (claim.service, self.command, self.path) == (
+                "dynamodb",
+                "POST",
+                "/",
+            ) and "Content-Encoding" not in self.headers:
+                answer = self.server.app.dynamodb(self.headers, body, claim.region)  # type: ignore[attr-defined]
+                if answer is not None:
+                    status, given, found = answer
+                    return f"{status} {HTTPStatus(status).phrase}", given.items(), found
             parts, status, headers = run_wsgi_app(self.server.app, environ, buffered=True)
         except Refused:
             raise
