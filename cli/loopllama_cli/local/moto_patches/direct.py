@@ -16,9 +16,11 @@ TARGET = "DynamoDB_20120810."
 """What the header X-Amz-Target begins with."""
 
 
-def answer(
-    target: str, headers: Mapping[str, str], body: bytes, region: str
-) -> tuple[int, dict[str, str], bytes] | None:
+Answer = tuple[int, dict[str, str], bytes]
+"""Status, headers and body."""
+
+
+def answer(target: str, headers: Mapping[str, str], body: bytes, region: str) -> Answer | None:
     """Return the answer to a request; `None` for what moto itself is to look at: another service's target, an
     operation that there is not, a body that cannot be read. Requests must come one after another."""
     if not target.startswith(TARGET):
