@@ -151,7 +151,7 @@ def test_mock_answers(adapter_of: dict[str, Provider], form: str) -> None:
         ("throttled", ModelThrottled),
         ("too-long", ContextTooLong),
         ("broken", ModelUnavailable),
-        ("no-such-model", ModelRequestRejected),
+        ("no-such-model", ModelNotAvailable),
     ],
 )
 def test_mock_errors(adapter_of: dict[str, Provider], form: str, model: str, expected: type[ModelError]) -> None:
