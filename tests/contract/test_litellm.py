@@ -26,7 +26,14 @@ from support.wire_server import Reply, WireServer
 
 from loopllama import providers
 from loopllama.catalog.model import Model
-from loopllama.errors import ContextTooLong, ModelError, ModelRequestRejected, ModelThrottled, ModelUnavailable
+from loopllama.errors import (
+    ContextTooLong,
+    ModelError,
+    ModelNotAvailable,
+    ModelRequestRejected,
+    ModelThrottled,
+    ModelUnavailable,
+)
 from loopllama.llm.types import Message, ModelRequest, Provider, ToolCall, ToolSpec, Usage
 from loopllama.providers import credentials, provider_for
 from loopllama.settings import Settings
