@@ -28,7 +28,7 @@ from loopllama.runs.store import RunStore
 from loopllama.settings import Settings
 from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
-from loopllama_cli.local.moto_patches.direct import ACCOUNT
+from loopllama_cli.local.handle import ACCOUNT
 from support.asl.deployed import state_machine
 from support.asl.execution import Execution, TaskError
 from support.moto_account import account, create_tables

@@ -17,8 +17,8 @@ from moto import mock_aws
 from moto.backends import get_backend
 
 from loopllama.aws import clients
+from loopllama_cli.local.handle import ACCOUNT
 from loopllama_cli.local.moto_patches import dynamodb as seams_dynamodb
-from loopllama_cli.local.moto_patches.direct import ACCOUNT
 from support import direct_dynamodb
 
 seams_dynamodb.quicken()

@@ -17,6 +17,8 @@ from loopllama_cli.local.credentials import Credentials, forget
 
 START_SECONDS = 120.0
 REGION = "us-east-1"
+ACCOUNT = "123456789012"
+"""The account of everything in moto."""
 
 
 class LocalStackError(Exception):

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from loopllama_cli.local import loopback
+from loopllama_cli.local.handle import ACCOUNT
 from loopllama_cli.local.processes import Outcome
 from loopllama_cli.local.template import Route
 
@@ -109,7 +110,7 @@ def event_v2(request: Request, route: Route, parameters: dict[str, str]) -> dict
         **({"queryStringParameters": query} if query else {}),
         **({"pathParameters": parameters} if parameters else {}),
         "requestContext": {
-            "accountId": "123456789012",
+            "accountId": ACCOUNT,
             "apiId": "local",
             "domainName": request.merged.get("host", "localhost"),
             "domainPrefix": "local",
@@ -153,7 +154,7 @@ def event_v1(request: Request, route: Route, parameters: dict[str, str]) -> dict
         "pathParameters": parameters or None,
         "stageVariables": None,
         "requestContext": {
-            "accountId": "123456789012",
+            "accountId": ACCOUNT,
             "apiId": "local",
             "domainName": request.merged.get("host", "localhost"),
             "httpMethod": request.method,

@@ -14,9 +14,8 @@ from typing import Any
 
 from loopllama_cli.local import lean
 from loopllama_cli.local.credentials import Credentials
-from loopllama_cli.local.handle import REGION, aws_environment
+from loopllama_cli.local.handle import ACCOUNT, REGION, aws_environment
 
-ACCOUNT = "123456789012"
 STACK_NAME = "loopllama"
 
 

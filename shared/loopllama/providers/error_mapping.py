@@ -59,11 +59,11 @@ _NO_MODEL = re.compile(
     r"|(?:don't|do not|does not) have access to (?:the |this )?model",
     re.IGNORECASE,
 )
-_MORE_THAN_THE_QUOTA = re.compile(r"limit:? (\d+),? .{0,20}requested:? (\d+)", re.IGNORECASE)
+_MORE_THAN_THE_QUOTA = re.compile(r"limit:? (\d{1,15})\b,? .{0,20}requested:? (\d{1,15})\b", re.IGNORECASE)
 """OpenAI's and Groq's form: "Limit 30000, Requested 31024"."""
 _WAIT = re.compile(
-    r"(?:try|retry|wait)\b.{0,40}?\b(?:in|after|for)? ?((?:\d+(?:\.\d+)? ?(?:ms|milliseconds?|s|secs?|seconds?"
-    r"|m|mins?|minutes?|h|hours?)\b ?)+|(?:\d+h)?(?:\d+m)?\d+(?:\.\d+)?s\b)",
+    r"(?:try|retry|wait)\b.{0,40}?\b(?:in|after|for)? ?((?:\d{1,9}(?:\.\d{1,9})? ?(?:ms|milliseconds?|s|secs?|seconds?"
+    r"|m|mins?|minutes?|h|hours?)\b ?)+|(?:\d{1,9}h)?(?:\d{1,9}m)?\d{1,9}(?:\.\d{1,9})?s\b)",
     re.IGNORECASE,
 )
 """What messages say of how long to wait: "Please retry in 39.2s" (Gemini), "try again in 6m0s" (OpenAI, Groq)."""

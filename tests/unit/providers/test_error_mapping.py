@@ -34,7 +34,7 @@ from loopllama.providers.openai_service import CODES as OPENAI
         ("Try again in 2 minutes", 120.0),
         ("Rate limit reached: 20 requests in 60 s", None),
         ("Please retry in a moment", None),
-        ("try again in 99999999999h", 24 * 3600.0),
+        ("try again in 999999999h", 24 * 3600.0),
         ("", None),
     ],
 )
@@ -82,6 +82,15 @@ def test_the_wait_of_retry_info_where_the_message_names_none() -> None:
 )
 def test_what_an_error_stands_for(status: int, codes: list[str], said: str, kind: type) -> None:
     assert kind_of(status, codes, said, OPENAI) is kind
+
+
+def test_numbers_without_end_say_nothing() -> None:
+    """Python refuses to read a number of more than 4,300 digits."""
+    long = "9" * 5000
+    assert kind_of(429, [], f"Limit 1, Requested {long}", OPENAI) is ModelThrottled
+    assert kind_of(429, [], f"Limit {long}, Requested {long}", OPENAI) is ModelThrottled
+    for said in (f"try again in {long}s", "try again in " + "1m" * 900, "try " * 500 + long):
+        assert wait_in(said) is None
 
 
 def test_anthropics_types() -> None:

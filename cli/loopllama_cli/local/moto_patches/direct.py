@@ -11,7 +11,8 @@ from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.utils import get_service_model
 from moto.dynamodb.responses import DynamoHandler
 
-ACCOUNT = "123456789012"
+from loopllama_cli.local.handle import ACCOUNT
+
 TARGET = "DynamoDB_20120810."
 """What the header X-Amz-Target begins with."""
 
