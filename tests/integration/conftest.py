@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,7 @@ import boto3
 import pytest
 from support.api_client import Client
 from support.system import DEPLOYED, System
+from support.waiting import eventually
 from typer.testing import CliRunner, Result
 
 from loopllama.core import exact_json
@@ -91,17 +91,6 @@ class Running:
             QueueUrl=self.outputs[queue_url], MaxNumberOfMessages=10, MessageAttributeNames=["All"]
         )
         return found.get("Messages", [])
-
-
-def eventually(look: Callable[[], Any], seconds: float = 20) -> Any:
-    """What `look` finds, as soon as it finds something true. Fails after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"nothing after {seconds} s: {look}")
 
 
 CALLER = {

@@ -5,9 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
+from support.waiting import eventually
+
 from loopllama.catalog.catalog import bundled
 
-from .conftest import Answer, Program, eventually
+from .conftest import Answer, Program
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "support_reply"

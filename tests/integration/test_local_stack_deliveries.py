@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from support.waiting import eventually
 
-from .conftest import Running, eventually
+from .conftest import Running
 
 
 def put(toy: Running, identifier: str, part: str, **attributes: str) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from support.waiting import eventually
 
-from .conftest import Running, eventually
+from .conftest import Running
 
 
 def test_an_execution_calls_the_handlers_and_ends(toy: Running) -> None:

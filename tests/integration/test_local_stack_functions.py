@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from support.waiting import eventually
 
 from loopllama_cli.local.processes import MAX_LOADING, Places, Pool, Spec
 
-from .conftest import TOY_PROJECT, Running, alive, eventually
+from .conftest import TOY_PROJECT, Running, alive
 
 
 def lines(toy: Running, group: str) -> list[str]:

@@ -11,13 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.waiting import eventually
 
 from loopllama_cli.local import LocalStack, LocalStackError, template
 from loopllama_cli.local.credentials import find
 from loopllama_cli.local.events import rate_minutes
 from loopllama_cli.local.logs import metrics
 
-from .conftest import ROOT, TOY_PROJECT, Running, alive, eventually
+from .conftest import ROOT, TOY_PROJECT, Running, alive
 
 
 def test_outputs_conditions_and_parameters(toy: Running) -> None:

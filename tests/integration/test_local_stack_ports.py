@@ -10,8 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from support.waiting import eventually
 
-from .conftest import ROOT, Running, eventually
+from .conftest import ROOT, Running
 
 
 @pytest.mark.skipif(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,6 +15,7 @@ import jsonschema
 from loopllama.api.auth import KeyStore
 from loopllama.core import exact_json
 from loopllama.settings import Settings
+from support.waiting import eventually
 
 FINAL = ("completed", "failed", "cancelled")
 
@@ -69,20 +69,19 @@ class Client:
 
     def until(self, path: str, good: Callable[[Any], bool], seconds: float = 60) -> Any:
         """What a GET answers, as soon as it is `good`. Fails after `seconds`."""
-        deadline = time.monotonic() + seconds
-        while True:
+        found: Any = None
+
+        def look() -> bool:
+            nonlocal found
             found = self.get(path)
-            if good(found):
-                return found
-            assert time.monotonic() < deadline, found
-            time.sleep(0.1)
+            return good(found)
+
+        self.wait(look, seconds)
+        return found
 
     def wait(self, good: Callable[[], bool], seconds: float = 30) -> None:
         """Wait until something holds. Fails after `seconds`."""
-        deadline = time.monotonic() + seconds
-        while not good():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        eventually(good, seconds, first=0.05)
 
     def _data(self, answer: httpx.Response, status: int) -> Any:
         assert answer.status_code == status, answer.text

@@ -28,6 +28,7 @@ from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
 from loopllama_cli.local.handle import LocalStack
 from loopllama_cli.target import Choice, connect, settings_of
+from support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 DEPLOYED = os.environ.get("LOOPLLAMA_TEST_STACK", "")
@@ -279,7 +280,4 @@ class System:
 
     def until(self, holds: Callable[[], Any], seconds: float = WAIT_SECONDS) -> None:
         """Wait for what has no event to wait for, at most `seconds`."""
-        deadline = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < deadline, "it did not happen in time"
-            time.sleep(0.02 if self.here else 1)
+        eventually(holds, seconds, first=0.02 if self.here else 1, longest=0.5 if self.here else 5)
