@@ -47,7 +47,7 @@ class Signature:
         self._url = url
         self.rejections = 0
 
-    def credentials(self, provider: str, settings: Settings) -> Credentials:
+    def credentials(self, provider: str, settings: Settings, model: str) -> Credentials:
         return RoleCredentials(provider, f"{self._url}/openai/v1", "", "the function's role")
 
     def headers(self, credentials: Credentials, url: str, body: bytes) -> Mapping[str, str]:

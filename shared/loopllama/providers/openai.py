@@ -26,7 +26,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from loopllama.catalog.providers import KNOWN, Known, takes_temperature
 from loopllama.core import exact_json
@@ -36,7 +36,7 @@ from loopllama.llm.types import Message, ModelRequest, StopReason, Thoughts, Too
 from loopllama.providers import openai_service, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
-from loopllama.providers.http_adapter import HttpAdapter
+from loopllama.providers.http_adapter import Access, HttpAdapter
 
 _NO_SCHEMA_BESIDE_TOOLS = re.compile(r"gemini-[12](?!\d)")
 _SIGNING = re.compile(r"gemini-([3-9]|\d\d)")
@@ -93,7 +93,7 @@ _MALFORMED = frozenset({"malformed_function_call", "MALFORMED_FUNCTION_CALL", "U
 class OpenAI(HttpAdapter):
     """The adapter for one provider of this dialect: `openai`, or `azure` where its credentials say so."""
 
-    access = openai_service.Key()
+    access: ClassVar[Access] = openai_service.Key()
     codes = openai_service.CODES
 
     def url(self, credentials: Credentials, call: ModelRequest) -> str:

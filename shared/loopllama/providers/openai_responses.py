@@ -18,7 +18,7 @@ How usage is counted
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from loopllama.catalog.providers import Known, takes_temperature
 from loopllama.core import exact_json
@@ -28,7 +28,7 @@ from loopllama.llm.types import Message, ModelRequest, ToolSpec, Usage
 from loopllama.providers import openai_service, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
-from loopllama.providers.http_adapter import HttpAdapter
+from loopllama.providers.http_adapter import Access, HttpAdapter
 
 CODES: Mapping[str, type[ModelError]] = {
     **openai_service.CODES,
@@ -45,7 +45,7 @@ _MOVED = {"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "ve
 class OpenAIResponses(HttpAdapter):
     """The adapter for one provider of this dialect; at Azure where its credentials say so."""
 
-    access = openai_service.Key()
+    access: ClassVar[Access] = openai_service.Key()
     codes = CODES
 
     def url(self, credentials: Credentials, call: ModelRequest) -> str:  # noqa: ARG002

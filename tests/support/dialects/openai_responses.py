@@ -176,7 +176,7 @@ def _wrong_parameter(body: Mapping[str, Any]) -> Wrong:
             return "unsupported_parameter", f"Unsupported parameter: '{name}'. {there}"
         if name not in PARAMETERS:
             return "unknown_parameter", f"Unknown parameter: '{name}'."
-    reasons = re.match(r"o\d|gpt-[5-9](?!.*-chat)", body["model"])
+    reasons = re.search(r"(^|\.)(o\d|gpt-[5-9](?!.*-chat))", body["model"])
     refused = ("temperature", "top_p") if reasons else ("reasoning",)
     if found := [name for name in refused if name in body]:
         return "unsupported_parameter", f"Unsupported parameter: '{found[0]}' is not supported with this model."

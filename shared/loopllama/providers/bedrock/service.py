@@ -39,6 +39,8 @@ CODES: Mapping[str, type[ModelError]] = {
     "InvalidSignatureException": CredentialsRejected,
     "InvalidClientTokenId": CredentialsRejected,
     "IncompleteSignature": CredentialsRejected,
+    "IncompleteSignatureException": CredentialsRejected,
+    "SignatureDoesNotMatch": CredentialsRejected,
     "MissingAuthenticationToken": CredentialsRejected,
     "MissingAuthenticationTokenException": CredentialsRejected,
     "ExpiredTokenException": CredentialsRejected,
@@ -49,7 +51,7 @@ CODES: Mapping[str, type[ModelError]] = {
 """Converse's errors, and those that any AWS service may give.
 https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html"""
 
-_ROLE = "The credentials are those of the function's role (or of AWS_BEARER_TOKEN_BEDROCK); no secret is used"
+ROLE = "The credentials are those of the function's role (or of AWS_BEARER_TOKEN_BEDROCK); no secret is used"
 
 
 def aws_failure(error: Exception, who: str, model: str = "", region: str | None = None) -> ModelError:
@@ -63,7 +65,7 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
         label = f"HTTP {_status(error)}" if code == str(_status(error)) else f"HTTP {_status(error)}, {code}"
         message = f"{who} ({label}): {detail}"
         if kind is CredentialsRejected:
-            message = f"{message}. {_ROLE}"
+            message = f"{message}. {ROLE}"
         elif kind in (ModelRequestRejected, ModelNotAvailable) and (
             remedy := access.explain(code, detail, model, region or clients.region())
         ):
@@ -80,7 +82,7 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
         | exceptions.UnauthorizedSSOTokenError
         | exceptions.ProfileNotFound,
     ):
-        return CredentialsRejected(f"{who}: no AWS credentials: {error}. {_ROLE}")
+        return CredentialsRejected(f"{who}: no AWS credentials: {error}. {ROLE}")
     return ModelRequestRejected(f"{who}: the request cannot be made: {error}")
 
 
