@@ -88,9 +88,13 @@ class HttpAdapter(Adapter):
 
     def send(self, call: ModelRequest, until: float) -> Mapping[str, Any]:
         """Make the one POST of a call."""
+        return self.post(call, self.body(call), until)
+
+    def post(self, call: ModelRequest, document: Mapping[str, Any], until: float) -> Mapping[str, Any]:
+        """POST a document for a call, and return the answer's."""
         credentials = self.access.credentials(self.provider, self.settings, call.model)
         url = self.url(credentials, call)
-        body = exact_json.dumps(self.body(call)).encode()
+        body = exact_json.dumps(document).encode()
         allowed = self.access.headers(credentials, url, body)
         headers = {"content-type": "application/json", **self.headers, **allowed, **credentials.headers}
         reply = http.post(url, headers, body, until, self.provider)

@@ -31,7 +31,7 @@ from loopllama.core import exact_json
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
 from loopllama.llm import schema_subsets, thoughts
 from loopllama.llm.types import Message, ModelRequest, Thoughts, ToolSpec, Usage
-from loopllama.providers import openai_service, wire
+from loopllama.providers import endings, openai_service, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
 from loopllama.providers.http_adapter import Access, HttpAdapter
@@ -73,7 +73,8 @@ class OpenAIResponses(HttpAdapter):
             return Parsed(usage=usage, error=InvalidModelResponse(f"{who}: the answer holds no output", against=True))
         items = [item for item in output if isinstance(item, dict)]
         status, why = value.get("status"), wire.member(value, "incomplete_details").get("reason")
-        cut = status == "incomplete" and why != "content_filter"
+        ending = endings.ending(endings.RESPONSES, why, status)
+        cut = ending == "max_tokens"
         text, refused = _text(items), "".join(_parts(items, "refusal", "refusal"))
         calls = wire.tool_calls(
             items,
@@ -85,10 +86,9 @@ class OpenAIResponses(HttpAdapter):
             ),
             cut,
         )
-        error: ModelError | None = None
-        if (status == "incomplete" and not cut) or (refused and not thoughts.apart(text)[0]):
-            said = f": {refused[:200]}" if refused else " (content filter)"
-            error = ContentFiltered(f"{who} declined to answer{said}")
+        error = endings.failure(ending, who, "content filter" if ending == "declined" else status)
+        if refused and not thoughts.apart(text)[0]:
+            error = ContentFiltered(f"{who} declined to answer: {refused[:200]}")
         model = value.get("model")
         held = _held(items)
         return Parsed(
