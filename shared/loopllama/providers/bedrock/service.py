@@ -72,6 +72,8 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
             kind, message = ModelNotAvailable, f"{who} ({label}): {remedy}. AWS says: {detail}"
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         wait = error_mapping.retry_after(headers) if kind.later else None
+        if wait is None and kind.later:
+            wait = error_mapping.wait_in(detail)
         return kind(message, retry_after=wait, status=_status(error))
     if isinstance(
         error,
