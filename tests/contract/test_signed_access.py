@@ -69,7 +69,7 @@ def adapter(access: Signature, monkeypatch: pytest.MonkeyPatch) -> Provider:
     class Signed(OpenAI):
         pass
 
-    Signed.access = access  # type: ignore[assignment]
+    Signed.access = access
     monkeypatch.setitem(providers.DIALECTS, "signed", providers.Dialect(lambda: Signed, own_servers=False))
     monkeypatch.setitem(KNOWN, "house", Known(dialect="signed", keyless=True, by_role=True))
     return adapter_of("house")
