@@ -253,8 +253,8 @@ def test_signatures_go_to_no_other_model_of_the_provider(here: Here) -> None:
     begin(here)
     options = {ANTHROPIC: {"thinking": THINKING}, BEDROCK: {"additionalModelRequestFields": {"thinking": THINKING}}}
     model = here.dialect.model.replace("haiku-4-5-20251001", "sonnet-4-5-20250929").replace("haiku-4-5", "sonnet-4-5")
-    others: dict[Dialect, str] = {RESPONSES: "gpt-5.6-sol", BEDROCKS: "us.openai.gpt-5.6-sol"}
-    model = others.get(here.dialect, model)
+    elsewhere: dict[Dialect, str] = {RESPONSES: "gpt-5.6-sol", BEDROCKS: "us.openai.gpt-5.6-sol"}
+    model = elsewhere.get(here.dialect, model)
     other = here.live.put_model(
         f"other-{here.dialect.name}",
         here.dialect.name,
