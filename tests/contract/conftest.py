@@ -29,7 +29,7 @@ def server() -> Iterator[WireServer]:
 
 @pytest.fixture
 def adapter(dialect: Dialect, server: WireServer, monkeypatch: pytest.MonkeyPatch) -> Provider:
-    server.refuses = dialect.refusal
+    server.refuses = dialect.guard
     return dialect.adapter(server.url, monkeypatch)
 
 
@@ -68,7 +68,7 @@ def here(
     live: Deployment, dialect: Dialect, server: WireServer, second: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> Here:
     dialect.adapter(server.url, monkeypatch)  # sets the environment
-    server.refuses = dialect.refusal
+    server.refuses = dialect.guard
     return Here(live, dialect, server, second)
 
 

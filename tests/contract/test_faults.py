@@ -16,15 +16,15 @@ from support.wire_server import Drip, Hang, Raw, Reply, Reset, Step, WireServer
 from loopllama.errors import (
     ContextTooLong,
     CredentialsRejected,
-    InvalidModelResponse,
     ModelNotAvailable,
     ModelRequestRejected,
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
 )
-from loopllama.llm.types import Provider, Usage
+from loopllama.llm.types import Provider
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n{"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n"
 
 
@@ -153,13 +153,26 @@ def test_host_that_does_not_exist(dialect: Dialect, monkeypatch: pytest.MonkeyPa
     "step",
     [
         Reset(),
+        Reset(HEAD),
         Reset(HEAD + b'{"choices'),
+        Reset(CHUNKED),
+        Raw(CHUNKED),
         Raw(b""),
         Raw(HEAD + b"{"),
         Raw(b"HTTP/1.1 200"),
         Raw(b"SSH-2.0-OpenSSH\r\n"),
     ],
-    ids=["reset", "reset in the middle", "closed", "closed in the middle", "half a head", "no HTTP"],
+    ids=[
+        "reset",
+        "reset behind the head",
+        "reset in the middle",
+        "reset in a chunk",
+        "closed in a chunk",
+        "closed",
+        "closed in the middle",
+        "half a head",
+        "no HTTP",
+    ],
 )
 def test_broken_connection(
     dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, step: Step
@@ -172,8 +185,8 @@ def test_broken_connection(
 
 @pytest.mark.parametrize(
     "step",
-    [Hang(), Drip(b"HTTP/1.1 200 OK\r\nX-Slow: "), Drip(HEAD), Drip(HEAD, 60)],
-    ids=["nothing", "slow headers", "slow body", "body stops"],
+    [Hang(), Drip(b"HTTP/1.1 200 OK\r\nX-Slow: "), Drip(HEAD), Drip(HEAD, 60), Drip(CHUNKED)],
+    ids=["nothing", "slow headers", "slow body", "body stops", "slow chunks"],
 )
 def test_deadline(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, step: Step) -> None:
     started = time.monotonic()
@@ -201,29 +214,53 @@ def test_a_connection_after_a_deadline_is_a_new_one(
     assert [request.connection for request in server.requests] == [1, 2]
 
 
-@pytest.mark.parametrize("body", [b"not json", b'{"choices": [', b"\xff\xfe", b"[" * 100_000])
-def test_malformed_json(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, body: bytes) -> None:
-    error = failure_of(server, adapter, make_call(), Reply(200, body))
-    assert type(error) is InvalidModelResponse
-    assert isinstance(error.usage, Usage)
-    assert error.usage.estimated
+@pytest.mark.parametrize("status", [404, 403, 410])
+def test_a_model_that_is_not_there_says_nothing_against_the_next(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, status: int
+) -> None:
+    error = failure_of(server, adapter, make_call(), Reply(status, b"<html>nothing here</html>"))
+    assert type(error) is ModelNotAvailable
+    assert (error.next_model, error.later, error.status) == (True, False, status)
+
+
+def test_401_of_whoever_stands_before_the_provider(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make
+) -> None:
+    error = failure_of(server, adapter, make_call(), Reply(401, b"<html>Log in</html>"))
+    assert type(error) is CredentialsRejected
+    assert (error.next_model, error.later) == (True, False)
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"choices": []}, {"choices": [None]}, {"choices": [{"message": 1}]}, {"content": 3}]
+    ("said", "seconds"),
+    [
+        ("Rate limit reached. Please try again in 20s.", 20),
+        ("Please retry in 39.5s.", 39.5),
+        ("Try again in 6m0s.", 360),
+        ("Please wait 250 ms", 0.25),
+        ("Too many requests.", None),
+    ],
 )
-def test_an_answer_without_what_it_must_have(
-    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, body: object
+def test_a_wait_in_the_message(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, said: str, seconds: float | None
 ) -> None:
-    error = failure_of(server, adapter, make_call(), Reply(200, body))
-    assert type(error) is InvalidModelResponse
-    assert isinstance(error.usage, Usage)
+    status, code, _ = dialect.throttled
+    error = failure_of(server, adapter, make_call(), dialect.error(status, code, said))
+    assert (type(error), error.retry_after) == (ModelThrottled, seconds)
+    # What the header says counts more.
+    server.requests.clear()
+    told = failure_of(server, adapter, make_call(), dialect.error(status, code, said, {"retry-after": "5"}))
+    assert told.retry_after == 5
 
 
-def test_too_large_an_answer(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
-    error = failure_of(server, adapter, make_call(), Reply(200, b" " * (21 * 1024 * 1024)))
-    assert type(error) is InvalidModelResponse
-    assert "20 MB" in str(error)
+def test_a_request_larger_than_the_quota(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make
+) -> None:
+    status, code, _ = dialect.throttled
+    said = "Request too large on tokens per min (TPM): Limit 30000, Requested 31024. Try again in 2s."
+    error = failure_of(server, adapter, make_call(), dialect.error(status, code, said))
+    assert type(error) is ContextTooLong
+    assert (error.later, error.next_model, error.retry_after) == (False, True, None)
 
 
 def test_huge_header(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
@@ -232,9 +269,12 @@ def test_huge_header(dialect: Dialect, server: WireServer, adapter: Provider, ma
     assert type(error) is ModelUnavailable
 
 
-def test_redirects_are_not_followed(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, status: int
+) -> None:
     # Had it been followed, the server would count a second request.
-    reply = Reply(307, b"", {"location": f"{server.url}/elsewhere"})
+    reply = Reply(status, b"", {"location": f"{server.url}/elsewhere"})
     error = failure_of(server, adapter, make_call(), reply)
     assert isinstance(error, ModelRequestRejected)
 

@@ -47,7 +47,7 @@ class Signature:
         self._url = url
         self.rejections = 0
 
-    def credentials(self, provider: str, settings: Settings) -> Credentials:
+    def credentials(self, provider: str, settings: Settings, model: str) -> Credentials:
         return RoleCredentials(provider, f"{self._url}/openai/v1", "", "the function's role")
 
     def headers(self, credentials: Credentials, url: str, body: bytes) -> Mapping[str, str]:
@@ -69,7 +69,7 @@ def adapter(access: Signature, monkeypatch: pytest.MonkeyPatch) -> Provider:
     class Signed(OpenAI):
         pass
 
-    Signed.access = access  # type: ignore[assignment]
+    Signed.access = access
     monkeypatch.setitem(providers.DIALECTS, "signed", providers.Dialect(lambda: Signed, own_servers=False))
     monkeypatch.setitem(KNOWN, "house", Known(dialect="signed", keyless=True, by_role=True))
     return adapter_of("house")

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.dialects import AnthropicDialect, BedrockDialect, Dialect, OpenAIDialect
+from support.dialects import AnthropicDialect, BedrockDialect, Dialect, OpenAIDialect, ResponsesDialect
+from support.dialects.openai_responses import REASONED
 from support.wire_server import Reply, Request, WireServer
 
 from loopllama.errors import ModelRequestRejected
@@ -18,7 +19,7 @@ from loopllama.llm.types import Message, ModelRequest, ModelResponse, Provider, 
 Make = Callable[..., ModelRequest]
 OPENROUTER = OpenAIDialect()
 OPENROUTER.name = "openrouter"
-ANTHROPIC, BEDROCK = AnthropicDialect(), BedrockDialect()
+ANTHROPIC, BEDROCK, RESPONSES = AnthropicDialect(), BedrockDialect(), ResponsesDialect()
 NOW = ToolSpec("now", "The time.", {"type": "object", "properties": {}})
 CALLS = [("a", "now", {}), ("b", "now", {})]
 THINKING = {"type": "enabled", "budget_tokens": 1024}
@@ -136,6 +137,103 @@ def test_encrypted_thoughts_are_encoded_once(server: WireServer, adapter: Provid
     server.script(Reply(200, body), Reply(200, BEDROCK.answer("Noon.")))
     adapter.complete(next_call(make_call, adapter.complete(make_call(tools=(NOW,)))))
     assert server.requests[1].json["messages"][1]["content"][0] == {"reasoningContent": {"redactedContent": blob}}
+
+
+def reasoning(number: int, **fields: Any) -> dict[str, Any]:
+    encrypted = {"encrypted_content": f"{REASONED}{number}"}
+    return {"type": "reasoning", "id": f"rs_{number}", "summary": [], "status": "completed", **encrypted, **fields}
+
+
+def sent_back(number: int, **fields: Any) -> dict[str, Any]:
+    return {"type": "reasoning", "summary": [], "encrypted_content": f"{REASONED}{number}", **fields}
+
+
+def says(said: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "message", "id": "msg_1", "content": [{"type": "output_text", "text": said}], **fields}
+
+
+def asks(number: int) -> dict[str, Any]:
+    return {"type": "function_call", "id": f"fc_{number}", "call_id": f"t{number}", "name": "now", "arguments": "{}"}
+
+
+@speaks(RESPONSES)
+@pytest.mark.parametrize(
+    ("output", "back"),
+    [
+        ([reasoning(1), asks(1)], [sent_back(1), "t1"]),
+        ([reasoning(1), asks(1), reasoning(2), asks(2)], [sent_back(1), "t1", sent_back(2), "t2"]),
+        ([reasoning(1), reasoning(2), asks(1)], [sent_back(1), sent_back(2), "t1"]),
+        (
+            [reasoning(1), says("I look.", phase="commentary"), reasoning(2), asks(1)],
+            [sent_back(1), ("I look.", "commentary"), sent_back(2), "t1"],
+        ),
+        ([says("I look.", phase="commentary"), asks(1)], [("I look.", "commentary"), "t1"]),
+        ([says("I look."), reasoning(1), asks(1)], [("I look.", None), sent_back(1), "t1"]),
+        # Cut off behind it: without what follows, it would be refused.
+        ([reasoning(1), asks(1), reasoning(2)], [sent_back(1), "t1"]),
+        # Of a server that does not encrypt; and one that holds nothing without its id.
+        (
+            [reasoning(1, encrypted_content=None, content=[{"type": "reasoning_text", "text": "So."}]), asks(1)],
+            [{"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "So."}]}, "t1"],
+        ),
+        ([reasoning(1, encrypted_content=None), asks(1)], ["t1"]),
+        ([reasoning(1, encrypted_content=7, summary="x", content="y"), asks(1)], ["t1"]),
+    ],
+)
+def test_reasoning_items_go_back_where_they_stood_without_ids(
+    server: WireServer, adapter: Provider, make_call: Make, output: list[Any], back: list[Any]
+) -> None:
+    server.script(Reply(200, {**RESPONSES.answer(""), "output": output}), Reply(200, RESPONSES.answer("Noon.")))
+    answer = adapter.complete(make_call(model="gpt-5.5", tools=(NOW,)))
+    adapter.complete(next_call(make_call, answer, model="gpt-5.5"))
+    assert server.refused == 0
+    body = server.requests[1].json
+    assert (body["store"], body["include"]) == (False, ["reasoning.encrypted_content"])
+    kinds: dict[str, Callable[[Any], Any]] = {
+        "reasoning": lambda item: item,
+        "function_call": lambda item: item["call_id"],
+        "message": lambda item: (item["content"], item.get("phase")),
+    }
+    items = [item for item in body["input"][1:] if item["type"] != "function_call_output"]
+    assert [kinds[item["type"]](item) for item in items] == back
+    assert not [item for item in body["input"] if "id" in item or "status" in item]
+
+
+@speaks(RESPONSES)
+def test_what_another_organization_reasoned_is_left_out(server: WireServer, adapter: Provider, make_call: Make) -> None:
+    """A key may have been replaced in the middle of a step by one of another organization."""
+    output = [reasoning(1, encrypted_content="gAAAA-of-others"), asks(1)]
+    server.script(Reply(200, {**RESPONSES.answer(""), "output": output}), Reply(200, RESPONSES.answer("Noon.")))
+    answer = adapter.complete(make_call(model="gpt-5.5", tools=(NOW,)))
+    assert adapter.complete(next_call(make_call, answer, model="gpt-5.5")).text == "Noon."
+    assert (server.refused, len(server.requests)) == (1, 3)
+
+
+@speaks(RESPONSES)
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda items: items[1].update(id="rs_1"), "not persisted when `store` is set to false"),
+        (lambda items: items[1].pop("encrypted_content"), "no encrypted content"),
+        (lambda items: items[1].pop("summary"), "input[1].summary"),
+        (lambda items: items.append(items.pop(1)), "without its required following item"),
+        (lambda items: items.pop(2), "without its required following item"),
+        (lambda items: items.pop(3), "No tool output found for function call t1"),
+        (lambda items: items[1].update(encrypted_content="other"), "could not be verified"),
+    ],
+)
+def test_the_stand_in_refuses_what_openai_refuses_of_items(
+    server: WireServer, adapter: Provider, make_call: Make, spoil: Any, said: str
+) -> None:
+    server.script(Reply(200, {**RESPONSES.answer(""), "output": [reasoning(1), asks(1)]}))
+    server.script(Reply(200, RESPONSES.answer("Noon.")))
+    answer = adapter.complete(make_call(model="gpt-5.5", tools=(NOW,)))
+    adapter.complete(next_call(make_call, answer, model="gpt-5.5"))
+    body = server.requests[1].json
+    spoil(body["input"])
+    refused = RESPONSES.refusal(Request("/v1/responses", {}, json.dumps(body).encode(), 1))
+    assert refused is not None
+    assert said in refused.body["error"]["message"]
 
 
 @speaks(OPENROUTER)

@@ -33,6 +33,7 @@ from loopllama.jobs.publish_events import Publisher
 from loopllama.jobs.record_route_change import RouteRecorder
 from loopllama.llm.types import ToolCall
 from loopllama.providers import credentials
+from loopllama.providers.bedrock.openai_endpoints import Role
 from loopllama.runs.step_ref import Work
 from loopllama.settings import Settings
 from loopllama.tools.toolbox import Toolbox
@@ -42,6 +43,7 @@ OUTSIDE = {
     "secretsmanager:GetSecretValue",
     "bedrock:InvokeModel",
     "bedrock:GetInferenceProfile",
+    "bedrock-mantle:CreateInference",
     "lambda:InvokeFunction",
     # Lambda itself reads the stream and reports what it gave up on.
     *(f"dynamodb:{action}" for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")),
@@ -323,3 +325,26 @@ def test_run_step_may_call_what_the_aliases_stand_for_in_every_region() -> None:
                 wanted.append(f"arn:aws:bedrock:{elsewhere or region}:123456789012:inference-profile/{identifier}")
             for arn in wanted:
                 assert any(fnmatch.fnmatchcase(arn, pattern) for pattern in allowed), arn
+
+
+@pytest.mark.parametrize("name", ["openai.gpt-5.5", "us-east-2/openai.gpt-5.5", "us.openai.gpt-6-sol", "zai.glm-5"])
+def test_run_step_alone_may_call_what_bedrocks_openai_endpoints_serve(name: str) -> None:
+    """The service that a call is signed for is the one whose action it needs."""
+    signed = Role().credentials("bedrock-openai", Settings(), name)
+    model = at_region(name)[1]
+    if signed.service == "bedrock-mantle":
+        action, arn = f"{signed.service}:CreateInference", f"arn:aws:bedrock-mantle:{signed.region}:1:project/default"
+    else:
+        action, arn = f"{signed.service}:InvokeModel", f"arn:aws:bedrock:{signed.region}:1:inference-profile/{model}"
+    may = {
+        function: [
+            str(resource["Fn::Sub"]).replace("${AWS::AccountId}", "1").replace("${AWS::Partition}", "aws")
+            for one in statements(function)
+            if action in listed(one["Action"])
+            for resource in listed(one["Resource"])
+        ]
+        for function in FUNCTIONS
+    }
+    assert [function for function, resources in may.items() if resources] == ["RunStep"]
+    assert any(fnmatch.fnmatchcase(arn, pattern) for pattern in may["RunStep"])
+    assert not any(fnmatch.fnmatchcase(arn.replace(":1:", ":2:"), pattern) for pattern in may["RunStep"])

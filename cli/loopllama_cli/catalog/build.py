@@ -84,11 +84,12 @@ def _entries() -> Iterator[dict[str, Any]]:
                 if entry is not None:
                     yield entry
     aws = providers["aws"]
-    for provider_model in facts.BEDROCK:
+    at_bedrock = (("bedrock", facts.BEDROCK), ("bedrock-openai", facts.BEDROCK_OPENAI))
+    for provider, provider_model in ((name, model) for name, models in at_bedrock for model in models):
         priced = _bedrock(aws, provider_model)
-        if priced is None:
+        if priced is None and provider_model not in facts.OWN_PRICES:
             raise SystemExit(f"genai-prices does not know {provider_model} on Bedrock")
-        entry = _entry("bedrock", f"bedrock:{provider_model}", provider_model, priced)
+        entry = _entry(provider, f"{provider}:{provider_model}", provider_model, priced)
         if entry is None:
             raise SystemExit(f"genai-prices has no price of tokens for {provider_model} on Bedrock")
         if provider_model.startswith("us."):
@@ -107,15 +108,15 @@ def _bedrock(aws: Provider, provider_model: str) -> ModelInfo | None:
     return None if model is None or model.deprecated else model
 
 
-def _entry(provider: str, model_id: str, provider_model: str, model: ModelInfo) -> dict[str, Any] | None:
-    prices = facts.OWN_PRICES.get(provider_model) or _prices(model)
+def _entry(provider: str, model_id: str, provider_model: str, model: ModelInfo | None) -> dict[str, Any] | None:
+    prices = facts.OWN_PRICES.get(provider_model) or (None if model is None else _prices(model))
     if prices is None:
         return None
     entry = {
         "id": model_id,
         "provider": provider,
         "provider_model": provider_model,
-        "context_window": model.context_window or facts.context_window(provider, provider_model),
+        "context_window": (model and model.context_window) or facts.context_window(provider, provider_model),
         "max_output": facts.max_output(provider, provider_model),
         "capabilities": facts.capabilities(provider, provider_model),
         "speed": facts.speed(Decimal(prices[-1]["output"])),

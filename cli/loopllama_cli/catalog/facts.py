@@ -11,14 +11,16 @@ from decimal import Decimal
 NOT_CHAT = re.compile(
     r"audio|realtime|live|transcri|tts|whisper|image|banana|omni|robotics|embed|moderation|search|computer-use|"
     r"deep-research|ocr|voxtral|cyber|rosalind|safeguard|oss|sonic|chat-latest|"
-    r":free|:extended|ft[:-]|^o\d-pro|^gpt-.*-pro|codex"
+    r":free|:extended|ft[:-]|codex-mini"
 )
-"""No chat models, not offered to everybody, or (OpenAI's pro and codex) answering in the Responses API only."""
+"""No chat models, not offered to everybody, or shut down."""
 
 CURRENT = {
     # Listed as current or still offered at developers.openai.com/api/docs/models and /deprecations; of GPT-5.3 only
-    # the id of ChatGPT's own snapshot is.
-    "openai": re.compile(r"gpt-4\.1(-mini|-nano)?|gpt-4o(-mini)?|o3|o4-mini|gpt-(?!5\.3)[56](\.\d+)?(-.+)?"),
+    # Codex and the id of ChatGPT's own snapshot are.
+    "openai": re.compile(
+        r"gpt-4\.1(-mini|-nano)?|gpt-4o(-mini)?|o3(-pro)?|o4-mini|gpt-(?!5\.3(?!-codex))[56](\.\d+)?(-.+)?"
+    ),
     # platform.claude.com/docs/en/about-claude/model-deprecations: 4.1 and older are retired. Mythos is by invitation.
     "anthropic": re.compile(r"claude-(opus-4-[5-9]|sonnet-4-[5-9]|haiku-4-5|(opus|sonnet|haiku|fable)-5(-\d)?)"),
     # ai.google.dev/gemini-api/docs/models.
@@ -84,15 +86,34 @@ BEDROCK = (
 )
 """Ids that Bedrock's Converse takes; genai-prices names the regional ones `regional.…`, which Bedrock does not."""
 
+BEDROCK_OPENAI = (
+    # bedrock-mantle alone has these two; the later ones it has by their bare ids, bedrock-runtime by profiles.
+    # docs.aws.amazon.com/bedrock/latest/userguide/models-endpoint-availability.html and the models' cards.
+    "openai.gpt-5.4",
+    "openai.gpt-5.5",
+    *(
+        f"{place}.openai.gpt-{name}"
+        for name in ("5.6-luna", "5.6-sol", "5.6-terra", "6-astra", "6-luna", "6-sol", "6.1-sol", "6.1-terra")
+        for place in ("us", "global")
+    ),
+    "xai.grok-4.3",
+    "xai.grok-4.6",
+)
+"""Ids that Bedrock's OpenAI-compatible endpoints take."""
+
 OWN_PRICES = {
     # The AWS price list of ap-northeast-1, the one region that calls this profile (pricing.us-east-1.amazonaws.com/
     # offers/v1.0/aws/AmazonBedrock/current/ap-northeast-1/index.json); genai-prices has the one of the US for it.
     "jp.amazon.nova-2-lite-v1:0": [{"input": "0.396", "output": "3.311", "cache_read": "0.099"}],
+    # aws.amazon.com/bedrock/pricing (2026-06-28, github.com/anomalyco/models.dev, pull request 2897) and the model's
+    # card (2026-08-19, github.com/theopenco/llmgateway, pull request 3697); genai-prices has no xAI at Bedrock.
+    "xai.grok-4.3": [{"input": "1.25", "output": "2.5", "cache_read": "0.2"}],
+    "xai.grok-4.6": [{"input": "2.2", "output": "6.6", "cache_read": "0.55"}],
 }
-"""Prices of Bedrock's models where genai-prices is known to have another region's."""
+"""Prices of Bedrock's models where genai-prices has none, or is known to have another region's."""
 
 _REASONING = re.compile(
-    r"^o\d|^gpt-[5-9]|claude|gemini-(2\.5|3|4)|magistral|mistral-(medium-3-5|medium-latest|small|large-4)|deepseek|nova-2"
+    r"^o\d|(^|openai\.)gpt-[5-9]|grok|claude|gemini-(2\.5|3|4)|magistral|mistral-(medium-3-5|medium-latest|small|large-4)|deepseek|nova-2"
 )
 _CAPABILITIES = (
     # (provider, family, capabilities): the first that matches. `reasoning` is added by _REASONING: hidden thinking
@@ -122,13 +143,19 @@ _CAPABILITIES = (
     ("bedrock", r"mistral\.magistral", "tools structured_output images"),
     ("bedrock", r"mistral\.pixtral", "tools images"),
     ("bedrock", r"mistral\.", "tools"),
+    # The models' cards: structured outputs at bedrock-mantle, not with bedrock-runtime's profiles.
+    ("bedrock-openai", r"^(us|global)\.", "tools images prompt_cache"),
+    ("bedrock-openai", r".", "tools structured_output images prompt_cache"),
 )
 _MAX_OUTPUT = (
     # developers.openai.com/api/docs/models
     ("openai", r"gpt-4o", 16_384),
     ("openai", r"gpt-4\.1", 32_768),
     ("openai", r"o[34]", 100_000),
-    ("openai", r"gpt-[56]", 128_000),
+    ("openai", r"gpt-5-pro", 272_000),
+    ("openai bedrock-openai", r"gpt-[56]", 128_000),
+    # github.com/anomalyco/models.dev, pull request 2897
+    ("bedrock-openai", r"grok-4\.3", 131_072),
     # platform.claude.com/docs/en/about-claude/models/overview; the same model on Bedrock answers as long.
     ("anthropic bedrock", r"claude-(haiku-4-5|sonnet-4-5|opus-4-5|sonnet-4-6)", 64_000),
     ("anthropic bedrock", r"claude-(opus-4-[6-8]|(opus|sonnet|fable)-5)", 128_000),
@@ -146,6 +173,10 @@ _MAX_OUTPUT = (
 _CONTEXT_WINDOW = (
     # ai.google.dev/gemini-api/docs/models, where genai-prices gives none
     ("google", r"gemini-(2\.5|3\.1)-pro", 1_048_576),
+    # github.com/theopenco/llmgateway, pull request 3697
+    ("bedrock-openai", r"grok-4\.6", 500_000),
+    # docs.aws.amazon.com/bedrock/latest/userguide/model-card-openai-gpt-54.html
+    ("bedrock-openai", r"gpt-5\.[45]$", 272_000),
 )
 _SPEED = (
     # (output price below, ms to the first token, tokens per second)

@@ -176,14 +176,15 @@ def _check_models(model: str | None, small: str) -> None:
     import os
 
     from loopllama.catalog.catalog import bundled
-    from loopllama.catalog.providers import variables_of
+    from loopllama.catalog.providers import KNOWN, variables_of
     from loopllama.providers.credentials import from_environment
 
     bundled().resolve(small)
     if model is None:
         return
     resolved = bundled().resolve(model)
-    if resolved.provider != "bedrock" and from_environment(resolved.provider, os.environ) is None:
+    known = KNOWN.get(resolved.provider)
+    if not (known and known.by_role) and from_environment(resolved.provider, os.environ) is None:
         variable = f"{variables_of(resolved.provider)[0]}_API_KEY"
         raise InvalidRequest(
             f"{model} is answered by {resolved.provider}, which has no key here: export {variable}=KEY"

@@ -31,9 +31,29 @@ def client(service: str, *, read_seconds: float = 60, attempts: int = 4, region:
         tcp_keepalive=True,
     )
     with _making:
-        env = tuple(sorted(variable for variable in os.environ.items() if variable[0].startswith("AWS_")))
-        make: Any = _session(env).create_client  # the stubs know every service by a literal name; ours is a variable
+        # The stubs know every service by a literal name; ours is a variable.
+        make: Any = _session(_environment()).create_client
         return make(service, region_name=region, config=config)
+
+
+def credentials() -> Any:
+    """Return the AWS credentials of this process as they are now, a function's role's for one: `access_key`,
+    `secret_key`, `token`. Those that are about to end are replaced first. `None` where there are none; raises
+    botocore's `BotoCoreError` where they cannot be had."""
+    with _making:
+        found = _session(_environment()).get_credentials()
+    return None if found is None else found.get_frozen_credentials()
+
+
+def endpoint(service: str, otherwise: str) -> str:
+    """Return a service's address where the environment names one, as the SDK reads it: `service` is the name in
+    AWS_ENDPOINT_URL_<service>."""
+    named = os.environ.get(f"AWS_ENDPOINT_URL_{service}") or os.environ.get("AWS_ENDPOINT_URL")
+    return (named or otherwise).rstrip("/")
+
+
+def _environment() -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(variable for variable in os.environ.items() if variable[0].startswith("AWS_")))
 
 
 @lru_cache(maxsize=1)

@@ -17,6 +17,7 @@ from typing import Any
 from loopllama.aws import clients
 from loopllama.catalog.entries import bundled_model, is_machine_key, parse_item
 from loopllama.catalog.model import FIELDS, MAX_ID, PROVIDERS, Model, is_model_id, split
+from loopllama.catalog.providers import KNOWN, Known
 from loopllama.errors import ModelUnknown
 
 NEEDS_PROVIDER = "a model that is not bundled needs `provider`"
@@ -159,8 +160,9 @@ class Catalog:
     def _named(self, model_id: str, provider: str, provider_model: str) -> Model:
         """Return what is bundled of a provider's model, for an entry that has a name of its own for it: the same model
         with other `options`, say."""
-        bundled_as = provider_model if provider != "bedrock" else f"bedrock:{provider_model}"
-        if provider == "bedrock" or self._bundled.get(bundled_as, {}).get("provider") == provider:
+        by_role = KNOWN.get(provider, Known()).by_role  # whose models stand in the catalog with the provider's name
+        bundled_as = f"{provider}:{provider_model}" if by_role else provider_model
+        if by_role or self._bundled.get(bundled_as, {}).get("provider") == provider:
             known = _read(self._data, bundled_as)
             if known is not None:
                 return replace(known, id=model_id, provider_model=provider_model)

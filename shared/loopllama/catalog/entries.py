@@ -21,6 +21,7 @@ from loopllama.catalog.model import (
     is_model_id,
     split,
 )
+from loopllama.catalog.providers import KNOWN
 from loopllama.core import exact_json, money
 from loopllama.core.numbers import written
 
@@ -67,8 +68,8 @@ def bundled_model(models: Mapping[str, Mapping[str, Any]], model_id: str) -> Mod
         if parts is None:
             return None
         provider, provider_model = parts
-        if provider == "bedrock":
-            entry = _same_price(models, provider_model)
+        if KNOWN[provider].by_role:
+            entry = _same_price(models, provider, provider_model)
         else:
             entry = _without_date(models, provider, provider_model)
         if entry is None:
@@ -97,17 +98,19 @@ def _without_date(
     return entry if entry is not None and entry["provider"] == provider else None
 
 
-def _same_price(models: Mapping[str, Mapping[str, Any]], provider_model: str) -> Mapping[str, Any] | None:
+def _same_price(
+    models: Mapping[str, Mapping[str, Any]], provider: str, provider_model: str
+) -> Mapping[str, Any] | None:
     """Return the bundled entry that an ARN of a profile or foundation model, another geography's profile
     (`eu.anthropic.…` for `us.anthropic.…`), or a model in another region (`us-east-1/…`), is priced by."""
     _, provider_model = at_region(provider_model)
     tail = provider_model.rpartition("/")[2] if provider_model.startswith("arn:") else provider_model
-    entry = models.get(f"bedrock:{tail}")
+    entry = models.get(f"{provider}:{tail}")
     if entry is not None:
         return entry
     geography, dot, name = tail.partition(".")
     for prefix, rest in ((geography, name), ("", tail)) if dot else ():
-        entry = models.get(f"bedrock:us.{rest}")
+        entry = models.get(f"{provider}:us.{rest}")
         if entry is not None and prefix in entry.get("geographies", ()):
             return entry
     return None

@@ -58,6 +58,9 @@ KNOWN: dict[str, Known] = {
     ),
     "anthropic": Known(dialect="anthropic", base_url="https://api.anthropic.com", variables=("ANTHROPIC",)),
     "bedrock": Known(dialect="bedrock", keyless=True, by_role=True),
+    "bedrock-openai": Known(
+        dialect="bedrock-openai", keyless=True, by_role=True, max_tokens="max_completion_tokens", strict=True
+    ),
     "google": Known(
         base_url="https://generativelanguage.googleapis.com/v1beta/openai",
         variables=("GOOGLE", "GEMINI"),
@@ -79,19 +82,25 @@ KNOWN: dict[str, Known] = {
 
 
 _NO_TEMPERATURE = re.compile(
-    r"(^|[./])(o[1-9]|gpt-[5-9])(?!.*-chat)|claude-(opus-4-[7-9]|opus-[5-9]|sonnet-[5-9]|haiku-[5-9]|fable|mythos)"
+    r"(^|[./])(o[1-9]|gpt-[5-9]|codex-)(?!.*-chat)|claude-(opus-4-[7-9]|opus-[5-9]|sonnet-[5-9]|haiku-[5-9]|fable|mythos)"
 )
 
 _NO_FORCED_TOOL = re.compile(r"(^|[./])deepseek-(v4|reasoner)|claude-(mythos|opus-5-5|sonnet-5-5)|^claude-fable")
 
-_BY_RESPONSES = re.compile(r"(^|[./:])gpt-(5\.([5-9]|[1-9]\d)|[6-9]|1\d)(?!\d)")
+_BY_RESPONSES = re.compile(
+    r"(^|[./:])(gpt-(5\.([5-9]|[1-9]\d)|[6-9]|1\d)(?!\d)|(gpt-\d[\d.]*|o\d)-pro\b|gpt-[\d.]+-codex|codex-)|openai\.gpt-\d"
+)
 _BY_RESPONSES_WITH_EFFORT = re.compile(r"(^|[./:])gpt-5\.4(?!\d)")
 
 
 def needs_responses(model: str, options: Mapping[str, Any]) -> bool:
-    """Return whether a model of OpenAI is asked by the Responses API, because Chat Completions takes no function tools
-    for it: it refuses them beside reasoning ("To use function tools, use /v1/responses or set reasoning_effort to
-    'none'"). GPT-5.4 reasons where its `options` say so, GPT-5.5 and later by themselves.
+    """Return whether a model of OpenAI is asked by the Responses API.
+
+    Some are served nowhere else: the pro and codex models ("This model is only supported in v1/responses",
+    https://platform.openai.com/docs/models/gpt-5-pro), and all of GPT at Bedrock's bedrock-mantle endpoint but gpt-oss
+    (https://docs.aws.amazon.com/bedrock/latest/userguide/model-card-openai-gpt-54.html). For others Chat Completions
+    takes no function tools: it refuses them beside reasoning ("To use function tools, use /v1/responses or set
+    reasoning_effort to 'none'"). GPT-5.4 reasons where its `options` say so, GPT-5.5 and later by themselves.
 
     github.com/openai/openai-openapi, issue 541; github.com/BerriAI/litellm, pull request 34569 (tools alone are
     refused); github.com/charmbracelet/crush, issue 2913 (GPT-5.5).

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from loopllama.catalog.providers import KNOWN, needs_responses
+from loopllama.catalog.providers import KNOWN, Known, needs_responses
 from loopllama.errors import ModelError, ModelNotAvailable, ModelUnknown
 from loopllama.llm.types import ModelRequest, ModelResponse, Provider
 
@@ -23,11 +23,13 @@ class Dialect(NamedTuple):  # loads faster than a dataclass
     """An entry of the registry.
 
     `load` imports the adapter's class and returns it; made of a provider's name and the settings, that is a `Provider`.
-    `own_servers`: the secret of a server of one's own may name the dialect.
+    `own_servers`: the secret of a server of one's own may name the dialect. `responses`: the dialect that asks the
+    models which need OpenAI's Responses API (`needs_responses`).
     """
 
     load: Callable[[], Callable[[str, Settings], Provider]]
     own_servers: bool = True
+    responses: str = ""
 
 
 def _openai() -> Callable[[str, Settings], Provider]:
@@ -54,12 +56,28 @@ def _bedrock() -> Callable[[str, Settings], Provider]:
     return Bedrock
 
 
+def _bedrock_chat() -> Callable[[str, Settings], Provider]:
+    from loopllama.providers.bedrock.chat_completions import BedrockChat
+
+    return BedrockChat
+
+
+def _bedrock_responses() -> Callable[[str, Settings], Provider]:
+    from loopllama.providers.bedrock.responses import BedrockResponses
+
+    return BedrockResponses
+
+
 DIALECTS: dict[str, Dialect] = {
-    "openai": Dialect(_openai),
-    "azure": Dialect(_openai),  # the same format at another address, with the key in another header
+    "openai": Dialect(_openai, responses="openai-responses"),
+    # The same format at another address, with the key in another header.
+    "azure": Dialect(_openai, responses="openai-responses"),
     "openai-responses": Dialect(_openai_responses),
     "anthropic": Dialect(_anthropic),
     "bedrock": Dialect(_bedrock, own_servers=False),
+    # The same two formats again, signed by the function's role.
+    "bedrock-openai": Dialect(_bedrock_chat, own_servers=False, responses="bedrock-openai-responses"),
+    "bedrock-openai-responses": Dialect(_bedrock_responses, own_servers=False),
 }
 """Wire formats by the names that `KNOWN` and secrets use."""
 
@@ -90,12 +108,12 @@ def behind_profile(model: Model, resolve: Callable[[str], Model]) -> Model:
     """Return a model that is an ARN of Bedrock, with the prices, limits and capabilities of the model that it stands
     for; any other, or one whose inference profile cannot be read, as it is. `resolve` finds a catalog model by its
     id."""
-    if model.prices or model.provider != "bedrock" or "arn:" not in model.provider_model:
+    if model.prices or not KNOWN.get(model.provider, Known()).by_role or "arn:" not in model.provider_model:
         return model
     from loopllama.providers.bedrock.service import underlying_model
 
     try:
-        base = resolve(f"bedrock:{underlying_model(model.provider_model)}")
+        base = resolve(f"{model.provider}:{underlying_model(model.provider_model)}")
     except (ModelError, ModelUnknown):
         return model
     return replace(
@@ -135,7 +153,7 @@ def _make(provider: str, responses: bool, settings: Settings) -> Provider:
         dialect = credentials_for(provider, settings).dialect
     else:
         dialect = known.dialect
-    if responses and (provider == "openai" or dialect == "azure"):
+    if responses and (provider == "openai" or dialect != "openai"):
         # Other servers that serve the model need not have OpenAI's newer format: their secret says it.
-        dialect = "openai-responses"
+        dialect = DIALECTS[dialect].responses or dialect
     return DIALECTS[dialect].load()(provider, settings)

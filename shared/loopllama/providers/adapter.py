@@ -22,13 +22,15 @@ from loopllama.providers import wire
 from loopllama.providers.output_modes import Modes
 from loopllama.settings import Settings
 
-_FIELD = r"(?:reasoning|thinking|thought|signature)"
+_FIELD = r"(?:reasoning|thinking|thought|signature|encrypted[ _]content)"
 _REFUSED = (
-    r"(?:un(?:supported|known|recogni[sz]ed|expected)|not (?:supported|permitted|allowed)|invalid|forbidden|extra)"
+    r"(?:un(?:supported|known|recogni[sz]ed|expected)|not (?:supported|permitted|allowed)|invalid|forbidden|extra"
+    r"|could not be (?:verified|decrypted|parsed)|without its required following)"
 )
 _ABOUT_THOUGHTS = re.compile(f"{_FIELD}.{{0,200}}{_REFUSED}|{_REFUSED}.{{0,200}}{_FIELD}", re.IGNORECASE | re.DOTALL)
 """What refusals of thoughts say: Cerebras "property 'messages.2.assistant.reasoning_content' is unsupported", Mistral
-"Extra inputs are not permitted" with the field, Anthropic "Invalid `signature` in `thinking` block"."""
+"Extra inputs are not permitted" with the field, Anthropic "Invalid `signature` in `thinking` block", OpenAI "The
+encrypted content … could not be verified" of what another organization's key was given."""
 
 
 class Parsed(NamedTuple):  # loads faster than a dataclass

@@ -18,7 +18,6 @@ from typing import Any, ClassVar
 
 from loopllama.catalog.providers import takes_temperature
 from loopllama.errors import (
-    ContentFiltered,
     ContextTooLong,
     CredentialsRejected,
     ModelError,
@@ -29,8 +28,8 @@ from loopllama.errors import (
     ModelUnavailable,
 )
 from loopllama.llm import schema_subsets, structured_output
-from loopllama.llm.types import Message, ModelRequest, StopReason, Thoughts, Usage
-from loopllama.providers import wire
+from loopllama.llm.types import Message, ModelRequest, Thoughts, Usage
+from loopllama.providers import endings, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
 from loopllama.providers.http_adapter import ApiKey, HttpAdapter
@@ -51,13 +50,8 @@ CODES: Mapping[str, type[ModelError]] = {
 }
 """The documented error types."""
 
-_STOPS: dict[str, StopReason] = {
-    "end_turn": "end",
-    "stop_sequence": "end",
-    "tool_use": "tool_calls",
-    "max_tokens": "max_tokens",
-    "model_context_window_exceeded": "max_tokens",
-}
+_PAUSES = ("pause_turn", "compaction")
+_MOST_PAUSES = 5
 
 
 class Anthropic(HttpAdapter):
@@ -87,14 +81,31 @@ class Anthropic(HttpAdapter):
         """Return whether it is an error: gateways report an upstream's under status 200."""
         return value.get("type") == "error"
 
+    def send(self, call: ModelRequest, until: float) -> Mapping[str, Any]:
+        """Make the POST of a call, and another each time that the provider pauses the turn: it goes on where it is
+        given what it has said (https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons)."""
+        body = self.body(call)
+        value = self.post(call, body, until)
+        for _ in range(_MOST_PAUSES):
+            content = value.get("content")
+            if value.get("stop_reason") not in _PAUSES or not isinstance(content, list) or not content:
+                break
+            so_far = {**body, "messages": [*body["messages"], {"role": "assistant", "content": content}]}
+            try:
+                value = _together(value, self.post(call, so_far, until))
+            except ModelError as error:
+                error.usage = error.usage or _usage(value.get("usage"))
+                raise
+        return value
+
     def read(self, call: ModelRequest, value: Mapping[str, Any]) -> Parsed:
         """Return what the message's blocks hold."""
         content = value.get("content")
         blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
         text = "".join(b["text"] for b in blocks if b.get("type") == "text" and isinstance(b.get("text"), str))
         stopped = value.get("stop_reason")
-        stop = _STOPS.get(stopped, "end") if isinstance(stopped, str) else "end"
-        declined = f"{self.who(call)} declined to answer (stop_reason refusal)"
+        ending = endings.ending(endings.ANTHROPIC, stopped)
+        stop = endings.stop_reason(ending)
         model = value.get("model")
         thoughts = wire.thought_blocks(blocks, _thought, _tool_use)
         return Parsed(
@@ -103,7 +114,7 @@ class Anthropic(HttpAdapter):
             usage=_usage(value.get("usage")),
             stop_reason=stop,
             model=model if isinstance(model, str) else "",
-            error=ContentFiltered(declined) if stopped == "refusal" else None,
+            error=endings.failure(ending, self.who(call), f"stop_reason {stopped}"),
             why_empty="max_tokens is too low" if stop == "max_tokens" else f"stop_reason {stopped}",
             malformed=not isinstance(content, list),
             thoughts=Thoughts(self.provider, call.model, thoughts) if thoughts else None,
@@ -157,6 +168,20 @@ def _tool_use(block: Mapping[str, Any]) -> wire.Asked | None:
 
 def _thought(block: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return block if block.get("type") in ("thinking", "redacted_thinking") else None
+
+
+def _together(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two parts of one turn as one answer, with what both cost."""
+    parts = [value.get("content") for value in (before, after)]
+    counts = [wire.member(value, "usage") for value in (before, after)]
+    usage = {
+        name: sum(wire.count(one.get(name)) or 0 for one in counts)
+        for name in {**counts[0], **counts[1]}
+        if any(wire.count(one.get(name)) is not None for one in counts)
+    }
+    known = all(_usage(one) for one in counts)
+    content = [block for part in parts if isinstance(part, list) for block in part]
+    return {**after, "content": content, "usage": usage if known else None}
 
 
 def _usage(value: Any) -> Usage | None:

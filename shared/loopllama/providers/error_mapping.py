@@ -148,7 +148,8 @@ def read_error(body: bytes) -> tuple[list[str], str]:
     error = value.get("error", value)
     if not isinstance(error, dict):
         return [], _as_text(error)
-    detail = _as_text(error.get("message") or error.get("detail") or value.get("message") or error)
+    written = error.get("message") or error.get("Message") or error.get("detail") or value.get("message")
+    detail = _as_text(written or error)
     parameter = error.get("param")
     named = f" (param: {parameter})" if isinstance(parameter, str) and parameter and parameter not in detail else ""
     delay = next((delay for delay in _delays(error) if wait_in(detail) is None), None)
@@ -166,9 +167,9 @@ def _codes(error: Mapping[str, Any]) -> Iterator[str]:
     for detail in error.get("details") or () if isinstance(error.get("details"), list) else ():
         if isinstance(detail, Mapping) and isinstance(detail.get("reason"), str):  # google.rpc.ErrorInfo
             yield detail["reason"]
-    for key in ("code", "type", "status"):
+    for key in ("code", "type", "status", "__type"):
         if isinstance(error.get(key), str):
-            yield error[key]
+            yield error[key].rpartition("#")[2]  # AWS writes com.amazon.coral.service#AccessDeniedException
 
 
 def _delays(error: Mapping[str, Any]) -> Iterator[str]:

@@ -10,8 +10,9 @@ Policy
   the server close it just as the request goes out, the call fails as `ModelUnavailable` with `maybe_billed`, because
   whether a POST was served cannot be known from here. The next fallback or a later retry is the engine's decision.
 - Redirects are not followed: a key goes to the host it was meant for, and no other.
-- HTTP/1.1 only, no compression, no cookies. HTTPS_PROXY and NO_PROXY are honoured for https URLs (the proxy sees a
-  tunnel), SSL_CERT_FILE replaces the bundled certificates; nothing else is taken from the environment.
+- HTTP/1.1 only, no cookies. No compression is asked for; what comes compressed nevertheless is read. HTTPS_PROXY and
+  NO_PROXY are honoured for https URLs (the proxy sees a tunnel), SSL_CERT_FILE replaces the bundled certificates;
+  nothing else is taken from the environment.
 - Resolving the host's name is left to the system and is not bounded by the deadline.
 """
 
@@ -91,7 +92,8 @@ def post(url: str, headers: Mapping[str, str], body: bytes, until: float, who: s
     except _FAILURES as error:
         _fail(error, who, started, _call.sent >= len(body))
     names = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers)
-    return Reply(response.status, dict(names), content)
+    headers = dict(names)
+    return Reply(response.status, headers, _whole_characters(_plain(content, headers.get("content-encoding", ""), who)))
 
 
 @functools.lru_cache(maxsize=64)
@@ -107,14 +109,35 @@ def _read(chunks: Iterable[bytes], who: str) -> bytes:
             message = f"{who}: the answer is larger than {MAX_ANSWER_BYTES >> 20} MB"
             raise InvalidModelResponse(message, maybe_billed=True, against=True)
         parts.append(chunk)
-    return _whole_characters(b"".join(parts))
+    return b"".join(parts)
+
+
+def _plain(content: bytes, encoding: str, who: str) -> bytes:
+    """Return an answer's body without the compression that proxies apply unasked. Raises `InvalidModelResponse` for
+    one that cannot be undone, or is larger than an answer may be."""
+    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return content
+    import zlib
+
+    opened = zlib.decompressobj(47)  # gzip or zlib, by its first bytes
+    try:
+        plain = opened.decompress(content, MAX_ANSWER_BYTES + 1)
+    except zlib.error as error:
+        message = f"{who}: the answer says that it is {encoding}, and is not ({error})"
+        raise InvalidModelResponse(message, maybe_billed=True, against=True) from error
+    if len(plain) > MAX_ANSWER_BYTES or not opened.eof:
+        message = f"{who}: the answer is larger than {MAX_ANSWER_BYTES >> 20} MB, or cut off, where it is unpacked"
+        raise InvalidModelResponse(message, maybe_billed=True, against=True)
+    return plain
 
 
 def _whole_characters(body: bytes) -> bytes:
-    """Return the answer with U+FFFD for each half of a surrogate pair: servers that end an answer at its limit may do
-    so within an emoji, and what is paid must not be lost for it."""
+    """Return the answer with U+FFFD for each half of a surrogate pair, and for bytes that are no UTF-8: servers that
+    end an answer at its limit may do so within a character, and what is paid must not be lost for it."""
     if b"\\ud" in body or b"\\uD" in body or b"\xed" in body:
-        return _SURROGATES.sub(lambda match: "\ufffd".encode() if match["half"] else match[0], body)
+        body = _SURROGATES.sub(lambda match: "\ufffd".encode() if match["half"] else match[0], body)
+    if body.lstrip()[:1] == b"{" and b"\0" not in body[:4] and not body.isascii():
+        return body.decode("utf-8", "replace").encode()
     return body
 
 

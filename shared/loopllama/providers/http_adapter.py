@@ -23,8 +23,9 @@ from loopllama.settings import Settings
 class Access(Protocol):
     """How a provider lets a request in."""
 
-    def credentials(self, provider: str, settings: Settings) -> Credentials:
-        """Return where the provider is and what it knows us by. Raises `ModelError` where that is not known."""
+    def credentials(self, provider: str, settings: Settings, model: str) -> Credentials:
+        """Return where the provider serves the model, by its own id, and what it knows us by. Raises `ModelError` where
+        that is not known."""
         ...
 
     def headers(self, credentials: Credentials, url: str, body: bytes) -> Mapping[str, str]:
@@ -43,7 +44,7 @@ class ApiKey:
         self._header = header
         self._prefix = prefix
 
-    def credentials(self, provider: str, settings: Settings) -> Credentials:
+    def credentials(self, provider: str, settings: Settings, model: str) -> Credentials:  # noqa: ARG002
         """Return the provider's key and address."""
         return credentials_for(provider, settings)
 
@@ -79,33 +80,40 @@ class HttpAdapter(Adapter):
         """Return whether the document of an answer with a good status is an error's, as gateways send it."""
         return False
 
-    def read_error(self, body: bytes) -> tuple[list[str], str]:
-        """Return the codes of an error's body, most telling first, and its message."""
-        return error_mapping.read_error(body)
+    def read_error(self, headers: Mapping[str, str], body: bytes) -> tuple[list[str], str]:
+        """Return the codes of an error, most telling first, and its message. AWS's services have theirs in a header."""
+        codes, message = error_mapping.read_error(body)
+        code = headers.get("x-amzn-errortype", "").partition(":")[0]
+        return ([code, *codes] if code else codes), message
 
     def send(self, call: ModelRequest, until: float) -> Mapping[str, Any]:
         """Make the one POST of a call."""
-        credentials = self.access.credentials(self.provider, self.settings)
+        return self.post(call, self.body(call), until)
+
+    def post(self, call: ModelRequest, document: Mapping[str, Any], until: float) -> Mapping[str, Any]:
+        """POST a document for a call, and return the answer's."""
+        credentials = self.access.credentials(self.provider, self.settings, call.model)
         url = self.url(credentials, call)
-        body = exact_json.dumps(self.body(call)).encode()
+        body = exact_json.dumps(document).encode()
         allowed = self.access.headers(credentials, url, body)
         headers = {"content-type": "application/json", **self.headers, **allowed, **credentials.headers}
         reply = http.post(url, headers, body, until, self.provider)
         if not 200 <= reply.status < 300:
-            error = self._failure(call, credentials, reply.status, reply.headers, reply.body)
+            error = self.failure(call, credentials, reply.status, reply.headers, reply.body)
             if isinstance(error, CredentialsRejected):
                 self.access.rejected(self.provider, self.settings)
             raise error
         value = self.document(call, reply.body)
         if self.is_error(value):
             status = error_mapping.status_in(value)
-            raise self._failure(call, credentials, status, reply.headers, exact_json.dumps(value).encode())
+            raise self.failure(call, credentials, status, reply.headers, exact_json.dumps(value).encode())
         return value
 
-    def _failure(
+    def failure(
         self, call: ModelRequest, credentials: Credentials, status: int, headers: Mapping[str, str], body: bytes
     ) -> ModelError:
-        codes, message = self.read_error(body)
+        """Return what an answer with an error's status stands for."""
+        codes, message = self.read_error(headers, body)
         return error_mapping.failure(
             status, headers, codes, message, kinds=self.codes, credentials=credentials, model=call.catalog_id
         )

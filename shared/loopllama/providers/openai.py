@@ -26,17 +26,17 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from loopllama.catalog.providers import KNOWN, Known, takes_temperature
 from loopllama.core import exact_json
-from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError, ModelUnavailable
+from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
 from loopllama.llm import schema_subsets, thoughts
-from loopllama.llm.types import Message, ModelRequest, StopReason, Thoughts, ToolCall, ToolSpec, Usage
-from loopllama.providers import openai_service, wire
+from loopllama.llm.types import Message, ModelRequest, Thoughts, ToolCall, ToolSpec, Usage
+from loopllama.providers import endings, error_mapping, openai_service, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
-from loopllama.providers.http_adapter import HttpAdapter
+from loopllama.providers.http_adapter import Access, HttpAdapter
 
 _NO_SCHEMA_BESIDE_TOOLS = re.compile(r"gemini-[12](?!\d)")
 _SIGNING = re.compile(r"gemini-([3-9]|\d\d)")
@@ -67,33 +67,11 @@ _NOT_RECORDED = "(not recorded)"
 calls without `reasoning_content`: github.com/earendil-works/pi, issue 3636; github.com/continuedev/continue, issue
 11600."""
 
-_STOPS: dict[str, StopReason] = {
-    "stop": "end",
-    "eos": "end",  # Together
-    "length": "max_tokens",
-    "model_length": "max_tokens",  # Mistral
-    "max_tokens": "max_tokens",
-    "model_context_window_exceeded": "max_tokens",  # Z.ai
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-}
-_DECLINED = frozenset(
-    {
-        *("content_filter", "refusal", "safety", "SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII"),
-        *("sensitive", "guardrail_intervened", "content_filtered", "content_filter_results"),
-    }
-)
-"""Finish reasons of an answer that somebody's filter has cut: OpenAI's, Gemini's, Z.ai's, Bedrock's behind gateways."""
-_BROKEN_OFF = frozenset({"error", "network_error", "insufficient_system_resource", "abort", "cancelled", "timeout"})
-"""Finish reasons of an answer that the provider broke off: Mistral's and OpenRouter's, Z.ai's, DeepSeek's, vLLM's."""
-_MALFORMED = frozenset({"malformed_function_call", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"})
-"""Finish reasons of an answer whose tool call Gemini itself could not read."""
-
 
 class OpenAI(HttpAdapter):
     """The adapter for one provider of this dialect: `openai`, or `azure` where its credentials say so."""
 
-    access = openai_service.Key()
+    access: ClassVar[Access] = openai_service.Key()
     codes = openai_service.CODES
 
     def url(self, credentials: Credentials, call: ModelRequest) -> str:
@@ -127,17 +105,11 @@ class OpenAI(HttpAdapter):
             )
         text, calls = _text(message.get("content")), tuple(_tool_calls(message))
         finish, refusal = choice.get("finish_reason"), message.get("refusal")
-        stop = _STOPS.get(finish, "end") if isinstance(finish, str) else "end"
-        refused = refusal if isinstance(refusal, str) else ""
-        error: ModelError | None = None
-        reason = finish if isinstance(finish, str) else ""
-        if reason in _DECLINED or (refused and not thoughts.apart(text)[0]):
-            why = f": {refused[:200]}" if refused else f" (finish reason {reason})"
-            error = ContentFiltered(f"{who} declined to answer{why}")
-        elif reason in _BROKEN_OFF:
-            error = ModelUnavailable(f"{who}: the provider broke off the answer ({reason})")
-        elif reason in _MALFORMED:
-            error = InvalidModelResponse(f"{who}: the model's tool call cannot be read ({reason})")
+        ending = endings.ending(endings.CHAT, finish, choice.get("native_finish_reason"))
+        error = self._broken_off(call, choice) if ending == "broken_off" else endings.failure(ending, who, finish)
+        if isinstance(refusal, str) and refusal and not thoughts.apart(text)[0]:
+            error = ContentFiltered(f"{who} declined to answer: {refusal[:200]}")
+        stop = endings.stop_reason(ending)
         model = value.get("model")
         return Parsed(
             text=text,
@@ -149,6 +121,14 @@ class OpenAI(HttpAdapter):
             thoughts=self._thoughts(call, message),
             why_empty="all its tokens went into reasoning; raise max_tokens" if stop == "max_tokens" else "no text",
         )
+
+    def _broken_off(self, call: ModelRequest, choice: Mapping[str, Any]) -> ModelError | None:
+        """Return the error of an answer that the provider broke off; OpenRouter says in the choice why."""
+        said, finish = wire.member(choice, "error").get("message"), choice.get("finish_reason")
+        reason = said[:200] if isinstance(said, str) else choice.get("native_finish_reason") or finish
+        kind = error_mapping.kind_of(error_mapping.status_in(choice), (), str(reason), self.codes)
+        error = endings.failure("broken_off", self.who(call), reason)
+        return kind(str(error)) if said else error
 
     def _thoughts(self, call: ModelRequest, message: Mapping[str, Any]) -> Thoughts | None:
         names = _TAKES_BACK.get(self.provider, _THOUGHTS)

@@ -5,7 +5,13 @@ https://www.openresponses.org/reference. How it differs from Chat Completions:
 https://platform.openai.com/docs/guides/migrate-to-responses. Azure's address:
 https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses.
 
-Nothing is kept at the provider (`store`): each request holds the whole conversation.
+Nothing is kept at the provider (`store`): each request holds the whole conversation. What a model reasoned comes
+encrypted, and goes back before the calls that came of it (https://developers.openai.com/api/docs/guides/reasoning,
+encrypted reasoning items). Items go back without their ids: the provider would look for what it has not kept ("Item
+with id 'rs_…' not found. Items are not persisted when `store` is set to false", github.com/openai/openai-agents-js,
+issue 546), and with a call's id it asks for the reasoning item that stood before it. A reasoning item must have the
+item that followed it ("was provided without its required following item"). The `phase` of what was said on the way goes
+back too (https://developers.openai.com/api/docs/guides/prompt-guidance, phase parameter).
 
 How usage is counted
 - `input_tokens` is the whole prompt; `input_tokens_details.cached_tokens` and, from GPT-5.6 on, `cache_write_tokens`
@@ -18,17 +24,17 @@ How usage is counted
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from loopllama.catalog.providers import Known, takes_temperature
 from loopllama.core import exact_json
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
 from loopllama.llm import schema_subsets, thoughts
-from loopllama.llm.types import Message, ModelRequest, ToolSpec, Usage
-from loopllama.providers import openai_service, wire
+from loopllama.llm.types import Message, ModelRequest, Thoughts, ToolSpec, Usage
+from loopllama.providers import endings, openai_service, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
-from loopllama.providers.http_adapter import HttpAdapter
+from loopllama.providers.http_adapter import Access, HttpAdapter
 
 CODES: Mapping[str, type[ModelError]] = {
     **openai_service.CODES,
@@ -45,7 +51,7 @@ _MOVED = {"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "ve
 class OpenAIResponses(HttpAdapter):
     """The adapter for one provider of this dialect; at Azure where its credentials say so."""
 
-    access = openai_service.Key()
+    access: ClassVar[Access] = openai_service.Key()
     codes = CODES
 
     def url(self, credentials: Credentials, call: ModelRequest) -> str:  # noqa: ARG002
@@ -67,7 +73,8 @@ class OpenAIResponses(HttpAdapter):
             return Parsed(usage=usage, error=InvalidModelResponse(f"{who}: the answer holds no output", against=True))
         items = [item for item in output if isinstance(item, dict)]
         status, why = value.get("status"), wire.member(value, "incomplete_details").get("reason")
-        cut = status == "incomplete" and why != "content_filter"
+        ending = endings.ending(endings.RESPONSES, why, status)
+        cut = ending == "max_tokens"
         text, refused = _text(items), "".join(_parts(items, "refusal", "refusal"))
         calls = wire.tool_calls(
             items,
@@ -79,15 +86,16 @@ class OpenAIResponses(HttpAdapter):
             ),
             cut,
         )
-        error: ModelError | None = None
-        if (status == "incomplete" and not cut) or (refused and not thoughts.apart(text)[0]):
-            said = f": {refused[:200]}" if refused else " (content filter)"
-            error = ContentFiltered(f"{who} declined to answer{said}")
+        error = endings.failure(ending, who, "content filter" if ending == "declined" else status)
+        if refused and not thoughts.apart(text)[0]:
+            error = ContentFiltered(f"{who} declined to answer: {refused[:200]}")
         model = value.get("model")
+        held = _held(items)
         return Parsed(
             text=text,
             tool_calls=calls,
             usage=usage,
+            thoughts=Thoughts(self.provider, call.model, held) if held else None,
             stop_reason="max_tokens" if cut else "tool_calls" if calls else "end",
             model=model if isinstance(model, str) else "",
             error=error,
@@ -138,14 +146,48 @@ def _input(messages: Sequence[Message]) -> list[dict[str, Any]]:
             own = wire.tool_id(message.tool_call_id)
             items.append({"type": "function_call_output", "call_id": own, "output": message.text})
             continue
-        # The place for the reasoning items of the message, and for the `phase` of its text, once messages carry them.
+        held = message.thoughts.value if message.thoughts else {}
+        said: list[dict[str, Any]] = []
         if message.text or not message.tool_calls:
-            items.append({"type": "message", "role": message.role, "content": message.text})
+            phase = {"phase": held["phase"]} if held.get("phase") else {}
+            said.append({"type": "message", "role": message.role, "content": message.text, **phase})
         for call in message.tool_calls:
             arguments = exact_json.dumps(wire.arguments_object(call))
             named = {"call_id": wire.tool_id(call.id), "name": call.name, "arguments": arguments}
-            items.append({"type": "function_call", **named})
+            said.append({"type": "function_call", **named})
+        for place, item in held.get("reasoning", ()):
+            said.insert(int(place), item)
+        while said[-1]["type"] == "reasoning":
+            said.pop()
+        items += said
     return items
+
+
+def _held(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what goes back of an output beside its text and its calls: `reasoning`, each item with its place in the
+    message, whose text is one item before the calls; and the `phase` of the text. Empty where there is nothing."""
+    reasoning: list[list[Any]] = []
+    phase, others = None, 0
+    for item in items:
+        if item.get("type") == "reasoning":
+            if kept := _reasoning(item):
+                reasoning.append([others + len(reasoning), kept])
+        elif item.get("type") == "function_call":
+            others += 1
+        elif phase is None and any(_parts([item], "output_text", "text")):
+            phase, others = str(item.get("phase") or ""), others + 1
+    held = {"reasoning": reasoning, "phase": phase}
+    return {name: value for name, value in held.items() if value}
+
+
+def _reasoning(item: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a reasoning item as it goes back: encrypted, or the thoughts themselves from a server that does not
+    encrypt them. One that is neither holds nothing without its id."""
+    summary, content, encrypted = item.get("summary"), item.get("content"), item.get("encrypted_content")
+    kept = {"type": "reasoning", "summary": summary if isinstance(summary, list) else []}
+    if isinstance(encrypted, str) and encrypted:
+        return {**kept, "encrypted_content": encrypted}
+    return {**kept, "content": content} if isinstance(content, list) and content else None
 
 
 def _tool(tool: ToolSpec, known: Known) -> dict[str, Any]:

@@ -9,8 +9,17 @@ from typing import Any, ClassVar
 
 import pytest
 from support.deployment import Killed
-from support.dialects import AnthropicDialect, BedrockDialect, DeepSeekDialect, Dialect, OpenAIDialect
+from support.dialects import (
+    AnthropicDialect,
+    BedrockDialect,
+    BedrockResponsesDialect,
+    DeepSeekDialect,
+    Dialect,
+    OpenAIDialect,
+    ResponsesDialect,
+)
 from support.dialects.base import KEY, adapter_of
+from support.dialects.openai_responses import REASONED
 from support.step_here import Here
 from support.wire_server import Reply, Request
 
@@ -60,6 +69,14 @@ class Cerebras(OpenAIDialect):
 
 DEEPSEEK, KIMI, OPENROUTER, CEREBRAS = DeepSeekDialect(), Kimi(), OpenRouter(), Cerebras()
 ANTHROPIC, BEDROCK, OPENAI = AnthropicDialect(), BedrockDialect(), OpenAIDialect()
+
+
+class Responses(ResponsesDialect):
+    model = "gpt-5.5"
+
+
+RESPONSES, BEDROCKS = Responses(), BedrockResponsesDialect()
+REASONING = {"type": "reasoning", "summary": [], "encrypted_content": REASONED + SECRET + SIGNATURE}
 THINKING = {"type": "enabled", "budget_tokens": 1024}
 CLAUDE_BLOCKS = [
     {"type": "thinking", "thinking": SECRET, "signature": SIGNATURE},
@@ -75,7 +92,7 @@ def speaks(*dialects: Dialect) -> Any:
     return pytest.mark.parametrize("dialect", dialects, ids=lambda one: one.name, indirect=True)
 
 
-thinking_dialects = speaks(DEEPSEEK, KIMI, OPENROUTER, CEREBRAS, ANTHROPIC, BEDROCK)
+thinking_dialects = speaks(DEEPSEEK, KIMI, OPENROUTER, CEREBRAS, ANTHROPIC, BEDROCK, RESPONSES, BEDROCKS)
 
 
 def thinking(dialect: Dialect, text: str = "", calls: Any = CALLS, stop: str = "tools") -> Reply:
@@ -83,6 +100,8 @@ def thinking(dialect: Dialect, text: str = "", calls: Any = CALLS, stop: str = "
     body = dialect.answer(text, calls, stop)
     if dialect is ANTHROPIC:
         body["content"] = [*CLAUDE_BLOCKS, *body["content"]]
+    elif isinstance(dialect, ResponsesDialect):
+        body["output"][0] = {"id": "rs_1", **REASONING}
     elif dialect is BEDROCK:
         content = body["output"]["message"]["content"]
         body["output"]["message"]["content"] = [*CONVERSE_BLOCKS, *content]
@@ -95,6 +114,12 @@ def thinking(dialect: Dialect, text: str = "", calls: Any = CALLS, stop: str = "
 def thoughts_in(dialect: Dialect, request: Request) -> list[Any]:
     """What a request holds of them, for each message with tool calls."""
     found: list[Any] = []
+    if isinstance(dialect, ResponsesDialect):
+        # What stands before an answer, of which each item but a message is a part.
+        for message in dialect.seen(request).messages:
+            if message[:2] == ("assistant", "thoughts"):
+                found.append([message[2]])
+        return found
     for message in request.json["messages"]:
         content = message["content"]
         if dialect is ANTHROPIC and message["role"] == "assistant":
@@ -112,6 +137,8 @@ def expected(dialect: Dialect) -> Any:
         return CLAUDE_BLOCKS
     if dialect is BEDROCK:
         return CONVERSE_BLOCKS
+    if isinstance(dialect, ResponsesDialect):
+        return [REASONING]
     if dialect is OPENROUTER:
         return {"reasoning_details": OpenRouter.has["reasoning_details"]}
     return {"reasoning": SECRET} if dialect is CEREBRAS else {"reasoning_content": SECRET}
@@ -218,7 +245,7 @@ def test_a_model_that_thinks_goes_on_with_another_models_calls(here: Here, monke
     assert len(here.first.requests) == 2
 
 
-@speaks(ANTHROPIC, BEDROCK, OPENROUTER)
+@speaks(ANTHROPIC, BEDROCK, OPENROUTER, RESPONSES, BEDROCKS)
 def test_signatures_go_to_no_other_model_of_the_provider(here: Here) -> None:
     here.first.script(
         thinking(here.dialect), here.dialect.error(*here.dialect.overloaded), Reply(200, here.dialect.answer("2"))
@@ -226,6 +253,8 @@ def test_signatures_go_to_no_other_model_of_the_provider(here: Here) -> None:
     begin(here)
     options = {ANTHROPIC: {"thinking": THINKING}, BEDROCK: {"additionalModelRequestFields": {"thinking": THINKING}}}
     model = here.dialect.model.replace("haiku-4-5-20251001", "sonnet-4-5-20250929").replace("haiku-4-5", "sonnet-4-5")
+    elsewhere: dict[Dialect, str] = {RESPONSES: "gpt-5.6-sol", BEDROCKS: "us.openai.gpt-5.6-sol"}
+    model = elsewhere.get(here.dialect, model)
     other = here.live.put_model(
         f"other-{here.dialect.name}",
         here.dialect.name,

@@ -6,6 +6,7 @@ from support.dialects.anthropic import AnthropicDialect
 from support.dialects.azure import AzureDialect
 from support.dialects.base import KEY, Dialect, Figures, Seen
 from support.dialects.bedrock import BedrockDialect
+from support.dialects.bedrock_openai import BedrockChatDialect, BedrockResponsesDialect
 from support.dialects.deepseek import DeepSeekDialect
 from support.dialects.example import ExampleDialect
 from support.dialects.google import GoogleDialect
@@ -19,7 +20,9 @@ __all__ = [
     "WIRE_FORMATS",
     "AnthropicDialect",
     "AzureDialect",
+    "BedrockChatDialect",
     "BedrockDialect",
+    "BedrockResponsesDialect",
     "DeepSeekDialect",
     "Dialect",
     "Figures",
@@ -38,6 +41,8 @@ DIALECTS: list[Dialect] = [
     ResponsesDialect(),
     AnthropicDialect(),
     BedrockDialect(),
+    BedrockChatDialect(),
+    BedrockResponsesDialect(),
     ExampleDialect(),
 ]
 """Every test of the contract runs with each of these, unless it says otherwise."""

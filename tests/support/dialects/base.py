@@ -74,6 +74,8 @@ class Dialect(ABC):
     counts_reasoning: ClassVar[bool] = False
     cache_points: ClassVar[bool] = False
     """Whether requests say where to cache."""
+    has_temperature: ClassVar[bool] = True
+    """Whether `model` takes one."""
     strict: ClassVar[bool] = False
     """Whether a schema may be marked strict."""
     recursive_schemas: ClassVar[bool] = True
@@ -143,6 +145,10 @@ class Dialect(ABC):
         said = self.rules.refusal(self.turns(body), body, self.has_tools(body))
         status, code, _ = self.bad_request
         return self.error(status, code, said) if said else None
+
+    def guard(self, request: Request) -> Reply | None:
+        """Return what the provider answers to a request that it does not take, or does not take from this caller."""
+        return self.refusal(request)
 
     rules: ClassVar[Rules]
     """What it refuses of tool calls."""

@@ -73,12 +73,12 @@ class Example(HttpAdapter):
         """Return whether it is an error."""
         return "fault" in value
 
-    def read_error(self, body: bytes) -> tuple[list[str], str]:
+    def read_error(self, headers: Mapping[str, str], body: bytes) -> tuple[list[str], str]:
         """Return kind and text of the fault."""
         value = wire.read_object(body)
         fault = None if value is None else value.get("fault")
         if not isinstance(fault, dict):
-            return super().read_error(body)
+            return super().read_error(headers, body)
         kind, text = fault.get("kind"), fault.get("text")
         said = text if isinstance(text, str) else exact_json.dumps(fault)
         return ([kind] if isinstance(kind, str) else []), said

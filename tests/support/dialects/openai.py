@@ -160,7 +160,7 @@ class OpenAIDialect(Dialect):
         if body.get("tools") and reasons_beside_tools(body):
             error = {"message": NO_TOOLS.format(body["model"]), "type": "invalid_request_error"}
             return Reply(400, {"error": {**error, "param": "reasoning_effort", "code": None}})
-        if re.match(r"o\d|gpt-[5-9]", body["model"]):
+        if re.search(r"(^|\.)(o\d|gpt-[5-9])", body["model"]):
             for name in ("temperature", "max_tokens"):
                 if name in body:
                     return self.error(

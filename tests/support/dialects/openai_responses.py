@@ -37,6 +37,9 @@ MOVED = {
 """What Chat Completions calls otherwise; the error says so (github.com/lobehub/lobehub, pull request 8163)."""
 
 
+REASONED = "gAAAAABpK-what-the-model-thought"
+
+
 class ResponsesDialect(OpenAIDialect):
     """A provider of one's own speaks it here. How OpenAI's models get to it is tested apart."""
 
@@ -56,7 +59,9 @@ class ResponsesDialect(OpenAIDialect):
         self, text: str = "", calls: Sequence[Any] = (), stop: str = "end", usage: Figures | None = USUAL
     ) -> Any:
         ended = "incomplete" if stop == "length" else "completed"
-        output: list[dict[str, Any]] = [{"type": "reasoning", "id": "rs_1", "summary": []}]
+        output: list[dict[str, Any]] = [
+            {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": REASONED}
+        ]
         parts: list[dict[str, Any]] = [{"type": "output_text", "text": text, "annotations": []}] if text else []
         if stop == "refusal":
             parts = [{"type": "refusal", "refusal": "I'm sorry, I cannot assist with that request."}]
@@ -96,7 +101,7 @@ class ResponsesDialect(OpenAIDialect):
 
     def refusal(self, request: Request) -> Reply | None:
         body = request.json
-        faults = _wrong_parameter(body) or _wrong_tool(body)
+        faults = _wrong_parameter(body) or _wrong_tool(body) or _wrong_item(body)
         code, said = faults or ("", self.rules.refusal(self.turns(body), body, self.has_tools(body)) or "")
         return self.error(400, code, said) if said else None
 
@@ -121,6 +126,8 @@ class ResponsesDialect(OpenAIDialect):
         found: list[Turn] = []
         before = ""
         for item in body["input"]:
+            if item["type"] == "reasoning":
+                continue
             if item["type"] == "message" or item["type"] != before:
                 found.append(Turn())
             if item["type"] == "function_call":
@@ -147,6 +154,8 @@ class ResponsesDialect(OpenAIDialect):
             elif item["type"] == "function_call":
                 content = (item["call_id"], item["name"], json.loads(item["arguments"]))
                 messages.append(("assistant", "call", content))
+            elif item["type"] == "reasoning":
+                messages.append(("assistant", "thoughts", item))
             else:
                 assert item["type"] == "function_call_output"
                 messages.append(("tool", "result", (item["call_id"], item["output"])))
@@ -176,7 +185,7 @@ def _wrong_parameter(body: Mapping[str, Any]) -> Wrong:
             return "unsupported_parameter", f"Unsupported parameter: '{name}'. {there}"
         if name not in PARAMETERS:
             return "unknown_parameter", f"Unknown parameter: '{name}'."
-    reasons = re.match(r"o\d|gpt-[5-9](?!.*-chat)", body["model"])
+    reasons = re.search(r"(^|\.)(o\d|gpt-[5-9](?!.*-chat))", body["model"])
     refused = ("temperature", "top_p") if reasons else ("reasoning",)
     if found := [name for name in refused if name in body]:
         return "unsupported_parameter", f"Unsupported parameter: '{found[0]}' is not supported with this model."
@@ -185,6 +194,30 @@ def _wrong_parameter(body: Mapping[str, Any]) -> Wrong:
     form = body.get("text", {}).get("format", {})
     if form and form.get("strict") and (place := not_strict(form["schema"])):
         return "invalid_json_schema", f"Invalid schema for response_format 'answer': In context={place}."
+    return None
+
+
+def _wrong_item(body: Mapping[str, Any]) -> Wrong:
+    """github.com/openai/openai-agents-js, issue 546 (ids); github.com/openai/openai-python, issue 2570 (what follows a
+    reasoning item); https://developers.openai.com/api/docs/guides/reasoning (encrypted content)."""
+    items = body["input"]
+    for place, item in enumerate(items):
+        if "id" in item:
+            there = "Items are not persisted when `store` is set to false."
+            return "", f"Item with id '{item['id']}' not found. {there}"
+        if item["type"] != "reasoning":
+            continue
+        if not isinstance(item.get("summary"), list):
+            return "missing_required_parameter", f"Missing required parameter: 'input[{place}].summary'."
+        if not (item.get("encrypted_content") or item.get("content")):
+            return "", f"Item of type 'reasoning' at input[{place}] has no encrypted content."
+        if not item.get("encrypted_content", REASONED).startswith(REASONED):
+            why = "Reason: Encrypted content could not be decrypted or parsed."
+            return "invalid_encrypted_content", f"The encrypted content gAAA... could not be verified. {why}"
+        follows = items[place + 1] if place + 1 < len(items) else {}
+        own = follows.get("type") in ("reasoning", "function_call") or follows.get("role") == "assistant"
+        if not own:
+            return "", "Item 'rs_1' of type 'reasoning' was provided without its required following item."
     return None
 
 

@@ -19,7 +19,7 @@ from loopllama.providers.bedrock.access import needs_agreement
 from loopllama_cli.catalog.regions import NEAREST, PROFILES, aliases
 
 DAY = date(2026, 11, 23)
-NAMED_IN_THE_ISSUES = ("openai", "anthropic", "google", "bedrock", "mistral", "deepseek")
+WITH_BUNDLED_MODELS = ("openai", "anthropic", "google", "bedrock", "bedrock-openai", "mistral", "deepseek")
 
 
 def price(**changes):
@@ -28,7 +28,7 @@ def price(**changes):
 
 def test_every_bundled_model_is_whole():
     models = list(bundled().models())
-    assert {model.provider for model in models} == set(NAMED_IN_THE_ISSUES) <= set(PROVIDERS)
+    assert {model.provider for model in models} == set(WITH_BUNDLED_MODELS) <= set(PROVIDERS)
     for model in models:
         assert model.prices, model.id
         assert [p.effective_from for p in model.prices] == sorted(p.effective_from for p in model.prices)

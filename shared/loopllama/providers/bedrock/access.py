@@ -18,6 +18,10 @@ from loopllama.catalog.model import foundation_model
 _NOT_SOLD = frozenset({"amazon", "deepseek", "meta", "mistral", "openai", "qwen"})
 """Vendors whose models are not sold through AWS Marketplace, by the first part of their models' ids."""
 
+_SOLD = re.compile(r"openai\.(?!gpt-oss)")
+"""Models of theirs that are sold there all the same: their cards name a product of the Marketplace
+(https://docs.aws.amazon.com/bedrock/latest/userguide/model-card-openai-gpt-6-sol.html)."""
+
 USE_CASE = (
     '{"companyName": "…", "companyWebsite": "https://…", "intendedUsers": "0", "industryOption": "…", '
     '"otherIndustryOption": "", "useCases": "…"}'
@@ -33,9 +37,14 @@ _MARKETPLACE = re.compile(
 )
 
 
+_ACTION = re.compile(r"not authorized to perform: (bedrock[\w-]*:\w+)")
+
+
 def needs_agreement(model: str) -> bool:
     """Return whether a foundation model, by its id, is subscribed to through AWS Marketplace."""
-    return not model.startswith("arn:") and foundation_model(model).partition(".")[0] not in _NOT_SOLD
+    base = foundation_model(model)
+    sold = bool(_SOLD.match(base)) or base.partition(".")[0] not in _NOT_SOLD
+    return sold and not model.startswith("arn:")
 
 
 def is_anthropic(model: str) -> bool:
@@ -102,6 +111,8 @@ def explain(code: str, message: str, model: str, region: str) -> str | None:
             "AWS has not opened Bedrock for this account, whatever the model: open a case with AWS Support "
             "(account and billing)"
         )
-    if code == "AccessDeniedException":
-        return "the function's role needs bedrock:InvokeModel on it, the account access to the model"
+    if code in ("AccessDeniedException", "access_denied"):
+        usual = "bedrock:InvokeModel" if code == "AccessDeniedException" else "bedrock-mantle:CreateInference"
+        action = _ACTION.search(message)
+        return f"the function's role needs {action[1] if action else usual} on it, the account access to the model"
     return None

@@ -27,20 +27,13 @@ from loopllama.aws import clients
 from loopllama.catalog.model import at_region
 from loopllama.catalog.providers import takes_temperature
 from loopllama.core import exact_json, numbers
-from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
+from loopllama.errors import ModelError
 from loopllama.llm import schema_subsets, structured_output
-from loopllama.llm.types import Message, ModelRequest, StopReason, Thoughts, Usage
-from loopllama.providers import http, wire
+from loopllama.llm.types import Message, ModelRequest, Thoughts, Usage
+from loopllama.providers import endings, http, wire
 from loopllama.providers.adapter import Adapter, Parsed
 from loopllama.providers.bedrock.service import aws_failure, underlying_model
 
-_STOPS: dict[str, StopReason] = {
-    "end_turn": "end",
-    "stop_sequence": "end",
-    "tool_use": "tool_calls",
-    "max_tokens": "max_tokens",
-    "model_context_window_exceeded": "max_tokens",
-}
 _POINT = {"cachePoint": {"type": "default"}}
 
 
@@ -76,12 +69,8 @@ class Bedrock(Adapter):
         content = wire.member(output, "message").get("content")
         blocks = [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
         stopped = value.get("stopReason")
-        stop = _STOPS.get(stopped, "end") if isinstance(stopped, str) else "end"
-        error: ModelError | None = None
-        if stopped in ("guardrail_intervened", "content_filtered"):
-            error = ContentFiltered(f"{self.who(call)} declined to answer ({stopped})")
-        elif stopped in ("malformed_model_output", "malformed_tool_use"):
-            error = InvalidModelResponse(f"{self.who(call)}: the model's answer cannot be read ({stopped})")
+        ending = endings.ending(endings.CONVERSE, stopped)
+        stop = endings.stop_reason(ending)
         router = wire.member(wire.member(value, "trace"), "promptRouter").get("invokedModelId")
         thoughts = wire.thought_blocks(blocks, _thought, _tool_use)
         return Parsed(
@@ -90,7 +79,7 @@ class Bedrock(Adapter):
             usage=_usage(value.get("usage")),
             stop_reason=stop,
             model=str(router or ""),
-            error=error,
+            error=endings.failure(ending, self.who(call), stopped),
             why_empty="max_tokens is too low" if stop == "max_tokens" else f"stopReason {stopped}",
             malformed=not output,
             thoughts=Thoughts(self.provider, call.model, thoughts) if thoughts else None,

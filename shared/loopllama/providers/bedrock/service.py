@@ -39,6 +39,8 @@ CODES: Mapping[str, type[ModelError]] = {
     "InvalidSignatureException": CredentialsRejected,
     "InvalidClientTokenId": CredentialsRejected,
     "IncompleteSignature": CredentialsRejected,
+    "IncompleteSignatureException": CredentialsRejected,
+    "SignatureDoesNotMatch": CredentialsRejected,
     "MissingAuthenticationToken": CredentialsRejected,
     "MissingAuthenticationTokenException": CredentialsRejected,
     "ExpiredTokenException": CredentialsRejected,
@@ -49,7 +51,7 @@ CODES: Mapping[str, type[ModelError]] = {
 """Converse's errors, and those that any AWS service may give.
 https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html"""
 
-_ROLE = "The credentials are those of the function's role (or of AWS_BEARER_TOKEN_BEDROCK); no secret is used"
+ROLE = "The credentials are those of the function's role (or of AWS_BEARER_TOKEN_BEDROCK); no secret is used"
 
 
 def aws_failure(error: Exception, who: str, model: str = "", region: str | None = None) -> ModelError:
@@ -63,13 +65,15 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
         label = f"HTTP {_status(error)}" if code == str(_status(error)) else f"HTTP {_status(error)}, {code}"
         message = f"{who} ({label}): {detail}"
         if kind is CredentialsRejected:
-            message = f"{message}. {_ROLE}"
+            message = f"{message}. {ROLE}"
         elif kind in (ModelRequestRejected, ModelNotAvailable) and (
             remedy := access.explain(code, detail, model, region or clients.region())
         ):
             kind, message = ModelNotAvailable, f"{who} ({label}): {remedy}. AWS says: {detail}"
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         wait = error_mapping.retry_after(headers) if kind.later else None
+        if wait is None and kind.later:
+            wait = error_mapping.wait_in(detail)
         return kind(message, retry_after=wait, status=_status(error))
     if isinstance(
         error,
@@ -80,7 +84,7 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
         | exceptions.UnauthorizedSSOTokenError
         | exceptions.ProfileNotFound,
     ):
-        return CredentialsRejected(f"{who}: no AWS credentials: {error}. {_ROLE}")
+        return CredentialsRejected(f"{who}: no AWS credentials: {error}. {ROLE}")
     return ModelRequestRejected(f"{who}: the request cannot be made: {error}")
 
 

@@ -1,0 +1,54 @@
+"""Turns that Anthropic pauses are continued where they stopped, within the call's time, and both parts are paid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.dialects import AnthropicDialect, Figures
+from support.wire_server import Hang, Reply, WireServer
+
+from loopllama.errors import ModelTimeout, ModelUnavailable
+from loopllama.llm.types import ModelRequest, Provider, Usage
+
+Make = Callable[..., ModelRequest]
+ANTHROPIC = AnthropicDialect()
+
+
+@pytest.fixture
+def dialect() -> AnthropicDialect:
+    return ANTHROPIC
+
+
+def paused(text: str, why: str = "pause_turn", **figures: Any) -> Reply:
+    return Reply(200, {**ANTHROPIC.answer(text, usage=Figures(**figures)), "stop_reason": why})
+
+
+@pytest.mark.parametrize("why", ["pause_turn", "compaction"])
+def test_it_goes_on_with_what_was_said(server: WireServer, adapter: Provider, make_call: Make, why: str) -> None:
+    server.script(paused("Sorry ", why), paused("to ", why, cached=3), Reply(200, ANTHROPIC.answer("hear that.")))
+    answer = adapter.complete(make_call())
+    assert (answer.text, answer.stop_reason) == ("Sorry to hear that.", "end")
+    assert answer.usage == Usage(63, 21, 3)
+    first, second, third = (request.json["messages"] for request in server.requests)
+    said = [{"type": "text", "text": "Sorry "}]
+    assert second == [*first, {"role": "assistant", "content": said}]
+    assert third == [*first, {"role": "assistant", "content": [*said, {"type": "text", "text": "to "}]}]
+    assert server.refused == 0
+
+
+def test_one_without_end_is_broken_off_and_paid(server: WireServer, adapter: Provider, make_call: Make) -> None:
+    server.script(*[paused("more ")] * 6)
+    with pytest.raises(ModelUnavailable, match=r"broke off the answer .stop_reason pause_turn") as caught:
+        adapter.complete(make_call())
+    assert caught.value.usage == Usage(6 * 21, 6 * 7)
+
+
+def test_time_is_the_calls_own_and_what_was_said_is_paid(
+    server: WireServer, adapter: Provider, make_call: Make
+) -> None:
+    server.script(paused("Sorry "), Hang())
+    with pytest.raises(ModelTimeout) as caught:
+        adapter.complete(make_call(timeout=0.5))
+    assert (caught.value.usage, caught.value.maybe_billed) == (Usage(21, 7), True)
