@@ -86,8 +86,10 @@ _DECLINED = frozenset(
 """Finish reasons of an answer that somebody's filter has cut: OpenAI's, Gemini's, Z.ai's, Bedrock's behind gateways."""
 _BROKEN_OFF = frozenset({"error", "network_error", "insufficient_system_resource", "abort", "cancelled", "timeout"})
 """Finish reasons of an answer that the provider broke off: Mistral's and OpenRouter's, Z.ai's, DeepSeek's, vLLM's."""
-_MALFORMED = frozenset({"malformed_function_call", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL"})
-"""Finish reasons of an answer whose tool call Gemini itself could not read."""
+_MALFORMED = re.compile(r"malformed_|unexpected_tool_call|too_many_tool_calls", re.IGNORECASE)
+"""In the finish reason of an answer that Gemini itself could not read: by its own endpoint
+`function_call_filter: MALFORMED_FUNCTION_CALL`, by gateways in lower case or as OpenRouter's `native_finish_reason`
+(https://ai.google.dev/api/generate-content#FinishReason)."""
 
 
 class OpenAI(HttpAdapter):
@@ -125,19 +127,20 @@ class OpenAI(HttpAdapter):
             return Parsed(
                 usage=usage, error=InvalidModelResponse(f"{who}: the answer holds no message", against=broken)
             )
-        text, calls = _text(message.get("content")), tuple(_tool_calls(message))
         finish, refusal = choice.get("finish_reason"), message.get("refusal")
         stop = _STOPS.get(finish, "end") if isinstance(finish, str) else "end"
+        text, calls = _text(message.get("content")), tuple(_tool_calls(message, cut=stop == "max_tokens"))
         refused = refusal if isinstance(refusal, str) else ""
         error: ModelError | None = None
-        reason = finish if isinstance(finish, str) else ""
+        reason, native = (one if isinstance(one, str) else "" for one in (finish, choice.get("native_finish_reason")))
         if reason in _DECLINED or (refused and not thoughts.apart(text)[0]):
             why = f": {refused[:200]}" if refused else f" (finish reason {reason})"
             error = ContentFiltered(f"{who} declined to answer{why}")
+        elif malformed := next((one for one in (reason, native) if _MALFORMED.search(one)), None):
+            said = f"{who}: the model's tool call cannot be read ({malformed})"
+            error = InvalidModelResponse(said, repeatable=True)
         elif reason in _BROKEN_OFF:
             error = ModelUnavailable(f"{who}: the provider broke off the answer ({reason})")
-        elif reason in _MALFORMED:
-            error = InvalidModelResponse(f"{who}: the model's tool call cannot be read ({reason})")
         model = value.get("model")
         return Parsed(
             text=text,
@@ -234,13 +237,18 @@ def _text(content: Any) -> str:
     )
 
 
-def _tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
-    calls = message.get("tool_calls")
-    for position, asked in enumerate(calls if isinstance(calls, list) else ()):
+def _tool_calls(message: Mapping[str, Any], cut: bool) -> Iterator[ToolCall]:
+    """Yield the tool calls. `cut`: the answer ended at its limit, and with it the last call: what is there of its
+    arguments is not what the model meant."""
+    found = message.get("tool_calls")
+    calls = found if isinstance(found, list) else []
+    for position, asked in enumerate(calls):
         # Gemini's endpoint may leave out the id; Ollama gives the arguments as an object.
         function = wire.member(asked, "function") if isinstance(asked, dict) else {}
         identifier = asked.get("id") if isinstance(asked, dict) else None
         call = wire.tool_call(identifier, function.get("name"), function.get("arguments"), position)
+        if cut and position == len(calls) - 1:
+            call = replace(call, arguments=None)
         extra = wire.member(wire.member(asked, "extra_content"), "google") if isinstance(asked, dict) else {}
         signature = extra.get("thought_signature")
         yield replace(call, signature=signature) if isinstance(signature, str) else call

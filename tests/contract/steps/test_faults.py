@@ -103,7 +103,6 @@ FAULTS = [
     Fault("bad request", "ModelRequestRejected", "temperature", lambda d: d.error(*d.bad_request), then=False),
     # The provider may have served the call: what it costs is estimated from the texts.
     Fault("malformed JSON", "InvalidModelResponse", "", Reply(200, b'{"choices": ['), basis="estimated", usage=None),
-    Fault("empty", "InvalidModelResponse", "the answer is empty", lambda d: Reply(200, d.answer("")), usage=USAGE),
     Fault("refusal", "ContentFiltered", "declined", lambda d: Reply(200, d.answer("", stop="refusal")), usage=USAGE),
     Fault(
         "cut off before any text",

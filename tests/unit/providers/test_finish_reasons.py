@@ -26,11 +26,24 @@ def parsed(finish: object, **message: object) -> Any:
         *((name, ModelUnavailable) for name in ("error", "network_error", "insufficient_system_resource", "abort")),
         # OpenAI, Z.ai, Bedrock behind a gateway, Gemini
         *((name, ContentFiltered) for name in ("content_filter", "sensitive", "guardrail_intervened", "SAFETY")),
-        ("malformed_function_call", InvalidModelResponse),
+        # Gemini by its own endpoint, and behind gateways
+        *(
+            (name, InvalidModelResponse)
+            for name in (
+                *(
+                    "function_call_filter: MALFORMED_FUNCTION_CALL",
+                    "MALFORMED_FUNCTION_CALL",
+                    "malformed_function_call",
+                ),
+                *("UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"),
+            )
+        ),
     ],
 )
 def test_a_broken_off_answer_is_never_taken_for_whole(finish: str, error: type) -> None:
-    assert type(parsed(finish).error) is error
+    broken = parsed(finish).error
+    assert type(broken) is error
+    assert broken.repeatable is (error is InvalidModelResponse)
 
 
 @pytest.mark.parametrize("finish", ["stop", "eos", "", None, 7, ["stop"], "something_new"])

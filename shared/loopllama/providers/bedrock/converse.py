@@ -81,7 +81,8 @@ class Bedrock(Adapter):
         if stopped in ("guardrail_intervened", "content_filtered"):
             error = ContentFiltered(f"{self.who(call)} declined to answer ({stopped})")
         elif stopped in ("malformed_model_output", "malformed_tool_use"):
-            error = InvalidModelResponse(f"{self.who(call)}: the model's answer cannot be read ({stopped})")
+            said = f"{self.who(call)}: the model's answer cannot be read ({stopped})"
+            error = InvalidModelResponse(said, repeatable=True)
         router = wire.member(wire.member(value, "trace"), "promptRouter").get("invokedModelId")
         thoughts = wire.thought_blocks(blocks, _thought, _tool_use)
         return Parsed(
