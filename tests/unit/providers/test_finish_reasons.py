@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelUnavailable
+from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError, ModelUnavailable
 from loopllama.llm.types import ModelRequest
 from loopllama.providers.openai import OpenAI
 from loopllama.settings import Settings
@@ -43,6 +43,7 @@ def parsed(finish: object, **message: object) -> Any:
 def test_a_broken_off_answer_is_never_taken_for_whole(finish: str, error: type) -> None:
     broken = parsed(finish).error
     assert type(broken) is error
+    assert isinstance(broken, ModelError)
     assert broken.repeatable is (error is InvalidModelResponse)
 
 
