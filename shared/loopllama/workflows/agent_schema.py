@@ -64,7 +64,7 @@ class Candidate(InputModel):
 
     model: ModelName
     """Catalog id, alias or `provider:model`."""
-    weight: Annotated[float, BeforeValidator(_kept), Field(ge=0, le=1_000_000), AfterValidator(_storable)] | None = None
+    weight: Annotated[float, Field(ge=0, le=1_000_000), AfterValidator(_storable), BeforeValidator(_kept)] | None = None
     """Its share under a policy that splits by weight, relative to the others."""
 
     @model_validator(mode="before")
@@ -129,7 +129,7 @@ class Agent(InputModel):
     """Models tried in order when the chosen one fails; with a `model` or a `policy` of the agent's own."""
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     """Most tokens of one answer."""
-    temperature: Annotated[float, BeforeValidator(_kept), Field(ge=0, le=2), AfterValidator(_storable)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2), AfterValidator(_storable), BeforeValidator(_kept)] | None = None
     """The provider's own default where left out."""
     max_turns: int | None = Field(default=None, ge=1, le=100)
     """Most model calls of its turn, those that follow tool calls included."""
