@@ -22,7 +22,7 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      |   +- ModelTimeout              next fallback, then retry_later
      |   +- ContextTooLong            next fallback, then the step fails
      |   +- ContentFiltered           next fallback, then the step fails: refusal or content filter
-     |   +- InvalidModelResponse      next fallback, then the step fails: empty or broken answer
+     |   +- InvalidModelResponse      once more where that may help, next fallback, then the step fails: empty or broken
      |   +- ModelRequestRejected      the step fails at once: a request that no model will take
      |       +- ModelNotAvailable     next fallback, then the step fails: no such model, not for this account
      |       +- CredentialsRejected   next fallback, then the step fails: missing or wrong key, with the command
@@ -139,6 +139,7 @@ class ModelError(LoopLlamaError):
     `maybe_billed`: the request may have reached the provider and no answer came back (connection reset, time-out).
     `simulated`: the simulated provider failed, not the model's own.
     `against`: whether it speaks against the model's health (`routing.circuit_breaker`); `None`: its kind says.
+    `repeatable`: the model may answer the same request well, so it is asked once more before the next fallback.
     """
 
     next_model: ClassVar[bool] = True
@@ -154,6 +155,7 @@ class ModelError(LoopLlamaError):
         maybe_billed: bool = False,
         simulated: bool = False,
         against: bool | None = None,
+        repeatable: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
@@ -162,6 +164,7 @@ class ModelError(LoopLlamaError):
         self.maybe_billed = maybe_billed
         self.simulated = simulated
         self.against = against
+        self.repeatable = repeatable
 
 
 class ModelThrottled(ModelError):

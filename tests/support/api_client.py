@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx
 import jsonschema
@@ -117,10 +118,12 @@ class InProcess:
 
 def gateway_event(secret: str, method: str, path: str, body: Any = None, **headers: str) -> dict[str, Any]:
     """API Gateway's event of a request under an API key, payload format 2.0; `body` is JSON, or a text as it is."""
+    path, _, query = path.partition("?")
     return {
         "version": "2.0",
         "rawPath": path,
-        "rawQueryString": "",
+        "rawQueryString": query,
+        "queryStringParameters": dict(parse_qsl(query, keep_blank_values=True)),
         "headers": {"authorization": f"Bearer {secret}", **headers},
         "requestContext": {"requestId": "r", "stage": "$default", "http": {"method": method, "path": path}},
         "body": body if body is None or isinstance(body, str) else exact_json.dumps(body),

@@ -109,3 +109,14 @@ def check_door(door: Callable[[str], Any], numeral: str, kind: type[Exception], 
     assert "out of range" in str(error) or "no JSON number" in str(error)
     assert re.search(rf"\b{place}\b", str(error))
     assert len(str(error)) < 600
+
+
+TABLE = (
+    *("0 -0 -0.0 0.0 1 1.0 1e0 10e-1 -1 2 2.0 2.5 0.1 0.30000000000000004 19.99 1e2".split()),  # noqa: SIM905
+    *("12345678901234567890 1e18 1e19 9007199254740993 1E-100 1E-101 1E-130 1E-131 5e-324 1e-400".split()),  # noqa: SIM905
+    *("1e100 1e101 1E+125 1E+126 1.7976931348623157e308 1.8e308 1e400 1e300000000 NaN Infinity -Infinity".split()),  # noqa: SIM905
+    *("1" + "0" * 40, "9" * 38, "9" * 39, "0." + "1" * 38, "0." + "1" * 39, "9" * 400, "9" * 5000),
+)
+"""One of each kind of number that JSON and its readers know, as literals."""
+NO_NUMBERS = ("true", "null", '"1"', '"0.5"', '"NaN"', "[1]", '{"n": 1}')
+"""What people write where a number belongs."""

@@ -183,13 +183,10 @@ class AgentLoop:
             self._at = next((at for at, model in enumerate(self._attempt_order) if model.id == self.model), self._at)
             return answer
         trouble: list[ModelError | BudgetExceeded] = []
-        failed = self._ledger.failed(turn)
         for at in range(self._at, len(self._attempt_order)):
             model = self._attempt_order[at]
             try:
-                if model.id in failed:
-                    raise failed[model.id]
-                answer = self._call(model, turn, messages, last=at + 1 == len(self._attempt_order))
+                answer = self._ask(model, turn, messages, last=at + 1 == len(self._attempt_order))
             except ModelError as error:
                 if not error.next_model:
                     raise
@@ -204,6 +201,17 @@ class AgentLoop:
         if passing:
             raise RetryLater(max(passing, key=lambda error: error.retry_after or 0))
         raise next((error for error in reversed(trouble) if isinstance(error, BudgetExceeded)), trouble[-1])
+
+    def _ask(self, model: Model, turn: int, messages: Sequence[Message], last: bool) -> ModelResponse:
+        """Return the model's answer. The same request is made once more where the first answer to it could not be used
+        and the next may be: as it was, because a word about it would have no place that every provider takes."""
+        while (failed := self._ledger.failed(turn).get(model.id)) is None:
+            try:
+                return self._call(model, turn, messages, last)
+            except ModelError as error:
+                if not error.repeatable or model.id in self._ledger.failed(turn):
+                    raise
+        raise failed
 
     def _call(self, model: Model, turn: int, messages: Sequence[Message], last: bool) -> ModelResponse:
         now = time.monotonic()
@@ -222,7 +230,8 @@ class AgentLoop:
         try:
             answer = provider.complete(call)
             if not answer.text and not answer.tool_calls:
-                raise InvalidModelResponse(f"{model.id} gave an empty answer", usage=answer.usage)
+                again = answer.stop_reason != "max_tokens"
+                raise InvalidModelResponse(f"{model.id} gave an empty answer", usage=answer.usage, repeatable=again)
         except ModelError as error:
             if isinstance(error, ContextTooLong) and model.context_window:
                 error.args = (f"{error} ({_sizes(model, call)})",)

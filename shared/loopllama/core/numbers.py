@@ -28,10 +28,11 @@ def plain(value: Any) -> Any:
 
 
 def floats(value: Any) -> Any:
-    """Return every `Decimal` in it as the nearest `float`, whole ones too: for what is checked to be a number or a
-    count."""
+    """Return every `Decimal` in it as the `float` that is written so, whole ones too: for what is checked to be a
+    number or a count. One that no `float` keeps stays, so that the check refuses it, and nothing is rounded."""
     if isinstance(value, Decimal):
-        return float(value)
+        nearest = float(value)
+        return nearest if Decimal(repr(nearest)) == value else value
     if isinstance(value, Mapping):
         return {key: floats(inner) for key, inner in value.items()}
     return [floats(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -118,7 +118,8 @@ class Adapter(ABC):
         text, _ = thoughts.apart(parsed.text)
         if not text.strip() and not parsed.tool_calls:
             message = f"{self.who(call)}: the answer is empty ({parsed.why_empty})"
-            raise InvalidModelResponse(message, usage=usage, against=parsed.malformed or None)
+            again = parsed.stop_reason != "max_tokens" and not parsed.malformed
+            raise InvalidModelResponse(message, usage=usage, against=parsed.malformed or None, repeatable=again)
         held = parsed.thoughts if parsed.tool_calls else None
         return ModelResponse(text, usage, parsed.stop_reason, parsed.tool_calls, parsed.model, thoughts=_kept(held))
 

@@ -110,7 +110,7 @@ class Anthropic(HttpAdapter):
         thoughts = wire.thought_blocks(blocks, _thought, _tool_use)
         return Parsed(
             text=text,
-            tool_calls=wire.tool_calls(blocks, _tool_use, cut=stopped == "max_tokens"),
+            tool_calls=wire.tool_calls(blocks, _tool_use, cut=stop == "max_tokens"),
             usage=_usage(value.get("usage")),
             stop_reason=stop,
             model=model if isinstance(model, str) else "",

@@ -121,5 +121,5 @@ def failure(found: Ending, who: str, reason: Any) -> ModelError | None:
     if found == "broken_off":
         return ModelUnavailable(f"{who}: the provider broke off the answer ({reason})")
     if found == "malformed":
-        return InvalidModelResponse(f"{who}: the model's answer cannot be read ({reason})")
+        return InvalidModelResponse(f"{who}: the model's answer cannot be read ({reason})", repeatable=True)
     return None

@@ -1,7 +1,8 @@
 """A provider's error answer as one of our `ModelError`s. The only place that decides which.
 
-In this order: a code that the provider's adapter names; what the message says of a prompt that is too long or an
-account without credit, for which most providers have no code; the HTTP status.
+In this order: what says that the server could not read its own model's answer; a code that the provider's adapter
+names; what the message says of a prompt that is too long or an account without credit, for which most providers have no
+code; the HTTP status.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from loopllama.core import exact_json
 from loopllama.errors import (
     ContextTooLong,
     CredentialsRejected,
+    InvalidModelResponse,
     ModelError,
     ModelNotAvailable,
     ModelRequestRejected,
@@ -59,6 +61,15 @@ _NO_MODEL = re.compile(
     r"|(?:don't|do not|does not) have access to (?:the |this )?model",
     re.IGNORECASE,
 )
+_UNREADABLE = re.compile(
+    r"tool_use_failed|output_parse_failed|json_validate_failed|failed to call a function"
+    r"|error parsing tool call|failed to parse input at pos|invalid sequence as part of tooluse",
+    re.IGNORECASE,
+)
+"""Codes and messages of servers that refuse what their own model wrote: Groq (status 400,
+https://console.groq.com/docs/errors and github.com/pydantic/pydantic-ai, pull request 2774), Ollama (500,
+github.com/ollama/ollama, issue 17638), llama.cpp (500, github.com/ggml-org/llama.cpp, issue 24644), Nova on Bedrock
+(424, github.com/strands-agents/harness-sdk, issue 649). The request was right, and the next answer to it may be."""
 _MORE_THAN_THE_QUOTA = re.compile(r"limit:? (\d{1,15})\b,? .{0,20}requested:? (\d{1,15})\b", re.IGNORECASE)
 """OpenAI's and Groq's form: "Limit 30000, Requested 31024"."""
 _WAIT = re.compile(
@@ -101,7 +112,8 @@ def failure(
         message = f"{message}. The base URL redirects to {headers.get('location', '?')}; redirects are not followed."
     if kind is CredentialsRejected:
         message = f"{message}. {credentials.remedy()}"
-    return kind(message, retry_after=wait if kind.later else None, status=status)
+    wait = wait if kind.later else None
+    return kind(message, retry_after=wait, status=status, repeatable=kind is InvalidModelResponse)
 
 
 def status_in(value: Mapping[str, Any]) -> int:
@@ -116,6 +128,9 @@ def status_in(value: Mapping[str, Any]) -> int:
 
 def kind_of(status: int, names: Iterable[str], detail: str, codes: Mapping[str, type[ModelError]]) -> type[ModelError]:
     """Return the class for a status, the codes and the message of an error."""
+    names = list(names)
+    if status >= 400 and _UNREADABLE.search(" ".join([*names, detail])):
+        return InvalidModelResponse
     kind = next((codes[name] for name in names if name in codes), None)
     if kind is None or kind is ModelRequestRejected:
         if status in (400, 413, 422, 500) and _TOO_LONG.search(detail):

@@ -103,13 +103,13 @@ class OpenAI(HttpAdapter):
             return Parsed(
                 usage=usage, error=InvalidModelResponse(f"{who}: the answer holds no message", against=broken)
             )
-        text, calls = _text(message.get("content")), tuple(_tool_calls(message))
         finish, refusal = choice.get("finish_reason"), message.get("refusal")
         ending = endings.ending(endings.CHAT, finish, choice.get("native_finish_reason"))
+        stop = endings.stop_reason(ending)
+        text, calls = _text(message.get("content")), tuple(_tool_calls(message, cut=stop == "max_tokens"))
         error = self._broken_off(call, choice) if ending == "broken_off" else endings.failure(ending, who, finish)
         if isinstance(refusal, str) and refusal and not thoughts.apart(text)[0]:
             error = ContentFiltered(f"{who} declined to answer: {refusal[:200]}")
-        stop = endings.stop_reason(ending)
         model = value.get("model")
         return Parsed(
             text=text,
@@ -214,13 +214,18 @@ def _text(content: Any) -> str:
     )
 
 
-def _tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
-    calls = message.get("tool_calls")
-    for position, asked in enumerate(calls if isinstance(calls, list) else ()):
+def _tool_calls(message: Mapping[str, Any], cut: bool) -> Iterator[ToolCall]:
+    """Yield the tool calls. `cut`: the answer ended at its limit, and with it the last call: what is there of its
+    arguments is not what the model meant."""
+    found = message.get("tool_calls")
+    calls = found if isinstance(found, list) else []
+    for position, asked in enumerate(calls):
         # Gemini's endpoint may leave out the id; Ollama gives the arguments as an object.
         function = wire.member(asked, "function") if isinstance(asked, dict) else {}
         identifier = asked.get("id") if isinstance(asked, dict) else None
         call = wire.tool_call(identifier, function.get("name"), function.get("arguments"), position)
+        if cut and position == len(calls) - 1:
+            call = replace(call, arguments=None)
         extra = wire.member(wire.member(asked, "extra_content"), "google") if isinstance(asked, dict) else {}
         signature = extra.get("thought_signature")
         yield replace(call, signature=signature) if isinstance(signature, str) else call

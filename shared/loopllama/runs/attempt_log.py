@@ -22,6 +22,7 @@ from loopllama.runs.totals import (
     ATTEMPT,
     ATTEMPTS_BEFORE_RETRY,
     FIRST_TURN,
+    METRICS_REPORTED,
     TOOL,
     TURNS,
     attempt_of,
@@ -100,16 +101,25 @@ class StepLedger:
 
     def failed(self, turn: int) -> dict[str, ModelError]:
         """Return the errors of the calls at place `turn`, by model, since the step was last put off, opened again or
-        begun: an invocation that takes over from another one goes on behind the models that have failed."""
-        passed = int(self._writer.record.get(ATTEMPTS_BEFORE_RETRY, 0))
+        begun: an invocation that takes over from another one goes on behind the models that have failed.
+
+        A model whose answer could not be used has failed with its second such answer to this call; waits between them
+        do not count. What was lost in a crash was no answer.
+        """
+        record = self._writer.record
+        put_off, opened = int(record.get(ATTEMPTS_BEFORE_RETRY, 0)), int(record.get(METRICS_REPORTED, 0))
         failures: dict[str, ModelError] = {}
-        for entry in list(self.attempts.values())[passed:]:
+        unusable: set[str] = set()
+        for place, entry in enumerate(self.attempts.values()):
             kind = getattr(errors, entry["outcome"], None)
-            if kind is not None and int(entry["turn"]) == turn:
-                wait = entry.get("retry_after")
-                failures[entry["model"]] = kind(
-                    entry.get("error", ""), retry_after=None if wait is None else float(wait)
-                )
+            if kind is None or int(entry["turn"]) != turn or place < opened:
+                continue
+            model, wait = entry["model"], entry.get("retry_after")
+            first = "repeatable" in entry and model not in unusable
+            if "repeatable" in entry:
+                unusable.add(model)
+            if place >= put_off and not first:
+                failures[model] = kind(entry.get("error", ""), retry_after=None if wait is None else float(wait))
         return failures
 
     def open_attempt(self, model: Model, turn: int, call: ModelRequest) -> tuple[str, ModelRequest]:
@@ -181,6 +191,8 @@ class StepLedger:
         }
         if error.retry_after is not None:
             entry["retry_after"] = Decimal(str(error.retry_after))
+        if error.repeatable:
+            entry["repeatable"] = True
         if isinstance(error.usage, Usage):
             entry = {**entry, **_bill(model, error.usage)}
         elif error.maybe_billed:

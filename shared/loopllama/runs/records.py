@@ -106,6 +106,7 @@ class Attempt(Bill):
     latency_ms: NotRequired[Number]
     error: NotRequired[str]
     retry_after: NotRequired[Decimal]
+    repeatable: NotRequired[Literal[True]]
     stop_reason: NotRequired[Literal["max_tokens"] | None]
     output_mode: NotRequired[str | None]
     mode_refused: NotRequired[str | None]

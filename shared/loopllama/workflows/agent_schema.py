@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     model_validator,
 )
@@ -39,6 +40,12 @@ def _distinct(items: list[Any]) -> list[Any]:
     return items
 
 
+def _kept(value: object) -> object:
+    if isinstance(value, Decimal):
+        raise ValueError("has more digits than are kept: take at most 15")
+    return value
+
+
 def _storable(value: float) -> float:
     if value and not exact_json.storable(Decimal(repr(value))):
         raise ValueError("is too near to 0 to be stored: take 0 or more than 1E-100")
@@ -57,7 +64,7 @@ class Candidate(InputModel):
 
     model: ModelName
     """Catalog id, alias or `provider:model`."""
-    weight: Annotated[float, Field(ge=0, le=1_000_000), AfterValidator(_storable)] | None = None
+    weight: Annotated[float, Field(ge=0, le=1_000_000), AfterValidator(_storable), BeforeValidator(_kept)] | None = None
     """Its share under a policy that splits by weight, relative to the others."""
 
     @model_validator(mode="before")
@@ -122,7 +129,7 @@ class Agent(InputModel):
     """Models tried in order when the chosen one fails; with a `model` or a `policy` of the agent's own."""
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     """Most tokens of one answer."""
-    temperature: Annotated[float, Field(ge=0, le=2), AfterValidator(_storable)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2), AfterValidator(_storable), BeforeValidator(_kept)] | None = None
     """The provider's own default where left out."""
     max_turns: int | None = Field(default=None, ge=1, le=100)
     """Most model calls of its turn, those that follow tool calls included."""

@@ -27,6 +27,7 @@ _QUOTIENT_DIGITS = 38
 """Of a mean, beyond those of the sum: a list of fewer than 2**38 numbers has its mean exactly where it ends at all."""
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _KINDS = {bool: "boolean", str: "string", list: "array", dict: "object", type(None): "null"}
+_ANY = ("number", *_KINDS.values())
 
 
 def compile(text: str) -> Any:  # noqa: A001 - the library's word
@@ -110,6 +111,13 @@ class _Interpreter(visitor.TreeInterpreter):
 
 
 class _Functions(functions.Functions):
+    def _type_check(self, actual: Sequence[Any], signature: Sequence[Mapping[str, Any]], function_name: str) -> None:
+        """Check every argument, also those that stand for a variadic one, which the library leaves out; `&a` is a value
+        only where it is asked for."""
+        for place, value in enumerate(actual):
+            types = signature[min(place, len(signature) - 1)]["types"]
+            self._type_check_single(value, types or _ANY, function_name)
+
     def _type_check_single(self, current: Any, types: Sequence[str], function_name: str) -> None:
         if not any(_is_a(current, type_) for type_ in types):
             raise _mismatch(function_name, current, types)

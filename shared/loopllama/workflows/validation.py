@@ -6,6 +6,7 @@ Every check yields `{"field", "message"}`; together they find all that is wrong,
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -202,6 +203,8 @@ def _unstorable(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         if value != 0 and not 1e-100 < abs(value) < 1e38:
             yield path, "is a number that cannot be stored; take one between 1E-100 and 1E+38"
+    elif isinstance(value, Decimal):
+        yield path, "is a number with more digits than are kept; take at most 15"
     elif not isinstance(value, bool) and value is not None:
         yield path, f"is no JSON but a {type(value).__name__}; put it in quotes"
 

@@ -147,7 +147,6 @@ FAULTS = [
         remaining_ms=3500,
         once=True,
     ),
-    Fault("empty", "InvalidModelResponse", "the answer is empty", lambda d: Reply(200, d.answer("")), usage=USAGE),
     Fault("refusal", "ContentFiltered", "declined", lambda d: Reply(200, d.answer("", stop="refusal")), usage=USAGE),
     Fault(
         "cut off before any text",

@@ -143,6 +143,12 @@ class AnthropicDialect(Dialect):
             }
         return body
 
+    def unreadable(self) -> Mapping[str, Reply]:
+        """Nothing but thoughts, and nothing but white space."""
+        thoughts, blank = self.answer(), self.answer("\n\n")
+        thoughts["content"] = [{"type": "thinking", "thinking": "Twice?", "signature": "c2ln"}]
+        return {"thoughts": Reply(200, thoughts), "blank": Reply(200, blank)}
+
     def error(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
         body = {"type": "error", "error": {"type": code, "message": message}, "request_id": "req_1"}
         return Reply(status, body, headers or {})

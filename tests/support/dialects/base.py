@@ -131,6 +131,10 @@ class Dialect(ABC):
     def error(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
         """Return an error's answer."""
 
+    def unreadable(self) -> Mapping[str, Reply]:
+        """Return what the provider answers where it cannot read what its own model wrote, by name."""
+        return {}
+
     @abstractmethod
     def seen(self, request: Request) -> Seen:
         """Return what the request says. Fails where the provider would not take it."""

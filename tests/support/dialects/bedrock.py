@@ -150,6 +150,13 @@ class BedrockDialect(Dialect):
             _check(converse().output_shape, body)
         return body
 
+    def unreadable(self) -> Mapping[str, Reply]:
+        found = {}
+        for reason in ("malformed_tool_use", "malformed_model_output"):
+            found[reason] = Reply(200, self.answer("I will look that up.") | {"stopReason": reason})
+        nova = "Model produced invalid sequence as part of ToolUse. Please refer to the troubleshooting guide."
+        return {**found, "Nova": self.error(424, "ModelErrorException", nova)}
+
     def error(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
         return Reply(status, {"message": message}, {"x-amzn-ErrorType": f"{code}:", **(headers or {})})
 

@@ -85,6 +85,15 @@ class GoogleDialect(OpenAIDialect):
             "prompt_tokens_details": {"cached_tokens": figures.cached},
         }
 
+    def unreadable(self) -> Mapping[str, Reply]:
+        """https://ai.google.dev/api/generate-content#FinishReason, and how this endpoint and gateways write it"""
+        found = {}
+        for reason in ("function_call_filter: MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "malformed_response"):
+            body = self.answer("I will look that up.")
+            body["choices"][0]["finish_reason"] = reason
+            found[reason] = Reply(200, body)
+        return found
+
     def error(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
         error: dict[str, Any] = {"code": status, "message": message, "status": code}
         if code == "API_KEY_INVALID":

@@ -143,6 +143,22 @@ class OpenAIDialect(Dialect):
             "completion_tokens_details": {"reasoning_tokens": figures.reasoning, "audio_tokens": 0},
         }
 
+    def unreadable(self) -> Mapping[str, Reply]:
+        """Of servers that speak this dialect: errors of Groq, Ollama and llama.cpp, and OpenRouter's finish reason."""
+        body = self.answer()
+        body["choices"][0] |= {"finish_reason": "error", "native_finish_reason": "MALFORMED_FUNCTION_CALL"}
+        groq = "Failed to call a function. Please adjust your prompt. See 'failed_generation' for more details."
+        ollama = {"error": {"message": "error parsing tool call: raw='{\"a\":1}]', err=invalid character ']'"}}
+        return {
+            "OpenRouter": Reply(200, body),
+            "Groq": self.error(400, "tool_use_failed", groq),
+            "Groq's JSON": self.error(
+                400, "json_validate_failed", "Failed to generate JSON. Please adjust your prompt."
+            ),
+            "Ollama": Reply(500, ollama),
+            "llama.cpp": self.error(500, "500", "Failed to parse input at pos 1360: <tool_call>"),
+        }
+
     def error(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
         body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
         return Reply(status, body, headers or {})

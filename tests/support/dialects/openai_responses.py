@@ -55,6 +55,10 @@ class ResponsesDialect(OpenAIDialect):
         patch.setitem(KNOWN, self.name, known)
         return super().adapter(url, patch)
 
+    def unreadable(self) -> Mapping[str, Reply]:
+        """Its own endpoint repairs what it can and says nothing of the rest: the output is without text then."""
+        return {"no items": Reply(200, self.answer() | {"output": []})}
+
     def answer(
         self, text: str = "", calls: Sequence[Any] = (), stop: str = "end", usage: Figures | None = USUAL
     ) -> Any:

@@ -133,7 +133,8 @@ def test_every_documented_end(read: Any, reason: str, meaning: str) -> None:
     assert answer.text == TEXT
     if meaning in ERRORS:
         # Never taken for a whole answer.
-        assert type(answer.error) is ERRORS[meaning]
+        assert isinstance(answer.error, ERRORS[meaning])
+        assert answer.error.repeatable is (meaning == "malformed")
     else:
         assert (answer.error, answer.stop_reason) == (None, meaning)
 

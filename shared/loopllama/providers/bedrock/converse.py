@@ -75,7 +75,7 @@ class Bedrock(Adapter):
         thoughts = wire.thought_blocks(blocks, _thought, _tool_use)
         return Parsed(
             text="".join(block["text"] for block in blocks if isinstance(block.get("text"), str)),
-            tool_calls=wire.tool_calls(blocks, _tool_use, cut=stopped == "max_tokens"),
+            tool_calls=wire.tool_calls(blocks, _tool_use, cut=stop == "max_tokens"),
             usage=_usage(value.get("usage")),
             stop_reason=stop,
             model=str(router or ""),

@@ -10,6 +10,7 @@ from loopllama.aws import clients
 from loopllama.catalog.model import at_region
 from loopllama.errors import (
     CredentialsRejected,
+    InvalidModelResponse,
     ModelError,
     ModelNotAvailable,
     ModelRequestRejected,
@@ -74,7 +75,8 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
         wait = error_mapping.retry_after(headers) if kind.later else None
         if wait is None and kind.later:
             wait = error_mapping.wait_in(detail)
-        return kind(message, retry_after=wait, status=_status(error))
+        unusable = kind is InvalidModelResponse
+        return kind(message, retry_after=wait, status=_status(error), repeatable=unusable)
     if isinstance(
         error,
         exceptions.NoCredentialsError
