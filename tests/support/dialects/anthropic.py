@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from loopllama.catalog.providers import takes_temperature
 from loopllama.errors import (
     ContextTooLong,
     CredentialsRejected,
@@ -35,6 +34,8 @@ THINKING_NOT_FIRST = (
     "messages.{at}.content.0.type: If an assistant message contains any thinking blocks, the first block must be "
     "`thinking` or `redacted_thinking`. Found `{found}`."
 )
+NO_SAMPLING = re.compile("claude-(opus-4-[7-9]|(opus|sonnet|haiku)-[5-9]|fable|mythos)")
+"""https://docs.claude.com/en/docs/about-claude/models/migration-guide"""
 THINKING = ("thinking", "redacted_thinking")
 
 
@@ -159,7 +160,7 @@ class AnthropicDialect(Dialect):
                 return self.error(400, "invalid_request_error", THINKING_FORCED)
             if re.match("claude-(fable|mythos|opus-5-5|sonnet-5-5)", body["model"]):
                 return self.error(400, "invalid_request_error", "tool_choice: this model does not support forced tools")
-        if "temperature" in body and not takes_temperature(body["model"]):
+        if "temperature" in body and NO_SAMPLING.search(body["model"]):
             return self.error(400, "invalid_request_error", "`temperature` is deprecated for this model.")
         schema = body.get("output_config", {}).get("format", {}).get("schema")
         if schema and (place := closed(schema)):
