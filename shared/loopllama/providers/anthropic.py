@@ -103,7 +103,7 @@ class Anthropic(HttpAdapter):
 
 def request(call: ModelRequest) -> dict[str, Any]:
     """Return the request's body."""
-    options, limit, temperature = claude.fitted(call, call.options, call.known_as, wire.answer_limit(call))
+    options, limit, temperature = claude.fitted(call, call.options, lambda: call.known_as, wire.answer_limit(call))
     body: dict[str, Any] = {**options, "model": call.model, "max_tokens": limit}
     if temperature is not None:
         body["temperature"] = temperature

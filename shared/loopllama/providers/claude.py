@@ -9,7 +9,7 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-extended-th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -36,22 +36,22 @@ def thinks(options: Mapping[str, Any]) -> bool:
     return wire.member(options, "thinking").get("type") in ("enabled", "adaptive")
 
 
-def fitted(call: ModelRequest, options: Mapping[str, Any], name: str, limit: int | None) -> Fitted:
-    """Return what of a call goes together. `options` are those of Claude's own API, `name` is the model's, `limit` that
-    of the answer.
+def fitted(call: ModelRequest, options: Mapping[str, Any], name: Callable[[], str], limit: int | None) -> Fitted:
+    """Return what of a call goes together. `options` are those of Claude's own API, `name` gives the model's, `limit`
+    is that of the answer.
 
     A budget for thinking that the answer's limit leaves no room for becomes half of the limit: the limit is the
     agent's, or what the run's budget has left, and counts more. Below the least budget the model does not think.
     """
     made, limit = _with_budget(call, dict(options), limit)
     temperature = call.temperature
-    if thinks(made) and refused("temperature while thinking", name):
+    if thinks(made) and refused("temperature while thinking", name()):
         temperature = None
         made.pop("top_k", None)
         if not _may_stand(made.get("top_p")):
             made.pop("top_p", None)
-    if temperature is not None and refused("top_p beside temperature", name):
-        made.pop("top_p", None)
+    if temperature is not None and "top_p" in made and refused("top_p beside temperature", name()):
+        del made["top_p"]
     return Fitted(made, limit, temperature)
 
 
@@ -88,4 +88,4 @@ def _without_first_thoughts(call: ModelRequest) -> bool:
 
 
 def _may_stand(top_p: Any) -> bool:
-    return isinstance(top_p, int | float | Decimal) and top_p >= _LEAST_TOP_P
+    return isinstance(top_p, int | float | Decimal) and Decimal(str(top_p)) >= _LEAST_TOP_P

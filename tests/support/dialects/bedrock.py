@@ -43,7 +43,7 @@ class BedrockDialect(Dialect):
     options: ClassVar[Mapping[str, Any]] = {
         "guardrailConfig": {"guardrailIdentifier": "gr-1", "guardrailVersion": "2"},
         "additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 1024}},
-        "inferenceConfig": {"topP": 0.5},
+        "inferenceConfig": {"topP": 0.95},
     }
     merged_options = ("inferenceConfig",)
     remedy = "role"

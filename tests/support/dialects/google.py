@@ -26,6 +26,7 @@ class GoogleDialect(OpenAIDialect):
     name = "google"
     own_format = False
     strict = False
+    recursive_schemas = False
     model = "gemini-2.5-flash"
     limit = "max_tokens"
     path = "/v1beta/openai"

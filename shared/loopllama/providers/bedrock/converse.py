@@ -53,7 +53,7 @@ class Bedrock(Adapter):
 
     def parameters(self, call: ModelRequest) -> str:
         """Return the subset of JSON Schema in which the model takes the parameters of tools."""
-        return "nova tools" if "nova" in self.name(call) else super().parameters(call)
+        return "nova tools" if call.tools and "nova" in self.name(call) else super().parameters(call)
 
     def thinks(self, call: ModelRequest) -> bool:
         """Return whether Claude's extended thinking is on."""
@@ -87,8 +87,7 @@ class Bedrock(Adapter):
         elif stopped in ("malformed_model_output", "malformed_tool_use"):
             error = InvalidModelResponse(f"{self.who(call)}: the model's answer cannot be read ({stopped})")
         router = wire.member(wire.member(value, "trace"), "promptRouter").get("invokedModelId")
-        signed = refused("unsigned thoughts", _family(call)) is not None
-        thoughts = wire.thought_blocks(blocks, lambda block: _thought(block, signed), _tool_use)
+        thoughts = wire.thought_blocks(blocks, lambda block: _thought(block, call), _tool_use)
         return Parsed(
             text="".join(block["text"] for block in blocks if isinstance(block.get("text"), str)),
             tool_calls=wire.tool_calls(blocks, _tool_use, cut=stopped == "max_tokens"),
@@ -116,7 +115,7 @@ def request(call: ModelRequest) -> dict[str, Any]:
         own = {**(fields if isinstance(fields, dict) else {})}
         if "topP" in inference:
             own["top_p"] = inference.pop("topP")
-        own, longest, temperature = claude.fitted(call, own, _family(call), longest)
+        own, longest, temperature = claude.fitted(call, own, lambda: _family(call), longest)
         if "top_p" in own and not (isinstance(fields, dict) and "top_p" in fields):
             inference["topP"] = own.pop("top_p")
         if isinstance(fields, dict):
@@ -200,16 +199,16 @@ def _tool_use(block: Mapping[str, Any]) -> wire.Asked | None:
     return (asked.get("toolUseId"), asked.get("name"), asked.get("input")) if isinstance(asked, dict) else None
 
 
-def _thought(block: Mapping[str, Any], signed: bool) -> dict[str, Any] | None:
+def _thought(block: Mapping[str, Any], call: ModelRequest) -> dict[str, Any] | None:
     """Return thoughts as they go back. Claude's must be signed, or encrypted; models that sign none (MiniMax, Kimi,
     gpt-oss, Nova) take theirs without the field, and think on from them (github.com/maximhq/bifrost, pull request
-    6942). `signed`: nothing else is taken back."""
+    6942)."""
     held = wire.member(block, "reasoningContent")
     said, redacted = wire.member(held, "reasoningText"), held.get("redactedContent")
     text, signature = said.get("text"), said.get("signature")
     if isinstance(text, str) and isinstance(signature, str) and signature:
         return {"reasoningContent": {"reasoningText": {"text": text, "signature": signature}}}
-    if isinstance(text, str) and text.strip() and not signed:
+    if isinstance(text, str) and text.strip() and not refused("unsigned thoughts", _family(call)):
         return {"reasoningContent": {"reasoningText": {"text": text}}}
     if isinstance(redacted, str) and redacted:
         with contextlib.suppress(ValueError):
