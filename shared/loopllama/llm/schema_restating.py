@@ -108,9 +108,7 @@ class _Restating:
             raise _Unsayable(f"without references it has more than {_MOST_PARTS:,} parts")
         subset = self._subset
         if schema is True or schema == {}:
-            if subset.keywords is None:
-                return {}
-            raise _Unsayable("a value may be anything")
+            return self._anything("a value may be anything")
         if not isinstance(schema, Mapping):
             raise _Unsayable("a value may be nothing")
         schema = _merged(_modern(schema))
@@ -138,12 +136,29 @@ class _Restating:
                 result[key] = value
         self._object(schema, result)
         if result.get("type") == "array" and "items" not in result:
-            if subset.keywords is not None:
-                raise _Unsayable("a list may hold anything")
-            result["items"] = {}
+            result["items"] = self._items(schema, path)
         if worded:
             _word(result, worded)
         return _nullable(result) if not subset.type_lists else result
+
+    def _anything(self, what: str) -> dict[str, Any]:
+        """Return what stands for any value: where a type must be said, a text is one."""
+        if self._subset.keywords is None:
+            return {}
+        if not self._subset.loose:
+            raise _Unsayable(what)
+        return {"type": "string"}
+
+    def _items(self, schema: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+        """Return what a list may hold that does not say it, or says it place by place."""
+        parts = schema.get("prefixItems")
+        if not self._subset.loose or not isinstance(parts, list) or not parts:
+            return self._anything("a list may hold anything")
+        different: list[dict[str, Any]] = []
+        for part in parts:
+            if part is not False and (made := self._part(part, path)) not in different:
+                different.append(made)
+        return different[0] if len(different) == 1 else {"anyOf": different}
 
     def _is_worded(self, key: str, value: Any) -> bool:
         subset = self._subset
