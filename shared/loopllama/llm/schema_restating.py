@@ -158,6 +158,8 @@ class _Restating:
         for part in parts:
             if part is not False and (made := self._part(part, path)) not in different:
                 different.append(made)
+        if not different:
+            return self._anything("a list may hold anything")
         return different[0] if len(different) == 1 else {"anyOf": different}
 
     def _is_worded(self, key: str, value: Any) -> bool:

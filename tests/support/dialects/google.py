@@ -78,12 +78,12 @@ class GoogleDialect(OpenAIDialect):
             said = "Function calling with a response mime type: 'application/json' is unsupported"
             return self.error(400, "INVALID_ARGUMENT", said)
         form = body.get("response_format", {}).get("json_schema")
-        if form and (said := schema_rules.at_gemini(form["schema"])):
-            return self.error(400, "INVALID_ARGUMENT", said)
+        if form and (wrong := schema_rules.at_gemini(form["schema"])):
+            return self.error(400, "INVALID_ARGUMENT", wrong)
         for place, tool in enumerate(body.get("tools", ())):
             schema, within = tool["function"]["parameters"], f"tools[0].function_declarations[{place}].parameters"
-            if said := schema_rules.at_gemini(schema, schema_rules.GEMINI_TOOL_KEYS, within):
-                return self.error(400, "INVALID_ARGUMENT", said)
+            if wrong := schema_rules.at_gemini(schema, schema_rules.GEMINI_TOOL_KEYS, within):
+                return self.error(400, "INVALID_ARGUMENT", wrong)
         return None
 
     def usage(self, figures: Figures) -> dict[str, Any]:

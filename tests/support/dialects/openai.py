@@ -166,10 +166,10 @@ class OpenAIDialect(Dialect):
         if re.match(r"gpt-(3\.5|4-turbo|4$)", body["model"]) and form:
             said = "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model."
             return self.error(400, "", said)
-        if form and (said := schema_rules.at_openai(form["schema"], strict=bool(form.get("strict")))):
-            return self.error(400, "", f"Invalid schema for response_format 'answer': {said}")
-        if (said := self.tool_refusal(body)) is not None:
-            return self.error(400, "invalid_function_parameters", said)
+        if form and (wrong := schema_rules.at_openai(form["schema"], strict=bool(form.get("strict")))):
+            return self.error(400, "", f"Invalid schema for response_format 'answer': {wrong}")
+        if (wrong := self.tool_refusal(body)) is not None:
+            return self.error(400, "invalid_function_parameters", wrong)
         if body.get("tools") and reasons_beside_tools(body):
             error = {"message": NO_TOOLS.format(body["model"]), "type": "invalid_request_error"}
             return Reply(400, {"error": {**error, "param": "reasoning_effort", "code": None}})

@@ -75,7 +75,7 @@ class ForeignAtAzureDialect(OpenAIDialect):
 
     def refusal(self, request: Request) -> Reply | None:
         if "max_completion_tokens" in request.json:
-            detail = [{"type": "extra_forbidden", "loc": ["body", "max_completion_tokens"]}]
-            detail[0]["msg"] = "Extra inputs are not permitted"  # type: ignore[assignment]
-            return Reply(422, {"detail": detail})
+            where = ["body", "max_completion_tokens"]
+            wrong = {"type": "extra_forbidden", "loc": where, "msg": "Extra inputs are not permitted"}
+            return Reply(422, {"detail": [wrong]})
         return Dialect.refusal(self, request)
