@@ -186,9 +186,10 @@ def of_tool_at_nova(schema: Any) -> str | None:
 
 def circular(schema: Any) -> bool:
     """Whether a schema refers to itself, by walking from reference to reference."""
-    todo = [
-        (node["$ref"], (node["$ref"],)) for _, node in nodes(schema) if isinstance(node, Mapping) and "$ref" in node
-    ]
+    todo: list[tuple[str, Place]] = []
+    for _, node in nodes(schema):
+        if isinstance(node, Mapping) and "$ref" in node:
+            todo.append((node["$ref"], (node["$ref"],)))
     for target, way in todo:
         part = schema
         for step in target.removeprefix("#").strip("/").split("/") if target != "#" else ():
