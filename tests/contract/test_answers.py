@@ -26,7 +26,7 @@ ORDER = ToolSpec(
 NOW = ToolSpec("now", "The time.", {"type": "object", "properties": {}})
 TICKET = {
     "type": "object",
-    "properties": {"category": {"enum": ["billing", "other"]}, "urgent": {"type": "boolean"}},
+    "properties": {"category": {"type": "string", "enum": ["billing", "other"]}, "urgent": {"type": "boolean"}},
     "required": ["category", "urgent"],
 }
 

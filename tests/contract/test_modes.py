@@ -33,7 +33,7 @@ OPENAI, ANTHROPIC, BEDROCK = OpenAIDialect(), AnthropicDialect(), BedrockDialect
 GOOGLE, DEEPSEEK = GoogleDialect(), DeepSeekDialect()
 SCHEMA = {
     "type": "object",
-    "properties": {"label": {"enum": ["billing", "other"]}},
+    "properties": {"label": {"type": "string", "enum": ["billing", "other"]}},
     "required": ["label"],
     "additionalProperties": False,
 }

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from loopllama_cli.docgen import commands, errors, infrastructure, metrics, policies, schemas
+from loopllama_cli.docgen import commands, errors, infrastructure, metrics, policies, schemas, takes
 from loopllama_cli.project import project_root
 
 _PART = re.compile(r"(?<=<!-- make docs: )([a-z-]+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -29,6 +29,8 @@ _MAKERS: Mapping[str, Callable[[], str]] = {
     "errors": errors.table,
     "metrics": metrics.table,
     "policies": policies.table,
+    "refusals": takes.rules,
+    "schema-subsets": takes.schemas,
     "parameters": infrastructure.parameters,
     "outputs": infrastructure.outputs,
     "tables": infrastructure.tables,

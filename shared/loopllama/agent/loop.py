@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from loopllama.agent.tool_calls import ToolCalls, Tools
-from loopllama.catalog.providers import takes_temperature
+from loopllama.catalog import takes
 from loopllama.errors import (
     BudgetExceeded,
     ContextTooLong,
@@ -80,14 +80,6 @@ def _least(wanted: int | None, limit: int | None) -> int | None:
     """Return a token limit as the model takes it: some refuse a call that asks for more than they can give, and the
     step may have been moved here from a model that could."""
     return wanted if wanted is None or limit is None else min(wanted, limit)
-
-
-def _takes_temperature(model: Model) -> bool:
-    """Return whether a model accepts `temperature`. A deployment at Azure has a name of its own, so that its entry says
-    by the capability `reasoning` that it does not."""
-    if model.provider == "azure" and model.capabilities is not None and "reasoning" in model.capabilities:
-        return False
-    return takes_temperature(model.provider_model)
 
 
 def _sizes(model: Model, call: ModelRequest) -> str:
@@ -253,9 +245,11 @@ class AgentLoop:
             output_schema=self._schema,
             output_mode=structured_output.mode_for(model.capabilities, self._schema),
             max_tokens=_least(self._max_tokens, model.max_output),
-            temperature=self._temperature if _takes_temperature(model) else None,
+            temperature=self._temperature if takes.takes_temperature(model) else None,
             max_output=model.max_output,
             options=model.options or {},
+            stands_for=model.stands_for,
+            can_call_tools=model.capabilities is None or "tools" in model.capabilities,
             prompt_cache=model.capabilities is not None and "prompt_cache" in model.capabilities,
         )
 

@@ -210,8 +210,10 @@ class Model(Shape):
     enabled: bool
     replaced_by: str | None
     options: dict[str, Any]
+    same_as: str | None
+    """The model that it is, where its own name does not say it."""
     origin: dict[str, str]
-    """Where each field comes from: `bundled`, `table` or `written out`."""
+    """Where each field comes from: `bundled`, `table`, `same_as` or `written out`."""
     entry: ModelEntry | None
     """What the Models table holds of it; its `version` is what `expectedVersion` compares."""
 

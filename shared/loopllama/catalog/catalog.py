@@ -16,9 +16,10 @@ from typing import Any
 
 from loopllama.aws import clients
 from loopllama.catalog.entries import bundled_model, is_machine_key, parse_item
-from loopllama.catalog.model import FIELDS, MAX_ID, PROVIDERS, Model, is_model_id, split
+from loopllama.catalog.model import FIELDS, MAX_ID, PROVIDERS, TAKEN_OVER, Model, is_model_id, split
 from loopllama.catalog.providers import KNOWN, Known
-from loopllama.errors import ModelUnknown
+from loopllama.errors import CatalogInvalid, ModelUnknown
+from loopllama.llm.types import Identity
 
 NEEDS_PROVIDER = "a model that is not bundled needs `provider`"
 MAX_HOPS = 8
@@ -78,7 +79,9 @@ class Catalog:
                 problems.append({"model": name, "reason": NEEDS_PROVIDER})
             elif name == model_id or model_id not in entries:
                 entries[model_id] = fields
-        return Catalog(self._data, entries, aliases, tuple(problems), self._region)
+        made = Catalog(self._data, entries, aliases, tuple(problems), self._region)
+        made.problems += tuple(made._wrong_links())
+        return made
 
     def aliases(self) -> dict[str, str]:
         """Alias to what it stands for; the table's over the bundled."""
@@ -119,9 +122,47 @@ class Catalog:
                 self._resolved[model_id] = model
         return model
 
+    def check_same_as(self, model_id: str) -> None:
+        """Raise `CatalogInvalid` where an entry's `same_as` names no model, or leads back to the entry."""
+        try:
+            self._behind(self.canonical(model_id), ())
+        except ModelUnknown as error:
+            raise CatalogInvalid.of("same_as", str(error)) from error
+
+    def _wrong_links(self) -> Iterator[dict[str, str]]:
+        for model_id, fields in self._entries.items():
+            try:
+                if "same_as" in fields:
+                    self._behind(model_id, ())
+            except ModelUnknown as error:
+                yield {"model": model_id, "reason": f"`same_as` is skipped: {error}"}
+
+    def _behind(self, model_id: str, path: tuple[str, ...]) -> Model:
+        """Return the model that an entry's `same_as` names. `path` are the entries whose `same_as` led here. Raises
+        `ModelUnknown`."""
+        path = (*path, model_id)
+        target = self._entries[model_id]["same_as"]
+        name, _ = self._unaliased(target)
+        if (known := self.canonical(name)) in path or len(path) > MAX_HOPS:
+            raise ModelUnknown(f"same_as goes round in a circle: {' -> '.join((*path, known))}")
+        model = self._model(known, path)
+        if model is None:
+            raise ModelUnknown(self._unknown(target, name))
+        return model
+
     def _resolve(self, model_id: str) -> Model:
         if not is_model_id(model_id):
             raise ModelUnknown(f"{str(model_id)[:80]!r} is no model id: it must be text of 1 to {MAX_ID} characters")
+        name, disabled_by = self._unaliased(model_id)
+        model = self._model(self.canonical(name))
+        if model is None:
+            raise ModelUnknown(self._unknown(model_id, name))
+        if disabled_by is not None:
+            return replace(model, enabled=False, replaced_by=disabled_by.get("replaced_by"))
+        return model
+
+    def _unaliased(self, model_id: str) -> tuple[str, Mapping[str, Any] | None]:
+        """Return what an id leads to through aliases, and the row of the first of them that is disabled."""
         name, path, disabled_by = model_id, [model_id], None
         while True:
             row = self._aliases.get(name)
@@ -132,19 +173,13 @@ class Catalog:
                 if disabled_by is None and row.get("enabled") is False:
                     disabled_by = row
             if target is None:
-                break
+                return name, disabled_by
             path.append(target)
             if target in path[:-1] or len(path) > MAX_HOPS:
                 raise ModelUnknown(f"alias {model_id!r} goes round in a circle: {' -> '.join(path)}")
             name = target
-        model = self._model(self.canonical(name))
-        if model is None:
-            raise ModelUnknown(self._unknown(model_id, name))
-        if disabled_by is not None:
-            return replace(model, enabled=False, replaced_by=disabled_by.get("replaced_by"))
-        return model
 
-    def _model(self, model_id: str) -> Model | None:
+    def _model(self, model_id: str, path: tuple[str, ...] = ()) -> Model | None:
         fields = self._entries.get(model_id)
         base = _bundled_model(model_id) if self._data is _data() else _read(self._data, model_id)
         if fields is None:
@@ -155,7 +190,25 @@ class Catalog:
         if "prices" in known:
             first = known["prices"][0].effective_from
             known["prices"] = tuple(p for p in base.prices if p.effective_from < first) + known["prices"]
-        return replace(base, **known, origin=dict(base.origin or {}) | dict.fromkeys(known, "table"))
+        made = replace(base, **known, origin=dict(base.origin or {}) | dict.fromkeys(known, "table"))
+        return self._filled(made, known, path) if "same_as" in known else made
+
+    def _filled(self, model: Model, fields: Mapping[str, Any], path: tuple[str, ...]) -> Model:
+        """Return the model with what it has from the one that it is the same as. A `same_as` that leads nowhere is as
+        if it were not there."""
+        try:
+            other = self._behind(model.id, path)
+        except ModelUnknown:
+            if path:
+                raise  # it is the entry at the beginning of the path that goes round
+            return replace(model, same_as=None)
+        taken = [name for name in TAKEN_OVER if name not in fields]
+        return replace(
+            model,
+            **{name: getattr(other, name) for name in taken},
+            stands_for=other.stands_for or Identity(other.provider, other.provider_model),
+            origin={**(model.origin or {}), **dict.fromkeys(taken, "same_as")},
+        )
 
     def _named(self, model_id: str, provider: str, provider_model: str) -> Model:
         """Return what is bundled of a provider's model, for an entry that has a name of its own for it: the same model

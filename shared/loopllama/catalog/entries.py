@@ -274,4 +274,5 @@ _READ: dict[str, Any] = {
     "enabled": _enabled,
     "replaced_by": _name,
     "options": _options,
+    "same_as": _name,
 }

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.catalog.providers import KNOWN
+from loopllama.llm.types import Identity
 
 PROVIDERS = tuple(KNOWN)
 """Providers by the names used in `provider:model`."""
@@ -38,8 +39,11 @@ FIELDS = frozenset(
         "replaced_by",
         "speed",
         "options",
+        "same_as",
     }
 )
+TAKEN_OVER = ("prices", "context_window", "max_output", "capabilities", "speed")
+"""What an entry has from the model that it is the same as, where it does not say it itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,9 @@ class Model:
     """A model of the catalog. `provider_model` is the provider's own id. Limits are tokens; `None` is unknown.
 
     `capabilities` is `None` where nothing is known about them, which excludes the model from nothing. `prices` is
-    ordered by date; empty is unpriced. `options` go into every call of it under the provider's own names. `origin`
-    names the source of each field: `bundled`, `table` or `written out`.
+    ordered by date; empty is unpriced. `options` go into every call of it under the provider's own names. `same_as` is
+    the id of the model that this one is, where its own name does not say it, and `stands_for` how that model's provider
+    calls it. `origin` names the source of each field: `bundled`, `table`, `same_as` or `written out`.
     """
 
     id: str
@@ -98,6 +103,8 @@ class Model:
     replaced_by: str | None = None
     speed: Speed = UNKNOWN_SPEED
     options: Mapping[str, Any] | None = None
+    same_as: str | None = None
+    stands_for: Identity | None = None
     origin: Mapping[str, str] | None = None
 
     def lacks(self, required: Iterable[str]) -> list[str]:

@@ -11,10 +11,13 @@ ollama https://docs.ollama.com/api/openai-compatibility.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
+"""Fields of a message in which servers give thoughts and take them back: DeepSeek, Moonshot and vLLM the first, Ollama
+the second, OpenRouter the third, LiteLLM before Claude the last. They go back in the field in which they came.
+https://api-docs.deepseek.com/guides/thinking_mode#tool-calls, https://openrouter.ai/docs/guides/best-practices/reasoning-tokens,
+https://platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model, https://docs.litellm.ai/docs/reasoning_content"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +27,13 @@ class Known:
     `dialect`: its wire format, one of `providers.DIALECTS`. `variables`: prefixes of the environment variables
     `<prefix>_API_KEY` and `<prefix>_BASE_URL`, the first is the documented one. `hosts`: the provider's own hosts
     beside that of `base_url`; `*.` takes subdomains. `keyless`: works without a key. `by_role`: it does so because the
-    function's role may call it. The rest are differences among servers of the OpenAI dialect: `max_tokens` names the
-    field that limits the answer; `strict`: JSON schemas may be marked strict; `short_tool_ids`: ids of tool calls have
-    nine letters and digits; `signatures`: tool calls carry thought signatures, which must be given back.
+    function's role may call it. `schemas` and `parameters` name the subsets of JSON Schema, of
+    `llm.schema_subsets.SUBSETS`, in which it takes the schema of an answer and the parameters of tools. The rest are
+    differences among servers of the OpenAI dialect: `max_tokens` names the field that limits the answer; `strict`:
+    JSON schemas may be marked strict; `short_tool_ids`: ids of tool calls have nine letters and digits; `signatures`:
+    tool calls carry thought signatures, which must be given back; `thoughts`: the fields of a message in which it
+    takes thoughts back; `thought_parts`: it takes them back as parts of the content; `wants_thoughts`: what is in the
+    names of models whose tool calls are refused without thoughts.
     """
 
     dialect: str = "openai"
@@ -39,7 +46,16 @@ class Known:
     strict: bool = False
     short_tool_ids: bool = False
     signatures: bool = False
+    schemas: str = "any"
+    parameters: str = "openai tools"
+    thoughts: tuple[str, ...] = THOUGHTS
+    thought_parts: bool = False
+    wants_thoughts: str = ""
 
+
+OWN = Known(wants_thoughts="deepseek|kimi")
+"""A server that is none of `KNOWN`. DeepSeek's models and Kimi refuse calls without thoughts wherever nobody stands
+between (github.com/earendil-works/pi, issue 3636; github.com/continuedev/continue, issue 11600)."""
 
 KNOWN: dict[str, Known] = {
     "openai": Known(
@@ -48,6 +64,8 @@ KNOWN: dict[str, Known] = {
         hosts=("*.api.openai.com",),
         max_tokens="max_completion_tokens",
         strict=True,
+        schemas="openai strict",
+        thoughts=(),
     ),
     "azure": Known(
         dialect="azure",
@@ -55,81 +73,66 @@ KNOWN: dict[str, Known] = {
         hosts=("*.openai.azure.com", "*.services.ai.azure.com", "*.cognitiveservices.azure.com"),
         max_tokens="max_completion_tokens",
         strict=True,
+        schemas="openai strict",
+        wants_thoughts=OWN.wants_thoughts,
     ),
-    "anthropic": Known(dialect="anthropic", base_url="https://api.anthropic.com", variables=("ANTHROPIC",)),
-    "bedrock": Known(dialect="bedrock", keyless=True, by_role=True),
+    "anthropic": Known(
+        dialect="anthropic",
+        base_url="https://api.anthropic.com",
+        variables=("ANTHROPIC",),
+        schemas="anthropic",
+        parameters="anthropic tools",
+    ),
+    "bedrock": Known(dialect="bedrock", keyless=True, by_role=True, schemas="anthropic", parameters="anthropic tools"),
     "bedrock-openai": Known(
-        dialect="bedrock-openai", keyless=True, by_role=True, max_tokens="max_completion_tokens", strict=True
+        dialect="bedrock-openai",
+        keyless=True,
+        by_role=True,
+        max_tokens="max_completion_tokens",
+        strict=True,
+        schemas="openai strict",
     ),
     "google": Known(
         base_url="https://generativelanguage.googleapis.com/v1beta/openai",
         variables=("GOOGLE", "GEMINI"),
         signatures=True,
+        schemas="gemini",
+        parameters="gemini tools",
+        thoughts=(),  # signatures, with the calls
     ),
-    "mistral": Known(base_url="https://api.mistral.ai/v1", variables=("MISTRAL",), strict=True, short_tool_ids=True),
-    "deepseek": Known(base_url="https://api.deepseek.com/v1", variables=("DEEPSEEK",)),
-    "openrouter": Known(base_url="https://openrouter.ai/api/v1", variables=("OPENROUTER",), strict=True),
-    "groq": Known(base_url="https://api.groq.com/openai/v1", variables=("GROQ",), max_tokens="max_completion_tokens"),
+    "mistral": Known(
+        base_url="https://api.mistral.ai/v1",
+        variables=("MISTRAL",),
+        strict=True,
+        short_tool_ids=True,
+        schemas="openai strict",
+        thoughts=(),  # refuses what it does not know: github.com/BerriAI/litellm, issue 30835
+        thought_parts=True,
+    ),
+    "deepseek": Known(base_url="https://api.deepseek.com/v1", variables=("DEEPSEEK",), wants_thoughts="."),
+    "openrouter": Known(
+        base_url="https://openrouter.ai/api/v1", variables=("OPENROUTER",), strict=True, schemas="openai strict"
+    ),
+    "groq": Known(
+        base_url="https://api.groq.com/openai/v1",
+        variables=("GROQ",),
+        max_tokens="max_completion_tokens",
+        thoughts=("reasoning",),
+    ),
     "together": Known(base_url="https://api.together.xyz/v1", variables=("TOGETHER",)),
     "fireworks": Known(base_url="https://api.fireworks.ai/inference/v1", variables=("FIREWORKS",)),
-    "xai": Known(base_url="https://api.x.ai/v1", variables=("XAI",), strict=True),
+    "xai": Known(base_url="https://api.x.ai/v1", variables=("XAI",), strict=True, schemas="openai strict", thoughts=()),
     "cerebras": Known(
-        base_url="https://api.cerebras.ai/v1", variables=("CEREBRAS",), max_tokens="max_completion_tokens", strict=True
+        base_url="https://api.cerebras.ai/v1",
+        variables=("CEREBRAS",),
+        max_tokens="max_completion_tokens",
+        strict=True,
+        schemas="openai strict",
+        thoughts=("reasoning",),  # refuses the others: github.com/anomalyco/opencode, issue 48774
     ),
-    "perplexity": Known(base_url="https://api.perplexity.ai", variables=("PERPLEXITY",)),
+    "perplexity": Known(base_url="https://api.perplexity.ai", variables=("PERPLEXITY",), thoughts=()),
     "ollama": Known(base_url="http://localhost:11434/v1", variables=("OLLAMA",), keyless=True),
 }
-
-
-_NO_TEMPERATURE = re.compile(
-    r"(^|[./])(o[1-9]|gpt-[5-9]|codex-)(?!.*-chat)|claude-(opus-4-[7-9]|opus-[5-9]|sonnet-[5-9]|haiku-[5-9]|fable|mythos)"
-)
-
-_NO_FORCED_TOOL = re.compile(r"(^|[./])deepseek-(v4|reasoner)|claude-(mythos|opus-5-5|sonnet-5-5)|^claude-fable")
-
-_BY_RESPONSES = re.compile(
-    r"(^|[./:])(gpt-(5\.([5-9]|[1-9]\d)|[6-9]|1\d)(?!\d)|(gpt-\d[\d.]*|o\d)-pro\b|gpt-[\d.]+-codex|codex-)|openai\.gpt-\d"
-)
-_BY_RESPONSES_WITH_EFFORT = re.compile(r"(^|[./:])gpt-5\.4(?!\d)")
-
-
-def needs_responses(model: str, options: Mapping[str, Any]) -> bool:
-    """Return whether a model of OpenAI is asked by the Responses API.
-
-    Some are served nowhere else: the pro and codex models ("This model is only supported in v1/responses",
-    https://platform.openai.com/docs/models/gpt-5-pro), and all of GPT at Bedrock's bedrock-mantle endpoint but gpt-oss
-    (https://docs.aws.amazon.com/bedrock/latest/userguide/model-card-openai-gpt-54.html). For others Chat Completions
-    takes no function tools: it refuses them beside reasoning ("To use function tools, use /v1/responses or set
-    reasoning_effort to 'none'"). GPT-5.4 reasons where its `options` say so, GPT-5.5 and later by themselves.
-
-    github.com/openai/openai-openapi, issue 541; github.com/BerriAI/litellm, pull request 34569 (tools alone are
-    refused); github.com/charmbracelet/crush, issue 2913 (GPT-5.5).
-    """
-    if _BY_RESPONSES.search(model):
-        return True
-    effort = "reasoning" in options or options.get("reasoning_effort", "none") != "none"
-    return effort and bool(_BY_RESPONSES_WITH_EFFORT.search(model))
-
-
-def takes_forced_tool(model: str) -> bool:
-    """Return whether a model accepts a `tool_choice` that names the tool, or says that there must be one. Models that
-    always think answer 400 to it.
-
-    Claude Opus 5.5 and Sonnet 5.5: github.com/vercel/ai, issue 21364. Fable and Mythos at Anthropic itself (Bedrock
-    takes it of Fable, langchain-aws 1141): github.com/pydantic/pydantic-ai, pull request 5911. DeepSeek V4:
-    github.com/BerriAI/litellm, pull request 31466.
-    """
-    return not _NO_FORCED_TOOL.search(model)
-
-
-def takes_temperature(model: str) -> bool:
-    """Return whether a model accepts `temperature`. Reasoning models answer 400 to any but their default, so that a
-    step would break by being moved to one; adapters leave the field out for them.
-
-    OpenAI's o series and GPT-5: https://platform.openai.com/docs/guides/latest-model (parameter compatibility).
-    Claude from Opus 4.7 on: https://docs.claude.com/en/docs/about-claude/models/migration-guide.
-    """
-    return not _NO_TEMPERATURE.search(model)
 
 
 def variables_of(provider: str) -> tuple[str, ...]:

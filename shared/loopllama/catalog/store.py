@@ -23,7 +23,7 @@ from loopllama.settings import Settings
 
 VALUES = (
     *("alias_of", "provider", "provider_model", "prices", "context_window", "max_output", "capabilities"),
-    *("enabled", "replaced_by", "options"),
+    *("enabled", "replaced_by", "options", "same_as"),
 )
 _KNOWN = (*VALUES, "version", "updated_by", "reason", "updated_at")
 MAX_REASON = 500
@@ -147,6 +147,8 @@ class CatalogStore:
             raise CatalogInvalid.of("provider", f"is missing: {NEEDS_PROVIDER}")
         if "alias_of" in fields and "alias_of" in changes:
             _resolved(catalog, model_id, "alias_of")
+        if "same_as" in fields and "same_as" in changes:
+            catalog.check_same_as(model_id)
         if "replaced_by" in fields and changes.keys() & {"replaced_by", "enabled"}:
             other = _resolved(catalog, fields["replaced_by"], "replaced_by")
             if other.id == model_id:

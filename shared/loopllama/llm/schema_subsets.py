@@ -1,176 +1,147 @@
-"""JSON schemas in the subsets that providers can enforce while they generate.
+"""The subsets of JSON Schema that providers take: for an answer in their own mode, and for the parameters of tools.
 
-OpenAI's: https://platform.openai.com/docs/guides/structured-outputs (supported schemas; that nothing may stand beside a
-`$ref`: github.com/openai/openai-python, issue 2024). Anthropic's, which Bedrock's `outputConfig` shares:
-https://platform.claude.com/docs/en/build-with-claude/structured-outputs (JSON schema limitations, schema complexity
-limits), https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html.
-
-Whatever follows a subset made here follows the schema it was made of, but for the constraints that had to be put into
-words; an answer is checked against the whole schema afterwards anyway.
+`SUBSETS` says it once, each with its source and its date; `schema_restating` puts schemas into them, and the table in
+docs/providers.md is made from them.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
-from loopllama.core import exact_json
-
-_ANNOTATIONS = frozenset(
-    {"$schema", "$id", "$comment", "title", "default", "examples", "deprecated", "readOnly", "writeOnly"}
+ANNOTATIONS = frozenset(
+    {
+        *("$schema", "$id", "$anchor", "$comment", "title", "default", "examples", "example", "deprecated"),
+        *("readOnly", "writeOnly", "contentMediaType", "contentEncoding", "discriminator"),
+    }
 )
+"""Keywords that constrain nothing; `discriminator` is OpenAPI's, pydantic writes it beside `oneOf`."""
 _STRUCTURE = frozenset(
     {
         *("type", "description", "enum", "const", "anyOf", "$ref", "$defs", "definitions"),
         *("properties", "required", "additionalProperties", "items", "format"),
     }
 )
-_BOUNDS = frozenset(
-    {"minItems", "maxItems", "pattern", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
-)
-_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
-_LOOKS_AROUND = re.compile(r"\(\?(?:[=!]|<[=!])")
-_DEEPEST = 10
+_NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
+_LENGTHS = frozenset({"minLength", "maxLength", "uniqueItems"})
+_ITEMS = frozenset({"minItems", "maxItems"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Subset:
-    enforced: frozenset[str]
-    """Keywords that may stand in a schema."""
-    worded: frozenset[str]
-    """Keywords that may be put into the description instead."""
-    optional: bool
-    """Whether properties may be optional."""
-    recursive: bool
-    bare_references: bool
-    """Whether nothing may stand beside a `$ref`."""
-    most: Mapping[str, int]
-    """How many there may be in the whole schema of what `_counted` counts."""
+class Subset:
+    """What may stand in a schema.
+
+    `keywords` may stand, and `worded` be put into the description; a schema with any other cannot be said. Without
+    `keywords` all may stand. `loose`: whatever may not stand goes into the description, as nothing is held to the
+    schema. `references`: a `$ref` stands beside other keywords, alone, or what it names stands in its place. `closed`:
+    objects must say that they have no other properties; `open_objects` may have none of their own. `optional`:
+    properties may be left out. `type_lists`: several types may stand in one `type`; else `nullable` stands for null.
+    `root` are the keywords that the outermost schema may have, all without it. `most` bounds what
+    `schema_restating` counts.
+    """
+
+    about: str
+    source: str
+    seen: str
+    keywords: frozenset[str] | None = None
+    worded: frozenset[str] = frozenset()
+    loose: bool = False
+    formats: frozenset[str] | None = None
+    references: Literal["beside", "alone", "inlined"] = "beside"
+    recursive: bool = True
+    closed: bool = False
+    open_objects: bool = True
+    optional: bool = True
+    type_lists: bool = True
+    const: bool = True
+    look_around: bool = True
+    root: frozenset[str] | None = None
+    most: Mapping[str, int] = field(default_factory=dict)
 
 
-_OPENAI = _Subset(
-    _STRUCTURE | _BOUNDS,
-    frozenset(),
-    optional=False,
-    recursive=True,
-    bare_references=True,
-    most={"properties": 5000, "enum values": 1000},
-)
-_ANTHROPIC = _Subset(
-    _STRUCTURE,
-    _BOUNDS | {"minLength", "maxLength", "uniqueItems"},
-    optional=True,
-    recursive=False,
-    bare_references=False,
-    most={"optional properties": 24, "unions": 16},
-)
-
-
-class _Unsayable(Exception):
-    """The subset has no way to say it."""
-
-
-def for_openai(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the schema as OpenAI's strict mode takes it, or `None` where it cannot be said there: an optional
-    property, a free-form object, a root that is no plain object, keywords outside the subset, more properties or enum
-    values than are taken. A `$ref` loses the texts beside it, and a pattern that looks around goes into the
-    description: both are refused there."""
-    return _restate(schema, _OPENAI)
-
-
-def for_anthropic(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the schema as Anthropic's and Bedrock's output formats take it, or `None` where it cannot be said there: a
-    schema that refers to itself, a free-form object, keywords outside the subset, more than 24 optional properties or
-    16 unions. Bounds and lengths, which these
-    modes do not enforce, are put into the descriptions."""
-    return _restate(schema, _ANTHROPIC)
-
-
-def _restate(schema: Mapping[str, Any], subset: _Subset) -> dict[str, Any] | None:
-    if schema.get("type") != "object" or "anyOf" in schema or (not subset.recursive and _refers_to_itself(schema)):
-        return None
-    try:
-        restated = _part(schema, subset, 0)
-    except _Unsayable:
-        return None
-    counts = dict.fromkeys(subset.most, 0)
-    for what, count in _counted(restated):
-        if what in counts:
-            counts[what] += count
-    return None if any(count > subset.most[what] for what, count in counts.items()) else restated
-
-
-def _counted(schema: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """Yield what providers count in a schema, and how many of it stand at each place."""
-    properties = schema.get("properties", {})
-    yield "properties", len(properties)
-    yield "optional properties", len(properties.keys() - set(schema.get("required", ())))
-    yield "unions", int("anyOf" in schema or isinstance(schema.get("type"), list))
-    yield "enum values", len(schema.get("enum", ()))
-    groups = (schema.get(name, {}) for name in ("properties", "$defs", "definitions"))
-    for part in (*(part for group in groups for part in group.values()), *schema.get("anyOf", ())):
-        yield from _counted(part)
-    if "items" in schema:
-        yield from _counted(schema["items"])
-
-
-def _part(schema: Any, subset: _Subset, depth: int) -> dict[str, Any]:
-    if not isinstance(schema, Mapping) or depth > _DEEPEST:
-        raise _Unsayable
-    result: dict[str, Any] = {}
-    worded: dict[str, Any] = {}
-    if subset.bare_references and "$ref" in schema:
-        if schema.keys() - _ANNOTATIONS - {"$ref", "description"}:
-            raise _Unsayable
-        return {"$ref": schema["$ref"]}
-    for key, value in schema.items():
-        if key in subset.worded or (key == "pattern" and _LOOKS_AROUND.search(str(value))):
-            worded[key] = value
-        elif key in _ANNOTATIONS:
-            continue
-        elif key not in subset.enforced or (key == "format" and value not in _FORMATS):
-            raise _Unsayable
-        elif key in ("properties", "$defs", "definitions"):
-            deeper = depth + (key == "properties")
-            result[key] = {name: _part(part, subset, deeper) for name, part in value.items()}
-        elif key == "items":
-            result[key] = _part(value, subset, depth)
-        elif key == "anyOf":
-            result[key] = [_part(part, subset, depth) for part in value]
-        else:
-            result[key] = value
-    if schema.get("type") == "object" or "properties" in schema:
-        names = set(schema.get("properties") or ())
-        if not names or schema.get("additionalProperties", False) is not False:
-            raise _Unsayable
-        if not subset.optional and names != set(schema.get("required", ())):
-            raise _Unsayable
-        result["additionalProperties"] = False
-    elif not {"type", "enum", "const", "anyOf", "$ref"} & set(schema):
-        raise _Unsayable
-    if worded:
-        says = ", ".join(f"{key}: {exact_json.dumps(value)}" for key, value in worded.items())
-        result["description"] = f"{result.get('description', '')} ({says})".strip()
-    return result
-
-
-def _refers_to_itself(schema: Mapping[str, Any]) -> bool:
-    places: dict[str, Any] = {"#": {key: schema[key] for key in schema if key not in ("$defs", "definitions")}}
-    for group in ("$defs", "definitions"):
-        places.update({f"#/{group}/{name}": part for name, part in (schema.get(group) or {}).items()})
-
-    def meets(place: str, path: frozenset[str]) -> bool:
-        return place in path or any(meets(other, path | {place}) for other in _references(places.get(place)))
-
-    return any(meets(place, frozenset()) for place in places)
-
-
-def _references(value: Any) -> set[str]:
-    if isinstance(value, Mapping):
-        inner = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
-        return inner.union(*(_references(part) for part in value.values()))
-    if isinstance(value, list):
-        return set().union(*(_references(part) for part in value))
-    return set()
+SUBSETS: Mapping[str, Subset] = {
+    "any": Subset("not restated", "", ""),
+    "openai strict": Subset(
+        "answers held to strictly",
+        "https://platform.openai.com/docs/guides/structured-outputs (supported schemas); nothing beside a `$ref`: "
+        "github.com/openai/openai-python, issue 2024",
+        "2026-11",
+        keywords=_STRUCTURE | _ITEMS | _NUMBERS | {"pattern"},
+        formats=frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}),
+        references="alone",
+        closed=True,
+        open_objects=False,
+        optional=False,
+        look_around=False,
+        most={"properties": 5000, "enum values": 1000, "characters of an enum over 250": 15_000, "depth": 10},
+    ),
+    "anthropic": Subset(
+        "answers held to strictly, at Anthropic and of Claude on Bedrock",
+        "https://platform.claude.com/docs/en/build-with-claude/structured-outputs (JSON schema limitations), "
+        "https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html",
+        "2026-11",
+        keywords=_STRUCTURE,
+        worded=_ITEMS | _NUMBERS | _LENGTHS | {"pattern"},
+        formats=frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}),
+        recursive=False,
+        closed=True,
+        open_objects=False,
+        most={"optional properties": 24, "unions": 16, "depth": 10},
+    ),
+    "gemini": Subset(
+        "answers",
+        "https://ai.google.dev/gemini-api/docs/structured-output (JSON schema support); nothing beside a `$ref`: "
+        "github.com/su-kaka/gcli2api, pull request 374",
+        "2026-05",
+        keywords=(_STRUCTURE | _ITEMS | {"minimum", "maximum"}) - {"const", "$ref", "$defs", "definitions"},
+        worded=_LENGTHS | _NUMBERS | {"pattern"},
+        formats=frozenset({"date-time", "date", "time"}),
+        references="inlined",
+        recursive=False,
+        const=False,
+        most={"depth": 10},
+    ),
+    "openai tools": Subset(
+        "parameters of tools",
+        "github.com/nspady/google-calendar-mcp, issue 39 (no union at the root); github.com/PrefectHQ/fastmcp, issue "
+        "2464 (a list says its items); github.com/spring-projects/spring-ai, issue 4776 (an object its properties)",
+        "2025-11",
+        loose=True,
+    ),
+    "anthropic tools": Subset(
+        "parameters of tools",
+        "github.com/windoze95/cantinarr, issue 497 (no union at the root); github.com/anthropics/claude-code, issue "
+        "63673 (draft 2020-12)",
+        "2026-08",
+        loose=True,
+    ),
+    "nova tools": Subset(
+        "parameters of tools, for Amazon Nova",
+        "https://docs.aws.amazon.com/nova/latest/userguide/tool-use-definition.html",
+        "2026-11",
+        loose=True,
+        references="inlined",
+        recursive=False,
+        root=frozenset({"type", "properties", "required"}),
+    ),
+    "gemini tools": Subset(
+        "parameters of tools",
+        "https://ai.google.dev/api/caching#Schema; github.com/pizza-bot-app/pizza-bot, issue 62; "
+        "github.com/brightwave-inc/tidebreak, issue 1516",
+        "2026-09",
+        keywords=frozenset(
+            {
+                *("type", "description", "enum", "anyOf", "properties", "required", "items", "format", "nullable"),
+                *("minItems", "maxItems", "minimum", "maximum", "minLength", "maxLength", "pattern"),
+            }
+        ),
+        loose=True,
+        formats=frozenset({"date-time", "enum", "float", "double", "int32", "int64"}),
+        references="inlined",
+        recursive=False,
+        type_lists=False,
+        const=False,
+    ),
+}
+"""By the names that `catalog.providers.Known` uses."""

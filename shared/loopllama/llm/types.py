@@ -91,6 +91,25 @@ class Usage:
     uncertain: bool = False
 
 
+class Identity(NamedTuple):
+    """A model by the name that its provider gives it."""
+
+    provider: str
+    model: str
+
+
+class Forms(NamedTuple):
+    """How a call is said where providers have several ways, as far as that was learnt from refusals.
+
+    `temperature`: whether it may be sent. `limit` is the field that limits the answer, empty for the provider's usual
+    one. `forced` is what stands for the name of a tool that must be called, empty for the name itself.
+    """
+
+    temperature: bool = True
+    limit: str = ""
+    forced: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
     """One call of one model.
@@ -102,6 +121,8 @@ class ModelRequest:
     and, where the turn has more calls, behind `stable` messages. `max_output` is the longest answer that the model can
     give, where that is known: what adapters go by where `max_tokens` is not set and the provider asks for a limit.
     `options` go into the request under the provider's own names, and never replace what the call itself says.
+    `stands_for` is the model behind a name that does not say it (a deployment's, an ARN), where that is known: what a
+    model takes goes by `known_as`. `can_call_tools`: the answer may be asked for by a tool. `forms` is for adapters.
     """
 
     model: str
@@ -118,13 +139,21 @@ class ModelRequest:
     prompt_cache: bool = False
     max_output: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    stands_for: Identity | None = None
+    can_call_tools: bool = True
+    forms: Forms = field(default_factory=Forms)
+
+    @property
+    def known_as(self) -> str:
+        """The model's name that tells what it is."""
+        return self.stands_for.model if self.stands_for else self.model
 
 
 @dataclass(frozen=True, slots=True)
 class ModelResponse:
     """What the model said. `model` is the provider's name for what answered, where it tells. `simulated` marks the
-    stand-in. `output_mode` is how JSON was asked for, where it was; `mode_refused` says which ways of asking the
-    provider had refused before, and why. `thoughts` go back with the tool calls."""
+    stand-in. `output_mode` is how JSON was asked for, where it was; `mode_refused` says which better ways were not
+    taken, and why: the provider refused them, or is known to. `thoughts` go back with the tool calls."""
 
     text: str
     usage: Usage

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from loopllama.catalog.providers import KNOWN, Known, needs_responses
+from loopllama.catalog.providers import KNOWN, Known
+from loopllama.catalog.takes import needs_responses
 from loopllama.errors import ModelError, ModelNotAvailable, ModelUnknown
-from loopllama.llm.types import ModelRequest, ModelResponse, Provider
+from loopllama.llm.types import Identity, ModelRequest, ModelResponse, Provider
 
 if TYPE_CHECKING:
     from loopllama.catalog.model import Model
@@ -94,7 +95,8 @@ def provider_for(model: Model, settings: Settings) -> Provider:
         from loopllama.providers.simulated.adapter import Simulated
 
         return Simulated(model.speed, settings.simulated_speed)
-    responses = needs_responses(model.provider_model, model.options or {})
+    name = model.stands_for.model if model.stands_for else model.provider_model
+    responses = needs_responses(name, model.options or {})
     key = (model.provider, responses, settings.provider_secrets_prefix, settings.allowed_provider_hosts)
     if key not in _adapters:
         try:
@@ -108,12 +110,14 @@ def behind_profile(model: Model, resolve: Callable[[str], Model]) -> Model:
     """Return a model that is an ARN of Bedrock, with the prices, limits and capabilities of the model that it stands
     for; any other, or one whose inference profile cannot be read, as it is. `resolve` finds a catalog model by its
     id."""
-    if model.prices or not KNOWN.get(model.provider, Known()).by_role or "arn:" not in model.provider_model:
+    by_role = KNOWN.get(model.provider, Known()).by_role
+    if model.prices or model.stands_for or not by_role or "arn:" not in model.provider_model:
         return model
     from loopllama.providers.bedrock.service import underlying_model
 
     try:
-        base = resolve(f"{model.provider}:{underlying_model(model.provider_model)}")
+        name = underlying_model(model.provider_model)
+        base = resolve(f"{model.provider}:{name}")
     except (ModelError, ModelUnknown):
         return model
     return replace(
@@ -123,6 +127,7 @@ def behind_profile(model: Model, resolve: Callable[[str], Model]) -> Model:
         max_output=base.max_output,
         capabilities=base.capabilities,
         speed=base.speed,
+        stands_for=Identity(model.provider, name),
     )
 
 

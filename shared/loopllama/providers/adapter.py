@@ -10,22 +10,25 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from loopllama.catalog.providers import KNOWN, Known
+from loopllama.catalog.providers import KNOWN, OWN, Known
+from loopllama.catalog.takes import refused
 from loopllama.core import exact_json
 from loopllama.errors import InvalidModelResponse, ModelError, ModelRequestRejected
-from loopllama.llm import history, thoughts
+from loopllama.llm import history, schema_restating, thoughts
+from loopllama.llm.schema_restating import Restated
 from loopllama.llm.token_estimate import estimated_usage
-from loopllama.llm.types import ModelRequest, ModelResponse, StopReason, Thoughts, ToolCall, Usage
-from loopllama.providers import wire
+from loopllama.llm.types import Forms, ModelRequest, ModelResponse, StopReason, Thoughts, ToolCall, Usage
+from loopllama.providers import claude, forms, wire
 from loopllama.providers.output_modes import Modes
 from loopllama.settings import Settings
 
 _FIELD = r"(?:reasoning|thinking|thought|signature|encrypted[ _]content)"
 _REFUSED = (
-    r"(?:un(?:supported|known|recogni[sz]ed|expected)|not (?:supported|permitted|allowed)|invalid|forbidden|extra"
-    r"|could not be (?:verified|decrypted|parsed)|without its required following)"
+    r"(?:un(?:supported|known|recogni[sz]ed|expected)|not (?:supported|permitted|allowed)|cannot contain|invalid"
+    r"|forbidden|extra|could not be (?:verified|decrypted|parsed)|without its required following)"
 )
 _ABOUT_THOUGHTS = re.compile(f"{_FIELD}.{{0,200}}{_REFUSED}|{_REFUSED}.{{0,200}}{_FIELD}", re.IGNORECASE | re.DOTALL)
 """What refusals of thoughts say: Cerebras "property 'messages.2.assistant.reasoning_content' is unsupported", Mistral
@@ -56,21 +59,22 @@ class Parsed(NamedTuple):  # loads faster than a dataclass
 class Adapter(ABC):
     """The adapter of one provider; a dialect's class fills in the abstract methods.
 
-    It keeps nothing between calls but which ways of asking for JSON were refused. Safe for threads.
+    It keeps nothing between calls but what was refused of each model: ways of asking for JSON, and forms of saying the
+    same. Safe for threads.
     """
 
     def __init__(self, provider: str, settings: Settings) -> None:
         self.provider = provider
         self.settings = settings
-        self.known = KNOWN.get(provider, Known())
         self._modes = Modes()
+        self._forms: dict[str, Forms] = {}
 
     def complete(self, call: ModelRequest) -> ModelResponse:
-        """Make one request, or another where the provider refuses a way of asking for JSON, or thoughts.
+        """Make one request, or another where the provider refuses a way of asking for JSON, thoughts, or a form.
 
         Raises `errors.ModelError` subclasses only.
         """
-        return self._modes.complete(call, self._ask, native=self.native_schema, thinks=self.thinks(call))
+        return self._modes.complete(call, self._ask, native=self._native, no_tool=self._no_forced_tool)
 
     # What a dialect says
 
@@ -85,13 +89,32 @@ class Adapter(ABC):
     def read(self, call: ModelRequest, value: Mapping[str, Any]) -> Parsed:
         """Return what stands in the answer's document. Any JSON may be in it."""
 
-    def native_schema(self, call: ModelRequest) -> Mapping[str, Any] | None:
-        """Return the call's schema as the provider's own mode takes it, `None` where that cannot say it."""
-        return call.output_schema
+    def known(self, call: ModelRequest) -> Known:
+        """Return how the provider is spoken to. A server that is none of `KNOWN` is spoken to as the provider of the
+        model that its entry stands for: it may be a second account there."""
+        if self.provider in KNOWN or call.stands_for is None:
+            return KNOWN.get(self.provider, OWN)
+        return KNOWN.get(call.stands_for.provider, OWN)
 
-    def thinks(self, call: ModelRequest) -> bool:  # noqa: ARG002
-        """Return whether the call's options turn thinking on, beside which no tool may be forced."""
-        return False
+    def native_schema(self, call: ModelRequest) -> Restated:
+        """Return the call's schema as the provider's own mode takes it."""
+        return schema_restating.restated(call.output_schema or {}, self.known(call).schemas)
+
+    def name(self, call: ModelRequest) -> str:
+        """Return the name by which the rules for models go."""
+        return call.known_as
+
+    def thinks(self, call: ModelRequest) -> bool:
+        """Return whether the call's options turn thinking on."""
+        return claude.thinks(call.options)
+
+    def parameters(self, call: ModelRequest) -> str:
+        """Return the subset of JSON Schema in which the parameters of tools are taken."""
+        return self.known(call).parameters
+
+    def limit_field(self, call: ModelRequest) -> str:  # noqa: ARG002
+        """Return the field of the request that limits the answer; empty in a wire format that has one only."""
+        return ""
 
     # What dialects share
 
@@ -107,8 +130,20 @@ class Adapter(ABC):
             raise InvalidModelResponse(f"{self.who(call)}: the answer is no JSON object", usage=usage, against=True)
         return value
 
+    def _native(self, call: ModelRequest) -> Restated:
+        rule = refused("schema beside tools", self.name(call), self.provider) if call.tools else None
+        return Restated(None, rule.why) if rule else self.native_schema(call)
+
+    def _no_forced_tool(self, call: ModelRequest) -> str:
+        """Return why no tool can be forced; empty where one can."""
+        name = self.name(call)
+        rule = refused("forced tool", name, self.provider)
+        if rule is None and self.thinks(call):
+            rule = refused("forced tool while thinking", name, self.provider)
+        return rule.why if rule else ""
+
     def _ask(self, call: ModelRequest) -> ModelResponse:
-        call = history.fitted(call, self.provider)
+        call = self._fitted(history.fitted(call, self.provider))
         parsed = self.read(call, self._sent(call))
         written = parsed.text + "".join(tool_call.raw for tool_call in parsed.tool_calls)
         usage = parsed.usage or estimated_usage(call, written)
@@ -123,17 +158,44 @@ class Adapter(ABC):
         held = parsed.thoughts if parsed.tool_calls else None
         return ModelResponse(text, usage, parsed.stop_reason, parsed.tool_calls, parsed.model, thoughts=_kept(held))
 
+    def _fitted(self, call: ModelRequest) -> ModelRequest:
+        """Return the call as the rules, and what was learnt of the model, say it."""
+        known = self._forms.get(call.model, call.forms)
+        temperature = call.temperature
+        if temperature is not None and (
+            not known.temperature or refused("temperature", self.name(call), self.provider)
+        ):
+            temperature = None
+        subset = self.parameters(call)
+        tools = tuple(
+            replace(tool, parameters=schema_restating.parameters(tool.parameters, subset)) for tool in call.tools
+        )
+        return replace(call, temperature=temperature, tools=tools, forms=known)
+
     def _sent(self, call: ModelRequest) -> Mapping[str, Any]:
-        """Return the answer's document. Servers that give thoughts and refuse them in requests, and gateways whose next
-        model does not know the last one's signatures, are asked again without thoughts: a refusal costs nothing."""
+        """Return the answer's document. A call that is refused for how it is said is said otherwise, each form once: a
+        refusal costs nothing. Servers that give thoughts and refuse them in requests, and gateways whose next model
+        does not know the last one's signatures, are asked again without thoughts."""
         until = time.monotonic() + call.timeout
-        try:
-            return self.send(call, until)
-        except ModelRequestRejected as error:
-            bare = history.without_thoughts(call)
-            if bare is call or not _ABOUT_THOUGHTS.search(str(error)):
-                raise
-            return self.send(bare, until)
+        while True:
+            try:
+                document = self.send(call, until)
+            except ModelRequestRejected as error:
+                other = self._otherwise(call, str(error))
+                if other is None:
+                    raise
+                call = other
+                continue
+            if call.forms != Forms():
+                self._forms[call.model] = call.forms
+            return document
+
+    def _otherwise(self, call: ModelRequest, said: str) -> ModelRequest | None:
+        """Return the call as it can be said after a refusal, `None` where no other way is left."""
+        if (known := forms.learnt(said, call, self.limit_field(call))) is not None:
+            return replace(call, forms=known, temperature=call.temperature if known.temperature else None)
+        bare = history.without_thoughts(call)
+        return None if bare is call or not _ABOUT_THOUGHTS.search(said) else bare
 
 
 def _kept(held: Thoughts | None) -> Thoughts | None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from loopllama.catalog.providers import takes_temperature
 from loopllama.errors import (
     ContextTooLong,
     CredentialsRejected,
@@ -27,9 +26,9 @@ from loopllama.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from loopllama.llm import schema_subsets, structured_output
+from loopllama.llm import structured_output
 from loopllama.llm.types import Message, ModelRequest, Thoughts, Usage
-from loopllama.providers import endings, wire
+from loopllama.providers import claude, endings, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
 from loopllama.providers.http_adapter import ApiKey, HttpAdapter
@@ -68,14 +67,6 @@ class Anthropic(HttpAdapter):
     def body(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the request's body."""
         return request(call)
-
-    def native_schema(self, call: ModelRequest) -> Mapping[str, Any] | None:
-        """Return the call's schema as the output format takes it, `None` where it cannot be said there."""
-        return schema_subsets.for_anthropic(call.output_schema or {})
-
-    def thinks(self, call: ModelRequest) -> bool:
-        """Return whether extended thinking is on."""
-        return wire.claude_thinks(call.options)
 
     def is_error(self, value: Mapping[str, Any]) -> bool:
         """Return whether it is an error: gateways report an upstream's under status 200."""
@@ -123,10 +114,10 @@ class Anthropic(HttpAdapter):
 
 def request(call: ModelRequest) -> dict[str, Any]:
     """Return the request's body."""
-    options = wire.claude_options(call.options, call.messages)
-    body: dict[str, Any] = {**options, "model": call.model, "max_tokens": wire.answer_limit(call)}
-    if call.temperature is not None and takes_temperature(call.model):
-        body["temperature"] = call.temperature
+    options, limit, temperature = claude.fitted(call, call.options, lambda: call.known_as, wire.answer_limit(call))
+    body: dict[str, Any] = {**options, "model": call.model, "max_tokens": limit}
+    if temperature is not None:
+        body["temperature"] = temperature
     if call.tools:
         body["tools"] = [
             {"name": tool.name, "description": tool.description, "input_schema": tool.parameters} for tool in call.tools

@@ -55,12 +55,21 @@ _OUT_OF_CREDIT = re.compile(
     r"|(?:spend|usage|billing)(?: hard)? limit",
     re.IGNORECASE,
 )
+_MODEL_NAME = r"(?: (?:id|name|identifier|version))?(?:(?: is)?:)?(?: ?[\"'`(]?[\w./:@-]{1,160}[\"'`)]?[,;]?)?"
+_GONE = (
+    r"(?:do(?:es)? not exist|doesn't exist|not exist|(?:is|was|are)(?: not|n't)(?: currently)? (?:found|available)"
+    r"|(?:can|could) ?(?:not|n't) be found|not found|(?:is|has been) (?:now )?(?:no longer|decommissioned|deprecated"
+    r"|retired|discontinued|unavailable|shut down))"
+)
 _NO_MODEL = re.compile(
-    r"(?:model|deployment|endpoint)\b.{0,100}(?:not exist|not found|not available|no longer|decommissioned|deprecated"
-    r"|retired|discontinued|is unavailable)|(?:no|unknown|invalid) (?:such )?model\b|not a valid model"
-    r"|(?:don't|do not|does not) have access to (?:the |this )?model",
+    rf"\b(?:model|deployment|endpoint)\b{_MODEL_NAME} ?{_GONE}|\bmodels/[\w.@-]{{1,160}} {_GONE}"
+    r"|\b(?:no|unknown|invalid|unavailable) (?:such )?model(?: (?:id|name|identifier))?\b(?! (?:output|response|input))"
+    r"|not a valid model\b|not found the model\b|unable to access (?:non-serverless )?model\b"
+    r"|(?:don't|do not|does not) have access to (?:the |this )?model\b",
     re.IGNORECASE,
 )
+"""That the model is not there: it is what is missing, with at most its name between. Bedrock writes "The model returned
+the following errors" before whatever Claude says of a request."""
 _UNREADABLE = re.compile(
     r"tool_use_failed|output_parse_failed|json_validate_failed|failed to call a function"
     r"|error parsing tool call|failed to parse input at pos|invalid sequence as part of tooluse",

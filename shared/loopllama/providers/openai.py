@@ -28,40 +28,25 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from loopllama.catalog.providers import KNOWN, Known, takes_temperature
+from loopllama.catalog.providers import KNOWN, Known
+from loopllama.catalog.takes import refused
 from loopllama.core import exact_json
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
-from loopllama.llm import schema_subsets, thoughts
+from loopllama.llm import schema_restating, thoughts
+from loopllama.llm.schema_restating import Restated
 from loopllama.llm.types import Message, ModelRequest, Thoughts, ToolCall, ToolSpec, Usage
 from loopllama.providers import endings, error_mapping, openai_service, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
 from loopllama.providers.http_adapter import Access, HttpAdapter
 
-_NO_SCHEMA_BESIDE_TOOLS = re.compile(r"gemini-[12](?!\d)")
 _SIGNING = re.compile(r"gemini-([3-9]|\d\d)")
 _UNSIGNED = "skip_thought_signature_validator"
 """Gemini from 3 on refuses tool calls in the conversation whose first lacks the signature that it gave; this stands for
 one where another model asked. https://ai.google.dev/gemini-api/docs/thought-signatures"""
 
-_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
-"""Fields of a message in which servers give thoughts and take them back: DeepSeek, Moonshot and vLLM the first, Ollama
-the second, OpenRouter the third, LiteLLM before Claude the last. They go back in the field in which they came.
-https://api-docs.deepseek.com/guides/thinking_mode#tool-calls, https://openrouter.ai/docs/guides/best-practices/reasoning-tokens,
-https://platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model, https://docs.litellm.ai/docs/reasoning_content"""
-_TAKES_BACK: Mapping[str, tuple[str, ...]] = {
-    "openai": (),
-    "google": (),  # signatures, with the calls
-    "mistral": (),  # refuses what it does not know: github.com/BerriAI/litellm, issue 30835
-    "perplexity": (),
-    "xai": (),
-    "groq": ("reasoning",),
-    "cerebras": ("reasoning",),  # refuses the others: github.com/anomalyco/opencode, issue 48774
-}
-"""Providers that take fewer of these fields in a request."""
 _OF_ANY_MODEL = {"reasoning_content"}
 """Plain text that every model of a server takes; the others may be signed, or unknown to the next model."""
-_WANTED = re.compile("deepseek|kimi", re.IGNORECASE)
 _NOT_RECORDED = "(not recorded)"
 """What stands for the thoughts where another model made the calls, or none were given. DeepSeek and Moonshot refuse
 calls without `reasoning_content`: github.com/earendil-works/pi, issue 3636; github.com/continuedev/continue, issue
@@ -80,12 +65,24 @@ class OpenAI(HttpAdapter):
 
     def body(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the request's body."""
-        return request(call, self.known)
+        return request(call, self.known(call), self.limit_field(call))
 
-    def native_schema(self, call: ModelRequest) -> Mapping[str, Any] | None:
-        """Return the call's schema; `None` for Gemini 2, which takes none beside tools: "Function calling with a
-        response mime type: 'application/json' is unsupported" (github.com/googleapis/python-genai, issue 867)."""
-        return None if call.tools and _NO_SCHEMA_BESIDE_TOOLS.search(call.model) else call.output_schema
+    def native_schema(self, call: ModelRequest) -> Restated:
+        """Return the call's schema as the provider takes it. One that strict mode cannot say goes out as it is, and
+        the provider is not told to hold to it."""
+        known = self.known(call)
+        restated = super().native_schema(call)
+        return Restated(call.output_schema, "") if restated.schema is None and known.strict else restated
+
+    def limit_field(self, call: ModelRequest) -> str:
+        """Return the field that limits the answer, by what was learnt, by the model, by the provider."""
+        if call.forms.limit:
+            return call.forms.limit
+        known = self.known(call)
+        if self.provider == "azure" and call.stands_for and call.stands_for.provider not in ("openai", "azure"):
+            return "max_tokens"  # Azure hands the request to servers of others, which do not know the newer name
+        new = known.max_tokens == "max_tokens" and self.provider not in KNOWN and refused("max_tokens", call.known_as)
+        return "max_completion_tokens" if new else known.max_tokens
 
     def is_error(self, value: Mapping[str, Any]) -> bool:
         """Return whether it is an error: OpenRouter reports an upstream's under status 200."""
@@ -131,30 +128,38 @@ class OpenAI(HttpAdapter):
         return kind(str(error)) if said else error
 
     def _thoughts(self, call: ModelRequest, message: Mapping[str, Any]) -> Thoughts | None:
-        names = _TAKES_BACK.get(self.provider, _THOUGHTS)
-        held = {name: message[name] for name in names if message.get(name) and isinstance(message[name], str | list)}
+        known = self.known(call)
+        held: dict[str, Any] = {
+            name: message[name]
+            for name in known.thoughts
+            if message.get(name) and isinstance(message[name], str | list)
+        }
         if "reasoning_details" in held:
             held.pop("reasoning", None)  # the same once more, without signatures
+        content = message.get("content")
+        if known.thought_parts and isinstance(content, list):
+            held["content"] = [part for part in content if isinstance(part, dict) and part.get("type") == "thinking"]
         model = "" if held.keys() <= _OF_ANY_MODEL else call.model
-        return Thoughts(self.provider, model, held) if held else None
+        return Thoughts(self.provider, model, held) if any(held.values()) else None
 
 
-def request(call: ModelRequest, known: Known) -> dict[str, Any]:
-    """Return the request's body."""
+def request(call: ModelRequest, known: Known, limit: str) -> dict[str, Any]:
+    """Return the request's body; `limit` is the field that limits the answer."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": call.system}] if call.system else []
-    messages += [_message(message, known, call.model) for message in call.messages]
+    messages += [_message(message, known, call.known_as) for message in call.messages]
     body: dict[str, Any] = {**call.options, "model": call.model, "messages": messages}
     if call.tools:
         body["tools"] = [_tool(tool) for tool in call.tools]
     if call.forced_tool:
-        body["tool_choice"] = {"type": "function", "function": {"name": call.forced_tool}}
+        # The word says as much as the name: where a tool is forced, it is the only one.
+        body["tool_choice"] = call.forms.forced or {"type": "function", "function": {"name": call.forced_tool}}
     if call.output_schema is not None:
-        strict = schema_subsets.for_openai(call.output_schema) if known.strict else None
-        named = {"name": "answer", "schema": strict or call.output_schema, "strict": strict is not None}
+        strict = known.strict and schema_restating.holds(call.output_schema, known.schemas)
+        named = {"name": "answer", "schema": call.output_schema, "strict": strict}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
     if call.max_tokens is not None:
-        body[known.max_tokens] = call.max_tokens
-    if call.temperature is not None and takes_temperature(call.model):
+        body[limit] = call.max_tokens
+    if call.temperature is not None:
         body["temperature"] = call.temperature
     body["stream"] = False
     return body
@@ -175,15 +180,13 @@ def _message(message: Message, known: Known, model: str) -> dict[str, Any]:
             if signature:
                 asked["extra_content"] = {"google": {"thought_signature": signature}}
     held = dict(message.thoughts.value) if message.thoughts else {}
-    if _wants_thoughts(known, model) and not {"reasoning_content", "reasoning"} & held.keys():
+    wanted = known.wants_thoughts and re.search(known.wants_thoughts, model, re.IGNORECASE)
+    if wanted and not {"reasoning_content", "reasoning"} & held.keys():
         held["reasoning_content"] = _NOT_RECORDED
-    return {"role": message.role, "content": message.text or None, "tool_calls": calls, **held}
-
-
-def _wants_thoughts(known: Known, model: str) -> bool:
-    """Return whether calls without thoughts are refused: by DeepSeek, and by servers that are no known provider
-    (Moonshot) or Azure, where they serve such a model. Other known ones that serve it refuse the field."""
-    return known is KNOWN["deepseek"] or (not known.base_url and bool(_WANTED.search(model)))
+    content: Any = message.text or None
+    if parts := held.pop("content", None):  # Mistral's: thoughts are parts of the content, before the text
+        content = [*parts, *([{"type": "text", "text": message.text}] if message.text else [])]
+    return {"role": message.role, "content": content, "tool_calls": calls, **held}
 
 
 def _id(identifier: str, known: Known) -> str:

@@ -26,10 +26,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from loopllama.catalog.providers import Known, takes_temperature
+from loopllama.catalog.providers import Known
+from loopllama.catalog.takes import refused
 from loopllama.core import exact_json
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
-from loopllama.llm import schema_subsets, thoughts
+from loopllama.llm import schema_restating, thoughts
+from loopllama.llm.schema_restating import Restated
 from loopllama.llm.types import Message, ModelRequest, Thoughts, ToolSpec, Usage
 from loopllama.providers import endings, openai_service, wire
 from loopllama.providers.adapter import Parsed
@@ -60,7 +62,13 @@ class OpenAIResponses(HttpAdapter):
 
     def body(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the request's body."""
-        return request(call, self.known)
+        return request(call, self.known(call))
+
+    def native_schema(self, call: ModelRequest) -> Restated:
+        """Return the call's schema as the provider takes it. One that strict mode cannot say goes out as it is, and
+        the provider is not told to hold to it."""
+        restated = super().native_schema(call)
+        return Restated(call.output_schema, "") if restated.schema is None else restated
 
     def is_error(self, value: Mapping[str, Any]) -> bool:
         """Return whether it is an error: a response that failed has one, under status 200."""
@@ -110,18 +118,18 @@ def request(call: ModelRequest, known: Known) -> dict[str, Any]:
         body["instructions"] = call.system
     if call.tools:
         body["tools"] = [_tool(tool, known) for tool in call.tools]
-        if not takes_temperature(call.model):
+        if refused("temperature", call.known_as):
             # Only models that reason take it. What they reasoned goes back before the calls that came of it.
             body["include"] = ["reasoning.encrypted_content"]
     if call.forced_tool:
         body["tool_choice"] = {"type": "function", "name": call.forced_tool}
     if call.output_schema is not None:
-        strict = schema_subsets.for_openai(call.output_schema) if known.strict else None
-        form = {"name": "answer", "schema": strict or call.output_schema, "strict": strict is not None}
+        strict = known.strict and schema_restating.holds(call.output_schema, known.schemas)
+        form = {"name": "answer", "schema": call.output_schema, "strict": strict}
         body["text"] = {**wire.member(body, "text"), "format": {"type": "json_schema", **form}}
     if call.max_tokens is not None:
         body["max_output_tokens"] = call.max_tokens
-    if call.temperature is not None and takes_temperature(call.model):
+    if call.temperature is not None:
         body["temperature"] = call.temperature
     body["store"] = body["stream"] = False
     return body
@@ -193,7 +201,7 @@ def _reasoning(item: Mapping[str, Any]) -> dict[str, Any] | None:
 def _tool(tool: ToolSpec, known: Known) -> dict[str, Any]:
     """Return a tool. Without `strict` the provider would restate its parameters as it likes, so it is said: true where
     they are in the strict subset as they stand."""
-    strict = known.strict and schema_subsets.for_openai(tool.parameters) == tool.parameters
+    strict = known.strict and schema_restating.holds(tool.parameters, known.schemas)
     return {
         "type": "function",
         "name": tool.name,

@@ -1,9 +1,11 @@
 """Asking for JSON in the best way that a provider takes.
 
-The catalog says how to begin (`ModelRequest.output_mode`). A provider that refuses a way is asked in the next one at
-once, `native`, then `tool`, then `instructions`: capabilities in catalogs age, gateways leave parameters out, and a
-refusal costs nothing. What was refused is remembered for the process, as soon as another way has been answered, and
-told with each answer, so that the record says it."""
+The catalog says how to begin (`ModelRequest.output_mode`). A way that the provider is known to refuse
+(`catalog.takes`), or in which the schema cannot be said, is left out. A provider that refuses a way is asked in the
+next one at once, `native`, then `tool`, then `instructions`: capabilities in catalogs age, gateways leave parameters
+out, and a refusal costs nothing. What was refused is remembered for the process, as soon as another way has been
+answered. Each way that was not taken is told with the answer, and why, so that the record says it.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,11 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
-from loopllama.catalog.providers import takes_forced_tool
 from loopllama.core import exact_json
 from loopllama.errors import CredentialsRejected, ModelRequestRejected
 from loopllama.llm import structured_output
+from loopllama.llm.schema_restating import Restated
 from loopllama.llm.types import ModelRequest, ModelResponse, OutputMode
 
 _EITHER = r"|\bschemas?\b|grammar|requested parameters"
@@ -63,24 +64,28 @@ class Modes:
         call: ModelRequest,
         send: Callable[[ModelRequest], ModelResponse],
         *,
-        native: Callable[[ModelRequest], Mapping[str, Any] | None],
-        thinks: bool = False,
+        native: Callable[[ModelRequest], Restated],
+        no_tool: Callable[[ModelRequest], str],
     ) -> ModelResponse:
         """Return `send`'s answer to the call, asked in the first way that the provider takes.
 
-        `native` restates the call's schema as the provider's own mode says it, `None` where that cannot; a call handed
-        to `send` has an `output_schema` in that mode only. `thinks`: the call's options turn thinking on, beside which
-        no tool may be forced. Raises what `send` raises, but for refusals of a way of asking while another is left.
+        `native` restates the call's schema as the provider's own mode says it; a call handed to `send` has an
+        `output_schema` in that mode only. `no_tool` says why no tool can be forced. Raises what `send` raises, but for
+        refusals of a way of asking while another is left.
         """
         if call.output_schema is None:
             return send(call)
         until = time.monotonic() + call.timeout
         refused: list[tuple[Key, str]] = []
+        told: list[str] = []
         schema = hashlib.sha256(exact_json.dumps(call.output_schema).encode()).hexdigest()
-        for mode, asked in self._ways(call, native, not thinks and takes_forced_tool(call.model)):
+        for mode, asked, why_not in self._ways(call, native, no_tool):
+            if asked is None:
+                told.append(f"{_WORDS[mode]} was not used: {why_not}")
+                continue
             keys = [(call.model, mode, bool(call.tools), about) for about in ("", schema)]
             if known := next((key for key in keys if key in self._refused), None):
-                refused.append((known, self._refused[known]))
+                told.append(f"{_WORDS[mode]} was refused: {self._refused[known]}")
                 continue
             try:
                 answer = send(replace(asked, timeout=until - time.monotonic()) if refused else asked)
@@ -88,27 +93,34 @@ class Modes:
                 if (reason := _reason(error, mode, call)) is None:
                     raise
                 refused.append((keys[1] if _ONE_SCHEMA.search(reason) else keys[0], reason))
+                told.append(f"{_WORDS[mode]} was refused: {reason}")
                 continue
             if len(self._refused) + len(refused) > _MOST_REMEMBERED:
                 self._refused.clear()
             self._refused.update(refused)
-            refusals = "; ".join(f"{_WORDS[key[1]]} was refused: {reason}" for key, reason in refused)
-            return replace(structured_output.from_answer_tool(answer), output_mode=mode, mode_refused=refusals)
+            return replace(structured_output.from_answer_tool(answer), output_mode=mode, mode_refused="; ".join(told))
         raise AssertionError("a call asked by instructions is answered or raises")
 
     @staticmethod
     def _ways(
-        call: ModelRequest, native: Callable[[ModelRequest], Mapping[str, Any] | None], can_force: bool
-    ) -> Iterator[tuple[OutputMode, ModelRequest]]:
-        """Yield the ways of asking that the call can be said in, from the one that it begins with."""
+        call: ModelRequest, native: Callable[[ModelRequest], Restated], no_tool: Callable[[ModelRequest], str]
+    ) -> Iterator[tuple[OutputMode, ModelRequest | None, str]]:
+        """Yield the ways of asking from the one that the call begins with. One that the call cannot be said in has no
+        request, and a text that says why."""
         schema = call.output_schema or {}
         for mode in structured_output.MODES[structured_output.MODES.index(call.output_mode) :]:
             if mode == "native":
-                restated = native(call)
-                if restated is not None:
-                    yield mode, replace(call, output_schema=restated)
-            elif mode == "instructions" or (can_force and schema.get("type") == "object"):
-                yield mode, structured_output.asked_in(call, mode)
+                restated, why_not = native(call)
+                yield mode, None if restated is None else replace(call, output_schema=restated), why_not
+            elif mode == "instructions":
+                yield mode, structured_output.asked_in(call, mode), ""
+            elif not call.can_call_tools:
+                yield mode, None, "the catalog's entry has no `tools`"
+            elif schema.get("type") != "object":
+                yield mode, None, "a tool's parameters are an object, and the answer is none"
+            else:
+                why_not = no_tool(call)
+                yield mode, None if why_not else structured_output.asked_in(call, mode), why_not
 
 
 def _reason(error: ModelRequestRejected, mode: OutputMode, call: ModelRequest) -> str | None:

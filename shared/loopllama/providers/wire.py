@@ -151,22 +151,3 @@ def with_thoughts(blocks: list[dict[str, Any]], message: Message) -> list[dict[s
     for place, block in message.thoughts.value if message.thoughts else ():
         blocks.insert(int(place), block)
     return blocks
-
-
-def claude_options(options: Mapping[str, Any], messages: Sequence[Message]) -> dict[str, Any]:
-    """Return options of Claude without extended thinking where the request would be refused with it: the first calls
-    of tools since somebody else spoke came from another model, or without thoughts
-    (https://platform.claude.com/docs/en/build-with-claude/extended-thinking, preserving thinking blocks)."""
-    made = dict(options)
-    if member(options, "thinking").get("type") == "enabled":
-        since = 1 + max((place for place, one in enumerate(messages) if one.role == "user"), default=-1)
-        first = next((one for one in messages[since:] if one.role == "assistant"), None)
-        if first is not None and first.tool_calls and first.thoughts is None:
-            del made["thinking"]
-    return made
-
-
-def claude_thinks(options: Mapping[str, Any]) -> bool:
-    """Return whether options of Claude turn on extended thinking, beside which no tool may be forced
-    (https://platform.claude.com/docs/en/build-with-claude/extended-thinking, thinking with tool use)."""
-    return member(options, "thinking").get("type") in ("enabled", "adaptive")

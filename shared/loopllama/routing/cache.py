@@ -31,6 +31,8 @@ MAX_WORKFLOWS = 512
 MAX_MODELS = 2048
 BATCH = 100
 _MACHINE = (circuit_breaker.KEY, PREFIX)
+_LINKS = ("alias_of", "replaced_by", "same_as")
+"""Fields of an entry that name another model."""
 
 
 @dataclass(slots=True)
@@ -131,7 +133,7 @@ class ModelTable:
             closure[name] = None
             _, item = self._items.get(name, (0.0, None))
             item = item or {}
-            links = (aliases.get(name), known.canonical(name), item.get("alias_of"), item.get("replaced_by"))
+            links = (aliases.get(name), known.canonical(name), *(item.get(field) for field in _LINKS))
             todo.extend(str(link) for link in links if is_model_id(link))
         return closure
 

@@ -16,7 +16,8 @@ from support.moto_account import account
 from loopllama import providers
 from loopllama.aws import clients
 from loopllama.catalog.model import Model
-from loopllama.catalog.providers import KNOWN, takes_temperature, variables_of
+from loopllama.catalog.providers import KNOWN, variables_of
+from loopllama.catalog.takes import refused
 from loopllama.errors import CredentialsRejected, ModelRequestRejected, ModelUnavailable
 from loopllama.llm.types import Message, ModelRequest
 from loopllama.providers import credentials, provider_for
@@ -357,7 +358,7 @@ def test_which_models_take_a_temperature() -> None:
         "mistral.pixtral-large",
         "o-model",
     ):
-        assert takes_temperature(model), model
+        assert refused("temperature", model) is None, model
     for model in (
         "o3",
         "o4-mini",
@@ -367,7 +368,7 @@ def test_which_models_take_a_temperature() -> None:
         "claude-opus-4-7",
         "anthropic.claude-sonnet-5",
     ):
-        assert not takes_temperature(model), model
+        assert refused("temperature", model), model
 
 
 def test_what_loads_with_the_registry() -> None:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from loopllama.catalog.providers import takes_temperature
 from loopllama.errors import (
     ContextTooLong,
     CredentialsRejected,
@@ -19,7 +18,8 @@ from loopllama.errors import (
 )
 from loopllama.llm.structured_output import TOOL_NAME
 from loopllama.providers.anthropic import VERSION
-from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen, closed
+from support import schema_rules
+from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen
 from support.dialects.history import Rules, Turn
 from support.wire_server import Reply, Request
 
@@ -35,6 +35,8 @@ THINKING_NOT_FIRST = (
     "messages.{at}.content.0.type: If an assistant message contains any thinking blocks, the first block must be "
     "`thinking` or `redacted_thinking`. Found `{found}`."
 )
+NO_SAMPLING = re.compile("claude-(opus-4-[7-9]|(opus|sonnet|haiku)-[5-9]|fable|mythos)")
+"""https://docs.claude.com/en/docs/about-claude/models/migration-guide"""
 THINKING = ("thinking", "redacted_thinking")
 
 
@@ -49,6 +51,34 @@ def thinking_refused(messages: list[tuple[str, list[str]]], thinks: bool) -> str
     first = next((at for at in turn if messages[at][0] == "assistant"), None)
     if thinks and first is not None and messages[first][1][0] not in THINKING:
         return THINKING_MISSING.format(at=first, found=messages[first][1][0])
+    return None
+
+
+ONE_SAMPLER = re.compile("claude-(opus-4-[1-6]|(sonnet|haiku)-4-[5-9])")
+ONE_OF_TWO = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
+"""github.com/BerriAI/litellm, issue 15097"""
+
+
+def together_refused(body: Mapping[str, Any], limit: int | None, forced: bool) -> str | None:
+    """What Claude's servers say of thinking beside what it does not go with. `body` has Anthropic's names.
+    https://platform.claude.com/docs/en/build-with-claude/extended-thinking; BerriAI/litellm, issue 9001."""
+    thinking = body.get("thinking", {})
+    if thinking.get("type") not in ("enabled", "adaptive"):
+        return None
+    budget = thinking.get("budget_tokens")
+    if thinking["type"] == "enabled":
+        if budget < 1024:
+            return "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024"
+        if limit is not None and budget >= limit:
+            return "`max_tokens` must be greater than `thinking.budget_tokens`."
+    if forced:
+        return THINKING_FORCED
+    if body.get("temperature", 1) != 1:
+        return "`temperature` may only be set to 1 when thinking is enabled."
+    if "top_k" in body:
+        return "`top_k` must be unset when thinking is enabled."
+    if body.get("top_p", 1) < 0.95:
+        return "`top_p` must be greater than or equal to 0.95 or unset when thinking is enabled."
     return None
 
 
@@ -160,17 +190,22 @@ class AnthropicDialect(Dialect):
         kinds = [(one["role"], [block["type"] for block in one["content"]]) for one in body["messages"]]
         if said := thinking_refused(kinds, body.get("thinking", {}).get("type") == "enabled"):
             return self.error(400, "invalid_request_error", said)
-        if body.get("tool_choice", {}).get("type") in ("any", "tool"):
-            if body.get("thinking", {}).get("type") in ("enabled", "adaptive"):
-                return self.error(400, "invalid_request_error", THINKING_FORCED)
-            if re.match("claude-(fable|mythos|opus-5-5|sonnet-5-5)", body["model"]):
-                return self.error(400, "invalid_request_error", "tool_choice: this model does not support forced tools")
-        if "temperature" in body and not takes_temperature(body["model"]):
-            return self.error(400, "invalid_request_error", "`temperature` is deprecated for this model.")
-        schema = body.get("output_config", {}).get("format", {}).get("schema")
-        if schema and (place := closed(schema)):
-            said = f"output_config.format.schema: For 'object' type, 'additionalProperties' must be false ({place})"
+        choice = body.get("tool_choice", {}).get("type") in ("any", "tool")
+        if said := together_refused(body, body["max_tokens"], forced=choice):
             return self.error(400, "invalid_request_error", said)
+        if choice and re.match("claude-(fable|mythos|opus-5-5|sonnet-5-5)", body["model"]):
+            return self.error(400, "invalid_request_error", "tool_choice: this model does not support forced tools")
+        for name in ("temperature", "top_p", "top_k"):
+            if name in body and NO_SAMPLING.search(body["model"]):
+                return self.error(400, "invalid_request_error", f"`{name}` is deprecated for this model.")
+        if {"temperature", "top_p"} <= body.keys() and ONE_SAMPLER.search(body["model"]):
+            return self.error(400, "invalid_request_error", ONE_OF_TWO)
+        schema = body.get("output_config", {}).get("format", {}).get("schema")
+        if schema and (said := schema_rules.at_anthropic(schema)):
+            return self.error(400, "invalid_request_error", said)
+        for place, tool in enumerate(body.get("tools", ())):
+            if said := schema_rules.of_tool_at_anthropic(tool["input_schema"]):
+                return self.error(400, "invalid_request_error", f"tools.{place}.custom.{said}")
         return None
 
     def seen(self, request: Request) -> Seen:

@@ -17,7 +17,8 @@ from loopllama.errors import CredentialsRejected, ModelRequestRejected, ModelThr
 from loopllama.llm.structured_output import TOOL_NAME
 from loopllama.llm.types import Provider
 from loopllama.providers.bedrock import converse as adapter
-from support.dialects.anthropic import THINKING_FORCED, thinking_refused
+from support import schema_rules
+from support.dialects.anthropic import NO_SAMPLING, ONE_OF_TWO, ONE_SAMPLER, thinking_refused, together_refused
 from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen, adapter_of
 from support.dialects.history import Rules, Turn
 from support.wire_server import Reply, Request
@@ -43,7 +44,7 @@ class BedrockDialect(Dialect):
     options: ClassVar[Mapping[str, Any]] = {
         "guardrailConfig": {"guardrailIdentifier": "gr-1", "guardrailVersion": "2"},
         "additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 1024}},
-        "inferenceConfig": {"topP": 0.5},
+        "inferenceConfig": {"topP": 0.95},
     }
     merged_options = ("inferenceConfig",)
     remedy = "role"
@@ -171,12 +172,41 @@ class BedrockDialect(Dialect):
             return self.error(400, "ValidationException", said)
         if claude and "outputConfig" in body and not _TAKES_OUTPUT_CONFIG.search(model):
             return self.error(400, "ValidationException", "output_config.format: Extra inputs are not permitted")
-        if claude and {"any", "tool"} & body.get("toolConfig", {}).get("toolChoice", {}).keys():
-            if "thinking" in body.get("additionalModelRequestFields", {}):
-                return self.error(400, "ValidationException", THINKING_FORCED)
-            if re.search("claude-(opus-5-5|sonnet-5-5)", model):
-                return self.error(400, "ValidationException", "tool_choice: this model does not support forced tools")
+        forced = bool({"any", "tool"} & body.get("toolConfig", {}).get("toolChoice", {}).keys())
+        if claude and (said := self._claude_refuses(body, model, forced)):
+            return self.error(400, "ValidationException", f"The model returned the following errors: {said}")
+        if not claude and "deepseek.r1" in model and any("thinking" in kinds for _, kinds in kinds):
+            said = "User messages cannot contain reasoning content. Please remove the reasoning content and try again."
+            return self.error(400, "ValidationException", said)
+        for tool in body.get("toolConfig", {}).get("tools", ()):
+            schema = tool["toolSpec"]["inputSchema"]["json"]
+            rules = schema_rules.of_tool_at_nova if "nova" in model else schema_rules.of_tool_at_anthropic
+            if (claude or "nova" in model) and (said := rules(schema)):
+                return self.error(400, "ValidationException", said)
         return None
+
+    def _claude_refuses(self, body: Any, model: str, forced: bool) -> str | None:
+        """What Claude itself says, in whose names its parameters are."""
+        limits = body.get("inferenceConfig", {})
+        own = {"temperature": limits.get("temperature"), "top_p": limits.get("topP")}
+        own = {name: value for name, value in own.items() if value is not None}
+        own |= body.get("additionalModelRequestFields", {})
+        if said := together_refused(own, limits.get("maxTokens"), forced):
+            return said
+        if forced and re.search("claude-(opus-5-5|sonnet-5-5)", model):
+            return "tool_choice: this model does not support forced tools"
+        if {"temperature", "top_p"} <= own.keys() and ONE_SAMPLER.search(model):
+            return ONE_OF_TWO
+        if NO_SAMPLING.search(model) and (wrong := {"temperature", "top_p", "top_k"} & own.keys()):
+            return f"`{min(wrong)}` is deprecated for this model."
+        for message in body["messages"]:
+            for block in message["content"]:
+                if "reasoningText" in block.get("reasoningContent", {}) and not block["reasoningContent"][
+                    "reasoningText"
+                ].get("signature"):
+                    return "messages.1.content.0.thinking.signature: Field required"
+        form = body.get("outputConfig", {}).get("textFormat", {}).get("structure", {}).get("jsonSchema", {})
+        return schema_rules.at_anthropic(json.loads(form["schema"])) if form else None
 
     def seen(self, request: Request) -> Seen:
         head, model, tail = urlsplit(request.path).path.strip("/").split("/")

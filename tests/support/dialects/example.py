@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from loopllama import providers
-from loopllama.catalog.providers import KNOWN, Known, takes_temperature
+from loopllama.catalog.providers import KNOWN, Known
 from loopllama.core import exact_json
 from loopllama.errors import (
     ContentFiltered,
@@ -65,7 +65,7 @@ class Example(HttpAdapter):
             body["must_use"] = call.forced_tool
         if call.output_schema is not None:
             body["shape"] = call.output_schema
-        if call.temperature is not None and takes_temperature(call.model):
+        if call.temperature is not None:
             body["heat"] = call.temperature
         return body
 

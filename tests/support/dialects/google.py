@@ -14,6 +14,7 @@ from loopllama.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
+from support import schema_rules
 from support.dialects.base import Dialect, Documented, Figures
 from support.dialects.history import Rules
 from support.dialects.openai import OpenAIDialect
@@ -26,6 +27,7 @@ class GoogleDialect(OpenAIDialect):
     name = "google"
     own_format = False
     strict = False
+    recursive_schemas = False
     model = "gemini-2.5-flash"
     limit = "max_tokens"
     path = "/v1beta/openai"
@@ -75,6 +77,13 @@ class GoogleDialect(OpenAIDialect):
         if re.search(r"gemini-[12]\.", body["model"]) and "tools" in body and "response_format" in body:
             said = "Function calling with a response mime type: 'application/json' is unsupported"
             return self.error(400, "INVALID_ARGUMENT", said)
+        form = body.get("response_format", {}).get("json_schema")
+        if form and (wrong := schema_rules.at_gemini(form["schema"])):
+            return self.error(400, "INVALID_ARGUMENT", wrong)
+        for place, tool in enumerate(body.get("tools", ())):
+            schema, within = tool["function"]["parameters"], f"tools[0].function_declarations[{place}].parameters"
+            if wrong := schema_rules.at_gemini(schema, schema_rules.GEMINI_TOOL_KEYS, within):
+                return self.error(400, "INVALID_ARGUMENT", wrong)
         return None
 
     def usage(self, figures: Figures) -> dict[str, Any]:

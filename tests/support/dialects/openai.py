@@ -15,7 +15,8 @@ from loopllama.errors import (
     ModelThrottled,
     ModelUnavailable,
 )
-from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen, closed, objects
+from support import schema_rules
+from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen
 from support.dialects.history import Rules, Turn
 from support.wire_server import Reply, Request
 
@@ -24,6 +25,16 @@ NO_TOOLS = (
     "/v1/responses or set reasoning_effort to 'none'."
 )
 """github.com/BerriAI/litellm, pull request 34569"""
+
+
+NOT_OF_REASONING = {
+    "temperature": "Unsupported value: 'temperature' does not support 0.2 with this model. Only the default (1) value "
+    "is supported.",
+    "top_p": "Unsupported parameter: 'top_p' is not supported with this model.",
+    "max_tokens": "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' "
+    "instead.",
+}
+"""github.com/langfuse/langfuse, issue 13325; https://platform.openai.com/docs/guides/reasoning"""
 
 
 class OpenAIDialect(Dialect):
@@ -171,19 +182,30 @@ class OpenAIDialect(Dialect):
         if re.match(r"gpt-(3\.5|4-turbo|4$)", body["model"]) and form:
             said = "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model."
             return self.error(400, "", said)
-        if form and form.get("strict") and (place := not_strict(form["schema"])):
-            return self.error(400, "", f"Invalid schema for response_format 'answer': In context={place}.")
+        if form and (wrong := schema_rules.at_openai(form["schema"], strict=bool(form.get("strict")))):
+            return self.error(400, "", f"Invalid schema for response_format 'answer': {wrong}")
+        if (wrong := self.tool_refusal(body)) is not None:
+            return self.error(400, "invalid_function_parameters", wrong)
         if body.get("tools") and reasons_beside_tools(body):
             error = {"message": NO_TOOLS.format(body["model"]), "type": "invalid_request_error"}
             return Reply(400, {"error": {**error, "param": "reasoning_effort", "code": None}})
-        if re.search(r"(^|\.)(o\d|gpt-[5-9])", body["model"]):
-            for name in ("temperature", "max_tokens"):
+        if re.search(r"(^|\.)(o\d|gpt-[5-9])(?!.*-chat)", self.behind(body["model"])):
+            for name, said in NOT_OF_REASONING.items():
                 if name in body:
-                    return self.error(
-                        400,
-                        "unsupported_parameter",
-                        f"Unsupported parameter: '{name}' is not supported with this model.",
-                    )
+                    return self.error(400, "unsupported_parameter", said)
+        return None
+
+    def behind(self, model: str) -> str:
+        """The model that answers to a name; a test may say it of its own."""
+        return self.deployments.get(model, model)
+
+    deployments: ClassVar[Mapping[str, str]] = {"support-prod": "gpt-5-mini"}
+
+    def tool_refusal(self, body: Any) -> str | None:
+        """What is said of the parameters of tools."""
+        for tool in body.get("tools", ()):
+            if (said := schema_rules.of_tool(tool["function"]["parameters"])) is not None:
+                return f"Invalid schema for function '{tool['function']['name']}': {said}"
         return None
 
     def seen(self, request: Request) -> Seen:
@@ -214,12 +236,20 @@ class OpenAIDialect(Dialect):
             system,
             messages,
             {t["function"]["name"]: t["function"]["parameters"] for t in body.get("tools", ())},
-            body.get("tool_choice", {}).get("function", {}).get("name"),
+            _forced(body),
             form.get("schema"),
             form.get("strict"),
             body.get(self.limit),
             body.get("temperature"),
         )
+
+
+def _forced(body: Any) -> str | None:
+    """The tool that must be called; where a word says it, the only one."""
+    choice = body.get("tool_choice")
+    if isinstance(choice, str) and choice in ("required", "any"):
+        return str(body["tools"][0]["function"]["name"])
+    return choice["function"]["name"] if isinstance(choice, dict) else None
 
 
 def reasons_beside_tools(body: Any) -> bool:
@@ -239,9 +269,5 @@ def _arguments(call: Any) -> Any:
 
 
 def not_strict(schema: Any) -> str | None:
-    """What OpenAI's strict mode finds wrong: each object is closed, and has no optional property."""
-    if place := closed(schema):
-        return f"{place}, 'additionalProperties' is required to be supplied and to be false"
-    open_ones = (p for p, one in objects(schema) if set(one.get("properties", ())) != set(one.get("required", ())))
-    place = next(open_ones, None)
-    return f"{place}, 'required' is required to include every key in properties" if place else None
+    """What OpenAI's strict mode finds wrong."""
+    return schema_rules.at_openai(schema, strict=True)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from loopllama.catalog.providers import KNOWN, needs_responses
+from loopllama.catalog.providers import KNOWN
+from loopllama.catalog.takes import needs_responses
 from loopllama.providers import DIALECTS
 
 LOADED = """

@@ -97,3 +97,70 @@ def test_anthropics_types() -> None:
     assert kind_of(404, ["not_found_error"], "model: claude-none", ANTHROPIC) is ModelNotAvailable
     assert kind_of(403, ["permission_error"], "no", ANTHROPIC) is ModelNotAvailable
     assert kind_of(400, ["invalid_request_error"], "max_tokens: too large", ANTHROPIC) is ModelRequestRejected
+
+
+GONE = [
+    # In the providers' words, shortened. Most come with status 404 as well, which alone says it.
+    ("deepseek", 400, "Model Not Exist"),
+    ("groq", 400, "The model `llama2-70b-4096` has been decommissioned and is no longer supported."),
+    (
+        "together",
+        400,
+        "Unable to access non-serverless model meta-llama/Llama-3. Please visit https://api.together.ai/models/ to "
+        "create and start a new dedicated endpoint for the model.",
+    ),
+    ("mistral", 400, "Invalid model: mistral-none"),
+    ("openrouter", 400, "anthropic/claude-none is not a valid model ID"),
+    ("google", 400, "models/gemini-none is not found for API version v1main, or is not supported for generateContent."),
+    ("xai", 400, "The model grok-none does not exist or your team 1a2b does not have access to it."),
+    ("fireworks", 400, "Model not found, inaccessible, and/or not deployed"),
+    ("perplexity", 400, "Invalid model 'sonar-none'. Permitted models can be found in the documentation."),
+    ("cerebras", 400, "Model llama-none does not exist or you do not have access to it."),
+    ("ollama", 400, 'model "gemma9" not found, try pulling it first'),
+    ("vllm", 400, "The model `meta-llama/Llama-9` does not exist."),
+    ("azure", 400, "Unavailable model: gpt-9"),
+    ("moonshot", 400, "Not found the model kimi-none or Permission denied"),
+    ("litellm", 400, "/chat/completions: Invalid model name passed in model=gpt-none. Call `/v1/models` to view."),
+    ("z.ai", 400, "Unknown Model, please check the model code."),
+    ("openai", 400, "The model `gpt-4-32k` has been deprecated, learn more here: https://platform.openai.com/docs"),
+]
+OF_THE_REQUEST = [
+    (
+        "openai",
+        400,
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'.",
+    ),
+    ("openai", 400, "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model."),
+    ("openai", 400, "Tool choice 'function' not found in 'tools' parameter."),
+    ("openai", 400, "No tool output found for function call call_1."),
+    ("openai", 400, "Item with id 'rs_1' not found. Items are not persisted when `store` is set to false."),
+    ("anthropic", 400, "`temperature` is deprecated for this model."),
+    ("anthropic", 400, "model: String should have at least 1 character"),
+    ("bedrock", 400, "The model returned the following errors: tool_choice.tool: Tool 'x' not found in provided tools"),
+    (
+        "bedrock",
+        400,
+        "The model returned the following errors: output_format: This field is deprecated. Use 'output_config.format' "
+        "instead.",
+    ),
+    ("bedrock", 400, "The model returned the following errors: thinking.type: enabled is no longer supported."),
+    ("google", 400, "Please use a valid role: user, model."),
+    ("google", 400, "Invalid JSON payload received. Unknown name \"const\" at 'tools[0]': Cannot find field."),
+    ("mistral", 422, "model: Field required"),
+    ("groq", 400, "json mode cannot be combined with tool/function calling"),
+    ("deepseek", 400, "This response_format type is unavailable now"),
+    ("vllm", 400, "default chat template is no longer allowed, so you must provide a chat template"),
+    ("litellm", 400, "the model does not support parameters: ['temperature'], tool x is not available"),
+    ("ollama", 400, "registry.ollama.ai/library/gemma3 does not support tools"),
+    ("azure", 400, "Invalid model output: the tool call is no JSON"),
+]
+
+
+@pytest.mark.parametrize(("provider", "status", "said"), GONE, ids=lambda value: str(value)[:30])
+def test_a_model_that_is_not_there(provider: str, status: int, said: str) -> None:
+    assert kind_of(status, ["invalid_request_error"], said, {}) is ModelNotAvailable, provider
+
+
+@pytest.mark.parametrize(("provider", "status", "said"), OF_THE_REQUEST, ids=lambda value: str(value)[:30])
+def test_an_error_of_the_request_is_none_of_the_model(provider: str, status: int, said: str) -> None:
+    assert kind_of(status, ["invalid_request_error"], said, {}) is ModelRequestRejected, provider

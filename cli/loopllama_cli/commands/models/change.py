@@ -44,6 +44,9 @@ def set_(
         list[str] | None,
         typer.Option(metavar="NAME", help="tools, structured_output, images, prompt_cache or reasoning. Repeatable."),
     ] = None,
+    same_as: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="What it is, where its own name does not say it.")
+    ] = None,
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
@@ -54,6 +57,7 @@ def set_(
         "context_window": context_window,
         "max_output": max_output,
         "capabilities": list(capability) if capability else None,
+        "same_as": same_as,
     }
     changes = {name: value for name, value in fields.items() if value is not None}
     if not changes:

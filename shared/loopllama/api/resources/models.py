@@ -78,6 +78,8 @@ class ModelRequest(InputModel):
     """What is used instead while it is disabled."""
     options: dict[str, Any] | None = None
     """Go into every call of the model, under the provider's own names."""
+    same_as: str | None = None
+    """The model that it is, where its own name does not say it (a deployment at Azure, an ARN, a second account)."""
     expected_version: ExpectedVersion = None
     reason: Reason = ""
 

@@ -25,12 +25,12 @@ from typing import Any
 
 from loopllama.aws import clients
 from loopllama.catalog.model import at_region
-from loopllama.catalog.providers import takes_temperature
+from loopllama.catalog.takes import refused
 from loopllama.core import exact_json, numbers
 from loopllama.errors import ModelError
-from loopllama.llm import schema_subsets, structured_output
+from loopllama.llm import structured_output
 from loopllama.llm.types import Message, ModelRequest, Thoughts, Usage
-from loopllama.providers import endings, http, wire
+from loopllama.providers import claude, endings, http, wire
 from loopllama.providers.adapter import Adapter, Parsed
 from loopllama.providers.bedrock.service import aws_failure, underlying_model
 
@@ -40,13 +40,17 @@ _POINT = {"cachePoint": {"type": "default"}}
 class Bedrock(Adapter):
     """The adapter. It takes model ids, inference-profile ids and ARNs alike."""
 
-    def native_schema(self, call: ModelRequest) -> Mapping[str, Any] | None:
-        """Return the call's schema as Claude takes it, `None` where it cannot be said there."""
-        return schema_subsets.for_anthropic(call.output_schema or {})
+    def name(self, call: ModelRequest) -> str:
+        """Return the foundation model's id."""
+        return _family(call)
+
+    def parameters(self, call: ModelRequest) -> str:
+        """Return the subset of JSON Schema in which the model takes the parameters of tools."""
+        return "nova tools" if call.tools and "nova" in self.name(call) else super().parameters(call)
 
     def thinks(self, call: ModelRequest) -> bool:
         """Return whether Claude's extended thinking is on."""
-        return wire.claude_thinks(wire.member(call.options, "additionalModelRequestFields"))
+        return claude.thinks(wire.member(call.options, "additionalModelRequestFields"))
 
     def send(self, call: ModelRequest, until: float) -> Mapping[str, Any]:
         """Make one Converse."""
@@ -72,7 +76,7 @@ class Bedrock(Adapter):
         ending = endings.ending(endings.CONVERSE, stopped)
         stop = endings.stop_reason(ending)
         router = wire.member(wire.member(value, "trace"), "promptRouter").get("invokedModelId")
-        thoughts = wire.thought_blocks(blocks, _thought, _tool_use)
+        thoughts = wire.thought_blocks(blocks, lambda block: _thought(block, call), _tool_use)
         return Parsed(
             text="".join(block["text"] for block in blocks if isinstance(block.get("text"), str)),
             tool_calls=wire.tool_calls(blocks, _tool_use, cut=stop == "max_tokens"),
@@ -89,28 +93,37 @@ class Bedrock(Adapter):
 def request(call: ModelRequest) -> dict[str, Any]:
     """Return Converse's arguments."""
     options = dict(call.options)
-    if isinstance(fields := options.get("additionalModelRequestFields"), dict):
-        options["additionalModelRequestFields"] = wire.claude_options(fields, call.messages)
     model = options.pop("inferenceProfile", None) or call.model
+    # Without a limit Converse takes the model's own, and reserves as much of the account's tokens a minute: see
+    # "How quota reservation works" in github.com/aws/agent-toolkit-for-aws, amazon-bedrock/references/quota-health.md.
+    longest = wire.answer_limit(call) if call.max_tokens or call.max_output else None
+    inference = dict(wire.member(options, "inferenceConfig"))
+    temperature = call.temperature
+    if isinstance(fields := options.get("additionalModelRequestFields"), dict) or "topP" in inference:
+        # Claude's own parameters stand in two places here, and the rules are about both together.
+        own = {**(fields if isinstance(fields, dict) else {})}
+        if "topP" in inference:
+            own["top_p"] = inference.pop("topP")
+        own, longest, temperature = claude.fitted(call, own, lambda: _family(call), longest)
+        if "top_p" in own and not (isinstance(fields, dict) and "top_p" in fields):
+            inference["topP"] = own.pop("top_p")
+        if isinstance(fields, dict):
+            options["additionalModelRequestFields"] = own
     messages = wire.alternating(call, _blocks, lambda blocks: blocks.append(_POINT))
     arguments: dict[str, Any] = {**options, "modelId": model, "messages": messages}
     if call.system.strip():
         arguments["system"] = [{"text": call.system}, *([_POINT] if call.prompt_cache else [])]
-    temperature = call.temperature
-    if temperature is not None and not takes_temperature(_family(model)):
-        temperature = None
-    # Without a limit Converse takes the model's own, and reserves as much of the account's tokens a minute: see
-    # "How quota reservation works" in github.com/aws/agent-toolkit-for-aws, amazon-bedrock/references/quota-health.md.
-    longest = wire.answer_limit(call) if call.max_tokens or call.max_output else None
     limits = {"maxTokens": longest, "temperature": temperature}
-    if set_limits := {name: value for name, value in limits.items() if value is not None}:
-        arguments["inferenceConfig"] = {**wire.member(options, "inferenceConfig"), **set_limits}
+    inference |= {name: value for name, value in limits.items() if value is not None}
+    arguments.pop("inferenceConfig", None)
+    if inference:
+        arguments["inferenceConfig"] = inference
     if call.tools:
         specs = [
             {"name": t.name, "description": t.description or t.name, "inputSchema": {"json": t.parameters}}
             for t in call.tools
         ]
-        arguments["toolConfig"] = {"tools": [{"toolSpec": spec} for spec in specs], **_choice(call, model)}
+        arguments["toolConfig"] = {"tools": [{"toolSpec": spec} for spec in specs], **_choice(call)}
     if call.output_schema is not None:
         form = {"name": "answer", "schema": exact_json.dumps(call.output_schema)}
         text_format = {"type": "json_schema", "structure": {"jsonSchema": form}}
@@ -122,22 +135,25 @@ def request(call: ModelRequest) -> dict[str, Any]:
 # The request
 
 
-def _family(model: str) -> str:
-    """Return the foundation model behind an id or ARN, the ARN itself where that may not be read: the call may be
-    allowed nevertheless."""
+def _family(call: ModelRequest) -> str:
+    """Return the foundation model behind the id or ARN that is called, the ARN itself where that may not be read: the
+    call may be allowed nevertheless. An entry that says what it stands for is not asked about."""
+    if call.stands_for is not None:
+        return call.stands_for.model
+    model = str(call.options.get("inferenceProfile") or call.model)
     try:
         return underlying_model(model)
     except ModelError:
         return model
 
 
-def _choice(call: ModelRequest, model: str) -> dict[str, Any]:
+def _choice(call: ModelRequest) -> dict[str, Any]:
     """Return how a tool is forced: by name with Claude and Nova, as "any" with Mistral, not at all with the others
     (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolChoice.html)."""
     any_tool = call.forced_tool or any(tool.name == structured_output.TOOL_NAME for tool in call.tools)
     if not any_tool:
         return {}
-    family = _family(model)
+    family = _family(call)
     if call.forced_tool and ("claude" in family or "nova" in family):
         return {"toolChoice": {"tool": {"name": call.forced_tool}}}
     if any(name in family for name in ("claude", "nova", "mistral")):
@@ -172,14 +188,17 @@ def _tool_use(block: Mapping[str, Any]) -> wire.Asked | None:
     return (asked.get("toolUseId"), asked.get("name"), asked.get("input")) if isinstance(asked, dict) else None
 
 
-def _thought(block: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return thoughts as they go back: those of Claude, signed or encrypted. Others' models are asked without them;
-    some refuse them."""
+def _thought(block: Mapping[str, Any], call: ModelRequest) -> dict[str, Any] | None:
+    """Return thoughts as they go back. Claude's must be signed, or encrypted; models that sign none (MiniMax, Kimi,
+    gpt-oss, Nova) take theirs without the field, and think on from them (github.com/maximhq/bifrost, pull request
+    6942)."""
     held = wire.member(block, "reasoningContent")
     said, redacted = wire.member(held, "reasoningText"), held.get("redactedContent")
     text, signature = said.get("text"), said.get("signature")
     if isinstance(text, str) and isinstance(signature, str) and signature:
         return {"reasoningContent": {"reasoningText": {"text": text, "signature": signature}}}
+    if isinstance(text, str) and text.strip() and not refused("unsigned thoughts", _family(call)):
+        return {"reasoningContent": {"reasoningText": {"text": text}}}
     if isinstance(redacted, str) and redacted:
         with contextlib.suppress(ValueError):
             base64.b64decode(redacted, validate=True)

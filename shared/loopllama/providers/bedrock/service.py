@@ -113,14 +113,16 @@ def _model_of_profile(arn: str) -> str:
 
     try:
         client = clients.client("bedrock", read_seconds=3, attempts=2, region=at_region(arn)[0])
-        models = client.get_inference_profile(inferenceProfileIdentifier=arn)["models"]
+        models = client.get_inference_profile(inferenceProfileIdentifier=arn).get("models")
     except ClientError as error:
         code, detail = _code_and_detail(error)
         kind = error_mapping.kind_of(_status(error), [code], detail, CODES)
         raise kind(f"inference profile {arn} cannot be resolved ({code}): {detail}", status=_status(error)) from error
     except BotoCoreError as error:
         raise ModelUnavailable(f"inference profile {arn} cannot be resolved: {error}") from error
-    return str(models[0]["modelArn"]).rpartition("/")[2]
+    if not models:
+        raise ModelRequestRejected(f"inference profile {arn} names no model")
+    return str(models[0].get("modelArn", "")).rpartition("/")[2]
 
 
 def _code_and_detail(error: Any) -> tuple[str, str]:

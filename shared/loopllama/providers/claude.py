@@ -1,0 +1,91 @@
+"""What Claude takes together, whoever serves it: thinking, its budget, the limit of the answer, sampling.
+
+https://platform.claude.com/docs/en/build-with-claude/extended-thinking says of thinking that it needs a budget of at
+least 1,024 tokens that is smaller than `max_tokens`, which counts both; that it goes with no other temperature than its
+own, with no `top_k`, and with `top_p` from 0.95 to 1 only; that no tool may be forced beside it; and that the calls of
+a turn must begin with the thoughts that led to them. Bedrock says the same:
+https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-extended-thinking.html.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from loopllama.catalog.takes import refused
+from loopllama.llm.types import ModelRequest
+from loopllama.providers import wire
+
+LEAST_BUDGET = 1024
+"""Tokens of the smallest budget for thinking."""
+_LEAST_TOP_P = Decimal("0.95")
+"""While thinking."""
+
+
+class Fitted(NamedTuple):
+    """`options` as they can be sent, `limit` of the answer in tokens, and the call's `temperature` where it is sent."""
+
+    options: dict[str, Any]
+    limit: int | None
+    temperature: float | None
+
+
+def thinks(options: Mapping[str, Any]) -> bool:
+    """Return whether options turn thinking on."""
+    return wire.member(options, "thinking").get("type") in ("enabled", "adaptive")
+
+
+def fitted(call: ModelRequest, options: Mapping[str, Any], name: Callable[[], str], limit: int | None) -> Fitted:
+    """Return what of a call goes together. `options` are those of Claude's own API, `name` gives the model's, `limit`
+    is that of the answer.
+
+    A budget for thinking that the answer's limit leaves no room for becomes half of the limit: the limit is the
+    agent's, or what the run's budget has left, and counts more. Below the least budget the model does not think.
+    """
+    made, limit = _with_budget(call, dict(options), limit)
+    temperature = call.temperature
+    if thinks(made) and refused("temperature while thinking", name()):
+        temperature = None
+        made.pop("top_k", None)
+        if not _may_stand(made.get("top_p")):
+            made.pop("top_p", None)
+    if temperature is not None and "top_p" in made and refused("top_p beside temperature", name()):
+        del made["top_p"]
+    return Fitted(made, limit, temperature)
+
+
+def raised_limit(call: ModelRequest, limit: int | None, budget: Any) -> int | None:
+    """Return the limit of an answer that nobody has set one for, with room for what is thought before it."""
+    if limit is None or call.max_tokens is not None or not isinstance(budget, int) or limit > budget:
+        return limit
+    wanted = budget + wire.UNKNOWN_MAX_OUTPUT
+    return wanted if call.max_output is None else min(wanted, call.max_output)
+
+
+def _with_budget(call: ModelRequest, options: dict[str, Any], limit: int | None) -> tuple[dict[str, Any], int | None]:
+    thinking = wire.member(options, "thinking")
+    if thinking.get("type") != "enabled":
+        return options, limit
+    budget = thinking.get("budget_tokens")
+    if isinstance(budget, Decimal) and budget % 1 == 0:
+        budget = int(budget)
+    limit = raised_limit(call, limit, budget)
+    if isinstance(budget, int) and limit is not None and limit <= max(budget, LEAST_BUDGET):
+        budget = limit // 2
+        options["thinking"] = {**thinking, "budget_tokens": budget}
+    if (isinstance(budget, int) and budget < LEAST_BUDGET) or _without_first_thoughts(call):
+        del options["thinking"]
+    return options, limit
+
+
+def _without_first_thoughts(call: ModelRequest) -> bool:
+    """Return whether the first calls of tools since somebody else spoke came from another model, or without thoughts:
+    with thinking on, such a request is refused."""
+    since = 1 + max((place for place, one in enumerate(call.messages) if one.role == "user"), default=-1)
+    first = next((one for one in call.messages[since:] if one.role == "assistant"), None)
+    return first is not None and bool(first.tool_calls) and first.thoughts is None
+
+
+def _may_stand(top_p: Any) -> bool:
+    return isinstance(top_p, int | float | Decimal) and Decimal(str(top_p)) >= _LEAST_TOP_P
