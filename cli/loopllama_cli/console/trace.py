@@ -229,7 +229,14 @@ def notes(run: RunView) -> Iterator[Text]:
                     f"{attempt['mode_refused']}; asked by {_MODES[attempt['output_mode'] or 'tool']}",
                 )
             elif attempt.get("stop_reason") == "max_tokens":
-                yield _note("!", "yellow", name, f"an answer of {attempt.get('model')} was cut off by its token limit")
+                unasked = f" of {limit:,}, which the agent did not set" if (limit := attempt.get("max_tokens")) else ""
+                cut = f"an answer of {attempt.get('model')} was cut off by its token limit{unasked}"
+                yield _note("!", "yellow", name, cut)
+            if attempt.get("answered_by"):
+                yield _note("·", "dim", name, f"{attempt.get('model')} was asked, {attempt['answered_by']} answered")
+            if (queued := attempt.get("queued_ms")) is not None:
+                waited = f"waited {output.duration(queued)} for its place among the calls of {attempt.get('model')}"
+                yield _note("·", "dim", name, waited)
         good = next((attempt for attempt in reversed(attempts) if attempt.get("outcome") == "ok"), None)
         if good and attempts[0].get("model") != good.get("model"):
             yield _note("↷", "yellow", name, f"answered by the fallback {good.get('model')}")
@@ -274,9 +281,9 @@ _LAYERS = {
 
 
 def ignored_text(ignored: Mapping[str, Any]) -> str:
-    """Return why a layer's word, or a model that it names, was skipped; or which call did not fit into a budget."""
+    """Return why a layer's word, or a model that it names, was skipped; or which call a budget or limit left out."""
     layer, model, reason = (str(ignored.get(name) or "") for name in ("layer", "model", "reason"))
-    if layer == "budget":
+    if layer in ("budget", "calls"):
         return f"{model} was not called: {reason}"
     return f"{' '.join(part for part in (_LAYERS.get(layer, layer), model) if part)} skipped: {reason}"
 

@@ -210,6 +210,8 @@ class Model(Shape):
     enabled: bool
     replaced_by: str | None
     options: dict[str, Any]
+    max_concurrent_calls: int | None
+    """How many of its calls may be under way at once; null is any number."""
     origin: dict[str, str]
     """Where each field comes from: `bundled`, `table` or `written out`."""
     entry: ModelEntry | None

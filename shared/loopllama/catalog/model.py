@@ -38,6 +38,7 @@ FIELDS = frozenset(
         "replaced_by",
         "speed",
         "options",
+        "max_concurrent_calls",
     }
 )
 
@@ -83,8 +84,9 @@ class Model:
     """A model of the catalog. `provider_model` is the provider's own id. Limits are tokens; `None` is unknown.
 
     `capabilities` is `None` where nothing is known about them, which excludes the model from nothing. `prices` is
-    ordered by date; empty is unpriced. `options` go into every call of it under the provider's own names. `origin`
-    names the source of each field: `bundled`, `table` or `written out`.
+    ordered by date; empty is unpriced. `options` go into every call of it under the provider's own names.
+    `max_concurrent_calls`: how many of its calls may be under way at once; `None` is any number. `origin` names the
+    source of each field: `bundled`, `table` or `written out`.
     """
 
     id: str
@@ -98,6 +100,7 @@ class Model:
     replaced_by: str | None = None
     speed: Speed = UNKNOWN_SPEED
     options: Mapping[str, Any] | None = None
+    max_concurrent_calls: int | None = None
     origin: Mapping[str, str] | None = None
 
     def lacks(self, required: Iterable[str]) -> list[str]:

@@ -24,6 +24,7 @@ def view(model: Model, at: datetime) -> dict[str, Any]:
         "enabled": model.enabled,
         "replaced_by": model.replaced_by,
         "options": dict(model.options or {}),
+        "max_concurrent_calls": model.max_concurrent_calls,
         "origin": dict(model.origin or {}),
     }
 

@@ -33,6 +33,7 @@ from loopllama.policies.step_stats import (
     parse_facts,
 )
 from loopllama.routing.cache import ModelTable
+from loopllama.routing.call_slots import SLOTS
 from loopllama.settings import Settings
 from loopllama.telemetry import metrics
 
@@ -132,9 +133,9 @@ class Observer:
             .get_paginator("scan")
             .paginate(
                 TableName=self._settings.models_table,
-                FilterExpression="begins_with(#model, :prefix)",
+                FilterExpression="begins_with(#model, :prefix) AND NOT begins_with(#model, :slots)",
                 ExpressionAttributeNames={"#model": "model"},
-                ExpressionAttributeValues=dynamo.to_item({":prefix": PREFIX}),
+                ExpressionAttributeValues=dynamo.to_item({":prefix": PREFIX, ":slots": SLOTS}),
             )
         )
         return [dynamo.from_item(item) for page in pages for item in page["Items"]]

@@ -10,16 +10,17 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from loopllama.catalog.providers import KNOWN, Known
 from loopllama.core import exact_json
-from loopllama.errors import InvalidModelResponse, ModelError, ModelRequestRejected
+from loopllama.errors import ContextTooLong, InvalidModelResponse, ModelError, ModelRequestRejected
 from loopllama.llm import history, thoughts
 from loopllama.llm.token_estimate import estimated_usage
 from loopllama.llm.types import ModelRequest, ModelResponse, StopReason, Thoughts, ToolCall, Usage
 from loopllama.providers import wire
-from loopllama.providers.output_modes import Modes
+from loopllama.providers.output_modes import Modes, without_addresses
 from loopllama.settings import Settings
 
 _FIELD = r"(?:reasoning|thinking|thought|signature)"
@@ -29,6 +30,8 @@ _REFUSED = (
 _ABOUT_THOUGHTS = re.compile(f"{_FIELD}.{{0,200}}{_REFUSED}|{_REFUSED}.{{0,200}}{_FIELD}", re.IGNORECASE | re.DOTALL)
 """What refusals of thoughts say: Cerebras "property 'messages.2.assistant.reasoning_content' is unsupported", Mistral
 "Extra inputs are not permitted" with the field, Anthropic "Invalid `signature` in `thinking` block"."""
+
+_ABOUT_LIMIT = re.compile(r"max_(?:\w+_)?tokens", re.IGNORECASE)
 
 
 class Parsed(NamedTuple):  # loads faster than a dataclass
@@ -111,7 +114,7 @@ class Adapter(ABC):
         written = parsed.text + "".join(tool_call.raw for tool_call in parsed.tool_calls)
         usage = parsed.usage or estimated_usage(call, written)
         if parsed.error is not None:
-            parsed.error.usage = usage
+            parsed.error.usage, parsed.error.model = usage, parsed.model
             raise parsed.error
         text, _ = thoughts.apart(parsed.text)
         if not text.strip() and not parsed.tool_calls:
@@ -121,14 +124,19 @@ class Adapter(ABC):
         return ModelResponse(text, usage, parsed.stop_reason, parsed.tool_calls, parsed.model, thoughts=_kept(held))
 
     def _sent(self, call: ModelRequest) -> Mapping[str, Any]:
-        """Return the answer's document. Servers that give thoughts and refuse them in requests, and gateways whose next
-        model does not know the last one's signatures, are asked again without thoughts: a refusal costs nothing."""
+        """Return the answer's document. A refusal costs nothing, so some servers are asked again: without thoughts those
+        that give them and refuse them in requests, and gateways whose next model does not know the last one's
+        signatures; without a limit those that refuse one that nobody has set, as vLLM does where its context has no
+        room for it (github.com/vllm-project/vllm, vllm/entrypoints/utils.py)."""
         until = time.monotonic() + call.timeout
         try:
             return self.send(call, until)
-        except ModelRequestRejected as error:
+        except (ModelRequestRejected, ContextTooLong) as error:
+            too_long, said = isinstance(error, ContextTooLong), without_addresses(error)
+            if call.limit_unasked and (too_long or _ABOUT_LIMIT.search(said)):
+                return self._sent(replace(call, max_tokens=None, limit_unasked=False, timeout=until - time.monotonic()))
             bare = history.without_thoughts(call)
-            if bare is call or not _ABOUT_THOUGHTS.search(str(error)):
+            if bare is call or too_long or not _ABOUT_THOUGHTS.search(said):
                 raise
             return self.send(bare, until)
 

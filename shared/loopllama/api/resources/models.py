@@ -78,6 +78,8 @@ class ModelRequest(InputModel):
     """What is used instead while it is disabled."""
     options: dict[str, Any] | None = None
     """Go into every call of the model, under the provider's own names."""
+    max_concurrent_calls: int | None = None
+    """How many of its calls may be under way at once, in all functions together."""
     expected_version: ExpectedVersion = None
     reason: Reason = ""
 
