@@ -6,8 +6,9 @@ deployment's name (Azure), or what a router has chosen (`openrouter/auto`, a Bed
 1. A snapshot costs what the model costs that was asked, unless the catalog lists it with prices of its own.
 2. Any other name is looked for among the models of the same provider, in the catalog and the Models table, and its
    prices count.
-3. Where nobody knows its price, the price of the model that was asked stays, as an estimate. On Azure and on servers of
-   one's own it is none: names there are whatever somebody has chosen, and the price was given for them.
+3. Where nobody knows its price, the price of the model that was asked stays: as an estimate where it is the bundled
+   one. A price of the Models table was given for that name, whoever answers: for a deployment at Azure, or a server of
+   one's own, whose names are what somebody has chosen.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from collections.abc import Callable
 from loopllama.catalog.catalog import bundled
 from loopllama.catalog.entries import PRICED_APART
 from loopllama.catalog.model import Model, foundation_model
-from loopllama.catalog.providers import is_own_server
 
 _SNAPSHOT = re.compile(r"[-@](?:latest|preview|20\d\d-?\d\d-?\d\d|\d\d-\d\d|\d{3,4})$")
 """What snapshots of one model differ by: OpenAI's and Anthropic's dates, Mistral's months, Google's numbers."""
@@ -35,7 +35,7 @@ def priced_as(model: Model, name: str, find: Callable[[str, str], Model | None])
     other = find(model.provider, name)
     if other is not None:
         return other, True
-    return model, same or model.provider == "azure" or is_own_server(model.provider)
+    return model, same or (model.origin or {}).get("prices") != "bundled"
 
 
 def _listed(provider: str, name: str) -> str | None:

@@ -124,8 +124,8 @@ class Adapter(ABC):
         return ModelResponse(text, usage, parsed.stop_reason, parsed.tool_calls, parsed.model, thoughts=_kept(held))
 
     def _sent(self, call: ModelRequest) -> Mapping[str, Any]:
-        """Return the answer's document. A refusal costs nothing, so some servers are asked again: without thoughts those
-        that give them and refuse them in requests, and gateways whose next model does not know the last one's
+        """Return the answer's document. A refusal costs nothing, so some servers are asked again: without thoughts
+        those that give them and refuse them in requests, and gateways whose next model does not know the last one's
         signatures; without a limit those that refuse one that nobody has set, as vLLM does where its context has no
         room for it (github.com/vllm-project/vllm, vllm/entrypoints/utils.py)."""
         until = time.monotonic() + call.timeout
