@@ -253,7 +253,7 @@ def notes(run: RunView) -> Iterator[Text]:
         yield _note("!", "yellow", "", "Some calls have no known price; the total leaves them out.")
     bases = {str(step.get("cost_basis")) for step in steps}
     if "estimated" in bases:
-        yield _note("~", "yellow", "", "The provider reported no usage for some calls: their tokens are estimated.")
+        yield _note("~", "yellow", "", _ESTIMATED)
     if "unknown" in bases:
         yield _note("≥", "yellow", "", "Some calls ended without an answer: what they cost is unknown and not counted.")
     if simulated(run):
@@ -269,6 +269,10 @@ def simulated_text(steps: Sequence[StepView]) -> str:
     )
 
 
+_ESTIMATED = (
+    "What some calls cost is estimated: the provider reported no usage, charges a fee besides, or let a model answer "
+    "whose price nobody knows."
+)
 _MODES = {"tool": "the answer tool", "instructions": "instructions"}
 _LAYERS = {
     "run": "the run's own choice",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from loopllama import errors
 from loopllama.catalog import pricing
@@ -23,6 +23,7 @@ from loopllama.runs.totals import (
     ATTEMPT,
     ATTEMPTS_BEFORE_RETRY,
     FIRST_TURN,
+    QUEUED_AT,
     TOOL,
     TURNS,
     attempt_of,
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
 
     PricedAs = Callable[[Model, str], tuple[Model, bool]]
 
-QUEUED_AT: Final = "queued_at"
-"""The step's attribute that says since when (epoch ms) its next call waits for a place among the model's calls."""
 _QUEUED_MS = 50
 """A wait that is worth telling."""
 _INLINE_TOTAL = 200 * 1024

@@ -126,7 +126,9 @@ def test_a_holder_that_died_keeps_its_place_until_its_call_must_be_over(dynamodb
 
 @pytest.mark.parametrize("calls", [1, 3])
 def test_of_those_who_come_at_once_no_more_than_the_limit_get_a_place(dynamodb, clock, calls):
-    start, taken, busy = threading.Barrier(12), [], []
+    start = threading.Barrier(12)
+    taken: list[Any] = []
+    busy: list[int] = []
 
     def come(number: int) -> None:
         process = Process(dynamodb, clock)
