@@ -253,12 +253,10 @@ def notes(run: RunView) -> Iterator[Text]:
         yield _note("!", "yellow", "", "Some calls have no known price; the total leaves them out.")
     bases = {str(step.get("cost_basis")) for step in steps}
     if "estimated" in bases:
-        guesses = [a for step in steps for a in step.get("attempts") or [] if a.get("cost_basis") == "estimated"]
-        others = [attempt for attempt in guesses if attempt.get("answered_by")]
-        if others:
-            yield _note("~", "yellow", "", _OTHER_MODEL)
-        if len(others) < len(guesses) or not guesses:
-            yield _note("~", "yellow", "", _ESTIMATED)
+        reported = "The provider reported no usage for some calls: their tokens are estimated."
+        if any(attempt.get("answered_by") for step in steps for attempt in step.get("attempts") or []):
+            reported += " Or nobody knows the price of what answered: then it is that of the model asked."
+        yield _note("~", "yellow", "", reported)
     if "unknown" in bases:
         yield _note("≥", "yellow", "", "Some calls ended without an answer: what they cost is unknown and not counted.")
     if simulated(run):
@@ -274,10 +272,6 @@ def simulated_text(steps: Sequence[StepView]) -> str:
     )
 
 
-_ESTIMATED = "The provider reported no usage for some calls: their tokens are estimated."
-_OTHER_MODEL = (
-    "Other models answered some calls; where nobody knows their price, that of the model asked is an estimate."
-)
 _MODES = {"tool": "the answer tool", "instructions": "instructions"}
 _LAYERS = {
     "run": "the run's own choice",
