@@ -5,7 +5,7 @@ deployment's name (Azure), or what a router has chosen (`openrouter/auto`, a Bed
 
 1. A snapshot costs what the model costs that was asked, unless the catalog lists it with prices of its own.
 2. Any other name is looked for among the models of the same provider, in the catalog and the Models table, and its
-   prices count.
+   prices count; a bundled price gives way to one that the Models table has for the model that was asked.
 3. Where nobody knows its price, the price of the model that was asked stays: as an estimate where it is the bundled
    one. A price of the Models table was given for that name, whoever answers: for a deployment at Azure, or a server of
    one's own, whose names are what somebody has chosen.
@@ -33,9 +33,15 @@ def priced_as(model: Model, name: str, find: Callable[[str, str], Model | None])
     if same and listed == model.id:
         return model, True
     other = find(model.provider, name)
-    if other is not None:
+    given = _given(model)
+    if other is not None and (_given(other) or not given):
         return other, True
-    return model, same or (model.origin or {}).get("prices") != "bundled"
+    return model, same or given
+
+
+def _given(model: Model) -> bool:
+    """Return whether somebody has given the model its price in the Models table."""
+    return (model.origin or {}).get("prices") == "table"
 
 
 def _listed(provider: str, name: str) -> str | None:

@@ -90,7 +90,8 @@ def figure(ours: Latency | None, elsewhere: Latency | None, tried_at: int) -> La
     prior_ms = elsewhere.ms if elsewhere and (ours is None or ours.samples < ENOUGH) else None
     if ours is None and prior_ms is None and not tried_at:
         return None
-    return Latency(ours.ms if ours else 0.0, ours.samples if ours else 0.0, prior_ms, tried_at)
+    mean, samples = (ours.ms, ours.samples) if ours else (prior_ms or 0.0, 0.0)
+    return Latency(mean, samples, prior_ms, tried_at)
 
 
 class Observer:

@@ -229,6 +229,8 @@ def test_a_call_is_priced_as_what_answered(live: Deployment) -> None:
     assert cost(answered(live, "", model="router")) == (None, 3, "measured")
     assert cost(answered(live, "openrouter/auto", model="router")) == (None, 3, "measured")
     assert cost(answered(live, "openrouter/auto-2026-01-02", model="router"))[1:] == (3, "measured")
+    live.put_model("own-price", "openai", "m")
+    assert cost(answered(live, "gpt-5-mini", model="own-price"))[1:] == (3, "measured")
     # Another one of the same provider; then one that only another provider has, and one that nobody knows.
     assert cost(answered(live, "vendor/dear", model="router")) == ("vendor/dear", 50, "measured")
     assert cost(answered(live, "vendor/other", model="router")) == ("vendor/other", 3, "measured")

@@ -179,7 +179,7 @@ def test_the_newest_minutes_count_and_old_ones_fade():
 def test_what_a_model_did_elsewhere_is_a_prior_and_no_knowledge():
     assert figure(Latency(100, ENOUGH), Latency(900, 50), 7) == Latency(100, ENOUGH, None, 7)
     assert figure(Latency(100, 5), Latency(900, 50), 7) == Latency(100, 5, 900, 7)
-    assert figure(None, Latency(900, 50), 0) == Latency(0, 0, 900, 0)
+    assert figure(None, Latency(900, 50), 0) == Latency(900, 0, 900, 0)
     assert figure(None, None, 7) == Latency(0, 0, None, 7)
     assert figure(None, None, 0) is None
     model = Model("m", "openai", "m", speed=Speed(200, 1000))
@@ -334,7 +334,7 @@ def test_a_step_with_too_few_samples_reads_those_of_the_model(dynamodb, capsys):
     emitted(capsys, cloudwatch, clock, [("gpt-5", "ok", 300)] * 12 + [("gpt-5-mini", "ok", 100)] * 12, policy="fixed")
     Observer(CONFIG, dynamodb, cloudwatch, Reader(), clock).refresh()
     assert cloudwatch.metrics == 12
-    assert item(dynamodb)["latency"]["gpt-5-mini"] == {"ms": 0, "samples": Decimal(0), "prior_ms": 100}
+    assert item(dynamodb)["latency"]["gpt-5-mini"] == {"ms": 100, "samples": Decimal(0), "prior_ms": 100}
     assert item(dynamodb)["leader"] == "gpt-5-mini"
 
 
