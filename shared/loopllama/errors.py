@@ -18,8 +18,9 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      |   +- LeaseLost                 another invocation holds the step; `until` says how long (epoch ms)
      +- ModelError                    a model call that gave no usable answer; each maps a provider's error
      |   +- ModelThrottled            next fallback, then retry_later; `retry_after` (s) from the provider
+     |   |   +- ModelBusy             the same, by our own limit of calls at once: nothing was called, no retry is used
      |   +- ModelUnavailable          next fallback, then retry_later: connection, 5xx, overloaded
-     |   +- ModelTimeout              next fallback, then retry_later
+     |   +- ModelTimeout              next fallback, then retry_later, unless no invocation could give it more time
      |   +- ContextTooLong            next fallback, then the step fails
      |   +- ContentFiltered           next fallback, then the step fails: refusal or content filter
      |   +- InvalidModelResponse      once more where that may help, next fallback, then the step fails: empty or broken
@@ -134,8 +135,9 @@ class ModelError(LoopLlamaError):
     """A model call that gave no usable answer.
 
     `next_model`: whether the next fallback is tried. `later`: whether the step is tried again later once the attempt
-    order is exhausted. `retry_after`: seconds that the provider asked for, where it did. `status`: the HTTP status,
-    where there was one. `usage` is attached by an adapter when the provider billed the failed call.
+    order is exhausted; an error may say of itself that trying again is of no use. `retry_after`: seconds that the
+    provider asked for, where it did. `status`: the HTTP status, where there was one. `model`: the provider's name for
+    what answered, where it told. `usage` is attached by an adapter when the provider billed the failed call.
     `maybe_billed`: the request may have reached the provider and no answer came back (connection reset, time-out).
     `simulated`: the simulated provider failed, not the model's own.
     `against`: whether it speaks against the model's health (`routing.circuit_breaker`); `None`: its kind says.
@@ -143,7 +145,7 @@ class ModelError(LoopLlamaError):
     """
 
     next_model: ClassVar[bool] = True
-    later: ClassVar[bool] = False
+    later: bool = False
 
     def __init__(
         self,
@@ -165,12 +167,17 @@ class ModelError(LoopLlamaError):
         self.simulated = simulated
         self.against = against
         self.repeatable = repeatable
+        self.model = ""
 
 
 class ModelThrottled(ModelError):
     """The provider asks for fewer calls (429 and its like)."""
 
     later = True
+
+
+class ModelBusy(ModelThrottled):
+    """As many calls of the model are under way as may be at once (`routing.call_slots`); nothing was called."""
 
 
 class ModelUnavailable(ModelError):

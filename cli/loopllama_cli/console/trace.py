@@ -229,7 +229,14 @@ def notes(run: RunView) -> Iterator[Text]:
                     f"{attempt['mode_refused']}; asked by {_MODES[attempt['output_mode'] or 'tool']}",
                 )
             elif attempt.get("stop_reason") == "max_tokens":
-                yield _note("!", "yellow", name, f"an answer of {attempt.get('model')} was cut off by its token limit")
+                unasked = f" of {limit:,}, which the agent did not set" if (limit := attempt.get("max_tokens")) else ""
+                cut = f"an answer of {attempt.get('model')} was cut off by its token limit{unasked}"
+                yield _note("!", "yellow", name, cut)
+            if attempt.get("answered_by"):
+                yield _note("·", "dim", name, f"{attempt.get('model')} was asked, {attempt['answered_by']} answered")
+            if (queued := attempt.get("queued_ms")) is not None:
+                waited = f"waited {output.duration(queued)} for its place among the calls of {attempt.get('model')}"
+                yield _note("·", "dim", name, waited)
         good = next((attempt for attempt in reversed(attempts) if attempt.get("outcome") == "ok"), None)
         if good and attempts[0].get("model") != good.get("model"):
             yield _note("↷", "yellow", name, f"answered by the fallback {good.get('model')}")
@@ -246,7 +253,10 @@ def notes(run: RunView) -> Iterator[Text]:
         yield _note("!", "yellow", "", "Some calls have no known price; the total leaves them out.")
     bases = {str(step.get("cost_basis")) for step in steps}
     if "estimated" in bases:
-        yield _note("~", "yellow", "", "The provider reported no usage for some calls: their tokens are estimated.")
+        reported = "The provider reported no usage for some calls: their tokens are estimated."
+        if any(attempt.get("answered_by") for step in steps for attempt in step.get("attempts") or []):
+            reported += " Or nobody knows the price of what answered: then it is that of the model asked."
+        yield _note("~", "yellow", "", reported)
     if "unknown" in bases:
         yield _note("≥", "yellow", "", "Some calls ended without an answer: what they cost is unknown and not counted.")
     if simulated(run):
@@ -274,9 +284,9 @@ _LAYERS = {
 
 
 def ignored_text(ignored: Mapping[str, Any]) -> str:
-    """Return why a layer's word, or a model that it names, was skipped; or which call did not fit into a budget."""
+    """Return why a layer's word, or a model that it names, was skipped; or which call a budget or limit left out."""
     layer, model, reason = (str(ignored.get(name) or "") for name in ("layer", "model", "reason"))
-    if layer == "budget":
+    if layer in ("budget", "calls"):
         return f"{model} was not called: {reason}"
     return f"{' '.join(part for part in (_LAYERS.get(layer, layer), model) if part)} skipped: {reason}"
 

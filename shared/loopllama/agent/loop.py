@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from loopllama.agent.call_bounds import CallTime, Limits, explain_timeout, fallback_limit
 from loopllama.agent.tool_calls import ToolCalls, Tools
 from loopllama.catalog import takes
+from loopllama.core import clock
 from loopllama.errors import (
     BudgetExceeded,
     ContextTooLong,
     InvalidModelResponse,
+    ModelBusy,
     ModelError,
+    ModelThrottled,
+    ModelTimeout,
     OutputInvalid,
     TurnLimitExceeded,
 )
@@ -63,17 +68,20 @@ class CircuitBreaker(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """`call_ends` is when this invocation must have its answer and `turn_ends` when the step's own time is over, both
-    by `time.monotonic()`; `shortest_call` (s) is the least time worth starting a model call with, `longest_call` (s)
-    what a call gets while there is another model to try."""
+class CallSlots(Protocol):
+    """Where a call of a model with a limit of calls at once takes its place (`routing.call_slots`)."""
 
-    call_ends: float
-    turn_ends: float
-    shortest_call: float
-    max_turns: int
-    longest_call: float = float("inf")
+    def take(self, model: Model, holder: str, call_seconds: float, wait_seconds: float) -> Any:
+        """Return a place, `None` where none is needed. Raises `ModelBusy`."""
+        ...
+
+    def give_back(self, slot: Any) -> None:
+        """Let the next call have the place."""
+        ...
+
+    def throttled(self, model: Model, seconds: float) -> None:
+        """Note that a call was throttled after `seconds`."""
+        ...
 
 
 def _least(wanted: int | None, limit: int | None) -> int | None:
@@ -92,7 +100,8 @@ def _sizes(model: Model, call: ModelRequest) -> str:
 class AgentLoop:
     """An agent's loop of model calls and tool calls. `attempt_order` holds the route's models in the order in which
     they are tried; `provider_for` gives a model's adapter; `answers` are what people have answered to the questions
-    that the turn has waited for, by their keys."""
+    that the turn has waited for, by their keys; `priced_as` says by which model's prices a call is charged that a
+    model of this name answered, and whether that is certain."""
 
     def __init__(
         self,
@@ -105,6 +114,8 @@ class AgentLoop:
         tools: Tools | None,
         provider_for: Callable[[Model], Provider],
         circuit_breaker: CircuitBreaker,
+        call_slots: CallSlots,
+        priced_as: Callable[[Model, str], tuple[Model, bool]],
         limits: Limits,
         idempotency_key: str,
         answers: Mapping[str, HumanAnswer] | None = None,
@@ -116,7 +127,12 @@ class AgentLoop:
         self._ledger = ledger
         self._provider_for = provider_for
         self._circuit_breaker = circuit_breaker
+        self._call_slots = call_slots
+        self._priced_as = priced_as
+        self._idempotency_key = idempotency_key
         self._limits = limits
+        self._untouched = limits.whole
+        """Whether nothing has been answered in this invocation yet, so that its time was this turn's next call's."""
         ends = min(limits.call_ends, limits.turn_ends)
         self._tool_calls = ToolCalls(step, ledger, tools, ends, idempotency_key, answers or {})
         self._schema: Mapping[str, Any] | None = step.get("output_schema")
@@ -187,7 +203,7 @@ class AgentLoop:
             except BudgetExceeded as error:
                 trouble.append(error)  # A cheaper model behind it may fit.
                 continue
-            self._at, self.model = at, model.id
+            self._at, self.model, self._untouched = at, model.id, False
             return answer
         passing = [error for error in trouble if error.later]
         if passing:
@@ -211,12 +227,27 @@ class AgentLoop:
             raise TurnLimitExceeded("the step's timeoutSeconds are used up")
         if self._limits.call_ends - now < self._limits.shortest_call:
             raise OutOfTime
-        timeout = min(self._limits.call_ends, self._limits.turn_ends) - now
-        # The last one has nobody to make room for, and an answer that comes late is worth more than none.
-        call = self._model_call(model, messages, timeout if last else min(timeout, self._limits.longest_call))
+        given = self._limits.time_for_call(now, last)
+        queued_at = clock.now_ms()
+        try:
+            slot = self._call_slots.take(
+                model, self._idempotency_key, given.seconds, given.seconds - self._limits.shortest_call
+            )
+        except ModelBusy as busy:
+            self._ledger.busy(model, busy, queued_at)
+            raise
+        try:
+            # Waiting for a place has taken its time.
+            given = self._limits.time_for_call(time.monotonic(), last)
+            return self._called(model, turn, self._model_call(model, messages, given.seconds), given, queued_at)
+        finally:
+            self._call_slots.give_back(slot)
+
+    def _called(self, model: Model, turn: int, call: ModelRequest, given: CallTime, queued_at: int) -> ModelResponse:
+        """Make the call and write how it went."""
         provider = self._provider_for(model)
         wanted = call.max_tokens
-        key, call = self._ledger.open_attempt(model, turn, call)
+        key, call = self._ledger.open_attempt(model, turn, call, queued_at)
         self._shortened = call.max_tokens != wanted
         started = time.monotonic()
         try:
@@ -225,17 +256,22 @@ class AgentLoop:
                 again = answer.stop_reason != "max_tokens"
                 raise InvalidModelResponse(f"{model.id} gave an empty answer", usage=answer.usage, repeatable=again)
         except ModelError as error:
+            took = time.monotonic() - started
             if isinstance(error, ContextTooLong) and model.context_window:
                 error.args = (f"{error} ({_sizes(model, call)})",)
-            self._ledger.settle_error(key, model, error, started)
-            self._circuit_breaker.failed(model.id, error, time.monotonic() - started)
+            if isinstance(error, ModelTimeout):
+                explain_timeout(error, given, took, self._step["name"], self._untouched)
+            self._ledger.settle_error(key, model, error, started, self._priced_as)
+            self._circuit_breaker.failed(model.id, error, took)
+            if isinstance(error, ModelThrottled):
+                self._call_slots.throttled(model, took)
             raise
-        self._ledger.settle_answer(key, model, answer, started)
+        self._ledger.settle_answer(key, model, answer, started, self._priced_as)
         self._circuit_breaker.succeeded(model.id)
         return answer
 
     def _model_call(self, model: Model, messages: Sequence[Message], timeout: float) -> ModelRequest:
-        return ModelRequest(
+        call = ModelRequest(
             model=model.provider_model,
             catalog_id=model.id,
             system=self._step["system_prompt"],
@@ -252,6 +288,9 @@ class AgentLoop:
             can_call_tools=model.capabilities is None or "tools" in model.capabilities,
             prompt_cache=model.capabilities is not None and "prompt_cache" in model.capabilities,
         )
+        if call.max_tokens is None and (limit := fallback_limit(model, call)) is not None:
+            return replace(call, max_tokens=limit, limit_unasked=True)
+        return call
 
     # Structured output
 

@@ -212,6 +212,8 @@ class Model(Shape):
     options: dict[str, Any]
     same_as: str | None
     """The model that it is, where its own name does not say it."""
+    max_concurrent_calls: int | None
+    """How many of its calls may be under way at once; null is any number."""
     origin: dict[str, str]
     """Where each field comes from: `bundled`, `table`, `same_as` or `written out`."""
     entry: ModelEntry | None

@@ -48,6 +48,12 @@ class Attempt(CallTokens):
     """How the model was asked for JSON of the step's `outputSchema`."""
     mode_refused: str | None
     """Which better way of asking the provider refused, and why."""
+    answered_by: str | None
+    """The provider's name for what answered, where it is another than the one that was asked."""
+    queued_ms: int | None
+    """How long the call waited for its place among the model's calls, where it has a limit of calls at once."""
+    max_tokens: int | None
+    """The limit of the answer where the agent did not set it: what a budget left, or that of a server of one's own."""
 
 
 class ToolCall(Shape):

@@ -29,9 +29,10 @@ MAX_PRICES = 100
 MAX_TIERS = 10
 MAX_OPTIONS_BYTES = 4096
 MAX_OPTIONS_DEPTH = 16
+MAX_CALLS = 10_000
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _DATED = re.compile(r"-20\d\d(-?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])$")
-_PRICED_APART = frozenset({"gpt-4o-2024-05-13"})
+PRICED_APART = frozenset({"gpt-4o-2024-05-13"})
 """Snapshots that cost more than what their name without the date stands for today
 (https://platform.openai.com/docs/pricing, legacy models)."""
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -94,7 +95,7 @@ def _without_date(
     """Return the bundled entry of which a dated snapshot (`gpt-5-mini-2025-08-07`, `claude-haiku-4-5-20251001`) is
     one."""
     name = _DATED.sub("", provider_model)
-    entry = models.get(name) if name != provider_model and provider_model not in _PRICED_APART else None
+    entry = models.get(name) if name != provider_model and provider_model not in PRICED_APART else None
     return entry if entry is not None and entry["provider"] == provider else None
 
 
@@ -208,6 +209,17 @@ def _count(value: object) -> int:
     return int(value)
 
 
+def _calls(value: object) -> int:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, Decimal))
+        or value != value // 1
+        or not 0 < value <= MAX_CALLS
+    ):
+        raise ValueError(f"must be a whole number of calls from 1 to {MAX_CALLS:,}, not {written(value)}")
+    return int(value)
+
+
 def _name(value: object) -> str:
     if not is_model_id(value):
         raise ValueError(f"must be the id of a model, not {written(value)}")
@@ -275,4 +287,5 @@ _READ: dict[str, Any] = {
     "replaced_by": _name,
     "options": _options,
     "same_as": _name,
+    "max_concurrent_calls": _calls,
 }

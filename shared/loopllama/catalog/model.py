@@ -40,6 +40,7 @@ FIELDS = frozenset(
         "speed",
         "options",
         "same_as",
+        "max_concurrent_calls",
     }
 )
 TAKEN_OVER = ("prices", "context_window", "max_output", "capabilities", "speed")
@@ -89,7 +90,8 @@ class Model:
     `capabilities` is `None` where nothing is known about them, which excludes the model from nothing. `prices` is
     ordered by date; empty is unpriced. `options` go into every call of it under the provider's own names. `same_as` is
     the id of the model that this one is, where its own name does not say it, and `stands_for` how that model's provider
-    calls it. `origin` names the source of each field: `bundled`, `table`, `same_as` or `written out`.
+    calls it. `max_concurrent_calls`: how many of its calls may be under way at once; `None` is any number. `origin`
+    names the source of each field: `bundled`, `table`, `same_as` or `written out`.
     """
 
     id: str
@@ -105,6 +107,7 @@ class Model:
     options: Mapping[str, Any] | None = None
     same_as: str | None = None
     stands_for: Identity | None = None
+    max_concurrent_calls: int | None = None
     origin: Mapping[str, str] | None = None
 
     def lacks(self, required: Iterable[str]) -> list[str]:

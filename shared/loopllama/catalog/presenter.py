@@ -25,6 +25,7 @@ def view(model: Model, at: datetime) -> dict[str, Any]:
         "replaced_by": model.replaced_by,
         "options": dict(model.options or {}),
         "same_as": model.same_as,
+        "max_concurrent_calls": model.max_concurrent_calls,
         "origin": dict(model.origin or {}),
     }
 

@@ -135,6 +135,12 @@ KNOWN: dict[str, Known] = {
 }
 
 
+def is_own_server(provider: str) -> bool:
+    """Return whether a provider is a server of one's own: it has a name of its own, or asks for no key."""
+    known = KNOWN.get(provider)
+    return known is None or (known.keyless and not known.by_role)
+
+
 def variables_of(provider: str) -> tuple[str, ...]:
     """Return the prefixes of the environment variables that may hold a provider's key and base URL."""
     known = KNOWN.get(provider)

@@ -23,7 +23,7 @@ from loopllama.settings import Settings
 
 VALUES = (
     *("alias_of", "provider", "provider_model", "prices", "context_window", "max_output", "capabilities"),
-    *("enabled", "replaced_by", "options", "same_as"),
+    *("enabled", "replaced_by", "options", "same_as", "max_concurrent_calls"),
 )
 _KNOWN = (*VALUES, "version", "updated_by", "reason", "updated_at")
 MAX_REASON = 500

@@ -66,11 +66,12 @@ class StepRunner:
                 break
             payload = outcome
             handler.working_on(payload)
-            outcome = self.run_step(payload, owner, left_ms)
+            outcome = self.run_step(payload, owner, left_ms, whole=False)
         return outcome
 
-    def run_step(self, payload: StepPayload, owner: str, remaining_ms: int) -> StepOutcome:
-        """Take the step as far as `remaining_ms` lets. `owner` identifies this invocation.
+    def run_step(self, payload: StepPayload, owner: str, remaining_ms: int, *, whole: bool = True) -> StepOutcome:
+        """Take the step as far as `remaining_ms` lets. `owner` identifies this invocation; it is `whole` where no step
+        came before this one.
 
         Returns the state machine's payload (docs/design.md) with an `outcome`. A step's own failure is an outcome,
         not an exception.
@@ -91,7 +92,7 @@ class StepRunner:
         self._describe(view, writer)
         ledger = StepLedger(writer, self._values, self._allowance(view))
         try:
-            return self._take(view, writer, ledger, payload.get("ended"), started, remaining_ms)
+            return self._take(view, writer, ledger, payload.get("ended"), started, remaining_ms, whole)
         except LeaseLost as lost:
             return self._ending.lost(view, lost)
         except Exception as error:
@@ -107,6 +108,7 @@ class StepRunner:
         crashed: Sequence[ChainEnd] | None,
         started: float,
         remaining_ms: int,
+        whole: bool,
     ) -> StepOutcome:
         """Go through the step. Raises `LeaseLost`, and what the SDK and `aws` raise where AWS does not answer."""
         try:
@@ -118,7 +120,7 @@ class StepRunner:
             human_input.check_start(view.step, view.record)
             text = view.prompt()
             self._keep_prompt(view, writer, text)
-            turn = self._turns.make(view, writer, ledger, text, started, remaining_ms)
+            turn = self._turns.make(view, writer, ledger, text, started, remaining_ms, whole=whole)
             output = turn.take(text)
             return self._ending.complete(view, writer, ledger, output, turn.model)
         except loop.OutOfTime:

@@ -14,7 +14,7 @@ from loopllama.core import clock
 from loopllama.engine import human_input, metrics
 from loopllama.engine.step_context import FINISHED, View
 from loopllama.engine.transitions import ended, follow
-from loopllama.errors import ApprovalTimedOut, LeaseLost, LoopLlamaError
+from loopllama.errors import ApprovalTimedOut, LeaseLost, LoopLlamaError, ModelBusy
 from loopllama.policies.registry import share_of
 from loopllama.runs import bill, step_writer
 from loopllama.runs.attempt_log import StepLedger
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 RETRIES = 5
 """How often a step is tried later where the agent sets no `retries`."""
 LONGEST_WAIT_SECONDS = 900
+LONGEST_QUEUE_SECONDS = 60
 
 
 class StepEnding:
@@ -101,7 +102,14 @@ class StepEnding:
         return ended(work, "failed")
 
     def retry_later(self, view: View, writer: StepWriter, ledger: StepLedger, trouble: loop.RetryLater) -> StepOutcome:
-        """Put the step off, or fail it where it has been put off as often as its agent says."""
+        """Put the step off, or fail it where it has been put off as often as its agent says. Waiting for a place among
+        a model's calls is no failure, and uses no retry."""
+        if isinstance(trouble.error, ModelBusy):
+            writer.write({}, release=True)
+            waited = (clock.now_ms() - int(writer.record.get("queued_at") or clock.now_ms())) / 1000
+            # Who has waited long comes back seldom: each time costs transitions of the state machine.
+            seconds = min(LONGEST_QUEUE_SECONDS, max(trouble.seconds or 0, waited / 4))
+            return {**ended(view.work, "retry_later"), "seconds": max(1, round(seconds))}
         tries = int(writer.record.get("tries", 0)) + 1
         if tries > int(view.step.get("retries", RETRIES)):
             return self.fail(view, writer, ledger, trouble.error)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from loopllama import providers
 from loopllama.agent import loop
+from loopllama.agent.call_bounds import Limits
 from loopllama.agent.tool_calls import Tools
+from loopllama.catalog import answering
 from loopllama.catalog.model import Model
 from loopllama.core import clock
 from loopllama.engine import human_input
@@ -39,10 +41,19 @@ class TurnMaker:
         self._router = Router(settings)
 
     def make(
-        self, view: View, writer: StepWriter, ledger: StepLedger, text: str, started: float, remaining_ms: int
+        self,
+        view: View,
+        writer: StepWriter,
+        ledger: StepLedger,
+        text: str,
+        started: float,
+        remaining_ms: int,
+        *,
+        whole: bool,
     ) -> loop.AgentLoop:
         """Return the turn of a step on the prompt `text`, in an invocation that began at `started` (`time.monotonic()`)
-        with `remaining_ms` left. Raises `NoEligibleModel` and `ModelUnknown`."""
+        with `remaining_ms` left; it is `whole` where no step came before. Raises `NoEligibleModel` and
+        `ModelUnknown`."""
         attempt_order, decision = self._route(view, text, writer)
         max_tokens, temperature = decision.get("max_tokens"), decision.get("temperature")
         return loop.AgentLoop(
@@ -54,7 +65,9 @@ class TurnMaker:
             tools=_toolbox(self._settings, view.step),
             provider_for=lambda model: providers.provider_for(model, self._settings),
             circuit_breaker=self._router.circuit_breaker,
-            limits=_limits(self._settings, view.step, writer.record, started, remaining_ms),
+            call_slots=self._router.call_slots,
+            priced_as=lambda model, name: answering.priced_as(model, name, self._router.answering),
+            limits=_limits(self._settings, view.step, writer.record, started, remaining_ms, whole),
             idempotency_key=f"{view.work.run_id}/{view.work.key}",
             answers=human_input.answers_of(view.record),
         )
@@ -119,7 +132,9 @@ def _toolbox(settings: Settings, step: CrewStep) -> Tools | None:
     return Toolbox(settings, names)
 
 
-def _limits(settings: Settings, step: CrewStep, record: StepRecord, started: float, remaining_ms: int) -> loop.Limits:
+def _limits(
+    settings: Settings, step: CrewStep, record: StepRecord, started: float, remaining_ms: int, whole: bool
+) -> Limits:
     # A tenth of the invocation, at most 5 s, is kept for writing the record.
     call_ends = started + remaining_ms / 1000 - min(5.0, remaining_ms / 10_000)
     turn_ends = float("inf")
@@ -127,11 +142,12 @@ def _limits(settings: Settings, step: CrewStep, record: StepRecord, started: flo
         since = record["started_at"]
         used_ms = clock.ms_between(since, clock.now_text()) - human_input.waited_ms(record, since)
         turn_ends = time.monotonic() + float(step["timeout_seconds"]) - used_ms / 1000
-    return loop.Limits(
+    return Limits(
         call_ends=call_ends,
         turn_ends=turn_ends,
         # In a fresh invocation there is always time for a call; later ones start only with a third of it left.
         shortest_call=min(60.0, remaining_ms / 3000),
         max_turns=int(step.get("max_turns", loop.MAX_TURNS)),
         longest_call=settings.model_timeout_seconds,
+        whole=whole,
     )

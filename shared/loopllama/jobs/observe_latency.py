@@ -5,9 +5,11 @@ items in and, where there is none, reads nothing: CloudWatch bills its readings 
 
 The rule for latency, per step and model. A sample is a model call; a failed call counts as one of `FAILURE_MS`. The
 newest minutes that together hold `NEWEST` samples count, none older than `WINDOW_MINUTES`; a sample's weight falls
-from 1 to 0 over that time, so that what nobody has tried lately becomes unknown again, and is tried again. A step with
-too few samples of a model borrows those of the model's other steps, up to `step_stats.ENOUGH`. Who leads then
-is `step_stats.lead`. So the newest minute alone decides on a busy step, and up to a quarter of an hour on a quiet one.
+from 1 to 0 over that time, so that what nobody has tried lately becomes unknown again, and is tried again. Where a step
+has too few samples of a model, what the model did on all steps is the prior of its figure, and weighs one sample:
+another step's prompts may take ten times as long. That a model was ever called on the step is kept: from its metrics,
+and from the recent runs, whichever layer named the model then. Who leads is `step_stats.lead`. So the newest minute
+alone decides on a busy step, and up to a quarter of an hour on a quiet one.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from loopllama.policies.step_stats import (
     parse_facts,
 )
 from loopllama.routing.cache import ModelTable
+from loopllama.routing.call_slots import SLOTS
 from loopllama.settings import Settings
 from loopllama.telemetry import metrics
 
@@ -82,14 +85,13 @@ def recent(minutes: Mapping[int, Minute], now: float) -> Latency | None:
     return Latency(total / weight, weight) if weight else None
 
 
-def borrowed(ours: Latency | None, elsewhere: Latency | None) -> Latency | None:
-    """Return a step's figure, made up to `ENOUGH` samples from the model's other steps."""
-    have = ours.samples if ours else 0.0
-    lack = min(elsewhere.samples, ENOUGH - have) if elsewhere else 0.0
-    if elsewhere is None or lack <= 0:
-        return ours
-    total = (ours.ms * have if ours else 0.0) + elsewhere.ms * lack
-    return Latency(total / (have + lack), have + lack)
+def figure(ours: Latency | None, elsewhere: Latency | None, tried_at: int) -> Latency | None:
+    """Return a step's figure of a model from its own calls and those of all steps; `None` where nothing is known."""
+    prior_ms = elsewhere.ms if elsewhere and (ours is None or ours.samples < ENOUGH) else None
+    if ours is None and prior_ms is None and not tried_at:
+        return None
+    mean, samples = (ours.ms, ours.samples) if ours else (prior_ms or 0.0, 0.0)
+    return Latency(mean, samples, prior_ms, tried_at)
 
 
 class Observer:
@@ -107,6 +109,8 @@ class Observer:
         self._given, self._cloudwatch, self._reader = dynamodb, cloudwatch, reader
         self._clock = clock
         self._models = ModelTable(settings.models_table, self._dynamodb, 0.0)
+        self._runs: dict[str, list[RunView]] = {}
+        """The recent runs of the workflows whose tokens are read now."""
 
     def _dynamodb(self) -> Any:
         return clients.client("dynamodb") if self._given is None else self._given
@@ -114,6 +118,7 @@ class Observer:
     def refresh(self) -> dict[str, int]:
         """Read and write once. Returns how many steps there are, and how many of them changed."""
         now = self._clock()
+        self._runs.clear()
         items, forgotten = [], 0
         for item in self._items():
             if now * 1000 - parse_facts(item).wanted_at > FORGOTTEN_MS:
@@ -132,9 +137,9 @@ class Observer:
             .get_paginator("scan")
             .paginate(
                 TableName=self._settings.models_table,
-                FilterExpression="begins_with(#model, :prefix)",
+                FilterExpression="begins_with(#model, :prefix) AND NOT begins_with(#model, :slots)",
                 ExpressionAttributeNames={"#model": "model"},
-                ExpressionAttributeValues=dynamo.to_item({":prefix": PREFIX}),
+                ExpressionAttributeValues=dynamo.to_item({":prefix": PREFIX, ":slots": SLOTS}),
             )
         )
         return [dynamo.from_item(item) for page in pages for item in page["Items"]]
@@ -155,7 +160,15 @@ class Observer:
         for item in items:
             keys = watched.get(item["model"])
             if keys:
-                known = {key[-1]: borrowed(measured[key], elsewhere.get((key[-1],))) for key in keys}
+                before = parse_facts(item).latency
+                called = {name for run in self._runs.get(item["workflow"], ()) for name in called_by(run, item["step"])}
+                known = {}
+                for key in keys:
+                    name, ours = key[-1], measured[key]
+                    tried_at = before[name].tried_at if name in before else 0
+                    if ours is not None or (not tried_at and name in called):
+                        tried_at = int(now * 1000)
+                    known[name] = figure(ours, elsewhere.get((name,)), tried_at)
                 changes[item["model"]] |= self._figures(item, known, now)
 
     def _figures(self, item: Mapping[str, Any], known: Mapping[str, Latency | None], now: float) -> dict[str, Any]:
@@ -170,7 +183,12 @@ class Observer:
             samples = latency.samples if latency else 0.0
             expected[name] = Latency(expected_ms(latency, prior), samples + PRIOR_SAMPLES)
         figures = {
-            name: {"ms": round(latency.ms), "samples": Decimal(f"{latency.samples:.1f}")}
+            name: {
+                "ms": round(latency.ms),
+                "samples": Decimal(f"{latency.samples:.1f}"),
+                **({} if latency.prior_ms is None else {"prior_ms": round(latency.prior_ms)}),
+                **({"tried": latency.tried_at} if latency.tried_at else {}),
+            }
             for name, latency in known.items()
             if latency is not None
         }
@@ -222,7 +240,7 @@ class Observer:
     def _tokens(self, items: Sequence[Mapping[str, Any]], changes: dict[str, dict[str, Any]], now: float) -> None:
         due = [item for item in items if now * 1000 - _milliseconds(item.get("tokens_at")) >= TOKENS_MS]
         for workflow in sorted({item["workflow"] for item in due}):
-            runs = self._recent_runs(workflow)
+            runs = self._runs[workflow] = self._recent_runs(workflow)
             for item in due:
                 if item["workflow"] == workflow:
                     changes[item["model"]] |= {"tokens_at": int(now * 1000), **tokens_of(runs, item["step"])}
@@ -259,6 +277,11 @@ class Observer:
             parameters=None if wanted_at is None else {":seen": wanted_at},
         )
         return int(done)
+
+
+def called_by(run: Mapping[str, Any], step: str) -> set[str]:
+    """Return the models that a step has called in a run."""
+    return {call["model"] for record in run["steps"] if record["step"] == step for call in record["attempts"]}
 
 
 def tokens_of(runs: Sequence[Mapping[str, Any]], step: str) -> dict[str, Any]:

@@ -120,6 +120,7 @@ class ModelRequest:
     simulated stand-in). `prompt_cache` says that the model takes cache points; they are set behind the system prompt
     and, where the turn has more calls, behind `stable` messages. `max_output` is the longest answer that the model can
     give, where that is known: what adapters go by where `max_tokens` is not set and the provider asks for a limit.
+    `limit_unasked`: nobody has asked for `max_tokens`; it goes where the provider refuses it.
     `options` go into the request under the provider's own names, and never replace what the call itself says.
     `stands_for` is the model behind a name that does not say it (a deployment's, an ARN), where that is known: what a
     model takes goes by `known_as`. `can_call_tools`: the answer may be asked for by a tool. `forms` is for adapters.
@@ -138,6 +139,7 @@ class ModelRequest:
     temperature: float | None = None
     prompt_cache: bool = False
     max_output: int | None = None
+    limit_unasked: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     stands_for: Identity | None = None
     can_call_tools: bool = True

@@ -7,7 +7,8 @@ ObserveLatency and read together with the entries of the models:
 |---|---|
 | `wanted_at` | epoch ms; a step that needs facts says so once a day, and what nobody wants is dropped |
 | `latency_of` | the models whose latency it needs |
-| `latency` | model to `{ms, samples}`: mean of recent calls on this step, failures included |
+| `latency` | model to `{ms, samples, prior_ms, tried}`: mean of recent calls on this step, failures included, and how
+many they are; mean on all steps, where they are few; epoch ms at which a call on this step was seen last |
 | `leader` | the model that leads by latency (`lead`) |
 | `calls`, `input_tokens`, `output_tokens`, `cached_tokens` | means: calls a turn, tokens a call |
 | `latency_at`, `tokens_at` | epoch ms of the last reading |
@@ -46,21 +47,27 @@ ERRORS = 2.0
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A model that may be used, with what is expected of it on this step: USD (`None`: unpriced) and milliseconds a
-    turn. `samples` says on how many recent calls the latency rests; old ones count less."""
+    turn. `samples` says on how many recent calls of this step the latency rests; old ones count less. `tried`: it has
+    been called on this step, as far as anybody remembers."""
 
     model: Model
     weight: float = 1.0
     cost_usd: Decimal | None = None
     latency_ms: float = 0.0
     samples: float = 0.0
+    tried: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Mean latency of a model's recent calls (ms) and how many they are; old ones count less."""
+    """Mean latency of a model's recent calls on a step (ms) and how many they are; old ones count less. `prior_ms` is
+    the mean on all steps, where there are any calls: with another prompt it is a guess, and no knowledge. `tried_at`
+    (epoch ms) is when a call on this step was seen last, 0 for never."""
 
     ms: float
     samples: float
+    prior_ms: float | None = None
+    tried_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,7 @@ class Facts:
             cost_usd=None if call_cost is None else call_cost * Decimal(str(self.calls)),
             latency_ms=expected_ms(known, self.prior_ms(model)) * self.calls,
             samples=0.0 if known is None else known.samples,
+            tried=known is not None and bool(known.samples or known.tried_at),
         )
 
     def prior_ms(self, model: Model) -> float:
@@ -105,9 +113,12 @@ def key_of(workflow_id: str, step: str) -> str:
 
 
 def expected_ms(known: Latency | None, prior_ms: float) -> float:
-    """Return the mean of what was observed and the prior, by weight."""
+    """Return the mean of what was observed on the step and the prior, by weight. What was seen on other steps is a
+    better prior than the catalog's."""
     if known is None:
         return prior_ms
+    if known.prior_ms is not None:
+        prior_ms = known.prior_ms
     return (known.samples * known.ms + PRIOR_SAMPLES * prior_ms) / (known.samples + PRIOR_SAMPLES)
 
 
@@ -144,7 +155,8 @@ def parse_facts(item: Mapping[str, Any] | None) -> Facts:
         if isinstance(value, Mapping):
             ms, samples = _number(value.get("ms")), _number(value.get("samples"))
             if ms is not None and samples is not None:
-                latency[str(name)] = Latency(ms, samples)
+                tried_at = int(_number(value.get("tried")) or 0)
+                latency[str(name)] = Latency(ms, samples, _number(value.get("prior_ms")), tried_at)
     tokens = [_number(item.get(name)) for name in ("calls", "input_tokens", "output_tokens", "cached_tokens")]
     calls, given, taken, cached = tokens
     measured = calls is not None and given is not None and taken is not None

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 from loopllama.catalog.providers import KNOWN, OWN, Known
 from loopllama.catalog.takes import refused
 from loopllama.core import exact_json
-from loopllama.errors import InvalidModelResponse, ModelError, ModelRequestRejected
+from loopllama.errors import ContextTooLong, InvalidModelResponse, ModelError, ModelRequestRejected
 from loopllama.llm import history, schema_restating, thoughts
 from loopllama.llm.schema_restating import Restated
 from loopllama.llm.token_estimate import estimated_usage
 from loopllama.llm.types import Forms, ModelRequest, ModelResponse, StopReason, Thoughts, ToolCall, Usage
 from loopllama.providers import claude, forms, wire
-from loopllama.providers.output_modes import Modes
+from loopllama.providers.output_modes import Modes, without_addresses
 from loopllama.settings import Settings
 
 _FIELD = r"(?:reasoning|thinking|thought|signature|encrypted[ _]content)"
@@ -34,6 +34,8 @@ _ABOUT_THOUGHTS = re.compile(f"{_FIELD}.{{0,200}}{_REFUSED}|{_REFUSED}.{{0,200}}
 """What refusals of thoughts say: Cerebras "property 'messages.2.assistant.reasoning_content' is unsupported", Mistral
 "Extra inputs are not permitted" with the field, Anthropic "Invalid `signature` in `thinking` block", OpenAI "The
 encrypted content … could not be verified" of what another organization's key was given."""
+
+_ABOUT_LIMIT = re.compile(r"max_(?:\w+_)?tokens", re.IGNORECASE)
 
 
 class Parsed(NamedTuple):  # loads faster than a dataclass
@@ -148,7 +150,7 @@ class Adapter(ABC):
         written = parsed.text + "".join(tool_call.raw for tool_call in parsed.tool_calls)
         usage = parsed.usage or estimated_usage(call, written)
         if parsed.error is not None:
-            parsed.error.usage = usage
+            parsed.error.usage, parsed.error.model = usage, parsed.model
             raise parsed.error
         text, _ = thoughts.apart(parsed.text)
         if not text.strip() and not parsed.tool_calls:
@@ -175,13 +177,15 @@ class Adapter(ABC):
     def _sent(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the answer's document. A call that is refused for how it is said is said otherwise, each form once: a
         refusal costs nothing. Servers that give thoughts and refuse them in requests, and gateways whose next model
-        does not know the last one's signatures, are asked again without thoughts."""
+        does not know the last one's signatures, are asked again without thoughts; without a limit those that refuse one
+        that nobody has set, as vLLM does where its context has no room for it (github.com/vllm-project/vllm,
+        vllm/entrypoints/utils.py)."""
         until = time.monotonic() + call.timeout
         while True:
             try:
                 document = self.send(call, until)
-            except ModelRequestRejected as error:
-                other = self._otherwise(call, str(error))
+            except (ModelRequestRejected, ContextTooLong) as error:
+                other = self._otherwise(call, error)
                 if other is None:
                     raise
                 call = other
@@ -190,12 +194,15 @@ class Adapter(ABC):
                 self._forms[call.model] = call.forms
             return document
 
-    def _otherwise(self, call: ModelRequest, said: str) -> ModelRequest | None:
+    def _otherwise(self, call: ModelRequest, error: ModelError) -> ModelRequest | None:
         """Return the call as it can be said after a refusal, `None` where no other way is left."""
-        if (known := forms.learnt(said, call, self.limit_field(call))) is not None:
+        too_long, said = isinstance(error, ContextTooLong), without_addresses(error)
+        if not too_long and (known := forms.learnt(said, call, self.limit_field(call))) is not None:
             return replace(call, forms=known, temperature=call.temperature if known.temperature else None)
+        if call.limit_unasked and (too_long or _ABOUT_LIMIT.search(said)):
+            return replace(call, max_tokens=None, limit_unasked=False)
         bare = history.without_thoughts(call)
-        return None if bare is call or not _ABOUT_THOUGHTS.search(said) else bare
+        return None if bare is call or too_long or not _ABOUT_THOUGHTS.search(said) else bare
 
 
 def _kept(held: Thoughts | None) -> Thoughts | None:

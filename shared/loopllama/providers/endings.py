@@ -101,12 +101,15 @@ https://docs.x.ai/docs/api-reference, https://docs.vllm.ai"""
 
 def ending(table: Mapping[str, Ending], *reasons: Any) -> Ending:
     """Return how an answer ended by the reasons that it gives, whatever they are: the first that says more than that it
-    is over counts. Gateways may write two in one, `content_filter: RECITATION`."""
+    is over counts, or one behind it that says why the answer was broken off. Gateways may write two in one,
+    `content_filter: RECITATION`."""
+    first: Ending = "end"
     for reason in reasons:
         for name in reversed(reason.lower().split(":")) if isinstance(reason, str) else ():
-            if (found := table.get(name.strip(), "end")) != "end":
-                return found
-    return "end"
+            found = table.get(name.strip(), "end")
+            if first == "end" or (first == "broken_off" and found in ("declined", "malformed")):
+                first = found
+    return first
 
 
 def stop_reason(found: Ending) -> StopReason:

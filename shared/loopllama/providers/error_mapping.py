@@ -12,8 +12,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
-from loopllama.core import exact_json
+from loopllama.catalog.providers import KNOWN, OWN
+from loopllama.core import exact_json, redaction
 from loopllama.errors import (
     ContextTooLong,
     CredentialsRejected,
@@ -89,6 +91,7 @@ _WAIT = re.compile(
 """What messages say of how long to wait: "Please retry in 39.2s" (Gemini), "try again in 6m0s" (OpenAI, Groq)."""
 _PART = re.compile(r"(\d+(?:\.\d+)?) ?(ms|milli|s|m|h)", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _DETAIL_CHARACTERS = 500
 _LONGEST_WAIT = 24 * 3600.0
 
@@ -102,27 +105,49 @@ def failure(
     kinds: Mapping[str, type[ModelError]],
     credentials: Credentials,
     model: str,
+    url: str,
 ) -> ModelError:
     """Return the error that an HTTP answer with an error status stands for.
 
     `codes` and `detail` are what its body holds, as `read_error` gives it; `kinds` maps the codes that the provider's
-    dialect names. The message quotes at most 500 characters of the provider's own, with the key blotted out.
+    dialect names. The message quotes at most 500 characters of the provider's own, with the key blotted out. It names
+    the address `url`, and what may be missing in it where nobody of that API seems to live there.
     """
     kind = kind_of(status, codes, detail, kinds)
     wait = retry_after(headers)
     if wait is None:
         wait = wait_in(detail)
-    if credentials.api_key:
-        detail = detail.replace(credentials.api_key, "***")
-    detail = detail[:_DETAIL_CHARACTERS]
+    page = _PAGE.match(detail)
+    detail = "a web page" if page else redaction.without(credentials.api_key, detail)[:_DETAIL_CHARACTERS]
     label = ", ".join([f"HTTP {status}", *codes[:1]])
-    message = f"{credentials.provider} ({label}) on {model}: {detail or 'no explanation'}"
+    message = f"{credentials.provider} ({label}) on {model} at {shown(url)}: {detail or 'no explanation'}"
+    if (page or status in (404, 405)) and not 300 <= status < 400:
+        message = f"{message}. {what_is_missing(credentials, url)}"
     if 300 <= status < 400:
         message = f"{message}. The base URL redirects to {headers.get('location', '?')}; redirects are not followed."
     if kind is CredentialsRejected:
         message = f"{message}. {credentials.remedy()}"
     wait = wait if kind.later else None
     return kind(message, retry_after=wait, status=status, repeatable=kind is InvalidModelResponse)
+
+
+def shown(url: str) -> str:
+    """Return an address as messages may show it: without user name and query, which may hold secrets."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def what_is_missing(credentials: Credentials, url: str) -> str:
+    """Return what may be wrong with an address at which there is another thing than the API, and the command that
+    changes it."""
+    if KNOWN.get(credentials.provider, OWN).by_role:
+        return "Is the model one that the region has?"
+    base = shown(credentials.base_url)
+    missing = "" if re.search(r"/v\d", shown(url)) else f" Most servers have the API below /v1: {base}/v1"
+    return (
+        f"Is {base} the base URL of the API, and the model one that it has?{missing}. Set it with: loopllama --stack "
+        f"NAME providers set {credentials.provider} --base-url URL"
+    )
 
 
 def status_in(value: Mapping[str, Any]) -> int:

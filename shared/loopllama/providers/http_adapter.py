@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from loopllama.core import exact_json
-from loopllama.errors import CredentialsRejected, ModelError
+from loopllama.errors import CredentialsRejected, InvalidModelResponse, ModelError
 from loopllama.llm.types import ModelRequest
 from loopllama.providers import error_mapping, http
 from loopllama.providers.adapter import Adapter
@@ -97,23 +97,36 @@ class HttpAdapter(Adapter):
         body = exact_json.dumps(document).encode()
         allowed = self.access.headers(credentials, url, body)
         headers = {"content-type": "application/json", **self.headers, **allowed, **credentials.headers}
-        reply = http.post(url, headers, body, until, self.provider)
+        reply = http.post(url, headers, body, until, f"{self.provider} at {error_mapping.shown(url)}")
         if not 200 <= reply.status < 300:
-            error = self.failure(call, credentials, reply.status, reply.headers, reply.body)
+            error = self.failure(call, credentials, url, reply.status, reply.headers, reply.body)
             if isinstance(error, CredentialsRejected):
                 self.access.rejected(self.provider, self.settings)
             raise error
-        value = self.document(call, reply.body)
+        try:
+            value = self.document(call, reply.body)
+        except InvalidModelResponse as error:
+            error.args = (f"{error} (at {error_mapping.shown(url)})",)
+            if reply.body.lstrip()[:1] == b"<":
+                # A web page under a good status: a console, or the start page of whatever else is there.
+                error.args = (f"{error}. {error_mapping.what_is_missing(credentials, url)}",)
+            raise
         if self.is_error(value):
             status = error_mapping.status_in(value)
-            raise self.failure(call, credentials, status, reply.headers, exact_json.dumps(value).encode())
+            raise self.failure(call, credentials, url, status, reply.headers, exact_json.dumps(value).encode())
         return value
 
     def failure(
-        self, call: ModelRequest, credentials: Credentials, status: int, headers: Mapping[str, str], body: bytes
+        self,
+        call: ModelRequest,
+        credentials: Credentials,
+        url: str,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
     ) -> ModelError:
         """Return what an answer with an error's status stands for."""
         codes, message = self.read_error(headers, body)
         return error_mapping.failure(
-            status, headers, codes, message, kinds=self.codes, credentials=credentials, model=call.catalog_id
+            status, headers, codes, message, kinds=self.codes, credentials=credentials, model=call.catalog_id, url=url
         )

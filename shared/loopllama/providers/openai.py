@@ -101,10 +101,13 @@ class OpenAI(HttpAdapter):
                 usage=usage, error=InvalidModelResponse(f"{who}: the answer holds no message", against=broken)
             )
         finish, refusal = choice.get("finish_reason"), message.get("refusal")
-        ending = endings.ending(endings.CHAT, finish, choice.get("native_finish_reason"))
+        native = choice.get("native_finish_reason")
+        ending = endings.ending(endings.CHAT, finish, native)
         stop = endings.stop_reason(ending)
         text, calls = _text(message.get("content")), tuple(_tool_calls(message, cut=stop == "max_tokens"))
-        error = self._broken_off(call, choice) if ending == "broken_off" else endings.failure(ending, who, finish)
+        error = endings.failure(ending, who, native or finish)
+        if ending == "broken_off":
+            error = self._broken_off(call, choice)
         if isinstance(refusal, str) and refusal and not thoughts.apart(text)[0]:
             error = ContentFiltered(f"{who} declined to answer: {refusal[:200]}")
         model = value.get("model")

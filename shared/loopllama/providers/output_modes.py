@@ -43,6 +43,7 @@ _ONE_SCHEMA = re.compile(
 """What a refusal says that is about this schema, and not about the way of asking."""
 _OTHER_NAMES = re.compile(r"must be one of:.*", re.DOTALL)
 """botocore lists every parameter that it knows behind the one that it does not."""
+_ADDRESS = re.compile(r"https?://\S+")
 _REFUSALS = (400, 404, 405, 422, 501, None)
 """HTTP statuses of a refused parameter: 404 is OpenRouter's where no endpoint supports it, no status botocore's own."""
 _WORDS: Mapping[str, str] = {"native": "native structured output", "tool": "the answer tool"}
@@ -123,11 +124,16 @@ class Modes:
                 yield mode, None if why_not else structured_output.asked_in(call, mode), why_not
 
 
+def without_addresses(error: Exception) -> str:
+    """Return an error's message without addresses, which may have any word in them."""
+    return _ADDRESS.sub("", str(error))
+
+
 def _reason(error: ModelRequestRejected, mode: OutputMode, call: ModelRequest) -> str | None:
     """Return what the provider said against this way of asking; `None` where the error is about something else."""
     if isinstance(error, CredentialsRejected) or error.status not in _REFUSALS or mode not in _NAMED:
         return None
     names = "|".join(sorted(map(re.escape, {call.catalog_id, call.model}), key=len, reverse=True))
     # As a whole: a model may be called "m", which is a part of what is looked for.
-    without_names = _OTHER_NAMES.sub("", re.sub(rf"(?<!\w)(?:{names})(?!\w)", "", str(error)))
+    without_names = _OTHER_NAMES.sub("", re.sub(rf"(?<!\w)(?:{names})(?!\w)", "", without_addresses(error)))
     return str(error)[:_LONGEST_REASON] if _NAMED[mode].search(without_names) else None

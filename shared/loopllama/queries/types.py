@@ -56,6 +56,9 @@ class AttemptView(TypedDict):
     retry_after: Decimal | None
     output_mode: str | None
     mode_refused: str | None
+    answered_by: str | None
+    queued_ms: int | None
+    max_tokens: int | None
 
 
 class ToolCallView(TypedDict):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from loopllama.aws import clients, dynamo
+from loopllama.aws import clients, dynamo, errors
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.core import clock
@@ -16,6 +16,7 @@ from loopllama.errors import LoopLlamaError, ModelUnknown, NoEligibleModel
 from loopllama.policies.step_stats import NOTHING, WANTED_MS, Facts, key_of, parse_facts
 from loopllama.routing import cache, circuit_breaker
 from loopllama.routing.cache import Kept, ModelTable, RouteTable, WorkflowRows
+from loopllama.routing.call_slots import CallSlots
 from loopllama.routing.circuit_breaker import CircuitBreaker
 from loopllama.routing.decision import Plan, Route, RouteRequest, layers, plan
 from loopllama.routing.overrides import NO_OVERRIDE, Choice, Override
@@ -42,15 +43,18 @@ class Router:
         self._dynamodb, self._models_table = client, settings.models_table
         self._routes = RouteTable(settings.routes_table, client, settings.route_cache_seconds)
         self._models = ModelTable(settings.models_table, client, settings.route_cache_seconds)
-        self.circuit_breaker = CircuitBreaker(
-            settings.models_table,
-            client,
-            clock,
-            lambda: self._models.item(circuit_breaker.KEY),
-            lambda item: self._models.keep(circuit_breaker.KEY, item),
-            circuit_breaker.probe_length(settings.model_timeout_seconds),
-        )
+
+        def read() -> Mapping[str, Any] | None:
+            return self._models.item(circuit_breaker.KEY)
+
+        def keep(item: Mapping[str, Any]) -> None:
+            self._models.keep(circuit_breaker.KEY, item)
+
+        shared = (settings.models_table, client, clock, read, keep)
+        self.circuit_breaker = CircuitBreaker(*shared, circuit_breaker.probe_length(settings.model_timeout_seconds))
         """Where the outcome of calls is reported, so that the breaker of a model that keeps failing opens."""
+        self.call_slots = CallSlots(*shared, circuit_breaker.KEY)
+        """Where a call of a model with a limit of calls at once takes its place."""
 
     def decide(self, request: RouteRequest) -> Route:
         """Return the route of a step, which the caller is about to use: the probe of a half-open breaker may be
@@ -272,6 +276,23 @@ class Router:
         """Return a model by id, alias or `provider:model`, with the Models table's present entry. Raises
         `ModelUnknown`."""
         return self._models.catalog([model_id], self._clock())[0].resolve(model_id)
+
+    def answering(self, provider: str, name: str) -> Model | None:
+        """Return the priced model that a provider calls `name`, with the Models table's present entry; `None` where
+        nobody knows it. A table that cannot be read says nothing: what has been answered must not be lost for it."""
+        names = [f"{provider}:{name}", name]
+        try:
+            catalog, _ = self._models.catalog(names, self._clock())
+        except Exception as error:
+            if errors.trouble(error) is None:
+                raise
+            return None
+        for written in names:
+            with contextlib.suppress(ModelUnknown):
+                model = catalog.resolve(written)
+                if model.provider == provider and model.prices:
+                    return model
+        return None
 
     def explain(
         self, workflow_id: str, definition: Definition, run_models: Mapping[str, str] | None = None

@@ -9,13 +9,14 @@ on from there instead of paying again. Entries are flat attributes of the step's
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from loopllama import errors
 from loopllama.catalog import pricing
 from loopllama.core import clock
-from loopllama.errors import BudgetExceeded, ModelError
+from loopllama.errors import BudgetExceeded, ModelBusy, ModelError
 from loopllama.llm import usage as figures
 from loopllama.llm.types import ModelRequest, ModelResponse, Thoughts, ToolCall, Usage
 from loopllama.runs.totals import (
@@ -23,6 +24,7 @@ from loopllama.runs.totals import (
     ATTEMPTS_BEFORE_RETRY,
     FIRST_TURN,
     METRICS_REPORTED,
+    QUEUED_AT,
     TOOL,
     TURNS,
     attempt_of,
@@ -48,6 +50,10 @@ if TYPE_CHECKING:
     from loopllama.runs.reservations import Allowance
     from loopllama.runs.step_writer import StepWriter
 
+    PricedAs = Callable[[Model, str], tuple[Model, bool]]
+
+_QUEUED_MS = 50
+"""A wait that is worth telling."""
 _INLINE_TOTAL = 200 * 1024
 """Bytes of answers and tool results that one step's item may hold inline, well below DynamoDB's 400 KB."""
 _LONGEST_NAME = 256
@@ -119,12 +125,26 @@ class StepLedger:
             if "repeatable" in entry:
                 unusable.add(model)
             if place >= put_off and not first:
-                failures[model] = kind(entry.get("error", ""), retry_after=None if wait is None else float(wait))
+                failure = kind(entry.get("error", ""), retry_after=None if wait is None else float(wait))
+                if entry.get("no_retry"):
+                    failure.later = False
+                failures[model] = failure
         return failures
 
-    def open_attempt(self, model: Model, turn: int, call: ModelRequest) -> tuple[str, ModelRequest]:
+    def busy(self, model: Model, error: ModelBusy, queued_at: int) -> None:
+        """Let the step's next write say that no call of a model could be made yet, and since when one waits (epoch
+        ms)."""
+        self._pass_over("calls", model, error)
+        if QUEUED_AT not in self._writer.record:
+            self._writer.decide({"queued_at": queued_at})
+
+    def open_attempt(
+        self, model: Model, turn: int, call: ModelRequest, queued_at: int | None = None
+    ) -> tuple[str, ModelRequest]:
         """Write that a call is about to be made; returns the attempt's key, and the call, made smaller where the
-        budget has not enough left for it. Raises `LeaseLost`, and `BudgetExceeded`: then there is no attempt."""
+        budget has not enough left for it. `queued_at` (epoch ms) is since when it has waited for its place among the
+        model's calls, unless it had to come back for it. Raises `LeaseLost`, and `BudgetExceeded`: then there is no
+        attempt."""
         key = f"{ATTEMPT}{len(self.attempts) + 1:04d}"
         entry: Attempt = {
             "model": model.id,
@@ -134,6 +154,13 @@ class StepLedger:
             "cost_basis": "unknown",
             "started_at": clock.now_text(),
         }
+        if call.limit_unasked:
+            entry["max_tokens"] = call.max_tokens
+        since = self._writer.record.get(QUEUED_AT) or queued_at
+        if since is not None and (queued_ms := clock.now_ms() - int(since)) >= _QUEUED_MS:
+            entry["queued_ms"] = queued_ms
+        if QUEUED_AT in self._writer.record:
+            self._writer.decide({"queued_at": None})
         self._writer.open(key, entry)
         if self._allowance is None:
             return key, call
@@ -144,20 +171,18 @@ class StepLedger:
             first = all(attempt["outcome"] == "open" for attempt in others)
             smaller = self._allowance.reserve(key, entry, model, call, first=first)
         except BudgetExceeded as error:
-            passed_over: Ignored = {"layer": "budget", "model": model.id, "reason": str(error)}
-            ignored = self._writer.record.get("ignored") or ()
-            others_ignored = [
-                skipped for skipped in ignored if (skipped["layer"], skipped.get("model")) != ("budget", model.id)
-            ]
-            self._writer.write({"ignored": [*others_ignored, passed_over]}, remove=[key])
+            self._pass_over("budget", model, error)
+            self._writer.write({}, remove=[key])
             raise
         if smaller is not call:
             attempt_of(self._writer.record, key)["max_tokens"] = smaller.max_tokens
         return key, smaller
 
-    def settle_answer(self, key: str, model: Model, answer: ModelResponse, started: float) -> None:
+    def settle_answer(
+        self, key: str, model: Model, answer: ModelResponse, started: float, priced_as: PricedAs | None = None
+    ) -> None:
         """Write what the call gave: the answer for a replay, tokens, cost. `started` is `time.monotonic()` at its
-        start."""
+        start; `priced_as` finds the model by whose prices the call is charged."""
         kept: KeptAnswer = {
             "text": answer.text,
             "stop_reason": answer.stop_reason,
@@ -174,12 +199,14 @@ class StepLedger:
             "stop_reason": "max_tokens" if answer.stop_reason == "max_tokens" else None,
             "output_mode": answer.output_mode,
             "mode_refused": answer.mode_refused or None,
-            **_bill(model, answer.usage),
+            **_bill(model, answer.usage, answer.model, priced_as),
             "answer": self._keep(f"{key}-answer", kept),
         }
         self._settle(key, entry)
 
-    def settle_error(self, key: str, model: Model, error: ModelError, started: float) -> None:
+    def settle_error(
+        self, key: str, model: Model, error: ModelError, started: float, priced_as: PricedAs | None = None
+    ) -> None:
         """Write how the call failed, and what it cost: what the provider says it charged; nothing where it answered
         with an error; `unknown` where the call may have been served without our seeing the answer."""
         entry: Attempt = {
@@ -188,13 +215,14 @@ class StepLedger:
             "error": str(error)[:1000],
             "latency_ms": _elapsed_ms(started),
             "simulated": error.simulated or None,
+            "no_retry": True if type(error).later and not error.later else None,
         }
         if error.retry_after is not None:
             entry["retry_after"] = Decimal(str(error.retry_after))
         if error.repeatable:
             entry["repeatable"] = True
         if isinstance(error.usage, Usage):
-            entry = {**entry, **_bill(model, error.usage)}
+            entry = {**entry, **_bill(model, error.usage, error.model, priced_as)}
         elif error.maybe_billed:
             entry["cost_basis"] = "unknown"
         else:
@@ -246,6 +274,13 @@ class StepLedger:
         attempts = self.attempts
         return totals(attempts.values()), [(key, "answer") for key, entry in attempts.items() if "answer" in entry]
 
+    def _pass_over(self, layer: Literal["budget", "calls"], model: Model, error: Exception) -> None:
+        """Let the step's next write say that a model was not called, and why."""
+        passed_over: Ignored = {"layer": layer, "model": model.id, "reason": str(error)}
+        ignored = self._writer.record.get("ignored") or ()
+        others = [skipped for skipped in ignored if (skipped["layer"], skipped.get("model")) != (layer, model.id)]
+        self._writer.decide({"ignored": [*others, passed_over]})
+
     def _settle(self, key: str, entry: Attempt) -> None:
         self._writer.settle(key, cast("Attempt", {name: value for name, value in entry.items() if value is not None}))
         if self._allowance is not None:
@@ -267,8 +302,11 @@ def _kept_call(call: ToolCall) -> KeptCall:
     return kept
 
 
-def _bill(model: Model, usage: Usage) -> Bill:
-    now = clock.now()
+def _bill(model: Model, usage: Usage, answered_by: str, priced_as: PricedAs | None) -> Bill:
+    now, certain = clock.now(), True
+    other = answered_by[:_LONGEST_NAME] if answered_by != model.provider_model else ""
+    if other and priced_as is not None:
+        model, certain = priced_as(model, other)
     cost = pricing.cost(model, usage, now)
     return {
         **cast("Bill", figures.record_of(usage)),
@@ -277,7 +315,8 @@ def _bill(model: Model, usage: Usage) -> Bill:
         "cache_saving_usd": pricing.cache_saving(model, usage, now)
         if usage.cached_tokens or usage.cache_write_tokens
         else None,
-        "cost_basis": "estimated" if usage.estimated or usage.uncertain else "measured",
+        "cost_basis": "estimated" if usage.estimated or usage.uncertain or not certain else "measured",
+        "answered_by": other or None,
     }
 
 

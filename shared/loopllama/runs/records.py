@@ -91,6 +91,7 @@ class RunTotals(Totals):
 class Bill(Usage, total=False):
     """What one model call used and cost."""
 
+    answered_by: str | None
     cache_write_tokens: Number | None
     reasoning_tokens: Number | None
 
@@ -111,6 +112,8 @@ class Attempt(Bill):
     output_mode: NotRequired[str | None]
     mode_refused: NotRequired[str | None]
     max_tokens: NotRequired[Number | None]
+    queued_ms: NotRequired[Number]
+    no_retry: NotRequired[bool | None]
     answer: NotRequired[Stored]
 
 
@@ -181,7 +184,7 @@ class HumanAnswer(TypedDict, total=False):
 class Ignored(TypedDict):
     """What was skipped on the way to a step's model: a layer, or one model of it."""
 
-    layer: Source | Literal["budget"]
+    layer: Source | Literal["budget", "calls"]
     reason: str
     model: NotRequired[str]
 
@@ -232,6 +235,7 @@ class StepRecord(Usage, total=False):
     repeat_pending: bool | None
     stopping: bool
     tries: Number
+    queued_at: Number | None
     attempts_before_retry: Number
     metrics_reported_attempts: Number
     crash_count: Number | None

@@ -14,7 +14,15 @@ from loopllama.errors import ApprovalDeclined, LeaseLost
 from loopllama.runs import bill
 from loopllama.runs.step_ref import Work
 from loopllama.runs.store import ANSWER, START, UNANSWERED, RunStore
-from loopllama.runs.totals import ATTEMPT, ATTEMPTS_BEFORE_RETRY, FIRST_TURN, METRICS_REPORTED, TURNS, attempts_of
+from loopllama.runs.totals import (
+    ATTEMPT,
+    ATTEMPTS_BEFORE_RETRY,
+    FIRST_TURN,
+    METRICS_REPORTED,
+    QUEUED_AT,
+    TURNS,
+    attempts_of,
+)
 
 if TYPE_CHECKING:
     from loopllama.runs.records import Attempt, Number, Run, StepRecord, ToolCallRecord
@@ -140,7 +148,7 @@ def reopen(store: RunStore, record: StepRecord) -> None:
             FIRST_TURN: first,
         },
         # A person who declined is asked again, as is one who did not answer in time.
-        remove=("error", "finished_at", "started_at", "tries", "stopping", UNANSWERED, *declined),
+        remove=("error", "finished_at", "started_at", "tries", "stopping", QUEUED_AT, UNANSWERED, *declined),
         condition="#status = :failed",
         names={"#status": "status"},
         parameters={":failed": "failed"},

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from loopllama.core import exact_json
+from loopllama.core import exact_json, redaction
 from loopllama.errors import ToolFailed
 from loopllama.llm.types import ToolSpec
 from loopllama.tools import secrets
@@ -277,8 +277,7 @@ def _text(name: str, reply: Reply, hide: str = "") -> str:
         text = reply.body.decode(charset[1] if charset else "utf-8", errors="replace")
     except (LookupError, UnicodeError):
         text = reply.body.decode(errors="replace")
-    if hide:
-        text = text.replace(hide, "[secret]")
+    text = redaction.without(hide, text, "[secret]")
     binary = "\0" in text
     if not 200 <= reply.status < 300:
         after = reply.headers.get("retry-after", "")

@@ -132,6 +132,16 @@ def test_what_went_otherwise_than_planned_is_told():
     assert "writer  2 tool calls: lookup" in told
 
 
+def test_what_answered_and_what_waited_is_told():
+    cut = attempt(answered_by="gpt-5-2025-08-07", queued_ms=12_000, stop_reason="max_tokens", max_tokens=8192)
+    busy = {"layer": "calls", "model": "mine", "reason": "mine: 1 call is under way, as many as may be at once"}
+    told = printed(print_trace, run(step("writer", attempts=[cut], ignored=[busy])), width=160)
+    assert "writer  claude-sonnet-4-6 was asked, gpt-5-2025-08-07 answered" in told
+    assert "writer  waited 12.00 s for its place among the calls of claude-sonnet-4-6" in told
+    assert "was cut off by its token limit of 8,192, which the agent did not set" in told
+    assert "writer  mine was not called: mine: 1 call is under way, as many as may be at once" in told
+
+
 def test_a_budget_is_no_override():
     why = "The run's budget allows 0.1 USD: raise budget.maxCostUsd"
     passed = step("a", ignored=[{"layer": "budget", "model": "dear", "reason": why}])

@@ -23,6 +23,7 @@ from loopllama.policies.registry import (
     FIXED,
     MAX_NAME,
     POLICIES,
+    UNTRIED,
     Policy,
     cheapest,
     fastest,
@@ -141,6 +142,12 @@ def test_the_unknown_get_a_bounded_share_and_each_is_tried_soon():
     for new in ("new0", "new1", "new2"):
         assert firsts.index(new) < 300
         assert abs(explored.count(new) / len(explored) - 1 / 3) < 0.06
+    # One that the step has never called goes first, and gets more until it was.
+    candidates.append(replace(known("untried", 100), tried=False))
+    firsts = [names(fastest(candidates, Facts(leader="quick")).tried(f"run_{n}/s"))[0] for n in range(10_000)]
+    assert set(firsts) == {"quick", "untried"}
+    assert abs(firsts.count("untried") / 10_000 - UNTRIED) < 0.02
+    assert firsts.index("untried") < 16
     # Once everything is known, nothing is explored.
     everything = [known("quick", 500), known("slow", 2_000)]
     assert {names(fastest(everything, NOTHING).tried(f"run_{n}/s"))[0] for n in range(1000)} == {"quick"}

@@ -169,6 +169,9 @@ def test_an_end_that_says_nothing_else_is_one(read: Any, reason: object) -> None
     [
         ("stop", "MALFORMED_FUNCTION_CALL", InvalidModelResponse),
         ("stop", "refusal", ContentFiltered),
+        ("error", "MALFORMED_FUNCTION_CALL", InvalidModelResponse),
+        ("error", "SAFETY", ContentFiltered),
+        ("error", "STOP", ModelUnavailable),
         (None, "abort", ModelUnavailable),
         ("stop", "end_turn", type(None)),
         ("stop", "completed", type(None)),

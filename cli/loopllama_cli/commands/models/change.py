@@ -47,6 +47,10 @@ def set_(
     same_as: Annotated[
         str | None, typer.Option(metavar="MODEL", help="What it is, where its own name does not say it.")
     ] = None,
+    max_concurrent_calls: Annotated[
+        int | None,
+        typer.Option(min=0, max=10_000, metavar="CALLS", help="Most calls at once, in all functions; 0 is no limit."),
+    ] = None,
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
@@ -59,7 +63,9 @@ def set_(
         "capabilities": list(capability) if capability else None,
         "same_as": same_as,
     }
-    changes = {name: value for name, value in fields.items() if value is not None}
+    changes: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+    if max_concurrent_calls is not None:
+        changes["max_concurrent_calls"] = max_concurrent_calls or None
     if not changes:
         raise InvalidRequest(
             f"nothing to set: add --provider, --context-window, --capability …; what {model} has: "

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="The catalog of models: what there is, what it costs, the kill switch.")
 _SHOWN = (
     *("provider", "provider_model", "context_window", "max_output", "capabilities", "enabled", "replaced_by"),
-    *("same_as", "options"),
+    *("same_as", "options", "max_concurrent_calls"),
 )
 
 
@@ -88,7 +88,7 @@ def show_(
         value = record[name]
         text = ", ".join(value) if isinstance(value, list) else "unknown" if value is None else str(value)
         text = exact_json.dumps(value) if isinstance(value, dict) else text
-        if name in ("replaced_by", "same_as", "options") and not value:
+        if name in ("replaced_by", "same_as", "options", "max_concurrent_calls") and not value:
             continue
         table.add_row(name, output.plain(text), output.plain(record["origin"].get(name, "-")))
     for price in record["prices"]:

@@ -80,6 +80,8 @@ class ModelRequest(InputModel):
     """Go into every call of the model, under the provider's own names."""
     same_as: str | None = None
     """The model that it is, where its own name does not say it (a deployment at Azure, an ARN, a second account)."""
+    max_concurrent_calls: int | None = None
+    """How many of its calls may be under way at once, in all functions together."""
     expected_version: ExpectedVersion = None
     reason: Reason = ""
 

@@ -118,10 +118,16 @@ class AtBedrock(HttpAdapter):
             raise
 
     def failure(
-        self, call: ModelRequest, credentials: Credentials, status: int, headers: Mapping[str, str], body: bytes
+        self,
+        call: ModelRequest,
+        credentials: Credentials,
+        url: str,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
     ) -> ModelError:
         """Return the error, with what to do where the account or the role lacks access to the model."""
-        error = super().failure(call, credentials, status, headers, body)
+        error = super().failure(call, credentials, url, status, headers, body)
         if type(error) not in (ModelRequestRejected, ModelNotAvailable):
             return error
         codes, detail = self.read_error(headers, body)

@@ -1,0 +1,238 @@
+"""How many calls of a model are under way at once, for every Lambda together: a queue of ours before a server that
+serves few calls, and fewer calls of a provider that throttles.
+
+The limit of a model is its entry's `max_concurrent_calls`. A provider that throttles lowers it, for models without one
+too, and time raises it again (additive increase, multiplicative decrease: Chiu and Jain, Analysis of the Increase and
+Decrease Algorithms for Congestion Avoidance, 1989):
+
+- `ModelThrottled` halves the limit that holds, at least to 1; a model without one counts as having `START` (16). Of
+  calls side by side the first lowers it: what began before says nothing new.
+- Each `RAISE_MS` (30 s) without another one gives a sixteenth of the full limit back, at least 1. Once it is back where
+  it was, nothing is left to know. No success is written for it.
+- It is an attribute of the item that circuit breakers share, `c:<model id>`, so a decision reads it for nothing.
+
+A call takes a slot first where its model has a limit: an attribute `s<number>` of the model's own item in the Models
+table, `observed##<model id>`, with who holds it, since when and until when. One conditional write takes it, another one
+gives it back. Two that want the same one cannot both have it; who comes too late learns from the refusal which are
+free. The slot of a process that died is free once its call must be over. So a server never sees more calls of ours
+than the limit says, but for those that were under way when the limit was lowered.
+
+A call that finds no slot free waits here for `HERE_SECONDS` at most, and looks again after as long as the oldest call
+has taken so far: looking often where calls are short, seldom where they are long. Then it raises `ModelBusy`: a
+fallback is tried, or the step is put off, which uses none of its retries (`engine.step_ending`).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from loopllama.aws import dynamo, errors
+from loopllama.errors import ModelBusy
+from loopllama.policies.step_stats import PREFIX
+from loopllama.telemetry import logs
+
+if TYPE_CHECKING:
+    from loopllama.catalog.model import Model
+
+SLOTS = f"{PREFIX}#"
+"""The key of a model's slots begins so: as that of figures, with a workflow that nobody can have."""
+LEARNED = "c:"
+START = 16
+"""Calls at once that a model without a limit counts as having when it throttles first."""
+RAISE_MS = 30_000
+MARGIN_MS = 5_000
+"""For how long a slot is held beyond the time of its call: until the answer is written."""
+LONGEST_MS = 30 * 60 * 1000
+"""Nobody holds a slot for longer: somebody wrote that by hand."""
+HERE_SECONDS = 3.0
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 30.0
+_ATTEMPTS = 8
+_FREE = (
+    "NOT attribute_type(#slot.#until, :number) OR #slot.#until < :now OR #slot.#until > :beyond OR #slot.#by = :holder"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What throttling has made of a model's limit: `limit` calls since `at` (epoch ms)."""
+
+    limit: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place among the calls of a model."""
+
+    model_id: str
+    name: str
+    holder: str
+
+
+def allowed(full: int | None, learned: Learned | None, now: int) -> int | None:
+    """Return how many calls may be under way now, `None` for any number. `full` is the limit of the model's entry."""
+    if learned is None or learned.at > now + RAISE_MS:
+        return full
+    most = full or START
+    limit = learned.limit + max(0, now - learned.at) // RAISE_MS * max(1, most // 16)
+    return limit if limit < most else full
+
+
+def lowered(full: int | None, learned: Learned | None, now: int, began: int) -> Learned | None:
+    """Return what a call that began at `began` and was throttled makes of the limit."""
+    limit = allowed(full, learned, now)
+    if learned is not None and limit != full and began < learned.at:
+        return learned
+    return Learned(max(1, (limit or START) // 2), now) if full != 1 else learned
+
+
+class CallSlots:
+    """Slots and limits, read and written. `read` gives the item of the circuit breakers as this process has it, `keep`
+    takes it as it is now; `clock` gives epoch seconds. Without a table nothing is limited."""
+
+    def __init__(
+        self,
+        table: str,
+        dynamodb: Callable[[], Any],
+        clock: Callable[[], float],
+        read: Callable[[], Mapping[str, Any] | None],
+        keep: Callable[[Mapping[str, Any]], None],
+        key: str,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._table, self._dynamodb, self._clock = table, dynamodb, clock
+        self._read, self._keep, self._key = read, keep, key
+        self._sleep = sleep
+
+    def limit(self, model: Model) -> int | None:
+        """Return how many calls of a model may be under way now, as far as this process knows; it costs nothing."""
+        item = self._read() or {}
+        return allowed(model.max_concurrent_calls, _learned(item.get(LEARNED + model.id)), self._now())
+
+    def take(self, model: Model, holder: str, call_seconds: float, wait_seconds: float) -> Slot | None:
+        """Return a slot for a call of at most `call_seconds`, `None` where the model has no limit. `holder` is the
+        step: it has one call under way at most, so a slot that it holds already is its own. Waits for one, at most
+        `wait_seconds`. Raises `ModelBusy`, which says when to come back, and what the SDK raises."""
+        waited = 0.0
+        while (limit := self.limit(model) if self._table else None) is not None:
+            taken = self._take(model.id, limit, holder, call_seconds)
+            if isinstance(taken, Slot):
+                return taken
+            # Up to half as much again: those who came together do not come back together.
+            pause = max(_SHORTEST_WAIT, min(_LONGEST_WAIT, taken)) * random.uniform(1, 1.5)  # noqa: S311 - no secret
+            if waited + pause > min(HERE_SECONDS, wait_seconds):
+                calls = f"{limit} call is" if limit == 1 else f"{limit} calls are"
+                raise ModelBusy(f"{model.id}: {calls} under way, as many as may be at once", retry_after=pause)
+            self._sleep(pause)
+            waited += pause
+        return None
+
+    def give_back(self, slot: Slot | None) -> None:
+        """Let the next call have the slot. A write that fails is logged and no more: the slot is free in time."""
+        if slot is None:
+            return
+        try:
+            dynamo.update(
+                self._dynamodb(),
+                self._table,
+                {"model": SLOTS + slot.model_id},
+                {},
+                remove=[slot.name],
+                condition="#slot.#by = :holder",
+                names={"#slot": slot.name, "#by": "by"},
+                parameters={":holder": slot.holder},
+                returning=(),
+            )
+        except Exception as error:
+            self._log(error, "a call's slot was not given back; it is free once the call's time is over")
+
+    def throttled(self, model: Model, seconds: float) -> None:
+        """Report that a call was throttled after `seconds`: fewer may be under way from now on."""
+        if not self._table:
+            return
+        name, item = LEARNED + model.id, self._read() or {}
+        began = self._now() - int(seconds * 1000)
+        try:
+            for _ in range(_ATTEMPTS):
+                before = _learned(item.get(name))
+                after = lowered(model.max_concurrent_calls, before, self._now(), began)
+                if after is None or after == before:
+                    return
+                conditions, names, parameters = dynamo.as_read(item, [name])
+                done, item = dynamo.update(
+                    self._dynamodb(),
+                    self._table,
+                    {"model": self._key},
+                    {name: {"limit": after.limit, "at": after.at}},
+                    condition=conditions[0],
+                    names=names,
+                    parameters=parameters,
+                )
+                self._keep(item or {"model": self._key})
+                if done:
+                    return
+        except Exception as error:
+            self._log(error, "a model's limit of calls was not lowered")
+
+    def _take(self, model_id: str, limit: int, holder: str, call_seconds: float) -> Slot | float:
+        """Return a slot, or for how long (s) the oldest call has been under way where none is free."""
+        number = random.randrange(limit)  # noqa: S311 - no secret
+        while True:
+            now = self._now()
+            slot = Slot(model_id, f"s{number}", holder)
+            done, item = dynamo.update(
+                self._dynamodb(),
+                self._table,
+                {"model": SLOTS + model_id},
+                {slot.name: {"by": holder, "since": now, "until": now + int(call_seconds * 1000) + MARGIN_MS}},
+                condition=_FREE,
+                names={"#slot": slot.name, "#until": "until", "#by": "by"},
+                parameters={":number": "N", ":now": now, ":beyond": now + LONGEST_MS, ":holder": holder},
+                returning=(),
+            )
+            if done:
+                return slot
+            held = {name: since for name, value in item.items() if (since := _since(value, holder, now)) is not None}
+            free = [other for other in range(limit) if f"s{other}" not in held]
+            if not free or len(held) >= limit:
+                return (now - min(held.values())) / 1000
+            number = random.choice(free)  # noqa: S311 - no secret
+
+    def _log(self, error: Exception, message: str) -> None:
+        if (trouble := errors.trouble(error)) is None:
+            raise error
+        logs.logger().warning(message, extra={"error": str(trouble)})
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+
+def _since(value: object, holder: str, now: int) -> int | None:
+    """Return since when somebody else holds a slot, `None` where nobody does: the rule of `_FREE`."""
+    if not isinstance(value, Mapping) or value.get("by") == holder:
+        return None
+    until = _moment(value.get("until"))
+    if until is None or not now <= until <= now + LONGEST_MS:
+        return None
+    since = _moment(value.get("since"))
+    return now if since is None else min(since, now)
+
+
+def _learned(value: object) -> Learned | None:
+    if not isinstance(value, Mapping):
+        return None
+    limit, at = _moment(value.get("limit")), _moment(value.get("at"))
+    return None if limit is None or at is None else Learned(max(1, limit), at)
+
+
+def _moment(value: object) -> int | None:
+    if isinstance(value, (str, bool)):
+        return None
+    try:
+        return max(0, min(int(value), 10**15))  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError, ArithmeticError):
+        return None
