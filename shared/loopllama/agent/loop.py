@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from loopllama.agent.tool_calls import ToolCalls, Tools
 from loopllama.catalog.providers import takes_temperature
+from loopllama.catalog.variants import standard
 from loopllama.errors import (
     BudgetExceeded,
+    ContentFiltered,
     ContextTooLong,
     InvalidModelResponse,
     ModelError,
@@ -186,6 +188,8 @@ class AgentLoop:
         failed = self._ledger.failed(turn)
         for at in range(self._at, len(self._attempt_order)):
             model = self._attempt_order[at]
+            if self._same_refusal(at, trouble):
+                continue
             try:
                 if model.id in failed:
                     raise failed[model.id]
@@ -204,6 +208,14 @@ class AgentLoop:
         if passing:
             raise RetryLater(max(passing, key=lambda error: error.retry_after or 0))
         raise next((error for error in reversed(trouble) if isinstance(error, BudgetExceeded)), trouble[-1])
+
+    def _same_refusal(self, at: int, trouble: Sequence[ModelError | BudgetExceeded]) -> bool:
+        """Return whether the model is the one before it at the standard tier, and what went wrong there was about the
+        prompt, of which it would say, and charge, the same."""
+        before = self._attempt_order[at - 1] if at > self._at else None
+        if before is None or before.service_tier is None or self._attempt_order[at].id != standard(before).id:
+            return False
+        return isinstance(trouble[-1], ContextTooLong | ContentFiltered) if trouble else False
 
     def _call(self, model: Model, turn: int, messages: Sequence[Message], last: bool) -> ModelResponse:
         now = time.monotonic()
@@ -247,6 +259,8 @@ class AgentLoop:
             temperature=self._temperature if _takes_temperature(model) else None,
             max_output=model.max_output,
             options=model.options or {},
+            effort=model.effort or "",
+            service_tier=model.service_tier or "",
             prompt_cache=model.capabilities is not None and "prompt_cache" in model.capabilities,
         )
 

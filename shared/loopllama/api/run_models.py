@@ -48,6 +48,8 @@ class Attempt(CallTokens):
     """How the model was asked for JSON of the step's `outputSchema`."""
     mode_refused: str | None
     """Which better way of asking the provider refused, and why."""
+    service_tier: str | None
+    """The service tier that answered, where the provider says it, such as `standard`, `flex`. It decides the price."""
 
 
 class ToolCall(Shape):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from loopllama.aws import clients
+from loopllama.catalog import variants
 from loopllama.catalog.entries import bundled_model, is_machine_key, parse_item
 from loopllama.catalog.model import FIELDS, MAX_ID, PROVIDERS, Model, is_model_id, split
 from loopllama.errors import ModelUnknown
@@ -122,7 +123,12 @@ class Catalog:
         if not is_model_id(model_id):
             raise ModelUnknown(f"{str(model_id)[:80]!r} is no model id: it must be text of 1 to {MAX_ID} characters")
         name, path, disabled_by = model_id, [model_id], None
+        effort = tier = ""
         while True:
+            if not self._keeps(name):
+                name, of_name, at_tier = variants.parse(name)
+                # What a name says wins over what its alias says.
+                effort, tier = effort or of_name, tier or at_tier
             row = self._aliases.get(name)
             if row is None:
                 target = None if name in self._entries else self._bundled_aliases.get(name)
@@ -136,12 +142,29 @@ class Catalog:
             if target in path[:-1] or len(path) > MAX_HOPS:
                 raise ModelUnknown(f"alias {model_id!r} goes round in a circle: {' -> '.join(path)}")
             name = target
+        self._check_suffix(name)
         model = self._model(self.canonical(name))
         if model is None:
             raise ModelUnknown(self._unknown(model_id, name))
         if disabled_by is not None:
-            return replace(model, enabled=False, replaced_by=disabled_by.get("replaced_by"))
-        return model
+            model = replace(model, enabled=False, replaced_by=disabled_by.get("replaced_by"))
+        return variants.of(model, effort, tier)
+
+    def _keeps(self, name: str) -> bool:
+        """Return whether something is kept under the very name, be there an `@` in it."""
+        return any(name in kept for kept in (self._aliases, self._entries, self._bundled, self._bundled_aliases))
+
+    def _check_suffix(self, name: str) -> None:
+        """Raise `ModelUnknown` where a known model is named with an effort or tier that is none."""
+        base, at, word = name.rpartition("@")
+        if not at or not base or self._keeps(name) or name in self._written:
+            return
+        try:
+            model = self.resolve(base)
+        except ModelUnknown:
+            return
+        if (model.origin or {}).get("id") != "written out":
+            raise ModelUnknown(f"{name!r} says {word!r} of {model.entry}: {variants.has(model)}")
 
     def _model(self, model_id: str) -> Model | None:
         fields = self._entries.get(model_id)

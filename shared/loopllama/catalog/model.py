@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, time
 from decimal import Decimal
 from typing import Any
@@ -17,8 +17,14 @@ PROVIDERS = tuple(KNOWN)
 CAPABILITIES = ("tools", "structured_output", "images", "prompt_cache", "reasoning")
 """`structured_output`: a native mode for a JSON Schema."""
 
-PRICES = ("input", "output", "cache_read", "cache_write")
-"""What has a price of its own, in USD per million tokens."""
+PRICES = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
+"""What has a price of its own, in USD per million tokens. `cache_write_1h`: of what is kept an hour, not 5 minutes."""
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+"""How much a model is to think, least first; which of them a model takes is a fact of the catalog."""
+
+SERVICE_TIERS = ("flex", "priority", "batch")
+"""Ways of being served that have prices of their own, beside the standard one."""
 
 GEOGRAPHIES = ("us", "eu", "apac", "jp", "au", "in", "ca", "us-gov", "global")
 """Prefixes of Bedrock's cross-Region inference profiles."""
@@ -34,6 +40,7 @@ FIELDS = frozenset(
         "context_window",
         "max_output",
         "capabilities",
+        "efforts",
         "enabled",
         "replaced_by",
         "speed",
@@ -51,20 +58,24 @@ class Tier:
     output: Decimal
     cache_read: Decimal | None = None
     cache_write: Decimal | None = None
+    cache_write_1h: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
     """USD per million tokens, in force from `effective_from` (UTC) until a later price. `between` limits it to hours
-    of the day (UTC, start included, end excluded; may pass midnight) and wins over the same date's price without."""
+    of the day (UTC, start included, end excluded; may pass midnight) and wins over the same date's price without.
+    `service_tiers` are the prices of the same date at other service tiers than the standard one."""
 
     effective_from: date
     input: Decimal
     output: Decimal
     cache_read: Decimal | None = None
     cache_write: Decimal | None = None
+    cache_write_1h: Decimal | None = None
     tiers: tuple[Tier, ...] = ()
     between: tuple[time, time] | None = None
+    service_tiers: Mapping[str, Price] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +95,8 @@ class Model:
 
     `capabilities` is `None` where nothing is known about them, which excludes the model from nothing. `prices` is
     ordered by date; empty is unpriced. `options` go into every call of it under the provider's own names. `origin`
-    names the source of each field: `bundled`, `table` or `written out`.
+    names the source of each field: `bundled`, `table` or `written out`. `efforts` are those that it takes, `None` where
+    nobody has listed them. `effort` and `service_tier` are what its name asks for (`variants`).
     """
 
     id: str
@@ -99,6 +111,19 @@ class Model:
     speed: Speed = UNKNOWN_SPEED
     options: Mapping[str, Any] | None = None
     origin: Mapping[str, str] | None = None
+    efforts: tuple[str, ...] | None = None
+    effort: str | None = None
+    service_tier: str | None = None
+
+    @property
+    def suffix(self) -> str:
+        """What the id says of effort and tier."""
+        return "".join(f"@{word}" for word in (self.effort, self.service_tier) if word)
+
+    @property
+    def entry(self) -> str:
+        """The id without effort and tier: what the catalog keeps the model under."""
+        return self.id.removesuffix(self.suffix)
 
     def lacks(self, required: Iterable[str]) -> list[str]:
         """Return the required capabilities that the model is known not to have."""

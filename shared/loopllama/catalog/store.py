@@ -14,6 +14,7 @@ from typing import Any
 
 from loopllama.aws import clients, dynamo
 from loopllama.aws.versioned import Rows, version_of
+from loopllama.catalog import variants
 from loopllama.catalog.catalog import NEEDS_PROVIDER, Catalog, bundled
 from loopllama.catalog.entries import is_machine_key, parse_item
 from loopllama.catalog.model import Model, Price, is_model_id
@@ -22,7 +23,7 @@ from loopllama.errors import CatalogInvalid, ModelUnknown, VersionConflict
 from loopllama.settings import Settings
 
 VALUES = (
-    *("alias_of", "provider", "provider_model", "prices", "context_window", "max_output", "capabilities"),
+    *("alias_of", "provider", "provider_model", "prices", "context_window", "max_output", "capabilities", "efforts"),
     *("enabled", "replaced_by", "options"),
 )
 _KNOWN = (*VALUES, "version", "updated_by", "reason", "updated_at")
@@ -136,6 +137,12 @@ class CatalogStore:
         model_id = str(item["model"])
         if not is_model_id(model_id) or is_machine_key(model_id):
             raise CatalogInvalid.of("model", f"{model_id[:80]!r} can be no id: 1 to 256 characters without white space")
+        named = variants.parse(model_id)
+        if not before and named.base != model_id:
+            raise CatalogInvalid.of(
+                "model",
+                f"{model_id!r} says an effort or a service tier; an entry holds at all of them: name {named.base!r}",
+            )
         _, fields, reasons = parse_item(item)
         wrong = {name: reason for name, reason in reasons.items() if name in changes}
         if wrong:
@@ -179,7 +186,9 @@ def price_of(
     taken: Decimal,
     cache_read: Decimal | None = None,
     cache_write: Decimal | None = None,
+    cache_write_1h: Decimal | None = None,
 ) -> dict[str, Any]:
     """Return a dated price as the table holds it; USD per million tokens."""
     values = {"input": given, "output": taken, "cache_read": cache_read, "cache_write": cache_write}
+    values["cache_write_1h"] = cache_write_1h
     return {"effective_from": since.isoformat(), **{name: value for name, value in values.items() if value is not None}}

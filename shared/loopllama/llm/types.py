@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+STANDARD = "standard"
+"""The service tier that no name asks for."""
+
 StopReason = Literal["end", "tool_calls", "max_tokens"]
 """`max_tokens`: the answer was cut off. A refusal is no answer: adapters raise `ContentFiltered` for it."""
 
@@ -76,10 +79,11 @@ class Message:
 class Usage:
     """Tokens of one call, counted the same way for every provider.
 
-    `input_tokens` is all of the prompt, cached parts included; `cached_tokens` and `cache_write_tokens` are
-    parts of it. `output_tokens` is all of the answer, `reasoning_tokens` a part of it. An adapter converts from its
-    provider's own way of counting. `estimated`: the provider gave no usage and the figures are an estimate;
-    `uncertain`: they are right, and the provider charges for more than them.
+    `input_tokens` is all of the prompt, cached parts included; `cached_tokens` and `cache_write_tokens` are parts of
+    it, and `cache_write_1h_tokens` those of the written that are kept an hour. `output_tokens` is all of the answer,
+    `reasoning_tokens` a part of it. An adapter converts from its provider's own way of counting. `estimated`: the
+    provider gave no usage and the figures are an estimate; `uncertain`: they are right, and the provider charges for
+    more than them. `service_tier` is the one that answered, by our names, where the provider says it.
     """
 
     input_tokens: int
@@ -89,6 +93,8 @@ class Usage:
     reasoning_tokens: int = 0
     estimated: bool = False
     uncertain: bool = False
+    cache_write_1h_tokens: int = 0
+    service_tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,8 @@ class ModelRequest:
     simulated stand-in). `prompt_cache` says that the model takes cache points; they are set behind the system prompt
     and, where the turn has more calls, behind `stable` messages. `max_output` is the longest answer that the model can
     give, where that is known: what adapters go by where `max_tokens` is not set and the provider asks for a limit.
-    `options` go into the request under the provider's own names, and never replace what the call itself says.
+    `options` go into the request under the provider's own names, and never replace what the call itself says. `effort`
+    and `service_tier` are what the model's name asks for, by our names; they win over the options.
     """
 
     model: str
@@ -118,6 +125,8 @@ class ModelRequest:
     prompt_cache: bool = False
     max_output: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    effort: str = ""
+    service_tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)

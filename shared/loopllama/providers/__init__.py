@@ -76,7 +76,8 @@ def provider_for(model: Model, settings: Settings) -> Provider:
         from loopllama.providers.simulated.adapter import Simulated
 
         return Simulated(model.speed, settings.simulated_speed)
-    responses = needs_responses(model.provider_model, model.options or {})
+    effort = {"reasoning_effort": model.effort} if model.effort else {}
+    responses = needs_responses(model.provider_model, {**(model.options or {}), **effort})
     key = (model.provider, responses, settings.provider_secrets_prefix, settings.allowed_provider_hosts)
     if key not in _adapters:
         try:
@@ -104,6 +105,7 @@ def behind_profile(model: Model, resolve: Callable[[str], Model]) -> Model:
         context_window=base.context_window,
         max_output=base.max_output,
         capabilities=base.capabilities,
+        efforts=base.efforts,
         speed=base.speed,
     )
 

@@ -10,11 +10,12 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from loopllama.catalog.providers import KNOWN, Known
 from loopllama.core import exact_json
-from loopllama.errors import InvalidModelResponse, ModelError, ModelRequestRejected
+from loopllama.errors import InvalidModelResponse, ModelError, ModelNotAvailable, ModelRequestRejected
 from loopllama.llm import history, thoughts
 from loopllama.llm.token_estimate import estimated_usage
 from loopllama.llm.types import ModelRequest, ModelResponse, StopReason, Thoughts, ToolCall, Usage
@@ -30,14 +31,18 @@ _ABOUT_THOUGHTS = re.compile(f"{_FIELD}.{{0,200}}{_REFUSED}|{_REFUSED}.{{0,200}}
 """What refusals of thoughts say: Cerebras "property 'messages.2.assistant.reasoning_content' is unsupported", Mistral
 "Extra inputs are not permitted" with the field, Anthropic "Invalid `signature` in `thinking` block"."""
 
+_ABOUT_TIER = re.compile(r"(service|inference)[ _-]?tier", re.IGNORECASE)
+"""What refusals of a service tier say: a model or a region may not have it, and answer at the standard one."""
+
 
 class Parsed(NamedTuple):  # loads faster than a dataclass
     """What a dialect reads in an answer.
 
     `text` is all that the model said, thoughts included. `usage` is `None` where the provider gave none that can be
     read. `error` is what the answer stands for where it cannot be used, a refusal say; it is raised with the usage.
-    `why_empty` says why there may be neither text nor tool call. `malformed`: the answer lacks what the wire format
-    promises, so an empty one speaks against the server. `thoughts` are what goes back with the tool calls.
+    `service_tier` is the one that answered (`wire.service_tier`). `why_empty` says why there may be neither text nor
+    tool call. `malformed`: the answer lacks what the wire format promises, so an empty one speaks against the server.
+    `thoughts` are what goes back with the tool calls.
     """
 
     text: str = ""
@@ -47,6 +52,7 @@ class Parsed(NamedTuple):  # loads faster than a dataclass
     model: str = ""
     error: ModelError | None = None
     why_empty: str = "no text"
+    service_tier: str = ""
     malformed: bool = False
     thoughts: Thoughts | None = None
 
@@ -109,7 +115,7 @@ class Adapter(ABC):
         call = history.fitted(call, self.provider)
         parsed = self.read(call, self._sent(call))
         written = parsed.text + "".join(tool_call.raw for tool_call in parsed.tool_calls)
-        usage = parsed.usage or estimated_usage(call, written)
+        usage = replace(parsed.usage or estimated_usage(call, written), service_tier=parsed.service_tier)
         if parsed.error is not None:
             parsed.error.usage = usage
             raise parsed.error
@@ -127,6 +133,8 @@ class Adapter(ABC):
         try:
             return self.send(call, until)
         except ModelRequestRejected as error:
+            if call.service_tier and _ABOUT_TIER.search(str(error)):
+                raise ModelNotAvailable(str(error), status=error.status) from error
             bare = history.without_thoughts(call)
             if bare is call or not _ABOUT_THOUGHTS.search(str(error)):
                 raise

@@ -39,6 +39,7 @@ _ATTEMPT = (
     *("model", "provider", "turn", "outcome", "error", *(figure.name for figure in usage.FIGURES)),
     *("cost_usd", "cost_basis", "latency_ms", "started_at", "simulated"),
     *("unpriced", "cache_saving_usd", "stop_reason", "retry_after", "output_mode", "mode_refused"),
+    "service_tier",
 )
 _TOOL_CALL = ("name", "outcome", "latency_ms", "started_at")
 

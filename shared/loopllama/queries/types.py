@@ -44,6 +44,7 @@ class AttemptView(TypedDict):
     tokens_out: int | None
     tokens_cached: int | None
     tokens_cache_write: int | None
+    tokens_cache_write_1h: int | None
     tokens_reasoning: int | None
     cost_usd: Decimal | None
     cost_basis: CostBasis
@@ -56,6 +57,7 @@ class AttemptView(TypedDict):
     retry_after: Decimal | None
     output_mode: str | None
     mode_refused: str | None
+    service_tier: str | None
 
 
 class ToolCallView(TypedDict):
