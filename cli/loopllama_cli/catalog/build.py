@@ -119,10 +119,9 @@ def _entry(provider: str, model_id: str, provider_model: str, model: ModelInfo) 
     prices = facts.OWN_PRICES.get(provider_model) or _prices(provider, model)
     if prices is None:
         return None
-    for price in prices:
-        if not price.get("service_tiers") and (tiers := facts.service_tiers(provider, provider_model, price)):
-            price["service_tiers"] = tiers
-    entry = {
+    if tiers := facts.service_tiers(provider, provider_model, prices[-1]):
+        prices = [*prices[:-1], {**prices[-1], "service_tiers": tiers}]
+    entry: dict[str, Any] = {
         "id": model_id,
         "provider": provider,
         "provider_model": provider_model,
@@ -179,8 +178,23 @@ def _with_tiers(provider: str, model: ModelInfo, prices: list[dict[str, Any]]) -
         days.add(variant.constraint.start_date.isoformat())
     for day in sorted(days - {price.get("effective_from") for price in prices}):
         before = [price for price in prices if price.get("effective_from", "") < day]
-        prices = [*before, {**before[-1], "effective_from": day}, *prices[len(before) :]]
-    return [price | _tiers_at(model, called, price.get("effective_from")) for price in prices]
+        prices = [*before, {"effective_from": day} | before[-1] | {"effective_from": day}, *prices[len(before) :]]
+    dated: list[dict[str, Any]] = []
+    for price in (price | _tiers_at(model, called, price.get("effective_from")) for price in prices):
+        if dated and price.get("effective_from") in days and _only_adds(price, dated[-1]):
+            # The day on which genai-prices came to know of the tier, not the one on which it began.
+            dated[-1] |= {"service_tiers": price["service_tiers"]}
+        else:
+            dated.append(price)
+    return dated
+
+
+def _only_adds(price: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Return whether nothing differs from the price before but tiers that it had no price for."""
+    own = {"effective_from", "service_tiers"}
+    same = {key: price[key] for key in price.keys() - own} == {key: before[key] for key in before.keys() - own}
+    tiers = price.get("service_tiers", {})
+    return same and all(tiers.get(tier) == amounts for tier, amounts in before.get("service_tiers", {}).items())
 
 
 def _tiers_at(model: ModelInfo, called: list[str], since: str | None) -> dict[str, Any]:

@@ -88,7 +88,7 @@ BEDROCK = (
 )
 """Ids that Bedrock's Converse takes; genai-prices names the regional ones `regional.…`, which Bedrock does not."""
 
-OWN_PRICES = {
+OWN_PRICES: Mapping[str, list[dict[str, Any]]] = {
     # The AWS price list of ap-northeast-1, the one region that calls this profile (pricing.us-east-1.amazonaws.com/
     # offers/v1.0/aws/AmazonBedrock/current/ap-northeast-1/index.json); genai-prices has the one of the US for it.
     "jp.amazon.nova-2-lite-v1:0": [{"input": "0.396", "output": "3.311", "cache_read": "0.099"}],

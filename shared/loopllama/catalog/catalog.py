@@ -142,7 +142,7 @@ class Catalog:
             if target in path[:-1] or len(path) > MAX_HOPS:
                 raise ModelUnknown(f"alias {model_id!r} goes round in a circle: {' -> '.join(path)}")
             name = target
-        self._check_suffix(name)
+        self._check_suffix(model_id, name)
         model = self._model(self.canonical(name))
         if model is None:
             raise ModelUnknown(self._unknown(model_id, name))
@@ -154,8 +154,9 @@ class Catalog:
         """Return whether something is kept under the very name, be there an `@` in it."""
         return any(name in kept for kept in (self._aliases, self._entries, self._bundled, self._bundled_aliases))
 
-    def _check_suffix(self, name: str) -> None:
-        """Raise `ModelUnknown` where a known model is named with an effort or tier that is none."""
+    def _check_suffix(self, model_id: str, name: str) -> None:
+        """Raise `ModelUnknown` where `model_id` names a known model with an effort or tier that is none, or with two;
+        `name` is what is left of it."""
         base, at, word = name.rpartition("@")
         if not at or not base or self._keeps(name) or name in self._written:
             return
@@ -164,7 +165,11 @@ class Catalog:
         except ModelUnknown:
             return
         if (model.origin or {}).get("id") != "written out":
-            raise ModelUnknown(f"{name!r} says {word!r} of {model.entry}: {variants.has(model)}")
+            twice = variants.parse(name).base != name
+            what = (
+                "says more than one effort or service tier" if twice else f"says {word!r}, which {model.entry} has not"
+            )
+            raise ModelUnknown(f"{model_id!r} {what}: {variants.has(self.resolve(model.entry))}")
 
     def _model(self, model_id: str) -> Model | None:
         fields = self._entries.get(model_id)
@@ -204,7 +209,7 @@ class Catalog:
 
     def _unknown(self, model_id: str, name: str) -> str:
         near = self.near(name)
-        through = "" if name == model_id else f" (alias {model_id!r})"
+        through = "" if name in (model_id, variants.parse(model_id).base) else f" (alias {model_id!r})"
         hint = f"; did you mean {', '.join(near)}?" if near else "."
         return (
             f"no model {name!r}{through}{hint} A model is an id of the catalog, an alias, or provider:model with one "

@@ -23,7 +23,7 @@ def view(model: Model, at: datetime) -> dict[str, Any]:
         "max_output": model.max_output,
         "capabilities": None if model.capabilities is None else sorted(model.capabilities),
         "efforts": None if model.efforts is None else list(model.efforts),
-        "service_tiers": [tier for tier in variants.CALLED if tier in variants.priced_tiers(model)],
+        "service_tiers": variants.called_tiers(model),
         "enabled": model.enabled,
         "replaced_by": model.replaced_by,
         "options": dict(model.options or {}),

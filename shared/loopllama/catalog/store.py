@@ -17,7 +17,8 @@ from loopllama.aws.versioned import Rows, version_of
 from loopllama.catalog import variants
 from loopllama.catalog.catalog import NEEDS_PROVIDER, Catalog, bundled
 from loopllama.catalog.entries import is_machine_key, parse_item
-from loopllama.catalog.model import Model, Price, is_model_id
+from loopllama.catalog.model import PRICES, Model, Price, Tier, is_model_id
+from loopllama.catalog.pricing import price_at
 from loopllama.core import clock
 from loopllama.errors import CatalogInvalid, ModelUnknown, VersionConflict
 from loopllama.settings import Settings
@@ -105,6 +106,17 @@ class CatalogStore:
         kept = [dated for dated in kept if dated.get("effective_from") != price["effective_from"]]
         return self.write(model_id, {"prices": [*kept, dict(price)]}, updated_by=updated_by, reason=reason)
 
+    def with_tier(self, model_id: str, day: date, tier: str, amounts: tuple[Decimal | None, ...]) -> dict[str, Any]:
+        """Return the price of a day, as the table holds it, with one at a service tier; `amounts` are in the order of
+        `PRICES`. What costs the model from that day on otherwise is the standard price that is in force then. Raises
+        `CatalogInvalid` where there is none."""
+        price = price_at(self.catalog().resolve(model_id), day)
+        if price is None:
+            raise CatalogInvalid.of("prices", f"{model_id!r} has no standard price from {day} on; give it that first")
+        dated = stored(price)
+        dated["service_tiers"] = {**dated.get("service_tiers", {}), tier: _named(amounts)}
+        return {"effective_from": day.isoformat(), **dated}
+
     def remove(self, model_id: str, *, expected_version: int | None = None, updated_by: str, reason: str) -> bool:
         """Delete an entry; whether there was one. Who and why is written to it first, so that the stream has seen it.
         Raises as `write` does."""
@@ -189,6 +201,22 @@ def price_of(
     cache_write_1h: Decimal | None = None,
 ) -> dict[str, Any]:
     """Return a dated price as the table holds it; USD per million tokens."""
-    values = {"input": given, "output": taken, "cache_read": cache_read, "cache_write": cache_write}
-    values["cache_write_1h"] = cache_write_1h
-    return {"effective_from": since.isoformat(), **{name: value for name, value in values.items() if value is not None}}
+    return {"effective_from": since.isoformat(), **_named((given, taken, cache_read, cache_write, cache_write_1h))}
+
+
+def _named(amounts: Iterable[Decimal | None]) -> dict[str, Any]:
+    return {name: amount for name, amount in zip(PRICES, amounts, strict=True) if amount is not None}
+
+
+def stored(price: Price) -> dict[str, Any]:
+    """Return a price's amounts as the table holds them, without date."""
+
+    def amounts(rates: Price | Tier) -> dict[str, Any]:
+        return _named(getattr(rates, name) for name in PRICES)
+
+    kept = amounts(price)
+    if price.tiers:
+        kept["tiers"] = [{"above": tier.above, **amounts(tier)} for tier in price.tiers]
+    if price.service_tiers:
+        kept["service_tiers"] = {tier: stored(own) for tier, own in price.service_tiers.items()}
+    return kept

@@ -6,6 +6,7 @@ other `@` belongs to the provider's own id (Vertex AI's `claude-sonnet-4-5@20250
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -42,12 +43,13 @@ def of(model: Model, effort: str, service_tier: str) -> Model:
     it has, where it is known not to have them. Of a model whose efforts nobody has listed every one is taken, and of
     one without prices every tier."""
     if effort and model.efforts is not None and effort not in model.efforts:
-        raise ModelUnknown(f"{model.id} has no effort {effort!r}; its efforts are {_listed(model.efforts)}")
+        raise ModelUnknown(f"{model.id} has no effort {effort!r}: {_has('efforts', model.efforts)}")
     priced = priced_tiers(model)
     if service_tier and (service_tier not in CALLED or (model.prices and service_tier not in priced)):
-        why = "; calls are not made in batches" if service_tier == "batch" and service_tier in priced else ""
-        tiers = _listed([tier for tier in CALLED if tier in priced])
-        raise ModelUnknown(f"{model.id} has no price at service tier {service_tier!r}{why}; its tiers are {tiers}")
+        why = (
+            "is not called in batches" if service_tier == "batch" else f"has no price at service tier {service_tier!r}"
+        )
+        raise ModelUnknown(f"{model.id} {why}: {_has('service tiers', called_tiers(model))}")
     if not effort and not service_tier:
         return model
     at = replace(model, effort=effort or None, service_tier=service_tier or None)
@@ -64,11 +66,16 @@ def priced_tiers(model: Model) -> list[str]:
     return [tier for tier in SERVICE_TIERS if any(tier in price.service_tiers for price in model.prices)]
 
 
+def called_tiers(model: Model) -> list[str]:
+    """Return the service tiers that a call of the model can ask for."""
+    priced = priced_tiers(model)
+    return [tier for tier in CALLED if tier in priced]
+
+
 def has(model: Model) -> str:
     """Return which efforts and tiers a model has, in words."""
-    efforts = "any" if model.efforts is None else _listed(model.efforts)
-    return f"its efforts are {efforts}, its service tiers {_listed([t for t in CALLED if t in priced_tiers(model)])}"
+    return f"{_has('efforts', model.efforts or ())}, {_has('service tiers', called_tiers(model))}"
 
 
-def _listed(words: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(words) or "none"
+def _has(what: str, words: Sequence[str]) -> str:
+    return f"its {what} are {', '.join(words)}" if words else f"it has no {what}"

@@ -102,8 +102,10 @@ OPENAI_STYLE = [
 ]
 
 
-@pytest.mark.parametrize(("provider", "text", "expected"), OPENAI_STYLE)
-def test_openai_style(provider: str, text: str, expected: Usage) -> None:  # noqa: ARG001 - names the case
+@pytest.mark.parametrize(
+    ("text", "expected"), [case[1:] for case in OPENAI_STYLE], ids=[case[0] for case in OPENAI_STYLE]
+)
+def test_openai_style(text: str, expected: Usage) -> None:
     assert openai._usage(json.loads(text)) == expected
 
 
