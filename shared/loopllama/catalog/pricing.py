@@ -57,7 +57,7 @@ def known(model: Model, usage: Usage, at: date) -> bool:
     """Return whether the catalog has a price for the service tier that answered, so that the cost is no estimate. What
     an entry's `options` ask for by themselves is what its prices are of."""
     answered = usage.service_tier
-    price = price_at(model, at)
+    price = _dated(model.prices, at)
     if answered in ("", STANDARD) or price is None or answered in price.service_tiers:
         return True
     options = model.options or {}
