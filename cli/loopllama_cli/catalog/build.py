@@ -43,7 +43,7 @@ _KEYS = {
     "cache_write": "cache_write_mtok",
     "cache_write_1h": "cache_write_1h_mtok",
 }
-_VARIANTS = {
+VARIANTS = {
     "flex": {"service_tier": "flex"},
     "priority": {"service_tier": "priority"},
     "batch": {"processing": "batch"},
@@ -83,15 +83,16 @@ def render(built: dict[str, Any]) -> str:
 def _entries() -> Iterator[dict[str, Any]]:
     providers = {provider.id: provider for provider in data.providers}
     for name, current in facts.CURRENT.items():
-        for model in providers[name].models:
+        book = providers[facts.price_book(name)]
+        for model in book.models:
             if not current.fullmatch(model.id) or facts.NOT_CHAT.search(model.id) or model.deprecated:
                 continue
             # Some ids of genai-prices are its own; one that it would not find by that name is none of the provider's.
-            if providers[name].find_model(model.id) is model:
+            if book.find_model(model.id) is model:
                 entry = _entry(name, model.id, model.id, model)
                 if entry is not None:
                     yield entry
-    aws = providers["aws"]
+    aws = providers[facts.price_book("bedrock")]
     for provider_model in facts.BEDROCK:
         priced = _bedrock(aws, provider_model)
         if priced is None:
@@ -168,10 +169,10 @@ def _prices(provider: str, model: ModelInfo) -> list[dict[str, Any]] | None:
 def _with_tiers(provider: str, model: ModelInfo, prices: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return dated prices with those at each service tier, which may change on other days: what a variant leaves out is
     the standard's. Tiers that this provider's adapter cannot ask for are left out."""
-    called = [tier for tier in _VARIANTS if tier == "batch" or provider in facts.TIERS_BY_NAME]
+    called = [tier for tier in VARIANTS if tier == "batch" or provider in facts.TIERS_BY_NAME]
     days = set()
     for variant in model.price_variants or ():
-        if not any(variant.when == _VARIANTS[tier] for tier in called) or variant.constraint is None:
+        if not any(variant.when == VARIANTS[tier] for tier in called) or variant.constraint is None:
             continue
         if not isinstance(variant.constraint, StartDateConstraint) or any("between" in price for price in prices):
             raise SystemExit(f"{model.id}: a condition of a tier's price that is not understood: {variant!r}")
@@ -200,7 +201,7 @@ def _only_adds(price: dict[str, Any], before: dict[str, Any]) -> bool:
 def _tiers_at(model: ModelInfo, called: list[str], since: str | None) -> dict[str, Any]:
     at = datetime.combine(date.fromisoformat(since) if since else date(2000, 1, 1), time(12), UTC)
     standard = model.get_prices(at)
-    at_tiers = {tier: model.get_prices(at, _VARIANTS[tier]) for tier in called}
+    at_tiers = {tier: model.get_prices(at, VARIANTS[tier]) for tier in called}
     tiers = {tier: _price(special) for tier, special in at_tiers.items() if vars(special) != vars(standard)}
     return {"service_tiers": tiers} if tiers else {}
 

@@ -19,6 +19,10 @@ NOT_CHAT = re.compile(
 )
 """No chat models, not offered to everybody, or (OpenAI's pro and codex) answering in the Responses API only."""
 
+_PRICE_BOOKS = {"bedrock": "aws", "xai": "x-ai"}
+"""Our providers that genai-prices calls otherwise. What it calls by our names and is something else: none (its `google`
+is the Gemini API and Vertex AI together, at the same prices)."""
+
 CURRENT = {
     # Listed as current or still offered at developers.openai.com/api/docs/models and /deprecations; of GPT-5.3 only
     # the id of ChatGPT's own snapshot is.
@@ -218,6 +222,11 @@ _SPEED = (
     (Decimal(20), 800, 70),
 )
 _SLOWEST = (1500, 45)
+
+
+def price_book(provider: str) -> str:
+    """Return what genai-prices calls a provider of ours."""
+    return _PRICE_BOOKS.get(provider, provider)
 
 
 def capabilities(provider: str, model: str) -> list[str]:
