@@ -46,17 +46,52 @@ USAGES = (
 AIM = 5.0
 LITELLM_NAMES = {"google": "gemini", "bedrock": "bedrock_converse", "x-ai": "xai"}
 """Providers that LiteLLM calls otherwise."""
-EXPLAINED = {
-    "claude-sonnet-4-5": "above 200,000 tokens: LiteLLM's list has no such price for Anthropic's own API, ours has",
-    "bedrock:global.anthropic.claude-sonnet-4-5-20250929-v1:0": (
-        "above 200,000 tokens: LiteLLM's list has such a price on Bedrock, genai-prices' and so ours has none"
+LONG, WRITTEN = "300,000 tokens", "written"
+EXPLAINED = (
+    # (model, whose price, what differs, why): parts of names and verdicts.
+    (
+        "bedrock:jp.amazon.nova-2-lite",
+        "genai-prices",
+        "",
+        "ours is the AWS price list's of Tokyo, the one region that calls this profile; genai-prices has the US one",
     ),
-    "bedrock:us.anthropic.claude-sonnet-4-5-20250929-v1:0": (
-        "above 200,000 tokens: LiteLLM's list has such a price on Bedrock, genai-prices' and so ours has none"
+    (
+        "anthropic.claude-sonnet-4-5",
+        "LiteLLM",
+        LONG,
+        "neither matters: its context window is 200,000 tokens since 2026-04-30 (platform.claude.com, release notes); "
+        "LiteLLM still has the price above it on Bedrock, genai-prices and so we do not",
     ),
-    "mistral-large-4": "LiteLLM's list has the price until 2026-10-20; ours is dated, with those after it",
-}
-"""Why a model's cost is not the same at LiteLLM."""
+    (
+        "claude-sonnet-4-5",
+        "LiteLLM",
+        LONG,
+        "neither matters: its context window is 200,000 tokens since 2026-04-30 (platform.claude.com, release notes); "
+        "genai-prices and so we have the price that longer prompts had before",
+    ),
+    (
+        "mistral-large-4",
+        "LiteLLM",
+        "",
+        "ours is right: LiteLLM has the price until 2026-10-20; ours is dated, with those after it (docs.mistral.ai)",
+    ),
+    (
+        "deepseek",
+        "LiteLLM",
+        WRITTEN,
+        "neither matters: DeepSeek writes its cache by itself and tells no written tokens; LiteLLM would charge nothing "
+        "for them, we as for any input, which is what a miss costs (api-docs.deepseek.com/quick_start/pricing)",
+    ),
+    (
+        "gpt-5.",
+        "LiteLLM",
+        "priority",
+        "neither matters: OpenAI has no priority for more than 272,000 tokens (openai.com/api-fast-mode), so that another "
+        "tier answers and its price counts; LiteLLM prices it as standard from the start",
+    ),
+)
+"""Why a model's cost is not the same at another, and which is right."""
+VARIANTS_OF = {"": None, **VARIANTS}
 PEER = """
 import json, os, sys, time
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
@@ -111,7 +146,7 @@ def theirs(model: Model, usage: Usage) -> Decimal:
         model.provider_model,
         provider_id=price_book(model.provider),
         genai_request_timestamp=MOMENT,
-        price_context=VARIANTS.get(usage.service_tier),
+        price_context=VARIANTS_OF[usage.service_tier],
     ).total_price
 
 

@@ -169,10 +169,8 @@ def theirs(ours, usage, moment, **context):
     if usage.cache_write_1h_tokens:
         told["cache_write_1h_tokens"] = usage.cache_write_1h_tokens
     assert found is not None
-    found = found.calc_price(
-        TheirUsage(**told), provider, genai_request_timestamp=moment, price_context=context or None
-    )
-    return found.total_price
+    used = TheirUsage(**told)
+    return found.calc_price(used, provider, genai_request_timestamp=moment, price_context=context or None).total_price
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "bedrock", "mistral", "deepseek"])

@@ -71,7 +71,7 @@ def test_what_a_name_stands_for(name: str, model_id: str, effort: str | None, ti
     ],
 )
 def test_what_a_model_does_not_have_is_refused_with_what_it_has(name: str, says: str) -> None:
-    own = {"model": "own", "provider": "openai", "provider_model": "gpt-5", "efforts": ["low"]}
+    own: dict[str, Any] = {"model": "own", "provider": "openai", "provider_model": "gpt-5", "efforts": ["low"]}
     own["prices"] = [{"input": 1, "output": 2}]
     with pytest.raises(ModelUnknown) as refused:
         catalog({"model": "fast", "alias_of": "gpt-5@low"}, own).resolve(name)

@@ -408,7 +408,8 @@ def test_the_cheapest_of_one_model_at_its_tiers():
 
 @pytest.mark.parametrize("said", [{"model": "gpt-5@flex"}, {"policy": "cheapest", "candidates": ["gpt-5@flex"]}])
 def test_while_a_tiers_breaker_is_open_the_standard_one_answers(said):
-    request = RouteRequest("w", None, {"name": "writer", "role": "W"}, {}, frozenset(), run_id="r1")
+    step: Any = {"name": "writer", "role": "W"}
+    request = RouteRequest("w", None, step, {}, frozenset(), run_id="r1")
     made = plan(
         request, parse_row(said), NO_OVERRIDE, "small", bundled(), NOW, open_breakers={"gpt-5@flex": "it is open"}
     ).route(request.key)
