@@ -79,15 +79,15 @@ EXPLAINED = (
         "deepseek",
         "LiteLLM",
         WRITTEN,
-        "neither matters: DeepSeek writes its cache by itself and tells no written tokens; LiteLLM would charge nothing "
-        "for them, we as for any input, which is what a miss costs (api-docs.deepseek.com/quick_start/pricing)",
+        "neither matters: DeepSeek writes its cache by itself and tells no written tokens; LiteLLM would charge "
+        "nothing for them, we as for any input, which is what a miss costs (api-docs.deepseek.com/quick_start/pricing)",
     ),
     (
         "gpt-5.",
         "LiteLLM",
         "priority",
-        "neither matters: OpenAI has no priority for more than 272,000 tokens (openai.com/api-fast-mode), so that another "
-        "tier answers and its price counts; LiteLLM prices it as standard from the start",
+        "neither matters: OpenAI has no priority for more than 272,000 tokens (openai.com/api-fast-mode), so that "
+        "another tier answers and its price counts; LiteLLM prices it as standard from the start",
     ),
 )
 """Why a model's cost is not the same at another, and which is right."""
