@@ -11,7 +11,7 @@ from loopllama.aws import dynamo
 from loopllama.catalog.catalog import bundled
 from loopllama.errors import ModelUnknown, NoEligibleModel
 from loopllama.policies.registry import POLICIES
-from loopllama.routing.decision import Route, RouteRequest, decide, plan
+from loopllama.routing.decision import Route, RouteRequest, decide
 from loopllama.routing.overrides import MAX_CANDIDATES, MAX_FALLBACKS, NO_OVERRIDE, parse_choice, parse_row
 
 NOW = 1_800_000_000.0
@@ -368,55 +368,3 @@ def test_reading_a_row_never_raises_and_keeps_only_what_makes_sense(row):
     assert read.temperature is None or 0 <= read.temperature <= 2
     if read.choice is not None:
         assert parse_choice(row) == read.choice
-
-
-# Efforts and service tiers
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-def test_every_layer_may_say_an_effort_and_a_tier(layer):
-    decided = route({layer: "gpt-5@flex@low"})
-    assert (decided.source, ids(decided)) == (layer, ["gpt-5@low@flex", "gpt-5@low"])
-    model = decided.attempt_order[0]
-    assert (model.provider_model, model.effort, model.service_tier) == ("gpt-5", "low", "flex")
-
-
-def test_a_tier_falls_back_to_the_standard_one_and_a_place_of_its_own_is_kept():
-    said = {"model": "gpt-5@flex", "fallbacks": ["claude-sonnet-5", "gpt-5"]}
-    assert ids(route({"step-override": said})) == ["gpt-5@flex", "claude-sonnet-5", "gpt-5"]
-    said = {"model": "gpt-5@flex", "fallbacks": ["claude-sonnet-5", "gpt-5@priority"]}
-    assert ids(route({"step-override": said})) == ["gpt-5@flex", "gpt-5", "claude-sonnet-5", "gpt-5@priority"]
-
-
-def test_what_a_model_does_not_have_is_skipped_with_what_it_has():
-    decided = route({"step-override": "gpt-5@max", "agent": "gpt-5-mini@low"})
-    assert ids(decided) == ["gpt-5-mini@low"]
-    assert decided.ignored == (
-        {
-            "layer": "step-override",
-            "model": "gpt-5@max",
-            "reason": "gpt-5 has no effort 'max': its efforts are minimal, low, medium, high",
-        },
-    )
-    assert decided.invalid_overrides == 1
-
-
-def test_the_cheapest_of_one_model_at_its_tiers():
-    said = {"policy": "cheapest", "candidates": ["gpt-5", "gpt-5@priority", "gpt-5@flex", "claude-opus-5"]}
-    assert ids(route({"step-override": said})) == ["gpt-5@flex", "gpt-5", "gpt-5@priority", "claude-opus-5"]
-
-
-@pytest.mark.parametrize("said", [{"model": "gpt-5@flex"}, {"policy": "cheapest", "candidates": ["gpt-5@flex"]}])
-def test_while_a_tiers_breaker_is_open_the_standard_one_answers(said):
-    step: Any = {"name": "writer", "role": "W"}
-    request = RouteRequest("w", None, step, {}, frozenset(), run_id="r1")
-    made = plan(
-        request, parse_row(said), NO_OVERRIDE, "small", bundled(), NOW, open_breakers={"gpt-5@flex": "it is open"}
-    ).route(request.key)
-    assert ids(made) == ["gpt-5"]
-    assert [entry["model"] for entry in made.ignored] == ["gpt-5@flex"]
-
-
-def test_a_decision_comes_back_from_its_record_with_effort_and_tier():
-    decided = route({"agent": "gpt-5@low@flex"})
-    assert Route.from_record(decided.to_record(), bundled().resolve).attempt_order == decided.attempt_order
