@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -174,15 +175,22 @@ class CatalogStore:
                 raise CatalogInvalid.of("replaced_by", f"{fields['replaced_by']!r} is disabled itself")
 
     def _keeps(self, old: Iterable[Price], new: Iterable[Price]) -> None:
-        """Prices in force stay: what has been charged is not rewritten."""
+        """Prices in force stay: what has been charged is not rewritten. A tier that had no price may get one."""
         given = {price.effective_from: price for price in new}
         today = datetime.fromtimestamp(self._clock(), UTC).date()
         for price in old:
-            if price.effective_from <= today and given.get(price.effective_from) != price:
+            if price.effective_from <= today and not _extends(given.get(price.effective_from), price):
                 since = "from ever" if price.effective_from == date.min else f"from {price.effective_from} on"
                 raise CatalogInvalid.of(
                     "prices", f"there is a price {since} already; keep it, and give a new one a later date"
                 )
+
+
+def _extends(new: Price | None, old: Price) -> bool:
+    """Return whether a price is the old one, but for service tiers that had none."""
+    if new is None or not old.service_tiers.items() <= new.service_tiers.items():
+        return False
+    return replace(old, service_tiers=new.service_tiers) == new
 
 
 def _resolved(catalog: Catalog, name: str, field: str) -> Model:
