@@ -52,7 +52,7 @@ def test_a_decision_is_restored_with_effort_and_tier(router: Router, dynamodb: C
 def test_a_row_that_names_what_the_model_has_not_is_refused_with_what_it_has(live: Deployment, row: Any) -> None:
     workflow = live.push([{"name": "reply"}], name="Refused rows")
     with pytest.raises(RouteInvalid, match="gpt-5 has no effort 'max': its efforts are minimal, low, medium, high"):
-        RouteStore(live.settings).put(workflow, "reply", row, updated_by="ann", reason="r")
+        RouteStore(live.settings).set(workflow, "reply", row, updated_by="ann", reason="r")
 
 
 def test_a_workflow_that_names_it_gets_a_warning(live: Deployment) -> None:
