@@ -37,7 +37,7 @@ def test_text(dialect: Dialect, server: WireServer, adapter: Provider, make_call
     assert answer.text == "Sorry to hear that."
     assert answer.stop_reason == "end"
     assert answer.tool_calls == ()
-    assert answer.usage == Usage(21, 7)
+    assert answer.usage == Usage(21, 7, service_tier=dialect.tier)
     assert not answer.simulated
     [request] = server.requests
     assert dialect.has_key(request)
@@ -65,7 +65,7 @@ def test_half_of_a_character_is_replaced(
     for half in (b"\\ud83e", b"\\uDD99", b"\xed\xa0\xbe"):
         server.script(Reply(200, written.encode().replace(b"HERE", half)))
         answer = adapter.complete(make_call())
-        assert (answer.text, answer.usage) == ("Sorry 🦙 \ufffd \\ud83d", Usage(21, 7))
+        assert (answer.text, answer.usage) == ("Sorry 🦙 \ufffd \\ud83d", Usage(21, 7, service_tier=dialect.tier))
 
 
 def test_a_decimal_from_the_tables_is_a_number(
@@ -199,7 +199,7 @@ def test_usage_in_parts(dialect: Dialect, server: WireServer, adapter: Provider,
     )
     server.script(Reply(200, dialect.answer("ok", usage=figures)))
     usage = adapter.complete(make_call()).usage
-    assert usage == Usage(2048, 503, 1024, figures.written, figures.reasoning)
+    assert usage == Usage(2048, 503, 1024, figures.written, figures.reasoning, service_tier=dialect.tier)
 
 
 @pytest.mark.parametrize("broken", [None, {}, {"prompt_tokens": "many"}, {"input_tokens": -1, "output_tokens": 2}])
@@ -226,7 +226,7 @@ def test_cut_off_before_any_text(dialect: Dialect, server: WireServer, adapter: 
     server.script(Reply(200, dialect.answer("", stop="length", usage=Figures(21, 64))))
     with pytest.raises(InvalidModelResponse, match="max_tokens") as caught:
         adapter.complete(make_call(max_tokens=64))
-    assert caught.value.usage == Usage(21, 64)
+    assert caught.value.usage == Usage(21, 64, service_tier=dialect.tier)
 
 
 def test_cut_off_inside_a_tool_call(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
@@ -250,14 +250,14 @@ def test_empty_content(dialect: Dialect, server: WireServer, adapter: Provider, 
         server.script(Reply(200, dialect.answer(text)))
         with pytest.raises(InvalidModelResponse, match="empty") as caught:
             adapter.complete(make_call())
-        assert caught.value.usage == Usage(21, 7)
+        assert caught.value.usage == Usage(21, 7, service_tier=dialect.tier)
 
 
 def test_refusal(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
     server.script(Reply(200, dialect.answer("", stop="refusal")))
     with pytest.raises(ContentFiltered, match="declined") as caught:
         adapter.complete(make_call())
-    assert caught.value.usage == Usage(21, 7)
+    assert caught.value.usage == Usage(21, 7, service_tier=dialect.tier)
     assert caught.value.next_model
 
 

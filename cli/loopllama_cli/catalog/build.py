@@ -3,9 +3,10 @@
     python -m loopllama_cli.catalog.build            write shared/loopllama/catalog/data.json
     python -m loopllama_cli.catalog.build --check    exit 1 when it is not what this would write
 
-Prices and context windows are genai-prices' (github.com/pydantic/genai-prices, MIT), for standard processing: its
-`prices`, not its `price_variants` (batch, priority, flex). What it does not know (capabilities, longest answers, the
-ids that Bedrock's Converse takes) is authored in `facts`, with sources. Nothing here runs in Lambda.
+Prices and context windows are genai-prices' (github.com/pydantic/genai-prices, MIT): its `prices`, and of its
+`price_variants` those of service tiers and of batches. What it does not know (capabilities, efforts, longest answers,
+the ids that Bedrock's Converse takes and its service tiers) is authored in `facts`, with sources. Nothing here runs in
+Lambda.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
@@ -40,7 +41,14 @@ _KEYS = {
     "output": "output_mtok",
     "cache_read": "cache_read_mtok",
     "cache_write": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
 }
+VARIANTS = {
+    "flex": {"service_tier": "flex"},
+    "priority": {"service_tier": "priority"},
+    "batch": {"processing": "batch"},
+}
+"""Service tier to what genai-prices calls it."""
 
 
 def build(today: date) -> dict[str, Any]:
@@ -75,15 +83,16 @@ def render(built: dict[str, Any]) -> str:
 def _entries() -> Iterator[dict[str, Any]]:
     providers = {provider.id: provider for provider in data.providers}
     for name, current in facts.CURRENT.items():
-        for model in providers[name].models:
+        book = providers[facts.price_book(name)]
+        for model in book.models:
             if not current.fullmatch(model.id) or facts.NOT_CHAT.search(model.id) or model.deprecated:
                 continue
             # Some ids of genai-prices are its own; one that it would not find by that name is none of the provider's.
-            if providers[name].find_model(model.id) is model:
+            if book.find_model(model.id) is model:
                 entry = _entry(name, model.id, model.id, model)
                 if entry is not None:
                     yield entry
-    aws = providers["aws"]
+    aws = providers[facts.price_book("bedrock")]
     at_bedrock = (("bedrock", facts.BEDROCK), ("bedrock-openai", facts.BEDROCK_OPENAI))
     for provider, provider_model in ((name, model) for name, models in at_bedrock for model in models):
         priced = _bedrock(aws, provider_model)
@@ -109,23 +118,26 @@ def _bedrock(aws: Provider, provider_model: str) -> ModelInfo | None:
 
 
 def _entry(provider: str, model_id: str, provider_model: str, model: ModelInfo | None) -> dict[str, Any] | None:
-    prices = facts.OWN_PRICES.get(provider_model) or (None if model is None else _prices(model))
+    prices = facts.OWN_PRICES.get(provider_model) or (None if model is None else _prices(provider, model))
     if prices is None:
         return None
-    entry = {
+    if tiers := facts.service_tiers(provider, provider_model, prices[-1]):
+        prices = [*prices[:-1], {**prices[-1], "service_tiers": tiers}]
+    entry: dict[str, Any] = {
         "id": model_id,
         "provider": provider,
         "provider_model": provider_model,
         "context_window": (model and model.context_window) or facts.context_window(provider, provider_model),
         "max_output": facts.max_output(provider, provider_model),
         "capabilities": facts.capabilities(provider, provider_model),
+        "efforts": facts.efforts(provider, provider_model),
         "speed": facts.speed(Decimal(prices[-1]["output"])),
         "prices": prices,
     }
     return {key: value for key, value in entry.items() if value is not None}
 
 
-def _prices(model: ModelInfo) -> list[dict[str, Any]] | None:
+def _prices(provider: str, model: ModelInfo) -> list[dict[str, Any]] | None:
     """Prices in order of their date, or `None` for a model that is not priced by tokens.
 
     genai-prices takes the last condition that holds, so that a window of hours holds whatever the date. We date it
@@ -133,7 +145,7 @@ def _prices(model: ModelInfo) -> list[dict[str, Any]] | None:
     """
     if isinstance(model.prices, ModelPrice):
         price = _price(model.prices)
-        return None if price is None else [price]
+        return None if price is None else _with_tiers(provider, model, [price])
     prices: list[dict[str, Any]] = []
     since: date | None = None
     for conditional in model.prices:
@@ -152,7 +164,47 @@ def _prices(model: ModelInfo) -> list[dict[str, Any]] | None:
         if since is not None:
             price = {"effective_from": since.isoformat()} | price
         prices.append(price)
-    return prices
+    return _with_tiers(provider, model, prices)
+
+
+def _with_tiers(provider: str, model: ModelInfo, prices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return dated prices with those at each service tier, which may change on other days: what a variant leaves out is
+    the standard's. Tiers that this provider's adapter cannot ask for are left out."""
+    called = [tier for tier in VARIANTS if tier == "batch" or provider in facts.TIERS_BY_NAME]
+    days = set()
+    for variant in model.price_variants or ():
+        if not any(variant.when == VARIANTS[tier] for tier in called) or variant.constraint is None:
+            continue
+        if not isinstance(variant.constraint, StartDateConstraint) or any("between" in price for price in prices):
+            raise SystemExit(f"{model.id}: a condition of a tier's price that is not understood: {variant!r}")
+        days.add(variant.constraint.start_date.isoformat())
+    for day in sorted(days - {price.get("effective_from") for price in prices}):
+        before = [price for price in prices if price.get("effective_from", "") < day]
+        prices = [*before, {"effective_from": day} | before[-1] | {"effective_from": day}, *prices[len(before) :]]
+    dated: list[dict[str, Any]] = []
+    for price in (price | _tiers_at(model, called, price.get("effective_from")) for price in prices):
+        if dated and price.get("effective_from") in days and _only_adds(price, dated[-1]):
+            # The day on which genai-prices came to know of the tier, not the one on which it began.
+            dated[-1] |= {"service_tiers": price["service_tiers"]}
+        else:
+            dated.append(price)
+    return dated
+
+
+def _only_adds(price: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Return whether nothing differs from the price before but tiers that it had no price for."""
+    own = {"effective_from", "service_tiers"}
+    same = {key: price[key] for key in price.keys() - own} == {key: before[key] for key in before.keys() - own}
+    tiers = price.get("service_tiers", {})
+    return same and all(tiers.get(tier) == amounts for tier, amounts in before.get("service_tiers", {}).items())
+
+
+def _tiers_at(model: ModelInfo, called: list[str], since: str | None) -> dict[str, Any]:
+    at = datetime.combine(date.fromisoformat(since) if since else date(2000, 1, 1), time(12), UTC)
+    standard = model.get_prices(at)
+    at_tiers = {tier: model.get_prices(at, VARIANTS[tier]) for tier in called}
+    tiers = {tier: _price(special) for tier, special in at_tiers.items() if vars(special) != vars(standard)}
+    return {"service_tiers": tiers} if tiers else {}
 
 
 def _price(price: ModelPrice) -> dict[str, Any] | None:

@@ -6,7 +6,11 @@ Each rule is by provider and family, with its source; a model that no rule names
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
+
+from loopllama.catalog.model import PRICES
 
 NOT_CHAT = re.compile(
     r"audio|realtime|live|transcri|tts|whisper|image|banana|omni|robotics|embed|moderation|search|computer-use|"
@@ -14,6 +18,10 @@ NOT_CHAT = re.compile(
     r":free|:extended|ft[:-]|codex-mini"
 )
 """No chat models, not offered to everybody, or shut down."""
+
+_PRICE_BOOKS = {"bedrock": "aws", "xai": "x-ai"}
+"""Our providers that genai-prices calls otherwise. What it calls by our names and is something else: none (its `google`
+is the Gemini API and Vertex AI together, at the same prices)."""
 
 CURRENT = {
     # Listed as current or still offered at developers.openai.com/api/docs/models and /deprecations; of GPT-5.3 only
@@ -101,7 +109,7 @@ BEDROCK_OPENAI = (
 )
 """Ids that Bedrock's OpenAI-compatible endpoints take."""
 
-OWN_PRICES = {
+OWN_PRICES: Mapping[str, list[dict[str, Any]]] = {
     # The AWS price list of ap-northeast-1, the one region that calls this profile (pricing.us-east-1.amazonaws.com/
     # offers/v1.0/aws/AmazonBedrock/current/ap-northeast-1/index.json); genai-prices has the one of the US for it.
     "jp.amazon.nova-2-lite-v1:0": [{"input": "0.396", "output": "3.311", "cache_read": "0.099"}],
@@ -147,6 +155,72 @@ _CAPABILITIES = (
     ("bedrock-openai", r"^(us|global)\.", "tools images prompt_cache"),
     ("bedrock-openai", r".", "tools structured_output images prompt_cache"),
 )
+TIERS_BY_NAME = ("openai",)
+"""Providers whose service tiers a call can ask for, of those that genai-prices has. Gemini's are of its own API alone
+(ai.google.dev/gemini-api/docs/flex-inference: GenerateContent and Interactions), which we do not speak."""
+
+_BEDROCK_TIERS = (
+    # (family, tiers): each tier's share of the standard price. docs.aws.amazon.com/bedrock/latest/userguide/
+    # service-tiers-inference.html says which models have them; the shares are those of the AWS price list of us-east-1
+    # (pricing.us-east-1.amazonaws.com/offers/v1.0/aws/AmazonBedrock/current/us-east-1/index.json).
+    (r"^global\.amazon\.nova-2-lite", {"priority": Decimal("1.75")}),
+    (
+        r"amazon\.nova-(pro|2-lite)",
+        {"flex": Decimal("0.5"), "priority": Decimal("1.75"), "batch": Decimal("0.5")},
+    ),
+    (r"^mistral\.devstral-2", {"flex": Decimal("0.5"), "priority": Decimal("1.75")}),
+)
+_BEDROCK_TIER_PRICES = {
+    # The same list, where it rounds: (input, output) USD per million tokens.
+    "mistral.mistral-large-3-675b-instruct": {"flex": ("0.25", "0.75"), "priority": ("0.88", "2.63")},
+    "mistral.magistral-small-2509": {"flex": ("0.25", "0.75"), "priority": ("0.88", "2.63")},
+    "mistral.ministral-3-14b-instruct": {"flex": ("0.1", "0.1"), "priority": ("0.35", "0.35")},
+    "mistral.ministral-3-8b-instruct": {"flex": ("0.07", "0.07"), "priority": ("0.26", "0.26")},
+    "mistral.ministral-3-3b-instruct": {"flex": ("0.05", "0.05"), "priority": ("0.17", "0.17")},
+}
+
+_EFFORTS = (
+    # (provider, family, efforts): the first that matches.
+    # developers.openai.com/api/docs/models (each model's page) and /guides/reasoning.
+    ("openai", r"^gpt-5-pro", "high"),
+    ("openai", r"^gpt-5\.\d-pro", "medium high xhigh"),
+    ("openai", r"^gpt-5\.\d-codex", "low medium high xhigh"),
+    ("openai", r"^gpt-5(-mini|-nano)?$", "minimal low medium high"),
+    ("openai", r"^gpt-5\.1$", "none low medium high"),
+    ("openai", r"^gpt-5\.[2-6]", "none low medium high xhigh"),
+    ("openai", r"^gpt-6-astra|^gpt-6\.1-sol", "low medium high xhigh max"),
+    ("openai", r"^gpt-6-(luna|sol)|^gpt-6\.1-terra", "none low medium high xhigh max"),
+    ("openai", r"^o\d", "low medium high"),
+    ("openai", r"^gpt-4", ""),
+    # platform.claude.com/docs/en/build-with-claude/effort; Claude 4.5 but Opus knows none.
+    ("anthropic", r"claude-opus-4-5", "low medium high"),
+    ("anthropic", r"claude-(haiku|sonnet)-4-5", ""),
+    ("anthropic", r"claude-(opus|sonnet)-4-6", "low medium high max"),
+    ("anthropic", r"claude", "low medium high xhigh max"),
+    # On Bedrock the same parameter, whose highest value is refused of some (LiteLLM's list calls it the ceiling,
+    # `bedrock_output_config_effort_ceiling`); of Opus 4.5 it is behind a beta flag.
+    ("bedrock", r"claude-(haiku|sonnet|opus)-4-5", ""),
+    ("bedrock", r"claude-(opus|sonnet)-4-6", "low medium high max"),
+    ("bedrock", r"claude-(opus-5|opus-5-5)$", "low medium high xhigh max"),
+    ("bedrock", r"claude", "low medium high xhigh"),
+    # docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html; with `high` it takes neither a limit of
+    # the answer nor a temperature, so that no budget would hold.
+    ("bedrock", r"nova-2-lite", "low medium"),
+    ("bedrock", r".", ""),
+    # As far as aws-samples/amazon-bedrock-client-for-mac, release 2.0.5, offers them.
+    ("bedrock-openai", r"grok-4\.[6-9]", "low medium high xhigh"),
+    ("bedrock-openai", r"grok", "low medium high"),
+    # ai.google.dev/gemini-api/docs/openai (thinking): of 2.5 Pro and of Gemini 3 thinking cannot be turned off. Which
+    # ones know `minimal`: ai.google.dev/gemini-api/docs/thinking.
+    ("google", r"gemini-2\.5-flash", "none low medium high"),
+    ("google", r"gemini-3(\.[15])?-flash", "minimal low medium high"),
+    ("google", r".", "low medium high"),
+    # docs.mistral.ai/capabilities/reasoning: adjustable reasoning, on or off.
+    ("mistral", r"mistral-(small|medium-3-5|medium-latest|large-4)", "none high"),
+    ("mistral", r".", ""),
+    # api-docs.deepseek.com/guides/thinking_mode: others are mapped to these.
+    ("deepseek", r".", "high max"),
+)
 _MAX_OUTPUT = (
     # developers.openai.com/api/docs/models
     ("openai", r"gpt-4o", 16_384),
@@ -187,12 +261,40 @@ _SPEED = (
 _SLOWEST = (1500, 45)
 
 
+def price_book(provider: str) -> str:
+    """Return what genai-prices calls a provider of ours."""
+    return _PRICE_BOOKS.get(provider, provider)
+
+
 def capabilities(provider: str, model: str) -> list[str]:
     """Return what a model can do, by its family."""
     for name, family, listed in _CAPABILITIES:
         if name == provider and re.search(family, model):
             return sorted({*listed.split(), *(["reasoning"] if _REASONING.search(model) else [])})
     raise SystemExit(f"no rule says what {provider}:{model} can do")
+
+
+def efforts(provider: str, model: str) -> list[str]:
+    """Return the efforts that a model takes, by its family."""
+    if provider == "bedrock-openai" and "openai." in model:
+        provider, model = "openai", model.rpartition("openai.")[2]
+    for name, family, listed in _EFFORTS:
+        if name == provider and re.search(family, model):
+            return listed.split()
+    raise SystemExit(f"no rule says which efforts {provider}:{model} takes")
+
+
+def service_tiers(provider: str, model: str, price: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the prices of one of Bedrock's models at its service tiers, from its standard one."""
+    if provider != "bedrock":
+        return {}
+    if listed := _BEDROCK_TIER_PRICES.get(model):
+        return {tier: {"input": given, "output": taken} for tier, (given, taken) in listed.items()}
+    shares = next((shares for family, shares in _BEDROCK_TIERS if re.search(family, model)), {})
+    return {
+        tier: {name: f"{(Decimal(price[name]) * share).normalize():f}" for name in PRICES if name in price}
+        for tier, share in shares.items()
+    }
 
 
 def max_output(provider: str, model: str) -> int | None:

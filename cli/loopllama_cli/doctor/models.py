@@ -230,6 +230,8 @@ def _called(model: Any, settings: Settings) -> Check:
         timeout=60,
         max_tokens=64,
         options=model.options or {},
+        effort=model.effort or "",
+        service_tier=model.service_tier or "",
     )
     try:
         answer = provider_for(model, settings).complete(request)

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from loopllama.agent.call_bounds import CallTime, Limits, explain_timeout, fallback_limit
 from loopllama.agent.tool_calls import ToolCalls, Tools
 from loopllama.catalog import takes
+from loopllama.catalog.variants import standard
 from loopllama.core import clock
 from loopllama.errors import (
     BudgetExceeded,
+    ContentFiltered,
     ContextTooLong,
     InvalidModelResponse,
     ModelBusy,
@@ -193,6 +195,8 @@ class AgentLoop:
         trouble: list[ModelError | BudgetExceeded] = []
         for at in range(self._at, len(self._attempt_order)):
             model = self._attempt_order[at]
+            if self._same_refusal(at, trouble):
+                continue
             try:
                 answer = self._ask(model, turn, messages, last=at + 1 == len(self._attempt_order))
             except ModelError as error:
@@ -220,6 +224,14 @@ class AgentLoop:
                 if not error.repeatable or model.id in self._ledger.failed(turn):
                     raise
         raise failed
+
+    def _same_refusal(self, at: int, trouble: Sequence[ModelError | BudgetExceeded]) -> bool:
+        """Return whether the model is the one before it at the standard tier, and what went wrong there was about the
+        prompt, of which it would say, and charge, the same."""
+        before = self._attempt_order[at - 1] if at > self._at else None
+        if before is None or before.service_tier is None or self._attempt_order[at].id != standard(before).id:
+            return False
+        return isinstance(trouble[-1], ContextTooLong | ContentFiltered) if trouble else False
 
     def _call(self, model: Model, turn: int, messages: Sequence[Message], last: bool) -> ModelResponse:
         now = time.monotonic()
@@ -286,6 +298,8 @@ class AgentLoop:
             options=model.options or {},
             stands_for=model.stands_for,
             can_call_tools=model.capabilities is None or "tools" in model.capabilities,
+            effort=model.effort or "",
+            service_tier=model.service_tier or "",
             prompt_cache=model.capabilities is not None and "prompt_cache" in model.capabilities,
         )
         if call.max_tokens is None and (limit := fallback_limit(model, call)) is not None:

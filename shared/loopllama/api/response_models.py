@@ -175,6 +175,18 @@ class Tier(Shape):
     output: float
     cache_read: float | None
     cache_write: float | None
+    cache_write_1h: float | None
+
+
+class TierPrice(Shape):
+    """USD per million tokens at a service tier."""
+
+    input: float
+    output: float
+    cache_read: float | None
+    cache_write: float | None
+    cache_write_1h: float | None
+    tiers: list[Tier]
 
 
 class Price(Shape):
@@ -186,7 +198,11 @@ class Price(Shape):
     output: float
     cache_read: float | None
     cache_write: float | None
+    cache_write_1h: float | None
+    """Of what is kept in the cache for an hour."""
     tiers: list[Tier]
+    service_tiers: dict[str, TierPrice]
+    """At `flex`, `priority` and `batch`, where the model has such a price."""
 
 
 class ModelEntry(BaseModel):
@@ -207,6 +223,10 @@ class Model(Shape):
     context_window: int | None
     max_output: int | None
     capabilities: list[str] | None
+    efforts: list[str] | None
+    """What a name may say of it, as in `gpt-5@low`; null where nobody has listed them."""
+    service_tiers: list[str]
+    """What a name may say of how it is served, as in `gpt-5@flex`."""
     enabled: bool
     replaced_by: str | None
     options: dict[str, Any]

@@ -54,6 +54,8 @@ class Attempt(CallTokens):
     """How long the call waited for its place among the model's calls, where it has a limit of calls at once."""
     max_tokens: int | None
     """The limit of the answer where the agent did not set it: what a budget left, or that of a server of one's own."""
+    service_tier: str | None
+    """The service tier that answered, where the provider says it, such as `standard`, `flex`. It decides the price."""
 
 
 class ToolCall(Shape):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from loopllama.aws import clients
+from loopllama.catalog import variants
 from loopllama.catalog.entries import bundled_model, is_machine_key, parse_item
 from loopllama.catalog.model import FIELDS, MAX_ID, PROVIDERS, TAKEN_OVER, Model, is_model_id, split
 from loopllama.catalog.providers import KNOWN, Known
@@ -142,7 +143,7 @@ class Catalog:
         `ModelUnknown`."""
         path = (*path, model_id)
         target = self._entries[model_id]["same_as"]
-        name, _ = self._unaliased(target)
+        name = self._unaliased(target)[0]
         if (known := self.canonical(name)) in path or len(path) > MAX_HOPS:
             raise ModelUnknown(f"same_as goes round in a circle: {' -> '.join((*path, known))}")
         model = self._model(known, path)
@@ -153,18 +154,25 @@ class Catalog:
     def _resolve(self, model_id: str) -> Model:
         if not is_model_id(model_id):
             raise ModelUnknown(f"{str(model_id)[:80]!r} is no model id: it must be text of 1 to {MAX_ID} characters")
-        name, disabled_by = self._unaliased(model_id)
+        name, disabled_by, effort, tier = self._unaliased(model_id)
+        self._check_suffix(model_id, name)
         model = self._model(self.canonical(name))
         if model is None:
             raise ModelUnknown(self._unknown(model_id, name))
         if disabled_by is not None:
-            return replace(model, enabled=False, replaced_by=disabled_by.get("replaced_by"))
-        return model
+            model = replace(model, enabled=False, replaced_by=disabled_by.get("replaced_by"))
+        return variants.of(model, effort, tier)
 
-    def _unaliased(self, model_id: str) -> tuple[str, Mapping[str, Any] | None]:
-        """Return what an id leads to through aliases, and the row of the first of them that is disabled."""
+    def _unaliased(self, model_id: str) -> tuple[str, Mapping[str, Any] | None, str, str]:
+        """Return what an id leads to through aliases, the row of the first of them that is disabled, and the effort and
+        the service tier that the names on the way ask for."""
         name, path, disabled_by = model_id, [model_id], None
+        effort = tier = ""
         while True:
+            if not self._keeps(name):
+                name, of_name, at_tier = variants.parse(name)
+                # What a name says wins over what its alias says.
+                effort, tier = effort or of_name, tier or at_tier
             row = self._aliases.get(name)
             if row is None:
                 target = None if name in self._entries else self._bundled_aliases.get(name)
@@ -173,11 +181,32 @@ class Catalog:
                 if disabled_by is None and row.get("enabled") is False:
                     disabled_by = row
             if target is None:
-                return name, disabled_by
+                return name, disabled_by, effort, tier
             path.append(target)
             if target in path[:-1] or len(path) > MAX_HOPS:
                 raise ModelUnknown(f"alias {model_id!r} goes round in a circle: {' -> '.join(path)}")
             name = target
+
+    def _keeps(self, name: str) -> bool:
+        """Return whether something is kept under the very name, be there an `@` in it."""
+        return any(name in kept for kept in (self._aliases, self._entries, self._bundled, self._bundled_aliases))
+
+    def _check_suffix(self, model_id: str, name: str) -> None:
+        """Raise `ModelUnknown` where `model_id` names a known model with an effort or tier that is none, or with two;
+        `name` is what is left of it."""
+        base, at, word = name.rpartition("@")
+        if not at or not base or self._keeps(name) or name in self._written:
+            return
+        try:
+            model = self.resolve(base)
+        except ModelUnknown:
+            return
+        if (model.origin or {}).get("id") != "written out":
+            twice = variants.parse(name).base != name
+            what = (
+                "says more than one effort or service tier" if twice else f"says {word!r}, which {model.entry} has not"
+            )
+            raise ModelUnknown(f"{model_id!r} {what}: {variants.has(self.resolve(model.entry))}")
 
     def _model(self, model_id: str, path: tuple[str, ...] = ()) -> Model | None:
         fields = self._entries.get(model_id)
@@ -236,7 +265,7 @@ class Catalog:
 
     def _unknown(self, model_id: str, name: str) -> str:
         near = self.near(name)
-        through = "" if name == model_id else f" (alias {model_id!r})"
+        through = "" if name in (model_id, variants.parse(model_id).base) else f" (alias {model_id!r})"
         hint = f"; did you mean {', '.join(near)}?" if near else "."
         return (
             f"no model {name!r}{through}{hint} A model is an id of the catalog, an alias, or provider:model with one "

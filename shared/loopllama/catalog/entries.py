@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
 from loopllama.catalog.model import (
     CAPABILITIES,
+    EFFORTS,
     FIELDS,
     PRICES,
+    SERVICE_TIERS,
     Model,
     Price,
     Speed,
@@ -84,6 +87,7 @@ def bundled_model(models: Mapping[str, Mapping[str, Any]], model_id: str) -> Mod
         context_window=entry.get("context_window"),
         max_output=entry.get("max_output"),
         capabilities=frozenset(entry["capabilities"]),
+        efforts=tuple(entry["efforts"]) if "efforts" in entry else None,
         speed=Speed(*speed),
         origin=dict.fromkeys(FIELDS & entry.keys(), "bundled"),
     )
@@ -122,10 +126,15 @@ def _bundled_price(raw: Mapping[str, Any]) -> Price:
         return {key: Decimal(source[key]) for key in PRICES if source.get(key) is not None}
 
     between = raw.get("between")
+    since = date.fromisoformat(raw["effective_from"]) if "effective_from" in raw else date.min
     return Price(
-        effective_from=date.fromisoformat(raw["effective_from"]) if "effective_from" in raw else date.min,
+        effective_from=since,
         tiers=tuple(Tier(tier["above"], **amounts(tier)) for tier in raw.get("tiers", ())),
         between=None if between is None else (time.fromisoformat(between[0]), time.fromisoformat(between[1])),
+        service_tiers={
+            tier: replace(_bundled_price(price), effective_from=since)
+            for tier, price in raw.get("service_tiers", {}).items()
+        },
         **amounts(raw),
     )
 
@@ -162,14 +171,26 @@ def parse_prices(value: object) -> tuple[Price, ...]:
 def _price(entry: object) -> Price:
     if not isinstance(entry, Mapping):
         raise ValueError("must hold maps with effective_from, input and output")
+    since, by_tier = _date(entry.get("effective_from")), entry.get("service_tiers") or {}
+    if not isinstance(by_tier, Mapping) or not by_tier.keys() <= set(SERVICE_TIERS):
+        raise ValueError(f"`service_tiers` must be a map from {', '.join(SERVICE_TIERS)} to prices")
+    if not all(isinstance(price, Mapping) for price in by_tier.values()):
+        raise ValueError("`service_tiers` must hold maps with input and output")
+    return Price(
+        effective_from=since,
+        tiers=_tiers(entry),
+        service_tiers={
+            tier: Price(since, tiers=_tiers(price), **_prices(price)) for tier, price in sorted(by_tier.items())
+        },
+        **_prices(entry),
+    )
+
+
+def _tiers(entry: Mapping[str, Any]) -> tuple[Tier, ...]:
     tiers = entry.get("tiers") or []
     if not isinstance(tiers, list) or len(tiers) > MAX_TIERS:
         raise ValueError(f"`tiers` must be a list of at most {MAX_TIERS}")
-    return Price(
-        effective_from=_date(entry.get("effective_from")),
-        tiers=tuple(sorted((_tier(tier) for tier in tiers), key=lambda tier: tier.above)),
-        **_prices(entry),
-    )
+    return tuple(sorted((_tier(tier) for tier in tiers), key=lambda tier: tier.above))
 
 
 def _tier(entry: object) -> Tier:
@@ -248,6 +269,12 @@ def _capabilities(value: object) -> frozenset[str]:
     return frozenset(value)
 
 
+def _efforts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, set, frozenset)) or not all(name in EFFORTS for name in value):
+        raise ValueError(f"must be a list of {', '.join(EFFORTS)}, not {written(value)}")
+    return tuple(effort for effort in EFFORTS if effort in value)
+
+
 def _options(value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) and name for name in value):
         raise ValueError(f"must be a map of the provider's own parameters, not {written(value)}")
@@ -283,6 +310,7 @@ _READ: dict[str, Any] = {
     "context_window": _count,
     "max_output": _count,
     "capabilities": _capabilities,
+    "efforts": _efforts,
     "enabled": _enabled,
     "replaced_by": _name,
     "options": _options,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, time
 from decimal import Decimal
 from typing import Any
@@ -18,8 +18,14 @@ PROVIDERS = tuple(KNOWN)
 CAPABILITIES = ("tools", "structured_output", "images", "prompt_cache", "reasoning")
 """`structured_output`: a native mode for a JSON Schema."""
 
-PRICES = ("input", "output", "cache_read", "cache_write")
-"""What has a price of its own, in USD per million tokens."""
+PRICES = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
+"""What has a price of its own, in USD per million tokens. `cache_write_1h`: of what is kept an hour, not 5 minutes."""
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+"""How much a model is to think, least first; which of them a model takes is a fact of the catalog."""
+
+SERVICE_TIERS = ("flex", "priority", "batch")
+"""Ways of being served that have prices of their own, beside the standard one."""
 
 GEOGRAPHIES = ("us", "eu", "apac", "jp", "au", "in", "ca", "us-gov", "global")
 """Prefixes of Bedrock's cross-Region inference profiles."""
@@ -35,6 +41,7 @@ FIELDS = frozenset(
         "context_window",
         "max_output",
         "capabilities",
+        "efforts",
         "enabled",
         "replaced_by",
         "speed",
@@ -43,7 +50,7 @@ FIELDS = frozenset(
         "max_concurrent_calls",
     }
 )
-TAKEN_OVER = ("prices", "context_window", "max_output", "capabilities", "speed")
+TAKEN_OVER = ("prices", "context_window", "max_output", "capabilities", "efforts", "speed")
 """What an entry has from the model that it is the same as, where it does not say it itself."""
 
 
@@ -56,20 +63,24 @@ class Tier:
     output: Decimal
     cache_read: Decimal | None = None
     cache_write: Decimal | None = None
+    cache_write_1h: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
     """USD per million tokens, in force from `effective_from` (UTC) until a later price. `between` limits it to hours
-    of the day (UTC, start included, end excluded; may pass midnight) and wins over the same date's price without."""
+    of the day (UTC, start included, end excluded; may pass midnight) and wins over the same date's price without.
+    `service_tiers` are the prices of the same date at other service tiers than the standard one."""
 
     effective_from: date
     input: Decimal
     output: Decimal
     cache_read: Decimal | None = None
     cache_write: Decimal | None = None
+    cache_write_1h: Decimal | None = None
     tiers: tuple[Tier, ...] = ()
     between: tuple[time, time] | None = None
+    service_tiers: Mapping[str, Price] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +102,8 @@ class Model:
     ordered by date; empty is unpriced. `options` go into every call of it under the provider's own names. `same_as` is
     the id of the model that this one is, where its own name does not say it, and `stands_for` how that model's provider
     calls it. `max_concurrent_calls`: how many of its calls may be under way at once; `None` is any number. `origin`
-    names the source of each field: `bundled`, `table`, `same_as` or `written out`.
+    names the source of each field: `bundled`, `table`, `same_as` or `written out`. `efforts` are those that it takes,
+    `None` where nobody has listed them. `effort` and `service_tier` are what its name asks for (`variants`).
     """
 
     id: str
@@ -109,6 +121,19 @@ class Model:
     stands_for: Identity | None = None
     max_concurrent_calls: int | None = None
     origin: Mapping[str, str] | None = None
+    efforts: tuple[str, ...] | None = None
+    effort: str | None = None
+    service_tier: str | None = None
+
+    @property
+    def suffix(self) -> str:
+        """What the id says of effort and tier."""
+        return "".join(f"@{word}" for word in (self.effort, self.service_tier) if word)
+
+    @property
+    def entry(self) -> str:
+        """The id without effort and tier: what the catalog keeps the model under."""
+        return self.id.removesuffix(self.suffix)
 
     def lacks(self, required: Iterable[str]) -> list[str]:
         """Return the required capabilities that the model is known not to have."""

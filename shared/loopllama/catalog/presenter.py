@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
+from loopllama.catalog import variants
 from loopllama.catalog.model import PRICES, Model, Price
 from loopllama.catalog.pricing import price_at
 
@@ -21,6 +22,8 @@ def view(model: Model, at: datetime) -> dict[str, Any]:
         "context_window": model.context_window,
         "max_output": model.max_output,
         "capabilities": None if model.capabilities is None else sorted(model.capabilities),
+        "efforts": None if model.efforts is None else list(model.efforts),
+        "service_tiers": variants.called_tiers(model),
         "enabled": model.enabled,
         "replaced_by": model.replaced_by,
         "options": dict(model.options or {}),
@@ -34,6 +37,13 @@ def _price(price: Price) -> dict[str, Any]:
     return {
         "effective_from": None if price.effective_from == date.min else price.effective_from.isoformat(),
         "between": [edge.isoformat("minutes") for edge in price.between] if price.between else None,
+        **_amounts(price),
+        "service_tiers": {tier: _amounts(at_tier) for tier, at_tier in price.service_tiers.items()},
+    }
+
+
+def _amounts(price: Price) -> dict[str, Any]:
+    return {
         **{name: getattr(price, name) for name in PRICES},
         "tiers": [{"above": tier.above, **{name: getattr(tier, name) for name in PRICES}} for tier in price.tiers],
     }

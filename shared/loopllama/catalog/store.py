@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 from loopllama.aws import clients, dynamo
 from loopllama.aws.versioned import Rows, version_of
+from loopllama.catalog import variants
 from loopllama.catalog.catalog import NEEDS_PROVIDER, Catalog, bundled
 from loopllama.catalog.entries import is_machine_key, parse_item
-from loopllama.catalog.model import Model, Price, is_model_id
+from loopllama.catalog.model import PRICES, Model, Price, Tier, is_model_id
+from loopllama.catalog.pricing import price_at
 from loopllama.core import clock
 from loopllama.errors import CatalogInvalid, ModelUnknown, VersionConflict
 from loopllama.settings import Settings
 
 VALUES = (
-    *("alias_of", "provider", "provider_model", "prices", "context_window", "max_output", "capabilities"),
+    *("alias_of", "provider", "provider_model", "prices", "context_window", "max_output", "capabilities", "efforts"),
     *("enabled", "replaced_by", "options", "same_as", "max_concurrent_calls"),
 )
 _KNOWN = (*VALUES, "version", "updated_by", "reason", "updated_at")
@@ -104,6 +107,17 @@ class CatalogStore:
         kept = [dated for dated in kept if dated.get("effective_from") != price["effective_from"]]
         return self.write(model_id, {"prices": [*kept, dict(price)]}, updated_by=updated_by, reason=reason)
 
+    def with_tier(self, model_id: str, day: date, tier: str, amounts: tuple[Decimal | None, ...]) -> dict[str, Any]:
+        """Return the price of a day, as the table holds it, with one at a service tier; `amounts` are in the order of
+        `PRICES`. What costs the model from that day on otherwise is the standard price that is in force then. Raises
+        `CatalogInvalid` where there is none."""
+        price = price_at(self.catalog().resolve(model_id), day)
+        if price is None:
+            raise CatalogInvalid.of("prices", f"{model_id!r} has no standard price from {day} on; give it that first")
+        dated = stored(price)
+        dated["service_tiers"] = {**dated.get("service_tiers", {}), tier: _named(amounts)}
+        return {"effective_from": day.isoformat(), **dated}
+
     def remove(self, model_id: str, *, expected_version: int | None = None, updated_by: str, reason: str) -> bool:
         """Delete an entry; whether there was one. Who and why is written to it first, so that the stream has seen it.
         Raises as `write` does."""
@@ -136,6 +150,12 @@ class CatalogStore:
         model_id = str(item["model"])
         if not is_model_id(model_id) or is_machine_key(model_id):
             raise CatalogInvalid.of("model", f"{model_id[:80]!r} can be no id: 1 to 256 characters without white space")
+        named = variants.parse(model_id)
+        if not before and named.base != model_id:
+            raise CatalogInvalid.of(
+                "model",
+                f"{model_id!r} says an effort or a service tier; an entry holds at all of them: name {named.base!r}",
+            )
         _, fields, reasons = parse_item(item)
         wrong = {name: reason for name, reason in reasons.items() if name in changes}
         if wrong:
@@ -157,15 +177,22 @@ class CatalogStore:
                 raise CatalogInvalid.of("replaced_by", f"{fields['replaced_by']!r} is disabled itself")
 
     def _keeps(self, old: Iterable[Price], new: Iterable[Price]) -> None:
-        """Prices in force stay: what has been charged is not rewritten."""
+        """Prices in force stay: what has been charged is not rewritten. A tier that had no price may get one."""
         given = {price.effective_from: price for price in new}
         today = datetime.fromtimestamp(self._clock(), UTC).date()
         for price in old:
-            if price.effective_from <= today and given.get(price.effective_from) != price:
+            if price.effective_from <= today and not _extends(given.get(price.effective_from), price):
                 since = "from ever" if price.effective_from == date.min else f"from {price.effective_from} on"
                 raise CatalogInvalid.of(
                     "prices", f"there is a price {since} already; keep it, and give a new one a later date"
                 )
+
+
+def _extends(new: Price | None, old: Price) -> bool:
+    """Return whether a price is the old one, but for service tiers that had none."""
+    if new is None or not old.service_tiers.items() <= new.service_tiers.items():
+        return False
+    return replace(old, service_tiers=new.service_tiers) == new
 
 
 def _resolved(catalog: Catalog, name: str, field: str) -> Model:
@@ -181,7 +208,25 @@ def price_of(
     taken: Decimal,
     cache_read: Decimal | None = None,
     cache_write: Decimal | None = None,
+    cache_write_1h: Decimal | None = None,
 ) -> dict[str, Any]:
     """Return a dated price as the table holds it; USD per million tokens."""
-    values = {"input": given, "output": taken, "cache_read": cache_read, "cache_write": cache_write}
-    return {"effective_from": since.isoformat(), **{name: value for name, value in values.items() if value is not None}}
+    return {"effective_from": since.isoformat(), **_named((given, taken, cache_read, cache_write, cache_write_1h))}
+
+
+def _named(amounts: Iterable[Decimal | None]) -> dict[str, Any]:
+    return {name: amount for name, amount in zip(PRICES, amounts, strict=True) if amount is not None}
+
+
+def stored(price: Price) -> dict[str, Any]:
+    """Return a price's amounts as the table holds them, without date."""
+
+    def amounts(rates: Price | Tier) -> dict[str, Any]:
+        return _named(getattr(rates, name) for name in PRICES)
+
+    kept = amounts(price)
+    if price.tiers:
+        kept["tiers"] = [{"above": tier.above, **amounts(tier)} for tier in price.tiers]
+    if price.service_tiers:
+        kept["service_tiers"] = {tier: stored(own) for tier, own in price.service_tiers.items()}
+    return kept

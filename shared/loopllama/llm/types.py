@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+STANDARD = "standard"
+"""The service tier that no name asks for."""
+
 StopReason = Literal["end", "tool_calls", "max_tokens"]
 """`max_tokens`: the answer was cut off. A refusal is no answer: adapters raise `ContentFiltered` for it."""
 
@@ -76,10 +79,11 @@ class Message:
 class Usage:
     """Tokens of one call, counted the same way for every provider.
 
-    `input_tokens` is all of the prompt, cached parts included; `cached_tokens` and `cache_write_tokens` are
-    parts of it. `output_tokens` is all of the answer, `reasoning_tokens` a part of it. An adapter converts from its
-    provider's own way of counting. `estimated`: the provider gave no usage and the figures are an estimate;
-    `uncertain`: they are right, and the provider charges for more than them.
+    `input_tokens` is all of the prompt, cached parts included; `cached_tokens` and `cache_write_tokens` are parts of
+    it, and `cache_write_1h_tokens` those of the written that are kept an hour. `output_tokens` is all of the answer,
+    `reasoning_tokens` a part of it. An adapter converts from its provider's own way of counting. `estimated`: the
+    provider gave no usage and the figures are an estimate; `uncertain`: they are right, and the provider charges for
+    more than them. `service_tier` is the one that answered, by our names, where the provider says it.
     """
 
     input_tokens: int
@@ -89,6 +93,8 @@ class Usage:
     reasoning_tokens: int = 0
     estimated: bool = False
     uncertain: bool = False
+    cache_write_1h_tokens: int = 0
+    service_tier: str = ""
 
 
 class Identity(NamedTuple):
@@ -121,7 +127,8 @@ class ModelRequest:
     and, where the turn has more calls, behind `stable` messages. `max_output` is the longest answer that the model can
     give, where that is known: what adapters go by where `max_tokens` is not set and the provider asks for a limit.
     `limit_unasked`: nobody has asked for `max_tokens`; it goes where the provider refuses it.
-    `options` go into the request under the provider's own names, and never replace what the call itself says.
+    `options` go into the request under the provider's own names, and never replace what the call itself says. `effort`
+    and `service_tier` are what the model's name asks for, by our names; they win over the options.
     `stands_for` is the model behind a name that does not say it (a deployment's, an ARN), where that is known: what a
     model takes goes by `known_as`. `can_call_tools`: the answer may be asked for by a tool. `forms` is for adapters.
     """
@@ -141,6 +148,8 @@ class ModelRequest:
     max_output: int | None = None
     limit_unasked: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    effort: str = ""
+    service_tier: str = ""
     stands_for: Identity | None = None
     can_call_tools: bool = True
     forms: Forms = field(default_factory=Forms)

@@ -35,6 +35,12 @@ FIGURES = (
     Figure("output_tokens", "tokens_out", "Tokens of answers, reasoning included.", "Tokens out", "OutputTokens"),
     Figure("cached_tokens", "tokens_cached", "Those of the prompts' tokens that were read from a cache.", "Cached"),
     Figure("cache_write_tokens", "tokens_cache_write", "Those that were written to a cache.", summed=False),
+    Figure(
+        "cache_write_1h_tokens",
+        "tokens_cache_write_1h",
+        "Those of the written that are kept an hour, not five minutes.",
+        summed=False,
+    ),
     Figure("reasoning_tokens", "tokens_reasoning", "Those of the answer that were reasoning.", summed=False),
 )
 SUMMED = tuple(figure for figure in FIGURES if figure.summed)
@@ -59,9 +65,9 @@ def record_of(usage: Usage) -> dict[str, int | None]:
 def of_record(attempt: Mapping[str, Any]) -> Usage:
     """Return the usage that an attempt's record says."""
     counts: dict[str, Any] = {figure.name: int(attempt.get(figure.name) or 0) for figure in FIGURES}
-    return Usage(**counts)
+    return Usage(**counts, service_tier=str(attempt.get("service_tier") or ""))
 
 
 def of_shown(attempt: Mapping[str, Any]) -> Usage:
     """Return the usage that an attempt of a run object says."""
-    return of_record({figure.name: attempt.get(figure.shown) for figure in FIGURES})
+    return of_record(dict(attempt) | {figure.name: attempt.get(figure.shown) for figure in FIGURES})

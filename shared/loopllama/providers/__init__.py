@@ -95,8 +95,9 @@ def provider_for(model: Model, settings: Settings) -> Provider:
         from loopllama.providers.simulated.adapter import Simulated
 
         return Simulated(model.speed, settings.simulated_speed)
+    effort = {"reasoning_effort": model.effort} if model.effort else {}
     name = model.stands_for.model if model.stands_for else model.provider_model
-    responses = needs_responses(name, model.options or {})
+    responses = needs_responses(name, {**(model.options or {}), **effort})
     key = (model.provider, responses, settings.provider_secrets_prefix, settings.allowed_provider_hosts)
     if key not in _adapters:
         try:
@@ -126,6 +127,7 @@ def behind_profile(model: Model, resolve: Callable[[str], Model]) -> Model:
         context_window=base.context_window,
         max_output=base.max_output,
         capabilities=base.capabilities,
+        efforts=base.efforts,
         speed=base.speed,
         stands_for=Identity(model.provider, name),
     )

@@ -16,7 +16,13 @@ from typing import Any, NamedTuple
 from loopllama.catalog.providers import KNOWN, OWN, Known
 from loopllama.catalog.takes import refused
 from loopllama.core import exact_json
-from loopllama.errors import ContextTooLong, InvalidModelResponse, ModelError, ModelRequestRejected
+from loopllama.errors import (
+    ContextTooLong,
+    InvalidModelResponse,
+    ModelError,
+    ModelNotAvailable,
+    ModelRequestRejected,
+)
 from loopllama.llm import history, schema_restating, thoughts
 from loopllama.llm.schema_restating import Restated
 from loopllama.llm.token_estimate import estimated_usage
@@ -37,14 +43,18 @@ encrypted content … could not be verified" of what another organization's key 
 
 _ABOUT_LIMIT = re.compile(r"max_(?:\w+_)?tokens", re.IGNORECASE)
 
+_ABOUT_TIER = re.compile(r"(service|inference)[ _-]?tier", re.IGNORECASE)
+"""What refusals of a service tier say: a model or a region may not have it, and answer at the standard one."""
+
 
 class Parsed(NamedTuple):  # loads faster than a dataclass
     """What a dialect reads in an answer.
 
     `text` is all that the model said, thoughts included. `usage` is `None` where the provider gave none that can be
     read. `error` is what the answer stands for where it cannot be used, a refusal say; it is raised with the usage.
-    `why_empty` says why there may be neither text nor tool call. `malformed`: the answer lacks what the wire format
-    promises, so an empty one speaks against the server. `thoughts` are what goes back with the tool calls.
+    `service_tier` is the one that answered (`wire.service_tier`). `why_empty` says why there may be neither text nor
+    tool call. `malformed`: the answer lacks what the wire format promises, so an empty one speaks against the server.
+    `thoughts` are what goes back with the tool calls.
     """
 
     text: str = ""
@@ -54,6 +64,7 @@ class Parsed(NamedTuple):  # loads faster than a dataclass
     model: str = ""
     error: ModelError | None = None
     why_empty: str = "no text"
+    service_tier: str = ""
     malformed: bool = False
     thoughts: Thoughts | None = None
 
@@ -148,7 +159,7 @@ class Adapter(ABC):
         call = self._fitted(history.fitted(call, self.provider))
         parsed = self.read(call, self._sent(call))
         written = parsed.text + "".join(tool_call.raw for tool_call in parsed.tool_calls)
-        usage = parsed.usage or estimated_usage(call, written)
+        usage = replace(parsed.usage or estimated_usage(call, written), service_tier=parsed.service_tier)
         if parsed.error is not None:
             parsed.error.usage, parsed.error.model = usage, parsed.model
             raise parsed.error
@@ -185,6 +196,8 @@ class Adapter(ABC):
             try:
                 document = self.send(call, until)
             except (ModelRequestRejected, ContextTooLong) as error:
+                if call.service_tier and _ABOUT_TIER.search(without_addresses(error)):
+                    raise ModelNotAvailable(str(error), status=error.status) from error
                 other = self._otherwise(call, error)
                 if other is None:
                     raise

@@ -4,7 +4,8 @@ Wire format: https://docs.claude.com/en/api/messages; errors: https://docs.claud
 
 How usage is counted: `input_tokens` is what was neither read from nor written to the cache;
 `cache_read_input_tokens` and `cache_creation_input_tokens` come on top of it, so the prompt is the sum of the three
-(https://docs.claude.com/en/docs/build-with-claude/prompt-caching, tracking cache performance). `output_tokens` is the
+(https://docs.claude.com/en/docs/build-with-claude/prompt-caching, tracking cache performance); of the written ones
+`cache_creation.ephemeral_1h_input_tokens` are kept an hour, at a price of their own. `output_tokens` is the
 whole answer, thinking included; `output_tokens_details.thinking_tokens` is a part of it.
 
 Structured output uses `output_config.format`; what that cannot say, or a model does not take, is asked for in another
@@ -51,6 +52,9 @@ CODES: Mapping[str, type[ModelError]] = {
 
 _PAUSES = ("pause_turn", "compaction")
 _MOST_PAUSES = 5
+_TIERS = {"priority": "auto"}
+"""What asks for a service tier: there is no word for the priority tier, which is by contract and used while it lasts
+(https://docs.claude.com/en/api/service-tiers)."""
 
 
 class Anthropic(HttpAdapter):
@@ -105,6 +109,7 @@ class Anthropic(HttpAdapter):
             usage=_usage(value.get("usage")),
             stop_reason=stop,
             model=model if isinstance(model, str) else "",
+            service_tier=wire.service_tier(wire.member(value, "usage").get("service_tier")),
             error=endings.failure(ending, self.who(call), f"stop_reason {stopped}"),
             why_empty="max_tokens is too low" if stop == "max_tokens" else f"stop_reason {stopped}",
             malformed=not isinstance(content, list),
@@ -132,9 +137,13 @@ def request(call: ModelRequest) -> dict[str, Any]:
         # The prompt's order is tools, system, messages: a point behind the system prompt holds the tools as well.
         _mark(stable[-1])
     body["messages"] = wire.alternating(call, _blocks, lambda blocks: _mark(blocks[-1]))
+    form: dict[str, Any] = {"effort": call.effort} if call.effort else {}
     if call.output_schema is not None:
-        form = {"type": "json_schema", "schema": call.output_schema}
-        body["output_config"] = {**wire.member(call.options, "output_config"), "format": form}
+        form["format"] = {"type": "json_schema", "schema": call.output_schema}
+    if form:
+        body["output_config"] = {**wire.member(call.options, "output_config"), **form}
+    if call.service_tier:
+        body["service_tier"] = _TIERS.get(call.service_tier, call.service_tier)
     return body
 
 
@@ -183,5 +192,14 @@ def _usage(value: Any) -> Usage | None:
         return None
     read = wire.count(value.get("cache_read_input_tokens")) or 0
     written = wire.count(value.get("cache_creation_input_tokens")) or 0
+    hour = wire.count(wire.member(value, "cache_creation").get("ephemeral_1h_input_tokens")) or 0
     thought = wire.count(wire.member(value, "output_tokens_details").get("thinking_tokens")) or 0
-    return Usage(fresh + read + written, output, read, written, min(thought, output))
+    return Usage(
+        fresh + read + written,
+        output,
+        read,
+        written,
+        min(thought, output),
+        uncertain=value.get("speed") == "fast",
+        cache_write_1h_tokens=min(hour, written),
+    )

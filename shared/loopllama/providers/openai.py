@@ -6,7 +6,8 @@ How usage is counted
 - `prompt_tokens` is the whole prompt; `prompt_tokens_details.cached_tokens` is a part of it, as are
   `cache_write_tokens` there, where the provider tells them (https://platform.openai.com/docs/guides/prompt-caching,
   https://openrouter.ai/docs/guides/best-practices/prompt-caching). LiteLLM's proxy calls those `cache_creation_tokens`
-  (github.com/BerriAI/litellm, issue 11364).
+  (github.com/BerriAI/litellm, issue 11364), and those kept an hour `cache_creation_token_details` (its
+  `CacheCreationTokenDetails`).
 - DeepSeek says `prompt_cache_hit_tokens` instead; `prompt_tokens` is hits and misses together
   (https://api-docs.deepseek.com/api/create-chat-completion). Moonshot says `cached_tokens` beside `prompt_tokens`
   (https://platform.moonshot.ai/docs/api/chat).
@@ -117,6 +118,7 @@ class OpenAI(HttpAdapter):
             usage=usage,
             stop_reason="tool_calls" if calls and stop == "end" else stop,
             model=model if isinstance(model, str) else "",
+            service_tier=wire.service_tier(value.get("service_tier")),
             error=error,
             thoughts=self._thoughts(call, message),
             why_empty="all its tokens went into reasoning; raise max_tokens" if stop == "max_tokens" else "no text",
@@ -164,6 +166,12 @@ def request(call: ModelRequest, known: Known, limit: str) -> dict[str, Any]:
         body[limit] = call.max_tokens
     if call.temperature is not None:
         body["temperature"] = call.temperature
+    if call.effort and "reasoning" in body:  # as OpenRouter's options say it
+        body["reasoning"] = {**wire.member(body, "reasoning"), "effort": call.effort}
+    elif call.effort:
+        body["reasoning_effort"] = call.effort
+    if call.service_tier:
+        body["service_tier"] = call.service_tier
     body["stream"] = False
     return body
 
@@ -259,7 +267,11 @@ def _usage(value: Any) -> Usage | None:
     charged = wire.member(value, "cost").get("request_cost")
     fee = isinstance(charged, int | float | Decimal) and charged > 0
     written = min(written, prompt - cached)
-    return Usage(prompt, completion, cached, written, min(reasoning, completion), uncertain=fee)
+    kept = wire.member(inside, "cache_creation_token_details").get("ephemeral_1h_input_tokens")
+    hour = min(wire.count(kept) or 0, written)
+    return Usage(
+        prompt, completion, cached, written, min(reasoning, completion), uncertain=fee, cache_write_1h_tokens=hour
+    )
 
 
 def _first(*counts: Any) -> int:

@@ -106,6 +106,7 @@ class OpenAIResponses(HttpAdapter):
             thoughts=Thoughts(self.provider, call.model, held) if held else None,
             stop_reason="max_tokens" if cut else "tool_calls" if calls else "end",
             model=model if isinstance(model, str) else "",
+            service_tier=wire.service_tier(value.get("service_tier")),
             error=error,
             why_empty="all its tokens went into reasoning; raise max_tokens" if cut else f"status {status}",
         )
@@ -131,6 +132,10 @@ def request(call: ModelRequest, known: Known) -> dict[str, Any]:
         body["max_output_tokens"] = call.max_tokens
     if call.temperature is not None:
         body["temperature"] = call.temperature
+    if call.effort:
+        body["reasoning"] = {**wire.member(body, "reasoning"), "effort": call.effort}
+    if call.service_tier:
+        body["service_tier"] = call.service_tier
     body["store"] = body["stream"] = False
     return body
 

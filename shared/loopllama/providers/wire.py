@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.core import exact_json
-from loopllama.llm.types import Message, ModelRequest, ToolCall
+from loopllama.llm.types import STANDARD, Message, ModelRequest, ToolCall
 
 UNKNOWN_MAX_OUTPUT = 8192
 """Tokens that a model whose longest answer nobody knows is asked for: every current one can give them."""
@@ -20,6 +20,11 @@ MOST_TOKENS = 10**9
 """More than any call takes. What a broken server counts beyond it is estimated: its sums would not fit the record."""
 Asked = tuple[Any, Any, Any]
 """A tool call as it stands in an answer: id, name and arguments, whatever they are."""
+_SERVICE_TIERS = {
+    **dict.fromkeys(("default", "standard", "on_demand"), STANDARD),
+    **{name: name for name in ("flex", "priority", "batch", "scale", "reserved")},
+    "fast": "priority",
+}
 _NO_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -44,6 +49,12 @@ def count(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value < MOST_TOKENS or value % 1:
         return None
     return int(value)
+
+
+def service_tier(value: Any) -> str:
+    """Return the service tier that an answer names, by our names; empty where it names none that has a price.
+    OpenAI calls the priority tier `fast` too (https://openai.com/api-fast-mode), Groq the standard one `on_demand`."""
+    return _SERVICE_TIERS.get(value, "") if isinstance(value, str) else ""
 
 
 def answer_limit(call: ModelRequest) -> int:

@@ -39,7 +39,7 @@ _ATTEMPT = (
     *("model", "provider", "turn", "outcome", "error", *(figure.name for figure in usage.FIGURES)),
     *("cost_usd", "cost_basis", "latency_ms", "started_at", "simulated"),
     *("unpriced", "cache_saving_usd", "stop_reason", "retry_after", "output_mode", "mode_refused"),
-    *("answered_by", "queued_ms", "max_tokens"),
+    *("answered_by", "queued_ms", "max_tokens", "service_tier"),
 )
 _TOOL_CALL = ("name", "outcome", "latency_ms", "started_at")
 

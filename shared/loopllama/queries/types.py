@@ -44,6 +44,7 @@ class AttemptView(TypedDict):
     tokens_out: int | None
     tokens_cached: int | None
     tokens_cache_write: int | None
+    tokens_cache_write_1h: int | None
     tokens_reasoning: int | None
     cost_usd: Decimal | None
     cost_basis: CostBasis
@@ -59,6 +60,7 @@ class AttemptView(TypedDict):
     answered_by: str | None
     queued_ms: int | None
     max_tokens: int | None
+    service_tier: str | None
 
 
 class ToolCallView(TypedDict):

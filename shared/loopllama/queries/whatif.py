@@ -196,7 +196,8 @@ def _run(
             if model is None or call["model"] == model.id:
                 after = _add(after, now)
                 continue
-            then = _cost(model, call, at)
+            # What the old model's provider said of tiers says nothing about the new one's.
+            then = _cost(model, {**call, "service_tier": None}, at)
             if then is None:
                 unknown[f"the cost of {model.id}: it has no price"] = None
             after = _add(after, then)
@@ -213,6 +214,9 @@ def _run(
             if source != "this step":
                 where = "it was never seen" if source == "the catalog" else "it was seen on other steps only"
                 unknown[f"how fast {model.id} answers step {name!r}: {where}"] = None
+            if (effort := _effort(call["model"], resolve)) != model.effort:
+                names = [f"effort {name}" if name else "its own effort" for name in (model.effort, effort)]
+                unknown[f"how much {model.entry} writes at {names[0]}: the tokens are those of {names[1]}"] = None
             if used.cached_tokens or used.cache_write_tokens:
                 unknown[f"how much of step {name!r} {model.id} would find in its cache"] = None
     latency = float(run.get("latency_ms") or 0)
@@ -278,6 +282,13 @@ def _price(
 
 def _cost(model: Model, call: Mapping[str, Any], at: datetime) -> Decimal | None:
     return pricing.cost(model, usage.of_shown(call), at)
+
+
+def _effort(model_id: str, resolve: Callable[[str], Model]) -> str | None:
+    try:
+        return resolve(model_id).effort
+    except ModelUnknown:
+        return None
 
 
 def _add(total: Decimal | None, more: Decimal | None) -> Decimal | None:

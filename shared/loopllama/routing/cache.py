@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from loopllama.aws import dynamo
 from loopllama.catalog.catalog import MAX_HOPS, Catalog, bundled
 from loopllama.catalog.model import is_model_id
+from loopllama.catalog.variants import parse
 from loopllama.policies.step_stats import PREFIX
 from loopllama.routing import circuit_breaker
 from loopllama.routing.decision import Plan
@@ -133,7 +134,8 @@ class ModelTable:
             closure[name] = None
             _, item = self._items.get(name, (0.0, None))
             item = item or {}
-            links = (aliases.get(name), known.canonical(name), *(item.get(field) for field in _LINKS))
+            base = parse(name).base
+            links = (base, aliases.get(name), known.canonical(name), *(item.get(field) for field in _LINKS))
             todo.extend(str(link) for link in links if is_model_id(link))
         return closure
 

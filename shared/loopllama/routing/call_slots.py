@@ -73,6 +73,12 @@ class Slot:
     holder: str
 
 
+def counted_as(model: Model) -> str:
+    """Return the name under which a model's calls are counted: an entry's limit holds for all its efforts and service
+    tiers together, and without one each of them is throttled by itself."""
+    return model.id if model.max_concurrent_calls is None else model.entry
+
+
 def allowed(full: int | None, learned: Learned | None, now: int) -> int | None:
     """Return how many calls may be under way now, `None` for any number. `full` is the limit of the model's entry."""
     if learned is None or learned.at > now + RAISE_MS:
@@ -111,7 +117,7 @@ class CallSlots:
     def limit(self, model: Model) -> int | None:
         """Return how many calls of a model may be under way now, as far as this process knows; it costs nothing."""
         item = self._read() or {}
-        return allowed(model.max_concurrent_calls, _learned(item.get(LEARNED + model.id)), self._now())
+        return allowed(model.max_concurrent_calls, _learned(item.get(LEARNED + counted_as(model))), self._now())
 
     def take(self, model: Model, holder: str, call_seconds: float, wait_seconds: float) -> Slot | None:
         """Return a slot for a call of at most `call_seconds`, `None` where the model has no limit. `holder` is the
@@ -119,7 +125,7 @@ class CallSlots:
         `wait_seconds`. Raises `ModelBusy`, which says when to come back, and what the SDK raises."""
         waited = 0.0
         while (limit := self.limit(model) if self._table else None) is not None:
-            taken = self._take(model.id, limit, holder, call_seconds)
+            taken = self._take(counted_as(model), limit, holder, call_seconds)
             if isinstance(taken, Slot):
                 return taken
             # Up to half as much again: those who came together do not come back together.
@@ -154,7 +160,7 @@ class CallSlots:
         """Report that a call was throttled after `seconds`: fewer may be under way from now on."""
         if not self._table:
             return
-        name, item = LEARNED + model.id, self._read() or {}
+        name, item = LEARNED + counted_as(model), self._read() or {}
         began = self._now() - int(seconds * 1000)
         try:
             for _ in range(_ATTEMPTS):

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from loopllama.catalog import variants
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.errors import ModelUnknown, NoEligibleModel
@@ -151,7 +152,7 @@ class Plan:
                 model.id: model
                 for model in (order[0].model, *self.route_.attempt_order, *(candidate.model for candidate in order))
             }
-            route = replace(self.route_, attempt_order=tuple(models.values())[: MAX_FALLBACKS + 1])
+            route = replace(self.route_, attempt_order=_with_standard(models)[: MAX_FALLBACKS + 1])
             self.made[first] = route
         return route
 
@@ -231,7 +232,7 @@ def plan(
                 else _numbers(request.step, step_row, workflow_row, now, ignored, invalid)
             )
             route = Route(
-                attempt_order=tuple(builder.models.values()),
+                attempt_order=_with_standard(builder.models),
                 source=layer.source,
                 route_version=layer.version,
                 policy=layer.policy or layer.choice.policy.name,
@@ -245,6 +246,18 @@ def plan(
     why = "; ".join(map(_ignored_text, ignored))
     error = ModelUnknown if only_unknown else NoEligibleModel
     raise error(f"no model is left for step {request.step.get('name')!r}: {why or 'no layer names one'}")
+
+
+def _with_standard(models: Mapping[str, Model]) -> tuple[Model, ...]:
+    """Return models in their order, each that is asked at a service tier with the same at the standard tier behind it:
+    a tier may be refused for want of capacity while the standard one answers. One that is among them already keeps its
+    place."""
+    order: list[Model] = []
+    for model in models.values():
+        order.append(model)
+        if model.service_tier is not None and (usual := variants.standard(model)).id not in models:
+            order.append(usual)
+    return tuple({model.id: model for model in order}.values())
 
 
 def _ignored_text(entry: Ignored) -> str:

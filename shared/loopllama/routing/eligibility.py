@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from loopllama.catalog import variants
 from loopllama.catalog.catalog import MAX_HOPS, Catalog
 from loopllama.catalog.model import Model
 from loopllama.errors import ModelUnknown
@@ -78,20 +79,30 @@ class AttemptOrderBuilder:
         if model is None:
             return False
         usable = self._enabled(model)
-        if usable is None or usable.id in self.models or not self._able(usable, None):
-            return True
+        if usable is not None:
+            self._add_fallback(usable, choice)
+        return True
+
+    def _add_fallback(self, usable: Model, choice: Choice) -> None:
+        if usable.id in self.models or not self._able(usable, None):
+            return
         limited = choice.max_cost is not None or choice.max_latency is not None
         if limited and not self._within(self._facts.candidate(usable, 1.0, self._at), choice):
-            return True
-        if self._is_open(usable, None):
-            return True
-        self.models[usable.id] = usable
-        return True
+            return
+        if not self._is_open(usable, None):
+            self.models[usable.id] = usable
+        elif usable.service_tier is not None:
+            # A call that is refused falls back to the standard tier; while the breaker is open it does so beforehand.
+            self._add_fallback(variants.standard(usable), choice)
 
     def _candidate(self, name: str, weight: float, choice: Choice) -> None:
         model = self._resolve(name)
         usable = None if model is None else self._enabled(model)
-        if usable is None or not self._able(usable, weight):
+        if usable is not None:
+            self._add_candidate(name, usable, weight, choice)
+
+    def _add_candidate(self, name: str, usable: Model, weight: float, choice: Choice) -> None:
+        if not self._able(usable, weight):
             return
         candidate = self._facts.candidate(usable, weight, self._at)
         if not self._within(candidate, choice):
@@ -102,6 +113,8 @@ class AttemptOrderBuilder:
             self._skip(name, f"stands for {usable.id}, which is a candidate already")
         elif not self._is_open(usable, weight):
             self.candidates.append(candidate)
+        elif usable.service_tier is not None:
+            self._add_candidate(usable.id, variants.standard(usable), weight, choice)
 
     def _resolve(self, name: str) -> Model | None:
         try:
@@ -111,7 +124,7 @@ class AttemptOrderBuilder:
             return None
         self.only_unknown = False
         for problem in self._catalog.problems:
-            if problem["model"] in (name, model.id):
+            if problem["model"] in (name, model.id, model.entry):
                 self._skip(problem["model"], f"its entry in the Models table: {problem['reason']}")
         return model
 

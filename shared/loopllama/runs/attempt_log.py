@@ -308,14 +308,16 @@ def _bill(model: Model, usage: Usage, answered_by: str, priced_as: PricedAs | No
     if other and priced_as is not None:
         model, certain = priced_as(model, other)
     cost = pricing.cost(model, usage, now)
+    certain = certain and not usage.estimated and not usage.uncertain and pricing.known(model, usage, now)
     return {
         **cast("Bill", figures.record_of(usage)),
         "cost_usd": cost,
         "unpriced": True if cost is None else None,
+        "service_tier": usage.service_tier or None,
         "cache_saving_usd": pricing.cache_saving(model, usage, now)
         if usage.cached_tokens or usage.cache_write_tokens
         else None,
-        "cost_basis": "estimated" if usage.estimated or usage.uncertain or not certain else "measured",
+        "cost_basis": "measured" if certain else "estimated",
         "answered_by": other or None,
     }
 

@@ -93,7 +93,9 @@ class Bill(Usage, total=False):
 
     answered_by: str | None
     cache_write_tokens: Number | None
+    cache_write_1h_tokens: Number | None
     reasoning_tokens: Number | None
+    service_tier: str | None
 
 
 class Attempt(Bill):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -84,6 +85,19 @@ def test_a_place_costs_one_write_and_one_to_give_it_back(dynamodb, process, cloc
     assert stored(dynamodb) == {"model": SLOTS + "one"}
     slot = process.slots.take(limited(1), "a", 60, 60)
     assert dynamodb.taken() == {"update_item": 1}
+
+
+def test_an_entrys_limit_holds_for_all_its_efforts_and_tiers_together(dynamodb, process):
+    process.slots.take(limited(1), "a", 600, 60)
+    thoughtful = replace(limited(1), id="one@high@flex", effort="high", service_tier="flex")
+    with pytest.raises(ModelBusy):
+        process.slots.take(thoughtful, "b", 600, 0)
+
+
+def test_without_a_limit_each_tier_is_throttled_by_itself(dynamodb, process):
+    process.slots.throttled(replace(FREE, id="free@flex", service_tier="flex"), 1)
+    assert process.slots.limit(FREE) is None
+    assert process.slots.limit(replace(FREE, id="free@flex", service_tier="flex")) == START // 2
 
 
 def test_who_comes_too_late_waits_a_little_here_and_then_comes_back(dynamodb, process, clock):

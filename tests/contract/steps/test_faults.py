@@ -141,7 +141,7 @@ FAULTS = [
         "ModelTimeout",
         "no whole answer within",
         Drip(HEAD, 1.0),
-        2,
+        None,
         basis="unknown",
         usage=None,
         remaining_ms=3500,

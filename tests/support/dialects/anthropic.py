@@ -89,6 +89,7 @@ class AnthropicDialect(Dialect):
     recursive_schemas = False
     asks_for_a_limit = True
     takes_the_models_limit = True
+    tier = "standard"
     options: ClassVar[Mapping[str, Any]] = {
         "thinking": {"type": "enabled", "budget_tokens": 1024},
         "service_tier": "standard_only",

@@ -91,6 +91,8 @@ class Dialect(ABC):
     merged_options: ClassVar[Sequence[str]] = ()
     """Those that the request holds together with what the call says."""
     usage_field: ClassVar[str] = "usage"
+    tier: ClassVar[str] = ""
+    """The service tier that its answers name, by our names."""
     counts: ClassVar[Sequence[str]]
     """Names of counts in the usage."""
 

@@ -147,6 +147,8 @@ USAGES = (
     Usage(200_001, 1_000),
     Usage(300_000, 2_000, cached_tokens=250_000, cache_write_tokens=30_000),
     Usage(1_000_000, 60_000),
+    Usage(50_000, 900, cache_write_tokens=10_000, cache_write_1h_tokens=7_000),
+    Usage(400_000, 900, cached_tokens=5, cache_write_tokens=300_000, cache_write_1h_tokens=300_000),
 )
 MOMENTS = (
     datetime(2026, 1, 15, 12, tzinfo=UTC),
@@ -156,7 +158,7 @@ MOMENTS = (
 THEIR_NAMES = {"bedrock": "aws"}
 
 
-def theirs(ours, usage, moment):
+def theirs(ours, usage, moment, **context):
     provider = next(p for p in data.providers if p.id == THEIR_NAMES.get(ours.provider, ours.provider))
     found = provider.find_model(ours.provider_model)
     told = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
@@ -164,8 +166,11 @@ def theirs(ours, usage, moment):
         told["cache_read_tokens"] = usage.cached_tokens
     if usage.cache_write_tokens:
         told["cache_write_tokens"] = usage.cache_write_tokens
+    if usage.cache_write_1h_tokens:
+        told["cache_write_1h_tokens"] = usage.cache_write_1h_tokens
     assert found is not None
-    return found.calc_price(TheirUsage(**told), provider, genai_request_timestamp=moment).total_price
+    used = TheirUsage(**told)
+    return found.calc_price(used, provider, genai_request_timestamp=moment, price_context=context or None).total_price
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "bedrock", "mistral", "deepseek"])
@@ -181,6 +186,23 @@ def test_costs_are_those_of_genai_prices(provider):
                 assert cost(ours, usage, moment) == theirs(ours, usage, moment), (ours.id, usage, moment)
                 compared += 1
     assert compared >= 50
+
+
+def test_costs_at_tiers_and_in_batches_are_those_of_genai_prices():
+    """Of the moments from which on genai-prices knows them."""
+    compared = dict.fromkeys(("flex", "priority", "batch"), 0)
+    for ours in bundled().models():
+        for tier in compared:
+            context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
+            if ours.provider == "bedrock" or not any(tier in price.service_tiers for price in ours.prices):
+                continue
+            for moment in MOMENTS[1:]:
+                for usage in USAGES:
+                    served = replace(usage, service_tier=tier)
+                    same = cost(ours, served, moment) == theirs(ours, usage, moment, **context)
+                    assert same, (ours.id, tier, usage, moment)
+                    compared[tier] += 1
+    assert all(count >= 300 for count in compared.values()), compared
 
 
 def explained(ours, moment):

@@ -79,6 +79,16 @@ OPENAI_STYLE = [
             "cache_read_input_tokens": 66360, "cache_creation_input_tokens": 32435}""",
         Usage(98805, 5120, cached_tokens=66360, cache_write_tokens=32435),
     ),
+    # The same, with what it says of an hour's cache: litellm/types/utils.py, CacheCreationTokenDetails; the figures are
+    # made up
+    (
+        "litellm",
+        """{"prompt_tokens": 1000, "completion_tokens": 20, "total_tokens": 1020,
+            "prompt_tokens_details": {"cached_tokens": 0, "cache_creation_tokens": 700,
+                "cache_creation_token_details": {"ephemeral_5m_input_tokens": 200,
+                                                 "ephemeral_1h_input_tokens": 500}}}""",
+        Usage(1000, 20, cache_write_tokens=700, cache_write_1h_tokens=500),
+    ),
     # Moonshot's own place for cached tokens: https://platform.moonshot.ai/docs/api/chat; the figures are made up
     (
         "moonshot",
@@ -102,9 +112,10 @@ OPENAI_STYLE = [
 ]
 
 
-@pytest.mark.parametrize(("provider", "text", "expected"), OPENAI_STYLE)
-def test_openai_style(provider: str, text: str, expected: Usage) -> None:
-    assert provider
+@pytest.mark.parametrize(
+    ("text", "expected"), [case[1:] for case in OPENAI_STYLE], ids=[case[0] for case in OPENAI_STYLE]
+)
+def test_openai_style(text: str, expected: Usage) -> None:
     assert openai._usage(json.loads(text)) == expected
 
 
@@ -123,7 +134,7 @@ def test_openai_style(provider: str, text: str, expected: Usage) -> None:
             """{"input_tokens": 2048, "cache_read_input_tokens": 1800, "cache_creation_input_tokens": 248,
                 "output_tokens": 503,
                 "cache_creation": {"ephemeral_5m_input_tokens": 456, "ephemeral_1h_input_tokens": 100}}""",
-            Usage(4096, 503, cached_tokens=1800, cache_write_tokens=248),
+            Usage(4096, 503, cached_tokens=1800, cache_write_tokens=248, cache_write_1h_tokens=100),
         ),
         # https://docs.claude.com/en/api/messages
         ('{"input_tokens": 2095, "output_tokens": 503}', Usage(2095, 503)),
@@ -131,6 +142,9 @@ def test_openai_style(provider: str, text: str, expected: Usage) -> None:
             '{"input_tokens": 9, "output_tokens": 90, "output_tokens_details": {"thinking_tokens": 70}}',
             Usage(9, 90, 0, 0, 70),
         ),
+        # platform.claude.com/docs/en/build-with-claude/fast-mode: it costs more than the tokens' price
+        ('{"input_tokens": 9, "output_tokens": 90, "speed": "fast"}', Usage(9, 90, uncertain=True)),
+        ('{"input_tokens": 9, "output_tokens": 90, "speed": "standard"}', Usage(9, 90)),
     ],
 )
 def test_anthropic(text: str, expected: Usage) -> None:
@@ -174,6 +188,12 @@ def test_openai_responses(text: str, expected: Usage) -> None:
             """{"inputTokens": 17, "outputTokens": 5, "totalTokens": 4622, "cacheReadInputTokens": 4100,
                 "cacheWriteInputTokens": 500}""",
             Usage(4617, 5, cached_tokens=4100, cache_write_tokens=500),
+        ),
+        # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CacheDetail.html; the figures are made up
+        (
+            """{"inputTokens": 17, "outputTokens": 5, "totalTokens": 522, "cacheWriteInputTokens": 500,
+                "cacheDetails": [{"inputTokens": 300, "ttl": "1h"}, {"inputTokens": 200, "ttl": "5m"}]}""",
+            Usage(517, 5, cache_write_tokens=500, cache_write_1h_tokens=300),
         ),
     ],
 )

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loopllama.catalog.catalog import bundled
 from loopllama.catalog.model import Model, Price, Speed
 from loopllama.errors import InvalidRequest, ModelUnknown
 from loopllama.queries.durations import critical_path
 from loopllama.queries.whatif import predict, recent_runs
 
 OLD = date(2020, 1, 1)
+D = Decimal
 
 
 def priced(name, given, taken, speed=(500, 100), **cached):
@@ -200,3 +202,29 @@ def test_the_newest_completed_runs_are_looked_at():
     assert [one["id"] for one in recent_runs(reader, "w", limit=3)] == ["r1", "r3", "r4"]
     since = datetime(2026, 1, 25, tzinfo=UTC)
     assert [one["id"] for one in recent_runs(reader, "w", since=since)] == ["r1", "r3"]
+
+
+# Efforts and service tiers
+
+
+def test_a_tier_is_forecast_at_its_own_price_whatever_tier_answered_before():
+    recorded = call("gpt-5", service_tier="priority")
+    told = predict([run(step("a", recorded))], NEEDS, {"a": bundled().resolve("gpt-5@flex")}, bundled().resolve)
+    priority, flex = ((1000 * given + 100 * taken) / 10**6 for given, taken in ((D("2.5"), 20), (D("0.625"), 5)))
+    assert (told["cost_usd"]["before"], told["cost_usd"]["after"]) == (priority, flex)
+    assert [one["model_after"] for one in told["steps"]] == ["gpt-5@flex"]
+
+
+def test_an_effort_is_forecast_with_the_recorded_tokens_and_that_is_said():
+    told = predict([run(step("a", call("gpt-5")))], NEEDS, {"a": bundled().resolve("gpt-5@low")}, bundled().resolve)
+    assert told["cost_usd"]["before"] == told["cost_usd"]["after"] == D("0.00225")
+    assert "how much gpt-5 writes at effort low: the tokens are those of its own effort" in told["unknown"]
+    told = predict([run(step("a", call("gpt-5@low")))], NEEDS, {"a": bundled().resolve("gpt-5@low")}, bundled().resolve)
+    assert not told["steps"]
+
+
+def test_an_hour_in_the_cache_is_forecast_at_its_price():
+    recorded = call("claude-sonnet-5", tokens_cache_write=900, tokens_cache_write_1h=500)
+    told = predict([run(step("a", recorded))], NEEDS, {"a": bundled().resolve("claude-opus-5")}, bundled().resolve)
+    assert told["cost_usd"]["before"] == (100 * 2 + 400 * D("2.5") + 500 * 4 + 100 * 10) / 10**6
+    assert told["cost_usd"]["after"] == (100 * 5 + 400 * D("6.25") + 500 * 10 + 100 * 25) / 10**6

@@ -51,6 +51,10 @@ def set_(
         int | None,
         typer.Option(min=0, max=10_000, metavar="CALLS", help="Most calls at once, in all functions; 0 is no limit."),
     ] = None,
+    effort: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="What MODEL@EFFORT may say: none, minimal, low … max. Repeatable."),
+    ] = None,
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
@@ -62,6 +66,7 @@ def set_(
         "max_output": max_output,
         "capabilities": list(capability) if capability else None,
         "same_as": same_as,
+        "efforts": list(effort) if effort else None,
     }
     changes: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
     if max_concurrent_calls is not None:
@@ -84,6 +89,10 @@ def price(
     taken: Annotated[str, typer.Option("--output", metavar="USD", help="Per million tokens of answer.")],
     cache_read: Annotated[str | None, typer.Option(metavar="USD", help="Per million cached tokens.")] = None,
     cache_write: Annotated[str | None, typer.Option(metavar="USD", help="Per million tokens put in a cache.")] = None,
+    cache_write_1h: Annotated[str | None, typer.Option(metavar="USD", help="Of what is kept there an hour.")] = None,
+    service_tier: Annotated[
+        str | None, typer.Option(metavar="NAME", help="flex, priority or batch: beside the price of that date.")
+    ] = None,
     since: Annotated[str | None, typer.Option("--from", metavar="DATE", help="The first day; today (UTC).")] = None,
     reason: Reason = "",
     as_json: Json = False,
@@ -95,9 +104,12 @@ def price(
         day = date.fromisoformat(since) if since else datetime.now(UTC).date()
     except ValueError as error:
         raise InvalidRequest(f"--from {since!r} is not a valid date: write it like 2026-11-23") from error
-    dated_price = price_of(day, _money(given), _money(taken), number(cache_read), number(cache_write))
+    amounts = (_money(given), _money(taken), number(cache_read), number(cache_write), number(cache_write_1h))
     store, settings = _store(ctx)
     model = _known(store, model)
+    dated_price = (
+        price_of(day, *amounts) if service_tier is None else store.with_tier(model, day, service_tier, amounts)
+    )
     _print_change(store.add_price(model, dated_price, updated_by=getpass.getuser(), reason=reason), settings, as_json)
 
 
@@ -182,6 +194,7 @@ def sync(
     A price that changed is in force from today (UTC), or from its own date where genai-prices knows one to come.
     """
     from loopllama.catalog.pricing import price_at
+    from loopllama.catalog.store import stored
     from loopllama_cli.catalog import build
 
     store, settings = _store(ctx)
@@ -195,7 +208,7 @@ def sync(
         model = catalog.resolve(name)
         present = price_at(model, today)
         if newest is not None and (present is None or not _same(present, newest)):
-            changes.append({"model": name, "from": None if present is None else _amounts(present), "to": newest})
+            changes.append({"model": name, "from": None if present is None else stored(present), "to": newest})
     if as_json:
         output.print_json({"source": built["source"], "applied": bool(changes) and not dry_run, "changes": changes})
     else:
@@ -327,33 +340,30 @@ def _newest(prices: Sequence[Mapping[str, Any]], today: date) -> dict[str, Any] 
     in_force = [dated for dated in prices if dated.get("effective_from", "") <= today.isoformat()]
     if not in_force:
         return None
-    newest = max(in_force, key=lambda dated: dated.get("effective_from", ""))
-    amounts: dict[str, Any] = {name: Decimal(newest[name]) for name in PRICES if newest.get(name) is not None}
-    if newest.get("tiers"):
+    return _of_entry(max(in_force, key=lambda dated: dated.get("effective_from", "")))
+
+
+def _of_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    amounts: dict[str, Any] = {name: Decimal(entry[name]) for name in PRICES if entry.get(name) is not None}
+    if entry.get("tiers"):
         amounts["tiers"] = [
             {"above": tier["above"], **{name: Decimal(tier[name]) for name in PRICES if tier.get(name) is not None}}
-            for tier in newest["tiers"]
+            for tier in entry["tiers"]
         ]
-    return amounts
-
-
-def _amounts(price: Any) -> dict[str, Any]:
-    """Return a catalog's price in the same form."""
-    amounts: dict[str, Any] = {name: getattr(price, name) for name in PRICES if getattr(price, name) is not None}
-    if price.tiers:
-        amounts["tiers"] = [
-            {"above": tier.above, **{n: getattr(tier, n) for n in PRICES if getattr(tier, n) is not None}}
-            for tier in price.tiers
-        ]
+    if entry.get("service_tiers"):
+        amounts["service_tiers"] = {tier: _of_entry(price) for tier, price in entry["service_tiers"].items()}
     return amounts
 
 
 def _same(price: Any, other: Mapping[str, Any]) -> bool:
-    return _amounts(price) == other
+    from loopllama.catalog.store import stored
+
+    return stored(price) == other
 
 
 def _line(amounts: Mapping[str, Any] | None) -> str:
     if amounts is None:
         return "unpriced"
     tiers = f", {len(amounts['tiers'])} tiers" if amounts.get("tiers") else ""
+    tiers += f", {', '.join(amounts['service_tiers'])}" if amounts.get("service_tiers") else ""
     return ", ".join(f"{name} {amounts[name].normalize():f}" for name in PRICES if name in amounts) + tiers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="The catalog of models: what there is, what it costs, the kill switch.")
 _SHOWN = (
-    *("provider", "provider_model", "context_window", "max_output", "capabilities", "enabled", "replaced_by"),
+    *(
+        "provider",
+        "provider_model",
+        "context_window",
+        "max_output",
+        "capabilities",
+        "efforts",
+        "service_tiers",
+        "enabled",
+        "replaced_by",
+    ),
     *("same_as", "options", "max_concurrent_calls"),
 )
 
@@ -92,16 +102,21 @@ def show_(
             continue
         table.add_row(name, output.plain(text), output.plain(record["origin"].get(name, "-")))
     for price in record["prices"]:
-        amounts = ", ".join(f"{name} {_price(price[name])}" for name in PRICES if price.get(name) is not None)
         since = price["effective_from"] or "always"
-        table.add_row(f"price from {since}", amounts, output.plain(record["origin"].get("prices", "-")))
-        for tier in price["tiers"]:
-            amounts = ", ".join(f"{name} {_price(tier[name])}" for name in PRICES if tier.get(name) is not None)
-            table.add_row(f"  above {tier['above']:,} tokens", amounts, "")
+        table.add_row(f"price from {since}", _amounts(price), output.plain(record["origin"].get("prices", "-")))
+        for name, rates in (("", price), *price["service_tiers"].items()):
+            if name:
+                table.add_row(f"  {name}", _amounts(rates), "")
+            for tier in rates["tiers"]:
+                table.add_row(f"  {name + ', ' if name else ''}above {tier['above']:,} tokens", _amounts(tier), "")
     if not record["prices"]:
         table.add_row("price", Text("unpriced", "yellow"), "-")
     output.print_table(table, console)
     _say_source(catalog)
+
+
+def _amounts(rates: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_price(rates[name])}" for name in PRICES if rates.get(name) is not None)
 
 
 def check_models(settings: Settings, names: Iterable[str]) -> None:

@@ -40,6 +40,26 @@ class TierEntry(InputModel):
     output: Number
     cache_read: Number | None = None
     cache_write: Number | None = None
+    cache_write_1h: Number | None = None
+
+
+class TierPriceEntry(InputModel):
+    """USD per million tokens at a service tier."""
+
+    input: Number
+    output: Number
+    cache_read: Number | None = None
+    cache_write: Number | None = None
+    cache_write_1h: Number | None = None
+    tiers: list[TierEntry] | None = Field(default=None, max_length=10)
+
+
+class ServiceTiersEntry(InputModel):
+    """Prices at service tiers that differ from the standard one."""
+
+    flex: TierPriceEntry | None = None
+    priority: TierPriceEntry | None = None
+    batch: TierPriceEntry | None = None
 
 
 class PriceEntry(InputModel):
@@ -51,7 +71,10 @@ class PriceEntry(InputModel):
     output: Number
     cache_read: Number | None = None
     cache_write: Number | None = None
+    cache_write_1h: Number | None = None
+    """Of what is kept in the cache for an hour."""
     tiers: list[TierEntry] | None = Field(default=None, max_length=10)
+    service_tiers: ServiceTiersEntry | None = None
 
 
 class ModelRequest(InputModel):
@@ -72,6 +95,8 @@ class ModelRequest(InputModel):
     """Longest answer, in tokens."""
     capabilities: list[str] | None = None
     """Of `tools`, `structured_output`, `images`, `prompt_cache`, `reasoning`."""
+    efforts: list[str] | None = None
+    """Of `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`: what the model takes, as in `gpt-5@low`."""
     enabled: bool | None = None
     """false: no workflow uses it any more, from the next step on."""
     replaced_by: str | None = None

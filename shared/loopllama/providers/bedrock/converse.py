@@ -7,8 +7,9 @@ retries nothing here, and of answers it reads the errors only: it would make bin
 
 How usage is counted: `inputTokens` is what was neither read from nor written to the cache; `cacheReadInputTokens` and
 `cacheWriteInputTokens` come on top of it, so the prompt is the sum of the three
-(https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html). `outputTokens` is the whole answer; what of
-it was reasoning is not told.
+(https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html); `cacheDetails` says how long the written
+ones are kept (API_runtime_CacheDetail.html there). `outputTokens` is the whole answer; what of it was reasoning is not
+told. `serviceTier` is the one that answered.
 
 `options` are Converse's own parameters (`guardrailConfig`, `performanceConfig`, `serviceTier`,
 `additionalModelRequestFields`, `requestMetadata`), and `inferenceProfile`, an id or ARN to call in the model's place.
@@ -83,6 +84,7 @@ class Bedrock(Adapter):
             usage=_usage(value.get("usage")),
             stop_reason=stop,
             model=str(router or ""),
+            service_tier=wire.service_tier(wire.member(value, "serviceTier").get("type")),
             error=endings.failure(ending, self.who(call), stopped),
             why_empty="max_tokens is too low" if stop == "max_tokens" else f"stopReason {stopped}",
             malformed=not output,
@@ -94,6 +96,10 @@ def request(call: ModelRequest) -> dict[str, Any]:
     """Return Converse's arguments."""
     options = dict(call.options)
     model = options.pop("inferenceProfile", None) or call.model
+    if call.effort:
+        options["additionalModelRequestFields"] = _with_effort(options, call.effort, _family(call))
+    if call.service_tier:
+        options["serviceTier"] = {"type": call.service_tier}
     # Without a limit Converse takes the model's own, and reserves as much of the account's tokens a minute: see
     # "How quota reservation works" in github.com/aws/agent-toolkit-for-aws, amazon-bedrock/references/quota-health.md.
     longest = wire.answer_limit(call) if call.max_tokens or call.max_output else None
@@ -145,6 +151,19 @@ def _family(call: ModelRequest) -> str:
         return underlying_model(model)
     except ModelError:
         return model
+
+
+def _with_effort(options: Mapping[str, Any], effort: str, family: str) -> dict[str, Any]:
+    """Return the model's own parameters with an effort, each family's in its own place: Claude's and Nova 2's
+    (https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html), OpenAI's for the others."""
+    fields = dict(wire.member(options, "additionalModelRequestFields"))
+    if "claude" in family:
+        fields["output_config"] = {**wire.member(fields, "output_config"), "effort": effort}
+    elif "nova" in family:
+        fields["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": effort}
+    else:
+        fields["reasoning_effort"] = effort
+    return fields
 
 
 def _choice(call: ModelRequest) -> dict[str, Any]:
@@ -214,7 +233,10 @@ def _usage(value: Any) -> Usage | None:
         return None
     read = wire.count(value.get("cacheReadInputTokens")) or 0
     written = wire.count(value.get("cacheWriteInputTokens")) or 0
-    return Usage(fresh + read + written, output, read, written)
+    details = value.get("cacheDetails")
+    kept = [part for part in details if isinstance(part, dict)] if isinstance(details, list) else []
+    hour = sum(wire.count(part.get("inputTokens")) or 0 for part in kept if part.get("ttl") == "1h")
+    return Usage(fresh + read + written, output, read, written, cache_write_1h_tokens=min(hour, written))
 
 
 # The client
