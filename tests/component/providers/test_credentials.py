@@ -23,6 +23,7 @@ from loopllama.providers import credentials, provider_for
 from loopllama.providers.credentials import credentials_for, forget, from_environment
 from loopllama.providers.simulated.adapter import Simulated
 from loopllama.settings import Settings
+from loopllama_cli.local import providers as local_providers
 
 STACK = Settings(provider_secrets_prefix="stack/providers/")
 KEYS = [f"{prefix}_{end}" for name in KNOWN for prefix in variables_of(name) for end in ("API_KEY", "BASE_URL")]
@@ -212,7 +213,7 @@ def test_a_deleted_key_stops_serving(secrets: Any, clock: list[float]) -> None:
 
 def reach(url: str, allowed: tuple[str, ...] = (), provider: str = "acme") -> str:
     found = {"api_key": "k", "base_url": url}
-    return credentials._checked(provider, found, "the secret", Settings(allowed_provider_hosts=allowed)).base_url
+    return credentials.checked(provider, found, "the secret", Settings(allowed_provider_hosts=allowed)).base_url
 
 
 @pytest.mark.parametrize(
@@ -287,10 +288,35 @@ def test_one_adapter_for_a_provider(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_which_adapter(secrets: Any) -> None:
+    for name, known in KNOWN.items():
+        if known.own_server:
+            put(secrets, name, {"base_url": known.base_url})
     names = {name: type(provider_for(Model("m", name, "m"), STACK)).__name__ for name in KNOWN}
     assert names.pop("anthropic") == "Anthropic"
     assert names.pop("bedrock") == "Bedrock"
     assert set(names.values()) == {"OpenAI"}
+
+
+OWN_SERVERS = [name for name, known in KNOWN.items() if known.own_server]
+
+
+@pytest.mark.parametrize("provider", OWN_SERVERS)
+def test_the_usual_address_of_a_server_is_the_local_stacks(secrets: Any, provider: str) -> None:
+    """A function calls what listens beside it for nobody who writes a table; the local stack stores the address."""
+    with pytest.raises(CredentialsRejected, match=f"loopllama providers set {provider} --base-url URL"):
+        provider_for(Model("m", provider, "m"), STACK).complete(_call())
+    put(secrets, provider, local_providers.credentials({})[provider])
+    found = credentials_for(provider, STACK)
+    assert (found.base_url, found.api_key) == (KNOWN[provider].base_url, "")
+
+
+@pytest.mark.parametrize("provider", [*OWN_SERVERS, "house"])
+def test_the_environment_says_where_else_a_server_is_and_needs_no_key(provider: str) -> None:
+    prefix = provider.upper()
+    stored = local_providers.credentials({f"{prefix}_BASE_URL": "http://127.0.0.1:9999/v1"})
+    assert json.loads(stored[provider]) == {"base_url": "http://127.0.0.1:9999/v1"}
+    stored = local_providers.credentials({f"{prefix}_BASE_URL": "http://h/v1", f"{prefix}_API_KEY": "k"})
+    assert json.loads(stored[provider]) == {"base_url": "http://h/v1", "api_key": "k"}
 
 
 def test_a_server_of_ones_own(secrets: Any) -> None:
@@ -303,6 +329,8 @@ def test_a_server_of_ones_own(secrets: Any) -> None:
     credentials._kept.clear()
     put(secrets, "acme", {"base_url": "https://llm.example.com", "dialect": "anthropic"})
     assert type(provider_for(model, STACK)).__name__ == "Anthropic"
+    put(secrets, "vllm", {"base_url": "https://llm.example.com", "dialect": "anthropic"})
+    assert type(provider_for(Model("vllm:m", "vllm", "m"), STACK)).__name__ == "Anthropic"
     put(secrets, "acme2", {"base_url": "https://llm.example.com"})
     assert type(provider_for(Model("acme2:m", "acme2", "m"), STACK)).__name__ == "OpenAI"
 
