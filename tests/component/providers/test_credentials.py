@@ -297,10 +297,7 @@ def test_which_adapter(secrets: Any) -> None:
     assert set(names.values()) == {"OpenAI"}
 
 
-OWN_SERVERS = [name for name, known in KNOWN.items() if known.own_server]
-
-
-@pytest.mark.parametrize("provider", OWN_SERVERS)
+@pytest.mark.parametrize("provider", [name for name, known in KNOWN.items() if known.own_server])
 def test_the_usual_address_of_a_server_is_the_local_stacks(secrets: Any, provider: str) -> None:
     """A function calls what listens beside it for nobody who writes a table; the local stack stores the address."""
     with pytest.raises(CredentialsRejected, match=f"loopllama providers set {provider} --base-url URL"):
@@ -308,15 +305,6 @@ def test_the_usual_address_of_a_server_is_the_local_stacks(secrets: Any, provide
     put(secrets, provider, local_providers.credentials({})[provider])
     found = credentials_for(provider, STACK)
     assert (found.base_url, found.api_key) == (KNOWN[provider].base_url, "")
-
-
-@pytest.mark.parametrize("provider", [*OWN_SERVERS, "house"])
-def test_the_environment_says_where_else_a_server_is_and_needs_no_key(provider: str) -> None:
-    prefix = provider.upper()
-    stored = local_providers.credentials({f"{prefix}_BASE_URL": "http://127.0.0.1:9999/v1"})
-    assert json.loads(stored[provider]) == {"base_url": "http://127.0.0.1:9999/v1"}
-    stored = local_providers.credentials({f"{prefix}_BASE_URL": "http://h/v1", f"{prefix}_API_KEY": "k"})
-    assert json.loads(stored[provider]) == {"base_url": "http://h/v1", "api_key": "k"}
 
 
 def test_a_server_of_ones_own(secrets: Any) -> None:
