@@ -3,6 +3,7 @@ environment none of these files is collected."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from harness import publish, versions
+from support.encyclopedia import encyclopedia_server
 from support.llama_server import LlamaServer
 from support.real_models import GEMMA, LLAMA_CPP, PRICES, SLOTS, SMOL, Figures, loopllama
 from support.system import PARAMETERS, ROOT, System
@@ -81,7 +83,8 @@ def gemma(make_server: Callable[..., LlamaServer]) -> Iterator[LlamaServer]:
 def running(smol: LlamaServer, gemma: LlamaServer) -> Iterator[System]:
     """The product without stand-ins. Its Models table says of both models what their servers told, and a price."""
     parameters = {**PARAMETERS, "StepTimeoutSeconds": "900", "ModelTimeoutSeconds": "300", "SimulatedProviders": "sim"}
-    with pytest.MonkeyPatch.context() as patch:
+    with encyclopedia_server() as (tools, _), pytest.MonkeyPatch.context() as patch:
+        parameters["Tools"] = json.dumps(tools)
         patch.setenv("LLAMACPP_BASE_URL", f"{smol.url}/v1")
         patch.setenv("GEMMA_BASE_URL", f"{gemma.url}/v1")
         with LocalStack(ROOT, parameters, log=lambda _: None) as stack:
