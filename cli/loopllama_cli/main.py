@@ -34,7 +34,7 @@ from loopllama_cli.commands import (
     whatif,
     workflows,
 )
-from loopllama_cli.commands.models import change
+from loopllama_cli.commands.models import probe
 from loopllama_cli.commands.routes import history
 from loopllama_cli.console import output
 from loopllama_cli.target import Choice, TargetMissing, TargetUnreachable, next_command, remember
@@ -181,6 +181,6 @@ app.command("whatif")(whatif.whatif)
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(runs.app, name="runs")
 app.add_typer(history.app, name="routes")
-app.add_typer(change.app, name="models")
+app.add_typer(probe.app, name="models")
 app.add_typer(providers.app, name="providers")
 app.add_typer(keys.app, name="keys")

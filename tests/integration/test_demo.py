@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import own_servers
+from support.loopback import serving
 
 from loopllama.catalog import pricing
 from loopllama.catalog.catalog import bundled
@@ -21,11 +23,11 @@ ROOT = Path(__file__).parents[2]
 ROUTINE = {"triage", "extract", "lookup", "check"}
 
 
-def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(ROOT / "shared"), str(ROOT / "cli")])
     return subprocess.run(
         [sys.executable, "-m", "loopllama_cli", "demo", "--speed", "40", *arguments],
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "100"},
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "100", **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -84,3 +86,23 @@ def test_a_real_model_without_its_key_is_refused_at_once() -> None:
     done = demo("--model", "openai:gpt-5-mini")
     assert done.returncode == 2
     assert "OPENAI_API_KEY" in done.stderr
+
+
+def test_a_server_of_ones_own_just_works_without_a_key() -> None:
+    with serving(own_servers.Ollama, seen=[]) as url:
+        done = demo("--json", "--model", "ollama:llama3.2:latest", OLLAMA_BASE_URL=f"{url}/v1")
+    assert done.returncode == 0, done.stderr
+    assert "can: structured_output, tools; 4,096 tokens" in done.stderr
+    steps = exact_json.loads(done.stdout)["a"]["steps"]
+    assert {step["model"] for step in steps} == {"ollama:llama3.2:latest"}
+    assert not any(step["simulated"] for step in steps)
+
+
+def test_a_server_that_is_not_there_or_lacks_the_model_is_told_at_once() -> None:
+    done = demo("--model", "ollama:llama3.2", OLLAMA_BASE_URL="http://127.0.0.1:9/v1")
+    assert done.returncode == 1
+    assert "Start it with: ollama serve" in " ".join(done.stderr.split())
+    with serving(own_servers.Ollama, seen=[]) as url:
+        done = demo("--model", "ollama:qwen3", OLLAMA_BASE_URL=f"{url}/v1")
+    assert done.returncode == 3
+    assert "it has llama3.2:latest. Get it with: ollama pull qwen3" in " ".join(done.stderr.split())

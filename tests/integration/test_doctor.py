@@ -197,7 +197,13 @@ def test_a_provider_without_a_key_and_one_with(stack: Callable[..., str], produc
     name = stack("bedrock", ProviderSecretsPrefix="doctor/providers/", DefaultModelIsHere="x")
     product.client("secretsmanager").create_secret(Name="doctor/providers/anthropic", SecretString="{}")
     routes = product.client("dynamodb")
-    rows = [("claude-sonnet-4-5", "a"), ("mistral-large-2512", "b"), ("no-such-model", "c"), ("retired", "d")]
+    rows = [
+        ("claude-sonnet-4-5", "a"),
+        ("mistral-large-2512", "b"),
+        ("no-such-model", "c"),
+        ("retired", "d"),
+        ("ollama:m", "e"),
+    ]
     retired = {"model": "retired", "alias_of": "claude-opus-4-5", "enabled": False, "replaced_by": "gemini-2.5-pro"}
     product.client("dynamodb").put_item(TableName=product.outputs["ModelsTableName"], Item=dynamo.to_item(retired))
     keys = [{"workflow": {"S": "doctor"}, "step": {"S": step}} for _, step in rows]
@@ -212,6 +218,8 @@ def test_a_provider_without_a_key_and_one_with(stack: Callable[..., str], produc
         routes.delete_item(TableName=product.outputs["ModelsTableName"], Key={"model": {"S": "retired"}})
     assert found["provider anthropic"]["status"] == "ok"
     assert found["provider mistral"]["todo"] == f"loopllama --stack {name} providers set mistral"
+    assert found["provider ollama"]["todo"] == f"loopllama --stack {name} providers set ollama --base-url URL"
+    assert found["provider ollama"]["found"] == "has no address: there is no secret doctor/providers/ollama"
     assert found["model retired"]["found"] == "disabled, gemini-2.5-pro answers; used by the route doctor/d"
     assert found["provider google"]["todo"] == f"loopllama --stack {name} providers set google"
     assert "the route doctor/c" in found["model no-such-model"]["found"]

@@ -23,6 +23,7 @@ from loopllama_cli.target import connect_local
 
 if TYPE_CHECKING:
     from loopllama.queries.types import RunView
+    from loopllama_cli.catalog.own_servers import OwnServer
 
 EXAMPLE = Path("examples/support_reply")
 ROUTINE_STEPS = ("triage", "extract", "lookup", "check")
@@ -54,7 +55,8 @@ def demo(
     """Run a support ticket through six agents on a local stack, switch four steps to a small model, run again, compare.
 
     Needs no AWS account and no keys: a simulated model stands in for models without a key, at their own prices, and
-    says so. With `--model openai:gpt-…` and OPENAI_API_KEY in the environment the real one answers. With `--json` all
+    says so. With `--model openai:gpt-…` and OPENAI_API_KEY in the environment the real one answers, with `--model
+    ollama:NAME` the Ollama of this machine (so do vllm, llamacpp and lmstudio). With `--json` all
     but the result goes to standard error. Exit code 0 only if both runs completed and nothing was deployed between
     them.
     """
@@ -98,6 +100,8 @@ def _demo(
     workflow = workflow_files.load(example / "workflow.yaml")
     text = (example / "input.txt").read_text(encoding="utf-8")
     steps = [step["name"] for step in workflow.to_definition()["crew"]]
+    if model:
+        _probe(console, settings, model)
     pushed = DefinitionStore(settings).push(workflow)
     workflow_id = pushed["workflow_id"]
     _say(console, 2, f"Running {workflow_id}: {len(steps)} steps, each on the model that its definition names")
@@ -172,23 +176,60 @@ def _run(console: Console, settings: Settings, workflow_id: str, text: str, mode
 
 
 def _check_models(model: str | None, small: str) -> None:
-    """Both must be known, and a real model needs its provider's key here; say so before anything starts."""
+    """Both must be known, and a real model needs its provider's key here, or its server, with that model; say so before
+    anything starts."""
     import os
 
     from loopllama.catalog.catalog import bundled
-    from loopllama.catalog.providers import KNOWN, variables_of
+    from loopllama.catalog.providers import KNOWN, OWN, variables_of
     from loopllama.providers.credentials import from_environment
 
     bundled().resolve(small)
     if model is None:
         return
     resolved = bundled().resolve(model)
-    known = KNOWN.get(resolved.provider)
-    if not (known and known.by_role) and from_environment(resolved.provider, os.environ) is None:
+    known = KNOWN.get(resolved.provider, OWN)
+    if known.own_server:
+        _server_here(resolved.provider).chosen([resolved.provider_model])
+        return
+    if not known.by_role and from_environment(resolved.provider, os.environ) is None:
         variable = f"{variables_of(resolved.provider)[0]}_API_KEY"
         raise InvalidRequest(
             f"{model} is answered by {resolved.provider}, which has no key here: export {variable}=KEY"
         )
+
+
+def _server_here(provider: str) -> OwnServer:
+    """Return a server of one's own where a local stack of this environment will look for it."""
+    import json
+    import os
+
+    from loopllama.catalog.providers import variables_of
+    from loopllama.providers.credentials import checked
+    from loopllama_cli.catalog.own_servers import OwnServer
+    from loopllama_cli.local.providers import credentials
+
+    fields = json.loads(credentials(os.environ)[provider])
+    source = f"environment variable {variables_of(provider)[0]}_BASE_URL"
+    return OwnServer(checked(provider, fields, source, Settings()))
+
+
+def _probe(console: Console, settings: Settings, model: str) -> None:
+    """Ask a server of one's own what the model can, and write that into the stack's Models table: of a model that
+    nobody knows, the crew would ask for JSON by instructions only."""
+    from loopllama.catalog.catalog import bundled
+    from loopllama.catalog.providers import KNOWN, OWN
+    from loopllama.catalog.store import CatalogStore
+    from loopllama_cli.commands.models.probe import look, server_of
+
+    resolved = bundled().resolve(model)
+    if not KNOWN.get(resolved.provider, OWN).own_server:
+        return
+    (found,) = look(server_of(resolved.provider, settings), settings, [resolved.provider_model])
+    entry = found.entry(resolved.provider)
+    CatalogStore(settings).write(resolved.id, entry, updated_by="demo", reason=f"told by {resolved.provider}")
+    can = ", ".join(entry["capabilities"]) or "text only"
+    console.print(Text(f"{model} can: {output.clean(can)}; {output.tokens(found.context_window)} tokens", "dim"))
 
 
 def _say(console: Console, number: int, text: str) -> None:

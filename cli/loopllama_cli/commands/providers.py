@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from loopllama.settings import Settings
 from loopllama_cli.commands.common import Json, connect
 from loopllama_cli.console import output
 from loopllama_cli.target import next_command
+
+if TYPE_CHECKING:
+    from loopllama.catalog.providers import Known
 
 app = typer.Typer(no_args_is_help=True, help="Keys of model providers: list, set.")
 _MAX_KEY = 4096
@@ -31,7 +34,7 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
     records: list[dict[str, Any]] = [
         {
             "provider": name,
-            "key": "set" if name in stored else "keyless" if KNOWN.get(name, Known()).keyless else "missing",
+            "key": _key(KNOWN.get(name, Known()), stored=name in stored),
             "secret": settings.provider_secrets_prefix + name,
             "simulated": "*" in settings.simulated_providers or name in settings.simulated_providers,
         }
@@ -67,7 +70,8 @@ def set_(
     """Store a provider's key in Secrets Manager.
 
     The key is asked for without echo, or read from standard input: it never stands on the command line. Its host is
-    stored with it, so that nobody who can only edit a table can send it elsewhere.
+    stored with it, so that nobody who can only edit a table can send it elsewhere. A server of your own that asks for
+    no key needs none: enter nothing.
     """
     from loopllama.catalog.providers import KNOWN
 
@@ -76,8 +80,10 @@ def set_(
         raise InvalidRequest(f"{provider} needs no key: the functions' role may call it")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", provider):
         raise InvalidRequest(f"{provider!r} is not a valid provider name: a-z, 0-9, _ and -, at most 64")
-    if base_url is None and (known is None or not known.base_url):
-        having = ", ".join(sorted(name for name in KNOWN if KNOWN[name].base_url))
+    own = known is None or known.own_server
+    target = connect(ctx)
+    if base_url is None and (known is None or not known.base_url or (known.own_server and not target.local)):
+        having = ", ".join(sorted(name for name in KNOWN if KNOWN[name].base_url and not KNOWN[name].own_server))
         raise InvalidRequest(
             f"{provider} has no address of its own here; give it one: "
             f"{next_command('providers set', provider)} --base-url https://… "
@@ -87,11 +93,12 @@ def set_(
         raise InvalidRequest(
             f"--base-url {base_url!r} is not valid: write https://… (or http://… for a server of your own)"
         )
-    settings = connect(ctx).settings
-    name = settings.provider_secrets_prefix + provider
-    key = _read_key(provider)
+    name = target.settings.provider_secrets_prefix + provider
+    key = _read_key(provider, optional=own)
     secrets = clients.client("secretsmanager")
     given = {"api_key": key, "base_url": base_url, "dialect": dialect, "api_version": api_version}
+    if known is not None and own:
+        given["base_url"] = base_url or known.base_url
     secret = {name: value for name, value in given.items() if value}
     try:
         secrets.create_secret(Name=name, SecretString=json.dumps(secret))
@@ -101,12 +108,24 @@ def set_(
     output.message(f"Stored as {name}; sent to {where} only. Functions that run already keep the old key a while.")
 
 
-def _read_key(provider: str) -> str:
+def _key(known: Known, *, stored: bool) -> str:
+    """Return what there is to say of a provider's key. The secret of a server that people run themselves has an
+    address, and seldom a key."""
+    if known.by_role or (known.own_server and stored):
+        return "keyless"
+    return "set" if stored else "missing"
+
+
+def _read_key(provider: str, *, optional: bool) -> str:
     if sys.stdin.isatty():
-        key = typer.prompt(f"Key of {provider}", hide_input=True, err=True)
+        text = f"Key of {provider}{' (empty if the server asks for none)' if optional else ''}"
+        default = "" if optional else None
+        key = typer.prompt(text, default=default, show_default=False, hide_input=True, err=True)
     else:
         key = sys.stdin.read(_MAX_KEY + 1)
     key = str(key).strip()
+    if not key and optional:
+        return key
     if not key or len(key) > _MAX_KEY or any(char.isspace() or not char.isprintable() for char in key):
         raise InvalidRequest("this is not a valid key: a key is one word of printable characters; nothing was stored")
     return key

@@ -95,8 +95,8 @@ def _simulated(provider: str, settings: Settings) -> bool:
 
 
 def _provider(provider: str, target: Target) -> Check:
-    """Return whether a provider is simulated, needs no key, or has one in Secrets Manager (whose content is not
-    read)."""
+    """Return whether a provider is simulated, needs no key, or has one, or its address, in Secrets Manager (whose
+    content is not read)."""
     from loopllama.catalog.providers import KNOWN, Known, variables_of
 
     subject, settings = f"provider {provider}", target.settings
@@ -107,7 +107,8 @@ def _provider(provider: str, target: Target) -> Check:
             key = f"{variables_of(provider)[0]}_API_KEY"
             return Check(subject, "ok", f"simulated; for the real one start `loopllama local` with {key} set")
         return Check(subject, "warn", "simulated: nothing it says is real", "take it out of SimulatedProviders")
-    if KNOWN.get(provider, Known()).keyless:
+    known = KNOWN.get(provider, Known())
+    if known.by_role:
         return Check(subject, "ok", "needs no key")
     name = settings.provider_secrets_prefix + provider
     check = looked(
@@ -116,7 +117,9 @@ def _provider(provider: str, target: Target) -> Check:
         "secretsmanager:DescribeSecret",
     )
     if check.status == "fail" and check.todo == GONE:
-        return Check(subject, "fail", f"has no key: there is no secret {name}", next_command("providers set", provider))
+        missing, url = ("address", " --base-url URL") if known.own_server else ("key", "")
+        todo = next_command("providers set", provider) + url
+        return Check(subject, "fail", f"has no {missing}: there is no secret {name}", todo)
     return check
 
 

@@ -97,6 +97,8 @@ class _Handler(MotoRequestHandler):
             asked = Asked(self.command, self.path, self.headers, self._body(environ))
             self.close_connection, self._unread = close, False
             signatures.check(asked, claim, self.server.credentials, datetime.now(UTC))
+            if claim.service == "bedrock" and self.path.startswith("/model/"):
+                raise refusals.no_account()
             status, headers, body = self._ask_moto({**environ, _CLAIM: claim}, asked.body, claim)
         except Refused as refused:
             code, given, body = refusals.answer(refused, self.path, self.headers)

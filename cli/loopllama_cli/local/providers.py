@@ -7,18 +7,24 @@ from collections.abc import Mapping
 
 
 def credentials(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return provider to its secret's text, for every provider whose `<NAME>_API_KEY` or `<NAME>_BASE_URL` is set.
+    """Return provider to its secret's text, for every provider whose `<NAME>_API_KEY` or `<NAME>_BASE_URL` is set, and
+    for every server that people run themselves, at its usual address on this machine.
 
-    Beside the known providers that is any pair `<NAME>_API_KEY` and `<NAME>_BASE_URL`, for a server of one's own.
+    Any other `<NAME>_BASE_URL` makes a provider of that name, with `<NAME>_API_KEY` where its server asks for a key.
     """
     from loopllama.catalog.providers import KNOWN, variables_of
     from loopllama.providers.credentials import from_environment
 
     taken = {variable for name in KNOWN for variable in variables_of(name)}
-    prefixes = {key.removesuffix("_API_KEY") for key in environment if key.endswith("_API_KEY")}
-    own_names = {prefix.lower() for prefix in prefixes - taken if prefix and environment.get(f"{prefix}_BASE_URL")}
+    prefixes = {key.removesuffix("_BASE_URL") for key, url in environment.items() if key.endswith("_BASE_URL") and url}
+    own_names = {prefix.lower() for prefix in prefixes - taken if prefix}
     secrets = {name: from_environment(name, environment) for name in sorted({*KNOWN, *own_names})}
-    return {name: json.dumps(secret) for name, secret in secrets.items() if secret}
+    here = {name: {"base_url": known.base_url} for name, known in KNOWN.items() if known.own_server}
+    return {
+        name: json.dumps(here.get(name, {}) | (secret or {}))
+        for name, secret in secrets.items()
+        if secret or name in here
+    }
 
 
 def simulated(with_credentials: Mapping[str, str]) -> list[str]:

@@ -50,6 +50,17 @@ def wrong(message: str = "", s3: str = "SignatureDoesNotMatch") -> Refused:
     return Refused(("InvalidSignatureException", "SignatureDoesNotMatch", s3), message)
 
 
+def no_account() -> Refused:
+    """Return the refusal of a call of a model on Bedrock: it is known at once that no later try is answered."""
+    code = "ResourceNotFoundException"
+    return Refused(
+        (code, code, code),
+        "The local stack has no AWS account, so none of Bedrock's models answers here (frontier, balanced and small "
+        "stand for some), and --no-simulate forbids the stand-in. Name a model of another provider and give its key "
+        "before the start (export OPENAI_API_KEY=KEY), or start without: loopllama local",
+    )
+
+
 def answer(refused: Refused, target: str, headers: Message) -> tuple[int, dict[str, str], bytes]:
     """Return status, headers and body of a refusal, in the form of the service that was asked."""
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()

@@ -6,7 +6,8 @@ google https://ai.google.dev/gemini-api/docs/openai, mistral https://docs.mistra
 deepseek https://api-docs.deepseek.com, openrouter https://openrouter.ai/docs, groq https://console.groq.com/docs/openai,
 together https://docs.together.ai/docs/openai-api-compatibility, fireworks https://docs.fireworks.ai,
 xai https://docs.x.ai, cerebras https://inference-docs.cerebras.ai, perplexity https://docs.perplexity.ai,
-ollama https://docs.ollama.com/api/openai-compatibility.
+ollama https://docs.ollama.com/api/openai-compatibility, vllm https://docs.vllm.ai/en/latest/serving/openai_compatible_server,
+llamacpp https://github.com/ggml-org/llama.cpp/tree/master/tools/server, lmstudio https://lmstudio.ai/docs/developer/openai-compat.
 """
 
 from __future__ import annotations
@@ -51,6 +52,12 @@ class Known:
     thoughts: tuple[str, ...] = THOUGHTS
     thought_parts: bool = False
     wants_thoughts: str = ""
+
+    @property
+    def own_server(self) -> bool:
+        """Whether it is software that people run themselves: `base_url` is where it listens on one's own machine. The
+        local stack goes there by itself; a deployed one has no such neighbour and needs the address beside a key."""
+        return self.keyless and not self.by_role
 
 
 OWN = Known(wants_thoughts="deepseek|kimi")
@@ -132,13 +139,16 @@ KNOWN: dict[str, Known] = {
     ),
     "perplexity": Known(base_url="https://api.perplexity.ai", variables=("PERPLEXITY",), thoughts=()),
     "ollama": Known(base_url="http://localhost:11434/v1", variables=("OLLAMA",), keyless=True),
+    "vllm": Known(base_url="http://localhost:8000/v1", variables=("VLLM",), keyless=True),
+    "llamacpp": Known(base_url="http://localhost:8080/v1", variables=("LLAMACPP",), keyless=True),
+    "lmstudio": Known(base_url="http://localhost:1234/v1", variables=("LMSTUDIO",), keyless=True),
 }
 
 
 def is_own_server(provider: str) -> bool:
     """Return whether a provider is a server of one's own: it has a name of its own, or asks for no key."""
     known = KNOWN.get(provider)
-    return known is None or (known.keyless and not known.by_role)
+    return known is None or known.own_server
 
 
 def variables_of(provider: str) -> tuple[str, ...]:

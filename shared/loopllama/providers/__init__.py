@@ -154,7 +154,7 @@ def _make(provider: str, responses: bool, settings: Settings) -> Provider:
             "the simulated provider is off in this deployment; SIMULATED_PROVIDERS lists what it answers for"
         )
     known = KNOWN.get(provider)
-    if known is None:
+    if known is None or known.own_server:  # whose secret may name another dialect
         from loopllama.providers.credentials import credentials_for
 
         dialect = credentials_for(provider, settings).dialect

@@ -5,8 +5,10 @@ Secrets Manager, named `<PROVIDER_SECRETS_PREFIX><provider>`:
 
     {"api_key": "sk-…", "base_url": "https://…", "dialect": "openai", "api_version": "…", "headers": {"name": "value"}}
 
-All but `api_key` are optional for a provider that `known` lists; a server of one's own needs `base_url`, and needs
-`api_key` only if it asks for one. A secret that is no JSON is taken for the key itself.
+All but `api_key` are optional for a provider that `KNOWN` lists; a server of one's own needs `base_url`, and needs
+`api_key` only if it asks for one. A secret that is no JSON is taken for the key itself. The local stack writes such a
+secret for each server that people run themselves (Ollama, vLLM, …), at its usual port on this machine. A deployed stack
+has none until somebody stores its address, so no row of a table makes a function call itself.
 
 The host rule. A key goes to the provider's own host, or to the base URL that stands beside it, so that nobody who can
 only edit a table can send it elsewhere. Where ALLOWED_PROVIDER_HOSTS is set, the host must moreover be the provider's
@@ -75,17 +77,22 @@ def credentials_for(provider: str, settings: Settings) -> Credentials:
     host that the key may not be sent to) and `ModelUnavailable` (Secrets Manager does not answer)."""
     fields = from_environment(provider, os.environ)
     if fields is not None:
-        return _checked(provider, fields, f"environment variable {variables_of(provider)[0]}_API_KEY", settings)
+        return checked(provider, fields, f"environment variable {variables_of(provider)[0]}_API_KEY", settings)
     name = secret_name(provider, settings)
     if name:
         kept = _kept.get(name)
         if kept is None or time.monotonic() - kept[1] > REREAD_SECONDS:
             kept = _read_again(provider, name, kept)
         if kept is not None:
-            return _checked(provider, kept[0], f"secret {name!r}", settings)
+            return checked(provider, kept[0], f"secret {name!r}", settings)
     known = KNOWN.get(provider)
-    if known is not None and known.keyless:
-        return _checked(provider, {}, "the built-in list of providers", settings)
+    if known is not None and known.by_role:
+        return checked(provider, {}, "the built-in list of providers", settings)
+    if known is not None and known.own_server:
+        raise CredentialsRejected(
+            f"no address for provider {provider!r}: {known.base_url} is known to a local stack only. Set it "
+            f"{_how(provider)} --base-url URL"
+        )
     raise CredentialsRejected(
         f"no key for provider {provider!r}: neither environment variable {variables_of(provider)[0]}_API_KEY "
         + (f"nor secret {name!r}" if name else "nor a secret (PROVIDER_SECRETS_PREFIX is empty)")
@@ -181,7 +188,9 @@ def _parse(provider: str, name: str, text: str) -> Mapping[str, Any]:
     return value  # type: ignore[no-any-return]
 
 
-def _checked(provider: str, fields: Mapping[str, Any], source: str, settings: Settings) -> Credentials:
+def checked(provider: str, fields: Mapping[str, Any], source: str, settings: Settings) -> Credentials:
+    """Return credentials of the fields of a secret, which `source` names. Raises as `credentials_for` does."""
+
     def wrong(problem: str) -> ModelError:
         return CredentialsRejected(f"{provider}: {problem} in {source}. Set it {_how(provider)}")
 

@@ -168,9 +168,10 @@ class RouteChecks:
             message = f"{message}; give it one: loopllama models price {name}"
             findings.append(Finding(field, message, invalid=False, forcible=True))
         if not self._has_key(model.provider):
+            own = KNOWN.get(model.provider, Known()).own_server
             message = (
-                f"{name!r} needs a key of provider {model.provider}, and none is configured; set it with: "
-                f"loopllama providers set {model.provider}"
+                f"{name!r} needs {'the address' if own else 'a key'} of provider {model.provider}, and none is "
+                f"configured; set it with: loopllama providers set {model.provider}{' --base-url URL' if own else ''}"
             )
             findings.append(Finding(field, message, invalid=False))
         for step in steps:
@@ -185,7 +186,7 @@ class RouteChecks:
         """Return whether the provider can be called, as far as that can be known from here."""
         known = KNOWN.get(provider, Known())
         simulated = self._settings.simulated_providers
-        if known.keyless or "*" in simulated or provider in simulated:
+        if known.by_role or "*" in simulated or provider in simulated:
             return True
         if not self._settings.provider_secrets_prefix:
             return True

@@ -66,7 +66,7 @@ class Secrets:
 @given(NUMERALS)
 def test_secrets(numeral: str) -> None:
     with soon(), pytest.raises(CredentialsRejected, match="secret 's'"):
-        credentials._checked("p", credentials._parse("p", "s", f'{{"api_key": {numeral}}}'), "secret 's'", Settings())
+        credentials.checked("p", credentials._parse("p", "s", f'{{"api_key": {numeral}}}'), "secret 's'", Settings())
     secrets._kept.clear()
     for text in (numeral, f'{{"key": {numeral}}}', f'{{"other": {numeral}}}'):
         secret = secrets.Secret("s", "Authorization", "", "key")

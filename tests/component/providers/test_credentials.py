@@ -24,6 +24,7 @@ from loopllama.providers import credentials, provider_for
 from loopllama.providers.credentials import credentials_for, forget, from_environment
 from loopllama.providers.simulated.adapter import Simulated
 from loopllama.settings import Settings
+from loopllama_cli.local import providers as local_providers
 
 STACK = Settings(provider_secrets_prefix="stack/providers/")
 KEYS = [f"{prefix}_{end}" for name in KNOWN for prefix in variables_of(name) for end in ("API_KEY", "BASE_URL")]
@@ -213,7 +214,7 @@ def test_a_deleted_key_stops_serving(secrets: Any, clock: list[float]) -> None:
 
 def reach(url: str, allowed: tuple[str, ...] = (), provider: str = "acme") -> str:
     found = {"api_key": "k", "base_url": url}
-    return credentials._checked(provider, found, "the secret", Settings(allowed_provider_hosts=allowed)).base_url
+    return credentials.checked(provider, found, "the secret", Settings(allowed_provider_hosts=allowed)).base_url
 
 
 @pytest.mark.parametrize(
@@ -288,10 +289,24 @@ def test_one_adapter_for_a_provider(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_which_adapter(secrets: Any) -> None:
+    for name, known in KNOWN.items():
+        if known.own_server:
+            put(secrets, name, {"base_url": known.base_url})
     names = {name: type(provider_for(Model("m", name, "m"), STACK)).__name__ for name in KNOWN}
     assert names.pop("anthropic") == "Anthropic"
     assert names.pop("bedrock") == "Bedrock"
+    assert names.pop("bedrock-openai") == "BedrockChat"
     assert set(names.values()) == {"OpenAI"}
+
+
+@pytest.mark.parametrize("provider", [name for name, known in KNOWN.items() if known.own_server])
+def test_the_usual_address_of_a_server_is_the_local_stacks(secrets: Any, provider: str) -> None:
+    """A function calls what listens beside it for nobody who writes a table; the local stack stores the address."""
+    with pytest.raises(CredentialsRejected, match=f"loopllama providers set {provider} --base-url URL"):
+        provider_for(Model("m", provider, "m"), STACK).complete(_call())
+    put(secrets, provider, local_providers.credentials({})[provider])
+    found = credentials_for(provider, STACK)
+    assert (found.base_url, found.api_key) == (KNOWN[provider].base_url, "")
 
 
 def test_a_server_of_ones_own(secrets: Any) -> None:
@@ -304,6 +319,8 @@ def test_a_server_of_ones_own(secrets: Any) -> None:
     credentials._kept.clear()
     put(secrets, "acme", {"base_url": "https://llm.example.com", "dialect": "anthropic"})
     assert type(provider_for(model, STACK)).__name__ == "Anthropic"
+    put(secrets, "vllm", {"base_url": "https://llm.example.com", "dialect": "anthropic"})
+    assert type(provider_for(Model("vllm:m", "vllm", "m"), STACK)).__name__ == "Anthropic"
     put(secrets, "acme2", {"base_url": "https://llm.example.com"})
     assert type(provider_for(Model("acme2:m", "acme2", "m"), STACK)).__name__ == "OpenAI"
 
@@ -339,7 +356,7 @@ def test_the_simulated_one_is_off_unless_asked_for() -> None:
 
 def test_every_known_provider_has_an_address_or_says_that_it_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, known in KNOWN.items():
-        if known.dialect == "bedrock":
+        if known.by_role:
             continue
         monkeypatch.setenv(f"{known.variables[0]}_API_KEY", "k")
         if name == "azure":

@@ -79,6 +79,17 @@ def test_a_provider_must_have_a_key(live: Deployment, workflow: str) -> None:
         accepted(live, workflow, "reader", model)
 
 
+def test_a_server_of_ones_own_must_have_an_address(live: Deployment, workflow: str) -> None:
+    live.settings = replace(live.settings, provider_secrets_prefix="x/providers/")
+    entry("mine", provider="ollama")
+    told = refused(live, workflow, "reader", {"model": "mine"})
+    assert "needs the address of provider ollama" in told
+    assert "loopllama providers set ollama --base-url URL" in told
+    secret = '{"base_url": "https://llm.example.com/v1"}'
+    clients.client("secretsmanager").create_secret(Name="x/providers/ollama", SecretString=secret)
+    accepted(live, workflow, "reader", "mine")
+
+
 def test_force_is_for_prices_only_and_every_reason_is_told(live: Deployment, workflow: str) -> None:
     entry("dead", enabled=False, prices=None)
     told = refused(live, workflow, "reader", {"model": "dead", "fallbacks": ["nosuch"], "max_tokens": 0})

@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from support.loopback import Handler, serving
+from support.encyclopedia import encyclopedia_server
 from support.system import ROOT, System
 from support.whole_runs import assert_whole
 
@@ -28,23 +28,11 @@ pytestmark = pytest.mark.aws
 
 FOLDERS = sorted(path.parent for path in ROOT.glob("examples/*/workflow.yaml"))
 NAMES = [folder.name for folder in FOLDERS]
-PAGE = "As of 2024 about 66 percent of Danish homes use district heating; the first plant was built in 1903."
 HARMLESS = """\
 Supplier: Quiet Ltd
 1. Confidentiality. Each party keeps secrets. This is mutual and fair.
 2. Law. The law of Norway governs.
 """
-
-
-class Encyclopedia(Handler):
-    """Answers the search and every page that `tools.json` of research_brief may ask for."""
-
-    asked: list[str]
-
-    def serve(self) -> None:
-        self.asked.append(self.path)
-        answer = json.dumps({"pages": [{"key": "District_heating", "title": "District heating", "excerpt": PAGE}]})
-        self.answer(200, answer, content_type="application/json")
 
 
 def folder(name: str) -> Path:
@@ -84,18 +72,11 @@ def output(run: dict[str, Any], name: str) -> Any:
 def encyclopedia(system: System) -> Iterator[list[str]]:
     """What was asked of the server that stands in for Wikipedia where the functions run here; elsewhere they ask it
     itself, and the list stays empty."""
-    asked: list[str] = []
     if not system.here:
-        yield asked
+        yield []
         return
-    with serving(Encyclopedia, asked=asked) as url:
-        tools = json.loads((folder("research_brief") / "tools.json").read_text())
-        tools["search"] |= {"url": tools["search"]["url"].replace("https://en.wikipedia.org", url)}
-        tools["http_get"] |= {"hosts": [url.removeprefix("http://")]}
-        for tool in tools.values():
-            tool["allow_private"] = True
-        with system.configured("RunStep", TOOLS=json.dumps(tools)):
-            yield asked
+    with encyclopedia_server() as (tools, asked), system.configured("RunStep", TOOLS=json.dumps(tools)):
+        yield asked
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ def set_(
             f"nothing to set: add --provider, --context-window, --capability …; what {model} has: "
             f"{next_command('models show', model)}"
         )
-    store, settings = _store(ctx)
+    store, settings = open_store(ctx)
     model = store.own_id(model)
     _print_change(store.write(model, changes, updated_by=getpass.getuser(), reason=reason), settings, as_json)
 
@@ -105,7 +105,7 @@ def price(
     except ValueError as error:
         raise InvalidRequest(f"--from {since!r} is not a valid date: write it like 2026-11-23") from error
     amounts = (_money(given), _money(taken), number(cache_read), number(cache_write), number(cache_write_1h))
-    store, settings = _store(ctx)
+    store, settings = open_store(ctx)
     model = _known(store, model)
     dated_price = (
         price_of(day, *amounts) if service_tier is None else store.with_tier(model, day, service_tier, amounts)
@@ -123,7 +123,7 @@ def alias(
     as_json: Json = False,
 ) -> None:
     """Let an alias stand for a model; every step that uses the alias moves with it. Shows those steps first."""
-    store, settings = _store(ctx)
+    store, settings = open_store(ctx)
     store.catalog().resolve(target)
     changes = {"alias_of": target}
     _change(store, settings, name, changes, reason, yes, as_json)
@@ -145,7 +145,7 @@ def disable(
     if not reason:
         disable_it = next_command("models disable", model, "--reason", "TEXT")
         raise InvalidRequest(f"say why, it stays in the history: {disable_it}")
-    store, settings = _store(ctx)
+    store, settings = open_store(ctx)
     name = _known(store, model)
     if use is not None:
         other = store.catalog().resolve(use)
@@ -160,14 +160,14 @@ def disable(
 @app.command()
 def enable(ctx: typer.Context, model: ModelId, reason: Reason = "", yes: Yes = False, as_json: Json = False) -> None:
     """Undo `disable`. Shows first which steps it moves back."""
-    store, settings = _store(ctx)
+    store, settings = open_store(ctx)
     _change(store, settings, _known(store, model), {"enabled": None, "replaced_by": None}, reason, yes, as_json)
 
 
 @app.command()
 def remove(ctx: typer.Context, model: ModelId, reason: Reason = "", yes: Yes = False, as_json: Json = False) -> None:
     """Delete an entry of the Models table; what is bundled counts again. Shows first which steps it moves."""
-    store, settings = _store(ctx)
+    store, settings = open_store(ctx)
     items = store.items()
     if all(item["model"] != model for item in items):
         disable_it = next_command("models disable", model, "--reason", "TEXT")
@@ -197,7 +197,7 @@ def sync(
     from loopllama.catalog.store import stored
     from loopllama_cli.catalog import build
 
-    store, settings = _store(ctx)
+    store, settings = open_store(ctx)
     catalog, today = store.catalog(), datetime.now(UTC).date()
     changes: list[dict[str, Any]] = []
     built = build.build(today)
@@ -218,7 +218,7 @@ def sync(
         if changes:
             output.print_table(table, output.out())
         output.message(f"{len(changes)} prices differ from {built['source']}.", "dim")
-    if dry_run or not changes or not _confirmed(yes or as_json):
+    if dry_run or not changes or not confirmed(yes or as_json):
         return
     for change in changes:
         dated_price = {"effective_from": today.isoformat(), **change["to"]}
@@ -237,7 +237,7 @@ def history(
     """Show who changed a model's entry, when, why, and from what to what."""
     from loopllama.routing.change_log import History, model_route, shown
 
-    store, settings = _store(ctx)
+    store, settings = open_store(ctx)
     entries = [shown(entry) for entry in History(settings).entries(model_route(model), limit)]
     if not entries:
         store.catalog().resolve(model)  # says so where nobody knows it
@@ -247,7 +247,8 @@ def history(
         print_history(entries, "model")
 
 
-def _store(ctx: typer.Context) -> tuple[CatalogStore, Settings]:
+def open_store(ctx: typer.Context) -> tuple[CatalogStore, Settings]:
+    """Return the Models table of the stack that the command line names, and that stack's settings."""
     from loopllama.catalog.store import CatalogStore
 
     settings = connect(ctx).settings
@@ -301,10 +302,11 @@ def _agreed(moved: Sequence[MovedStep], yes: bool, as_json: bool) -> bool:
     if moved:
         output.print_table(table, output.out())
     output.message(f"{len(moved)} steps of {len({step['workflow'] for step in moved})} workflows move.")
-    return _confirmed(yes)
+    return confirmed(yes)
 
 
-def _confirmed(yes: bool) -> bool:
+def confirmed(yes: bool) -> bool:
+    """Ask whether to go on, unless the command line said so."""
     return yes or typer.confirm("Go on?", err=True)
 
 
