@@ -1,72 +1,21 @@
-"""The registry of providers, their credentials, and where a key may go."""
+"""Credentials of providers: where they come from, and where a key may go."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.moto_account import account
 
-from loopllama import providers
 from loopllama.aws import clients
 from loopllama.catalog.model import Model
-from loopllama.catalog.providers import KNOWN, variables_of
-from loopllama.catalog.takes import refused
 from loopllama.errors import CredentialsRejected, ModelRequestRejected, ModelUnavailable
-from loopllama.llm.types import Message, ModelRequest
 from loopllama.providers import credentials, provider_for
 from loopllama.providers.credentials import credentials_for, forget, from_environment
-from loopllama.providers.simulated.adapter import Simulated
 from loopllama.settings import Settings
-from loopllama_cli.local import providers as local_providers
 
-STACK = Settings(provider_secrets_prefix="stack/providers/")
-KEYS = [f"{prefix}_{end}" for name in KNOWN for prefix in variables_of(name) for end in ("API_KEY", "BASE_URL")]
-
-
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in [*KEYS, "ACME_API_KEY", "ACME_BASE_URL"]:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in {
-        "AWS_DEFAULT_REGION": "eu-central-1",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-    }.items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    credentials._kept.clear()
-    clients.client.cache_clear()
-    providers._adapters.clear()
-    yield
-    credentials._kept.clear()
-    clients.client.cache_clear()
-    providers._adapters.clear()
-
-
-@pytest.fixture
-def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    with account(monkeypatch) as client:
-        yield client("secretsmanager")
-
-
-def put(secrets: Any, provider: str, value: Any) -> None:
-    text = value if isinstance(value, str) else json.dumps(value)
-    name = f"stack/providers/{provider}"
-    try:
-        secrets.create_secret(Name=name, SecretString=text)
-    except secrets.exceptions.ResourceExistsException:
-        secrets.put_secret_value(SecretId=name, SecretString=text)
-
-
-# Where credentials come from
+from .conftest import STACK, put, some_call
 
 
 def test_the_secret(secrets: Any) -> None:
@@ -271,131 +220,7 @@ def test_a_row_of_a_table_cannot_move_a_key(secrets: Any, monkeypatch: pytest.Mo
     monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
     model = Model("x", "https://evil.example.org", "m")
     with pytest.raises(CredentialsRejected):
-        provider_for(model, STACK).complete(_call())
+        provider_for(model, STACK).complete(some_call())
 
 
 # The registry
-
-
-def _call() -> ModelRequest:
-    return ModelRequest("m", "m", "", (Message("user", "hi"),), 1.0)
-
-
-def test_one_adapter_for_a_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "k")
-    one = provider_for(Model("a", "openai", "gpt-a"), STACK)
-    assert provider_for(Model("b", "openai", "gpt-b"), STACK) is one
-    assert provider_for(Model("c", "mistral", "m"), STACK) is not one
-
-
-def test_which_adapter(secrets: Any) -> None:
-    for name, known in KNOWN.items():
-        if known.own_server:
-            put(secrets, name, {"base_url": known.base_url})
-    names = {name: type(provider_for(Model("m", name, "m"), STACK)).__name__ for name in KNOWN}
-    assert names.pop("anthropic") == "Anthropic"
-    assert names.pop("bedrock") == "Bedrock"
-    assert names.pop("bedrock-openai") == "BedrockChat"
-    assert set(names.values()) == {"OpenAI"}
-
-
-@pytest.mark.parametrize("provider", [name for name, known in KNOWN.items() if known.own_server])
-def test_the_usual_address_of_a_server_is_the_local_stacks(secrets: Any, provider: str) -> None:
-    """A function calls what listens beside it for nobody who writes a table; the local stack stores the address."""
-    with pytest.raises(CredentialsRejected, match=f"loopllama providers set {provider} --base-url URL"):
-        provider_for(Model("m", provider, "m"), STACK).complete(_call())
-    put(secrets, provider, local_providers.credentials({})[provider])
-    found = credentials_for(provider, STACK)
-    assert (found.base_url, found.api_key) == (KNOWN[provider].base_url, "")
-
-
-def test_a_server_of_ones_own(secrets: Any) -> None:
-    model = Model("acme:m", "acme", "m")
-    with pytest.raises(CredentialsRejected, match="loopllama providers set acme"):
-        provider_for(model, STACK).complete(_call())
-    put(secrets, "acme", {"api_key": "k"})
-    with pytest.raises(CredentialsRejected, match="base_url is needed"):
-        provider_for(model, STACK).complete(_call())
-    credentials._kept.clear()
-    put(secrets, "acme", {"base_url": "https://llm.example.com", "dialect": "anthropic"})
-    assert type(provider_for(model, STACK)).__name__ == "Anthropic"
-    put(secrets, "vllm", {"base_url": "https://llm.example.com", "dialect": "anthropic"})
-    assert type(provider_for(Model("vllm:m", "vllm", "m"), STACK)).__name__ == "Anthropic"
-    put(secrets, "acme2", {"base_url": "https://llm.example.com"})
-    assert type(provider_for(Model("acme2:m", "acme2", "m"), STACK)).__name__ == "OpenAI"
-
-
-@pytest.mark.parametrize(
-    ("dialect", "model", "adapter"),
-    [
-        ("openai-responses", "m", "OpenAIResponses"),
-        ("azure", "gpt-5.5", "OpenAIResponses"),
-        ("azure", "gpt-5", "OpenAI"),
-        ("openai", "gpt-5.5", "OpenAI"),
-    ],
-)
-def test_who_is_asked_by_the_responses_api(secrets: Any, dialect: str, model: str, adapter: str) -> None:
-    """A server whose secret says so, whatever its model; a second Azure account as the first one."""
-    put(secrets, "acme", {"api_key": "k", "base_url": "https://llm.example.com", "dialect": dialect})
-    assert type(provider_for(Model(model, "acme", model), STACK)).__name__ == adapter
-
-
-def test_the_simulated_one_stands_in() -> None:
-    model = Model("m", "openai", "m")
-    for simulated in (("openai",), ("*",), ("mistral", "openai")):
-        assert isinstance(provider_for(model, Settings(simulated_providers=simulated)), Simulated)
-    assert not isinstance(provider_for(model, Settings(simulated_providers=("mistral",))), Simulated)
-
-
-def test_the_simulated_one_is_off_unless_asked_for() -> None:
-    model = Model("simulated:m", "simulated", "m")
-    with pytest.raises(ModelRequestRejected, match="SIMULATED_PROVIDERS"):
-        provider_for(model, STACK).complete(_call())
-    assert isinstance(provider_for(model, Settings(simulated_providers=("simulated",))), Simulated)
-
-
-def test_every_known_provider_has_an_address_or_says_that_it_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, known in KNOWN.items():
-        if known.by_role:
-            continue
-        monkeypatch.setenv(f"{known.variables[0]}_API_KEY", "k")
-        if name == "azure":
-            with pytest.raises(CredentialsRejected, match="base_url"):
-                credentials_for(name, Settings())
-        else:
-            assert credentials_for(name, Settings()).base_url.startswith(("https://", "http://localhost"))
-
-
-def test_which_models_take_a_temperature() -> None:
-    for model in (
-        "gpt-4.1",
-        "gpt-5-chat-latest",
-        "claude-haiku-4-5",
-        "claude-opus-4-6",
-        "mistral.pixtral-large",
-        "o-model",
-    ):
-        assert refused("temperature", model) is None, model
-    for model in (
-        "o3",
-        "o4-mini",
-        "gpt-5",
-        "gpt-5.2-mini",
-        "openai/gpt-5",
-        "claude-opus-4-7",
-        "anthropic.claude-sonnet-5",
-    ):
-        assert refused("temperature", model), model
-
-
-def test_what_loads_with_the_registry() -> None:
-    """An adapter and what it needs loads when it is first used."""
-    code = (
-        "import sys; import loopllama.providers; "
-        "print([m for m in ('httpcore','httpx','boto3','botocore','pydantic','ssl','jsonschema') if m in sys.modules])"
-    )
-    path = os.pathsep.join(p for p in sys.path if p)
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path}
-    )
-    assert done.stdout.strip() == "[]"
