@@ -180,3 +180,13 @@ def test_a_row_whose_tiers_are_invalid_is_skipped_and_told(prices: list[Any]) ->
     made = catalog({"model": "own", "provider": "openai", "provider_model": "x", "prices": prices})
     assert made.resolve("own").prices == ()
     assert [problem["model"] for problem in made.problems] == ["own"]
+
+
+@pytest.mark.parametrize(("answered", "certain"), [("", False), ("flex", False), ("standard", True)])
+def test_a_tier_that_a_later_price_does_not_have_counts_as_standard(answered: str, certain: bool) -> None:
+    price = {"effective_from": "2026-11-01", "input": 1, "output": 8}
+    model = catalog({"model": "gpt-5", "prices": [price]}).resolve("gpt-5@flex")
+    usage = Usage(1_000_000, 0, service_tier=answered)
+    assert cost(model, usage, DAY) == 1
+    assert known(model, usage, DAY) is certain
+    assert cost(model, usage, date(2026, 10, 31)) == Decimal("0.625" if answered != "standard" else "1.25")
