@@ -29,8 +29,8 @@ class AttemptOrderBuilder:
     """Sorts out a layer's models. What it skips is appended to `ignored`.
 
     After `build`: `candidates` are the policy's, `models` the fallbacks (the whole attempt order where it chooses among
-    nothing) by id, `barred` those that may not stand behind a service tier; `invalid` says that somebody has to fix the layer, `only_unknown` that nobody knows any of its
-    models.
+    nothing) by id, `barred` those that may not stand behind a service tier; `invalid` says that somebody has to fix
+    the layer, `only_unknown` that nobody knows any of its models.
     """
 
     def __init__(
