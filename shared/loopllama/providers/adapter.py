@@ -73,7 +73,8 @@ class Adapter(ABC):
     """The adapter of one provider; a dialect's class fills in the abstract methods.
 
     It keeps nothing between calls but what was refused of each model: ways of asking for JSON, and forms of saying the
-    same. Safe for threads.
+    same. Both go by the catalog's id: a model may refuse at one effort, or with one entry's `options`, what it takes
+    at another. Safe for threads.
     """
 
     def __init__(self, provider: str, settings: Settings) -> None:
@@ -173,7 +174,7 @@ class Adapter(ABC):
 
     def _fitted(self, call: ModelRequest) -> ModelRequest:
         """Return the call as the rules, and what was learnt of the model, say it."""
-        known = self._forms.get(call.model, call.forms)
+        known = self._forms.get(call.catalog_id, call.forms)
         temperature = call.temperature
         if temperature is not None and (
             not known.temperature or refused("temperature", self.name(call), self.provider)
@@ -204,7 +205,7 @@ class Adapter(ABC):
                 call = other
                 continue
             if call.forms != Forms():
-                self._forms[call.model] = call.forms
+                self._forms[call.catalog_id] = call.forms
             return document
 
     def _otherwise(self, call: ModelRequest, error: ModelError) -> ModelRequest | None:

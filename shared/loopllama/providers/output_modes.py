@@ -51,7 +51,8 @@ _MOST_REMEMBERED = 1000
 _LONGEST_REASON = 300
 
 Key = tuple[str, OutputMode, bool, str]
-"""Model, way of asking, whether the agent has tools, and the schema where the refusal was about that alone."""
+"""Model by the catalog's id, way of asking, whether the agent has tools, and the schema where a refusal was about that
+alone."""
 
 
 class Modes:
@@ -84,7 +85,7 @@ class Modes:
             if asked is None:
                 told.append(f"{_WORDS[mode]} was not used: {why_not}")
                 continue
-            keys = [(call.model, mode, bool(call.tools), about) for about in ("", schema)]
+            keys = [(call.catalog_id, mode, bool(call.tools), about) for about in ("", schema)]
             if known := next((key for key in keys if key in self._refused), None):
                 told.append(f"{_WORDS[mode]} was refused: {self._refused[known]}")
                 continue
