@@ -221,9 +221,7 @@ def test_a_model_of_others_at_azure(server: WireServer, patch: pytest.MonkeyPatc
     assert server.refused == (0 if known else 1)
 
 
-def test_what_is_refused_at_one_effort_is_still_said_at_another(
-    server: WireServer, patch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_refused_at_one_effort_is_still_said_at_another(server: WireServer, patch: pytest.MonkeyPatch) -> None:
     """While it thinks a model may take no temperature and let no tool be forced; else it takes both."""
 
     def refuses(request: Any) -> Reply | None:
