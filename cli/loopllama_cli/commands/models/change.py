@@ -149,7 +149,7 @@ def disable(
     name = _known(store, model)
     if use is not None:
         other = store.catalog().resolve(use)
-        if other.id == name:
+        if other.entry == name:
             raise InvalidRequest(f"--use {use!r} is not a valid replacement: it is {model} itself; name another model")
         if not other.enabled:
             enable_it = next_command("models enable", use)
