@@ -198,8 +198,9 @@ class Adapter(ABC):
                 document = self.send(call, until)
             except (ModelRequestRejected, ContextTooLong) as error:
                 if call.service_tier and _ABOUT_TIER.search(without_addresses(error)):
-                    raise ModelNotAvailable(str(error), status=error.status) from error
-                other = self._otherwise(call, error)
+                    raise ModelNotAvailable(str(error), status=error.status, usage=error.usage) from error
+                # What was paid before, by a turn that paused say, would be lost with the refusal.
+                other = self._otherwise(call, error) if error.usage is None else None
                 if other is None:
                     raise
                 call = other

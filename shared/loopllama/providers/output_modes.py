@@ -92,8 +92,8 @@ class Modes:
             try:
                 answer = send(replace(asked, timeout=until - time.monotonic()) if refused else asked)
             except ModelRequestRejected as error:
-                if (reason := _reason(error, mode, call)) is None:
-                    raise
+                if error.usage is not None or (reason := _reason(error, mode, call)) is None:
+                    raise  # one that has cost something is not repeated: what was paid would be lost
                 refused.append((keys[1] if _ONE_SCHEMA.search(reason) else keys[0], reason))
                 told.append(f"{_WORDS[mode]} was refused: {reason}")
                 continue
