@@ -221,6 +221,34 @@ def test_a_model_of_others_at_azure(server: WireServer, patch: pytest.MonkeyPatc
     assert server.refused == (0 if known else 1)
 
 
+def test_what_is_refused_at_one_effort_is_still_said_at_another(server: WireServer, patch: pytest.MonkeyPatch) -> None:
+    """While it thinks a model may take no temperature and let no tool be forced; else it takes both."""
+
+    def refuses(request: Any) -> Reply | None:
+        if request.json.get("reasoning_effort") != "high":
+            return None
+        for field in ("temperature", "tool_choice"):
+            if field in request.json:
+                return Reply(400, {"error": {"message": f"'{field}' is not supported with this reasoning effort."}})
+        return None
+
+    patch.setenv("HOUSE_BASE_URL", f"{server.url}/v1")
+    server.refuses = refuses
+    from support.dialects.base import adapter_of
+
+    adapter = adapter_of("house")
+    as_tool = Reply(200, OPENAI.answer("", [("call_1", TOOL_NAME, VALUE)], "tools"))
+    as_text = Reply(200, OPENAI.answer(json.dumps(VALUE)))
+    server.script(as_text, as_tool, as_text, as_tool)
+    modes = []
+    for effort in ("high", "", "high", "low"):
+        name = f"m@{effort}" if effort else "m"
+        made = call(OPENAI, catalog_id=name, effort=effort, temperature=0.2, output_schema=SCHEMA, output_mode="tool")
+        modes.append(adapter.complete(made).output_mode)
+        assert ("temperature" in server.requests[-1].json) == (effort != "high")
+    assert modes == ["instructions", "tool", "instructions", "tool"]
+
+
 def test_a_second_account_is_spoken_to_as_the_first(server: WireServer, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("OPENAI_EU_BASE_URL", f"{server.url}/v1")
     from support.dialects.base import adapter_of

@@ -9,7 +9,7 @@ import pytest
 from support.dialects import AnthropicDialect, Figures
 from support.wire_server import Hang, Reply, WireServer
 
-from loopllama.errors import ModelTimeout, ModelUnavailable
+from loopllama.errors import ModelNotAvailable, ModelRequestRejected, ModelTimeout, ModelUnavailable
 from loopllama.llm.types import ModelRequest, Provider, Usage
 
 Make = Callable[..., ModelRequest]
@@ -52,3 +52,26 @@ def test_time_is_the_calls_own_and_what_was_said_is_paid(
     with pytest.raises(ModelTimeout) as caught:
         adapter.complete(make_call(timeout=0.5))
     assert (caught.value.usage, caught.value.maybe_billed) == (Usage(21, 7), True)
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("`temperature` is deprecated for this model.", ModelRequestRejected),
+        ("output_config: Extra inputs are not permitted", ModelRequestRejected),
+        ("tool_choice: not supported", ModelRequestRejected),
+        ("service_tier: not supported", ModelNotAvailable),
+    ],
+)
+@pytest.mark.parametrize("mode", ["native", "tool"])
+def test_a_refusal_behind_a_pause_is_not_said_otherwise_and_what_was_said_is_paid(
+    server: WireServer, adapter: Provider, make_call: Make, said: str, error: type[ModelRequestRejected], mode: str
+) -> None:
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    refusal = Reply(400, {"type": "error", "error": {"type": "invalid_request_error", "message": said}})
+    server.script(paused("Sorry "), refusal)
+    asked = make_call(temperature=0.2, output_schema=schema, output_mode=mode, service_tier="flex")
+    with pytest.raises(error) as caught:
+        adapter.complete(asked)
+    assert (type(caught.value), caught.value.usage) == (error, Usage(21, 7))
+    assert len(server.requests) == 2

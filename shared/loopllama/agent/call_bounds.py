@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from loopllama.catalog.providers import is_own_server
-from loopllama.llm.token_estimate import most_tokens, prompt_tokens, thinking_budget
+from loopllama.llm.token_estimate import prompt_tokens, thinking_budget
 
 if TYPE_CHECKING:
     from loopllama.catalog.model import Model
@@ -83,10 +83,14 @@ def explain_timeout(error: ModelError, time: CallTime, took: float, step: str, w
 
 def fallback_limit(model: Model, call: ModelRequest) -> int | None:
     """Return the limit of an answer for which nobody has set one: what the model's entry says, else `UNASKED_TOKENS`,
-    on a server of one's own, as far as its context window has room; `None` for a provider, which has limits itself."""
+    on a server of one's own, as far as its context window has room; `None` for a provider, which has limits itself.
+
+    The prompt counts as half of its estimate: with a limit below the room that there is the answer would be cut off,
+    while one above it does no harm. A server that minds refuses it, and is asked again without one."""
     if not is_own_server(model.provider):
         return None
     limit = model.max_output or UNASKED_TOKENS + thinking_budget(call.options)
     if model.context_window is None:
         return limit
-    return max(1, min(limit, model.context_window - prompt_tokens(call, most_tokens)))
+    room = model.context_window - prompt_tokens(call) // 2
+    return min(limit, room) if room > 0 else limit

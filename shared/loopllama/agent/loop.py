@@ -45,12 +45,14 @@ MAX_TURNS = 10
 
 class RetryLater(Exception):
     """Every model of the attempt order is in trouble that passes; `seconds` is what the longest asked to wait, if any
-    did."""
+    did. Where one waits for a place among its calls, whatever became of the others, `error` is that; `failed` says
+    whether another one was in trouble."""
 
-    def __init__(self, error: ModelError | BudgetExceeded) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.seconds = error.retry_after
+    def __init__(self, *trouble: ModelError | BudgetExceeded) -> None:
+        self.error = max(trouble, key=lambda error: (isinstance(error, ModelBusy), error.retry_after or 0))
+        self.failed = not all(isinstance(error, ModelBusy) for error in trouble)
+        self.seconds = self.error.retry_after
+        super().__init__(str(self.error))
 
 
 class OutOfTime(Exception):
@@ -193,15 +195,19 @@ class AgentLoop:
             self._at = next((at for at, model in enumerate(self._attempt_order) if model.id == self.model), self._at)
             return answer
         trouble: list[ModelError | BudgetExceeded] = []
+        queues: set[str] = set()
+        """Entries whose places are all taken: efforts and tiers of one share them."""
         for at in range(self._at, len(self._attempt_order)):
             model = self._attempt_order[at]
-            if self._same_refusal(at, trouble):
+            if model.entry in queues or self._same_refusal(at, trouble):
                 continue
             try:
                 answer = self._ask(model, turn, messages, last=at + 1 == len(self._attempt_order))
             except ModelError as error:
                 if not error.next_model:
                     raise
+                if isinstance(error, ModelBusy) and model.max_concurrent_calls is not None:
+                    queues.add(model.entry)
                 trouble.append(error)
                 continue
             except BudgetExceeded as error:
@@ -211,7 +217,7 @@ class AgentLoop:
             return answer
         passing = [error for error in trouble if error.later]
         if passing:
-            raise RetryLater(max(passing, key=lambda error: error.retry_after or 0))
+            raise RetryLater(*passing)
         raise next((error for error in reversed(trouble) if isinstance(error, BudgetExceeded)), trouble[-1])
 
     def _ask(self, model: Model, turn: int, messages: Sequence[Message], last: bool) -> ModelResponse:

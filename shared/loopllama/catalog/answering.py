@@ -9,12 +9,16 @@ deployment's name (Azure), or what a router has chosen (`openrouter/auto`, a Bed
 3. Where nobody knows its price, the price of the model that was asked stays: as an estimate where it is the bundled
    one. A price of the Models table was given for that name, whoever answers: for a deployment at Azure, or a server of
    one's own, whose names are what somebody has chosen.
+
+A model that has another name here (`stands_for`) was asked by either. The service tier stays the one that was asked,
+where the answer does not say it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from loopllama.catalog.catalog import bundled
 from loopllama.catalog.entries import PRICED_APART
@@ -27,15 +31,16 @@ _SNAPSHOT = re.compile(r"[-@](?:latest|preview|20\d\d-?\d\d-?\d\d|\d\d-\d\d|\d{3
 def priced_as(model: Model, name: str, find: Callable[[str, str], Model | None]) -> tuple[Model, bool]:
     """Return the model by whose prices a call of `model` is charged that the provider says `name` has answered, and
     whether they are certain. `find` returns a priced model of a provider by the provider's name for it."""
-    same = _family(name) == _family(model.provider_model)
+    names = [model.provider_model, *([model.stands_for.model] if model.stands_for else [])]
+    same = _family(name) in map(_family, names)
     if same and not (listed := _listed(model.provider, name)):
         return model, name not in PRICED_APART
-    if same and listed == model.id:
+    if same and listed == model.entry:
         return model, True
     other = find(model.provider, name)
     given = _given(model)
     if other is not None and (_given(other) or not given):
-        return other, True
+        return replace(other, service_tier=model.service_tier), True
     return model, same or given
 
 

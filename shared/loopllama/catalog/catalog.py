@@ -24,6 +24,8 @@ from loopllama.llm.types import Identity
 
 NEEDS_PROVIDER = "a model that is not bundled needs `provider`"
 MAX_HOPS = 8
+_MOST_ODD = 3
+"""Words behind an `@` that are neither effort nor tier: the provider's own, and what somebody got wrong."""
 _DATA = Path(__file__).with_name("data.json")
 
 
@@ -124,9 +126,14 @@ class Catalog:
         return model
 
     def check_same_as(self, model_id: str) -> None:
-        """Raise `CatalogInvalid` where an entry's `same_as` names no model, or leads back to the entry."""
+        """Raise `CatalogInvalid` where an entry's `same_as` names no model, leads back to the entry, or says an effort
+        or a service tier, of which the entry would take over neither."""
+        model_id = self.canonical(model_id)
+        target = self._entries[model_id]["same_as"]
+        if (base := variants.parse(target).base) != target and not self._keeps(target):
+            raise CatalogInvalid.of("same_as", f"{target!r} says an effort or a service tier: name {base!r}")
         try:
-            self._behind(self.canonical(model_id), ())
+            self._behind(model_id, ())
         except ModelUnknown as error:
             raise CatalogInvalid.of("same_as", str(error)) from error
 
@@ -195,7 +202,8 @@ class Catalog:
         """Raise `ModelUnknown` where `model_id` names a known model with an effort or tier that is none, or with two;
         `name` is what is left of it."""
         base, at, word = name.rpartition("@")
-        if not at or not base or self._keeps(name) or name in self._written:
+        # Each one more is looked up in turn: a name of nothing but them would keep a process busy.
+        if not at or not base or name.count("@") > _MOST_ODD or self._keeps(name) or name in self._written:
             return
         try:
             model = self.resolve(base)

@@ -14,6 +14,7 @@ from loopllama.catalog.model import (
     CAPABILITIES,
     EFFORTS,
     FIELDS,
+    MAX_CALLS,
     PRICES,
     SERVICE_TIERS,
     Model,
@@ -32,7 +33,6 @@ MAX_PRICES = 100
 MAX_TIERS = 10
 MAX_OPTIONS_BYTES = 4096
 MAX_OPTIONS_DEPTH = 16
-MAX_CALLS = 10_000
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _DATED = re.compile(r"-20\d\d(-?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])$")
 PRICED_APART = frozenset({"gpt-4o-2024-05-13"})
@@ -220,25 +220,19 @@ def _date(value: object) -> date:
 
 
 def _count(value: object) -> int:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, Decimal))
-        or value != int(value)
-        or not 0 < value < 10**10
-    ):
-        raise ValueError(f"must be a whole number of tokens, not {written(value)}")
-    return int(value)
+    return _whole(value, 10**10 - 1, "a whole number of tokens")
 
 
 def _calls(value: object) -> int:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, Decimal))
-        or value != value // 1
-        or not 0 < value <= MAX_CALLS
-    ):
-        raise ValueError(f"must be a whole number of calls from 1 to {MAX_CALLS:,}, not {written(value)}")
-    return int(value)
+    return _whole(value, MAX_CALLS, f"a whole number of calls from 1 to {MAX_CALLS:,}")
+
+
+def _whole(value: object, most: int, what: str) -> int:
+    number = isinstance(value, int | Decimal) and not isinstance(value, bool) and Decimal(value).is_finite()
+    # Size before wholeness: who looks for a fraction in 1E+100 gets an error of Decimal's.
+    if number and 0 < value <= most and value == int(value):  # type: ignore[operator, call-overload]
+        return int(value)  # type: ignore[call-overload, no-any-return]
+    raise ValueError(f"must be {what}, not {written(value)}")
 
 
 def _name(value: object) -> str:

@@ -31,6 +31,9 @@ GEOGRAPHIES = ("us", "eu", "apac", "jp", "au", "in", "ca", "us-gov", "global")
 """Prefixes of Bedrock's cross-Region inference profiles."""
 
 MAX_ID = 256
+MAX_CALLS = 1_000
+"""The largest `max_concurrent_calls`: their places are one item of DynamoDB, of at most 400 KB
+(`routing.call_slots`)."""
 _NOT_ID = re.compile(r"[\s\x00-\x1f]")
 _REGION = re.compile(r"([a-z]{2,4}(?:-[a-z]+)+-\d)/(.+)")
 FIELDS = frozenset(

@@ -54,9 +54,10 @@ def cache_saving(model: Model, usage: Usage, at: date) -> Decimal | None:
 
 
 def known(model: Model, usage: Usage, at: date) -> bool:
-    """Return whether the catalog has a price for the service tier that answered, so that the cost is no estimate. What
-    an entry's `options` ask for by themselves is what its prices are of."""
-    answered = usage.service_tier
+    """Return whether the catalog has a price for the service tier that answered (that was asked, where the answer does
+    not say it), so that the cost is no estimate. What an entry's `options` ask for by themselves is what its prices are
+    of."""
+    answered = usage.service_tier or model.service_tier or ""
     price = _dated(model.prices, at)
     if answered in ("", STANDARD) or price is None or answered in price.service_tiers:
         return True
@@ -67,17 +68,18 @@ def known(model: Model, usage: Usage, at: date) -> bool:
 
 def price_at(model: Model, at: date) -> Price | None:
     """Return the price in force, at the model's service tier: of the latest date that has come, the one of this hour,
-    else the one without hours."""
-    price = _dated(model.prices, at)
-    return price.service_tiers.get(model.service_tier) if price and model.service_tier else price
+    else the one without hours. Without a price for its tier it is the standard one."""
+    return _at_tier(model, model.service_tier or STANDARD, at)
 
 
 def _served(model: Model, usage: Usage, at: date) -> Price | None:
     """Return the price in force at the tier that answered."""
-    if not usage.service_tier:
-        return price_at(model, at)
+    return _at_tier(model, usage.service_tier or model.service_tier or STANDARD, at)
+
+
+def _at_tier(model: Model, tier: str, at: date) -> Price | None:
     price = _dated(model.prices, at)
-    return price.service_tiers.get(usage.service_tier, price) if price else None
+    return price.service_tiers.get(tier, price) if price else None
 
 
 def _dated(prices: tuple[Price, ...], at: date) -> Price | None:

@@ -171,7 +171,7 @@ class CatalogStore:
             catalog.check_same_as(model_id)
         if "replaced_by" in fields and changes.keys() & {"replaced_by", "enabled"}:
             other = _resolved(catalog, fields["replaced_by"], "replaced_by")
-            if other.id == model_id:
+            if model_id in (other.entry, variants.parse(fields["replaced_by"]).base):
                 raise CatalogInvalid.of("replaced_by", "is the model itself; name another one")
             if fields.get("enabled") is False and not other.enabled and other.replaced_by is None:
                 raise CatalogInvalid.of("replaced_by", f"{fields['replaced_by']!r} is disabled itself")

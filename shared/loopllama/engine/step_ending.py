@@ -103,21 +103,24 @@ class StepEnding:
 
     def retry_later(self, view: View, writer: StepWriter, ledger: StepLedger, trouble: loop.RetryLater) -> StepOutcome:
         """Put the step off, or fail it where it has been put off as often as its agent says. Waiting for a place among
-        a model's calls is no failure, and uses no retry."""
+        a model's calls is no failure, and uses no retry; but fallbacks that have failed meanwhile do, and when all are
+        used, the wait goes on without them."""
+        tries = int(writer.record.get("tries", 0)) + 1
+        again: StepRecord = {"tries": tries, ATTEMPTS_BEFORE_RETRY: len(ledger.attempts)}
+        spent = tries > int(view.step.get("retries", RETRIES))
         if isinstance(trouble.error, ModelBusy):
-            writer.write({}, release=True)
+            writer.write(again if trouble.failed and not spent else {}, release=True)
             waited = (clock.now_ms() - int(writer.record.get("queued_at") or clock.now_ms())) / 1000
             # Who has waited long comes back seldom: each time costs transitions of the state machine.
             seconds = min(LONGEST_QUEUE_SECONDS, max(trouble.seconds or 0, waited / 4))
             return {**ended(view.work, "retry_later"), "seconds": max(1, round(seconds))}
-        tries = int(writer.record.get("tries", 0)) + 1
-        if tries > int(view.step.get("retries", RETRIES)):
+        if spent:
             return self.fail(view, writer, ledger, trouble.error)
         # Where no provider says how long: up to half as much again, so that the items of a list that a provider has
         # turned away together do not come back together.
         usual = 2 ** min(tries, 6) * (1 + share_of(f"{view.work.run_id}/{view.work.key}") / 2)
         seconds = min(LONGEST_WAIT_SECONDS, max(1, round(trouble.seconds or usual)))
-        writer.write({"tries": tries, ATTEMPTS_BEFORE_RETRY: len(ledger.attempts)}, release=True)
+        writer.write(again, release=True)
         return {**ended(view.work, "retry_later"), "seconds": seconds}
 
     def wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: Waiting) -> StepOutcome:

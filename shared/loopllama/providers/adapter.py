@@ -73,7 +73,8 @@ class Adapter(ABC):
     """The adapter of one provider; a dialect's class fills in the abstract methods.
 
     It keeps nothing between calls but what was refused of each model: ways of asking for JSON, and forms of saying the
-    same. Safe for threads.
+    same. Both go by the catalog's id: a model may refuse at one effort, or with one entry's `options`, what it takes
+    at another. Safe for threads.
     """
 
     def __init__(self, provider: str, settings: Settings) -> None:
@@ -173,7 +174,7 @@ class Adapter(ABC):
 
     def _fitted(self, call: ModelRequest) -> ModelRequest:
         """Return the call as the rules, and what was learnt of the model, say it."""
-        known = self._forms.get(call.model, call.forms)
+        known = self._forms.get(call.catalog_id, call.forms)
         temperature = call.temperature
         if temperature is not None and (
             not known.temperature or refused("temperature", self.name(call), self.provider)
@@ -197,14 +198,15 @@ class Adapter(ABC):
                 document = self.send(call, until)
             except (ModelRequestRejected, ContextTooLong) as error:
                 if call.service_tier and _ABOUT_TIER.search(without_addresses(error)):
-                    raise ModelNotAvailable(str(error), status=error.status) from error
-                other = self._otherwise(call, error)
+                    raise ModelNotAvailable(str(error), status=error.status, usage=error.usage) from error
+                # What was paid before, by a turn that paused say, would be lost with the refusal.
+                other = self._otherwise(call, error) if error.usage is None else None
                 if other is None:
                     raise
                 call = other
                 continue
             if call.forms != Forms():
-                self._forms[call.model] = call.forms
+                self._forms[call.catalog_id] = call.forms
             return document
 
     def _otherwise(self, call: ModelRequest, error: ModelError) -> ModelRequest | None:

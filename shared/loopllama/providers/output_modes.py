@@ -51,7 +51,8 @@ _MOST_REMEMBERED = 1000
 _LONGEST_REASON = 300
 
 Key = tuple[str, OutputMode, bool, str]
-"""Model, way of asking, whether the agent has tools, and the schema where the refusal was about that alone."""
+"""Model by the catalog's id, way of asking, whether the agent has tools, and the schema where a refusal was about that
+alone."""
 
 
 class Modes:
@@ -84,15 +85,15 @@ class Modes:
             if asked is None:
                 told.append(f"{_WORDS[mode]} was not used: {why_not}")
                 continue
-            keys = [(call.model, mode, bool(call.tools), about) for about in ("", schema)]
+            keys = [(call.catalog_id, mode, bool(call.tools), about) for about in ("", schema)]
             if known := next((key for key in keys if key in self._refused), None):
                 told.append(f"{_WORDS[mode]} was refused: {self._refused[known]}")
                 continue
             try:
                 answer = send(replace(asked, timeout=until - time.monotonic()) if refused else asked)
             except ModelRequestRejected as error:
-                if (reason := _reason(error, mode, call)) is None:
-                    raise
+                if error.usage is not None or (reason := _reason(error, mode, call)) is None:
+                    raise  # one that has cost something is not repeated: what was paid would be lost
                 refused.append((keys[1] if _ONE_SCHEMA.search(reason) else keys[0], reason))
                 told.append(f"{_WORDS[mode]} was refused: {reason}")
                 continue

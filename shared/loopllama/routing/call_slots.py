@@ -44,6 +44,8 @@ LEARNED = "c:"
 START = 16
 """Calls at once that a model without a limit counts as having when it throttles first."""
 RAISE_MS = 30_000
+FORGET_MS = 30 * RAISE_MS
+"""After so long every limit is back where it was: from 1 to 31 in steps of 1 takes longest."""
 MARGIN_MS = 5_000
 """For how long a slot is held beyond the time of its call: until the answer is written."""
 LONGEST_MS = 30 * 60 * 1000
@@ -51,6 +53,7 @@ LONGEST_MS = 30 * 60 * 1000
 HERE_SECONDS = 3.0
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 30.0
 _ATTEMPTS = 8
+_FORGOTTEN_AT_ONCE = 10
 _FREE = (
     "NOT attribute_type(#slot.#until, :number) OR #slot.#until < :now OR #slot.#until > :beyond OR #slot.#by = :holder"
 )
@@ -168,13 +171,15 @@ class CallSlots:
                 after = lowered(model.max_concurrent_calls, before, self._now(), began)
                 if after is None or after == before:
                     return
-                conditions, names, parameters = dynamo.as_read(item, [name])
+                forgotten = self._forgotten(item, name)
+                conditions, names, parameters = dynamo.as_read(item, [name, *forgotten])
                 done, item = dynamo.update(
                     self._dynamodb(),
                     self._table,
                     {"model": self._key},
                     {name: {"limit": after.limit, "at": after.at}},
-                    condition=conditions[0],
+                    remove=forgotten,
+                    condition=" AND ".join(conditions),
                     names=names,
                     parameters=parameters,
                 )
@@ -207,6 +212,18 @@ class CallSlots:
             if not free or len(held) >= limit:
                 return (now - min(held.values())) / 1000
             number = random.choice(free)  # noqa: S311 - no secret
+
+    def _forgotten(self, item: Mapping[str, Any], name: str) -> list[str]:
+        """Return what the item says of other models and nobody needs to know any more: it must not grow for ever."""
+        now = self._now()
+        others = (
+            other
+            for other, value in item.items()
+            if other.startswith(LEARNED)
+            and other != name
+            and ((learned := _learned(value)) is None or not -RAISE_MS <= now - learned.at <= FORGET_MS)
+        )
+        return [other for other, _ in zip(others, range(_FORGOTTEN_AT_ONCE), strict=False)]
 
     def _log(self, error: Exception, message: str) -> None:
         if (trouble := errors.trouble(error)) is None:

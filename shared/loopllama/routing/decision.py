@@ -125,7 +125,8 @@ class Route:
 class Plan:
     """A decision but for the key: what the tables, the step and the facts say. `route` adds the key.
 
-    `route_` is the route without candidates; `due` are models whose probe nobody has claimed yet.
+    `route_` is the route without candidates; `due` are models whose probe nobody has claimed yet; `barred` is as
+    `_with_standard` takes it.
     """
 
     route_: Route
@@ -133,6 +134,7 @@ class Plan:
     candidates: Sequence[Candidate] = ()
     facts: Facts = NOTHING
     due: frozenset[str] = frozenset()
+    barred: frozenset[str] | None = frozenset()
     ranking: Ranking | None = None
     made: dict[int, Route] = field(default_factory=dict)
 
@@ -152,7 +154,7 @@ class Plan:
                 model.id: model
                 for model in (order[0].model, *self.route_.attempt_order, *(candidate.model for candidate in order))
             }
-            route = replace(self.route_, attempt_order=_with_standard(models)[: MAX_FALLBACKS + 1])
+            route = replace(self.route_, attempt_order=_with_standard(models, self.barred)[: MAX_FALLBACKS + 1])
             self.made[first] = route
         return route
 
@@ -231,8 +233,10 @@ def plan(
                 if layer.pinned
                 else _numbers(request.step, step_row, workflow_row, now, ignored, invalid)
             )
+            # What was decided for the run is the whole order.
+            barred = None if layer.pinned else frozenset(builder.barred)
             route = Route(
-                attempt_order=_with_standard(builder.models),
+                attempt_order=_with_standard(builder.models, barred),
                 source=layer.source,
                 route_version=layer.version,
                 policy=layer.policy or layer.choice.policy.name,
@@ -242,21 +246,22 @@ def plan(
                 **numbers,
             )
             used = {*builder.models, *(candidate.model.id for candidate in builder.candidates)}
-            return Plan(route, layer.choice, builder.candidates, facts, due & used)
+            return Plan(route, layer.choice, builder.candidates, facts, due & used, barred=barred)
     why = "; ".join(map(_ignored_text, ignored))
     error = ModelUnknown if only_unknown else NoEligibleModel
     raise error(f"no model is left for step {request.step.get('name')!r}: {why or 'no layer names one'}")
 
 
-def _with_standard(models: Mapping[str, Model]) -> tuple[Model, ...]:
+def _with_standard(models: Mapping[str, Model], barred: frozenset[str] | None) -> tuple[Model, ...]:
     """Return models in their order, each that is asked at a service tier with the same at the standard tier behind it:
     a tier may be refused for want of capacity while the standard one answers. One that is among them already keeps its
-    place."""
+    place; those of `barred` are left out, all where it is `None`."""
     order: list[Model] = []
     for model in models.values():
         order.append(model)
-        if model.service_tier is not None and (usual := variants.standard(model)).id not in models:
-            order.append(usual)
+        if model.service_tier is not None and barred is not None:
+            usual = variants.standard(model)
+            order += [] if usual.id in models or usual.id in barred else [usual]
     return tuple({model.id: model for model in order}.values())
 
 

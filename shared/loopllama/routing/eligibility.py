@@ -29,8 +29,8 @@ class AttemptOrderBuilder:
     """Sorts out a layer's models. What it skips is appended to `ignored`.
 
     After `build`: `candidates` are the policy's, `models` the fallbacks (the whole attempt order where it chooses among
-    nothing) by id; `invalid` says that somebody has to fix the layer, `only_unknown` that nobody knows any of its
-    models.
+    nothing) by id, `barred` those that may not stand behind a service tier; `invalid` says that somebody has to fix
+    the layer, `only_unknown` that nobody knows any of its models.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class AttemptOrderBuilder:
         are candidates: used where the layer has nothing else."""
         self.candidates: list[Candidate] = []
         self.models: dict[str, Model] = {}
+        self.barred: set[str] = set()
         self.only_unknown = True
         self.invalid = False
 
@@ -91,6 +92,7 @@ class AttemptOrderBuilder:
             return
         if not self._is_open(usable, None):
             self.models[usable.id] = usable
+            self._judge_standard(usable, choice)
         elif usable.service_tier is not None:
             # A call that is refused falls back to the standard tier; while the breaker is open it does so beforehand.
             self._add_fallback(variants.standard(usable), choice)
@@ -113,8 +115,19 @@ class AttemptOrderBuilder:
             self._skip(name, f"stands for {usable.id}, which is a candidate already")
         elif not self._is_open(usable, weight):
             self.candidates.append(candidate)
+            self._judge_standard(usable, choice)
         elif usable.service_tier is not None:
             self._add_candidate(usable.id, variants.standard(usable), weight, choice)
+
+    def _judge_standard(self, usable: Model, choice: Choice) -> None:
+        """Say where a model at a service tier may not be followed by itself at the standard one."""
+        if usable.service_tier is None:
+            return
+        usual = variants.standard(usable)
+        limited = choice.max_cost is not None or choice.max_latency is not None
+        within = not limited or self._within(self._facts.candidate(usual, 1.0, self._at), choice)
+        if not within or self._is_open(usual, None):
+            self.barred.add(usual.id)
 
     def _resolve(self, name: str) -> Model | None:
         try:

@@ -136,6 +136,17 @@ def test_its_limit_has_room_in_the_context(live: Deployment) -> None:
     assert 3500 < (live.provider.calls[0].max_tokens or 0) < 4096
 
 
+@pytest.mark.parametrize("words", [2500, 3500, 9000])
+def test_its_limit_cuts_no_answer_off_that_has_room(live: Deployment, words: int) -> None:
+    """How many tokens a prompt has is an estimate: one that is too high must not leave an answer of a few tokens."""
+    live.put_model("own", "corp-llm", "own", context_window=4096)
+    prompt = "word " * words  # as many tokens, and by the high estimate two thirds more
+    run_id = live.accept(live.push([{"name": "one", "model": "own"}]), prompt)
+    live.step(live.map(live.start(run_id))[0])
+    [call] = live.provider.calls
+    assert (call.max_tokens or 0) >= max(4096 - words, 1000)
+
+
 def test_a_provider_is_left_to_its_own_limit(live: Deployment) -> None:
     live.put_model("theirs", "openrouter", "some/model")
     run_id, work = begin(live, model="theirs")

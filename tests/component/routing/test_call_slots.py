@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from support.routing_tables import CONFIG, put, request
 
 from loopllama.aws import dynamo
-from loopllama.catalog.model import Model
+from loopllama.catalog.model import MAX_CALLS, Model
 from loopllama.errors import ModelBusy
 from loopllama.routing import circuit_breaker
 from loopllama.routing.call_slots import (
+    FORGET_MS,
     HERE_SECONDS,
     MARGIN_MS,
     RAISE_MS,
@@ -199,7 +200,7 @@ def test_calls_side_by_side_lower_it_once():
     assert lowered(None, first, NOW + 100, NOW + 50) == Learned(4, NOW + 100)
 
 
-@given(full=st.none() | st.integers(1, 10_000), limit=st.integers(1, 10**15), at=st.integers(0, 10**15))
+@given(full=st.none() | st.integers(1, MAX_CALLS), limit=st.integers(1, 10**15), at=st.integers(0, 10**15))
 def test_no_limit_is_ever_below_one_or_above_the_entrys(full, limit, at):
     now = allowed(full, Learned(limit, at), NOW)
     assert now is None or 1 <= now <= (full or START)
@@ -233,3 +234,35 @@ def test_all_processes_learn_it_and_then_queue(dynamodb, clock):
 def test_a_limit_that_somebody_wrote_by_hand_breaks_nothing(process, value):
     process.item = {"c:one": value}
     assert process.slots.limit(limited(5)) in (5, 1)
+
+
+def test_what_throttled_once_is_forgotten_so_that_the_item_never_grows_full(dynamodb, process, clock):
+    names = [f"openai:{number}-{'x' * 200}@high@flex" for number in range(150)]
+    for name in names:
+        process.slots.throttled(replace(FREE, id=name), 1)
+        clock.now += 20
+    kept = {name for name in stored(dynamodb, circuit_breaker.KEY) if name.startswith("c:")}
+    assert f"c:{names[-1]}" in kept
+    assert len(kept) <= FORGET_MS / 20_000 + 2
+    # What somebody wrote by hand goes too; what counts, and what is a breaker's, stays.
+    process.keep({})
+    item = {"c:rubbish": "x", "c:ahead": {"limit": 1, "at": NOW * 2}, "m:one": {"failures": 2}}
+    now = int(clock.now * 1000)
+    item |= {"c:fresh": {"limit": 1, "at": now - FORGET_MS}, "c:old": {"limit": 1, "at": now - FORGET_MS - 1}}
+    put(dynamodb, "models", model=circuit_breaker.KEY, **item)
+    process.slots.throttled(FREE, 1)
+    process.slots.throttled(replace(FREE, id="other"), 1)
+    assert stored(dynamodb, circuit_breaker.KEY).keys() == {"model", "m:one", "c:fresh", "c:free", "c:other"}
+
+
+@given(full=st.none() | st.integers(1, MAX_CALLS), limit=st.integers(1, MAX_CALLS))
+def test_nothing_is_forgotten_that_counts(full, limit):
+    assert allowed(full, Learned(limit, NOW - FORGET_MS), NOW) == full
+
+
+def test_the_places_of_the_largest_limit_fit_one_item():
+    """DynamoDB takes no item over 400 KB, names and values counted; numbers take at most a byte for each two digits and
+    one more, maps and what is in them three and one (Developer Guide, "DynamoDB item sizes and formats")."""
+    holder = "run_" + 24 * "0" + "/" + 150 * "x"
+    place = len("s999") + 3 + len("by") + len(holder) + len("since") + len("until") + 2 * 8 + 3
+    assert MAX_CALLS * place < 400 * 1024

@@ -98,3 +98,26 @@ def test_a_run_and_a_pinned_run_may_name_it(live: Deployment) -> None:
         assert step["cost_usd"] == cost(
             CatalogStore(live.settings).catalog().resolve("gpt-5@flex"), Usage(100, 10), DAY
         )
+
+
+@pytest.mark.parametrize("other", ["gpt-5@low", "gpt-5@flex", "openai:gpt-5@low", "thrifty", "thrifty@high"])
+def test_no_model_is_replaced_by_itself_at_another_effort(live: Deployment, other: str) -> None:
+    store = CatalogStore(live.settings)
+    who: Any = {"updated_by": "ann", "reason": "r"}
+    store.write("thrifty", {"alias_of": "gpt-5@low"}, **who)
+    for name in ("gpt-5", "thrifty"):
+        if other.startswith("thrifty") or name == "gpt-5":
+            with pytest.raises(CatalogInvalid, match="is the model itself"):
+                store.write(name, {"enabled": False, "replaced_by": other}, **who)
+    store.write("thrifty", {"enabled": False, "replaced_by": "gpt-5-mini@low"}, **who)
+    model = store.catalog().resolve("thrifty@high")
+    assert (model.enabled, model.replaced_by) == (False, "gpt-5-mini@low")
+
+
+def test_what_an_entry_is_the_same_as_says_no_effort(live: Deployment) -> None:
+    store = CatalogStore(live.settings)
+    fields = {"provider": "azure", "provider_model": "prod"}
+    with pytest.raises(CatalogInvalid, match="'gpt-5@low' says an effort or a service tier: name 'gpt-5'"):
+        store.write("prod", fields | {"same_as": "gpt-5@low"}, updated_by="ann", reason="r")
+    store.write("prod", fields | {"same_as": "gpt-5"}, updated_by="ann", reason="r")
+    assert store.catalog().resolve("prod@low@flex").stands_for == ("openai", "gpt-5")

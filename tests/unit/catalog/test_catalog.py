@@ -367,3 +367,12 @@ def test_what_lambda_loads_stays_small():
         "assert loopllama.catalog.catalog.bundled().resolve('small').prices"
     )
     subprocess.run([sys.executable, "-I", "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("field", ["max_concurrent_calls", "context_window", "max_output"])
+@pytest.mark.parametrize("value", ["1E+100", "1E-100", "0.5", "0", "-1", "NaN", "sNaN", "Infinity"])
+def test_a_number_that_is_none_of_a_fields_is_refused_in_words(field, value):
+    _, fields, reasons = parse_item({"model": "x", field: Decimal(value)})
+    assert fields == {}
+    assert reasons[field].startswith("must be a whole number of ")
+    assert parse_item({"model": "x", field: Decimal("3.0")})[1] == {field: 3}

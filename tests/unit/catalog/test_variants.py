@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from loopllama.catalog import variants
-from loopllama.catalog.catalog import bundled
+from loopllama.catalog.catalog import Catalog, bundled
 from loopllama.catalog.model import EFFORTS, SERVICE_TIERS
 from loopllama.catalog.presenter import view
 from loopllama.catalog.pricing import cache_saving, cost, known
@@ -180,3 +180,26 @@ def test_a_row_whose_tiers_are_invalid_is_skipped_and_told(prices: list[Any]) ->
     made = catalog({"model": "own", "provider": "openai", "provider_model": "x", "prices": prices})
     assert made.resolve("own").prices == ()
     assert [problem["model"] for problem in made.problems] == ["own"]
+
+
+@pytest.mark.parametrize(("answered", "certain"), [("", False), ("flex", False), ("standard", True)])
+def test_a_tier_that_a_later_price_does_not_have_counts_as_standard(answered: str, certain: bool) -> None:
+    price = {"effective_from": "2026-11-01", "input": 1, "output": 8}
+    model = catalog({"model": "gpt-5", "prices": [price]}).resolve("gpt-5@flex")
+    usage = Usage(1_000_000, 0, service_tier=answered)
+    assert cost(model, usage, DAY) == 1
+    assert known(model, usage, DAY) is certain
+    assert cost(model, usage, date(2026, 10, 31)) == Decimal("0.625" if answered != "standard" else "1.25")
+
+
+@pytest.mark.parametrize(
+    "name", ["@" * 256, "a@" * 127 + "a", "gpt-5" + "@x" * 120, "@low" * 64, "gpt-5" + "@low@x" * 40]
+)
+def test_a_name_of_many_words_is_looked_for_a_few_times_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[str] = []
+    monkeypatch.setattr(Catalog, "near", lambda _, name: searched.append(name) or [])
+    with pytest.raises(ModelUnknown):
+        catalog().resolve(name)
+    assert len(searched) <= 4
+    for odd in ("groq:m@1@2@3@4@5", "groq:m@1@2@3@4@5@low"):
+        assert catalog().resolve(odd).provider_model == "m@1@2@3@4@5"

@@ -1,14 +1,19 @@
 """Decisions on models whose names say an effort and a service tier."""
 
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from loopllama.catalog import pricing
 from loopllama.catalog.catalog import bundled
+from loopllama.llm.types import Usage
 from loopllama.routing.decision import Route, RouteRequest, plan
 from loopllama.routing.overrides import NO_OVERRIDE, parse_row
 
 NOW = 1_800_000_000.0
+DAY = date(2027, 1, 15)
 LAYERS = ("run", "step-override", "agent", "workflow-override", "workflow-default", "deployment-default")
 
 
@@ -73,3 +78,28 @@ def test_while_a_tiers_breaker_is_open_the_standard_one_answers(said):
 def test_a_decision_comes_back_from_its_record_with_effort_and_tier():
     decided = route({"agent": "gpt-5@low@flex"})
     assert Route.from_record(decided.to_record(), bundled().resolve).attempt_order == decided.attempt_order
+
+
+@pytest.mark.parametrize("said", [{"model": "gpt-5@flex"}, {"policy": "cheapest", "candidates": ["gpt-5@flex"]}])
+def test_what_a_limit_or_a_breaker_keeps_out_does_not_come_in_behind_a_tier(said):
+    flex, usual = (pricing.cost(bundled().resolve(name), Usage(2000, 400), DAY) for name in ("gpt-5@flex", "gpt-5"))
+    limit = Decimal("0.004")
+    assert flex < limit < usual
+    made = route({"step-override": said | {"max_cost": limit, "fallbacks": ["gpt-5-mini"]}})
+    assert ids(made) == ["gpt-5@flex", "gpt-5-mini"]
+    assert [(entry["model"], "more than `max_cost`" in entry["reason"]) for entry in made.ignored] == [("gpt-5", True)]
+    made = route({"step-override": said | {"fallbacks": ["gpt-5-mini"]}}, {"gpt-5": "it is open"})
+    assert ids(made) == ["gpt-5@flex", "gpt-5-mini"]
+    assert [entry["model"] for entry in made.ignored] == ["gpt-5"]
+    # Where both are open the layer has nothing else.
+    made = route({"step-override": said}, {"gpt-5@flex": "it is open", "gpt-5": "it is open"})
+    assert set(ids(made)) == {"gpt-5@flex", "gpt-5"}
+
+
+def test_what_is_pinned_keeps_its_order():
+    said = {"step-override": {"model": "gpt-5@flex", "max_cost": Decimal("0.004")}}
+    record = route(said).to_record()
+    step: Any = {"name": "writer", "role": "Writer"}
+    request = RouteRequest("w", None, step, {}, frozenset(), pinned=record)
+    again = plan(request, NO_OVERRIDE, NO_OVERRIDE, "small", bundled(), NOW).route(request.key)
+    assert [model.id for model in again.attempt_order] == record["attempt_order"] == ["gpt-5@flex"]

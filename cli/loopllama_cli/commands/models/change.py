@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loopllama.catalog.model import PRICES
+from loopllama.catalog.model import MAX_CALLS, PRICES
 from loopllama.errors import InvalidRequest, NotFound
 from loopllama.settings import Settings
 from loopllama_cli.commands.common import Json, connect
@@ -49,7 +49,7 @@ def set_(
     ] = None,
     max_concurrent_calls: Annotated[
         int | None,
-        typer.Option(min=0, max=10_000, metavar="CALLS", help="Most calls at once, in all functions; 0 is no limit."),
+        typer.Option(min=0, max=MAX_CALLS, metavar="CALLS", help="Most calls at once, everywhere; 0 is no limit."),
     ] = None,
     effort: Annotated[
         list[str] | None,
@@ -149,7 +149,7 @@ def disable(
     name = _known(store, model)
     if use is not None:
         other = store.catalog().resolve(use)
-        if other.id == name:
+        if other.entry == name:
             raise InvalidRequest(f"--use {use!r} is not a valid replacement: it is {model} itself; name another model")
         if not other.enabled:
             enable_it = next_command("models enable", use)

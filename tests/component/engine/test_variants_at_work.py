@@ -1,0 +1,113 @@
+"""Efforts and service tiers together with what else holds for a model: its limit of calls at once, its limits of cost,
+its budget, its fallbacks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from support.deployment import PRICE, Deployment, deployment
+
+from loopllama.aws import clients, dynamo
+from loopllama.errors import InvalidModelResponse, ModelThrottled
+from loopllama.routing.call_slots import SLOTS
+
+TIERED = [{**PRICE, "service_tiers": {"flex": {"input": Decimal("1.5"), "output": Decimal("7.5")}}}]
+
+
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    with deployment(monkeypatch) as made:
+        yield made
+
+
+def begin(live: Deployment, **agent: Any) -> tuple[str, dict[str, Any]]:
+    """A run of one step, and the step's work."""
+    run_id = live.accept(live.push([{"name": "one", **agent}]))
+    return run_id, live.map(live.start(run_id))[0]
+
+
+def taken(live: Deployment, model: str, until: float) -> None:
+    """Let another step have the model's only place until `until` (s from now)."""
+    now = round(time.time() * 1000)
+    slot = {"by": "another", "since": now - 20_000, "until": now + round(until * 1000)}
+    clients.client("dynamodb").put_item(
+        TableName="ModelsTable", Item=dynamo.to_item({"model": f"{SLOTS}{model}", "s0": slot})
+    )
+
+
+def asked(live: Deployment) -> list[str]:
+    return [call.catalog_id for call in live.provider.calls]
+
+
+def test_who_waits_for_a_place_at_a_tier_does_not_pay_the_standard_one_for_it(live: Deployment) -> None:
+    """The standard tier's places are the same: who looked for one at it could only be lucky, and would pay more."""
+    live.put_model("own", "corp-llm", "own", max_concurrent_calls=1, prices=TIERED)
+    live.put_model("other", "corp-llm", "other")
+    taken(live, "own", until=600)
+    run_id, work = begin(live, model="own@flex", fallbacks=["own@low", "other"])
+    assert live.step(work)["outcome"] == "done"
+    assert asked(live) == ["other"]
+    skipped = live.read(run_id)["steps"][0]["ignored"]
+    assert [(entry["layer"], entry["model"]) for entry in skipped] == [("calls", "own@flex")]
+
+
+def test_a_fallback_is_tried_again_while_the_model_before_it_is_busy(live: Deployment) -> None:
+    def script(_: Any) -> Any:
+        if len(live.provider.calls) < 3:
+            raise ModelThrottled("slow down", retry_after=1.0)
+        return "answer"
+
+    live.provider.script = script
+    live.put_model("own", "corp-llm", "own", max_concurrent_calls=1)
+    taken(live, "own", until=1500)
+    _, work = begin(live, model="own", fallbacks=["test:b"], retries=2)
+    for outcome in ("retry_later", "retry_later", "done"):
+        assert live.step(work)["outcome"] == outcome
+        live.wait(60)
+    assert asked(live) == ["test:b"] * 3
+
+
+@pytest.mark.parametrize("wait", [1.0, 500.0])
+def test_who_waits_for_a_place_does_not_fail_for_its_fallback(live: Deployment, wait: float) -> None:
+    def script(call: Any) -> Any:
+        if call.catalog_id == "test:b":
+            raise ModelThrottled("slow down", retry_after=wait)
+        return "answer"
+
+    live.provider.script = script
+    live.put_model("own", "corp-llm", "own", max_concurrent_calls=1)
+    taken(live, "own", until=1500)
+    _, work = begin(live, model="own", fallbacks=["test:b"], retries=2)
+    for _ in range(5):
+        assert live.step(work)["outcome"] == "retry_later"
+        live.wait(60)
+    assert asked(live) == ["test:b"] * 3  # as often as `retries` says
+    taken(live, "own", until=-1)
+    assert live.step(work)["outcome"] == "done"
+    assert asked(live)[3:] == ["own"]
+
+
+def test_what_was_unusable_before_a_wait_and_a_crash_counts_behind_them(live: Deployment) -> None:
+    def script(call: Any) -> Any:
+        if call.catalog_id == "own@low":
+            if len(live.provider.calls) == 2:
+                raise KeyboardInterrupt  # the process dies
+            if len(live.provider.calls) == 3:
+                raise ModelThrottled("slow down")
+            raise InvalidModelResponse("broken", repeatable=True)
+        return "answer"
+
+    live.provider.script = script
+    live.put_model("own", "corp-llm", "own", max_concurrent_calls=2)
+    run_id, work = begin(live, model="own@low", fallbacks=["own@high"])
+    with pytest.raises(KeyboardInterrupt):
+        live.step(work, "first")
+    live.wait(90)
+    assert live.step(work, "second")["outcome"] == "done"
+    assert asked(live) == ["own@low", "own@low", "own@low", "own@high"]
+    outcomes = [attempt["outcome"] for attempt in live.read(run_id)["steps"][0]["attempts"]]
+    assert outcomes == ["InvalidModelResponse", "lost", "ModelThrottled", "ok"]
