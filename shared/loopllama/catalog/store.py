@@ -1,7 +1,7 @@
 """Writing entries of the Models table: checked, stamped with who and why, conditional on the item that was read.
 
 An entry adds to the bundled catalog or replaces parts of it, field by field (`catalog.Catalog.with_entries`); prices
-are dated and appended. What every write changed is in the history (`history.model_route`).
+are dated and appended. What every write changed is in the history (`routing.change_log.model_route`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class CatalogStore:
         return bundled().with_entries(self.items())
 
     def get(self, model_id: str) -> dict[str, Any] | None:
-        """One entry as it is stored."""
+        """Return an entry as it is stored, `None` where there is none."""
         key = dynamo.to_item({"model": model_id})
         answer = self._dynamodb().get_item(TableName=self._table, Key=key, ConsistentRead=True)
         return dynamo.from_item(answer["Item"]) if "Item" in answer else None
@@ -119,7 +119,7 @@ class CatalogStore:
         return {"effective_from": day.isoformat(), **dated}
 
     def remove(self, model_id: str, *, expected_version: int | None = None, updated_by: str, reason: str) -> bool:
-        """Delete an entry; whether there was one. Who and why is written to it first, so that the stream has seen it.
+        """Delete an entry, and return whether there was one. Who and why is written to it first, so that the stream has seen it.
         Raises as `write` does."""
         before = self._before(model_id, expected_version)
         if before is None:

@@ -1,4 +1,6 @@
-"""OpenAI's Responses API: what OpenAI's newer models need where an agent has tools (`providers.needs_responses`).
+"""OpenAI's Responses API: what OpenAI's newer models need where an agent has tools.
+
+Which models those are: `catalog.takes.needs_responses`.
 
 Wire format: https://platform.openai.com/docs/api-reference/responses/create, and for those who do not speak for OpenAI
 https://www.openresponses.org/reference. How it differs from Chat Completions:

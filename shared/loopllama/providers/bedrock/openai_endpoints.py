@@ -12,7 +12,7 @@ There are two, and the model's id says which one serves it
   under one of two paths, which only the model's card tells, and refuses it under the other: "isn't supported on this
   route" (github.com/strands-agents/harness-sdk, issue 3654; github.com/maximhq/bifrost, pull request 7063).
 
-Which models need Responses: `catalog.providers.needs_responses`.
+Which models need Responses: `catalog.takes.needs_responses`.
 """
 
 from __future__ import annotations
