@@ -119,8 +119,8 @@ class CatalogStore:
         return {"effective_from": day.isoformat(), **dated}
 
     def remove(self, model_id: str, *, expected_version: int | None = None, updated_by: str, reason: str) -> bool:
-        """Delete an entry, and return whether there was one. Who and why is written to it first, so that the stream has seen it.
-        Raises as `write` does."""
+        """Delete an entry, and return whether there was one. Who and why is written to it first, so that the stream has
+        seen it. Raises as `write` does."""
         before = self._before(model_id, expected_version)
         if before is None:
             return False

@@ -26,19 +26,17 @@ How usage is counted
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from loopllama.catalog.providers import Known
 from loopllama.catalog.takes import refused
 from loopllama.core import exact_json
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
 from loopllama.llm import schema_restating, thoughts
-from loopllama.llm.schema_restating import Restated
 from loopllama.llm.types import Message, ModelRequest, Thoughts, ToolSpec, Usage
 from loopllama.providers import endings, openai_service, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
-from loopllama.providers.http_adapter import Access, HttpAdapter
 
 CODES: Mapping[str, type[ModelError]] = {
     **openai_service.CODES,
@@ -52,10 +50,9 @@ _MOVED = {"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "ve
 """Parameters of Chat Completions that have another place here, so that a model's `options` go on to hold."""
 
 
-class OpenAIResponses(HttpAdapter):
+class OpenAIResponses(openai_service.OpenAIService):
     """The adapter for one provider of this dialect; at Azure where its credentials say so."""
 
-    access: ClassVar[Access] = openai_service.Key()
     codes = CODES
 
     def url(self, credentials: Credentials, call: ModelRequest) -> str:  # noqa: ARG002
@@ -65,12 +62,6 @@ class OpenAIResponses(HttpAdapter):
     def body(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the request's body."""
         return request(call, self.known(call))
-
-    def native_schema(self, call: ModelRequest) -> Restated:
-        """Return the call's schema as the provider takes it. One that strict mode cannot say goes out as it is, and
-        the provider is not told to hold to it."""
-        restated = super().native_schema(call)
-        return Restated(call.output_schema, "") if restated.schema is None else restated
 
     def is_error(self, value: Mapping[str, Any]) -> bool:
         """Return whether it is an error: a response that failed has one, under status 200."""
