@@ -4,7 +4,7 @@ table, which people write, so that every field may hold anything."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, time
 from decimal import Decimal
@@ -13,7 +13,6 @@ from typing import Any
 from loopllama.catalog.model import (
     CAPABILITIES,
     EFFORTS,
-    FIELDS,
     PRICES,
     SERVICE_TIERS,
     Model,
@@ -219,26 +218,18 @@ def _date(value: object) -> date:
     return date.fromisoformat(value)
 
 
-def _count(value: object) -> int:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, Decimal))
-        or value != int(value)
-        or not 0 < value < 10**10
-    ):
-        raise ValueError(f"must be a whole number of tokens, not {written(value)}")
+def _whole(value: object, what: str, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or value != value // 1 or not 0 < value <= most:
+        raise ValueError(f"must be a whole number of {what}, not {written(value)}")
     return int(value)
+
+
+def _count(value: object) -> int:
+    return _whole(value, "tokens", 10**10 - 1)
 
 
 def _calls(value: object) -> int:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, Decimal))
-        or value != value // 1
-        or not 0 < value <= MAX_CALLS
-    ):
-        raise ValueError(f"must be a whole number of calls from 1 to {MAX_CALLS:,}, not {written(value)}")
-    return int(value)
+    return _whole(value, f"calls from 1 to {MAX_CALLS:,}", MAX_CALLS)
 
 
 def _name(value: object) -> str:
@@ -302,7 +293,7 @@ def _storable(value: object, levels: int) -> bool:
     return True
 
 
-_READ: dict[str, Any] = {
+_READ: Mapping[str, Callable[[Any], Any]] = {
     "alias_of": _name,
     "provider": _provider,
     "provider_model": _name,
@@ -317,3 +308,7 @@ _READ: dict[str, Any] = {
     "same_as": _name,
     "max_concurrent_calls": _calls,
 }
+VALUES = tuple(_READ)
+"""What an entry may say."""
+FIELDS = frozenset(VALUES) - {"alias_of"} | {"speed"}
+"""Those that are a model's own, and its bundled speed."""

@@ -17,17 +17,13 @@ from loopllama.aws import clients, dynamo
 from loopllama.aws.versioned import Rows, version_of
 from loopllama.catalog import variants
 from loopllama.catalog.catalog import NEEDS_PROVIDER, Catalog, bundled
-from loopllama.catalog.entries import is_machine_key, parse_item
+from loopllama.catalog.entries import VALUES, is_machine_key, parse_item
 from loopllama.catalog.model import PRICES, Model, Price, Tier, is_model_id
 from loopllama.catalog.pricing import price_at
 from loopllama.core import clock
 from loopllama.errors import CatalogInvalid, ModelUnknown, VersionConflict
 from loopllama.settings import Settings
 
-VALUES = (
-    *("alias_of", "provider", "provider_model", "prices", "context_window", "max_output", "capabilities", "efforts"),
-    *("enabled", "replaced_by", "options", "same_as", "max_concurrent_calls"),
-)
 _KNOWN = (*VALUES, "version", "updated_by", "reason", "updated_at")
 MAX_REASON = 500
 

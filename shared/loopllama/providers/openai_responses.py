@@ -29,7 +29,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from loopllama.catalog.providers import Known
-from loopllama.catalog.takes import refused
+from loopllama.catalog.takes import reasons
 from loopllama.core import exact_json
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
 from loopllama.llm import schema_restating, thoughts
@@ -112,8 +112,8 @@ def request(call: ModelRequest, known: Known) -> dict[str, Any]:
         body["instructions"] = call.system
     if call.tools:
         body["tools"] = [_tool(tool, known) for tool in call.tools]
-        if refused("temperature", call.known_as):
-            # Only models that reason take it. What they reasoned goes back before the calls that came of it.
+        if reasons(call.known_as):
+            # Others refuse it. What was reasoned goes back before the calls that came of it.
             body["include"] = ["reasoning.encrypted_content"]
     if call.forced_tool:
         body["tool_choice"] = {"type": "function", "name": call.forced_tool}
