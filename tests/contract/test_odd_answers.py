@@ -98,7 +98,7 @@ def test_null_for_content(dialect: Dialect, server: WireServer, adapter: Provide
     """No text and no call is no answer, and is paid."""
     error = failure_of(server, adapter, make_call(), Reply(200, _nulls(dialect.answer("", []))))
     assert type(error) is InvalidModelResponse
-    assert (error.usage, error.next_model) == (Usage(21, 7), True)
+    assert (error.usage, error.next_model) == (Usage(21, 7, service_tier=dialect.tier), True)
 
 
 def _nulls(value: Any) -> Any:
@@ -118,7 +118,7 @@ def test_a_compressed_answer(
     body = pack(json.dumps(dialect.answer("Sorry 🦙")).encode())
     server.script(Reply(200, body, {"content-encoding": encoding}))
     answer = adapter.complete(make_call())
-    assert (answer.text, answer.usage) == ("Sorry 🦙", Usage(21, 7))
+    assert (answer.text, answer.usage) == ("Sorry 🦙", Usage(21, 7, service_tier=dialect.tier))
     assert server.requests[0].headers["accept-encoding"] == "identity"
 
 
@@ -149,7 +149,7 @@ def test_bytes_that_are_no_characters(
     server.script(Reply(200, written.replace(b"@", rest)))
     answer = adapter.complete(make_call())
     assert answer.text.startswith("Sorry 🦙 \ufffd")
-    assert (answer.usage, answer.stop_reason) == (Usage(21, 7), "max_tokens")
+    assert (answer.usage, answer.stop_reason) == (Usage(21, 7, service_tier=dialect.tier), "max_tokens")
 
 
 def test_of_keys_that_are_there_twice_the_last_counts(
@@ -158,7 +158,7 @@ def test_of_keys_that_are_there_twice_the_last_counts(
     written = json.dumps(dialect.answer("ok"))
     server.script(Reply(200, f'{{"{dialect.usage_field}": {{"x": 1}}, {written[1:]}'.encode()))
     answer = adapter.complete(make_call())
-    assert (answer.text, answer.usage) == ("ok", Usage(21, 7))
+    assert (answer.text, answer.usage) == ("ok", Usage(21, 7, service_tier=dialect.tier))
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"])

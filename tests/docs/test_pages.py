@@ -17,6 +17,9 @@ PAGES = sorted(
         *(page for folder in ("docs", "examples", "tests", ".github") for page in (ROOT / folder).rglob("*.md")),
     ]
 )
+_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_TABLE = re.compile(r"^\|.*\n\|[ :|-]+\|\n(?:\|.*\n?)*", re.MULTILINE)
+_BAR = re.compile(r"(?:\\.|[^\\|])*(\|)")
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -51,6 +54,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert broken == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_rows_of_tables_have_the_cells_of_their_heads(page: Path) -> None:
+    """A bar that is not escaped, or whose backslash is, ends a cell, within code too."""
+    text = _FENCED.sub("", page.read_text("utf-8"))
+    tables = [table.group().splitlines() for table in _TABLE.finditer(text)]
+    wrong = [row for head, *rows in tables for row in rows if len(_BAR.findall(row)) != len(_BAR.findall(head))]
+    assert wrong == []
+
+
 def test_every_page_is_in_the_index() -> None:
     index = _LINK.findall((ROOT / "docs/README.md").read_text())
     assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md", *index} == set()
@@ -58,12 +70,12 @@ def test_every_page_is_in_the_index() -> None:
 
 def _prose(page: Path) -> str:
     """A page without what stands in code."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    text = _FENCED.sub("", page.read_text("utf-8"))
     return re.sub(r"`[^`\n]*`", "", text)
 
 
 def _anchors(page: Path) -> set[str]:
     """What GitHub makes of the headings: small letters, words joined by hyphens, the rest left out."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    text = _FENCED.sub("", page.read_text("utf-8"))
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

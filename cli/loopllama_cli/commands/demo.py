@@ -189,7 +189,7 @@ def _check_models(model: str | None, small: str) -> None:
         return
     resolved = bundled().resolve(model)
     known = KNOWN.get(resolved.provider, OWN)
-    if known.own_server:
+    if known.local_server:
         _server_here(resolved.provider).chosen([resolved.provider_model])
         return
     if not known.by_role and from_environment(resolved.provider, os.environ) is None:
@@ -223,7 +223,7 @@ def _probe(console: Console, settings: Settings, model: str) -> None:
     from loopllama_cli.commands.models.probe import look, server_of
 
     resolved = bundled().resolve(model)
-    if not KNOWN.get(resolved.provider, OWN).own_server:
+    if not KNOWN.get(resolved.provider, OWN).local_server:
         return
     (found,) = look(server_of(resolved.provider, settings), settings, [resolved.provider_model])
     entry = found.entry(resolved.provider)

@@ -73,17 +73,17 @@ def set_(
     stored with it, so that nobody who can only edit a table can send it elsewhere. A server of your own that asks for
     no key needs none: enter nothing.
     """
-    from loopllama.catalog.providers import KNOWN
+    from loopllama.catalog.providers import KNOWN, is_own_server
 
     known = KNOWN.get(provider)
     if known is not None and known.by_role:
         raise InvalidRequest(f"{provider} needs no key: the functions' role may call it")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", provider):
         raise InvalidRequest(f"{provider!r} is not a valid provider name: a-z, 0-9, _ and -, at most 64")
-    own = known is None or known.own_server
+    own = is_own_server(provider)
     target = connect(ctx)
-    if base_url is None and (known is None or not known.base_url or (known.own_server and not target.local)):
-        having = ", ".join(sorted(name for name in KNOWN if KNOWN[name].base_url and not KNOWN[name].own_server))
+    if base_url is None and (known is None or not known.base_url or (known.local_server and not target.local)):
+        having = ", ".join(sorted(name for name in KNOWN if KNOWN[name].base_url and not KNOWN[name].local_server))
         raise InvalidRequest(
             f"{provider} has no address of its own here; give it one: "
             f"{next_command('providers set', provider)} --base-url https://… "
@@ -111,7 +111,7 @@ def set_(
 def _key(known: Known, *, stored: bool) -> str:
     """Return what there is to say of a provider's key. The secret of a server that people run themselves has an
     address, and seldom a key."""
-    if known.by_role or (known.own_server and stored):
+    if known.by_role or (known.local_server and stored):
         return "keyless"
     return "set" if stored else "missing"
 

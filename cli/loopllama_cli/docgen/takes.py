@@ -9,8 +9,6 @@ from loopllama.catalog.takes import RULES
 from loopllama.llm.schema_subsets import SUBSETS, Subset
 from loopllama_cli.docgen import markdown
 
-_NAMES = {"": "every model", "claude": "Claude"}
-
 
 def rules() -> str:
     """Return a table of what models refuse, each with its source and date."""
@@ -19,9 +17,7 @@ def rules() -> str:
         (
             [
                 rule.refuses,
-                ", ".join(f"`{name}`" for name in rule.providers)
-                or _NAMES.get(rule.models)
-                or f"names with `{rule.models}`".replace("|", "\\|"),
+                markdown.names(rule.providers) or f"names with `{rule.models}`",
                 rule.why,
                 rule.source,
                 rule.seen,

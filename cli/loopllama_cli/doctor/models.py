@@ -117,7 +117,7 @@ def _provider(provider: str, target: Target) -> Check:
         "secretsmanager:DescribeSecret",
     )
     if check.status == "fail" and check.todo == GONE:
-        missing, url = ("address", " --base-url URL") if known.own_server else ("key", "")
+        missing, url = ("address", " --base-url URL") if known.local_server else ("key", "")
         todo = next_command("providers set", provider) + url
         return Check(subject, "fail", f"has no {missing}: there is no secret {name}", todo)
     return check

@@ -19,7 +19,7 @@ def credentials(environment: Mapping[str, str]) -> dict[str, str]:
     prefixes = {key.removesuffix("_BASE_URL") for key, url in environment.items() if key.endswith("_BASE_URL") and url}
     own_names = {prefix.lower() for prefix in prefixes - taken if prefix}
     secrets = {name: from_environment(name, environment) for name in sorted({*KNOWN, *own_names})}
-    here = {name: {"base_url": known.base_url} for name, known in KNOWN.items() if known.own_server}
+    here = {name: {"base_url": known.base_url} for name, known in KNOWN.items() if known.local_server}
     return {
         name: json.dumps(here.get(name, {}) | (secret or {}))
         for name, secret in secrets.items()

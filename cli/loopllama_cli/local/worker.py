@@ -1,6 +1,6 @@
 """The program inside a function's process: loads the handler once and runs one invocation after another.
 
-Started as `python -E -P worker.py RESPONSE_FD` by `functions.Process`, knows nothing of the rest of this package. Each
+Started as `python -E -P worker.py RESPONSE_FD` by `processes.Process`, knows nothing of the rest of this package. Each
 message, either way, is a 4-byte big-endian length and as many bytes; a JSON header is followed by a body:
 
     standard input   {"path", "directory", "handler"}, then for each invocation {"request_id", ...} and the event

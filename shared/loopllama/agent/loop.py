@@ -189,9 +189,8 @@ class AgentLoop:
         if settled is not None:
             answer, self.model = settled
             if self._schema is not None:
-                answer = structured_output.from_answer_tool(
-                    answer
-                )  # an earlier version kept it as the call that it came in
+                # An earlier version kept it as the call that it came in.
+                answer = structured_output.from_answer_tool(answer)
             self._at = next((at for at, model in enumerate(self._attempt_order) if model.id == self.model), self._at)
             return answer
         trouble: list[ModelError | BudgetExceeded] = []
@@ -211,7 +210,7 @@ class AgentLoop:
                 trouble.append(error)
                 continue
             except BudgetExceeded as error:
-                trouble.append(error)  # A cheaper model behind it may fit.
+                trouble.append(error)  # a cheaper model behind it may fit
                 continue
             self._at, self.model, self._untouched = at, model.id, False
             return answer

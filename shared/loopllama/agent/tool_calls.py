@@ -37,7 +37,7 @@ class Waiting(Exception):
 
 
 class Tools(Protocol):
-    """What the turn needs of `tools.Toolbox`."""
+    """What the turn needs of `tools.toolbox.Toolbox`."""
 
     @property
     def specs(self) -> Sequence[ToolSpec]:

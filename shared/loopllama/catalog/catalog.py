@@ -16,8 +16,8 @@ from typing import Any
 
 from loopllama.aws import clients
 from loopllama.catalog import variants
-from loopllama.catalog.entries import bundled_model, is_machine_key, parse_item
-from loopllama.catalog.model import FIELDS, MAX_ID, PROVIDERS, TAKEN_OVER, Model, is_model_id, split
+from loopllama.catalog.entries import FIELDS, bundled_model, is_machine_key, parse_item
+from loopllama.catalog.model import MAX_ID, PROVIDERS, TAKEN_OVER, Model, is_model_id, split
 from loopllama.catalog.providers import KNOWN, Known
 from loopllama.errors import CatalogInvalid, ModelUnknown
 from loopllama.llm.types import Identity

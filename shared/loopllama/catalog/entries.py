@@ -4,7 +4,7 @@ table, which people write, so that every field may hold anything."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, time
 from decimal import Decimal
@@ -13,7 +13,6 @@ from typing import Any
 from loopllama.catalog.model import (
     CAPABILITIES,
     EFFORTS,
-    FIELDS,
     MAX_CALLS,
     PRICES,
     SERVICE_TIERS,
@@ -296,7 +295,7 @@ def _storable(value: object, levels: int) -> bool:
     return True
 
 
-_READ: dict[str, Any] = {
+_READ: Mapping[str, Callable[[Any], Any]] = {
     "alias_of": _name,
     "provider": _provider,
     "provider_model": _name,
@@ -311,3 +310,7 @@ _READ: dict[str, Any] = {
     "same_as": _name,
     "max_concurrent_calls": _calls,
 }
+VALUES = tuple(_READ)
+"""What an entry may say."""
+FIELDS = frozenset(VALUES) - {"alias_of"} | {"speed"}
+"""Those that are a model's own, and its bundled speed."""

@@ -36,23 +36,6 @@ MAX_CALLS = 1_000
 (`routing.call_slots`)."""
 _NOT_ID = re.compile(r"[\s\x00-\x1f]")
 _REGION = re.compile(r"([a-z]{2,4}(?:-[a-z]+)+-\d)/(.+)")
-FIELDS = frozenset(
-    {
-        "provider",
-        "provider_model",
-        "prices",
-        "context_window",
-        "max_output",
-        "capabilities",
-        "efforts",
-        "enabled",
-        "replaced_by",
-        "speed",
-        "options",
-        "same_as",
-        "max_concurrent_calls",
-    }
-)
 TAKEN_OVER = ("prices", "context_window", "max_output", "capabilities", "efforts", "speed")
 """What an entry has from the model that it is the same as, where it does not say it itself."""
 

@@ -30,11 +30,11 @@ class Known:
     beside that of `base_url`; `*.` takes subdomains. `keyless`: works without a key. `by_role`: it does so because the
     function's role may call it. `schemas` and `parameters` name the subsets of JSON Schema, of
     `llm.schema_subsets.SUBSETS`, in which it takes the schema of an answer and the parameters of tools. The rest are
-    differences among servers of the OpenAI dialect: `max_tokens` names the field that limits the answer; `strict`:
-    JSON schemas may be marked strict; `short_tool_ids`: ids of tool calls have nine letters and digits; `signatures`:
-    tool calls carry thought signatures, which must be given back; `thoughts`: the fields of a message in which it
-    takes thoughts back; `thought_parts`: it takes them back as parts of the content; `wants_thoughts`: what is in the
-    names of models whose tool calls are refused without thoughts.
+    differences among servers of the OpenAI dialect: `max_tokens` names the field that limits the answer;
+    `short_tool_ids`: ids of tool calls have nine letters and digits; `signatures`: tool calls carry thought signatures,
+    which must be given back; `thoughts`: the fields of a message in which it takes thoughts back; `thought_parts`: it
+    takes them back as parts of the content; `wants_thoughts`: what is in the names of models whose tool calls are
+    refused without thoughts.
     """
 
     dialect: str = "openai"
@@ -44,7 +44,6 @@ class Known:
     keyless: bool = False
     by_role: bool = False
     max_tokens: str = "max_tokens"
-    strict: bool = False
     short_tool_ids: bool = False
     signatures: bool = False
     schemas: str = "any"
@@ -54,7 +53,12 @@ class Known:
     wants_thoughts: str = ""
 
     @property
-    def own_server(self) -> bool:
+    def strict(self) -> bool:
+        """Whether schemas may be marked strict, so that they are held to."""
+        return self.schemas == "openai strict"
+
+    @property
+    def local_server(self) -> bool:
         """Whether it is software that people run themselves: `base_url` is where it listens on one's own machine. The
         local stack goes there by itself; a deployed one has no such neighbour and needs the address beside a key."""
         return self.keyless and not self.by_role
@@ -70,7 +74,6 @@ KNOWN: dict[str, Known] = {
         variables=("OPENAI",),
         hosts=("*.api.openai.com",),
         max_tokens="max_completion_tokens",
-        strict=True,
         schemas="openai strict",
         thoughts=(),
     ),
@@ -79,7 +82,6 @@ KNOWN: dict[str, Known] = {
         variables=("AZURE", "AZURE_OPENAI"),
         hosts=("*.openai.azure.com", "*.services.ai.azure.com", "*.cognitiveservices.azure.com"),
         max_tokens="max_completion_tokens",
-        strict=True,
         schemas="openai strict",
         wants_thoughts=OWN.wants_thoughts,
     ),
@@ -96,7 +98,6 @@ KNOWN: dict[str, Known] = {
         keyless=True,
         by_role=True,
         max_tokens="max_completion_tokens",
-        strict=True,
         schemas="openai strict",
     ),
     "google": Known(
@@ -110,16 +111,13 @@ KNOWN: dict[str, Known] = {
     "mistral": Known(
         base_url="https://api.mistral.ai/v1",
         variables=("MISTRAL",),
-        strict=True,
         short_tool_ids=True,
         schemas="openai strict",
         thoughts=(),  # refuses what it does not know: github.com/BerriAI/litellm, issue 30835
         thought_parts=True,
     ),
     "deepseek": Known(base_url="https://api.deepseek.com/v1", variables=("DEEPSEEK",), wants_thoughts="."),
-    "openrouter": Known(
-        base_url="https://openrouter.ai/api/v1", variables=("OPENROUTER",), strict=True, schemas="openai strict"
-    ),
+    "openrouter": Known(base_url="https://openrouter.ai/api/v1", variables=("OPENROUTER",), schemas="openai strict"),
     "groq": Known(
         base_url="https://api.groq.com/openai/v1",
         variables=("GROQ",),
@@ -128,12 +126,11 @@ KNOWN: dict[str, Known] = {
     ),
     "together": Known(base_url="https://api.together.xyz/v1", variables=("TOGETHER",)),
     "fireworks": Known(base_url="https://api.fireworks.ai/inference/v1", variables=("FIREWORKS",)),
-    "xai": Known(base_url="https://api.x.ai/v1", variables=("XAI",), strict=True, schemas="openai strict", thoughts=()),
+    "xai": Known(base_url="https://api.x.ai/v1", variables=("XAI",), schemas="openai strict", thoughts=()),
     "cerebras": Known(
         base_url="https://api.cerebras.ai/v1",
         variables=("CEREBRAS",),
         max_tokens="max_completion_tokens",
-        strict=True,
         schemas="openai strict",
         thoughts=("reasoning",),  # refuses the others: github.com/anomalyco/opencode, issue 48774
     ),
@@ -146,9 +143,10 @@ KNOWN: dict[str, Known] = {
 
 
 def is_own_server(provider: str) -> bool:
-    """Return whether a provider is a server of one's own: it has a name of its own, or asks for no key."""
+    """Return whether a provider is a server of one's own: one of those that people run themselves, or any that is none
+    of `KNOWN`."""
     known = KNOWN.get(provider)
-    return known is None or known.own_server
+    return known is None or known.local_server
 
 
 def variables_of(provider: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Writing entries of the Models table: checked, stamped with who and why, conditional on the item that was read.
 
 An entry adds to the bundled catalog or replaces parts of it, field by field (`catalog.Catalog.with_entries`); prices
-are dated and appended. What every write changed is in the history (`history.model_route`).
+are dated and appended. What every write changed is in the history (`routing.change_log.model_route`).
 """
 
 from __future__ import annotations
@@ -17,17 +17,13 @@ from loopllama.aws import clients, dynamo
 from loopllama.aws.versioned import Rows, version_of
 from loopllama.catalog import variants
 from loopllama.catalog.catalog import NEEDS_PROVIDER, Catalog, bundled
-from loopllama.catalog.entries import is_machine_key, parse_item
+from loopllama.catalog.entries import VALUES, is_machine_key, parse_item
 from loopllama.catalog.model import PRICES, Model, Price, Tier, is_model_id
 from loopllama.catalog.pricing import price_at
 from loopllama.core import clock
 from loopllama.errors import CatalogInvalid, ModelUnknown, VersionConflict
 from loopllama.settings import Settings
 
-VALUES = (
-    *("alias_of", "provider", "provider_model", "prices", "context_window", "max_output", "capabilities", "efforts"),
-    *("enabled", "replaced_by", "options", "same_as", "max_concurrent_calls"),
-)
 _KNOWN = (*VALUES, "version", "updated_by", "reason", "updated_at")
 MAX_REASON = 500
 
@@ -54,7 +50,7 @@ class CatalogStore:
         return bundled().with_entries(self.items())
 
     def get(self, model_id: str) -> dict[str, Any] | None:
-        """One entry as it is stored."""
+        """Return an entry as it is stored, `None` where there is none."""
         key = dynamo.to_item({"model": model_id})
         answer = self._dynamodb().get_item(TableName=self._table, Key=key, ConsistentRead=True)
         return dynamo.from_item(answer["Item"]) if "Item" in answer else None
@@ -119,8 +115,8 @@ class CatalogStore:
         return {"effective_from": day.isoformat(), **dated}
 
     def remove(self, model_id: str, *, expected_version: int | None = None, updated_by: str, reason: str) -> bool:
-        """Delete an entry; whether there was one. Who and why is written to it first, so that the stream has seen it.
-        Raises as `write` does."""
+        """Delete an entry, and return whether there was one. Who and why is written to it first, so that the stream has
+        seen it. Raises as `write` does."""
         before = self._before(model_id, expected_version)
         if before is None:
             return False

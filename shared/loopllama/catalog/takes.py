@@ -161,6 +161,11 @@ def takes_temperature(model: Model) -> bool:
     return refused("temperature", name, model.provider) is None
 
 
+def reasons(model: str) -> bool:
+    """Return whether a model, by its name, is one of OpenAI's that reason before they answer."""
+    return bool(re.search(_REASONING_OPENAI, model))
+
+
 def needs_responses(model: str, options: Mapping[str, Any]) -> bool:
     """Return whether a model of OpenAI is asked by the Responses API.
 

@@ -45,3 +45,14 @@ def exact(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: exact(inner) for key, inner in value.items()}
     return [exact(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def natural(value: Any) -> int | None:
+    """Return a number that an item holds (a count, epoch ms) as a whole one from 0 to 10**15, `None` for what is none:
+    a person may have written anything there."""
+    if isinstance(value, (str, bool)):
+        return None
+    try:
+        return max(0, min(int(value), 10**15))
+    except (TypeError, ValueError, ArithmeticError):
+        return None

@@ -21,7 +21,7 @@ from loopllama.runs.attempt_log import StepLedger
 from loopllama.runs.step_ref import Work
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import RunStore
-from loopllama.runs.totals import ATTEMPTS_BEFORE_RETRY, attempts_of, totals
+from loopllama.runs.totals import ATTEMPTS_BEFORE_RETRY, QUEUED_AT, attempts_of, totals
 from loopllama.runs.value_store import ValueStore
 from loopllama.workflows import expressions
 
@@ -110,7 +110,7 @@ class StepEnding:
         spent = tries > int(view.step.get("retries", RETRIES))
         if isinstance(trouble.error, ModelBusy):
             writer.write(again if trouble.failed and not spent else {}, release=True)
-            waited = (clock.now_ms() - int(writer.record.get("queued_at") or clock.now_ms())) / 1000
+            waited = (clock.now_ms() - int(writer.record.get(QUEUED_AT) or clock.now_ms())) / 1000
             # Who has waited long comes back seldom: each time costs transitions of the state machine.
             seconds = min(LONGEST_QUEUE_SECONDS, max(trouble.seconds or 0, waited / 4))
             return {**ended(view.work, "retry_later"), "seconds": max(1, round(seconds))}

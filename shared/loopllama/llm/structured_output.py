@@ -87,7 +87,7 @@ def parse_answer(text: str, schema: Mapping[str, Any]) -> Any:
 
     The whole text is the JSON, or it stands in a code fence or between sentences; of several values the first valid
     one counts. Thoughts are not looked at. Raises `OutputInvalid`, whose message can be sent to the model as it is: up
-    to 5 violations, each with its place. Raises `InvalidRequest` for a schema that `schemas.check` refuses.
+    to 5 violations, each with its place. Raises `InvalidRequest` for a schema that `json_schema.check` refuses.
     """
     if len(text) > MAX_ANSWER_CHARACTERS:
         raise OutputInvalid(

@@ -1,7 +1,7 @@
 """What every provider adapter takes and gives: the one wire-independent shape of a model call.
 
-An adapter is a class with one method, `complete(call) -> Answer`; it raises only `errors.ModelError`s. Adapters are
-stateless but for their connection pool, retry nothing, and log nothing.
+An adapter is a class with one method, `complete(call) -> ModelResponse`; it raises only `errors.ModelError`s. Adapters
+log nothing, and repeat nothing but a call that was refused for how it was said (`providers.adapter`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from loopllama.catalog.providers import KNOWN, Known
+from loopllama.catalog.providers import KNOWN, Known, is_own_server
 from loopllama.catalog.takes import needs_responses
 from loopllama.errors import ModelError, ModelNotAvailable, ModelUnknown
 from loopllama.llm.types import Identity, ModelRequest, ModelResponse, Provider
@@ -153,13 +153,12 @@ def _make(provider: str, responses: bool, settings: Settings) -> Provider:
         raise ModelNotAvailable(
             "the simulated provider is off in this deployment; SIMULATED_PROVIDERS lists what it answers for"
         )
-    known = KNOWN.get(provider)
-    if known is None or known.own_server:  # whose secret may name another dialect
+    if is_own_server(provider):  # whose secret may name another dialect
         from loopllama.providers.credentials import credentials_for
 
         dialect = credentials_for(provider, settings).dialect
     else:
-        dialect = known.dialect
+        dialect = KNOWN[provider].dialect
     if responses and (provider == "openai" or dialect != "openai"):
         # Other servers that serve the model need not have OpenAI's newer format: their secret says it.
         dialect = DIALECTS[dialect].responses or dialect

@@ -6,7 +6,6 @@ same for all: in which way JSON is asked for, what an answer without text means,
 
 from __future__ import annotations
 
-import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -28,23 +27,8 @@ from loopllama.llm.schema_restating import Restated
 from loopllama.llm.token_estimate import estimated_usage
 from loopllama.llm.types import Forms, ModelRequest, ModelResponse, StopReason, Thoughts, ToolCall, Usage
 from loopllama.providers import claude, forms, wire
-from loopllama.providers.output_modes import Modes, without_addresses
+from loopllama.providers.output_modes import Modes
 from loopllama.settings import Settings
-
-_FIELD = r"(?:reasoning|thinking|thought|signature|encrypted[ _]content)"
-_REFUSED = (
-    r"(?:un(?:supported|known|recogni[sz]ed|expected)|not (?:supported|permitted|allowed)|cannot contain|invalid"
-    r"|forbidden|extra|could not be (?:verified|decrypted|parsed)|without its required following)"
-)
-_ABOUT_THOUGHTS = re.compile(f"{_FIELD}.{{0,200}}{_REFUSED}|{_REFUSED}.{{0,200}}{_FIELD}", re.IGNORECASE | re.DOTALL)
-"""What refusals of thoughts say: Cerebras "property 'messages.2.assistant.reasoning_content' is unsupported", Mistral
-"Extra inputs are not permitted" with the field, Anthropic "Invalid `signature` in `thinking` block", OpenAI "The
-encrypted content … could not be verified" of what another organization's key was given."""
-
-_ABOUT_LIMIT = re.compile(r"max_(?:\w+_)?tokens", re.IGNORECASE)
-
-_ABOUT_TIER = re.compile(r"(service|inference)[ _-]?tier", re.IGNORECASE)
-"""What refusals of a service tier say: a model or a region may not have it, and answer at the standard one."""
 
 
 class Parsed(NamedTuple):  # loads faster than a dataclass
@@ -114,8 +98,8 @@ class Adapter(ABC):
         """Return the call's schema as the provider's own mode takes it."""
         return schema_restating.restated(call.output_schema or {}, self.known(call).schemas)
 
-    def name(self, call: ModelRequest) -> str:
-        """Return the name by which the rules for models go."""
+    def known_as(self, call: ModelRequest) -> str:
+        """Return the model's name that tells what it is: the rules of `catalog.takes` go by it."""
         return call.known_as
 
     def thinks(self, call: ModelRequest) -> bool:
@@ -145,12 +129,12 @@ class Adapter(ABC):
         return value
 
     def _native(self, call: ModelRequest) -> Restated:
-        rule = refused("schema beside tools", self.name(call), self.provider) if call.tools else None
+        rule = refused("schema beside tools", self.known_as(call), self.provider) if call.tools else None
         return Restated(None, rule.why) if rule else self.native_schema(call)
 
     def _no_forced_tool(self, call: ModelRequest) -> str:
         """Return why no tool can be forced; empty where one can."""
-        name = self.name(call)
+        name = self.known_as(call)
         rule = refused("forced tool", name, self.provider)
         if rule is None and self.thinks(call):
             rule = refused("forced tool while thinking", name, self.provider)
@@ -177,7 +161,7 @@ class Adapter(ABC):
         known = self._forms.get(call.catalog_id, call.forms)
         temperature = call.temperature
         if temperature is not None and (
-            not known.temperature or refused("temperature", self.name(call), self.provider)
+            not known.temperature or refused("temperature", self.known_as(call), self.provider)
         ):
             temperature = None
         subset = self.parameters(call)
@@ -197,10 +181,10 @@ class Adapter(ABC):
             try:
                 document = self.send(call, until)
             except (ModelRequestRejected, ContextTooLong) as error:
-                if call.service_tier and _ABOUT_TIER.search(without_addresses(error)):
+                if call.service_tier and forms.is_about_tier(error):
                     raise ModelNotAvailable(str(error), status=error.status, usage=error.usage) from error
                 # What was paid before, by a turn that paused say, would be lost with the refusal.
-                other = self._otherwise(call, error) if error.usage is None else None
+                other = forms.otherwise(call, error, self.limit_field(call)) if error.usage is None else None
                 if other is None:
                     raise
                 call = other
@@ -208,16 +192,6 @@ class Adapter(ABC):
             if call.forms != Forms():
                 self._forms[call.catalog_id] = call.forms
             return document
-
-    def _otherwise(self, call: ModelRequest, error: ModelError) -> ModelRequest | None:
-        """Return the call as it can be said after a refusal, `None` where no other way is left."""
-        too_long, said = isinstance(error, ContextTooLong), without_addresses(error)
-        if not too_long and (known := forms.learnt(said, call, self.limit_field(call))) is not None:
-            return replace(call, forms=known, temperature=call.temperature if known.temperature else None)
-        if call.limit_unasked and (too_long or _ABOUT_LIMIT.search(said)):
-            return replace(call, max_tokens=None, limit_unasked=False)
-        bare = history.without_thoughts(call)
-        return None if bare is call or too_long or not _ABOUT_THOUGHTS.search(said) else bare
 
 
 def _kept(held: Thoughts | None) -> Thoughts | None:

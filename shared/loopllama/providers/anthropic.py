@@ -50,7 +50,6 @@ CODES: Mapping[str, type[ModelError]] = {
 }
 """The documented error types."""
 
-_PAUSES = ("pause_turn", "compaction")
 _MOST_PAUSES = 5
 _TIERS = {"priority": "auto"}
 """What asks for a service tier: there is no word for the priority tier, which is by contract and used while it lasts
@@ -83,7 +82,8 @@ class Anthropic(HttpAdapter):
         value = self.post(call, body, until)
         for _ in range(_MOST_PAUSES):
             content = value.get("content")
-            if value.get("stop_reason") not in _PAUSES or not isinstance(content, list) or not content:
+            paused = endings.ending(endings.ANTHROPIC, value.get("stop_reason")) == "broken_off"
+            if not paused or not isinstance(content, list) or not content:
                 break
             so_far = {**body, "messages": [*body["messages"], {"role": "assistant", "content": content}]}
             try:

@@ -55,14 +55,6 @@ def fitted(call: ModelRequest, options: Mapping[str, Any], name: Callable[[], st
     return Fitted(made, limit, temperature)
 
 
-def raised_limit(call: ModelRequest, limit: int | None, budget: Any) -> int | None:
-    """Return the limit of an answer that nobody has set one for, with room for what is thought before it."""
-    if limit is None or call.max_tokens is not None or not isinstance(budget, int) or limit > budget:
-        return limit
-    wanted = budget + wire.UNKNOWN_MAX_OUTPUT
-    return wanted if call.max_output is None else min(wanted, call.max_output)
-
-
 def _with_budget(call: ModelRequest, options: dict[str, Any], limit: int | None) -> tuple[dict[str, Any], int | None]:
     thinking = wire.member(options, "thinking")
     if thinking.get("type") != "enabled":
@@ -70,13 +62,21 @@ def _with_budget(call: ModelRequest, options: dict[str, Any], limit: int | None)
     budget = thinking.get("budget_tokens")
     if isinstance(budget, Decimal) and budget % 1 == 0:
         budget = int(budget)
-    limit = raised_limit(call, limit, budget)
+    limit = _raised_limit(call, limit, budget)
     if isinstance(budget, int) and limit is not None and limit <= max(budget, LEAST_BUDGET):
         budget = limit // 2
         options["thinking"] = {**thinking, "budget_tokens": budget}
     if (isinstance(budget, int) and budget < LEAST_BUDGET) or _without_first_thoughts(call):
         del options["thinking"]
     return options, limit
+
+
+def _raised_limit(call: ModelRequest, limit: int | None, budget: Any) -> int | None:
+    """Return the limit of an answer that nobody has set one for, with room for what is thought before it."""
+    if limit is None or call.max_tokens is not None or not isinstance(budget, int) or limit > budget:
+        return limit
+    wanted = budget + wire.UNKNOWN_MAX_OUTPUT
+    return wanted if call.max_output is None else min(wanted, call.max_output)
 
 
 def _without_first_thoughts(call: ModelRequest) -> bool:

@@ -88,7 +88,7 @@ def credentials_for(provider: str, settings: Settings) -> Credentials:
     known = KNOWN.get(provider)
     if known is not None and known.by_role:
         return checked(provider, {}, "the built-in list of providers", settings)
-    if known is not None and known.own_server:
+    if known is not None and known.local_server:
         raise CredentialsRejected(
             f"no address for provider {provider!r}: {known.base_url} is known to a local stack only. Set it "
             f"{_how(provider)} --base-url URL"

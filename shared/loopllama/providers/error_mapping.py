@@ -92,6 +92,7 @@ _WAIT = re.compile(
 _PART = re.compile(r"(\d+(?:\.\d+)?) ?(ms|milli|s|m|h)", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
+_ADDRESS = re.compile(r"https?://\S+")
 _DETAIL_CHARACTERS = 500
 _LONGEST_WAIT = 24 * 3600.0
 
@@ -135,6 +136,11 @@ def shown(url: str) -> str:
     """Return an address as messages may show it: without user name and query, which may hold secrets."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def without_addresses(error: Exception) -> str:
+    """Return an error's message without addresses, which may have any word in them that a pattern looks for."""
+    return _ADDRESS.sub("", str(error))
 
 
 def what_is_missing(credentials: Credentials, url: str) -> str:

@@ -2,14 +2,19 @@
 
 Some differences between servers can be seen in their refusals only: what a deployment's name stands for, which version
 of a server answers. A refusal costs nothing, so the call is said in the way that the refusal asks for and sent once
-more; the process remembers that for the model.
+more; the process remembers a form for the model. Thoughts that are refused are left out of that one call, and so is a
+limit that nobody has asked for.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
+from loopllama.errors import ContextTooLong, ModelError
+from loopllama.llm import history
 from loopllama.llm.types import Forms, ModelRequest
+from loopllama.providers.error_mapping import without_addresses
 
 _NO_TEMPERATURE = re.compile(
     r"temperature\b.{0,60}(?:(?:un|not |n't )support|deprecated|not (?:allowed|permitted)|only (?:be set to"
@@ -34,12 +39,40 @@ _ABOUT_FORM = re.compile(
 )
 _WORD = re.compile(r"\b(required|any)\b", re.IGNORECASE)
 _NEITHER = re.compile(r"'?auto'?,? (?:or|and) '?none'?|'?none'?,? (?:or|and) '?auto'?", re.IGNORECASE)
+_FIELD = r"(?:reasoning|thinking|thought|signature|encrypted[ _]content)"
+_REFUSED = (
+    r"(?:un(?:supported|known|recogni[sz]ed|expected)|not (?:supported|permitted|allowed)|cannot contain|invalid"
+    r"|forbidden|extra|could not be (?:verified|decrypted|parsed)|without its required following)"
+)
+_ABOUT_THOUGHTS = re.compile(f"{_FIELD}.{{0,200}}{_REFUSED}|{_REFUSED}.{{0,200}}{_FIELD}", re.IGNORECASE | re.DOTALL)
+"""What refusals of thoughts say: Cerebras "property 'messages.2.assistant.reasoning_content' is unsupported", Mistral
+"Extra inputs are not permitted" with the field, Anthropic "Invalid `signature` in `thinking` block", OpenAI "The
+encrypted content … could not be verified" of what another organization's key was given."""
+_ABOUT_LIMIT = re.compile(r"max_(?:\w+_)?tokens", re.IGNORECASE)
+_ABOUT_TIER = re.compile(r"(service|inference)[ _-]?tier", re.IGNORECASE)
+"""What refusals of a service tier say: a model or a region may not have it, and answer at the standard one."""
 
 
-def learnt(said: str, call: ModelRequest, sent_limit: str) -> Forms | None:
+def is_about_tier(error: ModelError) -> bool:
+    """Return whether a refusal is about the service tier that was asked for."""
+    return bool(_ABOUT_TIER.search(without_addresses(error)))
+
+
+def otherwise(call: ModelRequest, error: ModelError, sent_limit: str) -> ModelRequest | None:
+    """Return the call as it can be said after a refusal, `None` where no other way is left. `sent_limit` is the field
+    in which the answer's limit was sent, empty in a wire format that has one form of everything but the temperature."""
+    too_long, said = isinstance(error, ContextTooLong), without_addresses(error)
+    if not too_long and (forms := _learnt(said, call, sent_limit)) is not None:
+        return replace(call, forms=forms, temperature=call.temperature if forms.temperature else None)
+    if call.limit_unasked and (too_long or _ABOUT_LIMIT.search(said)):
+        return replace(call, max_tokens=None, limit_unasked=False)
+    bare = history.without_thoughts(call)
+    return None if bare is call or too_long or not _ABOUT_THOUGHTS.search(said) else bare
+
+
+def _learnt(said: str, call: ModelRequest, sent_limit: str) -> Forms | None:
     """Return the forms in which the call can be sent after a refusal that says `said`; `None` where that names no form
-    that was not tried. `sent_limit` is the field in which the answer's limit was sent, empty in a wire format that has
-    one form of everything but the temperature."""
+    that was not tried."""
     forms = call.forms
     if call.temperature is not None and forms.temperature and _NO_TEMPERATURE.search(said):
         return forms._replace(temperature=False)

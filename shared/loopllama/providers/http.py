@@ -1,7 +1,7 @@
 """One HTTP POST to a provider, bounded in time and size; shared by every adapter.
 
 It stands on httpcore, the connection pool beneath httpx, without httpx's client: that halves the time to load it and
-leaves the network stream to us, which is what a real deadline needs (`connections`).
+leaves the network stream to us, which is what a real deadline needs (`core.transport`).
 
 Policy
 - Idle connections are kept 300 s, below the 350 s after which AWS's NAT gateways forget a connection

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
 from loopllama.core import exact_json
@@ -80,10 +81,10 @@ class HttpAdapter(Adapter):
         """Return whether the document of an answer with a good status is an error's, as gateways send it."""
         return False
 
-    def read_error(self, headers: Mapping[str, str], body: bytes) -> tuple[list[str], str]:
+    def read_error(self, reply: http.Reply) -> tuple[list[str], str]:
         """Return the codes of an error, most telling first, and its message. AWS's services have theirs in a header."""
-        codes, message = error_mapping.read_error(body)
-        code = headers.get("x-amzn-errortype", "").partition(":")[0]
+        codes, message = error_mapping.read_error(reply.body)
+        code = reply.headers.get("x-amzn-errortype", "").partition(":")[0]
         return ([code, *codes] if code else codes), message
 
     def send(self, call: ModelRequest, until: float) -> Mapping[str, Any]:
@@ -99,7 +100,7 @@ class HttpAdapter(Adapter):
         headers = {"content-type": "application/json", **self.headers, **allowed, **credentials.headers}
         reply = http.post(url, headers, body, until, f"{self.provider} at {error_mapping.shown(url)}")
         if not 200 <= reply.status < 300:
-            error = self.failure(call, credentials, url, reply.status, reply.headers, reply.body)
+            error = self.failure(call, credentials, url, reply)
             if isinstance(error, CredentialsRejected):
                 self.access.rejected(self.provider, self.settings)
             raise error
@@ -112,21 +113,20 @@ class HttpAdapter(Adapter):
                 error.args = (f"{error}. {error_mapping.what_is_missing(credentials, url)}",)
             raise
         if self.is_error(value):
-            status = error_mapping.status_in(value)
-            raise self.failure(call, credentials, url, status, reply.headers, exact_json.dumps(value).encode())
+            body = exact_json.dumps(value).encode()
+            raise self.failure(call, credentials, url, replace(reply, status=error_mapping.status_in(value), body=body))
         return value
 
-    def failure(
-        self,
-        call: ModelRequest,
-        credentials: Credentials,
-        url: str,
-        status: int,
-        headers: Mapping[str, str],
-        body: bytes,
-    ) -> ModelError:
+    def failure(self, call: ModelRequest, credentials: Credentials, url: str, reply: http.Reply) -> ModelError:
         """Return what an answer with an error's status stands for."""
-        codes, message = self.read_error(headers, body)
+        codes, message = self.read_error(reply)
         return error_mapping.failure(
-            status, headers, codes, message, kinds=self.codes, credentials=credentials, model=call.catalog_id, url=url
+            reply.status,
+            reply.headers,
+            codes,
+            message,
+            kinds=self.codes,
+            credentials=credentials,
+            model=call.catalog_id,
+            url=url,
         )

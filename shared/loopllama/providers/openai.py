@@ -27,19 +27,17 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any
 
 from loopllama.catalog.providers import KNOWN, Known
 from loopllama.catalog.takes import refused
 from loopllama.core import exact_json
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
 from loopllama.llm import schema_restating, thoughts
-from loopllama.llm.schema_restating import Restated
 from loopllama.llm.types import Message, ModelRequest, Thoughts, ToolCall, ToolSpec, Usage
 from loopllama.providers import endings, error_mapping, openai_service, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
-from loopllama.providers.http_adapter import Access, HttpAdapter
 
 _SIGNING = re.compile(r"gemini-([3-9]|\d\d)")
 _UNSIGNED = "skip_thought_signature_validator"
@@ -54,11 +52,8 @@ calls without `reasoning_content`: github.com/earendil-works/pi, issue 3636; git
 11600."""
 
 
-class OpenAI(HttpAdapter):
+class OpenAI(openai_service.OpenAIService):
     """The adapter for one provider of this dialect: `openai`, or `azure` where its credentials say so."""
-
-    access: ClassVar[Access] = openai_service.Key()
-    codes = openai_service.CODES
 
     def url(self, credentials: Credentials, call: ModelRequest) -> str:
         """Return `…/chat/completions`."""
@@ -67,13 +62,6 @@ class OpenAI(HttpAdapter):
     def body(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the request's body."""
         return request(call, self.known(call), self.limit_field(call))
-
-    def native_schema(self, call: ModelRequest) -> Restated:
-        """Return the call's schema as the provider takes it. One that strict mode cannot say goes out as it is, and
-        the provider is not told to hold to it."""
-        known = self.known(call)
-        restated = super().native_schema(call)
-        return Restated(call.output_schema, "") if restated.schema is None and known.strict else restated
 
     def limit_field(self, call: ModelRequest) -> str:
         """Return the field that limits the answer, by what was learnt, by the model, by the provider."""

@@ -1,4 +1,6 @@
-"""OpenAI's Responses API: what OpenAI's newer models need where an agent has tools (`providers.needs_responses`).
+"""OpenAI's Responses API: what OpenAI's newer models need where an agent has tools.
+
+Which models those are: `catalog.takes.needs_responses`.
 
 Wire format: https://platform.openai.com/docs/api-reference/responses/create, and for those who do not speak for OpenAI
 https://www.openresponses.org/reference. How it differs from Chat Completions:
@@ -24,19 +26,17 @@ How usage is counted
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from loopllama.catalog.providers import Known
-from loopllama.catalog.takes import refused
+from loopllama.catalog.takes import reasons
 from loopllama.core import exact_json
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
 from loopllama.llm import schema_restating, thoughts
-from loopllama.llm.schema_restating import Restated
 from loopllama.llm.types import Message, ModelRequest, Thoughts, ToolSpec, Usage
 from loopllama.providers import endings, openai_service, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
-from loopllama.providers.http_adapter import Access, HttpAdapter
 
 CODES: Mapping[str, type[ModelError]] = {
     **openai_service.CODES,
@@ -50,10 +50,9 @@ _MOVED = {"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "ve
 """Parameters of Chat Completions that have another place here, so that a model's `options` go on to hold."""
 
 
-class OpenAIResponses(HttpAdapter):
+class OpenAIResponses(openai_service.OpenAIService):
     """The adapter for one provider of this dialect; at Azure where its credentials say so."""
 
-    access: ClassVar[Access] = openai_service.Key()
     codes = CODES
 
     def url(self, credentials: Credentials, call: ModelRequest) -> str:  # noqa: ARG002
@@ -63,12 +62,6 @@ class OpenAIResponses(HttpAdapter):
     def body(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the request's body."""
         return request(call, self.known(call))
-
-    def native_schema(self, call: ModelRequest) -> Restated:
-        """Return the call's schema as the provider takes it. One that strict mode cannot say goes out as it is, and
-        the provider is not told to hold to it."""
-        restated = super().native_schema(call)
-        return Restated(call.output_schema, "") if restated.schema is None else restated
 
     def is_error(self, value: Mapping[str, Any]) -> bool:
         """Return whether it is an error: a response that failed has one, under status 200."""
@@ -119,8 +112,8 @@ def request(call: ModelRequest, known: Known) -> dict[str, Any]:
         body["instructions"] = call.system
     if call.tools:
         body["tools"] = [_tool(tool, known) for tool in call.tools]
-        if refused("temperature", call.known_as):
-            # Only models that reason take it. What they reasoned goes back before the calls that came of it.
+        if reasons(call.known_as):
+            # Others refuse it. What was reasoned goes back before the calls that came of it.
             body["include"] = ["reasoning.encrypted_content"]
     if call.forced_tool:
         body["tool_choice"] = {"type": "function", "name": call.forced_tool}

@@ -1,4 +1,5 @@
-"""What OpenAI and Azure have in common in each of their wire formats: the key's header, addresses, codes of errors.
+"""What OpenAI and Azure have in common in each of their wire formats: the key's header, addresses, codes of errors,
+schemas that are not held to.
 
 Azure differs in the address and in the key's header: https://learn.microsoft.com/azure/ai-foundry/openai/reference.
 """
@@ -6,6 +7,7 @@ Azure differs in the address and in the key's header: https://learn.microsoft.co
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 from urllib.parse import quote
 
 from loopllama.errors import (
@@ -17,8 +19,10 @@ from loopllama.errors import (
     ModelThrottled,
     ModelUnavailable,
 )
+from loopllama.llm.schema_restating import Restated
+from loopllama.llm.types import ModelRequest
 from loopllama.providers.credentials import Credentials
-from loopllama.providers.http_adapter import ApiKey
+from loopllama.providers.http_adapter import Access, ApiKey, HttpAdapter
 
 CODES: Mapping[str, type[ModelError]] = {
     "context_length_exceeded": ContextTooLong,
@@ -63,6 +67,20 @@ class Key(ApiKey):
         if credentials.dialect == "azure":
             return {"api-key": credentials.api_key}
         return super().headers(credentials, url, body)
+
+
+class OpenAIService(HttpAdapter):
+    """What an adapter of any of the wire formats does."""
+
+    access: ClassVar[Access] = Key()
+    codes = CODES
+
+    def native_schema(self, call: ModelRequest) -> Restated:
+        """Return the call's schema as the provider takes it. One that strict mode cannot say goes out as it is, and
+        the provider is not told to hold to it."""
+        restated = super().native_schema(call)
+        unsayable = restated.schema is None and self.known(call).strict
+        return Restated(call.output_schema) if unsayable else restated
 
 
 def address(credentials: Credentials, path: str, deployment: str = "") -> str:

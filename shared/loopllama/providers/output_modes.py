@@ -20,6 +20,7 @@ from loopllama.errors import CredentialsRejected, ModelRequestRejected
 from loopllama.llm import structured_output
 from loopllama.llm.schema_restating import Restated
 from loopllama.llm.types import ModelRequest, ModelResponse, OutputMode
+from loopllama.providers.error_mapping import without_addresses
 
 _EITHER = r"|\bschemas?\b|grammar|requested parameters"
 _NAMED: Mapping[OutputMode, re.Pattern[str]] = {
@@ -43,7 +44,6 @@ _ONE_SCHEMA = re.compile(
 """What a refusal says that is about this schema, and not about the way of asking."""
 _OTHER_NAMES = re.compile(r"must be one of:.*", re.DOTALL)
 """botocore lists every parameter that it knows behind the one that it does not."""
-_ADDRESS = re.compile(r"https?://\S+")
 _REFUSALS = (400, 404, 405, 422, 501, None)
 """HTTP statuses of a refused parameter: 404 is OpenRouter's where no endpoint supports it, no status botocore's own."""
 _WORDS: Mapping[str, str] = {"native": "native structured output", "tool": "the answer tool"}
@@ -123,11 +123,6 @@ class Modes:
             else:
                 why_not = no_tool(call)
                 yield mode, None if why_not else structured_output.asked_in(call, mode), why_not
-
-
-def without_addresses(error: Exception) -> str:
-    """Return an error's message without addresses, which may have any word in them."""
-    return _ADDRESS.sub("", str(error))
 
 
 def _reason(error: ModelRequestRejected, mode: OutputMode, call: ModelRequest) -> str | None:

@@ -96,7 +96,7 @@ class StepEstimate:
 
 def recent_runs(reader: Runs, workflow_id: str, *, limit: int = 20, since: datetime | None = None) -> list[RunView]:
     """Return the newest completed runs of a workflow, whole; at most `limit`, none older than `since`. `reader` is a
-    `reading.RunReader`. Inputs and outputs are not fetched."""
+    `queries.runs.RunReader`. Inputs and outputs are not fetched."""
     views: list[RunView] = []
     cursor: str | None = None
     examined = 0

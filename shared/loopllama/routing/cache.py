@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import dynamo
 from loopllama.catalog.catalog import MAX_HOPS, Catalog, bundled
+from loopllama.catalog.entries import is_machine_key
 from loopllama.catalog.model import is_model_id
 from loopllama.catalog.variants import parse
-from loopllama.policies.step_stats import PREFIX
 from loopllama.routing import circuit_breaker
 from loopllama.routing.decision import Plan
 from loopllama.routing.overrides import Override, parse_row
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 MAX_WORKFLOWS = 512
 MAX_MODELS = 2048
 BATCH = 100
-_MACHINE = (circuit_breaker.KEY, PREFIX)
 _LINKS = ("alias_of", "replaced_by", "same_as")
 """Fields of an entry that name another model."""
 
@@ -147,7 +146,7 @@ class ModelTable:
             for name in batch:
                 item = items.get(name)
                 _, before = self._items.get(name, (0.0, None))
-                changed = changed or (item != before and not name.startswith(_MACHINE))
+                changed = changed or (item != before and not is_machine_key(name))
                 self._items[name] = (now + self._seconds, item)
                 self._items.move_to_end(name)
         return changed

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from loopllama.aws import dynamo, errors
+from loopllama.core.numbers import natural
 from loopllama.errors import ModelBusy
 from loopllama.policies.step_stats import PREFIX
 from loopllama.telemetry import logs
@@ -238,24 +239,15 @@ def _since(value: object, holder: str, now: int) -> int | None:
     """Return since when somebody else holds a slot, `None` where nobody does: the rule of `_FREE`."""
     if not isinstance(value, Mapping) or value.get("by") == holder:
         return None
-    until = _moment(value.get("until"))
+    until = natural(value.get("until"))
     if until is None or not now <= until <= now + LONGEST_MS:
         return None
-    since = _moment(value.get("since"))
+    since = natural(value.get("since"))
     return now if since is None else min(since, now)
 
 
 def _learned(value: object) -> Learned | None:
     if not isinstance(value, Mapping):
         return None
-    limit, at = _moment(value.get("limit")), _moment(value.get("at"))
+    limit, at = natural(value.get("limit")), natural(value.get("at"))
     return None if limit is None or at is None else Learned(max(1, limit), at)
-
-
-def _moment(value: object) -> int | None:
-    if isinstance(value, (str, bool)):
-        return None
-    try:
-        return max(0, min(int(value), 10**15))  # type: ignore[call-overload, no-any-return]
-    except (TypeError, ValueError, ArithmeticError):
-        return None

@@ -36,6 +36,7 @@ from functools import partial
 from typing import Any
 
 from loopllama.aws import dynamo, errors
+from loopllama.core.numbers import natural
 from loopllama.errors import ModelError, ModelThrottled, ModelTimeout, ModelUnavailable
 from loopllama.telemetry import logs
 
@@ -280,11 +281,4 @@ def _written(state: BreakerState) -> dict[str, int]:
 
 
 def _state(value: Mapping[str, Any]) -> BreakerState:
-    def number(name: str) -> int:
-        stored = value.get(name, 0)
-        try:
-            return max(0, min(int(stored), 10**15)) if not isinstance(stored, (str, bool)) else 0
-        except (TypeError, ValueError, ArithmeticError):
-            return 0
-
-    return BreakerState(**{name: number(name) for name in BreakerState.__dataclass_fields__})
+    return BreakerState(**{name: natural(value.get(name)) or 0 for name in BreakerState.__dataclass_fields__})

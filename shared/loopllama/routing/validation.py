@@ -168,7 +168,7 @@ class RouteChecks:
             message = f"{message}; give it one: loopllama models price {name}"
             findings.append(Finding(field, message, invalid=False, forcible=True))
         if not self._has_key(model.provider):
-            own = KNOWN.get(model.provider, Known()).own_server
+            own = KNOWN.get(model.provider, Known()).local_server
             message = (
                 f"{name!r} needs {'the address' if own else 'a key'} of provider {model.provider}, and none is "
                 f"configured; set it with: loopllama providers set {model.provider}{' --base-url URL' if own else ''}"

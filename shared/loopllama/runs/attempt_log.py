@@ -136,7 +136,7 @@ class StepLedger:
         ms)."""
         self._pass_over("calls", model, error)
         if QUEUED_AT not in self._writer.record:
-            self._writer.decide({"queued_at": queued_at})
+            self._writer.decide({QUEUED_AT: queued_at})
 
     def open_attempt(
         self, model: Model, turn: int, call: ModelRequest, queued_at: int | None = None
@@ -160,7 +160,7 @@ class StepLedger:
         if since is not None and (queued_ms := clock.now_ms() - int(since)) >= _QUEUED_MS:
             entry["queued_ms"] = queued_ms
         if QUEUED_AT in self._writer.record:
-            self._writer.decide({"queued_at": None})
+            self._writer.decide({QUEUED_AT: None})
         self._writer.open(key, entry)
         if self._allowance is None:
             return key, call

@@ -31,7 +31,7 @@ def test_one_adapter_for_a_provider(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_which_adapter(secrets: Any) -> None:
     for name, known in KNOWN.items():
-        if known.own_server:
+        if known.local_server:
             put(secrets, name, {"base_url": known.base_url})
     names = {name: type(provider_for(Model("m", name, "m"), STACK)).__name__ for name in KNOWN}
     assert names.pop("anthropic") == "Anthropic"
@@ -40,7 +40,7 @@ def test_which_adapter(secrets: Any) -> None:
     assert set(names.values()) == {"OpenAI"}
 
 
-@pytest.mark.parametrize("provider", [name for name, known in KNOWN.items() if known.own_server])
+@pytest.mark.parametrize("provider", [name for name, known in KNOWN.items() if known.local_server])
 def test_the_usual_address_of_a_server_is_the_local_stacks(secrets: Any, provider: str) -> None:
     """A function calls what listens beside it for nobody who writes a table; the local stack stores the address."""
     with pytest.raises(CredentialsRejected, match=f"loopllama providers set {provider} --base-url URL"):

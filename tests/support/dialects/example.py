@@ -24,7 +24,7 @@ from loopllama.errors import (
     ModelUnavailable,
 )
 from loopllama.llm.types import Message, ModelRequest, Provider, StopReason, Usage
-from loopllama.providers import wire
+from loopllama.providers import http, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
 from loopllama.providers.http_adapter import ApiKey, HttpAdapter
@@ -73,12 +73,12 @@ class Example(HttpAdapter):
         """Return whether it is an error."""
         return "fault" in value
 
-    def read_error(self, headers: Mapping[str, str], body: bytes) -> tuple[list[str], str]:
+    def read_error(self, reply: http.Reply) -> tuple[list[str], str]:
         """Return kind and text of the fault."""
-        value = wire.read_object(body)
+        value = wire.read_object(reply.body)
         fault = None if value is None else value.get("fault")
         if not isinstance(fault, dict):
-            return super().read_error(headers, body)
+            return super().read_error(reply)
         kind, text = fault.get("kind"), fault.get("text")
         said = text if isinstance(text, str) else exact_json.dumps(fault)
         return ([kind] if isinstance(kind, str) else []), said

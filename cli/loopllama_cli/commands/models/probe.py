@@ -68,14 +68,13 @@ def probe(
 def server_of(provider: str, settings: Settings) -> OwnServer:
     """Return the server behind a provider's name, at the address that the stack has for it. Raises `InvalidRequest` for
     a provider that is no server of one's own, and what `credentials_for` raises."""
-    from loopllama.catalog.providers import KNOWN
+    from loopllama.catalog.providers import KNOWN, is_own_server
     from loopllama.providers import is_simulated
     from loopllama.providers.credentials import credentials_for
     from loopllama_cli.catalog.own_servers import OwnServer
 
-    known = KNOWN.get(provider)
-    if known is not None and not known.own_server:
-        own = ", ".join(name for name in KNOWN if KNOWN[name].own_server)
+    if not is_own_server(provider):
+        own = ", ".join(name for name in KNOWN if KNOWN[name].local_server)
         raise InvalidRequest(
             f"{provider} is no server of your own: its models are in the catalog already "
             f"({next_command('models list --provider', provider)}). Probe {own}, or a name that you gave a server"

@@ -41,13 +41,13 @@ _POINT = {"cachePoint": {"type": "default"}}
 class Bedrock(Adapter):
     """The adapter. It takes model ids, inference-profile ids and ARNs alike."""
 
-    def name(self, call: ModelRequest) -> str:
+    def known_as(self, call: ModelRequest) -> str:
         """Return the foundation model's id."""
         return _family(call)
 
     def parameters(self, call: ModelRequest) -> str:
         """Return the subset of JSON Schema in which the model takes the parameters of tools."""
-        return "nova tools" if call.tools and "nova" in self.name(call) else super().parameters(call)
+        return "nova tools" if call.tools and "nova" in self.known_as(call) else super().parameters(call)
 
     def thinks(self, call: ModelRequest) -> bool:
         """Return whether Claude's extended thinking is on."""

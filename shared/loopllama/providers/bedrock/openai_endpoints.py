@@ -12,7 +12,7 @@ There are two, and the model's id says which one serves it
   under one of two paths, which only the model's card tells, and refuses it under the other: "isn't supported on this
   route" (github.com/strands-agents/harness-sdk, issue 3654; github.com/maximhq/bifrost, pull request 7063).
 
-Which models need Responses: `catalog.providers.needs_responses`.
+Which models need Responses: `catalog.takes.needs_responses`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from loopllama.errors import ModelError, ModelNotAvailable, ModelRequestRejected
 from loopllama.llm.types import ModelRequest
 from loopllama.providers.bedrock import access, service
 from loopllama.providers.credentials import Credentials
+from loopllama.providers.http import Reply
 from loopllama.providers.http_adapter import Access, HttpAdapter
 from loopllama.settings import Settings
 
@@ -117,28 +118,20 @@ class AtBedrock(HttpAdapter):
                 _other_path.symmetric_difference_update({identifier})
             raise
 
-    def failure(
-        self,
-        call: ModelRequest,
-        credentials: Credentials,
-        url: str,
-        status: int,
-        headers: Mapping[str, str],
-        body: bytes,
-    ) -> ModelError:
+    def failure(self, call: ModelRequest, credentials: Credentials, url: str, reply: Reply) -> ModelError:
         """Return the error, with what to do where the account or the role lacks access to the model."""
-        error = super().failure(call, credentials, url, status, headers, body)
+        error = super().failure(call, credentials, url, reply)
         if type(error) not in (ModelRequestRejected, ModelNotAvailable):
             return error
-        codes, detail = self.read_error(headers, body)
+        codes, detail = self.read_error(reply)
         region, model = at_region(call.model)
         code = codes[0] if codes else ""
         remedy = access.explain(code, detail, model, region or clients.region())
         if remedy is None:
             return error
-        label = f"HTTP {status}, {code}" if code else f"HTTP {status}"
+        label = f"HTTP {reply.status}, {code}" if code else f"HTTP {reply.status}"
         said = f"{self.who(call)} ({label}): {remedy}. AWS says: {detail[:500]}"
-        return ModelNotAvailable(said, status=status)
+        return ModelNotAvailable(said, status=reply.status)
 
 
 def _by_runtime(identifier: str) -> bool:

@@ -161,7 +161,7 @@ def test_providers_that_are_no_server_of_ones_own_are_not_asked() -> None:
     assert "loopllama models list --provider mistral" in said
 
 
-@pytest.mark.parametrize("provider", [name for name, known in KNOWN.items() if known.own_server])
+@pytest.mark.parametrize("provider", [name for name, known in KNOWN.items() if known.local_server])
 def test_a_deployed_stack_has_no_neighbours(provider: str) -> None:
     """What listens beside a function is no server of anybody's, so the built-in address is the local stack's alone."""
     said = invoke("models", "probe", provider, code=1).stderr.replace("\n", " ")

@@ -10,7 +10,7 @@ from loopllama.catalog.providers import KNOWN
 from loopllama_cli.local import providers
 
 
-@pytest.mark.parametrize("provider", [*(name for name, known in KNOWN.items() if known.own_server), "house"])
+@pytest.mark.parametrize("provider", [*(name for name, known in KNOWN.items() if known.local_server), "house"])
 def test_the_environment_says_where_a_server_is_and_needs_no_key(provider: str) -> None:
     prefix = provider.upper()
     stored = providers.credentials({f"{prefix}_BASE_URL": "http://127.0.0.1:9999/v1"})
