@@ -92,7 +92,7 @@ def test_the_examples(
         workflow = workflow_files.load(folder / "workflow.yaml").to_definition()
         loopllama(system, "workflows", "push", folder / "workflow.yaml")
         for agent in workflow["crew"]:
-            row = {"workflow": folder.name, "step": agent["name"], "max_tokens": 250}
+            row = {"workflow": folder.name, "step": agent["name"], "max_tokens": 150}
             system.put("RoutesTableName", row)
         (given,) = folder.glob("input.*")
         run_id = system.start(folder.name, read_input(f"@{given}"), models={"*": model})

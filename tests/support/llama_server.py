@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
@@ -17,16 +18,18 @@ START_SECONDS = 120.0
 class LlamaServer:
     """The server of one model, at the same port whenever it runs. Use as a context manager."""
 
-    def __init__(self, program: Path, model: Path, name: str, *, slots: int = 2, threads: int = 2) -> None:
+    def __init__(self, program: Path, model: Path, name: str, *, slots: int = 2) -> None:
         self.name = name
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        # Its threads wait for one another, which takes for ever where others use the processors: the product, say.
+        threads = max(1, (os.cpu_count() or 1) // 2)
         self._command = [
             *(str(program), "--model", str(model), "--alias", name, "--host", "127.0.0.1", "--port", str(self.port)),
             *("--ctx-size", str(4096 * slots), "--parallel", str(slots), "--threads", str(threads), "--metrics"),
-            *("--no-webui", "--seed", "7"),
+            *("--poll", "0", "--no-webui", "--seed", "7"),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
