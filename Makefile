@@ -16,6 +16,8 @@ LITELLM := .venv-litellm
 CREWAI  := .venv-crewai
 # Nor do the scanners'.
 AUDIT   := .venv-audit
+# ministack wants a botocore of its own.
+FOREIGN := .venv-foreign
 # The layer's libraries, boto3 and httpx: among the development tools boto3 would load more than it does by itself.
 PLAIN_LIBRARIES := .venv-plain
 BENCH  ?=
@@ -28,7 +30,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-aws test-litellm lint audit format build bench places catalog machine docs lock clean
+.PHONY: help run serve test test-aws test-foreign test-litellm lint audit format build bench places catalog machine docs lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +50,18 @@ test-litellm: $(DEV) $(LITELLM)/.installed ## The provider adapters against Lite
 test-aws: $(DEV) ## Deploy STACK=NAME to your AWS account, run the end-to-end tests there, remove everything
 	@PATH="$(CURDIR)/$(BIN):$$PATH" env $(if $(filter file,$(origin AWS_DEFAULT_REGION)),-u AWS_DEFAULT_REGION) \
 		$(BIN)/python tests/on_aws.py $(STACK)
+
+test-foreign: $(DEV) $(FOREIGN)/.installed ## The same on ministack, an emulator of AWS that others wrote, with permissions checked (needs Python 3.13)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/on_foreign.py '$(CURDIR)/$(FOREIGN)/bin/python'
+
+# ministack runs functions by its own interpreter, and the layer's native parts are for Lambda's.
+LAMBDA_PYTHON = $(shell $(MAKE) --no-print-directory --silent -C shared lambda-python)
+
+$(FOREIGN)/.installed: | has-lambda-python
+.PHONY: has-lambda-python
+has-lambda-python:
+	@test -n '$(LAMBDA_PYTHON)' || { echo "make test-foreign needs Lambda's Python, 3.13, on the path or kept by uv or" \
+		"pyenv (uv python install 3.13, pyenv install 3.13 or python.org), or named: LAMBDA_PYTHON=/path/to/python3.13"; exit 1; }
 
 lint: $(DEV) ## Style, lengths, types, template, and that generated files are fresh
 	@$(BIN)/ruff check --quiet .
@@ -111,6 +125,7 @@ lock: ## Resolve pyproject.toml's dependencies into the locks (needs uv; UPGRADE
 	@{ $(PYTHON) -c '$(LAYER)'; printf 'boto3\nhttpx\n'; } | $(LOCK) -c requirements/dev.txt -o requirements/plain.txt -
 	@printf 'litellm[proxy]\nanthropic\n' | $(PEER) -o requirements/litellm.txt -
 	@printf 'crewai\n' | $(PEER) -o requirements/crewai.txt -
+	@printf 'ministack==1.5.33\naws-sam-translator\n' | $(subst 3.11,3.13,$(PEER)) -o requirements/foreign.txt -
 	@printf 'checkov\npip-audit\n' | $(PEER) -o requirements/audit.txt -
 	@for file in requirements/dev.txt requirements/cli.txt requirements/plain.txt shared/requirements.txt; do \
 		sed "$(PLAIN)" $$file > $$file.new && mv $$file.new $$file; done
@@ -145,6 +160,6 @@ $(DEV): requirements/dev.txt $(CLI)
 
 .venv-%/.installed: requirements/%.txt | $(BIN)/python
 	@echo "Installing what is locked in $< into .venv-$*, once ..." >&2
-	@'$(PYTHON)' -m venv .venv-$*
+	@'$(if $(filter $@,$(FOREIGN)/.installed),$(LAMBDA_PYTHON),$(PYTHON))' -m venv .venv-$*
 	@.venv-$*/bin/python -m pip install --quiet --no-deps -r $<
 	@touch $@
