@@ -9,7 +9,9 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 
-def eventually(look: Callable[[], Found | None], seconds: float = 20, first: float = 0.02, longest: float = 0.5) -> Found:
+def eventually(
+    look: Callable[[], Found | None], seconds: float = 20, first: float = 0.02, longest: float = 0.5
+) -> Found:
     """Return what `look` finds, as soon as that is true. Fails after `seconds`, with what was found last.
 
     It looks after `first` seconds, then each time that a tenth more of the time has passed, at most `longest` apart:
