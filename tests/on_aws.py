@@ -35,7 +35,7 @@ def main(stack: str, **by_name: str) -> int:
         return 2
     code = 1
     try:
-        if _deploy(stack) == 0:
+        if deploy(stack) == 0:
             code = run_tests(stack, **by_name)
     finally:
         _say(f"Removing {stack}")
@@ -64,7 +64,8 @@ def _refused(stack: str) -> str:
     return f"there is a stack {stack} already, and what is tested is removed afterwards: choose another name"
 
 
-def _deploy(stack: str) -> int:
+def deploy(stack: str) -> int:
+    """Deploy what the tests need. Returns the exit code."""
     given = [part for name, value in DEPLOYED_PARAMETERS.items() for part in ("--parameter", f"{name}={value}")]
     command = [sys.executable, "-m", "loopllama_cli", "deploy", "--stack", stack, "--no-confirm", *given]
     # In a folder of its own, where no samconfig.toml says otherwise.

@@ -6,7 +6,6 @@ Nothing leaves this machine but what `sam build` fetches, and nothing is left of
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -29,9 +28,7 @@ def main(python: str) -> int:
     code: 0 where all is well."""
     begun = time.monotonic()
     with emulator.running(python) as foreign:
-        kept = emulator.without_aws(os.environ)
-        os.environ.clear()
-        os.environ.update(kept | foreign.account)
+        foreign.enter()
         code = on_aws.main(STACK, **foreign.by_name)
         left = list(remains())
         if code or left:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -38,11 +38,11 @@ class Emulator:
     port: int
     folder: Path
     proxy: str
-    account: dict[str, str] = field(init=False)
-    """What makes this account, and no other, the one that AWS's clients find in their environment."""
 
-    def __post_init__(self) -> None:
-        self.account = {
+    @property
+    def account(self) -> dict[str, str]:
+        """What makes this account, and no other, the one that AWS's clients find in their environment."""
+        return {
             **CREDENTIALS,
             "AWS_ENDPOINT_URL": f"https://127.0.0.1:{self.port}",
             "AWS_CA_BUNDLE": str(self.folder / CERTIFICATE),
@@ -52,6 +52,12 @@ class Emulator:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    def enter(self) -> None:
+        """Make this account, and no other, the one that this process and those that it starts work in."""
+        kept = _without_aws(os.environ)
+        os.environ.clear()
+        os.environ.update(kept | self.account)
 
     @property
     def by_name(self) -> dict[str, str]:
@@ -65,9 +71,9 @@ class Emulator:
 
 
 @contextlib.contextmanager
-def running(python: str) -> Iterator[Emulator]:
-    """A ministack of the interpreter's. It ends, with all that it started, when the block is left or this process
-    ends, however that comes about."""
+def running(python: str, **settings: str) -> Iterator[Emulator]:
+    """A ministack of the interpreter's, with settings beside or instead of the usual ones. It ends, with all that it
+    started, when the block is left or this process ends, however that comes about."""
     folder = Path(tempfile.mkdtemp(prefix="foreign-"))
     process = None
     try:
@@ -77,7 +83,7 @@ def running(python: str) -> Iterator[Emulator]:
             with (folder / LOG).open("wb") as log:
                 process = subprocess.Popen(
                     [python, str(PROGRAM)],
-                    env=_settings(port, folder),
+                    env=_settings(port, folder) | settings,
                     stdin=subprocess.PIPE,  # it ends when this is closed, as it is when this process ends
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -100,15 +106,14 @@ def running(python: str) -> Iterator[Emulator]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def without_aws(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without the account that it names."""
+def _without_aws(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith("AWS_")}
 
 
 def _settings(port: int, folder: Path) -> dict[str, str]:
     """ministack's settings are variables of its environment."""
     return {
-        **without_aws(os.environ),
+        **_without_aws(os.environ),
         **CREDENTIALS,
         "AUTH": "true",
         "GATEWAY_PORT": str(port),
