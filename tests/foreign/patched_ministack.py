@@ -2,7 +2,8 @@
 LoopLlama and its tests.
 
 Each patch is a function whose docstring says what AWS does and ministack does not. They rest on ministack's private
-names: another version needs another look, which is why requirements/foreign.txt has exactly this one.
+names: another version needs another look, which is why requirements/foreign.txt has exactly this one. The variable
+UNPATCHED names patches to leave out, by comma: whether a version still needs them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ministack.services import stepfunctions as states
 from ministack.services.cloudformation import provisioners
 
 MOST_AT_ONCE = 6
-"""Items of an inline Map at once: each is a process of a function here, and there are few processors."""
+"""Processes of a function."""
 
 
 def replace(module: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -75,6 +76,22 @@ def routes_of_an_http_api() -> None:
 # Lambda
 
 _MARK = "error type: "
+
+
+def processes_at_once() -> None:
+    """Lambda has a processor for each invocation at the same time. ministack starts a process for each, and twenty that
+    load at once on two processors answer nobody in time: here an invocation beyond `MOST_AT_ONCE` waits its turn."""
+    turns: dict[str, threading.Semaphore] = {}
+
+    def waiting(execute: Any) -> Any:
+        def executed(function: Any, *more: Any) -> Any:
+            name = (function.get("config") or function)["FunctionName"]
+            with turns.setdefault(name, threading.Semaphore(MOST_AT_ONCE)):
+                return execute(function, *more)
+
+        return executed
+
+    replace(lambda_svc, "_execute_function_warm", waiting)
 
 
 def class_of_a_functions_error() -> None:
@@ -252,15 +269,15 @@ def name_of_a_throttle() -> None:
 
 
 def items_at_once() -> None:
-    """An inline Map runs as many items at once as `MaxConcurrencyPath` says, which ministack does not read, or
-    about 40. Here it is at most `MOST_AT_ONCE`."""
+    """An inline Map runs as many items at once as `MaxConcurrencyPath` says, which ministack does not read:
+    https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html"""
 
     def limited(run: Any) -> Any:
         def ran(state: Any, given: Any, execution: Any, context: Any) -> Any:
-            most = state.get("MaxConcurrency", 0)
             if path := state.get("MaxConcurrencyPath"):
-                most = states._resolve_path_or_ctx(path, states._apply_input_path(state, given, context), context)
-            return run({**state, "MaxConcurrency": min(most or MOST_AT_ONCE, MOST_AT_ONCE)}, given, execution, context)
+                seen = states._apply_input_path(state, given, context)
+                state = {**state, "MaxConcurrency": states._resolve_path_or_ctx(path, seen, context)}
+            return run(state, given, execution, context)
 
         return ran
 
@@ -296,6 +313,7 @@ def history_inside_a_map() -> None:
 PATCHES: tuple[Callable[[], None], ...] = (
     routes_of_an_http_api,
     one_copy_of_a_layer,
+    processes_at_once,
     class_of_a_functions_error,
     metrics_in_log_lines,
     name_of_a_throttle,
