@@ -19,9 +19,14 @@ MODELS  := .venv-models
 LLAMA   := 11434.0.0
 # Nor do the scanners'.
 AUDIT   := .venv-audit
+# What checks the state machine comes from npm, where that is here.
+ASL     := .venv-asl
+# ministack wants a botocore of its own.
+FOREIGN := .venv-foreign
 # The layer's libraries, boto3 and httpx: among the development tools boto3 would load more than it does by itself.
 PLAIN_LIBRARIES := .venv-plain
 BENCH  ?=
+ROLE   ?=
 SHORT  ?=
 
 export SAM_CLI_TELEMETRY := 0
@@ -31,10 +36,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-aws test-litellm test-models lint audit format build bench places catalog machine docs lock clean
+.PHONY: help run serve test test-aws test-foreign test-permissions test-strict test-litellm test-models lint audit format build bench places catalog machine docs lock clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(CLI) ## See it: a crew runs, four steps switch to a small model, it runs again (MODEL=provider:model for a real one)
 	@$(BIN)/loopllama demo $(if $(MODEL),--model '$(MODEL)')
@@ -56,6 +61,24 @@ test-aws: $(DEV) ## Deploy STACK=NAME to your AWS account, run the end-to-end te
 	@PATH="$(CURDIR)/$(BIN):$$PATH" env $(if $(filter file,$(origin AWS_DEFAULT_REGION)),-u AWS_DEFAULT_REGION) \
 		$(BIN)/python tests/on_aws.py $(STACK)
 
+test-foreign: $(DEV) $(FOREIGN)/.installed ## The same on ministack, an emulator of AWS that others wrote, with permissions checked (needs Python 3.13)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/on_foreign.py '$(CURDIR)/$(FOREIGN)/bin/python'
+
+test-permissions: $(DEV) $(FOREIGN)/.installed ## Take each statement out of the functions' roles there: tests must fail (ROLE=RunStep for one)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/without_permissions.py '$(CURDIR)/$(FOREIGN)/bin/python' $(ROLE)
+
+test-strict: $(DEV) $(FOREIGN)/.installed ## The tests that work on tables, with ministack's DynamoDB in moto's place (TESTS=tests/component/budgets for some)
+	@$(BIN)/python tests/on_strict_dynamodb.py '$(CURDIR)/$(FOREIGN)/bin/python' -n $(JOBS) $(if $(filter file,$(origin TESTS)),tests/component,$(TESTS))
+
+# ministack runs functions by its own interpreter, and the layer's native parts are for Lambda's.
+LAMBDA_PYTHON = $(shell $(MAKE) --no-print-directory --silent -C shared lambda-python)
+
+$(FOREIGN)/.installed: | has-lambda-python
+.PHONY: has-lambda-python
+has-lambda-python:
+	@test -n '$(LAMBDA_PYTHON)' || { echo "make test-foreign needs Lambda's Python, 3.13, on the path or kept by uv or" \
+		"pyenv (uv python install 3.13, pyenv install 3.13 or python.org), or named: LAMBDA_PYTHON=/path/to/python3.13"; exit 1; }
+
 lint: $(DEV) ## Style, lengths, types, template, and that generated files are fresh
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
@@ -65,9 +88,19 @@ lint: $(DEV) ## Style, lengths, types, template, and that generated files are fr
 	@$(BIN)/sam validate --lint --template template.yaml > /dev/null
 	@$(BIN)/python -m loopllama_cli.catalog.build --check
 	@$(BIN)/python state_machines/run_workflow.py --check
+	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory --silent lint-asl; \
+		else echo "SKIPPED: asl-validator, which checks the state machine, as there is no npm here" >&2; fi
 	@$(BIN)/python -m loopllama_cli.docgen --check
 	@$(BIN)/python benchmarks/report.py --check
 	@echo "lint: clean"
+
+# SAM fills in the placeholders when it deploys.
+.PHONY: lint-asl
+lint-asl: $(ASL)/.installed
+	@sed 's/$${Partition}/aws/; s/$${[A-Za-z]*Arn}/arn:aws:lambda:us-east-1:123456789012:function:any/' \
+		state_machines/run_workflow.asl.json > $(ASL)/run_workflow.json
+	@$(ASL)/node_modules/.bin/asl-validator --silent --json-path $(ASL)/run_workflow.json || \
+		$(ASL)/node_modules/.bin/asl-validator --json-path $(ASL)/run_workflow.json
 
 audit: $(AUDIT)/.installed ## Scanners: the template by checkov, the locked packages by pip-audit where its data can be reached
 	@$(AUDIT)/bin/checkov --config-file .checkov.yaml
@@ -118,6 +151,7 @@ lock: ## Resolve pyproject.toml's dependencies into the locks (needs uv; UPGRADE
 	@{ $(PYTHON) -c '$(LAYER)'; printf 'boto3\nhttpx\n'; } | $(LOCK) -c requirements/dev.txt -o requirements/plain.txt -
 	@printf 'litellm[proxy]\nanthropic\n' | $(PEER) -o requirements/litellm.txt -
 	@printf 'crewai\n' | $(PEER) -o requirements/crewai.txt -
+	@printf 'ministack==1.5.33\naws-sam-translator\n' | $(subst 3.11,3.13,$(PEER)) -o requirements/foreign.txt -
 	@printf 'checkov\npip-audit\n' | $(PEER) -o requirements/audit.txt -
 	@for file in requirements/dev.txt requirements/cli.txt requirements/plain.txt shared/requirements.txt; do \
 		sed "$(PLAIN)" $$file > $$file.new && mv $$file.new $$file; done
@@ -163,8 +197,14 @@ $(MODELS)/bin/llama-server: | $(MODELS)/.installed
 	@$(MODELS)/bin/cmake --build $(MODELS)/build --target llama-server --parallel $(JOBS) >> $(MODELS)/build.log
 	@cp $(MODELS)/build/bin/llama-server $@
 
+$(ASL)/.installed: requirements/asl/package-lock.json requirements/asl/package.json
+	@echo "Installing asl-validator into $(ASL), once ..." >&2
+	@mkdir -p $(ASL) && cp requirements/asl/package*.json $(ASL)
+	@npm ci --prefix $(ASL) --no-fund --no-audit --silent --ignore-scripts
+	@touch $@
+
 .venv-%/.installed: requirements/%.txt | $(BIN)/python
 	@echo "Installing what is locked in $< into .venv-$*, once ..." >&2
-	@'$(PYTHON)' -m venv .venv-$*
+	@'$(if $(filter $@,$(FOREIGN)/.installed),$(LAMBDA_PYTHON),$(PYTHON))' -m venv .venv-$*
 	@.venv-$*/bin/python -m pip install --quiet --no-deps -r $<
 	@touch $@

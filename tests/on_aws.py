@@ -26,17 +26,17 @@ from loopllama_cli.target import Choice  # noqa: E402
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,39}")
 
 
-def main(stack: str) -> int:
-    """Deploy, test, remove. Returns the exit code: that of the tests, 1 where the deployment failed or something could
-    not be removed, 2 before anything was done."""
+def main(stack: str, **by_name: str) -> int:
+    """Deploy, test, remove; the tests have `by_name` in their environment, too. Returns the exit code: that of the
+    tests, 1 where the deployment failed or something could not be removed, 2 before anything was done."""
     refused = _refused(stack)
     if refused:
         _say(f"make test-aws: {refused}; nothing was done")
         return 2
     code = 1
     try:
-        if _deploy(stack) == 0:
-            code = run_tests(stack)
+        if deploy(stack) == 0:
+            code = run_tests(stack, **by_name)
     finally:
         _say(f"Removing {stack}")
         left = [*removal.remove(removal.find(stack))]
@@ -64,7 +64,8 @@ def _refused(stack: str) -> str:
     return f"there is a stack {stack} already, and what is tested is removed afterwards: choose another name"
 
 
-def _deploy(stack: str) -> int:
+def deploy(stack: str) -> int:
+    """Deploy what the tests need. Returns the exit code."""
     given = [part for name, value in DEPLOYED_PARAMETERS.items() for part in ("--parameter", f"{name}={value}")]
     command = [sys.executable, "-m", "loopllama_cli", "deploy", "--stack", stack, "--no-confirm", *given]
     # In a folder of its own, where no samconfig.toml says otherwise.
@@ -73,10 +74,11 @@ def _deploy(stack: str) -> int:
         return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
 
 
-def run_tests(stack: str, *options: str) -> int:
+def run_tests(stack: str, *options: str, **by_name: str) -> int:
     """The tests that are marked `aws`, on a deployed stack."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", *(options or [str(TESTS / "integration")])]
-    return subprocess.run(command, cwd=ROOT, env={**os.environ, "LOOPLLAMA_TEST_STACK": stack}, check=False).returncode
+    environment = {**os.environ, **by_name, "LOOPLLAMA_TEST_STACK": stack}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
 def _say(*lines: str) -> None:

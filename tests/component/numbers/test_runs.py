@@ -15,6 +15,7 @@ from support.api_client import InProcess
 from support.deployment import Deployment
 from support.numerals import NUMERALS, check_door, number, soon, taken, tried
 
+from loopllama.aws import clients
 from loopllama.core import exact_json
 from loopllama.engine.start import start_run
 from loopllama.engine.triggers import accept_event
@@ -92,8 +93,7 @@ def test_the_api_starts_and_replays_runs(live: Deployment, numeral: str) -> None
 
 def test_a_run_that_was_accepted_before_the_rule_can_be_read(live: Deployment) -> None:
     run_id = live.accept("w", {"n": 1})
-    client = boto3.client("dynamodb")
-    client.update_item(
+    clients.client("dynamodb").update_item(
         TableName=live.settings.runs_table,
         Key={"run_id": {"S": run_id}, "item": {"S": "RUN"}},
         UpdateExpression="SET #input = :old",
