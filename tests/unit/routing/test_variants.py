@@ -82,10 +82,8 @@ def test_a_decision_comes_back_from_its_record_with_effort_and_tier():
 
 @pytest.mark.parametrize("said", [{"model": "gpt-5@flex"}, {"policy": "cheapest", "candidates": ["gpt-5@flex"]}])
 def test_what_a_limit_or_a_breaker_keeps_out_does_not_come_in_behind_a_tier(said):
-    flex, usual = (
-        pricing.cost(bundled().resolve(name), Usage(2000, 400), DAY) or 0 for name in ("gpt-5@flex", "gpt-5")
-    )
-    limit = Decimal("0.004")
+    names, limit = ("gpt-5@flex", "gpt-5"), Decimal("0.004")
+    flex, usual = (pricing.cost(bundled().resolve(name), Usage(2000, 400), DAY) or Decimal(0) for name in names)
     assert flex < limit < usual
     made = route({"step-override": said | {"max_cost": limit, "fallbacks": ["gpt-5-mini"]}})
     assert ids(made) == ["gpt-5@flex", "gpt-5-mini"]
