@@ -19,6 +19,8 @@ from loopllama_cli.local import LocalStack
 
 SCRIPT = ROOT / "tests" / "on_aws.py"
 SAM = "aws-sam-cli-managed-default"
+NOT_MOTOS = "apigatewayv2"
+"""The local stack has its HTTP API elsewhere, and moto answers 500 when it is asked for APIs."""
 USES = ("runs/test_sequence.py", "test_api_workflows.py::test_create_a_workflow")
 
 
@@ -62,7 +64,7 @@ def test_the_tests_run_on_a_stack_that_is_there_and_removing_it_leaves_nothing()
         assert "deselected" in done.stdout
         assert "skipped" not in done.stdout
 
-        before = [one.partition(":")[0] for one in remains(partial(client, stack))]
+        before = [one.partition(":")[0] for one in remains(partial(client, stack), NOT_MOTOS)]
         assert before.count("dynamodb") == 7
         assert {"cloudformation", "s3", "lambda", "stepfunctions", "sqs", "logs", "events"} <= set(before)
         s3, uploads = client(stack, "s3"), managed_bucket(stack)
@@ -73,7 +75,7 @@ def test_the_tests_run_on_a_stack_that_is_there_and_removing_it_leaves_nothing()
         for name in ("never", "loopllama"):
             removed = script(code, name, **account)
             assert (removed.returncode, removed.stdout) == (0, "[]\n"), removed.stderr
-        assert list(remains(partial(client, stack))) == []
+        assert list(remains(partial(client, stack), NOT_MOTOS)) == []
         kept = s3.list_objects_v2(Bucket=uploads)["Contents"]
         assert [one["Key"] for one in kept] == ["loopllama-prod/layer"]
 

@@ -30,9 +30,12 @@ ACCOUNTS_OWN = ("aws-sam-cli-managed-default", "AWSServiceRole", "default")
 """How the names begin of what no stack of ours made: by SAM, and by AWS itself."""
 
 
-def remains(client: Callable[[str], Any]) -> Iterator[str]:
-    """What the account of these clients holds that is neither its own nor SAM's: service and name of each."""
+def remains(client: Callable[[str], Any], unasked: str = "") -> Iterator[str]:
+    """What the account of these clients holds that is neither its own nor SAM's: service and name of each. The service
+    `unasked` is left out."""
     for service, operation, key, name in LISTS:
+        if service == unasked:
+            continue
         answer = getattr(client(service), operation)()
         for found in answer.get(key, ()):
             called = str(found[name] if name else found)

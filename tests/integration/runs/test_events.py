@@ -37,7 +37,8 @@ def runs_of(system: System, workflow: str) -> list[str]:
 
 
 @pytest.mark.aws
-def test_an_event_on_the_bus_starts_a_run(system: System) -> None:
+@pytest.mark.parametrize("run_input", [{"order": 7}, {"text": "x" * 40_000}], ids=["small", "through the bucket"])
+def test_an_event_on_the_bus_starts_a_run(system: System, run_input: dict[str, Any]) -> None:
     workflow = system.push("Started from the bus", [{"name": "only"}])
     answer = system.client("events").put_events(
         Entries=[
@@ -45,14 +46,14 @@ def test_an_event_on_the_bus_starts_a_run(system: System) -> None:
                 "EventBusName": system.outputs["EventBusName"],
                 "Source": "loopllama",
                 "DetailType": "RunRequested",
-                "Detail": json.dumps({"workflow": workflow, "input": {"order": 7}, "tags": {"by": "bus"}}),
+                "Detail": json.dumps({"workflow": workflow, "input": run_input, "tags": {"by": "bus"}}),
             }
         ]
     )
     event_id = answer["Entries"][0]["EventId"]
     run = system.wait(run_id_of(f"event/{event_id}"))
     assert run["status"] == "completed", run["error"]
-    assert run["input"] == {"order": 7}
+    assert run["input"] == run_input
     assert run["tags"] == {"by": "bus"}
 
 
