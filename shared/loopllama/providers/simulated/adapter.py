@@ -57,7 +57,7 @@ class Simulated:
             nothing = f"the simulated model found no text to answer from ({call.catalog_id})"
             raise InvalidModelResponse(nothing, usage=usage, simulated=True)
         if asked is None:
-            return ModelResponse(answer, usage, "max_tokens" if cut else "end", model="simulated", simulated=True)
+            return ModelResponse(answer, usage, "max_tokens" if cut else "end", simulated=True)
         if cut:
             asked = replace(asked, arguments=None, raw=answer)
         return ModelResponse(
