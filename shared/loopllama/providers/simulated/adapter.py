@@ -60,9 +60,7 @@ class Simulated:
             return ModelResponse(answer, usage, "max_tokens" if cut else "end", simulated=True)
         if cut:
             asked = replace(asked, arguments=None, raw=answer)
-        return ModelResponse(
-            "", usage, "max_tokens" if cut else "tool_calls", (asked,), model="simulated", simulated=True
-        )
+        return ModelResponse("", usage, "max_tokens" if cut else "tool_calls", (asked,), simulated=True)
 
     def _take_time(self, tokens: int, timeout: float, read: int) -> None:
         if self._factor <= 0:
