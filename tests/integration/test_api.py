@@ -16,7 +16,7 @@ pytestmark = pytest.mark.aws
 
 
 def test_health_needs_no_key(api: Client) -> None:
-    answer = httpx.get(f"{api.url}/healthz")
+    answer = httpx.get(f"{api.url}/healthz", timeout=60)
     assert (answer.status_code, answer.json()["status"]) == (200, "ok")
 
 
@@ -94,7 +94,7 @@ def test_a_failed_request_may_be_repeated_with_its_key(api: Client) -> None:
 
 
 def test_the_document_tells_of_every_route_and_answers_follow_it(api: Client) -> None:
-    document = httpx.get(f"{api.url}/openapi.json").json()
+    document = httpx.get(f"{api.url}/openapi.json", timeout=60).json()
     assert document["openapi"].startswith("3.1")
     operations = {(method.upper(), path) for path, one in document["paths"].items() for method in one}
     assert ("POST", "/v1/workflows/{workflow_id}/runs") in operations
@@ -135,7 +135,7 @@ def test_the_document_tells_of_every_route_and_answers_follow_it(api: Client) ->
 
 
 def test_the_page_of_the_document_needs_nothing_from_elsewhere(api: Client) -> None:
-    answer = httpx.get(f"{api.url}/docs")
+    answer = httpx.get(f"{api.url}/docs", timeout=60)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/html")
     assert "/v1/workflows/{workflow_id}/runs" in answer.text
