@@ -13,7 +13,8 @@ from support.step_here import NUMBERS, PROMPT, Here
 from support.wire_server import Drip, Hang, Raw, Reply, Reset, Step
 
 from loopllama.aws import clients, dynamo
-from loopllama.routing.circuit_breaker import FAILURES, KEY, parse_states
+from loopllama.routing.circuit_breaker import FAILURES, parse_states
+from loopllama.routing.model_health import KEY
 
 RUNS = 5
 LONGEST_CALL = 0.4

@@ -9,6 +9,7 @@ from typing import Any
 from loopllama.aws import dynamo
 from loopllama.errors import ModelTimeout
 from loopllama.routing.circuit_breaker import CLOSED, PROBE_MS, CircuitBreaker
+from loopllama.routing.model_health import ModelHealth
 
 START = 1_800_000_000.0
 HUNG = ModelTimeout("no whole answer")
@@ -65,7 +66,8 @@ class Process:
         self._table, self._clock, self._cache = table, clock, cache
         self._item: dict[str, Any] = {}
         self._until = 0.0
-        self.circuit_breaker = CircuitBreaker("models", lambda: table, clock, lambda: self._item, self._keep, probe)
+        health = ModelHealth("models", lambda: table, lambda: self._item, self._keep)
+        self.circuit_breaker = CircuitBreaker(health, clock, probe)
 
     def _keep(self, item: Any) -> None:
         self._item = dict(item)

@@ -21,7 +21,7 @@ from loopllama.catalog.catalog import MAX_HOPS, Catalog, bundled
 from loopllama.catalog.entries import is_machine_key
 from loopllama.catalog.model import is_model_id
 from loopllama.catalog.variants import parse
-from loopllama.routing import circuit_breaker
+from loopllama.routing import model_health
 from loopllama.routing.decision import Plan
 from loopllama.routing.overrides import Override, parse_row
 
@@ -88,7 +88,7 @@ class ModelTable:
         where that costs no further call."""
         if not self._table:
             return self._catalog, float("inf")
-        wanted = self._closure([*names, circuit_breaker.KEY])
+        wanted = self._closure([*names, model_health.KEY])
         changed = False
         read: set[str] = set()
         for _ in range(MAX_HOPS):

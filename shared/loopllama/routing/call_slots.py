@@ -9,7 +9,7 @@ Decrease Algorithms for Congestion Avoidance, 1989):
   calls side by side the first lowers it: what began before says nothing new.
 - Each `RAISE_MS` (30 s) without another one gives a sixteenth of the full limit back, at least 1. Once it is back where
   it was, nothing is left to know. No success is written for it.
-- It is an attribute of the item that circuit breakers share, `c:<model id>`, so a decision reads it for nothing.
+- It is an attribute `c:<model id>` of the item in `routing.model_health`, so a decision reads it for nothing.
 
 A call takes a slot first where its model has a limit: an attribute `s<number>` of the model's own item in the Models
 table, `observed##<model id>`, with who holds it, since when and until when. One conditional write takes it, another one
@@ -28,13 +28,13 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from loopllama.aws import dynamo, errors
+from loopllama.aws import dynamo
 from loopllama.core.numbers import natural
 from loopllama.errors import ModelBusy
 from loopllama.policies.step_stats import PREFIX
-from loopllama.telemetry import logs
+from loopllama.routing.model_health import UNCHANGED, ModelHealth, logged
 
 if TYPE_CHECKING:
     from loopllama.catalog.model import Model
@@ -53,8 +53,6 @@ LONGEST_MS = 30 * 60 * 1000
 """Nobody holds a slot for longer: somebody wrote that by hand."""
 HERE_SECONDS = 3.0
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 30.0
-_ATTEMPTS = 8
-_FORGOTTEN_AT_ONCE = 10
 _FREE = (
     "NOT attribute_type(#slot.#until, :number) OR #slot.#until < :now OR #slot.#until > :beyond OR #slot.#by = :holder"
 )
@@ -101,34 +99,25 @@ def lowered(full: int | None, learned: Learned | None, now: int, began: int) -> 
 
 
 class CallSlots:
-    """Slots and limits, read and written. `read` gives the item of the circuit breakers as this process has it, `keep`
-    takes it as it is now; `clock` gives epoch seconds. Without a table nothing is limited."""
+    """Slots in the Models table and limits in `health`, read and written; `clock` gives epoch seconds. Without a table
+    nothing is limited."""
 
     def __init__(
-        self,
-        table: str,
-        dynamodb: Callable[[], Any],
-        clock: Callable[[], float],
-        read: Callable[[], Mapping[str, Any] | None],
-        keep: Callable[[Mapping[str, Any]], None],
-        key: str,
-        sleep: Callable[[float], None] = time.sleep,
+        self, health: ModelHealth, clock: Callable[[], float], sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        self._table, self._dynamodb, self._clock = table, dynamodb, clock
-        self._read, self._keep, self._key = read, keep, key
-        self._sleep = sleep
+        self._health, self._clock, self._sleep = health, clock, sleep
 
     def limit(self, model: Model) -> int | None:
         """Return how many calls of a model may be under way now, as far as this process knows; it costs nothing."""
-        item = self._read() or {}
-        return allowed(model.max_concurrent_calls, _learned(item.get(LEARNED + counted_as(model))), self._now())
+        learned = _learned(self._health.read().get(LEARNED + counted_as(model)))
+        return allowed(model.max_concurrent_calls, learned, self._now())
 
     def take(self, model: Model, holder: str, call_seconds: float, wait_seconds: float) -> Slot | None:
         """Return a slot for a call of at most `call_seconds`, `None` where the model has no limit. `holder` is the
         step: it has one call under way at most, so a slot that it holds already is its own. Waits for one, at most
         `wait_seconds`. Raises `ModelBusy`, which says when to come back, and what the SDK raises."""
         waited = 0.0
-        while (limit := self.limit(model) if self._table else None) is not None:
+        while (limit := self.limit(model) if self._health.table else None) is not None:
             taken = self._take(counted_as(model), limit, holder, call_seconds)
             if isinstance(taken, Slot):
                 return taken
@@ -147,8 +136,8 @@ class CallSlots:
             return
         try:
             dynamo.update(
-                self._dynamodb(),
-                self._table,
+                self._health.dynamodb(),
+                self._health.table,
                 {"model": SLOTS + slot.model_id},
                 {},
                 remove=[slot.name],
@@ -158,37 +147,20 @@ class CallSlots:
                 returning=(),
             )
         except Exception as error:
-            self._log(error, "a call's slot was not given back; it is free once the call's time is over")
+            logged(error, "a call's slot was not given back; it is free once the call's time is over")
 
     def throttled(self, model: Model, seconds: float) -> None:
         """Report that a call was throttled after `seconds`: fewer may be under way from now on."""
-        if not self._table:
+        if not self._health.table:
             return
-        name, item = LEARNED + counted_as(model), self._read() or {}
         began = self._now() - int(seconds * 1000)
-        try:
-            for _ in range(_ATTEMPTS):
-                before = _learned(item.get(name))
-                after = lowered(model.max_concurrent_calls, before, self._now(), began)
-                if after is None or after == before:
-                    return
-                forgotten = self._forgotten(item, name)
-                conditions, names, parameters = dynamo.as_read(item, [name, *forgotten])
-                done, item = dynamo.update(
-                    self._dynamodb(),
-                    self._table,
-                    {"model": self._key},
-                    {name: {"limit": after.limit, "at": after.at}},
-                    remove=forgotten,
-                    condition=" AND ".join(conditions),
-                    names=names,
-                    parameters=parameters,
-                )
-                self._keep(item or {"model": self._key})
-                if done:
-                    return
-        except Exception as error:
-            self._log(error, "a model's limit of calls was not lowered")
+
+        def decide(value: object) -> Mapping[str, int] | None:
+            before = _learned(value)
+            after = lowered(model.max_concurrent_calls, before, self._now(), began)
+            return UNCHANGED if after is None or after == before else {"limit": after.limit, "at": after.at}
+
+        self._health.change(LEARNED + counted_as(model), decide, self._is_spent)
 
     def _take(self, model_id: str, limit: int, holder: str, call_seconds: float) -> Slot | float:
         """Return a slot, or for how long (s) the oldest call has been under way where none is free."""
@@ -197,8 +169,8 @@ class CallSlots:
             now = self._now()
             slot = Slot(model_id, f"s{number}", holder)
             done, item = dynamo.update(
-                self._dynamodb(),
-                self._table,
+                self._health.dynamodb(),
+                self._health.table,
                 {"model": SLOTS + model_id},
                 {slot.name: {"by": holder, "since": now, "until": now + int(call_seconds * 1000) + MARGIN_MS}},
                 condition=_FREE,
@@ -214,22 +186,10 @@ class CallSlots:
                 return (now - min(held.values())) / 1000
             number = random.choice(free)  # noqa: S311 - no secret
 
-    def _forgotten(self, item: Mapping[str, Any], name: str) -> list[str]:
-        """Return what the item says of other models and nobody needs to know any more: it must not grow for ever."""
-        now = self._now()
-        others = (
-            other
-            for other, value in item.items()
-            if other.startswith(LEARNED)
-            and other != name
-            and ((learned := _learned(value)) is None or not -RAISE_MS <= now - learned.at <= FORGET_MS)
-        )
-        return [other for other, _ in zip(others, range(_FORGOTTEN_AT_ONCE), strict=False)]
-
-    def _log(self, error: Exception, message: str) -> None:
-        if (trouble := errors.trouble(error)) is None:
-            raise error
-        logs.logger().warning(message, extra={"error": str(trouble)})
+    def _is_spent(self, value: object) -> bool:
+        """Return whether nobody needs to know a limit any more."""
+        learned = _learned(value)
+        return learned is None or not -RAISE_MS <= self._now() - learned.at <= FORGET_MS
 
     def _now(self) -> int:
         return int(self._clock() * 1000)

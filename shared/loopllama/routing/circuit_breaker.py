@@ -23,9 +23,8 @@ most calls never come to be three in a row (tests/unit/routing/test_circuit_brea
 Counting failures in a row is what Envoy's outlier detection does (`consecutive_5xx`) and Polly's first breaker did; a
 share of all calls, as resilience4j has it, would need every success written.
 
-All of it is one item of the Models table, key `health#`: an attribute a model, named `m:<model id>`, gone once the
-model answers again, or was not used for a day. One item, so that a decision over many candidates reads one key more and
-not twice as many. Whatever somebody writes into it by hand opens no breaker for longer than the rule does.
+A model has an attribute `m:<model id>` of the item in `routing.model_health`, gone once the model answers again, or was
+not used for a day. Whatever somebody writes into it by hand opens no breaker for longer than the rule does.
 """
 
 from __future__ import annotations
@@ -35,12 +34,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from loopllama.aws import dynamo, errors
 from loopllama.core.numbers import natural
 from loopllama.errors import ModelError, ModelThrottled, ModelTimeout, ModelUnavailable
-from loopllama.telemetry import logs
+from loopllama.routing.model_health import UNCHANGED, ModelHealth
 
-KEY = "health#"
+_PREFIX = "m:"
 FAILURES = 3
 WINDOW_MS = 900_000
 """As long as the longest call: Lambda ends every invocation after 15 minutes."""
@@ -53,10 +51,8 @@ _MARGIN_MS = 15_000
 _BEYOND_MS = 2 * LONGEST_MS
 """The rule writes no moment that is so far ahead: somebody else did."""
 _COUNTED = (ModelUnavailable, ModelTimeout, ModelThrottled)
-_ATTEMPTS = 6
 _REMEMBERED = 2048
 """Models of which a process remembers when they answered."""
-_FORGOTTEN_AT_ONCE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,27 +132,17 @@ def parse_states(item: Mapping[str, Any] | None) -> dict[str, BreakerState]:
     """Return every model's state in the item; never raises."""
     states = {}
     for name, value in (item or {}).items():
-        if name.startswith("m:") and isinstance(value, Mapping):
-            states[name[2:]] = _state(value)
+        if name.startswith(_PREFIX) and isinstance(value, Mapping):
+            states[name.removeprefix(_PREFIX)] = _state(value)
     return states
 
 
 class CircuitBreaker:
-    """The item, read and written. `read` gives it as this process has it, `keep` takes it as it is now; `clock` gives
-    epoch seconds; `probe_ms` is for how long a probe is claimed. Without a table it does nothing. A write that fails is
-    logged and no more: the item serves the steps to come, and must not fail the one that has its answer."""
+    """The breakers in `health`, read and written. `clock` gives epoch seconds; `probe_ms` is for how long a probe is
+    claimed. Without a table it does nothing."""
 
-    def __init__(
-        self,
-        table: str,
-        dynamodb: Callable[[], Any],
-        clock: Callable[[], float],
-        read: Callable[[], Mapping[str, Any] | None],
-        keep: Callable[[Mapping[str, Any]], None],
-        probe_ms: int = PROBE_MS,
-    ) -> None:
-        self._table, self._dynamodb, self._clock = table, dynamodb, clock
-        self._read, self._keep = read, keep
+    def __init__(self, health: ModelHealth, clock: Callable[[], float], probe_ms: int = PROBE_MS) -> None:
+        self._health, self._clock = health, clock
         self._probe_ms = probe_ms
         self._answered: dict[str, int] = {}
         """When each model answered this process last."""
@@ -166,7 +152,7 @@ class CircuitBreaker:
     def failed(self, model_id: str, error: ModelError, seconds: float | None = None) -> None:
         """Report that a call of the model failed with `error` after `seconds` (`None`: at once). Errors that say
         nothing about the model are skipped. At most one write, repeated where others write too."""
-        if not self._table or not counts(error):
+        if not self._health.table or not counts(error):
             return
         began = self._now() - int((seconds or 0) * 1000)
         probing = model_id in self._probing
@@ -178,7 +164,7 @@ class CircuitBreaker:
     def succeeded(self, model_id: str) -> None:
         """Report that a call of the model gave an answer. Costs nothing unless the model was failing as far as this
         process knows."""
-        if not self._table:
+        if not self._health.table:
             return
         if len(self._answered) >= _REMEMBERED:
             self._answered.clear()
@@ -204,7 +190,7 @@ class CircuitBreaker:
     def states(self, write: bool = False) -> dict[str, BreakerState]:
         """Return each failing model's state as this process knows it. A model that has answered this process since it
         failed is well; with `write` the others are told."""
-        states = parse_states(self._read())
+        states = parse_states(self._health.read())
         for model_id, state in list(states.items()):
             if self._judged(model_id, state) is CLOSED:
                 del states[model_id]
@@ -214,8 +200,7 @@ class CircuitBreaker:
 
     def state(self, model_id: str) -> BreakerState:
         """Return a model's state in the item as this process has read it."""
-        value = (self._read() or {}).get(f"m:{model_id}")
-        return _state(value) if isinstance(value, Mapping) else CLOSED
+        return _state(self._health.read().get(_PREFIX + model_id))
 
     def _judged(self, model_id: str, state: BreakerState) -> BreakerState:
         """Return what the state of the item is worth to this process."""
@@ -223,53 +208,15 @@ class CircuitBreaker:
 
     def _change(self, model_id: str, change: Callable[[BreakerState], BreakerState]) -> bool:
         """Change the state; whether it is as `change` has it now."""
-        try:
-            return self._compare_and_set(model_id, change)
-        except Exception as error:
-            if (trouble := errors.trouble(error)) is None:
-                raise
-            logs.logger().warning("a model's circuit breaker was not written", extra={"error": str(trouble)})
-            return False
 
-    def _compare_and_set(self, model_id: str, change: Callable[[BreakerState], BreakerState]) -> bool:
-        """Write the state only where it is still the one that the change was made from. What other models' states say
-        no more goes with it."""
-        name = f"m:{model_id}"
-        item = self._read() or {}
-        for _ in range(_ATTEMPTS):
-            value = item.get(name)
-            before = _state(value) if isinstance(value, Mapping) else CLOSED
+        def decide(value: object) -> Mapping[str, int] | None:
+            before = _state(value)
             after = change(before)
             if after == before:
-                return True
-            removed = [] if after.failing else [name]
-            removed += self._forgotten(item, name)
-            conditions, names, parameters = dynamo.as_read(item, [name, *(other for other in removed if other != name)])
-            done, item = dynamo.update(
-                self._dynamodb(),
-                self._table,
-                {"model": KEY},
-                {name: _written(after)} if after.failing else {},
-                remove=removed,
-                condition=" AND ".join(conditions),
-                names=names,
-                parameters=parameters,
-            )
-            self._keep(item or {"model": KEY})
-            if done:
-                return True
-        return False  # Others write the same state at the same moment; what they say is as good.
+                return UNCHANGED
+            return _written(after) if after.failing else None
 
-    def _forgotten(self, item: Mapping[str, Any], name: str) -> list[str]:
-        now = self._now()
-        forgotten = (
-            other
-            for other, value in item.items()
-            if other.startswith("m:")
-            and other != name
-            and (not isinstance(value, Mapping) or _state(value).forgotten(now))
-        )
-        return [other for other, _ in zip(forgotten, range(_FORGOTTEN_AT_ONCE), strict=False)]
+        return self._health.change(_PREFIX + model_id, decide, lambda value: _state(value).forgotten(self._now()))
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
@@ -280,5 +227,7 @@ def _written(state: BreakerState) -> dict[str, int]:
     return {name: value for name, value in values.items() if value}
 
 
-def _state(value: Mapping[str, Any]) -> BreakerState:
+def _state(value: object) -> BreakerState:
+    if not isinstance(value, Mapping):
+        return CLOSED
     return BreakerState(**{name: natural(value.get(name)) or 0 for name in BreakerState.__dataclass_fields__})

@@ -14,11 +14,12 @@ from loopllama.catalog.model import Model
 from loopllama.core import clock
 from loopllama.errors import LoopLlamaError, ModelUnknown, NoEligibleModel
 from loopllama.policies.step_stats import NOTHING, WANTED_MS, Facts, key_of, parse_facts
-from loopllama.routing import cache, circuit_breaker
+from loopllama.routing import cache, circuit_breaker, model_health
 from loopllama.routing.cache import Kept, ModelTable, RouteTable, WorkflowRows
 from loopllama.routing.call_slots import CallSlots
 from loopllama.routing.circuit_breaker import CircuitBreaker
 from loopllama.routing.decision import Plan, Route, RouteRequest, layers, plan
+from loopllama.routing.model_health import ModelHealth
 from loopllama.routing.overrides import NO_OVERRIDE, Choice, Override
 from loopllama.settings import Settings
 
@@ -44,16 +45,16 @@ class Router:
         self._routes = RouteTable(settings.routes_table, client, settings.route_cache_seconds)
         self._models = ModelTable(settings.models_table, client, settings.route_cache_seconds)
 
-        def read() -> Mapping[str, Any] | None:
-            return self._models.item(circuit_breaker.KEY)
-
-        def keep(item: Mapping[str, Any]) -> None:
-            self._models.keep(circuit_breaker.KEY, item)
-
-        shared = (settings.models_table, client, clock, read, keep)
-        self.circuit_breaker = CircuitBreaker(*shared, circuit_breaker.probe_length(settings.model_timeout_seconds))
+        health = ModelHealth(
+            settings.models_table,
+            client,
+            lambda: self._models.item(model_health.KEY),
+            lambda item: self._models.keep(model_health.KEY, item),
+        )
+        probe_ms = circuit_breaker.probe_length(settings.model_timeout_seconds)
+        self.circuit_breaker = CircuitBreaker(health, clock, probe_ms)
         """Where the outcome of calls is reported, so that the breaker of a model that keeps failing opens."""
-        self.call_slots = CallSlots(*shared, circuit_breaker.KEY)
+        self.call_slots = CallSlots(health, clock)
         """Where a call of a model with a limit of calls at once takes its place."""
 
     def decide(self, request: RouteRequest) -> Route:

@@ -15,7 +15,6 @@ from support.routing_tables import CONFIG, put, request
 from loopllama.aws import dynamo
 from loopllama.catalog.model import MAX_CALLS, Model
 from loopllama.errors import ModelBusy
-from loopllama.routing import circuit_breaker
 from loopllama.routing.call_slots import (
     FORGET_MS,
     HERE_SECONDS,
@@ -28,6 +27,7 @@ from loopllama.routing.call_slots import (
     allowed,
     lowered,
 )
+from loopllama.routing.model_health import KEY, ModelHealth
 from loopllama.routing.router import Router
 
 NOW = 1_800_000_000_000
@@ -45,9 +45,8 @@ class Process:
         self.item: dict[str, Any] = {}
         self.slept = 0.0
         self.clock = clock
-        self.slots = CallSlots(
-            "models", lambda: dynamodb, clock, lambda: self.item, self.keep, circuit_breaker.KEY, self.sleep
-        )
+        health = ModelHealth("models", lambda: dynamodb, lambda: self.item, self.keep)
+        self.slots = CallSlots(health, clock, self.sleep)
 
     def keep(self, item: Any) -> None:
         self.item = dict(item)
@@ -241,7 +240,7 @@ def test_what_throttled_once_is_forgotten_so_that_the_item_never_grows_full(dyna
     for name in names:
         process.slots.throttled(replace(FREE, id=name), 1)
         clock.now += 20
-    kept = {name for name in stored(dynamodb, circuit_breaker.KEY) if name.startswith("c:")}
+    kept = {name for name in stored(dynamodb, KEY) if name.startswith("c:")}
     assert f"c:{names[-1]}" in kept
     assert len(kept) <= FORGET_MS / 20_000 + 2
     # What somebody wrote by hand goes too; what counts, and what is a breaker's, stays.
@@ -249,10 +248,10 @@ def test_what_throttled_once_is_forgotten_so_that_the_item_never_grows_full(dyna
     item = {"c:rubbish": "x", "c:ahead": {"limit": 1, "at": NOW * 2}, "m:one": {"failures": 2}}
     now = int(clock.now * 1000)
     item |= {"c:fresh": {"limit": 1, "at": now - FORGET_MS}, "c:old": {"limit": 1, "at": now - FORGET_MS - 1}}
-    put(dynamodb, "models", model=circuit_breaker.KEY, **item)
+    put(dynamodb, "models", model=KEY, **item)
     process.slots.throttled(FREE, 1)
     process.slots.throttled(replace(FREE, id="other"), 1)
-    assert stored(dynamodb, circuit_breaker.KEY).keys() == {"model", "m:one", "c:fresh", "c:free", "c:other"}
+    assert stored(dynamodb, KEY).keys() == {"model", "m:one", "c:fresh", "c:free", "c:other"}
 
 
 @given(full=st.none() | st.integers(1, MAX_CALLS), limit=st.integers(1, MAX_CALLS))

@@ -22,7 +22,6 @@ from loopllama.errors import (
 from loopllama.routing.circuit_breaker import (
     CLOSED,
     FIRST_MS,
-    KEY,
     LONGEST_MS,
     PROBE_MS,
     WINDOW_MS,
@@ -30,6 +29,7 @@ from loopllama.routing.circuit_breaker import (
     after_failure,
     parse_states,
 )
+from loopllama.routing.model_health import KEY
 from loopllama.routing.router import Router
 
 DOWN = ModelUnavailable("down")
