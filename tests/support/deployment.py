@@ -124,6 +124,11 @@ class Deployment:
         event = {"request": {"contract": 1, "run_id": run_id}, "execution_arn": "arn:x", "execution_name": run_id}
         return start_run(self.settings, event)
 
+    def begin(self, **agent: Any) -> tuple[str, dict[str, Any]]:
+        """Accept and start a run of one step; its id, and the step's work."""
+        run_id = self.accept(self.push([{"name": "one", **agent}]))
+        return run_id, self.map(self.start(run_id))[0]
+
     def step(self, work: Any, owner: str = "invocation", remaining_ms: int = 60_000) -> dict[str, Any]:
         """RunStep, in a process of its own as far as caches go."""
         return {**StepRunner(self.settings).run_step(work, owner, remaining_ms)}

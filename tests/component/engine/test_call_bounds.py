@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -14,18 +13,6 @@ from support.deployment import PRICE, Deployment, deployment
 from loopllama.errors import ModelThrottled, ModelTimeout, ModelUnavailable
 from loopllama.llm.types import ModelResponse, Usage
 from loopllama.routing.call_slots import SLOTS
-
-
-@pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    with deployment(monkeypatch) as made:
-        yield made
-
-
-def begin(live: Deployment, **agent: Any) -> tuple[str, dict[str, Any]]:
-    """A run of one step, and the step's work."""
-    run_id = live.accept(live.push([{"name": "one", **agent}]))
-    return run_id, live.map(live.start(run_id))[0]
 
 
 def silent(call: Any) -> Any:
@@ -38,7 +25,7 @@ def silent(call: Any) -> Any:
 
 def test_a_call_that_had_all_of_an_invocations_time_is_not_repeated(live: Deployment) -> None:
     live.provider.script = silent
-    run_id, work = begin(live)
+    run_id, work = live.begin()
     assert live.step(work, remaining_ms=1500)["outcome"] == "failed"
     [step] = live.read(run_id)["steps"]
     assert len(step["attempts"]) == 1
@@ -49,7 +36,7 @@ def test_a_call_that_had_all_of_an_invocations_time_is_not_repeated(live: Deploy
 
 def test_a_call_that_had_what_its_agent_allows_is_not_repeated(live: Deployment) -> None:
     live.provider.script = silent
-    run_id, work = begin(live, timeoutSeconds=1)
+    run_id, work = live.begin(timeoutSeconds=1)
     assert live.step(work)["outcome"] == "failed"
     error = live.read(run_id)["steps"][0]["error"]
     assert "timeoutSeconds of the agent 'one'" in error
@@ -65,7 +52,7 @@ def test_a_call_that_began_late_in_an_invocation_is_repeated_in_another(live: De
 
     live.provider.script = script
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-    _, work = begin(live, outputSchema=schema)
+    _, work = live.begin(outputSchema=schema)
     assert live.step(work, remaining_ms=1500)["outcome"] == "retry_later"
 
 
@@ -75,20 +62,20 @@ def test_trouble_that_passes_is_repeated(live: Deployment, error: Exception) -> 
         raise error
 
     live.provider.script = script
-    _, work = begin(live)
+    _, work = live.begin()
     assert live.step(work)["outcome"] == "retry_later"
 
 
 def test_with_another_model_a_time_out_names_what_a_model_gets(monkeypatch: pytest.MonkeyPatch) -> None:
     with deployment(monkeypatch, model_timeout_seconds=0.2) as live:
         live.provider.script = lambda call: silent(call) if call.catalog_id == "test:a" else "good"
-        run_id, work = begin(live, model="test:a", fallbacks=["test:b"])
+        run_id, work = live.begin(model="test:a", fallbacks=["test:b"])
         assert live.step(work)["outcome"] == "done"
         step = live.read(run_id)["steps"][0]
         assert "ModelTimeoutSeconds" in step["attempts"][0]["error"]
         # Both of no use: another invocation would have no more time for either.
         live.provider.script = silent
-        run_id, work = begin(live, model="test:a", fallbacks=["test:b"])
+        run_id, work = live.begin(model="test:a", fallbacks=["test:b"])
         assert live.step(work, remaining_ms=1500)["outcome"] == "retry_later"  # the first may answer quicker
 
 
@@ -96,7 +83,7 @@ def test_an_invocation_that_takes_over_knows_what_is_of_no_use(live: Deployment,
     from loopllama.engine.step_ending import StepEnding
 
     live.provider.script = silent
-    _, work = begin(live)
+    _, work = live.begin()
     with monkeypatch.context() as patch:
         patch.setattr(StepEnding, "fail", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -122,7 +109,7 @@ def test_a_server_of_ones_own_cannot_write_for_ever(
     live: Deployment, fields: dict[str, Any], agent: dict[str, Any], limit: int
 ) -> None:
     live.put_model("own", "corp-llm", "own", **fields)
-    run_id, work = begin(live, model="own", **agent)
+    run_id, work = live.begin(model="own", **agent)
     live.step(work)
     assert live.provider.calls[0].max_tokens == limit
     [attempt] = live.read(run_id)["steps"][0]["attempts"]
@@ -131,7 +118,7 @@ def test_a_server_of_ones_own_cannot_write_for_ever(
 
 def test_its_limit_has_room_in_the_context(live: Deployment) -> None:
     live.put_model("own", "corp-llm", "own", context_window=4096)
-    _, work = begin(live, model="own")
+    _, work = live.begin(model="own")
     live.step(work)
     assert 3500 < (live.provider.calls[0].max_tokens or 0) < 4096
 
@@ -149,7 +136,7 @@ def test_its_limit_cuts_no_answer_off_that_has_room(live: Deployment, words: int
 
 def test_a_provider_is_left_to_its_own_limit(live: Deployment) -> None:
     live.put_model("theirs", "openrouter", "some/model")
-    run_id, work = begin(live, model="theirs")
+    run_id, work = live.begin(model="theirs")
     live.step(work)
     assert live.provider.calls[0].max_tokens is None
     assert live.read(run_id)["steps"][0]["attempts"][0]["max_tokens"] is None
@@ -169,7 +156,7 @@ def taken_by_another(live: Deployment, seconds: int = 600) -> None:
 def test_waiting_for_a_place_uses_no_retry_and_makes_no_attempt(live: Deployment) -> None:
     live.put_model("own", "corp-llm", "own", max_concurrent_calls=1)
     taken_by_another(live)
-    run_id, work = begin(live, model="own", retries=0)
+    run_id, work = live.begin(model="own", retries=0)
     waits = []
     for _ in range(5):
         outcome = live.step(work)
@@ -191,7 +178,7 @@ def test_a_place_is_given_back_however_the_call_ends(live: Deployment) -> None:
     live.put_model("own", "corp-llm", "own", max_concurrent_calls=1)
     for script in (lambda _: "good", silent, lambda _: (_ for _ in ()).throw(RuntimeError("a mistake"))):
         live.provider.script = script
-        _, work = begin(live, model="own", timeoutSeconds=1)
+        _, work = live.begin(model="own", timeoutSeconds=1)
         with contextlib.suppress(RuntimeError):
             live.step(work)
         [item] = [
@@ -207,7 +194,7 @@ def test_throttling_makes_a_queue_of_a_model_without_a_limit(live: Deployment) -
         raise ModelThrottled("slow down", retry_after=1.0)
 
     live.provider.script = throttled
-    _, work = begin(live)
+    _, work = live.begin()
     live.step(work)
     from loopllama.aws import clients, dynamo
 
@@ -221,7 +208,7 @@ def test_throttling_makes_a_queue_of_a_model_without_a_limit(live: Deployment) -
 
 def answered(live: Deployment, name: str, **fields: Any) -> dict[str, Any]:
     live.provider.script = lambda _: ModelResponse("hello", Usage(1_000_000, 0), model=name)
-    run_id, work = begin(live, **fields)
+    run_id, work = live.begin(**fields)
     live.step(work)
     [attempt] = live.read(run_id)["steps"][0]["attempts"]
     return dict(attempt)

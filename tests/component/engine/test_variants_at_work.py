@@ -4,30 +4,17 @@ its budget, its fallbacks."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from support.deployment import PRICE, Deployment, deployment
+from support.deployment import PRICE, Deployment
 
 from loopllama.aws import clients, dynamo
 from loopllama.errors import InvalidModelResponse, ModelThrottled
 from loopllama.routing.call_slots import SLOTS
 
 TIERED = [{**PRICE, "service_tiers": {"flex": {"input": Decimal("1.5"), "output": Decimal("7.5")}}}]
-
-
-@pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    with deployment(monkeypatch) as made:
-        yield made
-
-
-def begin(live: Deployment, **agent: Any) -> tuple[str, dict[str, Any]]:
-    """A run of one step, and the step's work."""
-    run_id = live.accept(live.push([{"name": "one", **agent}]))
-    return run_id, live.map(live.start(run_id))[0]
 
 
 def taken(live: Deployment, model: str, until: float) -> None:
@@ -48,7 +35,7 @@ def test_who_waits_for_a_place_at_a_tier_does_not_pay_the_standard_one_for_it(li
     live.put_model("own", "corp-llm", "own", max_concurrent_calls=1, prices=TIERED)
     live.put_model("other", "corp-llm", "other")
     taken(live, "own", until=600)
-    run_id, work = begin(live, model="own@flex", fallbacks=["own@low", "other"])
+    run_id, work = live.begin(model="own@flex", fallbacks=["own@low", "other"])
     assert live.step(work)["outcome"] == "done"
     assert asked(live) == ["other"]
     skipped = live.read(run_id)["steps"][0]["ignored"]
@@ -64,7 +51,7 @@ def test_a_fallback_is_tried_again_while_the_model_before_it_is_busy(live: Deplo
     live.provider.script = script
     live.put_model("own", "corp-llm", "own", max_concurrent_calls=1)
     taken(live, "own", until=1500)
-    _, work = begin(live, model="own", fallbacks=["test:b"], retries=2)
+    _, work = live.begin(model="own", fallbacks=["test:b"], retries=2)
     for outcome in ("retry_later", "retry_later", "done"):
         assert live.step(work)["outcome"] == outcome
         live.wait(60)
@@ -81,7 +68,7 @@ def test_who_waits_for_a_place_does_not_fail_for_its_fallback(live: Deployment, 
     live.provider.script = script
     live.put_model("own", "corp-llm", "own", max_concurrent_calls=1)
     taken(live, "own", until=1500)
-    _, work = begin(live, model="own", fallbacks=["test:b"], retries=2)
+    _, work = live.begin(model="own", fallbacks=["test:b"], retries=2)
     for _ in range(5):
         assert live.step(work)["outcome"] == "retry_later"
         live.wait(60)
@@ -103,7 +90,7 @@ def test_what_was_unusable_before_a_wait_and_a_crash_counts_behind_them(live: De
 
     live.provider.script = script
     live.put_model("own", "corp-llm", "own", max_concurrent_calls=2)
-    run_id, work = begin(live, model="own@low", fallbacks=["own@high"])
+    run_id, work = live.begin(model="own@low", fallbacks=["own@high"])
     with pytest.raises(KeyboardInterrupt):
         live.step(work, "first")
     live.wait(90)

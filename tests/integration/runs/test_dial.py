@@ -172,18 +172,20 @@ def test_a_failing_model_is_set_aside_for_everybody_and_probed(system: System, p
         assert system.run(workflow)["steps"][0]["model"] == model
 
 
+def after(delay: dict[str, float], name: str) -> Any:
+    """A model that says its name after as long (s) as `delay` says at that moment."""
+
+    def answer(_: Any) -> Text:
+        time.sleep(delay[name])
+        return Text(name)
+
+    return answer
+
+
 def test_fastest_leaves_a_model_that_turns_slow(system: System, provider: Any) -> None:
     delay = {"one": 0.02, "two": 0.1}
-
-    def answering(name: str) -> Any:
-        def answer(_: Any) -> Text:
-            time.sleep(delay[name])
-            return Text(name)
-
-        return answer
-
-    _, one = provider(answering("one"))
-    _, two = provider(answering("two"))
+    _, one = provider(after(delay, "one"))
+    _, two = provider(after(delay, "two"))
     workflow = system.push("Quick", ONE_STEP)
     row = {"workflow": workflow, "step": "writer", "policy": "fastest", "candidates": [two, one]}
     system.put("RoutesTableName", row)
@@ -217,16 +219,8 @@ def test_fastest_leaves_a_model_that_turns_slow(system: System, provider: Any) -
 
 def test_fastest_finds_a_quick_model_that_the_step_has_never_called(system: System, provider: Any) -> None:
     delay = {"slow": 0.4, "quick": 0.4}
-
-    def answering(name: str) -> Any:
-        def answer(_: Any) -> Text:
-            time.sleep(delay[name])
-            return Text(name)
-
-        return answer
-
-    _, slow = provider(answering("slow"))
-    _, quick = provider(answering("quick"))
+    _, slow = provider(after(delay, "slow"))
+    _, quick = provider(after(delay, "quick"))
     # On other steps both are known well, and alike: what they did there is no knowledge of this one.
     elsewhere = system.push("Elsewhere", ONE_STEP)
     for model in (slow, quick):
@@ -262,8 +256,8 @@ def test_fastest_finds_a_quick_model_that_the_step_has_never_called(system: Syst
         return bool(leader() == quick)
 
     system.until(leads, seconds=180)
-    after = Counter(run() for _ in range(20))
-    assert after[quick] >= 14
+    used_then = Counter(run() for _ in range(20))
+    assert used_then[quick] >= 14
 
 
 def _epoch(text: str) -> float:
