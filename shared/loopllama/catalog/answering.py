@@ -23,6 +23,7 @@ from dataclasses import replace
 from loopllama.catalog.catalog import bundled
 from loopllama.catalog.entries import PRICED_APART
 from loopllama.catalog.model import Model, foundation_model
+from loopllama.catalog.providers import KNOWN, OWN
 
 _SNAPSHOT = re.compile(r"[-@](?:latest|preview|20\d\d-?\d\d-?\d\d|\d\d-\d\d|\d{3,4})$")
 """What snapshots of one model differ by: OpenAI's and Anthropic's dates, Mistral's months, Google's numbers."""
@@ -50,9 +51,10 @@ def _given(model: Model) -> bool:
 
 
 def _listed(provider: str, name: str) -> str | None:
-    """Return the id under which the bundled catalog lists exactly this name."""
+    """Return the id under which the catalog has exactly this name, where it may have one. Models that a role may call
+    stand there with their provider's name, others without."""
     listed = bundled().canonical(f"{provider}:{name}")
-    return listed if listed == name or provider == "bedrock" else None
+    return listed if listed == name or KNOWN.get(provider, OWN).by_role else None
 
 
 def _family(name: str) -> list[str]:

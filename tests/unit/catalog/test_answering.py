@@ -61,6 +61,14 @@ def test_another_model_answers_at_the_tier_that_was_asked_unless_the_answer_says
     assert usd(asked, "gpt-5", replace(MILLION, service_tier=tier)) == (Decimal(expected), True)
 
 
+@pytest.mark.parametrize("model", ["bedrock:{}.amazon.nova-2-lite-v1:0", "bedrock-openai:{}.openai.gpt-5.6-luna"])
+def test_the_same_model_of_another_geography_costs_what_it_costs_there(model: str) -> None:
+    asked, answered = (model.format(place) for place in ("us", "global"))
+    there = cost(bundled().resolve(answered), MILLION, DAY)
+    assert there != cost(bundled().resolve(asked), MILLION, DAY)
+    assert usd(asked, answered.partition(":")[2]) == (there, True)
+
+
 def test_a_profile_answers_at_its_tier_by_the_name_behind_it() -> None:
     name = "amazon.nova-pro-v1:0"
     base = bundled().resolve("bedrock:us.amazon.nova-pro-v1:0")
