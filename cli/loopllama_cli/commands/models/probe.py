@@ -9,7 +9,8 @@ import typer
 
 from loopllama.errors import InvalidRequest
 from loopllama_cli.commands.common import Json
-from loopllama_cli.commands.models.change import Yes, app, confirmed, open_store
+from loopllama_cli.commands.models.change import Yes, confirmed, open_store
+from loopllama_cli.commands.models.prices import app
 from loopllama_cli.commands.routes.overrides import Reason
 from loopllama_cli.console import output
 from loopllama_cli.target import next_command
