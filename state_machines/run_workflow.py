@@ -80,7 +80,11 @@ def machine() -> dict[str, Any]:
             },
             "AdvanceRun": task(
                 "AdvanceRun",
-                {**same("contract", "run_id", "round", "ended"), "retry.$": "$$.State.RetryCount"},
+                {
+                    **same("contract", "run_id", "round", "left", "ended"),
+                    "execution_arn.$": "$$.Execution.Id",
+                    "retry.$": "$$.State.RetryCount",
+                },
                 comment="Runs when no chain is alive. Raises RunFailed uncaught, so that redriving the execution enters"
                 " here again.",
                 Next="MoreToRun",
@@ -99,6 +103,7 @@ def chains(depth: int) -> State:
             **same(*PASSED_ON),
             **{f"{name}.$": f"$$.Map.Item.Value.{name}" for name in ("step", "iteration", "item")},
             "depth": depth,
+            "left.$": "$.share",
         },
         "ItemProcessor": {"ProcessorConfig": {"Mode": "INLINE"}, **chain(depth)},
         "ResultPath": "$.ended",
@@ -148,7 +153,7 @@ def chain(depth: int) -> State:
             chain_ended: {
                 "Type": "Pass",
                 "Comment": "A thousand of these travel together: no more than is needed.",
-                "Parameters": same("outcome"),
+                "Parameters": same("outcome", "left"),
                 "End": True,
             },
         },
@@ -167,8 +172,8 @@ def fork() -> States:
             "Next": "ForkEnded",
         },
         "ForkEnded": choice("join", {True: "GatherItems"}, default="ForkDone"),
-        "GatherItems": {"Type": "Pass", "Parameters": same(*WORK, "ended"), "Next": "RunStep"},
-        "ForkDone": {"Type": "Pass", "Parameters": {"outcome": "done", **same("ended")}, "End": True},
+        "GatherItems": {"Type": "Pass", "Parameters": same(*WORK, "left", "left_out", "ended"), "Next": "RunStep"},
+        "ForkDone": {"Type": "Pass", "Parameters": {"outcome": "done", **same("left", "ended")}, "End": True},
     }
 
 

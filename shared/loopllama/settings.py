@@ -33,6 +33,8 @@ class Settings:
     """What a model call gets while there is another model to try."""
     steps_per_invocation: int = 1
     """How many steps of a chain, one behind the other, an invocation of RunStep takes."""
+    execution_events: int = 25_000
+    """Events of its history at which Step Functions ends an execution; a run that needs more goes on in another."""
     retention_days: int = 30
     provider_secrets_prefix: str = ""
     """Secrets Manager names of provider credentials are this prefix and the provider's name."""
@@ -97,6 +99,7 @@ _CONVERT: dict[str, Any] = {
     "route_cache_seconds": float,
     "model_timeout_seconds": float,
     "steps_per_invocation": int,
+    "execution_events": int,
     "retention_days": int,
     "allowed_provider_hosts": _names,
     "simulated_providers": _names,

@@ -7,10 +7,9 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from loopllama import CONTRACT
-from loopllama.aws import clients
 from loopllama.budgets import budget as budgets
 from loopllama.core import exact_json
+from loopllama.engine import executions
 from loopllama.errors import Conflict, InvalidRequest, RunNotFound, WorkflowPaused
 from loopllama.runs.store import RunStore
 from loopllama.runs.value_store import ValueStore
@@ -119,19 +118,8 @@ def run_id_of(key: str) -> str:
 
 
 def start_execution(settings: Settings, run_id: str) -> bool:
-    """Start the run's execution; its name is the run's id, so a second start is no second execution. `False` where
-    there has been one that has ended."""
-    states = clients.client("stepfunctions")
-    try:
-        states.start_execution(
-            stateMachineArn=settings.state_machine_arn,
-            name=run_id,
-            input=exact_json.dumps({"contract": CONTRACT, "run_id": run_id}),
-        )
-    except states.exceptions.ExecutionAlreadyExists:
-        # It ended, or runs with an input that differs in form only: either way this run has been started.
-        return False
-    return True
+    """Start the run's first execution; its name is the run's id. `False` where there has been one that has ended."""
+    return executions.start(execution_arn(settings, run_id), run_id)
 
 
 def execution_arn(settings: Settings, run_id: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loopllama import CONTRACT
 from loopllama.core import clock
-from loopllama.engine import metrics
+from loopllama.engine import executions, history, metrics
 from loopllama.engine.step_context import is_finished
 from loopllama.errors import AwsRefused, RunFailed
 from loopllama.runs import step_writer
@@ -29,6 +29,8 @@ MAX_ITERATIONS = 20
 def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     """Complete the run, return the steps that are ready, or record its failure and raise `RunFailed`.
 
+    Where the execution's history has no room for them, the run goes on in another execution and this one ends.
+
     Invoked on a failed run with `retry` 0, as redriving the execution does, it opens the run again and returns the
     unfinished steps; with a higher `retry` it is the state machine repeating an invocation that recorded the
     failure and died before it could say so.
@@ -37,28 +39,30 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     run_id = event["run_id"]
     run = store.run(run_id)
     if run["status"] in ("completed", "cancelled"):
-        return {"contract": CONTRACT, "run_id": run_id, "outcome": "done"}
+        return _done(run_id)
+    if not executions.is_current(run, event.get("execution_arn")):
+        executions.start_announced(run)  # who named it may have died before it did
+        return _done(run_id)
     version = int(run["workflow_version"])
     crew = DefinitionStore(settings).get(run["workflow_id"], version)["definition"]["crew"]
     records = [record for record in store.steps(run_id) if "step" in record]
-    current = {step_key(name, iteration_of(run, crew, name)): name for name in (step["name"] for step in crew)}
-    heads = {current[record["item"]]: record for record in records if record["item"] in current}
-    finished = {name for name, record in heads.items() if is_finished(record)}
+    heads = heads_of(run, crew, records)
+    finished = finished_of(heads)
     failed = [record for record in heads.values() if record["status"] == "failed"]
 
     if run["status"] == "failed":
         if int(event.get("retry", 0)):
             raise RunFailed(_sentence(run["error"]))
         _reopen(store, run, failed)
-        return _more(run, crew, finished, 0)
+        return _more(store, run, crew, finished, event, 0)
 
-    crashed = next((end for end in _flat(event.get("ended") or ()) if end["outcome"] == "crashed"), None)
+    crashed = next((end for end in _ends(event) if end["outcome"] == "crashed"), None)
     if len(finished) == len(crew):
         sums = of_run(records)
         settled = not (crashed or run.get("crashed"))
         if store.close(run_id, "completed", {"output": _output(crew, heads), **sums}, settled=settled):
             metrics.run_ended(run, sums, completed=True, latency_ms=_age_ms(run))
-        return {"contract": CONTRACT, "run_id": run_id, "outcome": "done"}
+        return _done(run_id)
 
     error: RecordedError | None = None
     if failed:
@@ -75,7 +79,10 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
                 "its log and the execution's history say why"
             ),
         }
-    elif int(event.get("round", 0)) > len(crew) * MAX_ITERATIONS:
+    elif (
+        int(event.get("round", 0)) > len(crew) * MAX_ITERATIONS
+        or int(run.get("executions", 1)) > executions.MOST_EXECUTIONS
+    ):
         # Each round finishes a step or ends the run; this can only be a mistake of ours, and must not run for ever.
         error = {
             "step": crew[0]["name"],
@@ -83,7 +90,7 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
             "message": "the run went round without finishing a step",
         }
     if error is None:
-        return _more(run, crew, finished, int(event.get("round", 0)) + 1)
+        return _more(store, run, crew, finished, event, int(event.get("round", 0)) + 1)
 
     sums = of_run(records)
     if store.close(run_id, "failed", {"error": error, "crashed": bool(crashed) or None, **sums}):
@@ -91,7 +98,34 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     raise RunFailed(_sentence(error))
 
 
-def _more(run: Run, crew: Sequence[CrewStep], finished: set[str], turn: int) -> dict[str, Any]:
+def heads_of(run: Run, crew: Sequence[CrewStep], records: Iterable[StepRecord]) -> dict[str, StepRecord]:
+    """Return the records of the steps themselves, by name, each of the iteration that counts now."""
+    current = {step_key(name, iteration_of(run, crew, name)): name for name in (step["name"] for step in crew)}
+    return {current[record["item"]]: record for record in records if record["item"] in current}
+
+
+def finished_of(heads: Mapping[str, StepRecord]) -> set[str]:
+    """Return the steps that are done."""
+    return {name for name, record in heads.items() if is_finished(record)}
+
+
+def _done(run_id: str) -> dict[str, Any]:
+    return {"contract": CONTRACT, "run_id": run_id, "outcome": "done"}
+
+
+def _more(
+    store: RunStore,
+    run: Run,
+    crew: Sequence[CrewStep],
+    finished: set[str],
+    event: Mapping[str, Any],
+    turn: int,
+) -> dict[str, Any]:
+    """Return another round, or let the run's next execution have it."""
+    shares = history.further(event.get("left"), list(_ends(event)), ready_work(run, crew, finished))
+    if shares is None:
+        executions.hand_over(store, run)
+        return _done(run["run_id"])
     return {
         "contract": CONTRACT,
         "run_id": run["run_id"],
@@ -99,7 +133,7 @@ def _more(run: Run, crew: Sequence[CrewStep], finished: set[str], turn: int) -> 
         "version": int(run["workflow_version"]),
         "outcome": "more",
         "round": turn,
-        "ready": ready_work(run, crew, finished),
+        **shares,
     }
 
 
@@ -132,6 +166,11 @@ def _crashed_in(step: str, crew: Sequence[CrewStep], heads: Mapping[str, StepRec
         return step
     begun = (agent["name"] for agent in crew if agent["name"] in heads and agent["name"] not in finished)
     return next(begun, step)
+
+
+def _ends(event: Mapping[str, Any]) -> Iterator[ChainEnd]:
+    """Yield how the round's chains ended."""
+    return _flat(event.get("ended") or ())
 
 
 def _flat(ended: Sequence[ChainEnd]) -> Iterator[ChainEnd]:

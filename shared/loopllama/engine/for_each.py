@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from loopllama.engine import history
 from loopllama.engine.step_context import View
 from loopllama.engine.transitions import MAX_CONCURRENCY, fork
 from loopllama.errors import BudgetExceeded, InvalidRequest, ItemsFailed
@@ -38,18 +39,33 @@ def begin(store: RunStore, view: View, writer: StepWriter) -> StepOutcome | None
             raise InvalidRequest(f"forEach takes at most {MAX_ITEMS:,} items, not {len(items):,}; split the list")
         count = len(items)
     records = _records(store, view, int(count))
-    # Somebody redrives the run: what failed is tried again.
-    failed = [record["item"] for record in records.values() if record.get("status") == "failed"]
+    # Somebody redrives the run: what failed is tried again. Not so where the list goes on in another execution.
+    set_aside = bool(view.record.get("set_aside"))
+    failed = [record["item"] for record in records.values() if record.get("status") == "failed" and not set_aside]
     for record in store.items(view.work.run_id, failed).values():
         step_writer.reopen(store, record)
-    unfinished = [n for n in range(1, int(count) + 1) if records.get(n, {}).get("status") != "completed"]
+    over = ("completed", "failed") if set_aside else ("completed",)
+    unfinished = [n for n in range(1, int(count) + 1) if records.get(n, {}).get("status") not in over]
     # A redriven step that died before it gathered still says that its items shall stop.
     writer.write({"item_count": int(count)}, release=True, remove=["stopping"])
     if not unfinished:
         return None
     branches = [replace(view.work, item=number, depth=1) for number in unfinished]
     most = min(MAX_CONCURRENCY, int(view.step.get("max_concurrency", MAX_CONCURRENCY)))
-    return fork(view.work, branches, join=True, max_concurrency=most)
+    forked = fork(view.work, branches, join=True, max_concurrency=most)
+    # What was set aside before is put off often, or asks people: it gets more of the history.
+    return {**forked, "least": history.ENOUGH} if set_aside else forked
+
+
+def is_set_aside(store: RunStore, view: View, ended: Sequence[ChainEnd], left_out: int) -> bool:
+    """Return whether items of the list go on in the run's next execution: `left_out` of the fork, or set aside by it.
+    Not where more have failed than may."""
+    if not left_out and not any(end["outcome"] == "set_aside" for end in ended):
+        return False
+    records = _records(store, view, int(view.record["item_count"]))
+    failed = {number for number, record in records.items() if record.get("status") == "failed"}
+    failed |= {end["item"] for end in ended if end["outcome"] == "crashed"}
+    return len(failed) <= int(view.step.get("max_failures", 0))
 
 
 def gather(store: RunStore, view: View, crashed: Sequence[ChainEnd]) -> list[Any]:

@@ -6,12 +6,13 @@ News of an execution's end is best effort, so a scheduled call also asks about r
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from loopllama.aws import clients
 from loopllama.core import clock
-from loopllama.engine import metrics
+from loopllama.engine import executions, metrics
 from loopllama.engine.accept import execution_arn, start_execution
 from loopllama.engine.human_input import redeliver
 from loopllama.engine.retention import extend
@@ -23,8 +24,10 @@ from loopllama.settings import Settings
 from loopllama.telemetry import logs
 
 if TYPE_CHECKING:
-    from loopllama.runs.records import RecordedError
+    from loopllama.runs.records import RecordedError, Run
 
+_HISTORY_FULL = "maximum number of history events"
+"""What Step Functions says of an execution that it ended at 25,000 events."""
 Outcome = Literal["checked", "started", "closed", "failed"]
 _CHECKS = 12
 """Runs of a shard that one scheduled call looks at: DescribeExecution allows about 15 a second."""
@@ -46,7 +49,13 @@ def execution_ended(settings: Settings, detail: Mapping[str, Any]) -> None:
     """Close the run of an execution that ended, by the `detail` of Step Functions' status change event."""
     if detail.get("executionArn") and _execution(detail["executionArn"])["status"] not in _STATUS:
         return  # The news is old: somebody has redriven the execution since.
-    _close(RunStore(settings), str(detail["name"]), detail["status"], detail.get("error"), detail.get("cause"))
+    store, run_id = RunStore(settings), _run_id(detail)
+    try:
+        run = store.run(run_id)
+    except RunNotFound:
+        return  # Started by hand with an input that StartRun refused: there is no record.
+    if detail.get("executionArn") in (None, run.get("execution_arn") or execution_arn(settings, run_id)):
+        _ended(store, run, detail["status"], detail.get("error"), detail.get("cause"))
 
 
 def reconcile_due(settings: Settings) -> dict[Outcome, int]:
@@ -75,14 +84,13 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> Outcome:
     if run["status"] in FINAL:
         bill.settle_totals(store, run, last=True)
         return "checked"
-    if run["status"] == "queued" and start_execution(settings, run_id):
-        store.change(run_id, {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=("queued",))
+    if (run["status"] == "queued" and start_execution(settings, run_id)) or executions.start_announced(run):
+        store.change(run_id, {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=(run["status"],))
         return "started"
     # A queued run comes here where its execution ended before StartRun could say that it runs.
     execution = _execution(run.get("execution_arn") or execution_arn(settings, run_id))
     if execution["status"] in _STATUS:
-        _close(store, run_id, execution["status"], execution.get("error"), execution.get("cause"))
-        return "closed"
+        return _ended(store, run, execution["status"], execution.get("error"), execution.get("cause"))
     for key, pending in (run.get("pending") or {}).items():
         redeliver(store, run_id, key, pending)
     extend(settings, store, run)
@@ -99,12 +107,28 @@ def _execution(arn: str) -> dict[str, Any]:
     return execution
 
 
-def _close(store: RunStore, run_id: str, status: str, error: str | None, cause: str | None) -> None:
-    """Close a run that its execution left unfinished; one that AdvanceRun closed stays as it is."""
+def _run_id(detail: Mapping[str, Any]) -> str:
+    """Return which run an execution is of: its input says so, or it was started by hand and is its name."""
     try:
-        run = store.run(run_id)
-    except RunNotFound:
-        return  # Started by hand with an input that StartRun refused: there is no record.
+        request = json.loads(detail.get("input") or "{}")
+    except ValueError:
+        request = None
+    named = request.get("run_id") if isinstance(request, dict) else None
+    return named if isinstance(named, str) else str(detail["name"])
+
+
+def _ended(store: RunStore, run: Run, status: str, error: str | None, cause: str | None) -> Outcome:
+    """Make up for what the end of a run's current execution left undone."""
+    if status == "FAILED" and _HISTORY_FULL in (cause or "") and run["status"] == "running":
+        executions.hand_over(store, run)  # more invocations were repeated than AdvanceRun could know
+        return "started"
+    _close(store, run, status, error, cause)
+    return "closed"
+
+
+def _close(store: RunStore, run: Run, status: str, error: str | None, cause: str | None) -> None:
+    """Close a run that its execution left unfinished; one that AdvanceRun closed stays as it is."""
+    run_id = run["run_id"]
     if run["status"] in FINAL:
         return
     steps = store.steps(run_id)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from loopllama import CONTRACT
 from loopllama.core import clock
+from loopllama.engine import history
 from loopllama.engine.accept import check_json, new_run
-from loopllama.engine.advance import ready_work
+from loopllama.engine.advance import finished_of, heads_of, ready_work
 from loopllama.errors import InvalidRequest, RunFailed
 from loopllama.routing.pins import pin_routes
 from loopllama.routing.router import Router
@@ -57,6 +58,7 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
             "check_at": check_time(STARTED_CHECK_SECONDS),
         },
         only_from=("queued", "running"),
+        remove=("starting",),
     )
     if not opened and store.run(run_id)["status"] in FINAL:
         raise RunFailed(f"run {run_id} has ended already; replay it or start another")
@@ -64,13 +66,16 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     definition = definitions.get(run["workflow_id"], version)["definition"]
     if not run.get("pinned"):
         _pin(settings, store, run, definition)
+    finished: set[str] = set()
+    if "executions" in run:  # an execution before this one has done a part
+        finished = finished_of(heads_of(run, definition["crew"], store.steps(run_id)))
     return {
         "contract": CONTRACT,
         "run_id": run_id,
         "workflow": run["workflow_id"],
         "version": version,
         "round": 0,
-        "ready": ready_work(run, definition["crew"], set()),
+        **history.begin(settings.execution_events, ready_work(run, definition["crew"], finished)),
     }
 
 

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from loopllama.agent import loop
 from loopllama.agent.tool_calls import Waiting
 from loopllama.aws import errors
 from loopllama.core import clock
-from loopllama.engine import human_input
+from loopllama.engine import history, human_input
 from loopllama.engine.step_context import FINISHED, View, look
 from loopllama.engine.step_ending import RETRIES, StepEnding, later
 from loopllama.engine.transitions import ended
 from loopllama.engine.turn_factory import TurnMaker, check_tools
 from loopllama.errors import AwsRefused, AwsUnavailable, FunctionDied, LeaseLost, LoopLlamaError
-from loopllama.runs import prompts
+from loopllama.runs import prompts, step_writer
 from loopllama.runs.attempt_log import StepLedger
 from loopllama.runs.step_ref import Work
 from loopllama.runs.step_writer import CRASH_COUNT, StepWriter
@@ -32,7 +31,7 @@ from loopllama.workflows import expressions
 from loopllama.workflows.store import DefinitionStore
 
 if TYPE_CHECKING:
-    from loopllama.runs.records import ChainEnd, Run, StepOutcome, StepPayload
+    from loopllama.runs.records import Run, StepOutcome, StepPayload
     from loopllama.runs.reservations import Allowance
 
 MOST_CRASHES = 4
@@ -56,8 +55,8 @@ class StepRunner:
         """Take a step, and those that follow it in its chain, as many as the deployment allows to one invocation and
         as long as half of its time is left; `run_step` says what is returned. Each saves the state machine two
         transitions. A step that goes on later goes on in an invocation of its own."""
-        ends = time.monotonic() + remaining_ms / 1000
-        outcome = self.run_step(payload, owner, remaining_ms)
+        first, ends = payload, time.monotonic() + remaining_ms / 1000
+        outcome = self._step(payload, owner, remaining_ms)
         for _ in range(self._settings.steps_per_invocation - 1):
             left_ms = round((ends - time.monotonic()) * 1000)
             if outcome["outcome"] != "continue" or left_ms < remaining_ms / 2:
@@ -66,16 +65,26 @@ class StepRunner:
                 break
             payload = outcome
             handler.working_on(payload)
-            outcome = self.run_step(payload, owner, left_ms, whole=False)
-        return outcome
+            outcome = self._step(payload, owner, left_ms, whole=False)
+        return self._charged(first, outcome)
 
-    def run_step(self, payload: StepPayload, owner: str, remaining_ms: int, *, whole: bool = True) -> StepOutcome:
-        """Take the step as far as `remaining_ms` lets. `owner` identifies this invocation; it is `whole` where no step
-        came before this one.
+    def run_step(self, payload: StepPayload, owner: str, remaining_ms: int) -> StepOutcome:
+        """Take the step as far as `remaining_ms` lets. `owner` identifies this invocation.
 
         Returns the state machine's payload (docs/design.md) with an `outcome`. A step's own failure is an outcome,
         not an exception.
         """
+        return self._charged(payload, self._step(payload, owner, remaining_ms))
+
+    def _charged(self, payload: StepPayload, outcome: StepOutcome) -> StepOutcome:
+        """Return the outcome that the execution's history has room for."""
+        charged = history.charged(payload, outcome)
+        if charged["outcome"] == "set_aside" and outcome["outcome"] == "retry_later":
+            step_writer.put_off(self._store, Work.from_payload(outcome), outcome["seconds"])
+        return charged
+
+    def _step(self, payload: StepPayload, owner: str, remaining_ms: int, *, whole: bool = True) -> StepOutcome:
+        """Take the step, `whole` where no step came before it in this invocation."""
         if "token" in payload:
             work = Work.from_payload(payload["work"])
             human_input.keep_token(self._store, work, payload["token"])
@@ -92,7 +101,7 @@ class StepRunner:
         self._describe(view, writer)
         ledger = StepLedger(writer, self._values, self._allowance(view))
         try:
-            return self._take(view, writer, ledger, payload.get("ended"), started, remaining_ms, whole)
+            return self._take(view, writer, ledger, payload, started, remaining_ms, whole)
         except LeaseLost as lost:
             return self._ending.lost(view, lost)
         except Exception as error:
@@ -105,7 +114,7 @@ class StepRunner:
         view: View,
         writer: StepWriter,
         ledger: StepLedger,
-        crashed: Sequence[ChainEnd] | None,
+        payload: StepPayload,
         started: float,
         remaining_ms: int,
         whole: bool,
@@ -116,7 +125,7 @@ class StepRunner:
             if self._is_skipped(view):
                 return self._ending.finish(view, writer, {"status": "skipped"})
             if view.step.get("for_each") and not view.work.item:
-                return self._each(view, writer, crashed)
+                return self._each(view, writer, payload)
             human_input.check_start(view.step, view.record)
             text = view.prompt()
             self._keep_prompt(view, writer, text)
@@ -156,6 +165,8 @@ class StepRunner:
             return ended(work, "stopped")
         if record.get("lease_owner") not in (None, owner) and int(record["lease_until"]) > clock.now_ms():
             return later(work, int(record["lease_until"]))
+        if int(record.get("retry_at", 0)) > clock.now_ms():
+            return later(work, int(record["retry_at"]))
         return None
 
     def _stops(self, work: Work, run: Run) -> bool:
@@ -216,10 +227,14 @@ class StepRunner:
         when = view.step.get("when")
         return when is not None and not view.work.item and not expressions.parse(when).holds(view.document())
 
-    def _each(self, view: View, writer: StepWriter, crashed: Sequence[ChainEnd] | None) -> StepOutcome:
+    def _each(self, view: View, writer: StepWriter, payload: StepPayload) -> StepOutcome:
         """Return the step itself, beside its items: forks into them, then gathers."""
         from loopllama.engine import for_each
 
+        crashed = payload.get("ended")
+        if crashed is not None and for_each.is_set_aside(self._store, view, crashed, payload.get("left_out", 0)):
+            writer.write({"set_aside": True}, release=True)
+            return ended(view.work, "set_aside")
         if crashed is None:
             forked = for_each.begin(self._store, view, writer)
             if forked is not None:

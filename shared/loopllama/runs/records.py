@@ -39,8 +39,11 @@ AttemptOutcome = Literal[
 """How a model call went: `open` until it is settled, then `ok` or its error's name."""
 ToolOutcome = Literal["open", "ok", "failed"]
 QuestionKind = Literal["input", "approval"]
-ChainOutcome = Literal["continue", "retry_later", "waiting", "fork", "done", "failed", "stopped", "crashed"]
-"""What the state machine is told of a chain; `crashed` it says itself."""
+ChainOutcome = Literal[
+    "continue", "retry_later", "waiting", "fork", "done", "failed", "stopped", "set_aside", "crashed"
+]
+"""What the state machine is told of a chain; `crashed` it says itself. What is `set_aside` goes on in the run's next
+execution."""
 
 
 class RecordedError(TypedDict, total=False):
@@ -237,6 +240,8 @@ class StepRecord(Usage, total=False):
     repeat_pending: bool | None
     stopping: bool
     tries: Number
+    set_aside: bool
+    retry_at: Number
     queued_at: Number | None
     attempts_before_retry: Number
     metrics_reported_attempts: Number
@@ -290,6 +295,8 @@ class Run(Usage, total=False):
     started_at: str
     finished_at: str
     execution_arn: str
+    executions: Number
+    starting: bool
     pending: dict[str, Question]
     stopping: bool
     crashed: bool | None
@@ -336,16 +343,28 @@ class ChainEnd(TypedDict):
     """How a chain ended, as the state machine hands it to AdvanceRun and to a forEach step."""
 
     outcome: ChainOutcome
+    left: NotRequired[int]
     step: NotRequired[str]
     item: NotRequired[int]
     error: NotRequired[str]
     ended: NotRequired[list[ChainEnd]]
 
 
+class RoundShares(TypedDict):
+    """What a Map of chains begins, and how many events of the history each may cause (`engine/history.py`). The numbers
+    are missing in an execution that began before events were counted."""
+
+    ready: list[Branch]
+    share: NotRequired[int]
+    left: NotRequired[int]
+
+
 class StepPayload(WorkPayload):
     """What RunStep is invoked with: work, and behind a forEach step's fork how its chains ended. Where the chain waits
     for a person it is `work` and `token` alone."""
 
+    left: NotRequired[int]
+    left_out: NotRequired[int]
     ended: NotRequired[list[ChainEnd]]
     work: NotRequired[WorkPayload]
     token: NotRequired[str]
@@ -357,5 +376,7 @@ class StepOutcome(StepPayload):
     outcome: ChainOutcome
     seconds: NotRequired[int]
     ready: NotRequired[list[Branch]]
+    share: NotRequired[int]
+    least: NotRequired[int]
     join: NotRequired[bool]
     max_concurrency: NotRequired[int]

@@ -148,7 +148,18 @@ def reopen(store: RunStore, record: StepRecord) -> None:
             FIRST_TURN: first,
         },
         # A person who declined is asked again, as is one who did not answer in time.
-        remove=("error", "finished_at", "started_at", "tries", "stopping", QUEUED_AT, UNANSWERED, *declined),
+        remove=(
+            "error",
+            "finished_at",
+            "started_at",
+            "tries",
+            "stopping",
+            "set_aside",
+            "retry_at",
+            QUEUED_AT,
+            UNANSWERED,
+            *declined,
+        ),
         condition="#status = :failed",
         names={"#status": "status"},
         parameters={":failed": "failed"},
@@ -165,6 +176,20 @@ def stop(store: RunStore, run_id: str, key: str) -> None:
         condition="#status = :running",
         names={"#status": "status"},
         parameters={":running": "running"},
+    )
+
+
+def put_off(store: RunStore, work: Work, seconds: int) -> None:
+    """Let nobody go on with a step for so many seconds: nothing waits for it in the run's next execution."""
+    dynamo.update(
+        store.dynamodb,
+        store.table,
+        {"run_id": work.run_id, "item": work.key},
+        {"retry_at": clock.now_ms() + seconds * 1000},
+        condition="#status = :running",
+        names={"#status": "status"},
+        parameters={":running": "running"},
+        returning=(),
     )
 
 

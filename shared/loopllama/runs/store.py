@@ -106,7 +106,7 @@ class RunStore:
     def close(self, run_id: str, status: RunStatus, values: Run, *, settled: bool = False) -> bool:
         """End an unfinished run; `False` if it had ended before. Unless all is `settled`, calls may be under way or
         rows of the bill missing: the reconciler makes up for it when they must have ended."""
-        removed = ("stopping", "pending", *(("active", "check_at") if settled else ()))
+        removed = ("stopping", "starting", "pending", *(("active", "check_at") if settled else ()))
         later: Run = {} if settled else {"check_at": check_time(SETTLED_CHECK_SECONDS)}
         return self.change(
             run_id,
@@ -114,6 +114,25 @@ class RunStore:
             only_from=("queued", "running"),
             remove=removed,
         )
+
+    def hand_over(self, run: Run, arn: str, number: int) -> bool:
+        """Name the run's next execution, of which nobody knows yet that it has begun; `False` where the run has ended,
+        or is another execution's than `run` says."""
+        done, _ = dynamo.update(
+            self.dynamodb,
+            self.table,
+            {"run_id": run["run_id"], "item": RUN},
+            {
+                "execution_arn": arn,
+                "executions": number,
+                "starting": True,
+                "check_at": check_time(QUEUED_CHECK_SECONDS),
+            },
+            condition="execution_arn = :before AND #status = :running",
+            names={"#status": "status"},
+            parameters={":before": run["execution_arn"], ":running": "running"},
+        )
+        return done
 
     def reopen(self, run_id: str) -> bool:
         """Let a failed run go on."""

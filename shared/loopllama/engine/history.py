@@ -1,0 +1,98 @@
+"""How many events of its execution's history a chain may still cause: an execution ends at 25,000, and fails there.
+
+The events are shared out as a budget is, so that nobody has to be asked: each chain of a round gets a share, a fork
+shares out its chain's among its branches, and each outcome of RunStep says in `left` what is left. What a branch did
+not use comes back when its fork ends. A chain whose next step does not fit is set aside: the run's next execution
+(`engine/executions.py`) takes it up.
+
+Source of the limit: https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html. Which events a state
+causes: https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html; tests/support/asl counts
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from loopllama.runs.records import Branch, ChainEnd, RoundShares, StepOutcome, StepPayload
+
+MOST_EVENTS: Final = 25_000
+_UNSEEN: Final = 25
+"""One in so many events is kept for what no outcome can tell: functions that the state machine invoked repeatedly."""
+
+_TASK, _CHOICE, _PASS, _WAIT, _MAP = 5, 2, 2, 2, 4
+BEGIN_AND_END: Final = 1 + _TASK + 2 + 1
+"""ExecutionStarted, StartRun, RunEnded, ExecutionSucceeded."""
+ROUND: Final = _MAP + _TASK + _CHOICE
+"""RunChains, AdvanceRun, MoreToRun."""
+CHAIN: Final = 2 + _TASK + _CHOICE + _PASS
+"""An iteration of a Map that invokes RunStep once."""
+CONTINUE: Final = _TASK + _CHOICE
+PUT_OFF: Final = _WAIT + CONTINUE
+ASK: Final = 1 + _TASK + CONTINUE
+"""A task that waits for its token has one event more, which says that it was submitted."""
+FORK: Final = _MAP + _CHOICE + _PASS + CONTINUE
+"""A fork without its branches, and RunStep behind it, which gathers."""
+_COSTS: Final = {"continue": CONTINUE, "retry_later": PUT_OFF, "waiting": ASK}
+
+LEAST: Final = CHAIN + PUT_OFF
+"""What a branch of a fork must get: it is put off once."""
+ENOUGH: Final = 60
+"""What a chain of a round must get, and an item of a list that was set aside before. With it every chain comes further
+in each execution, so that a run ends: by a turn, by the answer of a person, or by items of its own."""
+
+
+def begin(most_events: int, ready: Sequence[Branch]) -> RoundShares:
+    """Return the shares of an execution's first round."""
+    left = most_events - most_events // _UNSEEN - BEGIN_AND_END - ROUND
+    return _shares(left, ready[: max(1, left // ENOUGH)])
+
+
+def further(left: int | None, ended: Sequence[ChainEnd], ready: Sequence[Branch]) -> RoundShares | None:
+    """Return the shares of another round of the same execution; `None` where the run needs another execution.
+
+    `left` is what the round before left, `None` in an execution that began before events were counted; `ended` how its
+    chains and those of their forks ended.
+    """
+    if left is None:
+        return {"ready": [*ready]}
+    rest = left + unused(ended) - ROUND
+    if any(end["outcome"] == "set_aside" for end in ended) or rest < ENOUGH * len(ready):
+        return None
+    return _shares(rest, ready)
+
+
+def charged(payload: StepPayload, outcome: StepOutcome) -> StepOutcome:
+    """Return the outcome of an invocation with what its chain has `left` after it; a fork that does not fit is cut to
+    the items that do, and what does not fit at all is set aside."""
+    least = outcome.pop("least", LEAST)
+    if "left" not in payload:
+        return outcome
+    left = payload["left"] + unused(payload.get("ended") or ())
+    if outcome["outcome"] == "fork":
+        return _forked(outcome, left - FORK, least)
+    cost = _COSTS.get(outcome["outcome"], 0)
+    if cost > left:
+        return {**outcome, "outcome": "set_aside", "left": left}
+    return {**outcome, "left": left - cost}
+
+
+def unused(ended: Sequence[ChainEnd]) -> int:
+    """Return what chains that have ended did not use. One that crashed had used an unknown part of its share."""
+    return sum(int(end.get("left", 0)) for end in ended)
+
+
+def _forked(outcome: StepOutcome, free: int, least: int) -> StepOutcome:
+    branches = outcome["ready"]
+    taken = branches[: max(0, free // least)]
+    if not taken or (len(taken) < len(branches) and not outcome["join"]):
+        return {**outcome, "outcome": "set_aside", "ready": [], "left": free + FORK}
+    return {**outcome, **_shares(free, taken), "left_out": len(branches) - len(taken)}
+
+
+def _shares(free: int, ready: Sequence[Branch]) -> RoundShares:
+    """Share out events evenly; a share is what a branch has left after its first invocation."""
+    each = free // max(1, len(ready))
+    return {"ready": [*ready], "share": each - CHAIN, "left": free - each * len(ready)}
