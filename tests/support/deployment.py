@@ -135,7 +135,7 @@ class Deployment:
 
     def advance(self, state: dict[str, Any], ended: list[Any] = (), retry: int = 0) -> dict[str, Any]:  # type: ignore[assignment]
         """AdvanceRun."""
-        return advance_run(self.settings, {**state, "ended": list(ended), "retry": retry})
+        return advance_run(self.settings, {"left": 10_000, **state, "ended": list(ended), "retry": retry})
 
     def play(self, run_id: str) -> None:
         """Run the execution to its end. Raises what the function raised that failed it."""

@@ -33,7 +33,7 @@ from loopllama.providers.http import Reply
 from loopllama.runs.store import FINAL
 from loopllama.settings import Settings
 from loopllama.telemetry import handler
-from support.asl.execution import Execution
+from support.asl.execution import MOST_EVENTS, Execution
 from support.deployment import Deployment
 from support.faults import Faults
 
@@ -82,6 +82,7 @@ class World(Deployment):
         self.serve: Callable[[dict[str, Any]], str | dict[str, Any] | Reply] = lambda body: "fine"
         self.person: Callable[[str], object] = lambda run_id: None
         self.early, self.news = False, True
+        self.most_events = MOST_EVENTS
         self._api = Api(self.settings)
         self._publisher, self._log = Publisher(self.settings, sleep=lambda _: None), EventLog(self.settings)
 
@@ -182,9 +183,8 @@ class World(Deployment):
         """All that happens by itself, until nothing is due: the execution runs, the reconciler's schedule comes round,
         the stream is consumed. Fails where the run is stuck: unfinished, and nobody will ever look at it."""
         for _ in range(10):
-            execution = self.executions.get(run_id)
-            if execution and execution.status == "RUNNING":
-                self._execute(execution)
+            while running := [one for one in self.executions_of(run_id) if one.status == "RUNNING"]:
+                self._execute(running[0])
             run = self.item(run_id, "RUN")
             if "check_at" not in run:
                 assert run["status"] in FINAL, f"the run is stuck as {run['status']}"
@@ -196,10 +196,14 @@ class World(Deployment):
 
     def redrive(self, run_id: str) -> None:
         """Somebody redrives the failed execution: it goes on in the state that failed."""
-        execution = self.executions[run_id]
+        execution = self.executions_of(run_id)[-1]
         assert execution.status == "FAILED"
         execution.redrive()
         self.finish(run_id)
+
+    def executions_of(self, run_id: str) -> list[Execution]:
+        """The executions of a run, in the order in which they were started."""
+        return [one for one in self.executions.values() if one.input.get("run_id", one.name) == run_id]
 
     def _execute(self, execution: Execution) -> None:
         while (due := execution.go_on()) is not None:
@@ -226,6 +230,7 @@ class World(Deployment):
         detail = {
             "executionArn": execution.arn,
             "name": execution.name,
+            "input": json.dumps(execution.input),
             "status": execution.status,
             "error": error,
             "cause": cause,
@@ -275,7 +280,9 @@ class World(Deployment):
             raise client.exceptions.ExecutionAlreadyExists(told, "StartExecution")
         arn = self.arn(asked["name"])
         if asked["name"] not in self.executions:
-            self.executions[asked["name"]] = self.execution(asked["name"], json.loads(asked["input"]), arn=arn)
+            self.executions[asked["name"]] = self.execution(
+                asked["name"], json.loads(asked["input"]), arn=arn, most_events=self.most_events
+            )
         return {"executionArn": arn}
 
     def _send_task_success(self, client: Any, asked: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def main() -> int:
             warn,
             config["minute"],
             config["simulate"],
+            config["execution_events"],
         )
     except (TemplateError, OSError) as error:
         answer({"failed": str(error)})

@@ -16,6 +16,8 @@ from typing import Any
 from loopllama_cli.local.credentials import Credentials, forget
 
 START_SECONDS = 120.0
+MAX_EVENTS = 25_000
+"""Of an execution's history: https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html"""
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
 """The account of everything in moto."""
@@ -46,7 +48,8 @@ class LocalStack:
 
     `parameters` are the template's; ports of 0 are any free ones; `log` takes each line that the stack reports;
     `minute` is how long a minute of a schedule takes, in seconds; `simulate` lets the simulated provider stand in for
-    providers without a key, unless the parameter `SimulatedProviders` says otherwise. Use as a context manager, or
+    providers without a key, unless the parameter `SimulatedProviders` says otherwise; an execution ends at
+    `execution_events` of its history, which the functions are told. Use as a context manager, or
     `start()` and `stop()`.
     The stack and everything that it started ends with this process, however that ends.
     """
@@ -60,6 +63,7 @@ class LocalStack:
         log: Callable[[str], None] = _to_stderr,
         minute: float = 60.0,
         simulate: bool = True,
+        execution_events: int = MAX_EVENTS,
     ) -> None:
         self._config = {
             "project": str(Path(project).resolve()),
@@ -68,6 +72,7 @@ class LocalStack:
             "aws_port": aws_port,
             "minute": minute,
             "simulate": simulate,
+            "execution_events": execution_events,
         }
         self._log = log
         self._process: subprocess.Popen[str] | None = None

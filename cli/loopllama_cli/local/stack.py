@@ -14,7 +14,7 @@ from typing import Any
 
 from loopllama_cli.local import lean
 from loopllama_cli.local.credentials import Credentials
-from loopllama_cli.local.handle import ACCOUNT, REGION, aws_environment
+from loopllama_cli.local.handle import ACCOUNT, MAX_EVENTS, REGION, aws_environment
 
 STACK_NAME = "loopllama"
 
@@ -31,6 +31,7 @@ class Stack:
         warn: Callable[[str], None],
         minute: float = 60.0,
         simulate: bool = True,
+        execution_events: int = MAX_EVENTS,
     ) -> None:
         # Nothing in this process may reach a real account, whatever the caller's environment says.
         for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -71,12 +72,14 @@ class Stack:
         template.localise_urls(prepared, self.api_url)
 
         logs = Logs(logs_backends[ACCOUNT][REGION], cloudwatch_backends[ACCOUNT][REGION])
+        if execution_events != MAX_EVENTS:
+            environment["EXECUTION_EVENTS"] = str(execution_events)
         self.functions = Functions(self._find, logs.write, self._send, warn, environment)
         self.events = Events(
             events_backends[ACCOUNT][REGION], self.functions.invoke_later, self._start, self._send, warn, minute
         )
         self.streams = Streams(self.functions.invoke, matches, self._send, warn)
-        install.install(self.functions, self.events, self.streams, self.client)
+        install.install(self.functions, self.events, self.streams, self.client, execution_events)
 
         stack = cloudformation_backends[ACCOUNT][REGION].create_stack(
             name=STACK_NAME,

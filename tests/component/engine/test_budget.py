@@ -12,7 +12,6 @@ from support.deployment import Deployment, Killed
 
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock, exact_json
-from loopllama.engine.advance import advance_run
 from loopllama.engine.replay import replay_run
 from loopllama.errors import BudgetExceeded, Conflict, InvalidRequest, ModelThrottled, ModelUnavailable, RunFailed
 from loopllama.llm.types import ModelRequest, ModelResponse, ToolCall, Usage
@@ -331,7 +330,7 @@ def test_a_failed_run_goes_on_when_there_is_more_for_it(live: Deployment) -> Non
     with pytest.raises(RunFailed):
         live.play(run_id)
     live.runs.change(run_id, {"budget": {"max_steps": 3}}, only_from=("failed",))
-    state = advance_run(live.settings, {"contract": 1, "run_id": run_id, "ended": [], "retry": 0})
+    state = live.advance({"contract": 1, "run_id": run_id})
     live.advance(state, [live.chain(work) for work in live.map(state)])
     assert live.read(run_id)["status"] == "completed"
     assert len(live.provider.calls) == 3

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from component.state_machine.stage import LUCK, Stage, Troupe
+from support.asl.execution import MOST_EVENTS
 
 from loopllama.engine.human_input import respond
 from loopllama.errors import ModelThrottled, RunFailed
@@ -38,12 +39,15 @@ DELAYS = {
 """Seconds at most before each repetition of an invocation that ended with this error."""
 KINDS = ("StartRun", "RunStep", "WaitForResponse", "ForkRunStep", "ForkWaitForResponse", "AdvanceRun")
 COMMON = {"contract": 1, "run_id": "r", "workflow": "w", "version": 3}
+SHARE, FORK_SHARE, LEFT_OUT = 100, 50, 6
+"""What the script lets a round's chain and a fork's branch have; each invocation takes one of it."""
 
 
 def ready(*steps: str) -> dict[str, Any]:
     """Return what may start, as functions say it: `a 7` is item 7 of step a, in the third round of a loop."""
     parted = [step.split() for step in steps]
-    return {"ready": [{"step": name, "iteration": 2, "item": int(item)} for name, item in parted]}
+    branches = [{"step": name, "iteration": 2, "item": int(item)} for name, item in parted]
+    return {"ready": branches, "share": FORK_SHARE, "left_out": LEFT_OUT}
 
 
 def scripted(
@@ -56,20 +60,27 @@ def scripted(
     def more(_: Any) -> dict[str, Any]:
         step = next(left, None)
         outcome = {"outcome": "done"} if step is None else {"outcome": "more", **ready(step)}
-        return {**COMMON, "round": len(rounds), **outcome}
+        return {**COMMON, "round": len(rounds), **outcome, "share": SHARE, "left": 7}
 
     def run_step(payload: dict[str, Any]) -> Mapping[str, Any]:
         if "token" in payload:
             return {}
         assert payload["iteration"] == 2
+        assert payload.get("left_out", LEFT_OUT) == LEFT_OUT, "of the fork, where there was one"
+        assert ("left_out" in payload) == ("ended" in payload)
         work = {name: payload[name] for name in (*COMMON, "step", "iteration", "item", "depth")}
-        return {**work, **next(answers[f"{payload['step']}_{payload['item']}"])}
+        return {**work, "left": payload["left"] - 1, **next(answers[f"{payload['step']}_{payload['item']}"])}
 
     return Stage(definition, {"StartRun": more, "RunStep": run_step, "AdvanceRun": more}, ("r", "w", 3), faults)
 
 
 WAITING = {"outcome": "waiting", "seconds": 1000}
 DONE = {"outcome": "done"}
+
+
+def done(invocations: int, share: int = SHARE) -> dict[str, Any]:
+    """Return how a chain ends that was done after so many invocations."""
+    return {**DONE, "left": share - invocations}
 
 
 def tour(definition: Definition, faults: Mapping[str, list[str]]) -> Stage:
@@ -102,7 +113,7 @@ def undisturbed(definition: Definition, _: Troupe) -> None:
     assert stage.times["RunStep"] == [0, 0, 5, 5, 8, 8]
     assert stage.times["ForkRunStep"] == [5, 5, 8, 8]
     assert stage.execution.status == "SUCCEEDED"
-    assert stage.ended == [[DONE], [DONE], [DONE]]
+    assert stage.ended == [[done(4, FORK_SHARE)], [done(5)], [done(1)]]
 
 
 DELAYED = {"b": 4, "c": 10, "d": 1}
@@ -118,7 +129,7 @@ def two_at_a_time(definition: Definition, _: Troupe) -> None:
     stage = scripted(definition, {}, "a 0", a_0=[branches], **later)
     assert stage.play().execution.status == "SUCCEEDED"
     assert stage.times["ForkRunStep"] == [0, 0, 4, 4, 5, 10], "b and c, b again and d, d again, c again"
-    assert stage.ended == [[{"outcome": "done", "ended": [DONE] * 3}]]
+    assert stage.ended == [[{**done(1), "ended": [done(2, FORK_SHARE)] * 3}]]
 
 
 def unanswered(definition: Definition, _: Troupe) -> None:
@@ -127,7 +138,7 @@ def unanswered(definition: Definition, _: Troupe) -> None:
     stage = scripted(definition, {}, "a 0", a_0=[WAITING, fork, DONE], a_1=[WAITING, DONE]).play()
     assert stage.execution.status == "SUCCEEDED"
     assert (stage.times["RunStep"], stage.times["ForkRunStep"]) == ([0, 1000, 2000], [1000, 2000])
-    assert stage.ended == [[DONE], [DONE]]
+    assert stage.ended == [[done(2, FORK_SHARE)], [done(3)]]
 
 
 def thirty_days(definition: Definition, _: Troupe) -> None:
@@ -181,7 +192,8 @@ def ends(stage: Stage, kind: str, error: str) -> None:
     step, item = ("a", 0) if kind == "RunStep" else ("b", 7 if kind.startswith("Fork") else 0)
     died = [{"outcome": "crashed", "step": step, "item": item, "error": error}]
     assert stage.execution.status == "SUCCEEDED"
-    assert stage.ended == [died, *([[DONE]] if item else []), [DONE]]
+    own = [[done(4 + ("Wait" not in kind))]] if item else []  # of the forEach step, which gathers
+    assert stage.ended == [died, *own, [done(1)]]
 
 
 def alone() -> Iterator[tuple[str, Scenario]]:
@@ -204,7 +216,26 @@ def completed(troupe: Troupe, stage: Stage) -> dict[str, Any]:
     run = troupe.live.read(stage.run_id)
     assert (stage.execution.status, run["status"]) == ("SUCCEEDED", "completed"), run["error"]
     assert {step["status"] for step in run["steps"]} == {"completed"}
+    counted = MOST_EVENTS - MOST_EVENTS // 25 - stage.last["left"] - unused(stage.last["ended"])
+    assert stage.execution.events == counted + 3 * len(stage.delays), "repeated invocations are not seen"
     return run
+
+
+def outcomes(stage: Stage) -> Any:
+    """Return how chains ended, without what they had left."""
+    return without_left(stage.ended)
+
+
+def without_left(ended: Any) -> Any:
+    """Return how chains and those of their forks ended, without what they had left."""
+    if isinstance(ended, list):
+        return [without_left(end) for end in ended]
+    return {name: without_left(end) if name == "ended" else end for name, end in ended.items() if name != "left"}
+
+
+def unused(ended: list[Any]) -> int:
+    """Return what chains and those of their forks had left together."""
+    return sum(end.get("left", 0) + unused(end.get("ended", [])) for end in ended)
 
 
 def failed(troupe: Troupe, stage: Stage, because: str) -> None:
@@ -220,7 +251,7 @@ def line(definition: Definition, troupe: Troupe) -> None:
     """Two steps, one after the other in one chain."""
     stage = troupe.stage(definition, [{"name": "one"}, {"name": "two"}]).play()
     assert stage.story == ["StartRun", "RunStep one", "RunStep two", "AdvanceRun"]
-    assert stage.ended == [[{"outcome": "done"}]]
+    assert outcomes(stage) == [[DONE]]
     completed(troupe, stage)
 
 
@@ -245,7 +276,7 @@ def branches(definition: Definition, troupe: Troupe) -> None:
         "AdvanceRun",
     ]
     assert (stage.times["RunStep"], stage.times["ForkRunStep"]) == ([0, 7], [7, 7, 18, 18])
-    assert stage.ended == [[{"outcome": "done", "ended": [{"outcome": "done"}] * 2}]]
+    assert outcomes(stage) == [[{**DONE, "ended": [DONE] * 2}]]
     completed(troupe, stage)
 
 
@@ -287,7 +318,7 @@ def items_one_at_a_time(definition: Definition, troupe: Troupe) -> None:
         *("RunStep each", "AdvanceRun"),
     ]
     assert stage.times["ForkRunStep"] == [0, 10, 10, 20]
-    assert stage.ended == [[{"outcome": "done"}] * 2, [{"outcome": "done"}]]
+    assert outcomes(stage) == [[DONE] * 2, [DONE]]
     assert completed(troupe, stage)["output"] == ["fine", "fine"]
 
 

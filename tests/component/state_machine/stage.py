@@ -63,7 +63,9 @@ class Stage:
         """How chains ended: what AdvanceRun and steps that gather are told."""
         self._functions = functions
         self._failed: Counter[str] = Counter()
-        self._round = 0
+        self.last: Any = None
+        """What AdvanceRun was told last."""
+        self._round = self._left = 0
         self._request = {"contract": CONTRACT, "run_id": self.run_id}
         self.execution = Execution(
             definition,
@@ -116,6 +118,8 @@ class Stage:
             raise TaskError(self.faults[kind].pop(0), "as this test wants it")
         work = payload.get("work", payload)
         self.story.append(" ".join(str(word) for word in (kind, work.get("step"), work.get("item")) if word))
+        if kind == "AdvanceRun":
+            self.last = payload
         if "ended" in payload:
             self.ended.append(payload["ended"])
         try:
@@ -124,6 +128,8 @@ class Stage:
             raise TaskError(type(error).__name__, str(error)) from error
         self._failed[what] = 0
         self._round = answer.get("round", self._round)
+        if kind in ("StartRun", "AdvanceRun"):
+            self._left = answer.get("left", self._left)
         return answer
 
     def _check(self, kind: str, payload: Any, failed: int) -> None:
@@ -137,7 +143,8 @@ class Stage:
             return
         work = payload
         if kind == "AdvanceRun":
-            assert set(payload) == {"contract", "run_id", "round", "ended", "retry"}
+            assert set(payload) == {"contract", "run_id", "round", "left", "ended", "execution_arn", "retry"}
+            assert (payload["left"], payload["execution_arn"]) == (self._left, "arn:of-this")
             assert payload["round"] == self._round
             assert payload["retry"] == failed, "Step Functions' count"
         else:
@@ -145,7 +152,7 @@ class Stage:
                 assert payload["token"] in self.execution.open_tokens
                 assert set(payload) == {"work", "token"}
                 work = payload["work"]
-            assert set(work) >= WORK
+            assert set(work) >= {*WORK, "left"}
             assert not {"ready", "crash"} & set(work), "small control values only"
             assert (work["workflow"], work["version"]) == (self.workflow, self.version)
             assert work["depth"] in (0, 1)

@@ -8,7 +8,8 @@ Sources: https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-han
 each counts its own attempts, catchers come after them; what States.ALL leaves out),
 https://docs.aws.amazon.com/step-functions/latest/dg/input-output-contextobject.html,
 https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html (at most 40 iterations at once),
-https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html (256 KiB a payload).
+https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html (256 KiB a payload, 25,000 events),
+https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html (which events there are).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ Process = Generator[float, None, Json]
 
 AT_ONCE = 40
 LARGEST = 256 * 1024
+MOST_EVENTS = 25_000
+"""Of an execution's history; the last one says that it failed for that."""
 MOST_STATES = 2000
 """That an execution may enter: what goes on for longer goes round."""
 TERMINAL = ("States.Runtime", "States.DataLimitExceeded")
@@ -125,13 +128,16 @@ class Execution:
         jitter: Callable[[float], float] = lambda longest: longest,
         begin_at: str | None = None,
         most_states: int = MOST_STATES,
+        most_events: int = MOST_EVENTS,
     ) -> None:
         self._definition, self._invoke_function, self._now, self._jitter = definition, invoke, now, jitter
         self._context = {"Execution": {"Id": arn, "Name": name, "Input": data}}
         self._tokens: dict[str, list[Json]] = {}
         self._numbers = itertools.count(1)
-        self._left = most_states
-        self.name, self.arn = name, arn
+        self._left, self._most_events = most_states, most_events
+        self.events = 0
+        """Of its history so far."""
+        self.name, self.arn, self.input = name, arn, data
         self.at, self.data = begin_at or definition["StartAt"], data
         self.output: Json = None
         self.status = ""
@@ -151,6 +157,7 @@ class Execution:
             return float(min(next(self._process), self._ends))
         except StopIteration as end:
             self.status, self.output = "SUCCEEDED", end.value
+            self.events += 1
         except TaskError as failure:
             self.status, self.failure = "FAILED", failure
         except Stopped:
@@ -166,6 +173,7 @@ class Execution:
 
     def _begin(self) -> None:
         self.status, self.failure = "RUNNING", None
+        self.events += 1  # ExecutionStarted, or ExecutionRedriven
         self._ends = self._now() + self._definition.get("TimeoutSeconds", math.inf)
         self._process = self._level(self._definition, self.data, self._context, self.at)
 
@@ -191,11 +199,21 @@ class Execution:
             self._left -= 1
             if self._left < 0:
                 raise Endless(f"the execution goes round, now in {name}")
+            self._happened()  # it was entered
             state = level["States"][name]
             run = getattr(self, f"_{state['Type'].lower()}")
             data, name = yield from run(state, data, {**context, "State": {"Name": name, "RetryCount": 0}})
             _fits(data)
+            self._happened()  # it was left
         return data
+
+    def _happened(self, events: int = 1) -> None:
+        """Write into the history. Raises `TaskError`, which ends the execution, where it is full."""
+        self.events += events
+        if self.events >= self._most_events:
+            raise TaskError(
+                "States.Runtime", f"The execution reached the maximum number of history events ({self._most_events})."
+            )
 
     def _succeed(self, state: Mapping[str, Json], data: Json, context: Json) -> Process:
         yield from ()
@@ -227,9 +245,11 @@ class Execution:
         waiting = deque(self.iterations(state, data, context))
         active: dict[int, Process] = {}
         results: list[Json] = [None] * len(waiting)
+        self._happened()
         while waiting or active:
             while waiting and len(active) < most:
                 index, item, with_item = waiting.popleft()
+                self._happened()
                 active[index] = self._level(inner, item, with_item, inner["StartAt"])
             due = math.inf
             for index, process in list(active.items()):
@@ -237,9 +257,11 @@ class Execution:
                     due = min(due, next(process))
                 except StopIteration as end:
                     results[index] = end.value
+                    self._happened()
                     del active[index]
             if active and not (waiting and len(active) < most):
                 yield due
+        self._happened()
         return _put(data, state.get("ResultPath", "$"), _fits(results)), state.get("Next")
 
     def iterations(
@@ -279,10 +301,12 @@ class Execution:
     def _attempt(self, state: Mapping[str, Json], data: Json, context: Json) -> Process:
         """Invoke a function; wait for its token where the state does."""
         began = self._now()
+        self._happened(3)  # scheduled, started, and how it ended
         if state["Resource"] == INVOKE:
             parameters = _fits(_filled(state["Parameters"], data, context))
             answer = self._invoke(parameters)
             return _fits({"ExecutedVersion": "$LATEST", "Payload": answer, "StatusCode": 200})
+        self._happened()  # submitted
         token = f"{self.name}/{next(self._numbers)}"
         outputs = self._tokens[token] = []
         parameters = _fits(_filled(state["Parameters"], data, {**context, "Task": {"Token": token}}))

@@ -29,13 +29,15 @@ from loopllama_cli.local.moto_patches.patching import replace
 from loopllama_cli.local.streams import Streams
 
 
-def install(functions: Functions, events: Events, streams: Streams, client: Callable[[str], Any]) -> None:
+def install(
+    functions: Functions, events: Events, streams: Streams, client: Callable[[str], Any], most_events: int
+) -> None:
     """Put the stack's own parts behind moto. `client(service)` is a boto3 client of the stack's endpoint."""
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     _lambda(functions)
     dynamodb.install(streams)
     s3.install(events)
-    step_functions.install(functions, events, client)
+    step_functions.install(functions, events, client, most_events)
     # moto's rules know no Lambda and no Step Functions targets, deliver inside PutEvents, and one without a pattern
     # (a schedule) takes every event.
     replace(events_models.Rule, "send_to_targets", lambda rule, event, _transform=True: events.match(rule, event))

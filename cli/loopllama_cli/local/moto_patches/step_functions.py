@@ -18,8 +18,9 @@ from moto.core.responses import ActionResult
 from moto.stepfunctions import models as stepfunctions_models
 from moto.stepfunctions.exceptions import InvalidExecutionInput
 from moto.stepfunctions.parser import models as parser_models
-from moto.stepfunctions.parser.api import ExecutionStatus
+from moto.stepfunctions.parser.api import ExecutionStatus, HistoryEventType
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.eval.event.event_manager import EventHistoryContext, EventManager
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.asl.utils import json_path
 from moto.stepfunctions.parser.backend import execution as execution_models
@@ -34,7 +35,7 @@ MAX_INPUT_BYTES = 256 * 1024
 """https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html; moto checks it between states itself."""
 
 
-def install(functions: Functions, events: Events, client: Callable[[str], Any]) -> None:
+def install(functions: Functions, events: Events, client: Callable[[str], Any], most_events: int) -> None:
     # A state machine made by CloudFormation lands in a backend that does not execute.
     replace(stepfunctions_models, "stepfunctions_backends", parser_models.stepfunctions_parser_backends)
     machine_class = stepfunctions_models.StateMachine
@@ -79,6 +80,7 @@ def install(functions: Functions, events: Events, client: Callable[[str], Any]) 
     _shared_clients(client)
     _parsed_once()
     _executions(events)
+    _bounded_history(events, most_events)
 
 
 def _shared_clients(client: Callable[[str], Any]) -> None:
@@ -181,6 +183,41 @@ def _executions(events: Events) -> None:
                 _status_changed(events, execution)
 
     logic = replace(ExecutionWorker, "_execution_logic", execution_logic)
+
+
+def _bounded_history(events: Events, most_events: int) -> None:
+    """Fail an execution whose history is full, as AWS does; moto's may grow for ever.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+    """
+
+    def environment_with_end(worker: Any) -> Any:
+        made = environment(worker)
+        made.event_manager.execution = worker._execution_communication.execution
+        return made
+
+    environment = replace(ExecutionWorker, "_get_evaluation_environment", environment_with_end)
+
+    def add_event(manager: Any, *args: Any, **kwargs: Any) -> int:
+        number = len(manager._history_event_list) + 1
+        execution = getattr(manager, "execution", None)
+        if execution is None or number < most_events:
+            return int(add(manager, *args, **kwargs))
+        with full:
+            if execution.exec_status != ExecutionStatus.RUNNING:
+                return number
+            execution.exec_status = ExecutionStatus.FAILED
+        execution.stop_date = datetime.now(tz=UTC)
+        execution.error = "States.Runtime"
+        execution.cause = f"The execution reached the maximum number of history events ({most_events})."
+        details: Any = {"executionFailedEventDetails": {"error": execution.error, "cause": execution.cause}}
+        add(manager, EventHistoryContext.of_program_start(), HistoryEventType.ExecutionFailed, details)
+        execution.exec_worker.stop(execution.stop_date, execution.error, execution.cause)
+        _status_changed(events, execution)
+        return number
+
+    full = threading.Lock()
+    add = replace(EventManager, "add_event", add_event)
 
 
 def _status_changed(events: Events, execution: Any, status: str = "") -> None:
