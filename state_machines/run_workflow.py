@@ -147,7 +147,7 @@ def chain(depth: int) -> State:
                 "Type": "Pass",
                 "Comment": "RunStep itself died, its retries too. Its record may lack the failure: AdvanceRun, or the"
                 " step that gathers, writes it.",
-                "Parameters": {"outcome": "crashed", **same("step", "item"), "error.$": "$.crash.Error"},
+                "Parameters": {"outcome": "crashed", **same("step", "item", "left"), "error.$": "$.crash.Error"},
                 "End": True,
             },
             chain_ended: {

@@ -33,8 +33,12 @@ CONTINUE: Final = _TASK + _CHOICE
 PUT_OFF: Final = _WAIT + CONTINUE
 ASK: Final = 1 + _TASK + CONTINUE
 """A task that waits for its token has one event more, which says that it was submitted."""
-FORK: Final = _MAP + _CHOICE + _PASS + CONTINUE
-"""A fork without its branches, and RunStep behind it, which gathers."""
+FORK: Final = _MAP + _CHOICE
+"""A fork without its branches."""
+GATHER: Final = _PASS + CONTINUE
+"""RunStep once more, behind the fork of a forEach step."""
+CRASH: Final = 3 * 12
+"""An invocation that the state machine repeats as often as it may."""
 _COSTS: Final = {"continue": CONTINUE, "retry_later": PUT_OFF, "waiting": ASK}
 
 LEAST: Final = CHAIN + PUT_OFF
@@ -72,7 +76,7 @@ def charged(payload: StepPayload, outcome: StepOutcome) -> StepOutcome:
         return outcome
     left = payload["left"] + unused(payload.get("ended") or ())
     if outcome["outcome"] == "fork":
-        return _forked(outcome, left - FORK, least)
+        return _forked(outcome, left, least)
     cost = _COSTS.get(outcome["outcome"], 0)
     if cost > left:
         return {**outcome, "outcome": "set_aside", "left": left}
@@ -80,15 +84,16 @@ def charged(payload: StepPayload, outcome: StepOutcome) -> StepOutcome:
 
 
 def unused(ended: Sequence[ChainEnd]) -> int:
-    """Return what chains that have ended did not use. One that crashed had used an unknown part of its share."""
-    return sum(int(end.get("left", 0)) for end in ended)
+    """Return what chains that have ended did not use."""
+    return sum(max(0, end.get("left", 0) - (CRASH if end["outcome"] == "crashed" else 0)) for end in ended)
 
 
-def _forked(outcome: StepOutcome, free: int, least: int) -> StepOutcome:
+def _forked(outcome: StepOutcome, left: int, least: int) -> StepOutcome:
     branches = outcome["ready"]
+    free = left - FORK - (GATHER if outcome["join"] else 0)
     taken = branches[: max(0, free // least)]
     if not taken or (len(taken) < len(branches) and not outcome["join"]):
-        return {**outcome, "outcome": "set_aside", "ready": [], "left": free + FORK}
+        return {**outcome, "outcome": "set_aside", "ready": [], "left": left}
     return {**outcome, **_shares(free, taken), "left_out": len(branches) - len(taken)}
 
 
