@@ -257,7 +257,7 @@ class World(Deployment):
     def _stand_ins(self) -> dict[str, Callable[[Any, dict[str, Any]], Any]]:
         return {
             "stepfunctions:StartExecution": self._start_execution,
-            "stepfunctions:DescribeExecution": lambda client, asked: {"status": self._found(client, asked).status},
+            "stepfunctions:DescribeExecution": self._describe_execution,
             "stepfunctions:StopExecution": self._stop_execution,
             "stepfunctions:SendTaskSuccess": self._send_task_success,
             "events:PutEvents": self._put_events,
@@ -298,6 +298,12 @@ class World(Deployment):
             told = {"Error": {"Code": "ExecutionDoesNotExist", "Message": asked["executionArn"]}}
             raise client.exceptions.ExecutionDoesNotExist(told, "DescribeExecution")
         return execution
+
+    def _describe_execution(self, client: Any, asked: dict[str, Any]) -> dict[str, Any]:
+        execution = self._found(client, asked)
+        failure = execution.failure
+        told = {"error": failure.error, "cause": failure.cause} if failure else {}
+        return {"status": execution.status, **told}
 
     def _stop_execution(self, client: Any, asked: dict[str, Any]) -> dict[str, Any]:
         execution = self._found(client, asked)
