@@ -76,6 +76,11 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     made.play(run_id)
     assert made.read(run_id)["status"] == "completed"
 
+    # Its execution's history is full: the run goes on in another one.
+    long = made.accept(workflow, "hello")
+    made.advance({"contract": 1, "run_id": made.start(long)["run_id"], "left": 0})
+    made.start(long)
+
     # Started by hand.
     made.start("by-hand", {"workflow": workflow, "input": large})  # type: ignore[call-arg]
 
