@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -26,7 +27,9 @@ from loopllama.providers.http import Reply
 
 FEW = 260
 WORDS = [f"word{number}" for number in range(6)]
-LISTS = [{"name": name, "forEach": "input.words", "prompt": f"{name} {{{{ item }}}}"} for name in ("one", "two", "three")]
+LISTS = [
+    {"name": name, "forEach": "input.words", "prompt": f"{name} {{{{ item }}}}"} for name in ("one", "two", "three")
+]
 CALLS = Counter(f"{step['name']} {word}" for step in LISTS for word in WORDS)
 BUSY = Reply(429, {"retry-after": "7"}, b'{"error": {"message": "slow down"}}')
 WRONG = Reply(400, {}, b'{"error": {"message": "no such thing"}}')
@@ -111,7 +114,7 @@ def test_items_that_are_put_off_wait_in_the_next_execution_too(world: World, tim
     assert len(assert_whole(world, run_id)) > 1
     assert {len(moments) for moments in turned_away.values()} == {times + 1}
     for moments in turned_away.values():
-        gaps = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+        gaps = [after - before for before, after in pairwise(moments)]
         assert min(gaps) >= 7_000, "as the provider said"
 
 
