@@ -49,8 +49,8 @@ class LocalStack:
     `parameters` are the template's; ports of 0 are any free ones; `log` takes each line that the stack reports;
     `minute` is how long a minute of a schedule takes, in seconds; `simulate` lets the simulated provider stand in for
     providers without a key, unless the parameter `SimulatedProviders` says otherwise; an execution ends at
-    `execution_events` of its history, which the functions are told. Use as a context manager, or
-    `start()` and `stop()`.
+    `execution_events` of its history (StartRun's variable EXECUTION_EVENTS says so to the functions). Use as a
+    context manager, or `start()` and `stop()`.
     The stack and everything that it started ends with this process, however that ends.
     """
 

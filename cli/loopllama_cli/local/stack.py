@@ -72,8 +72,6 @@ class Stack:
         template.localise_urls(prepared, self.api_url)
 
         logs = Logs(logs_backends[ACCOUNT][REGION], cloudwatch_backends[ACCOUNT][REGION])
-        if execution_events != MAX_EVENTS:
-            environment["EXECUTION_EVENTS"] = str(execution_events)
         self.functions = Functions(self._find, logs.write, self._send, warn, environment)
         self.events = Events(
             events_backends[ACCOUNT][REGION], self.functions.invoke_later, self._start, self._send, warn, minute

@@ -50,15 +50,15 @@ def finished(system: System, name: str) -> str:
 
 
 def test_a_run_goes_on_in_another_execution(system: System) -> None:
-    found = executions(system, run_id := finished(system, "Counted"))
+    with system.configured("StartRun", EXECUTION_EVENTS=str(FEW)):
+        found = executions(system, run_id := finished(system, "Counted"))
     assert [(one["name"], one["status"]) for one in found] == [(run_id, "SUCCEEDED"), (f"{run_id}-2", "SUCCEEDED")]
     assert all(one["events"] < FEW for one in found)
 
 
 def test_an_execution_ends_at_its_most_events_and_another_one_follows(system: System) -> None:
     """As where the functions do not know what the state machine counts."""
-    with system.configured("StartRun", EXECUTION_EVENTS="25000"):
-        found = executions(system, finished(system, "Uncounted"))
+    found = executions(system, finished(system, "Uncounted"))
     assert len(found) > 1
     assert {one["status"] for one in found[:-1]} == {"FAILED"}
     assert (found[0]["error"], found[0]["events"]) == ("States.Runtime", FEW)
