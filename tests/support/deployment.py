@@ -133,9 +133,11 @@ class Deployment:
         """RunStep, in a process of its own as far as caches go."""
         return {**StepRunner(self.settings).run_step(work, owner, remaining_ms)}
 
-    def advance(self, state: dict[str, Any], ended: list[Any] = (), retry: int = 0) -> dict[str, Any]:  # type: ignore[assignment]
-        """AdvanceRun."""
-        return advance_run(self.settings, {"left": 10_000, **state, "ended": list(ended), "retry": retry})
+    def advance(
+        self, state: dict[str, Any], ended: Sequence[Any] = (), retry: int = 0, left: int = 10_000
+    ) -> dict[str, Any]:
+        """AdvanceRun, of an execution whose history has so many events `left`."""
+        return advance_run(self.settings, {**state, "left": left, "ended": list(ended), "retry": retry})
 
     def play(self, run_id: str) -> None:
         """Run the execution to its end. Raises what the function raised that failed it."""

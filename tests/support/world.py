@@ -137,14 +137,13 @@ class World(Deployment):
         with_nothing_lost = {"checked", "started", "closed", "failed"}
         assert set(self.asynchronous("ReconcileRuns", lambda: reconcile_due(self.settings))) == with_nothing_lost
 
-    def publish(self, retry: int = 30) -> None:
+    def publish(self, retries: int = 30) -> None:
         """The stream reaches its consumer, which gets again what it did not take, and all that follows."""
         left, self._stream = self._stream, []
-        for _ in range(retry):
-            if not left:
-                return
-            left = left[self._taken(left[:10]) :]
-        raise AssertionError("records of the stream were given up")
+        while left:
+            taken = self._taken(left[:10])
+            left, retries = left[taken:], retries - (not taken)
+            assert retries, "records of the stream were given up"
 
     def _taken(self, batch: list[dict[str, Any]]) -> int:
         """How many records of a batch the consumer took."""

@@ -78,7 +78,7 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
 
     # Its execution's history is full: the run goes on in another one.
     long = made.accept(workflow, "hello")
-    made.advance({"contract": 1, "run_id": made.start(long)["run_id"], "left": 0})
+    made.advance(made.start(long), left=0)
     made.start(long)
 
     # Started by hand.

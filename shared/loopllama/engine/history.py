@@ -44,14 +44,16 @@ _COSTS: Final = {"continue": CONTINUE, "retry_later": PUT_OFF, "waiting": ASK}
 LEAST: Final = CHAIN + PUT_OFF
 """What a branch of a fork must get: it is put off once."""
 ENOUGH: Final = 60
-"""What a chain of a round must get, and an item of a list that was set aside before. With it every chain comes further
-in each execution, so that a run ends: by a turn, by the answer of a person, or by items of its own."""
+"""What an item of a list gets that was set aside before. With it an item comes further in each execution: by a turn, or
+by the answer of a person."""
+ENOUGH_FOR_CHAIN: Final = CHAIN + FORK + ENOUGH + GATHER
+"""What a chain of a round must get: it may be a list's, and come further by one item. So a run ends."""
 
 
 def begin(most_events: int, ready: Sequence[Branch]) -> RoundShares:
     """Return the shares of an execution's first round."""
     left = most_events - most_events // _UNSEEN - BEGIN_AND_END - ROUND
-    return _shares(left, ready[: max(1, left // ENOUGH)])
+    return _shares(left, ready[: max(1, left // ENOUGH_FOR_CHAIN)])
 
 
 def further(left: int | None, ended: Sequence[ChainEnd], ready: Sequence[Branch]) -> RoundShares | None:
@@ -63,7 +65,7 @@ def further(left: int | None, ended: Sequence[ChainEnd], ready: Sequence[Branch]
     if left is None:
         return {"ready": [*ready]}
     rest = left + unused(ended) - ROUND
-    if any(end["outcome"] == "set_aside" for end in ended) or rest < ENOUGH * len(ready):
+    if any(end["outcome"] == "set_aside" for end in ended) or rest < ENOUGH_FOR_CHAIN * len(ready):
         return None
     return _shares(rest, ready)
 

@@ -106,8 +106,8 @@ def test_the_rest_of_a_step_gets_an_invocation_of_its_own(live: Deployment) -> N
     work = begin(live, [{"name": "s0"}, {"name": "s1"}])
     taken = []
     runner = several(live, 10)
-    one = runner.run_step
-    runner.run_step = lambda *arguments: taken.append(arguments) or one(*arguments)  # type: ignore[method-assign]
+    one = runner._step
+    runner._step = lambda *given, **named: taken.append(given) or one(*given, **named)  # type: ignore[method-assign]
     live.provider.script = lambda _: raise_(OutOfTime())
     rest = runner.run_steps(work, "first", 60_000)
     assert (rest["outcome"], rest["step"], len(taken)) == ("continue", "s0", 1)

@@ -15,8 +15,7 @@ from loopllama.llm.types import ModelRequest, ModelResponse
 def prepared(live: Deployment, **step: Any) -> dict[str, Any]:
     """A run of one step with a fallback; its work."""
     workflow = live.push([{"name": "one", "model": "test:a", "fallbacks": ["test:b"], **step}])
-    state = live.start(live.accept(workflow))
-    return {**state, **state["ready"][0]}
+    return live.map(live.start(live.accept(workflow)))[0]
 
 
 def called(live: Deployment) -> list[str]:
@@ -77,7 +76,7 @@ def test_a_step_opened_again_asks_the_model_that_had_rejected_it(live: Deploymen
         live.advance(work)
     live.provider.script = fails(models=set(), dies=set())
     state = live.advance(work)
-    assert live.step({**state, **state["ready"][0]}, "second")["outcome"] == "done"
+    assert live.step(live.map(state)[0], "second")["outcome"] == "done"
     assert called(live) == ["a", "a"]
 
 
