@@ -21,6 +21,7 @@ from loopllama.errors import (
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
+    QuotaExhausted,
 )
 from loopllama.llm.types import Provider
 
@@ -125,7 +126,7 @@ def test_unknown_model(dialect: Dialect, server: WireServer, adapter: Provider, 
 def test_out_of_credit(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
     _status, code, _ = dialect.bad_request
     reply = dialect.error(400, code, "Your credit balance is too low to access the API.")
-    assert type(failure_of(server, adapter, make_call(), reply)) is ModelThrottled
+    assert type(failure_of(server, adapter, make_call(), reply)) is QuotaExhausted
 
 
 def test_connection_refused(dialect: Dialect, monkeypatch: pytest.MonkeyPatch, make_call: Make) -> None:

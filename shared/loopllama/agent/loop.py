@@ -45,12 +45,14 @@ MAX_TURNS = 10
 
 class RetryLater(Exception):
     """Every model of the attempt order is in trouble that passes; `seconds` is what the longest asked to wait, if any
-    did. Where one waits for a place among its calls, whatever became of the others, `error` is that; `failed` says
-    whether another one was in trouble."""
+    did. Where one waits for a place among its calls, whatever became of the others, `error` is that; `throttled` says
+    whether one was turned away by its provider, `failed` whether one was in any other trouble."""
 
     def __init__(self, *trouble: ModelError | BudgetExceeded) -> None:
         self.error = max(trouble, key=lambda error: (isinstance(error, ModelBusy), error.retry_after or 0))
-        self.failed = not all(isinstance(error, ModelBusy) for error in trouble)
+        turned_away = [error for error in trouble if isinstance(error, ModelThrottled)]
+        self.throttled = not all(isinstance(error, ModelBusy) for error in turned_away)
+        self.failed = len(turned_away) < len(trouble)
         self.seconds = self.error.retry_after
         super().__init__(str(self.error))
 
@@ -83,8 +85,8 @@ class CallSlots(Protocol):
         """Let the next call have the place."""
         ...
 
-    def throttled(self, model: Model, seconds: float) -> None:
-        """Note that a call was throttled after `seconds`."""
+    def throttled(self, model: Model, seconds: float, retry_after: float | None = None) -> None:
+        """Note that a call was throttled after `seconds`, and for how long (s) the provider asks to wait."""
         ...
 
 
@@ -280,8 +282,8 @@ class AgentLoop:
                 explain_timeout(error, given, took, self._step["name"], self._untouched)
             self._ledger.settle_error(key, model, error, started, self._priced_as)
             self._circuit_breaker.failed(model.id, error, took)
-            if isinstance(error, ModelThrottled):
-                self._call_slots.throttled(model, took)
+            if isinstance(error, ModelThrottled) and error.later:
+                self._call_slots.throttled(model, took, error.retry_after)
             raise
         self._ledger.settle_answer(key, model, answer, started, self._priced_as)
         self._circuit_breaker.succeeded(model.id)

@@ -17,6 +17,11 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
+def now_seconds() -> float:
+    """Seconds since the epoch."""
+    return now_ms() / 1000
+
+
 def now() -> datetime:
     """Return the moment, aware, in UTC."""
     return datetime.now(UTC)

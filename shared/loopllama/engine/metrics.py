@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from loopllama.errors import CredentialsRejected, ModelNotAvailable, ModelThrottled
+from loopllama.errors import CredentialsRejected, ModelNotAvailable, ModelThrottled, QuotaExhausted
 from loopllama.llm.usage import SUMMED
 from loopllama.policies import registry
 from loopllama.runs.totals import METRICS_REPORTED, attempts_of, totals
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from loopllama.runs.records import Run, RunTotals, StepRecord
 
 
+_THROTTLED = (ModelThrottled.__name__, QuotaExhausted.__name__)
 _REFUSED = (CredentialsRejected.__name__, ModelNotAvailable.__name__)
 """Outcomes that somebody has to mend, who may not see them: a fallback answers meanwhile."""
 
@@ -33,7 +34,7 @@ def step_ended(workflow_id: str, run_id: str, record: StepRecord) -> None:
         mine = [attempt for attempt in attempts if attempt["model"] == called]
         answered = called == model
         good = [int(attempt["latency_ms"]) for attempt in mine if attempt["outcome"] == "ok"]
-        throttled = len([attempt for attempt in mine if attempt["outcome"] == ModelThrottled.__name__])
+        throttled = len([attempt for attempt in mine if attempt["outcome"] in _THROTTLED])
         refused = len([attempt for attempt in mine if attempt["outcome"] in _REFUSED])
         bad = len([attempt for attempt in mine if attempt["outcome"] not in ("ok", "open")])
         emit(

@@ -21,7 +21,7 @@ from loopllama.runs.attempt_log import StepLedger
 from loopllama.runs.step_ref import Work
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import RunStore
-from loopllama.runs.totals import ATTEMPTS_BEFORE_RETRY, QUEUED_AT, attempts_of, totals
+from loopllama.runs.totals import ATTEMPTS_BEFORE_RETRY, QUEUED_AT, THROTTLED_AT, attempts_of, totals
 from loopllama.runs.value_store import ValueStore
 from loopllama.workflows import expressions
 
@@ -32,6 +32,8 @@ RETRIES = 5
 """How often a step is tried later where the agent sets no `retries`."""
 LONGEST_WAIT_SECONDS = 900
 LONGEST_QUEUE_SECONDS = 60
+PATIENCE_SECONDS = 3600
+"""For how long a step waits for a provider that turns it away. A quota of a minute that many items share takes long."""
 
 
 class StepEnding:
@@ -102,26 +104,31 @@ class StepEnding:
         return ended(work, "failed")
 
     def retry_later(self, view: View, writer: StepWriter, ledger: StepLedger, trouble: loop.RetryLater) -> StepOutcome:
-        """Put the step off, or fail it where it has been put off as often as its agent says. Waiting for a place among
-        a model's calls is no failure, and uses no retry; but fallbacks that have failed meanwhile do, and when all are
-        used, the wait goes on without them."""
-        tries = int(writer.record.get("tries", 0)) + 1
-        again: StepRecord = {"tries": tries, ATTEMPTS_BEFORE_RETRY: len(ledger.attempts)}
-        spent = tries > int(view.step.get("retries", RETRIES))
-        if isinstance(trouble.error, ModelBusy):
-            writer.write(again if trouble.failed and not spent else {}, release=True)
-            waited = (clock.now_ms() - int(writer.record.get(QUEUED_AT) or clock.now_ms())) / 1000
-            # Who has waited long comes back seldom: each time costs transitions of the state machine.
-            seconds = min(LONGEST_QUEUE_SECONDS, max(trouble.seconds or 0, waited / 4))
-            return {**ended(view.work, "retry_later"), "seconds": max(1, round(seconds))}
-        if spent:
+        """Put the step off, or fail it where it has been put off as often as its agent says. To wait for a place among
+        a model's calls, or for a provider's quota of a minute, is no failure and uses no retry. Where one waits for a
+        place, fallbacks that have failed meanwhile do; when all retries are used, the wait goes on without them."""
+        now, record = clock.now_ms(), writer.record
+        retries = int(view.step.get("retries", RETRIES))
+        throttled_at = int(record.get(THROTTLED_AT) or now)
+        patient = not trouble.failed and retries > 0 and now - throttled_at < PATIENCE_SECONDS * 1000
+        tries = int(record.get("tries", 0)) + (not patient)
+        queues, spent = isinstance(trouble.error, ModelBusy), tries > retries
+        if spent and not queues:
             return self.fail(view, writer, ledger, trouble.error)
-        # Where no provider says how long: up to half as much again, so that the items of a list that a provider has
-        # turned away together do not come back together.
-        usual = 2 ** min(tries, 6) * (1 + share_of(f"{view.work.run_id}/{view.work.key}") / 2)
-        seconds = min(LONGEST_WAIT_SECONDS, max(1, round(trouble.seconds or usual)))
-        writer.write(again, release=True)
-        return {**ended(view.work, "retry_later"), "seconds": seconds}
+        again: StepRecord = {"tries": tries, ATTEMPTS_BEFORE_RETRY: len(ledger.attempts)}
+        if trouble.throttled:
+            again[THROTTLED_AT] = throttled_at
+        writer.write(again if (trouble.failed or trouble.throttled) and not spent else {}, release=True)
+        # Up to half as much again: items of a list that a provider has turned away together do not come back together.
+        spread = 1 + share_of(f"{view.work.run_id}/{view.work.key}") / 2
+        if queues or patient:
+            # Who has waited long comes back seldom: each time costs transitions of the state machine.
+            waited = (now - min(int(record.get(QUEUED_AT) or now), throttled_at)) / 1000
+            usual = min(LONGEST_QUEUE_SECONDS, waited / 4)
+            seconds = max(usual, trouble.seconds or 0) if queues else max(2, usual, trouble.seconds or 0) * spread
+        else:
+            seconds = trouble.seconds or 2 ** min(tries, 6) * spread
+        return {**ended(view.work, "retry_later"), "seconds": min(LONGEST_WAIT_SECONDS, max(1, round(seconds)))}
 
     def wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: Waiting) -> StepOutcome:
         """Let the step wait for a person, or fail it where nobody answered in time."""

@@ -26,6 +26,7 @@ from loopllama.errors import (
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
+    QuotaExhausted,
 )
 from loopllama.llm import structured_output
 from loopllama.llm.types import Message, ModelRequest, Thoughts, Usage
@@ -38,7 +39,7 @@ VERSION = "2023-06-01"
 CODES: Mapping[str, type[ModelError]] = {
     "invalid_request_error": ModelRequestRejected,
     "authentication_error": CredentialsRejected,
-    "billing_error": ModelThrottled,
+    "billing_error": QuotaExhausted,
     "permission_error": ModelNotAvailable,
     "not_found_error": ModelNotAvailable,
     "conflict_error": ModelUnavailable,

@@ -26,12 +26,13 @@ from loopllama.errors import (
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
+    QuotaExhausted,
 )
 from loopllama.providers.credentials import Credentials
 
 _BY_STATUS: dict[int, type[ModelError]] = {
     401: CredentialsRejected,
-    402: ModelThrottled,  # the account is out of credit: another provider may serve
+    402: QuotaExhausted,  # the account is out of credit: another provider may serve
     403: ModelNotAvailable,
     404: ModelNotAvailable,
     408: ModelTimeout,
@@ -83,6 +84,9 @@ github.com/ollama/ollama, issue 17638), llama.cpp (500, github.com/ggml-org/llam
 (424, github.com/strands-agents/harness-sdk, issue 649). The request was right, and the next answer to it may be."""
 _MORE_THAN_THE_QUOTA = re.compile(r"limit:? (\d{1,15})\b,? .{0,20}requested:? (\d{1,15})\b", re.IGNORECASE)
 """OpenAI's and Groq's form: "Limit 30000, Requested 31024"."""
+_LONG_QUOTA = re.compile(r"\b(?:daily|monthly)\b|(?:per|by|/|\ba)[-_ ]?(?:day|month)", re.IGNORECASE)
+"""A quota of a day or longer: "Too many tokens per day" (Bedrock), "free-models-per-day" (OpenRouter), "tokens per day
+(TPD)" (Groq), "GenerateRequestsPerDayPerProjectPerModel" (Gemini's `quotaId`), "1000 API calls / month" (Cohere)."""
 _WAIT = re.compile(
     r"(?:try|retry|wait)\b.{0,40}?\b(?:in|after|for)? ?((?:\d{1,9}(?:\.\d{1,9})? ?(?:ms|milliseconds?|s|secs?|seconds?"
     r"|m|mins?|minutes?|h|hours?)\b ?)+|(?:\d{1,9}h)?(?:\d{1,9}m)?\d{1,9}(?:\.\d{1,9})?s\b)",
@@ -95,6 +99,9 @@ _PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://\S+")
 _DETAIL_CHARACTERS = 500
 _LONGEST_WAIT = 24 * 3600.0
+_SHORT_WAIT = 900.0
+_PATIENCE = 3600.0
+"""For how long a step waits for a provider that throttles it (`engine.step_ending`)."""
 
 
 def failure(
@@ -114,10 +121,10 @@ def failure(
     dialect names. The message quotes at most 500 characters of the provider's own, with the key blotted out. It names
     the address `url`, and what may be missing in it where nobody of that API seems to live there.
     """
-    kind = kind_of(status, codes, detail, kinds)
     wait = retry_after(headers)
     if wait is None:
         wait = wait_in(detail)
+    kind = of_long_quota(kind_of(status, codes, detail, kinds), codes, detail, wait)
     page = _PAGE.match(detail)
     detail = "a web page" if page else redaction.without(credentials.api_key, detail)[:_DETAIL_CHARACTERS]
     label = ", ".join([f"HTTP {status}", *codes[:1]])
@@ -176,7 +183,7 @@ def kind_of(status: int, names: Iterable[str], detail: str, codes: Mapping[str, 
         if status in (400, 413, 422, 500) and _TOO_LONG.search(detail):
             return ContextTooLong
         if status in (400, 402, 403) and _OUT_OF_CREDIT.search(detail):
-            return ModelThrottled  # another provider may serve, and this one again once it is paid
+            return QuotaExhausted  # another provider may serve, and this one again once it is paid
         if status in (400, 422) and _NO_MODEL.search(detail):
             return ModelNotAvailable
         if status in (403, 404, 410):
@@ -185,6 +192,17 @@ def kind_of(status: int, names: Iterable[str], detail: str, codes: Mapping[str, 
     if kind is ModelThrottled and (quota := _MORE_THAN_THE_QUOTA.search(detail)) and int(quota[2]) > int(quota[1]):
         return ContextTooLong  # no wait makes room for a request that is larger than the whole quota
     return kind
+
+
+def of_long_quota(kind: type[ModelError], names: Sequence[str], detail: str, wait: float | None) -> type[ModelError]:
+    """Return the class of a throttled call, which may have met a quota that no step waits for. `wait` is what the
+    provider asks for (s). A day's quota may be a moving one: where a wait is named, it says how long. Not so Gemini's,
+    which ends at midnight and has the wait of a minute beside it."""
+    if kind is not ModelThrottled:
+        return kind
+    fixed = any(_LONG_QUOTA.search(name) for name in names)
+    long = _PATIENCE if not _LONG_QUOTA.search(detail) else 0 if wait is None else _SHORT_WAIT
+    return QuotaExhausted if fixed or (wait or 1) > long else kind
 
 
 def read_error(body: bytes) -> tuple[list[str], str]:
@@ -219,12 +237,18 @@ def _codes(error: Mapping[str, Any]) -> Iterator[str]:
     inner = error.get("innererror")
     if isinstance(inner, Mapping):  # Azure
         yield from _codes(inner)
-    for detail in error.get("details") or () if isinstance(error.get("details"), list) else ():
+    details = error["details"] if isinstance(error.get("details"), list) else []
+    for detail in details:
         if isinstance(detail, Mapping) and isinstance(detail.get("reason"), str):  # google.rpc.ErrorInfo
             yield detail["reason"]
     for key in ("code", "type", "status", "__type"):
         if isinstance(error.get(key), str):
             yield error[key].rpartition("#")[2]  # AWS writes com.amazon.coral.service#AccessDeniedException
+    for detail in details:
+        violations = detail.get("violations") if isinstance(detail, Mapping) else None  # google.rpc.QuotaFailure
+        for violation in violations if isinstance(violations, list) else ():
+            if isinstance(violation, Mapping) and isinstance(violation.get("quotaId"), str):
+                yield violation["quotaId"]
 
 
 def _delays(error: Mapping[str, Any]) -> Iterator[str]:

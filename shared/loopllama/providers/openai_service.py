@@ -18,6 +18,7 @@ from loopllama.errors import (
     ModelNotAvailable,
     ModelThrottled,
     ModelUnavailable,
+    QuotaExhausted,
 )
 from loopllama.llm.schema_restating import Restated
 from loopllama.llm.types import ModelRequest
@@ -46,9 +47,9 @@ CODES: Mapping[str, type[ModelError]] = {
     "rate_limit_exceeded": ModelThrottled,
     "rate_limit_error": ModelThrottled,
     "slow_down": ModelThrottled,
-    "insufficient_quota": ModelThrottled,
-    "billing_hard_limit_reached": ModelThrottled,
-    "credit_balance_exhausted": ModelThrottled,
+    "insufficient_quota": QuotaExhausted,
+    "billing_hard_limit_reached": QuotaExhausted,
+    "credit_balance_exhausted": QuotaExhausted,
     "RESOURCE_EXHAUSTED": ModelThrottled,  # Gemini
     "server_error": ModelUnavailable,
     "server_is_overloaded": ModelUnavailable,

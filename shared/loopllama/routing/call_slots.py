@@ -7,6 +7,8 @@ Decrease Algorithms for Congestion Avoidance, 1989):
 
 - `ModelThrottled` halves the limit that holds, at least to 1; a model without one counts as having `START` (16). Of
   calls side by side the first lowers it: what began before says nothing new.
+- Where one call may be under way and the provider throttles all the same, none begins for as long as the provider
+  asks, at least `PAUSE_MS` (5 s), at most `RAISE_MS`. So even short calls keep to a quota of a minute.
 - Each `RAISE_MS` (30 s) without another one gives a sixteenth of the full limit back, at least 1. Once it is back where
   it was, nothing is left to know. No success is written for it.
 - It is an attribute `c:<model id>` of the item in `routing.model_health`, so a decision reads it for nothing.
@@ -45,6 +47,7 @@ LEARNED = "c:"
 START = 16
 """Calls at once that a model without a limit counts as having when it throttles first."""
 RAISE_MS = 30_000
+PAUSE_MS = 5_000
 FORGET_MS = 30 * RAISE_MS
 """After so long every limit is back where it was: from 1 to 31 in steps of 1 takes longest."""
 MARGIN_MS = 5_000
@@ -60,7 +63,7 @@ _FREE = (
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What throttling has made of a model's limit: `limit` calls since `at` (epoch ms)."""
+    """What throttling has made of a model's limit: `limit` calls since `at` (epoch ms), none until then."""
 
     limit: int
     at: int
@@ -85,17 +88,22 @@ def allowed(full: int | None, learned: Learned | None, now: int) -> int | None:
     """Return how many calls may be under way now, `None` for any number. `full` is the limit of the model's entry."""
     if learned is None or learned.at > now + RAISE_MS:
         return full
+    if learned.at > now:
+        return 0
     most = full or START
-    limit = learned.limit + max(0, now - learned.at) // RAISE_MS * max(1, most // 16)
+    limit = learned.limit + (now - learned.at) // RAISE_MS * max(1, most // 16)
     return limit if limit < most else full
 
 
-def lowered(full: int | None, learned: Learned | None, now: int, began: int) -> Learned | None:
-    """Return what a call that began at `began` and was throttled makes of the limit."""
+def lowered(full: int | None, learned: Learned | None, now: int, began: int, wait_ms: int = 0) -> Learned:
+    """Return what a call that began at `began` and was throttled makes of the limit. `wait_ms` is for how long the
+    provider asked to wait."""
     limit = allowed(full, learned, now)
     if learned is not None and limit != full and began < learned.at:
         return learned
-    return Learned(max(1, (limit or START) // 2), now) if full != 1 else learned
+    if limit is None or limit > 1:
+        return Learned((limit or START) // 2, now)
+    return Learned(1, now + min(RAISE_MS, max(PAUSE_MS, wait_ms)))
 
 
 class CallSlots:
@@ -118,6 +126,8 @@ class CallSlots:
         `wait_seconds`. Raises `ModelBusy`, which says when to come back, and what the SDK raises."""
         waited = 0.0
         while (limit := self.limit(model) if self._health.table else None) is not None:
+            if not limit:
+                raise self._paused(model)
             taken = self._take(counted_as(model), limit, holder, call_seconds)
             if isinstance(taken, Slot):
                 return taken
@@ -149,18 +159,25 @@ class CallSlots:
         except Exception as error:
             logged(error, "a call's slot was not given back; it is free once the call's time is over")
 
-    def throttled(self, model: Model, seconds: float) -> None:
-        """Report that a call was throttled after `seconds`: fewer may be under way from now on."""
+    def throttled(self, model: Model, seconds: float, retry_after: float | None = None) -> None:
+        """Report that a call was throttled after `seconds`: fewer may be under way from now on. `retry_after` is for
+        how long (s) the provider asked to wait."""
         if not self._health.table:
             return
         began = self._now() - int(seconds * 1000)
 
         def decide(value: object) -> Mapping[str, int] | None:
             before = _learned(value)
-            after = lowered(model.max_concurrent_calls, before, self._now(), began)
-            return UNCHANGED if after is None or after == before else {"limit": after.limit, "at": after.at}
+            after = lowered(model.max_concurrent_calls, before, self._now(), began, int((retry_after or 0) * 1000))
+            return UNCHANGED if after == before else {"limit": after.limit, "at": after.at}
 
         self._health.change(LEARNED + counted_as(model), decide, self._is_spent)
+
+    def _paused(self, model: Model) -> ModelBusy:
+        learned = _learned(self._health.read().get(LEARNED + counted_as(model)))
+        left = (learned.at - self._now()) / 1000 if learned else 0.0
+        pause = max(_SHORTEST_WAIT, left) * random.uniform(1, 1.5)  # noqa: S311 - no secret
+        return ModelBusy(f"{model.id}: its provider throttles, so no call begins for {left:.0f} s", retry_after=pause)
 
     def _take(self, model_id: str, limit: int, holder: str, call_seconds: float) -> Slot | float:
         """Return a slot, or for how long (s) the oldest call has been under way where none is free."""

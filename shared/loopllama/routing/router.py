@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -35,7 +34,9 @@ MAX_DECISIONS = 64
 class Router:
     """Answers which model a step uses. `clock` gives epoch seconds."""
 
-    def __init__(self, settings: Settings, dynamodb: Any = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: Settings, dynamodb: Any = None, clock: Callable[[], float] = clock.now_seconds
+    ) -> None:
         def client() -> Any:
             return clients.client("dynamodb") if dynamodb is None else dynamodb
 

@@ -25,6 +25,7 @@ from loopllama.runs.totals import (
     FIRST_TURN,
     METRICS_REPORTED,
     QUEUED_AT,
+    THROTTLED_AT,
     TOOL,
     TURNS,
     attempt_of,
@@ -202,6 +203,8 @@ class StepLedger:
             **_bill(model, answer.usage, answer.model, priced_as),
             "answer": self._keep(f"{key}-answer", kept),
         }
+        if THROTTLED_AT in self._writer.record:
+            self._writer.decide({THROTTLED_AT: None})
         self._settle(key, entry)
 
     def settle_error(

@@ -27,6 +27,7 @@ AttemptOutcome = Literal[
     "open",
     "ModelError",
     "ModelThrottled",
+    "QuotaExhausted",
     "ModelUnavailable",
     "ModelTimeout",
     "ContextTooLong",
@@ -243,6 +244,7 @@ class StepRecord(Usage, total=False):
     set_aside: bool
     retry_at: Number
     queued_at: Number | None
+    throttled_at: Number | None
     attempts_before_retry: Number
     metrics_reported_attempts: Number
     crash_count: Number | None

@@ -20,6 +20,7 @@ from loopllama.runs.totals import (
     FIRST_TURN,
     METRICS_REPORTED,
     QUEUED_AT,
+    THROTTLED_AT,
     TURNS,
     attempts_of,
 )
@@ -157,6 +158,7 @@ def reopen(store: RunStore, record: StepRecord) -> None:
             "set_aside",
             "retry_at",
             QUEUED_AT,
+            THROTTLED_AT,
             UNANSWERED,
             *declined,
         ),

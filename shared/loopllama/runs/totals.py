@@ -18,6 +18,8 @@ METRICS_REPORTED: Final = "metrics_reported_attempts"
 """The step's attribute that counts the attempts which metrics have told of: those made before it was opened again."""
 QUEUED_AT: Final = "queued_at"
 """The step's attribute that says since when (epoch ms) its next call waits for a place among the model's calls."""
+THROTTLED_AT: Final = "throttled_at"
+"""The step's attribute that says since when (epoch ms) providers turn its next call away."""
 FIRST_TURN: Final = "first_turn"
 TURNS: Final = "turns"
 """Attributes of a step that was opened again: where its conversation begins, and the model calls that do not count

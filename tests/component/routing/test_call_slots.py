@@ -182,7 +182,7 @@ def test_a_lowered_limit_waits_for_the_calls_that_are_under_way(dynamodb, proces
 
 def test_being_throttled_halves_the_limit_and_time_gives_it_back():
     limit, learned = None, None
-    for expected in (8, 4, 2, 1, 1):
+    for expected in (8, 4, 2, 1):
         learned = lowered(None, learned, NOW, NOW)
         limit = allowed(None, learned, NOW)
         assert limit == expected
@@ -190,7 +190,27 @@ def test_being_throttled_halves_the_limit_and_time_gives_it_back():
     learned = lowered(100, None, NOW, NOW)
     assert allowed(100, learned, NOW) == 50
     assert [allowed(100, learned, NOW + n * RAISE_MS) for n in (1, 8, 9)] == [56, 98, 100]
-    assert lowered(1, None, NOW, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("full", "asked", "pause"), [(None, 0, 5_000), (1, 0, 5_000), (16, 20_000, 20_000), (1, 900_000, RAISE_MS)]
+)
+def test_throttled_at_one_call_none_begins_for_a_while(full, asked, pause):
+    learned = lowered(full, Learned(1, NOW - 1_000), NOW, NOW - 500, asked)
+    assert learned == Learned(1, NOW + pause)
+    assert [allowed(full, learned, NOW + at) for at in (0, pause - 1, pause)] == [0, 0, 1]
+    assert lowered(full, learned, NOW + 10, NOW - 400) == learned, "what began before says nothing new"
+
+
+def test_who_comes_in_the_pause_waits_until_it_is_over(process, clock):
+    for _ in range(5):
+        process.slots.throttled(FREE, 0, 12)
+    with pytest.raises(ModelBusy, match="free: its provider throttles, so no call begins for 12 s") as caught:
+        process.slots.take(FREE, "a", 60, 60)
+    assert 12 <= caught.value.retry_after <= 18
+    assert process.slept == 0
+    clock.now += 12
+    assert process.slots.take(FREE, "a", 60, 60) is not None
 
 
 def test_calls_side_by_side_lower_it_once():
@@ -202,7 +222,7 @@ def test_calls_side_by_side_lower_it_once():
 @given(full=st.none() | st.integers(1, MAX_CALLS), limit=st.integers(1, 10**15), at=st.integers(0, 10**15))
 def test_no_limit_is_ever_below_one_or_above_the_entrys(full, limit, at):
     now = allowed(full, Learned(limit, at), NOW)
-    assert now is None or 1 <= now <= (full or START)
+    assert now is None or (0 if NOW < at <= NOW + RAISE_MS else 1) <= now <= (full or START)
 
 
 def test_all_processes_learn_it_and_then_queue(dynamodb, clock):

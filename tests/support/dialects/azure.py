@@ -13,6 +13,7 @@ from loopllama.errors import (
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
+    QuotaExhausted,
 )
 from support.dialects.base import KEY, Documented
 from support.dialects.openai import OpenAIDialect
@@ -37,7 +38,7 @@ class AzureDialect(OpenAIDialect):
         (408, "Timeout", ModelTimeout),
         (424, "FailedDependency", ModelRequestRejected),
         (429, "429", ModelThrottled),
-        (429, "insufficient_quota", ModelThrottled),
+        (429, "insufficient_quota", QuotaExhausted),
         (500, "InternalServerError", ModelUnavailable),
         (503, "ServiceUnavailable", ModelUnavailable),
     )

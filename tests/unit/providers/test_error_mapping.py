@@ -13,9 +13,10 @@ from loopllama.errors import (
     ModelRequestRejected,
     ModelThrottled,
     ModelUnavailable,
+    QuotaExhausted,
 )
 from loopllama.providers.anthropic import CODES as ANTHROPIC
-from loopllama.providers.error_mapping import kind_of, read_error, wait_in
+from loopllama.providers.error_mapping import kind_of, of_long_quota, read_error, wait_in
 from loopllama.providers.openai_service import CODES as OPENAI
 
 
@@ -164,3 +165,43 @@ def test_a_model_that_is_not_there(provider: str, status: int, said: str) -> Non
 @pytest.mark.parametrize(("provider", "status", "said"), OF_THE_REQUEST, ids=lambda value: str(value)[:30])
 def test_an_error_of_the_request_is_none_of_the_model(provider: str, status: int, said: str) -> None:
     assert kind_of(status, ["invalid_request_error"], said, {}) is ModelRequestRejected, provider
+
+
+@pytest.mark.parametrize(
+    ("said", "names", "wait", "kind"),
+    [
+        # A quota of a minute, whoever says so.
+        ("Rate limit reached for requests", [], None, ModelThrottled),
+        ("Too many tokens, please wait before trying again.", ["ThrottlingException"], None, ModelThrottled),
+        ("Quota exceeded", ["RESOURCE_EXHAUSTED", "GenerateRequestsPerMinutePerProjectPerModel"], 39, ModelThrottled),
+        ("This request would exceed the limit of 50,000 input tokens per minute", [], 3_600, ModelThrottled),
+        # A day's, of Bedrock, OpenRouter, and Cohere's of a month.
+        ("Too many tokens per day, please wait before trying again.", ["ThrottlingException"], None, QuotaExhausted),
+        ("Rate limit exceeded: free-models-per-day", [], None, QuotaExhausted),
+        ("You are using a Trial key, which is limited to 1000 API calls / month.", [], None, QuotaExhausted),
+        ("You have exceeded the daily limit", [], None, QuotaExhausted),
+        # Gemini names the wait of a minute beside it.
+        ("Quota exceeded. Please retry in 39.2s.", ["GenerateRequestsPerDayPerProject-FreeTier"], 39.2, QuotaExhausted),
+        # GitHub's models
+        ("Rate limit of 50 per 86400s exceeded for UserByModelByDay. Please wait 43200 s", [], 43_200, QuotaExhausted),
+        # OpenAI's and Groq's move: the wait that they name is as long as it takes.
+        ("Rate limit reached on requests per day (RPD). Please try again in 8.64s.", [], 8.64, ModelThrottled),
+        ("Rate limit reached on tokens per day (TPD). Please try again in 15m35s.", [], 935, QuotaExhausted),
+        # Nobody waits for longer than an hour.
+        ("Slow down", [], 3_601, QuotaExhausted),
+        # Words that only look like it.
+        ("Your request yesterday was fine; today we are busy", [], None, ModelThrottled),
+    ],
+)
+def test_quotas_that_no_step_waits_for(said: str, names: list[str], wait: float | None, kind: type[Exception]) -> None:
+    assert of_long_quota(ModelThrottled, names, said, wait) is kind
+    assert of_long_quota(ModelUnavailable, names, said, wait) is ModelUnavailable
+
+
+def test_the_quota_that_google_names_is_among_the_codes() -> None:
+    violation = {"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier", "quotaValue": "20"}
+    details = [{"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{}, 1, violation]}, {"x": 1}]
+    codes, _ = read_error(json.dumps({"error": {"status": "RESOURCE_EXHAUSTED", "details": details}}).encode())
+    assert codes == ["RESOURCE_EXHAUSTED", violation["quotaId"]]
+    for broken in (None, "x", [1], [{"violations": 1}], [{"violations": [{"quotaId": 1}]}]):
+        assert read_error(json.dumps({"error": {"status": "X", "details": broken}}).encode())[0] == ["X"]

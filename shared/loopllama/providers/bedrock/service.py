@@ -62,7 +62,12 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
 
     if isinstance(error, exceptions.ClientError):
         code, detail = _code_and_detail(error)
+        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        wait = error_mapping.retry_after(headers)
+        if wait is None:
+            wait = error_mapping.wait_in(detail)
         kind = error_mapping.kind_of(_status(error), [code], detail, CODES)
+        kind = error_mapping.of_long_quota(kind, [], detail, wait)
         label = f"HTTP {_status(error)}" if code == str(_status(error)) else f"HTTP {_status(error)}, {code}"
         message = f"{who} ({label}): {detail}"
         if kind is CredentialsRejected:
@@ -71,11 +76,8 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
             remedy := access.explain(code, detail, model, region or clients.region())
         ):
             kind, message = ModelNotAvailable, f"{who} ({label}): {remedy}. AWS says: {detail}"
-        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        wait = error_mapping.retry_after(headers) if kind.later else None
-        if wait is None and kind.later:
-            wait = error_mapping.wait_in(detail)
         unusable = kind is InvalidModelResponse
+        wait = wait if kind.later else None
         return kind(message, retry_after=wait, status=_status(error), repeatable=unusable)
     if isinstance(
         error,
