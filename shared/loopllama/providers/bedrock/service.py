@@ -18,7 +18,7 @@ from loopllama.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from loopllama.providers import error_mapping
+from loopllama.providers import error_mapping, waits
 from loopllama.providers.bedrock import access
 
 CODES: Mapping[str, type[ModelError]] = {
@@ -72,11 +72,10 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
         ):
             kind, message = ModelNotAvailable, f"{who} ({label}): {remedy}. AWS says: {detail}"
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        wait = error_mapping.retry_after(headers) if kind.later else None
-        if wait is None and kind.later:
-            wait = error_mapping.wait_in(detail)
+        wait = waits.asked(headers, detail) if kind.later else None
         unusable = kind is InvalidModelResponse
-        return kind(message, retry_after=wait, status=_status(error), repeatable=unusable)
+        made = kind(message, retry_after=wait, status=_status(error), repeatable=unusable)
+        return error_mapping.with_next(made, [code], detail)
     if isinstance(
         error,
         exceptions.NoCredentialsError
