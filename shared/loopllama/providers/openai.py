@@ -15,8 +15,13 @@ How usage is counted
   (https://platform.openai.com/docs/guides/reasoning). Where `total_tokens` is more than both, the rest is reasoning,
   billed as output: Gemini's endpoint under any provider's name, and xAI
   (https://ai.google.dev/gemini-api/docs/thinking#pricing, https://docs.x.ai/docs/guides/reasoning).
-- Perplexity charges for each request beside its tokens (`usage.cost.request_cost`,
-  https://docs.perplexity.ai/getting-started/pricing): the call's cost is marked as an estimate then.
+- Gateways before Claude leave what was read from a cache and written to it out of `prompt_tokens`, as Anthropic does:
+  `total_tokens` has it, or it is more than the prompt under Anthropic's names. It belongs to the prompt. Qwen counts
+  what was written as `prompt_tokens_details.cache_creation_input_tokens`
+  (https://help.aliyun.com/zh/model-studio/context-cache).
+- What is charged beside tokens of text, or at another price, makes the call's cost an estimate: Perplexity's fees
+  (`usage.cost.request_cost` and its like, https://docs.perplexity.ai/getting-started/pricing), xAI's
+  `num_sources_used`, OpenRouter's web search, and tokens of audio, or of images and video that are given.
 - A server that gives no usage, or none that can be read, gets an estimate, marked as such.
 """
 
@@ -50,6 +55,10 @@ _NOT_RECORDED = "(not recorded)"
 """What stands for the thoughts where another model made the calls, or none were given. DeepSeek and Moonshot refuse
 calls without `reasoning_content`: github.com/earendil-works/pi, issue 3636; github.com/continuedev/continue, issue
 11600."""
+
+
+_COSTS_OF_TOKENS = {"input_tokens_cost", "output_tokens_cost", "total_cost"}
+"""Members of Perplexity's `usage.cost` that are no fee."""
 
 
 class OpenAI(openai_service.OpenAIService):
@@ -242,26 +251,45 @@ def _usage(value: Any) -> Usage | None:
     inside, outside = wire.member(value, "prompt_tokens_details"), wire.member(value, "completion_tokens_details")
     reasoning = wire.count(outside.get("reasoning_tokens")) or 0
     total = wire.count(value.get("total_tokens"))
+    cached = _most(
+        inside.get("cached_tokens"),
+        *(value.get(name) for name in ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")),
+    )
+    names = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+    written = _most(*(inside.get(name) for name in names), value.get(names[-1]))
+    apart = _most(value.get("cache_read_input_tokens")) + _most(value.get("cache_creation_input_tokens"))
+    if apart > prompt or total == prompt + completion + cached + written:
+        prompt += cached + written  # they were left out of it
+    impossible = cached > prompt
+    cached = min(cached, prompt)
+    written = min(written, prompt - cached)
     if total is not None and total > prompt + completion:
         reasoning = total - prompt - completion
         completion = total - prompt
-    cached = _first(inside.get("cached_tokens"), value.get("prompt_cache_hit_tokens"), value.get("cached_tokens"))
-    written = _first(
-        *(inside.get(name) for name in ("cache_write_tokens", "cache_creation_tokens")),
-        value.get("cache_creation_input_tokens"),
-    )
-    cached = min(cached, prompt)
-    # A fee that the provider names beside its tokens is in no price of a token, so the figure is no measured one.
-    charged = wire.member(value, "cost").get("request_cost")
-    fee = isinstance(charged, int | float | Decimal) and charged > 0
-    written = min(written, prompt - cached)
     kept = wire.member(inside, "cache_creation_token_details").get("ephemeral_1h_input_tokens")
-    hour = min(wire.count(kept) or 0, written)
     return Usage(
-        prompt, completion, cached, written, min(reasoning, completion), uncertain=fee, cache_write_1h_tokens=hour
+        prompt,
+        completion,
+        cached,
+        written,
+        min(reasoning, completion),
+        uncertain=impossible or _charges_more(value, inside, outside),
+        cache_write_1h_tokens=min(wire.count(kept) or 0, written),
     )
 
 
-def _first(*counts: Any) -> int:
-    """Return the first that is a count, 0 where none is."""
-    return next((found for found in map(wire.count, counts) if found is not None), 0)
+def _charges_more(value: Mapping[str, Any], inside: Mapping[str, Any], outside: Mapping[str, Any]) -> bool:
+    """Return whether the provider charges for something that no price of a token holds: a fee for requests, searches
+    or sources, or tokens that are no text."""
+    fees = (amount for name, amount in wire.member(value, "cost").items() if name not in _COSTS_OF_TOKENS)
+    counted = (value.get(name) for name in ("num_search_queries", "num_sources_used", "citation_tokens"))
+    searches = wire.member(value, "server_tool_use").get("web_search_requests")
+    others = (inside.get("audio_tokens"), *(outside.get(f"{kind}_tokens") for kind in ("audio", "image", "video")))
+    amounts = (*fees, *counted, searches, *others)
+    return any(isinstance(amount, int | float | Decimal) and amount > 0 for amount in amounts)
+
+
+def _most(*counts: Any) -> int:
+    """Return the largest that is a count, 0 where none is: gateways fill one of a figure's names with 0, and say it
+    under another."""
+    return max((found for found in map(wire.count, counts) if found is not None), default=0)
