@@ -15,7 +15,14 @@ from support.dialects import DIALECTS, WIRE_FORMATS, Dialect, OpenAIDialect, Res
 from support.failures import Make, failure_of
 from support.wire_server import Raw, Reply, WireServer
 
-from loopllama.errors import InvalidModelResponse
+from loopllama.errors import (
+    ContentFiltered,
+    CredentialsRejected,
+    InvalidModelResponse,
+    ModelRequestRejected,
+    ModelThrottled,
+    ModelUnavailable,
+)
 from loopllama.llm.types import Message, ModelRequest, Provider, Usage
 
 
@@ -187,3 +194,49 @@ def test_too_large_an_answer(dialect: Dialect, server: WireServer, adapter: Prov
     error = failure_of(server, adapter, make_call(), Reply(200, b" " * (21 * 1024 * 1024)))
     assert type(error) is InvalidModelResponse
     assert "20 MB" in str(error)
+
+
+OPENAI = OpenAIDialect()
+
+
+def _minimax(code: int, said: str) -> Reply:
+    return Reply(200, {"id": "1", "choices": None, "base_resp": {"status_code": code, "status_msg": said}})
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "kind"),
+    [
+        (1002, "rate limit", ModelThrottled),
+        (1039, "token limit", ModelThrottled),
+        (1008, "insufficient balance", ModelThrottled),
+        (1004, "login fail", CredentialsRejected),
+        (1026, "input new_sensitive", ContentFiltered),
+        (2013, "invalid params", ModelRequestRejected),
+        (1000, "unknown error", ModelUnavailable),
+        (99999, "what comes next", ModelUnavailable),
+    ],
+)
+@pytest.mark.parametrize("dialect", [OPENAI], ids=lambda one: one.name)
+def test_an_error_with_a_code_of_its_own_under_status_200(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, code: int, said: str, kind: type
+) -> None:
+    error = failure_of(server, adapter, make_call(), _minimax(code, said))
+    assert type(error) is kind
+    assert said in str(error)
+
+
+@pytest.mark.parametrize("dialect", [OPENAI], ids=lambda one: one.name)
+def test_an_answer_whose_calls_are_in_another_choice(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make
+) -> None:
+    body = dialect.answer("I shall look.", (), "tools")
+    other = dialect.answer("", [("call_1", "now", {})], "tools")["choices"][0]
+    odd = [None, {"message": None}, {"message": {"tool_calls": "x"}}]
+    body["choices"] += [{**other, "index": 1}, *odd]
+    good = {**body, "base_resp": {"status_code": 0, "status_msg": ""}}
+    server.script(Reply(200, good), Reply(200, body), Reply(200, {**body, "choices": [*body["choices"][:1], *odd]}))
+    answer = adapter.complete(make_call())
+    assert (answer.text, [call.id for call in answer.tool_calls]) == ("I shall look.", ["call_1"])
+    assert answer.stop_reason == "tool_calls"
+    assert adapter.complete(make_call(options={"n": 2})).tool_calls == ()  # two were asked for: the first counts
+    assert adapter.complete(make_call()).text == "I shall look."

@@ -19,6 +19,8 @@ Refused = Literal[
     "temperature",
     "temperature while thinking",
     "top_p beside temperature",
+    "top_p and top_k",
+    "thinking budget",
     "max_tokens",
     "forced tool",
     "forced tool while thinking",
@@ -27,7 +29,8 @@ Refused = Literal[
 ]
 """What a request may hold, and a model may refuse. `max_tokens`: it wants `max_completion_tokens`. `forced tool`: a
 `tool_choice` that names a tool, or says that there must be one. `schema beside tools`: a schema for the answer in the
-provider's own mode, where the request has tools too. `unsigned thoughts`: earlier thoughts without a signature."""
+provider's own mode, where the request has tools too. `thinking budget`: `thinking` of the type `enabled`, with a number
+of tokens. `unsigned thoughts`: earlier thoughts without a signature."""
 
 
 class Rule(NamedTuple):
@@ -43,7 +46,8 @@ class Rule(NamedTuple):
 
 
 _REASONING_OPENAI = r"(^|[./:])(o[1-9]|gpt-[5-9]|codex-)(?!.*-chat)"
-_CLAUDE_WITHOUT_SAMPLING = "claude-(opus-4-[7-9]|opus-[5-9]|sonnet-[5-9]|haiku-[5-9]|fable|mythos)"  # from Opus 4.7 on
+_CLAUDE_FROM_OPUS_4_7 = "claude-(opus-4[-.][7-9]|opus-[5-9]|sonnet-[5-9]|haiku-[5-9]|fable)"
+_CLAUDE_WITHOUT_SAMPLING = f"{_CLAUDE_FROM_OPUS_4_7}|claude-mythos"
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -64,6 +68,20 @@ RULES: tuple[Rule, ...] = (
         "temperature while thinking",
         "claude",
         "Claude thinks at its own temperature only",
+        "https://platform.claude.com/docs/en/build-with-claude/extended-thinking",
+        "2026-11",
+    ),
+    Rule(
+        "top_p and top_k",
+        _CLAUDE_WITHOUT_SAMPLING,
+        "Claude takes neither from Opus 4.7 on",
+        "https://docs.claude.com/en/docs/about-claude/models/migration-guide",
+        "2026-11",
+    ),
+    Rule(
+        "thinking budget",
+        _CLAUDE_FROM_OPUS_4_7,
+        "Claude thinks as much as it likes, or its effort says, from Opus 4.7 on: adaptive thinking is asked for",
         "https://platform.claude.com/docs/en/build-with-claude/extended-thinking",
         "2026-11",
     ),

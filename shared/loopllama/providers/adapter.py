@@ -154,7 +154,8 @@ class Adapter(ABC):
             again = parsed.stop_reason != "max_tokens" and not parsed.malformed
             raise InvalidModelResponse(message, usage=usage, against=parsed.malformed or None, repeatable=again)
         held = parsed.thoughts if parsed.tool_calls else None
-        return ModelResponse(text, usage, parsed.stop_reason, parsed.tool_calls, parsed.model, thoughts=_kept(held))
+        calls = history.meant(parsed.tool_calls, call.tools)
+        return ModelResponse(text, usage, parsed.stop_reason, calls, parsed.model, thoughts=_kept(held))
 
     def _fitted(self, call: ModelRequest) -> ModelRequest:
         """Return the call as the rules, and what was learnt of the model, say it."""
@@ -168,7 +169,8 @@ class Adapter(ABC):
         tools = tuple(
             replace(tool, parameters=schema_restating.parameters(tool.parameters, subset)) for tool in call.tools
         )
-        return replace(call, temperature=temperature, tools=tools, forms=known)
+        call = replace(call, temperature=temperature, tools=tools, forms=known)
+        return call if known.system else history.without_system(call)
 
     def _sent(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the answer's document. A call that is refused for how it is said is said otherwise, each form once: a

@@ -110,6 +110,20 @@ openclaw, issues 1879 and 64840). Qwen writes "This model only support stream mo
 vLLM "requires --enable-auto-tool-choice", OpenRouter "Provider returned error"."""
 _MORE_THAN_THE_QUOTA = re.compile(r"limit:? (\d{1,15})\b,? .{0,20}requested:? (\d{1,15})\b", re.IGNORECASE)
 """OpenAI's and Groq's form: "Limit 30000, Requested 31024"."""
+_MINIMAX = {
+    1002: 429,
+    1004: 401,
+    1008: 402,
+    1026: 422,
+    1027: 422,
+    1039: 429,
+    1042: 400,
+    2013: 400,
+    2049: 401,
+    2056: 429,
+}
+"""MiniMax's own codes, all under status 200, as statuses: https://platform.minimax.io/docs/api-reference/errorcode;
+github.com/ENTERPILOT/GoModel, pull requests 640 and 1004."""
 _PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://\S+")
 _DETAIL_CHARACTERS = 500
@@ -182,7 +196,9 @@ def what_is_missing(credentials: Credentials, url: str) -> str:
 def status_in(value: Mapping[str, Any]) -> int:
     """Return the status of an error that stands in the body of an answer whose own status says that all is well, as
     gateways send it when their upstream fails late: the error's `code`, where that is one."""
-    error = value.get("error")
+    error, own = value.get("error"), wire.member(value, "base_resp").get("status_code")
+    if own is not None and not error:
+        return _MINIMAX.get(own, 502) if isinstance(own, int) else 502
     status = error.get("code") if isinstance(error, dict) else None
     if isinstance(status, str) and re.fullmatch("[0-9]{3}", status):
         status = int(status)
@@ -231,6 +247,7 @@ def read_error(body: bytes) -> tuple[list[str], str]:
     if not isinstance(error, dict):
         return [], _as_text(error)
     written = error.get("message") or error.get("Message") or error.get("detail") or value.get("message")
+    written = written or wire.member(value, "base_resp").get("status_msg")
     detail = _as_text(written or error)
     parameter = error.get("param")
     named = f" (param: {parameter})" if isinstance(parameter, str) and parameter and parameter not in detail else ""

@@ -83,16 +83,17 @@ class OpenAI(openai_service.OpenAIService):
         return "max_completion_tokens" if new else known.max_tokens
 
     def is_error(self, value: Mapping[str, Any]) -> bool:
-        """Return whether it is an error: OpenRouter reports an upstream's under status 200."""
-        return bool(value.get("error") and not value.get("choices"))
+        """Return whether it is an error: OpenRouter reports an upstream's under status 200, MiniMax each of its own."""
+        failed = value.get("error") or wire.member(value, "base_resp").get("status_code")
+        return bool(failed and not value.get("choices"))
 
     def read(self, call: ModelRequest, value: Mapping[str, Any]) -> Parsed:
         """Return what the first choice holds."""
         who, usage = self.who(call), _usage(value.get("usage"))
         choices = value.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        message = choice.get("message") if isinstance(choice, dict) else None
-        if not isinstance(choice, dict) or not isinstance(message, dict):
+        choice = _one_choice(choices, call.options.get("n"))
+        message = choice.get("message") if choice else None
+        if choice is None or not isinstance(message, dict):
             # A prompt that was blocked may get no choices; what has none to speak of, or broken ones, is no completion.
             broken = choices != [] or None
             return Parsed(
@@ -212,6 +213,27 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
+def _calls_of(message: Mapping[str, Any]) -> list[Any]:
+    found = message.get("tool_calls")
+    return found if isinstance(found, list) else []
+
+
+def _one_choice(choices: Any, asked: Any) -> Mapping[str, Any] | None:
+    """Return the answer that the choices are: the first, with the tool calls of the others where one answer was asked
+    for. Gateways before Claude put its text and its calls into a choice each (github.com/karthink/gptel, pull request
+    1284; github.com/BerriAI/litellm, pull request 35444)."""
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        return None
+    first, message = choices[0], wire.member(choices[0], "message")
+    calling = [one for one in choices[1:] if isinstance(one, dict) and _calls_of(wire.member(one, "message"))]
+    if _calls_of(message) or not calling or asked not in (None, 1):
+        return first
+    others = [wire.member(one, "message") for one in calling]
+    calls = [call for other in others for call in other["tool_calls"]]
+    text = next((said for said in (message.get("content"), *(other.get("content") for other in others)) if said), None)
+    return {**calling[-1], "message": {**others[0], **message, "content": text, "tool_calls": calls}}
+
+
 def _text(content: Any) -> str:
     """Return the text of a message's content: a text, or (Mistral's reasoning models) parts of which some are
     thoughts."""
@@ -228,8 +250,7 @@ def _text(content: Any) -> str:
 def _tool_calls(message: Mapping[str, Any], cut: bool) -> Iterator[ToolCall]:
     """Yield the tool calls. `cut`: the answer ended at its limit, and with it the last call: what is there of its
     arguments is not what the model meant."""
-    found = message.get("tool_calls")
-    calls = found if isinstance(found, list) else []
+    calls = _calls_of(message)
     for position, asked in enumerate(calls):
         # Gemini's endpoint may leave out the id; Ollama gives the arguments as an object.
         function = wire.member(asked, "function") if isinstance(asked, dict) else {}
