@@ -368,34 +368,6 @@ def test_thinking_by_a_budget_where_there_is_none_any_more(
     assert server.refused == 0
 
 
-SYSTEM_REFUSED = [
-    (OPENAI, "System role not supported"),
-    (OPENAI, "Unsupported value: 'messages[0].role' does not support 'system' with this model."),
-    (OPENAI, "Conversation roles must alternate user/assistant/user/assistant/..."),
-    (OPENAI, "invalid params, chat content has invalid message role: system (2013)"),
-    (GOOGLE, "Developer instruction is not enabled for models/gemma-3-27b-it"),
-    (BEDROCK, "This model doesn't support system messages. Try again without a system message."),
-]
-
-
-@pytest.mark.parametrize(("dialect", "said"), SYSTEM_REFUSED, ids=lambda value: str(value)[:20])
-def test_a_model_without_a_system_role(
-    dialect: Dialect, server: WireServer, patch: pytest.MonkeyPatch, said: str
-) -> None:
-    code = "ValidationException" if dialect is BEDROCK else "invalid_request_error"
-    good = Reply(200, dialect.answer("ok"))
-    server.script(dialect.error(400, code, said), good, good)
-    adapter = dialect.adapter(server.url, patch)
-    for _ in range(2):
-        assert adapter.complete(call(dialect, system="Be brief.", options={})).text == "ok"
-    assert len(server.requests) == 3  # it was remembered
-    for request in server.requests[1:]:
-        messages = request.json["messages"]
-        assert [one["role"] for one in messages] == ["user"]
-        assert "Be brief." in json.dumps(messages[0])
-        assert not request.json.get("system")
-
-
 def test_the_stand_in_of_claude_refuses_what_does_not_go_together() -> None:
     thinking = {"thinking": {"type": "enabled", "budget_tokens": 2000}}
     assert together_refused(thinking, 2001, forced=False) is None

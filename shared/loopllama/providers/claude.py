@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from loopllama.catalog.takes import refused
+from loopllama.llm.token_estimate import UNKNOWN_MAX_OUTPUT
 from loopllama.llm.types import ModelRequest
 from loopllama.providers import wire
 
@@ -83,7 +84,7 @@ def _raised_limit(call: ModelRequest, limit: int | None, budget: Any) -> int | N
     """Return the limit of an answer that nobody has set one for, with room for what is thought before it."""
     if limit is None or call.max_tokens is not None or not isinstance(budget, int) or limit > budget:
         return limit
-    wanted = budget + wire.UNKNOWN_MAX_OUTPUT
+    wanted = budget + UNKNOWN_MAX_OUTPUT
     return wanted if call.max_output is None else min(wanted, call.max_output)
 
 

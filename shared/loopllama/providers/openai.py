@@ -70,7 +70,9 @@ class OpenAI(openai_service.OpenAIService):
 
     def body(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the request's body."""
-        return request(call, self.known(call), self.limit_field(call))
+        served_by = call.stands_for.provider if call.stands_for and self.provider not in KNOWN else self.provider
+        wanted = bool(refused("calls without thoughts", call.known_as, served_by))
+        return request(call, self.known(call), self.limit_field(call), with_thoughts=wanted)
 
     def limit_field(self, call: ModelRequest) -> str:
         """Return the field that limits the answer, by what was learnt, by the model, by the provider."""
@@ -146,10 +148,11 @@ class OpenAI(openai_service.OpenAIService):
         return Thoughts(self.provider, model, held) if any(held.values()) else None
 
 
-def request(call: ModelRequest, known: Known, limit: str) -> dict[str, Any]:
-    """Return the request's body; `limit` is the field that limits the answer."""
+def request(call: ModelRequest, known: Known, limit: str, *, with_thoughts: bool = False) -> dict[str, Any]:
+    """Return the request's body; `limit` is the field that limits the answer, `with_thoughts` says that each call of a
+    tool must have some."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": call.system}] if call.system else []
-    messages += [_message(message, known, call.known_as) for message in call.messages]
+    messages += [_message(message, known, call.known_as, with_thoughts) for message in call.messages]
     body: dict[str, Any] = {**call.options, "model": call.model, "messages": messages}
     if call.tools:
         body["tools"] = [_tool(tool) for tool in call.tools]
@@ -174,7 +177,7 @@ def request(call: ModelRequest, known: Known, limit: str) -> dict[str, Any]:
     return body
 
 
-def _message(message: Message, known: Known, model: str) -> dict[str, Any]:
+def _message(message: Message, known: Known, model: str, with_thoughts: bool) -> dict[str, Any]:
     if message.role == "tool":
         return {"role": "tool", "tool_call_id": _id(message.tool_call_id, known), "content": message.text}
     if not message.tool_calls:
@@ -189,8 +192,7 @@ def _message(message: Message, known: Known, model: str) -> dict[str, Any]:
             if signature:
                 asked["extra_content"] = {"google": {"thought_signature": signature}}
     held = dict(message.thoughts.value) if message.thoughts else {}
-    wanted = known.wants_thoughts and re.search(known.wants_thoughts, model, re.IGNORECASE)
-    if wanted and not {"reasoning_content", "reasoning"} & held.keys():
+    if with_thoughts and not {"reasoning_content", "reasoning"} & held.keys():
         held["reasoning_content"] = _NOT_RECORDED
     content: Any = message.text or None
     if parts := held.pop("content", None):  # Mistral's: thoughts are parts of the content, before the text
