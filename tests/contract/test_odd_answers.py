@@ -23,7 +23,7 @@ from loopllama.errors import (
     ModelThrottled,
     ModelUnavailable,
 )
-from loopllama.llm.types import Message, ModelRequest, Provider, Usage
+from loopllama.llm.types import Message, ModelRequest, Provider, ToolSpec, Usage
 
 
 @pytest.mark.parametrize(
@@ -223,6 +223,49 @@ def test_an_error_with_a_code_of_its_own_under_status_200(
     error = failure_of(server, adapter, make_call(), _minimax(code, said))
     assert type(error) is kind
     assert said in str(error)
+
+
+TEXT: list[dict[str, Any]] = [
+    {"message": {"content": [{"type": "output_text", "text": "a"}, {"type": "text", "text": "b"}]}},
+    {"message": {"content": ["a", "b"]}},
+    {"message": {"content": {"type": "text", "text": "ab"}}},
+    {"delta": {"content": "ab"}},
+    {"text": "ab"},
+]
+CALLS: list[dict[str, Any]] = [
+    {"message": {"content": None, "function_call": {"name": "now", "arguments": "{}"}}},
+    {"message": {"content": None, "tool_calls": {"id": "1", "function": {"name": "now", "arguments": "{}"}}}},
+    {"message": {"content": None, "tool_calls": [{"id": "1", "name": "now", "arguments": {}}]}},
+    {"message": {"content": '<tool_call>{"name": "now", "arguments": {}}</tool_call>'}},
+]
+
+
+@pytest.mark.parametrize("dialect", [OPENAI], ids=lambda one: one.name)
+def test_an_answer_in_an_odd_form_is_read(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make
+) -> None:
+    body = dialect.answer("")
+    for choice in (*TEXT, *CALLS):
+        server.script(Reply(200, {**body, "choices": [{**choice, "finish_reason": "stop"}]}))
+        answer = adapter.complete(make_call(tools=(ToolSpec("now", "The time.", {"type": "object"}),)))
+        assert answer.text == ("ab" if choice in TEXT else "")
+        assert [call.name for call in answer.tool_calls] == ([] if choice in TEXT else ["now"])
+        assert answer.stop_reason == ("end" if choice in TEXT else "tool_calls")
+    refusal = {"message": {"content": [{"type": "refusal", "refusal": "No."}]}, "finish_reason": "stop"}
+    server.script(Reply(200, {**body, "choices": [refusal]}))
+    with pytest.raises(ContentFiltered):
+        adapter.complete(make_call())
+
+
+@pytest.mark.parametrize("dialect", [OPENAI], ids=lambda one: one.name)
+def test_counts_of_nothing_for_an_answer_are_no_counts(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make
+) -> None:
+    zeros = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    server.script(Reply(200, {**dialect.answer("Noon."), "usage": zeros}))
+    usage = adapter.complete(make_call()).usage
+    assert usage.estimated
+    assert usage.input_tokens > 0
 
 
 @pytest.mark.parametrize("dialect", [OPENAI], ids=lambda one: one.name)

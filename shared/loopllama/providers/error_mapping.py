@@ -49,12 +49,14 @@ _TOO_LONG = re.compile(
     r"context[ _](?:length|window|size|limit)|prompt (?:is )?too long|input is too long|too many (?:input|total) tokens"
     r"|(?:input )?token count .{0,40}exceeds|exceeds? the (?:model'?s )?maximum (?:number of )?(?:input )?tokens"
     r"|too large for model with \d+ maximum|reduce the length of (?:the|your) (?:messages|prompt|input)"
+    r"|range of input length|exceed(?:ed|s)? (?:the )?(?:max message tokens|model token limit)"
     r"|input tokens exceed|maximum (?:prompt|input|sequence) length|tokens? \+ .?max_new_tokens.? must be",
     re.IGNORECASE,
 )
 _OUT_OF_CREDIT = re.compile(
     r"credit balance|insufficient (?:balance|credits?|funds|quota)|exceeded your current quota|out of credits?"
-    r"|(?:spend|usage|billing)(?: hard)? limit",
+    r"|(?:spend(?:ing)?|usage|billing)(?: hard)? limit|(?:used all|requires more) (?:available )?credits"
+    r"|in good standing|arrearage|balance is (?:insufficient|too low)|past invoices",
     re.IGNORECASE,
 )
 _MODEL_NAME = r"(?: (?:id|name|identifier|version))?(?:(?: is)?:)?(?: ?[\"'`(]?[\w./:@-]{1,160}[\"'`)]?[,;]?)?"
@@ -91,6 +93,9 @@ _FILTERED = re.compile(
 by content filtering policy", OpenAI `invalid_prompt` and `cyber_policy`, DeepSeek "Content Exists Risk"
 (github.com/NousResearch/hermes-agent, issue 115218), Qwen `data_inspection_failed` (github.com/QwenLM/qwen-code, issue
 2905), OpenRouter and xAI with status 403, MiniMax `new_sensitive`, Z.ai in Chinese."""
+_TEMPLATE = re.compile(r"jinja exception|chat template", re.IGNORECASE)
+"""llama.cpp's words, with status 500, for a conversation that the model's template does not take
+(github.com/ggml-org/llama.cpp, common/chat.cpp): trying later is of no use, another form may be."""
 _BAD_KEY = re.compile(
     r"(?:incorrect|invalid|wrong|expired|missing|no) api[ _-]?key|api[ _-]?key (?:is )?(?:not valid|invalid|expired"
     r"|missing)|\bvalid api[ _-]?key|unregistered callers|login fail",
@@ -101,7 +106,8 @@ _NOT_TAKEN_HERE = re.compile(
     r"(?:not|un)[ _-]?support|n't support|\bonly supports?\b|_not_available\b|unavailable now|stream=true|non-streaming"
     r"|(?:unknown|unrecogni[sz]ed|unexpected|extra)[ _](?:parameter|argument|field|name|key|input|request argument)"
     r"|_forbidden|not (?:permitted|allowed|enabled|available)|no longer|deprecated|must be verified|requires --"
-    r"|cannot be combined|invalid (?:json )?schema|provider returned error",
+    r"|cannot be combined|exceeds the model limit|at most \d+ (?:completion|output) tokens|jinja|chat template"
+    r"|invalid (?:json )?schema|provider returned error",
     re.IGNORECASE,
 )
 """What refusals say that are about this model, or this server, and nothing that another one would refuse: a tool, a
@@ -208,13 +214,15 @@ def status_in(value: Mapping[str, Any]) -> int:
 def kind_of(status: int, names: Iterable[str], detail: str, codes: Mapping[str, type[ModelError]]) -> type[ModelError]:
     """Return the class for a status, the codes and the message of an error."""
     names = list(names)
+    if status == 500 and _TEMPLATE.search(detail):
+        return ModelRequestRejected
     if status >= 400 and _UNREADABLE.search(" ".join([*names, detail])):
         return InvalidModelResponse
     kind = next((codes[name] for name in names if name in codes), None)
     if kind is None or kind is ModelRequestRejected:
         if status in (400, 413, 422, 500) and _TOO_LONG.search(detail):
             return ContextTooLong
-        if status in (400, 402, 403) and _OUT_OF_CREDIT.search(detail):
+        if status in (400, 402, 403, 412) and _OUT_OF_CREDIT.search(detail):
             return ModelThrottled  # another provider may serve, and this one again once it is paid
         if status in (400, 403, 422) and _BAD_KEY.search(detail):
             return CredentialsRejected

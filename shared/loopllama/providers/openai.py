@@ -94,14 +94,14 @@ class OpenAI(openai_service.OpenAIService):
         who, usage = self.who(call), _usage(value.get("usage"))
         choices = value.get("choices")
         choice = _one_choice(choices, call.options.get("n"))
-        message = choice.get("message") if choice else None
+        message = _message_of(choice)
         if choice is None or not isinstance(message, dict):
             # A prompt that was blocked may get no choices; what has none to speak of, or broken ones, is no completion.
             broken = choices != [] or None
             return Parsed(
                 usage=usage, error=InvalidModelResponse(f"{who}: the answer holds no message", against=broken)
             )
-        finish, refusal = choice.get("finish_reason"), message.get("refusal")
+        finish, refusal = choice.get("finish_reason"), message.get("refusal") or _refusal(message.get("content"))
         native = choice.get("native_finish_reason")
         ending = endings.ending(endings.CHAT, finish, native)
         stop = endings.stop_reason(ending)
@@ -216,8 +216,14 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
 
 
 def _calls_of(message: Mapping[str, Any]) -> list[Any]:
-    found = message.get("tool_calls")
-    return found if isinstance(found, list) else []
+    found = message.get("tool_calls") or message.get("function_call")  # the form before tools
+    return found if isinstance(found, list) else [found] if isinstance(found, dict) else []
+
+
+def _refusal(content: Any) -> str:
+    """Return what a part of the content says that declines to answer."""
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    return next((part["refusal"] for part in parts if isinstance(part.get("refusal"), str)), "")
 
 
 def _one_choice(choices: Any, asked: Any) -> Mapping[str, Any] | None:
@@ -241,12 +247,21 @@ def _text(content: Any) -> str:
     thoughts."""
     if isinstance(content, str):
         return content
-    parts = content if isinstance(content, list) else ()
-    return "".join(
-        part["text"]
-        for part in parts
-        if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
-    )
+    said = []
+    for part in content if isinstance(content, list) else [content]:
+        text = part.get("text") if isinstance(part, dict) and part.get("type") in ("text", "output_text") else part
+        said.append(text if isinstance(text, str) else "")
+    return "".join(said)
+
+
+def _message_of(choice: Mapping[str, Any] | None) -> Any:
+    """Return the message of a choice; of one that came as the piece of a stream, or as text alone, what stands for
+    it."""
+    if choice is None or isinstance(choice.get("message"), dict):
+        return choice and choice["message"]
+    if isinstance(choice.get("delta"), dict):
+        return choice["delta"]
+    return {"content": choice["text"]} if isinstance(choice.get("text"), str) else None
 
 
 def _tool_calls(message: Mapping[str, Any], cut: bool) -> Iterator[ToolCall]:
@@ -255,7 +270,8 @@ def _tool_calls(message: Mapping[str, Any], cut: bool) -> Iterator[ToolCall]:
     calls = _calls_of(message)
     for position, asked in enumerate(calls):
         # Gemini's endpoint may leave out the id; Ollama gives the arguments as an object.
-        function = wire.member(asked, "function") if isinstance(asked, dict) else {}
+        function = asked if isinstance(asked, dict) else {}
+        function = function["function"] if isinstance(function.get("function"), dict) else function
         identifier = asked.get("id") if isinstance(asked, dict) else None
         call = wire.tool_call(identifier, function.get("name"), function.get("arguments"), position)
         if cut and position == len(calls) - 1:

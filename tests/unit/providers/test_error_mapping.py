@@ -228,6 +228,25 @@ def test_what_one_model_refuses_says_nothing_of_the_next() -> None:
     assert not ModelRequestRejected("another").next_model
 
 
+@pytest.mark.parametrize(
+    ("status", "said", "kind"),
+    [
+        (400, "Range of input length should be [1, 129024]", ContextTooLong),
+        (400, "Invalid request: Your request exceeded model token limit: 131072", ContextTooLong),
+        (400, "Total tokens of image and text exceed max message tokens", ContextTooLong),
+        (403, "Your team has used all available credits or reached its monthly spending limit", ModelThrottled),
+        (412, "Account x is suspended, possibly due to failure to pay past invoices.", ModelThrottled),
+        (400, "Access denied, please make sure your account is in good standing.", ModelThrottled),
+        (403, "Your account balance is insufficient", ModelThrottled),
+        (500, "Jinja Exception: Conversation roles must alternate user/assistant", ModelRequestRejected),
+    ],
+)
+def test_more_words_of_the_same(status: int, said: str, kind: type) -> None:
+    assert kind_of(status, [], said, OPENAI) is kind
+    if kind is ModelRequestRejected:
+        assert with_next(ModelRequestRejected(said), [], said).next_model
+
+
 def test_what_a_gateway_passes_on_of_its_upstream_is_read() -> None:
     raw = "prompt is too long: 210000 tokens > 200000 maximum"
     body = {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": raw}}}
