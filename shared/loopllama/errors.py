@@ -46,7 +46,7 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Self
@@ -135,17 +135,17 @@ class LeaseLost(Conflict):
 class ModelError(LoopLlamaError):
     """A model call that gave no usable answer.
 
-    `next_model`: whether the next fallback is tried. `later`: whether the step is tried again later once the attempt
-    order is exhausted; an error may say of itself that trying again is of no use. `retry_after`: seconds that the
-    provider asked for, where it did. `status`: the HTTP status, where there was one. `model`: the provider's name for
-    what answered, where it told. `usage` is attached by an adapter when the provider billed the failed call.
-    `maybe_billed`: the request may have reached the provider and no answer came back (connection reset, time-out).
-    `simulated`: the simulated provider failed, not the model's own.
+    `next_model`: whether the next fallback is tried; an error may say of itself that it is. `later`: whether the step
+    is tried again later once the attempt order is exhausted; an error may say of itself that trying again is of no use.
+    `retry_after`: seconds that the provider asked for, where it did. `status`: the HTTP status, where there was one.
+    `model`: the provider's name for what answered, where it told. `usage` is attached by an adapter when the provider
+    billed the failed call. `maybe_billed`: the request may have reached the provider and no answer came back
+    (connection reset, time-out). `simulated`: the simulated provider failed, not the model's own.
     `against`: whether it speaks against the model's health (`routing.circuit_breaker`); `None`: its kind says.
     `repeatable`: the model may answer the same request well, so it is asked once more before the next fallback.
     """
 
-    next_model: ClassVar[bool] = True
+    next_model: bool = True
     later: bool = False
 
     def __init__(
@@ -212,7 +212,8 @@ class InvalidModelResponse(ModelError):
 
 
 class ModelRequestRejected(ModelError):
-    """The provider will never answer this request, and another would not either."""
+    """The provider will never answer this request. The next fallback is tried where the refusal names what this model
+    or this server does not take, and not where another would refuse it as well."""
 
     next_model = False
 

@@ -346,6 +346,28 @@ def test_unsigned_thoughts_of_bedrocks_models(
     assert server.refused == 0
 
 
+NEWER = ("claude-opus-4-7", "claude-opus-4-8@20260601", "claude-sonnet-5", "claude-fable")
+
+
+@CLAUDES
+@pytest.mark.parametrize("model", [*NEWER, "claude-opus-4-6", "claude-haiku-4-5"])
+def test_thinking_by_a_budget_where_there_is_none_any_more(
+    dialect: Dialect, server: WireServer, patch: pytest.MonkeyPatch, model: str
+) -> None:
+    server.script(Reply(200, dialect.answer("ok")))
+    thinking = {"type": "enabled", "budget_tokens": 4000, "display": "omitted"}
+    options = own(dialect, {"thinking": thinking, "top_k": 5, "top_p": 0.96})
+    named = f"us.anthropic.{model.partition('@')[0]}" if dialect is BEDROCK else model
+    adapter = asked(dialect, server, patch)
+    adapter.complete(call(dialect, model=named, options=options, temperature=0.2, max_tokens=9000, effort="low"))
+    body, limit = sent(dialect, server)
+    newer = model in NEWER
+    assert body["thinking"] == ({"type": "adaptive", "display": "omitted"} if newer else thinking)
+    assert (body["output_config"], limit) == ({"effort": "low"}, 9000)
+    assert ("top_p" in body, "top_k" in body) == (not newer, False)
+    assert server.refused == 0
+
+
 def test_the_stand_in_of_claude_refuses_what_does_not_go_together() -> None:
     thinking = {"thinking": {"type": "enabled", "budget_tokens": 2000}}
     assert together_refused(thinking, 2001, forced=False) is None

@@ -15,8 +15,15 @@ from support.dialects import DIALECTS, WIRE_FORMATS, Dialect, OpenAIDialect, Res
 from support.failures import Make, failure_of
 from support.wire_server import Raw, Reply, WireServer
 
-from loopllama.errors import InvalidModelResponse
-from loopllama.llm.types import Message, ModelRequest, Provider, Usage
+from loopllama.errors import (
+    ContentFiltered,
+    CredentialsRejected,
+    InvalidModelResponse,
+    ModelRequestRejected,
+    ModelThrottled,
+    ModelUnavailable,
+)
+from loopllama.llm.types import Message, ModelRequest, Provider, ToolSpec, Usage
 
 
 @pytest.mark.parametrize(
@@ -187,3 +194,92 @@ def test_too_large_an_answer(dialect: Dialect, server: WireServer, adapter: Prov
     error = failure_of(server, adapter, make_call(), Reply(200, b" " * (21 * 1024 * 1024)))
     assert type(error) is InvalidModelResponse
     assert "20 MB" in str(error)
+
+
+OPENAI = OpenAIDialect()
+
+
+def _minimax(code: int, said: str) -> Reply:
+    return Reply(200, {"id": "1", "choices": None, "base_resp": {"status_code": code, "status_msg": said}})
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "kind"),
+    [
+        (1002, "rate limit", ModelThrottled),
+        (1039, "token limit", ModelThrottled),
+        (1008, "insufficient balance", ModelThrottled),
+        (1004, "login fail", CredentialsRejected),
+        (1026, "input new_sensitive", ContentFiltered),
+        (2013, "invalid params", ModelRequestRejected),
+        (1000, "unknown error", ModelUnavailable),
+        (99999, "what comes next", ModelUnavailable),
+    ],
+)
+@pytest.mark.parametrize("dialect", [OPENAI], ids=lambda one: one.name)
+def test_an_error_with_a_code_of_its_own_under_status_200(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, code: int, said: str, kind: type
+) -> None:
+    error = failure_of(server, adapter, make_call(), _minimax(code, said))
+    assert type(error) is kind
+    assert said in str(error)
+
+
+TEXT: list[dict[str, Any]] = [
+    {"message": {"content": [{"type": "output_text", "text": "a"}, {"type": "text", "text": "b"}]}},
+    {"message": {"content": ["a", "b"]}},
+    {"message": {"content": {"type": "text", "text": "ab"}}},
+    {"delta": {"content": "ab"}},
+    {"text": "ab"},
+]
+CALLS: list[dict[str, Any]] = [
+    {"message": {"content": None, "function_call": {"name": "now", "arguments": "{}"}}},
+    {"message": {"content": None, "tool_calls": {"id": "1", "function": {"name": "now", "arguments": "{}"}}}},
+    {"message": {"content": None, "tool_calls": [{"id": "1", "name": "now", "arguments": {}}]}},
+    {"message": {"content": '<tool_call>{"name": "now", "arguments": {}}</tool_call>'}},
+]
+
+
+@pytest.mark.parametrize("dialect", [OPENAI], ids=lambda one: one.name)
+def test_an_answer_in_an_odd_form_is_read(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make
+) -> None:
+    body = dialect.answer("")
+    for choice in (*TEXT, *CALLS):
+        server.script(Reply(200, {**body, "choices": [{**choice, "finish_reason": "stop"}]}))
+        answer = adapter.complete(make_call(tools=(ToolSpec("now", "The time.", {"type": "object"}),)))
+        assert answer.text == ("ab" if choice in TEXT else "")
+        assert [call.name for call in answer.tool_calls] == ([] if choice in TEXT else ["now"])
+        assert answer.stop_reason == ("end" if choice in TEXT else "tool_calls")
+    refusal = {"message": {"content": [{"type": "refusal", "refusal": "No."}]}, "finish_reason": "stop"}
+    server.script(Reply(200, {**body, "choices": [refusal]}))
+    with pytest.raises(ContentFiltered):
+        adapter.complete(make_call())
+
+
+@pytest.mark.parametrize("dialect", [OPENAI], ids=lambda one: one.name)
+def test_counts_of_nothing_for_an_answer_are_no_counts(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make
+) -> None:
+    zeros = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    server.script(Reply(200, {**dialect.answer("Noon."), "usage": zeros}))
+    usage = adapter.complete(make_call()).usage
+    assert usage.estimated
+    assert usage.input_tokens > 0
+
+
+@pytest.mark.parametrize("dialect", [OPENAI], ids=lambda one: one.name)
+def test_an_answer_whose_calls_are_in_another_choice(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make
+) -> None:
+    body = dialect.answer("I shall look.", (), "tools")
+    other = dialect.answer("", [("call_1", "now", {})], "tools")["choices"][0]
+    odd = [None, {"message": None}, {"message": {"tool_calls": "x"}}]
+    body["choices"] += [{**other, "index": 1}, *odd]
+    good = {**body, "base_resp": {"status_code": 0, "status_msg": ""}}
+    server.script(Reply(200, good), Reply(200, body), Reply(200, {**body, "choices": [*body["choices"][:1], *odd]}))
+    answer = adapter.complete(make_call())
+    assert (answer.text, [call.id for call in answer.tool_calls]) == ("I shall look.", ["call_1"])
+    assert answer.stop_reason == "tool_calls"
+    assert adapter.complete(make_call(options={"n": 2})).tool_calls == ()  # two were asked for: the first counts
+    assert adapter.complete(make_call()).text == "I shall look."

@@ -9,8 +9,9 @@ import pytest
 from support.dialects import Dialect
 from support.wire_server import Reply, WireServer
 
+from loopllama.llm.token_estimate import UNKNOWN_MAX_OUTPUT
 from loopllama.llm.types import Message, ModelRequest, Provider, ToolCall, ToolSpec
-from loopllama.providers.wire import LONGEST_UNASKED, UNKNOWN_MAX_OUTPUT
+from loopllama.providers.wire import LONGEST_UNASKED
 
 Make = Callable[..., ModelRequest]
 

@@ -38,6 +38,16 @@ def test_it_goes_on_with_what_was_said(server: WireServer, adapter: Provider, ma
     assert server.refused == 0
 
 
+def test_what_the_parts_cost_beside_their_tokens_is_kept(
+    server: WireServer, adapter: Provider, make_call: Make
+) -> None:
+    first = {**ANTHROPIC.answer("Sorry "), "stop_reason": "compaction"}
+    summed_up = {"type": "compaction", "input_tokens": 1000, "output_tokens": 50}
+    first["usage"] = {**first["usage"], "iterations": [summed_up], "server_tool_use": {"web_search_requests": 1}}
+    server.script(Reply(200, first), Reply(200, ANTHROPIC.answer("to hear that.")))
+    assert adapter.complete(make_call()).usage == Usage(1042, 64, uncertain=True)
+
+
 def test_one_without_end_is_broken_off_and_paid(server: WireServer, adapter: Provider, make_call: Make) -> None:
     server.script(*[paused("more ")] * 6)
     with pytest.raises(ModelUnavailable, match=r"broke off the answer .stop_reason pause_turn") as caught:

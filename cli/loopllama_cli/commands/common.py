@@ -14,13 +14,17 @@ from loopllama.errors import InvalidRequest
 from loopllama_cli import target
 from loopllama_cli.target import Target
 
+MOST = 999_999_999
+"""The largest number that an option takes which counts something: more than any version, and any number of tokens or
+of milliseconds, that there can be."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's id.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it ends.")]
 Timeout = Annotated[
-    float | None, typer.Option(min=0.1, metavar="SECONDS", help="Stop waiting after so long; the run goes on.")
+    float | None,
+    typer.Option(min=0.1, max=31_536_000, metavar="SECONDS", help="Stop waiting after so long; the run goes on."),
 ]
 Key = Annotated[
     str | None, typer.Option(metavar="KEY", help="Idempotency key: the same key starts the run once and then finds it.")

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from loopllama.errors import InvalidRequest, WorkflowInvalid
 from loopllama.settings import Settings
-from loopllama_cli.commands.common import Json, Limit, Workflow, connect
+from loopllama_cli.commands.common import MOST, Json, Limit, Workflow, connect
 from loopllama_cli.console import output
 from loopllama_cli.target import next_command
 
@@ -107,7 +107,7 @@ def list_(ctx: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
 def show_(
     ctx: typer.Context,
     workflow: Workflow,
-    version: Annotated[int | None, typer.Option(min=1, help="An earlier version.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, max=MOST, help="An earlier version.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show a workflow and its crew."""

@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from loopllama.catalog.providers import is_own_server
-from loopllama.llm.token_estimate import prompt_tokens, thinking_budget
+from loopllama.llm.token_estimate import UNKNOWN_MAX_OUTPUT, prompt_tokens, thinking_budget
 
 if TYPE_CHECKING:
     from loopllama.catalog.model import Model
     from loopllama.errors import ModelError
     from loopllama.llm.types import ModelRequest
 
-UNASKED_TOKENS = 8192
-"""Tokens that a server of one's own may write where nobody sets a limit: llama.cpp's and Ollama's write until they are
-stopped (`n_predict` and `num_predict` are -1: github.com/ggml-org/llama.cpp, tools/server/README.md;
-https://docs.ollama.com/modelfile)."""
 _NEARLY = 0.95
 """A call that took this share of its time has used it up."""
 
@@ -82,14 +78,15 @@ def explain_timeout(error: ModelError, time: CallTime, took: float, step: str, w
 
 
 def fallback_limit(model: Model, call: ModelRequest) -> int | None:
-    """Return the limit of an answer for which nobody has set one: what the model's entry says, else `UNASKED_TOKENS`,
-    on a server of one's own, as far as its context window has room; `None` for a provider, which has limits itself.
+    """Return the limit of an answer for which nobody has set one: what the model's entry says, else
+    `UNKNOWN_MAX_OUTPUT`, on a server of one's own, as far as its context window has room; `None` for a provider, which
+    has limits itself.
 
     The prompt counts as half of its estimate: with a limit below the room that there is the answer would be cut off,
     while one above it does no harm. A server that minds refuses it, and is asked again without one."""
     if not is_own_server(model.provider):
         return None
-    limit = model.max_output or UNASKED_TOKENS + thinking_budget(call.options)
+    limit = model.max_output or UNKNOWN_MAX_OUTPUT + thinking_budget(call.options)
     if model.context_window is None:
         return limit
     room = model.context_window - prompt_tokens(call) // 2

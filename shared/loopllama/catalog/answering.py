@@ -25,7 +25,7 @@ from loopllama.catalog.entries import PRICED_APART
 from loopllama.catalog.model import Model, foundation_model
 from loopllama.catalog.providers import KNOWN, OWN
 
-_SNAPSHOT = re.compile(r"[-@](?:latest|preview|20\d\d-?\d\d-?\d\d|\d\d-\d\d|\d{3,4})$")
+_SNAPSHOT = re.compile(r"[-@](?:latest|preview|20\d\d-?\d\d-?\d\d|\d\d-20\d\d|\d\d-\d\d|\d{3,4})$")
 """What snapshots of one model differ by: OpenAI's and Anthropic's dates, Mistral's months, Google's numbers."""
 
 

@@ -33,8 +33,7 @@ class Known:
     differences among servers of the OpenAI dialect: `max_tokens` names the field that limits the answer;
     `short_tool_ids`: ids of tool calls have nine letters and digits; `signatures`: tool calls carry thought signatures,
     which must be given back; `thoughts`: the fields of a message in which it takes thoughts back; `thought_parts`: it
-    takes them back as parts of the content; `wants_thoughts`: what is in the names of models whose tool calls are
-    refused without thoughts.
+    takes them back as parts of the content.
     """
 
     dialect: str = "openai"
@@ -50,7 +49,6 @@ class Known:
     parameters: str = "openai tools"
     thoughts: tuple[str, ...] = THOUGHTS
     thought_parts: bool = False
-    wants_thoughts: str = ""
 
     @property
     def strict(self) -> bool:
@@ -64,9 +62,8 @@ class Known:
         return self.keyless and not self.by_role
 
 
-OWN = Known(wants_thoughts="deepseek|kimi")
-"""A server that is none of `KNOWN`. DeepSeek's models and Kimi refuse calls without thoughts wherever nobody stands
-between (github.com/earendil-works/pi, issue 3636; github.com/continuedev/continue, issue 11600)."""
+OWN = Known()
+"""A server that is none of `KNOWN`."""
 
 KNOWN: dict[str, Known] = {
     "openai": Known(
@@ -83,7 +80,6 @@ KNOWN: dict[str, Known] = {
         hosts=("*.openai.azure.com", "*.services.ai.azure.com", "*.cognitiveservices.azure.com"),
         max_tokens="max_completion_tokens",
         schemas="openai strict",
-        wants_thoughts=OWN.wants_thoughts,
     ),
     "anthropic": Known(
         dialect="anthropic",
@@ -116,7 +112,7 @@ KNOWN: dict[str, Known] = {
         thoughts=(),  # refuses what it does not know: github.com/BerriAI/litellm, issue 30835
         thought_parts=True,
     ),
-    "deepseek": Known(base_url="https://api.deepseek.com/v1", variables=("DEEPSEEK",), wants_thoughts="."),
+    "deepseek": Known(base_url="https://api.deepseek.com/v1", variables=("DEEPSEEK",)),
     "openrouter": Known(base_url="https://openrouter.ai/api/v1", variables=("OPENROUTER",), schemas="openai strict"),
     "groq": Known(
         base_url="https://api.groq.com/openai/v1",

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from loopllama.catalog.providers import KNOWN
+
 if TYPE_CHECKING:
     from loopllama.catalog.model import Model
 
@@ -19,15 +21,24 @@ Refused = Literal[
     "temperature",
     "temperature while thinking",
     "top_p beside temperature",
+    "top_p and top_k",
+    "thinking budget",
     "max_tokens",
     "forced tool",
     "forced tool while thinking",
     "schema beside tools",
     "unsigned thoughts",
+    "calls without thoughts",
 ]
 """What a request may hold, and a model may refuse. `max_tokens`: it wants `max_completion_tokens`. `forced tool`: a
 `tool_choice` that names a tool, or says that there must be one. `schema beside tools`: a schema for the answer in the
-provider's own mode, where the request has tools too. `unsigned thoughts`: earlier thoughts without a signature."""
+provider's own mode, where the request has tools too. `thinking budget`: `thinking` of the type `enabled`, with a number
+of tokens. `unsigned thoughts`: earlier thoughts without a signature. `calls without thoughts`: earlier calls of tools
+whose `reasoning_content` is missing."""
+
+
+OWN_SERVER = "a server of your own"
+"""What stands in `Rule.providers` for every provider that is none of `KNOWN`."""
 
 
 class Rule(NamedTuple):
@@ -43,7 +54,8 @@ class Rule(NamedTuple):
 
 
 _REASONING_OPENAI = r"(^|[./:])(o[1-9]|gpt-[5-9]|codex-)(?!.*-chat)"
-_CLAUDE_WITHOUT_SAMPLING = "claude-(opus-4-[7-9]|opus-[5-9]|sonnet-[5-9]|haiku-[5-9]|fable|mythos)"  # from Opus 4.7 on
+_CLAUDE_FROM_OPUS_4_7 = "claude-(opus-4[-.][7-9]|opus-[5-9]|sonnet-[5-9]|haiku-[5-9]|fable)"
+_CLAUDE_WITHOUT_SAMPLING = f"{_CLAUDE_FROM_OPUS_4_7}|claude-mythos"
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -64,6 +76,20 @@ RULES: tuple[Rule, ...] = (
         "temperature while thinking",
         "claude",
         "Claude thinks at its own temperature only",
+        "https://platform.claude.com/docs/en/build-with-claude/extended-thinking",
+        "2026-11",
+    ),
+    Rule(
+        "top_p and top_k",
+        _CLAUDE_WITHOUT_SAMPLING,
+        "Claude takes neither from Opus 4.7 on",
+        "https://docs.claude.com/en/docs/about-claude/models/migration-guide",
+        "2026-11",
+    ),
+    Rule(
+        "thinking budget",
+        _CLAUDE_FROM_OPUS_4_7,
+        "Claude thinks as much as it likes, or its effort says, from Opus 4.7 on: adaptive thinking is asked for",
         "https://platform.claude.com/docs/en/build-with-claude/extended-thinking",
         "2026-11",
     ),
@@ -131,6 +157,22 @@ RULES: tuple[Rule, ...] = (
         "github.com/aws-samples/bedrock-chat, pull request 851",
         "2025-04",
     ),
+    Rule(
+        "calls without thoughts",
+        "",
+        "DeepSeek wants the thoughts of each call back",
+        "github.com/earendil-works/pi, issue 3636",
+        "2026-11",
+        providers=("deepseek",),
+    ),
+    Rule(
+        "calls without thoughts",
+        "(?i)deepseek|kimi",
+        "DeepSeek's models and Kimi want the thoughts of each call back, wherever nobody stands between",
+        "github.com/continuedev/continue, issue 11600",
+        "2026-11",
+        providers=("azure", OWN_SERVER),
+    ),
 )
 
 _BY_RESPONSES = re.compile(
@@ -142,12 +184,9 @@ _BY_RESPONSES_WITH_EFFORT = re.compile(r"(^|[./:])gpt-5\.4(?!\d)")
 @lru_cache(maxsize=4096)
 def refused(what: Refused, model: str, provider: str = "") -> Rule | None:
     """Return the rule by which a model, by its name at its provider, refuses something; `None` where none is known."""
+    known = provider if provider in KNOWN else OWN_SERVER
     for rule in RULES:
-        if (
-            rule.refuses == what
-            and (not rule.providers or provider in rule.providers)
-            and re.search(rule.models, model)
-        ):
+        if rule.refuses == what and (not rule.providers or known in rule.providers) and re.search(rule.models, model):
             return rule
     return None
 

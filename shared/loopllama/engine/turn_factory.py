@@ -10,12 +10,12 @@ from loopllama import providers
 from loopllama.agent import loop
 from loopllama.agent.call_bounds import Limits
 from loopllama.agent.tool_calls import Tools
-from loopllama.catalog import answering
+from loopllama.catalog import answering, variants
 from loopllama.catalog.model import Model
 from loopllama.core import clock
 from loopllama.engine import human_input
 from loopllama.engine.step_context import View
-from loopllama.errors import LoopLlamaError
+from loopllama.errors import LoopLlamaError, ModelUnknown, NoEligibleModel
 from loopllama.llm.token_estimate import most_tokens
 from loopllama.routing.decision import Route, RouteRequest
 from loopllama.routing.router import Router
@@ -28,7 +28,7 @@ from loopllama.tools.definitions import ASK_HUMAN
 from loopllama.workflows.store import DefinitionStore
 
 if TYPE_CHECKING:
-    from loopllama.runs.records import RouteRecord, StepRecord
+    from loopllama.runs.records import Ignored, RouteRecord, StepRecord
     from loopllama.workflows.types import CrewStep
 
 
@@ -58,7 +58,7 @@ class TurnMaker:
         max_tokens, temperature = decision.get("max_tokens"), decision.get("temperature")
         return loop.AgentLoop(
             view.step,
-            [providers.behind_profile(model, self._router.model) for model in attempt_order],
+            attempt_order,
             max_tokens=None if max_tokens is None else int(max_tokens),
             temperature=None if temperature is None else float(temperature),
             ledger=ledger,
@@ -72,6 +72,22 @@ class TurnMaker:
             answers=human_input.answers_of(view.record),
         )
 
+    def _as_profiles(self, attempt_order: Sequence[Model]) -> tuple[list[Model], dict[str, str]]:
+        """Return the models with what is known of those that inference profiles stand for, which only Bedrock says; and
+        why some are left out: their names ask for an effort or a tier that the model behind the profile does not
+        have. Raises `NoEligibleModel` where none is left."""
+        able: list[Model] = []
+        lacking: dict[str, str] = {}
+        for named in attempt_order:
+            model = providers.behind_profile(named, self._router.model)
+            try:
+                able.append(variants.of(model, model.effort or "", model.service_tier or ""))
+            except ModelUnknown as error:
+                lacking[named.id] = str(error)
+        if lacking and not able:
+            raise NoEligibleModel("; ".join(lacking.values()))
+        return able, lacking
+
     def _route(self, view: View, text: str, writer: StepWriter) -> tuple[Sequence[Model], RouteRecord]:
         """Return the models to try and the decision as recorded. A retry keeps its decision unless its first model has
         failed in the meantime or a model of it has been disabled."""
@@ -82,7 +98,7 @@ class TurnMaker:
         ):
             restored = self._router.restore(kept)
             if restored is not None:
-                return restored.attempt_order, kept
+                return self._as_profiles(restored.attempt_order)[0], kept
         began = time.perf_counter()
         route: Route = self._router.decide(
             RouteRequest(
@@ -97,17 +113,21 @@ class TurnMaker:
             )
         )
         decision = route.to_record()
+        attempt_order, lacking = self._as_profiles(route.attempt_order)
+        ignored: list[Ignored] = [
+            {"layer": route.source, "model": name, "reason": reason} for name, reason in lacking.items()
+        ]
         writer.decide(
             {
                 "route": decision,
                 "source": route.source,
                 "route_version": route.route_version,
-                "ignored": list(route.ignored) or None,
+                "ignored": [*route.ignored, *ignored] or None,
                 "invalid_overrides": route.invalid_overrides or None,
                 "routing_ms": round((time.perf_counter() - began) * 1000),
             }
         )
-        return route.attempt_order, decision
+        return attempt_order, decision
 
 
 def check_tools(settings: Settings) -> None:

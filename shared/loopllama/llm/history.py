@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from loopllama.core import exact_json
-from loopllama.llm.types import Message, ModelRequest, ToolCall
+from loopllama.llm.types import Message, ModelRequest, ToolCall, ToolSpec
 
 LONGEST_NAME = 64
 LONGEST_ID = 40
@@ -32,6 +32,8 @@ NO_RESULT = "(no result)"
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_.:-]")
 _FIRST = re.compile(r"[a-zA-Z_]")
+_NAMESPACE = re.compile(r"^(?:functions?|tools?|default_api|multi_tool_use)[.:/]")
+_NUMBER = re.compile(r":\d+$")
 
 
 def fitted(call: ModelRequest, provider: str) -> ModelRequest:
@@ -68,6 +70,30 @@ def without_thoughts(call: ModelRequest) -> ModelRequest:
     if all(message.thoughts is None for message in call.messages):
         return call
     return replace(call, messages=tuple(replace(message, thoughts=None) for message in call.messages))
+
+
+def without_system(call: ModelRequest) -> ModelRequest:
+    """Return the call with the system prompt at the beginning of its first message, for a model that takes none."""
+    if not call.system.strip() or not call.messages:
+        return call
+    first, *others = call.messages
+    return replace(call, system="", messages=(replace(first, text=f"{call.system}\n\n{first.text}"), *others))
+
+
+def meant(calls: Sequence[ToolCall], tools: Sequence[ToolSpec]) -> tuple[ToolCall, ...]:
+    """Return the calls of an answer, each by the name of the tool that is meant. Models write more around it than the
+    name: what stands in their own language for calls (`functions.search`, `default_api.search`, Kimi's
+    `functions.search:0`), or a token that follows there (gpt-oss: `search<|channel|>json`, github.com/vllm-project/
+    vllm, issue 32587). A name that is no tool's even so stays as it is."""
+    names = {tool.name for tool in tools}
+    return tuple(
+        replace(call, name=bare) if call.name not in names and (bare := _bare(call.name)) in names else call
+        for call in calls
+    )
+
+
+def _bare(name: str) -> str:
+    return _NUMBER.sub("", _NAMESPACE.sub("", name.partition("<|")[0].strip()))
 
 
 def tool_name(name: str) -> str:

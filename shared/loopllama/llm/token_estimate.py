@@ -16,6 +16,11 @@ from typing import Any
 
 from loopllama.llm.types import ModelRequest, Usage
 
+UNKNOWN_MAX_OUTPUT = 8192
+"""Tokens that the answer of a model is taken to have at most where nobody knows its limit and nobody sets one: every
+current one can give them. Who must be told a limit is told this one, servers of one's own are held to it (llama.cpp's
+and Ollama's write until they are stopped, `n_predict` and `num_predict` being -1: github.com/ggml-org/llama.cpp,
+tools/server/README.md; https://docs.ollama.com/modelfile), and budgets reserve it."""
 BYTES_PER_TOKEN = 3
 """OpenAI's rule of thumb says four (https://help.openai.com/en/articles/4936856); three, so that code and other
 languages fit."""

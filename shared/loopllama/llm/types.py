@@ -108,12 +108,14 @@ class Forms(NamedTuple):
     """How a call is said where providers have several ways, as far as that was learnt from refusals.
 
     `temperature`: whether it may be sent. `limit` is the field that limits the answer, empty for the provider's usual
-    one. `forced` is what stands for the name of a tool that must be called, empty for the name itself.
+    one. `forced` is what stands for the name of a tool that must be called, empty for the name itself. `system`:
+    whether there may be a system prompt; otherwise it opens the first message.
     """
 
     temperature: bool = True
     limit: str = ""
     forced: str = ""
+    system: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from loopllama.errors import (
     ModelNotAvailable,
     ModelRequestRejected,
 )
-from loopllama.llm import history, schema_restating, thoughts
+from loopllama.llm import history, schema_restating, thoughts, written_calls
 from loopllama.llm.schema_restating import Restated
 from loopllama.llm.token_estimate import estimated_usage
 from loopllama.llm.types import Forms, ModelRequest, ModelResponse, StopReason, Thoughts, ToolCall, Usage
@@ -144,17 +144,25 @@ class Adapter(ABC):
         call = self._fitted(history.fitted(call, self.provider))
         parsed = self.read(call, self._sent(call))
         written = parsed.text + "".join(tool_call.raw for tool_call in parsed.tool_calls)
-        usage = replace(parsed.usage or estimated_usage(call, written), service_tier=parsed.service_tier)
+        counted = parsed.usage
+        if counted is not None and not parsed.error and not counted.input_tokens and not counted.output_tokens:
+            counted = None  # whoever has read and written something, and counts none, does not count
+        usage = replace(counted or estimated_usage(call, written), service_tier=parsed.service_tier)
         if parsed.error is not None:
             parsed.error.usage, parsed.error.model = usage, parsed.model
             raise parsed.error
         text, _ = thoughts.apart(parsed.text)
-        if not text.strip() and not parsed.tool_calls:
+        asked = history.meant(parsed.tool_calls, call.tools)
+        stop = parsed.stop_reason
+        if not asked and call.tools and call.output_schema is None and stop != "max_tokens":
+            text, asked = written_calls.found(text, [tool.name for tool in call.tools])
+            stop = "tool_calls" if asked else stop
+        if not text.strip() and not asked:
             message = f"{self.who(call)}: the answer is empty ({parsed.why_empty})"
             again = parsed.stop_reason != "max_tokens" and not parsed.malformed
             raise InvalidModelResponse(message, usage=usage, against=parsed.malformed or None, repeatable=again)
         held = parsed.thoughts if parsed.tool_calls else None
-        return ModelResponse(text, usage, parsed.stop_reason, parsed.tool_calls, parsed.model, thoughts=_kept(held))
+        return ModelResponse(text, usage, stop, asked, parsed.model, thoughts=_kept(held))
 
     def _fitted(self, call: ModelRequest) -> ModelRequest:
         """Return the call as the rules, and what was learnt of the model, say it."""
@@ -168,7 +176,8 @@ class Adapter(ABC):
         tools = tuple(
             replace(tool, parameters=schema_restating.parameters(tool.parameters, subset)) for tool in call.tools
         )
-        return replace(call, temperature=temperature, tools=tools, forms=known)
+        call = replace(call, temperature=temperature, tools=tools, forms=known)
+        return call if known.system else history.without_system(call)
 
     def _sent(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the answer's document. A call that is refused for how it is said is said otherwise, each form once: a

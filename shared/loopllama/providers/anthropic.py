@@ -6,7 +6,10 @@ How usage is counted: `input_tokens` is what was neither read from nor written t
 `cache_read_input_tokens` and `cache_creation_input_tokens` come on top of it, so the prompt is the sum of the three
 (https://docs.claude.com/en/docs/build-with-claude/prompt-caching, tracking cache performance); of the written ones
 `cache_creation.ephemeral_1h_input_tokens` are kept an hour, at a price of their own. `output_tokens` is the
-whole answer, thinking included; `output_tokens_details.thinking_tokens` is a part of it.
+whole answer, thinking included; `output_tokens_details.thinking_tokens` is a part of it. What summing up a conversation
+took comes on top, in `iterations` alone (https://platform.claude.com/docs/en/build-with-claude/compaction,
+understanding usage). Web searches (`server_tool_use`), inference in one country (`inference_geo`) and fast mode cost
+more than the tokens say (https://platform.claude.com/docs/en/about-claude/pricing): the cost is an estimate then.
 
 Structured output uses `output_config.format`; what that cannot say, or a model does not take, is asked for in another
 way (`output_modes`).
@@ -175,11 +178,15 @@ def _together(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, 
     """Return two parts of one turn as one answer, with what both cost."""
     parts = [value.get("content") for value in (before, after)]
     counts = [wire.member(value, "usage") for value in (before, after)]
-    usage = {
+    usage: dict[str, Any] = {
         name: sum(wire.count(one.get(name)) or 0 for one in counts)
         for name in {**counts[0], **counts[1]}
         if any(wire.count(one.get(name)) is not None for one in counts)
     }
+    for name in ("iterations", "server_tool_use", "inference_geo", "speed"):
+        said = [one[name] for one in counts if one.get(name)]
+        if said:
+            usage[name] = [part for one in said for part in one] if all(isinstance(x, list) for x in said) else said[0]
     known = all(_usage(one) for one in counts)
     content = [block for part in parts if isinstance(part, list) for block in part]
     return {**after, "content": content, "usage": usage if known else None}
@@ -191,16 +198,37 @@ def _usage(value: Any) -> Usage | None:
     fresh, output = wire.count(value.get("input_tokens")), wire.count(value.get("output_tokens"))
     if fresh is None or output is None:
         return None
-    read = wire.count(value.get("cache_read_input_tokens")) or 0
-    written = wire.count(value.get("cache_creation_input_tokens")) or 0
-    hour = wire.count(wire.member(value, "cache_creation").get("ephemeral_1h_input_tokens")) or 0
-    thought = wire.count(wire.member(value, "output_tokens_details").get("thinking_tokens")) or 0
+    parts = [value, *_apart(value)]
+
+    def summed(name: str, inside: str = "") -> int:
+        return sum(wire.count((wire.member(part, inside) if inside else part).get(name)) or 0 for part in parts)
+
+    read, written = summed("cache_read_input_tokens"), summed("cache_creation_input_tokens")
+    hour = summed("ephemeral_1h_input_tokens", "cache_creation")
+    thought, output = summed("thinking_tokens", "output_tokens_details"), summed("output_tokens")
+    searched = wire.count(wire.member(value, "server_tool_use").get("web_search_requests"))
+    elsewhere = value.get("inference_geo") not in (None, "", "global", "not_available")
     return Usage(
-        fresh + read + written,
+        summed("input_tokens") + read + written,
         output,
         read,
         written,
         min(thought, output),
-        uncertain=value.get("speed") == "fast",
+        uncertain=value.get("speed") == "fast" or bool(searched) or elsewhere or _by_others(value),
         cache_write_1h_tokens=min(hour, written),
     )
+
+
+def _iterations(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = value.get("iterations")
+    return [part for part in found if isinstance(part, dict)] if isinstance(found, list) else []
+
+
+def _apart(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the counts that the message's own leave out: those of a conversation that the provider has summed up."""
+    return [part for part in _iterations(value) if part.get("type") == "compaction"]
+
+
+def _by_others(value: Mapping[str, Any]) -> bool:
+    """Return whether another model worked on the answer too, at its own price."""
+    return any(part.get("type") not in (None, "message", "compaction") for part in _iterations(value))

@@ -3,7 +3,8 @@
 https://platform.claude.com/docs/en/build-with-claude/extended-thinking says of thinking that it needs a budget of at
 least 1,024 tokens that is smaller than `max_tokens`, which counts both; that it goes with no other temperature than its
 own, with no `top_k`, and with `top_p` from 0.95 to 1 only; that no tool may be forced beside it; and that the calls of
-a turn must begin with the thoughts that led to them. Bedrock says the same:
+a turn must begin with the thoughts that led to them. From Opus 4.7 on there is no budget, and nothing of sampling may
+be said. Bedrock says the same:
 https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-extended-thinking.html.
 """
 
@@ -14,6 +15,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from loopllama.catalog.takes import refused
+from loopllama.llm.token_estimate import UNKNOWN_MAX_OUTPUT
 from loopllama.llm.types import ModelRequest
 from loopllama.providers import wire
 
@@ -43,7 +45,14 @@ def fitted(call: ModelRequest, options: Mapping[str, Any], name: Callable[[], st
     A budget for thinking that the answer's limit leaves no room for becomes half of the limit: the limit is the
     agent's, or what the run's budget has left, and counts more. Below the least budget the model does not think.
     """
-    made, limit = _with_budget(call, dict(options), limit)
+    made = dict(options)
+    if wire.member(made, "thinking").get("type") == "enabled" and refused("thinking budget", name()):
+        # How much it thinks is left to it, or to the effort that the call's name or its options ask for.
+        others = {key: value for key, value in made["thinking"].items() if key != "budget_tokens"}
+        made["thinking"] = {**others, "type": "adaptive"}
+    made, limit = _with_budget(call, made, limit)
+    if {"top_p", "top_k"} & made.keys() and refused("top_p and top_k", name()):
+        made = {key: value for key, value in made.items() if key not in ("top_p", "top_k")}
     temperature = call.temperature
     if thinks(made) and refused("temperature while thinking", name()):
         temperature = None
@@ -75,7 +84,7 @@ def _raised_limit(call: ModelRequest, limit: int | None, budget: Any) -> int | N
     """Return the limit of an answer that nobody has set one for, with room for what is thought before it."""
     if limit is None or call.max_tokens is not None or not isinstance(budget, int) or limit > budget:
         return limit
-    wanted = budget + wire.UNKNOWN_MAX_OUTPUT
+    wanted = budget + UNKNOWN_MAX_OUTPUT
     return wanted if call.max_output is None else min(wanted, call.max_output)
 
 

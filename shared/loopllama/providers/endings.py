@@ -10,6 +10,7 @@ end like any other: providers add some, and what was said stands.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -17,6 +18,10 @@ from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError, 
 from loopllama.llm.types import StopReason
 
 Ending = Literal["end", "tool_calls", "max_tokens", "declined", "broken_off", "malformed"]
+
+
+_ENUM = re.compile(r"^(?:finish_?reason[._](?!unspecified)|reason_)")
+"""What SDKs that gateways are built on put before the name: `FinishReason.MAX_TOKENS`, `REASON_MAX_LEN`."""
 
 
 def _table(**names: str) -> Mapping[str, Ending]:
@@ -83,13 +88,18 @@ CHAT: Mapping[str, Ending] = {
         # Together says eos, text-generation-inference eos_token.
         end="stop eos eos_token",
         tool_calls="tool_calls function_call",
-        # Mistral says model_length.
-        max_tokens="length model_length",
+        # Mistral says model_length; watsonx token_limit and time_limit; xAI's SDK max_len and max_context; others what
+        # their parameter is called.
+        max_tokens="length model_length token_limit time_limit max_len max_context max_new_tokens "
+        "max_output_tokens incomplete",
         # Z.ai says sensitive; Azure's filters write content_filter_results.
         declined="content_filter content_filter_results sensitive",
         # Mistral and OpenRouter (error), Z.ai (network_error), DeepSeek (insufficient_system_resource), vLLM and SGLang
-        # (abort), Ollama (load, unload).
-        broken_off="error network_error insufficient_system_resource abort cancelled timeout load unload",
+        # (abort), Ollama (load, unload), watsonx (not_finished).
+        broken_off="error network_error insufficient_system_resource abort cancelled timeout load unload not_finished",
+        # vLLM and Moonshot stop a model that writes the same over and over (github.com/BerriAI/litellm, pull request
+        # 27101; github.com/MoonshotAI/moonpalace, pull request 3).
+        malformed="repetition repeat",
     ),
 }
 """Chat Completions at its many servers. https://platform.openai.com/docs/api-reference/chat/object,
@@ -106,7 +116,7 @@ def ending(table: Mapping[str, Ending], *reasons: Any) -> Ending:
     first: Ending = "end"
     for reason in reasons:
         for name in reversed(reason.lower().split(":")) if isinstance(reason, str) else ():
-            found = table.get(name.strip(), "end")
+            found = table.get(_ENUM.sub("", name.strip()), "end")
             if first == "end" or (first == "broken_off" and found in ("declined", "malformed")):
                 first = found
     return first

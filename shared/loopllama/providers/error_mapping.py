@@ -8,15 +8,14 @@ code; the HTTP status.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from loopllama.catalog.providers import KNOWN, OWN
 from loopllama.core import exact_json, redaction
 from loopllama.errors import (
+    ContentFiltered,
     ContextTooLong,
     CredentialsRejected,
     InvalidModelResponse,
@@ -28,6 +27,7 @@ from loopllama.errors import (
     ModelUnavailable,
     QuotaExhausted,
 )
+from loopllama.providers import waits, wire
 from loopllama.providers.credentials import Credentials
 
 _BY_STATUS: dict[int, type[ModelError]] = {
@@ -50,12 +50,14 @@ _TOO_LONG = re.compile(
     r"context[ _](?:length|window|size|limit)|prompt (?:is )?too long|input is too long|too many (?:input|total) tokens"
     r"|(?:input )?token count .{0,40}exceeds|exceeds? the (?:model'?s )?maximum (?:number of )?(?:input )?tokens"
     r"|too large for model with \d+ maximum|reduce the length of (?:the|your) (?:messages|prompt|input)"
+    r"|range of input length|exceed(?:ed|s)? (?:the )?(?:max message tokens|model token limit)"
     r"|input tokens exceed|maximum (?:prompt|input|sequence) length|tokens? \+ .?max_new_tokens.? must be",
     re.IGNORECASE,
 )
 _OUT_OF_CREDIT = re.compile(
     r"credit balance|insufficient (?:balance|credits?|funds|quota)|exceeded your current quota|out of credits?"
-    r"|(?:spend|usage|billing)(?: hard)? limit",
+    r"|(?:spend(?:ing)?|usage|billing)(?: hard)? limit|(?:used all|requires more) (?:available )?credits"
+    r"|in good standing|arrearage|balance is (?:insufficient|too low)|past invoices",
     re.IGNORECASE,
 )
 _MODEL_NAME = r"(?: (?:id|name|identifier|version))?(?:(?: is)?:)?(?: ?[\"'`(]?[\w./:@-]{1,160}[\"'`)]?[,;]?)?"
@@ -82,26 +84,56 @@ _UNREADABLE = re.compile(
 https://console.groq.com/docs/errors and github.com/pydantic/pydantic-ai, pull request 2774), Ollama (500,
 github.com/ollama/ollama, issue 17638), llama.cpp (500, github.com/ggml-org/llama.cpp, issue 24644), Nova on Bedrock
 (424, github.com/strands-agents/harness-sdk, issue 649). The request was right, and the next answer to it may be."""
-_MORE_THAN_THE_QUOTA = re.compile(r"limit:? (\d{1,15})\b,? .{0,20}requested:? (\d{1,15})\b", re.IGNORECASE)
-"""OpenAI's and Groq's form: "Limit 30000, Requested 31024"."""
-_LONG_QUOTA = re.compile(r"\b(?:daily|monthly)\b|(?:per|by|/|\ba)[-_ ]?(?:day|month)", re.IGNORECASE)
-"""A quota of a day or longer: "Too many tokens per day" (Bedrock), "free-models-per-day" (OpenRouter), "tokens per day
-(TPD)" (Groq), "GenerateRequestsPerDayPerProjectPerModel" (Gemini's `quotaId`), "1000 API calls / month" (Cohere)."""
-_WAIT = re.compile(
-    r"(?:try|retry|wait)\b.{0,40}?\b(?:in|after|for)? ?((?:\d{1,9}(?:\.\d{1,9})? ?(?:ms|milliseconds?|s|secs?|seconds?"
-    r"|m|mins?|minutes?|h|hours?)\b ?)+|(?:\d{1,9}h)?(?:\d{1,9}m)?\d{1,9}(?:\.\d{1,9})?s\b)",
+_FILTERED = re.compile(
+    r"content[ _]?(?:filter|policy)|content_?blocked|content exists risk|inappropriate content|data_?inspection_?failed"
+    r"|\busage (?:policy|policies|guidelines)|flagged (?:by|as|for)|safety (?:system|policy)|considered high[ -]risk"
+    r"|blocked by (?:the |our )?(?:safety|moderation)|(?:cyber|bio)_policy|new_sensitive|\u654f\u611f",
     re.IGNORECASE,
 )
-"""What messages say of how long to wait: "Please retry in 39.2s" (Gemini), "try again in 6m0s" (OpenAI, Groq)."""
-_PART = re.compile(r"(\d+(?:\.\d+)?) ?(ms|milli|s|m|h)", re.IGNORECASE)
-_SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+"""What filters say that refuse a prompt, or what came of it, with a status of the request's: Anthropic "Output blocked
+by content filtering policy", OpenAI `invalid_prompt` and `cyber_policy`, DeepSeek "Content Exists Risk"
+(github.com/NousResearch/hermes-agent, issue 115218), Qwen `data_inspection_failed` (github.com/QwenLM/qwen-code, issue
+2905), OpenRouter and xAI with status 403, MiniMax `new_sensitive`, Z.ai in Chinese."""
+_TEMPLATE = re.compile(r"jinja exception|chat template", re.IGNORECASE)
+"""llama.cpp's words, with status 500, for a conversation that the model's template does not take
+(github.com/ggml-org/llama.cpp, common/chat.cpp): trying later is of no use, another form may be."""
+_BAD_KEY = re.compile(
+    r"(?:incorrect|invalid|wrong|expired|missing|no) api[ _-]?key|api[ _-]?key (?:is )?(?:not valid|invalid|expired"
+    r"|missing)|\bvalid api[ _-]?key|unregistered callers|login fail",
+    re.IGNORECASE,
+)
+"""What says that the key is wrong with another status than 401: xAI and Gemini with 400, Gemini without one 403."""
+_NOT_TAKEN_HERE = re.compile(
+    r"(?:not|un)[ _-]?support|n't support|\bonly supports?\b|_not_available\b|unavailable now|stream=true|non-streaming"
+    r"|(?:unknown|unrecogni[sz]ed|unexpected|extra)[ _](?:parameter|argument|field|name|key|input|request argument)"
+    r"|_forbidden|not (?:permitted|allowed|enabled|available)|no longer|deprecated|must be verified|requires --"
+    r"|cannot be combined|exceeds the model limit|at most \d+ (?:completion|output) tokens|jinja|chat template"
+    r"|invalid (?:json )?schema|provider returned error",
+    re.IGNORECASE,
+)
+"""What refusals say that are about this model, or this server, and nothing that another one would refuse: a tool, a
+parameter, a form. Those are nobody's mistake in the workflow, so the next fallback is tried (github.com/openclaw/
+openclaw, issues 1879 and 64840). Qwen writes "This model only support stream mode", Fireworks "must have stream=true",
+vLLM "requires --enable-auto-tool-choice", OpenRouter "Provider returned error"."""
+_MORE_THAN_THE_QUOTA = re.compile(r"limit:? (\d{1,15})\b,? .{0,20}requested:? (\d{1,15})\b", re.IGNORECASE)
+"""OpenAI's and Groq's form: "Limit 30000, Requested 31024"."""
+_MINIMAX = {
+    1002: 429,
+    1004: 401,
+    1008: 402,
+    1026: 422,
+    1027: 422,
+    1039: 429,
+    1042: 400,
+    2013: 400,
+    2049: 401,
+    2056: 429,
+}
+"""MiniMax's own codes, all under status 200, as statuses: https://platform.minimax.io/docs/api-reference/errorcode;
+github.com/ENTERPILOT/GoModel, pull requests 640 and 1004."""
 _PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://\S+")
 _DETAIL_CHARACTERS = 500
-_LONGEST_WAIT = 24 * 3600.0
-_SHORT_WAIT = 900.0
-_PATIENCE = 3600.0
-"""For how long a step waits for a provider that throttles it (`engine.step_ending`)."""
 
 
 def failure(
@@ -121,10 +153,8 @@ def failure(
     dialect names. The message quotes at most 500 characters of the provider's own, with the key blotted out. It names
     the address `url`, and what may be missing in it where nobody of that API seems to live there.
     """
-    wait = retry_after(headers)
-    if wait is None:
-        wait = wait_in(detail)
-    kind = of_long_quota(kind_of(status, codes, detail, kinds), codes, detail, wait)
+    wait = waits.asked(headers, detail)
+    kind = of_quota(kind_of(status, codes, detail, kinds), codes, detail, wait)
     page = _PAGE.match(detail)
     detail = "a web page" if page else redaction.without(credentials.api_key, detail)[:_DETAIL_CHARACTERS]
     label = ", ".join([f"HTTP {status}", *codes[:1]])
@@ -135,8 +165,15 @@ def failure(
         message = f"{message}. The base URL redirects to {headers.get('location', '?')}; redirects are not followed."
     if kind is CredentialsRejected:
         message = f"{message}. {credentials.remedy()}"
-    wait = wait if kind.later else None
-    return kind(message, retry_after=wait, status=status, repeatable=kind is InvalidModelResponse)
+    error = kind(message, retry_after=wait, status=status, repeatable=kind is InvalidModelResponse)
+    return with_next(error, codes, detail)
+
+
+def with_next(error: ModelError, codes: Iterable[str], detail: str) -> ModelError:
+    """Return a provider's refusal, saying that the next fallback is tried where it is about this model alone."""
+    if type(error) is ModelRequestRejected and _NOT_TAKEN_HERE.search(" ".join([*codes, detail])):
+        error.next_model = True
+    return error
 
 
 def shown(url: str) -> str:
@@ -166,7 +203,9 @@ def what_is_missing(credentials: Credentials, url: str) -> str:
 def status_in(value: Mapping[str, Any]) -> int:
     """Return the status of an error that stands in the body of an answer whose own status says that all is well, as
     gateways send it when their upstream fails late: the error's `code`, where that is one."""
-    error = value.get("error")
+    error, own = value.get("error"), wire.member(value, "base_resp").get("status_code")
+    if own is not None and not error:
+        return _MINIMAX.get(own, 502) if isinstance(own, int) else 502
     status = error.get("code") if isinstance(error, dict) else None
     if isinstance(status, str) and re.fullmatch("[0-9]{3}", status):
         status = int(status)
@@ -176,14 +215,20 @@ def status_in(value: Mapping[str, Any]) -> int:
 def kind_of(status: int, names: Iterable[str], detail: str, codes: Mapping[str, type[ModelError]]) -> type[ModelError]:
     """Return the class for a status, the codes and the message of an error."""
     names = list(names)
+    if status == 500 and _TEMPLATE.search(detail):
+        return ModelRequestRejected
     if status >= 400 and _UNREADABLE.search(" ".join([*names, detail])):
         return InvalidModelResponse
     kind = next((codes[name] for name in names if name in codes), None)
     if kind is None or kind is ModelRequestRejected:
         if status in (400, 413, 422, 500) and _TOO_LONG.search(detail):
             return ContextTooLong
-        if status in (400, 402, 403) and _OUT_OF_CREDIT.search(detail):
+        if status in (400, 402, 403, 412) and _OUT_OF_CREDIT.search(detail):
             return QuotaExhausted  # another provider may serve, and this one again once it is paid
+        if status in (400, 403, 422) and _BAD_KEY.search(detail):
+            return CredentialsRejected
+        if status in (400, 403, 422) and _FILTERED.search(" ".join([*names, detail])):
+            return ContentFiltered
         if status in (400, 422) and _NO_MODEL.search(detail):
             return ModelNotAvailable
         if status in (403, 404, 410):
@@ -194,22 +239,17 @@ def kind_of(status: int, names: Iterable[str], detail: str, codes: Mapping[str, 
     return kind
 
 
-def of_long_quota(kind: type[ModelError], names: Sequence[str], detail: str, wait: float | None) -> type[ModelError]:
-    """Return the class of a throttled call, which may have met a quota that no step waits for. `wait` is what the
-    provider asks for (s). A day's quota may be a moving one: where a wait is named, it says how long. Not so Gemini's,
-    which ends at midnight and has the wait of a minute beside it."""
-    if kind is not ModelThrottled:
-        return kind
-    fixed = any(_LONG_QUOTA.search(name) for name in names)
-    long = _PATIENCE if not _LONG_QUOTA.search(detail) else 0 if wait is None else _SHORT_WAIT
-    return QuotaExhausted if fixed or (wait or 1) > long else kind
+def of_quota(kind: type[ModelError], names: Sequence[str], detail: str, wait: float | None) -> type[ModelError]:
+    """Return the class of an error that may have met a quota which no step waits for. `wait` is what the provider asks
+    for (s)."""
+    return QuotaExhausted if kind is ModelThrottled and waits.is_too_long(names, detail, wait) else kind
 
 
 def read_error(body: bytes) -> tuple[list[str], str]:
     """Return the codes, most telling first, and the message of an error body of any of the shapes in use:
     `{"error": {"code", "type", "message"}}`, `{"error": text}`, `{"code", "message"}`, `{"detail": …}`, a list of one
     of these, or plain text. A `param` that the message does not name is put behind it, and so is a wait that stands
-    beside it (google.rpc.RetryInfo)."""
+    beside it, and what a gateway passes on of its upstream."""
     try:
         value = exact_json.loads_around(body)
     except ValueError:
@@ -222,11 +262,14 @@ def read_error(body: bytes) -> tuple[list[str], str]:
     if not isinstance(error, dict):
         return [], _as_text(error)
     written = error.get("message") or error.get("Message") or error.get("detail") or value.get("message")
+    written = written or wire.member(value, "base_resp").get("status_msg")
     detail = _as_text(written or error)
     parameter = error.get("param")
     named = f" (param: {parameter})" if isinstance(parameter, str) and parameter and parameter not in detail else ""
-    delay = next((delay for delay in _delays(error) if wait_in(detail) is None), None)
-    return list(_codes(error)), detail + named + (f" (retry in {delay})" if delay else "")
+    if isinstance(raw := wire.member(error, "metadata").get("raw"), str) and raw not in detail:
+        detail = f"{detail}: {raw}"  # OpenRouter's upstream, in its own words
+    wait = waits.beside(value, error) if waits.in_text(detail) is None else None
+    return list(_codes(error)), detail + named + (f" (retry in {wait:g}s)" if wait is not None else "")
 
 
 def _as_text(value: Any) -> str:
@@ -249,39 +292,3 @@ def _codes(error: Mapping[str, Any]) -> Iterator[str]:
         for violation in violations if isinstance(violations, list) else ():
             if isinstance(violation, Mapping) and isinstance(violation.get("quotaId"), str):
                 yield violation["quotaId"]
-
-
-def _delays(error: Mapping[str, Any]) -> Iterator[str]:
-    details = error.get("details")
-    for detail in details if isinstance(details, list) else ():
-        delay = detail.get("retryDelay") if isinstance(detail, Mapping) else None
-        if isinstance(delay, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})?s", delay):
-            yield delay
-
-
-def wait_in(detail: str) -> float | None:
-    """Return the seconds that a message asks to wait, at most a day; `None` where it names none."""
-    found = _WAIT.search(detail[:2000])
-    if found is None:
-        return None
-    seconds = sum(float(number) * _SECONDS[unit.lower()] for number, unit in _PART.findall(found[1]))
-    return min(seconds, _LONGEST_WAIT)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the provider asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date (RFC 9110).
-    `None` where it says nothing that can be read; at most a day."""
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        text = headers.get(name, "").strip()
-        try:
-            seconds = float(text) * scale
-        except ValueError:
-            if not text or name != "retry-after":
-                continue
-            try:
-                seconds = parsedate_to_datetime(text).timestamp() - time.time()
-            except (ValueError, OverflowError):
-                continue
-        if seconds == seconds:
-            return min(max(seconds, 0.0), _LONGEST_WAIT)
-    return None

@@ -24,6 +24,16 @@ _NO_TEMPERATURE = re.compile(
 """OpenAI "Unsupported value: 'temperature' does not support 0.2 with this model. Only the default (1) value is
 supported", Anthropic "`temperature` is deprecated for this model", "`temperature` may only be set to 1 when thinking is
 enabled". What is said of a temperature that is out of range is the caller's to hear."""
+_NO_SYSTEM = re.compile(
+    r"system[' _-]?(?:role|message|prompt|instruction)s?\b.{0,40}(?:not|n't|un)[ -]?(?:support|enabled|allowed)"
+    r"|n['o]t support (?:the use of )?['\"`]?system\b|developer instruction is not enabled|roles must alternate"
+    r"|\bgot ['\"`]?system\b|role: ?['\"`]?system\b",
+    re.IGNORECASE,
+)
+"""vLLM and SGLang with Gemma's template "System role not supported" (github.com/sgl-project/sglang, issue 892), with
+Mistral's first "Conversation roles must alternate user/assistant/…", Gemma at Google "Developer instruction is not
+enabled" (github.com/QuantumNous/new-api, issue 989), OpenAI's o1-mini "'messages[0].role' does not support 'system'",
+Bedrock "This model doesn't support system messages", MiniMax "invalid message role: system"."""
 _USE_OTHER = re.compile(r"use ['\"`]?(max_completion_tokens|max_tokens)\b", re.IGNORECASE)
 _NO_SUCH_LIMIT = re.compile(
     r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|extra|not permitted|not allowed|invalid)\b.{0,120}?"
@@ -60,10 +70,12 @@ def is_about_tier(error: ModelError) -> bool:
 
 def otherwise(call: ModelRequest, error: ModelError, sent_limit: str) -> ModelRequest | None:
     """Return the call as it can be said after a refusal, `None` where no other way is left. `sent_limit` is the field
-    in which the answer's limit was sent, empty in a wire format that has one form of everything but the temperature."""
+    in which the answer's limit was sent, empty in a wire format that has one form of everything but the temperature and
+    the system prompt."""
     too_long, said = isinstance(error, ContextTooLong), without_addresses(error)
     if not too_long and (forms := _learnt(said, call, sent_limit)) is not None:
-        return replace(call, forms=forms, temperature=call.temperature if forms.temperature else None)
+        other = replace(call, forms=forms, temperature=call.temperature if forms.temperature else None)
+        return other if forms.system else history.without_system(other)
     if call.limit_unasked and (too_long or _ABOUT_LIMIT.search(said)):
         return replace(call, max_tokens=None, limit_unasked=False)
     bare = history.without_thoughts(call)
@@ -76,6 +88,8 @@ def _learnt(said: str, call: ModelRequest, sent_limit: str) -> Forms | None:
     forms = call.forms
     if call.temperature is not None and forms.temperature and _NO_TEMPERATURE.search(said):
         return forms._replace(temperature=False)
+    if call.system.strip() and forms.system and _NO_SYSTEM.search(said):
+        return forms._replace(system=False)
     if not sent_limit:
         return None
     if call.max_tokens is not None and not forms.limit and (other := _other_limit(said, sent_limit)):

@@ -15,8 +15,13 @@ How usage is counted
   (https://platform.openai.com/docs/guides/reasoning). Where `total_tokens` is more than both, the rest is reasoning,
   billed as output: Gemini's endpoint under any provider's name, and xAI
   (https://ai.google.dev/gemini-api/docs/thinking#pricing, https://docs.x.ai/docs/guides/reasoning).
-- Perplexity charges for each request beside its tokens (`usage.cost.request_cost`,
-  https://docs.perplexity.ai/getting-started/pricing): the call's cost is marked as an estimate then.
+- Gateways before Claude leave what was read from a cache and written to it out of `prompt_tokens`, as Anthropic does:
+  `total_tokens` has it, or it is more than the prompt under Anthropic's names. It belongs to the prompt. Qwen counts
+  what was written as `prompt_tokens_details.cache_creation_input_tokens`
+  (https://help.aliyun.com/zh/model-studio/context-cache).
+- What is charged beside tokens of text, or at another price, makes the call's cost an estimate: Perplexity's fees
+  (`usage.cost.request_cost` and its like, https://docs.perplexity.ai/getting-started/pricing), xAI's
+  `num_sources_used`, OpenRouter's web search, and tokens of audio, or of images and video that are given.
 - A server that gives no usage, or none that can be read, gets an estimate, marked as such.
 """
 
@@ -52,6 +57,10 @@ calls without `reasoning_content`: github.com/earendil-works/pi, issue 3636; git
 11600."""
 
 
+_COSTS_OF_TOKENS = {"input_tokens_cost", "output_tokens_cost", "total_cost"}
+"""Members of Perplexity's `usage.cost` that are no fee."""
+
+
 class OpenAI(openai_service.OpenAIService):
     """The adapter for one provider of this dialect: `openai`, or `azure` where its credentials say so."""
 
@@ -61,7 +70,9 @@ class OpenAI(openai_service.OpenAIService):
 
     def body(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the request's body."""
-        return request(call, self.known(call), self.limit_field(call))
+        served_by = call.stands_for.provider if call.stands_for and self.provider not in KNOWN else self.provider
+        wanted = bool(refused("calls without thoughts", call.known_as, served_by))
+        return request(call, self.known(call), self.limit_field(call), with_thoughts=wanted)
 
     def limit_field(self, call: ModelRequest) -> str:
         """Return the field that limits the answer, by what was learnt, by the model, by the provider."""
@@ -74,22 +85,23 @@ class OpenAI(openai_service.OpenAIService):
         return "max_completion_tokens" if new else known.max_tokens
 
     def is_error(self, value: Mapping[str, Any]) -> bool:
-        """Return whether it is an error: OpenRouter reports an upstream's under status 200."""
-        return bool(value.get("error") and not value.get("choices"))
+        """Return whether it is an error: OpenRouter reports an upstream's under status 200, MiniMax each of its own."""
+        failed = value.get("error") or wire.member(value, "base_resp").get("status_code")
+        return bool(failed and not value.get("choices"))
 
     def read(self, call: ModelRequest, value: Mapping[str, Any]) -> Parsed:
         """Return what the first choice holds."""
         who, usage = self.who(call), _usage(value.get("usage"))
         choices = value.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        message = choice.get("message") if isinstance(choice, dict) else None
-        if not isinstance(choice, dict) or not isinstance(message, dict):
+        choice = _one_choice(choices, call.options.get("n"))
+        message = _message_of(choice)
+        if choice is None or not isinstance(message, dict):
             # A prompt that was blocked may get no choices; what has none to speak of, or broken ones, is no completion.
             broken = choices != [] or None
             return Parsed(
                 usage=usage, error=InvalidModelResponse(f"{who}: the answer holds no message", against=broken)
             )
-        finish, refusal = choice.get("finish_reason"), message.get("refusal")
+        finish, refusal = choice.get("finish_reason"), message.get("refusal") or _refusal(message.get("content"))
         native = choice.get("native_finish_reason")
         ending = endings.ending(endings.CHAT, finish, native)
         stop = endings.stop_reason(ending)
@@ -136,10 +148,11 @@ class OpenAI(openai_service.OpenAIService):
         return Thoughts(self.provider, model, held) if any(held.values()) else None
 
 
-def request(call: ModelRequest, known: Known, limit: str) -> dict[str, Any]:
-    """Return the request's body; `limit` is the field that limits the answer."""
+def request(call: ModelRequest, known: Known, limit: str, *, with_thoughts: bool = False) -> dict[str, Any]:
+    """Return the request's body; `limit` is the field that limits the answer, `with_thoughts` says that each call of a
+    tool must have some."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": call.system}] if call.system else []
-    messages += [_message(message, known, call.known_as) for message in call.messages]
+    messages += [_message(message, known, call.known_as, with_thoughts) for message in call.messages]
     body: dict[str, Any] = {**call.options, "model": call.model, "messages": messages}
     if call.tools:
         body["tools"] = [_tool(tool) for tool in call.tools]
@@ -164,7 +177,7 @@ def request(call: ModelRequest, known: Known, limit: str) -> dict[str, Any]:
     return body
 
 
-def _message(message: Message, known: Known, model: str) -> dict[str, Any]:
+def _message(message: Message, known: Known, model: str, with_thoughts: bool) -> dict[str, Any]:
     if message.role == "tool":
         return {"role": "tool", "tool_call_id": _id(message.tool_call_id, known), "content": message.text}
     if not message.tool_calls:
@@ -179,8 +192,7 @@ def _message(message: Message, known: Known, model: str) -> dict[str, Any]:
             if signature:
                 asked["extra_content"] = {"google": {"thought_signature": signature}}
     held = dict(message.thoughts.value) if message.thoughts else {}
-    wanted = known.wants_thoughts and re.search(known.wants_thoughts, model, re.IGNORECASE)
-    if wanted and not {"reasoning_content", "reasoning"} & held.keys():
+    if with_thoughts and not {"reasoning_content", "reasoning"} & held.keys():
         held["reasoning_content"] = _NOT_RECORDED
     content: Any = message.text or None
     if parts := held.pop("content", None):  # Mistral's: thoughts are parts of the content, before the text
@@ -203,27 +215,63 @@ def _tool(tool: ToolSpec) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
+def _calls_of(message: Mapping[str, Any]) -> list[Any]:
+    found = message.get("tool_calls") or message.get("function_call")  # the form before tools
+    return found if isinstance(found, list) else [found] if isinstance(found, dict) else []
+
+
+def _refusal(content: Any) -> str:
+    """Return what a part of the content says that declines to answer."""
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    return next((part["refusal"] for part in parts if isinstance(part.get("refusal"), str)), "")
+
+
+def _one_choice(choices: Any, asked: Any) -> Mapping[str, Any] | None:
+    """Return the answer that the choices are: the first, with the tool calls of the others where one answer was asked
+    for. Gateways before Claude put its text and its calls into a choice each (github.com/karthink/gptel, pull request
+    1284; github.com/BerriAI/litellm, pull request 35444)."""
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        return None
+    first, message = choices[0], wire.member(choices[0], "message")
+    calling = [one for one in choices[1:] if isinstance(one, dict) and _calls_of(wire.member(one, "message"))]
+    if _calls_of(message) or not calling or asked not in (None, 1):
+        return first
+    others = [wire.member(one, "message") for one in calling]
+    calls = [call for other in others for call in other["tool_calls"]]
+    text = next((said for said in (message.get("content"), *(other.get("content") for other in others)) if said), None)
+    return {**calling[-1], "message": {**others[0], **message, "content": text, "tool_calls": calls}}
+
+
 def _text(content: Any) -> str:
     """Return the text of a message's content: a text, or (Mistral's reasoning models) parts of which some are
     thoughts."""
     if isinstance(content, str):
         return content
-    parts = content if isinstance(content, list) else ()
-    return "".join(
-        part["text"]
-        for part in parts
-        if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
-    )
+    said = []
+    for part in content if isinstance(content, list) else [content]:
+        text = part.get("text") if isinstance(part, dict) and part.get("type") in ("text", "output_text") else part
+        said.append(text if isinstance(text, str) else "")
+    return "".join(said)
+
+
+def _message_of(choice: Mapping[str, Any] | None) -> Any:
+    """Return the message of a choice; of one that came as the piece of a stream, or as text alone, what stands for
+    it."""
+    if choice is None or isinstance(choice.get("message"), dict):
+        return choice and choice["message"]
+    if isinstance(choice.get("delta"), dict):
+        return choice["delta"]
+    return {"content": choice["text"]} if isinstance(choice.get("text"), str) else None
 
 
 def _tool_calls(message: Mapping[str, Any], cut: bool) -> Iterator[ToolCall]:
     """Yield the tool calls. `cut`: the answer ended at its limit, and with it the last call: what is there of its
     arguments is not what the model meant."""
-    found = message.get("tool_calls")
-    calls = found if isinstance(found, list) else []
+    calls = _calls_of(message)
     for position, asked in enumerate(calls):
         # Gemini's endpoint may leave out the id; Ollama gives the arguments as an object.
-        function = wire.member(asked, "function") if isinstance(asked, dict) else {}
+        function = asked if isinstance(asked, dict) else {}
+        function = function["function"] if isinstance(function.get("function"), dict) else function
         identifier = asked.get("id") if isinstance(asked, dict) else None
         call = wire.tool_call(identifier, function.get("name"), function.get("arguments"), position)
         if cut and position == len(calls) - 1:
@@ -242,26 +290,45 @@ def _usage(value: Any) -> Usage | None:
     inside, outside = wire.member(value, "prompt_tokens_details"), wire.member(value, "completion_tokens_details")
     reasoning = wire.count(outside.get("reasoning_tokens")) or 0
     total = wire.count(value.get("total_tokens"))
+    cached = _most(
+        inside.get("cached_tokens"),
+        *(value.get(name) for name in ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")),
+    )
+    names = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+    written = _most(*(inside.get(name) for name in names), value.get(names[-1]))
+    apart = _most(value.get("cache_read_input_tokens")) + _most(value.get("cache_creation_input_tokens"))
+    if apart > prompt or total == prompt + completion + cached + written:
+        prompt += cached + written  # they were left out of it
+    impossible = cached > prompt
+    cached = min(cached, prompt)
+    written = min(written, prompt - cached)
     if total is not None and total > prompt + completion:
         reasoning = total - prompt - completion
         completion = total - prompt
-    cached = _first(inside.get("cached_tokens"), value.get("prompt_cache_hit_tokens"), value.get("cached_tokens"))
-    written = _first(
-        *(inside.get(name) for name in ("cache_write_tokens", "cache_creation_tokens")),
-        value.get("cache_creation_input_tokens"),
-    )
-    cached = min(cached, prompt)
-    # A fee that the provider names beside its tokens is in no price of a token, so the figure is no measured one.
-    charged = wire.member(value, "cost").get("request_cost")
-    fee = isinstance(charged, int | float | Decimal) and charged > 0
-    written = min(written, prompt - cached)
     kept = wire.member(inside, "cache_creation_token_details").get("ephemeral_1h_input_tokens")
-    hour = min(wire.count(kept) or 0, written)
     return Usage(
-        prompt, completion, cached, written, min(reasoning, completion), uncertain=fee, cache_write_1h_tokens=hour
+        prompt,
+        completion,
+        cached,
+        written,
+        min(reasoning, completion),
+        uncertain=impossible or _charges_more(value, inside, outside),
+        cache_write_1h_tokens=min(wire.count(kept) or 0, written),
     )
 
 
-def _first(*counts: Any) -> int:
-    """Return the first that is a count, 0 where none is."""
-    return next((found for found in map(wire.count, counts) if found is not None), 0)
+def _charges_more(value: Mapping[str, Any], inside: Mapping[str, Any], outside: Mapping[str, Any]) -> bool:
+    """Return whether the provider charges for something that no price of a token holds: a fee for requests, searches
+    or sources, or tokens that are no text."""
+    fees = (amount for name, amount in wire.member(value, "cost").items() if name not in _COSTS_OF_TOKENS)
+    counted = (value.get(name) for name in ("num_search_queries", "num_sources_used", "citation_tokens"))
+    searches = wire.member(value, "server_tool_use").get("web_search_requests")
+    others = (inside.get("audio_tokens"), *(outside.get(f"{kind}_tokens") for kind in ("audio", "image", "video")))
+    amounts = (*fees, *counted, searches, *others)
+    return any(isinstance(amount, int | float | Decimal) and amount > 0 for amount in amounts)
+
+
+def _most(*counts: Any) -> int:
+    """Return the largest that is a count, 0 where none is: gateways fill one of a figure's names with 0, and say it
+    under another."""
+    return max((found for found in map(wire.count, counts) if found is not None), default=0)

@@ -46,6 +46,8 @@ CODES: Mapping[str, type[ModelError]] = {
 """OpenAI's, and those that a failed response has of its own
 (https://platform.openai.com/docs/api-reference/responses/object, error)."""
 
+_CHARGED_APART = {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"}
+"""Items of the output that cost a fee beside the tokens: https://platform.openai.com/docs/pricing, built-in tools."""
 _MOVED = {"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "verbosity")}
 """Parameters of Chat Completions that have another place here, so that a model's `options` go on to hold."""
 
@@ -69,7 +71,7 @@ class OpenAIResponses(openai_service.OpenAIService):
 
     def read(self, call: ModelRequest, value: Mapping[str, Any]) -> Parsed:
         """Return what the items of the output hold."""
-        who, usage, output = self.who(call), _usage(value.get("usage")), value.get("output")
+        who, usage, output = self.who(call), _usage(value.get("usage"), value.get("output")), value.get("output")
         if not isinstance(output, list):
             return Parsed(usage=usage, error=InvalidModelResponse(f"{who}: the answer holds no output", against=True))
         items = [item for item in output if isinstance(item, dict)]
@@ -226,7 +228,7 @@ def _parts(items: Sequence[Mapping[str, Any]], kind: str, field: str) -> Iterato
                 yield part[field]
 
 
-def _usage(value: Any) -> Usage | None:
+def _usage(value: Any, output: Any = None) -> Usage | None:
     if not isinstance(value, dict):
         return None
     prompt, answer = wire.count(value.get("input_tokens")), wire.count(value.get("output_tokens"))
@@ -235,4 +237,6 @@ def _usage(value: Any) -> Usage | None:
     inside, outside = wire.member(value, "input_tokens_details"), wire.member(value, "output_tokens_details")
     cached = min(wire.count(inside.get("cached_tokens")) or 0, prompt)
     written = min(wire.count(inside.get("cache_write_tokens")) or 0, prompt - cached)
-    return Usage(prompt, answer, cached, written, min(wire.count(outside.get("reasoning_tokens")) or 0, answer))
+    reasoning = min(wire.count(outside.get("reasoning_tokens")) or 0, answer)
+    kinds = {item.get("type") for item in output if isinstance(item, dict)} if isinstance(output, list) else set()
+    return Usage(prompt, answer, cached, written, reasoning, uncertain=bool(kinds & _CHARGED_APART))

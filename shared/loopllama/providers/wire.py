@@ -8,10 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.core import exact_json
+from loopllama.llm.token_estimate import UNKNOWN_MAX_OUTPUT
 from loopllama.llm.types import STANDARD, Message, ModelRequest, ToolCall
 
-UNKNOWN_MAX_OUTPUT = 8192
-"""Tokens that a model whose longest answer nobody knows is asked for: every current one can give them."""
 LONGEST_UNASKED = 20_000
 """Tokens of an answer that nobody has set a limit for. Longer ones may take more than the ten minutes that Anthropic
 advises against waiting for without streaming (https://docs.claude.com/en/api/errors, long requests; its SDK counts

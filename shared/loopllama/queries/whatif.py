@@ -3,10 +3,11 @@
 A recorded step is a list of model calls with their tokens. Under the change, the calls that gave an answer are priced
 as if the new model had been asked the same and had answered as much:
 
-- cost: `pricing.cost` of the same tokens at the new model's price, of today or of the run's date. Cached tokens stay
-  cached where the new model has a price for cached reads, and are plain input otherwise; tokens written to a cache are
-  plain input where the new model does not charge for writing. What failed calls of the old attempt order cost is left
-  out: they would not have been made.
+- cost: `pricing.cost` of the same tokens at the new model's price, of today or of the run's date; the recorded call's
+  at the price of the model that really answered it (`catalog.answering`). Cached tokens stay cached where the new model
+  has a price for cached reads, and are plain input otherwise; tokens written to a cache are plain input where the new
+  model does not charge for writing. What failed calls of the old attempt order cost is left out: they would not have
+  been made.
 - latency of a call: what was observed of that model on that step; else of that model on other steps of these runs,
   scaled by tokens written; else the catalog's prior. The run's change is that of its critical path: steps start when
   all of their needs are done, so a step off the path changes nothing until it becomes the slowest.
@@ -17,6 +18,7 @@ another tokenizer, and may answer worse.
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from loopllama.catalog import pricing
+from loopllama.catalog.answering import priced_as
 from loopllama.catalog.model import Model
 from loopllama.core import clock
 from loopllama.errors import InvalidRequest, ModelUnknown
@@ -270,7 +273,10 @@ def _price(
     """Return the recorded call at the prices of `at`; as recorded where the catalog does not know its model any
     more."""
     try:
-        cost = _cost(resolve(call["model"]), call, at)
+        model = resolve(call["model"])
+        if answered := call.get("answered_by"):
+            model, _ = priced_as(model, answered, lambda provider, name: _priced(provider, name, resolve))
+        cost = _cost(model, call, at)
     except ModelUnknown:
         cost = None
     if cost is None:
@@ -278,6 +284,16 @@ def _price(
         if cost is None:
             unknown[f"the cost of {call['model']}: it has no price"] = None
     return cost
+
+
+def _priced(provider: str, name: str, resolve: Callable[[str], Model]) -> Model | None:
+    """Return the priced model that a provider calls `name`, `None` where nobody knows it."""
+    for written in (f"{provider}:{name}", name):
+        with contextlib.suppress(ModelUnknown):
+            model = resolve(written)
+            if model.provider == provider and model.prices:
+                return model
+    return None
 
 
 def _cost(model: Model, call: Mapping[str, Any], at: datetime) -> Decimal | None:

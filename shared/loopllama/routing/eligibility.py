@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -23,6 +24,21 @@ SOFT = frozenset({"structured_output", "prompt_cache"})
 def too_long(model: Model, tokens: int) -> str:
     """Return what is said of a prompt of `tokens`, an estimate, that is longer than the model's context window."""
     return f"its context window of {model.context_window:,} tokens is too small for a prompt of about {tokens:,}"
+
+
+def _as_asked(other: Model, model: Model) -> tuple[Model, str]:
+    """Return what replaces a model, at the effort and the tier that were asked for, and what is said of those that it
+    does not have. What the replacement's own name says stays."""
+    lost = []
+    if model.effort and not other.effort:
+        with contextlib.suppress(ModelUnknown):
+            other = variants.of(other, model.effort, other.service_tier or "")
+        lost += [] if other.effort else [f"effort {model.effort!r}"]
+    if model.service_tier and not other.service_tier:
+        with contextlib.suppress(ModelUnknown):
+            other = variants.of(other, other.effort or "", model.service_tier)
+        lost += [] if other.service_tier else [f"service tier {model.service_tier!r}"]
+    return other, f", which has no {' and no '.join(lost)}" if lost else ""
 
 
 class AttemptOrderBuilder:
@@ -156,7 +172,8 @@ class AttemptOrderBuilder:
             if other.id in path and not other.enabled:
                 self._skip(model.id, f"disabled, and its replacements go round in a circle: {', '.join(path)}")
                 return None
-            self._skip(model.id, f"disabled; replaced by {other.id}")
+            other, without = _as_asked(other, model)
+            self._skip(model.id, f"disabled; replaced by {other.id}{without}")
             path.append(other.id)
             model = other
         return model

@@ -16,7 +16,7 @@ from loopllama.budgets.budget import ITEM, KINDS, ZERO, Amount, Budget, held, of
 from loopllama.catalog import pricing
 from loopllama.core import clock
 from loopllama.errors import BudgetExceeded
-from loopllama.llm.token_estimate import most_tokens, prompt_tokens, thinking_budget
+from loopllama.llm.token_estimate import UNKNOWN_MAX_OUTPUT, most_tokens, prompt_tokens, thinking_budget
 from loopllama.llm.types import ModelRequest, Usage
 from loopllama.runs.totals import attempts_of
 
@@ -29,8 +29,6 @@ EXPECTED_OUTPUT = 1000
 """Tokens that an answer is expected to have where the step has given none yet."""
 SMALLEST_OUTPUT = 128
 """A call that would have to make do with fewer tokens is not made."""
-UNKNOWN_MAX_OUTPUT = 4096
-"""Tokens that every model can be asked for; what a model whose limit is unknown is held to when budgets are tight."""
 _ROUNDS = 10
 
 

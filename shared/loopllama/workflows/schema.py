@@ -264,9 +264,11 @@ def _suggest_slug(text: str) -> str:
 
 
 def _unknown(model: type[InputModel], key: str) -> str:
-    spelled = to_camel(key[:60]) if "_" in key else key[:60]
+    spelled = to_camel(key[:60].lower()) if "_" in key else key[:60]
     known = [str(field.alias) for field in model.model_fields.values()]
-    if spelled in known:
+    if key in model.model_fields and spelled in known:
         return f"is there twice, as {spelled} and as {key}; keep one"
+    if spelled in known:
+        return f"is unknown; did you mean {spelled}?"
     close = near(spelled, known)
     return f"is unknown; did you mean {close[0]}?" if close else f"is unknown; known are {', '.join(known)}"

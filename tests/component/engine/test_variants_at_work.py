@@ -98,3 +98,20 @@ def test_what_was_unusable_before_a_wait_and_a_crash_counts_behind_them(live: De
     assert asked(live) == ["own@low", "own@low", "own@low", "own@high"]
     outcomes = [attempt["outcome"] for attempt in live.read(run_id)["steps"][0]["attempts"]]
     assert outcomes == ["InvalidModelResponse", "lost", "ModelThrottled", "ok"]
+
+
+PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"
+
+
+def test_a_profile_whose_model_lacks_the_effort_is_left_out_before_the_call(
+    live: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only Bedrock says what an application inference profile stands for."""
+    behind = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+    monkeypatch.setattr("loopllama.providers.bedrock.service.underlying_model", lambda _: behind)
+    run_id, work = live.begin(model=f"{PROFILE}@max", fallbacks=["test:b"])
+    assert live.step(work)["outcome"] == "done"
+    assert asked(live) == ["test:b"]
+    [skipped] = live.read(run_id)["steps"][0]["ignored"]
+    assert skipped["model"].endswith("@max")
+    assert "has no effort 'max'" in skipped["reason"]

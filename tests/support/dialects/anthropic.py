@@ -38,6 +38,8 @@ THINKING_NOT_FIRST = (
 )
 NO_SAMPLING = re.compile("claude-(opus-4-[7-9]|(opus|sonnet|haiku)-[5-9]|fable|mythos)")
 """https://docs.claude.com/en/docs/about-claude/models/migration-guide"""
+NO_BUDGET = "claude-(opus-4-[7-9]|(opus|sonnet|haiku)-[5-9]|fable)"
+"""https://platform.claude.com/docs/en/build-with-claude/extended-thinking"""
 THINKING = ("thinking", "redacted_thinking")
 
 
@@ -60,10 +62,12 @@ ONE_OF_TWO = "`temperature` and `top_p` cannot both be specified for this model.
 """github.com/BerriAI/litellm, issue 15097"""
 
 
-def together_refused(body: Mapping[str, Any], limit: int | None, forced: bool) -> str | None:
+def together_refused(body: Mapping[str, Any], limit: int | None, forced: bool, model: str = "") -> str | None:
     """What Claude's servers say of thinking beside what it does not go with. `body` has Anthropic's names.
     https://platform.claude.com/docs/en/build-with-claude/extended-thinking; BerriAI/litellm, issue 9001."""
     thinking = body.get("thinking", {})
+    if thinking.get("type") == "enabled" and re.search(NO_BUDGET, model):
+        return '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive".'
     if thinking.get("type") not in ("enabled", "adaptive"):
         return None
     budget = thinking.get("budget_tokens")
@@ -193,7 +197,7 @@ class AnthropicDialect(Dialect):
         if said := thinking_refused(kinds, body.get("thinking", {}).get("type") == "enabled"):
             return self.error(400, "invalid_request_error", said)
         choice = body.get("tool_choice", {}).get("type") in ("any", "tool")
-        if said := together_refused(body, body["max_tokens"], forced=choice):
+        if said := together_refused(body, body["max_tokens"], choice, body["model"]):
             return self.error(400, "invalid_request_error", said)
         if choice and re.match("claude-(fable|mythos|opus-5-5|sonnet-5-5)", body["model"]):
             return self.error(400, "invalid_request_error", "tool_choice: this model does not support forced tools")

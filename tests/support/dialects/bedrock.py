@@ -191,7 +191,7 @@ class BedrockDialect(Dialect):
         own = {"temperature": limits.get("temperature"), "top_p": limits.get("topP")}
         own = {name: value for name, value in own.items() if value is not None}
         own |= body.get("additionalModelRequestFields", {})
-        if said := together_refused(own, limits.get("maxTokens"), forced):
+        if said := together_refused(own, limits.get("maxTokens"), forced, model):
             return said
         if forced and re.search("claude-(opus-5-5|sonnet-5-5)", model):
             return "tool_choice: this model does not support forced tools"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama.llm.history import LONGEST_ID, MOST_CALLS, NO_RESULT, fitted, tool_name
+from loopllama.llm.history import LONGEST_ID, MOST_CALLS, NO_RESULT, fitted, meant, tool_name, without_system
 from loopllama.llm.types import Message, ModelRequest, Thoughts, ToolCall, ToolSpec
 
 SEARCH = ToolSpec("search", "Search.", {"type": "object"})
@@ -149,3 +149,38 @@ def test_thoughts_go_back_to_whoever_had_them(held: Thoughts, goes: bool) -> Non
     message = replace(asking("a"), thoughts=held)
     assert fitted(request(ASKED, message, *giving("a")), "p").messages[1].thoughts == (held if goes else None)
     assert all(one.thoughts is None for one in fitted(request(ASKED, message, *giving("a"), tools=()), "p").messages)
+
+
+@pytest.mark.parametrize(
+    ("said", "tool"),
+    [
+        # gpt-oss, Kimi, Gemini, and white space of small models
+        ("search<|channel|>commentary", "search"),
+        ("search<|constrain|>json", "search"),
+        ("functions.search", "search"),
+        ("functions.search:0", "search"),
+        ("default_api.search", "search"),
+        ("default_api:search", "search"),
+        (" search\n", "search"),
+        ("search:12", "search"),
+        # A tool of that very name, and what is no tool's name however it is read
+        ("functions.real", "functions.real"),
+        ("research", "research"),
+        ("search_all", "search_all"),
+        ("other.search", "other.search"),
+        ("", ""),
+        ("<|channel|>search", "<|channel|>search"),
+    ],
+)
+def test_the_tool_that_is_meant(said: str, tool: str) -> None:
+    tools = (SEARCH, ToolSpec("functions.real", "", {}))
+    [call] = meant([ToolCall("functions.search:0", said, {}, "{}")], tools)
+    assert (call.name, call.id) == (tool, "functions.search:0")
+
+
+def test_a_system_prompt_for_a_model_that_takes_none() -> None:
+    call = replace(request(replace(ASKED, stable=True), asking("a"), *giving("a")), system="Be brief.")
+    made = without_system(call)
+    assert (made.system, made.messages[0].text, made.messages[0].stable) == ("", "Be brief.\n\nWhen?", True)
+    assert made.messages[1:] == call.messages[1:]
+    assert without_system(made) is made

@@ -60,8 +60,8 @@ def responses(one: ModelRequest) -> dict[str, Any]:
         (
             converse.request,
             CLAUDE,
-            {FIELDS: {"output_config": {"effort": "max"}, "top_k": 5}},
-            {FIELDS: {"output_config": {"effort": "low"}, "top_k": 5}},
+            {FIELDS: {"output_config": {"effort": "max"}, "x": 5}},
+            {FIELDS: {"output_config": {"effort": "low"}, "x": 5}},
         ),
         (converse.request, NOVA, {}, {FIELDS: {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "low"}}}),
         (converse.request, "openai.gpt-oss-120b-1:0", {}, {FIELDS: {"reasoning_effort": "low"}}),

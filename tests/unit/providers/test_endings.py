@@ -50,13 +50,22 @@ CHAT: dict[str, str] = {
     "content_filter=declined tool_calls=tool_calls",
     "perplexity https://docs.perplexity.ai": "stop=end length=max_tokens",
     "moonshot https://platform.moonshot.ai/docs/api/chat": "stop=end length=max_tokens tool_calls=tool_calls "
-    "content_filter=declined",
+    "content_filter=declined repeat=malformed",
     "zai https://docs.z.ai/api-reference/llm/chat-completion": "stop=end tool_calls=tool_calls length=max_tokens "
     "sensitive=declined network_error=broken_off model_context_window_exceeded=max_tokens",
     "cohere https://docs.cohere.com/reference/chat": "COMPLETE=end STOP_SEQUENCE=end MAX_TOKENS=max_tokens "
     "TOOL_CALL=tool_calls ERROR=broken_off TIMEOUT=broken_off ERROR_TOXIC=declined ERROR_LIMIT=max_tokens "
     "USER_CANCEL=broken_off",
-    "vllm https://docs.vllm.ai": "stop=end length=max_tokens tool_calls=tool_calls abort=broken_off error=broken_off",
+    "vllm https://docs.vllm.ai": "stop=end length=max_tokens tool_calls=tool_calls abort=broken_off error=broken_off "
+    "repetition=malformed",
+    "watsonx https://cloud.ibm.com/apidocs/watsonx-ai": "max_tokens=max_tokens eos_token=end stop_sequence=end "
+    "token_limit=max_tokens time_limit=max_tokens cancelled=broken_off error=broken_off not_finished=broken_off",
+    "xai-sdk https://github.com/xai-org/xai-sdk-python": "REASON_STOP=end REASON_MAX_LEN=max_tokens "
+    "REASON_MAX_CONTEXT=max_tokens REASON_TIME_LIMIT=max_tokens REASON_TOOL_CALLS=tool_calls",
+    "enumerations, as gateways write them": "FinishReason.MAX_TOKENS=max_tokens FinishReason.STOP=end "
+    "finish_reason_length=max_tokens FinishReason.SAFETY=declined",
+    "gateways, by the name of the limit, or without what is put before it": "max_output_tokens=max_tokens "
+    "max_new_tokens=max_tokens max_len=max_tokens max_context=max_tokens incomplete=max_tokens time_limit=max_tokens",
     "ollama https://docs.ollama.com/api/openai-compatibility": "stop=end length=max_tokens load=broken_off "
     "unload=broken_off",
     "tgi https://huggingface.co/docs/text-generation-inference": "eos_token=end stop_sequence=end length=max_tokens",

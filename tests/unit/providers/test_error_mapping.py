@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from loopllama.errors import (
+    ContentFiltered,
     ContextTooLong,
+    CredentialsRejected,
+    ModelError,
     ModelNotAvailable,
     ModelRequestRejected,
     ModelThrottled,
@@ -16,31 +19,9 @@ from loopllama.errors import (
     QuotaExhausted,
 )
 from loopllama.providers.anthropic import CODES as ANTHROPIC
-from loopllama.providers.error_mapping import kind_of, of_long_quota, read_error, wait_in
+from loopllama.providers.error_mapping import kind_of, of_quota, read_error, with_next
 from loopllama.providers.openai_service import CODES as OPENAI
-
-
-@pytest.mark.parametrize(
-    ("said", "seconds"),
-    [
-        # Gemini, github.com/NousResearch/hermes-agent/issues/29071
-        ("You exceeded your current quota. Please retry in 39.207s.", 39.207),
-        # OpenAI and Groq
-        ("Rate limit reached for gpt-4o on tokens per min. Please try again in 20s. Visit …", 20.0),
-        ("Please try again in 6m0s.", 360.0),
-        ("Please try again in 1h2m3.5s.", 3723.5),
-        ("Please try again in 182ms.", 0.182),
-        ("Too many requests, retry after 30 seconds", 30.0),
-        ("Please wait 5 seconds before you send another request", 5.0),
-        ("Try again in 2 minutes", 120.0),
-        ("Rate limit reached: 20 requests in 60 s", None),
-        ("Please retry in a moment", None),
-        ("try again in 999999999h", 24 * 3600.0),
-        ("", None),
-    ],
-)
-def test_the_wait_that_a_message_names(said: str, seconds: float | None) -> None:
-    assert wait_in(said) == (None if seconds is None else pytest.approx(seconds))
+from loopllama.providers.waits import in_text as wait_in
 
 
 def test_the_wait_of_retry_info_where_the_message_names_none() -> None:
@@ -167,35 +148,111 @@ def test_an_error_of_the_request_is_none_of_the_model(provider: str, status: int
     assert kind_of(status, ["invalid_request_error"], said, {}) is ModelRequestRejected, provider
 
 
+FILTERED = [
+    ("anthropic", 400, [], "Output blocked by content filtering policy"),
+    ("openai", 400, ["invalid_prompt"], "Invalid prompt: your prompt was flagged as potentially violating our policy."),
+    ("openai", 400, ["cyber_policy"], "This request has been flagged for possible cybersecurity risk."),
+    ("openai", 400, [], "Your request was rejected as a result of our safety system."),
+    ("deepseek", 400, ["invalid_request_error"], "Content Exists Risk"),
+    ("qwen", 400, ["data_inspection_failed"], "Input data may contain inappropriate content."),
+    ("qwen", 400, [], "<400> InternalError.Algo.DataInspectionFailed: Input text data may contain bad words"),
+    ("moonshot", 400, [], "The request was rejected because it was considered high risk"),
+    ("z.ai", 400, ["1301"], "\u5185\u5bb9\u53ef\u80fd\u5305\u542b\u654f\u611f"),
+    ("openrouter", 403, [], "Input was flagged by moderation"),
+    ("xai", 403, [], "Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_BIO"),
+    ("groq", 400, ["content_blocked"], "Content blocked by safety policy"),
+    ("bedrock", 400, ["ValidationException"], "The model returned the following errors: Output blocked by content "
+     "filtering policy"),
+    ("minimax", 422, [], "input new_sensitive"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("provider", "status", "codes", "said"), FILTERED, ids=lambda value: str(value)[:30])
+def test_a_filters_refusal_with_a_status_of_the_requests(
+    provider: str, status: int, codes: list[str], said: str
+) -> None:
+    for known in ({}, OPENAI, ANTHROPIC):
+        assert kind_of(status, codes, said, known) is ContentFiltered, provider
+
+
 @pytest.mark.parametrize(
-    ("said", "names", "wait", "kind"),
+    ("status", "said"),
     [
-        # A quota of a minute, whoever says so.
-        ("Rate limit reached for requests", [], None, ModelThrottled),
-        ("Too many tokens, please wait before trying again.", ["ThrottlingException"], None, ModelThrottled),
-        ("Quota exceeded", ["RESOURCE_EXHAUSTED", "GenerateRequestsPerMinutePerProjectPerModel"], 39, ModelThrottled),
-        ("This request would exceed the limit of 50,000 input tokens per minute", [], 3_600, ModelThrottled),
-        # A day's, of Bedrock, OpenRouter, and Cohere's of a month.
-        ("Too many tokens per day, please wait before trying again.", ["ThrottlingException"], None, QuotaExhausted),
-        ("Rate limit exceeded: free-models-per-day", [], None, QuotaExhausted),
-        ("You are using a Trial key, which is limited to 1000 API calls / month.", [], None, QuotaExhausted),
-        ("You have exceeded the daily limit", [], None, QuotaExhausted),
-        # Gemini names the wait of a minute beside it.
-        ("Quota exceeded. Please retry in 39.2s.", ["GenerateRequestsPerDayPerProject-FreeTier"], 39.2, QuotaExhausted),
-        # GitHub's models
-        ("Rate limit of 50 per 86400s exceeded for UserByModelByDay. Please wait 43200 s", [], 43_200, QuotaExhausted),
-        # OpenAI's and Groq's move: the wait that they name is as long as it takes.
-        ("Rate limit reached on requests per day (RPD). Please try again in 8.64s.", [], 8.64, ModelThrottled),
-        ("Rate limit reached on tokens per day (TPD). Please try again in 15m35s.", [], 935, QuotaExhausted),
-        # Nobody waits for longer than an hour.
-        ("Slow down", [], 3_601, QuotaExhausted),
-        # Words that only look like it.
-        ("Your request yesterday was fine; today we are busy", [], None, ModelThrottled),
+        (400, "Incorrect API key provided: sk***89. You can obtain an API key from https://console.x.ai."),
+        (400, "API key not valid. Please pass a valid API key."),
+        (400, "API key expired. Please renew the API key."),
+        (403, "Method doesn't allow unregistered callers. Please use API Key"),
     ],
 )
-def test_quotas_that_no_step_waits_for(said: str, names: list[str], wait: float | None, kind: type[Exception]) -> None:
-    assert of_long_quota(ModelThrottled, names, said, wait) is kind
-    assert of_long_quota(ModelUnavailable, names, said, wait) is ModelUnavailable
+def test_a_wrong_key_with_another_status_than_401(status: int, said: str) -> None:
+    assert kind_of(status, ["INVALID_ARGUMENT"], said, OPENAI) is CredentialsRejected
+    assert kind_of(403, [], "This API key has no access to the project", OPENAI) is ModelNotAvailable
+
+
+OF_ALL = [
+    "temperature must be at most 1",
+    "Invalid value for 'temperature'",
+    "temperature: range: 0..1",
+    "messages: at least one message is required",
+    "Input should be less than or equal to 1.5",
+    "No tool output found for function call call_1.",
+    "Please use a valid role: user, model.",
+    "model: Field required",
+]
+OF_ONE = [
+    *(said for _, _, said in OF_THE_REQUEST if "not support" in said or "deprecated" in said),
+    "The requested model is not supported.",
+    "This model only support stream mode, please enable the stream parameter to access the model.",
+    "parameter.enable_thinking must be set to false for non-streaming calls",
+    "Requests with max_tokens > 4096 must have stream=true",
+    '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
+    "Model grok-4 does not support parameter reasoningEffort.",
+    "Unknown parameter: 'verbositty'.",
+    "Your organization must be verified to generate reasoning summaries.",
+    "Developer instruction is not enabled for models/gemma-3-27b-it",
+    "User location is not supported for the API use.",
+    "This model doesn't support the toolConfig.toolChoice.any field.",
+    "reasoning_effort: Extra inputs are not permitted",
+    "Invalid schema for function 'search': schema must be a JSON Schema of 'type: \"object\"'",
+    "Provider returned error",
+]
+
+
+def test_what_one_model_refuses_says_nothing_of_the_next() -> None:
+    for said, next_model in [*((said, True) for said in OF_ONE), *((said, False) for said in OF_ALL)]:
+        error = with_next(ModelRequestRejected(said), [], said)
+        assert error.next_model is next_model, said
+        assert not error.later
+    assert with_next(ModelRequestRejected("?"), ["unsupported_value"], "?").next_model
+    gone: ModelError = with_next(ModelThrottled("not supported"), [], "not supported")
+    assert gone.next_model
+    assert not ModelRequestRejected("another").next_model
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "kind"),
+    [
+        (400, "Range of input length should be [1, 129024]", ContextTooLong),
+        (400, "Invalid request: Your request exceeded model token limit: 131072", ContextTooLong),
+        (400, "Total tokens of image and text exceed max message tokens", ContextTooLong),
+        (403, "Your team has used all available credits or reached its monthly spending limit", QuotaExhausted),
+        (412, "Account x is suspended, possibly due to failure to pay past invoices.", QuotaExhausted),
+        (400, "Access denied, please make sure your account is in good standing.", QuotaExhausted),
+        (403, "Your account balance is insufficient", QuotaExhausted),
+        (500, "Jinja Exception: Conversation roles must alternate user/assistant", ModelRequestRejected),
+    ],
+)
+def test_more_words_of_the_same(status: int, said: str, kind: type) -> None:
+    assert kind_of(status, [], said, OPENAI) is kind
+    if kind is ModelRequestRejected:
+        assert with_next(ModelRequestRejected(said), [], said).next_model
+
+
+def test_what_a_gateway_passes_on_of_its_upstream_is_read() -> None:
+    raw = "prompt is too long: 210000 tokens > 200000 maximum"
+    body = {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": raw}}}
+    codes, said = read_error(json.dumps(body).encode())
+    assert kind_of(400, codes, said, OPENAI) is ContextTooLong
 
 
 def test_the_quota_that_google_names_is_among_the_codes() -> None:
@@ -205,3 +262,9 @@ def test_the_quota_that_google_names_is_among_the_codes() -> None:
     assert codes == ["RESOURCE_EXHAUSTED", violation["quotaId"]]
     for broken in (None, "x", [1], [{"violations": 1}], [{"violations": [{"quotaId": 1}]}]):
         assert read_error(json.dumps({"error": {"status": "X", "details": broken}}).encode())[0] == ["X"]
+
+
+def test_a_quota_of_a_day_is_no_throttle() -> None:
+    assert of_quota(ModelThrottled, [], "Too many tokens per day", None) is QuotaExhausted
+    assert of_quota(ModelThrottled, [], "Too many tokens", None) is ModelThrottled
+    assert of_quota(ModelUnavailable, [], "Too many tokens per day", None) is ModelUnavailable

@@ -103,6 +103,74 @@ OPENAI_STYLE = [
                      "total_cost": 0.005156}}""",
         Usage(7, 149, uncertain=True),
     ),
+    # Of the same kind: a deep research's searches and citations, xAI's sources, OpenRouter's web search
+    (
+        "perplexity-research",
+        """{"prompt_tokens": 33, "completion_tokens": 7163, "total_tokens": 7196, "citation_tokens": 20016,
+            "num_search_queries": 18, "cost": {"search_queries_cost": 0.09, "total_cost": 0.15}}""",
+        Usage(33, 7163, uncertain=True),
+    ),
+    (
+        "perplexity-no-fee",
+        """{"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16, "num_search_queries": 0,
+            "cost": {"input_tokens_cost": 0.01, "output_tokens_cost": 0.01, "request_cost": 0, "total_cost": 0.02}}""",
+        Usage(7, 9),
+    ),
+    ("xai", '{"prompt_tokens": 33, "completion_tokens": 7, "num_sources_used": 12}', Usage(33, 7, uncertain=True)),
+    (
+        "openrouter",
+        '{"prompt_tokens": 33, "completion_tokens": 7, "server_tool_use": {"web_search_requests": 2}}',
+        Usage(33, 7, uncertain=True),
+    ),
+    # Tokens that are no text have prices of their own: https://platform.openai.com/docs/pricing
+    (
+        "audio",
+        """{"prompt_tokens": 20, "completion_tokens": 30, "total_tokens": 50,
+            "completion_tokens_details": {"audio_tokens": 25}}""",
+        Usage(20, 30, uncertain=True),
+    ),
+    (
+        "audio-in",
+        '{"prompt_tokens": 20, "completion_tokens": 30, "prompt_tokens_details": {"audio_tokens": 5}}',
+        Usage(20, 30, uncertain=True),
+    ),
+    (
+        "image",
+        '{"prompt_tokens": 20, "completion_tokens": 1300, "completion_tokens_details": {"image_tokens": 1290}}',
+        Usage(20, 1300, uncertain=True),
+    ),
+    (
+        "no-audio",
+        """{"prompt_tokens": 20, "completion_tokens": 30, "prompt_tokens_details": {"audio_tokens": 0,
+            "image_tokens": 8}, "completion_tokens_details": {"audio_tokens": null, "image_tokens": 0}}""",
+        Usage(20, 30),
+    ),
+    # Gateways before Claude that count as Anthropic does; the figures are made up
+    (
+        "gateway",
+        """{"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 12312, "cache_read_input_tokens": 12000,
+            "cache_creation_input_tokens": 304}""",
+        Usage(12307, 5, cached_tokens=12000, cache_write_tokens=304),
+    ),
+    (
+        "gateway",
+        '{"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8, "cache_read_input_tokens": 12000}',
+        Usage(12003, 5, cached_tokens=12000),
+    ),
+    # Qwen's explicit cache: https://help.aliyun.com/zh/model-studio/context-cache; the figures are made up
+    (
+        "qwen",
+        """{"prompt_tokens": 1500, "completion_tokens": 5, "total_tokens": 1505, "prompt_tokens_details":
+            {"cached_tokens": 0, "cache_creation_input_tokens": 1400, "cache_type": "ephemeral"}}""",
+        Usage(1500, 5, cache_write_tokens=1400),
+    ),
+    # A name that is filled with 0 beside one that tells
+    (
+        "proxy",
+        """{"prompt_tokens": 1500, "completion_tokens": 5, "prompt_cache_hit_tokens": 900,
+            "prompt_tokens_details": {"cached_tokens": 0}}""",
+        Usage(1500, 5, cached_tokens=900),
+    ),
     # https://docs.mistral.ai/api
     (
         "mistral",
@@ -145,6 +213,31 @@ def test_openai_style(text: str, expected: Usage) -> None:
         # platform.claude.com/docs/en/build-with-claude/fast-mode: it costs more than the tokens' price
         ('{"input_tokens": 9, "output_tokens": 90, "speed": "fast"}', Usage(9, 90, uncertain=True)),
         ('{"input_tokens": 9, "output_tokens": 90, "speed": "standard"}', Usage(9, 90)),
+        # platform.claude.com/docs/en/about-claude/pricing: so does inference in one country, and a search has a fee
+        ('{"input_tokens": 9, "output_tokens": 90, "inference_geo": "us"}', Usage(9, 90, uncertain=True)),
+        ('{"input_tokens": 9, "output_tokens": 90, "inference_geo": "global"}', Usage(9, 90)),
+        ('{"input_tokens": 9, "output_tokens": 90, "inference_geo": "not_available"}', Usage(9, 90)),
+        (
+            '{"input_tokens": 9, "output_tokens": 90, "server_tool_use": {"web_search_requests": 3}}',
+            Usage(9, 90, uncertain=True),
+        ),
+        ('{"input_tokens": 9, "output_tokens": 90, "server_tool_use": {"web_search_requests": 0}}', Usage(9, 90)),
+        # https://platform.claude.com/docs/en/build-with-claude/compaction, with caching as in
+        # github.com/BerriAI/litellm, pull request 27065
+        (
+            """{"input_tokens": 23000, "output_tokens": 1000, "iterations": [
+                {"type": "compaction", "input_tokens": 180000, "output_tokens": 3500, "cache_read_input_tokens": 70,
+                 "cache_creation_input_tokens": 30},
+                {"type": "message", "input_tokens": 23000, "output_tokens": 1000}]}""",
+            Usage(203100, 4500, cached_tokens=70, cache_write_tokens=30),
+        ),
+        # Another model's part has that one's price
+        (
+            """{"input_tokens": 9, "output_tokens": 90, "iterations": [{"type": "message", "input_tokens": 9},
+                {"type": "advisor_message", "input_tokens": 50, "output_tokens": 9}]}""",
+            Usage(9, 90, uncertain=True),
+        ),
+        ('{"input_tokens": 9, "output_tokens": 90, "iterations": [null, 3, {}]}', Usage(9, 90)),
     ],
 )
 def test_anthropic(text: str, expected: Usage) -> None:
@@ -229,4 +322,11 @@ def test_parts_are_never_more_than_the_whole() -> None:
         "prompt_tokens_details": {"cached_tokens": 40, "cache_write_tokens": 9},
         "completion_tokens_details": {"reasoning_tokens": 50},
     }
-    assert openai._usage(value) == Usage(10, 5, 10, 0, 5)
+    assert openai._usage(value) == Usage(10, 5, 10, 0, 5, uncertain=True)
+
+
+@pytest.mark.parametrize("kind", ["web_search_call", "file_search_call", "code_interpreter_call"])
+def test_what_openais_own_tools_cost_is_in_no_token(kind: str) -> None:
+    counts = {"input_tokens": 9, "output_tokens": 2}
+    assert openai_responses._usage(counts, [{"type": kind}, {"type": "message"}]) == Usage(9, 2, uncertain=True)
+    assert openai_responses._usage(counts, [{"type": "message"}, None, {"type": "reasoning"}]) == Usage(9, 2)

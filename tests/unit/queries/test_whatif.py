@@ -228,3 +228,17 @@ def test_an_hour_in_the_cache_is_forecast_at_its_price():
     told = predict([run(step("a", recorded))], NEEDS, {"a": bundled().resolve("claude-opus-5")}, bundled().resolve)
     assert told["cost_usd"]["before"] == (100 * 2 + 400 * D("2.5") + 500 * 4 + 100 * 10) / 10**6
     assert told["cost_usd"]["after"] == (100 * 5 + 400 * D("6.25") + 500 * 10 + 100 * 25) / 10**6
+
+
+def test_a_recorded_call_costs_what_the_model_that_answered_it_costs():
+    """A router or an alias of the provider's answers with another model than the one asked."""
+    answered = call(answered_by="cheap")
+    told = predict([run(step("a", answered), step("b", call()))], NEEDS, {"b": CHEAP}, resolve)
+    assert told["cost_usd"] == {
+        "before": CHEAP_CALL + DEAR_CALL,
+        "after": 2 * CHEAP_CALL,
+        "change": round((CHEAP_CALL - DEAR_CALL) / (CHEAP_CALL + DEAR_CALL), 4),
+    }
+    for name in ("dear-2026-01-01", "nobody-knows", "unpriced"):
+        told = predict([run(step("a", call(answered_by=name)))], NEEDS, {"b": CHEAP}, resolve)
+        assert told["cost_usd"]["before"] == DEAR_CALL, name

@@ -207,6 +207,30 @@ def test_the_kill_switch_reaches_every_layer():
         assert decided.invalid_overrides == 0
 
 
+@pytest.mark.parametrize(
+    ("asked", "use", "taken", "said"),
+    [
+        ("gpt-5@low", "gpt-5-mini", "gpt-5-mini@low", ""),
+        ("gpt-5@flex", "gpt-5-mini", "gpt-5-mini@flex", ""),
+        ("gpt-5@low@flex", "gpt-5-mini", "gpt-5-mini@low@flex", ""),
+        ("gpt-5@low@flex", "gpt-5-mini@high", "gpt-5-mini@high@flex", ""),
+        ("gpt-5@low@flex", "gpt-4o", "gpt-4o", ", which has no effort 'low' and no service tier 'flex'"),
+        ("gpt-5@low", "gpt-4o", "gpt-4o", ", which has no effort 'low'"),
+        ("gpt-5@low@priority", "gpt-4o", "gpt-4o@priority", ", which has no effort 'low'"),
+        ("gpt-5", "gpt-5-mini@low", "gpt-5-mini@low", ""),
+    ],
+)
+def test_a_replacement_keeps_the_effort_and_the_tier_that_it_has(asked, use, taken, said):
+    catalog = bundled().with_entries([{"model": "gpt-5", "enabled": False, "replaced_by": use}])
+    decided = route({"step-override": asked}, catalog=catalog)
+    assert ids(decided)[0] == taken
+    assert decided.ignored[0] == {
+        "layer": "step-override",
+        "model": asked,
+        "reason": f"disabled; replaced by {taken}{said}",
+    }
+
+
 def test_a_disabled_model_without_a_replacement_leaves_it_to_fallback_or_next_layer():
     catalog = bundled().with_entries([{"model": "gpt-5", "enabled": False}])
     assert ids(route({"step-override": {"model": "gpt-5", "fallbacks": ["gpt-5-nano"]}}, catalog=catalog)) == [

@@ -251,6 +251,9 @@ def test_what_is_no_workflow_at_all(data):
             "has 'a' twice",
         ),
         ({"system_prompt": "again"}, "system_prompt", "there twice"),
+        ({"OUTPUT_SCHEMA": {"type": "object"}}, "OUTPUT_SCHEMA", "is unknown; did you mean outputSchema?"),
+        ({"Output_Schema": {"type": "object"}}, "Output_Schema", "is unknown; did you mean outputSchema?"),
+        ({"OutputSchema": {"type": "object"}}, "OutputSchema", "is unknown; did you mean outputSchema?"),
     ],
 )
 def test_fields_of_an_agent(fields, field, message):

@@ -11,7 +11,7 @@ import typer
 from loopllama.catalog.model import MAX_CALLS
 from loopllama.errors import InvalidRequest, NotFound
 from loopllama.settings import Settings
-from loopllama_cli.commands.common import Json, connect
+from loopllama_cli.commands.common import MOST, Json, connect
 from loopllama_cli.commands.models.show import app
 from loopllama_cli.commands.routes.history import print_history
 from loopllama_cli.commands.routes.overrides import Reason
@@ -36,8 +36,10 @@ def set_(
         str | None, typer.Option(metavar="NAME", help="Needed for a model that is not bundled.")
     ] = None,
     provider_model: Annotated[str | None, typer.Option(metavar="ID", help="The provider's own id of it.")] = None,
-    context_window: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="Longest prompt.")] = None,
-    max_output: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="Longest answer.")] = None,
+    context_window: Annotated[
+        int | None, typer.Option(min=1, max=MOST, metavar="TOKENS", help="Longest prompt.")
+    ] = None,
+    max_output: Annotated[int | None, typer.Option(min=1, max=MOST, metavar="TOKENS", help="Longest answer.")] = None,
     capability: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="tools, structured_output, images, prompt_cache or reasoning. Repeatable."),

@@ -13,7 +13,7 @@ import typer
 
 from loopllama.core import exact_json
 from loopllama.errors import InvalidRequest, NotFound
-from loopllama_cli.commands.common import Json, Workflow, connect
+from loopllama_cli.commands.common import MOST, Json, Workflow, connect
 from loopllama_cli.commands.routes.overrides import Reason, Step, app, check_step, definition_of
 from loopllama_cli.console import output
 from loopllama_cli.target import next_command
@@ -77,8 +77,10 @@ def diff(
     ctx: typer.Context,
     workflow: Workflow,
     step: Step,
-    version: Annotated[int | None, typer.Option("--from", min=1, help="The version to start from.")] = None,
-    to: Annotated[int | None, typer.Option(min=1, help="The version to end at; the row as it is by default.")] = None,
+    version: Annotated[int | None, typer.Option("--from", min=1, max=MOST, help="The version to start from.")] = None,
+    to: Annotated[
+        int | None, typer.Option(min=1, max=MOST, help="The version to end at; the row as it is by default.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what differs between two versions of a route; by default what the last change changed."""
@@ -113,7 +115,9 @@ def rollback(
     step: Step,
     to: Annotated[
         int | None,
-        typer.Option(min=1, metavar="VERSION", help="The version to go back to; before the last change by default."),
+        typer.Option(
+            min=1, max=MOST, metavar="VERSION", help="The version to go back to; before the last change by default."
+        ),
     ] = None,
     reason: Reason = "",
     as_json: Json = False,

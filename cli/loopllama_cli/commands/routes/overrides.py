@@ -16,7 +16,7 @@ from rich.text import Text
 from loopllama.core.names import closest
 from loopllama.errors import InvalidRequest, LoopLlamaError
 from loopllama.settings import Settings
-from loopllama_cli.commands.common import Json, Workflow, connect
+from loopllama_cli.commands.common import MOST, Json, Workflow, connect
 from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.console import output
 from loopllama_cli.console.trace import ignored_text
@@ -34,7 +34,9 @@ Step = Annotated[str, typer.Argument(metavar="STEP", help="The step's name; `*` 
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the row.")]
 Expected = Annotated[
     int | None,
-    typer.Option(min=0, metavar="N", help="Only if the row is at this version (0: there is none); else exit code 4."),
+    typer.Option(
+        min=0, max=MOST, metavar="N", help="Only if the row is at this version (0: there is none); else exit code 4."
+    ),
 ]
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -86,13 +88,14 @@ def set_(
     fallback: Annotated[
         list[str] | None, typer.Option(metavar="MODEL", help="Tried in order when the model fails. Repeatable.")
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Instead of the agent's.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, max=MOST, help="Instead of the agent's.")] = None,
     temperature: Annotated[str | None, typer.Option(metavar="NUMBER", help="Instead of the agent's, 0 to 2.")] = None,
     max_cost: Annotated[
         str | None, typer.Option(metavar="USD", help="Leave out models whose turn is expected to cost more.")
     ] = None,
     max_latency: Annotated[
-        int | None, typer.Option(min=1, metavar="MS", help="Leave out models whose turn is expected to take longer.")
+        int | None,
+        typer.Option(min=1, max=MOST, metavar="MS", help="Leave out models whose turn is expected to take longer."),
     ] = None,
     pin: Annotated[bool, typer.Option("--pin", help="A run keeps what the row says when it starts.")] = False,
     expires_in: Annotated[

@@ -18,7 +18,7 @@ from loopllama.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from loopllama.providers import error_mapping
+from loopllama.providers import error_mapping, waits
 from loopllama.providers.bedrock import access
 
 CODES: Mapping[str, type[ModelError]] = {
@@ -63,11 +63,8 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
     if isinstance(error, exceptions.ClientError):
         code, detail = _code_and_detail(error)
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        wait = error_mapping.retry_after(headers)
-        if wait is None:
-            wait = error_mapping.wait_in(detail)
-        kind = error_mapping.kind_of(_status(error), [code], detail, CODES)
-        kind = error_mapping.of_long_quota(kind, [], detail, wait)
+        wait = waits.asked(headers, detail)
+        kind = error_mapping.of_quota(error_mapping.kind_of(_status(error), [code], detail, CODES), [], detail, wait)
         label = f"HTTP {_status(error)}" if code == str(_status(error)) else f"HTTP {_status(error)}, {code}"
         message = f"{who} ({label}): {detail}"
         if kind is CredentialsRejected:
@@ -77,8 +74,8 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
         ):
             kind, message = ModelNotAvailable, f"{who} ({label}): {remedy}. AWS says: {detail}"
         unusable = kind is InvalidModelResponse
-        wait = wait if kind.later else None
-        return kind(message, retry_after=wait, status=_status(error), repeatable=unusable)
+        made = kind(message, retry_after=wait if kind.later else None, status=_status(error), repeatable=unusable)
+        return error_mapping.with_next(made, [code], detail)
     if isinstance(
         error,
         exceptions.NoCredentialsError
