@@ -268,7 +268,7 @@ class System:
         """Sum and number of a metric's figures, of the last hours."""
         now = time.time()
         points = self.client("cloudwatch").get_metric_statistics(
-            Namespace="LoopLlama",
+            Namespace=f"LoopLlama/{self.name}",
             MetricName=name,
             Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
             StartTime=now - 3600,

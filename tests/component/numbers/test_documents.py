@@ -190,8 +190,8 @@ def test_a_row_by_hand(text: str, data: st.DataObject) -> None:
         for name in row:
             parse_row({"model": "small", "policy": "fixed", name: row[name]})
         parse_item({"model": "m", **{name: data.draw(forms) for name in ENTRY}})
-        parse_facts(dict.fromkeys(("calls", "input_tokens", "output_tokens", "cached_tokens", "wanted_at"), value))
-        parse_facts({"latency": {"m": {"ms": value, "samples": value}}})
+        parse_facts(dict.fromkeys(("samples", "elsewhere", "leader", "latency_of", "wanted_at"), value), 0.0)
+        parse_facts({"samples": {"m": [value, f"1 {value} ok 1 1 1 t 1"]}}, 0.0)
         version_of({"version": value})
 
 
