@@ -112,15 +112,25 @@ def failure_ms(groups: Iterable[Group]) -> float:
     return max(FAILURE_MS, max(answered, default=0))
 
 
-def recent(group: Iterable[Sample], now: float, failed_ms: float) -> tuple[float, float] | None:
-    """Return the mean (ms) of samples and how many they are, older ones counting less; `None` where all are old."""
-    weight = total = 0.0
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The mean (ms) of samples within the window, how many they are when older ones count less, and how many at all."""
+
+    ms: float = 0.0
+    weight: float = 0.0
+    count: int = 0
+
+
+def recent(group: Iterable[Sample], now: float, failed_ms: float) -> Recent:
+    """Return what the samples say at `now`; all is 0 where they are old."""
+    count, weight, total = 0, 0.0, 0.0
     for sample in group:
         share = 1 - max(0.0, now - sample.at) / WINDOW_SECONDS
         if share > 0:
+            count += 1
             weight += share
             total += share * (max(failed_ms, sample.ms) if sample.failed else sample.ms)
-    return (total / weight, weight) if weight else None
+    return Recent(total / weight, weight, count) if weight else Recent()
 
 
 def tokens(groups: Iterable[Group]) -> dict[str, Any]:

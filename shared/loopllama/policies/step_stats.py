@@ -11,7 +11,12 @@ which is read together with the entries of the models:
 | `workflow`, `step`, `latency_of` | whose it is, and the models whose latency it needs |
 | `samples` | recent calls on this step by the name under which a model is measured (`catalog.model.measured_as`) |
 | `elsewhere` | those on other steps, of models of which this one has too few |
-| `leader` | the model that leads by latency (`lead`), by that name |
+| `latency` | what they say: name to `{ms, samples, count, prior_ms, tried}`: mean of recent calls on this step,
+failures included, how many they are when old ones count less, and how many at all; mean on other steps, where they are
+few; whether the model has been called on this step, however long ago |
+| `calls`, `input_tokens`, `output_tokens`, `cached_tokens` | means: calls a turn, tokens a call |
+| `simulated` | whether simulated calls are among those |
+| `leader` | the model that leads by latency (`lead`), by its name there |
 | `revision`, `observed_at` | grows by one with each write of figures; epoch ms of the last one |
 """
 
@@ -159,42 +164,63 @@ def _bound(latency: Latency, sign: int) -> float:
     return latency.ms * max(0.0, 1 + sign * ERRORS * SPREAD / math.sqrt(max(latency.samples, PRIOR_SAMPLES)))
 
 
+def summary(here: Mapping[str, samples.Group], elsewhere: Mapping[str, samples.Group], now: float) -> dict[str, Any]:
+    """Return what an item says of samples, by name, at `now` (epoch s): a decision over a hundred candidates has no
+    time to look at two thousand of them."""
+    failed_ms = samples.failure_ms(here.values())
+    latency: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys((*here, *elsewhere)):
+        ours, prior = samples.recent(here.get(name, ()), now, failed_ms), None
+        if ours.weight < ENOUGH:
+            prior = samples.recent(elsewhere.get(name, ()), now, samples.failure_ms([elsewhere.get(name, ())]))
+        latency[name] = {
+            "ms": round(ours.ms),
+            "samples": Decimal(f"{ours.weight:.1f}"),
+            "count": ours.count,
+            **({"prior_ms": round(prior.ms)} if prior is not None and prior.count else {}),
+            **({"tried": True} if name in here else {}),
+        }
+    tokens = samples.tokens(here.values())
+    if tokens:
+        tokens["calls"] = Decimal(f"{tokens['calls']:.2f}")
+        tokens["simulated"] = any(name.endswith(SIMULATED) for name in here)
+    return {"latency": latency, **tokens, "observed_at": int(now * 1000)}
+
+
 def parse_facts(item: Mapping[str, Any] | None, now: float, simulated: Collection[str] = ()) -> Facts:
     """Read a step's item as it counts at `now` (epoch s); never raises: what is invalid counts as not known.
     `simulated` are the providers that the simulated one stands in for: without any no simulated call counts."""
     if not item:
         return Facts(simulated=simulated)
-
-    def counted(attribute: str) -> dict[str, samples.Group]:
-        groups = samples.read(item.get(attribute), MAX_NAMES)
-        return {name: group for name, group in groups.items() if simulated or not name.endswith(SIMULATED)}
-
-    here, elsewhere = counted("samples"), counted("elsewhere")
-    failed_ms = samples.failure_ms(here.values())
-    latency = {
-        name: _latency(here.get(name, ()), elsewhere.get(name, ()), now, failed_ms)
-        for name in dict.fromkeys((*here, *elsewhere))
-    }
-    means = samples.tokens(here.values())
+    observed_at = natural(item.get("observed_at"))
+    share = 1.0 if observed_at is None else max(0.0, now - observed_at / 1000) / samples.WINDOW_SECONDS
+    raw = item.get("latency")
+    latency: dict[str, Latency] = {}
+    for name, value in raw.items() if isinstance(raw, Mapping) else ():
+        if isinstance(value, Mapping) and (simulated or not str(name).endswith(SIMULATED)):
+            ms, weight = _number(value.get("ms")), _number(value.get("samples"))
+            if ms is not None and weight is not None:
+                # Each sample has lost as much of its weight since.
+                left = max(0.0, weight - (_number(value.get("count")) or weight) * share)
+                prior_ms = _number(value.get("prior_ms")) if share < 1 else None
+                latency[str(name)] = Latency(ms if left else 0.0, left, prior_ms, value.get("tried") is True)
+    numbers = [_number(item.get(name)) for name in ("calls", "input_tokens", "output_tokens", "cached_tokens")]
+    calls, given, taken, cached = numbers
+    known = calls is not None and given is not None and taken is not None
+    measured = known and (bool(simulated) or item.get("simulated") is not True)
     leader = item.get("leader")
     return Facts(
-        **means,
-        measured=bool(means),
+        calls=max(calls or 0, 1.0) if measured else USUAL[0],
+        input_tokens=int(given or 0) if measured else USUAL[1],
+        output_tokens=int(taken or 0) if measured else USUAL[2],
+        cached_tokens=int(cached or 0) if measured else USUAL[3],
+        measured=measured,
         latency=latency,
         leader=leader if isinstance(leader, str) else None,
         wanted_at=natural(item.get("wanted_at")) or 0,
         latency_of=names_in(item.get("latency_of")),
         simulated=simulated,
     )
-
-
-def _latency(here: samples.Group, elsewhere: samples.Group, now: float, failed_ms: float) -> Latency:
-    """Return a model's figure from its calls on the step and on others."""
-    ours, prior = samples.recent(here, now, failed_ms), None
-    if ours is None or ours[1] < ENOUGH:
-        prior = samples.recent(elsewhere, now, samples.failure_ms([elsewhere]))
-    mean, weight = ours or (0.0, 0.0)
-    return Latency(mean, weight, prior[0] if prior else None, tried=bool(here))
 
 
 def names_in(value: object) -> frozenset[str]:
@@ -206,3 +232,12 @@ def names_in(value: object) -> frozenset[str]:
 
 def _limited(values: Iterable[Any]) -> Iterable[Any]:
     return list(values)[:1000]
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        return None
+    if isinstance(value, Decimal) and not value.is_finite():
+        return None
+    number = float(value)
+    return number if math.isfinite(number) and 0 <= number < 1e15 else None

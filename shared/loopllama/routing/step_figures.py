@@ -19,13 +19,14 @@ that dies forgets it. Figures serve the steps to come, so what fails here is log
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import clients, dynamo, errors
-from loopllama.catalog.model import measured_as
+from loopllama.catalog.model import SIMULATED, measured_as
 from loopllama.core.numbers import natural
 from loopllama.errors import ModelUnknown
 from loopllama.policies import samples
@@ -40,12 +41,14 @@ from loopllama.policies.step_stats import (
     key_of,
     lead,
     parse_facts,
+    summary,
 )
 from loopllama.routing.cache import ModelTable
 from loopllama.runs.totals import ATTEMPT
 from loopllama.telemetry import logs
 
 if TYPE_CHECKING:
+    from loopllama.catalog.model import Model
     from loopllama.runs.records import Attempt
     from loopllama.settings import Settings
 
@@ -126,11 +129,7 @@ class StepFigures:
             if not changes:
                 return True
             conditions, names, parameters = dynamo.as_read(item, ["revision"])
-            values = {
-                **changes,
-                "observed_at": int(now * 1000),
-                "revision": (natural(item.get("revision")) or 0) + 1,
-            }
+            values = {**changes, "revision": (natural(item.get("revision")) or 0) + 1}
             done, item = dynamo.update(
                 self._dynamodb(),
                 self._table,
@@ -152,38 +151,47 @@ class StepFigures:
             del here[_oldest(here)]
         if here == before:
             return {}
-        changes: dict[str, Any] = {"samples": samples.written(here)}
-        facts = parse_facts({**item, **changes}, now, self._simulated)
-        names = self._names(facts, now)
-        lacking = [name for name in names if name not in facts.latency or facts.latency[name].samples < ENOUGH]
+        models = self._wanted(item, now)
+        facts = self._facts(here, {}, item, now)
+        lacking = [name for name in models if name not in facts.latency or facts.latency[name].samples < ENOUGH]
         known = samples.read(item.get("elsewhere"), MAX_NAMES)
         elsewhere = {name: samples.merged(known.get(name, ()), self._on_others(key, name)) for name in lacking}
-        changes["elsewhere"] = samples.written(
-            {name: group[: int(ENOUGH)] for name, group in elsewhere.items() if group}
-        )
-        facts = parse_facts({**item, **changes}, now, self._simulated)
+        elsewhere = {name: group[: int(ENOUGH)] for name, group in elsewhere.items() if group}
+        facts = self._facts(here, elsewhere, item, now)
         expected = {
             name: Latency(
-                expected_ms(facts.latency.get(name), prior_ms),
+                expected_ms(facts.latency.get(name), facts.prior_ms(model)),
                 PRIOR_SAMPLES + (facts.latency[name].samples if name in facts.latency else 0),
             )
-            for name, prior_ms in names.items()
+            for name, model in models.items()
         }
-        changes["leader"] = lead(facts.leader, expected)
-        return changes
+        return {
+            "samples": samples.written(here),
+            "elsewhere": samples.written(elsewhere),
+            "leader": lead(facts.leader, expected),
+            **self._summary(here, elsewhere, now),
+        }
 
-    def _names(self, facts: Facts, now: float) -> dict[str, float]:
-        """Return the names under which the models are measured whose latency a step needs, with the catalog's prior."""
-        wanted = sorted(facts.latency_of)
-        catalog, _ = self._models.catalog(wanted, now)
-        names = {}
-        for model_id in wanted:
-            try:
+    def _summary(self, here: Mapping[str, Group], elsewhere: Mapping[str, Group], now: float) -> dict[str, Any]:
+        counted = {name: group for name, group in here.items() if self._simulated or not name.endswith(SIMULATED)}
+        return summary(counted, elsewhere, now)
+
+    def _facts(
+        self, here: Mapping[str, Group], elsewhere: Mapping[str, Group], item: Mapping[str, Any], now: float
+    ) -> Facts:
+        said = {"leader": item.get("leader"), **self._summary(here, elsewhere, now)}
+        return parse_facts(said, now, self._simulated)
+
+    def _wanted(self, item: Mapping[str, Any], now: float) -> dict[str, Model]:
+        """Return the models whose latency a step needs, by the name under which they are measured."""
+        facts = parse_facts(item, now, self._simulated)
+        catalog, _ = self._models.catalog(sorted(facts.latency_of), now)
+        models = {}
+        for model_id in sorted(facts.latency_of):
+            with contextlib.suppress(ModelUnknown):
                 model = catalog.resolve(model_id)
-            except ModelUnknown:
-                continue
-            names[facts.name_of(model)] = facts.prior_ms(model)
-        return names
+                models[facts.name_of(model)] = model
+        return models
 
     def _on_others(self, key: str, name: str) -> Group:
         """Return what this process has seen of a model on other steps, without its tokens."""

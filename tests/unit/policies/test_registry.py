@@ -267,7 +267,12 @@ odd = st.recursive(
 
 @given(
     st.none()
-    | st.dictionaries(st.sampled_from(["samples", "elsewhere", "leader", "wanted_at", "latency_of", "revision"]), odd)
+    | st.dictionaries(
+        st.sampled_from(
+            ["latency", "leader", "calls", "input_tokens", "output_tokens", "wanted_at", "latency_of", "observed_at"]
+        ),
+        odd,
+    )
 )
 def test_facts_that_make_no_sense_count_as_unknown(item):
     facts = parse_facts(item, 0.0, ("openai",))

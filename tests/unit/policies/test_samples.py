@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loopllama.policies import samples
-from loopllama.policies.samples import FAILURE_MS, NEWEST, SLOT_SECONDS, WINDOW_SECONDS, Sample, merged, parse, recent
+from loopllama.policies.samples import (
+    FAILURE_MS,
+    NEWEST,
+    SLOT_SECONDS,
+    WINDOW_SECONDS,
+    Recent,
+    Sample,
+    merged,
+    parse,
+    recent,
+)
 
 NOW = 1_795_500_000
 
@@ -74,12 +84,13 @@ def test_the_newest_count_and_old_ones_are_kept_until_newer_ones_come():
     ],
 )
 def test_a_mean_of_recent_samples(group: list[Sample], mean: float, weight: float):
-    assert recent(group, NOW, FAILURE_MS) == (pytest.approx(mean), pytest.approx(weight))
+    found = recent(group, NOW, FAILURE_MS)
+    assert (found.ms, found.weight, found.count) == (pytest.approx(mean), pytest.approx(weight), len(group))
 
 
 def test_what_is_older_than_the_window_says_nothing():
-    assert recent([sample(NOW - WINDOW_SECONDS)], NOW, FAILURE_MS) is None
-    assert recent([], NOW, FAILURE_MS) is None
+    assert recent([sample(NOW - WINDOW_SECONDS)], NOW, FAILURE_MS) == Recent()
+    assert recent([], NOW, FAILURE_MS) == Recent()
 
 
 def test_a_failure_is_never_faster_than_an_answer():
