@@ -12,16 +12,17 @@ delivered again, to whomever, is harmless.
 https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html
 
-How often: an item is written with the batch that brought the call, but by one process at most `BURST` times in
-`BURST_SECONDS`. What comes sooner waits in memory, bounded like all else here, for the next batch of any run; a process
-that dies forgets it. Figures serve the steps to come, so what fails here is logged, and stops no event.
+How often: an item is written with the batch that brought the call, but by one process once in `WRITE_SECONDS`, and
+after a quiet time up to `BURST` times at once (a token bucket). What comes sooner waits in memory, bounded like all
+else here, for the next batch of any run; a process that dies forgets it. Figures serve the steps to come, so what fails
+here is logged, and stops no event.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from loopllama.runs.records import Attempt
     from loopllama.settings import Settings
 
-BURST, BURST_SECONDS = 4, 12.0
+WRITE_SECONDS, BURST = 3.0, 4
 """One write each three seconds where a step is busy; four at once where it was not."""
 STEPS = 300
 """Steps that a process remembers."""
@@ -69,8 +70,8 @@ class StepFigures:
         self._models = ModelTable(settings.models_table, self._dynamodb, _CATALOG_SECONDS)
         self._seen: OrderedDict[str, dict[str, Group]] = OrderedDict()
         """Samples by the key of their step's item and the name under which their model is measured."""
-        self._written: dict[str, deque[float]] = {}
-        """When the items of remembered steps were last written or looked for."""
+        self._allowance: dict[str, tuple[float, float]] = {}
+        """How many writes an item of a remembered step had left, and when: looking for it counts as one."""
         self._due: dict[str, None] = {}
         """Steps with samples that no item was given yet."""
 
@@ -86,7 +87,7 @@ class StepFigures:
         try:
             for record in records:
                 self._remember(record)
-            keys = [key for key in self._due if self._may_write(key, now)]
+            keys = [key for key in self._due if self._left(key, now) >= 1]
             if keys:
                 self._write(keys, now)
         except Exception as error:
@@ -109,16 +110,16 @@ class StepFigures:
         while len(self._seen) > STEPS:
             gone, _ = self._seen.popitem(last=False)
             self._due.pop(gone, None)
-            self._written.pop(gone, None)
+            self._allowance.pop(gone, None)
 
-    def _may_write(self, key: str, now: float) -> bool:
-        times = self._written.setdefault(key, deque(maxlen=BURST))
-        return len(times) < BURST or now - times[0] >= BURST_SECONDS
+    def _left(self, key: str, now: float) -> float:
+        left, at = self._allowance.get(key, (BURST, now))
+        return min(BURST, left + (now - at) / WRITE_SECONDS)
 
     def _write(self, keys: list[str], now: float) -> None:
         items = dynamo.batch_get(self._dynamodb(), self._table, [{"model": key} for key in keys], by="model")
         for key in keys:
-            self._written[key].append(now)
+            self._allowance[key] = self._left(key, now) - 1, now
             if key not in items or self._put_together(key, items[key], now):
                 self._due.pop(key, None)
 

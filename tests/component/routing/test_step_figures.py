@@ -21,7 +21,7 @@ from loopllama.policies.step_stats import (
     parse_facts,
 )
 from loopllama.routing.router import Router
-from loopllama.routing.step_figures import BURST, BURST_SECONDS, STEPS, StepFigures, settled_calls
+from loopllama.routing.step_figures import BURST, STEPS, WRITE_SECONDS, StepFigures, settled_calls
 from loopllama.settings import Settings
 
 
@@ -196,12 +196,15 @@ def test_a_busy_step_is_written_once_each_few_seconds(dynamodb: Counting, clock:
         figures.take(stream.calls("gpt-5", 300, 10))
         writes += dynamodb.taken()
         clock.now += 0.25
-    assert writes["update_item"] <= 60 / BURST_SECONDS * BURST + BURST
+    assert 60 / WRITE_SECONDS <= writes["update_item"] <= 60 / WRITE_SECONDS + BURST
     assert writes["batch_get_item"] <= writes["update_item"] + 2
     assert len(item(dynamodb)["samples"]["gpt-5"]) == NEWEST
     # What was held back is written with the next batch, whatever it brings.
-    figures.take(stream.calls("gpt-5", 7777))
-    clock.now += BURST_SECONDS
+    clock.now += 60
+    for ms in (1, 2, 3, 4, 7777):
+        figures.take(stream.calls("gpt-5", ms))
+    assert " 7777 ok " not in " ".join(item(dynamodb)["samples"]["gpt-5"])
+    clock.now += WRITE_SECONDS
     figures.take([])
     assert " 7777 ok " in " ".join(item(dynamodb)["samples"]["gpt-5"])
 
@@ -237,7 +240,7 @@ def test_a_process_remembers_so_many_steps(dynamodb: Counting, clock: Clock, str
     for number in range(STEPS + 50):
         figures.take(stream.calls("gpt-5", 1, step=f"s{number}"))
     assert len(figures._seen) == STEPS
-    assert len(figures._written) == STEPS
+    assert len(figures._allowance) == STEPS
     assert not figures._due
 
 
@@ -353,5 +356,4 @@ def test_the_whole_way_takes_less_than_fifteen_seconds() -> None:
     figures wait at most as long as a busy step's do, and a decision as long as the routes' cache.
     https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html"""
     stream, poll, reserve = 2.0, 0.25, 2.0
-    held = BURST_SECONDS / BURST
-    assert stream + poll + held + Settings().route_cache_seconds + reserve < 15
+    assert stream + poll + WRITE_SECONDS + Settings().route_cache_seconds + reserve < 15
