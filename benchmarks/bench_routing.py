@@ -117,11 +117,15 @@ def house(number: int) -> dict[str, Any]:
 
 def observed(policy: str, step: str) -> dict[str, Any]:
     seen = {
-        f"house-{n}": {"M": {"ms": {"N": str(300 + n * 37 % 900)}, "samples": {"N": "15"}}} for n in range(CANDIDATES)
+        f"house-{n}": {"M": {"ms": {"N": str(300 + n * 37 % 900)}, "samples": {"N": "15"}, "count": {"N": "20"}}}
+        for n in range(CANDIDATES)
     }
+    one = "1795500000 830 ok 5000 100 0 0123456789 0001"
     return {
         "model": {"S": f"observed#{policy}#{step}"},
         "wanted_at": {"N": str(int(time.time() * 1000))},
+        "observed_at": {"N": str(int(time.time() * 1000))},
+        "samples": {"M": {name: {"L": [{"S": one}] * 20} for name in seen}},
         "latency": {"M": seen},
         "latency_of": {"L": [{"S": name} for name in seen]},
         "leader": {"S": "house-40"},

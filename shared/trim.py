@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 SERVICES = (
-    *("bedrock", "bedrock-runtime", "cloudwatch", "dynamodb", "events"),
+    *("bedrock", "bedrock-runtime", "dynamodb", "events"),
     *("lambda", "s3", "secretsmanager", "stepfunctions"),
 )
 """The services of which functions make clients, by botocore's names."""

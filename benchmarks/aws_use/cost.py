@@ -14,10 +14,10 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Introduction.ht
 KEPT_MONTHS = Decimal(1)
 """How long records and logs are kept: about the template's RetentionDays and LogRetentionDays."""
 GB = Decimal(10**9)
-_SCHEDULED = 2 * 24 * 60
-"""Invocations a day of ReconcileRuns and ObserveLatency."""
+_SCHEDULED = 24 * 60
+"""Invocations a day of ReconcileRuns."""
 _SCHEDULED_SECONDS = Decimal("0.1")
-_TABLE_KEYS = 25 * 24 * 12
+_TABLE_KEYS = 23 * 24 * 12
 """Calls of KMS a day at most: each function asks once in five minutes for the key of each table that it uses.
 https://docs.aws.amazon.com/kms/latest/developerguide/services-dynamodb.html"""
 

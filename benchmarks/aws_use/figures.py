@@ -115,7 +115,7 @@ class Bench:
 
     def metrics(self) -> dict[str, int]:
         """Metrics of CloudWatch by what they are of: the workflow of so many steps, or all of them together."""
-        listed = self.system.client("cloudwatch").list_metrics(Namespace="LoopLlama")["Metrics"]
+        listed = self.system.client("cloudwatch").list_metrics(Namespace=f"LoopLlama/{self.system.name}")["Metrics"]
         names = {workflow: str(steps) for steps, workflow in self.workflows.items()}
         distinct = {
             (metric["MetricName"], tuple(sorted((pair["Name"], pair["Value"]) for pair in metric["Dimensions"])))

@@ -1,4 +1,4 @@
-"""PublishEvents: the consumer of the Runs table's stream; numbers the events of runs and sends them to the bus."""
+"""PublishEvents: the consumer of the Runs table's stream; numbers events, sends them, and keeps figures of steps."""
 
 from typing import Any
 

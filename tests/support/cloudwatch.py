@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from loopllama.telemetry.metrics import NAMESPACE
+from loopllama.telemetry.metrics import namespace
 
 
 def gather(printed: str, cloudwatch: Any, at: float | None = None) -> set[tuple[tuple[str, ...], str]]:
@@ -17,7 +17,7 @@ def gather(printed: str, cloudwatch: Any, at: float | None = None) -> set[tuple[
         values = json.loads(line)
         when = values["_aws"]["Timestamp"] / 1000 if at is None else at
         for directive in values["_aws"]["CloudWatchMetrics"]:
-            assert directive["Namespace"] == NAMESPACE
+            assert directive["Namespace"] == namespace()
             (dimensions,) = directive["Dimensions"]
             for metric in directive["Metrics"]:
                 value = values[metric["Name"]]
@@ -30,5 +30,5 @@ def gather(printed: str, cloudwatch: Any, at: float | None = None) -> set[tuple[
                     }
                 )
     if data:
-        cloudwatch.put_metric_data(Namespace=NAMESPACE, MetricData=data)
+        cloudwatch.put_metric_data(Namespace=namespace(), MetricData=data)
     return {(tuple(one["Name"] for one in metric["Dimensions"]), metric["MetricName"]) for metric in data}

@@ -264,11 +264,12 @@ class System:
         events = (e for group in groups for page in pages.paginate(logGroupName=group) for e in page["events"])
         return [event["message"] for event in events]
 
-    def metric(self, name: str, **dimensions: str) -> tuple[float, int]:
-        """Sum and number of a metric's figures, of the last hours."""
+    def metric(self, name: str, *, stack: str | None = None, **dimensions: str) -> tuple[float, int]:
+        """Sum and number of a metric's figures, of the last hours; of another stack in the account, if one is
+        named."""
         now = time.time()
         points = self.client("cloudwatch").get_metric_statistics(
-            Namespace="LoopLlama",
+            Namespace=f"LoopLlama/{stack or self.name}",
             MetricName=name,
             Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
             StartTime=now - 3600,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
@@ -25,7 +24,6 @@ from loopllama.engine.reconcile import execution_ended, reconcile_due
 from loopllama.engine.triggers import accept_event
 from loopllama.events.log import EventLog
 from loopllama.events.types import ShownEvent
-from loopllama.jobs.observe_latency import Observer
 from loopllama.jobs.publish_events import Publisher
 from loopllama.jobs.record_route_change import RouteRecorder
 from loopllama.providers import credentials
@@ -168,14 +166,6 @@ class World(Deployment):
                 return
         raise AssertionError("the change was given up")
 
-    def observe(self, later: float = 0) -> dict[str, int]:
-        """The schedule of ObserveLatency, `later` seconds from now; it comes round again."""
-        observer = Observer(self.settings, clock=lambda: time.time() + later)
-        try:
-            return dict(self.invoke("ObserveLatency", observer.refresh))
-        except Exception:
-            return dict(self.invoke("ObserveLatency", observer.refresh))
-
     # The state machine
 
     def finish(self, run_id: str) -> None:
@@ -265,12 +255,6 @@ class World(Deployment):
                 "SecretString": '{"api_key": "key", "base_url": "https://house.example.com"}'
             },
             "secretsmanager:DescribeSecret": lambda *_: {},
-            "cloudwatch:GetMetricData": lambda _, asked: {
-                "MetricDataResults": [
-                    {"Id": one["Id"], "Timestamps": [clock.now()], "Values": [100.0]}
-                    for one in asked["MetricDataQueries"]
-                ]
-            },
         }
 
     def _start_execution(self, client: Any, asked: dict[str, Any]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def test_a_run_through_the_built_functions(start: Start, endpoint: str) -> None:
             assert "outcome" in work, step.log.read_text()
         assert work["outcome"] == "done", work
         metrics = step.log.read_text()
-        assert '"Namespace":"LoopLlama"' in metrics
+        assert '"Namespace":"LoopLlama' in metrics
         assert "4711" not in metrics, "what runs are about is in no log"
 
     with start("AdvanceRun") as advance:

@@ -1,4 +1,5 @@
-"""The events of runs: what the stream's filter lets through, and what their schemas say."""
+"""The events of runs: what the stream's filter lets through, for them and for figures of steps; what their schemas
+say."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from template.project import template
 from loopllama.api.event_models import Event
 from loopllama.core import exact_json
 from loopllama.events.derive import TYPES, events_of
+from loopllama.routing.step_figures import settled_calls
 
 FILTERS = [
     EventPattern.load(one["Pattern"])
@@ -40,13 +42,16 @@ METRICS_REPORTED = {
 NOISE = [
     (None, run_item("r", "queued")),
     (None, RUNNING),
-    (RUNNING, {**RUNNING, "tries": 1}),
     (RUNNING, None),
     (None, step_item("r", "a", "skipped")),
     (None, {"run_id": "r", "item": "EVENT#00000001", "status": "completed"}),
     (None, {"run_id": "r", "item": "CLAIM#a#0#0", "status": "completed"}),
     (None, {"run_id": "r", "item": "BUDGET", "status": "completed"}),
 ]
+
+
+CALL = {"model": "test:a", "outcome": "open"}
+OPEN = {**RUNNING, "workflow_id": "support", "attempt_0002": CALL}
 
 
 def passes(one: dict[str, Any]) -> bool:
@@ -65,6 +70,18 @@ def test_the_filter_keeps_out_what_can_be_no_event(old: dict[str, Any] | None, n
     change = record(old, new)
     assert events_of(change) == []
     assert not passes(change)
+
+
+@pytest.mark.parametrize("outcome", ["ok", "ModelTimeout"])
+def test_the_filter_lets_every_call_through_that_settles(outcome: str) -> None:
+    change = record(OPEN, {**OPEN, "attempt_0002": {**CALL, "outcome": outcome, "latency_ms": 7}})
+    assert [key for key, _, _ in settled_calls(change)] == ["observed#support#a"]
+    assert events_of(change) == []
+    assert passes(change)
+
+
+def test_a_step_that_begins_is_not_handed_over() -> None:
+    assert not passes(record(None, OPEN))
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -28,7 +28,6 @@ from loopllama.engine.human_input import respond
 from loopllama.engine.reconcile import execution_ended, reconcile_due
 from loopllama.engine.triggers import accept_event
 from loopllama.errors import CredentialsRejected, ModelRequestRejected, RunFailed, ToolFailed
-from loopllama.jobs.observe_latency import FORGOTTEN_MS, Observer
 from loopllama.jobs.publish_events import Publisher
 from loopllama.jobs.record_route_change import RouteRecorder
 from loopllama.llm.types import ToolCall
@@ -144,8 +143,12 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     clients.client("dynamodb").put_item(TableName="RunsTable", Item=dynamo.to_item({**kept, "change": "another"}))
     done = {**step_item("told", "a", "completed"), "finished_at": clock.now_text()}
     clients.client("events").create_event_bus(Name="EventBus")
+    # A call of a step that chooses by what was observed settles.
+    call = {"model": "test:a", "outcome": "ok", "latency_ms": 5}
+    step = step_item("told", "c", "running", workflow_id=workflow, attempt_0001={**call, "outcome": "open"})
+    settled = record(step, {**step, "attempt_0001": call})
     with notes.of("PublishEvents"):
-        answer = Publisher(replace(made.settings, event_bus_name="EventBus")).handle([record(None, done)])
+        answer = Publisher(replace(made.settings, event_bus_name="EventBus")).handle([record(None, done), settled])
     assert answer == {"batchItemFailures": []}
     secret, _ = KeyStore(replace(made.settings, api_keys_table="ApiKeysTable")).create("reader")
     waiting = gateway_event(secret, "GET", "/v1/runs/told/events", accept="text/event-stream", **{"last-event-id": "1"})
@@ -164,7 +167,7 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     _dial(made, notes, workflow)
     for function in (
         *("AcceptRun", "StartRun", "RunStep", "AdvanceRun", "ReconcileRuns", "PublishEvents", "ReadEvents"),
-        *("RecordRouteChange", "ObserveLatency", "Api"),
+        *("RecordRouteChange", "Api"),
     ):
         used, granted = notes.calls[function], allowed(function)
         assert used, f"{function} was not played"
@@ -213,17 +216,13 @@ def test_keys_and_tools_need_what_run_step_is_granted(monkeypatch: pytest.Monkey
 
 
 def _dial(made: Deployment, notes: Recorder, workflow: str) -> None:
-    """A changed route is recorded; the figures that a step wants are refreshed, and dropped once nobody wants them."""
+    """A changed route is recorded."""
     row = dynamo.to_item({"workflow": workflow, "step": "b", "model": "test:b"})
     keys = {name: row[name] for name in ("workflow", "step")}
     change = {"dynamodb": {"Keys": keys, "NewImage": row, "SequenceNumber": "1"}}
     config = replace(made.settings, route_history_table="RouteHistoryTable", event_bus_name="EventBus")
     with notes.of("RecordRouteChange"):
         assert RouteRecorder(config).handle([change]) == {"batchItemFailures": []}
-    with notes.of("ObserveLatency"):
-        assert Observer(config).refresh()["changed"]
-        late = Observer(config, clock=lambda: clock.now_ms() / 1000 + FORGOTTEN_MS / 1000 + 1)
-        assert late.refresh()["forgotten"]
 
 
 def _every_route(made: Deployment, notes: Recorder, secret: str) -> None:

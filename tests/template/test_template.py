@@ -22,7 +22,7 @@ KEYS = {
     "UsageTable": ("day_workflow", "run_step_model"),
     "ApiKeysTable": ("key_hash",),
 }
-UNNARROWABLE = {"logs:", "xray:", "dynamodb:ListStreams", "cloudwatch:GetMetricData"}
+UNNARROWABLE = {"logs:", "xray:", "dynamodb:ListStreams"}
 """Services whose actions here take no narrower resource than `*`."""
 
 
@@ -233,7 +233,7 @@ def test_what_expires_and_what_streams() -> None:
         for name, one in TABLES.items()
         if "TimeToLiveSpecification" in one["Properties"]
     }
-    assert expiring == {"RoutesTable": "expires_at", "RunsTable": "delete_at"}
+    assert expiring == {"RoutesTable": "expires_at", "ModelsTable": "delete_at", "RunsTable": "delete_at"}
     streaming = {name for name, one in TABLES.items() if "StreamSpecification" in one["Properties"]}
     assert streaming == {"ModelsTable", "RoutesTable", "RunsTable"}
 
@@ -264,6 +264,21 @@ def test_bucket_is_private_encrypted_and_empties_itself(name: str) -> None:
 # What one sees
 
 
+def test_everybody_means_the_same_metrics_of_this_stack_alone() -> None:
+    """Functions write them, alarms watch them and the dashboard shows them under a namespace of the stack's own."""
+    own = {"Fn::Sub": "LoopLlama/${AWS::StackName}"}
+    assert template()["Globals"]["Function"]["Environment"]["Variables"]["POWERTOOLS_METRICS_NAMESPACE"] == own
+    resources = template()["Resources"].values()
+    alarms = [one["Properties"] for one in resources if one["Type"] == "AWS::CloudWatch::Alarm"]
+    watched = [one["Namespace"] for one in alarms if "Namespace" in one and "AWS/" not in str(one["Namespace"])]
+    assert len(watched) >= 4
+    assert all(one == own for one in watched)
+    body = properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    named = re.findall(r"(?:SEARCH\('\{|SCHEMA\()(.+?),", body)
+    assert len(named) >= 10
+    assert set(named) == {r"\"LoopLlama/${AWS::StackName}\""}
+
+
 def test_dashboard_shows_metrics_that_are_written() -> None:
     body = json.loads(re.sub(r"\$\{[\w:.]+\}", "x", properties("Dashboard")["DashboardBody"]["Fn::Sub"]))
     expressions = [
@@ -277,7 +292,8 @@ def test_dashboard_shows_metrics_that_are_written() -> None:
     names = {name or other for name, other in shown}
     assert names <= set(metrics.METRICS)
     assert {"Cost", "InputTokens", "OutputTokens", "StepLatency", "ModelErrors", "RunCost", "RunsFailed"} <= names
-    assert all(metrics.NAMESPACE in one for one in expressions)
+    # Quotes, because a stack's name may have a hyphen.
+    assert all('"LoopLlama/x"' in one for one in expressions)
     corners = [(one["x"], one["y"], one["x"] + one["width"]) for one in body["widgets"]]
     assert len(set(corners)) == len(corners)
     assert all(right <= 24 for _, _, right in corners)

@@ -30,6 +30,8 @@ SERVICE_TIERS = ("flex", "priority", "batch")
 GEOGRAPHIES = ("us", "eu", "apac", "jp", "au", "in", "ca", "us-gov", "global")
 """Prefixes of Bedrock's cross-Region inference profiles."""
 
+SIMULATED = " (simulated)"
+"""What the name of a model that is simulated ends with, wherever calls are measured."""
 MAX_ID = 256
 MAX_CALLS = 1_000
 """The largest `max_concurrent_calls`: their places are one item of DynamoDB, of at most 400 KB
@@ -126,6 +128,12 @@ class Model:
         if self.capabilities is None:
             return []
         return sorted(name for name in required if name not in self.capabilities)
+
+
+def measured_as(model_id: str, simulated: object) -> str:
+    """Return the name under which a model's calls are measured, in metrics and in what routing knows. Simulated calls
+    have one of their own, so that they are never a real model's figures; it has a space, so it is nobody's id."""
+    return f"{model_id}{SIMULATED}" if simulated else model_id
 
 
 def is_model_id(value: object) -> bool:

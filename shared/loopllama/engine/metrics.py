@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from loopllama.catalog.model import measured_as
 from loopllama.errors import CredentialsRejected, ModelNotAvailable, ModelThrottled, QuotaExhausted
 from loopllama.llm.usage import SUMMED
-from loopllama.policies import registry
 from loopllama.runs.totals import METRICS_REPORTED, attempts_of, totals
 from loopllama.telemetry import xray
 from loopllama.telemetry.metrics import DEPLOYMENT, emit
 
 if TYPE_CHECKING:
-    from loopllama.runs.records import Run, RunTotals, StepRecord
+    from collections.abc import Sequence
+
+    from loopllama.runs.records import Attempt, Run, RunTotals, StepRecord
 
 
 _THROTTLED = (ModelThrottled.__name__, QuotaExhausted.__name__)
@@ -26,13 +28,11 @@ def step_ended(workflow_id: str, run_id: str, record: StepRecord) -> None:
     attempts = list(attempts_of(record).values())[int(record.get(METRICS_REPORTED) or 0) :]
     sums = totals(attempts)
     counts = cast("dict[str, int]", sums)
-    step, model = record["step"], record.get("model")
-    policy = registry.find(record.get("route", {}).get("policy"))
-    watched = policy is not None and "latency" in policy.needs
+    step, calls = record["step"], _by_name(attempts)
+    answering = next((name for name in reversed(calls) if calls[name][-1]["model"] == record.get("model")), None)
     # Models that only failed before another answered have no step metrics, only their own.
-    for called in dict.fromkeys(attempt["model"] for attempt in attempts):
-        mine = [attempt for attempt in attempts if attempt["model"] == called]
-        answered = called == model
+    for called, mine in calls.items():
+        answered = called == answering
         good = [int(attempt["latency_ms"]) for attempt in mine if attempt["outcome"] == "ok"]
         throttled = len([attempt for attempt in mine if attempt["outcome"] in _THROTTLED])
         refused = len([attempt for attempt in mine if attempt["outcome"] in _REFUSED])
@@ -49,15 +49,12 @@ def step_ended(workflow_id: str, run_id: str, record: StepRecord) -> None:
                     if answered
                     else {},
                 ),
-                # What such a policy chooses by, and only there, because each is billed: a step's latency holds
-                # tools, waits and failed calls of other models too.
-                (("workflow", "step", "model"), {"ModelLatency": good[:100], "ModelErrors": bad} if watched else {}),
                 (("model",), {"ModelLatency": good[:100], "ModelCalls": len(mine), "ModelErrors": bad}),
                 (
                     ("workflow",),
                     {
                         "InvalidOverride": record.get("invalid_overrides") if answered else None,
-                        "Fallbacks": 1 if answered and called != attempts[0]["model"] else None,
+                        "Fallbacks": 1 if answered and mine[0]["model"] != attempts[0]["model"] else None,
                     },
                 ),
                 (
@@ -82,9 +79,23 @@ def step_ended(workflow_id: str, run_id: str, record: StepRecord) -> None:
                 "attempts": len(mine),
                 "status": record.get("status"),
                 "routing_ms": record.get("routing_ms"),
-                "simulated": record.get("simulated") or None,
+                "simulated": any(attempt.get("simulated") for attempt in mine) or None,
             },
         )
+
+
+def _by_name(attempts: Sequence[Attempt]) -> dict[str, list[Attempt]]:
+    """Return attempts by the value of the dimension `model`, the one whose last call was made last behind the others.
+
+    A simulated call counts under a name of its own. So it changes no figure of the real model, and whoever looks at a
+    figure sees what it is. A call that was lost in a crash says nothing of itself; it counts as the model's others."""
+    simulated = {attempt["model"] for attempt in attempts if attempt.get("simulated")}
+    calls: dict[str, list[Attempt]] = {}
+    for attempt in attempts:
+        lost = attempt["outcome"] == "open" and attempt["model"] in simulated
+        name = measured_as(attempt["model"], attempt.get("simulated") or lost)
+        calls[name] = [*calls.pop(name, ()), attempt]
+    return calls
 
 
 def run_ended(run: Run, totals: RunTotals, completed: bool, latency_ms: int) -> None:

@@ -1,4 +1,5 @@
-"""The consumer of the Runs table's stream: numbers the events, keeps them, and sends them to the event bus."""
+"""The consumer of the Runs table's stream: numbers the events, keeps them, and sends them to the event bus; and keeps
+what routing knows of the steps whose calls it sees settle."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from loopllama.aws import clients, errors
 from loopllama.core import exact_json
 from loopllama.events.derive import Event, events_of
 from loopllama.events.log import EventLog
+from loopllama.routing.step_figures import StepFigures
 from loopllama.settings import Settings
 from loopllama.telemetry import logs
 
@@ -25,13 +27,20 @@ _TRIES = 3
 class Publisher:
     """Handles batches of stream records in one process. `sleep` takes seconds."""
 
-    def __init__(self, settings: Settings, log: EventLog | None = None, sleep: Callable[[float], None] = time.sleep):
+    def __init__(
+        self,
+        settings: Settings,
+        log: EventLog | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        figures: StepFigures | None = None,
+    ) -> None:
         self._bus = settings.event_bus_name
         self._log = log or EventLog(settings)
+        self._figures = figures or StepFigures(settings)
         self._sleep = sleep
 
     def handle(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return number and keep the events of the records, in their order, then send them.
+        """Keep the events of the records, numbered in their order, and send them; then keep the figures of steps.
 
         Returns Lambda's answer for partial batches: the first record that has to come again. Whatever comes again,
         with all that follows it, keeps its numbers; it may be sent twice, under the same `run_id` and `id`.
@@ -49,6 +58,8 @@ class Publisher:
                 failed = number
                 break
         failed = self._send(kept) or failed
+        # Behind the events, which people wait for. What comes again changes no figure.
+        self._figures.take(records)
         return {"batchItemFailures": [{"itemIdentifier": failed}] if failed else []}
 
     def _send(self, kept: Sequence[tuple[str, ShownEvent]]) -> str | None:

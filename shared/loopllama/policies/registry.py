@@ -125,7 +125,7 @@ def fastest(candidates: Sequence[Candidate], facts: Facts) -> Ranking:
     Nine runs in ten use the leader; one in ten (`EXPLORED`) tries a candidate of which fewer than `ENOUGH` samples of
     this step are known, each of m such candidates with the same share. While there are candidates that the step has
     never called, one run in four (`UNTRIED`) tries one of them: of m, each is tried within 16 * m runs with a
-    probability of 1 - (1 - 0.25 / m)^(16 m), 98 %. It counts as tried once its first call was seen, a minute or two
+    probability of 1 - (1 - 0.25 / m)^(16 m), 98 %. It counts as tried once its first call was seen, a few seconds
     later. What it did on other steps is a guess, and makes nobody known. So what a bad candidate can cost is bounded:
     this is the epsilon-greedy rule (Sutton and Barto, Reinforcement Learning, section 2.2), epsilon falling to 0 as
     soon as everything is known. Who leads is decided where the samples are gathered (`step_stats.lead`), because
@@ -134,8 +134,8 @@ def fastest(candidates: Sequence[Candidate], facts: Facts) -> Ranking:
     """
     order = sorted(candidates, key=_latency)
     leader = facts.leader
-    if leader is not None and order[0].model.id != leader:
-        order.sort(key=lambda candidate: candidate.model.id != leader)
+    if leader is not None:
+        order.sort(key=lambda candidate: facts.name_of(candidate.model) != leader)
     others = list(enumerate(order))[1:]
     untried = [place for place, candidate in others if not candidate.tried]
     unknown = untried or [place for place, candidate in others if candidate.samples < ENOUGH]

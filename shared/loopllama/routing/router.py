@@ -12,7 +12,7 @@ from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.core import clock
 from loopllama.errors import LoopLlamaError, ModelUnknown, NoEligibleModel
-from loopllama.policies.step_stats import NOTHING, WANTED_MS, Facts, key_of, parse_facts
+from loopllama.policies.step_stats import FORGOTTEN_MS, NOTHING, WANTED_MS, Facts, key_of, parse_facts
 from loopllama.routing import cache, circuit_breaker, model_health
 from loopllama.routing.cache import Kept, ModelTable, RouteTable, WorkflowRows
 from loopllama.routing.call_slots import CallSlots
@@ -43,6 +43,7 @@ class Router:
         self._default_model = settings.default_model
         self._clock = clock
         self._dynamodb, self._models_table = client, settings.models_table
+        self._simulated = settings.simulated_providers
         self._routes = RouteTable(settings.routes_table, client, settings.route_cache_seconds)
         self._models = ModelTable(settings.models_table, client, settings.route_cache_seconds)
 
@@ -184,7 +185,7 @@ class Router:
             ]
             first = [model for choice in leading for model in choice.names()]
             catalog, until = self._models.catalog([*observed, *first], now, names)
-            facts = parse_facts(self._models.item(key)) if observed else NOTHING
+            facts = self._facts(key, now) if observed else NOTHING
             try:
                 decision = plan(request, *rows, self._default_model, catalog, now, facts=facts)
             except (NoEligibleModel, ModelUnknown):
@@ -192,7 +193,10 @@ class Router:
             if decision is not None and decision.route_.source == choosing_layers[0].source:
                 return catalog, until, facts
         catalog, until = self._models.catalog([*observed, *names], now, spare)
-        return catalog, until, parse_facts(self._models.item(key)) if observed else NOTHING
+        return catalog, until, self._facts(key, now) if observed else NOTHING
+
+    def _facts(self, key: str, now: float) -> Facts:
+        return parse_facts(self._models.item(key), now, self._simulated)
 
     def _open_breakers(self, now: float, write: bool) -> tuple[dict[str, str], frozenset[str], float]:
         """Return which circuit breakers are open, with the reason; which wait for a probe; and when that changes next.
@@ -241,6 +245,7 @@ class Router:
         key = key_of(request.workflow_id, request.step["name"])
         values = {
             "wanted_at": int(now * 1000),
+            "delete_at": int(now + FORGOTTEN_MS / 1000),
             "workflow": request.workflow_id,
             "step": request.step["name"],
             "latency_of": sorted(wanted if late else wanted | facts.latency_of),

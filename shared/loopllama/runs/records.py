@@ -213,6 +213,7 @@ class StepRecord(Usage, total=False):
 
     run_id: str
     item: str
+    workflow_id: str
     step: str
     order: Number
     role: str

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -19,7 +20,6 @@ from typing import Any
 from loopllama.core import clock
 from loopllama.telemetry.logs import service_name
 
-NAMESPACE = "LoopLlama"
 DEPLOYMENT = ("service",)
 """The dimension of what alarms watch: all workflows of one stack together, as no alarm can search. Its value is the
 stack's name."""
@@ -30,7 +30,7 @@ METRICS = {
     "InputTokens": ("Count", "tokens of a step's prompts, cached ones included"),
     "OutputTokens": ("Count", "tokens of a step's answers"),
     "StepLatency": ("Milliseconds", "a step from its start to its end: its calls, tools and waits"),
-    "ModelLatency": ("Milliseconds", "a model call that was answered; by step only where its policy needs latency"),
+    "ModelLatency": ("Milliseconds", "a model call that was answered"),
     "ModelCalls": ("Count", "model calls, failed ones included"),
     "ModelErrors": ("Count", "model calls that gave no usable answer"),
     "Fallbacks": ("Count", "steps that another model answered than the one called first"),
@@ -43,6 +43,14 @@ METRICS = {
     "RunsFailed": ("Count", "runs that failed"),
 }
 """Every metric with its unit and what it counts (docs/reference.md)."""
+
+
+@functools.lru_cache(maxsize=1)
+def namespace() -> str:
+    """Return the namespace of this stack's metrics, which the template names after the stack: those of two stacks in
+    one account never add up. The variable is the one that powertools reads.
+    https://docs.powertools.aws.dev/lambda/python/latest/core/metrics/#getting-started"""
+    return os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "LoopLlama")
 
 
 def emit(sets: Sequence[tuple[Sequence[str], Mapping[str, Any]]], properties: Mapping[str, Any]) -> None:
@@ -81,4 +89,4 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 def _directive(dimensions: tuple[str, ...], metrics: tuple[str, ...]) -> str:
     """Return the JSON of one member of `CloudWatchMetrics`."""
     named = [{"Name": name, "Unit": METRICS[name][0]} for name in metrics]
-    return _encode({"Namespace": NAMESPACE, "Dimensions": [list(dimensions)], "Metrics": named})
+    return _encode({"Namespace": namespace(), "Dimensions": [list(dimensions)], "Metrics": named})

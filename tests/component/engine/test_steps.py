@@ -375,4 +375,4 @@ def test_metrics_of_a_step_hold_figures_and_no_text(
     assert sets[("model",)] == ["ModelLatency", "ModelCalls", "ModelErrors"]
     assert (step["workflow"], step["step"], step["model"]) == ("test", "one", "test:base")
     assert step["Cost"] == Decimal("0.00045")
-    assert metrics.NAMESPACE == "LoopLlama"
+    assert metrics.namespace() == "LoopLlama"

@@ -25,6 +25,7 @@ from loopllama.catalog.entries import parse_item
 from loopllama.core import exact_json, pagination
 from loopllama.core.numbers import exact, floats
 from loopllama.errors import InvalidRequest, WorkflowInvalid
+from loopllama.policies.samples import read as read_samples
 from loopllama.policies.step_stats import parse_facts
 from loopllama.providers import credentials
 from loopllama.routing.overrides import CHOICE, parse_row
@@ -190,8 +191,10 @@ def test_a_row_by_hand(text: str, data: st.DataObject) -> None:
         for name in row:
             parse_row({"model": "small", "policy": "fixed", name: row[name]})
         parse_item({"model": "m", **{name: data.draw(forms) for name in ENTRY}})
-        parse_facts(dict.fromkeys(("calls", "input_tokens", "output_tokens", "cached_tokens", "wanted_at"), value))
-        parse_facts({"latency": {"m": {"ms": value, "samples": value}}})
+        counts = ("calls", "input_tokens", "output_tokens", "cached_tokens", "wanted_at", "observed_at")
+        parse_facts(dict.fromkeys(counts, value), 0.0)
+        parse_facts({"observed_at": 0, "latency": {"m": {"ms": value, "samples": value, "count": value}}}, 0.0)
+        read_samples({"m": [value, f"1 {value} ok 1 1 1 t 1"]}, 9)
         version_of({"version": value})
 
 

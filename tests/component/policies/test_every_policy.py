@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.cloudwatch import gather
 from support.policies import spelled
 from support.routing_tables import CONFIG, Clock, Counting, attempt_order, put, request, tables
 
-from loopllama.aws import clients, dynamo
-from loopllama.engine import metrics
+from loopllama.aws import dynamo
 from loopllama.errors import WorkflowInvalid
 from loopllama.policies.registry import POLICIES, Policy
 from loopllama.routing.overrides import ChoiceInvalid, parse_choice
@@ -115,18 +113,6 @@ def test_a_pinned_run_keeps_its_choice(policy: Policy, dynamodb: Counting) -> No
     restored = router.restore(record)
     assert restored is not None
     assert (restored.policy, restored.attempt_order) == (policy.name, decided.attempt_order)
-
-
-@EVERY
-def test_a_step_writes_the_metrics_that_its_policy_needs(
-    policy: Policy, capsys: pytest.CaptureFixture[str], dynamodb: Counting
-) -> None:
-    attempt = {"model": "a", "outcome": "ok", "latency_ms": 5}
-    record: Any = {"step": "s", "model": "a", "attempt_0001": attempt, "route": {"policy": policy.name}}
-    metrics.step_ended("w", "r", record)
-    found = gather(capsys.readouterr().out, clients.client("cloudwatch"))
-    by_step = {name for dimensions, name in found if dimensions == ("workflow", "step", "model")}
-    assert ({"ModelLatency", "ModelErrors"} <= by_step) is ("latency" in policy.needs)
 
 
 @CHOOSING

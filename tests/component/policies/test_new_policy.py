@@ -11,20 +11,19 @@ from typing import Any, cast
 
 import pytest
 from support.api_client import InProcess
-from support.cloudwatch import gather
 from support.deployment import Deployment
 from support.policies import registered
+from support.stream_records import record
 from typer.testing import CliRunner
 
 from loopllama.api.app import Api
 from loopllama.aws import clients, dynamo
-from loopllama.engine import metrics
 from loopllama.errors import InvalidRequest
-from loopllama.jobs.observe_latency import Observer
 from loopllama.policies.registry import POLICIES, Policy, Ranking
-from loopllama.policies.step_stats import Candidate, Facts
+from loopllama.policies.step_stats import Candidate, Facts, parse_facts
 from loopllama.routing.overrides import parse_row
 from loopllama.routing.router import Router
+from loopllama.routing.step_figures import StepFigures
 from loopllama.settings import Settings
 from loopllama.workflows import schema
 from loopllama_cli import target, workflow_files
@@ -32,7 +31,6 @@ from loopllama_cli.docgen import policies as documented
 from loopllama_cli.main import app
 
 CANDIDATES = ["test:a", "test:b", "test:c"]
-STEP = ("workflow", "step", "model")
 
 
 def balanced(candidates: Sequence[Candidate], _facts: Facts) -> Ranking:
@@ -189,26 +187,6 @@ def test_documents_list_the_policies_that_there_are_when_somebody_asks() -> None
     assert listed() == [False] * 4
 
 
-def told_by(policy: str, capsys: pytest.CaptureFixture[str]) -> bool:
-    """Whether a step under the policy writes the latency of its calls by step."""
-    attempt = {"model": "test:a", "outcome": "ok", "latency_ms": 5}
-    record: Any = {"step": "writer", "model": "test:a", "attempt_0001": attempt, "route": {"policy": policy}}
-    metrics.step_ended("w", "r", record)
-    found = gather(capsys.readouterr().out, clients.client("cloudwatch"))
-    assert (("model",), "ModelLatency") in found
-    return (STEP, "ModelLatency") in found
-
-
-def test_metrics_by_step_are_written_for_a_policy_that_needs_latency(
-    live: Deployment, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert not told_by("balanced", capsys)
-    with registered(BALANCED):
-        assert told_by("balanced", capsys)
-    with registered(Policy("thrifty", "cost", balanced, needs=frozenset({"cost"}))):
-        assert not told_by("thrifty", capsys)
-
-
 PRICES_AND_SECONDS = {"test:a": (1, 9), "test:b": (9, 1), "test:c": (2, 2)}
 """The first is the cheapest, the second the fastest; the third has the least product."""
 
@@ -221,10 +199,9 @@ def observed(workflow: str) -> dict[str, Any] | None:
 
 
 def test_its_needs_are_met_from_the_first_run_to_the_ranking(
-    live: Deployment, known: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    live: Deployment, known: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The step says that it wants figures, runs are measured, ObserveLatency gathers both kinds, and the product
-    decides."""
+    """The step says that it wants figures, the stream's consumer sees its calls, and the product decides."""
     slept, monotonic = [0.0], time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: monotonic() + slept[0])
     for model, (price, _) in PRICES_AND_SECONDS.items():
@@ -240,9 +217,15 @@ def test_its_needs_are_met_from_the_first_run_to_the_ranking(
     api = InProcess(live.settings, route_history_table="RouteHistoryTable")
     route = f"/v1/workflows/{workflow}/routes/writer"
 
+    consumer, settled = StepFigures(live.settings), list[dict[str, Any]]()
+
     def run(**options: Any) -> dict[str, Any]:
         run_id = live.accept(workflow, **options)
         live.play(run_id)
+        item = cast("dict[str, Any]", live.runs.items(run_id, ["STEP#writer#0#0"])["STEP#writer#0#0"])
+        begun = {name: value for name, value in item.items() if not name.startswith("attempt_")}
+        settled.append(record(begun, item))
+        settled[-1]["dynamodb"]["ApproximateCreationDateTime"] = time.time()
         [step] = live.read(run_id)["steps"]
         return dict(step)
 
@@ -255,10 +238,7 @@ def test_its_needs_are_met_from_the_first_run_to_the_ranking(
     # By the catalog's priors all are as quick as each other, so that cost alone tells them apart.
     assert order("balanced") == ["test:a", "test:c", "test:b"]
     assert observed(workflow) is None
-    capsys.readouterr()
     assert run()["model"] == "test:a"
-    printed = capsys.readouterr().out
-    assert (STEP, "ModelLatency") in gather(printed, clients.client("cloudwatch"))
     wished = observed(workflow)
     assert wished is not None
     assert wished["latency_of"] == CANDIDATES
@@ -267,13 +247,12 @@ def test_its_needs_are_met_from_the_first_run_to_the_ranking(
     for model in CANDIDATES:
         for _ in range(2):
             assert run(models={"writer": model})["model"] == model
-    gather(capsys.readouterr().out, clients.client("cloudwatch"))
-    told = Observer(live.settings).refresh()
-    assert (told["steps"], told["changed"]) == (1, 1)
+    consumer.take(settled)
     figures = observed(workflow)
     assert figures is not None
-    assert (figures["input_tokens"], figures["output_tokens"]) == (100, 10)
-    assert {name: round(one["ms"] / 1000) for name, one in figures["latency"].items()} == {
+    facts = parse_facts(figures, settled[-1]["dynamodb"]["ApproximateCreationDateTime"])
+    assert (facts.input_tokens, facts.output_tokens) == (100, 10)
+    assert {name: round(one.ms / 1000) for name, one in facts.latency.items()} == {
         name: seconds for name, (_, seconds) in PRICES_AND_SECONDS.items()
     }
 

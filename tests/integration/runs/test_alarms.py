@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.provider_server import Status, Text, in_turn
-from support.system import STACK_NAME, System
+from support.system import System
 from template.project import resources, template
 
 ALARMS = resources("AWS::CloudWatch::Alarm")
@@ -66,10 +66,13 @@ class Alarms:
             return value
         if "Ref" in value:
             name = value["Ref"]
-            fixed = {"AWS::StackName": STACK_NAME, "AlarmTopic": "topic", **(parameters or {})}
+            fixed = {"AWS::StackName": self._system.name, "AlarmTopic": "topic", **(parameters or {})}
             if name in template()["Parameters"]:
                 fixed = {name: template()["Parameters"][name]["Default"], **fixed}
             return fixed[name] if name in fixed else self._resources[name]
+        if "Fn::Sub" in value:
+            assert value["Fn::Sub"].count("${") == 1
+            return value["Fn::Sub"].replace("${AWS::StackName}", self._system.name)
         if "Fn::GetAtt" in value:
             name, attribute = value["Fn::GetAtt"]
             assert attribute == "QueueName"
@@ -95,6 +98,27 @@ def test_a_failed_run(alarms: Alarms, system: System, provider: Callable[..., An
     assert alarms.value("RunsFail") == 1
     assert alarms.rings("RunsFail")
     assert not alarms.rings("RunsFail", AlarmFailedRuns=2)
+
+
+def test_another_stack_of_the_account_adds_nothing_to_this_one(
+    alarms: Alarms, system: System, provider: Callable[..., Any]
+) -> None:
+    """Its functions have what the template gives them under its name; its workflows and models are called alike."""
+    _, model = provider(lambda _: Status(400))
+    workflow = system.push("Fails in another stack", [{"name": "one"}], model=model)
+    given = template()["Globals"]["Function"]["Environment"]["Variables"]
+    namespace = given["POWERTOOLS_METRICS_NAMESPACE"]["Fn::Sub"].replace("${AWS::StackName}", "other")
+    other = {"POWERTOOLS_METRICS_NAMESPACE": namespace, "POWERTOOLS_SERVICE_NAME": "other"}
+    with system.configured("RunStep", **other), system.configured("AdvanceRun", **other):
+        assert system.run(workflow)["status"] == "failed"
+    assert alarms.value("RunsFail") is None
+    assert system.metric("RunsFailed", workflow=workflow) == (0, 0)
+    assert system.metric("ModelErrors", model=model) == (0, 0)
+    assert system.metric("RunsFailed", stack="other", workflow=workflow) == (1, 1)
+    assert system.metric("ModelErrors", stack="other", model=model) == (1, 1)
+    assert system.run(workflow)["status"] == "failed"
+    assert alarms.value("RunsFail") == 1
+    assert system.metric("RunsFailed", stack="other", workflow=workflow) == (1, 1)
 
 
 def test_an_override_that_makes_no_sense(alarms: Alarms, system: System) -> None:

@@ -53,7 +53,7 @@ def test_totals_are_the_sum_of_the_attempts(system: System, run: dict[str, Any])
 def test_metrics_say_what_the_record_says(system: System, run: dict[str, Any]) -> None:
     workflow = run["workflow_id"]
     for step in run["steps"]:
-        dimensions = {"workflow": workflow, "step": step["step"], "model": step["model"]}
+        dimensions = {"workflow": workflow, "step": step["step"], "model": f"{step['model']} (simulated)"}
         assert system.metric("Cost", **dimensions) == (pytest.approx(float(step["cost_usd"])), 1)
         assert system.metric("InputTokens", **dimensions) == (step["tokens_in"], 1)
         assert system.metric("OutputTokens", **dimensions) == (step["tokens_out"], 1)
@@ -61,8 +61,11 @@ def test_metrics_say_what_the_record_says(system: System, run: dict[str, Any]) -
     assert system.metric("RunCost", workflow=workflow) == (pytest.approx(float(run["cost_usd"])), 1)
     assert system.metric("RunsCompleted", workflow=workflow) == (1, 1)
     assert system.metric("RunsFailed", workflow=workflow) == (0, 0)
-    calls, _ = system.metric("ModelCalls", model="sim:base")
+    calls, _ = system.metric("ModelCalls", model="sim:base (simulated)")
     assert calls >= len(NAMES)
+    # Nobody has called the model itself.
+    assert system.metric("ModelCalls", model="sim:base") == (0, 0)
+    assert system.metric("ModelLatency", model="sim:base") == (0, 0)
 
 
 @pytest.mark.aws

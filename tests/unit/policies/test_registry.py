@@ -268,11 +268,14 @@ odd = st.recursive(
 @given(
     st.none()
     | st.dictionaries(
-        st.sampled_from(["latency", "leader", "calls", "input_tokens", "output_tokens", "wanted_at", "latency_of"]), odd
+        st.sampled_from(
+            ["latency", "leader", "calls", "input_tokens", "output_tokens", "wanted_at", "latency_of", "observed_at"]
+        ),
+        odd,
     )
 )
 def test_facts_that_make_no_sense_count_as_unknown(item):
-    facts = parse_facts(item)
+    facts = parse_facts(item, 0.0, ("openai",))
     made = [facts.candidate(bundled().resolve(name), 1.0, MOMENT) for name in ("gpt-5", "gpt-5-mini")]
     for policy in POLICIES.values():
         if policy.rank is not None:
