@@ -49,6 +49,11 @@ class NetworkForbidden(RuntimeError):
     """A test, or what it tests, tried to reach another machine."""
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let no collection look through what was loaded for the tests: it stays as long as they run."""
+    gc.freeze()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Set the environment before any test module is imported; processes that tests start inherit it."""
     if measuring:

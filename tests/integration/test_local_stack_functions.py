@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import signal
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from botocore.exceptions import ClientError
 from support.waiting import eventually
 
+from loopllama_cli.local import forks
 from loopllama_cli.local.processes import MAX_LOADING, Places, Pool, Spec
 
 from .conftest import TOY_PROJECT, Running, alive
@@ -87,17 +90,72 @@ def test_invocations_at_once_run_in_processes_of_their_own(toy: Running, tmp_pat
     assert {each["pid"] for each in ran} <= set(toy.stack.processes("Toy"))
 
 
-def test_few_load_at_once_and_the_others_wait_for_whichever_is_ready(tmp_path: Path) -> None:
-    go = tmp_path / "go"
-    (tmp_path / "slow.py").write_text(
-        f"import os, pathlib, time\nwhile not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)\n"
-        "def handler(event, context): return os.getpid()\n"
-    )
+def spec_of(folder: Path, code: str) -> Spec:
+    """A function in a folder of its own, without a stack."""
+    (folder / "own.py").write_text(code)
     named = tuple(
         (f"AWS_LAMBDA_{name}", "1")
         for name in ("FUNCTION_NAME", "FUNCTION_VERSION", "FUNCTION_MEMORY_SIZE", "LOG_GROUP_NAME")
     )
-    spec = Spec("slow", "arn", "slow.handler", str(tmp_path), (str(tmp_path),), named, 60.0, 128, "group")
+    return Spec("own", "arn", "own.handler", str(folder), (str(folder),), named, 60.0, 128, "group")
+
+
+@contextlib.contextmanager
+def invoking(spec: Spec) -> Iterator[Callable[[], Any]]:
+    """Calls a function and gives its answer."""
+    places = Places()
+    pool = Pool(lambda *_: None, places)
+    try:
+        yield lambda: json.loads(pool.run(spec, b"{}", str(uuid.uuid4()), "").payload)
+    finally:
+        pool.close()
+        places.forks.close()
+
+
+WHO = "import os, sys\ndef handler(event, context): return [os.getpid(), os.getppid(), 'botocore' in sys.modules]\n"
+
+
+def test_a_process_is_forked_from_one_that_has_the_sdk_loaded(tmp_path: Path) -> None:
+    with invoking(spec_of(tmp_path, WHO)) as answer:
+        pid, server, has_sdk = answer()
+        assert (server == os.getpid(), has_sdk) == (False, True)
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not alive(pid))
+        other, same, _ = answer()
+        assert (other == pid, same == server) == (False, True)
+
+
+def test_a_fork_server_that_dies_takes_its_processes_along_and_the_next_call_starts_another(tmp_path: Path) -> None:
+    with invoking(spec_of(tmp_path, WHO)) as answer:
+        pid, server, _ = answer()
+        os.kill(server, signal.SIGKILL)
+        eventually(lambda: not alive(pid))
+        assert not {pid, server}.intersection(answer())
+    assert not alive(pid)
+
+
+def test_a_function_that_brings_its_own_sdk_gets_it(tmp_path: Path) -> None:
+    (tmp_path / "botocore.py").write_text("version = 'its own'\n")
+    code = "def handler(event, context):\n    import botocore\n    return botocore.version\n"
+    with invoking(spec_of(tmp_path, code)) as answer:
+        assert answer() == "its own"
+
+
+def test_a_process_starts_by_itself_where_the_system_has_no_safe_fork(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forks, "FORKS", False)
+    with invoking(spec_of(tmp_path, WHO)) as answer:
+        assert answer()[1:] == [os.getpid(), False]
+
+
+def test_few_load_at_once_and_the_others_wait_for_whichever_is_ready(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    spec = spec_of(
+        tmp_path,
+        f"import os, pathlib, time\nwhile not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)\n"
+        "def handler(event, context): return os.getpid()\n",
+    )
     places = Places()
     pools = [Pool(lambda *_: None, places) for _ in range(2)]
 
@@ -117,6 +175,7 @@ def test_few_load_at_once_and_the_others_wait_for_whichever_is_ready(tmp_path: P
     finally:
         for pool in pools:
             pool.close()
+        places.forks.close()
 
 
 def test_an_exception_is_the_answer_and_the_process_lives_on(toy: Running) -> None:

@@ -115,6 +115,7 @@ class Functions:
         with self._lock:
             for pool in self._pools.values():
                 pool.close()
+        self._places.forks.close()
 
     def _run(self, function: Any, event: bytes, request_id: str, trace_id: str, client_context: Any = None) -> Outcome:
         trace_id = trace_id or f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]};Sampled=0"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
 import re
 import signal
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -16,11 +16,10 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BufferedReader
-from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
-WORKER = Path(__file__).with_name("worker.py")
+from loopllama_cli.local.forks import ForkServer, Started
+
 INIT_SECONDS = 30.0
 """Lambda allows 10 s for loading; a laptop under load gets more."""
 MAX_PROCESSES = 16
@@ -68,10 +67,16 @@ class _Ended(Exception):
 class Process:
     """One execution environment: one process of one function, one invocation at a time.
 
-    `write_log(log_group, log_stream, lines)` is given what the handler prints, as it prints it.
+    `write_log(log_group, log_stream, lines)` is given what the handler prints, as it prints it. `start` is
+    `ForkServer.start`.
     """
 
-    def __init__(self, spec: Spec, write_log: Callable[[str, str, list[str]], None]) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        write_log: Callable[[str, str, list[str]], None],
+        start: Callable[[tuple[str, ...], dict[str, str], tuple[int, int, int]], Started],
+    ) -> None:
         self.spec = spec
         self.init_ms = 0.0
         self._write_log = write_log
@@ -79,27 +84,26 @@ class Process:
         self._frames: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._log_ends: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._tail: deque[str] = deque(maxlen=200)
-        read_end, write_end = os.pipe()
+        ours: list[int] = []
+        theirs: list[int] = []
+        for reads in (False, True, True):  # its standard input, its log, its answers
+            read_end, write_end = os.pipe()
+            ours.append(read_end if reads else write_end)
+            theirs.append(write_end if reads else read_end)
+        environment = {**dict(spec.environment), "AWS_LAMBDA_LOG_STREAM_NAME": self.stream}
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-                # Without the caller's PYTHON* variables, and without this package's folder on the path.
-                [sys.executable, "-E", "-P", str(WORKER), str(write_end)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(write_end,),
-                env={**dict(spec.environment), "AWS_LAMBDA_LOG_STREAM_NAME": self.stream},
-                start_new_session=True,
-            )
+            self._process = start(spec.path, environment, (theirs[0], theirs[1], theirs[2]))
         except BaseException:
-            os.close(read_end)
+            for end in ours:
+                os.close(end)
             raise
         finally:
-            os.close(write_end)
+            for end in theirs:
+                os.close(end)
         self.pid = self._process.pid
-        self._stdin = cast("BinaryIO", self._process.stdin)
-        self._stdout = cast("BufferedReader", self._process.stdout)
-        for target, args in ((self._read_frames, (read_end,)), (self._read_log, ())):
+        self._stdin = os.fdopen(ours[0], "wb")
+        self._stdout = os.fdopen(ours[1], "rb")
+        for target, args in ((self._read_frames, (ours[2],)), (self._read_log, ())):
             threading.Thread(target=target, args=args, daemon=True, name=f"{spec.name}-{self.pid}").start()
 
     def start(self) -> Outcome | None:
@@ -165,10 +169,8 @@ class Process:
 
     def kill(self) -> None:
         """End the process and whatever it started."""
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            self._process.kill()
         self._process.wait()
 
     def log(self, lines: list[str]) -> None:
@@ -248,9 +250,10 @@ class Process:
 
 
 class Places:
-    """What all pools of a stack share: how many processes load, and a condition that tells of each change."""
+    """What all pools of a stack share: how processes begin, how many load, a condition that tells of changes."""
 
     def __init__(self) -> None:
+        self.forks = ForkServer()
         self.changed = threading.Condition()
         self.loading = 0
 
@@ -290,7 +293,7 @@ class Pool:
         """Return a new process in the place that is reserved, and its failure if its handler cannot be loaded."""
         try:
             try:
-                process = Process(spec, self._write_log)
+                process = Process(spec, self._write_log, self._places.forks.start)
             finally:
                 with self._changed:
                     self._starting -= 1

@@ -1,7 +1,7 @@
 """The program inside a function's process: loads the handler once and runs one invocation after another.
 
-Started as `python -E -P worker.py RESPONSE_FD` by `processes.Process`, knows nothing of the rest of this package. Each
-message, either way, is a 4-byte big-endian length and as many bytes; a JSON header is followed by a body:
+Started by `forks.ForkServer`, forked or as `python -E -P worker.py RESPONSE_FD`; knows nothing of the rest of this
+package. Each message, either way, is a 4-byte big-endian length and as many bytes; a JSON header is followed by a body:
 
     standard input   {"path", "directory", "handler"}, then for each invocation {"request_id", ...} and the event
     RESPONSE_FD      {"kind": "ready"} or {"kind": "init_error"} and an error, then {"kind": "result" | "error"} and
@@ -134,8 +134,7 @@ def _invoke(handler: Any, header: dict[str, Any], event: bytes) -> tuple[str, by
         return "error", _error("Runtime.MarshalError", f"Unable to marshal response: {error}", request_id)
 
 
-def main() -> None:
-    response_fd = int(sys.argv[1])
+def main(response_fd: int) -> None:
     os.set_inheritable(response_fd, False)
     stdin = os.fdopen(os.dup(0), "rb")
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -187,4 +186,4 @@ def _flush(request_id: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))
