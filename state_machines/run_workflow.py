@@ -38,8 +38,9 @@ def retry(*errors: str, first: int, times: int, longest: int) -> State:
     }
 
 
-THROTTLED = retry("Lambda.TooManyRequestsException", first=2, times=8, longest=60)
-"""Too many functions run at once, which lasts longer than other trouble."""
+THROTTLED = retry("Lambda.TooManyRequestsException", first=2, times=125, longest=60)
+"""Too many functions run at once, which is no failure: a new account runs ten. For an hour, as a wait is half the
+delay in the mean."""
 TROUBLE = retry(
     "AwsUnavailable",
     "Lambda.ServiceException",
@@ -124,7 +125,9 @@ def chain(depth: int) -> State:
     return {
         "StartAt": run_step,
         "States": {
-            run_step: task("RunStep", "$", Catch=[crashed], Next=next_in_chain),
+            run_step: task(
+                "RunStep", {"work.$": "$", "retry.$": "$$.State.RetryCount"}, Catch=[crashed], Next=next_in_chain
+            ),
             next_in_chain: choice("outcome", outcomes | ({} if depth else {"fork": "Fork"}), default=chain_ended),
             wait_to_retry: {"Type": "Wait", "SecondsPath": "$.seconds", "Next": run_step},
             wait_for_response: {

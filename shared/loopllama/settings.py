@@ -31,6 +31,8 @@ class Settings:
     route_cache_seconds: float = 5.0
     model_timeout_seconds: float = 120.0
     """What a model call gets while there is another model to try."""
+    max_concurrency: int = 40
+    """Items of a forEach step that run at once, at most, where the agent does not say fewer."""
     steps_per_invocation: int = 1
     """How many steps of a chain, one behind the other, an invocation of RunStep takes."""
     execution_events: int = 25_000
@@ -98,6 +100,7 @@ _CONVERT: dict[str, Any] = {
     ),
     "route_cache_seconds": float,
     "model_timeout_seconds": float,
+    "max_concurrency": int,
     "steps_per_invocation": int,
     "execution_events": int,
     "retention_days": int,

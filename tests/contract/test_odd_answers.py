@@ -22,6 +22,7 @@ from loopllama.errors import (
     ModelRequestRejected,
     ModelThrottled,
     ModelUnavailable,
+    QuotaExhausted,
 )
 from loopllama.llm.types import Message, ModelRequest, Provider, ToolSpec, Usage
 
@@ -208,7 +209,7 @@ def _minimax(code: int, said: str) -> Reply:
     [
         (1002, "rate limit", ModelThrottled),
         (1039, "token limit", ModelThrottled),
-        (1008, "insufficient balance", ModelThrottled),
+        (1008, "insufficient balance", QuotaExhausted),
         (1004, "login fail", CredentialsRejected),
         (1026, "input new_sensitive", ContentFiltered),
         (2013, "invalid params", ModelRequestRejected),

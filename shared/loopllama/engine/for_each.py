@@ -6,7 +6,7 @@ Map of the fork is the barrier: when it has ended, RunStep is invoked for the st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 MAX_ITEMS = 1000
 
 
-def begin(store: RunStore, view: View, writer: StepWriter) -> StepOutcome | None:
-    """Fork into the items that are not finished; `None` when there is nothing left to run."""
+def begin(store: RunStore, view: View, writer: StepWriter, at_once: Callable[[], int]) -> StepOutcome | None:
+    """Fork into the items that are not finished, where the deployment has room for `at_once` at a time; `None` when
+    there is nothing left to run."""
     count = view.record.get("item_count")
     if count is None:
         items = view.items()
@@ -51,7 +52,7 @@ def begin(store: RunStore, view: View, writer: StepWriter) -> StepOutcome | None
     if not unfinished:
         return None
     branches = [replace(view.work, item=number, depth=1) for number in unfinished]
-    most = min(MAX_CONCURRENCY, int(view.step.get("max_concurrency", MAX_CONCURRENCY)))
+    most = min(at_once(), int(view.step.get("max_concurrency", MAX_CONCURRENCY)))
     forked = fork(view.work, branches, join=True, max_concurrency=most)
     # What was set aside before is put off often, or asks people: it gets more of the history.
     return {**forked, "least": history.ENOUGH} if set_aside else forked

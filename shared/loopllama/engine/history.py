@@ -37,8 +37,10 @@ FORK: Final = _MAP + _CHOICE
 """A fork without its branches."""
 GATHER: Final = _PASS + CONTINUE
 """RunStep once more, behind the fork of a forEach step."""
-CRASH: Final = 3 * 12
-"""An invocation that the state machine repeats as often as it may."""
+RETRY: Final = 3
+"""An invocation that failed, and that the state machine repeats."""
+CRASH: Final = RETRY * 130
+"""An invocation that it repeats as often as it may."""
 _COSTS: Final = {"continue": CONTINUE, "retry_later": PUT_OFF, "waiting": ASK}
 
 LEAST: Final = CHAIN + PUT_OFF
@@ -76,7 +78,7 @@ def charged(payload: StepPayload, outcome: StepOutcome) -> StepOutcome:
     least = outcome.pop("least", LEAST)
     if "left" not in payload:
         return outcome
-    left = payload["left"] + unused(payload.get("ended") or ())
+    left = payload["left"] + unused(payload.get("ended") or ()) - RETRY * payload.get("retry", 0)
     if outcome["outcome"] == "fork":
         return _forked(outcome, left, least)
     cost = _COSTS.get(outcome["outcome"], 0)
@@ -86,8 +88,9 @@ def charged(payload: StepPayload, outcome: StepOutcome) -> StepOutcome:
 
 
 def unused(ended: Sequence[ChainEnd]) -> int:
-    """Return what chains that have ended did not use."""
-    return sum(max(0, end.get("left", 0) - (CRASH if end["outcome"] == "crashed" else 0)) for end in ended)
+    """Return what chains that have ended did not use; below 0 where they were repeated so often that they used more
+    than they had."""
+    return sum(end.get("left", 0) - (CRASH if end["outcome"] == "crashed" else 0) for end in ended)
 
 
 def _forked(outcome: StepOutcome, left: int, least: int) -> StepOutcome:

@@ -55,6 +55,7 @@ class StepRunner:
         """Take a step, and those that follow it in its chain, as many as the deployment allows to one invocation and
         as long as half of its time is left; `run_step` says what is returned. Each saves the state machine two
         transitions. A step that goes on later goes on in an invocation of its own."""
+        payload = self._opened(payload)
         first, ends = payload, time.monotonic() + remaining_ms / 1000
         outcome = self._step(payload, owner, remaining_ms)
         for _ in range(self._settings.steps_per_invocation - 1):
@@ -74,7 +75,17 @@ class StepRunner:
         Returns the state machine's payload (docs/design.md) with an `outcome`. A step's own failure is an outcome,
         not an exception.
         """
+        payload = self._opened(payload)
         return self._charged(payload, self._step(payload, owner, remaining_ms))
+
+    def _opened(self, payload: StepPayload) -> StepPayload:
+        """Return the work that the state machine hands over, with how often it has repeated the invocation. Executions
+        that began with an earlier version hand it over bare."""
+        if "token" in payload or "work" not in payload:
+            return payload
+        if times := payload.get("retry", 0):
+            self._turns.parallelism(fresh=False).repeated(times)
+        return {**payload["work"], "retry": times}
 
     def _charged(self, payload: StepPayload, outcome: StepOutcome) -> StepOutcome:
         """Return the outcome that the execution's history has room for."""
@@ -236,7 +247,7 @@ class StepRunner:
             writer.write({"set_aside": True}, release=True)
             return ended(view.work, "set_aside")
         if crashed is None:
-            forked = for_each.begin(self._store, view, writer)
+            forked = for_each.begin(self._store, view, writer, lambda: self._turns.parallelism(fresh=True).allowed())
             if forked is not None:
                 return forked
             view.records[view.work.step] = writer.record

@@ -121,13 +121,13 @@ class StepEnding:
         writer.write(again if (trouble.failed or trouble.throttled) and not spent else {}, release=True)
         # Up to half as much again: items of a list that a provider has turned away together do not come back together.
         spread = 1 + share_of(f"{view.work.run_id}/{view.work.key}") / 2
+        asked = trouble.seconds or 0
         if queues or patient:
             # Who has waited long comes back seldom: each time costs transitions of the state machine.
             waited = (now - min(int(record.get(QUEUED_AT) or now), throttled_at)) / 1000
-            usual = min(LONGEST_QUEUE_SECONDS, waited / 4)
-            seconds = max(usual, trouble.seconds or 0) if queues else max(2, usual, trouble.seconds or 0) * spread
+            seconds = max(asked, min(LONGEST_QUEUE_SECONDS, max(2 * (not asked), waited / 4) * spread))
         else:
-            seconds = trouble.seconds or 2 ** min(tries, 6) * spread
+            seconds = asked or 2 ** min(tries, 6) * spread
         return {**ended(view.work, "retry_later"), "seconds": min(LONGEST_WAIT_SECONDS, max(1, round(seconds)))}
 
     def wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: Waiting) -> StepOutcome:

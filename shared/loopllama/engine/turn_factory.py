@@ -28,6 +28,7 @@ from loopllama.tools.definitions import ASK_HUMAN
 from loopllama.workflows.store import DefinitionStore
 
 if TYPE_CHECKING:
+    from loopllama.engine.parallelism import Parallelism
     from loopllama.runs.records import Ignored, RouteRecord, StepRecord
     from loopllama.workflows.types import CrewStep
 
@@ -39,6 +40,13 @@ class TurnMaker:
         self._settings = settings
         self._definitions = definitions
         self._router = Router(settings)
+
+    def parallelism(self, *, fresh: bool) -> Parallelism:
+        """Return how many branches of a fork may run at once; `fresh`: by what the table says now."""
+        from loopllama.engine.parallelism import Parallelism  # few steps fork
+
+        health = self._router.health(fresh=fresh)
+        return Parallelism(health, self._settings.max_concurrency, clock.now_seconds)
 
     def make(
         self,

@@ -165,7 +165,9 @@ def failure(
         message = f"{message}. The base URL redirects to {headers.get('location', '?')}; redirects are not followed."
     if kind is CredentialsRejected:
         message = f"{message}. {credentials.remedy()}"
-    error = kind(message, retry_after=wait, status=status, repeatable=kind is InvalidModelResponse)
+    error = kind(
+        message, retry_after=wait if kind.later else None, status=status, repeatable=kind is InvalidModelResponse
+    )
     return with_next(error, codes, detail)
 
 

@@ -117,7 +117,7 @@ class CallSlots:
 
     def limit(self, model: Model) -> int | None:
         """Return how many calls of a model may be under way now, as far as this process knows; it costs nothing."""
-        learned = _learned(self._health.read().get(LEARNED + counted_as(model)))
+        learned = learned_from(self._health.read().get(LEARNED + counted_as(model)))
         return allowed(model.max_concurrent_calls, learned, self._now())
 
     def take(self, model: Model, holder: str, call_seconds: float, wait_seconds: float) -> Slot | None:
@@ -167,14 +167,14 @@ class CallSlots:
         began = self._now() - int(seconds * 1000)
 
         def decide(value: object) -> Mapping[str, int] | None:
-            before = _learned(value)
+            before = learned_from(value)
             after = lowered(model.max_concurrent_calls, before, self._now(), began, int((retry_after or 0) * 1000))
             return UNCHANGED if after == before else {"limit": after.limit, "at": after.at}
 
         self._health.change(LEARNED + counted_as(model), decide, self._is_spent)
 
     def _paused(self, model: Model) -> ModelBusy:
-        learned = _learned(self._health.read().get(LEARNED + counted_as(model)))
+        learned = learned_from(self._health.read().get(LEARNED + counted_as(model)))
         left = (learned.at - self._now()) / 1000 if learned else 0.0
         pause = max(_SHORTEST_WAIT, left) * random.uniform(1, 1.5)  # noqa: S311 - no secret
         return ModelBusy(f"{model.id}: its provider throttles, so no call begins for {left:.0f} s", retry_after=pause)
@@ -205,7 +205,7 @@ class CallSlots:
 
     def _is_spent(self, value: object) -> bool:
         """Return whether nobody needs to know a limit any more."""
-        learned = _learned(value)
+        learned = learned_from(value)
         return learned is None or not -RAISE_MS <= self._now() - learned.at <= FORGET_MS
 
     def _now(self) -> int:
@@ -223,7 +223,8 @@ def _since(value: object, holder: str, now: int) -> int | None:
     return now if since is None else min(since, now)
 
 
-def _learned(value: object) -> Learned | None:
+def learned_from(value: object) -> Learned | None:
+    """Read what is stored of a lowered limit; `None` where that is none."""
     if not isinstance(value, Mapping):
         return None
     limit, at = natural(value.get("limit")), natural(value.get("at"))

@@ -47,7 +47,7 @@ class Router:
         self._routes = RouteTable(settings.routes_table, client, settings.route_cache_seconds)
         self._models = ModelTable(settings.models_table, client, settings.route_cache_seconds)
 
-        health = ModelHealth(
+        self._health = health = ModelHealth(
             settings.models_table,
             client,
             lambda: self._models.item(model_health.KEY),
@@ -58,6 +58,12 @@ class Router:
         """Where the outcome of calls is reported, so that the breaker of a model that keeps failing opens."""
         self.call_slots = CallSlots(health, clock)
         """Where a call of a model with a limit of calls at once takes its place."""
+
+    def health(self, *, fresh: bool) -> ModelHealth:
+        """Return the item that says how models fare; `fresh` reads it where this process's copy is old."""
+        if fresh:
+            self._models.catalog([], self._clock())
+        return self._health
 
     def decide(self, request: RouteRequest) -> Route:
         """Return the route of a step, which the caller is about to use: the probe of a half-open breaker may be

@@ -363,12 +363,14 @@ class RoundShares(TypedDict):
 
 
 class StepPayload(WorkPayload):
-    """What RunStep is invoked with: work, and behind a forEach step's fork how its chains ended. Where the chain waits
-    for a person it is `work` and `token` alone."""
+    """What RunStep is invoked with: work, behind a forEach step's fork with how its chains ended, and how often the
+    state machine has repeated the invocation (`retry`). Where the chain waits for a person it is `work` and `token`
+    alone."""
 
     left: NotRequired[int]
     left_out: NotRequired[int]
     ended: NotRequired[list[ChainEnd]]
+    retry: NotRequired[int]
     work: NotRequired[WorkPayload]
     token: NotRequired[str]
 

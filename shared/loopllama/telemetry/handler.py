@@ -47,6 +47,7 @@ def lambda_handler(function: Callable[[dict[str, Any], Any], Any]) -> Callable[[
 def _ids(event: Any, names: Sequence[str]) -> dict[str, str]:
     """Return the ids in an event. Whatever else stands in their place is no id and may be anything."""
     fields = event if isinstance(event, dict) else {}
+    fields = fields["work"] if isinstance(fields.get("work"), dict) else fields
     return {name: fields[name] for name in names if isinstance(fields.get(name), str) and len(fields[name]) <= _MAX_ID}
 
 

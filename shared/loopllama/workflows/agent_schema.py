@@ -144,7 +144,7 @@ class Agent(InputModel):
     """JMESPath that gives a list of at most 1,000; the agent takes one turn for each item, and the output is the list
     of theirs."""
     max_concurrency: int | None = Field(default=None, ge=1, le=40)
-    """Most items of `forEach` at once; 40 where left out."""
+    """Most items of `forEach` at once; where left out, the deployment's `MaxConcurrency`, 40 unless set."""
     max_failures: int | None = Field(default=None, ge=0, le=1000)
     """Most items of `forEach` that may fail, their output being null; 0 where left out."""
     repeat: Repeat | None = None

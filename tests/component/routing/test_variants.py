@@ -28,7 +28,7 @@ def test_a_row_by_hand_and_the_kill_switch_of_its_model(dynamodb: Counting, rout
     assert dynamodb.taken() == {"query": 1, "batch_get_item": 1}
     put(dynamodb, "models", model="gpt-5", enabled=False, replaced_by="gpt-5-mini")
     clock.now += 5
-    assert attempt_order(router.decide(request())) == ["gpt-5-mini"]
+    assert attempt_order(router.decide(request())) == ["gpt-5-mini@low@flex", "gpt-5-mini@low"]
 
 
 def test_an_alias_of_the_table_may_stand_for_an_effort(dynamodb: Counting, router: Router, clock: Clock) -> None:

@@ -57,6 +57,8 @@ class Stage:
         """When functions were invoked, by kind."""
         self.delays: list[float] = []
         """What lay between an invocation that failed and its repetition."""
+        self.repeated: list[str] = []
+        """The kinds of the invocations that were repeated."""
         self.story: list[str] = []
         """What was invoked and did not fail before it ran: `RunStep two`, `ForkRunStep each 1`."""
         self.ended: list[Any] = []
@@ -112,6 +114,7 @@ class Stage:
         times = self.times.setdefault(kind, [])
         if self._failed[what]:
             self.delays.append(self.now - times[-1])
+            self.repeated.append(kind)
         times.append(self.now)
         self._failed[what] += 1
         if self.faults.get(kind):
@@ -120,8 +123,8 @@ class Stage:
         self.story.append(" ".join(str(word) for word in (kind, work.get("step"), work.get("item")) if word))
         if kind == "AdvanceRun":
             self.last = payload
-        if "ended" in payload:
-            self.ended.append(payload["ended"])
+        if "ended" in work:
+            self.ended.append(work["ended"])
         try:
             answer = self._functions[function](payload)
         except Exception as error:
@@ -148,10 +151,13 @@ class Stage:
             assert payload["round"] == self._round
             assert payload["retry"] == failed, "Step Functions' count"
         else:
+            work = payload["work"]
             if "token" in payload:
                 assert payload["token"] in self.execution.open_tokens
                 assert set(payload) == {"work", "token"}
-                work = payload["work"]
+            else:
+                assert set(payload) == {"work", "retry"}
+                assert payload["retry"] == failed, "Step Functions' count"
             assert set(work) >= {*WORK, "left"}
             assert not {"ready", "crash"} & set(work), "small control values only"
             assert (work["workflow"], work["version"]) == (self.workflow, self.version)

@@ -46,7 +46,8 @@ def test_an_exhausted_chain_waits_as_long_as_the_providers_ask(here: Here, third
     for server, seconds in ((here.first, "9"), (here.second, "33"), (third, "2")):
         server.script(OPENAI.error(*OPENAI.throttled, {"retry-after": seconds}))
     models, work, run_id = chain(here, "openai", "second", "third")
-    assert here.live.step(work) == {**work, "outcome": "retry_later", "seconds": 33}
+    put_off = here.live.step(work)
+    assert put_off == {**work, "outcome": "retry_later", "seconds": 33, "left": put_off["left"]}
     step = here.read(run_id)
     assert [one["retry_after"] for one in step["attempts"]] == [9, 33, 2]
     assert (step["cost_usd"], step["cost_basis"]) == (0, "measured")
@@ -67,7 +68,8 @@ def test_the_wait_is_not_forgotten_when_the_next_invocation_goes_on_with_the_cha
     with dies_once_settled(), pytest.raises(Killed):
         here.live.step(work, "first")
     here.live.wait(60)
-    assert here.live.step(work, "second") == {**work, "outcome": "retry_later", "seconds": 44}
+    put_off = here.live.step(work, "second")
+    assert put_off == {**work, "outcome": "retry_later", "seconds": 44, "left": put_off["left"]}
     assert [len(server.requests) for server in (here.first, here.second)] == [1, 1]
 
 

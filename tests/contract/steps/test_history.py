@@ -25,9 +25,7 @@ def results_in(here: Here, number: int) -> list[tuple[str, str]]:
 
 
 @every_dialect
-@pytest.mark.parametrize(
-    "name", ["multi_tool_use.parallel", "search the web", "functions.calculator", "", "x" * 300_000]
-)
+@pytest.mark.parametrize("name", ["multi_tool_use.parallel", "search the web", "functions.search", "", "x" * 300_000])
 def test_a_name_that_no_provider_takes(here: Here, name: str) -> None:
     here.first.script(
         Reply(200, here.dialect.answer("", [("call_1", name, {})], "tools", usage=None)),

@@ -19,6 +19,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
 
 from support.asl.definition import INVOKE, OPERATORS, Json, Unsupported, parts_of
 
@@ -111,10 +112,18 @@ def _fits(data: Json) -> Json:
     return data
 
 
+@dataclass(frozen=True)
+class Lasting:
+    """An invocation that is under way for so many seconds; `end()` gives what the function answers."""
+
+    seconds: float
+    end: Callable[[], Json]
+
+
 class Execution:
-    """One execution. `invoke(function, payload)` answers for Lambda and raises `TaskError`; `now` is the time in
-    seconds; `jitter` chooses a delay of at most so many seconds where a retrier says FULL. `status` is Step Functions'
-    word; who sets it to another one than RUNNING stops the execution."""
+    """One execution. `invoke(function, payload)` answers for Lambda, at once or as `Lasting`, and raises `TaskError`;
+    `now` is the time in seconds; `jitter` chooses a delay of at most so many seconds where a retrier says FULL.
+    `status` is Step Functions' word; who sets it to another one than RUNNING stops the execution."""
 
     def __init__(
         self,
@@ -305,6 +314,9 @@ class Execution:
         if state["Resource"] == INVOKE:
             parameters = _fits(_filled(state["Parameters"], data, context))
             answer = self._invoke(parameters)
+            if isinstance(answer, Lasting):
+                yield from self._until(self._now() + answer.seconds)
+                answer = answer.end()
             return _fits({"ExecutedVersion": "$LATEST", "Payload": answer, "StatusCode": 200})
         self._happened()  # submitted
         token = f"{self.name}/{next(self._numbers)}"
@@ -332,7 +344,7 @@ class Execution:
         if set(parameters) != {"FunctionName", "Payload"}:
             raise Unsupported(f"lambda:invoke with {', '.join(sorted(parameters))}")
         answer = self._invoke_function(parameters["FunctionName"], json.loads(json.dumps(parameters["Payload"])))
-        return json.loads(json.dumps(answer))
+        return answer if isinstance(answer, Lasting) else json.loads(json.dumps(answer))
 
     def _delay(self, rule: Mapping[str, Json], tried: int) -> float:
         """Return the seconds before the next try."""
