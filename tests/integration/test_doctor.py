@@ -165,6 +165,23 @@ def test_credentials_that_have_expired(answering: Any) -> None:
     assert "aws sso login" in checks("--stack", "crews", code=1)["credentials"]["todo"]
 
 
+@pytest.mark.parametrize(("limit", "status"), [(10, "warn"), (99, "warn"), (100, "ok"), (1000, "ok")])
+def test_how_many_functions_the_account_may_run_at_once(
+    stack: Callable[..., str], answering: Any, limit: int, status: str
+) -> None:
+    asked = answering("LAMBDA", lambda _: (200, {"AccountLimit": {"ConcurrentExecutions": limit}}))
+    found = checks("--stack", stack("*"), code=0)["functions at once"]
+    assert asked == ["/2016-08-19/account-settings"] or asked == ["/2016-08-19/account-settings/"]
+    assert (found["status"], found["found"]) == (status, str(limit))
+    assert ("--quota-code L-B99A9384 --desired-value 1000" in found["todo"]) == (status == "warn")
+
+
+def test_who_may_not_look_at_the_limit_of_functions_is_told(stack: Callable[..., str], answering: Any) -> None:
+    answering("LAMBDA", denied("lambda:GetAccountSettings"))
+    found = checks("--stack", stack("*"), code=0)["functions at once"]
+    assert (found["status"], found["todo"]) == ("warn", "allow lambda:GetAccountSettings for who you are")
+
+
 def test_no_region_and_the_wrong_one(product: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     found = checks("--stack", "loopllama", "--region", "eu-west-3", code=1)
     assert "does not exist" in found["stack"]["found"]

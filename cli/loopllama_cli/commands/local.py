@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from loopllama_cli.commands.common import read_parameters
+from loopllama_cli.local.handle import MAX_FUNCTIONS
 from loopllama_cli.target import local_credentials, local_url
 
 
@@ -27,6 +28,12 @@ def local(
             metavar="NAME=VALUE", help="A parameter of the template; `@FILE` for a file's content. Repeatable."
         ),
     ] = None,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            min=1, max=MAX_FUNCTIONS, help="Functions that run at once; 10 is what a new AWS account may run."
+        ),
+    ] = MAX_FUNCTIONS,
     export: Annotated[
         bool,
         typer.Option(
@@ -46,4 +53,4 @@ def local(
         url = local_url(ctx.obj.local)
         typer.echo(exports(url, local_credentials(url)), nl=False)
         return
-    raise typer.Exit(serve(api_port, aws_port, simulate, read_parameters(parameter)) or 0)
+    raise typer.Exit(serve(api_port, aws_port, simulate, read_parameters(parameter), concurrency) or 0)

@@ -16,6 +16,8 @@ from loopllama_cli.doctor.findings import SIGN_IN, Check, looked
 from loopllama_cli.doctor.models import examine_models
 from loopllama_cli.target import Choice, Target, TargetMissing, TargetUnreachable, connect, next_command
 
+_ENOUGH_FUNCTIONS = 100
+"""That run at once: the lists of two runs, and the API beside them."""
 _TABLES = ("workflows", "routes", "route_history", "models", "runs", "usage", "api_keys")
 
 
@@ -104,6 +106,23 @@ def account(choice: Choice) -> Iterator[Check]:
         "sts:GetCallerIdentity",
     )
     yield Check("region", "ok", session.region_name)
+    yield _concurrency(make("lambda", region_name=session.region_name))
+
+
+def _concurrency(functions: Any) -> Check:
+    """Look how many functions the account may run at once there: ten where it is new."""
+
+    def look() -> str:
+        return str(functions.get_account_settings()["AccountLimit"]["ConcurrentExecutions"])
+
+    check = looked("functions at once", look, "lambda:GetAccountSettings")
+    if check.status == "fail":
+        return check._replace(status="warn")
+    if int(check.found) >= _ENOUGH_FUNCTIONS:
+        return check
+    ask = "aws service-quotas request-service-quota-increase --service-code lambda"
+    todo = f"long lists are slow, and the API waits with them; ask for more: {ask} --quota-code L-B99A9384"
+    return check._replace(status="warn", todo=f"{todo} --desired-value 1000")
 
 
 # The stack

@@ -48,6 +48,7 @@ def main() -> int:
             config["minute"],
             config["simulate"],
             config["execution_events"],
+            config["concurrency"],
         )
     except (TemplateError, OSError) as error:
         answer({"failed": str(error)})

@@ -33,6 +33,16 @@ class InvokeRefused(Exception):
         self.code = code
         self.status = status
 
+    @classmethod
+    def no_room(cls) -> InvokeRefused:
+        """Return what Lambda says where as many functions run as may."""
+        return cls("TooManyRequestsException", 429, "Rate Exceeded.")
+
+    @property
+    def is_throttle(self) -> bool:
+        """Whether it says that as many functions run as may."""
+        return self.status == 429
+
 
 @dataclass(frozen=True)
 class _Given:
@@ -52,7 +62,8 @@ class Functions:
 
     `find(name or ARN)` gives moto's function, or raises; `write_log` takes log lines, `send(queue_arn, body,
     attributes)` puts a message into a queue, `warn` takes one line for the person at the terminal, and `environment`
-    is what every function gets beside its own variables.
+    is what every function gets beside its own variables. `concurrency` of them run at once; what finds no room is
+    refused, and waits where it is asynchronous.
     """
 
     def __init__(
@@ -62,12 +73,15 @@ class Functions:
         send: Callable[[str, str, dict[str, str]], None],
         warn: Callable[[str], None],
         environment: dict[str, str],
+        concurrency: int,
     ) -> None:
         self._find = find
         self._write_log = write_log
         self._send = send
         self._warn = warn
         self._environment = environment
+        self.concurrency = concurrency
+        self._room = threading.BoundedSemaphore(concurrency)
         self._closed = False
         self._given: dict[str, _Given] = {}
         self.list_closed = False
@@ -95,7 +109,12 @@ class Functions:
         """Run the function and wait for it. Raises `InvokeRefused`."""
         function = self._find(name)
         _check(event, MAX_SYNC_BYTES, "InvokeFunction")
-        return self._run(function, event, str(uuid.uuid4()), trace_id, client_context)
+        if not self._room.acquire(blocking=False):
+            raise InvokeRefused.no_room()
+        try:
+            return self._run(function, event, str(uuid.uuid4()), trace_id, client_context)
+        finally:
+            self._room.release()
 
     def invoke_later(self, name: str, event: bytes, trace_id: str = "") -> None:
         """Queue an asynchronous invocation, with its retries and its dead-letter queue. Raises `InvokeRefused`."""
@@ -137,7 +156,10 @@ class Functions:
         for attempt in range(retries + 1):
             if attempt:
                 time.sleep(ASYNC_RETRY_SECONDS[attempt - 1])
-            outcome = self._run(function, event, request_id, trace_id)
+            # To be throttled is no failure, and uses no retry: for six hours, which nobody waits for here.
+            # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+            with self._room:
+                outcome = self._run(function, event, request_id, trace_id)
             if not outcome.error:
                 break
         destinations = config.get("DestinationConfig", {})

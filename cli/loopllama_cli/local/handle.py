@@ -18,6 +18,8 @@ from loopllama_cli.local.credentials import Credentials, forget
 START_SECONDS = 120.0
 MAX_EVENTS = 25_000
 """Of an execution's history: https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html"""
+MAX_FUNCTIONS = 1_000
+"""That run at once; a new account runs 10: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
 """The account of everything in moto."""
@@ -49,8 +51,8 @@ class LocalStack:
     `parameters` are the template's; ports of 0 are any free ones; `log` takes each line that the stack reports;
     `minute` is how long a minute of a schedule takes, in seconds; `simulate` lets the simulated provider stand in for
     providers without a key, unless the parameter `SimulatedProviders` says otherwise; an execution ends at
-    `execution_events` of its history (StartRun's variable EXECUTION_EVENTS says so to the functions). Use as a
-    context manager, or `start()` and `stop()`.
+    `execution_events` of its history (StartRun's variable EXECUTION_EVENTS says so to the functions);
+    `concurrency` functions run at once. Use as a context manager, or `start()` and `stop()`.
     The stack and everything that it started ends with this process, however that ends.
     """
 
@@ -64,6 +66,7 @@ class LocalStack:
         minute: float = 60.0,
         simulate: bool = True,
         execution_events: int = MAX_EVENTS,
+        concurrency: int = MAX_FUNCTIONS,
     ) -> None:
         self._config = {
             "project": str(Path(project).resolve()),
@@ -73,6 +76,7 @@ class LocalStack:
             "minute": minute,
             "simulate": simulate,
             "execution_events": execution_events,
+            "concurrency": concurrency,
         }
         self._log = log
         self._process: subprocess.Popen[str] | None = None

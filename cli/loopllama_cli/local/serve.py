@@ -10,12 +10,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from loopllama_cli.local.credentials import Credentials
-from loopllama_cli.local.handle import LocalStack, LocalStackError, aws_environment
+from loopllama_cli.local.handle import MAX_FUNCTIONS, LocalStack, LocalStackError, aws_environment
 
 
-def serve(api_port: int, aws_port: int, simulate: bool = True, parameters: Mapping[str, str] | None = None) -> int:
+def serve(
+    api_port: int,
+    aws_port: int,
+    simulate: bool = True,
+    parameters: Mapping[str, str] | None = None,
+    concurrency: int = MAX_FUNCTIONS,
+) -> int:
     """Serve the project's stack until Ctrl-C, SIGTERM or the end of the process; returns the exit code. `parameters`
-    are the template's.
+    are the template's; `concurrency` functions run at once.
 
     Prints one line of JSON on standard output once ready: `api`, `aws_endpoint_url`, `api_key`, `aws_access_key_id`,
     `aws_secret_access_key`, `outputs`. Everything else goes to standard error.
@@ -29,7 +35,12 @@ def serve(api_port: int, aws_port: int, simulate: bool = True, parameters: Mappi
     try:
         # Here nobody pays for requests, and one key serves everything that somebody tries out.
         with LocalStack(
-            project_root(), {"RequestsPerSecond": "10000", **(parameters or {})}, api_port, aws_port, simulate=simulate
+            project_root(),
+            {"RequestsPerSecond": "10000", **(parameters or {})},
+            api_port,
+            aws_port,
+            simulate=simulate,
+            concurrency=concurrency,
         ) as stack:
             ready = {
                 "api": stack.api_url,

@@ -14,7 +14,7 @@ from typing import Any
 
 from loopllama_cli.local import lean
 from loopllama_cli.local.credentials import Credentials
-from loopllama_cli.local.handle import ACCOUNT, MAX_EVENTS, REGION, aws_environment
+from loopllama_cli.local.handle import ACCOUNT, MAX_EVENTS, MAX_FUNCTIONS, REGION, aws_environment
 
 STACK_NAME = "loopllama"
 
@@ -32,6 +32,7 @@ class Stack:
         minute: float = 60.0,
         simulate: bool = True,
         execution_events: int = MAX_EVENTS,
+        concurrency: int = MAX_FUNCTIONS,
     ) -> None:
         # Nothing in this process may reach a real account, whatever the caller's environment says.
         for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -72,7 +73,7 @@ class Stack:
         template.localise_urls(prepared, self.api_url)
 
         logs = Logs(logs_backends[ACCOUNT][REGION], cloudwatch_backends[ACCOUNT][REGION])
-        self.functions = Functions(self._find, logs.write, self._send, warn, environment)
+        self.functions = Functions(self._find, logs.write, self._send, warn, environment, concurrency)
         self.events = Events(
             events_backends[ACCOUNT][REGION], self.functions.invoke_later, self._start, self._send, warn, minute
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from loopllama_cli.local.functions import InvokeRefused
 from loopllama_cli.local.processes import Outcome
 
 RETRY_SECONDS = 0.5
@@ -83,9 +84,7 @@ class _Reader:
             if attempt:
                 time.sleep(RETRY_SECONDS)
             try:
-                outcome = self._invoke(
-                    self._mapping.function_arn, json.dumps({"Records": batch}, default=_base64).encode()
-                )
+                outcome = self._invoked(json.dumps({"Records": batch}, default=_base64).encode())
             except Exception as error:
                 outcome = Outcome.failed(type(error).__name__, str(error))
             if not outcome.error:
@@ -97,6 +96,16 @@ class _Reader:
                 self._process(batch[len(batch) // 2 :])
                 return
         self._give_up(batch, retries)
+
+    def _invoked(self, event: bytes) -> Outcome:
+        """Invoke the function, as soon as there is room for it: to be throttled is no failure of the batch."""
+        while True:
+            try:
+                return self._invoke(self._mapping.function_arn, event)
+            except InvokeRefused as refused:
+                if not refused.is_throttle:
+                    raise
+                time.sleep(RETRY_SECONDS)
 
     def _to_retry(self, batch: list[dict[str, Any]], outcome: Outcome) -> list[dict[str, Any]]:
         """Return the records to be tried again: with partial batch answers, those from the first failure on."""

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from moto.awslambda import models as lambda_models
+from moto.awslambda import urls as lambda_urls
 from moto.awslambda.responses import LambdaResponse
 from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import Stack
@@ -100,6 +101,11 @@ def _lambda(functions: Functions) -> None:
             return error.status, headers, json.dumps({"Type": "User", "message": str(error)}).encode()
 
     replace(LambdaResponse, "invoke", invoke)
+
+    # moto does not have this operation.
+    lambda_urls.url_paths[r"{0}/(?P<api_version>[^/]+)/account-settings/?$"] = LambdaResponse.dispatch
+    limits = json.dumps({"AccountLimit": {"ConcurrentExecutions": functions.concurrency}})
+    LambdaResponse.get_account_settings = lambda _: (200, {}, limits)  # type: ignore[attr-defined]
 
 
 def _cloudwatch() -> None:
