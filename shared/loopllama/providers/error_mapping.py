@@ -70,11 +70,16 @@ _NO_MODEL = re.compile(
     rf"\b(?:model|deployment|endpoint)\b{_MODEL_NAME} ?{_GONE}|\bmodels/[\w.@-]{{1,160}} {_GONE}"
     r"|\b(?:no|unknown|invalid|unavailable) (?:such )?model(?: (?:id|name|identifier))?\b(?! (?:output|response|input))"
     r"|not a valid model\b|not found the model\b|unable to access (?:non-serverless )?model\b"
-    r"|(?:don't|do not|does not) have access to (?:the |this )?model\b",
+    r"|(?:don't|do not|does not) have access to (?:the |this )?model\b|\bno models? (?:is |are )?loaded\b"
+    r"|failed to load (?:the )?model\b|\bmodel (?:is )?not loaded\b|\bno chat-capable models?\b",
     re.IGNORECASE,
 )
 """That the model is not there: it is what is missing, with at most its name between. Bedrock writes "The model returned
-the following errors" before whatever Claude says of a request."""
+the following errors" before whatever Claude says of a request. The last are LM Studio's (github.com/NousResearch/
+hermes-agent, pull request 62765)."""
+_STOPPED = re.compile(r"\bmodel (?:has |was |is )?(?:unloaded|crashed)|\bmodel is (?:still )?loading", re.IGNORECASE)
+"""LM Studio's words, with status 400, for a model that another one has displaced or that has died: the next request
+loads it again."""
 _UNREADABLE = re.compile(
     r"tool_use_failed|output_parse_failed|json_validate_failed|failed to call a function"
     r"|error parsing tool call|failed to parse input at pos|invalid sequence as part of tooluse",
@@ -229,6 +234,8 @@ def kind_of(status: int, names: Iterable[str], detail: str, codes: Mapping[str, 
             return CredentialsRejected
         if status in (400, 403, 422) and _FILTERED.search(" ".join([*names, detail])):
             return ContentFiltered
+        if status in (400, 422) and _STOPPED.search(detail):
+            return ModelUnavailable
         if status in (400, 422) and _NO_MODEL.search(detail):
             return ModelNotAvailable
         if status in (403, 404, 410):

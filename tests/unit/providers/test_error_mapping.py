@@ -239,6 +239,11 @@ def test_what_one_model_refuses_says_nothing_of_the_next() -> None:
         (412, "Account x is suspended, possibly due to failure to pay past invoices.", QuotaExhausted),
         (400, "Access denied, please make sure your account is in good standing.", QuotaExhausted),
         (403, "Your account balance is insufficient", QuotaExhausted),
+        (400, "No models loaded. Please load a model in the developer page.", ModelNotAvailable),
+        (400, 'Failed to load model "qwen". Error: insufficient system resources.', ModelNotAvailable),
+        (400, "Model not loaded", ModelNotAvailable),
+        (400, "Model unloaded.", ModelUnavailable),
+        (400, "The model has crashed without additional information. (Exit code: 6)", ModelUnavailable),
         (500, "Jinja Exception: Conversation roles must alternate user/assistant", ModelRequestRejected),
     ],
 )

@@ -195,6 +195,9 @@ def test_numbers_of_other_users_of_the_library_stay_as_they_were() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("a.score > '9'", "compares the text '9', and texts are compared letter by letter"),
+        ("b && '0.5' <= a", "compares the text '0.5'"),
+        ('xs[?@ < `"1e3"`]', "compares the text '1e3'"),
         ("score >= 0.8", "numbers, true, false and null in backquotes"),
         ("a == `NaN`", "Bad token NaN"),
         ("a < `Infinity`", "Bad token Infinity"),
