@@ -207,6 +207,7 @@ def test_who_comes_in_the_pause_waits_until_it_is_over(process, clock):
         process.slots.throttled(FREE, 0, 12)
     with pytest.raises(ModelBusy, match="free: its provider throttles, so no call begins for 12 s") as caught:
         process.slots.take(FREE, "a", 60, 60)
+    assert caught.value.retry_after is not None
     assert 12 <= caught.value.retry_after <= 18
     assert process.slept == 0
     clock.now += 12
