@@ -21,7 +21,6 @@ from loopllama.errors import (
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
-    QuotaExhausted,
 )
 from loopllama.llm.types import Provider
 
@@ -72,7 +71,7 @@ def test_nobody_waits_for_longer_than_an_hour(
     dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, wait: str
 ) -> None:
     error = failure_of(server, adapter, make_call(), dialect.error(*dialect.throttled, {"retry-after": wait}))
-    assert (type(error), error.next_model, error.later, error.retry_after) == (QuotaExhausted, True, False, None)
+    assert (type(error), error.next_model, error.later, error.retry_after) == (ModelThrottled, True, False, None)
 
 
 @pytest.mark.parametrize("text", ["soon", "nan", "", "31 Foo 2026"])
@@ -135,7 +134,7 @@ def test_unknown_model(dialect: Dialect, server: WireServer, adapter: Provider, 
 def test_out_of_credit(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
     _status, code, _ = dialect.bad_request
     reply = dialect.error(400, code, "Your credit balance is too low to access the API.")
-    assert type(failure_of(server, adapter, make_call(), reply)) is QuotaExhausted
+    assert type(failure_of(server, adapter, make_call(), reply)) is ModelThrottled
 
 
 def test_connection_refused(dialect: Dialect, monkeypatch: pytest.MonkeyPatch, make_call: Make) -> None:
