@@ -171,8 +171,8 @@ class ModelError(LoopLlamaError):
 
 
 class ModelThrottled(ModelError):
-    """The provider asks for fewer calls (429 and its like), or for money. `later` is false where no wait of an hour would
-    help: a quota of a day, credit that is used up."""
+    """The provider asks for fewer calls (429 and its like), or for money. `later` is false where waiting for an hour is
+    of no use: a quota of a day, credit that is used up."""
 
     later = True
 
