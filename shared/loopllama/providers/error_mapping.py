@@ -190,7 +190,7 @@ def judged(error: ModelError, codes: Sequence[str], detail: str) -> ModelError:
         or not _NO_CREDIT.isdisjoint(codes)
         or waits.is_too_long(codes, detail, error.retry_after)
     ):
-        error.later, error.retry_after = False, None
+        error.later = False
     return error
 
 

@@ -285,7 +285,7 @@ def test_what_a_throttled_call_says_of_a_later_try(
     status: int, codes: list[str], said: str, wait: float | None, later: bool
 ) -> None:
     error = judged(ModelThrottled(said, status=status, retry_after=wait), codes, said)
-    assert (error.later, error.retry_after) == (later, wait if later else None)
+    assert (error.later, error.retry_after) == (later, wait)
     assert error.next_model
     down = judged(ModelUnavailable(said, status=503, retry_after=wait), codes, said)
     assert (down.later, down.retry_after) == (True, wait)
