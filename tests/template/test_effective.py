@@ -20,6 +20,7 @@ EVERYTHING = {
     "ScheduleExpression": "rate(1 day)",
     "ScheduleWorkflow": "daily",
     "Alarms": "Enabled",
+    "BedrockArns": "arn:aws:bedrock:us-east-1:123456789012:imported-model/abc123def456",
 }
 NEVER = (
     r"(iam|sts|kms):",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import re
 from dataclasses import replace
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from support.api_client import gateway_event
 from support.deployment import Deployment
 from support.moto_account import account
 from support.stream_records import record, run_item, step_item
-from template.project import FUNCTIONS, listed, statements
+from template.project import FUNCTIONS, listed, statements, template
 from template.recording import Recorder, allowed, watching
 
 from loopllama.api.app import Api
@@ -41,6 +42,7 @@ from loopllama_cli.catalog.regions import aliases
 OUTSIDE = {
     "secretsmanager:GetSecretValue",
     "bedrock:InvokeModel",
+    "bedrock:ApplyGuardrail",
     "bedrock:GetInferenceProfile",
     "bedrock-mantle:CreateInference",
     "lambda:InvokeFunction",
@@ -346,9 +348,52 @@ def test_run_step_alone_may_call_what_bedrocks_openai_endpoints_serve(name: str)
             for one in statements(function)
             if action in listed(one["Action"])
             for resource in listed(one["Resource"])
+            if resource != {"Ref": "BedrockArns"}
         ]
         for function in FUNCTIONS
     }
     assert [function for function, resources in may.items() if resources] == ["RunStep"]
     assert any(fnmatch.fnmatchcase(arn, pattern) for pattern in may["RunStep"])
     assert not any(fnmatch.fnmatchcase(arn.replace(":1:", ":2:"), pattern) for pattern in may["RunStep"])
+
+
+OWN = (
+    *("provisioned-model/abc123def456", "imported-model/abc123def456", "custom-model-deployment/abc123def456"),
+    *("guardrail/gr1", "guardrail-profile/us.guardrail.v1:0", "default-prompt-router/anthropic.claude:1"),
+    *("prompt-router/abc123def456", "foundation-model/amazon.nova-pro-v1:0"),
+)
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_models_of_ones_own_are_named_and_guardrails_need_not_be(kind: str) -> None:
+    """Each kind of ARN that Converse takes (botocore's pattern of `modelId` and of guardrails)."""
+    owner = "" if kind.startswith("foundation-model") else "123456789012"
+    arn = f"arn:aws:bedrock:us-east-1:{owner}:{kind}"
+    action = "bedrock:ApplyGuardrail" if kind.startswith("guardrail") else "bedrock:InvokeModel"
+    always, named, conditional = [], [], template()["Resources"]["RunStep"]["Properties"]["Policies"][0]["Statement"]
+    for one in conditional:
+        statement, parameter = (one["Fn::If"][1], one["Fn::If"][0]) if "Fn::If" in one else (one, "")
+        if action in listed(statement["Action"]):
+            (named if parameter else always).extend(listed(statement["Resource"]))
+    patterns = [
+        one["Fn::Sub"].replace("${AWS::AccountId}", "123456789012").replace("${AWS::Partition}", "aws")
+        for one in always
+    ]
+    assert named == [{"Ref": "BedrockArns"}]
+    is_named = kind.startswith(("provisioned", "imported", "custom"))
+    assert any(fnmatch.fnmatchcase(arn, pattern) for pattern in patterns) is not is_named
+    elsewhere = arn.replace(":123456789012:", ":210987654321:")
+    assert owner == "" or not any(fnmatch.fnmatchcase(elsewhere, pattern) for pattern in patterns)
+    takes = template()["Parameters"]["BedrockArns"]["AllowedPattern"]
+    assert bool(re.fullmatch(takes, arn)) is (is_named or kind.startswith("guardrail"))
+    assert re.fullmatch(takes, "")
+
+
+def test_every_kind_of_model_that_converse_takes_is_decided_on() -> None:
+    shape = clients.client("bedrock-runtime").meta.service_model.shape_for("ConversationalModelId")
+    kinds = set(re.findall(r"[:|(](default-\)\?prompt-router|[a-z-]+)/\[", shape.metadata["pattern"]))
+    assert kinds >= {"imported-model", "provisioned-model", "custom-model-deployment", "foundation-model"}
+    # A custom model is called through its deployment or provisioned throughput. The others are no models of Bedrock's.
+    refused = {"custom-model", "prompt", "endpoint"}
+    decided = {kind.partition("/")[0] for kind in OWN} | {"inference-profile", "application-inference-profile"}
+    assert {kind for kind in kinds if "router" not in kind and "profile" not in kind} - refused <= decided
