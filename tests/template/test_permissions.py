@@ -49,6 +49,9 @@ OUTSIDE = {
     # Lambda itself reads the stream and reports what it gave up on.
     *(f"dynamodb:{action}" for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")),
     "sqs:SendMessage",
+    # Lambda writes the logs.
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
 }
 """Actions of providers and tools, which a scripted provider does not need, and of Lambda."""
 
@@ -364,13 +367,19 @@ OWN = (
 )
 
 
+def _run_step_statements() -> list[Any]:
+    (policy,) = template()["Resources"]["RunStepRole"]["Properties"]["Policies"]
+    found: list[Any] = policy["PolicyDocument"]["Statement"]
+    return found
+
+
 @pytest.mark.parametrize("kind", OWN)
 def test_models_of_ones_own_are_named_and_guardrails_need_not_be(kind: str) -> None:
     """Each kind of ARN that Converse takes (botocore's pattern of `modelId` and of guardrails)."""
     owner = "" if kind.startswith("foundation-model") else "123456789012"
     arn = f"arn:aws:bedrock:us-east-1:{owner}:{kind}"
     action = "bedrock:ApplyGuardrail" if kind.startswith("guardrail") else "bedrock:InvokeModel"
-    always, named, conditional = [], [], template()["Resources"]["RunStep"]["Properties"]["Policies"][0]["Statement"]
+    always, named, conditional = [], [], _run_step_statements()
     for one in conditional:
         statement, parameter = (one["Fn::If"][1], one["Fn::If"][0]) if "Fn::If" in one else (one, "")
         if action in listed(statement["Action"]):

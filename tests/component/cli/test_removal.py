@@ -239,5 +239,5 @@ def test_names_are_those_of_the_template() -> None:
     assert f"LayerName: !Sub '${{AWS::StackName}}-{removal.LAYER}'" in text
     for group in re.findall(r"LogGroupName: !Sub '(.*)'", text):
         assert re.fullmatch(
-            r"/aws/(lambda/\$\{AWS::StackName\}/\w+|(apigateway|vendedlogs/states)/\$\{AWS::StackName\})", group
+            r"/aws/(lambda/\$\{AWS::StackName\}/\w+|vendedlogs/(apigateway|states)/\$\{AWS::StackName\})", group
         )
