@@ -110,6 +110,8 @@ def _decided(node: Any, body: dict[str, Any], values: dict[str, Any]) -> Any:
         if name == "Fn::Join":
             parts = _decided(operand[1], body, values)
             return operand[0].join(parts) if all(isinstance(one, str) for one in parts) else node
+        if name == "Fn::Split":
+            return _decided(operand[1], body, values).split(operand[0])
     decided = {name: _decided(inner, body, values) for name, inner in node.items()}
     return {name: inner for name, inner in decided.items() if inner is not None}
 

@@ -20,7 +20,7 @@ EVERYTHING = {
     "ScheduleExpression": "rate(1 day)",
     "ScheduleWorkflow": "daily",
     "Alarms": "Enabled",
-    "SubnetIds": "subnet-1,subnet-2",
+    "SubnetIds": "subnet-1a,subnet-2b",
     "SecurityGroupIds": "sg-1",
     "PermissionsBoundary": "arn:aws:iam::123456789012:policy/boundary",
     "KmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1",
@@ -52,6 +52,8 @@ def short(resource: Any) -> str:
     if "Fn::GetAtt" in resource:
         name, attribute = resource["Fn::GetAtt"]
         return str(name) if attribute == "Arn" else f"{name}.{attribute}"
+    if "Fn::Split" in resource:
+        return short(resource["Fn::Split"][1])
     text = str(resource["Fn::Sub"]).replace("${AWS::Partition}", "aws").replace(".Arn}", "}")
     return re.sub(r"\$\{(?:AWS::)?([\w.]+)\}", r"\1", text)
 
@@ -94,8 +96,8 @@ def lines(resources: dict[str, Any]) -> Iterator[str]:
             for statement in _without_conditions(one["Properties"]["PolicyDocument"]):
                 does = "" if statement["Effect"] == "Allow" else "never "
                 tested = [key for tests in statement.get("Condition", {}).values() for key in tests]
-                on, where = ", ".join(map(short, listed(statement["Resource"]))), f", by {tested[0]}" if tested else ""
-                yield f"  {statement['Sid']}: {does}{', '.join(listed(statement['Action']))} on {on}{where}"
+                on, when = ", ".join(map(short, listed(statement["Resource"]))), f", by {tested[0]}" if tested else ""
+                yield f"  {statement['Sid']}: {does}{', '.join(listed(statement['Action']))} on {on}{when}"
 
 
 def test_permissions_are_those_that_are_listed(resources: dict[str, Any]) -> None:

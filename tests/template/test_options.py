@@ -41,7 +41,7 @@ def of(resources: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
 
 def test_everything_that_takes_tags_has_them(on: dict[str, Any]) -> None:
     """Which types take tags is what CloudFormation's own schemas say."""
-    from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+    from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untyped]
 
     tagged = set()
     for name, one in on.items():

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from loopllama.errors import InvalidRequest
+from loopllama_cli.local.parameters import ParameterRefused, check_parameters
 from loopllama_cli.local.patterns import PatternRefused, check_event_pattern, check_filters
 from loopllama_cli.tool_files import check_tools
 
@@ -88,6 +89,10 @@ def load(
     except InvalidRequest as error:
         raise TemplateError(f"{path}: {error}") from error
     parameters = {**{name: defaults[name] for name in defaults if name in source.get("Parameters", {})}, **parameters}
+    try:
+        check_parameters(source.get("Parameters", {}), parameters)
+    except ParameterRefused as refused:
+        raise TemplateError(f"{path}: {refused}.") from refused
     routes = _routes(source)
     layers = _localise(source, project)
     body = _transform(source, parameters, path)
