@@ -14,12 +14,12 @@ _LINKS: dict[str, Any] = {
     "signature_version": "s3v4",
     "s3": {"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"},
 }
-"""How S3's signed links are made. Left alone, botocore signs them by Signature Version 2 for the global endpoint in most
+"""How S3's signed links are made. Left alone, botocore signs by Signature Version 2 for the global endpoint in most
 regions. That endpoint redirects to the region of a bucket until its name is known everywhere, and the signature is not
-for that host (SignatureDoesNotMatch); and what is encrypted by a key of KMS needs Version 4.
+for that host (SignatureDoesNotMatch). What is encrypted by a key of KMS needs Version 4 anyway.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/Redirects.html,
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html, github.com/boto/boto3 issue 4651 and pull
-request 4768"""
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html,
+github.com/boto/boto3, issue 4651 and pull request 4768"""
 
 
 def region() -> str:
