@@ -207,14 +207,17 @@ def test_tables_are_those_of_the_design() -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_table_is_kept_safe(name: str) -> None:
     table = TABLES[name]
-    assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
+    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     assert table["Properties"]["BillingMode"] == "PAY_PER_REQUEST"
     assert table["Properties"]["DeletionProtectionEnabled"] == {"Fn::If": ["IsProtected", True, False]}
     assert table["Properties"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
 
 
-def test_nobody_deletes_a_table_by_mistake() -> None:
-    assert template()["Parameters"]["DeletionProtection"]["Default"] == "Enabled"
+def test_a_first_deployment_that_fails_can_be_taken_back() -> None:
+    """What is kept is kept from the second deployment on, and nothing is protected before."""
+    kept = {one["DeletionPolicy"] for one in template()["Resources"].values() if "DeletionPolicy" in one}
+    assert kept == {"RetainExceptOnCreate"}
+    assert template()["Parameters"]["DeletionProtection"]["Default"] == "Disabled"
 
 
 @pytest.mark.parametrize("name", resources("AWS::SQS::Queue"))
@@ -253,7 +256,7 @@ def test_lists_of_runs_do_not_copy_their_values() -> None:
 @pytest.mark.parametrize("name", resources("AWS::S3::Bucket"))
 def test_bucket_is_private_encrypted_and_empties_itself(name: str) -> None:
     bucket = template()["Resources"][name]
-    assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     assert all(bucket["Properties"]["PublicAccessBlockConfiguration"].values())
     assert bucket["Properties"]["BucketEncryption"]
     (rule,) = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
