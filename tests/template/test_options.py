@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
-from template.project import deployed, template
+from template.project import FUNCTIONS, ROOT, deployed, listed, statements, template
 
 NETWORK = {"SubnetIds": "subnet-1a,subnet-2b", "SecurityGroupIds": "sg-3c"}
 BOUNDARY = "arn:aws:iam::123456789012:policy/boundary"
@@ -136,3 +137,16 @@ def test_architecture(off: dict[str, Any], on: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["SubnetIds", "SecurityGroupIds", "PermissionsBoundary", "KmsKeyArn", "BedrockArns"])
 def test_options_are_off_by_default(name: str) -> None:
     assert template()["Parameters"][name]["Default"] == ""
+
+
+def test_the_list_of_endpoints_names_every_service_that_functions_call() -> None:
+    """What they may call is in their roles; logs, traces, queues and interfaces are Lambda's own business."""
+    services = {
+        action.split(":")[0]
+        for name in FUNCTIONS
+        for statement in statements(name)
+        for action in listed(statement["Action"])
+    } - {"logs", "sqs", "xray", "ec2"}
+    text = (ROOT / "docs/deploy.md").read_text()
+    listed_there = set(re.findall(r"^\| `([a-z0-9-]+)` \| (?:gateway|interface)", text, re.MULTILINE))
+    assert listed_there == services | {"bedrock-runtime"}
