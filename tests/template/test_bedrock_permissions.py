@@ -1,5 +1,5 @@
-"""What RunStep may call on Bedrock: what the aliases stand for, the OpenAI-compatible endpoints, guardrails, routers, and
-models of one's own that are named."""
+"""What RunStep may call on Bedrock: what the aliases stand for, the OpenAI-compatible endpoints, guardrails, prompt
+routers, and models of one's own that are named."""
 
 from __future__ import annotations
 
