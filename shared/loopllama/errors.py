@@ -18,7 +18,6 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      |   +- LeaseLost                 another invocation holds the step; `until` says how long (epoch ms)
      +- ModelError                    a model call that gave no usable answer; each maps a provider's error
      |   +- ModelThrottled            next fallback, then retry_later; `retry_after` (s) from the provider
-     |   |   +- QuotaExhausted        next fallback, then the step fails: quota of a day, or credit, used up
      |   |   +- ModelBusy             the same, by our own limit of calls at once: nothing was called, no retry is used
      |   +- ModelUnavailable          next fallback, then retry_later: connection, 5xx, overloaded
      |   +- ModelTimeout              next fallback, then retry_later, unless no invocation could give it more time
@@ -172,15 +171,10 @@ class ModelError(LoopLlamaError):
 
 
 class ModelThrottled(ModelError):
-    """The provider asks for fewer calls (429 and its like)."""
+    """The provider asks for fewer calls (429 and its like), or for money. `later` is false where waiting for an hour is
+    of no use: a quota of a day, credit that is used up."""
 
     later = True
-
-
-class QuotaExhausted(ModelThrottled):
-    """A quota that no wait of ours outlasts is used up: that of a day, or the account's credit."""
-
-    later = False
 
 
 class ModelBusy(ModelThrottled):

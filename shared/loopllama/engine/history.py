@@ -82,7 +82,7 @@ def charged(payload: StepPayload, outcome: StepOutcome) -> StepOutcome:
     if outcome["outcome"] == "fork":
         return _forked(outcome, left, least)
     cost = _COSTS.get(outcome["outcome"], 0)
-    if cost > left:
+    if cost and cost > left:
         return {**outcome, "outcome": "set_aside", "left": left}
     return {**outcome, "left": left - cost}
 

@@ -237,7 +237,7 @@ def _one_choice(choices: Any, asked: Any) -> Mapping[str, Any] | None:
     if _calls_of(message) or not calling or asked not in (None, 1):
         return first
     others = [wire.member(one, "message") for one in calling]
-    calls = [call for other in others for call in other["tool_calls"]]
+    calls = [call for other in others for call in _calls_of(other)]
     text = next((said for said in (message.get("content"), *(other.get("content") for other in others)) if said), None)
     return {**calling[-1], "message": {**others[0], **message, "content": text, "tool_calls": calls}}
 

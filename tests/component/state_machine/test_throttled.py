@@ -61,7 +61,8 @@ class Account:
         work: Any = {name: given[name] for name in (*WORK, "step", "iteration", "item", "depth")}
         if given["item"] or "ended" in given:
             self.done += bool(given["item"])
-            return history.charged(given, {**work, "outcome": "done"})
+            done: Any = {**work, "outcome": "done"}
+            return history.charged(given, done)
         ready = [{"step": "one", "iteration": 0, "item": number + 1} for number in range(self._items)]
         forked: Any = {**work, "outcome": "fork", "ready": ready, "join": True, "max_concurrency": 40}
         return history.charged(given, forked)

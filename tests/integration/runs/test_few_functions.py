@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from support.system import PARAMETERS, ROOT, System
 from support.waiting import eventually
@@ -47,3 +48,16 @@ def test_what_finds_no_room_is_tried_again(system: System) -> None:
 
 def test_the_account_says_how_many_run_at_once(system: System) -> None:
     assert system.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"] == 3
+
+
+def test_the_api_is_a_function_too(system: System) -> None:
+    """While nothing is free it answers 503, as AWS's does, and is there again once something is."""
+    workflow = system.push("Slow", [{"name": "one", "forEach": "input", "prompt": "{{ item }}"}])
+    system.start(workflow, [f"word{number}" for number in range(40)])
+    answers = set()
+
+    def seen() -> bool:
+        answers.add(httpx.get(f"{system.stack.api_url}/healthz", timeout=20).status_code)
+        return answers == {200, 503}
+
+    eventually(seen, seconds=60, longest=0.05)
