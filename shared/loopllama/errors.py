@@ -51,6 +51,11 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+LONGEST_WAIT_SECONDS, PATIENCE_SECONDS = 900, 3600
+"""How long a step waits in one piece, and altogether for a provider that turns it away. A quota of a minute that many
+items share takes long."""
+
+
 class LoopLlamaError(Exception):
     """Base of the tree. `str(error)` is one or more sentences for a person: what, where, what to do."""
 

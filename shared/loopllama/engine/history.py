@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from loopllama.runs.records import Branch, ChainEnd, RoundShares, StepOutcome, StepPayload
 
-MOST_EVENTS: Final = 25_000
 _UNSEEN: Final = 25
 """One in so many events is kept for what no outcome can tell: functions that the state machine invoked repeatedly."""
 

@@ -11,7 +11,7 @@ from support.deployment import deployment
 from support.world import World
 
 from loopllama.core import clock
-from loopllama.engine.step_ending import PATIENCE_SECONDS
+from loopllama.errors import PATIENCE_SECONDS
 from loopllama.providers.http import Reply
 
 ITEMS = 24

@@ -92,3 +92,9 @@ def test_nobody_waits_for_ever() -> None:
     account.play()
     assert account.execution.status == "FAILED"
     assert 1800 < account.now < 7200
+
+
+def test_what_an_invocation_that_is_given_up_costs_is_counted() -> None:
+    chain = state_machine()["States"]["RunChains"]["ItemProcessor"]["States"]
+    tries = 1 + sum(rule["MaxAttempts"] for rule in chain["RunStep"]["Retry"])
+    assert history.RETRY * tries == history.CRASH
