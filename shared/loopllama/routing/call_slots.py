@@ -16,9 +16,9 @@ Decrease Algorithms for Congestion Avoidance, 1989):
 A call takes a slot first where its model has a limit: an attribute `s<number>` of the model's own item in the Models
 table, `observed##<model id>`, with who holds it, since when and until when. One conditional write takes it, another one
 gives it back. Two that want the same one cannot both have it; who comes too late learns from the refusal which are
-free. The slot of a process that died is free once its call must be over. DynamoDB deletes the item of a model that
-nobody has called for three days. So a server never sees more calls of ours
-than the limit says, but for those that were under way when the limit was lowered.
+free. The slot of a process that died is free once its call must be over. So a server never sees more calls of ours
+than the limit says, but for those that were under way when the limit was lowered. DynamoDB deletes the item once its
+model has not been called for three days (`delete_at`).
 
 A call that finds no slot free waits here for `HERE_SECONDS` at most, and looks again after as long as the oldest call
 has taken so far: looking often where calls are short, seldom where they are long. Then it raises `ModelBusy`: a
