@@ -197,7 +197,7 @@ def chain_input(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def http(path: str) -> dict[str, Any]:
-    """API Gateway's event of a GET without a key, payload format 2.0. It names the route that the template gives Api."""
+    """API Gateway's event of a GET without a key, payload format 2.0. It names the route that the template gave it."""
     routes = [event["Properties"].get("Path") for event in FUNCTIONS["Api"]["Properties"]["Events"].values()]
     key = f"GET {path}" if path in routes else "$default"
     return {

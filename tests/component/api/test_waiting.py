@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from aws_use.cost import GB, lambda_usd
+from aws_use.prices import DAYS_A_MONTH, USD
 from support.api_client import gateway_event
 from support.deployment import template_tables
 from support.moto_account import account, create_tables
-from template.project import template
+from template.project import ROOT, template
 
 from loopllama.api.app import Api
 from loopllama.api.auth import Caller, KeyStore
@@ -112,6 +115,21 @@ def test_an_open_address_has_a_route_that_is_throttled_apart(path: str, prefix: 
     api = Api(Settings())
     assert status(api, prefix + path, route) == 200
     assert status(api, prefix + path, "$default") == 401, "by no other way"
+
+
+def test_strangers_can_make_open_addresses_cost_so_much() -> None:
+    """Asked for as often as the throttles let them, all month, without compression; each takes Api 0.2 s at most."""
+    api, total = Api(Settings()), Decimal(0)
+    settings = template()["Resources"]["HttpApi"]["Properties"]["RouteSettings"]
+    for route, limits in settings.items():
+        event = {**gateway_event("", "GET", route.removeprefix("GET ")), "headers": {}, "routeKey": route}
+        body = api.handle(event, None)["body"]
+        sent = len(body.encode()) / GB * USD["sent_gb"]
+        seconds = Decimal("0.01") if route.endswith("/healthz") else Decimal("0.2")
+        times = Decimal(str(limits["ThrottlingRateLimit"])) * 86400 * DAYS_A_MONTH
+        total += times * (USD["http_api_request"] + lambda_usd(1, seconds, 1024) + sent)
+    assert 15 < total < 22
+    assert "strangers can make them cost about 20 USD a month" in (ROOT / "docs/security.md").read_text()
 
 
 def test_every_route_with_settings_of_its_own_is_an_open_one() -> None:
