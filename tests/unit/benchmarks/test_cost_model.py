@@ -91,7 +91,7 @@ def test_what_a_month_costs_is_what_the_operations_page_says() -> None:
 
     def month(runs: int) -> int:
         usd = bench_cost.price(figures, memory_of_template(), SHORT, runs * SHORT)
-        return round(sum(usd.values()) * runs * SHORT / 1000 * DAYS_A_MONTH)
+        return round(sum(usd.values(), Decimal(0)) * runs * SHORT / 1000 * DAYS_A_MONTH)
 
     assert f"{month(1)} USD a month with one crew of five" in page
     assert f"a hundred runs of five steps a day cost {month(100)} USD a month, ten thousand {month(10_000)}." in page
