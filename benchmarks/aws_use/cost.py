@@ -17,9 +17,6 @@ GB = Decimal(10**9)
 _SCHEDULED = 24 * 60
 """Invocations a day of ReconcileRuns."""
 _SCHEDULED_SECONDS = Decimal("0.1")
-_TABLE_KEYS = 23 * 24 * 12
-"""Calls of KMS a day at most: each function asks once in five minutes for the key of each table that it uses.
-https://docs.aws.amazon.com/kms/latest/developerguide/services-dynamodb.html"""
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,6 @@ def of_day(metrics: int, secrets: int = 1) -> dict[str, Decimal]:
     return {
         **{name: usd / DAYS_A_MONTH for name, usd in month.items()},
         "Schedules": lambda_usd(_SCHEDULED, _SCHEDULED_SECONDS, 512),
-        "KMS": _TABLE_KEYS * USD["kms_request"],
     }
 
 

@@ -36,11 +36,11 @@ USD = {
     "s3_get": Decimal("0.0000004"),
     # https://aws.amazon.com/api-gateway/pricing/ - HTTP APIs
     "http_api_request": Decimal("0.000001"),
+    # https://aws.amazon.com/ec2/pricing/on-demand/ - to the internet, the first 10 TB
+    "sent_gb": Decimal("0.09"),
     # https://aws.amazon.com/secrets-manager/pricing/
     "secret_month": Decimal("0.40"),
     "secret_call": Decimal("0.000005"),
-    # https://aws.amazon.com/kms/pricing/
-    "kms_request": Decimal("0.000003"),
     # https://aws.amazon.com/fargate/pricing/ - Linux
     "fargate_vcpu_hour_arm64": Decimal("0.03238"),
     "fargate_gb_hour_arm64": Decimal("0.00356"),

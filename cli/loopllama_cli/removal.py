@@ -192,7 +192,8 @@ def _find_layers(found: Found, known: list[str]) -> None:
 
 def _find_groups(found: Found, known: set[str]) -> None:
     stack = found.stack
-    for prefix in (f"/aws/lambda/{stack}/", f"/aws/apigateway/{stack}", f"/aws/vendedlogs/states/{stack}"):
+    delivered = (f"/aws/{service}/{stack}" for service in ("vendedlogs/apigateway", "vendedlogs/states", "apigateway"))
+    for prefix in (f"/aws/lambda/{stack}/", *delivered):
         for group in _pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=prefix):
             name = group["logGroupName"]
             if name in known or name == prefix or (prefix.endswith("/") and name.startswith(prefix)):

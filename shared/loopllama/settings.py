@@ -50,6 +50,10 @@ class Settings:
     """Web origins whose pages may call the API (CORS); `*` is any."""
     requests_per_second: float = 50.0
     """What the API takes from one key, in one process; at once twice as many."""
+    event_readers_per_key: int = 5
+    """Readers of events under one API key that may wait at once."""
+    public_docs: bool = True
+    """Whether the API's documentation needs no key."""
     tools: Mapping[str, Any] | None = None
     """The deployment's tools: name to definition (docs/tools.md)."""
 
@@ -109,6 +113,8 @@ _CONVERT: dict[str, Any] = {
     "simulated_speed": float,
     "allowed_origins": _names,
     "requests_per_second": float,
+    "event_readers_per_key": int,
+    "public_docs": lambda text: text == "Enabled",
     "tools": _object,
 }
 

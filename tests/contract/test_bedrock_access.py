@@ -13,7 +13,7 @@ from support.wire_server import Reply, WireServer
 
 from loopllama.errors import ModelRequestRejected
 from loopllama.llm.types import ModelRequest, Provider
-from loopllama.providers.bedrock.access import agreement_command, use_case_command
+from loopllama.providers.bedrock.access import agreement_command, explain, use_case_command
 
 OPUS = "anthropic.claude-opus-5"
 DENIED, INVALID, MISSING = (
@@ -109,3 +109,21 @@ def test_other_refusals_say_what_aws_says(
     with pytest.raises(ModelRequestRejected) as caught:
         adapter.complete(make_call())
     assert str(caught.value).endswith(f"(HTTP 400, ValidationException): {said}")
+
+
+@pytest.mark.parametrize(
+    ("action", "arn"),
+    [
+        ("bedrock:InvokeModel", "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc123def456"),
+        ("bedrock:InvokeModel", "arn:aws:bedrock:us-east-1:123456789012:imported-model/abc123def456"),
+        ("bedrock:ApplyGuardrail", "arn:aws:bedrock:us-east-1:210987654321:guardrail/gr1"),
+    ],
+)
+def test_a_model_of_ones_own_names_the_parameter_that_permits_it(action: str, arn: str) -> None:
+    message = (
+        f"User: arn:aws:sts::123456789012:assumed-role/x/y is not authorized to perform: {action} on resource: {arn} "
+        f"because no identity-based policy allows the {action} action"
+    )
+    said = explain("AccessDeniedException", message, "us.amazon.nova-pro-v1:0", "us-east-1")
+    assert said is not None
+    assert "BedrockArns" in said

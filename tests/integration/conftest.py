@@ -165,17 +165,26 @@ Answer = Callable[..., Any]
 
 
 @pytest.fixture
-def loopllama(product: Any) -> Program:
-    """Run the program in this process; fails where its exit code is not `code`."""
+def program_on() -> Callable[[Any], Program]:
+    """Makes, for a running stack, what runs the program in this process; it fails where the exit code is not `code`."""
     os.environ.update(COLUMNS="100", AWS_PROFILE="nowhere")
 
-    def run(*arguments: object, code: int = 0, text: str | None = None) -> Result:
-        line = [*map(str, arguments), "--local", product.stack.aws_endpoint_url]
-        done = CliRunner().invoke(app, line, input=text)
-        assert done.exit_code == code, (done.stderr, done.exception)
-        return done
+    def make(running: Any) -> Program:
+        def run(*arguments: object, code: int = 0, text: str | None = None) -> Result:
+            line = [*map(str, arguments), "--local", running.stack.aws_endpoint_url]
+            done = CliRunner().invoke(app, line, input=text)
+            assert done.exit_code == code, (done.stderr, done.exception)
+            return done
 
-    return run
+        return run
+
+    return make
+
+
+@pytest.fixture
+def loopllama(product: Any, program_on: Callable[[Any], Program]) -> Program:
+    """Run the program on the product; fails where its exit code is not `code`."""
+    return program_on(product)
 
 
 @pytest.fixture

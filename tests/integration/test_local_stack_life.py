@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 from support.waiting import eventually
 
 from loopllama_cli.local import LocalStack, LocalStackError, template
@@ -28,6 +29,19 @@ def test_outputs_conditions_and_parameters(toy: Running) -> None:
     assert not any("Spare" in name for name in toy.client("dynamodb").list_tables()["TableNames"])
     found = toy.client("cloudformation").describe_stacks(StackName="loopllama")["Stacks"][0]
     assert {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]} == toy.outputs
+
+
+def test_resources_are_found_by_their_logical_ids(toy: Running) -> None:
+    """Behind one whose condition does not hold, too; that one is not there."""
+    cloudformation = toy.client("cloudformation")
+    listed = cloudformation.list_stack_resources(StackName="loopllama")["StackResourceSummaries"]
+    names = [one["LogicalResourceId"] for one in listed]
+    assert "Spare" not in names
+    for name in ("Seen", "Values", "Machine"):
+        found = cloudformation.describe_stack_resource(StackName="loopllama", LogicalResourceId=name)
+        assert (found["StackResourceDetail"]["LogicalResourceId"], name in names) == (name, True)
+    with pytest.raises(ClientError, match="Resource Spare does not exist"):
+        cloudformation.describe_stack_resource(StackName="loopllama", LogicalResourceId="Spare")
 
 
 def test_what_is_left_out_is_said(toy: Running) -> None:

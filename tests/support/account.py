@@ -45,7 +45,11 @@ class Account:
         for kind in ("providers/openai", "tools/shop"):
             self.client("secretsmanager").create_secret(Name=f"{stack}/{kind}", SecretString="x")
         # Not the stack's here: moto would make a deleted stack's anew when it is asked what the stack had.
-        for name in (f"/aws/lambda/{stack}/run_step", f"/aws/apigateway/{stack}", f"/aws/vendedlogs/states/{stack}"):
+        for name in (
+            f"/aws/lambda/{stack}/run_step",
+            f"/aws/vendedlogs/apigateway/{stack}",
+            f"/aws/vendedlogs/states/{stack}",
+        ):
             self.client("logs").create_log_group(logGroupName=name)
         self.client("s3").put_object(Bucket=self.uploads(), Key=f"{stack}/layer", Body=b"x")
         return str(stack_id)

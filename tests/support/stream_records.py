@@ -23,10 +23,15 @@ SECRET = "the prompt or answer that no event may show"
 
 
 def record(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
-    """The record of an item's change; `None` where it was not, or is no longer."""
+    """The record of a change of an item of the Runs table; `None` where it was not, or is no longer."""
+    return dynamo_record(("run_id", "item"), old, new)
+
+
+def dynamo_record(keys: tuple[str, ...], old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
+    """The record of a change of an item of any table, by the names of its key."""
     known: dict[str, Any] = new or old or {}
     change: dict[str, Any] = {
-        "Keys": dynamo.to_item({"run_id": known["run_id"], "item": known["item"]}),
+        "Keys": dynamo.to_item({name: known[name] for name in keys}),
         "SequenceNumber": f"{next(_numbers):021}",
         "ApproximateCreationDateTime": 1_795_500_000.0,
         "StreamViewType": "NEW_AND_OLD_IMAGES",

@@ -97,6 +97,8 @@ def resource_pattern(resource: Any) -> str:
         return str(resource["Ref"])
     if "Fn::GetAtt" in resource:
         return str(resource["Fn::GetAtt"][0])
+    if "Fn::Split" in resource:
+        return str(resource["Fn::Split"][1]["Ref"])
     text = str(resource["Fn::Sub"]).replace("${RunWorkflow.Name}", "RunWorkflow").replace("${AWS::StackName}", "stack")
     text = text.replace("${ToolFunctionPrefix}", "tool-")
     text = text.split("states:")[-1].split("}:")[-1]

@@ -137,10 +137,10 @@ def test_a_run_through_the_built_functions(start: Start, endpoint: str) -> None:
         assert counts == {"checked": 0, "started": 0, "closed": 0, "failed": 0}
 
     with start("Api") as api:
-        answer = api.invoke(http("GET", "/healthz"))
+        answer = api.invoke(http("/healthz"))
         assert (answer["statusCode"], answer["body"]) == (200, f'{{"status":"ok","version":"{__version__}"}}')
-        assert api.invoke(http("GET", "/v1/workflows"))["statusCode"] == 401
-        page = api.invoke(http("GET", "/docs"))
+        assert api.invoke(http("/v1/workflows"))["statusCode"] == 401
+        page = api.invoke(http("/docs"))
         assert (page["statusCode"], "SwaggerUIBundle=" in page["body"]) == (200, True)
 
 
@@ -196,14 +196,16 @@ def chain_input(state: dict[str, Any]) -> dict[str, Any]:
     return {name.removesuffix(".$"): look_up(one) if name.endswith(".$") else one for name, one in selector.items()}
 
 
-def http(method: str, path: str) -> dict[str, Any]:
-    """API Gateway's event for an HTTP API, payload format 2.0."""
+def http(path: str) -> dict[str, Any]:
+    """API Gateway's event of a GET without a key, payload format 2.0. It names the route that the template gave it."""
+    routes = [event["Properties"].get("Path") for event in FUNCTIONS["Api"]["Properties"]["Events"].values()]
+    key = f"GET {path}" if path in routes else "$default"
     return {
         "version": "2.0",
-        "routeKey": "$default",
+        "routeKey": key,
         "rawPath": path,
         "rawQueryString": "",
         "headers": {},
-        "requestContext": {"http": {"method": method, "path": path}, "stage": "$default"},
+        "requestContext": {"http": {"method": "GET", "path": path}, "routeKey": key, "stage": "$default"},
         "isBase64Encoded": False,
     }

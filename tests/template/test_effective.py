@@ -20,9 +20,15 @@ EVERYTHING = {
     "ScheduleExpression": "rate(1 day)",
     "ScheduleWorkflow": "daily",
     "Alarms": "Enabled",
+    "SubnetIds": "subnet-1a,subnet-2b",
+    "SecurityGroupIds": "sg-1",
+    "PermissionsBoundary": "arn:aws:iam::123456789012:policy/boundary",
+    "KmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1",
+    "BedrockArns": "arn:aws:bedrock:us-east-1:123456789012:imported-model/abc123def456",
 }
 NEVER = (
     r"(iam|sts|kms):",
+    r"logs:CreateLogGroup",
     r"lambda:(?!InvokeFunction)",
     r"dynamodb:(Create|Delete|Update)Table",
     r"s3:(Delete|List|PutBucket)",
@@ -46,6 +52,8 @@ def short(resource: Any) -> str:
     if "Fn::GetAtt" in resource:
         name, attribute = resource["Fn::GetAtt"]
         return str(name) if attribute == "Arn" else f"{name}.{attribute}"
+    if "Fn::Split" in resource:
+        return short(resource["Fn::Split"][1])
     text = str(resource["Fn::Sub"]).replace("${AWS::Partition}", "aws").replace(".Arn}", "}")
     return re.sub(r"\$\{(?:AWS::)?([\w.]+)\}", r"\1", text)
 
@@ -56,8 +64,12 @@ def statements(role: str, resources: dict[str, Any]) -> Iterator[dict[str, Any]]
         if one["Type"] == "AWS::IAM::Policy" and {"Ref": role} in one["Properties"]["Roles"]:
             policies.append(one["Properties"]["PolicyDocument"])
     for policy in policies:
-        for statement in listed(policy["Statement"]):
-            yield statement["Fn::If"][1] if "Fn::If" in statement else statement
+        yield from _without_conditions(policy)
+
+
+def _without_conditions(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for statement in listed(policy["Statement"]):
+        yield statement["Fn::If"][1] if "Fn::If" in statement else statement
 
 
 def lines(resources: dict[str, Any]) -> Iterator[str]:
@@ -69,13 +81,23 @@ def lines(resources: dict[str, Any]) -> Iterator[str]:
         ]
         yield f"{name}, for {', '.join(each for some in trusted for each in some)}"
         for managed in one["Properties"].get("ManagedPolicyArns", []):
-            yield f"  all of {managed.partition(':policy/')[2]}"
+            policy = managed["Fn::If"][1] if "Fn::If" in managed else managed
+            named = policy["Ref"] if "Ref" in policy else policy.get("Fn::Sub", policy).partition(":policy/")[2]
+            yield f"  all of {named}"
         for statement in statements(name, resources):
             assert statement["Effect"] == "Allow"
             assert set(statement) <= {"Sid", "Effect", "Action", "Resource"}
             what, where = listed(statement["Action"]), listed(statement["Resource"])
             sid = statement.get("Sid", "by SAM")
             yield f"  {sid}: {', '.join(what)} on {', '.join(map(short, where))}"
+    for name, one in resources.items():
+        if one["Type"] == "AWS::IAM::ManagedPolicy":
+            yield f"{name}, a policy"
+            for statement in _without_conditions(one["Properties"]["PolicyDocument"]):
+                does = "" if statement["Effect"] == "Allow" else "never "
+                tested = [key for tests in statement.get("Condition", {}).values() for key in tests]
+                on, when = ", ".join(map(short, listed(statement["Resource"]))), f", by {tested[0]}" if tested else ""
+                yield f"  {statement['Sid']}: {does}{', '.join(listed(statement['Action']))} on {on}{when}"
 
 
 def test_permissions_are_those_that_are_listed(resources: dict[str, Any]) -> None:

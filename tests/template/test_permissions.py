@@ -16,13 +16,12 @@ from support.api_client import gateway_event
 from support.deployment import Deployment
 from support.moto_account import account
 from support.stream_records import record, run_item, step_item
-from template.project import FUNCTIONS, listed, statements
+from template.project import FUNCTIONS, statements
 from template.recording import Recorder, allowed, watching
 
 from loopllama.api.app import Api
 from loopllama.api.auth import KeyStore
 from loopllama.aws import clients, dynamo
-from loopllama.catalog.model import at_region, foundation_model
 from loopllama.core import clock, exact_json
 from loopllama.engine.human_input import respond
 from loopllama.engine.reconcile import execution_ended, reconcile_due
@@ -32,21 +31,23 @@ from loopllama.jobs.publish_events import Publisher
 from loopllama.jobs.record_route_change import RouteRecorder
 from loopllama.llm.types import ToolCall
 from loopllama.providers import credentials
-from loopllama.providers.bedrock.openai_endpoints import Role
 from loopllama.runs.step_ref import Work
 from loopllama.settings import Settings
 from loopllama.tools.toolbox import Toolbox
-from loopllama_cli.catalog.regions import aliases
 
 OUTSIDE = {
     "secretsmanager:GetSecretValue",
     "bedrock:InvokeModel",
+    "bedrock:ApplyGuardrail",
     "bedrock:GetInferenceProfile",
     "bedrock-mantle:CreateInference",
     "lambda:InvokeFunction",
     # Lambda itself reads the stream and reports what it gave up on.
     *(f"dynamodb:{action}" for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")),
     "sqs:SendMessage",
+    # Lambda writes the logs.
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
 }
 """Actions of providers and tools, which a scripted provider does not need, and of Lambda."""
 
@@ -310,45 +311,3 @@ def _late_answer(made: Deployment, workflow: str) -> None:
 
 def test_every_function_has_statements_that_are_held_against_what_it_does() -> None:
     assert not [name for name in FUNCTIONS if not list(statements(name))]
-
-
-def test_run_step_may_call_what_the_aliases_stand_for_in_every_region() -> None:
-    (call,) = (one for one in statements("RunStep") if one["Sid"] == "CallBedrock")
-    allowed = [
-        one["Fn::Sub"].replace("${AWS::AccountId}", "123456789012").replace("${AWS::Partition}", "aws*")
-        for one in listed(call["Resource"])
-    ]
-    for region, places in aliases().items():
-        for name in places.values():
-            elsewhere, identifier = at_region(name.removeprefix("bedrock:"))
-            model = foundation_model(identifier)
-            wanted = [f"arn:aws:bedrock:{where}::foundation-model/{model}" for where in ("", region, "us-west-2")]
-            if identifier != model:
-                # Bedrock asks for the profile, and for the model in whichever region it sends the call to; of a global
-                # profile also for the model in no region.
-                wanted.append(f"arn:aws:bedrock:{elsewhere or region}:123456789012:inference-profile/{identifier}")
-            for arn in wanted:
-                assert any(fnmatch.fnmatchcase(arn, pattern) for pattern in allowed), arn
-
-
-@pytest.mark.parametrize("name", ["openai.gpt-5.5", "us-east-2/openai.gpt-5.5", "us.openai.gpt-6-sol", "zai.glm-5"])
-def test_run_step_alone_may_call_what_bedrocks_openai_endpoints_serve(name: str) -> None:
-    """The service that a call is signed for is the one whose action it needs."""
-    signed = Role().credentials("bedrock-openai", Settings(), name)
-    model = at_region(name)[1]
-    if signed.service == "bedrock-mantle":
-        action, arn = f"{signed.service}:CreateInference", f"arn:aws:bedrock-mantle:{signed.region}:1:project/default"
-    else:
-        action, arn = f"{signed.service}:InvokeModel", f"arn:aws:bedrock:{signed.region}:1:inference-profile/{model}"
-    may = {
-        function: [
-            str(resource["Fn::Sub"]).replace("${AWS::AccountId}", "1").replace("${AWS::Partition}", "aws")
-            for one in statements(function)
-            if action in listed(one["Action"])
-            for resource in listed(one["Resource"])
-        ]
-        for function in FUNCTIONS
-    }
-    assert [function for function, resources in may.items() if resources] == ["RunStep"]
-    assert any(fnmatch.fnmatchcase(arn, pattern) for pattern in may["RunStep"])
-    assert not any(fnmatch.fnmatchcase(arn.replace(":1:", ":2:"), pattern) for pattern in may["RunStep"])

@@ -110,8 +110,8 @@ def test_names_and_permissions_go_together(name: str) -> None:
     told = ["states:SendTaskSuccess", *(["states:StartExecution"] if name == "AdvanceRun" else [])]
     named_by = [one for one in statements(name) if one["Action"] not in told]
     allowed = set(references([one["Resource"] for one in named_by]))
-    # An upload's event names its bucket; Lambda itself reports what it gave up on.
-    unnamed = {"UploadsBucket", *resources("AWS::SQS::Queue")}
+    # An upload's event names its bucket; Lambda itself writes logs, and reports what it gave up on.
+    unnamed = {"UploadsBucket", *resources("AWS::SQS::Queue"), *resources("AWS::Logs::LogGroup")}
     assert named == {one for one in allowed if one in template()["Resources"]} - unnamed
 
 
@@ -136,31 +136,36 @@ def test_no_data_of_runs_in_the_execution_log() -> None:
     assert properties("RunWorkflow")["Logging"]["IncludeExecutionData"] is False
 
 
-def test_every_event_has_somewhere_to_go_when_it_fails() -> None:
-    queues = resources("AWS::SQS::Queue")
-    for name, function in FUNCTIONS.items():
-        events = [one for one in function["Properties"].get("Events", {}).values() if one["Type"] != "HttpApi"]
-        for event in events:
-            assert event["Properties"]["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0] in queues
-        if events:
-            failed = function["Properties"]["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
-            assert failed["Destination"]["Fn::GetAtt"][0] in queues, name
-
-
 @pytest.mark.parametrize("name", resources("AWS::Events::Rule"))
-def test_rules_are_examples_that_are_off_and_lose_nothing(name: str) -> None:
-    rule = template()["Resources"][name]
-    assert rule["Condition"] in template()["Conditions"]
-    (target,) = rule["Properties"]["Targets"]
+def test_rules_lose_nothing_and_may_invoke_their_target(name: str) -> None:
+    (target,) = properties(name)["Targets"]
     queue = target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0]
     assert queue in resources("AWS::SQS::Queue")
     allowed = [
         one for one in resources("AWS::SQS::QueuePolicy").values() if {"Ref": queue} in one["Properties"]["Queues"]
     ]
     assert name in set(references(allowed))
+    function = target["Arn"]["Fn::GetAtt"][0]
     permission = properties(f"{name}Permission")
-    assert permission["FunctionName"]["Ref"] == target["Arn"]["Fn::GetAtt"][0]
+    assert permission["FunctionName"]["Ref"] == function
     assert permission["SourceArn"]["Fn::GetAtt"][0] == name
+    assert template()["Resources"][name].get("Condition") == template()["Resources"][f"{name}Permission"].get(
+        "Condition"
+    )
+    # What the function gives up on, it reports to the same queue.
+    failed = properties(function)["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
+    assert failed["Destination"]["Fn::GetAtt"][0] == queue
+
+
+def test_no_function_has_a_rule_of_sams() -> None:
+    """Those take no tags."""
+    kinds = {event["Type"] for one in FUNCTIONS.values() for event in one["Properties"].get("Events", {}).values()}
+    assert kinds == {"HttpApi"}
+
+
+def test_rules_that_are_examples_are_off() -> None:
+    off = {name for name, one in resources("AWS::Events::Rule").items() if "Condition" in one}
+    assert off == {"Uploaded", "ScheduledRun"}
 
 
 def test_changes_of_runs_are_read_in_order_and_none_is_lost() -> None:
@@ -202,20 +207,22 @@ def test_tables_are_those_of_the_design() -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_table_is_kept_safe(name: str) -> None:
     table = TABLES[name]
-    assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
+    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     assert table["Properties"]["BillingMode"] == "PAY_PER_REQUEST"
     assert table["Properties"]["DeletionProtectionEnabled"] == {"Fn::If": ["IsProtected", True, False]}
-    assert table["Properties"]["SSESpecification"] == {"SSEEnabled": True}
     assert table["Properties"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
 
 
-def test_nobody_deletes_a_table_by_mistake() -> None:
-    assert template()["Parameters"]["DeletionProtection"]["Default"] == "Enabled"
+def test_a_first_deployment_that_fails_can_be_taken_back() -> None:
+    """What is kept is kept from the second deployment on, and nothing is protected before."""
+    kept = {one["DeletionPolicy"] for one in template()["Resources"].values() if "DeletionPolicy" in one}
+    assert kept == {"RetainExceptOnCreate"}
+    assert template()["Parameters"]["DeletionProtection"]["Default"] == "Disabled"
 
 
 @pytest.mark.parametrize("name", resources("AWS::SQS::Queue"))
 def test_queue_is_encrypted_and_empties_itself(name: str) -> None:
-    assert properties(name)["SqsManagedSseEnabled"] is True
+    assert properties(name)["SqsManagedSseEnabled"] == {"Fn::If": ["HasKmsKey", {"Ref": "AWS::NoValue"}, True]}
     assert properties(name)["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
@@ -249,7 +256,7 @@ def test_lists_of_runs_do_not_copy_their_values() -> None:
 @pytest.mark.parametrize("name", resources("AWS::S3::Bucket"))
 def test_bucket_is_private_encrypted_and_empties_itself(name: str) -> None:
     bucket = template()["Resources"][name]
-    assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     assert all(bucket["Properties"]["PublicAccessBlockConfiguration"].values())
     assert bucket["Properties"]["BucketEncryption"]
     (rule,) = bucket["Properties"]["LifecycleConfiguration"]["Rules"]

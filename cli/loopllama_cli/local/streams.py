@@ -50,7 +50,9 @@ class Streams:
 
 
 class _Reader:
-    def __init__(self, mapping: Any, invoke: Any, matches: Any, send: Any, warn: Any) -> None:
+    def __init__(
+        self, mapping: Any, invoke: Callable[[str, bytes], Outcome], matches: Any, send: Any, warn: Any
+    ) -> None:
         self._mapping = mapping
         self._invoke, self._matches, self._send, self._warn = invoke, matches, send, warn
         self._records: deque[dict[str, Any]] = deque()

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from loopllama.errors import InvalidRequest
+from loopllama_cli.local.parameters import ParameterRefused, check_parameters
+from loopllama_cli.local.patterns import PatternRefused, check_event_pattern, check_filters
 from loopllama_cli.tool_files import check_tools
 
 DROPPED = {
@@ -87,9 +89,14 @@ def load(
     except InvalidRequest as error:
         raise TemplateError(f"{path}: {error}") from error
     parameters = {**{name: defaults[name] for name in defaults if name in source.get("Parameters", {})}, **parameters}
+    try:
+        check_parameters(source.get("Parameters", {}), parameters)
+    except ParameterRefused as refused:
+        raise TemplateError(f"{path}: {refused}.") from refused
     routes = _routes(source)
     layers = _localise(source, project)
     body = _transform(source, parameters, path)
+    _check_patterns(body)
     template = Template(body, parameters, routes)
     _prepare(template, layers, project)
     _drop(template, supported)
@@ -201,6 +208,18 @@ def _transform(source: dict[str, Any], parameters: dict[str, str], path: Path) -
         causes = "; ".join(cause.message for cause in error.causes)
         raise TemplateError(f"{path} is not a valid SAM template: {causes}. Try `sam validate --lint`.") from error
     return json.loads(json.dumps(body))  # type: ignore[no-any-return]
+
+
+def _check_patterns(body: dict[str, Any]) -> None:
+    for name, resource in body["Resources"].items():
+        properties = resource.get("Properties", {})
+        try:
+            if resource["Type"] == "AWS::Lambda::EventSourceMapping":
+                check_filters(properties.get("FilterCriteria") or {})
+            elif resource["Type"] == "AWS::Events::Rule" and "EventPattern" in properties:
+                check_event_pattern(properties["EventPattern"])
+        except PatternRefused as refused:
+            raise TemplateError(f"{name}: {refused}.") from refused
 
 
 def _prepare(template: Template, layers: dict[str, str], project: Path) -> None:

@@ -37,6 +37,7 @@ class Api:
         self._keys = KeyStore(settings)
         self._rate = RateLimit(settings.requests_per_second)
         self._cors = _cors(settings.allowed_origins)
+        self._public_docs = settings.public_docs
         # Bodies are read and measured before the resolver sees them, whatever content type they claim.
         self._resolver = APIGatewayHttpResolver(enable_validation=True, json_body_deserializer=parse_body)
         self._resolver.exception_handler(Exception)(self._problem)
@@ -83,7 +84,7 @@ class Api:
         if method == "OPTIONS" and self._cors and "origin" in headers:
             allowed = CORSConfig.build_allow_methods({"GET", "POST", "PUT", "PATCH", "DELETE"})
             return {"statusCode": 204, "headers": {"Access-Control-Allow-Methods": allowed}}
-        if path not in document.PUBLIC:
+        if not self._is_open(event, path):
             caller = self._keys.authenticate(headers.get("authorization"))
             self._rate.take(caller)
             self._resolver.append_context(caller=caller)  # type: ignore[no-untyped-call]
@@ -98,6 +99,13 @@ class Api:
             "isBase64Encoded": False,
         }
         return self._resolver.resolve(asked, context)
+
+    def _is_open(self, event: Mapping[str, Any], path: str) -> bool:
+        """Return whether a request needs no key. On AWS an open address has a route of its own, which is throttled
+        apart from the others, so it is not open by another way."""
+        route = event.get("routeKey")
+        apart = route in (None, f"GET {path}", f"GET {_SELF_HOSTED}{path}")
+        return path in document.PUBLIC and apart and (self._public_docs or path not in document.DOCUMENTATION)
 
     def _problem(self, error: Exception) -> Response[str]:
         event = self._resolver.current_event

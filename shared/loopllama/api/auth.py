@@ -55,6 +55,7 @@ class Caller:
 
     id: str
     name: str
+    key_hash: str = ""
 
 
 class KeyStore:
@@ -135,7 +136,7 @@ class KeyStore:
             # Refusals are not kept: strangers must not fill the memory, and a new key acts at once.
             self._known.pop(key_hash, None)
             raise Unauthorized("Invalid API key")
-        caller = Caller(key_hash[:16], str(item.get("name") or item.get("prefix") or "unnamed"))
+        caller = Caller(key_hash[:16], str(item.get("name") or item.get("prefix") or "unnamed"), key_hash)
         self._known[key_hash] = (now + CACHE_SECONDS, caller)
         while len(self._known) > _CACHED:
             self._known.popitem(last=False)

@@ -13,10 +13,12 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from loopllama.api.responses import JSON
 from loopllama.core import exact_json
 
-PUBLIC = ("/healthz", "/openapi.json", "/docs")
-"""What needs no key."""
+DOCUMENTATION = ("/openapi.json", "/docs")
+PUBLIC = ("/healthz", *DOCUMENTATION)
+"""What needs no key, the documentation where the deployment says so."""
 TAGS = ("workflows", "runs", "routes", "models", "usage", "service")
 """What the page groups the routes by: the last of these words in the path."""
+_CACHED = "public, max-age=3600"
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; "
     "frame-ancestors 'none'"
@@ -36,13 +38,13 @@ def add(resolver: APIGatewayHttpResolver, version: str) -> None:
     def text() -> str:
         return exact_json.dumps(document(resolver, version))
 
-    @resolver.get("/openapi.json", include_in_schema=False)
+    @resolver.get("/openapi.json", include_in_schema=False, compress=True)
     def openapi() -> Response[str]:
-        return Response(200, JSON, text(), headers={"Cache-Control": "max-age=300"})
+        return Response(200, JSON, text(), headers={"Cache-Control": _CACHED})
 
     @resolver.get("/docs", include_in_schema=False, compress=True)
     def docs() -> Response[str]:
-        headers = {"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "max-age=300"}
+        headers = {"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": _CACHED}
         return Response(200, "text/html; charset=utf-8", _page(text()), headers=headers)
 
 

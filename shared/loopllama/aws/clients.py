@@ -10,6 +10,17 @@ from typing import Any
 DEFAULT_REGION = "us-east-1"
 """Where nothing says which region is meant."""
 
+_LINKS: dict[str, Any] = {
+    "signature_version": "s3v4",
+    "s3": {"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"},
+}
+"""How S3's signed links are made. Left alone, botocore signs by Signature Version 2 for the global endpoint in most
+regions. That endpoint redirects to the region of a bucket until its name is known everywhere, and the signature is not
+for that host (SignatureDoesNotMatch). What is encrypted by a key of KMS needs Version 4 anyway.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/Redirects.html,
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html,
+github.com/boto/boto3, issue 4651 and pull request 4768"""
+
 
 def region() -> str:
     """Return the region that this process works in: a function's own; on the command line that of the chosen stack,
@@ -29,6 +40,7 @@ def client(service: str, *, read_seconds: float = 60, attempts: int = 4, region:
         read_timeout=read_seconds,
         retries={"mode": "standard", "total_max_attempts": attempts},
         tcp_keepalive=True,
+        **(_LINKS if service == "s3" else {}),
     )
     with _making:
         # The stubs know every service by a literal name; ours is a variable.

@@ -57,6 +57,10 @@ _NO_OPTIONS = frozenset(
 MACHINE = ("health#", "observed#")
 """Items of the Models table that are no entries begin so: what was seen of models, written by functions."""
 
+EXPIRES = "delete_at"
+"""Attribute (epoch s) of the items `observed#`. The filter of the table's stream keeps out of the history what has it,
+so no entry may have it."""
+
 
 def is_machine_key(name: object) -> bool:
     """Return whether a key of the Models table is that of an item which is no entry of the catalog."""
@@ -146,6 +150,8 @@ def parse_item(item: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, 
     if not is_model_id(name):
         return str(name)[:80], {}, {"model": f"must be text of 1 to 256 characters, not {written(name)}"}
     assert isinstance(name, str)  # noqa: S101 - is_model_id says so
+    if item.get(EXPIRES) is not None:
+        return name, {}, {EXPIRES: "belongs to what functions note; take it out, or the entry is skipped and deleted"}
     fields: dict[str, Any] = {}
     reasons: dict[str, str] = {}
     for key, read in _READ.items():

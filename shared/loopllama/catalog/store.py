@@ -17,7 +17,7 @@ from loopllama.aws import clients, dynamo
 from loopllama.aws.versioned import Rows, version_of
 from loopllama.catalog import variants
 from loopllama.catalog.catalog import NEEDS_PROVIDER, Catalog, bundled
-from loopllama.catalog.entries import VALUES, is_machine_key, parse_item
+from loopllama.catalog.entries import EXPIRES, VALUES, is_machine_key, parse_item
 from loopllama.catalog.model import PRICES, Model, Price, Tier, is_model_id
 from loopllama.catalog.pricing import price_at
 from loopllama.core import clock
@@ -79,7 +79,7 @@ class CatalogStore:
         and is not changed, stays as it is.
         """
         before = self._before(model_id, expected_version)
-        kept = {name: value for name, value in (before or {}).items() if name not in changes}
+        kept = {name: value for name, value in (before or {}).items() if name not in changes and name != EXPIRES}
         item = {**kept, **{name: value for name, value in changes.items() if value is not None}, "model": model_id}
         self._check(item, changes, before or {})
         if len(reason) > MAX_REASON or len(updated_by) > MAX_REASON:

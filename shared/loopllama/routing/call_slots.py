@@ -17,7 +17,8 @@ A call takes a slot first where its model has a limit: an attribute `s<number>` 
 table, `observed##<model id>`, with who holds it, since when and until when. One conditional write takes it, another one
 gives it back. Two that want the same one cannot both have it; who comes too late learns from the refusal which are
 free. The slot of a process that died is free once its call must be over. So a server never sees more calls of ours
-than the limit says, but for those that were under way when the limit was lowered.
+than the limit says, but for those that were under way when the limit was lowered. DynamoDB deletes the item once its
+model has not been called for three days (`delete_at`).
 
 A call that finds no slot free waits here for `HERE_SECONDS` at most, and looks again after as long as the oldest call
 has taken so far: looking often where calls are short, seldom where they are long. Then it raises `ModelBusy`: a
@@ -33,9 +34,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loopllama.aws import dynamo
+from loopllama.catalog.entries import EXPIRES
 from loopllama.core.numbers import natural
 from loopllama.errors import ModelBusy
-from loopllama.policies.step_stats import PREFIX
+from loopllama.policies.step_stats import FORGOTTEN_MS, PREFIX
 from loopllama.routing.model_health import UNCHANGED, ModelHealth, logged
 
 if TYPE_CHECKING:
@@ -189,7 +191,10 @@ class CallSlots:
                 self._health.dynamodb(),
                 self._health.table,
                 {"model": SLOTS + model_id},
-                {slot.name: {"by": holder, "since": now, "until": now + int(call_seconds * 1000) + MARGIN_MS}},
+                {
+                    slot.name: {"by": holder, "since": now, "until": now + int(call_seconds * 1000) + MARGIN_MS},
+                    EXPIRES: (now + FORGOTTEN_MS) // 1000,
+                },
                 condition=_FREE,
                 names={"#slot": slot.name, "#until": "until", "#by": "by"},
                 parameters={":number": "N", ":now": now, ":beyond": now + LONGEST_MS, ":holder": holder},

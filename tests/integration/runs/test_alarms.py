@@ -14,7 +14,14 @@ from support.system import System
 from template.project import resources, template
 
 ALARMS = resources("AWS::CloudWatch::Alarm")
-OF_AWS = ["FunctionsThrottled", "ReadsThrottled", "WritesThrottled", "ExecutionsThrottled", "DeliveriesLost"]
+OF_AWS = {
+    **dict.fromkeys(["FunctionsThrottled", "OtherFunctionsThrottled", "ExecutionsThrottled"], "AlarmThrottles"),
+    **dict.fromkeys(["ReadsThrottled", "WritesThrottled", "IndexesThrottled"], "AlarmThrottles"),
+    **dict.fromkeys(["FunctionsFail", "ApiFails"], "AlarmFunctionErrors"),
+    "StreamsLate": "AlarmStreamMilliseconds",
+    "DeliveriesLost": None,
+}
+"""Alarms over metrics of AWS's own, and the parameter that is their threshold; 1 where none is."""
 
 
 class Alarms:
@@ -32,11 +39,11 @@ class Alarms:
         if "Metrics" not in alarm:
             return [{key: alarm[key] for key in ("Namespace", "MetricName", "Dimensions", "Period", "Statistic")}]
         total, *rest = alarm["Metrics"]
-        assert total["Expression"] == "SUM(FILL(METRICS(), 0))"
+        assert total["Expression"] == f"{'MAX' if name == 'StreamsLate' else 'SUM'}(FILL(METRICS(), 0))"
         assert total.get("ReturnData", True)
         assert not any(one["ReturnData"] for one in rest)
         # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
-        assert len(rest) <= 10
+        assert len(rest) <= 8, "10 at most, and one may become two"
         stats = [one["MetricStat"] for one in rest]
         return [{**stat["Metric"], "Period": stat["Period"], "Statistic": stat["Stat"]} for stat in stats]
 
@@ -49,7 +56,9 @@ class Alarms:
                 **metric, Statistics=[statistic], StartTime=self.since, EndTime=self.since + metric["Period"]
             )
             found += [point[statistic] for point in answer["Datapoints"]]
-        return sum(found) if found else None
+        if not found:
+            return None
+        return max(found) if name == "StreamsLate" else sum(found)
 
     def rings(self, name: str, **parameters: float) -> bool:
         """Whether the alarm is in the state ALARM; `parameters` instead of the template's defaults."""
@@ -66,7 +75,8 @@ class Alarms:
             return value
         if "Ref" in value:
             name = value["Ref"]
-            fixed = {"AWS::StackName": self._system.name, "AlarmTopic": "topic", **(parameters or {})}
+            made_elsewhere = {"AlarmTopic": "topic", "HttpApi": "api"}  # the local stack drops them
+            fixed = {"AWS::StackName": self._system.name, **made_elsewhere, **(parameters or {})}
             if name in template()["Parameters"]:
                 fixed = {name: template()["Parameters"][name]["Default"], **fixed}
             return fixed[name] if name in fixed else self._resources[name]
@@ -178,9 +188,10 @@ def test_what_a_day_cost_is_what_the_bill_says(alarms: Alarms, system: System, p
 @pytest.mark.parametrize("name", OF_AWS)
 def test_what_aws_measures(alarms: Alarms, system: System, name: str) -> None:
     """Every metric of the alarm counts, and none of another stack."""
-    limit = float(template()["Parameters"]["AlarmThrottles"]["Default"]) if name != "DeliveriesLost" else 1.0
+    parameter = OF_AWS[name]
+    limit = float(template()["Parameters"][parameter]["Default"]) if parameter else 1.0
     watched = alarms.metrics(name)
-    assert len(watched) == len({repr(one["Dimensions"]) for one in watched})
+    assert len(watched) == len({repr((one["MetricName"], one["Dimensions"])) for one in watched})
     (other, *_) = watched
 
     def put(metric: dict[str, Any], value: float, dimensions: Any = None) -> None:
@@ -191,15 +202,50 @@ def test_what_aws_measures(alarms: Alarms, system: System, name: str) -> None:
     assert not alarms.rings(name)
     put(other, limit - 0.5)
     assert not alarms.rings(name)
-    for metric in watched[1:] or watched:
-        put(metric, 1)
+    others = watched[1:] or watched
+    # An age is not added to another one.
+    more = limit if name == "StreamsLate" else 1
+    for metric in others:
+        put(metric, more)
     assert alarms.rings(name)
-    assert alarms.value(name) == limit - 0.5 + max(1, len(watched) - 1)
+    assert alarms.value(name) == (limit if name == "StreamsLate" else limit - 0.5 + len(others))
+
+
+def metrics_of(name: str) -> list[dict[str, Any]]:
+    return [one["MetricStat"]["Metric"] for one in ALARMS[name]["Properties"]["Metrics"] if "MetricStat" in one]
+
+
+def named(name: str) -> list[str]:
+    """The resources that an alarm's metrics are of."""
+    return [metric["Dimensions"][0]["Value"]["Ref"] for metric in metrics_of(name)]
+
+
+def _machine_names() -> dict[str, Any]:
+    found: dict[str, Any] = template()["Resources"]["RunWorkflow"]["Properties"]["DefinitionSubstitutions"]
+    return found
 
 
 def test_an_alarm_watches_everything_there_is() -> None:
+    functions = [one for name in ("FunctionsThrottled", "OtherFunctionsThrottled") for one in named(name)]
+    assert sorted(functions) == sorted(resources("AWS::Serverless::Function"))
+    # The others raise what the state machine repeats, or fails a run by, and RunsFail tells of that.
+    invoked = {value["Fn::GetAtt"][0] for value in _machine_names().values() if "Fn::GetAtt" in value}
+    assert sorted(named("FunctionsFail")) == sorted({*functions} - invoked)
+    streams = {
+        one["Properties"]["FunctionName"]["Ref"] for one in resources("AWS::Lambda::EventSourceMapping").values()
+    }
+    assert set(named("StreamsLate")) == streams
+    indexes = {
+        (table, index["IndexName"], kind)
+        for table, one in resources("AWS::DynamoDB::Table").items()
+        for index in one["Properties"].get("GlobalSecondaryIndexes", ())
+        for kind in ("ReadThrottleEvents", "WriteThrottleEvents")
+    }
+    assert {
+        (metric["Dimensions"][0]["Value"]["Ref"], metric["Dimensions"][1]["Value"], metric["MetricName"])
+        for metric in metrics_of("IndexesThrottled")
+    } == indexes
     watched = {
-        "FunctionsThrottled": resources("AWS::Serverless::Function"),
         "ReadsThrottled": resources("AWS::DynamoDB::Table"),
         "WritesThrottled": resources("AWS::DynamoDB::Table"),
         "ExecutionsThrottled": resources("AWS::Serverless::StateMachine"),

@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import bench_cost
 from aws_use.cost import Use, added, billed_seconds, lambda_usd, of_day, of_use, per_thousand, plain_step, proxy_day
-from aws_use.figures import MODEL_MS, SHORT, memory_of_template
-from aws_use.prices import USD
+from aws_use.figures import MODEL_MS, SHORT, alarm_metrics, memory_of_template, template
+from aws_use.prices import DAYS_A_MONTH, USD
 
 NOTHING = dict.fromkeys(("transitions", "writes", "reads", "stored_bytes", "log_bytes", "events", "api_requests"), 0.0)
 
@@ -74,3 +74,25 @@ def test_the_figures_in_the_operations_page_are_those_of_the_last_measurement() 
     told = [Decimal(number) for number in re.findall(r"0\.[0-9]{3}", page.partition("## Cost")[2])]
     # A measurement of processor time moves the last digit.
     assert all(any(abs(usd - one) < Decimal("0.0015") for one in told) for usd in sums), (sums, told)
+
+
+def test_what_the_alarms_cost_is_said_the_same_everywhere() -> None:
+    """They are counted in the template, not measured, so a new one is told at once."""
+    assert json.loads(bench_cost.RESULT.read_text())["figures"]["alarm_metrics"] == alarm_metrics()
+    usd = round(alarm_metrics() * USD["alarm_metric_month"])
+    assert template()["Parameters"]["Alarms"]["Description"].endswith(f"; about {usd} USD a month")
+    page = (bench_cost.RESULT.parents[2] / "docs" / "operations.md").read_text()
+    assert f"{usd} USD more with `Alarms`" in page
+
+
+def test_what_a_month_costs_is_what_the_operations_page_says() -> None:
+    figures = json.loads(bench_cost.RESULT.read_text())["figures"]
+    page = " ".join((bench_cost.RESULT.parents[2] / "docs" / "operations.md").read_text().split())
+
+    def month(runs: int) -> int:
+        usd = bench_cost.price(figures, memory_of_template(), SHORT, runs * SHORT)
+        return round(sum(usd.values(), Decimal(0)) * runs * SHORT / 1000 * DAYS_A_MONTH)
+
+    assert f"{month(1)} USD a month with one crew of five" in page
+    assert f"a hundred runs of five steps a day cost {month(100)} USD a month, ten thousand {month(10_000)}." in page
+    assert f"costs {round(proxy_day() * DAYS_A_MONTH)} USD a month at any load" in page

@@ -379,3 +379,11 @@ def test_a_number_that_is_none_of_a_fields_is_refused_in_words(field, value):
     assert fields == {}
     assert reasons[field].startswith("must be a whole number of ")
     assert parse_item({"model": "x", field: Decimal("3.0")})[1] == {field: 3}
+
+
+def test_an_entry_that_looks_like_what_functions_note_is_none():
+    catalog = bundled().with_entries([{"model": "gpt-5", "enabled": False, "delete_at": 1_800_000_000}])
+    assert catalog.resolve("gpt-5").enabled
+    (problem,) = catalog.problems
+    assert problem["model"] == "gpt-5"
+    assert "`delete_at` belongs to what functions note" in problem["reason"]

@@ -131,6 +131,9 @@ def _cloudformation() -> None:
             return parse(template)
 
     parse = replace(Stack, "parse_template", staticmethod(parse_template))
+    # To moto, a resource whose condition does not hold is a `None` among the others.
+    made = property(lambda stack: [one for one in stack.resource_map.values() if one is not None])
+    replace(Stack, "stack_resources", made)
     # Ref of a bus is its name.
     bus: Any = events_models.EventBus
     bus.physical_resource_id = property(lambda bus: bus.name)

@@ -37,6 +37,8 @@ _MARKETPLACE = re.compile(
 )
 
 
+_NAMED = re.compile(r":(provisioned-model|imported-model|custom-model-deployment|guardrail|guardrail-profile)/")
+"""Kinds of ARNs that the parameter BedrockArns takes."""
 _ACTION = re.compile(r"not authorized to perform: (bedrock[\w-]*:\w+)")
 
 
@@ -113,6 +115,11 @@ def explain(code: str, message: str, model: str, region: str) -> str | None:
         )
     if code in ("AccessDeniedException", "access_denied"):
         usual = "bedrock:InvokeModel" if code == "AccessDeniedException" else "bedrock-mantle:CreateInference"
+        if _NAMED.search(message) or _NAMED.search(model):
+            return (
+                "the functions may call models of your own, and apply guardrails of other accounts, that the "
+                "deployment's parameter BedrockArns names: add the ARN there and deploy again"
+            )
         action = _ACTION.search(message)
         return f"the function's role needs {action[1] if action else usual} on it, the account access to the model"
     return None
