@@ -56,9 +56,10 @@ def remedy(denied: Denial, model: str, region: str) -> str:
         return f"{told}have it allowed, or name a model in a region where calls are allowed: bedrock:REGION/ID"
     unspecified = ", and for aws:RequestedRegion `unspecified`" if model.startswith("global.") else ""
     named = f"--region {quote(region)} --inference-profile-identifier {quote(model)}"
+    listed = f"aws bedrock get-inference-profile {named}"
     return (
         f"{told}access to the model is not what is missing: its inference profile lets several regions answer. Have "
-        f"{denied.action} allowed in all of them{unspecified} (aws bedrock get-inference-profile {named} lists them), or {instead(region)}"
+        f"{denied.action} allowed in all of them{unspecified} ({listed} lists them), or {instead(region)}"
     )
 
 
