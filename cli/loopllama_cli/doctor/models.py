@@ -69,7 +69,7 @@ def simulated(provider: str, settings: Settings) -> bool:
     """Return whether the deployment's stand-in answers for a provider."""
     from loopllama.providers import is_simulated
 
-    return issimulated(provider, settings)
+    return is_simulated(provider, settings)
 
 
 def _provider(provider: str, target: Target) -> Check:
