@@ -17,18 +17,16 @@ _MOST_RESOURCES = 500
 _HOUR = 3600
 _RUNBOOK = "docs/operations.md says what to do"
 _NAMESPACE = "LoopLlama/{}"
+Resources = dict[str, list[tuple[str, str]]]
+"""CloudFormation's types of resource to those of the stack: the name in the template, and the one in the account."""
 
 
 def examine_running(target: Target) -> Iterator[Check]:
     """Yield what the stack's own queues, alarms and metrics say. A few calls; what one may not see is a warning."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    found: Resources = {}
 
     def look() -> str:
-        pages = clients.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=target.name)
-        resources = (resource for page in pages for resource in page["StackResourceSummaries"])
-        for resource in islice(resources, _MOST_RESOURCES):
-            name = (resource["LogicalResourceId"], str(resource.get("PhysicalResourceId") or ""))
-            found.setdefault(resource["ResourceType"], []).append(name)
+        found.update(resources(target.name))
         return f"{sum(map(len, found.values()))}"
 
     check = _seen("resources", look, "cloudformation:ListStackResources")
@@ -36,10 +34,21 @@ def examine_running(target: Target) -> Iterator[Check]:
         yield check
         return
     yield from _queues(found.get("AWS::SQS::Queue", []), target)
-    if names := [name for _, name in found.get("AWS::CloudWatch::Alarm", [])]:
-        yield _alarms(names, target.name)
+    if alarms := found.get("AWS::CloudWatch::Alarm"):
+        yield _alarms(alarms)
     yield _throttles(found.get("AWS::Lambda::Function", []), target)
     yield from _resting(target)
+
+
+def resources(stack: str) -> Resources:
+    """Return what CloudFormation has made of a stack."""
+    found: Resources = {}
+    pages = clients.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
+    listed = (resource for page in pages for resource in page["StackResourceSummaries"])
+    for resource in islice(listed, _MOST_RESOURCES):
+        name = (resource["LogicalResourceId"], str(resource.get("PhysicalResourceId") or ""))
+        found.setdefault(resource["ResourceType"], []).append(name)
+    return found
 
 
 def _seen(subject: str, look: Callable[[], str], action: str) -> Check:
@@ -74,19 +83,20 @@ def _local(target: Target) -> str:
     return 'eval "$(loopllama local --export)"; ' if target.local else ""
 
 
-def _alarms(names: list[str], stack: str) -> Check:
-    on: list[dict[str, Any]] = []
+def _alarms(alarms: list[tuple[str, str]]) -> Check:
+    names = {physical: name for name, physical in alarms[:100]}
+    on: list[str] = []
 
     def look() -> str:
-        client = clients.client("cloudwatch")
-        on.extend(client.describe_alarms(AlarmNames=names[:100], StateValue="ALARM")["MetricAlarms"])
+        said = clients.client("cloudwatch").describe_alarms(AlarmNames=list(names), StateValue="ALARM")
+        alarms_on = (alarm for alarm in said["MetricAlarms"] if alarm["StateValue"] == "ALARM")
+        on.extend(names[alarm["AlarmName"]] for alarm in alarms_on if alarm["AlarmName"] in names)
         return f"{len(names)}, none in ALARM"
 
     check = _seen("alarms", look, "cloudwatch:DescribeAlarms")
     if not on:
         return check
-    # CloudFormation names an alarm STACK-RESOURCE-LETTERS.
-    told = ", ".join(sorted(alarm["AlarmName"].removeprefix(f"{stack}-").rpartition("-")[0] for alarm in on))
+    told = ", ".join(sorted(on))
     return Check("alarms", "warn", f"in ALARM: {told}", f"{_RUNBOOK} (Alarms)")
 
 
