@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.api_client import FINAL
 from support.doctor import checks, denied, run
 from typer.testing import CliRunner
 
@@ -193,3 +198,33 @@ def test_the_local_stack_names_its_queues_too(product: Any) -> None:
         product.client("sqs").purge_queue(QueueUrl=url)
     (at,) = (number for number, line in enumerate(lines) if line.startswith("warn queue LostEvents"))
     assert lines[at + 1].startswith('     → look: eval "$(loopllama local --export)"; aws sqs receive-message')
+
+
+def test_what_the_runbook_sends_on_starts_its_run_once(product: Any, api: Any) -> None:
+    """Lambda's form of a message and EventBridge's; the third is the first again, and starts nothing."""
+    page = (Path(__file__).parents[3] / "docs/operations.md").read_text("utf-8")
+    script = next(one for one in re.findall(r"<<'PY'\n(.*?)^PY$", page, re.MULTILINE | re.DOTALL) if "invoke" in one)
+    crew = [{"name": "a", "role": "r", "systemPrompt": "s", "model": "small"}]
+    api.post("/v1/workflows", {"name": "sent_on", "crew": crew}, 201)
+    url = product.client("sqs").list_queues(QueueNamePrefix="loopllama-LostRequests")["QueueUrls"][0]
+    detail = {"workflow": "sent_on", "input": "x"}
+    events = [
+        {"id": f"e-{number}", "source": "loopllama", "detail-type": "RunRequested", "detail": detail}
+        for number in range(2)
+    ]
+    try:
+        for body in (events[0], {"requestPayload": events[1]}, events[0]):
+            product.client("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(body))
+        functions = product.client("lambda").list_functions()["Functions"]
+        (function,) = (one["FunctionName"] for one in functions if "AcceptRun" in one["FunctionName"])
+        arguments = [sys.executable, "-c", script, url, function]
+        done = subprocess.run(arguments, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        api.until("/v1/workflows/sent_on/runs", lambda runs: [run["status"] in FINAL for run in runs] == [True, True])
+        said = product.client("sqs").get_queue_attributes(
+            QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        )
+        assert set(said["Attributes"].values()) == {"0"}
+        assert len(api.get("/v1/workflows/sent_on/runs")) == 2
+    finally:
+        api.delete("/v1/workflows/sent_on")
