@@ -49,6 +49,21 @@ LEGACY = (
 )
 ROLE = "User: arn:aws:sts::1:assumed-role/x/y is not authorized to perform: bedrock:InvokeModel on resource: z"
 POLICY = f"{ROLE} with an explicit deny in a service control policy"
+
+
+def denied(region: str, why: str) -> str:
+    """AWS's words for a call of Opus that was sent to `region`."""
+    return ROLE.replace("resource: z", f"resource: arn:aws:bedrock:{region}::foundation-model/{OPUS} {why}")
+
+
+SCP = "with an explicit deny in a service control policy: arn:aws:organizations::1:policy/o-1/p-1"
+ELSEWHERE = denied("us-east-2", SCP)
+ANYWHERE = denied("", SCP)
+NOT_ALLOWED = denied("eu-west-3", "because no service control policy allows the bedrock:InvokeModel action")
+BOUNDARY = denied("us-east-1", "with an explicit deny in a permissions boundary")
+OWN_POLICY = denied("us-east-1", "with an explicit deny in an identity-based policy")
+NO_ROLE = denied("us-east-2", "because no identity-based policy allows the bedrock:InvokeModel action")
+PROFILE = "aws bedrock get-inference-profile --region us-east-1 --inference-profile-identifier"
 AGREE = "aws bedrock create-foundation-model-agreement --region {} --model-id anthropic.claude-opus-5"
 SEND = "aws bedrock put-use-case-for-model-access --region us-east-1 --form-data fileb://use-case.json"
 
@@ -73,6 +88,14 @@ def adapter(server: WireServer, monkeypatch: pytest.MonkeyPatch) -> Provider:
         (MISSING, LEGACY, f"us.{OPUS}", ["name another model"]),
         (INVALID, "Operation not allowed", f"us.{OPUS}", ["AWS Support"]),
         (DENIED, POLICY, "sa-east-1/x", ["a service control policy of", "called in sa-east-1"]),
+        (DENIED, ELSEWHERE, f"us.{OPUS}", ["denies bedrock:InvokeModel in us-east-2", f"{PROFILE} us.{OPUS}"]),
+        (DENIED, ELSEWHERE, f"us.{OPUS}", ["us-east-1 answers alone: bedrock:amazon.nova-pro-v1:0 or bedrock:"]),
+        (DENIED, ELSEWHERE, f"us-west-1/us.{OPUS}", ["list-foundation-models --region us-west-1", "REGION/ID"]),
+        (DENIED, ANYWHERE, f"global.{OPUS}", ["in no region that AWS names", "aws:RequestedRegion `unspecified`"]),
+        (DENIED, NOT_ALLOWED, f"eu-west-1/eu.{OPUS}", ["a service control policy of the AWS", "eu-west-3"]),
+        (DENIED, BOUNDARY, f"us.{OPUS}", ["a permissions boundary denies"]),
+        (DENIED, OWN_POLICY, OPUS, ["an identity-based policy denies bedrock:InvokeModel in us-east-1"]),
+        (DENIED, NO_ROLE, f"us.{OPUS}", ["function's role needs bedrock:InvokeModel"]),
         (DENIED, ROLE, f"us.{OPUS}", ["function's role needs bedrock:InvokeModel"]),
     ],
 )
@@ -91,7 +114,7 @@ def test_what_to_do_where_the_account_lacks_access(
         adapter.complete(make_call(model=model))
     for words in (*told, f"(HTTP {status}, {code})", said[:60]):
         assert words in str(caught.value)
-    if said != ROLE:
+    if said not in (ROLE, NO_ROLE):
         assert "function's role needs" not in str(caught.value)
 
 

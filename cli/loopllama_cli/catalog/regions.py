@@ -78,6 +78,15 @@ def aliases() -> dict[str, dict[str, str]]:
     return {"": dict.fromkeys(ALIASES, ELSEWHERE), **dict(sorted(by_region.items()))}
 
 
+def in_region() -> dict[str, list[str]]:
+    """Region to the catalog's ids of the models that are answered in that region alone, the best first."""
+    here: dict[str, list[str]] = {}
+    for model, places in PROFILES.items():
+        for region in places.get("", "").split():
+            here.setdefault(region, []).append(f"bedrock:{model}")
+    return dict(sorted(here.items()))
+
+
 def _here(alias: str, region: str) -> str:
     """Return the id by which Bedrock answers for an alias in a region: of the models within the region's geography the
     one wanted most, else a global profile."""

@@ -19,8 +19,6 @@ from loopllama_cli.commands.common import read_parameters
 from loopllama_cli.console import output
 from loopllama_cli.tool_files import check_tools
 
-CONFIG = "samconfig.toml"
-
 
 class SamMissing(LoopLlamaError):
     """The SAM CLI is not on this machine."""
@@ -42,7 +40,12 @@ def deploy(
     It is `sam build` and `sam deploy` of the template that came with this program, by the samconfig.toml of the folder
     that you are in. `--stack` names the stack where that says nothing, or another one. Running it again upgrades, or
     changes parameters; those not named keep their values. Exit code 1 where SAM fails.
+
+    Before, it says where the region has no Bedrock. Afterwards it says which better models this account can call, and
+    offers to point the aliases frontier, balanced and small at them; without a terminal, or with --no-confirm, it
+    prints the commands.
     """
+    from loopllama_cli.doctor import deployment
     from loopllama_cli.project import project_root
 
     choice = ctx.obj
@@ -56,9 +59,12 @@ def deploy(
     else:
         options.append("--confirm-changeset" if confirm else "--no-confirm-changeset")
         options.append("--no-fail-on-empty-changeset")
-        if not Path(CONFIG).exists():
+        if not Path(deployment.CONFIG).exists():
             options += ["--capabilities=CAPABILITY_IAM", "--resolve-s3"]
             options += [f"--s3-prefix={choice.stack}"] if choice.stack else []
+    ask = _ask if confirm and _is_somebody_there() else None
+    if not deployment.before(deployment.completed(choice), ask):
+        raise typer.Exit(1)
     template = project_root() / "template.yaml"
     with tempfile.TemporaryDirectory() as folder:
         if parameters:
@@ -68,6 +74,15 @@ def deploy(
             options.append(f"--parameter-overrides=file://{file}")
         _run(sam, "build", f"--template={template}", *account)
         _run(sam, "deploy", *options)
+    deployment.after(deployment.completed(choice), ask)  # --guided may have written the file
+
+
+def _is_somebody_there() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _ask(question: str) -> bool:
+    return typer.confirm(question, err=True)
 
 
 def find_sam() -> str:

@@ -1,4 +1,5 @@
-"""What `loopllama doctor` looks at: this machine, the account, a stack's parts, the models in use and their access.
+"""What `loopllama doctor` looks at: this machine, the account, a stack's parts, the models in use and their access,
+and how the stack runs.
 
 Every check yields what it found and, unless all is well, what to do. Nothing is changed; only `call` costs anything.
 """
@@ -12,8 +13,14 @@ from typing import Any
 
 from loopllama import __version__
 from loopllama.aws import clients, errors
+from loopllama_cli.doctor.access import Access
+from loopllama_cli.doctor.aliases import Offer, examine_aliases
 from loopllama_cli.doctor.findings import SIGN_IN, Check, looked
-from loopllama_cli.doctor.models import examine_models
+from loopllama_cli.doctor.models import examine_models, simulated
+from loopllama_cli.doctor.quotas import Limits
+from loopllama_cli.doctor.region import examine_region
+from loopllama_cli.doctor.running import examine_running
+from loopllama_cli.doctor.use import examine_rows, in_use
 from loopllama_cli.target import Choice, Target, TargetMissing, TargetUnreachable, connect, next_command
 
 _ENOUGH_FUNCTIONS = 100
@@ -52,13 +59,28 @@ def examine(choice: Choice, call: bool = False) -> Iterator[Check]:
     if all(check.status != "fail" for check in parts):
         try:
             yield from _keys(target)
-            yield from examine_models(target, call, choice.profile)
+            use = in_use(target.settings)
+            yield from examine_rows(use)
+            access, limits = Access(choice.profile), Limits(choice.profile)
+            yield from examine_models(target, use, call, access, limits)
+            yield from (offer.check for offer in offers(target, access, limits))
+            yield from examine_running(target)
         except Exception as error:
             trouble = errors.trouble(error)
             if trouble is None:
                 raise
             todo = "allow reading the stack's tables: dynamodb:Query, Scan, GetItem"
             yield Check("tables", "fail", str(trouble), todo)
+
+
+def offers(target: Target, access: Access, limits: Limits) -> list[Offer]:
+    """Return what the aliases may be pointed at; nothing where the models on Bedrock are simulated."""
+    from loopllama.catalog.store import CatalogStore
+
+    if simulated("bedrock", target.settings):
+        return []
+    store = CatalogStore(target.settings)
+    return examine_aliases(store.catalog(), store.items(), access, limits)
 
 
 # This machine and the account
@@ -106,6 +128,7 @@ def account(choice: Choice) -> Iterator[Check]:
         "sts:GetCallerIdentity",
     )
     yield Check("region", "ok", session.region_name)
+    yield examine_region(session.region_name, make)
     yield _concurrency(make("lambda", region_name=session.region_name))
 
 

@@ -25,6 +25,8 @@ _REFUSED = (
     *("InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "AuthFailure"),
     *("ExpiredToken", "ExpiredTokenException", "RequestExpired"),
 )
+_LONGEST = 600
+"""Of what a service said: a proxy in between may say a page of HTML."""
 SIGN_IN = "sign in (`aws sso login`, `aws configure`), or name a profile: --profile NAME, AWS_PROFILE"
 GONE = "deploy the stack again, or restore it from a backup"
 
@@ -46,7 +48,7 @@ def looked(subject: str, look: Callable[[], str], action: str) -> Check:
             todo = GONE
         elif code in _REFUSED or "Credential" in name or "Token" in name:
             todo = SIGN_IN
-        return Check(subject, "fail", str(trouble), todo)
+        return Check(subject, "fail", " ".join(str(trouble).split())[:_LONGEST], todo)
 
 
 def code_of(error: Exception) -> str:

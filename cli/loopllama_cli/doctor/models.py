@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from loopllama.aws import clients, dynamo, errors
-from loopllama.catalog.model import at_region, foundation_model
+from loopllama.aws import clients
+from loopllama.catalog.model import at_region
 from loopllama.errors import ModelError, ModelUnknown
 from loopllama.settings import Settings
-from loopllama_cli.doctor.findings import GONE, MISSING, Check, code_of, looked
+from loopllama_cli.doctor.access import Access
+from loopllama_cli.doctor.findings import GONE, Check, looked
+from loopllama_cli.doctor.quotas import Limits
+from loopllama_cli.doctor.use import Use
 from loopllama_cli.target import Target, next_command
 
 
-def examine_models(target: Target, call: bool, profile: str | None = None) -> Iterator[Check]:
-    """Yield for each model in use: it is known and enabled, and its provider lets us in. `profile` is for the commands
-    that are told."""
+def examine_models(target: Target, use: Use, call: bool, access: Access, limits: Limits) -> Iterator[Check]:
+    """Yield for each model in use: it is known and enabled, its provider lets us in, its quotas let it be called."""
     from loopllama.catalog.store import CatalogStore
 
     settings = target.settings
@@ -26,7 +28,7 @@ def examine_models(target: Target, call: bool, profile: str | None = None) -> It
         todo = f"fix the row ({next_command('models set')}) or delete it: {remove_it}"
         yield Check(f"model {problem['model']}", "warn", f"its row is skipped: {problem['reason']}", todo)
     models: dict[str, Any] = {}
-    names = sorted(_names_in_use(settings).items())
+    names = sorted(use.models.items())
     seen = {name for name, _ in names}
     for name, users in names:
         try:
@@ -47,48 +49,24 @@ def examine_models(target: Target, call: bool, profile: str | None = None) -> It
     providers = sorted({model.provider for model in models.values()})
     refused = set()
     for provider in providers:
-        if provider != "bedrock" or _simulated(provider, settings):
+        if provider != "bedrock" or simulated(provider, settings):
             check = _provider(provider, target)
             refused |= {provider} if check.status == "fail" else set()
             yield check
     for model in models.values():
         usable = model.provider not in refused
-        if model.provider == "bedrock" and not _simulated("bedrock", settings):
-            check = _bedrock(model, profile)
+        if model.provider == "bedrock" and not simulated("bedrock", settings):
+            check = access.examine(model)
             usable = check.status != "fail"
             yield check
+            if usable:
+                yield from limits.examine(model)
         if call and usable:
             yield _called(model, settings)
 
 
-def _names_in_use(settings: Settings) -> dict[str, str]:
-    """Return the models that definitions and routes name, and the deployment's default, with who names them."""
-    from loopllama.workflows.store import DefinitionStore
-
-    users: dict[str, set[str]] = {settings.default_model: {"DefaultModel"}}
-
-    def add(part: Mapping[str, Any], user: str) -> None:
-        lists = (part.get("candidates"), part.get("fallbacks"))  # in a row they may be anything
-        for entry in (part.get("model"), *(entry for listed in lists if isinstance(listed, list) for entry in listed)):
-            name = entry.get("model") if isinstance(entry, Mapping) else entry
-            if isinstance(name, str) and name:
-                users.setdefault(name, set()).add(user)
-
-    store, cursor = DefinitionStore(settings), None
-    while True:
-        page, cursor = store.list(100, cursor)
-        for item in page:
-            for part in (item["definition"], *item["definition"]["crew"]):
-                add(part, str(item["workflow_id"]))
-        if cursor is None:
-            break
-    pages = clients.client("dynamodb").get_paginator("scan").paginate(TableName=settings.routes_table)
-    for row in (dynamo.from_item(item) for page in pages for item in page["Items"]):
-        add(row, f"the route {row['workflow']}/{row['step']}")
-    return {name: ", ".join(sorted(who)[:3]) + (" and others" if len(who) > 3 else "") for name, who in users.items()}
-
-
-def _simulated(provider: str, settings: Settings) -> bool:
+def simulated(provider: str, settings: Settings) -> bool:
+    """Return whether the deployment's stand-in answers for a provider."""
     from loopllama.providers import is_simulated
 
     return is_simulated(provider, settings)
@@ -100,7 +78,7 @@ def _provider(provider: str, target: Target) -> Check:
     from loopllama.catalog.providers import KNOWN, Known, variables_of
 
     subject, settings = f"provider {provider}", target.settings
-    if _simulated(provider, settings):
+    if simulated(provider, settings):
         if target.local and KNOWN.get(provider, Known()).by_role:
             return Check(subject, "ok", "simulated: the local stack has no AWS account")
         if target.local:
@@ -123,102 +101,6 @@ def _provider(provider: str, target: Target) -> Check:
     return check
 
 
-_ANOTHER = "use a model of this region: loopllama routes set, DefaultModel, or an alias (frontier, balanced, small)"
-
-
-def _bedrock(model: Any, profile: str | None) -> Check:
-    """Return whether the account may use a model on Bedrock: its agreement, its authorisation, its region; and the
-    commands for what is missing. `profile` is the one that the command line names."""
-    from loopllama.providers.bedrock.service import underlying_model
-
-    subject, (elsewhere, _) = f"model {model.id}", at_region(str(model.provider_model))
-    region = elsewhere or clients.region()
-    try:
-        client = clients.client("bedrock", read_seconds=10, attempts=2, region=elsewhere)
-    except ValueError as error:  # botocore's InvalidRegionError
-        return Check(subject, "fail", f"its region is none: {error}", f"write its id or ARN anew, or {_ANOTHER}")
-    try:
-        named = underlying_model(str(model.provider_model))
-        if not named.startswith("arn:"):
-            base = foundation_model(named)
-            if base != named:
-                client.get_inference_profile(inferenceProfileIdentifier=named)
-            availability = client.get_foundation_model_availability(modelId=base)
-            wrong, todo = _missing(client, base, availability, region, profile, in_profile=base != named)
-            if wrong:
-                return Check(subject, "fail", "; ".join(wrong), todo)
-    except Exception as error:
-        if code_of(error) in (*MISSING, "ValidationException"):
-            return Check(subject, "fail", f"Bedrock does not know it in {region}: {error}", _ANOTHER)
-        if not isinstance(error, ModelError) and errors.trouble(error) is None:
-            raise
-        todo = "allow bedrock:GetInferenceProfile and bedrock:GetFoundationModelAvailability, or try --call"
-        return Check(subject, "warn", f"whether it may be used cannot be seen: {error}", todo)
-    where = f"; it is called in {region}, not in this stack's region" if region != clients.region() else ""
-    return Check(subject, "ok", f"Bedrock lets this account use it{where}")
-
-
-def _missing(
-    client: Any, base: str, availability: Mapping[str, Any], region: str, profile: str | None, *, in_profile: bool
-) -> tuple[list[str], str]:
-    """Return what keeps the account from a foundation model, by what Bedrock tells of it, and what to do, a command a
-    line.
-
-    Models that are not sold through AWS Marketplace have no agreement to make
-    (https://docs.aws.amazon.com/bedrock/latest/userguide/model-access.html).
-    """
-    from loopllama.providers.bedrock.access import (
-        USE_CASE,
-        agreement_command,
-        is_anthropic,
-        needs_agreement,
-        use_case_command,
-    )
-
-    wrong: list[str] = []
-    todo: list[str] = []
-    if availability.get("regionAvailability") != "AVAILABLE" and not in_profile:
-        return [f"the model is not in {region}"], _ANOTHER
-    agreement = availability.get("agreementAvailability") or {}
-    missing = needs_agreement(base) and agreement.get("status") != "AVAILABLE"
-    if missing and is_anthropic(base) and not _form_sent(client):
-        wrong.append("Anthropic's use case form has not been sent")
-        todo.append(f"{use_case_command(region, profile)}    # use-case.json: {USE_CASE}")
-    if missing and agreement.get("status") == "PENDING":
-        wrong.append("its agreement in AWS Marketplace is being made")
-        todo.append("wait; it takes up to 15 minutes")
-    elif missing:
-        error = f" ({agreement['errorMessage']})" if agreement.get("errorMessage") else ""
-        wrong.append(f"its agreement in AWS Marketplace is not made{error}")
-        todo.append(f"{agreement_command(base, region, profile)}    # it accepts the vendor's terms")
-    blocked = [
-        reason
-        for reason, key, good in (
-            ("the account is not authorised", "authorizationStatus", "AUTHORIZED"),
-            ("the account is not entitled", "entitlementAvailability", "AVAILABLE"),
-        )
-        if availability.get(key) != good
-    ]
-    if blocked and not todo:
-        # Otherwise it follows from the agreement that is missing.
-        console = "enable it on the Model access page of Bedrock's console" if region.startswith("us-gov-") else ""
-        todo.append(console or f"ask whoever governs the AWS organization, or AWS Support; or {_ANOTHER}")
-    if wrong:
-        todo.append(f"or {_ANOTHER}")
-    return wrong + blocked, "\n".join(todo)
-
-
-def _form_sent(client: Any) -> bool:
-    """Return whether Anthropic's use case form was sent for this account, as far as one may see."""
-    try:
-        client.get_use_case_for_model_access()
-    except Exception as error:
-        if errors.trouble(error) is None:
-            raise
-        return code_of(error) not in MISSING
-    return True
-
-
 def _called(model: Any, settings: Settings) -> Check:
     """One word from the model, with the credentials of who asks: the functions have their own."""
     from loopllama.llm.types import Message, ModelRequest
@@ -239,8 +121,19 @@ def _called(model: Any, settings: Settings) -> Check:
     try:
         answer = provider_for(model, settings).complete(request)
     except ModelError as error:
-        return Check(subject, "fail", f"{type(error).__name__}: {error}", "see docs/providers.md, or use another model")
+        todo = _after_denial(error, model) or "see docs/providers.md, or use another model"
+        return Check(subject, "fail", f"{type(error).__name__}: {error}", todo)
     took = round((time.monotonic() - began) * 1000)
     tokens = answer.usage.input_tokens + answer.usage.output_tokens
     by = ", simulated" if answer.simulated else ""
     return Check(subject, "ok", f"answered in {took} ms, {tokens} tokens{by}")
+
+
+def _after_denial(error: ModelError, model: Any) -> str:
+    """Return what to do where a policy denies a model of Bedrock; empty where none does."""
+    from loopllama.providers.bedrock.denials import denial, remedy
+
+    if model.provider != "bedrock" or (denied := denial(str(error))) is None:
+        return ""
+    region, identifier = at_region(str(model.provider_model))
+    return remedy(denied, identifier, region or clients.region())

@@ -281,9 +281,20 @@ class Catalog:
         )
 
 
-def bundled() -> Catalog:
-    """Return the bundled catalog, with its aliases as they stand in the region that this process works in."""
-    return _bundled_in(clients.region())
+def bundled(region: str = "") -> Catalog:
+    """Return the bundled catalog, with its aliases as they stand in a region, by default the one that this process
+    works in."""
+    return _bundled_in(region or clients.region())
+
+
+def regions() -> frozenset[str]:
+    """Return the regions of which the catalog knows that they have Bedrock."""
+    return frozenset(_data()["aliases"]) - {""}
+
+
+def answered_in(region: str) -> list[str]:
+    """Return the ids of Amazon's models that Bedrock answers in a region alone, the best first; often none."""
+    return list(_data()["in_region"].get(region, ()))
 
 
 @lru_cache(maxsize=8)

@@ -31,6 +31,9 @@ sys.exit({code})
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION"):  # what it sets is gone after the test
+        monkeypatch.setenv(name, "x")
+        monkeypatch.delenv(name)
     return tmp_path
 
 

@@ -157,14 +157,18 @@ def unset(
     expected_version: Expected = None,
     as_json: Json = False,
 ) -> None:
-    """Delete the override of a step; the next layer decides again. Harmless where there is none."""
+    """Delete the override of a step; the next layer decides again. Harmless where there is none.
+
+    It also deletes the row of a workflow or step that does not exist any more; `loopllama doctor` names those.
+    """
     from loopllama.routing.store import RouteStore
 
     settings = connect(ctx).settings
-    definition_of(settings, workflow)
     removed = RouteStore(settings).unset(
         workflow, step, expected_version=expected_version, updated_by=getpass.getuser(), reason=reason
     )
+    if not removed:
+        definition_of(settings, workflow)  # says so where nobody knows the workflow
     if as_json:
         output.print_json({"workflow": workflow, "step": step, "removed": removed})
     else:

@@ -14,6 +14,7 @@ import re
 from shlex import quote
 
 from loopllama.catalog.model import foundation_model
+from loopllama.providers.bedrock import denials
 
 _NOT_SOLD = frozenset({"amazon", "deepseek", "meta", "mistral", "openai", "qwen"})
 """Vendors whose models are not sold through AWS Marketplace, by the first part of their models' ids."""
@@ -92,11 +93,8 @@ def explain(code: str, message: str, model: str, region: str) -> str | None:
             f"this AWS account has no access to {foundation_model(model)} in {region}: see `loopllama doctor --stack "
             "NAME`; in GovCloud models are enabled on the Model access page of Bedrock's console"
         )
-    if "service control policy" in message:
-        return (
-            f"a service control policy of the AWS organization forbids this model or region ({model}, called in "
-            f"{region}): have it allowed, or name a model that stays where calls are allowed"
-        )
+    if denied := denials.denial(message):
+        return denials.remedy(denied, model, region)
     if "on-demand throughput" in message:
         return (
             f"in {region} {foundation_model(model)} is called through an inference profile only: name one of this "

@@ -2,120 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
-from support.loopback import Handler, serving
-from typer.testing import CliRunner, Result
+from support.doctor import PARTS, USABLE, checks, denied, run
 
 from loopllama.aws import clients, dynamo
 from loopllama.catalog.catalog import bundled
-from loopllama_cli.main import app
-
-PARTS = [f"table {name}" for name in ("workflows", "routes", "route_history", "models", "runs", "usage", "api_keys")]
-USABLE = {
-    "agreementAvailability": {"status": "AVAILABLE"},
-    "authorizationStatus": "AUTHORIZED",
-    "entitlementAvailability": "AVAILABLE",
-    "regionAvailability": "AVAILABLE",
-}
-Answers = Callable[[str], tuple[int, Any]]
-
-
-@pytest.fixture(scope="module")
-def product(tidy_product: Any) -> Any:
-    """The product in which no test has left a workflow or model that is wrong."""
-    return tidy_product
-
-
-@pytest.fixture(autouse=True)
-def account(product: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """The local stack as an AWS account, found by what a person's environment says."""
-    for name in [name for name in os.environ if name.startswith(("AWS_", "LOOPLLAMA_"))]:
-        monkeypatch.delenv(name)
-    for name, value in {
-        **product.stack.environment(),
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_MAX_ATTEMPTS": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    clients.client.cache_clear()
-    yield
-    clients.client.cache_clear()
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["doctor", *arguments])
-
-
-def checks(*arguments: str, code: int) -> dict[str, dict[str, str]]:
-    """What it found, by what it looked at."""
-    done = run(*arguments, "--json")
-    found = {check["what"]: check for check in json.loads(done.stdout)}
-    assert done.exit_code == code, [check for check in found.values() if check["status"] != "ok"]
-    return found
-
-
-@pytest.fixture
-def stack(product: Any) -> Iterator[Callable[..., str]]:
-    """Make a stack of the product's parts, `changes` to its outputs, `simulated` as its parameter; its name."""
-    made: list[str] = []
-    client = product.client("cloudformation")
-
-    def make(simulated: str, **changes: str) -> str:
-        name = f"doctor-{len(made)}"
-        template = {
-            "Parameters": {name: {"Type": "String"} for name in ("SimulatedProviders", "DefaultModel")},
-            "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
-            "Outputs": {key: {"Value": value} for key, value in {**product.outputs, **changes}.items()},
-        }
-        given = {"SimulatedProviders": simulated, "DefaultModel": "small"}
-        client.create_stack(
-            StackName=name,
-            TemplateBody=json.dumps(template),
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
-        )
-        made.append(name)
-        return name
-
-    yield make
-    for name in made:
-        client.delete_stack(StackName=name)
-
-
-@pytest.fixture
-def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Answers], list[str]]]:
-    """Have one AWS service answered by a function of the request's path; returns the paths that are asked."""
-    with contextlib.ExitStack() as stack:
-
-        def start(service: str, answers: Answers) -> list[str]:
-            asked: list[str] = []
-
-            class Service(Handler):
-                def serve(self) -> None:
-                    self.body()
-                    asked.append(unquote(self.path))
-                    status, answer = answers(unquote(self.path))
-                    kind = {"x_amzn_errortype": answer["__type"]} if "__type" in answer else {}
-                    self.answer(status, answer if isinstance(answer, str) else json.dumps(answer), **kind)
-
-            monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", stack.enter_context(serving(Service)))
-            return asked
-
-        yield start
-
-
-def denied(action: str) -> Answers:
-    said = f"User: arn:aws:iam::1:user/somebody is not authorized to perform: {action}"
-    return lambda _: (400, {"__type": "AccessDeniedException", "message": said})
 
 
 def test_a_good_local_stack(product: Any, api: Any) -> None:

@@ -1,0 +1,105 @@
+"""What `loopllama deploy` asks of the account: before, whether the region has Bedrock; after, what the aliases may
+stand for. Neither keeps anybody from deploying who may not look."""
+
+from __future__ import annotations
+
+import getpass
+import tomllib
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from loopllama_cli.console import output
+from loopllama_cli.doctor.findings import Check
+from loopllama_cli.target import Choice, Target, connect, next_command, remember
+
+CONFIG = "samconfig.toml"
+"""The SAM CLI's own file, in the folder that one is in."""
+_REASON = "the best that could be called when the stack was deployed"
+
+
+def completed(choice: Choice) -> Choice:
+    """Return the choice with the stack, region and profile that samconfig.toml says for what the command line does
+    not."""
+    try:
+        file: dict[str, Any] = tomllib.loads(Path(CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return choice
+    said: dict[str, Any] = {}
+    for command in ("global", "deploy"):
+        part: Any = file
+        for name in ("default", command, "parameters"):
+            part = part.get(name) if isinstance(part, dict) else None
+        said |= part if isinstance(part, dict) else {}
+    names = {"stack": "stack_name", "region": "region", "profile": "profile"}
+    found = {field: said.get(name) for field, name in names.items() if getattr(choice, field) is None}
+    return replace(choice, **{field: value for field, value in found.items() if isinstance(value, str) and value})
+
+
+def before(choice: Choice, ask: Callable[[str], bool] | None) -> bool:
+    """Tell where the region has no Bedrock, before anything is built; return whether to go on. `ask` asks a person;
+    without one it goes on, because other providers' models need no Bedrock."""
+    from loopllama_cli.doctor.region import examine_region, has_none
+
+    try:
+        import boto3
+
+        session = boto3.Session(profile_name=choice.profile, region_name=choice.region)
+        if session.region_name is None:
+            return True  # SAM asks for it, or says that it is missing
+        make: Any = session.client
+        check = examine_region(session.region_name, make)
+    except Exception as error:  # whatever it is, SAM says it better
+        check = Check("bedrock", "warn", f"whether the region has it cannot be seen: {error}")
+    if check.status == "ok":
+        return True
+    _print([check])
+    return ask is None or not has_none(check) or ask("Deploy all the same?")
+
+
+def after(choice: Choice, ask: Callable[[str], bool] | None) -> None:
+    """Tell what the aliases may stand for in a stack that was deployed, and set those to which the person says yes.
+    Without `ask` the commands are printed. Nothing is raised: the deployment has succeeded."""
+    if not choice.stack:
+        output.message(f"Next: {next_command('doctor')} --stack NAME tells which models can be called.", "dim")
+        return
+    forget = remember(choice)
+    try:
+        _offer(connect(choice), choice, ask)
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        output.message(f"Which models can be called was not found: {said}. Later: {next_command('doctor')}", "yellow")
+    finally:
+        forget()
+
+
+def _offer(target: Target, choice: Choice, ask: Callable[[str], bool] | None) -> None:
+    from loopllama.catalog.store import CatalogStore
+    from loopllama_cli.doctor import offers
+    from loopllama_cli.doctor.access import Access
+    from loopllama_cli.doctor.quotas import Limits
+
+    found = offers(target, Access(choice.profile), Limits(choice.profile))
+    _print(offer.check for offer in found if offer.check.todo)
+    better = [offer for offer in found if offer.model]
+    if ask is None or not better:
+        return
+    store = CatalogStore(target.settings)
+    for offer in better:
+        if ask(f"Let {offer.alias} stand for {offer.model} from now on?"):
+            store.write(
+                offer.alias, {"alias_of": offer.model}, expected_version=0, updated_by=getpass.getuser(), reason=_REASON
+            )
+            output.message(f"{offer.alias} stands for {offer.model}; back: {_back(offer.alias)}", "dim")
+
+
+def _back(alias: str) -> str:
+    return next_command("models remove", alias)
+
+
+def _print(checks: Iterable[Check]) -> None:
+    for check in checks:
+        output.message(f"{check.status:<4} {check.what}: {check.found}", "yellow" if check.status != "ok" else "")
+        for line in check.todo.splitlines():
+            output.message(f"     → {line}")

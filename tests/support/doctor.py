@@ -1,0 +1,40 @@
+"""`loopllama doctor` as a person runs it, and what AWS's services answer it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from typer.testing import CliRunner, Result
+
+from loopllama_cli.main import app
+
+PARTS = [f"table {name}" for name in ("workflows", "routes", "route_history", "models", "runs", "usage", "api_keys")]
+USABLE = {
+    "agreementAvailability": {"status": "AVAILABLE"},
+    "authorizationStatus": "AUTHORIZED",
+    "entitlementAvailability": "AVAILABLE",
+    "regionAvailability": "AVAILABLE",
+}
+Answers = Callable[[str], tuple[int, Any]]
+"""Of a request's path, or of the operation and the body where the protocol has no paths: status and answer."""
+
+
+def run(*arguments: str) -> Result:
+    """Run it, and return what it printed."""
+    return CliRunner().invoke(app, ["doctor", *arguments])
+
+
+def checks(*arguments: str, code: int) -> dict[str, dict[str, str]]:
+    """What it found, by what it looked at."""
+    done = run(*arguments, "--json")
+    found = {check["what"]: check for check in json.loads(done.stdout)}
+    assert done.exit_code == code, [check for check in found.values() if check["status"] != "ok"]
+    return found
+
+
+def denied(action: str) -> Answers:
+    """Return the answers of a service that lets nobody in."""
+    said = f"User: arn:aws:iam::1:user/somebody is not authorized to perform: {action}"
+    return lambda _: (400, {"__type": "AccessDeniedException", "message": said})
