@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from loopllama.errors import InvalidRequest
+from loopllama.queries.run_index import STATUSES, Filter, reached
+from loopllama.settings import Settings
 from loopllama_cli.commands.common import (
     Json,
     Key,
@@ -20,6 +23,7 @@ from loopllama_cli.commands.common import (
     connect,
     pairs,
     read_input,
+    read_moment,
     read_pairs,
     read_text,
 )
@@ -30,6 +34,12 @@ from loopllama_cli.console.comparison import compare_runs, print_comparison
 from loopllama_cli.console.trace import picture, print_trace, run_cost, run_latency, simulated
 from loopllama_cli.target import next_command
 
+if TYPE_CHECKING:
+    from loopllama.queries.types import RunView
+
+MAX_PAGES = 20
+"""Pages that a list reads where few runs are what it is asked for: 20,000 runs, or 4,000 inputs."""
+
 app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, respond, cancel, replay.")
 
 
@@ -37,22 +47,42 @@ app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, respond, 
 def list_(
     ctx: typer.Context,
     workflow: Annotated[str | None, typer.Argument(metavar="WORKFLOW", help="Only this workflow's runs.")] = None,
+    named: Annotated[str | None, typer.Option("--workflow", metavar="WORKFLOW", help="The same.")] = None,
+    status: Annotated[
+        str | None, typer.Option(metavar="STATUS", help=f"Only those in this state: {', '.join(STATUSES)}.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only those accepted from then on: 2h, 3d, or ISO 8601 (UTC)."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Only those accepted before then.")] = None,
+    tag: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[=VALUE]", help="Only those with this tag, of any value or this one."),
+    ] = None,
+    beginning: Annotated[
+        str | None, typer.Option("--q", metavar="TEXT", help="Only those whose input begins with this text.")
+    ] = None,
     limit: Limit = 20,
     as_json: Json = False,
 ) -> None:
     """List runs, the newest first."""
-    from loopllama.queries.runs import RunReader
     from loopllama.workflows.store import DefinitionStore
 
+    if workflow and named and workflow != named:
+        raise InvalidRequest(f"two workflows are named, {workflow!r} and {named!r}: name one, or none for all")
+    workflow = workflow or named
+    which = Filter.of(workflow, status, read_moment(since, "--since"), read_moment(until, "--until"), tag, beginning)
     settings = connect(ctx).settings
-    runs, cursor = RunReader(settings).list(workflow_id=workflow, limit=limit)
+    runs, cursor = _find(settings, which, limit)
     if workflow is not None and not runs:
         DefinitionStore(settings).get(workflow)  # says so where it does not exist
     if as_json:
         output.print_json(runs)
         return
     if not runs:
-        output.message("There are no runs.", "dim")
+        output.message("There are no such runs." if which != Filter() else "There are no runs.", "dim")
+        _tell_more(runs, cursor, limit)
         return
     console = output.out()
     right = ("Tokens", "Latency", "Cost")
@@ -76,8 +106,29 @@ def list_(
     output.print_table(table, console)
     if any(simulated(run) for run in runs):
         console.print(Text("* simulated", "yellow"))
-    if cursor:
+    _tell_more(runs, cursor, limit)
+
+
+def _find(settings: Settings, which: Filter, limit: int) -> tuple[list[RunView], str | None]:
+    """Return the runs of as many pages as it takes, but no more than `MAX_PAGES`, and where to go on."""
+    from loopllama.queries.runs import RunReader
+
+    reader = RunReader(settings)
+    runs: list[RunView] = []
+    cursor: str | None = None
+    for _ in range(MAX_PAGES):
+        page, cursor = reader.list(limit=limit - len(runs), cursor=cursor, which=which)
+        runs += page
+        if cursor is None or len(runs) >= limit:
+            break
+    return runs, cursor
+
+
+def _tell_more(runs: Sequence[RunView], cursor: str | None, limit: int) -> None:
+    if cursor and len(runs) >= limit:
         output.message("There are more: raise --limit.", "dim")
+    elif cursor:
+        output.message(f"Only runs back to {reached(cursor)} were looked at: add --until {reached(cursor)}.", "dim")
 
 
 @app.command("show")

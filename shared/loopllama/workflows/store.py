@@ -109,6 +109,24 @@ class DefinitionStore:
                 workflow_id = f"{slug}_{secrets.token_hex(2)}"
         raise VersionConflict(f"Too many workflows are called '{slug}'; choose another name.")
 
+    def ids(self, deleted_after: str, most: int) -> list[str]:
+        """Return the ids of at most `most` workflows, those that were deleted after that time among them. Eventually
+        consistent."""
+        found: list[str] = []
+        for listed, after in (("all", "0"), ("deleted", deleted_after)):
+            if len(found) < most:
+                items = dynamo.each(
+                    self._client(),
+                    self._table,
+                    "listed = :listed AND updated_at > :after",
+                    {":listed": listed, ":after": after},
+                    attributes=("workflow_id",),
+                    index=BY_UPDATED,
+                    limit=most - len(found),
+                )
+                found += [item["workflow_id"] for item in items]
+        return list(dict.fromkeys(found))
+
     def list(self, limit: int = 50, cursor: str | None = None) -> tuple[list[WorkflowItem], str | None]:
         """Return current definitions, most recently updated first (eventually consistent), and the cursor of the next
         page. Raises `InvalidRequest` for a cursor that is not ours."""
