@@ -41,6 +41,15 @@ def connect(ctx: typer.Context) -> Target:
     return target.connect(ctx.obj or target.Choice())
 
 
+def ask(question: str, subject: str) -> None:
+    """Ask whether to go on. Raises `InvalidRequest` where nobody is there to answer, naming the `subject`, and
+    `typer.Exit` for a no."""
+    if not sys.stdin.isatty():
+        raise InvalidRequest(f"there is nobody to ask {subject}: add --yes")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(1)
+
+
 def read_input(text: str) -> Any:
     """Return a run's input: the text itself, `@FILE`, or `-` for standard input. A file named `.json` must hold an
     object or a text, and is handed over as such. Raises `InvalidRequest`."""

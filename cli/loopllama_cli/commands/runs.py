@@ -5,12 +5,12 @@ from __future__ import annotations
 import getpass
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 from rich.text import Text
 
-from loopllama.errors import InvalidRequest
+from loopllama.errors import InvalidRequest, LoopLlamaError
 from loopllama.queries.run_index import STATUSES, Filter, reached
 from loopllama.settings import Settings
 from loopllama_cli.commands.common import (
@@ -20,6 +20,7 @@ from loopllama_cli.commands.common import (
     RunId,
     Timeout,
     Wait,
+    ask,
     connect,
     pairs,
     read_input,
@@ -37,10 +38,19 @@ from loopllama_cli.target import next_command
 if TYPE_CHECKING:
     from loopllama.queries.types import RunView
 
+
+class Redriven(TypedDict):
+    """What became of a run that was to be redriven; `reason` says why it was not, `None` for one that goes on."""
+
+    id: str
+    redriven: bool
+    reason: str | None
+
+
 MAX_PAGES = 20
 """Pages that a list reads where few runs are what it is asked for: 20,000 runs, or 4,000 inputs."""
 
-app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, respond, cancel, replay.")
+app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, respond, cancel, redrive, replay.")
 
 
 @app.command("list")
@@ -213,6 +223,61 @@ def cancel(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
         output.print_json(read(settings, run))
     else:
         output.out().print(output.plain(f"{run}: cancelled"))
+
+
+@app.command("redrive")
+def redrive(
+    ctx: typer.Context,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="The run's id.")] = None,
+    failed_since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="All runs that failed from then on instead: 2h, 3d, or ISO 8601.")
+    ] = None,
+    workflow: Annotated[str | None, typer.Option(metavar="WORKFLOW", help="Of those only this workflow's.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before several runs are redriven.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Let failed runs go on where they failed, once the cause is fixed. What is done is not done or paid again.
+
+    Step Functions redrives for 14 days; after that, and for a cancelled run, use `runs replay`. Exit code 1 where a run
+    could not be redriven.
+    """
+    from loopllama.queries.runs import RunReader
+
+    if (run is None) == (failed_since is None) or (workflow and run):
+        commands = f"{next_command('runs redrive RUN')}, or {next_command('runs redrive --failed-since 2h')}"
+        raise InvalidRequest(f"name either a run or a time: {commands}")
+    since = read_moment(failed_since, "--failed-since")
+    settings = connect(ctx).settings
+    if since is None:
+        ids = [str(run)]
+    else:
+        ids = [view["id"] for view in RunReader(settings).failed(since, workflow)]
+        if ids and not yes:
+            ask(f"Redrive {len(ids)} runs that failed since {since}?", "whether to redrive them")
+    told = [_redrive(settings, run_id) for run_id in ids]
+    if as_json:
+        output.print_json(told)
+    for one in () if as_json else told:
+        output.out().print(output.plain(f"{one['id']}: {one['reason'] or 'goes on'}"))
+    if not told and not as_json:
+        output.message(f"No run has failed since {since}.", "dim")
+    if any(one["reason"] for one in told):
+        raise typer.Exit(1)
+
+
+def _redrive(settings: Settings, run_id: str) -> Redriven:
+    """Redrive one run; what became of it. One that goes on already is as good as redriven."""
+    from loopllama.aws.errors import trouble
+    from loopllama.engine.redrive import redrive_run
+
+    try:
+        redriven = redrive_run(settings, run_id)
+    except Exception as error:
+        known = error if isinstance(error, LoopLlamaError) else trouble(error)
+        if known is None:
+            raise
+        return {"id": run_id, "redriven": False, "reason": str(known)}
+    return {"id": run_id, "redriven": redriven, "reason": None}
 
 
 @app.command("replay")

@@ -134,6 +134,16 @@ class RunIndex:
             return found, None
         return found, pagination.write(binding, last["workflow_id"], last["run_id"], last["created_at"])
 
+    def failed(self, since: str, workflow_id: str | None = None) -> Iterator[Run]:
+        """Yield the runs that failed from that time on, of a workflow or of all, one workflow after the other. This
+        looks at all runs that are kept: one may have been accepted long before it failed."""
+        which = Filter(workflow_id, "failed")
+        for name in self._workflows(which):
+            if query := self._query(which, name, None, _PAGE):
+                for run in self._walk(query, self._store.dynamodb.query(**query)):
+                    if which.admits(run) and run.get("finished_at", "") >= since:
+                        yield run
+
     def _begin(self, runs: Sequence[Run], beginning: str | None) -> set[str]:
         """Return the ids of the runs whose input begins so."""
         if not beginning or not runs:
@@ -147,15 +157,10 @@ class RunIndex:
 
     def _newest(self, which: Filter, limit: int, after: tuple[str, str, str] | None) -> Iterator[Run]:
         """Yield the runs of a time, newest first; those of one moment by their workflow, backwards."""
-        if which.workflow_id:
-            workflows = [which.workflow_id]
-        else:
-            # What was deleted earlier has no run left: none was active then.
-            kept = clock.now_text(clock.now_seconds() - self._settings.retention_days * 86400)
-            workflows = self._definitions.ids(deleted_after=kept, most=MAX_WORKFLOWS + 1)
-            if len(workflows) > MAX_WORKFLOWS:
-                message = f"must name one: there are more than {MAX_WORKFLOWS:,}, too many to list the runs of all"
-                raise InvalidRequest.of("workflow", message)
+        workflows = self._workflows(which, most=MAX_WORKFLOWS + 1)
+        if len(workflows) > MAX_WORKFLOWS:
+            message = f"must name one: there are more than {MAX_WORKFLOWS:,}, too many to list the runs of all"
+            raise InvalidRequest.of("workflow", message)
         size = max(2, min(_PAGE if which.is_selective else limit + 1, MAX_LOOKED_AT // max(1, len(workflows))))
         queries = [query for name in workflows if (query := self._query(which, name, after, size))]
         if len(queries) == 1:
@@ -165,6 +170,13 @@ class RunIndex:
             firsts = list(pool.map(lambda query: dynamodb.query(**query), queries))
         walks = [self._walk(query, first) for query, first in zip(queries, firsts, strict=True)]
         return heapq.merge(*walks, key=lambda run: (run["created_at"], run["workflow_id"]), reverse=True)
+
+    def _workflows(self, which: Filter, most: int = 10**9) -> list[str]:
+        if which.workflow_id:
+            return [which.workflow_id]
+        # What was deleted earlier has no run left: none was active then.
+        kept = clock.now_text(clock.now_seconds() - self._settings.retention_days * 86400)
+        return self._definitions.ids(deleted_after=kept, most=most)
 
     def _query(
         self, which: Filter, workflow_id: str, after: tuple[str, str, str] | None, size: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import dynamo
@@ -131,6 +131,10 @@ class RunReader:
         steps."""
         page, following = self._index.page(which or Filter(workflow_id), limit, cursor)
         return [self._so_far(run) for run in page], following
+
+    def failed(self, since: str, workflow_id: str | None = None) -> Iterator[RunView]:
+        """Yield the runs that failed from that time on, as `list` has them."""
+        return (self._summary(run) for run in self._index.failed(since, workflow_id))
 
     def _so_far(self, run: Run) -> RunView:
         if run["status"] in FINAL and "total_steps" in run and usage.SUMMED_NAMES[0] in run:

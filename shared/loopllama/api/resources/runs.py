@@ -20,6 +20,7 @@ from loopllama.core.input_model import InputModel
 from loopllama.engine.accept import accept_run
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.human_input import respond
+from loopllama.engine.redrive import redrive_run
 from loopllama.engine.replay import replay_run
 from loopllama.errors import InvalidRequest, ModelUnknown
 from loopllama.queries.run_index import Filter, ShownStatus
@@ -190,6 +191,22 @@ def routes(services: Services) -> Router:
             return data(_run(services, run_id))
 
         return idempotency.once(services, caller, key, request, act)
+
+    @router.post(
+        "/v1/runs/<run_id>/redrive",
+        summary="Let a failed run go on where it failed",
+        description="What is done is not done or paid again. Harmless for a run that goes on already. `status` stays "
+        "`failed` until the execution has begun again. 409 for a run that did not fail, or whose execution Step "
+        "Functions cannot redrive any more: replay it.",
+        responses=response_models.answers((202, "The run", response_models.Data[run_models.Run])),
+    )
+    def redrive(run_id: RunId, key: IdempotencyKey = None) -> Response[str]:
+        def act() -> Response[str]:
+            possible_run(run_id)
+            redrive_run(services.settings, run_id)
+            return data(_run(services, run_id), 202)
+
+        return idempotency.once(services, router.context["caller"], key, ["POST redrive", run_id], act)
 
     @router.post(
         "/v1/runs/<run_id>/replay",
