@@ -251,6 +251,8 @@ def _every_route(made: Deployment, notes: Recorder, secret: str) -> None:
     assert ask("GET", path)
     ask("PUT", path, {**body, "crew": [{**crew[0], "approval": True}]})
     ask("PATCH", path, {"description": "d"})
+    assert ask("POST", f"{path}/rollback", {})["version"] == ask("POST", f"{path}/rollback", {})["version"] - 1
+    ask("PUT", path, {**body, "crew": [{**crew[0], "approval": True}]})
 
     # A value in the bucket, read back; a run that asks, answered, cancelled and replayed.
     run_id = ask("POST", f"{path}/runs", {"input": "word " * 10_000}, 202)["id"]

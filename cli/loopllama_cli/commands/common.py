@@ -41,10 +41,15 @@ def connect(ctx: typer.Context) -> Target:
     return target.connect(ctx.obj or target.Choice())
 
 
+def is_a_terminal() -> bool:
+    """Return whether somebody is there to answer."""
+    return sys.stdin.isatty()
+
+
 def ask(question: str, subject: str) -> None:
     """Ask whether to go on. Raises `InvalidRequest` where nobody is there to answer, naming the `subject`, and
     `typer.Exit` for a no."""
-    if not sys.stdin.isatty():
+    if not is_a_terminal():
         raise InvalidRequest(f"there is nobody to ask {subject}: add --yes")
     if not typer.confirm(question, err=True):
         raise typer.Exit(1)
