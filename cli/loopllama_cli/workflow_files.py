@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 from pydantic.alias_generators import to_camel
@@ -18,37 +18,97 @@ from pydantic.alias_generators import to_camel
 from loopllama.core import exact_json, numbers
 from loopllama.errors import WorkflowInvalid
 from loopllama.workflows.schema import Workflow
+from loopllama.workflows.store import DefinitionStore
+
+if TYPE_CHECKING:
+    from loopllama.settings import Settings
+    from loopllama.workflows.types import WorkflowItem
 
 MAX_BYTES = 1_000_000
 _MAX_NODES = 100_000
 _MAX_DEPTH = 60
 
 
+_ID = re.compile(r"[a-z0-9_]{1,128}")
+_SHOWN = (
+    "version",
+    "createdAt",
+    "created_at",
+    "updatedAt",
+    "updated_at",
+    "model_is_default",
+    "modelIsDefault",
+    "warnings",
+)
+"""What a workflow says that was read from a stack (`workflows show --json`, the API), and no file needs."""
+
+
+class WorkflowFile(NamedTuple):
+    """What a workflow file says: the workflow, and of one that comes from a stack its id and whether it is paused."""
+
+    workflow: Workflow
+    workflow_id: str | None
+    paused: bool
+
+
 def load(path: Path | str) -> Workflow:
     """Return the workflow in a `.yaml`, `.yml` or `.json` file. Raises `WorkflowInvalid`, whose details have `line`
     (from 1) beside `field` and `message`."""
-    path = Path(path)
-    return parse(_text(path), path)
+    return load_file(Path(path)).workflow
 
 
-def read(path: Path) -> Any:
+def load_file(path: Path) -> WorkflowFile:
+    """Return all that a workflow file says. Raises as `load`."""
+    return parse_file(_text(path), path)
+
+
+def read(path: Path, most: int = MAX_BYTES) -> Any:
     """Return the value in a `.yaml`, `.yml` or `.json` file that is no workflow; numbers are `int` or `Decimal`. Raises
     `WorkflowInvalid` as `load` does."""
-    return _read(_text(path), path)[0]
+    return _read(_text(path, most), path, most // MAX_BYTES)[0]
 
 
-def _text(path: Path) -> str:
+def push(settings: Settings, file: WorkflowFile, workflow_id: str | None = None) -> WorkflowItem:
+    """Store a file's workflow as the current version of the one that it, or `workflow_id`, names; returns the current
+    item. One that the file says is paused is paused; the others stay what they are. Raises `WorkflowInvalid`."""
+    store = DefinitionStore(settings)
+    item = store.push(file.workflow, workflow_id or file.workflow_id)
+    if file.paused and item.get("status") != "paused":
+        item = store.set_status(item["workflow_id"], "paused")
+    return item
+
+
+def dump(item: WorkflowItem) -> str:
+    """Return an item of the Workflows table as a workflow file in YAML, which `load` reads as the same definition."""
+    from loopllama.workflows.presenter import definition_view
+    from loopllama_cli import yaml_text
+
+    definition = definition_view(item["definition"])
+    shown = {
+        "id": item["workflow_id"],
+        "name": item["name"],
+        "description": item.get("description") or None,
+        "status": "paused" if item.get("status") == "paused" else None,
+        "model": definition.get("model"),
+        "pin": definition.get("pin"),
+        "budget": definition.get("budget"),
+        "crew": definition["crew"],
+    }
+    return yaml_text.dump({name: value for name, value in shown.items() if value is not None})
+
+
+def _text(path: Path, most: int = MAX_BYTES) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(most + 1)
         text = data.decode("utf-8-sig")
     except OSError as error:
         raise _invalid(path, [_problem(1, "file", f"cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _invalid(path, [_problem(line, "file", "is not UTF-8; save it as UTF-8")]) from None
-    if len(data) > MAX_BYTES:
-        raise _invalid(path, [_problem(1, "file", f"is longer than {MAX_BYTES:,} bytes")])
+    if len(data) > most:
+        raise _invalid(path, [_problem(1, "file", f"is longer than {most:,} bytes")])
     return text
 
 
@@ -66,23 +126,41 @@ def located(path: Path, details: Sequence[Mapping[str, object]]) -> list[dict[st
 
 def parse(text: str, path: Path) -> Workflow:
     """Return the workflow in a file's text; `path` tells JSON from YAML and stands in messages. Raises as `load`."""
+    return parse_file(text, path).workflow
+
+
+def parse_file(text: str, path: Path) -> WorkflowFile:
+    """Return what a file's text says. Raises as `load`."""
     value, root = _read(text, path)
+    workflow_id, status, problems = None, None, []
+    if isinstance(value, dict) and "id" in value:
+        workflow_id, status = value.pop("id"), value.pop("status", None)
+        if not (isinstance(workflow_id, str) and _ID.fullmatch(workflow_id)):
+            problems.append(_problem(_line_of(root, "id"), "id", "must be 1 to 128 of a-z, 0-9 and _"))
+        if status not in (None, "active", "paused"):
+            problems.append(_problem(_line_of(root, "status"), "status", "must be active or paused"))
+        if value.get("model_is_default") is True:
+            value.pop("model", None)
+        for name in _SHOWN:
+            value.pop(name, None)
+    if problems:
+        raise _invalid(path, problems)
     try:
-        return Workflow.model_validate(numbers.floats(value))
+        return WorkflowFile(Workflow.model_validate(numbers.floats(value)), workflow_id, status == "paused")
     except WorkflowInvalid as error:
         details = [{**detail, "line": _line_of(root, str(detail["field"]))} for detail in error.details]
         raise _invalid(path, sorted(details, key=lambda detail: int(detail["line"]))) from None
 
 
-def _read(text: str, path: Path) -> tuple[Any, yaml.Node | None]:
+def _read(text: str, path: Path, size: int = 1) -> tuple[Any, yaml.Node | None]:
     is_json = path.suffix.lower() == ".json"
-    reader = _Reader()
+    reader = _Reader(size * _MAX_NODES)
     try:
         if is_json:
             exact_json.loads_around(text)  # its numbers are looked at below, where their line is known
             # Between JSON's values a tab is a space; YAML refuses it there. Inside its texts it is written \t.
             text = text.replace("\t", " ")
-        root = yaml.compose(text, Loader=_Loader)
+        root = yaml.compose(text, Loader=Loader)
         value = reader.value(root, "", 0) if root is not None else None
     except json.JSONDecodeError as error:
         raise _invalid(
@@ -99,7 +177,7 @@ def _read(text: str, path: Path) -> tuple[Any, yaml.Node | None]:
     return value, root
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """YAML whose plain words mean what they mean in JSON; anything else is a text."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (the attribute is PyYAML's)
@@ -112,7 +190,7 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", "-+.0123456789"),
     ("merge", r"<<", "<"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
 class _TooMuch(Exception):
@@ -122,9 +200,9 @@ class _TooMuch(Exception):
 class _Reader:
     """Turns YAML nodes into JSON values and notes what has none."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.problems: list[dict[str, object]] = []
-        self._left = _MAX_NODES
+        self._left = most
 
     def value(self, node: yaml.Node, field: str, depth: int) -> Any:
         self._left -= 1

@@ -25,7 +25,7 @@ crew:
 """
 
 
-def table(*keys, index=()):
+def table(*keys, index=(), other=()):
     """Return what CreateTable takes for a table beside its name."""
 
     def schema(pairs):
@@ -35,11 +35,13 @@ def table(*keys, index=()):
 
     indexes = [
         {"IndexName": called, "KeySchema": schema(pairs), "Projection": {"ProjectionType": "ALL"}}
-        for called, *pairs in filter(None, [index])
+        for called, *pairs in filter(None, [index, other])
     ]
     return {
         "KeySchema": schema(keys),
-        "AttributeDefinitions": [{"AttributeName": key, "AttributeType": kind} for key, kind in (*keys, *index[1:])],
+        "AttributeDefinitions": [
+            {"AttributeName": key, "AttributeType": kind} for key, kind in (*keys, *index[1:], *other[1:])
+        ],
         **({"GlobalSecondaryIndexes": indexes} if index else {}),
     }
 
@@ -51,7 +53,12 @@ TABLES = {
     "Routes": table(("workflow", "S"), ("step", "S")),
     "RouteHistory": table(("route", "S"), ("sequence", "S")),
     "Models": table(("model", "S")),
-    "Runs": table(("run_id", "S"), ("item", "S"), index=("by_workflow", ("workflow_id", "S"), ("created_at", "S"))),
+    "Runs": table(
+        ("run_id", "S"),
+        ("item", "S"),
+        index=("by_workflow", ("workflow_id", "S"), ("created_at", "S")),
+        other=("by_active", ("active", "S"), ("check_at", "S")),
+    ),
 }
 
 

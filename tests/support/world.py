@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -74,6 +75,8 @@ class World(Deployment):
         self._stream.clear()
         credentials._kept.clear()
         self.executions: dict[str, Execution] = {}
+        self.redrives: dict[str, list[tuple[str, datetime]]] = {}
+        """Client tokens and times of the redrives of each execution, by its ARN."""
         self.sent: list[dict[str, Any]] = []
         self.tool_calls: list[str] = []
         self.paid = 0
@@ -247,6 +250,7 @@ class World(Deployment):
         return {
             "stepfunctions:StartExecution": self._start_execution,
             "stepfunctions:DescribeExecution": self._describe_execution,
+            "stepfunctions:RedriveExecution": self._redrive_execution,
             "stepfunctions:StopExecution": self._stop_execution,
             "stepfunctions:SendTaskSuccess": self._send_task_success,
             "events:PutEvents": self._put_events,
@@ -286,7 +290,28 @@ class World(Deployment):
         execution = self._found(client, asked)
         failure = execution.failure
         told = {"error": failure.error, "cause": failure.cause} if failure else {}
-        return {"status": execution.status, **told}
+        tokens = self.redrives.get(execution.arn, [])
+        dates = {"redriveDate": tokens[-1][1]} if tokens else {}
+        if reason := self._why_not(execution):
+            told |= {"redriveStatus": "NOT_REDRIVABLE", "redriveStatusReason": reason}
+        return {"status": execution.status, "redriveCount": len(tokens), **dates, **told}
+
+    def _why_not(self, execution: Execution) -> str:
+        if execution.status in ("RUNNING", "SUCCEEDED"):
+            return f"Execution is {execution.status} and cannot be redriven."
+        return "Execution history event limit exceeded." if execution.events >= self.most_events - 1 else ""
+
+    def _redrive_execution(self, client: Any, asked: dict[str, Any]) -> dict[str, Any]:
+        """Redrive once for a client token."""
+        execution = self._found(client, asked)
+        tokens = self.redrives.setdefault(execution.arn, [])
+        if asked["clientToken"] not in dict(tokens):
+            if reason := self._why_not(execution):
+                told = {"Error": {"Code": "ExecutionNotRedrivable", "Message": reason}}
+                raise client.exceptions.ExecutionNotRedrivable(told, "RedriveExecution")
+            tokens.append((asked["clientToken"], datetime.fromtimestamp(clock.now_seconds(), UTC)))
+            execution.redrive()
+        return {}
 
     def _stop_execution(self, client: Any, asked: dict[str, Any]) -> dict[str, Any]:
         execution = self._found(client, asked)

@@ -252,6 +252,8 @@ def _every_route(made: Deployment, notes: Recorder, secret: str) -> None:
     assert ask("GET", path)
     ask("PUT", path, {**body, "crew": [{**crew[0], "approval": True}]})
     ask("PATCH", path, {"description": "d"})
+    assert ask("POST", f"{path}/rollback", {})["version"] == ask("POST", f"{path}/rollback", {})["version"] - 1
+    ask("PUT", path, {**body, "crew": [{**crew[0], "approval": True}]})
 
     # A value in the bucket, read back; a run that asks, answered, cancelled and replayed.
     run_id = ask("POST", f"{path}/runs", {"input": "word " * 10_000}, 202)["id"]
@@ -273,6 +275,14 @@ def _every_route(made: Deployment, notes: Recorder, secret: str) -> None:
     ask("POST", f"/v1/runs/{run_id}/cancel")
     replayed = ask("POST", f"/v1/runs/{run_id}/replay", {"fromStep": "a"}, 202)["id"]
     ask("POST", f"/v1/runs/{replayed}/cancel")
+    failed = made.accept(str(made_once["id"]), "hello")
+    made.start(failed)
+    made.runs.change(failed, {"status": "failed"}, only_from=("running",))
+    execution = made.settings.state_machine_arn.replace(":stateMachine:", ":execution:") + f":{failed}"
+    made.runs.change(failed, {"execution_arn": execution}, only_from=("failed",))
+    clients.client("stepfunctions").stop_execution(executionArn=execution)
+    with contextlib.suppress(Exception):  # moto has no RedriveExecution
+        ask("POST", f"/v1/runs/{failed}/redrive", {}, 202)
     # What fails under a key is forgotten, so that it may be tried again.
     ask("POST", f"/v1/runs/{replayed}/respond", {"approved": True}, 409, **{"idempotency-key": "c"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from loopllama.core import exact_json
+from loopllama.core import clock, exact_json, moments
 from loopllama.errors import InvalidRequest
 from loopllama_cli import target
 from loopllama_cli.target import Target
@@ -30,6 +31,7 @@ Key = Annotated[
     str | None, typer.Option(metavar="KEY", help="Idempotency key: the same key starts the run once and then finds it.")
 ]
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800}
 MAX_INPUT_BYTES = 16 * 1024 * 1024
 """The longest input that is read at all: the longest value that a run takes."""
 
@@ -37,6 +39,20 @@ MAX_INPUT_BYTES = 16 * 1024 * 1024
 def connect(ctx: typer.Context) -> Target:
     """Return the stack that the command line names. Raises `TargetMissing`, `TargetUnreachable`."""
     return target.connect(ctx.obj or target.Choice())
+
+
+def is_a_terminal() -> bool:
+    """Return whether somebody is there to answer."""
+    return sys.stdin.isatty()
+
+
+def ask(question: str, subject: str) -> None:
+    """Ask whether to go on. Raises `InvalidRequest` where nobody is there to answer, naming the `subject`, and
+    `typer.Exit` for a no."""
+    if not is_a_terminal():
+        raise InvalidRequest(f"there is nobody to ask {subject}: add --yes")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(1)
 
 
 def read_input(text: str) -> Any:
@@ -103,3 +119,29 @@ def pairs(values: Sequence[str] | None, option: str, example: str) -> dict[str, 
             raise InvalidRequest(f"{option} names {key!r} twice")
         values_by_name[key] = rest
     return values_by_name
+
+
+def parse_time(text: str) -> float:
+    """`90s`, `30m`, `2h`, `7d` or `2w` in seconds. Raises `InvalidRequest`."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhdw])", text.strip())
+    if match is None:
+        raise InvalidRequest(
+            f"{text!r} is not a valid length of time: write a number and s, m, h, d or w, such as 30m or 2h"
+        )
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def read_moment(text: str | None, option: str) -> str | None:
+    """Return the time that somebody wrote as records say it: so long ago (`2h`), or a time in ISO 8601. Raises
+    `InvalidRequest`."""
+    if text is None:
+        return None
+    try:
+        return clock.now_text(max(0.0, clock.now_seconds() - parse_time(text)))
+    except InvalidRequest:
+        pass
+    try:
+        return moments.read(text, option)
+    except InvalidRequest as error:
+        right = "write how long ago, such as 2h or 3d, or a time, such as 2026-11-28 or 2026-11-28T06:00:00Z"
+        raise InvalidRequest.of(option, f"{text[:40]!r} is not a time: {right}") from error

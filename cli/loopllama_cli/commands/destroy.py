@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from loopllama.errors import InvalidRequest
+from loopllama_cli.commands.common import is_a_terminal
 from loopllama_cli.console import output
 from loopllama_cli.target import TargetMissing, next_command, use_account
 
@@ -56,8 +56,3 @@ def _ask(stack: str) -> None:
         )
     if typer.prompt("Type the stack's name to delete all of this for good", err=True, default="") != stack:
         raise InvalidRequest("that is not the stack's name; nothing was deleted")
-
-
-def is_a_terminal() -> bool:
-    """Return whether somebody is there to answer."""
-    return sys.stdin.isatty()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 from rich.text import Text
 
-from loopllama.errors import InvalidRequest
+from loopllama.errors import InvalidRequest, LoopLlamaError
+from loopllama.queries.run_index import STATUSES, Filter, reached
+from loopllama.settings import Settings
 from loopllama_cli.commands.common import (
     Json,
     Key,
@@ -17,9 +20,11 @@ from loopllama_cli.commands.common import (
     RunId,
     Timeout,
     Wait,
+    ask,
     connect,
     pairs,
     read_input,
+    read_moment,
     read_pairs,
     read_text,
 )
@@ -30,29 +35,64 @@ from loopllama_cli.console.comparison import compare_runs, print_comparison
 from loopllama_cli.console.trace import picture, print_trace, run_cost, run_latency, simulated
 from loopllama_cli.target import next_command
 
-app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, respond, cancel, replay.")
+if TYPE_CHECKING:
+    from loopllama.queries.types import RunView
+
+
+class Redriven(TypedDict):
+    """What became of a run that was to be redriven; `reason` says why it was not, `None` for one that goes on."""
+
+    id: str
+    redriven: bool
+    reason: str | None
+
+
+MAX_PAGES = 20
+"""Pages that a list reads where few runs are what it is asked for: 20,000 runs, or 4,000 inputs."""
+
+app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, respond, cancel, redrive, replay.")
 
 
 @app.command("list")
 def list_(
     ctx: typer.Context,
     workflow: Annotated[str | None, typer.Argument(metavar="WORKFLOW", help="Only this workflow's runs.")] = None,
+    named: Annotated[str | None, typer.Option("--workflow", metavar="WORKFLOW", help="The same.")] = None,
+    status: Annotated[
+        str | None, typer.Option(metavar="STATUS", help=f"Only those in this state: {', '.join(STATUSES)}.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only those accepted from then on: 2h, 3d, or ISO 8601 (UTC)."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Only those accepted before then.")] = None,
+    tag: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[=VALUE]", help="Only those with this tag, of any value or this one."),
+    ] = None,
+    beginning: Annotated[
+        str | None, typer.Option("--q", metavar="TEXT", help="Only those whose input begins with this text.")
+    ] = None,
     limit: Limit = 20,
     as_json: Json = False,
 ) -> None:
     """List runs, the newest first."""
-    from loopllama.queries.runs import RunReader
     from loopllama.workflows.store import DefinitionStore
 
+    if workflow and named and workflow != named:
+        raise InvalidRequest(f"two workflows are named, {workflow!r} and {named!r}: name one, or none for all")
+    workflow = workflow or named
+    which = Filter.of(workflow, status, read_moment(since, "--since"), read_moment(until, "--until"), tag, beginning)
     settings = connect(ctx).settings
-    runs, cursor = RunReader(settings).list(workflow_id=workflow, limit=limit)
+    runs, cursor = _find(settings, which, limit)
     if workflow is not None and not runs:
         DefinitionStore(settings).get(workflow)  # says so where it does not exist
     if as_json:
         output.print_json(runs)
         return
     if not runs:
-        output.message("There are no runs.", "dim")
+        output.message("There are no such runs." if which != Filter() else "There are no runs.", "dim")
+        _tell_more(runs, cursor, limit)
         return
     console = output.out()
     right = ("Tokens", "Latency", "Cost")
@@ -76,8 +116,29 @@ def list_(
     output.print_table(table, console)
     if any(simulated(run) for run in runs):
         console.print(Text("* simulated", "yellow"))
-    if cursor:
+    _tell_more(runs, cursor, limit)
+
+
+def _find(settings: Settings, which: Filter, limit: int) -> tuple[list[RunView], str | None]:
+    """Return the runs of as many pages as it takes, but no more than `MAX_PAGES`, and where to go on."""
+    from loopllama.queries.runs import RunReader
+
+    reader = RunReader(settings)
+    runs: list[RunView] = []
+    cursor: str | None = None
+    for _ in range(MAX_PAGES):
+        page, cursor = reader.list(limit=limit - len(runs), cursor=cursor, which=which)
+        runs += page
+        if cursor is None or len(runs) >= limit:
+            break
+    return runs, cursor
+
+
+def _tell_more(runs: Sequence[RunView], cursor: str | None, limit: int) -> None:
+    if cursor and len(runs) >= limit:
         output.message("There are more: raise --limit.", "dim")
+    elif cursor:
+        output.message(f"Only runs back to {reached(cursor)} were looked at: add --until {reached(cursor)}.", "dim")
 
 
 @app.command("show")
@@ -162,6 +223,61 @@ def cancel(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
         output.print_json(read(settings, run))
     else:
         output.out().print(output.plain(f"{run}: cancelled"))
+
+
+@app.command("redrive")
+def redrive(
+    ctx: typer.Context,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="The run's id.")] = None,
+    failed_since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="All runs that failed from then on instead: 2h, 3d, or ISO 8601.")
+    ] = None,
+    workflow: Annotated[str | None, typer.Option(metavar="WORKFLOW", help="Of those only this workflow's.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before several runs are redriven.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Let failed runs go on where they failed, once the cause is fixed. What is done is not done or paid again.
+
+    Step Functions redrives for 14 days; after that, and for a cancelled run, use `runs replay`. Exit code 1 where a run
+    could not be redriven.
+    """
+    from loopllama.queries.runs import RunReader
+
+    if (run is None) == (failed_since is None) or (workflow and run):
+        commands = f"{next_command('runs redrive RUN')}, or {next_command('runs redrive --failed-since 2h')}"
+        raise InvalidRequest(f"name either a run or a time: {commands}")
+    since = read_moment(failed_since, "--failed-since")
+    settings = connect(ctx).settings
+    if since is None:
+        ids = [str(run)]
+    else:
+        ids = [view["id"] for view in RunReader(settings).failed(since, workflow)]
+        if ids and not yes:
+            ask(f"Redrive {len(ids)} runs that failed since {since}?", "whether to redrive them")
+    told = [_redrive(settings, run_id) for run_id in ids]
+    if as_json:
+        output.print_json(told)
+    for one in () if as_json else told:
+        output.out().print(output.plain(f"{one['id']}: {one['reason'] or 'goes on'}"))
+    if not told and not as_json:
+        output.message(f"No run has failed since {since}.", "dim")
+    if any(one["reason"] for one in told):
+        raise typer.Exit(1)
+
+
+def _redrive(settings: Settings, run_id: str) -> Redriven:
+    """Redrive one run; what became of it. One that goes on already is as good as redriven."""
+    from loopllama.aws.errors import trouble
+    from loopllama.engine.redrive import redrive_run
+
+    try:
+        redriven = redrive_run(settings, run_id)
+    except Exception as error:
+        known = error if isinstance(error, LoopLlamaError) else trouble(error)
+        if known is None:
+            raise
+        return {"id": run_id, "redriven": False, "reason": str(known)}
+    return {"id": run_id, "redriven": redriven, "reason": None}
 
 
 @app.command("replay")

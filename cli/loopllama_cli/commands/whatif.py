@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import getpass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loopllama.errors import InvalidRequest
-from loopllama_cli.commands.common import Json, Workflow, connect, pairs
-from loopllama_cli.commands.routes.overrides import definition_of, parse_time
+from loopllama_cli.commands.common import Json, Workflow, connect, pairs, read_moment
+from loopllama_cli.commands.routes.overrides import definition_of
 from loopllama_cli.console import output
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def whatif(
     crew = definition_of(settings, workflow)["crew"]
     router = Router(settings)
     changes = {step: router.model(name) for step, name in pairs(change, "--set", "STEP=MODEL").items()}
-    oldest = None if since is None else datetime.now(UTC) - timedelta(seconds=parse_time(since))
+    moment = read_moment(since, "--since")
+    oldest = None if moment is None else datetime.fromisoformat(moment)
     limit = predictions.MAX_RUNS if since is not None else runs
     recent = predictions.recent_runs(RunReader(settings), workflow, limit=limit, since=oldest)
     needs = {agent["name"]: agent["needs"] for agent in crew}

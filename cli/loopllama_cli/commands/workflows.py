@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,30 +13,36 @@ from rich.text import Text
 
 from loopllama.errors import InvalidRequest, WorkflowInvalid
 from loopllama.settings import Settings
-from loopllama_cli.commands.common import MOST, Json, Limit, Workflow, connect
+from loopllama_cli.commands.common import MOST, Json, Limit, Workflow, ask, connect
 from loopllama_cli.console import output
 from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
-    from loopllama.workflows.types import WorkflowItem
+    from loopllama.workflows.types import WorkflowItem, WorkflowStatus
+    from loopllama_cli.workflow_files import WorkflowFile
 
-app = typer.Typer(no_args_is_help=True, help="Definitions of workflows: check, push, list, show.")
+app = typer.Typer(
+    no_args_is_help=True, help="Definitions of workflows: check, push, list, show, export, pause, roll back, delete."
+)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A workflow file (YAML or JSON).")]
 
 
-def _load(file: Path) -> Any:
+def _load(file: Path) -> WorkflowFile:
     from loopllama_cli import workflow_files
 
-    return workflow_files.load(file)
+    return workflow_files.load_file(file)
 
 
 @app.command()
 def push(
     ctx: typer.Context,
-    file: File,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A workflow file (YAML or JSON), or a folder of `export --all`.")
+    ],
     workflow_id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="The workflow's id; made from its name by default.")
+        str | None,
+        typer.Option("--id", metavar="ID", help="The workflow's id; by default the file's, else made from its name."),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Store nothing where there is anything to warn of; exit code 2.")
@@ -44,19 +52,24 @@ def push(
     """Store a workflow file as the workflow's current version.
 
     An unchanged file makes no new version. A tool that the deployment does not have is refused. Of a model that it does
-    not know, or cannot use as it is, standard error warns, with what answers instead.
+    not know, or cannot use as it is, standard error warns, with what answers instead. What `workflows export` and
+    `workflows show --json` gave is taken too. Of a folder that `export --all` wrote, all models, workflows and routes
+    are stored; exit code 1 where one could not be.
     """
     from loopllama.routing import validation
-    from loopllama.workflows.store import DefinitionStore
     from loopllama_cli import workflow_files
 
-    workflow, settings = _load(file), connect(ctx).settings
-    store = DefinitionStore(settings)
-    warnings = workflow_files.located(file, validation.warnings(settings, workflow.to_definition()))
+    if file.is_dir():
+        if workflow_id or strict:
+            raise InvalidRequest("--id and --strict are for one file, not for a folder")
+        _push_all(connect(ctx).settings, file, as_json)
+        return
+    given, settings = _load(file), connect(ctx).settings
+    warnings = workflow_files.located(file, validation.warnings(settings, given.workflow.to_definition()))
     if strict and warnings:
         raise workflow_files.refused(file, warnings)
     try:
-        stored = _view(store.push(workflow, workflow_id), settings)
+        stored = _view(workflow_files.push(settings, given, workflow_id), settings)
     except WorkflowInvalid as error:
         raise workflow_files.refused(file, workflow_files.located(file, error.details)) from None
     if as_json:
@@ -64,6 +77,131 @@ def push(
     else:
         output.out().print(output.plain(f"{stored['id']} version {stored['version']}"))
     _warn(file, warnings)
+
+
+def _push_all(settings: Settings, folder: Path, as_json: bool) -> None:
+    from loopllama_cli.stack_files import Restore
+
+    restored = []
+    for one in Restore(settings, folder, getpass.getuser()).run():
+        restored.append(one)
+        if not as_json:
+            version = f" version {one['version']}" if one["version"] else ""
+            text = f"{one['kind']} {one['id']}{version}"
+            output.out().print(output.plain(f"{text}: {one['error']}" if one["error"] else text), soft_wrap=True)
+        _warn(folder / "workflows" / f"{one['id']}.yaml", one["warnings"])
+    if as_json:
+        output.print_json(restored)
+    failed = sum(bool(one["error"]) for one in restored)
+    if failed:
+        again = next_command("workflows push", str(folder))
+        output.message(f"{failed} of {len(restored)} were not stored. Fix why, then push again: {again}", "bold red")
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    workflow: Annotated[str | None, typer.Argument(metavar="WORKFLOW", help="The workflow's id.")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--all", metavar="FOLDER", file_okay=False, help="All workflows, routes and models, as files."),
+    ] = None,
+    version: Annotated[int | None, typer.Option(min=1, max=MOST, help="An earlier version.")] = None,
+) -> None:
+    """Print a workflow as a file (YAML) that `workflows push` takes, or write files of all workflows.
+
+    The folder is new, empty, or that of an earlier export, which is brought up to date. `workflows push FOLDER` stores
+    its content in a stack. Runs, usage, keys and histories are not in it.
+    """
+    from loopllama.workflows.store import DefinitionStore
+    from loopllama_cli import stack_files, workflow_files
+
+    if (workflow is None) == (folder is None) or (folder and version):
+        raise InvalidRequest(
+            f"name a workflow or a folder: {next_command('workflows export WORKFLOW')}, or "
+            f"{next_command('workflows export --all FOLDER')}"
+        )
+    settings = connect(ctx).settings
+    if folder is None:
+        sys.stdout.write(workflow_files.dump(DefinitionStore(settings).get(str(workflow), version or 0)))
+        return
+    for name in stack_files.export(settings, folder):
+        output.out().print(output.plain(str(folder / name)), soft_wrap=True)
+
+
+@app.command()
+def pause(ctx: typer.Context, workflow: Workflow, as_json: Json = False) -> None:
+    """Let a workflow start no runs; those that run go on."""
+    _set_status(ctx, workflow, "paused", as_json)
+
+
+@app.command()
+def resume(ctx: typer.Context, workflow: Workflow, as_json: Json = False) -> None:
+    """Undo `pause`."""
+    _set_status(ctx, workflow, "active", as_json)
+
+
+def _set_status(ctx: typer.Context, workflow: str, status: WorkflowStatus, as_json: bool) -> None:
+    from loopllama.workflows.store import DefinitionStore
+
+    settings = connect(ctx).settings
+    item = DefinitionStore(settings).set_status(workflow, status)
+    if as_json:
+        output.print_json(_view(item, settings))
+    else:
+        output.out().print(output.plain(f"{workflow}: {status}"))
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    workflow: Workflow,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete a workflow with its versions and routes. Its runs and usage stay.
+
+    Refused while runs of it are active (exit code 4). `workflows export` keeps a copy.
+    """
+    from loopllama.engine.lifecycle import delete_workflow
+    from loopllama.workflows.store import DefinitionStore
+
+    settings = connect(ctx).settings
+    item = DefinitionStore(settings).get(workflow)
+    if not yes:
+        ask(f"Delete {workflow} with its {item['current_version']} versions and its routes?", "whether to delete it")
+    delete_workflow(settings, workflow, by=getpass.getuser())
+    if as_json:
+        output.print_json({"id": workflow, "deleted": True})
+    else:
+        output.out().print(output.plain(f"{workflow}: deleted"))
+
+
+@app.command()
+def rollback(
+    ctx: typer.Context,
+    workflow: Workflow,
+    to: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MOST, metavar="VERSION", help="The version that comes back; the one before by default."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make an earlier version of a workflow the current one, as a new version. Runs keep theirs.
+
+    `workflows show --version N` shows what a version says.
+    """
+    from loopllama.engine.lifecycle import roll_back
+
+    settings = connect(ctx).settings
+    item = roll_back(settings, workflow, to)
+    if as_json:
+        output.print_json(_view(item, settings))
+    else:
+        output.out().print(output.plain(f"{workflow} version {item['current_version']}"))
 
 
 def _warn(file: Path, warnings: Sequence[Mapping[str, object]]) -> None:
@@ -147,7 +285,7 @@ def validate(file: File, as_json: Json = False) -> None:
     from loopllama_cli import workflow_files
 
     try:
-        workflow = _load(file)
+        workflow = _load(file).workflow
     except InvalidRequest as error:
         if not as_json:
             raise

@@ -79,6 +79,8 @@ class Workflow(Shape):
     status: Literal["active", "paused"]
     model: str
     """The deployment's default where the workflow names none."""
+    model_is_default: bool
+    """Whether the workflow names none."""
     crew: list[Agent]
     version: int
     pin: Literal["run"] | None

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 
 from loopllama.core import exact_json
 from loopllama.errors import InvalidRequest
 
-_TIME = re.compile(r"[0-9TZ:.-]{20,30}")
+TIME = re.compile(r"[0-9TZ:.-]{20,30}")
 
 
-def write(name: str, moment: str) -> str:
-    """Return the cursor of the place behind the item called `name`, ordered by the time `moment`."""
-    return base64.urlsafe_b64encode(exact_json.dumps([name, moment]).encode()).decode().rstrip("=")
+def write(*place: str) -> str:
+    """Return the cursor of a place in an index: texts that name it."""
+    return base64.urlsafe_b64encode(exact_json.dumps(list(place)).encode()).decode().rstrip("=")
 
 
-def read(cursor: str, names: re.Pattern[str]) -> tuple[str, str]:
-    """Return what `write` was given; a name must match `names`. Raises `InvalidRequest` for a cursor that is not
-    ours."""
+def read(cursor: str, *patterns: re.Pattern[str]) -> tuple[str, ...]:
+    """Return what `write` was given; each text must match its pattern. Raises `InvalidRequest` for a cursor that is not
+    ours, or is another list's."""
     try:
-        name, moment = exact_json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if not (names.fullmatch(name) and _TIME.fullmatch(moment)):
+        place = exact_json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if not (isinstance(place, list) and len(place) == len(patterns)):
+            raise ValueError
+        if not all(pattern.fullmatch(text) for pattern, text in zip(patterns, place, strict=True)):
             raise ValueError
     except (ValueError, TypeError):  # of Base64 and JSON, too
-        message = "must be the next_cursor of an earlier answer"
+        message = "must be the next_cursor of an earlier answer to the same request"
         raise InvalidRequest.of("cursor", message, subject="The cursor") from None
-    return name, moment
+    return tuple(place)
+
+
+def bound(*what: str | None) -> str:
+    """Return what a cursor says of the list that it belongs to, so that another list refuses it."""
+    return hashlib.sha256(exact_json.dumps(list(what)).encode()).hexdigest()[:16]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import dynamo
 from loopllama.budgets import budget
-from loopllama.core import clock, exact_json, pagination
+from loopllama.core import clock, exact_json
 from loopllama.core.numbers import whole
 from loopllama.errors import RunNotFound, WorkflowNotFound
 from loopllama.llm import usage
+from loopllama.queries.run_index import RUN_ID, Filter, RunIndex, shown_status
 from loopllama.runs import prompts, totals
 from loopllama.runs.step_ref import question_id, step_key
 from loopllama.runs.store import FINAL, RUN, RunStore
@@ -25,12 +25,10 @@ if TYPE_CHECKING:
     from loopllama.runs.records import Attempt, RecordedError, Run, StepRecord
     from loopllama.workflows.types import CrewStep
 
-MAX_PAGE = 100
 _RUN = ("workflow_id", "workflow_version", "models", "pin", "tags", "replayed_from")
 _TIMES = ("created_at", "started_at", "finished_at")
 _TOTALS = ("total_steps", *usage.TOTALS)
 _PENDING = ("kind", "prompt", "tool", "step", "asked_at", "expires_at")
-_RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _STEP = (
     *("role", "model", "source", "route_version", "started_at", "finished_at", "latency_ms", "routing_ms"),
     "replayed_from",
@@ -52,6 +50,7 @@ class RunReader:
         self._store = RunStore(settings)
         self._values = ValueStore(settings)
         self._definitions = DefinitionStore(settings)
+        self._index = RunIndex(settings, self._store, self._values, self._definitions)
 
     def get(self, run_id: str, show: Callable[[Any], Any] | None = None) -> RunView:
         """Return the run object with its steps, also those that have not started. Totals are summed from the attempts.
@@ -72,7 +71,7 @@ class RunReader:
         return {**shown, "input": (show or self._values.load)(run.get("input")), "output": None}
 
     def _read(self, run_id: str) -> tuple[Run, list[StepRecord]]:
-        if not _RUN_ID.fullmatch(run_id):
+        if not RUN_ID.fullmatch(run_id):
             raise RunNotFound(f"There is no run {run_id[:128]!r}.")
         # The run and its steps lie side by side; claims and events, before them in the order of keys, stay unread.
         items = dynamo.query(
@@ -117,49 +116,31 @@ class RunReader:
     def ended(self, workflow_id: str, limit: int = 20, cursor: str | None = None) -> tuple[list[RunView], str | None]:
         """Return a page of `list` for whom only the runs that have ended matter: what the others have used is not
         summed."""
-        page, following = self._page(workflow_id, limit, cursor)
+        page, following = self._index.page(Filter(workflow_id), limit, cursor)
         return [self._summary(run) for run in page], following
 
     def list(
-        self, workflow_id: str | None = None, limit: int = 20, cursor: str | None = None
+        self,
+        workflow_id: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+        which: Filter | None = None,
     ) -> tuple[list[RunView], str | None]:
-        """Return a workflow's runs, newest first, without inputs, outputs and steps; and the cursor of the next page.
-        The totals of those that go on are summed from their steps.
-
-        Without a workflow: the newest runs of the most recently updated workflows, and no cursor.
-        """
-        if workflow_id is None:
-            workflows, _ = self._definitions.list(MAX_PAGE)
-            runs = [run for workflow in workflows for run in self._page(workflow["workflow_id"], limit)[0]]
-            newest = sorted(runs, key=lambda run: str(run["created_at"]), reverse=True)[:limit]
-            return [self._so_far(run) for run in newest], None
-        page, following = self._page(workflow_id, limit, cursor)
+        """Return a workflow's runs, or all, or those of `which`, newest first, without inputs, outputs and steps; and
+        the cursor of the next page (`queries/run_index.py`). The totals of those that go on are summed from their
+        steps."""
+        page, following = self._index.page(which or Filter(workflow_id), limit, cursor)
         return [self._so_far(run) for run in page], following
+
+    def failed(self, since: str, workflow_id: str | None = None) -> Iterator[RunView]:
+        """Yield the runs that failed from that time on, as `list` has them."""
+        return (self._summary(run) for run in self._index.failed(since, workflow_id))
 
     def _so_far(self, run: Run) -> RunView:
         if run["status"] in FINAL and "total_steps" in run and usage.SUMMED_NAMES[0] in run:
             return self._summary(run)
         steps = () if run["status"] == "queued" else self._store.steps(run["run_id"])
         return self._summary({**run, **totals.of_run(steps)})
-
-    def _page(self, workflow_id: str, limit: int, cursor: str | None = None) -> tuple[Sequence[Run], str | None]:
-        """Return a page of the index of a workflow's runs."""
-        request: dict[str, Any] = {
-            "TableName": self._settings.runs_table,
-            "IndexName": "by_workflow",
-            "KeyConditionExpression": "workflow_id = :workflow",
-            "ExpressionAttributeValues": dynamo.to_item({":workflow": workflow_id}),
-            "ScanIndexForward": False,
-            "Limit": max(1, min(limit, MAX_PAGE)),
-        }
-        if cursor:
-            run_id, created_at = pagination.read(cursor, _RUN_ID)
-            place = {"run_id": run_id, "item": RUN, "workflow_id": workflow_id, "created_at": created_at}
-            request["ExclusiveStartKey"] = dynamo.to_item(place)
-        page = self._store.dynamodb.query(**request)
-        last = page.get("LastEvaluatedKey")
-        following = pagination.write(last["run_id"]["S"], last["created_at"]["S"]) if last else None
-        return cast("list[Run]", [dynamo.from_item(item) for item in page["Items"]]), following
 
     def _summary(self, run: Run, used: Mapping[str, Any] | None = None) -> RunView:
         pending = _pending(run)
@@ -168,7 +149,7 @@ class RunReader:
         error = run.get("error")
         shown = {
             "id": run["run_id"],
-            "status": "waiting_input" if pending and run["status"] == "running" else run["status"],
+            "status": shown_status(run),
             **usage.shown({name: whole(run.get(name)) for name in (*_RUN, *_TIMES, *_TOTALS)}),
             "budget": budget.shown(run.get("budget"), used, run["status"] in FINAL),
             "pending": pending,

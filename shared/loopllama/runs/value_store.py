@@ -74,6 +74,25 @@ class ValueStore:
             return "".join(self._quote(part) for part in stored[PARTS])
         return exact_json.loads_kept(self._client().get_object(Bucket=self._bucket, Key=stored[_S3])["Body"].read())
 
+    def begins(self, stored: Any, beginning: str) -> bool:
+        """Return whether a value begins with a text: where it is no text itself, its JSON does. Of a value in the
+        bucket only the beginning is read; one that is gone from there begins with nothing."""
+        if not self.is_reference(stored):
+            text = stored[_JSON] if isinstance(stored, dict) else stored
+            return isinstance(text, str) and text.startswith(beginning)
+        quoted, plain = exact_json.dumps(beginning)[:-1].encode(), beginning.encode()
+        client = self._client()
+        try:
+            answer = client.get_object(
+                Bucket=self._bucket, Key=stored[_S3], Range=f"bytes=0-{max(len(quoted), len(plain)) - 1}"
+            )
+        except client.exceptions.ClientError as error:
+            if not _is_gone(error):
+                raise
+            return False
+        data: bytes = answer["Body"].read()
+        return data.startswith(quoted if data.startswith(b'"') else plain)
+
     def _quote(self, stored: Any) -> str:
         """Return a text of a prompt. Prompts of one run quote the same few, so that one from the bucket is read
         once."""
@@ -104,8 +123,7 @@ class ValueStore:
                 MetadataDirective="REPLACE",  # S3 copies an object onto itself only if something changes
             )
         except client.exceptions.ClientError as error:
-            # Without the right to list, S3 says of what is not there that it is forbidden.
-            if error.response["Error"]["Code"] not in ("NoSuchKey", "AccessDenied"):
+            if not _is_gone(error):
                 raise
             return False
         return True
@@ -118,3 +136,8 @@ class ValueStore:
             "get_object", Params={"Bucket": self._bucket, "Key": stored[_S3]}, ExpiresIn=seconds
         )
         return url
+
+
+def _is_gone(error: Any) -> bool:
+    """Return whether S3 says that an object is not there; without the right to list, it says that it is forbidden."""
+    return error.response["Error"]["Code"] in ("NoSuchKey", "AccessDenied")

@@ -33,6 +33,7 @@ def view(item: WorkflowItem, default_model: str) -> dict[str, Any]:
         "description": item.get("description") or None,
         "status": item.get("status"),
         "model": definition.get("model") or default_model,
+        "model_is_default": not definition.get("model"),
         "crew": definition["crew"],
         "version": item["version"] or item["current_version"],
         "pin": definition.get("pin"),

@@ -153,12 +153,27 @@ def workflow_id_of(name: str) -> str:
     return _slug(name, 120) or f"workflow_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
+_OF_FILES = {
+    "id": {
+        "type": "string",
+        "pattern": "^[a-z0-9_]{1,128}$",
+        "description": "The workflow's id, where it is not the slug of its name. `workflows export` writes it.",
+    },
+    "status": {
+        "enum": ["active", "paused"],
+        "description": "Beside an `id`: `paused` pauses the workflow that is pushed, `active` changes nothing.",
+    },
+}
+"""What a file may say besides, for `workflows push`."""
+
+
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a workflow file, for editors (camelCase spelling)."""
     schema = Workflow.model_json_schema(by_alias=True)
     definitions = schema["$defs"]
     definitions["Candidate"] = {"anyOf": [{"type": "string"}, definitions["Candidate"]]}
     definitions["Approval"] = {"anyOf": [{"enum": [True, "start"]}, definitions["Approval"]]}
+    schema["properties"] = {**schema["properties"], **_OF_FILES}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

@@ -109,6 +109,37 @@ class DefinitionStore:
                 workflow_id = f"{slug}_{secrets.token_hex(2)}"
         raise VersionConflict(f"Too many workflows are called '{slug}'; choose another name.")
 
+    def ids(self, deleted_after: str, most: int) -> list[str]:
+        """Return the ids of at most `most` workflows, those that were deleted after that time among them. Eventually
+        consistent."""
+        found: list[str] = []
+        for listed, after in (("all", "0"), ("deleted", deleted_after)):
+            if len(found) < most:
+                items = dynamo.each(
+                    self._client(),
+                    self._table,
+                    "listed = :listed AND updated_at > :after",
+                    {":listed": listed, ":after": after},
+                    attributes=("workflow_id",),
+                    index=BY_UPDATED,
+                    limit=most - len(found),
+                )
+                found += [item["workflow_id"] for item in items]
+        return list(dict.fromkeys(found))
+
+    def versions(self, workflow_id: str) -> list[int]:
+        """Return the numbers of a workflow's versions, the first one first. Every version is kept until the workflow
+        is deleted; one whose push was interrupted is among them."""
+        items = dynamo.each(
+            self._client(),
+            self._table,
+            "workflow_id = :id AND version > :zero",
+            {":id": workflow_id, ":zero": 0},
+            attributes=("version",),
+            consistent=True,
+        )
+        return [int(item["version"]) for item in items]
+
     def list(self, limit: int = 50, cursor: str | None = None) -> tuple[list[WorkflowItem], str | None]:
         """Return current definitions, most recently updated first (eventually consistent), and the cursor of the next
         page. Raises `InvalidRequest` for a cursor that is not ours."""
@@ -123,7 +154,7 @@ class DefinitionStore:
             "Limit": limit,
         }
         if cursor is not None:
-            workflow_id, updated_at = pagination.read(cursor, _ID)
+            workflow_id, updated_at = pagination.read(cursor, _ID, pagination.TIME)
             place = {"workflow_id": workflow_id, "version": 0, "listed": "all", "updated_at": updated_at}
             request["ExclusiveStartKey"] = dynamo.to_item(place)
         answer = self._client().query(**request)
@@ -171,21 +202,10 @@ class DefinitionStore:
         if current is None:
             raise _not_found(workflow_id)
         base, existed = current["current_version"], "definition" in current
-        pages = (
-            self._client()
-            .get_paginator("query")
-            .paginate(
-                TableName=self._table,
-                KeyConditionExpression="workflow_id = :id AND version > :zero",
-                ProjectionExpression="workflow_id, version",
-                ExpressionAttributeValues=dynamo.to_item({":id": workflow_id, ":zero": 0}),
-                ConsistentRead=True,
-            )
-        )
-        keys = [key for page in pages for key in page["Items"]]
+        versions = self.versions(workflow_id)
         if existed:
             # Past every number in use, also by a push that has written its version but not yet turned to it.
-            last = max([base, *(int(key["version"]["N"]) for key in keys)])
+            last = max([base, *versions])
             values = {"current_version": last, "listed": "deleted", "updated_at": now_text()}
             turned = self._update(
                 workflow_id,
@@ -197,7 +217,8 @@ class DefinitionStore:
             )
             if turned is None:
                 raise VersionConflict(f"Workflow '{workflow_id}' was changed meanwhile; try again.")
-        for key in keys:
+        for version in versions:
+            key = dynamo.to_item({"workflow_id": workflow_id, "version": version})
             self._client().delete_item(TableName=self._table, Key=key)
         if not existed:
             raise _not_found(workflow_id)

@@ -149,3 +149,22 @@ def test_every_address_is_there_under_api(ask: Any, path: str) -> None:
     assert ask("GET", "/api")[0] == ask("GET", "/apis/v1/workflows")[0] == 404
     assert ask("GET", "/api/v1/models/openai:a/b")[1] == ask("GET", "/v1/models/openai:a/b")[1]
     assert ask("DELETE", "/api/v1/usage")[0] == 405
+
+
+def test_a_version_comes_back_over_the_api(live: Deployment) -> None:
+    ask = InProcess(live.settings).ask
+    agent = {"role": "A", "systemPrompt": "one"}
+    code, made = ask("POST", "/v1/workflows", {"name": "W", "crew": [agent]})
+    path = f"/v1/workflows/{made['data']['id']}"
+    assert ask("POST", f"{path}/rollback", {})[0] == 404
+    for prompt in ("two", "three"):
+        ask("PUT", path, {"name": "W", "model": "small", "crew": [{**agent, "systemPrompt": prompt}]})
+    code, back = ask("POST", f"{path}/rollback", {"version": 1}, **{"idempotency-key": "k"})
+    assert (code, back["data"]["version"], back["data"]["crew"]) == (200, 4, made["data"]["crew"])
+    assert [one["data"]["model_is_default"] for one in (made, back)] == [True, True]
+    assert ask("POST", f"{path}/rollback", {"version": 1}, **{"idempotency-key": "k"})[1] == back
+    code, back = ask("POST", f"{path}/rollback", {})
+    assert (back["data"]["version"], back["data"]["crew"][0]["systemPrompt"]) == (5, "three")
+    assert back["data"]["model_is_default"] is False
+    for body in ({"version": 9}, {"version": 0}, {"to": 1}):
+        assert ask("POST", f"{path}/rollback", body)[0] == (404 if body == {"version": 9} else 400)

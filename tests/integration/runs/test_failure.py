@@ -1,45 +1,29 @@
 """A step that fails for good, and the run taken up again from there.
 
-Redriving an execution enters AdvanceRun once more, with a fresh retry count, and goes on with what it returns. The
-local stack has no RedriveExecution, so the state machine is interpreted here; the functions it invokes are the stack's.
+Redriving an execution enters AdvanceRun once more, with a fresh retry count, and goes on with what it returns.
 """
 
 from __future__ import annotations
 
-import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
-from support.asl.deployed import state_machine
-from support.asl.execution import Execution, TaskError
+import pytest
+from botocore.exceptions import ClientError
 from support.provider_server import Hold, Script, Status, Text
 from support.system import System
+
+from loopllama.engine.redrive import redrive_run
+from loopllama.errors import Conflict
 
 COST = Decimal("0.00045")
 
 
 def redrive(system: System, run_id: str) -> dict[str, Any]:
-    """Play a redriven execution to its end; returns AdvanceRun's last answer, or its error."""
-
-    def invoke(function: str, payload: Any) -> dict[str, Any]:
-        answer = system.invoke(function, payload)
-        if "errorType" in answer:
-            raise TaskError(answer["errorType"], answer["errorMessage"])
-        return answer
-
-    failed_with = {"contract": 1, "run_id": run_id, "round": 0, "left": 20_000, "ended": []}
-    execution = Execution(
-        state_machine(),
-        run_id,
-        failed_with,
-        invoke=invoke,
-        now=time.monotonic,
-        arn=system.execution_arn(run_id),
-        begin_at="AdvanceRun",
-    )
-    while (due := execution.go_on()) is not None:
-        time.sleep(max(0.0, due - time.monotonic()))
-    return {"errorType": execution.failure.error} if execution.failure else dict(execution.output)
+    """Redrive a run and wait for its end; returns the execution as it is then."""
+    assert redrive_run(system.settings, run_id)
+    return system.wait_execution(run_id)
 
 
 class Mended:
@@ -75,7 +59,10 @@ def test_the_run_fails_with_step_and_cause_and_goes_on_where_it_failed(system: S
     assert system.metric("RunsFailed", workflow=workflow) == (1, 1)
 
     answers.rejected = []
-    assert redrive(system, failed["id"])["outcome"] == "done"
+    assert redrive(system, failed["id"])["status"] == "SUCCEEDED"
+    entered = system.states_entered(failed["id"])
+    assert entered.count("StartRun") == 1
+    assert entered.count("AdvanceRun") == 3  # the first fails, is redriven, and completes the run
     run = system.read(failed["id"])
     assert run["status"] == "completed"
     assert run["error"] is None
@@ -103,12 +90,12 @@ def test_redriven_before_it_was_mended_the_run_fails_again(system: System, provi
     answers = Mended("two")
     script, model = provider(answers)
     failed = system.run(system.push("Fails twice", [{"name": "one"}, {"name": "two"}], model=model))
-    assert redrive(system, failed["id"])["errorType"] == "RunFailed"
+    assert redrive(system, failed["id"])["error"] == "RunFailed"
     again = system.read(failed["id"])
     assert again["status"] == "failed"
     assert again["error"] == failed["error"]
     answers.rejected = []
-    assert redrive(system, failed["id"])["outcome"] == "done"
+    assert redrive(system, failed["id"])["status"] == "SUCCEEDED"
     assert requests(script) == ["one", "two", "two", "two"]
     assert system.read(failed["id"])["cost_usd"] == 2 * COST
 
@@ -140,7 +127,7 @@ def test_a_sibling_stops_before_its_next_step_and_is_taken_up_again(system: Syst
     assert sorted(requests(script)) == ["bad", "slow"]
 
     rejected.clear()
-    assert redrive(system, run_id)["outcome"] == "done"
+    assert redrive(system, run_id)["status"] == "SUCCEEDED"
     assert sorted(requests(script)) == ["after", "bad", "bad", "end", "slow"]
     assert system.read(run_id)["cost_usd"] == 4 * COST
 
@@ -155,8 +142,36 @@ def test_an_answer_that_never_followed_its_schema_is_asked_for_anew(system: Syst
     assert len(script.requests) == 2  # the answer, and its repair
     assert failed["cost_usd"] == 2 * COST
     text[0] = '{"ok": true}'
-    assert redrive(system, failed["id"])["outcome"] == "done"
+    assert redrive(system, failed["id"])["status"] == "SUCCEEDED"
     run = system.read(failed["id"])
     assert run["output"] == {"ok": True}
     assert len(script.requests) == 3
     assert run["cost_usd"] == 3 * COST
+
+
+def test_many_who_redrive_at_once_redrive_once(system: System, provider: Any) -> None:
+    script, model = provider(answers := Mended("one"))
+    failed = system.run(system.push("At once", [{"name": "one"}], model=model))
+    with ThreadPoolExecutor(6) as pool:
+        told = list(pool.map(lambda _: outcome(system, failed["id"]), range(6)))
+    assert True in told
+    system.wait_execution(failed["id"])
+    assert len(requests(script)) == 2
+    described = system.client("stepfunctions").describe_execution(executionArn=system.execution_arn(failed["id"]))
+    assert (described["redriveCount"], described["redriveStatus"]) == (1, "REDRIVABLE")
+    answers.rejected = []
+    assert redrive(system, failed["id"])["status"] == "SUCCEEDED"
+    with pytest.raises(Conflict, match="is completed, not failed"):
+        redrive_run(system.settings, failed["id"])
+    described = system.client("stepfunctions").describe_execution(executionArn=system.execution_arn(failed["id"]))
+    assert described["redriveStatus"] == "NOT_REDRIVABLE"
+    assert "SUCCEEDED" in described["redriveStatusReason"]
+    with pytest.raises(ClientError, match="ExecutionNotRedrivable"):
+        system.client("stepfunctions").redrive_execution(executionArn=system.execution_arn(failed["id"]))
+
+
+def outcome(system: System, run_id: str) -> bool | None:
+    try:
+        return redrive_run(system.settings, run_id)
+    except Conflict:
+        return None  # one came just before the redriven execution ended, or began

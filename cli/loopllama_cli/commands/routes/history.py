@@ -5,21 +5,19 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from loopllama.core import exact_json
-from loopllama.errors import InvalidRequest, NotFound
+from loopllama.errors import NotFound
 from loopllama_cli.commands.common import MOST, Json, Workflow, connect
 from loopllama_cli.commands.routes.overrides import Reason, Step, app, check_step, definition_of
 from loopllama_cli.console import output
 from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
-    from loopllama.routing.types import Difference, RouteRow, ShownChange
+    from loopllama.routing.types import Difference, ShownChange
     from loopllama.settings import Settings
 
 __all__ = ["app"]
@@ -138,26 +136,11 @@ def rollback(
 @app.command("export")
 def export(ctx: typer.Context, workflow: Workflow) -> None:
     """Write the workflow's routes as YAML, for those who review changes in git. `routes import` reads it."""
-    import yaml
+    from loopllama_cli import route_files
 
-    from loopllama.routing.change_log import plain
-
-    class Dumper(yaml.SafeDumper):
-        """YAML with numbers as they are."""
-
-    def number(dumper: Dumper, value: Decimal) -> yaml.Node:
-        text = exact_json.number(value)
-        kind = "float" if "." in text else "int"
-        return dumper.represent_scalar(f"tag:yaml.org,2002:{kind}", text)
-
-    Dumper.add_representer(Decimal, number)
     settings = connect(ctx).settings
     definition_of(settings, workflow)
-    document = {
-        "workflow": workflow,
-        "routes": {name: plain(row) for name, row in _present(settings, workflow).items()},
-    }
-    sys.stdout.write(yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True))
+    sys.stdout.write(route_files.dump(workflow, route_files.present(settings, workflow)))
 
 
 @app.command("import")
@@ -174,76 +157,31 @@ def import_(
 
     All rows are checked before the first one is written.
     """
-    from loopllama.routing.change_log import differences
-    from loopllama.routing.store import RouteStore
+    from loopllama_cli import route_files
 
-    workflow, wanted = _read(file)
-    settings = connect(ctx).settings
+    wanted = route_files.read(file)
+    workflow, settings = wanted.workflow, connect(ctx).settings
     definition_of(settings, workflow)
-    store, present = RouteStore(settings), _present(settings, workflow)
-    rows = {str(row["step"]): row for row in store.rows(workflow)}
-    changes = []
-    for step in [*wanted, *((name for name in present if name not in wanted) if prune else ())]:
-        different = differences(present.get(step), wanted.get(step))
-        if different:
-            changes.append({"step": step, "change": "set" if step in wanted else "removed", "differences": different})
-            if step in wanted:
-                store.check(workflow, step, wanted[step], force=force)
+    changes = wanted.changes(settings, prune=prune, force=force)
+    kept = [name for name in route_files.present(settings, workflow) if name not in wanted.routes]
     if not dry_run:
-        who, why = getpass.getuser(), reason or f"from {file.name}"
-        for change in changes:
-            step = str(change["step"])
-            version = int(rows[step].get("version") or 0) if step in rows else 0
-            if change["change"] == "set":
-                store.set(
-                    workflow, step, wanted[step], expected_version=version, force=force, updated_by=who, reason=why
-                )
-            else:
-                store.unset(workflow, step, expected_version=version, updated_by=who, reason=why)
+        wanted.apply(settings, changes, getpass.getuser(), reason or f"from {file.name}", force=force)
     if as_json:
         output.print_json({"workflow": workflow, "applied": not dry_run, "changes": changes})
         return
     for change in changes:
         lines = "; ".join(_difference(difference) for difference in change["differences"])
         output.out().print(output.plain(f"{change['step']}  {change['change']}  {lines}"))
-    kept = [name for name in present if name not in wanted]
     if kept and not prune:
         output.message(f"Not in the file, and kept (--prune removes them): {', '.join(kept)}", "dim")
     done = "would change" if dry_run else "changed"
-    output.message(f"{len(changes)} of {len(wanted)} routes of {workflow} {done}.", "dim")
+    output.message(f"{len(changes)} of {len(wanted.routes)} routes of {workflow} {done}.", "dim")
 
 
 def _entries(settings: Settings, workflow: str, step: str, limit: int) -> list[ShownChange]:
     from loopllama.routing.change_log import History, route_of, shown
 
     return [shown(entry) for entry in History(settings).entries(route_of(workflow, step), limit)]
-
-
-def _present(settings: Settings, workflow: str) -> dict[str, RouteRow]:
-    """Return what each row says, without who and when."""
-    from loopllama.routing.store import VALUES, RouteStore
-
-    return {
-        str(row["step"]): cast("RouteRow", {name: row.get(name) for name in VALUES if row.get(name) is not None})
-        for row in RouteStore(settings).rows(workflow)
-    }
-
-
-def _read(file: Path) -> tuple[str, dict[str, RouteRow]]:
-    from loopllama_cli import workflow_files
-
-    document = workflow_files.read(file)
-    export = next_command("routes export WORKFLOW")
-    shape = f"workflow: ID and routes: {{STEP: {{model: …}}}}; write one with: {export}"
-    if not isinstance(document, dict) or set(document) - {"workflow", "routes"}:
-        raise InvalidRequest(f"{file} is not a valid file of routes: it must hold {shape}")
-    workflow, routes = document.get("workflow"), document.get("routes") or {}
-    if not isinstance(workflow, str) or not isinstance(routes, dict):
-        raise InvalidRequest(f"{file} is not a valid file of routes: it must hold {shape}")
-    for step, row in routes.items():
-        if not isinstance(step, str) or not isinstance(row, dict) or not row:
-            raise InvalidRequest(f"{file}: the route of {step!r} must be a mapping such as {{model: small}}")
-    return workflow, routes
 
 
 def _row_text(row: Mapping[str, Any]) -> str:

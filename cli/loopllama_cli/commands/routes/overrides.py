@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -16,7 +15,7 @@ from rich.text import Text
 from loopllama.core.names import closest
 from loopllama.errors import InvalidRequest, LoopLlamaError
 from loopllama.settings import Settings
-from loopllama_cli.commands.common import MOST, Json, Workflow, connect
+from loopllama_cli.commands.common import MOST, Json, Workflow, connect, parse_time
 from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.console import output
 from loopllama_cli.console.trace import ignored_text
@@ -38,7 +37,6 @@ Expected = Annotated[
         min=0, max=MOST, metavar="N", help="Only if the row is at this version (0: there is none); else exit code 4."
     ),
 ]
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @app.command("list")
@@ -206,16 +204,6 @@ def change_line(forecast: Forecast) -> str:
 
 def _percent(fraction: Decimal | None) -> str:
     return "" if fraction is None else f" ({output.change(fraction).plain})"
-
-
-def parse_time(text: str) -> float:
-    """`90s`, `30m`, `2h` or `7d` in seconds. Raises `InvalidRequest`."""
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])", text.strip())
-    if match is None:
-        raise InvalidRequest(
-            f"{text!r} is not a valid length of time: write a number and s, m, h or d, such as 30m or 2h"
-        )
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def _explain(settings: Settings, workflow: str) -> list[Explained]:

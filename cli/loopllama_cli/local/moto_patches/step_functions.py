@@ -29,6 +29,7 @@ from moto.stepfunctions.responses import StepFunctionResponse
 
 from loopllama_cli.local.events import Events
 from loopllama_cli.local.functions import Functions
+from loopllama_cli.local.moto_patches import redrive
 from loopllama_cli.local.moto_patches.patching import replace
 
 MAX_INPUT_BYTES = 256 * 1024
@@ -81,6 +82,7 @@ def install(functions: Functions, events: Events, client: Callable[[str], Any], 
     _parsed_once()
     _executions(events)
     _bounded_history(events, most_events)
+    redrive.install(lambda execution, status: _status_changed(events, execution, status))
 
 
 def _shared_clients(client: Callable[[str], Any]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Body
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from pydantic import Field
 
 from loopllama.api import idempotency, response_models, run_models
@@ -20,8 +20,10 @@ from loopllama.core.input_model import InputModel
 from loopllama.engine.accept import accept_run
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.human_input import respond
+from loopllama.engine.redrive import redrive_run
 from loopllama.engine.replay import replay_run
 from loopllama.errors import InvalidRequest, ModelUnknown
+from loopllama.queries.run_index import Filter, ShownStatus
 from loopllama.runs.value_store import ValueStore
 from loopllama.workflows.schema import Limits
 
@@ -37,6 +39,10 @@ MAX_STEPS_BYTES = 4 * 1024 * 1024
 JSON of its own: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 LINKERS = 10
 """Values that are put at once where a link can lead: as many as the SDK has connections."""
+
+_SINCE = "Only those accepted from this time on, in ISO 8601: UTC where it names no zone, a date is its beginning."
+_TAG = "Only those with this tag: `name=value`, or `name` with any value."
+_BEGINNING = "Only those whose input begins so, in the same letters; an object is its JSON without spaces."
 
 Input = Annotated[str, Field(min_length=1)] | dict[str, Any]
 Texts = dict[str, str]
@@ -95,6 +101,29 @@ def routes(services: Services) -> Router:
     def list_runs(workflow_id: WorkflowId, limit: Limit = 20, cursor: Cursor = None) -> Response[str]:
         services.workflow(workflow_id)
         runs, following = services.reader.list(workflow_id, limit, cursor)
+        return data(_with_values(services, runs), next_cursor=following)
+
+    @router.get(
+        "/v1/runs",
+        summary="List all runs, newest first, without their steps",
+        description="Only those that each given filter admits. A request looks at a limited number of runs: a page may "
+        "have fewer than `limit`, even none, and `next_cursor` goes on where it ended. The end is where it is null.",
+        responses=response_models.answers((200, "The runs", response_models.Page[run_models.RunSummary])),
+    )
+    def list_all_runs(
+        workflow: Annotated[str | None, Query(max_length=128, description="Only this workflow's.")] = None,
+        status: Annotated[ShownStatus | None, Query(description="Only those in this state.")] = None,
+        since: Annotated[str | None, Query(max_length=100, description=_SINCE)] = None,
+        until: Annotated[str | None, Query(max_length=100, description="Only those accepted before this time.")] = None,
+        tag: Annotated[str | None, Query(max_length=600, description=_TAG)] = None,
+        q: Annotated[str | None, Query(max_length=200, description=_BEGINNING)] = None,
+        limit: Limit = 20,
+        cursor: Cursor = None,
+    ) -> Response[str]:
+        which = Filter.of(workflow, status, since, until, tag, q)
+        runs, following = services.reader.list(limit=limit, cursor=cursor, which=which)
+        if workflow and not runs and cursor is None:
+            services.workflow(workflow)
         return data(_with_values(services, runs), next_cursor=following)
 
     @router.post(
@@ -162,6 +191,22 @@ def routes(services: Services) -> Router:
             return data(_run(services, run_id))
 
         return idempotency.once(services, caller, key, request, act)
+
+    @router.post(
+        "/v1/runs/<run_id>/redrive",
+        summary="Let a failed run go on where it failed",
+        description="What is done is not done or paid again. Harmless for a run that goes on already. `status` stays "
+        "`failed` until the execution has begun again. 409 for a run that did not fail, or whose execution Step "
+        "Functions cannot redrive any more: replay it.",
+        responses=response_models.answers((202, "The run", response_models.Data[run_models.Run])),
+    )
+    def redrive(run_id: RunId, key: IdempotencyKey = None) -> Response[str]:
+        def act() -> Response[str]:
+            possible_run(run_id)
+            redrive_run(services.settings, run_id)
+            return data(_run(services, run_id), 202)
+
+        return idempotency.once(services, router.context["caller"], key, ["POST redrive", run_id], act)
 
     @router.post(
         "/v1/runs/<run_id>/replay",

@@ -16,9 +16,9 @@ from loopllama.api.responses import data
 from loopllama.core import exact_json
 from loopllama.core.input_model import InputModel
 from loopllama.core.numbers import floats
-from loopllama.errors import Conflict, InvalidRequest, VersionConflict
+from loopllama.engine.lifecycle import delete_workflow, roll_back
+from loopllama.errors import InvalidRequest, VersionConflict
 from loopllama.routing import validation
-from loopllama.runs.store import FINAL
 from loopllama.workflows.presenter import view
 from loopllama.workflows.schema import Workflow
 
@@ -40,6 +40,13 @@ class WorkflowPatch(InputModel):
     """Makes a new version; the id stays."""
     description: str | None = Field(default=None, max_length=500)
     """Makes a new version."""
+
+
+class WorkflowRollback(InputModel):
+    """Which version comes back."""
+
+    version: int | None = Field(default=None, ge=1, lt=10**9)
+    """By default the one before the current one."""
 
 
 WorkflowBody = Annotated[Workflow, BeforeValidator(floats), Body()]
@@ -125,20 +132,24 @@ def routes(services: Services) -> Router:
         summary="Delete a workflow with its versions and routes; its runs and usage stay",
         responses=response_models.answers((200, "It is gone", response_models.Data[response_models.Deleted])),
     )
-    def delete_workflow(workflow_id: WorkflowId) -> Response[str]:
-        services.workflow(workflow_id)
-        active = _active(services, workflow_id)
-        if active:
-            raise Conflict(
-                f"Workflow '{workflow_id}' has {len(active)} active runs, {active[0]} among them; wait for them to "
-                "end or cancel them."
-            )
-        # The routes first: should this be interrupted, the workflow is still there to be deleted.
-        who = router.context["caller"].name
-        for row in services.routes.rows(workflow_id):
-            services.routes.unset(workflow_id, str(row["step"]), updated_by=who, reason="the workflow was deleted")
-        services.definitions.delete(workflow_id)
+    def delete(workflow_id: WorkflowId) -> Response[str]:
+        delete_workflow(services.settings, workflow_id, by=router.context["caller"].name)
         return data({"id": workflow_id, "deleted": True})
+
+    @router.post(
+        "/v1/workflows/<workflow_id>/rollback",
+        summary="Make an earlier version of a workflow the current one",
+        description="As a new version, checked like any other. Runs keep the version that they started with.",
+        responses=response_models.answers((200, "The workflow", response_models.Checked[response_models.Workflow])),
+    )
+    def roll_back_workflow(
+        workflow_id: WorkflowId, body: Annotated[WorkflowRollback, Body()], key: IdempotencyKey = None
+    ) -> Response[str]:
+        def act() -> Response[str]:
+            return _checked(services, roll_back(services.settings, workflow_id, body.version))
+
+        request = ["POST rollback", workflow_id, body.model_dump()]
+        return idempotency.once(services, router.context["caller"], key, request, act)
 
     return router
 
@@ -164,13 +175,3 @@ def _rename(services: Services, item: WorkflowItem, body: WorkflowPatch) -> Work
         except VersionConflict:
             item = services.workflow(item["workflow_id"])
     raise VersionConflict(f"Workflow '{item['workflow_id']}' is being changed by many at once; try again.")
-
-
-def _active(services: Services, workflow_id: str) -> list[str]:
-    """Return the ids of the workflow's unfinished runs."""
-    return [
-        run["run_id"]
-        for run in services.runs.active()
-        # One that was cancelled or failed stays in the index until its last calls are settled.
-        if run.get("workflow_id") == workflow_id and run["status"] not in FINAL
-    ]

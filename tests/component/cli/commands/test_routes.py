@@ -9,7 +9,7 @@ from support.command_line import SETTINGS, answer, invoke
 from loopllama.aws import clients, dynamo
 from loopllama.catalog import catalog
 from loopllama.routing.store import RouteStore
-from loopllama_cli.commands.routes.overrides import parse_time
+from loopllama_cli.commands.common import parse_time
 
 # Routes
 
