@@ -335,7 +335,7 @@ class World(Deployment):
 
     def bill(self, run_id: str) -> list[dict[str, Any]]:
         """The run's rows of the Usage table."""
-        return [row for row in self.rows("UsageTable") if row["run_id"] == run_id]
+        return [row for row in self.rows("UsageTable") if row.get("run_id") == run_id]
 
     def history(self) -> list[dict[str, Any]]:
         """The entries of the RouteHistory table."""

@@ -319,6 +319,27 @@ class UsageRow(Usage, total=False):
     steps: Number
     tags: dict[str, str] | None
     key: str | None
+    delete_at: Number
+
+
+class UsageMark(TypedDict, total=False):
+    """An item of the Usage table that says which sums are to be made (`runs.usage_periods`)."""
+
+    day_workflow: str
+    run_step_model: str
+    token: str
+    period: str
+
+
+class UsageDocument(TypedDict, total=False):
+    """An item of the Usage table that holds a period's sums (`queries.usage_sums`)."""
+
+    day_workflow: str
+    run_step_model: str
+    make: str
+    parts: Number
+    sums: bytes
+    rows_until: Number
 
 
 class WorkPayload(TypedDict):

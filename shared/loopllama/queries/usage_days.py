@@ -1,0 +1,199 @@
+"""Days of usage: read from their hours' sums and from rows, and summed once they have ended.
+
+An hour is summed from its rows, an hour after its end. A day is summed from its hours, with the rows of those that have
+no sums. So a row that comes late has one hour read again, not a day, and today is read from its hours too.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from loopllama.aws import clients, dynamo
+from loopllama.core import clock
+from loopllama.queries.usage_sums import READ, Documents, Sums, pack
+from loopllama.runs import usage_periods
+from loopllama.runs.usage_periods import DAY, HOUR, Marks
+from loopllama.settings import Settings
+from loopllama.telemetry import logs
+from loopllama.workflows.store import DefinitionStore
+
+if TYPE_CHECKING:
+    from loopllama.runs.records import UsageRow
+
+DAYS, HOURS = "days", "hours"
+_HOURS_AT_ONCE = 48
+"""Hours that one call marks at their end, where it has not been called for long."""
+_TICK_ROWS = 500
+_END = "~"
+"""Behind every row of a day."""
+_MARGIN_SECONDS = 3600
+Outcome = Literal["summed", "unsummed"]
+
+
+class OutOfTime(Exception):
+    """The invocation ends before the sums are made."""
+
+
+def was_there(life: tuple[str, str], day: date) -> bool:
+    """Return whether a workflow of such a life (created, deleted or `""`) may have rows of a day: a step that ran while
+    it was deleted may have made calls the day after."""
+    created, deleted = life
+    return not (
+        (created and day < date.fromisoformat(created[:10]))
+        or (deleted and day > date.fromisoformat(deleted[:10]) + timedelta(days=1))
+    )
+
+
+def read_day(
+    dynamodb: Any,
+    table: str,
+    day: str,
+    workflow: str,
+    marked: Collection[str],
+    sums: Sums,
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    """Add a day of a workflow to `sums`: its hours that are summed and not `marked`, and the rows of all else. `tick`
+    is called now and then."""
+    first, last = f"{day}T", f"{day}T"
+    tagged: dict[str, bytes] = {}
+    if sums.tagged is not None:
+        kept = Documents(dynamodb, table, HOURS, tags=True).read(workflow, first, last)
+        tagged = {period: packed for period, packed, _ in kept}
+    done = set()
+    for period, packed, until in Documents(dynamodb, table, HOURS, tags=False).read(workflow, first, last):
+        if period not in marked and (period in tagged or sums.tagged is None):
+            sums.add_kept(packed, tagged.get(period), until)
+            done.add(period[-2:])
+    for begin, end in _gaps(done):
+        read_rows(dynamodb, table, f"{day}#{workflow}", begin, end, sums, tick)
+
+
+def read_rows(
+    dynamodb: Any, table: str, day_workflow: str, begin: str, end: str, sums: Sums, tick: Callable[[], None]
+) -> int:
+    """Add the rows of a part of a day to `sums`; returns how many there are. A page of them is in memory at a time."""
+    condition = "day_workflow = :key AND run_step_model BETWEEN :begin AND :end"
+    parameters = {":key": day_workflow, ":begin": begin, ":end": end}
+    number = 0
+    for number, row in enumerate(
+        dynamo.each(dynamodb, table, condition, parameters, attributes=READ, consistent=True), 1
+    ):
+        if number % _TICK_ROWS == 1:
+            tick()
+        sums.add_row(cast("UsageRow", row))
+    return number
+
+
+def _gaps(done: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield the parts of a day, as pairs of sort keys, whose rows are to be read: all but the hours that are `done`.
+    What stands behind the last hour is always read: rows of earlier versions begin with the run's id."""
+    begin = "00"
+    for hour in sorted(done):
+        if begin < hour:
+            yield begin, hour
+        begin = f"{int(hour) + 1:02}"
+    yield begin, _END
+
+
+def sum_due(settings: Settings, left_ms: Callable[[], int], need_ms: int = 10_000) -> Mapping[Outcome, int]:
+    """Sum the periods that have ended or got a late row; returns how many were summed, and how many
+    could not be. Ends when
+    fewer than `need_ms` are left of the invocation; the next one goes on."""
+    dynamodb, table = clients.client("dynamodb"), settings.usage_table
+
+    def tick() -> None:
+        if left_ms() < need_ms:
+            raise OutOfTime
+
+    marks = usage_periods.read(dynamodb, table)
+    if _mark_ended(settings, dynamodb, marks):
+        marks = usage_periods.read(dynamodb, table)
+    counts: dict[Outcome, int] = {"summed": 0, "unsummed": 0}
+    open_hours = marks.by_day()
+    # In any order, so that one that takes too long does not keep the others waiting for ever; hours before days.
+    due = sorted(_due(marks), key=lambda one: (-len(one[0]), random.random()))  # noqa: S311 - no secret
+    for period, workflow in due:
+        day = period[:DAY], workflow
+        if len(period) == DAY and open_hours[day] != {period}:
+            continue
+        try:
+            tick()
+            done = _sum_period(settings, dynamodb, period, workflow, tick)
+        except OutOfTime:
+            logs.logger().warning("usage: out of time", extra={"period": period, "workflow": workflow})
+            break
+        except Exception as error:
+            log_fields = {"period": period, "workflow": workflow, "error": logs.safe_text(error)}
+            logs.logger().error("usage of a period could not be summed", extra=log_fields)
+            done = False
+        counts["summed" if done else "unsummed"] += 1
+        if done:
+            usage_periods.remove(dynamodb, table, period, workflow, marks.tokens[period, workflow])
+            open_hours[day].discard(period)
+    return counts
+
+
+def _due(marks: Marks) -> Iterator[tuple[str, str]]:
+    """Yield the marked periods that have ended long enough ago."""
+    last = usage_periods.last_closed()
+    for period, workflow in marks.tokens:
+        if (period if len(period) == HOUR else f"{period}T23") <= last:
+            yield period, workflow
+
+
+def _mark_ended(settings: Settings, dynamodb: Any, marks: Marks) -> bool:
+    """Mark the periods of all workflows that have ended since this was last done; whether there were any."""
+    last = usage_periods.last_closed()
+    hours: list[str] = []
+    hour = usage_periods.after(marks.listed) if marks.listed else last
+    while hour <= last and len(hours) < _HOURS_AT_ONCE:
+        hours.append(hour)
+        hour = usage_periods.after(hour)
+    if not hours:
+        return False
+    ended = hours + [hour[:DAY] for hour in hours if hour.endswith("T23")]
+    lives = DefinitionStore(settings, dynamodb).lives()
+    usage_periods.put(
+        dynamodb,
+        settings.usage_table,
+        [
+            (period, workflow)
+            for period in ended
+            for workflow, life in lives.items()
+            if was_there(life, date.fromisoformat(period[:DAY]))
+        ],
+    )
+    usage_periods.set_listed(dynamodb, settings.usage_table, hours[-1])
+    return True
+
+
+def _sum_period(settings: Settings, dynamodb: Any, period: str, workflow: str, tick: Callable[[], None]) -> bool:
+    """Sum an hour or a day of a workflow; whether its mark may go."""
+    table, day = settings.usage_table, period[:DAY]
+    level = HOURS if len(period) == HOUR else DAYS
+    final = Documents(dynamodb, table, DAYS, tags=False).stored(workflow, day)
+    if final.rows_until is not None and final.rows_until - _MARGIN_SECONDS <= clock.now_ms() // 1000:
+        # What is there of the rows is not all of them any more.
+        log_fields = {"period": period, "workflow": workflow}
+        logs.logger().warning("usage came after its day's rows had gone, and is not counted", extra=log_fields)
+        return True
+    documents = [Documents(dynamodb, table, level, tags=tags) for tags in (True, False)]
+    before = [kept.stored(workflow, period) for kept in documents]
+    sums = Sums.of_nothing()
+    if level == DAYS:
+        read_day(dynamodb, table, day, workflow, (), sums, tick)
+    else:
+        hour = period[-2:]
+        end = f"{hour}{_END}"
+        if not read_rows(dynamodb, table, f"{day}#{workflow}", hour, end, sums, tick) and before[1].make is None:
+            return True  # nothing to read is read as fast without sums
+    until = sums.rows_until
+    delete_at = until if level == HOURS else None  # a day's sums stay
+    return all(
+        kept.write(workflow, period, packed, stored, rows_until=until, delete_at=delete_at)
+        for kept, stored, packed in zip(documents, before, (pack(sums.tagged), pack(sums.plain)), strict=True)
+    )
