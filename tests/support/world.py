@@ -28,6 +28,7 @@ from loopllama.jobs.publish_events import Publisher
 from loopllama.jobs.record_route_change import RouteRecorder
 from loopllama.providers import credentials
 from loopllama.providers.http import Reply
+from loopllama.queries.usage_days import sum_due
 from loopllama.runs.store import FINAL
 from loopllama.settings import Settings
 from loopllama.telemetry import handler
@@ -132,8 +133,12 @@ class World(Deployment):
 
     def tick(self) -> None:
         """The reconciler's schedule comes round."""
-        with_nothing_lost = {"checked", "started", "closed", "failed"}
-        assert set(self.asynchronous("ReconcileRuns", lambda: reconcile_due(self.settings))) == with_nothing_lost
+        with_nothing_lost = {"checked", "started", "closed", "failed", "summed", "unsummed"}
+
+        def reconcile() -> dict[str, int]:
+            return {**reconcile_due(self.settings), **sum_due(self.settings, lambda: 50_000)}
+
+        assert set(self.asynchronous("ReconcileRuns", reconcile)) == with_nothing_lost
 
     def publish(self, retries: int = 30) -> None:
         """The stream reaches its consumer, which gets again what it did not take, and all that follows."""
