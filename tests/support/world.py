@@ -135,8 +135,9 @@ class World(Deployment):
         """The reconciler's schedule comes round."""
         with_nothing_lost = {"checked", "started", "closed", "failed", "summed", "unsummed"}
 
-        def reconcile() -> dict[str, int]:
-            return {**reconcile_due(self.settings), **sum_due(self.settings, lambda: 50_000)}
+        def reconcile() -> dict[str, Any]:
+            counts: list[Mapping[Any, int]] = [reconcile_due(self.settings), sum_due(self.settings, lambda: 50_000)]
+            return {name: number for one in counts for name, number in one.items()}
 
         assert set(self.asynchronous("ReconcileRuns", reconcile)) == with_nothing_lost
 

@@ -19,6 +19,7 @@ from loopllama.queries.usage_days import DAYS, read_day, was_there
 from loopllama.queries.usage_sums import (
     MAX_TAGS,
     PLAIN,
+    TAG,
     TAGGED,
     Documents,
     Entry,
@@ -84,6 +85,7 @@ class _Groups:
         self.groups: dict[tuple[Any, ...], Entry] = {}
         self.total = empty()
         self.by_tag = "tag" in fields
+        self.kind = TAGGED if {"step", "model", "key"} & set(fields) else TAG
         self._places = [_PLACES.index(field) for field in fields]
 
     def add(self, day: str, workflow: str, plain: Iterable[_Sums], tagged: Iterable[_Sums] | None) -> None:
@@ -136,18 +138,18 @@ def _read(settings: Settings, fields: Sequence[str], start: date, end: date, wor
         """Sum a workflow's days that have sums; returns those that have none, too."""
         name, days = whose
         mine, left = _Groups(fields), set(days)
-        kept = Documents(dynamodb, table, DAYS, tags=True).read(name, days[0], days[-1]) if mine.by_tag else ()
+        kept = Documents(dynamodb, table, DAYS, mine.kind).read(name, days[0], days[-1]) if mine.by_tag else ()
         tagged = {day: packed for day, packed, _ in kept}
-        for day, packed, until in Documents(dynamodb, table, DAYS, tags=False).read(name, days[0], days[-1]):
+        for day, packed, until in Documents(dynamodb, table, DAYS, PLAIN).read(name, days[0], days[-1]):
             counts = (day, name) not in marked or (until is not None and until <= now)
             if counts and (day in tagged or not mine.by_tag):
-                mine.add(day, name, unpack(packed, PLAIN), unpack(tagged[day], TAGGED) if mine.by_tag else None)
+                mine.add(day, name, unpack(packed, PLAIN), unpack(tagged[day], mine.kind) if mine.by_tag else None)
                 left.remove(day)
         return mine, [(day, name) for day in days if day in left]
 
     def read_rows(one: tuple[str, str]) -> _Groups:
         sums, mine = Sums.of_nothing(tags=groups.by_tag), _Groups(fields)
-        read_day(dynamodb, table, *one, marked.get(one, ()), sums)
+        read_day(dynamodb, table, *one, marked.get(one, ()), sums, kind=mine.kind)
         mine.add(*one, sums.plain.items(), None if sums.tagged is None else sums.tagged.items())
         return mine
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock
-from loopllama.queries.usage_sums import READ, Documents, Sums, pack
+from loopllama.queries.usage_sums import KINDS, PLAIN, READ, TAGGED, Documents, Sums, pack_kind
 from loopllama.runs import usage_periods
 from loopllama.runs.usage_periods import DAY, HOUR, Marks
 from loopllama.settings import Settings
@@ -55,18 +55,19 @@ def read_day(
     marked: Collection[str],
     sums: Sums,
     tick: Callable[[], None] = lambda: None,
+    kind: int = TAGGED,
 ) -> None:
     """Add a day of a workflow to `sums`: its hours that are summed and not `marked`, and the rows of all else. `tick`
-    is called now and then."""
+    is called now and then. `kind`: which of the hours' sums by tag are read."""
     first, last = f"{day}T", f"{day}T"
     tagged: dict[str, bytes] = {}
     if sums.tagged is not None:
-        kept = Documents(dynamodb, table, HOURS, tags=True).read(workflow, first, last)
+        kept = Documents(dynamodb, table, HOURS, kind).read(workflow, first, last)
         tagged = {period: packed for period, packed, _ in kept}
     done = set()
-    for period, packed, until in Documents(dynamodb, table, HOURS, tags=False).read(workflow, first, last):
+    for period, packed, until in Documents(dynamodb, table, HOURS, PLAIN).read(workflow, first, last):
         if period not in marked and (period in tagged or sums.tagged is None):
-            sums.add_kept(packed, tagged.get(period), until)
+            sums.add_kept(packed, tagged.get(period), kind, until)
             done.add(period[-2:])
     for begin, end in _gaps(done):
         read_rows(dynamodb, table, f"{day}#{workflow}", begin, end, sums, tick)
@@ -175,13 +176,13 @@ def _sum_period(settings: Settings, dynamodb: Any, period: str, workflow: str, t
     """Sum an hour or a day of a workflow; whether its mark may go."""
     table, day = settings.usage_table, period[:DAY]
     level = HOURS if len(period) == HOUR else DAYS
-    final = Documents(dynamodb, table, DAYS, tags=False).stored(workflow, day)
+    final = Documents(dynamodb, table, DAYS, PLAIN).stored(workflow, day)
     if final.rows_until is not None and final.rows_until - _MARGIN_SECONDS <= clock.now_ms() // 1000:
         # What is there of the rows is not all of them any more.
         log_fields = {"period": period, "workflow": workflow}
         logs.logger().warning("usage came after its day's rows had gone, and is not counted", extra=log_fields)
         return True
-    documents = [Documents(dynamodb, table, level, tags=tags) for tags in (True, False)]
+    documents = [Documents(dynamodb, table, level, kind) for kind in KINDS]
     before = [kept.stored(workflow, period) for kept in documents]
     sums = Sums.of_nothing()
     if level == DAYS:
@@ -189,11 +190,11 @@ def _sum_period(settings: Settings, dynamodb: Any, period: str, workflow: str, t
     else:
         hour = period[-2:]
         end = f"{hour}{_END}"
-        if not read_rows(dynamodb, table, f"{day}#{workflow}", hour, end, sums, tick) and before[1].make is None:
+        if not read_rows(dynamodb, table, f"{day}#{workflow}", hour, end, sums, tick) and before[-1].make is None:
             return True  # nothing to read is read as fast without sums
     until = sums.rows_until
     delete_at = until if level == HOURS else None  # a day's sums stay
     return all(
-        kept.write(workflow, period, packed, stored, rows_until=until, delete_at=delete_at)
-        for kept, stored, packed in zip(documents, before, (pack(sums.tagged), pack(sums.plain)), strict=True)
+        kept.write(workflow, period, pack_kind(sums, kind), stored, rows_until=until, delete_at=delete_at)
+        for kind, kept, stored in zip(KINDS, documents, before, strict=True)
     )

@@ -9,6 +9,7 @@ so a document is there as a whole or not at all.
 from __future__ import annotations
 
 import json
+import operator
 import secrets
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,8 +30,11 @@ PART_BYTES = 350_000
 """DynamoDB's items take 400 KB."""
 READ = ("step", "model", "key", "tags", "steps", *SUMMED_NAMES, "cost_usd", "cost_basis", "unpriced", "delete_at")
 """What is read of a row."""
-PLAIN, TAGGED = 3, 4
-"""How many values a combination has: step, model, key, and with tags a tag."""
+TAG, PLAIN, TAGGED = 1, 3, 4
+"""The kinds of kept sums, by how many values a combination has: a tag alone; step, model and key; these and a tag. What
+an answer does not need is not read: few group by more than tags."""
+KINDS = (TAG, TAGGED, PLAIN)
+_PARTITIONS = {TAG: "_tag", PLAIN: "", TAGGED: "_tags"}
 _FIGURES = ("steps", *SUMMED_NAMES)
 _COST, _BASIS, _UNPRICED = len(_FIGURES), len(_FIGURES) + 1, len(_FIGURES) + 2
 _EXACT: Final = Context(prec=500)
@@ -41,13 +45,16 @@ Entry = list[Any]
 
 def add(sums: Entry, more: Sequence[Any]) -> None:
     """Add sums, or a row's figures, to sums."""
-    for place in range(_COST):
-        sums[place] += more[place]
-    if more[_COST] is not None:
-        sums[_COST] = more[_COST] if sums[_COST] is None else _EXACT.add(sums[_COST], more[_COST])
-    if more[_BASIS] > sums[_BASIS]:
-        sums[_BASIS] = more[_BASIS]
-    sums[_UNPRICED] = sums[_UNPRICED] or more[_UNPRICED]
+    # Hundreds of thousands of times in an answer: written for speed.
+    sums[:_COST] = map(operator.add, sums[:_COST], more)
+    cost, basis, unpriced = more[_COST:]
+    if cost is not None:
+        known = sums[_COST]
+        sums[_COST] = cost if known is None else _EXACT.add(known, cost)
+    if basis > sums[_BASIS]:
+        sums[_BASIS] = basis
+    if unpriced:
+        sums[_UNPRICED] = True
 
 
 def empty() -> Entry:
@@ -101,13 +108,14 @@ class Sums:
         if (until := row.get("delete_at")) is not None:
             self._until(int(until))
 
-    def add_kept(self, plain: bytes, tagged: bytes | None, rows_until: int | None) -> None:
-        """Add the kept sums of a part of the period; those by tag are asked for if these have them."""
+    def add_kept(self, plain: bytes, tagged: bytes | None, kind: int, rows_until: int | None) -> None:
+        """Add the kept sums of a part of the period; those by tag, which are of a kind (`TAG`, `TAGGED`), where these
+        have them."""
         for combination, sums in unpack(plain, PLAIN):
             self._add(self.plain, combination, sums)
         if self.tagged is not None and tagged is not None:
             try:
-                for combination, sums in unpack(tagged, TAGGED):
+                for combination, sums in unpack(tagged, kind):
                     self._add_tagged(combination, sums)
             except TooManyTags:
                 self.tagged = None
@@ -141,11 +149,11 @@ class Stored:
 
 
 class Documents:
-    """The kept sums of days, or of hours, in the Usage table: those by tag (`tags`), or the others."""
+    """The kept sums of days, or of hours, in the Usage table, of one kind."""
 
-    def __init__(self, dynamodb: Any, table: str, level: str, *, tags: bool) -> None:
+    def __init__(self, dynamodb: Any, table: str, level: str, kind: int) -> None:
         self._dynamodb, self._table = dynamodb, table
-        self._prefix = f"{level}_tags" if tags else level
+        self._prefix = level + _PARTITIONS[kind]
 
     def read(self, workflow: str, first: str, last: str) -> Iterator[tuple[str, bytes, int | None]]:
         """Yield the whole documents of a workflow from one period to another: period, packed sums, `rows_until`."""
@@ -238,9 +246,19 @@ def pack(entries: Mapping[tuple[Any, ...], Entry] | None) -> bytes:
     return zlib.compress(text.encode(errors="surrogatepass"))
 
 
+def pack_kind(sums: Sums, kind: int) -> bytes:
+    """Return a period's sums of a kind as they are kept."""
+    if kind == TAG and sums.tagged is not None:
+        by_tag: dict[tuple[Any, ...], Entry] = {}
+        for combination, figures in sums.tagged.items():
+            add(by_tag.setdefault(combination[-1:], empty()), figures)
+        return pack(by_tag)
+    return pack(sums.plain if kind == PLAIN else sums.tagged)
+
+
 def unpack(packed: bytes, width: int) -> Iterator[tuple[tuple[Any, ...], Entry]]:
-    """Yield kept sums: the combination of `width` values, and its sums. Raises `TooManyTags` where they are not kept.
-    A figure that is younger than the sums is 0 in them."""
+    """Yield kept sums of a kind (`width`): the combination, with `None` for what a tag alone does not say, and the
+    sums. A figure that is younger than they are is 0. Raises `TooManyTags` where they are not kept."""
     kept = json.loads(zlib.decompress(packed))
     if kept["rows"] is None:
         raise TooManyTags
@@ -248,10 +266,14 @@ def unpack(packed: bytes, width: int) -> Iterator[tuple[tuple[Any, ...], Entry]]
     end = width + len(names)
     places = [width + names.index(name) if name in names else None for name in _FIGURES]
     same = tuple(names) == _FIGURES
+    unsaid = (None,) * PLAIN if width == TAG else ()
     for row in kept["rows"]:
-        figures = row[width:end] if same else [0 if place is None else row[place] for place in places]
-        cost = row[end]
-        yield tuple(row[:width]), [*figures, None if cost is None else Decimal(cost), row[end + 1], row[end + 2]]
+        combination, figures = (*unsaid, *row[:width]), row[width:]
+        if not same:
+            figures = [0 if place is None else row[place] for place in places] + row[end:]
+        if figures[_COST] is not None:
+            figures[_COST] = Decimal(figures[_COST])
+        yield combination, figures
 
 
 def _text(value: Any) -> str | None:
