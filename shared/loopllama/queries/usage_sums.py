@@ -15,14 +15,14 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
 from loopllama.aws import dynamo
 from loopllama.llm.usage import SUMMED_NAMES
 from loopllama.runs.totals import CERTAINTY
 
 if TYPE_CHECKING:
-    from loopllama.runs.records import UsageDocument, UsageRow
+    from loopllama.runs.records import Number, UsageRow
 
 MAX_TAGS = 10_000
 """Different tags of a period whose sums are kept. An answer has no more groups either, so that none is missed."""
@@ -146,6 +146,17 @@ class Stored:
     rows_until: int | None
     rest: list[str]
     """The sort keys of parts: its own, and those that whoever died had written."""
+
+
+class UsageDocument(TypedDict, total=False):
+    """An item of the Usage table that holds a period's sums."""
+
+    day_workflow: str
+    run_step_model: str
+    make: str
+    parts: Number
+    sums: bytes
+    rows_until: Number
 
 
 class Documents:

@@ -322,26 +322,6 @@ class UsageRow(Usage, total=False):
     delete_at: Number
 
 
-class UsageMark(TypedDict, total=False):
-    """An item of the Usage table that says which sums are to be made (`runs.usage_periods`)."""
-
-    day_workflow: str
-    run_step_model: str
-    token: str
-    period: str
-
-
-class UsageDocument(TypedDict, total=False):
-    """An item of the Usage table that holds a period's sums (`queries.usage_sums`)."""
-
-    day_workflow: str
-    run_step_model: str
-    make: str
-    parts: Number
-    sums: bytes
-    rows_until: Number
-
-
 class WorkPayload(TypedDict):
     """What RunStep is invoked with for a step (`Work.to_payload`)."""
 

@@ -12,13 +12,13 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from loopllama.aws import dynamo
 from loopllama.core import clock
 
 if TYPE_CHECKING:
-    from loopllama.runs.records import UsageMark, UsageRow
+    from loopllama.runs.records import UsageRow
 
 MARKS = "unsummed"
 """The partition of the marks: `<period>#<workflow>`."""
@@ -29,6 +29,17 @@ _LATE_SECONDS = 1800
 _CLOSED_SECONDS = 3600
 """Rows are late half an hour after their hour, and it is summed an hour after it: clocks differ, and a function that
 found itself in time may take some minutes more to write."""
+
+
+class UsageMark(TypedDict, total=False):
+    """An item of the Usage table that says which sums are to be made."""
+
+    day_workflow: str
+    run_step_model: str
+    token: str
+    """Of this mark alone."""
+    period: str
+    """Of `LISTED` alone."""
 
 
 @dataclass(frozen=True, slots=True)
