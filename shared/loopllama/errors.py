@@ -18,7 +18,6 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      |   +- LeaseLost                 another invocation holds the step; `until` says how long (epoch ms)
      +- ModelError                    a model call that gave no usable answer; each maps a provider's error
      |   +- ModelThrottled            next fallback, then retry_later; `retry_after` (s) from the provider
-     |   |   +- QuotaExhausted        next fallback, then the step fails: quota of a day, or credit, used up
      |   |   +- ModelBusy             the same, by our own limit of calls at once: nothing was called, no retry is used
      |   +- ModelUnavailable          next fallback, then retry_later: connection, 5xx, overloaded
      |   +- ModelTimeout              next fallback, then retry_later, unless no invocation could give it more time
@@ -50,6 +49,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Self
+
+
+LONGEST_WAIT_SECONDS, PATIENCE_SECONDS = 900, 3600
+"""How long a step waits in one piece, and altogether for a provider that turns it away. A quota of a minute that many
+items share takes long."""
 
 
 class LoopLlamaError(Exception):
@@ -172,15 +176,10 @@ class ModelError(LoopLlamaError):
 
 
 class ModelThrottled(ModelError):
-    """The provider asks for fewer calls (429 and its like)."""
+    """The provider asks for fewer calls (429 and its like), or for money. `later` is false where waiting for an hour is
+    of no use: a quota of a day, credit that is used up."""
 
     later = True
-
-
-class QuotaExhausted(ModelThrottled):
-    """A quota that no wait of ours outlasts is used up: that of a day, or the account's credit."""
-
-    later = False
 
 
 class ModelBusy(ModelThrottled):

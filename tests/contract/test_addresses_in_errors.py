@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from support.wire_server import Drip, Reply, WireServer
 
-from loopllama.errors import ModelError
+from loopllama.errors import ContextTooLong, ModelError
 from loopllama.llm.types import Message, ModelRequest
 from loopllama.providers import openai
 from loopllama.settings import Settings
@@ -16,8 +17,6 @@ CALL = ModelRequest("m", "house:m", "", (Message("user", "Hello"),), 5.0)
 
 
 def failure(server: WireServer, monkeypatch: Any, reply: Any, path: str = "", key: str = "", **call: Any) -> str:
-    from dataclasses import replace
-
     monkeypatch.setenv("HOUSE_BASE_URL", f"{server.url}{path}")
     monkeypatch.setenv("HOUSE_API_KEY", key)
     server.script(reply)
@@ -119,3 +118,33 @@ def test_a_limit_that_nobody_has_set_goes_where_the_server_refuses_it(
     server.script(refusal)
     with pytest.raises(ModelError):
         openai.OpenAI("house", Settings()).complete(replace(asked, limit_unasked=False))
+
+
+@pytest.mark.parametrize("tail", ["", "/", "/chat/completions", "/chat/completions/", "/models"])
+def test_the_address_of_a_call_stands_for_the_base_url(server: WireServer, monkeypatch: Any, tail: str) -> None:
+    monkeypatch.setenv("HOUSE_BASE_URL", f"{server.url}/v1{tail}")
+    server.script(Reply(200, {"choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}]}))
+    assert openai.OpenAI("house", Settings()).complete(CALL).text == "Hi."
+    assert server.requests[0].path == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("provider", "counted", "taken"), [("OLLAMA", 2050, False), ("OLLAMA", 4000, True), ("HOUSE", 2050, True)]
+)
+def test_an_answer_to_a_part_of_the_prompt_is_none(
+    server: WireServer, monkeypatch: Any, provider: str, counted: int, taken: bool
+) -> None:
+    monkeypatch.setenv(f"{provider}_BASE_URL", f"{server.url}/v1")
+    usage = {"prompt_tokens": counted, "completion_tokens": 7, "total_tokens": counted + 7}
+    answer = {"choices": [{"message": {"content": "Filler."}, "finish_reason": "stop"}], "usage": usage}
+    server.script(Reply(200, answer))
+    text = "The password is ANANAS. " * 800  # 800 times five tokens with the full stop
+    call = replace(CALL, messages=(Message("user", text),))
+    adapter = openai.OpenAI(provider.lower(), Settings())
+    if taken:
+        assert adapter.complete(call).text == "Filler."
+        return
+    with pytest.raises(ContextTooLong, match="has read 2,050 tokens of a prompt of at least 4,0") as caught:
+        adapter.complete(call)
+    assert caught.value.usage.input_tokens == 2050  # type: ignore[attr-defined]
+    assert (caught.value.next_model, caught.value.later) == (True, False)

@@ -21,7 +21,6 @@ from loopllama.errors import (
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
-    QuotaExhausted,
 )
 from loopllama.llm.types import Provider
 
@@ -46,7 +45,7 @@ def test_throttled(dialect: Dialect, server: WireServer, adapter: Provider, make
         ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5, 1.5),
         ({"retry-after": "DATE"}, 27, 30),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0, 0),
-        ({"retry-after": "9999999"}, 86400, 86400),
+        ({"retry-after": "3600"}, 3600, 3600),
         ({"retry-after": "-3"}, 0, 0),
     ],
 )
@@ -62,8 +61,17 @@ def test_retry_after(
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     headers = {name: value.replace("DATE", soon) for name, value in headers.items()}
     error = failure_of(server, adapter, make_call(), dialect.error(*dialect.throttled, headers))
+    assert type(error) is ModelThrottled
     assert error.retry_after is not None
     assert least <= error.retry_after <= most
+
+
+@pytest.mark.parametrize(("wait", "seconds"), [("3601", 3_601), ("9999999", 86_400)])
+def test_nobody_waits_for_longer_than_an_hour(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, wait: str, seconds: float
+) -> None:
+    error = failure_of(server, adapter, make_call(), dialect.error(*dialect.throttled, {"retry-after": wait}))
+    assert (type(error), error.next_model, error.later, error.retry_after) == (ModelThrottled, True, False, seconds)
 
 
 @pytest.mark.parametrize("text", ["soon", "nan", "", "31 Foo 2026"])
@@ -126,7 +134,7 @@ def test_unknown_model(dialect: Dialect, server: WireServer, adapter: Provider, 
 def test_out_of_credit(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
     _status, code, _ = dialect.bad_request
     reply = dialect.error(400, code, "Your credit balance is too low to access the API.")
-    assert type(failure_of(server, adapter, make_call(), reply)) is QuotaExhausted
+    assert type(failure_of(server, adapter, make_call(), reply)) is ModelThrottled
 
 
 def test_connection_refused(dialect: Dialect, monkeypatch: pytest.MonkeyPatch, make_call: Make) -> None:

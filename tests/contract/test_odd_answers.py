@@ -22,7 +22,6 @@ from loopllama.errors import (
     ModelRequestRejected,
     ModelThrottled,
     ModelUnavailable,
-    QuotaExhausted,
 )
 from loopllama.llm.types import Message, ModelRequest, Provider, ToolSpec, Usage
 
@@ -209,7 +208,7 @@ def _minimax(code: int, said: str) -> Reply:
     [
         (1002, "rate limit", ModelThrottled),
         (1039, "token limit", ModelThrottled),
-        (1008, "insufficient balance", QuotaExhausted),
+        (1008, "insufficient balance", ModelThrottled),
         (1004, "login fail", CredentialsRejected),
         (1026, "input new_sensitive", ContentFiltered),
         (2013, "invalid params", ModelRequestRejected),
@@ -284,3 +283,46 @@ def test_an_answer_whose_calls_are_in_another_choice(
     assert answer.stop_reason == "tool_calls"
     assert adapter.complete(make_call(options={"n": 2})).tool_calls == ()  # two were asked for: the first counts
     assert adapter.complete(make_call()).text == "I shall look."
+
+
+@pytest.mark.parametrize("dialect", [OPENAI], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"function_call": {"name": "now", "arguments": "{}"}},
+        {"tool_calls": {"id": "call_0", "function": {"name": "now", "arguments": "{}"}}},
+    ],
+)
+def test_calls_of_another_choice_may_have_any_form_of_a_call(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, message: dict[str, Any]
+) -> None:
+    body = dialect.answer("I shall look.", (), "end")
+    body["choices"].append({"index": 1, "finish_reason": "tool_calls", "message": {"role": "assistant", **message}})
+    server.script(Reply(200, body))
+    answer = adapter.complete(make_call())
+    assert (answer.text, [call.name for call in answer.tool_calls]) == ("I shall look.", ["now"])
+
+
+@pytest.mark.parametrize("dialect", [OPENAI], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("null", {}),
+        (" [] ", {}),
+        ('""', {}),
+        (json.dumps(json.dumps({"zone": "UTC"})), {"zone": "UTC"}),
+        ("[1]", None),
+        ("7", None),
+        ('"UTC"', None),
+        ("false", None),
+    ],
+)
+def test_arguments_that_are_none_and_arguments_that_are_written_twice(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, written: str, meant: Any
+) -> None:
+    body = dialect.answer("", [("call_1", "now", {})], "tools")
+    body["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] = written
+    server.script(Reply(200, body))
+    [call] = adapter.complete(make_call()).tool_calls
+    assert call.arguments == meant
+    assert call.raw == written

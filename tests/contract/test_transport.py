@@ -102,6 +102,8 @@ def test_a_certificate_that_nobody_vouches_for(server: WireServer) -> None:
         post(address(server), {"authorization": "secret"}, b"{}", 5.0)
     assert server.requests == []
     assert not caught.value.maybe_billed
+    assert "SSL_CERT_FILE" in str(caught.value)
+    assert not caught.value.later  # it does not pass
 
 
 def test_the_deadline_holds_inside_tls(server: WireServer, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,8 @@ def _to_number(value: Any) -> Any:
     if kind(any_value(value)) == "number":
         return value
     try:
-        read = exact_json.loads(value) if isinstance(value, str) and value == value.strip() else None
+        # White space around a JSON text is no part of it (RFC 8259, section 2).
+        read = exact_json.loads(value) if isinstance(value, str) else None
     except ValueError:
         return None
     return read if kind(read) == "number" else None

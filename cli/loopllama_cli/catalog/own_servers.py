@@ -112,8 +112,7 @@ class OwnServer:
         `ServerUnreachable`."""
         listed = self._look("GET", f"{self._base}/models", needed=True)
         if not isinstance(listed, dict) or not isinstance(listed.get("data"), list):
-            hint = "" if self._base.endswith("/v1") else "; most servers have it below /v1, as in --base-url URL/v1"
-            raise ServerUnreachable(f"{self.provider}: {self._base}/models is no list of models{hint}")
+            raise ServerUnreachable(f"{self.provider}: {self._base}/models is no list of models{self._hint()}")
         entries = [entry for entry in listed["data"] if isinstance(entry, dict) and is_model_id(entry.get("id"))]
         ids = [str(entry["id"]) for entry in entries]
         props = self._look("GET", f"{self._root}/props") if len(ids) == 1 else None
@@ -131,6 +130,9 @@ class OwnServer:
             if one is not None:
                 found.append(one)
         return sorted(found, key=lambda one: one.model)
+
+    def _hint(self) -> str:
+        return "" if self._base.endswith("/v1") else "; most servers have it below /v1, as in --base-url URL/v1"
 
     def chosen(self, names: Iterable[str]) -> list[Found]:
         """Return the named models, all without a name. Raises `ModelUnknown`, with the command that gets the server the
@@ -199,6 +201,7 @@ class OwnServer:
             if not needed:
                 return None
             hint = f"; {self._credentials.remedy()}" if status in (401, 403) else ""
+            hint = hint or (self._hint() if status in (404, 405) else "")
             raise ServerUnreachable(f"{self.provider}: {url} answers HTTP {status}{hint}")
         try:
             return exact_json.loads_around(bytes(content))

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from loopllama_cli.local import loopback
+from loopllama_cli.local.functions import InvokeRefused
 from loopllama_cli.local.handle import ACCOUNT
 from loopllama_cli.local.processes import Outcome
 from loopllama_cli.local.template import Route
@@ -288,6 +289,9 @@ class _Handler(BaseHTTPRequestHandler):
             outcome = future.result(timeout=INTEGRATION_SECONDS)
         except FutureTimeout:
             raise Answer(503, "Service Unavailable") from None
+        except InvokeRefused as refused:
+            status, word = (503, "Service Unavailable") if refused.is_throttle else (500, "Internal Server Error")
+            raise Answer(status, word) from refused
         except Exception as error:
             raise Answer(500, "Internal Server Error") from error
         return response(outcome, route.version)

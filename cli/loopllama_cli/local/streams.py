@@ -101,7 +101,8 @@ class _Reader:
         """Invoke the function, as soon as there is room for it: to be throttled is no failure of the batch."""
         while True:
             try:
-                return self._invoke(self._mapping.function_arn, event)
+                outcome: Outcome = self._invoke(self._mapping.function_arn, event)
+                return outcome
             except InvokeRefused as refused:
                 if not refused.is_throttle:
                     raise

@@ -37,6 +37,7 @@ _DATED = re.compile(r"-20\d\d(-?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])$")
 PRICED_APART = frozenset({"gpt-4o-2024-05-13"})
 """Snapshots that cost more than what their name without the date stands for today
 (https://platform.openai.com/docs/pricing, legacy models)."""
+_TRUTHS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _NO_OPTIONS = frozenset(
     {
@@ -248,9 +249,9 @@ def _provider(value: object) -> str:
 
 
 def _enabled(value: object) -> bool:
-    # The kill switch has to act even where somebody typed it as text in the DynamoDB console.
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
+    # The kill switch has to act even where somebody typed it as text or a number in the DynamoDB console.
+    if isinstance(value, str | int | Decimal) and (word := str(value).strip().lower()) in _TRUTHS:
+        return _TRUTHS[word]
     if not isinstance(value, bool):
         raise ValueError(f"must be true or false, not {written(value)}")
     return value

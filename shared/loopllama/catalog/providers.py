@@ -33,7 +33,9 @@ class Known:
     differences among servers of the OpenAI dialect: `max_tokens` names the field that limits the answer;
     `short_tool_ids`: ids of tool calls have nine letters and digits; `signatures`: tool calls carry thought signatures,
     which must be given back; `thoughts`: the fields of a message in which it takes thoughts back; `thought_parts`: it
-    takes them back as parts of the content.
+    takes them back as parts of the content. `longest_description`: the characters that a tool's description may have
+    (OpenAI: github.com/OpenHands/OpenHands, issue 4838; github.com/getsentry/sentry-mcp, issue 106); `cuts_prompts`:
+    what does not fit into its window is left out without a word.
     """
 
     dialect: str = "openai"
@@ -49,6 +51,8 @@ class Known:
     parameters: str = "openai tools"
     thoughts: tuple[str, ...] = THOUGHTS
     thought_parts: bool = False
+    longest_description: int | None = None
+    cuts_prompts: bool = False
 
     @property
     def strict(self) -> bool:
@@ -71,6 +75,7 @@ KNOWN: dict[str, Known] = {
         variables=("OPENAI",),
         hosts=("*.api.openai.com",),
         max_tokens="max_completion_tokens",
+        longest_description=1024,
         schemas="openai strict",
         thoughts=(),
     ),
@@ -78,6 +83,7 @@ KNOWN: dict[str, Known] = {
         dialect="azure",
         variables=("AZURE", "AZURE_OPENAI"),
         hosts=("*.openai.azure.com", "*.services.ai.azure.com", "*.cognitiveservices.azure.com"),
+        longest_description=1024,
         max_tokens="max_completion_tokens",
         schemas="openai strict",
     ),
@@ -131,7 +137,7 @@ KNOWN: dict[str, Known] = {
         thoughts=("reasoning",),  # refuses the others: github.com/anomalyco/opencode, issue 48774
     ),
     "perplexity": Known(base_url="https://api.perplexity.ai", variables=("PERPLEXITY",), thoughts=()),
-    "ollama": Known(base_url="http://localhost:11434/v1", variables=("OLLAMA",), keyless=True),
+    "ollama": Known(base_url="http://localhost:11434/v1", variables=("OLLAMA",), keyless=True, cuts_prompts=True),
     "vllm": Known(base_url="http://localhost:8000/v1", variables=("VLLM",), keyless=True),
     "llamacpp": Known(base_url="http://localhost:8080/v1", variables=("LLAMACPP",), keyless=True),
     "lmstudio": Known(base_url="http://localhost:1234/v1", variables=("LMSTUDIO",), keyless=True),

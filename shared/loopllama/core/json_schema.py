@@ -25,6 +25,7 @@ MAX_DEPTH = 32
 
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _DATA = ("const", "enum", "default", "examples")
+_NAMES = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _LONGEST_MESSAGE = 300
 
 
@@ -107,7 +108,10 @@ def _walk(node: Any, depth: int) -> Iterator[tuple[str, Any]]:
         raise InvalidRequest(f"the schema is nested deeper than {MAX_DEPTH} levels")
     if isinstance(node, dict):
         for key, value in node.items():
-            if key not in _DATA:
+            if key in _NAMES and isinstance(value, dict):
+                for schema in value.values():  # by names of people's own, which may be any
+                    yield from _walk(schema, depth + 2)
+            elif key not in _DATA:
                 yield key, value
                 yield from _walk(value, depth + 1)
     elif isinstance(node, list):

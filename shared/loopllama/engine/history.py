@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from loopllama.runs.records import Branch, ChainEnd, RoundShares, StepOutcome, StepPayload
 
-MOST_EVENTS: Final = 25_000
 _UNSEEN: Final = 25
 """One in so many events is kept for what no outcome can tell: functions that the state machine invoked repeatedly."""
 
@@ -82,7 +81,7 @@ def charged(payload: StepPayload, outcome: StepOutcome) -> StepOutcome:
     if outcome["outcome"] == "fork":
         return _forked(outcome, left, least)
     cost = _COSTS.get(outcome["outcome"], 0)
-    if cost > left:
+    if cost and cost > left:
         return {**outcome, "outcome": "set_aside", "left": left}
     return {**outcome, "left": left - cost}
 

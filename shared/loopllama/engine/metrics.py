@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from loopllama.catalog.model import measured_as
-from loopllama.errors import CredentialsRejected, ModelNotAvailable, ModelThrottled, QuotaExhausted
+from loopllama.errors import CredentialsRejected, ModelNotAvailable, ModelThrottled
 from loopllama.llm.usage import SUMMED
 from loopllama.runs.totals import METRICS_REPORTED, attempts_of, totals
 from loopllama.telemetry import xray
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from loopllama.runs.records import Attempt, Run, RunTotals, StepRecord
 
 
-_THROTTLED = (ModelThrottled.__name__, QuotaExhausted.__name__)
 _REFUSED = (CredentialsRejected.__name__, ModelNotAvailable.__name__)
 """Outcomes that somebody has to mend, who may not see them: a fallback answers meanwhile."""
 
@@ -34,7 +33,7 @@ def step_ended(workflow_id: str, run_id: str, record: StepRecord) -> None:
     for called, mine in calls.items():
         answered = called == answering
         good = [int(attempt["latency_ms"]) for attempt in mine if attempt["outcome"] == "ok"]
-        throttled = len([attempt for attempt in mine if attempt["outcome"] in _THROTTLED])
+        throttled = len([attempt for attempt in mine if attempt["outcome"] == ModelThrottled.__name__])
         refused = len([attempt for attempt in mine if attempt["outcome"] in _REFUSED])
         bad = len([attempt for attempt in mine if attempt["outcome"] not in ("ok", "open")])
         emit(

@@ -14,7 +14,14 @@ from loopllama.core import clock
 from loopllama.engine import human_input, metrics
 from loopllama.engine.step_context import FINISHED, View
 from loopllama.engine.transitions import ended, follow
-from loopllama.errors import ApprovalTimedOut, LeaseLost, LoopLlamaError, ModelBusy
+from loopllama.errors import (
+    LONGEST_WAIT_SECONDS,
+    PATIENCE_SECONDS,
+    ApprovalTimedOut,
+    LeaseLost,
+    LoopLlamaError,
+    ModelBusy,
+)
 from loopllama.policies.registry import share_of
 from loopllama.runs import bill, step_writer
 from loopllama.runs.attempt_log import StepLedger
@@ -30,10 +37,7 @@ if TYPE_CHECKING:
 
 RETRIES = 5
 """How often a step is tried later where the agent sets no `retries`."""
-LONGEST_WAIT_SECONDS = 900
 LONGEST_QUEUE_SECONDS = 60
-PATIENCE_SECONDS = 3600
-"""For how long a step waits for a provider that turns it away. A quota of a minute that many items share takes long."""
 
 
 class StepEnding:

@@ -83,8 +83,9 @@ def without_system(call: ModelRequest) -> ModelRequest:
 def meant(calls: Sequence[ToolCall], tools: Sequence[ToolSpec]) -> tuple[ToolCall, ...]:
     """Return the calls of an answer, each by the name of the tool that is meant. Models write more around it than the
     name: what stands in their own language for calls (`functions.search`, `default_api.search`, Kimi's
-    `functions.search:0`), or a token that follows there (gpt-oss: `search<|channel|>json`, github.com/vllm-project/
-    vllm, issue 32587). A name that is no tool's even so stays as it is."""
+    `functions.search:0`), a token that follows there (gpt-oss: `search<|channel|>json`, github.com/vllm-project/vllm,
+    issue 32587; GLM: `search</arg_value>`, github.com/fw-ai-external/python-sdk, issue 119), or quotes. A name
+    that is no tool's even so stays as it is."""
     names = {tool.name for tool in tools}
     return tuple(
         replace(call, name=bare) if call.name not in names and (bare := _bare(call.name)) in names else call
@@ -93,7 +94,8 @@ def meant(calls: Sequence[ToolCall], tools: Sequence[ToolSpec]) -> tuple[ToolCal
 
 
 def _bare(name: str) -> str:
-    return _NUMBER.sub("", _NAMESPACE.sub("", name.partition("<|")[0].strip()))
+    said = name.partition("<")[0].strip(" \t\r\n`\"'").removesuffix("()")
+    return _NUMBER.sub("", _NAMESPACE.sub("", said))
 
 
 def tool_name(name: str) -> str:

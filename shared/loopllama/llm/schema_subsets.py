@@ -37,7 +37,8 @@ class Subset:
     schema. `references`: a `$ref` stands beside other keywords, alone, or what it names stands in its place. `closed`:
     objects must say that they have no other properties; `open_objects` may have none of their own. `optional`:
     properties may be left out. `type_lists`: several types may stand in one `type`; else `nullable` stands for null.
-    `root` are the keywords that the outermost schema may have, all without it. `most` bounds what
+    `root` are the keywords that the outermost schema may have, all without it; with `plain_keys` the names
+    of its properties are bounded (`tool_forms`). `most` bounds what
     `schema_restating` counts.
     """
 
@@ -57,6 +58,7 @@ class Subset:
     const: bool = True
     look_around: bool = True
     root: frozenset[str] | None = None
+    plain_keys: bool = False
     most: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -115,6 +117,7 @@ SUBSETS: Mapping[str, Subset] = {
         "63673 (draft 2020-12)",
         "2026-08",
         loose=True,
+        plain_keys=True,
     ),
     "nova tools": Subset(
         "parameters of tools, for Amazon Nova",

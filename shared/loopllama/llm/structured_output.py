@@ -27,7 +27,9 @@ TOOL_NAME = "give_answer"
 ANSWER_TOOLS = frozenset((TOOL_NAME, "json_answer"))
 """Every name that the answer tool has had: answers that an earlier version recorded are read too."""
 MAX_ANSWER_CHARACTERS = 1_000_000
-_MAX_CANDIDATES = 32
+_MAX_CANDIDATES = 1000
+"""Places in an answer at which its JSON may begin: a text may cite many sources in brackets before it."""
+_MOST_READ = 8 * MAX_ANSWER_CHARACTERS
 _OPENING = re.compile(r"[{\[]")
 _FENCE = re.compile(r"```[a-zA-Z0-9_+-]*[ \t]*\n(.*?)```", re.DOTALL)
 
@@ -148,10 +150,10 @@ def _candidates(text: str) -> Iterator[str]:
         if not any(start < match.start() < end for start, end in thought):
             yield thoughts.apart(match.group(1))[0]
     decoder = json.JSONDecoder(parse_float=str, parse_int=str)  # only the ends of values count here
-    position = 0
+    position = read = 0
     for _ in range(_MAX_CANDIDATES):
         opening = _OPENING.search(text, position)
-        if opening is None:
+        if opening is None or read > _MOST_READ:
             return
         behind = next((end for start, end in thought if start < opening.start() < end), None)
         if behind is not None:
@@ -159,8 +161,9 @@ def _candidates(text: str) -> Iterator[str]:
             continue
         try:
             _, end = decoder.raw_decode(text, opening.start())
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError) as error:
             position = opening.start() + 1
+            read += getattr(error, "pos", len(text)) - opening.start()
             continue
         yield text[opening.start() : end]
         position = end

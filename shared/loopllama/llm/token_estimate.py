@@ -30,6 +30,7 @@ _THINKING = (
     ("additionalModelRequestFields", "reasoning_config", "budget_tokens"),
     ("extra_body", "google", "thinking_config", "thinking_budget"),
 )
+_LEAST = re.compile(r"[A-Za-z0-9]{1,16}|[^\W_A-Za-z0-9]{1,4}|[^\w\s]+")
 TOKEN = re.compile(r"[A-Za-z0-9]{1,8}|[^\W_A-Za-z0-9]{1,2}|[^\w\s]|_")
 
 
@@ -41,6 +42,11 @@ def count_tokens(text: str) -> int:
 def most_tokens(text: str) -> int:
     """Return a rough count on the high side, for checks before a call: quicker than `count_tokens`."""
     return len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN
+
+
+def least_tokens(text: str) -> int:
+    """Return a count on the low side: no tokenizer makes fewer tokens of a text but for one of few words."""
+    return sum(1 for _ in _LEAST.finditer(text))
 
 
 def prompt_tokens(call: ModelRequest, count: Callable[[str], int] = count_tokens) -> int:

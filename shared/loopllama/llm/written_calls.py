@@ -2,8 +2,10 @@
 
 A server that has no parser for its model's calls, or whose parser gives up, hands them on as text: vLLM without
 `--tool-call-parser`, Ollama and llama.cpp with a template of somebody else's, gateways. Taken for the answer, such a
-text would end the turn. Forms by family: `<tool_call>` with JSON (Hermes, Qwen) or with tags (Qwen3 Coder),
-`<function=…>` (Llama 3, Groq), `[TOOL_CALLS]` (Mistral), `<|python_tag|>` and the bare object (Llama 3.1 and later),
+text would end the turn. Forms by family: `<tool_call>` with JSON (Hermes, Qwen) or with tags (Qwen3 Coder;
+GLM: github.com/ml-explore/mlx-lm, pull request 792), `<function=…>` (Llama 3, Groq), `[TOOL_CALLS]` (Mistral, its later
+models with the name before the arguments), `<|tool_call|>` with a list (Granite, Phi), `<invoke name=…>` (MiniMax and
+DeepSeek 3.2), `<|python_tag|>` and the bare object (Llama 3.1 and later), alone, in a list or in a code fence,
 `<|tool_call_begin|>` (Kimi), its like in full-width signs (DeepSeek).
 
 Only what names a tool of the request, and has an object of arguments, is a call; a text in which none does is an
@@ -13,23 +15,31 @@ answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from loopllama.core import exact_json
 from loopllama.llm.history import MOST_CALLS
 from loopllama.llm.types import ToolCall
 
+_BAR = "\uff5c"
+
 
 def _sign(*words: str) -> str:
     """Return one of DeepSeek's signs: words between full-width bars."""
-    return "<\uff5c{}\uff5c>".format("\u2581".join(words))
+    return f"<{_BAR}{{}}{_BAR}>".format("\u2581".join(words))
 
 
 _SECTIONS = ("<|tool_calls_section_begin|>", _sign("tool", "calls", "begin"))
 _DEEPSEEK_BEGINS = _sign("tool", "call", "begin")
 _SIGNS = (
     "<tool_call>",
+    "<|tool_call|>",
+    "<minimax:tool_call>",
+    "<function_calls>",
+    f"<{_BAR}DSML{_BAR}",
+    "<invoke name=",
     "<function=",
     "[TOOL_CALLS]",
     "<|python_tag|>",
@@ -40,7 +50,24 @@ _SIGNS = (
 _HERMES = re.compile(r"<tool_call>\s*(\{.*?\})\s*(?:</tool_call>|\Z)", re.DOTALL)
 _FUNCTION = re.compile(r"<function=([\w.:-]{1,80})>\s*(.*?)\s*(?:</function>|\Z)", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([\w.:-]{1,80})>\n?(.*?)\n?</parameter>", re.DOTALL)
+_INVOKE = re.compile(
+    rf'<(?:{_BAR}DSML{_BAR})?invoke name="([\w.:-]{{1,80}})"\s*>(.*?)</(?:{_BAR}DSML{_BAR})?invoke>', re.DOTALL
+)
+_NAMED_PARAMETER = re.compile(
+    rf'<(?:{_BAR}DSML{_BAR})?parameter name="([\w.:-]{{1,80}})"[^>]{{0,80}}>\n?(.*?)\n?'
+    rf"</(?:{_BAR}DSML{_BAR})?parameter>",
+    re.DOTALL,
+)
+_GLM = re.compile(r"<tool_call>\s*([\w.:-]{1,80})\s*((?:<arg_key>.*?)?)\s*(?:</tool_call>|\Z)", re.DOTALL)
+_GLM_PARAMETER = re.compile(r"<arg_key>\s*([^<]{1,80}?)\s*</arg_key>\s*<arg_value>\n?(.*?)\n?</arg_value>", re.DOTALL)
+_LISTED = re.compile(r"<\|?tool_call\|?>\s*(\[.*?\])\s*(?:<\|?/tool_call\|?>|\Z)", re.DOTALL)
 _MISTRAL = re.compile(r"\[TOOL_CALLS\]\s*(\[.*\])", re.DOTALL)
+_MISTRAL_ONE = re.compile(
+    r"\[TOOL_CALLS\]\s*([\w.-]{1,80})(?:\[CALL_ID\][\w-]{1,80})?(?:\[ARGS\])?\s*(\{.*?\})\s*"
+    r"(?=\[TOOL_CALLS\]|</s>|\Z)",
+    re.DOTALL,
+)
+_FENCED = re.compile(r"```[a-z_]{0,20}\s*([\[{].*[\]}])\s*```", re.DOTALL)
 _PYTHON = re.compile(r"<\|python_tag\|>\s*(\{.*\})", re.DOTALL)
 _KIMI = re.compile(
     r"<\|tool_call_begin\|>\s*([\w.:-]{1,80})\s*<\|tool_call_argument_begin\|>\s*(.*?)\s*<\|tool_call_end\|>",
@@ -58,16 +85,19 @@ _BEFORE_NAME = re.compile(r"^functions?[.:]")
 _BEHIND_NAME = re.compile(r":\d+$")
 
 
-def found(text: str, tools: Collection[str]) -> tuple[str, tuple[ToolCall, ...]]:
-    """Return what is said before the calls that a text holds, and the calls; the text itself where it holds none."""
+def found(text: str, tools: Mapping[str, Mapping[str, Any]]) -> tuple[str, tuple[ToolCall, ...]]:
+    """Return what is said before the calls that a text holds, and the calls; the text itself where it holds none.
+    `tools` are the schemas of the parameters, by the tools' names."""
     bare = text.strip()
     if len(text) > _LONGEST or sum(map(text.count, _SIGNS)) > MOST_CALLS:
         return text, ()
-    if not tools or not (any(sign in text for sign in _SIGNS) or bare.startswith('{"')):
+    if fenced := _FENCED.fullmatch(bare):
+        bare = fenced[1]
+    if not tools or not (any(sign in text for sign in _SIGNS) or (bare.startswith(("{", "[")) and '"name"' in bare)):
         return text, ()
     calls = [
         ToolCall(f"call_{place}", name, arguments, exact_json.dumps(arguments))
-        for place, (name, arguments) in enumerate(_read(bare))
+        for place, (name, arguments) in enumerate(_read(bare, tools))
         if name in tools
     ]
     if not calls:
@@ -76,35 +106,54 @@ def found(text: str, tools: Collection[str]) -> tuple[str, tuple[ToolCall, ...]]
     return text[:start].strip(), tuple(calls)
 
 
-def _read(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if text.startswith('{"'):
-        yield from _of_object(_json(text))
+def _read(text: str, tools: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if text.startswith(("{", "[")) and not text.startswith("[TOOL_CALLS]"):
+        yield from _of_value(_json(text))
         return
     for match in _HERMES.finditer(text):
         yield from _of_object(_json(match[1]))
-    for match in _FUNCTION.finditer(text):
-        parameters = {name: _value(value) for name, value in _PARAMETER.findall(match[2])}
-        yield from _named(match[1], parameters or _json(match[2] or "{}"))
+    for pattern, parameter in ((_FUNCTION, _PARAMETER), (_INVOKE, _NAMED_PARAMETER), (_GLM, _GLM_PARAMETER)):
+        for match in pattern.finditer(text):
+            schema = tools.get(_tool_of(match[1]), {})
+            parameters = {name: _value(value, schema, name) for name, value in parameter.findall(match[2])}
+            yield from _named(match[1], parameters or _json(match[2].strip() or "{}"))
     for match in _MISTRAL.finditer(text):
-        listed = _json(match[1])
-        for one in listed if isinstance(listed, list) else ():
-            yield from _of_object(one)
-    for match in _PYTHON.finditer(text):
-        yield from _of_object(_json(match[1]))
-    for pattern in (_KIMI, _DEEPSEEK):
+        yield from _of_value(_json(match[1]))
+    for pattern in (_LISTED, _PYTHON):
+        for match in pattern.finditer(text):
+            yield from _of_value(_json(match[1]))
+    for pattern in (_MISTRAL_ONE, _KIMI, _DEEPSEEK):
         for match in pattern.finditer(text):
             yield from _named(match[1], _json(match[2]))
 
 
+def _of_value(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the calls that a JSON value is: one, a list of them, or a message of Chat Completions that holds them."""
+    if isinstance(value, dict) and value.keys() == {"tool_calls"}:
+        value = value["tool_calls"]
+    for one in value if isinstance(value, list) else [value]:
+        yield from _of_object(one)
+
+
 def _of_object(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the call that an object of a name and arguments is. One with other members is something else."""
+    if isinstance(value, dict) and isinstance(value.get("function"), dict) and value.keys() <= _AROUND:
+        value = value["function"]
     if isinstance(value, dict) and value.keys() <= {"name", "arguments", "parameters", "id", "type"}:
-        yield from _named(value.get("name"), value.get("arguments", value.get("parameters")))
+        arguments = value.get("arguments", value.get("parameters"))
+        yield from _named(value.get("name"), _json(arguments) if isinstance(arguments, str) else arguments)
+
+
+_AROUND = frozenset({"id", "type", "index", "function"})
+
+
+def _tool_of(name: str) -> str:
+    return _BEHIND_NAME.sub("", _BEFORE_NAME.sub("", name))
 
 
 def _named(name: Any, arguments: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if isinstance(name, str) and isinstance(arguments, dict):
-        yield _BEHIND_NAME.sub("", _BEFORE_NAME.sub("", name)), arguments
+        yield _tool_of(name), arguments
 
 
 def _json(text: str) -> Any:
@@ -114,9 +163,28 @@ def _json(text: str) -> Any:
         return None
 
 
-def _value(text: str) -> Any:
-    """Return the value of a parameter in tags: JSON where it is an object, a list, a number or a truth, else text."""
+_TYPES: tuple[tuple[Any, frozenset[str]], ...] = (
+    (bool, frozenset({"boolean"})),
+    (int, frozenset({"integer", "number"})),
+    (Decimal, frozenset({"integer", "number"})),
+    (list, frozenset({"array"})),
+    (dict, frozenset({"object"})),
+    (type(None), frozenset({"null"})),
+)
+
+
+def _value(text: str, schema: Mapping[str, Any], name: str) -> Any:
+    """Return the value of a parameter in tags, where texts have no quotes: what the text is as JSON, unless that is of
+    none of the types that the parameter may have and a text is: a postal code of digits stays as it is written."""
     try:
-        return exact_json.loads(text)
+        read = exact_json.loads(text)
     except ValueError:
         return text
+    parts = schema.get("properties")
+    part = parts.get(name) if isinstance(parts, Mapping) else None
+    types = part.get("type") if isinstance(part, Mapping) else None
+    types = [types] if isinstance(types, str) else types
+    if not isinstance(types, list) or "string" not in types or isinstance(read, str):
+        return read
+    fits = next((names for kind, names in _TYPES if isinstance(read, kind)), frozenset())
+    return read if fits & set(types) else text

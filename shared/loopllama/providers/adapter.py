@@ -22,13 +22,17 @@ from loopllama.errors import (
     ModelNotAvailable,
     ModelRequestRejected,
 )
-from loopllama.llm import history, schema_restating, thoughts, written_calls
+from loopllama.llm import history, schema_restating, thoughts, tool_forms, written_calls
 from loopllama.llm.schema_restating import Restated
-from loopllama.llm.token_estimate import estimated_usage
+from loopllama.llm.schema_subsets import SUBSETS
+from loopllama.llm.token_estimate import estimated_usage, least_tokens
 from loopllama.llm.types import Forms, ModelRequest, ModelResponse, StopReason, Thoughts, ToolCall, Usage
 from loopllama.providers import claude, forms, wire
 from loopllama.providers.output_modes import Modes
 from loopllama.settings import Settings
+
+_WORTH_A_LOOK = 1000
+"""Tokens; no server has a window that a shorter prompt does not fit into."""
 
 
 class Parsed(NamedTuple):  # loads faster than a dataclass
@@ -142,6 +146,10 @@ class Adapter(ABC):
 
     def _ask(self, call: ModelRequest) -> ModelResponse:
         call = self._fitted(history.fitted(call, self.provider))
+        call = tool_forms.with_short_descriptions(call, self.known(call).longest_description)
+        names: tool_forms.Names = {}
+        if SUBSETS[self.parameters(call)].plain_keys:
+            call, names = tool_forms.with_plain_keys(call)
         parsed = self.read(call, self._sent(call))
         written = parsed.text + "".join(tool_call.raw for tool_call in parsed.tool_calls)
         counted = parsed.usage
@@ -151,11 +159,12 @@ class Adapter(ABC):
         if parsed.error is not None:
             parsed.error.usage, parsed.error.model = usage, parsed.model
             raise parsed.error
+        self._check_read_whole(call, usage)
         text, _ = thoughts.apart(parsed.text)
-        asked = history.meant(parsed.tool_calls, call.tools)
+        asked = tool_forms.with_own_keys(history.meant(parsed.tool_calls, call.tools), names)
         stop = parsed.stop_reason
         if not asked and call.tools and call.output_schema is None and stop != "max_tokens":
-            text, asked = written_calls.found(text, [tool.name for tool in call.tools])
+            text, asked = written_calls.found(text, {tool.name: tool.parameters for tool in call.tools})
             stop = "tool_calls" if asked else stop
         if not text.strip() and not asked:
             message = f"{self.who(call)}: the answer is empty ({parsed.why_empty})"
@@ -163,6 +172,21 @@ class Adapter(ABC):
             raise InvalidModelResponse(message, usage=usage, against=parsed.malformed or None, repeatable=again)
         held = parsed.thoughts if parsed.tool_calls else None
         return ModelResponse(text, usage, stop, asked, parsed.model, thoughts=_kept(held))
+
+    def _check_read_whole(self, call: ModelRequest, usage: Usage) -> None:
+        """Raise `ContextTooLong` where the server has left out a part of the prompt without a word. Ollama keeps as
+        much as fills half of its window, and what goes first is the system prompt (github.com/ollama/ollama, issues
+        3839 and 17427); nothing but the count of the prompt's tokens tells."""
+        if not self.known(call).cuts_prompts or usage.estimated:
+            return
+        least = least_tokens("\n".join([call.system, *(message.text for message in call.messages)]))
+        if least >= _WORTH_A_LOOK and least > 1.5 * usage.input_tokens:
+            raise ContextTooLong(
+                f"{self.who(call)}: the server has read {usage.input_tokens:,} tokens of a prompt of at least "
+                f"{least:,}, and left out the others without saying so: its context window is too small. Start it with "
+                "a larger one (OLLAMA_CONTEXT_LENGTH=TOKENS ollama serve), shorten the prompt, or name a fallback",
+                usage=usage,
+            )
 
     def _fitted(self, call: ModelRequest) -> ModelRequest:
         """Return the call as the rules, and what was learnt of the model, say it."""

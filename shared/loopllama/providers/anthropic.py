@@ -29,7 +29,6 @@ from loopllama.errors import (
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
-    QuotaExhausted,
 )
 from loopllama.llm import structured_output
 from loopllama.llm.types import Message, ModelRequest, Thoughts, Usage
@@ -42,7 +41,7 @@ VERSION = "2023-06-01"
 CODES: Mapping[str, type[ModelError]] = {
     "invalid_request_error": ModelRequestRejected,
     "authentication_error": CredentialsRejected,
-    "billing_error": QuotaExhausted,
+    "billing_error": ModelThrottled,
     "permission_error": ModelNotAvailable,
     "not_found_error": ModelNotAvailable,
     "conflict_error": ModelUnavailable,

@@ -24,6 +24,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import os
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -39,6 +40,8 @@ from loopllama.providers import DIALECTS
 from loopllama.settings import Settings
 
 REREAD_SECONDS = 300.0
+_ENDPOINT = re.compile(r"/(?:(?:chat/)?completions|responses|v1/messages|models)/*$")
+"""What people copy behind a base URL: the address of one call."""
 _FIELDS = frozenset({"api_key", "base_url", "dialect", "api_version", "headers"})
 
 
@@ -215,7 +218,8 @@ def checked(provider: str, fields: Mapping[str, Any], source: str, settings: Set
         raise wrong("base_url is needed, as this provider has no address of its own, and is missing")
     if url:
         _check_host(provider, url, known, source, settings.allowed_provider_hosts)
-    return Credentials(provider, (url or known.base_url).rstrip("/"), key, source, dialect, version, headers)
+    base = _ENDPOINT.sub("", (url or known.base_url).rstrip("/"))
+    return Credentials(provider, base, key, source, dialect, version, headers)
 
 
 @functools.lru_cache(maxsize=64)  # the same few are asked for at every call; a refusal is not kept

@@ -25,14 +25,13 @@ from loopllama.errors import (
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
-    QuotaExhausted,
 )
 from loopllama.providers import waits, wire
 from loopllama.providers.credentials import Credentials
 
 _BY_STATUS: dict[int, type[ModelError]] = {
     401: CredentialsRejected,
-    402: QuotaExhausted,  # the account is out of credit: another provider may serve
+    402: ModelThrottled,  # the account is out of credit: another provider may serve
     403: ModelNotAvailable,
     404: ModelNotAvailable,
     408: ModelTimeout,
@@ -60,6 +59,9 @@ _OUT_OF_CREDIT = re.compile(
     r"|in good standing|arrearage|balance is (?:insufficient|too low)|past invoices",
     re.IGNORECASE,
 )
+_NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "credit_balance_exhausted", "billing_error"}
+"""OpenAI's and Anthropic's codes for it, some of them with status 429. Gemini has words of its credit for a quota of a
+minute, with that status."""
 _MODEL_NAME = r"(?: (?:id|name|identifier|version))?(?:(?: is)?:)?(?: ?[\"'`(]?[\w./:@-]{1,160}[\"'`)]?[,;]?)?"
 _GONE = (
     r"(?:do(?:es)? not exist|doesn't exist|not exist|(?:is|was|are)(?: not|n't)(?: currently)? (?:found|available)"
@@ -70,11 +72,16 @@ _NO_MODEL = re.compile(
     rf"\b(?:model|deployment|endpoint)\b{_MODEL_NAME} ?{_GONE}|\bmodels/[\w.@-]{{1,160}} {_GONE}"
     r"|\b(?:no|unknown|invalid|unavailable) (?:such )?model(?: (?:id|name|identifier))?\b(?! (?:output|response|input))"
     r"|not a valid model\b|not found the model\b|unable to access (?:non-serverless )?model\b"
-    r"|(?:don't|do not|does not) have access to (?:the |this )?model\b",
+    r"|(?:don't|do not|does not) have access to (?:the |this )?model\b|\bno models? (?:is |are )?loaded\b"
+    r"|failed to load (?:the )?model\b|\bmodel (?:is )?not loaded\b|\bno chat-capable models?\b",
     re.IGNORECASE,
 )
 """That the model is not there: it is what is missing, with at most its name between. Bedrock writes "The model returned
-the following errors" before whatever Claude says of a request."""
+the following errors" before whatever Claude says of a request. The last are LM Studio's (github.com/NousResearch/
+hermes-agent, pull request 62765)."""
+_STOPPED = re.compile(r"\bmodel (?:has |was |is )?(?:unloaded|crashed)|\bmodel is (?:still )?loading", re.IGNORECASE)
+"""LM Studio's words, with status 400, for a model that another one has displaced or that has died: the next request
+loads it again."""
 _UNREADABLE = re.compile(
     r"tool_use_failed|output_parse_failed|json_validate_failed|failed to call a function"
     r"|error parsing tool call|failed to parse input at pos|invalid sequence as part of tooluse",
@@ -154,7 +161,7 @@ def failure(
     the address `url`, and what may be missing in it where nobody of that API seems to live there.
     """
     wait = waits.asked(headers, detail)
-    kind = of_quota(kind_of(status, codes, detail, kinds), codes, detail, wait)
+    kind = kind_of(status, codes, detail, kinds)
     page = _PAGE.match(detail)
     detail = "a web page" if page else redaction.without(credentials.api_key, detail)[:_DETAIL_CHARACTERS]
     label = ", ".join([f"HTTP {status}", *codes[:1]])
@@ -168,13 +175,22 @@ def failure(
     error = kind(
         message, retry_after=wait if kind.later else None, status=status, repeatable=kind is InvalidModelResponse
     )
-    return with_next(error, codes, detail)
+    return judged(error, codes, detail)
 
 
-def with_next(error: ModelError, codes: Iterable[str], detail: str) -> ModelError:
-    """Return a provider's refusal, saying that the next fallback is tried where it is about this model alone."""
+def judged(error: ModelError, codes: Sequence[str], detail: str) -> ModelError:
+    """Return a provider's error, which says of itself what its class does not: that the next fallback is tried where a
+    refusal is about this model alone, and that no later try is of use where a quota is used up that is not there again
+    within an hour, or the account's credit."""
     if type(error) is ModelRequestRejected and _NOT_TAKEN_HERE.search(" ".join([*codes, detail])):
         error.next_model = True
+    if type(error) is ModelThrottled and (
+        (error.status != 429 and _OUT_OF_CREDIT.search(detail))
+        or error.status == 402
+        or not _NO_CREDIT.isdisjoint(codes)
+        or waits.is_too_long(codes, detail, error.retry_after)
+    ):
+        error.later = False
     return error
 
 
@@ -226,11 +242,13 @@ def kind_of(status: int, names: Iterable[str], detail: str, codes: Mapping[str, 
         if status in (400, 413, 422, 500) and _TOO_LONG.search(detail):
             return ContextTooLong
         if status in (400, 402, 403, 412) and _OUT_OF_CREDIT.search(detail):
-            return QuotaExhausted  # another provider may serve, and this one again once it is paid
+            return ModelThrottled  # another provider may serve, and this one again once it is paid
         if status in (400, 403, 422) and _BAD_KEY.search(detail):
             return CredentialsRejected
         if status in (400, 403, 422) and _FILTERED.search(" ".join([*names, detail])):
             return ContentFiltered
+        if status in (400, 422) and _STOPPED.search(detail):
+            return ModelUnavailable
         if status in (400, 422) and _NO_MODEL.search(detail):
             return ModelNotAvailable
         if status in (403, 404, 410):
@@ -239,12 +257,6 @@ def kind_of(status: int, names: Iterable[str], detail: str, codes: Mapping[str, 
     if kind is ModelThrottled and (quota := _MORE_THAN_THE_QUOTA.search(detail)) and int(quota[2]) > int(quota[1]):
         return ContextTooLong  # no wait makes room for a request that is larger than the whole quota
     return kind
-
-
-def of_quota(kind: type[ModelError], names: Sequence[str], detail: str, wait: float | None) -> type[ModelError]:
-    """Return the class of an error that may have met a quota which no step waits for. `wait` is what the provider asks
-    for (s)."""
-    return QuotaExhausted if kind is ModelThrottled and waits.is_too_long(names, detail, wait) else kind
 
 
 def read_error(body: bytes) -> tuple[list[str], str]:

@@ -150,6 +150,14 @@ def _fail(error: Exception, who: str, started: float, sent: bool) -> NoReturn:
         raise ModelTimeout(f"{who}: {missing} within {now - started:.1f} s", maybe_billed=sent) from error
     if isinstance(error, httpcore.TimeoutException) and not sent:
         raise ModelUnavailable(f"{who}: no connection within {CONNECT_SECONDS:g} s") from error
+    if not sent and "CERTIFICATE_VERIFY_FAILED" in _text(error):
+        unknown = ModelUnavailable(
+            f"{who}: cannot connect: {_text(error)}. The server's certificate comes from nobody who is believed here: "
+            "name the file of the authority that has issued it in the environment variable SSL_CERT_FILE, or give the "
+            "server a certificate of a public one"
+        )
+        unknown.later = False  # somebody has to put it right
+        raise unknown from error
     if not sent:
         raise ModelUnavailable(f"{who}: cannot connect: {_text(error)}") from error
     raise ModelUnavailable(f"{who}: the connection broke: {_text(error)}", maybe_billed=True) from error

@@ -40,7 +40,7 @@ from loopllama.core import exact_json
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
 from loopllama.llm import schema_restating, thoughts
 from loopllama.llm.types import Message, ModelRequest, Thoughts, ToolCall, ToolSpec, Usage
-from loopllama.providers import endings, error_mapping, openai_service, wire
+from loopllama.providers import endings, error_mapping, openai_service, waits, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
 
@@ -128,9 +128,12 @@ class OpenAI(openai_service.OpenAIService):
         """Return the error of an answer that the provider broke off; OpenRouter says in the choice why."""
         said, finish = wire.member(choice, "error").get("message"), choice.get("finish_reason")
         reason = said[:200] if isinstance(said, str) else choice.get("native_finish_reason") or finish
-        kind = error_mapping.kind_of(error_mapping.status_in(choice), (), str(reason), self.codes)
-        error = endings.failure("broken_off", self.who(call), reason)
-        return kind(str(error)) if said else error
+        status, error = error_mapping.status_in(choice), endings.failure("broken_off", self.who(call), reason)
+        if not said:
+            return error
+        kind, wait = error_mapping.kind_of(status, (), str(reason), self.codes), waits.in_text(str(reason))
+        made = kind(str(error), status=status, retry_after=wait if kind.later else None)
+        return error_mapping.judged(made, (), str(reason))
 
     def _thoughts(self, call: ModelRequest, message: Mapping[str, Any]) -> Thoughts | None:
         known = self.known(call)
@@ -237,7 +240,7 @@ def _one_choice(choices: Any, asked: Any) -> Mapping[str, Any] | None:
     if _calls_of(message) or not calling or asked not in (None, 1):
         return first
     others = [wire.member(one, "message") for one in calling]
-    calls = [call for other in others for call in other["tool_calls"]]
+    calls = [call for other in others for call in _calls_of(other)]
     text = next((said for said in (message.get("content"), *(other.get("content") for other in others)) if said), None)
     return {**calling[-1], "message": {**others[0], **message, "content": text, "tool_calls": calls}}
 

@@ -238,5 +238,5 @@ def _usage(value: Any, output: Any = None) -> Usage | None:
     cached = min(wire.count(inside.get("cached_tokens")) or 0, prompt)
     written = min(wire.count(inside.get("cache_write_tokens")) or 0, prompt - cached)
     reasoning = min(wire.count(outside.get("reasoning_tokens")) or 0, answer)
-    kinds = {item.get("type") for item in output if isinstance(item, dict)} if isinstance(output, list) else set()
+    kinds = {str(item.get("type")) for item in output if isinstance(item, dict)} if isinstance(output, list) else set()
     return Usage(prompt, answer, cached, written, reasoning, uncertain=bool(kinds & _CHARGED_APART))

@@ -18,7 +18,6 @@ from loopllama.errors import (
     ModelNotAvailable,
     ModelThrottled,
     ModelUnavailable,
-    QuotaExhausted,
 )
 from loopllama.llm.schema_restating import Restated
 from loopllama.llm.types import ModelRequest
@@ -47,9 +46,9 @@ CODES: Mapping[str, type[ModelError]] = {
     "rate_limit_exceeded": ModelThrottled,
     "rate_limit_error": ModelThrottled,
     "slow_down": ModelThrottled,
-    "insufficient_quota": QuotaExhausted,
-    "billing_hard_limit_reached": QuotaExhausted,
-    "credit_balance_exhausted": QuotaExhausted,
+    "insufficient_quota": ModelThrottled,
+    "billing_hard_limit_reached": ModelThrottled,
+    "credit_balance_exhausted": ModelThrottled,
     "RESOURCE_EXHAUSTED": ModelThrottled,  # Gemini
     "server_error": ModelUnavailable,
     "server_is_overloaded": ModelUnavailable,

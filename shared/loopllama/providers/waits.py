@@ -14,6 +14,7 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from loopllama.errors import LONGEST_WAIT_SECONDS, PATIENCE_SECONDS
 from loopllama.providers import wire
 
 _LONGEST = 24 * 3600.0
@@ -32,8 +33,6 @@ _DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,9})?(?:ms|s|m|h|d))+")
 _LONG_QUOTA = re.compile(r"\b(?:daily|monthly)\b|(?:per|by|/|\ba)[-_ ]?(?:day|month)", re.IGNORECASE)
 """A quota of a day or longer: "Too many tokens per day" (Bedrock), "free-models-per-day" (OpenRouter), "tokens per day
 (TPD)" (Groq), "GenerateRequestsPerDayPerProjectPerModel" (Gemini's `quotaId`), "1000 API calls / month" (Cohere)."""
-_SHORT_WAIT, _PATIENCE = 900.0, 3600.0
-"""The longest wait in one piece, and for how long a step waits for a provider altogether (`engine.step_ending`)."""
 _FIELDS = ("retry_after", "retry_after_seconds", "retryAfter")
 _REMAINING = re.compile(
     r"(x-ratelimit|anthropic-ratelimit)(?:-remaining(?P<behind>[a-z-]*)|(?P<before>[a-z-]+)-remaining)"
@@ -58,8 +57,8 @@ def is_too_long(names: Iterable[str], detail: str, wait: float | None) -> bool:
     if any(_LONG_QUOTA.search(name) for name in names):
         return True
     if _LONG_QUOTA.search(detail):
-        return wait is None or wait > _SHORT_WAIT
-    return wait is not None and wait > _PATIENCE
+        return wait is None or wait > LONGEST_WAIT_SECONDS
+    return wait is not None and wait > PATIENCE_SECONDS
 
 
 def in_text(detail: str) -> float | None:

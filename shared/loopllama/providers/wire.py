@@ -64,12 +64,18 @@ def answer_limit(call: ModelRequest) -> int:
 def tool_call(identifier: Any, name: Any, arguments: Any, position: int) -> ToolCall:
     """Return a tool call from its parts as they stand in an answer. `arguments` may be text that should be JSON, or the
     object itself; none at all means no arguments. A missing id becomes `call_<position>`. What
-    `exact_json.loads` does not take are no arguments: the model is told why, and asked again."""
+    `exact_json.loads` does not take are no arguments: the model is told why, and asked again. Of a call without
+    arguments Groq writes `null` (github.com/langchain-ai/langchain, pull request 33896), gateways in PHP an empty list;
+    some models write the JSON text of a JSON text (github.com/huggingface/smolagents, pull request 267)."""
     raw = arguments if isinstance(arguments, str) else exact_json.dumps({} if arguments is None else arguments)
     try:
         read = exact_json.loads(raw if raw.strip() else "{}")
+        if isinstance(read, str):
+            read = exact_json.loads(read if read.strip() else "{}")
     except ValueError:
         read = None
+    else:
+        read = {} if read is None or read == [] else read
     return ToolCall(
         id=identifier if isinstance(identifier, str) and identifier else f"call_{position}",
         name=name if isinstance(name, str) else "",

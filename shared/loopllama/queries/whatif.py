@@ -6,8 +6,8 @@ as if the new model had been asked the same and had answered as much:
 - cost: `pricing.cost` of the same tokens at the new model's price, of today or of the run's date; the recorded call's
   at the price of the model that really answered it (`catalog.answering`). Cached tokens stay cached where the new model
   has a price for cached reads, and are plain input otherwise; tokens written to a cache are plain input where the new
-  model does not charge for writing. What failed calls of the old attempt order cost is left out: they would not have
-  been made.
+  model does not charge for writing. What failed calls of the old attempt order cost is left out, as they would not
+  have been made; those of the new model itself stay.
 - latency of a call: what was observed of that model on that step; else of that model on other steps of these runs,
   scaled by tokens written; else the catalog's prior. The run's change is that of its critical path: steps start when
   all of their needs are done, so a step off the path changes nothing until it becomes the slowest.
@@ -190,7 +190,7 @@ def _run(
         turns[name].append(turn)
         for call in record["attempts"]:
             at = _date(call, prices)
-            if call["outcome"] != "ok" and model is not None:
+            if call["outcome"] != "ok" and model is not None and call["model"] != model.id:
                 before = _add(before, call.get("cost_usd") or Decimal(0))
                 turn.takes -= float(call.get("latency_ms") or 0)
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -129,6 +130,11 @@ class AttemptOrderBuilder:
             self._skip(usable.id, refusal)
         elif any(other.model.id == usable.id for other in self.candidates):
             self._skip(name, f"stands for {usable.id}, which is a candidate already")
+            # Its share goes with it: what somebody has split must not shift because two names lead to one model.
+            self.candidates = [
+                replace(other, weight=other.weight + weight) if other.model.id == usable.id else other
+                for other in self.candidates
+            ]
         elif not self._is_open(usable, weight):
             self.candidates.append(candidate)
             self._judge_standard(usable, choice)
@@ -186,7 +192,7 @@ class AttemptOrderBuilder:
             self._skip(model.id, too_long(model, self._prompt_tokens))
             # The size is an estimate. Where the layer has no larger window it is the model's own to refuse: what
             # somebody chose is not left for another layer's model, at another provider and price.
-            self._in_need.setdefault(model.id, (model, weight))
+            self._keep_in_need(model, weight)
         else:
             return True
         return False
@@ -208,8 +214,14 @@ class AttemptOrderBuilder:
         if model.id not in self._open:
             return False
         self._skip(model.id, self._open[model.id])
-        self._in_need.setdefault(model.id, (model, weight))
+        self._keep_in_need(model, weight)
         return True
+
+    def _keep_in_need(self, model: Model, weight: float | None) -> None:
+        _, before = self._in_need.get(model.id, (model, None))
+        if before is not None and weight is not None:
+            weight += before
+        self._in_need[model.id] = (model, before if weight is None else weight)
 
     def _skip(self, name: str, reason: str, invalid: bool = False) -> None:
         self.invalid = self.invalid or invalid

@@ -27,7 +27,6 @@ AttemptOutcome = Literal[
     "open",
     "ModelError",
     "ModelThrottled",
-    "QuotaExhausted",
     "ModelUnavailable",
     "ModelTimeout",
     "ContextTooLong",

@@ -270,6 +270,15 @@ def _scalar(name: str, value: Any) -> str:
     return exact_json.dumps(value).removesuffix(".0")
 
 
+_BINARY = re.compile(
+    r"\s*(?:(?:image|audio|video|font)/(?!svg)|application/(?:octet-stream|pdf|(?:x-)?(?:gzip|zip|tar)|zstd|vnd\.))",
+    re.IGNORECASE,
+)
+"""What types of content name that is no text, unless all of it can be read as one."""
+_MOST_UNREAD = 0.1
+"""The share of a text's characters that its encoding may leave unread."""
+
+
 def _text(name: str, reply: Reply, hide: str = "") -> str:
     """Return the answer for the model. Raises `ToolFailed` for statuses other than 2xx and for what is no text."""
     charset = re.search(r"charset=\"?([A-Za-z0-9_.:-]+)", reply.headers.get("content-type", ""))
@@ -278,7 +287,9 @@ def _text(name: str, reply: Reply, hide: str = "") -> str:
     except (LookupError, UnicodeError):
         text = reply.body.decode(errors="replace")
     text = redaction.without(hide, text, "[secret]")
-    binary = "\0" in text
+    kind = reply.headers.get("content-type", "")
+    unread = text.count("\ufffd")
+    binary = "\0" in text or unread > len(text) * _MOST_UNREAD or bool(unread and _BINARY.match(kind))
     if not 200 <= reply.status < 300:
         after = reply.headers.get("retry-after", "")
         raise ToolFailed(
@@ -286,7 +297,7 @@ def _text(name: str, reply: Reply, hide: str = "") -> str:
             f"{f': {text[:_EXCERPT]}' if text and not binary else ''}"
         )
     if binary:
-        raise ToolFailed(f"{name}: the answer is no text ({reply.headers.get('content-type', 'unknown type')[:80]})")
+        raise ToolFailed(f"{name}: the answer is no text ({kind[:80] or 'unknown type'})")
     if reply.cut:
         return f"{text}\n[cut: only the first {len(reply.body):,} bytes are shown]"
     return text or f"HTTP {reply.status}, an empty answer"

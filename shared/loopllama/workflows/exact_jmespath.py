@@ -26,6 +26,7 @@ _SUM = Context(prec=10_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _QUOTIENT_DIGITS = 38
 """Of a mean, beyond those of the sum: a list of fewer than 2**38 numbers has its mean exactly where it ends at all."""
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_WHITE_SPACE = " \t\r\n"
 _KINDS = {bool: "boolean", str: "string", list: "array", dict: "object", type(None): "null"}
 _ANY = ("number", *_KINDS.values())
 
@@ -176,7 +177,8 @@ class _Functions(functions.Functions):
 
     @signature({"types": []})
     def _func_to_number(self, arg: Any) -> Any:
-        if isinstance(arg, str) and _NUMBER.fullmatch(arg):
+        # Models end their answers with a line end: white space around a JSON text is no part of its value (RFC 8259).
+        if isinstance(arg, str) and _NUMBER.fullmatch(arg.strip(_WHITE_SPACE)):
             try:
                 return exact_json.loads(arg)
             except (ValueError, ArithmeticError):

@@ -10,6 +10,7 @@ empty text, list or object counts as false: JMESPath's own rule.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from loopllama.errors import InvalidRequest
 MAX_LENGTH = 1000
 MAX_DEPTH = 200
 """Deepest nesting of an expression, a long chain of `||` being one: computing it takes several calls for each level."""
+_NUMERAL = re.compile(r"\s*[-+]?\d+(\.\d+)?([eE][-+]?\d+)?\s*", re.ASCII)
 LITERALS = "texts stand in single quotes, and numbers, true, false and null in backquotes: 'high', `0.8`, `true`"
 
 
@@ -70,6 +72,11 @@ def parse(text: str) -> Expression:
     except JMESPathError as error:
         hint = f"; {LITERALS}" if isinstance(error, ParseError) and error.token_type == "NUMBER" else ""  # noqa: S105
         raise ValueError(f"is no JMESPath expression: {_first_line(error)}{hint}") from error
+    if digits := next(filter(None, map(_digits_compared, nodes)), ""):
+        raise ValueError(
+            f"compares the text '{digits}', and texts are compared letter by letter ('10' is before '9'): write "
+            f"`{digits}`, and make a number of a text with to_number()"
+        )
     named = [name for node in nodes if (name := _step(node)) is not None]
     mentioned = [node for node in nodes if (node["type"], node.get("value")) == ("field", "steps")]
     reads_more = len(mentioned) > len(named) or any(node["type"] in ("current", "value_projection") for node in nodes)
@@ -88,6 +95,14 @@ def _nodes(tree: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             raise ValueError(_TOO_DEEP)
         yield node
         pending += [(child, depth + 1) for child in node["children"] if isinstance(child, dict)]
+
+
+def _digits_compared(node: Mapping[str, Any]) -> str:
+    """Return the number that stands as a text in a comparison by size; empty where there is none."""
+    if node["type"] != "comparator" or node["value"] in ("eq", "ne"):
+        return ""
+    texts = [child["value"] for child in node["children"] if child["type"] == "literal"]
+    return next((text for text in texts if isinstance(text, str) and _NUMERAL.fullmatch(text)), "")
 
 
 def _step(node: Mapping[str, Any]) -> str | None:

@@ -4,6 +4,7 @@
 {{ input.customer.name }}  {{ input.0 }}     a field of it, an item of a list (from 0)
 {{ steps.extract.output }}                   what an earlier step answered
 {{ steps.extract.output.order_id }}          a field of it
+{{ input."first name" }}                     a field whose name has other signs than letters, digits, _ and -
 {{ "{{" }}                                   two braces as they are: a quoted text stands for itself
 """
 
@@ -21,7 +22,9 @@ MAX_CHARACTERS = 16 * 1024 * 1024
 """Of a prompt that is filled in: several times what any model reads, and little enough for the function's memory. A
 template of 8,000 characters can name an input of 1 MB seven hundred times."""
 _QUOTED = re.compile(r'\{\{\s*"([^"]*)"\s*\}\}')
-_SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
+_SEGMENT = re.compile(r"[\w-]+")
+_PATH = re.compile(r'(?:[\w-]+|"[^"]+")(?:\.(?:[\w-]+|"[^"]+"))*')
+_PART = re.compile(r'"([^"]+)"|([\w-]+)')
 _FORMS = "write {{ input }}, {{ input.FIELD }}, {{ steps.STEP.output }}, {{ steps.STEP.output.FIELD }} or {{ item }}"
 _LITERAL = 'for two braces as they are write {{ "{{" }}'
 
@@ -39,7 +42,7 @@ class Reference:
     def name(self) -> str:
         """As it is written between the braces."""
         head = [self.root] if self.step is None else ["steps", self.step, "output"]
-        return ".".join([*head, *self.path])
+        return ".".join([*head, *(part if _SEGMENT.fullmatch(part) else f'"{part}"' for part in self.path)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +99,9 @@ def _parts(text: str) -> Iterator[str | Reference]:
 
 def _reference(name: str, place: str) -> Reference:
     shown = name if len(name) <= 60 else name[:57] + "..."
-    match name.split("."):
-        case path if not all(_SEGMENT.fullmatch(segment) for segment in path):
-            raise ValueError(f"{place}: '{shown}' is no name of a value; {_FORMS}; {_LITERAL}")
+    if not _PATH.fullmatch(name):
+        raise ValueError(f"{place}: '{shown}' is no name of a value; {_FORMS}; {_LITERAL}")
+    match [quoted or plain for quoted, plain in _PART.findall(name)]:
         case ["input", *path]:
             return Reference("input", None, tuple(path))
         case ["item", *path]:

@@ -155,7 +155,7 @@ def taken_by_another(live: Deployment, seconds: int = 600) -> None:
 
 def test_waiting_for_a_place_uses_no_retry_and_makes_no_attempt(live: Deployment) -> None:
     live.put_model("own", "corp-llm", "own", max_concurrent_calls=1)
-    taken_by_another(live)
+    taken_by_another(live, seconds=1_700)
     run_id, work = live.begin(model="own", retries=0)
     waits = []
     for _ in range(5):

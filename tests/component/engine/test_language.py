@@ -53,7 +53,6 @@ FAIL = [
     "steps.a.output.score > `0.8`",
     "steps.a.output.score < `0.8`",
     "steps.a.output.score != `0.8`",
-    "steps.a.output.score > '0.7'",
     "steps.a.output.xs[0] == `true`",
     "contains(steps.a.output.xs, `true`)",
     "input.yes == `1`",

@@ -20,6 +20,7 @@ from loopllama.errors import (
     ModelRequestRejected,
     ModelThrottled,
     ModelTimeout,
+    ModelUnavailable,
     RunFailed,
     WorkflowNotFound,
 )
@@ -230,7 +231,7 @@ def test_trouble_that_passes_is_tried_later_and_then_fails(live: Deployment) -> 
     work = live.map(live.start(run_id))[0]
 
     def busy(call: Any) -> str:
-        raise ModelThrottled("slow down", retry_after=7, status=429)
+        raise ModelUnavailable("slow down", retry_after=7, status=503)
 
     live.provider.script = busy
     for _ in range(2):
@@ -238,8 +239,8 @@ def test_trouble_that_passes_is_tried_later_and_then_fails(live: Deployment) -> 
         assert (answer["outcome"], answer["seconds"]) == ("retry_later", 7)
     assert live.step(work)["outcome"] == "failed"
     step = live.read(run_id)["steps"][0]
-    assert step["error"] == "ModelThrottled: slow down"
-    assert [a["outcome"] for a in step["attempts"]] == ["ModelThrottled"] * 3
+    assert step["error"] == "ModelUnavailable: slow down"
+    assert [a["outcome"] for a in step["attempts"]] == ["ModelUnavailable"] * 3
     assert step["cost_usd"] == 0
 
 

@@ -11,7 +11,7 @@ import pytest
 from support.deployment import PRICE, Deployment
 
 from loopllama.aws import clients, dynamo
-from loopllama.errors import InvalidModelResponse, ModelThrottled
+from loopllama.errors import InvalidModelResponse, ModelThrottled, ModelUnavailable
 from loopllama.routing.call_slots import SLOTS
 
 TIERED = [{**PRICE, "service_tiers": {"flex": {"input": Decimal("1.5"), "output": Decimal("7.5")}}}]
@@ -62,7 +62,7 @@ def test_a_fallback_is_tried_again_while_the_model_before_it_is_busy(live: Deplo
 def test_who_waits_for_a_place_does_not_fail_for_its_fallback(live: Deployment, wait: float) -> None:
     def script(call: Any) -> Any:
         if call.catalog_id == "test:b":
-            raise ModelThrottled("slow down", retry_after=wait)
+            raise ModelUnavailable("down", retry_after=wait)
         return "answer"
 
     live.provider.script = script
@@ -76,6 +76,26 @@ def test_who_waits_for_a_place_does_not_fail_for_its_fallback(live: Deployment, 
     taken(live, "own", until=-1)
     assert live.step(work)["outcome"] == "done"
     assert asked(live)[3:] == ["own"]
+
+
+def test_a_fallback_that_throttles_meanwhile_is_asked_each_time(live: Deployment) -> None:
+    """Being throttled is no failure either."""
+    calls = iter(range(5))
+
+    def script(call: Any) -> Any:
+        if call.catalog_id == "test:b" and next(calls) < 4:
+            raise ModelThrottled("slow down", retry_after=1.0)
+        return "answer"
+
+    live.provider.script = script
+    live.put_model("own", "corp-llm", "own", max_concurrent_calls=1)
+    taken(live, "own", until=1500)
+    _, work = live.begin(model="own", fallbacks=["test:b"], retries=2)
+    for _ in range(4):
+        assert live.step(work)["outcome"] == "retry_later"
+        live.wait(60)
+    assert live.step(work)["outcome"] == "done"
+    assert asked(live) == ["test:b"] * 5
 
 
 def test_what_was_unusable_before_a_wait_and_a_crash_counts_behind_them(live: Deployment) -> None:

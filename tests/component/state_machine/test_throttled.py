@@ -61,7 +61,8 @@ class Account:
         work: Any = {name: given[name] for name in (*WORK, "step", "iteration", "item", "depth")}
         if given["item"] or "ended" in given:
             self.done += bool(given["item"])
-            return history.charged(given, {**work, "outcome": "done"})
+            done: Any = {**work, "outcome": "done"}
+            return history.charged(given, done)
         ready = [{"step": "one", "iteration": 0, "item": number + 1} for number in range(self._items)]
         forked: Any = {**work, "outcome": "fork", "ready": ready, "join": True, "max_concurrency": 40}
         return history.charged(given, forked)
@@ -91,3 +92,9 @@ def test_nobody_waits_for_ever() -> None:
     account.play()
     assert account.execution.status == "FAILED"
     assert 1800 < account.now < 7200
+
+
+def test_what_an_invocation_that_is_given_up_costs_is_counted() -> None:
+    chain = state_machine()["States"]["RunChains"]["ItemProcessor"]["States"]
+    tries = 1 + sum(rule["MaxAttempts"] for rule in chain["RunStep"]["Retry"])
+    assert history.RETRY * tries == history.CRASH

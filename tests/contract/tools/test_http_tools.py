@@ -118,6 +118,12 @@ class TestAnswers:
             ((429, {"Retry-After": "30"}, ""), "HTTP 429, try again after 30$"),
             ((304, {}, b""), "HTTP 304$"),
             ((200, {"Content-Type": "image/png"}, b"\x89PNG\0\0"), r"no text \(image/png\)"),
+            ((200, {"Content-Type": "image/jpeg"}, b"\xff\xd8JFIF" * 9), r"no text \(image/jpeg\)"),
+            (
+                (200, {"Content-Type": "application/pdf"}, b"%PDF-1.7 obj " * 30 + b"\xe2\xe3"),
+                r"no text \(application/pdf\)",
+            ),
+            ((200, {}, bytes(range(128, 255))), r"no text \(text/plain\)"),
             ((500, {}, b"\0\0"), "HTTP 500$"),
             ((200, {"Content-Encoding": "br"}, b"abc"), "encoded as 'br'"),
             ((200, {"Content-Encoding": "gzip"}, b"no gzip"), "connection to 127.0.0.1 failed"),

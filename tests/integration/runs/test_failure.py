@@ -27,9 +27,15 @@ def redrive(system: System, run_id: str) -> dict[str, Any]:
             raise TaskError(answer["errorType"], answer["errorMessage"])
         return answer
 
-    failed_with = {"contract": 1, "run_id": run_id, "round": 0, "ended": []}
+    failed_with = {"contract": 1, "run_id": run_id, "round": 0, "left": 20_000, "ended": []}
     execution = Execution(
-        state_machine(), run_id, failed_with, invoke=invoke, now=time.monotonic, begin_at="AdvanceRun"
+        state_machine(),
+        run_id,
+        failed_with,
+        invoke=invoke,
+        now=time.monotonic,
+        arn=system.execution_arn(run_id),
+        begin_at="AdvanceRun",
     )
     while (due := execution.go_on()) is not None:
         time.sleep(max(0.0, due - time.monotonic()))

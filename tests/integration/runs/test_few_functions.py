@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
+import httpx
 import pytest
+from support.provider_server import Hold, Text
 from support.system import PARAMETERS, ROOT, System
 from support.waiting import eventually
 
@@ -47,3 +50,19 @@ def test_what_finds_no_room_is_tried_again(system: System) -> None:
 
 def test_the_account_says_how_many_run_at_once(system: System) -> None:
     assert system.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"] == 3
+
+
+def test_the_api_is_a_function_too(system: System, provider: Any) -> None:
+    """While nothing is free it answers 503, as AWS's does, and is there again once something is."""
+    calls = [Hold(Text("fine")) for _ in range(3)]
+    replies = iter(calls)
+    _, model = provider(lambda _: next(replies))
+    workflow = system.push("Full", [{"name": name, "needs": []} for name in ("one", "two", "three")], model=model)
+    run_id = system.start(workflow)
+    for call in calls:
+        call.wait_entered()
+    assert httpx.get(f"{system.stack.api_url}/healthz", timeout=20).status_code == 503
+    for call in calls:
+        call.release()
+    eventually(lambda: httpx.get(f"{system.stack.api_url}/healthz", timeout=20).status_code == 200, seconds=60)
+    assert eventually(lambda: system.item(run_id, "RUN").get("status") == "completed", seconds=60)

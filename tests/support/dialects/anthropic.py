@@ -15,7 +15,6 @@ from loopllama.errors import (
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
-    QuotaExhausted,
 )
 from loopllama.llm.structured_output import TOOL_NAME
 from loopllama.providers.anthropic import VERSION
@@ -112,7 +111,7 @@ class AnthropicDialect(Dialect):
         # https://docs.claude.com/en/api/errors
         (400, "invalid_request_error", ModelRequestRejected),
         (401, "authentication_error", CredentialsRejected),
-        (402, "billing_error", QuotaExhausted),
+        (402, "billing_error", ModelThrottled),
         (403, "permission_error", ModelNotAvailable),
         (404, "not_found_error", ModelNotAvailable),
         (409, "conflict_error", ModelUnavailable),

@@ -13,7 +13,6 @@ from loopllama.errors import (
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
-    QuotaExhausted,
 )
 from support.dialects.base import KEY, Documented
 from support.dialects.openai import OpenAIDialect
@@ -38,7 +37,7 @@ class AzureDialect(OpenAIDialect):
         (408, "Timeout", ModelTimeout),
         (424, "FailedDependency", ModelRequestRejected),
         (429, "429", ModelThrottled),
-        (429, "insufficient_quota", QuotaExhausted),
+        (429, "insufficient_quota", ModelThrottled),
         (500, "InternalServerError", ModelUnavailable),
         (503, "ServiceUnavailable", ModelUnavailable),
     )

@@ -11,7 +11,6 @@ from loopllama.errors import (
     ModelRequestRejected,
     ModelThrottled,
     ModelUnavailable,
-    QuotaExhausted,
 )
 from support.dialects.base import Documented, Figures
 from support.dialects.history import Rules
@@ -40,7 +39,7 @@ class MistralDialect(OpenAIDialect):
         # https://docs.mistral.ai/api, https://api-docs.deepseek.com/quick_start/error_codes
         (400, "invalid_request", ModelRequestRejected),
         (401, "", CredentialsRejected),
-        (402, "", QuotaExhausted),
+        (402, "", ModelThrottled),
         (403, "", ModelNotAvailable),
         (404, "", ModelNotAvailable),
         (422, "", ModelRequestRejected),

@@ -14,7 +14,6 @@ from loopllama.errors import (
     ModelRequestRejected,
     ModelThrottled,
     ModelUnavailable,
-    QuotaExhausted,
 )
 from support import schema_rules
 from support.dialects.base import KEY, USUAL, Dialect, Documented, Figures, Seen
@@ -74,9 +73,9 @@ class OpenAIDialect(Dialect):
         (422, "unprocessable_entity", ModelRequestRejected),
         (429, "rate_limit_exceeded", ModelThrottled),
         (429, "rate_limit_error", ModelThrottled),
-        (429, "insufficient_quota", QuotaExhausted),
-        (429, "credit_balance_exhausted", QuotaExhausted),
-        (429, "billing_hard_limit_reached", QuotaExhausted),
+        (429, "insufficient_quota", ModelThrottled),
+        (429, "credit_balance_exhausted", ModelThrottled),
+        (429, "billing_hard_limit_reached", ModelThrottled),
         (429, "slow_down", ModelThrottled),
         (503, "slow_down", ModelThrottled),
         (500, "server_error", ModelUnavailable),

@@ -261,6 +261,9 @@ def test_a_disabled_alias_disables_what_it_stands_for_there_only():
 
 def test_the_kill_switch_acts_even_as_text():
     assert not bundled().with_entries([{"model": "gpt-5", "enabled": "False"}]).resolve("gpt-5").enabled
+    for off, on in ((Decimal(0), Decimal(1)), ("0", "1"), ("no", "yes"), (" OFF ", "on"), (False, True)):
+        assert not bundled().with_entries([{"model": "gpt-5", "enabled": off}]).resolve("gpt-5").enabled, off
+        assert bundled().with_entries([{"model": "gpt-5", "enabled": on}]).resolve("gpt-5").enabled, on
 
 
 def test_aliases_in_a_circle_are_told():
@@ -286,7 +289,7 @@ def test_aliases_in_a_circle_are_told():
         ("context_window", "many", "whole number"),
         ("context_window", Decimal("1.5"), "whole number"),
         ("capabilities", ["flying"], "list of"),
-        ("enabled", Decimal(0), "true or false"),
+        ("enabled", Decimal(2), "true or false"),
         ("replaced_by", ["gpt-5"], "id of a model"),
         ("provider", "Open AI", "provider's name"),
     ],

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.numerals import NUMERALS, soon, taken
 
 from loopllama.core import exact_json, json_schema
+from loopllama.errors import InvalidRequest
 
 # JSON Schema
 
@@ -83,3 +84,12 @@ def test_what_does_not_follow_is_told_in_json() -> None:
         "$.price: 100.005 is not a multiple of 0.01",
         "$.price: 100.005 is greater than the maximum of 99.9",
     ]
+
+
+@pytest.mark.parametrize("group", ["properties", "$defs", "patternProperties", "dependentSchemas"])
+@pytest.mark.parametrize("name", ["default", "enum", "const", "examples", "$ref", "properties", "a"])
+def test_references_are_looked_at_under_any_name(group: str, name: str) -> None:
+    for reference, said in (("#/$defs/nope", "names nothing"), ("https://example.com/a.json", "outside the schema")):
+        with pytest.raises(InvalidRequest, match=said):
+            json_schema.check({group: {name: {"$ref": reference}}})
+    json_schema.check({group: {name: {"type": "string", "default": {"$ref": "#/nope"}, "enum": [{"$ref": "x"}]}}})

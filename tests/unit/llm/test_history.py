@@ -34,6 +34,14 @@ def ids_of(call: ModelRequest) -> tuple[list[str], list[str]]:
     return calls, [message.tool_call_id for message in call.messages if message.role == "tool"]
 
 
+@pytest.mark.parametrize(
+    "name", ["search</arg_value>", "search<arg_key>q", "search()", "`search`", '"search"', "search\n"]
+)
+def test_what_stands_around_a_name_is_no_part_of_it(name: str) -> None:
+    [call] = meant([ToolCall("a", name, {}, "{}")], [SEARCH])
+    assert call.name == "search"
+
+
 def test_a_conversation_that_is_right_stays_as_it_is() -> None:
     plain = request(ASKED, Message("assistant", "Now."), Message("user", "Really?"))
     assert fitted(plain, "p") is plain

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from decimal import Decimal
 
 import pytest
@@ -260,7 +261,7 @@ class TestSchemas:
 
     def test_a_reference_that_hides_is_not_followed(self):
         hidden = {"properties": {"default": {"$ref": "https://example.com/schema.json"}}}
-        with pytest.raises(InvalidRequest, match="refers to what it does not hold"):
+        with pytest.raises(InvalidRequest, match="is outside the schema"):
             structured_output.parse_answer('{"default": 1}', hidden)
 
     def test_a_schema_without_end_is_survived(self):
@@ -302,3 +303,18 @@ def test_importing_loads_no_library():
         [sys.executable, "-c", code], env={"PYTHONPATH": "shared"}, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_json_behind_many_sources_in_brackets():
+    cited = " ".join(f"A fact [{number}]." for number in range(500))
+    assert structured_output.parse_answer(f"{cited}\n{GOOD}", INVOICE)["number"] == "A-17"
+    cited = " ".join(f"A fact [{number}, see {{" for number in range(400))
+    assert structured_output.parse_answer(f"{cited}\n{GOOD}", INVOICE)["number"] == "A-17"
+
+
+def test_looking_for_json_ends_in_time():
+    began = time.monotonic()
+    for text in ("[1," * 300_000, '[{"a": "' * 100_000, "[" * 900_000, "[1] " * 200_000):
+        with pytest.raises(OutputInvalid):
+            structured_output.parse_answer(text, INVOICE)
+    assert time.monotonic() - began < 30

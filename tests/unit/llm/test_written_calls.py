@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
 from loopllama.llm.written_calls import found
 
-TOOLS = ["search", "json_answer"]
+TOOLS: dict[str, dict[str, Any]] = {"search": {}, "json_answer": {}}
 BAR, UNDER = "\uff5c", "\u2581"
 
 
@@ -31,6 +32,21 @@ FORMS = {
     "deepseek r1": f"{deepseek('tool', 'call', 'begin')}function{deepseek('tool', 'sep')}search\n```json\n"
     f'{{"q": "a}}b", "n": 1.50}}\n```{deepseek("tool", "call", "end")}',
     "python tag": '<|python_tag|>{"name": "search", "parameters": {"q": "a}b", "n": 1.50}}',
+    "mistral's later models": '[TOOL_CALLS]search[ARGS]{"q": "a}b", "n": 1.50}',
+    "mistral with an id": '[TOOL_CALLS]search[CALL_ID]abcdefghi[ARGS]{"q": "a}b", "n": 1.50}</s>',
+    "glm": "<tool_call>search\n<arg_key>q</arg_key>\n<arg_value>a}b</arg_value>\n<arg_key>n</arg_key>\n"
+    "<arg_value>1.50</arg_value>\n</tool_call>",
+    "minimax": '<minimax:tool_call>\n<invoke name="search">\n<parameter name="q">a}b</parameter>\n'
+    '<parameter name="n">1.50</parameter>\n</invoke>\n</minimax:tool_call>',
+    "deepseek 3.2": f'<{BAR}DSML{BAR}function_calls>\n<{BAR}DSML{BAR}invoke name="search">\n<{BAR}DSML{BAR}parameter '
+    f'name="q" string="true">a}}b</{BAR}DSML{BAR}parameter>\n<{BAR}DSML{BAR}parameter name="n" string="false">1.50'
+    f"</{BAR}DSML{BAR}parameter>\n</{BAR}DSML{BAR}invoke>\n</{BAR}DSML{BAR}function_calls>",
+    "granite": '<|tool_call|>[{"name": "search", "arguments": {"q": "a}b", "n": 1.50}}]',
+    "in a fence": '```json\n{"name": "search", "arguments": {"q": "a}b", "n": 1.50}}\n```',
+    "over lines": '{\n  "name": "search",\n  "arguments": {"q": "a}b", "n": 1.50}\n}',
+    "in a list": '[{"name": "search", "arguments": {"q": "a}b", "n": 1.50}}]',
+    "as a message": '{"tool_calls": [{"id": "c", "type": "function", "function": {"name": "search", "arguments": '
+    '"{\\"q\\": \\"a}b\\", \\"n\\": 1.50}"}}]}',
     "bare": '{"type": "function", "name": "search", "parameters": {"q": "a}b", "n": 1.50}}',
 }
 
@@ -72,12 +88,37 @@ def test_what_is_no_call_stays_an_answer(text: str) -> None:
 
 
 def test_without_tools_nothing_is_a_call() -> None:
-    assert found(FORMS["hermes"], []) == (FORMS["hermes"], ())
+    assert found(FORMS["hermes"], {}) == (FORMS["hermes"], ())
+
+
+@pytest.mark.parametrize("form", ["<parameter={}>\n{}\n</parameter>", "<arg_key>{}</arg_key><arg_value>{}</arg_value>"])
+def test_a_text_in_tags_is_of_a_type_that_the_parameter_may_have(form: str) -> None:
+    one = {"zip": "10001", "days": "3", "maybe": "null", "flag": "true", "any": "1e3", "says": "[1]", "none": "no"}
+    inner = "".join(form.format(*pair) for pair in one.items())
+    text = f"<function=search>{inner}</function>" if "=" in form else f"<tool_call>search{inner}</tool_call>"
+    types: dict[str, Any] = {"zip": "string", "days": "integer", "maybe": ["string", "null"], "flag": ["string"]}
+    schema = {"properties": {name: {"type": type_} for name, type_ in types.items()} | {"says": {"type": "array"}}}
+    _, [call] = found(text, {"search": schema})
+    told = {"zip": "10001", "days": 3, "maybe": None, "flag": "true", "any": 1000, "says": [1], "none": "no"}
+    assert call.arguments == told
+
+
+def test_a_call_in_tags_may_have_no_arguments() -> None:
+    _, [call] = found("<tool_call>search</tool_call>", TOOLS)
+    assert call.arguments == {}
 
 
 def test_a_long_text_is_looked_through_in_no_time() -> None:
     began = time.monotonic()
-    for piece in ("<tool_call>{", "<function=search>", "<|tool_call_begin|>search", "[TOOL_CALLS][", "<parameter=q>"):
+    for piece in (
+        "<tool_call>{",
+        "<function=search>",
+        "<|tool_call_begin|>search",
+        "[TOOL_CALLS][",
+        "<parameter=q>",
+        "[TOOL_CALLS]a{",
+        '<invoke name="a">',
+    ):
         for times in (100, 8000):
             text = piece * times
             assert found(text, TOOLS) == (text, ())

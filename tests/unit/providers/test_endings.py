@@ -204,6 +204,21 @@ def test_why_an_answer_was_broken_off(code: object, expected: type) -> None:
     assert "broke off the answer (Upstream ran out)" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("code", "said", "later", "wait"),
+    [
+        (429, "Please try again in 20s", True, 20),
+        (429, "Too many tokens per day", False, None),
+        (402, "Insufficient credits", False, None),
+        (502, "Provider returned nothing", True, None),
+    ],
+)
+def test_when_a_broken_off_answer_is_worth_a_later_try(code: int, said: str, later: bool, wait: float | None) -> None:
+    error = chat("error", error={"code": code, "message": said}).error
+    assert error is not None
+    assert (error.later, error.retry_after, error.next_model) == (later, wait, True)
+
+
 def test_a_call_that_was_cut_off_is_no_call() -> None:
     asked = {"type": "function_call", "call_id": "a", "name": "now", "arguments": '{"zone": "Eur'}
     value = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "output": [asked]}

@@ -16,10 +16,9 @@ from loopllama.errors import (
     ModelRequestRejected,
     ModelThrottled,
     ModelUnavailable,
-    QuotaExhausted,
 )
 from loopllama.providers.anthropic import CODES as ANTHROPIC
-from loopllama.providers.error_mapping import kind_of, of_quota, read_error, with_next
+from loopllama.providers.error_mapping import judged, kind_of, read_error
 from loopllama.providers.openai_service import CODES as OPENAI
 from loopllama.providers.waits import in_text as wait_in
 
@@ -220,11 +219,11 @@ OF_ONE = [
 
 def test_what_one_model_refuses_says_nothing_of_the_next() -> None:
     for said, next_model in [*((said, True) for said in OF_ONE), *((said, False) for said in OF_ALL)]:
-        error = with_next(ModelRequestRejected(said), [], said)
+        error = judged(ModelRequestRejected(said), [], said)
         assert error.next_model is next_model, said
         assert not error.later
-    assert with_next(ModelRequestRejected("?"), ["unsupported_value"], "?").next_model
-    gone: ModelError = with_next(ModelThrottled("not supported"), [], "not supported")
+    assert judged(ModelRequestRejected("?"), ["unsupported_value"], "?").next_model
+    gone: ModelError = judged(ModelThrottled("not supported"), [], "not supported")
     assert gone.next_model
     assert not ModelRequestRejected("another").next_model
 
@@ -235,17 +234,22 @@ def test_what_one_model_refuses_says_nothing_of_the_next() -> None:
         (400, "Range of input length should be [1, 129024]", ContextTooLong),
         (400, "Invalid request: Your request exceeded model token limit: 131072", ContextTooLong),
         (400, "Total tokens of image and text exceed max message tokens", ContextTooLong),
-        (403, "Your team has used all available credits or reached its monthly spending limit", QuotaExhausted),
-        (412, "Account x is suspended, possibly due to failure to pay past invoices.", QuotaExhausted),
-        (400, "Access denied, please make sure your account is in good standing.", QuotaExhausted),
-        (403, "Your account balance is insufficient", QuotaExhausted),
+        (403, "Your team has used all available credits or reached its monthly spending limit", ModelThrottled),
+        (412, "Account x is suspended, possibly due to failure to pay past invoices.", ModelThrottled),
+        (400, "Access denied, please make sure your account is in good standing.", ModelThrottled),
+        (403, "Your account balance is insufficient", ModelThrottled),
+        (400, "No models loaded. Please load a model in the developer page.", ModelNotAvailable),
+        (400, 'Failed to load model "qwen". Error: insufficient system resources.', ModelNotAvailable),
+        (400, "Model not loaded", ModelNotAvailable),
+        (400, "Model unloaded.", ModelUnavailable),
+        (400, "The model has crashed without additional information. (Exit code: 6)", ModelUnavailable),
         (500, "Jinja Exception: Conversation roles must alternate user/assistant", ModelRequestRejected),
     ],
 )
 def test_more_words_of_the_same(status: int, said: str, kind: type) -> None:
     assert kind_of(status, [], said, OPENAI) is kind
     if kind is ModelRequestRejected:
-        assert with_next(ModelRequestRejected(said), [], said).next_model
+        assert judged(ModelRequestRejected(said), [], said).next_model
 
 
 def test_what_a_gateway_passes_on_of_its_upstream_is_read() -> None:
@@ -264,7 +268,24 @@ def test_the_quota_that_google_names_is_among_the_codes() -> None:
         assert read_error(json.dumps({"error": {"status": "X", "details": broken}}).encode())[0] == ["X"]
 
 
-def test_a_quota_of_a_day_is_no_throttle() -> None:
-    assert of_quota(ModelThrottled, [], "Too many tokens per day", None) is QuotaExhausted
-    assert of_quota(ModelThrottled, [], "Too many tokens", None) is ModelThrottled
-    assert of_quota(ModelUnavailable, [], "Too many tokens per day", None) is ModelUnavailable
+@pytest.mark.parametrize(
+    ("status", "codes", "said", "wait", "later"),
+    [
+        (429, [], "Too many tokens", 7.0, True),
+        (429, [], "Too many tokens per day", None, False),
+        (429, [], "slow down", 3_601.0, False),
+        (402, [], "?", None, False),
+        (403, [], "Insufficient credits", None, False),
+        (429, ["insufficient_quota"], "You exceeded your current quota, please check your plan", None, False),
+        # Gemini has the same words for a quota of a minute.
+        (429, ["RESOURCE_EXHAUSTED"], "You exceeded your current quota, please check your plan", 39.0, True),
+    ],
+)
+def test_what_a_throttled_call_says_of_a_later_try(
+    status: int, codes: list[str], said: str, wait: float | None, later: bool
+) -> None:
+    error = judged(ModelThrottled(said, status=status, retry_after=wait), codes, said)
+    assert (error.later, error.retry_after) == (later, wait)
+    assert error.next_model
+    down = judged(ModelUnavailable(said, status=503, retry_after=wait), codes, said)
+    assert (down.later, down.retry_after) == (True, wait)

@@ -242,3 +242,13 @@ def test_a_recorded_call_costs_what_the_model_that_answered_it_costs():
     for name in ("dear-2026-01-01", "nobody-knows", "unpriced"):
         told = predict([run(step("a", call(answered_by=name)))], NEEDS, {"b": CHEAP}, resolve)
         assert told["cost_usd"]["before"] == DEAR_CALL, name
+
+
+def test_a_change_to_the_model_that_is_there_changes_nothing():
+    failed = call(outcome="InvalidModelResponse", cost_usd=DEAR_CALL)
+    told = predict([run(step("a", failed, call()))], NEEDS, {"a": DEAR}, resolve)
+    assert told["cost_usd"] == {"before": 2 * DEAR_CALL, "after": 2 * DEAR_CALL, "change": 0}
+    assert told["latency_ms"]["change"] == 0
+    other = call("cheap", outcome="InvalidModelResponse", cost_usd=CHEAP_CALL)
+    told = predict([run(step("a", other, call()))], NEEDS, {"a": DEAR}, resolve)
+    assert told["cost_usd"]["after"] == DEAR_CALL  # the other one would not have been asked

@@ -111,3 +111,19 @@ def test_what_makes_no_sense_is_told(row, says):
     assert route.source == "deployment-default"
     assert says in route.ignored[0]["reason"]
     assert route.invalid_overrides == 1
+
+
+def test_names_of_one_model_have_their_shares_together():
+    catalog = bundled().with_entries(
+        [
+            {"model": "gpt-5", "enabled": False, "replaced_by": "gpt-5-mini"},
+            {"model": "cheap-one", "alias_of": "gpt-5-mini"},
+        ]
+    )
+    names = {"gpt-5-mini": 5, "gpt-5-nano": 5, "gpt-5": 50, "cheap-one": 40}
+    row = {"policy": "weighted", "candidates": [{"model": name, "weight": share} for name, share in names.items()]}
+    decision = planned(row, catalog=catalog)
+    assert {one.model.id: one.weight for one in decision.candidates} == {"gpt-5-mini": 95, "gpt-5-nano": 5}
+    open_breakers = dict.fromkeys(("gpt-5-mini", "gpt-5-nano"), "open")
+    decision = planned(row, catalog=catalog, open_breakers=open_breakers)
+    assert {one.model.id: one.weight for one in decision.candidates} == {"gpt-5-mini": 95, "gpt-5-nano": 5}

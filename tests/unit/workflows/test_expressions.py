@@ -159,6 +159,10 @@ def test_a_mean_is_exact_where_it_ends(given_numbers: list[Any]) -> None:
         ("input > `0.1234567890123456789`", Decimal("0.12345678901234567891"), "true"),
         ("input == `12345678901234567890.123456789`", Decimal("12345678901234567890.123456789"), "true"),
         ("to_number(input)", "12345678901234567.89", "12345678901234567.89"),
+        ("to_number(input) >= `8`", "9\n", "true"),
+        ("to_number(input)", " \t8.50\r\n", "8.5"),
+        ("to_number(input)", "\u00a08", "null"),
+        ("to_number(input)", "8 0", "null"),
         ("to_string(input)", Decimal("0.80"), '"0.8"'),
         ("input[?@ >= `0.2`]", [Decimal("0.1"), Decimal("0.2"), 3, "4", True, None], "[0.2,3]"),
         ("'a' < `1`", None, "null"),
@@ -191,6 +195,9 @@ def test_numbers_of_other_users_of_the_library_stay_as_they_were() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("a.score > '9'", "compares the text '9', and texts are compared letter by letter"),
+        ("b && '0.5' <= a", "compares the text '0.5'"),
+        ('xs[?@ < `"1e3"`]', "compares the text '1e3'"),
         ("score >= 0.8", "numbers, true, false and null in backquotes"),
         ("a == `NaN`", "Bad token NaN"),
         ("a < `Infinity`", "Bad token Infinity"),

@@ -36,6 +36,18 @@ def test_text_around_references_is_kept():
     )
 
 
+def test_fields_of_any_name_can_be_named():
+    value = {"größe": 4, "名前": "x", "first name": "Ada", "a.b": {"$id": 9}}
+    text = '{{ input.größe }} {{ input.名前 }} {{ input."first name" }} {{ input."a.b"."$id" }} {{ input."größe" }}'
+    assert parse(text).render(value, {}) == "4 x Ada 9 4"
+    assert parse('{{ input."a.b"."$id" }}').references == [Reference("input", None, ("a.b", "$id"))]
+    with pytest.raises(InvalidRequest, match=re.escape('{{ input."last name" }}: input has no field')):
+        parse('{{ input."last name" }}').render(value, {})
+    for wrong in ('{{ input."a }}', "{{ input.a b }}", '{{ input."" }}', "{{ input..a }}", '{{ "a".b }}'):
+        with pytest.raises(ValueError, match=r"is no name of a value|is unknown"):
+            parse(wrong)
+
+
 def test_texts_stay_as_they_are_and_the_rest_is_json():
     render = parse("{{ steps.a.output }}|{{ steps.a.output.x }}").render
     assert render("", {"a": {"x": 'é\n"q"'}}) == '{"x": "é\\n\\"q\\""}|é\n"q"'
@@ -129,7 +141,7 @@ def test_what_is_wrong_and_what_would_be_right(text, place, advice):
         ("{{ input.items.2 }}", "input.items is a list of 2; its items are 0 to 1"),
         ("{{ input.items.x }}", "input.items is a list of 2"),
         ("{{ input.items." + "9" * 5000 + " }}", "input.items is a list of 2"),
-        ("{{ input.items.² }}", "no name of a value"),
+        ("{{ input.items.² }}", "input.items is a list of 2"),
         ("{{ input.nom.first }}", "input.nom is a text"),
         ("{{ input.none.first }}", "input.none is null"),
         ("{{ steps.a.output.x.y }}", "steps.a.output.x is a number"),

@@ -64,7 +64,7 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
         code, detail = _code_and_detail(error)
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         wait = waits.asked(headers, detail)
-        kind = error_mapping.of_quota(error_mapping.kind_of(_status(error), [code], detail, CODES), [], detail, wait)
+        kind = error_mapping.kind_of(_status(error), [code], detail, CODES)
         label = f"HTTP {_status(error)}" if code == str(_status(error)) else f"HTTP {_status(error)}, {code}"
         message = f"{who} ({label}): {detail}"
         if kind is CredentialsRejected:
@@ -75,7 +75,7 @@ def aws_failure(error: Exception, who: str, model: str = "", region: str | None 
             kind, message = ModelNotAvailable, f"{who} ({label}): {remedy}. AWS says: {detail}"
         unusable = kind is InvalidModelResponse
         made = kind(message, retry_after=wait if kind.later else None, status=_status(error), repeatable=unusable)
-        return error_mapping.with_next(made, [code], detail)
+        return error_mapping.judged(made, [code], detail)
     if isinstance(
         error,
         exceptions.NoCredentialsError

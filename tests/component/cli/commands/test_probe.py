@@ -219,3 +219,14 @@ def test_what_is_no_list_of_models_is_said(monkeypatch: pytest.MonkeyPatch, body
         monkeypatch.setenv("HOUSE_BASE_URL", url)
         said = invoke("models", "probe", "house", code=1).stderr.replace("\n", " ")
     assert "no list of models; most servers have it below /v1" in said or "too long" in said
+
+
+def test_an_address_without_its_v1_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Elsewhere(own_servers.OwnServer):
+        def serve(self) -> None:
+            self.answer(404, "404 page not found")
+
+    with serving(Elsewhere) as url:
+        monkeypatch.setenv("OLLAMA_BASE_URL", url)
+        said = invoke("models", "probe", "ollama", code=1).stderr.replace("\n", " ")
+    assert "answers HTTP 404; most servers have it below /v1" in said
