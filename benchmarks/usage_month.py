@@ -32,8 +32,8 @@ sys.path[:0] = [str(HERE.parent / "shared")]
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock
 from loopllama.queries.usage import summarise
-from loopllama.queries.usage_days import DAYS, HOURS
-from loopllama.queries.usage_sums import KINDS, Documents, Sums, pack_kind
+from loopllama.queries.usage_documents import DAYS, HOURS, Documents, Level
+from loopllama.queries.usage_sums import KINDS, Kind, Sums, figures_of
 from loopllama.settings import Settings
 
 SETTINGS = Settings(usage_table="Usage", workflows_table="Workflows")
@@ -156,9 +156,9 @@ def build(port: str, rows: int) -> tuple[list[int], Decimal]:
     for workflow, name in enumerate(WORKFLOWS):
         for back in range(29, -1, -1):
             day = (today - timedelta(days=back)).isoformat()
-            of_day = Sums.of_nothing()
+            of_day = {kind: Sums(kind) for kind in KINDS}
             for hour in range(24):
-                sums = of_day if back > 1 else Sums.of_nothing()
+                sums = {kind: Sums(kind) for kind in KINDS} if back == 0 else of_day
                 loose: list[dict[str, Any]] = []
                 as_rows = back == 0 and hour >= 22
                 for row in rows_of(day, hour, workflow, each, number):
@@ -167,22 +167,23 @@ def build(port: str, rows: int) -> tuple[list[int], Decimal]:
                     if as_rows:
                         loose.append(row)
                     else:
-                        sums.add_row(row)  # type: ignore[arg-type]
+                        for one in sums.values():
+                            one.add_row({}, row, figures_of(row))  # type: ignore[arg-type]
                 number += each
                 dynamo.batch_put(dynamodb, "Usage", loose)
-                if back <= 1 and not as_rows:
+                if back == 0 and not as_rows:
                     keep(dynamodb, HOURS, name, f"{day}T{hour:02}", sums)
-            if back > 1:
+            if back:
                 keep(dynamodb, DAYS, name, day, of_day)
     return steps, cost
 
 
-def keep(dynamodb: Any, level: str, workflow: str, period: str, sums: Sums) -> None:
+def keep(dynamodb: Any, level: Level, workflow: str, period: str, sums: dict[Kind, Sums]) -> None:
     """Keep sums as ReconcileRuns does."""
-    for kind in KINDS:
+    for kind, one in sums.items():
         documents = Documents(dynamodb, "Usage", level, kind)
         before = documents.stored(workflow, period)
-        documents.write(workflow, period, pack_kind(sums, kind), before, rows_until=sums.rows_until)
+        documents.write(workflow, period, one.pack(), before, rows_until=1_900_000_000)
 
 
 def client(port: str) -> Any:

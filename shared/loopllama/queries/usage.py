@@ -6,7 +6,7 @@ from their sums, one Query for a workflow; other days from their hours' sums and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
@@ -15,21 +15,9 @@ from loopllama.aws import clients
 from loopllama.core import clock
 from loopllama.errors import InvalidRequest
 from loopllama.llm.usage import shown
-from loopllama.queries.usage_days import DAYS, read_day, was_there
-from loopllama.queries.usage_sums import (
-    MAX_TAGS,
-    PLAIN,
-    TAG,
-    TAGGED,
-    Documents,
-    Entry,
-    Sums,
-    TooManyTags,
-    add,
-    empty,
-    told,
-    unpack,
-)
+from loopllama.queries.usage_days import Wanted, read_day, read_documents, was_there
+from loopllama.queries.usage_documents import DAYS
+from loopllama.queries.usage_sums import MAX_TAGS, PLAIN, TAG, TAGGED, Kind, Sums, told
 from loopllama.runs import usage_periods
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
@@ -42,8 +30,6 @@ MAX_QUERIES = 5000
 MAX_GROUPS = MAX_TAGS
 """Groups of an answer: tags may name every order that there was."""
 _AT_ONCE = 16
-_PLACES = ("day", "workflow", "step", "model", "key", "tag")
-_Sums = tuple[tuple[Any, ...], Entry]
 
 
 def summarise(
@@ -70,101 +56,66 @@ def summarise(
     fields = list(
         dict.fromkeys(field for name in by for field in (("workflow", "step") if name == "step" else (name,)))
     )
-    groups = _read(settings, fields, start, end, workflow)
-    listed = [{**dict(zip(fields, values, strict=True)), **shown(told(sums))} for values, sums in groups.groups.items()]
+    wanted = _read(settings, fields, start, end, workflow)
+    groups = next(iter(wanted.values())).entries
+    listed = [{**dict(zip(fields, values, strict=True)), **shown(told([sums]))} for values, sums in groups.items()]
     listed.sort(key=lambda group: [str(group[field]) for field in fields])
     listed.sort(key=lambda group: group["cost_usd"] or 0, reverse=True)
-    total = shown(told(groups.total))
+    total = shown(told(wanted[PLAIN].entries.values()))
     return {"from": start.isoformat(), "to": end.isoformat(), "by": list(by), "groups": listed, "total": total}
 
 
-class _Groups:
-    """Sums by the fields that an answer is grouped by, and over all."""
-
-    def __init__(self, fields: Sequence[str]) -> None:
-        self.groups: dict[tuple[Any, ...], Entry] = {}
-        self.total = empty()
-        self.by_tag = "tag" in fields
-        self.kind = TAGGED if {"step", "model", "key"} & set(fields) else TAG
-        self._places = [_PLACES.index(field) for field in fields]
-
-    def add(self, day: str, workflow: str, plain: Iterable[_Sums], tagged: Iterable[_Sums] | None) -> None:
-        """Add the sums of a day of a workflow. Raises `InvalidRequest` where `tagged`, which groups by tag are made of,
-        are too many to be kept."""
-        for combination, sums in plain:
-            add(self.total, sums)
-            if not self.by_tag:
-                self._add_to((day, workflow, *combination), sums)
-        if self.by_tag:
-            if tagged is None:
-                raise _too_many()
-            try:
-                for combination, sums in tagged:
-                    self._add_to((day, workflow, *combination), sums)
-            except TooManyTags:
-                raise _too_many() from None
-
-    def add_groups(self, other: _Groups) -> None:
-        """Add what another has summed. Raises `InvalidRequest`."""
-        add(self.total, other.total)
-        for values, sums in other.groups.items():
-            self._add(values, sums)
-
-    def _add_to(self, values: tuple[Any, ...], sums: Entry) -> None:
-        self._add(tuple([values[place] for place in self._places]), sums)
-
-    def _add(self, group: tuple[Any, ...], sums: Entry) -> None:
-        known = self.groups.get(group)
-        if known is None:
-            if len(self.groups) == MAX_GROUPS:
-                raise _too_many()
-            known = self.groups[group] = empty()
-        add(known, sums)
-
-
-def _too_many() -> InvalidRequest:
-    message = f"makes more than {MAX_GROUPS:,} groups; shorten the range or name a workflow"
-    return _invalid("by", message)
-
-
-def _read(settings: Settings, fields: Sequence[str], start: date, end: date, workflow: str | None) -> _Groups:
+def _read(settings: Settings, fields: Sequence[str], start: date, end: date, workflow: str | None) -> Wanted:
+    """Return sums by the fields; where a row counts for each of its tags, those of all rows beside them (`PLAIN`).
+    Raises `InvalidRequest`."""
     dynamodb, table = clients.client("dynamodb"), settings.usage_table
-    groups = _Groups(fields)
+    wanted = _wanted(fields)
     # First: sums that were made before a mark was put must not be read after it has gone.
     marked = usage_periods.read(dynamodb, table).by_day()
     now = clock.now_ms() // 1000
 
-    def read_summed(whose: tuple[str, list[str]]) -> tuple[_Groups, list[tuple[str, str]]]:
+    def read_summed(whose: tuple[str, list[str]]) -> tuple[Wanted, list[tuple[str, str]]]:
         """Sum a workflow's days that have sums; returns those that have none, too."""
         name, days = whose
-        mine, left = _Groups(fields), set(days)
-        kept = Documents(dynamodb, table, DAYS, mine.kind).read(name, days[0], days[-1]) if mine.by_tag else ()
-        tagged = {day: packed for day, packed, _ in kept}
-        for day, packed, until in Documents(dynamodb, table, DAYS, PLAIN).read(name, days[0], days[-1]):
-            counts = (day, name) not in marked or (until is not None and until <= now)
-            if counts and (day in tagged or not mine.by_tag):
-                mine.add(day, name, unpack(packed, PLAIN), unpack(tagged[day], mine.kind) if mine.by_tag else None)
-                left.remove(day)
-        return mine, [(day, name) for day in days if day in left]
+        mine = _wanted(fields)
 
-    def read_rows(one: tuple[str, str]) -> _Groups:
-        sums, mine = Sums.of_nothing(tags=groups.by_tag), _Groups(fields)
-        read_day(dynamodb, table, *one, marked.get(one, ()), sums, kind=mine.kind)
-        mine.add(*one, sums.plain.items(), None if sums.tagged is None else sums.tagged.items())
+        def counts(day: str, until: int | None) -> bool:
+            return (day, name) not in marked or (until is not None and until <= now)
+
+        done = read_documents(dynamodb, table, DAYS, name, days[0], days[-1], mine, counts)
+        return mine, [(day, name) for day in days if day not in done]
+
+    def read_rest(one: tuple[str, str]) -> Wanted:
+        mine = _wanted(fields)
+        read_day(dynamodb, table, *one, marked.get(one, ()), mine)
         return mine
+
+    def take(mine: Wanted) -> None:
+        for kind, sums in wanted.items():
+            sums.add_sums(mine[kind])
+            if sums.too_many_tags or len(sums.entries) > MAX_GROUPS:
+                message = f"makes more than {MAX_GROUPS:,} groups; shorten the range or name a workflow"
+                raise _invalid("by", message)
 
     days = _days(settings, start, end, workflow)
     rest: list[tuple[str, str]] = []
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for summed, left in pool.map(read_summed, days.items()):
-            groups.add_groups(summed)
+            take(summed)
             rest += left
         if len(rest) > MAX_QUERIES:
             message = f"is too much to sum at once ({len(rest):,} days of workflows); shorten it or name a workflow"
             raise _invalid("from", message)
-        for read in pool.map(read_rows, rest):
-            groups.add_groups(read)
-    return groups
+        for read in pool.map(read_rest, rest):
+            take(read)
+    return wanted
+
+
+def _wanted(fields: Sequence[str]) -> dict[Kind, Sums]:
+    """Return sums of nothing by the fields; the first are those that an answer lists."""
+    if "tag" not in fields:
+        return {PLAIN: Sums(fields)}
+    return {TAGGED if set(PLAIN) & set(fields) else TAG: Sums(fields), PLAIN: Sums(())}
 
 
 def _days(settings: Settings, start: date, end: date, workflow: str | None) -> dict[str, list[str]]:

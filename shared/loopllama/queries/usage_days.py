@@ -7,13 +7,14 @@ no sums. So a row that comes late has one hour read again, not a day, and today 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock
-from loopllama.queries.usage_sums import KINDS, PLAIN, READ, TAGGED, Documents, Sums, pack_kind
+from loopllama.queries.usage_documents import DAYS, HOURS, Documents, Level
+from loopllama.queries.usage_sums import KINDS, PLAIN, Kind, Sums, attributes, figures_of
 from loopllama.runs import usage_periods
 from loopllama.runs.usage_periods import DAY, HOUR, Marks
 from loopllama.settings import Settings
@@ -23,7 +24,6 @@ from loopllama.workflows.store import DefinitionStore
 if TYPE_CHECKING:
     from loopllama.runs.records import UsageRow
 
-DAYS, HOURS = "days", "hours"
 _HOURS_AT_ONCE = 48
 """Hours that one call marks at their end, where it has not been called for long."""
 _TICK_ROWS = 500
@@ -47,46 +47,83 @@ def was_there(life: tuple[str, str], day: date) -> bool:
     )
 
 
+Wanted = Mapping[Kind, Sums]
+"""Sums to add to. Each is of rows, or of documents of its kind; a period's are taken where all kinds are there."""
+
+
 def read_day(
     dynamodb: Any,
     table: str,
     day: str,
     workflow: str,
     marked: Collection[str],
-    sums: Sums,
+    into: Wanted,
     tick: Callable[[], None] = lambda: None,
-    kind: int = TAGGED,
-) -> None:
-    """Add a day of a workflow to `sums`: its hours that are summed and not `marked`, and the rows of all else. `tick`
-    is called now and then. `kind`: which of the hours' sums by tag are read."""
-    first, last = f"{day}T", f"{day}T"
-    tagged: dict[str, bytes] = {}
-    if sums.tagged is not None:
-        kept = Documents(dynamodb, table, HOURS, kind).read(workflow, first, last)
-        tagged = {period: packed for period, packed, _ in kept}
-    done = set()
-    for period, packed, until in Documents(dynamodb, table, HOURS, PLAIN).read(workflow, first, last):
-        if period not in marked and (period in tagged or sums.tagged is None):
-            sums.add_kept(packed, tagged.get(period), kind, until)
-            done.add(period[-2:])
-    for begin, end in _gaps(done):
-        read_rows(dynamodb, table, f"{day}#{workflow}", begin, end, sums, tick)
+) -> int | None:
+    """Add a day of a workflow: its hours that are summed and not `marked`, and the rows of all else. `tick` is called
+    now and then. Returns when the first of the rows may go (epoch seconds; `None` where it is not known)."""
+    counts = lambda hour, _: hour not in marked  # noqa: E731
+    kept = read_documents(dynamodb, table, HOURS, workflow, f"{day}T", f"{day}T", into, counts)
+    until = list(kept.values())
+    for begin, end in _gaps({hour[-2:] for hour in kept}):
+        until.append(read_rows(dynamodb, table, f"{day}#{workflow}", begin, end, into, tick)[1])
+    return _first(until)
+
+
+def read_documents(
+    dynamodb: Any,
+    table: str,
+    level: Level,
+    workflow: str,
+    first: str,
+    last: str,
+    into: Wanted,
+    counts: Callable[[str, int | None], bool],
+) -> dict[str, int | None]:
+    """Add the sums of a workflow's periods from `first` to `last` that are there and count; returns these periods, each
+    with when the first of its rows may go (epoch seconds). `counts` is asked with the two."""
+    found = {
+        kind: {
+            period: (packed, until)
+            for period, packed, until in Documents(dynamodb, table, level, kind).read(workflow, first, last)
+        }
+        for kind in into
+    }
+    added = {}
+    for period, (_, until) in found[PLAIN].items():
+        if counts(period, until) and all(period in kept for kept in found.values()):
+            for kind, sums in into.items():
+                sums.add_packed({"day": period[:DAY], "workflow": workflow}, found[kind][period][0])
+            added[period] = until
+    return added
 
 
 def read_rows(
-    dynamodb: Any, table: str, day_workflow: str, begin: str, end: str, sums: Sums, tick: Callable[[], None]
-) -> int:
-    """Add the rows of a part of a day to `sums`; returns how many there are. A page of them is in memory at a time."""
+    dynamodb: Any, table: str, day_workflow: str, begin: str, end: str, into: Wanted, tick: Callable[[], None]
+) -> tuple[int, int | None]:
+    """Add the rows of a part of a day; returns how many there are, and when the first of them may go (epoch seconds). A
+    page of them is in memory at a time."""
     condition = "day_workflow = :key AND run_step_model BETWEEN :begin AND :end"
     parameters = {":key": day_workflow, ":begin": begin, ":end": end}
-    number = 0
-    for number, row in enumerate(
-        dynamo.each(dynamodb, table, condition, parameters, attributes=READ, consistent=True), 1
-    ):
+    read = (*attributes(into.values()), "delete_at")
+    day, _, workflow = day_workflow.partition("#")
+    whose = {"day": day, "workflow": workflow}
+    number, until = 0, None
+    rows = dynamo.each(dynamodb, table, condition, parameters, attributes=read, consistent=True)
+    for number, values in enumerate(rows, 1):
         if number % _TICK_ROWS == 1:
             tick()
-        sums.add_row(cast("UsageRow", row))
-    return number
+        row = cast("UsageRow", values)
+        figures = figures_of(row)
+        for sums in into.values():
+            sums.add_row(whose, row, figures)
+        gone = row.get("delete_at")
+        until = _first((until, None if gone is None else int(gone)))
+    return number, until
+
+
+def _first(moments: Iterable[int | None]) -> int | None:
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _gaps(done: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -102,8 +139,7 @@ def _gaps(done: Collection[str]) -> Iterator[tuple[str, str]]:
 
 def sum_due(settings: Settings, left_ms: Callable[[], int], need_ms: int = 10_000) -> Mapping[Outcome, int]:
     """Sum the periods that have ended or got a late row; returns how many were summed, and how many
-    could not be. Ends when
-    fewer than `need_ms` are left of the invocation; the next one goes on."""
+    could not be. Ends when fewer than `need_ms` are left of the invocation; the next one goes on."""
     dynamodb, table = clients.client("dynamodb"), settings.usage_table
 
     def tick() -> None:
@@ -175,7 +211,7 @@ def _mark_ended(settings: Settings, dynamodb: Any, marks: Marks) -> bool:
 def _sum_period(settings: Settings, dynamodb: Any, period: str, workflow: str, tick: Callable[[], None]) -> bool:
     """Sum an hour or a day of a workflow; whether its mark may go."""
     table, day = settings.usage_table, period[:DAY]
-    level = HOURS if len(period) == HOUR else DAYS
+    level: Level = HOURS if len(period) == HOUR else DAYS
     final = Documents(dynamodb, table, DAYS, PLAIN).stored(workflow, day)
     if final.rows_until is not None and final.rows_until - _MARGIN_SECONDS <= clock.now_ms() // 1000:
         # What is there of the rows is not all of them any more.
@@ -184,17 +220,16 @@ def _sum_period(settings: Settings, dynamodb: Any, period: str, workflow: str, t
         return True
     documents = [Documents(dynamodb, table, level, kind) for kind in KINDS]
     before = [kept.stored(workflow, period) for kept in documents]
-    sums = Sums.of_nothing()
+    sums = {kind: Sums(kind) for kind in KINDS}
     if level == DAYS:
-        read_day(dynamodb, table, day, workflow, (), sums, tick)
+        until = read_day(dynamodb, table, day, workflow, (), sums, tick)
     else:
         hour = period[-2:]
-        end = f"{hour}{_END}"
-        if not read_rows(dynamodb, table, f"{day}#{workflow}", hour, end, sums, tick) and before[-1].make is None:
+        number, until = read_rows(dynamodb, table, f"{day}#{workflow}", hour, f"{hour}{_END}", sums, tick)
+        if not number and before[-1].make is None:
             return True  # nothing to read is read as fast without sums
-    until = sums.rows_until
     delete_at = until if level == HOURS else None  # a day's sums stay
     return all(
-        kept.write(workflow, period, pack_kind(sums, kind), stored, rows_until=until, delete_at=delete_at)
-        for kind, kept, stored in zip(KINDS, documents, before, strict=True)
+        kept.write(workflow, period, one.pack(), stored, rows_until=until, delete_at=delete_at)
+        for kept, one, stored in zip(documents, sums.values(), before, strict=True)
     )

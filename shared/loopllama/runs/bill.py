@@ -25,12 +25,9 @@ def add_usage(store: RunStore, work: Work, record: StepRecord) -> None:
     rows: list[UsageRow] = [
         {
             "day_workflow": f"{attempt['started_at'][:10]}#{work.workflow_id}",
-            "run_step_model": "#".join(
-                # The hour first: sums are made of hours.
-                (
-                    usage_periods.hour_of(attempt["started_at"])[-2:],
-                    f"{work.run_id}#{work.step}#{work.iteration}#{work.item}#{attempt['model']}#{key}",
-                )
+            "run_step_model": (
+                usage_periods.prefix(attempt["started_at"], record)
+                + f"{work.run_id}#{work.step}#{work.iteration}#{work.item}#{attempt['model']}#{key}"
             ),
             "run_id": work.run_id,
             "step": work.step,

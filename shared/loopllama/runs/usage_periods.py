@@ -18,17 +18,16 @@ from loopllama.aws import dynamo
 from loopllama.core import clock
 
 if TYPE_CHECKING:
-    from loopllama.runs.records import UsageRow
+    from loopllama.runs.records import StepRecord, UsageRow
 
 MARKS = "unsummed"
 """The partition of the marks: `<period>#<workflow>`."""
 LISTED = "#listed"
 """The mark that is none: it says (`period`) up to which hour periods have been marked at their end."""
 HOUR, DAY = len("2026-11-23T14"), len("2026-11-23")
-_LATE_SECONDS = 1800
-_CLOSED_SECONDS = 3600
-"""Rows are late half an hour after their hour, and it is summed an hour after it: clocks differ, and a function that
-found itself in time may take some minutes more to write."""
+_LATE_SECONDS = 900
+_CLOSED_SECONDS = 1200
+"""Rows are late a quarter of an hour after their hour, and it is summed five minutes later: clocks differ."""
 
 
 class UsageMark(TypedDict, total=False):
@@ -59,9 +58,10 @@ class Marks:
         return periods
 
 
-def hour_of(started_at: str) -> str:
-    """Return the hour of a call: `2026-11-23T14`."""
-    return started_at[:HOUR]
+def prefix(started_at: str, step: StepRecord) -> str:
+    """Return what the sort key of a call's row begins with, `14#`, so that an hour's rows can be read alone. A step has
+    the same keys for good: with others, rows that are written once more would count twice."""
+    return f"{started_at[DAY + 1 : HOUR]}#" if step.get("usage_by_hour") else ""
 
 
 def after(period: str, hours: int = 1) -> str:
@@ -80,7 +80,8 @@ def mark_late(dynamodb: Any, table: str, rows: Iterable[UsageRow]) -> None:
     late = set()
     for row in rows:
         day, _, workflow = row["day_workflow"].partition("#")
-        hour = f"{day}T{row['run_step_model'][:2]}"
+        # Behind the day's last hour stand rows of steps that began under a version that did not know of hours.
+        hour = f"{day}T{min(row['run_step_model'][:2], '23')}"
         if hour < in_time:
             late |= {(hour, workflow), (day, workflow)}
     put(dynamodb, table, late)

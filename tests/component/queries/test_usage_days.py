@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import pytest
@@ -34,9 +34,9 @@ from support.usage_rows import (
 
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock
-from loopllama.errors import InvalidRequest
+from loopllama.errors import InvalidRequest, ModelRequestRejected, RunFailed
 from loopllama.llm.usage import SUMMED_NAMES
-from loopllama.queries import usage, usage_days, usage_sums
+from loopllama.queries import usage, usage_days, usage_documents, usage_sums
 from loopllama.queries.usage import BY, summarise
 from loopllama.queries.usage_days import sum_due
 from loopllama.runs import bill, usage_periods
@@ -158,7 +158,7 @@ def test_of_two_makers_none_leaves_sums_that_miss_a_row(stood: Deployment, monke
         usage_periods.mark_late(stood.runs.dynamodb, TABLE, again)
         meanwhile: list[Any] = [usage_row(next(number), DAYS[0], "desk", 5)]
 
-        def read_then_another_comes(*args: Any, late: list[Any] = meanwhile, second: bool = second_makes) -> int:
+        def read_then_another_comes(*args: Any, late: list[Any] = meanwhile, second: bool = second_makes) -> Any:
             read = read_rows(*args)
             if args[3] == "05" and late:
                 row = late.pop()
@@ -209,7 +209,7 @@ def killed_at_each_write(monkeypatch: pytest.MonkeyPatch, stood: Deployment) -> 
 
 
 def test_who_dies_while_summing_leaves_nothing_half_made(stood: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usage_sums, "PART_BYTES", 40)  # so that every document has parts
+    monkeypatch.setattr(usage_documents, "PART_BYTES", 40)  # so that every document has parts
     put([usage_row(1, DAYS[0], "desk", 5, tags={"x": "1"}), usage_row(2, DAYS[0], "desk", 6)])
     ended(stood)
     deaths = 0
@@ -303,10 +303,98 @@ def test_tags_that_name_every_order_are_not_kept(stood: Deployment, monkeypatch:
 
 
 def test_figures_that_came_after_the_sums_are_none_in_them() -> None:
-    sums = usage_sums.empty()
-    sums[0], sums[1] = 7, 5
-    packed = usage_sums.pack({("a", "m", None): sums})
+    sums = usage_sums.Sums(usage_sums.PLAIN)
+    row: Any = usage_row(1, DAYS[0], "desk")
+    sums.add_row({}, row, usage_sums.figures_of(row))
+    packed = sums.pack()
+    again = usage_sums.Sums(("workflow", "model"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(usage_sums, "_FIGURES", ("steps", "new_tokens", *SUMMED_NAMES))
-        ((combination, again),) = usage_sums.unpack(packed, usage_sums.PLAIN)
-    assert (combination, again) == (("a", "m", None), [7, 0, 5, 0, 0, None, 0, False])
+        again.add_packed({"workflow": "desk"}, packed)
+    assert again.entries == {("desk", "m"): [1, 0, 100, 10, 1, Decimal("0.00045"), 0, False]}
+
+
+def test_costs_of_any_size_are_packed_to_the_digit() -> None:
+    costs = [Decimal("1E-130"), Decimal("9.9E+125"), Decimal("0.00045"), Decimal(0), Decimal("-7.5"), None]
+    rows: list[Any] = [
+        usage_row(0, DAYS[0], "desk", key=str(number), cost_usd=cost) for number, cost in enumerate(costs)
+    ]
+    sums, again, total = usage_sums.Sums(("key",)), usage_sums.Sums(("key",)), usage_sums.Sums(())
+    for row in rows:
+        sums.add_row({}, row, usage_sums.figures_of(row))
+    again.add_packed({}, sums.pack())
+    total.add_packed({}, sums.pack())
+    assert [entry[-3] for entry in again.entries.values()] == costs
+    with localcontext(prec=500):
+        assert total.entries[()][-3] == sum(cost for cost in costs if cost is not None)
+
+
+def begun_before_hours(live: Deployment, run_id: str) -> None:
+    """Make of a run what a version left that did not know of hours."""
+    for row in rows_there():
+        dynamo.batch_delete(
+            live.runs.dynamodb, TABLE, [{name: row[name] for name in ("day_workflow", "run_step_model")}]
+        )
+        put([{**row, "run_step_model": row["run_step_model"].partition("#")[2]}])
+    for step in live.runs.steps(run_id):
+        live.runs.dynamodb.update_item(
+            TableName="RunsTable",
+            Key=dynamo.to_item({"run_id": run_id, "item": step["item"]}),
+            UpdateExpression="REMOVE usage_by_hour",
+        )
+
+
+@pytest.mark.parametrize("days_later", [0, 2])
+def test_a_run_over_the_upgrade_to_hours_is_billed_once(live: Deployment, days_later: int) -> None:
+    live.provider.script = lambda call: "fine" if len(live.provider.calls) == 1 else refuse()
+    workflow = live.push([{"name": "a"}, {"name": "b"}])
+    sum_due(live.settings, plenty)  # from this hour on
+    run_id = live.accept(workflow)
+    with pytest.raises(RunFailed):
+        live.play(run_id)
+    begun_before_hours(live, run_id)
+    live.wait(days_later * 86_400)
+    for _ in range(3):
+        sum_due(live.settings, plenty)
+    live.provider.script = lambda call: "fine"
+    bill.settle_totals(live.runs, live.runs.run(run_id), last=True)
+    state: dict[str, Any] = {"contract": 1, "run_id": run_id, "round": 0}
+    live.chain(live.map(live.advance(state))[0])
+    live.advance(state)
+    run = live.read(run_id)
+    assert run["status"] == "completed"
+    for _ in range(2):
+        told = summarise(live.settings, workflow=workflow)["total"]
+        assert (told["steps"], told["cost_usd"]) == (2, run["cost_usd"])
+        sum_due(live.settings, plenty)
+    assert usage_periods.read(live.runs.dynamodb, TABLE).tokens == {}
+
+
+def refuse() -> Any:
+    raise ModelRequestRejected("no such model: base", status=404)
+
+
+def test_a_row_whose_writer_died_before_its_mark_is_counted(live: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    workflow = live.push([{"name": "a"}, {"name": "b"}])
+    live.play(live.accept(workflow))
+    sum_due(live.settings, plenty)  # from this hour on
+    live.wait(2 * 86_400)
+    for _ in range(3):
+        sum_due(live.settings, plenty)
+    late = live.accept(workflow)
+    deaths: list[bool] = []
+    mark_late = usage_periods.mark_late
+
+    def die_once(*args: Any) -> None:
+        if not deaths:
+            deaths.append(True)
+            raise Killed
+        mark_late(*args)
+
+    monkeypatch.setattr(usage_periods, "mark_late", die_once)
+    live.play(late)  # who died is invoked again
+    assert deaths
+    for _ in range(2):
+        told = summarise(live.settings, workflow=workflow)["total"]
+        assert (told["steps"], told["cost_usd"]) == (4, 4 * Decimal("0.00045"))
+        sum_due(live.settings, plenty)
