@@ -33,7 +33,7 @@ from loopllama.aws import clients, dynamo
 from loopllama.core import clock
 from loopllama.queries.usage import summarise
 from loopllama.queries.usage_documents import DAYS, HOURS, Documents, Level
-from loopllama.queries.usage_sums import KINDS, Kind, Sums, figures_of
+from loopllama.queries.usage_sums import KINDS, Kind, Sums
 from loopllama.settings import Settings
 
 SETTINGS = Settings(usage_table="Usage", workflows_table="Workflows")
@@ -168,7 +168,7 @@ def build(port: str, rows: int) -> tuple[list[int], Decimal]:
                         loose.append(row)
                     else:
                         for one in sums.values():
-                            one.add_row({}, row, figures_of(row))  # type: ignore[arg-type]
+                            one.add_row({}, row)  # type: ignore[arg-type]
                 number += each
                 dynamo.batch_put(dynamodb, "Usage", loose)
                 if back == 0 and not as_rows:

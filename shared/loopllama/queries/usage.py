@@ -17,7 +17,7 @@ from loopllama.errors import InvalidRequest
 from loopllama.llm.usage import shown
 from loopllama.queries.usage_days import Wanted, read_day, read_documents, was_there
 from loopllama.queries.usage_documents import DAYS
-from loopllama.queries.usage_sums import MAX_TAGS, PLAIN, TAG, TAGGED, Kind, Sums, told
+from loopllama.queries.usage_sums import MAX_TAGS, PLAIN, TAG, TAGGED, Kind, Sums
 from loopllama.runs import usage_periods
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
@@ -57,11 +57,11 @@ def summarise(
         dict.fromkeys(field for name in by for field in (("workflow", "step") if name == "step" else (name,)))
     )
     wanted = _read(settings, fields, start, end, workflow)
-    groups = next(iter(wanted.values())).entries
-    listed = [{**dict(zip(fields, values, strict=True)), **shown(told([sums]))} for values, sums in groups.items()]
+    groups = next(iter(wanted.values()))
+    listed = [{**dict(zip(fields, values, strict=True)), **shown(sums)} for values, sums in groups.told()]
     listed.sort(key=lambda group: [str(group[field]) for field in fields])
     listed.sort(key=lambda group: group["cost_usd"] or 0, reverse=True)
-    total = shown(told(wanted[PLAIN].entries.values()))
+    total = shown(wanted[PLAIN].total())
     return {"from": start.isoformat(), "to": end.isoformat(), "by": list(by), "groups": listed, "total": total}
 
 
@@ -93,7 +93,7 @@ def _read(settings: Settings, fields: Sequence[str], start: date, end: date, wor
     def take(mine: Wanted) -> None:
         for kind, sums in wanted.items():
             sums.add_sums(mine[kind])
-            if sums.too_many_tags or len(sums.entries) > MAX_GROUPS:
+            if sums.too_many_tags or len(sums) > MAX_GROUPS:
                 message = f"makes more than {MAX_GROUPS:,} groups; shorten the range or name a workflow"
                 raise _invalid("by", message)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock
 from loopllama.queries.usage_documents import DAYS, HOURS, Documents, Level
-from loopllama.queries.usage_sums import KINDS, PLAIN, Kind, Sums, attributes, figures_of
+from loopllama.queries.usage_sums import KINDS, PLAIN, Kind, Sums, attributes
 from loopllama.runs import usage_periods
 from loopllama.runs.usage_periods import DAY, HOUR, Marks
 from loopllama.settings import Settings
@@ -114,9 +114,8 @@ def read_rows(
         if number % _TICK_ROWS == 1:
             tick()
         row = cast("UsageRow", values)
-        figures = figures_of(row)
         for sums in into.values():
-            sums.add_row(whose, row, figures)
+            sums.add_row(whose, row)
         gone = row.get("delete_at")
         until = _first((until, None if gone is None else int(gone)))
     return number, until

@@ -7,11 +7,10 @@ adding up a column of whole numbers costs a tenth of adding up entry by entry.
 from __future__ import annotations
 
 import json
-import operator
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Context, Decimal
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
 from loopllama.llm.usage import SUMMED_NAMES
 from loopllama.runs.totals import CERTAINTY
@@ -29,12 +28,23 @@ more than tags."""
 MAX_TAGS = 10_000
 """Different tags of a period whose sums are kept. An answer has no more groups either, so that none is missed."""
 _FIGURES = ("steps", *SUMMED_NAMES)
-_COST, _BASIS, _UNPRICED = -3, -2, -1
+
 _EXACT: Final = Context(prec=500)
-"""Adds without rounding, so that sums of sums are to the digit what the sum of the rows is."""
-Entry = list[Any]
-"""Sums, or a row's figures: `_FIGURES`, the cost (USD; `None` where nothing is priced), the place in `CERTAINTY`,
-whether a price is missing."""
+"""Rounds nothing: sums of sums are to the digit what the sum of the rows is."""
+
+
+class Columns(TypedDict):
+    """Sums by columns, as they are kept: each list has an item for each entry."""
+
+    by: dict[str, tuple[list[str | None], list[int]]]
+    """By field: its different values, and which of them each entry has."""
+    figures: dict[str, list[int]]
+    exponent: int
+    costs: list[int | None]
+    """In 10 ** `exponent` USD, so that sums are exact; `None` where nothing is priced."""
+    basis: list[int]
+    """Places in `CERTAINTY`."""
+    unpriced: list[bool]
 
 
 class Sums:
@@ -43,101 +53,165 @@ class Sums:
 
     def __init__(self, fields: Sequence[str]) -> None:
         self.fields = tuple(fields)
-        self.entries: dict[tuple[Any, ...], Entry] = {}
-        """By the fields' values. Empty where there are too many tags."""
         self.too_many_tags = False
-        """There are more than `MAX_TAGS` different ones."""
+        """There are more than `MAX_TAGS` different ones. Nothing else is kept then."""
         self._tag_at = self.fields.index("tag") if "tag" in self.fields else None
         self._tags: set[str | None] = set()
+        self._forget()
 
-    def add_row(self, whose: Mapping[str, str], row: UsageRow, figures: Entry) -> None:
-        """Add a row. `whose`: its `day` and `workflow`; `figures`: as `figures_of` says them."""
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def _forget(self) -> None:
+        self._places: dict[tuple[Any, ...], int] = {}
+        """Where in the columns a combination of the fields' values is."""
+        self._figures: dict[str, list[int]] = {name: [] for name in _FIGURES}
+        self._exponent = 0
+        self._costs: list[int | None] = []
+        self._basis: list[int] = []
+        self._unpriced: list[bool] = []
+
+    def add_row(self, whose: Mapping[str, str], row: UsageRow) -> None:
+        """Add a row. `whose`: its `day` and `workflow`."""
         tags: list[str | None] = [None]
         if self._tag_at is not None:
             tags = [f"{name}={value}" for name, value in (row.get("tags") or {}).items()] or tags
         values = cast("Mapping[str, Any]", row)
-        for tag in tags:
-            said = {**whose, "tag": tag}
-            self._add(tuple([said[name] if name in said else _text(values.get(name)) for name in self.fields]), figures)
+        paid, exponent = row.get("cost_usd"), 0
+        if paid is not None:
+            paid = Decimal(paid)
+            exponent = int(paid.as_tuple().exponent)
+        said = {**whose, **{name: _text(values.get(name)) for name in PLAIN}}
+        combinations = [tuple([tag if name == "tag" else said[name] for name in self.fields]) for tag in tags]
+        count = len(tags)
+        self._add(
+            combinations,
+            {name: [int(values.get(name) or 0)] * count for name in _FIGURES},
+            exponent,
+            [None if paid is None else int(paid.scaleb(-exponent, _EXACT))] * count,
+            [CERTAINTY.index(row.get("cost_basis", "unknown"))] * count,
+            [bool(row.get("unpriced"))] * count,
+        )
 
     def add_packed(self, whose: Mapping[str, str], packed: bytes) -> None:
-        """Add packed sums by these fields and others. `whose`: their `day` and `workflow`."""
-        kept = json.loads(zlib.decompress(packed))
+        """Add packed sums by these fields and others. `whose`: their `day` and `workflow`. A figure that is younger
+        than they are is 0."""
+        kept: Columns | None = json.loads(zlib.decompress(packed))
         if kept is None:
             self._give_up()
             return
-        columns = []
+        count = len(kept["costs"])
+        columns: list[list[str | None]] = []
         for field in self.fields:
-            values, places = ([whose[field]], [0] * kept["count"]) if field in whose else kept["by"][field]
-            columns.append([values[place] for place in places])
-        numbers: dict[tuple[Any, ...], int] = {}
-        combinations = zip(*columns, strict=True) if columns else [()] * kept["count"]
-        groups = [numbers.setdefault(combination, len(numbers)) for combination in combinations]
-        for combination, figures in zip(numbers, _grouped(kept, groups, len(numbers)), strict=True):
-            self._add(combination, figures)
+            values, which = ([whose[field]], [0] * count) if field in whose else kept["by"][field]
+            columns.append([values[at] for at in which])
+        combinations = list(zip(*columns, strict=True)) if columns else [()] * count
+        self._add(combinations, kept["figures"], kept["exponent"], kept["costs"], kept["basis"], kept["unpriced"])
 
     def add_sums(self, other: Sums) -> None:
         """Add sums by the same fields."""
         if other.too_many_tags:
             self._give_up()
-        for combination, figures in other.entries.items():
-            self._add(combination, figures)
+        self._add_all(list(other._places), other)
 
     def pack(self) -> bytes:
         """Return the sums as they are kept."""
-        text = json.dumps(self._columns(), ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(None if self.too_many_tags else self._columns(), ensure_ascii=False, separators=(",", ":"))
         return zlib.compress(text.encode(errors="surrogatepass"))
 
-    def _columns(self) -> dict[str, Any] | None:
-        """Return the sums by columns: of each field its values and, for each entry, which of them it has; of each
-        figure the entries' numbers; costs as whole numbers of 10 ** `exponent` USD."""
-        if self.too_many_tags:
-            return None
+    def told(self) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """Yield each combination of the fields' values and its sums, by their names inside."""
+        for combination, at in self._places.items():
+            units, basis, unpriced = self._costs[at], CERTAINTY[self._basis[at]], self._unpriced[at]
+            cost = None if units is None else Decimal(units).scaleb(self._exponent, _EXACT)
+            if cost is None and not unpriced and basis == CERTAINTY[0]:
+                cost = Decimal(0)
+            figures = {name: column[at] for name, column in self._figures.items()}
+            yield combination, {**figures, "cost_usd": cost, "cost_basis": basis, "unpriced": unpriced}
+
+    def total(self) -> dict[str, Any]:
+        """Return the sum of the sums, by its names inside."""
+        total = Sums(())
+        total._place(())
+        total._add_all([()] * len(self), self)
+        return next(total.told())[1]
+
+    def _columns(self) -> Columns:
         by = {}
         for at, field in enumerate(self.fields):
             places: dict[Any, int] = {}
-            column = [places.setdefault(combination[at], len(places)) for combination in self.entries]
-            by[field] = (list(places), column)
-        columns = [[entry[at] for entry in self.entries.values()] for at in range(len(_FIGURES) + 3)]
-        costs = columns[_COST]
-        exponent = min((cost.as_tuple().exponent for cost in costs if cost is not None), default=0)
+            which = [places.setdefault(combination[at], len(places)) for combination in self._places]
+            by[field] = (list(places), which)
         return {
-            "count": len(self.entries),
             "by": by,
-            "figures": dict(zip(_FIGURES, columns, strict=False)),
-            "exponent": exponent,
-            "costs": [None if cost is None else int(cost.scaleb(-exponent, _EXACT)) for cost in costs],
-            "basis": columns[_BASIS],
-            "unpriced": columns[_UNPRICED],
+            "figures": self._figures,
+            "exponent": self._exponent,
+            "costs": self._costs,
+            "basis": self._basis,
+            "unpriced": self._unpriced,
         }
 
-    def _add(self, combination: tuple[Any, ...], figures: Entry) -> None:
-        entry = self.entries.get(combination)
-        if entry is None:
-            if self._tag_at is not None and not self.too_many_tags:
-                self._tags.add(combination[self._tag_at])
-                if len(self._tags) > MAX_TAGS:
-                    self._give_up()
-            if self.too_many_tags:
-                return
-            entry = self.entries[combination] = _nothing()
-        add(entry, figures)
+    def _add_all(self, combinations: Sequence[tuple[Any, ...]], other: Sums) -> None:
+        self._add(combinations, other._figures, other._exponent, other._costs, other._basis, other._unpriced)
+
+    def _add(
+        self,
+        combinations: Sequence[tuple[Any, ...]],
+        figures: Mapping[str, Sequence[int]],
+        exponent: int,
+        costs: Sequence[int | None],
+        basis: Sequence[int],
+        unpriced: Sequence[bool],
+    ) -> None:
+        """Add columns; `combinations` says where each of their entries counts."""
+        # Hundreds of thousands of entries in an answer: written for speed.
+        for combination in combinations if len(combinations) == 1 else set(combinations):
+            if combination not in self._places:
+                self._place(combination)
+        if self.too_many_tags:
+            return
+        places = [self._places[combination] for combination in combinations]
+        for name, mine in self._figures.items():
+            for at, number in zip(places, figures.get(name, ()), strict=False):
+                mine[at] += number
+        factor = self._scale(exponent)
+        for at, cost in zip(places, costs, strict=True):
+            if cost is not None:
+                self._costs[at] = (self._costs[at] or 0) + cost * factor
+        if any(basis):
+            for at, place in zip(places, basis, strict=True):
+                self._basis[at] = max(self._basis[at], place)
+        if any(unpriced):
+            for at, missing in zip(places, unpriced, strict=True):
+                self._unpriced[at] |= missing
+
+    def _place(self, combination: tuple[Any, ...]) -> None:
+        """Make a place for a combination."""
+        if self._tag_at is not None and not self.too_many_tags:
+            self._tags.add(combination[self._tag_at])
+            if len(self._tags) > MAX_TAGS:
+                self._give_up()
+        if self.too_many_tags:
+            return
+        self._places[combination] = len(self._places)
+        for column in self._figures.values():
+            column.append(0)
+        self._costs.append(None)
+        self._basis.append(0)
+        self._unpriced.append(False)
+
+    def _scale(self, exponent: int) -> int:
+        """Return what costs of an exponent are to be multiplied with; smaller ones become that of the sums."""
+        if exponent < self._exponent:
+            finer: int = 10 ** (self._exponent - exponent)
+            self._costs = [None if cost is None else cost * finer for cost in self._costs]
+            self._exponent = exponent
+        factor: int = 10 ** (exponent - self._exponent)
+        return factor
 
     def _give_up(self) -> None:
         self.too_many_tags = True
-        self.entries.clear()
-
-
-def figures_of(row: UsageRow) -> Entry:
-    """Return a row's figures."""
-    values = cast("Mapping[str, Any]", row)
-    paid = row.get("cost_usd")
-    return [
-        *(int(values.get(name) or 0) for name in _FIGURES),
-        Decimal(paid) if paid is not None else None,
-        CERTAINTY.index(row.get("cost_basis", "unknown")),
-        bool(row.get("unpriced")),
-    ]
+        self._forget()
 
 
 def attributes(sums: Iterable[Sums]) -> tuple[str, ...]:
@@ -145,60 +219,6 @@ def attributes(sums: Iterable[Sums]) -> tuple[str, ...]:
     fields = {field for one in sums for field in one.fields}
     said = [name for name in PLAIN if name in fields] + ["tags"] * ("tag" in fields)
     return (*said, *_FIGURES, "cost_usd", "cost_basis", "unpriced")
-
-
-def add(sums: Entry, more: Entry) -> None:
-    """Add sums, or a row's figures, to sums."""
-    # Hundreds of thousands of times in an answer: written for speed.
-    sums[:_COST] = map(operator.add, sums[:_COST], more)
-    cost, basis, unpriced = more[_COST:]
-    if cost is not None:
-        known = sums[_COST]
-        sums[_COST] = cost if known is None else _EXACT.add(known, cost)
-    if basis > sums[_BASIS]:
-        sums[_BASIS] = basis
-    if unpriced:
-        sums[_UNPRICED] = True
-
-
-def told(sums: Iterable[Entry]) -> dict[str, Any]:
-    """Return the sum of sums by their names inside."""
-    total = _nothing()
-    for one in sums:
-        add(total, one)
-    cost, basis, unpriced = total[_COST:]
-    if cost is None and not unpriced and basis == 0:
-        cost = Decimal(0)
-    figures = dict(zip(_FIGURES, total, strict=False))
-    return {**figures, "cost_usd": cost, "cost_basis": CERTAINTY[basis], "unpriced": unpriced}
-
-
-def _grouped(kept: Mapping[str, Any], groups: Sequence[int], count: int) -> Iterable[Entry]:
-    """Return the sums of kept columns by group: `groups` says of each entry which of the `count` it belongs to. A
-    figure that is younger than they are is 0."""
-    columns: list[list[Any]] = []
-    for name in _FIGURES:
-        numbers = [0] * count
-        for group, number in zip(groups, kept["figures"].get(name, ()), strict=False):
-            numbers[group] += number
-        columns.append(numbers)
-    costs: list[int | None] = [None] * count
-    for group, cost in zip(groups, kept["costs"], strict=True):
-        if cost is not None:
-            costs[group] = (costs[group] or 0) + cost
-    columns.append([None if cost is None else Decimal(cost).scaleb(kept["exponent"], _EXACT) for cost in costs])
-    for name in ("basis", "unpriced"):
-        worst = [0] * count
-        if any(kept[name]):
-            for group, value in zip(groups, kept[name], strict=True):
-                worst[group] = max(worst[group], value)
-        columns.append(worst)
-    return map(list, zip(*columns, strict=True))
-
-
-def _nothing() -> Entry:
-    """Return the sums of nothing."""
-    return [0] * len(_FIGURES) + [None, 0, False]
 
 
 def _text(value: Any) -> str | None:
