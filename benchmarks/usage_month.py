@@ -3,9 +3,9 @@
     python benchmarks/usage_month.py [--rows 3000000]
 
 A server on loopback plays DynamoDB as far as usage asks it, 10 ms for each Query. It holds what the product's own code
-makes of the rows: sums of days and of hours, and the rows of the two hours that are not summed yet. Rows are made one
-by one and are kept nowhere else. Each question is asked by a fresh process, with boto3, and its answer is compared with
-sums that were taken from the rows on the way.
+makes of the rows at the worst moment, a minute before an hour is summed: sums of days and of today's other hours, and
+the rows of that hour and of the one that has begun. Rows are made one by one and are kept nowhere else. Each question
+is asked by a fresh process, with boto3, and its answer is compared with sums that were taken from the rows on the way.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ STEPS = ("classify", "draft", "judge", "plan", "revise")
 MODELS = (("claude-sonnet-5", "0.0123045"), ("gpt-5-mini", "0.00098725"), ("nova-2-lite", "0.000310"))
 KEYS, CUSTOMERS, REGIONS = 10, 200, 5
 LATENCY = 0.010
+OPEN_MINUTES = 25
+"""How old an hour is, at most, when the one before it is summed."""
 PAGE_BYTES = 1_000_000
 BYS = ("workflow", "step,model", "workflow,step,model,key,day", "tag", "tag,model")
 AIM_SECONDS, AIM_MB = 2, 256
@@ -161,7 +163,8 @@ def build(port: str, rows: int) -> tuple[list[int], Decimal]:
                 sums = {kind: Sums(kind) for kind in KINDS} if back == 0 else of_day
                 loose: list[dict[str, Any]] = []
                 as_rows = back == 0 and hour >= 22
-                for row in rows_of(day, hour, workflow, each, number):
+                count = each * OPEN_MINUTES // 60 if back == 0 and hour == 23 else each
+                for row in rows_of(day, hour, workflow, count, number):
                     steps[workflow] += 1
                     cost += row["cost_usd"]
                     if as_rows:
@@ -169,7 +172,7 @@ def build(port: str, rows: int) -> tuple[list[int], Decimal]:
                     else:
                         for one in sums.values():
                             one.add_row({}, row)  # type: ignore[arg-type]
-                number += each
+                number += count
                 dynamo.batch_put(dynamodb, "Usage", loose)
                 if back == 0 and not as_rows:
                     keep(dynamodb, HOURS, name, f"{day}T{hour:02}", sums)

@@ -165,7 +165,7 @@ class Sums:
     ) -> None:
         """Add columns; `combinations` says where each of their entries counts."""
         # Hundreds of thousands of entries in an answer: written for speed.
-        for combination in combinations if len(combinations) == 1 else set(combinations):
+        for combination in combinations if len(combinations) == 1 else dict.fromkeys(combinations):
             if combination not in self._places:
                 self._place(combination)
         if self.too_many_tags:
