@@ -1,7 +1,7 @@
 """Days of usage: read from their hours' sums and from rows, and summed once they have ended.
 
-An hour is summed from its rows, some minutes after its end. A day is summed from its hours, with the rows of those that have
-no sums. So a row that comes late has one hour read again, not a day, and today is read from its hours too.
+An hour is summed from its rows, some minutes after its end. A day is summed from its hours, with the rows of those that
+have no sums. So a row that comes late has one hour read again, not a day, and today is read from its hours too.
 """
 
 from __future__ import annotations
