@@ -6,15 +6,19 @@ from decimal import Decimal, localcontext
 from typing import Any
 
 import pytest
-from support.usage_rows import DAYS, usage_row
 
 from loopllama.llm.usage import SUMMED_NAMES
 from loopllama.queries import usage_sums
 
 
+def usage_row(**fields: Any) -> dict[str, Any]:
+    row = {"step": "a", "model": "m", "steps": 1, "input_tokens": 100, "output_tokens": 10, "cached_tokens": 1}
+    return {**row, "cost_usd": Decimal("0.00045"), "cost_basis": "measured", **fields}
+
+
 def test_figures_that_came_after_the_sums_are_none_in_them() -> None:
     sums = usage_sums.Sums(usage_sums.PLAIN)
-    row: Any = usage_row(1, DAYS[0], "desk")
+    row: Any = usage_row()
     sums.add_row({}, row)
     packed = sums.pack()
     with pytest.MonkeyPatch.context() as patch:
@@ -29,8 +33,7 @@ def test_figures_that_came_after_the_sums_are_none_in_them() -> None:
 def test_costs_of_any_size_are_packed_to_the_digit() -> None:
     costs = [Decimal("1E-130"), Decimal("9.9E+125"), Decimal("0.00045"), Decimal(0), Decimal("-7.5"), None]
     rows: list[Any] = [
-        usage_row(0, DAYS[0], "desk", key=str(number), cost_usd=cost, cost_basis="unknown")
-        for number, cost in enumerate(costs)
+        usage_row(key=str(number), cost_usd=cost, cost_basis="unknown") for number, cost in enumerate(costs)
     ]
     sums, again, total = usage_sums.Sums(("key",)), usage_sums.Sums(("key",)), usage_sums.Sums(())
     for row in rows:
