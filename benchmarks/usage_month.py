@@ -148,12 +148,12 @@ def rows_of(day: str, hour: int, workflow: int, count: int, number: int) -> Iter
         }
 
 
-def build(port: str, rows: int) -> tuple[list[int], Decimal]:
+def build(port: str, total: int) -> tuple[list[int], Decimal]:
     """Fill the server with 30 days; returns the steps by workflow, and the cost of all."""
     dynamodb = client(port)
     today = clock.now().date()
     hours = [(day, hour) for day in range(29, -1, -1) for hour in range(24)]
-    each = rows // (len(hours) * len(WORKFLOWS))
+    each = total // (len(hours) * len(WORKFLOWS))
     steps, cost, number = [0] * len(WORKFLOWS), Decimal(0), 0
     for workflow, name in enumerate(WORKFLOWS):
         for back in range(29, -1, -1):
@@ -161,19 +161,16 @@ def build(port: str, rows: int) -> tuple[list[int], Decimal]:
             of_day = {kind: Sums(kind) for kind in KINDS}
             for hour in range(24):
                 sums = {kind: Sums(kind) for kind in KINDS} if back == 0 else of_day
-                loose: list[dict[str, Any]] = []
                 as_rows = back == 0 and hour >= 22
                 count = each * OPEN_MINUTES // 60 if back == 0 and hour == 23 else each
-                for row in rows_of(day, hour, workflow, count, number):
-                    steps[workflow] += 1
-                    cost += row["cost_usd"]
-                    if as_rows:
-                        loose.append(row)
-                    else:
-                        for one in sums.values():
-                            one.add_row({}, row)  # type: ignore[arg-type]
+                rows: list[Any] = list(rows_of(day, hour, workflow, count, number))
+                steps[workflow] += count
+                cost += sum(row["cost_usd"] for row in rows)
+                if not as_rows:
+                    for one in sums.values():
+                        one.add_rows({}, rows)
                 number += count
-                dynamo.batch_put(dynamodb, "Usage", loose)
+                dynamo.batch_put(dynamodb, "Usage", rows if as_rows else [])
                 if back == 0 and not as_rows:
                     keep(dynamodb, HOURS, name, f"{day}T{hour:02}", sums)
             if back:

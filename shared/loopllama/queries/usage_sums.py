@@ -34,7 +34,7 @@ _EXACT: Final = Context(prec=500)
 
 
 class Columns(TypedDict):
-    """Sums by columns, as they are kept: each list has an item for each entry."""
+    """Sums by columns, as they are kept: each list has an item for each entry, or none where all would be 0."""
 
     by: dict[str, tuple[list[str | None], list[int]]]
     """By field: its different values, and which of them each entry has."""
@@ -71,26 +71,32 @@ class Sums:
         self._basis: list[int] = []
         self._unpriced: list[bool] = []
 
-    def add_row(self, whose: Mapping[str, str], row: UsageRow) -> None:
-        """Add a row. `whose`: its `day` and `workflow`."""
-        tags: list[str | None] = [None]
-        if self._tag_at is not None:
-            tags = [f"{name}={value}" for name, value in (row.get("tags") or {}).items()] or tags
-        values = cast("Mapping[str, Any]", row)
-        paid, exponent = row.get("cost_usd"), 0
-        if paid is not None:
-            paid = Decimal(paid)
-            exponent = int(paid.as_tuple().exponent)
-        said = {**whose, **{name: _text(values.get(name)) for name in PLAIN}}
-        combinations = [tuple([tag if name == "tag" else said[name] for name in self.fields]) for tag in tags]
-        count = len(tags)
+    def add_rows(self, whose: Mapping[str, str], rows: Iterable[UsageRow]) -> None:
+        """Add rows. `whose`: their `day` and `workflow`."""
+        combinations: list[tuple[Any, ...]] = []
+        counted: list[Mapping[str, Any]] = []
+        costs: list[Decimal | None] = []
+        for row in rows:
+            tags: list[str | None] = [None]
+            if self._tag_at is not None:
+                tags = [f"{name}={value}" for name, value in (row.get("tags") or {}).items()] or tags
+            values = cast("Mapping[str, Any]", row)
+            paid = row.get("cost_usd")
+            for tag in tags:
+                said = {**whose, "tag": tag}
+                combinations.append(
+                    tuple([said[name] if name in said else _text(values.get(name)) for name in self.fields])
+                )
+                counted.append(values)
+                costs.append(None if paid is None else Decimal(paid))
+        exponent = min((int(cost.as_tuple().exponent) for cost in costs if cost is not None), default=0)
         self._add(
             combinations,
-            {name: [int(values.get(name) or 0)] * count for name in _FIGURES},
+            {name: [int(row.get(name) or 0) for row in counted] for name in _FIGURES},
             exponent,
-            [None if paid is None else int(paid.scaleb(-exponent, _EXACT))] * count,
-            [CERTAINTY.index(row.get("cost_basis", "unknown"))] * count,
-            [bool(row.get("unpriced"))] * count,
+            [None if cost is None else int(cost.scaleb(-exponent, _EXACT)) for cost in costs],
+            [CERTAINTY.index(row.get("cost_basis", "unknown")) for row in counted],
+            [bool(row.get("unpriced")) for row in counted],
         )
 
     def add_packed(self, whose: Mapping[str, str], packed: bytes) -> None:
@@ -147,8 +153,8 @@ class Sums:
             "figures": self._figures,
             "exponent": self._exponent,
             "costs": self._costs,
-            "basis": self._basis,
-            "unpriced": self._unpriced,
+            "basis": self._basis if any(self._basis) else [],
+            "unpriced": self._unpriced if any(self._unpriced) else [],
         }
 
     def _add_all(self, combinations: Sequence[tuple[Any, ...]], other: Sums) -> None:
@@ -165,7 +171,7 @@ class Sums:
     ) -> None:
         """Add columns; `combinations` says where each of their entries counts."""
         # Hundreds of thousands of entries in an answer: written for speed.
-        for combination in combinations if len(combinations) == 1 else dict.fromkeys(combinations):
+        for combination in dict.fromkeys(combinations):
             if combination not in self._places:
                 self._place(combination)
         if self.too_many_tags:
@@ -178,12 +184,10 @@ class Sums:
         for at, cost in zip(places, costs, strict=True):
             if cost is not None:
                 self._costs[at] = (self._costs[at] or 0) + cost * factor
-        if any(basis):
-            for at, place in zip(places, basis, strict=True):
-                self._basis[at] = max(self._basis[at], place)
-        if any(unpriced):
-            for at, missing in zip(places, unpriced, strict=True):
-                self._unpriced[at] |= missing
+        for at, place in zip(places, basis, strict=False):
+            self._basis[at] = max(self._basis[at], place)
+        for at, missing in zip(places, unpriced, strict=False):
+            self._unpriced[at] |= missing
 
     def _place(self, combination: tuple[Any, ...]) -> None:
         """Make a place for a combination."""

@@ -19,7 +19,7 @@ def usage_row(**fields: Any) -> dict[str, Any]:
 def test_figures_that_came_after_the_sums_are_none_in_them() -> None:
     sums = usage_sums.Sums(usage_sums.PLAIN)
     row: Any = usage_row()
-    sums.add_row({}, row)
+    sums.add_rows({}, [row])
     packed = sums.pack()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(usage_sums, "_FIGURES", ("steps", "new_tokens", *SUMMED_NAMES))
@@ -31,13 +31,13 @@ def test_figures_that_came_after_the_sums_are_none_in_them() -> None:
 
 
 def test_costs_of_any_size_are_packed_to_the_digit() -> None:
-    costs = [Decimal("1E-130"), Decimal("9.9E+125"), Decimal("0.00045"), Decimal(0), Decimal("-7.5"), None]
+    costs = [Decimal("9.9E+125"), Decimal("-7.5"), Decimal("1E-130"), Decimal("0.00045"), Decimal(0), None]
     rows: list[Any] = [
         usage_row(key=str(number), cost_usd=cost, cost_basis="unknown") for number, cost in enumerate(costs)
     ]
     sums, again, total = usage_sums.Sums(("key",)), usage_sums.Sums(("key",)), usage_sums.Sums(())
-    for row in rows:
-        sums.add_row({}, row)
+    for some in (rows[:2], rows[2:]):  # costs of smaller units after those of larger ones
+        sums.add_rows({}, some)
     again.add_packed({}, sums.pack())
     total.add_packed({}, sums.pack())
     assert [told["cost_usd"] for _, told in again.told()] == costs
