@@ -256,17 +256,17 @@ _USAGE = (
     " 205 tags of which a run has two) of a stand-in on loopback that takes 10 ms for each Query. It asks at the "
     "worst moment, a minute before an hour is summed: that hour and the one that has begun, 5,900 calls, are read "
     "as rows, which takes most of the time, and today's other 22 hours as sums of hours. Totals were to the digit "
-    "those of the rows. The figures are from a machine of two cores that were busy with other work; at twice that "
-    "load `tag,model` took up to 2.3 s of the processor, all others at most 1.6. A function's share of a processor "
-    "grows with its memory: the API's has 1,024 MB, so about 0.6 of one, and takes accordingly longer.",
+    "those of the rows. The machine was quiet, and is not always as fast: in other rounds `tag,model` took 1.5 to "
+    "2.1 s of the processor, all others less than 1.6. A function's share of a processor grows with its memory: the "
+    "API's has 1,024 MB, so about 0.6 of one, and takes accordingly longer.",
     "",
     "| by | groups | processor, s | in all, s | memory, MB |",
     "|---|---|---|---|---|",
-    "| `workflow` | 4 | 0.85 | 1.17 | 82 |",
-    "| `step,model` | 20 | 0.92 | 1.27 | 88 |",
-    "| `workflow,step,model,key,day` | 6,000 | 1.14 | 1.50 | 99 |",
-    "| `tag` | 205 | 1.36 | 1.79 | 94 |",
-    "| `tag,model` | 615 | 1.72 | 1.98 | 102 |",
+    "| `workflow` | 4 | 0.59 | 0.75 | 78 |",
+    "| `step,model` | 20 | 0.61 | 0.73 | 80 |",
+    "| `workflow,step,model,key,day` | 6,000 | 0.93 | 1.05 | 91 |",
+    "| `tag` | 205 | 1.12 | 1.25 | 88 |",
+    "| `tag,model` | 615 | 1.83 | 2.06 | 91 |",
     "",
 )
 _ANEW = 1 / -(-ROUTE_CACHE_SECONDS * 1000 // MODEL_MS)
