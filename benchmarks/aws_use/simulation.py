@@ -159,7 +159,7 @@ def _kind(access: Access) -> str:
     """What a key stands for: its place, with what differs from run to run and day to day left out."""
     name = _DATE.sub("DAY", _RUN.sub("RUN", access.partition))
     name = re.sub(r"\bline_\d+\b", "WORKFLOW", name)
-    name = re.sub(r"^\d+$", "SHARD", name)
+    name = re.sub(r"^((start|wait)-)?\d+$", "SHARD", name)
     return f"{access.place} {name}"
 
 

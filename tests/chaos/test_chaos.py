@@ -26,7 +26,7 @@ from loopllama.engine.human_input import respond
 from loopllama.engine.reconcile import reconcile_run
 from loopllama.errors import Conflict
 from loopllama.events.log import EventLog
-from loopllama.runs.store import ACTIVE_SHARDS, FINAL, RunStore
+from loopllama.runs.store import FINAL, RunStore
 
 SEED = 20261123
 RUNS_OF_A_CREW, KILLS = 5, 40
@@ -279,7 +279,7 @@ def assert_nothing_is_stuck(system: System, chaos: Chaos) -> None:
     store = RunStore(system.settings)
 
     def active() -> set[str]:
-        found = {run["run_id"] for shard in range(ACTIVE_SHARDS) for run in store.active(shard)}
+        found = {run["run_id"] for run in store.active()}
         return found.intersection(chaos.runs)
 
     for run_id in active():

@@ -73,7 +73,7 @@ def test_what_the_servers_tell_is_in_the_entries(system: System, probed: dict[st
     for model, found in probed.items():
         shown = loopllama(system, "models", "show", model)
         assert found["context_window"] == shown["context_window"] == 4096
-        assert found["slots"] == SLOTS
+        assert found["max_concurrent_calls"] == SLOTS
         assert "structured_output" in found["capabilities"]
         assert shown["capabilities"] == found["capabilities"]
         figures.add(f"{model}: calls a tool when it is asked to", "tools" in found["capabilities"])

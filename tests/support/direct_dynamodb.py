@@ -8,15 +8,29 @@ stack, whose clients and server speak it.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from types import SimpleNamespace
 from typing import Any
 
-from botocore.parsers import create_parser
+from botocore.parsers import JSONParser
 
 from loopllama_cli.local.moto_patches import direct
+from loopllama_cli.local.moto_patches.dynamodb import attribute_value
 
-_parser = create_parser("json")
+
+class _Parser(JSONParser):
+    """botocore's, but that it takes an attribute's value as it is where it is plain JSON: botocore looks for ten
+    members in each."""
+
+    def _handle_structure(self, shape: Any, value: Any) -> Any:
+        if shape.name == "AttributeValue":
+            with contextlib.suppress(ValueError):
+                return attribute_value(value)
+        return super()._handle_structure(shape, value)
+
+
+_parser = _Parser()
 _one_at_a_time = threading.RLock()
 
 

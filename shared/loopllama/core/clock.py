@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 def now_text(seconds: float | None = None) -> str:
     """ISO 8601 UTC with milliseconds, `2026-11-23T20:15:00.123Z`; of `seconds` since the epoch, or now."""
-    moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
+    moment = datetime.fromtimestamp(now_seconds() if seconds is None else seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -19,7 +19,7 @@ from loopllama.engine.transitions import ended
 from loopllama.errors import ApprovalDeclined, ApprovalTimedOut, Conflict, InvalidRequest
 from loopllama.runs.step_ref import Work, question_id
 from loopllama.runs.step_writer import StepWriter
-from loopllama.runs.store import ANSWER, START, UNANSWERED, RunStore
+from loopllama.runs.store import ANSWER, QUEUED_CHECK_SECONDS, START, UNANSWERED, RunStore
 
 if TYPE_CHECKING:
     from loopllama.runs.records import HumanAnswer, Question, StepOutcome, StepRecord
@@ -130,10 +130,12 @@ def respond(
         over = f": {error['message']}" if error.get("type") == ApprovalTimedOut.__name__ else ""
         raise Conflict(f"run {run_id} waits for no answer; it is {run['status']}{over}")
     key, pending = asked[0]
-    now = clock.now_text(clock.now_ms() / 1000)
+    now = clock.now_text()
     values = {**_checked(pending, answer), "id": uuid4().hex, "asked_at": pending["asked_at"], "at": now}
     if pending["expires_at"] <= now:
         raise Conflict(f"the time to answer was over at {pending['expires_at']}")
+    # Should this die before the answer is delivered, the reconciler is not to wait until it looks at the run again.
+    store.watch(run_id, "run", QUEUED_CHECK_SECONDS)
     done, item = dynamo.update(
         store.dynamodb,
         store.table,
@@ -156,13 +158,15 @@ def respond(
     return pending
 
 
-def redeliver(store: RunStore, run_id: str, key: str, pending: Question) -> None:
-    """Deliver an answer whose giver died between storing and delivering it."""
+def redeliver(store: RunStore, run_id: str, key: str, pending: Question) -> bool:
+    """Deliver an answer whose giver died between storing and delivering it; whether there was one."""
     record = store.items(run_id, [key]).get(key, {})
-    if pending["key"] in answers_of(record):
-        if record.get("token"):
-            deliver(record["token"])
-        store.clear_pending(run_id, key, pending["key"])
+    if pending["key"] not in answers_of(record):
+        return False
+    if record.get("token"):
+        deliver(record["token"])
+    store.clear_pending(run_id, key, pending["key"])
+    return True
 
 
 def wake(store: RunStore, run_id: str, step: str | None = None) -> None:

@@ -6,6 +6,7 @@ News of an execution's end is best effort, so a scheduled call also asks about r
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ from loopllama.engine.human_input import redeliver
 from loopllama.engine.retention import extend
 from loopllama.errors import RunNotFound
 from loopllama.runs import bill
-from loopllama.runs.store import ACTIVE_SHARDS, FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
+from loopllama.runs.store import ACTIVE_SHARDS, FINAL, STARTED_CHECK_SECONDS, RunStore, Watch, watched
 from loopllama.runs.totals import of_run
 from loopllama.settings import Settings
 from loopllama.telemetry import logs
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 _HISTORY_FULL = "maximum number of history events"
 """What Step Functions says of an execution that it ended at 25,000 events."""
 Outcome = Literal["checked", "started", "closed", "failed"]
-_CHECKS = 12
-"""Runs of a shard that one scheduled call looks at: DescribeExecution allows about 15 a second."""
+_CHECKS: Mapping[Watch, int] = {"start": 12, "run": 8, "wait": 4}
+"""Runs of a shard that one scheduled call looks at, of each list: DescribeExecution allows about 15 a second. A hundred
+thousand runs that wait for people are looked at within 26 hours, and those that are to start do not wait for them."""
 _STATUS: Mapping[str, Literal["failed", "cancelled"]] = {
     "FAILED": "failed",
     "TIMED_OUT": "failed",
@@ -63,8 +65,8 @@ def reconcile_due(settings: Settings) -> dict[Outcome, int]:
     looked at: one run's trouble must not keep the others waiting."""
     store = RunStore(settings)
     counts: dict[Outcome, int] = {"checked": 0, "started": 0, "closed": 0, "failed": 0}
-    for shard in range(ACTIVE_SHARDS):
-        for run in store.due(shard, clock.now_text(), _CHECKS):
+    for watch, shard in itertools.product(_CHECKS, range(ACTIVE_SHARDS)):
+        for run in store.due(watch, shard, clock.now_text(), _CHECKS[watch]):
             try:
                 outcome: Outcome = reconcile_run(settings, store, run["run_id"])
             except Exception as error:
@@ -73,7 +75,7 @@ def reconcile_due(settings: Settings) -> dict[Outcome, int]:
                 outcome = "failed"
                 # Behind the others, so that it does not fill the page for ever.
                 with contextlib.suppress(Exception):
-                    store.postpone(run["run_id"], STARTED_CHECK_SECONDS)
+                    store.watch(run["run_id"], watch, STARTED_CHECK_SECONDS)
             counts[outcome] += 1
     return counts
 
@@ -85,16 +87,18 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> Outcome:
         bill.settle_totals(store, run, last=True)
         return "checked"
     if (run["status"] == "queued" and start_execution(settings, run_id)) or executions.start_announced(run):
-        store.change(run_id, {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=(run["status"],))
+        store.change(run_id, watched(run_id, "start", STARTED_CHECK_SECONDS), only_from=(run["status"],))
         return "started"
     # A queued run comes here where its execution ended before StartRun could say that it runs.
     execution = _execution(run.get("execution_arn") or execution_arn(settings, run_id))
     if execution["status"] in _STATUS:
         return _ended(store, run, execution["status"], execution.get("error"), execution.get("cause"))
-    for key, pending in (run.get("pending") or {}).items():
-        redeliver(store, run_id, key, pending)
+    open_questions = [
+        key for key, pending in (run.get("pending") or {}).items() if not redeliver(store, run_id, key, pending)
+    ]
     extend(settings, store, run)
-    store.change(run_id, {"check_at": check_time(STARTED_CHECK_SECONDS)}, only_from=(run["status"],))
+    later = store.waiting(run_id) if open_questions else watched(run_id, "run")
+    store.change(run_id, later, only_from=(run["status"],))
     return "checked"
 
 

@@ -2,9 +2,10 @@
 
 All that belongs to a run is deleted `RetentionDays` after its start: items by their TTL `delete_at`, large values by
 their age in the bucket. A run may wait for a person longer than that. So the reconciler, which looks at every
-unfinished run four times an hour, gives all of it its days again once a third of them has gone, and a run that ends has
-two thirds of them left. A third, not a half, so that an item which a step writes meanwhile with the old TTL is met once
-more.
+unfinished run, gives all of it its days again once a third of them has gone, and a run that ends has more than half of
+them left: it looks at runs under way four times an hour, at those that wait for people once a day, or eight times
+within `RetentionDays` where these are few. A third, not a half, so that an item which a step writes meanwhile with the
+old TTL is met once more.
 """
 
 from __future__ import annotations

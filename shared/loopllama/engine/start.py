@@ -13,7 +13,7 @@ from loopllama.engine.advance import finished_of, heads_of, ready_work
 from loopllama.errors import InvalidRequest, RunFailed
 from loopllama.routing.pins import pin_routes
 from loopllama.routing.router import Router
-from loopllama.runs.store import FINAL, STARTED_CHECK_SECONDS, RunStore, check_time
+from loopllama.runs.store import FINAL, RunStore, watched
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
@@ -55,7 +55,7 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
             "status": "running",
             "started_at": run.get("started_at") or clock.now_text(),
             "execution_arn": event["execution_arn"],
-            "check_at": check_time(STARTED_CHECK_SECONDS),
+            **watched(run_id, "run"),
         },
         only_from=("queued", "running"),
         remove=("starting",),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 from loopllama.aws import clients, dynamo
 from loopllama.budgets.budget import ITEM as BUDGET
@@ -35,9 +35,15 @@ UNANSWERED: Final = "unanswered"
 """A step's attribute that holds the question to which nobody answered in time."""
 FINAL: Final = ("completed", "failed", "cancelled")
 ACTIVE_SHARDS = 16
-"""Partitions of the index of unfinished runs, so that it is no hot key (docs/scale.md)."""
-QUEUED_CHECK_SECONDS, STARTED_CHECK_SECONDS = 60, 900
+"""Partitions of the index of unfinished runs, so that it is no hot key (docs/scale.md); each of the lists of `Watch`
+has so many."""
+Watch = Literal["start", "run", "wait"]
+"""The lists of unfinished runs, so that none keeps another waiting: runs that are to start, that are under way, that
+wait for people."""
+QUEUED_CHECK_SECONDS, STARTED_CHECK_SECONDS, WAITING_CHECK_SECONDS = 60, 900, 86_400
 """When the reconciler looks at a run that has not ended: its end is announced, so this only catches lost news."""
+_WAITING_SHARE = 8
+"""A run that waits for people is looked at so often within `RetentionDays`, if these are few (`engine.retention`)."""
 SETTLED_CHECK_SECONDS = 960
 """When every call that was under way has been settled: Lambda's longest invocation, and a minute."""
 
@@ -67,8 +73,7 @@ class RunStore:
             "item": RUN,
             "pending": {},
             "created_at": clock.now_text(),
-            "active": _shard(run["run_id"]),
-            "check_at": check_time(QUEUED_CHECK_SECONDS),
+            **watched(run["run_id"], "start"),
             "delete_at": clock.now_ms() // 1000 + self._settings.retention_days * 86400,
             **run,
         }
@@ -108,7 +113,7 @@ class RunStore:
         """End an unfinished run; `False` if it had ended before. Unless all is `settled`, calls may be under way or
         rows of the bill missing: the reconciler makes up for it when they must have ended."""
         removed = ("stopping", "starting", "pending", *(("active", "check_at") if settled else ()))
-        later: Run = {} if settled else {"check_at": check_time(SETTLED_CHECK_SECONDS)}
+        later: Run = {} if settled else watched(run_id, "run", SETTLED_CHECK_SECONDS)
         return self.change(
             run_id,
             {"status": status, "finished_at": clock.now_text(), **later, **values},
@@ -127,7 +132,7 @@ class RunStore:
                 "execution_arn": arn,
                 "executions": number,
                 "starting": True,
-                "check_at": check_time(QUEUED_CHECK_SECONDS),
+                **watched(run["run_id"], "start"),
             },
             condition="execution_arn = :before AND #status = :running",
             names={"#status": "status"},
@@ -141,8 +146,7 @@ class RunStore:
             run_id,
             {
                 "status": "running",
-                "active": _shard(run_id),
-                "check_at": check_time(STARTED_CHECK_SECONDS),
+                **watched(run_id, "run"),
                 "pending": {},  # closing took it away, and its steps may ask people again
             },
             only_from=("failed",),
@@ -213,7 +217,7 @@ class RunStore:
             self.dynamodb,
             self.table,
             {"run_id": work.run_id, "item": RUN},
-            {("pending", work.key): {**pending, "step": work.step}},
+            {("pending", work.key): {**pending, "step": work.step}, **self.waiting(work.run_id)},
             condition="attribute_exists(pending)",
         )
 
@@ -223,46 +227,59 @@ class RunStore:
             self.dynamodb,
             self.table,
             {"run_id": run_id, "item": RUN},
-            {},
+            watched(run_id, "run"),
             remove=[("pending", key)],
             condition="pending.#step.#question = :question",
             names={"#step": key, "#question": "key"},
             parameters={":question": question},
         )
 
-    def postpone(self, run_id: str, seconds: int) -> None:
-        """Let the reconciler look at a run later, if it has to look at all."""
+    def watch(self, run_id: str, watch: Watch, seconds: int) -> None:
+        """Let the reconciler look at a run in so many seconds, if it has to look at all."""
         dynamo.update(
             self.dynamodb,
             self.table,
             {"run_id": run_id, "item": RUN},
-            {"check_at": check_time(seconds)},
+            watched(run_id, watch, seconds),
             condition="attribute_exists(active)",
             returning=(),
         )
 
-    def due(self, shard: int, before: str, limit: int) -> list[Run]:
-        """Unfinished runs of a shard whose check is due, by the index."""
+    def waiting(self, run_id: str) -> Run:
+        """Return what lets the reconciler look at a run that waits for people: rarely, as nothing can have been lost
+        that it would not be told of."""
+        often = self._settings.retention_days * 86_400 // _WAITING_SHARE
+        return watched(run_id, "wait", min(WAITING_CHECK_SECONDS, often))
+
+    def due(self, watch: Watch, shard: int, before: str, limit: int) -> list[Run]:
+        """Unfinished runs of a shard of one list whose check is due, by the index."""
         items = dynamo.query(
             self.dynamodb,
             self.table,
             "active = :shard AND check_at < :before",
-            {":shard": str(shard), ":before": before},
+            {":shard": _key(watch, shard), ":before": before},
             index="by_active",
             limit=limit,
         )
         return cast("list[Run]", items)
 
-    def active(self, shard: int) -> list[Run]:
-        """Return all unfinished runs of a shard, by the index."""
-        items = dynamo.query(self.dynamodb, self.table, "active = :shard", {":shard": str(shard)}, index="by_active")
-        return cast("list[Run]", items)
+    def active(self) -> Iterator[Run]:
+        """Yield all unfinished runs, with what the index has of them."""
+        for watch in get_args(Watch):
+            for shard in range(ACTIVE_SHARDS):
+                key = {":shard": _key(watch, shard)}
+                found = dynamo.each(self.dynamodb, self.table, "active = :shard", key, index="by_active")
+                yield from cast("Iterator[Run]", found)
 
 
-def check_time(seconds: int) -> str:
-    """Return when the reconciler shall look at a run, `seconds` from now."""
-    return clock.now_text(clock.now_ms() / 1000 + seconds)
+def watched(run_id: str, watch: Watch, seconds: int | None = None) -> Run:
+    """Return what lets the reconciler look at a run, by default when news of it must have been lost."""
+    if seconds is None:
+        seconds = QUEUED_CHECK_SECONDS if watch == "start" else STARTED_CHECK_SECONDS
+    number = int(hashlib.sha256(run_id.encode()).hexdigest(), 16) % ACTIVE_SHARDS
+    at = clock.now_text(clock.now_seconds() + seconds)
+    return {"active": _key(watch, number), "check_at": at}
 
 
-def _shard(run_id: str) -> str:
-    return str(int(hashlib.sha256(run_id.encode()).hexdigest(), 16) % ACTIVE_SHARDS)
+def _key(watch: Watch, shard: int) -> str:
+    return str(shard) if watch == "run" else f"{watch}-{shard}"

@@ -9,7 +9,7 @@ from aws_use.figures import SHORT
 from aws_use.quotas import KEY_WRITES
 from aws_use.simulation import simulate
 
-from loopllama.runs.store import ACTIVE_SHARDS, _shard
+from loopllama.runs.store import ACTIVE_SHARDS, watched
 
 
 def test_the_page_is_fresh() -> None:
@@ -40,7 +40,7 @@ def test_no_key_of_many_runs_takes_more_than_its_share() -> None:
     for kind, units in kept["keys"].items():
         if not kind.endswith("SHARD"):  # workflows and runs had equal parts
             assert units["largest_share"] * units["keys"] < 1.05, kind
-    shards = Counter(_shard(f"run_{number:024x}") for number in range(20_000))
+    shards = Counter(watched(f"run_{number:024x}", "run")["active"] for number in range(20_000))
     assert len(shards) == ACTIVE_SHARDS
     assert max(shards.values()) < 1.1 * 20_000 / ACTIVE_SHARDS
 

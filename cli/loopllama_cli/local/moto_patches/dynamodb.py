@@ -6,6 +6,7 @@ import contextlib
 import copy
 import inspect
 import threading
+import uuid
 from collections import defaultdict
 from functools import cache, lru_cache
 from typing import Any
@@ -17,6 +18,7 @@ from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import StreamRecord, StreamShard, Table
 from moto.dynamodb.parsing import expressions, validators
+from moto.utilities import aws_headers
 
 from loopllama_cli.local.moto_patches import expressions as update_expressions
 from loopllama_cli.local.moto_patches import items
@@ -145,6 +147,8 @@ def quicken() -> None:
         replace(validator, "traverse", vars(validator)[check])
     update_expressions.quicken()
     items.quicken()
+    # Each answer's id is drawn letter by letter, 52 times.
+    replace(aws_headers, "gen_amzn_requestid_long", request_id)
     # The names of a service's operations are looked up among all members of its class.
     replace(responses, "method_names_from_class", cache(vars(responses)["method_names_from_class"]))
 
@@ -169,6 +173,14 @@ def quicken() -> None:
         return parsed(parser, shape, value)
 
     parsed = replace(BaseJSONParser, "_parse_structure", parse)
+
+
+def request_id(headers: dict[str, Any] | None = None) -> str:
+    """Return an id for an answer, and note it among the answer's headers."""
+    made = uuid.uuid4().hex
+    if headers is not None:
+        headers["x-amzn-requestid"] = made
+    return made
 
 
 def attribute_value(value: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from loopllama.core.input_model import InputModel
 from loopllama.core.numbers import floats
 from loopllama.errors import Conflict, InvalidRequest, VersionConflict
 from loopllama.routing import validation
-from loopllama.runs.store import ACTIVE_SHARDS, FINAL
+from loopllama.runs.store import FINAL
 from loopllama.workflows.presenter import view
 from loopllama.workflows.schema import Workflow
 
@@ -170,8 +170,7 @@ def _active(services: Services, workflow_id: str) -> list[str]:
     """Return the ids of the workflow's unfinished runs."""
     return [
         run["run_id"]
-        for shard in range(ACTIVE_SHARDS)
-        for run in services.runs.active(shard)
+        for run in services.runs.active()
         # One that was cancelled or failed stays in the index until its last calls are settled.
         if run.get("workflow_id") == workflow_id and run["status"] not in FINAL
     ]
