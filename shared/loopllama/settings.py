@@ -38,6 +38,8 @@ class Settings:
     execution_events: int = 25_000
     """Events of its history at which Step Functions ends an execution; a run that needs more goes on in another."""
     retention_days: int = 30
+    usage_row_days: int = 400
+    """Days after which rows of usage go; their sums stay."""
     provider_secrets_prefix: str = ""
     """Secrets Manager names of provider credentials are this prefix and the provider's name."""
     allowed_provider_hosts: tuple[str, ...] = ()
@@ -108,6 +110,7 @@ _CONVERT: dict[str, Any] = {
     "steps_per_invocation": int,
     "execution_events": int,
     "retention_days": int,
+    "usage_row_days": int,
     "allowed_provider_hosts": _names,
     "simulated_providers": _names,
     "simulated_speed": float,

@@ -115,6 +115,12 @@ class Deployment:
         """Accept a run. Its execution starts nowhere: the driver plays it."""
         return accept_run(self.settings, workflow, run_input, **options)
 
+    def usage_rows(self) -> list[dict[str, Any]]:
+        """The rows of the Usage table: not its marks and sums."""
+        pages = self.runs.dynamodb.get_paginator("scan").paginate(TableName=self.settings.usage_table)
+        items = [dynamo.from_item(item) for page in pages for item in page["Items"]]
+        return [item for item in items if "run_id" in item]
+
     def read(self, run_id: str) -> dict[str, Any]:
         """The run object."""
         return {**RunReader(self.settings).get(run_id)}

@@ -169,7 +169,7 @@ class System:
         scan = self.client("dynamodb").get_paginator("scan")
         pages = scan.paginate(TableName=self.outputs["UsageTableName"], ConsistentRead=True)
         rows = (dynamo.from_item(item) for page in pages for item in page["Items"])
-        return [row for row in rows if row["run_id"] == run_id]
+        return [row for row in rows if row.get("run_id") == run_id]
 
     # Executions
 

@@ -29,6 +29,7 @@ from loopllama.jobs.publish_events import Publisher
 from loopllama.jobs.record_route_change import RouteRecorder
 from loopllama.providers import credentials
 from loopllama.providers.http import Reply
+from loopllama.queries.usage_days import sum_due
 from loopllama.runs.store import FINAL
 from loopllama.settings import Settings
 from loopllama.telemetry import handler
@@ -135,8 +136,13 @@ class World(Deployment):
 
     def tick(self) -> None:
         """The reconciler's schedule comes round."""
-        with_nothing_lost = {"checked", "started", "closed", "failed"}
-        assert set(self.asynchronous("ReconcileRuns", lambda: reconcile_due(self.settings))) == with_nothing_lost
+        with_nothing_lost = {"checked", "started", "closed", "failed", "summed", "unsummed"}
+
+        def reconcile() -> dict[str, Any]:
+            counts: list[Mapping[Any, int]] = [reconcile_due(self.settings), sum_due(self.settings, lambda: 50_000)]
+            return {name: number for one in counts for name, number in one.items()}
+
+        assert set(self.asynchronous("ReconcileRuns", reconcile)) == with_nothing_lost
 
     def publish(self, retries: int = 30) -> None:
         """The stream reaches its consumer, which gets again what it did not take, and all that follows."""
@@ -360,7 +366,7 @@ class World(Deployment):
 
     def bill(self, run_id: str) -> list[dict[str, Any]]:
         """The run's rows of the Usage table."""
-        return [row for row in self.rows("UsageTable") if row["run_id"] == run_id]
+        return [row for row in self.rows("UsageTable") if row.get("run_id") == run_id]
 
     def history(self) -> list[dict[str, Any]]:
         """The entries of the RouteHistory table."""

@@ -31,6 +31,7 @@ from loopllama.jobs.publish_events import Publisher
 from loopllama.jobs.record_route_change import RouteRecorder
 from loopllama.llm.types import ToolCall
 from loopllama.providers import credentials
+from loopllama.queries.usage_days import sum_due
 from loopllama.runs.step_ref import Work
 from loopllama.settings import Settings
 from loopllama.tools.toolbox import Toolbox
@@ -134,6 +135,7 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     with notes.of("ReconcileRuns"):
         execution_ended(made.settings, {"name": stopped, "status": "ABORTED"})
         counts = reconcile_due(made.settings)
+        assert sum_due(made.settings, lambda: 50_000)["summed"]
     assert made.read(stopped)["status"] == "cancelled"
     assert (made.read(left)["status"], made.read(gone)["status"]) == ("queued", "failed")
     assert counts["started"] >= 1

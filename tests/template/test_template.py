@@ -240,7 +240,8 @@ def test_what_expires_and_what_streams() -> None:
         for name, one in TABLES.items()
         if "TimeToLiveSpecification" in one["Properties"]
     }
-    assert expiring == {"RoutesTable": "expires_at", "ModelsTable": "delete_at", "RunsTable": "delete_at"}
+    by_age = dict.fromkeys(("ModelsTable", "RunsTable", "UsageTable"), "delete_at")
+    assert expiring == {"RoutesTable": "expires_at", **by_age}
     streaming = {name for name, one in TABLES.items() if "StreamSpecification" in one["Properties"]}
     assert streaming == {"ModelsTable", "RoutesTable", "RunsTable"}
 

@@ -56,7 +56,7 @@ decision       shared/loopllama/routing/decision.py        Route.from_record    
 event          shared/loopllama/events/derive.py           _of_run                     resumed
 event          shared/loopllama/events/log.py              EventLog.after              detail
 event          cli/loopllama_cli/console/event_stream.py   print_event                 error
-usage row      shared/loopllama/queries/usage.py           _values                     tags
+usage row      shared/loopllama/queries/usage_sums.py      Sums.add_rows               tags
 run object     shared/loopllama/queries/whatif.py          _run                        attempts
 run object     cli/loopllama_cli/console/trace.py          header                      workflow_version
 """

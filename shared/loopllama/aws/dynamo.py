@@ -249,6 +249,13 @@ def batch_put(dynamodb: Any, table: str, rows: Sequence[Mapping[str, Any]]) -> N
         _batches(lambda pending: dynamodb.batch_write_item(RequestItems=pending).get("UnprocessedItems"), asked)
 
 
+def batch_delete(dynamodb: Any, table: str, keys: Sequence[Mapping[str, Any]]) -> None:
+    """Delete items by their keys; those that are not there are none."""
+    for start in range(0, len(keys), 25):
+        asked: Any = {table: [{"DeleteRequest": {"Key": to_item(key)}} for key in keys[start : start + 25]]}
+        _batches(lambda pending: dynamodb.batch_write_item(RequestItems=pending).get("UnprocessedItems"), asked)
+
+
 def batch_get(
     dynamodb: Any, table: str, keys: Sequence[Mapping[str, Any]], *, by: str, attributes: Sequence[str] = ()
 ) -> dict[str, dict[str, Any]]:

@@ -1,36 +1,35 @@
 """What was used and paid: sums over the Usage table's rows, one for each model call of a step that has ended.
 
-Rows are written with the step's end, so these sums are to the digit what the runs' records say. Reading costs
-one Query for each day and workflow of the range.
+Rows are written with the step's end, so these sums are to the digit what the runs' records say. Ended days are read
+from their sums, one Query for a workflow; other days from their hours' sums and from rows.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-from loopllama.aws import clients, dynamo
+from loopllama.aws import clients
 from loopllama.core import clock
 from loopllama.errors import InvalidRequest
-from loopllama.llm.usage import SUMMED_NAMES, shown
-from loopllama.runs.totals import totals
+from loopllama.llm.usage import shown
+from loopllama.queries.usage_days import Wanted, read_day, read_documents, was_there
+from loopllama.queries.usage_documents import DAYS
+from loopllama.queries.usage_sums import MAX_TAGS, PLAIN, TAG, TAGGED, Kind, Sums
+from loopllama.runs import usage_periods
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
-
-if TYPE_CHECKING:
-    from loopllama.runs.records import UsageRow
 
 BY = ("workflow", "step", "model", "key", "tag", "day")
 DEFAULT_DAYS = 30
 MAX_DAYS = 366
 MAX_QUERIES = 5000
-MAX_GROUPS = 10_000
+"""Days of workflows that are read without sums."""
+MAX_GROUPS = MAX_TAGS
 """Groups of an answer: tags may name every order that there was."""
 _AT_ONCE = 16
-_SUMS = ("steps", *SUMMED_NAMES, "cost_usd", "cost_basis", "unpriced")
 
 
 def summarise(
@@ -57,72 +56,79 @@ def summarise(
     fields = list(
         dict.fromkeys(field for name in by for field in (("workflow", "step") if name == "step" else (name,)))
     )
-    rows = list(_rows(settings, start, end, workflow))
-    grouped: dict[tuple[Any, ...], list[UsageRow]] = {}
-    for row in rows:
-        for values in itertools.product(*(_values(row, field) for field in fields)):
-            grouped.setdefault(values, []).append(row)
-    if len(grouped) > MAX_GROUPS:
-        message = f"makes {len(grouped):,} groups, more than {MAX_GROUPS:,}; shorten the range or name a workflow"
-        raise _invalid("by", message)
-    groups = [{**dict(zip(fields, values, strict=True)), **_sum(mine)} for values, mine in grouped.items()]
-    groups.sort(key=lambda group: [str(group[field]) for field in fields])
-    groups.sort(key=lambda group: group["cost_usd"] or 0, reverse=True)
-    return {"from": start.isoformat(), "to": end.isoformat(), "by": list(by), "groups": groups, "total": _sum(rows)}
+    wanted = _read(settings, fields, start, end, workflow)
+    groups = next(iter(wanted.values()))
+    listed = [{**dict(zip(fields, values, strict=True)), **shown(sums)} for values, sums in groups.told()]
+    listed.sort(key=lambda group: [str(group[field]) for field in fields])
+    listed.sort(key=lambda group: group["cost_usd"] or 0, reverse=True)
+    total = shown(wanted[PLAIN].total())
+    return {"from": start.isoformat(), "to": end.isoformat(), "by": list(by), "groups": listed, "total": total}
 
 
-def _values(row: UsageRow, field: str) -> list[str | None]:
-    if field in ("day", "workflow"):
-        day, _, workflow = str(row["day_workflow"]).partition("#")
-        return [day if field == "day" else workflow]
-    if field == "tag":
-        return [f"{name}={value}" for name, value in sorted((row.get("tags") or {}).items())] or [None]
-    return [cast("Mapping[str, str]", row).get(field)]
+def _read(settings: Settings, fields: Sequence[str], start: date, end: date, workflow: str | None) -> Wanted:
+    """Return sums by the fields; where a row counts for each of its tags, those of all rows beside them (`PLAIN`).
+    Raises `InvalidRequest`."""
+    dynamodb, table = clients.client("dynamodb"), settings.usage_table
+    wanted = _wanted(fields)
+    # First: sums that were made before a mark was put must not be read after it has gone.
+    marked = usage_periods.read(dynamodb, table).by_day()
+    now = clock.now_ms() // 1000
+
+    def read_summed(whose: tuple[str, list[str]]) -> tuple[Wanted, list[tuple[str, str]]]:
+        """Sum a workflow's days that have sums; returns those that have none, too."""
+        name, days = whose
+        mine = _wanted(fields)
+
+        def counts(day: str, until: int | None) -> bool:
+            return (day, name) not in marked or (until is not None and until <= now)
+
+        done = read_documents(dynamodb, table, DAYS, name, days[0], days[-1], mine, counts)
+        return mine, [(day, name) for day in days if day not in done]
+
+    def read_rest(one: tuple[str, str]) -> Wanted:
+        mine = _wanted(fields)
+        read_day(dynamodb, table, *one, marked.get(one, ()), mine)
+        return mine
+
+    def take(mine: Wanted) -> None:
+        for kind, sums in wanted.items():
+            sums.add_sums(mine[kind])
+            if sums.too_many_tags or len(sums) > MAX_GROUPS:
+                message = f"makes more than {MAX_GROUPS:,} groups; shorten the range or name a workflow"
+                raise _invalid("by", message)
+
+    days = _days(settings, start, end, workflow)
+    rest: list[tuple[str, str]] = []
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for summed, left in pool.map(read_summed, days.items()):
+            take(summed)
+            rest += left
+        if len(rest) > MAX_QUERIES:
+            message = f"is too much to sum at once ({len(rest):,} days of workflows); shorten it or name a workflow"
+            raise _invalid("from", message)
+        for read in pool.map(read_rest, rest):
+            take(read)
+    return wanted
 
 
-def _sum(rows: Sequence[UsageRow]) -> dict[str, Any]:
-    sums: dict[str, Any] = {**totals(rows), "steps": sum(int(row["steps"]) for row in rows)}
-    return shown({name: sums[name] for name in _SUMS})
+def _wanted(fields: Sequence[str]) -> dict[Kind, Sums]:
+    """Return sums of nothing by the fields; the first are those that an answer lists."""
+    if "tag" not in fields:
+        return {PLAIN: Sums(fields)}
+    return {TAGGED if set(PLAIN) & set(fields) else TAG: Sums(fields), PLAIN: Sums(())}
 
 
-def _rows(settings: Settings, start: date, end: date, workflow: str | None) -> Iterator[UsageRow]:
-    keys = _keys(settings, start, end, workflow)
-    if len(keys) > MAX_QUERIES:
-        message = f"is too much to sum at once ({len(keys):,} days of workflows); shorten it or name a workflow"
-        raise _invalid("from", message)
-    dynamodb = clients.client("dynamodb")
-
-    def read(key: str) -> list[UsageRow]:
-        rows = dynamo.query(dynamodb, settings.usage_table, "day_workflow = :key", {":key": key}, consistent=True)
-        return cast("list[UsageRow]", rows)
-
-    with ThreadPoolExecutor(min(_AT_ONCE, max(1, len(keys)))) as pool:
-        for rows in pool.map(read, keys):
-            yield from rows
-
-
-def _keys(settings: Settings, start: date, end: date, workflow: str | None) -> list[str]:
-    """Return the partitions of the range: days from the workflow's first to its last, if it has been deleted."""
+def _days(settings: Settings, start: date, end: date, workflow: str | None) -> dict[str, list[str]]:
+    """Return the days of the range by workflow: from its first to its last, if it has been deleted."""
     definitions = DefinitionStore(settings)
     spans = definitions.lives()
     if workflow is not None:
         if workflow not in spans:
             definitions.get(workflow)  # made a moment ago, or unknown
         spans = {workflow: spans.get(workflow, ("", ""))}
-    keys = []
-    for workflow_id, (created, deleted) in sorted(spans.items()):
-        day, until = max(start, _day(created) or start), end
-        if deleted:
-            # A step that ran while its workflow was deleted may have ended later.
-            until = min(end, (_day(deleted) or end) + timedelta(days=1))
-        while day <= until:
-            keys.append(f"{day.isoformat()}#{workflow_id}")
-            day += timedelta(days=1)
-    return keys
-
-
-def _day(text: str) -> date | None:
-    return date.fromisoformat(text[:10]) if text else None
+    whole = [start + timedelta(days=day) for day in range((end - start).days + 1)]
+    days = {name: [day.isoformat() for day in whole if was_there(life, day)] for name, life in sorted(spans.items())}
+    return {name: mine for name, mine in days.items() if mine}
 
 
 def _range(first: str | None, last: str | None) -> tuple[date, date]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 from loopllama.aws import dynamo
 from loopllama.llm.usage import TOTALS
+from loopllama.runs import usage_periods
 from loopllama.runs.step_ref import Work
 from loopllama.runs.store import FINAL, RunStore
 from loopllama.runs.totals import attempts_of, of_run
@@ -23,7 +25,10 @@ def add_usage(store: RunStore, work: Work, record: StepRecord) -> None:
     rows: list[UsageRow] = [
         {
             "day_workflow": f"{attempt['started_at'][:10]}#{work.workflow_id}",
-            "run_step_model": f"{work.run_id}#{work.step}#{work.iteration}#{work.item}#{attempt['model']}#{key}",
+            "run_step_model": (
+                usage_periods.prefix(attempt["started_at"], record)
+                + f"{work.run_id}#{work.step}#{work.iteration}#{work.item}#{attempt['model']}#{key}"
+            ),
             "run_id": work.run_id,
             "step": work.step,
             "model": attempt["model"],
@@ -31,10 +36,13 @@ def add_usage(store: RunStore, work: Work, record: StepRecord) -> None:
             **_usage(attempt),
             "tags": record.get("tags"),
             "key": record.get("api_key"),
+            "delete_at": _gone_at(store, attempt["started_at"]),
         }
         for key, attempt in attempts.items()
     ]
     dynamo.batch_put(store.dynamodb, store.usage_table, rows)
+    # Afterwards, so that sums which are made between the two are made once more.
+    usage_periods.mark_late(store.dynamodb, store.usage_table, rows)
 
 
 def settle_totals(store: RunStore, run: Run, *, last: bool) -> None:
@@ -46,6 +54,12 @@ def settle_totals(store: RunStore, run: Run, *, last: bool) -> None:
         add_usage(store, Work.of_item(run, step), step)
     sums = of_run(steps)
     store.change(run["run_id"], {**sums}, only_from=FINAL, remove=("active", "check_at") if last else ())
+
+
+def _gone_at(store: RunStore, started_at: str) -> int:
+    """Return when a row may go (epoch seconds): all of a day at one time, so that its sums are not made of a part."""
+    day = datetime.fromisoformat(f"{started_at[:10]}T00:00:00+00:00")
+    return int((day + timedelta(days=1 + store.usage_row_days)).timestamp())
 
 
 def _usage(attempt: Attempt) -> Usage:

@@ -213,6 +213,8 @@ class StepRecord(Usage, total=False):
     run_id: str
     item: str
     workflow_id: str
+    usage_by_hour: bool
+    """Its rows of usage begin with their hour: it was not begun by a version that did not know of hours."""
     step: str
     order: Number
     role: str
@@ -318,6 +320,7 @@ class UsageRow(Usage, total=False):
     steps: Number
     tags: dict[str, str] | None
     key: str | None
+    delete_at: Number
 
 
 class WorkPayload(TypedDict):

@@ -70,7 +70,7 @@ class StepWriter:
         values = {"status": "running", **self._pending, **values}
         if self.record.get("workflow_id") is None:
             # For the consumer of the table's stream: it sees the step's item and not the run's.
-            values["workflow_id"] = self.work.workflow_id
+            values |= {"workflow_id": self.work.workflow_id, "usage_by_hour": True}
         values |= {"lease_owner": self._owner, "lease_until": 0 if release else self._until}
         remove = [*remove, *(name for name in sorted(self._gone) if values.get(name) is None)]
         running = values["status"] == "running"

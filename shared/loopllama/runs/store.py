@@ -55,6 +55,7 @@ class RunStore:
         self._settings = settings
         self.table = settings.runs_table
         self.usage_table = settings.usage_table
+        self.usage_row_days = settings.usage_row_days
         self._dynamodb = dynamodb
 
     @property

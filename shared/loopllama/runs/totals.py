@@ -71,7 +71,8 @@ def _named(record: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {key: record[key] for key in sorted([key for key in record if prefix in key and key.startswith(prefix)])}
 
 
-_CERTAINTY: Final = ("measured", "estimated", "unknown")
+CERTAINTY: Final = ("measured", "estimated", "unknown")
+"""What `cost_basis` may be, the most certain first."""
 
 
 def totals(entries: Iterable[Usage | Totals]) -> Totals:
@@ -94,14 +95,14 @@ def totals(entries: Iterable[Usage | Totals]) -> Totals:
         if (spared := entry.get("cache_saving_usd")) is not None:
             saved = (saved or Decimal(0)) + spared
         unpriced = unpriced or bool(entry.get("unpriced"))
-        basis = max(basis, _CERTAINTY.index(entry.get("cost_basis", "unknown")))
+        basis = max(basis, CERTAINTY.index(entry.get("cost_basis", "unknown")))
         simulated = simulated or bool(entry.get("simulated"))
     if cost is None and not unpriced and basis == 0:
         cost = Decimal(0)
     return {
         **cast("Counts", counts),
         "cost_usd": cost,
-        "cost_basis": _CERTAINTY[basis],
+        "cost_basis": CERTAINTY[basis],
         "cache_saving_usd": saved,
         "unpriced": unpriced,
         "simulated": simulated,

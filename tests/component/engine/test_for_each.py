@@ -129,9 +129,8 @@ def test_an_item_whose_function_died_is_billed_and_a_redrive_takes_it_again(live
     assert live.step(first)["outcome"] == "failed"
     died = {"outcome": "crashed", "step": "work", "item": 2, "error": "Runtime.ExitError"}
     assert live.step({**fork, "ended": [died]})["outcome"] == "failed"
-    rows = live.runs.dynamodb.scan(TableName=live.settings.usage_table)["Items"]
-    work = [row for row in rows if row["step"]["S"] == "work"]
-    assert sorted(row["input_tokens"]["N"] for row in work if "input_tokens" in row)[-1] == "7"
+    work = [row for row in live.usage_rows() if row["step"] == "work"]
+    assert sorted(row["input_tokens"] for row in work if "input_tokens" in row)[-1] == 7
 
 
 def test_for_each_inside_a_fork_waits_for_the_round(live: Deployment) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.deployment import Deployment
 
-from loopllama.aws import clients, dynamo
+from loopllama.aws import clients
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.replay import kept_steps, replay_run
 from loopllama.errors import Conflict, InvalidRequest, ModelRequestRejected, RunFailed, RunNotFound, WorkflowPaused
@@ -57,8 +57,7 @@ def test_a_replay_calls_no_model_for_what_it_keeps(live: Deployment) -> None:
     assert [step["replayed_from"] for step in new["steps"]] == [first, first, None]
     assert new["models"] == {"b": "test:b", "c": "test:a"}
     assert new["cost_usd"] == new["steps"][2]["cost_usd"] > 0
-    rows = [dynamo.from_item(row) for row in clients.client("dynamodb").scan(TableName="UsageTable")["Items"]]
-    assert sorted(row["step"] for row in rows if row["run_id"] == second) == ["c"]
+    assert sorted(row["step"] for row in live.usage_rows() if row["run_id"] == second) == ["c"]
 
 
 def test_large_outputs_get_a_life_of_their_own(live: Deployment) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.deployment import Deployment, Killed, dies_once_settled
 
-from loopllama.aws import clients, dynamo
+from loopllama.aws import clients
 from loopllama.engine import step as step_module
 from loopllama.engine.step import StepRunner
 from loopllama.engine.step_ending import StepEnding
@@ -141,8 +141,8 @@ def test_a_crash_right_after_the_record_is_written_goes_on_with_the_next_step(
     run = live.read(run_id)
     assert run["status"] == "completed"
     assert len(live.provider.calls) == 2
-    rows = clients.client("dynamodb").scan(TableName=live.settings.usage_table)["Items"]
-    assert sum(dynamo.from_item(row)["cost_usd"] for row in rows) == run["cost_usd"]
+    rows = live.usage_rows()
+    assert sum(row["cost_usd"] for row in rows) == run["cost_usd"]
 
 
 def test_a_step_that_another_invocation_holds_is_left_alone(live: Deployment) -> None:
@@ -183,9 +183,9 @@ def test_an_answer_after_the_lease_is_lost_is_in_the_bill_and_changes_nothing_el
     assert [a["outcome"] for a in run["steps"][0]["attempts"]] == ["ok", "ok"]
     assert run["cost_usd"] == Decimal("0.0009")
     assert RunStore(live.settings).run(run_id)["cost_usd"] == Decimal("0.0009")
-    rows = clients.client("dynamodb").scan(TableName=live.settings.usage_table)["Items"]
-    assert sum(dynamo.from_item(row)["cost_usd"] for row in rows) == run["cost_usd"]
-    assert sum(dynamo.from_item(row)["steps"] for row in rows) == 1
+    rows = live.usage_rows()
+    assert sum(row["cost_usd"] for row in rows) == run["cost_usd"]
+    assert sum(row["steps"] for row in rows) == 1
 
 
 def test_a_step_that_fails_for_good_fails_the_run_and_a_redrive_pays_only_for_what_is_missing(live: Deployment) -> None:

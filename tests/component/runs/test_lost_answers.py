@@ -9,7 +9,7 @@ from component.runs.test_run_life import CALL
 from support.deployment import Deployment, Killed
 from support.scripts import answer, die
 
-from loopllama.aws import clients, dynamo
+from loopllama.aws import dynamo
 from loopllama.core import clock
 from loopllama.engine import human_input
 from loopllama.engine.reconcile import reconcile_run
@@ -51,8 +51,7 @@ def test_a_function_that_dies_for_good_behind_the_last_record_leaves_a_bill(
     assert live.read(run_id)["status"] == "completed"
     assert "check_at" in live.runs.run(run_id)
     reconcile_run(live.settings, live.runs, run_id)
-    pages = clients.client("dynamodb").scan(TableName=live.settings.usage_table)["Items"]
-    rows = [row for row in map(dynamo.from_item, pages) if row["run_id"] == run_id]
+    rows = [row for row in live.usage_rows() if row["run_id"] == run_id]
     assert [(row["steps"], row["cost_usd"]) for row in rows] == [(1, CALL)]
     assert "check_at" not in live.runs.run(run_id)
 

@@ -18,7 +18,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from support.deployment import Deployment, Killed, dies_once_settled
 from support.scripts import answer, die, reject
 
-from loopllama.aws import clients, dynamo
 from loopllama.engine import human_input
 from loopllama.engine import step as step_module
 from loopllama.engine.advance import advance_run
@@ -366,9 +365,7 @@ class RunLife(RuleBasedStateMachine):
         cancel_run(self.live.settings, run["id"])
 
     def bill(self) -> list[dict[str, Any]]:
-        pages = clients.client("dynamodb").get_paginator("scan").paginate(TableName=self.live.settings.usage_table)
-        rows = [dynamo.from_item(item) for page in pages for item in page["Items"]]
-        return [row for row in rows if row["run_id"] == self.run_id]
+        return [row for row in self.live.usage_rows() if row["run_id"] == self.run_id]
 
 
 def test_a_runs_life(live: Deployment) -> None:
