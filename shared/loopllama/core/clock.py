@@ -24,7 +24,7 @@ def now_seconds() -> float:
 
 def now() -> datetime:
     """Return the moment, aware, in UTC."""
-    return datetime.now(UTC)
+    return datetime.fromtimestamp(now_seconds(), UTC)
 
 
 def ms_between(start: str, end: str) -> int:
