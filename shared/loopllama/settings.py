@@ -58,11 +58,13 @@ class Settings:
     """Whether the API's documentation needs no key."""
     tools: Mapping[str, Any] | None = None
     """The deployment's tools: name to definition (docs/tools.md)."""
+    tools_problem: str = ""
+    """Why the deployment's tools cannot be read, if so: only what needs them fails."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """Read the variables that are set; what is missing keeps its default. Raises `ValueError` naming the
-        variable that cannot be read."""
+        variable that cannot be read; of tools, which steps may do without, `tools_problem` tells."""
         values: dict[str, Any] = {}
         for name, convert in _CONVERT.items():
             text = environment.get(name.upper(), "")
@@ -71,6 +73,9 @@ class Settings:
             try:
                 values[name] = convert(text)
             except ValueError as error:
+                if name == "tools":
+                    values["tools_problem"] = str(error)
+                    continue
                 raise ValueError(f"environment variable {name.upper()}={text!r}: {error}") from error
         return cls(**values)
 

@@ -140,12 +140,12 @@ class TurnMaker:
 
 def check_tools(settings: Settings) -> None:
     """Tell whoever reads the log of definitions that are invalid. Only steps that use them fail."""
-    if not settings.tools:
+    if not settings.tools and not settings.tools_problem:
         return
     from loopllama.tools.toolbox import Toolbox
 
     try:
-        Toolbox(settings, tuple(settings.tools))
+        Toolbox(settings, tuple(settings.tools or ("",)))
     except LoopLlamaError as error:
         message = "the template's parameter Tools is invalid; steps that use this tool will fail"
         logs.logger().error(message, extra={"error": str(error)})

@@ -45,6 +45,8 @@ def check_names(crew: Sequence[CrewStep], settings: Settings) -> None:
     from loopllama.core.names import closest
 
     known = sorted({*(settings.tools or {}), *BUILT_IN, ASK_HUMAN.name})
+    if settings.tools_problem:
+        return  # what tools there are cannot be told: `invalid` says so
     details: list[dict[str, object]] = [
         {
             "field": f"crew.{position}.tools.{place}",
@@ -65,6 +67,9 @@ def invalid(crew: Sequence[CrewStep], settings: Settings) -> list[dict[str, obje
     details: list[dict[str, object]] = []
     for position, step in enumerate(crew):
         for place, name in enumerate(step.get("tools") or ()):
+            if settings.tools_problem and name not in (*BUILT_IN, ASK_HUMAN.name):
+                message = f"the template's parameter Tools cannot be read: {settings.tools_problem}"
+                details.append({"field": f"crew.{position}.tools.{place}", "message": message})
             if name not in (settings.tools or {}):
                 continue
             try:
@@ -93,6 +98,8 @@ class Toolbox:
         resolve: Resolve | None = None,
     ) -> None:
         defined = settings.tools or {}
+        if settings.tools_problem and not BUILT_IN.keys() >= set(names):
+            raise ToolInvalid(f"the template's parameter Tools cannot be read: {settings.tools_problem}")
         unknown = [name for name in names if name not in defined and name not in BUILT_IN]
         if unknown:
             raise WorkflowInvalid.of_all(

@@ -15,7 +15,7 @@ from support.deployment import Deployment
 from support.numerals import NUMERALS, SCHEMA, check_door, soon, taken, tried
 
 from loopllama.core import exact_json, json_schema
-from loopllama.errors import CredentialsRejected, InvalidRequest, OutputInvalid, ToolFailed
+from loopllama.errors import CredentialsRejected, InvalidRequest, OutputInvalid, ToolFailed, ToolInvalid
 from loopllama.llm import structured_output
 from loopllama.llm.types import ModelResponse, Usage
 from loopllama.providers import credentials, wire
@@ -38,7 +38,7 @@ def test_tools_of_a_deployment(numeral: str) -> None:
         made = Settings.from_environment({"TOOLS": text})
         Toolbox(made, ["t"])
 
-    for read, kind in ((tool_files.check_tools, InvalidRequest), (deployed, ValueError)):
+    for read, kind in ((tool_files.check_tools, InvalidRequest), (deployed, ToolInvalid)):
         with soon():
             _, error = tried(lambda read=read: read(text), kind)
         assert (error is None) == (taken(numeral) is not None)

@@ -8,6 +8,7 @@ import sys
 import threading
 from decimal import Decimal
 from io import BytesIO
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
@@ -15,7 +16,14 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 from loopllama.errors import ToolFailed, ToolInvalid, WorkflowInvalid
 from loopllama.llm.types import ToolCall
 from loopllama.settings import Settings
-from loopllama.tools.toolbox import MAX_ARGUMENT_BYTES, MAX_RESULT_CHARACTERS, Toolbox, check_definitions
+from loopllama.tools.toolbox import (
+    MAX_ARGUMENT_BYTES,
+    MAX_RESULT_CHARACTERS,
+    Toolbox,
+    check_definitions,
+    check_names,
+    invalid,
+)
 
 ORDER = {
     "type": "lambda",
@@ -314,3 +322,18 @@ def test_importing_loads_no_library():
         [sys.executable, "-c", code], env={"PYTHONPATH": "shared"}, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "tools"])
+def test_tools_that_cannot_be_read_fail_only_what_needs_them(text: str) -> None:
+    """A parameter that was typed wrong stops no run of crews without tools, and does not hide what is built in."""
+    settings = Settings.from_environment({"TOOLS": text, "RETENTION_DAYS": "3"})
+    assert settings.retention_days == 3
+    assert [spec.name for spec in Toolbox(settings, ["now", "calculator"]).specs] == ["now", "calculator"]
+    with pytest.raises(ToolInvalid, match=r"parameter Tools cannot be read: ."):
+        Toolbox(settings, ["lookup_order"])
+    crew: list[Any] = [{"name": "one", "tools": ["now", "ask_human", "lookup_order"]}, {"name": "two"}]
+    check_names(crew, settings)
+    [problem] = invalid(crew, settings)
+    assert problem["field"] == "crew.0.tools.2"
+    assert "parameter Tools cannot be read" in str(problem["message"])
