@@ -38,7 +38,7 @@ def assert_whole(system: System, run: dict[str, Any], *, settled: bool = True) -
         assert run[name] == stored[name] == sum(told) == sum(row.get(name) or 0 for row in rows), (run["id"], name)
     billed = Counter()
     for row in rows:
-        _, step, iteration, item, *_ = row["run_step_model"].split("#")
+        _hour, _run, step, iteration, item, *_ = row["run_step_model"].split("#")
         billed[step_key(step, int(iteration), int(item))] += int(row["steps"])
     assert billed == Counter(step["id"] for step in turns(run))
 

@@ -186,7 +186,7 @@ def test_a_place_is_given_back_however_the_call_ends(live: Deployment) -> None:
             for item in clients.client("dynamodb").scan(TableName="ModelsTable")["Items"]
             if item["model"]["S"] == f"{SLOTS}own"
         ]
-        assert set(item) == {"model"}
+        assert set(item) == {"model", "delete_at"}
 
 
 def test_throttling_makes_a_queue_of_a_model_without_a_limit(live: Deployment) -> None:
