@@ -48,6 +48,8 @@ CODES: Mapping[str, type[ModelError]] = {
 
 _CHARGED_APART = {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"}
 """Items of the output that cost a fee beside the tokens: https://platform.openai.com/docs/pricing, built-in tools."""
+_SAID = ("message", "function_call")
+"""Items that have a status of their own, by which what they hold is whole or not."""
 _MOVED = {"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "verbosity")}
 """Parameters of Chat Completions that have another place here, so that a model's `options` go on to hold."""
 
@@ -80,7 +82,9 @@ class OpenAIResponses(openai_service.OpenAIService):
             return Parsed(usage=usage, error=InvalidModelResponse(f"{who}: the answer holds no output", against=True))
         items = [item for item in output if isinstance(item, dict)]
         status, why = value.get("status"), wire.member(value, "incomplete_details").get("reason")
-        ending = endings.ending(endings.RESPONSES, why, status)
+        # A server may complete a response whose last item it has cut off.
+        cut_off = (item["status"] for item in items if item.get("type") in _SAID and item.get("status") == "incomplete")
+        ending = endings.ending(endings.RESPONSES, why, status, *cut_off)
         cut = ending == "max_tokens"
         text, refused = _text(items), "".join(_parts(items, "refusal", "refusal"))
         calls = wire.tool_calls(
