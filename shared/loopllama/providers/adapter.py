@@ -160,11 +160,14 @@ class Adapter(ABC):
             parsed.error.usage, parsed.error.model = usage, parsed.model
             raise parsed.error
         self._check_read_whole(call, usage)
-        text, _ = thoughts.apart(parsed.text)
+        text, thought = thoughts.apart(parsed.text)
         asked = tool_forms.with_own_keys(history.meant(parsed.tool_calls, call.tools), names)
         stop = parsed.stop_reason
         if not asked and call.tools and call.output_schema is None and stop != "max_tokens":
-            text, asked = written_calls.found(text, {tool.name: tool.parameters for tool in call.tools})
+            tools = {tool.name: tool.parameters for tool in call.tools}
+            text, asked = written_calls.found(text, tools)
+            if not text.strip() and not asked and thoughts.is_open(thought):
+                _, asked = written_calls.found(thought, tools)  # it went on to call without an end of its thoughts
             stop = "tool_calls" if asked else stop
         if not text.strip() and not asked:
             message = f"{self.who(call)}: the answer is empty ({parsed.why_empty})"
