@@ -26,7 +26,7 @@ from loopllama.llm import history, schema_restating, thoughts, tool_forms, writt
 from loopllama.llm.schema_restating import Restated
 from loopllama.llm.schema_subsets import SUBSETS
 from loopllama.llm.token_estimate import estimated_usage, least_tokens
-from loopllama.llm.types import Forms, ModelRequest, ModelResponse, StopReason, Thoughts, ToolCall, Usage
+from loopllama.llm.types import Forms, ModelRequest, ModelResponse, OutputMode, StopReason, Thoughts, ToolCall, Usage
 from loopllama.providers import claude, forms, wire
 from loopllama.providers.output_modes import Modes
 from loopllama.settings import Settings
@@ -76,7 +76,10 @@ class Adapter(ABC):
 
         Raises `errors.ModelError` subclasses only.
         """
-        return self._modes.complete(call, self._ask, native=self._native, no_tool=self._no_forced_tool)
+        answer = self._modes.complete(call, self._ask, native=self._native, no_tool=self._no_forced_tool)
+        told = [answer.mode_refused] if answer.mode_refused else []
+        told += self._said_in_part(call, answer.output_mode)
+        return replace(answer, mode_refused="; ".join(told))
 
     # What a dialect says
 
@@ -143,6 +146,15 @@ class Adapter(ABC):
         if rule is None and self.thinks(call):
             rule = refused("forced tool while thinking", name, self.provider)
         return rule.why if rule else ""
+
+    def _said_in_part(self, call: ModelRequest, mode: OutputMode | None) -> list[str]:
+        """Return what the record says of tools whose parameters the provider takes some levels deep only."""
+        subset = self.parameters(call)
+        tools = [(f"the tool {tool.name}", tool.parameters) for tool in call.tools]
+        if mode == "tool" and call.output_schema is not None:
+            tools.append(("the answer tool", call.output_schema))
+        parts = [name for name, schema in tools if schema_restating.says_less(schema, subset)]
+        return [f"{name} was described some levels deep only: its parameters refer to themselves" for name in parts]
 
     def _ask(self, call: ModelRequest) -> ModelResponse:
         call = self._fitted(history.fitted(call, self.provider))
