@@ -186,7 +186,9 @@ def test_a_schema_that_the_native_mode_cannot_say(
         assert seen.strict is False
     else:
         assert seen.forced == TOOL_NAME
-        assert seen.tools == {TOOL_NAME: tree}
+        # Gemini takes no references: the tool says some levels of it (test_recursive_parameters).
+        assert dialect.name == "google" or seen.tools == {TOOL_NAME: tree}
+        assert ("$ref" in json.dumps(seen.tools)) is (dialect.name != "google")
 
 
 def test_usage_in_parts(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:

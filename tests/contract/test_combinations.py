@@ -13,6 +13,7 @@ import pytest
 from support.dialects import AnthropicDialect, AzureDialect, BedrockDialect, Dialect, GoogleDialect, OpenAIDialect
 from support.dialects.anthropic import together_refused
 from support.dialects.others import (
+    CerebrasBesideToolsDialect,
     CerebrasDialect,
     EarlierMistralDialect,
     ForeignAtAzureDialect,
@@ -142,8 +143,9 @@ def test_one_of_temperature_and_top_p(dialect: Dialect, server: WireServer, patc
     [
         (GOOGLE, "gemini-2.5-flash", "Gemini before 3 takes no schema beside tools"),
         (GROQ, GROQ.model, "Groq takes no schema beside tools"),
+        (CerebrasBesideToolsDialect(), "gpt-oss-120b", "Cerebras takes no schema beside tools"),
     ],
-    ids=["google", "groq"],
+    ids=["google", "groq", "cerebras"],
 )
 def test_a_schema_beside_tools_is_asked_for_otherwise_and_the_answer_says_why(
     dialect: Dialect, server: WireServer, patch: pytest.MonkeyPatch, model: str, why: str

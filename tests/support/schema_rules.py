@@ -4,11 +4,13 @@ stand-ins, and by the tests of what the product makes of schemas. Nothing of the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 Place = tuple[str, ...]
 NODES = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
+ONE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+"""Keywords that hold one schema, which may be true or false; as `items`, draft 7 takes a list too."""
 FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
 COMBINED = {"anyOf", "oneOf", "allOf", "enum", "not"}
 OPENAI_KEYS = {
@@ -43,9 +45,7 @@ def nodes(schema: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
         elif key in ("anyOf", "oneOf", "allOf", "prefixItems") and isinstance(value, list):
             for number, part in enumerate(value):
                 yield from nodes(part, (*place, key, str(number)))
-        elif key in ("items", "additionalProperties", "not", "if", "then", "else", "contains") and isinstance(
-            value, Mapping
-        ):
+        elif key in ONE and not (key == "additionalProperties" and isinstance(value, bool)):
             yield from nodes(value, (*place, key))
 
 
@@ -155,7 +155,10 @@ def of_tool(schema: Any) -> str | None:
     if "properties" not in schema:
         return "In context=(), object schema missing properties."
     for place, node in nodes(schema):
-        if isinstance(node, Mapping) and node.get("type") == "array" and not {"items"} & node.keys():
+        if not isinstance(node, Mapping):
+            return f"In context={place}, schema must be an object"
+        kinds = node.get("type")
+        if "array" in (kinds if isinstance(kinds, list) else [kinds]) and "items" not in node:
             return f"In context={place}, array schema missing items."
     return None
 
@@ -179,7 +182,7 @@ def of_tool_at_nova(schema: Any) -> str | None:
     extra = sorted(schema.keys() - {"type", "properties", "required"})
     if extra or schema.get("type") != "object":
         return f"The toolConfig.tools.0.toolSpec.inputSchema.json has fields that are not supported: {extra}"
-    if any(isinstance(node, Mapping) and "$ref" in node for _, node in nodes(schema)):
+    if any(not isinstance(node, Mapping) or "$ref" in node for _, node in nodes(schema)):
         return "The toolConfig.tools.0.toolSpec.inputSchema.json refers to what it does not hold"
     return None
 
@@ -201,3 +204,19 @@ def circular(schema: Any) -> bool:
                 if len(way) < 20:
                     todo.append((node["$ref"], (*way, node["$ref"])))
     return False
+
+
+Check = Callable[[Any], str | None]
+ANSWERS: Mapping[str, Check] = {
+    "openai strict": lambda schema: at_openai(schema, strict=True),
+    "anthropic": at_anthropic,
+    "gemini": at_gemini,
+}
+"""What is said of a schema of an answer, by the product's names of the subsets."""
+TOOLS: Mapping[str, Check] = {
+    "openai tools": of_tool,
+    "anthropic tools": of_tool_at_anthropic,
+    "nova tools": of_tool_at_nova,
+    "gemini tools": lambda schema: at_gemini(schema, GEMINI_TOOL_KEYS, "tools[0]"),
+}
+"""What is said of the parameters of a tool."""

@@ -27,12 +27,14 @@ Refused = Literal[
     "forced tool",
     "forced tool while thinking",
     "schema beside tools",
+    "limits at high effort",
     "unsigned thoughts",
     "calls without thoughts",
 ]
 """What a request may hold, and a model may refuse. `max_tokens`: it wants `max_completion_tokens`. `forced tool`: a
 `tool_choice` that names a tool, or says that there must be one. `schema beside tools`: a schema for the answer in the
-provider's own mode, where the request has tools too. `thinking budget`: `thinking` of the type `enabled`, with a number
+provider's own mode, where the request has tools too. `limits at high effort`: a limit of the answer, or parameters of
+sampling, beside the effort `high`. `thinking budget`: `thinking` of the type `enabled`, with a number
 of tokens. `unsigned thoughts`: earlier thoughts without a signature. `calls without thoughts`: earlier calls of tools
 whose `reasoning_content` is missing."""
 
@@ -142,6 +144,22 @@ RULES: tuple[Rule, ...] = (
         "github.com/vercel/ai, pull request 16540",
         "2026-07",
         providers=("groq",),
+    ),
+    Rule(
+        "schema beside tools",
+        "",
+        "Cerebras takes no schema beside tools",
+        "github.com/juspay/neurolink, its page on Cerebras (wrong_api_format)",
+        "2026-08",
+        providers=("cerebras",),
+    ),
+    Rule(
+        "limits at high effort",
+        r"nova-2",
+        "Nova 2 takes no maxTokens, temperature or topP at its highest effort",
+        "https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html; "
+        "github.com/UKGovernmentBEIS/inspect_ai, pull request 3848",
+        "2026-05",
     ),
     Rule(
         "unsigned thoughts",

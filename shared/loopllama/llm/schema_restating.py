@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from loopllama.core import exact_json
+from loopllama.llm import schema_references
 from loopllama.llm.schema_subsets import ANNOTATIONS, SUBSETS, Subset
 
 _LOOKS_AROUND = re.compile(r"\(\?(?:[=!]|<[=!])")
@@ -23,6 +24,11 @@ _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _GROUPS = ("properties", "$defs", "definitions")
 _MOST_PARTS = 2000
 """Parts that stand where references to them stood: a small schema can refer to much, many times."""
+_LEVELS = (3, 1, 0)
+"""How often a reference is followed within what it names, as long as no more than `_MOST_PARTS` come of it."""
+_GOES_ON = "The same once more: {}."
+_UNKNOWN = "What {} names."
+"""What stands for a reference that is followed no more, and for one to something outside of the schema."""
 _TYPES: tuple[tuple[type, str], ...] = ((bool, "boolean"), (str, "string"), (int, "integer"), (Decimal, "number"))
 
 
@@ -59,13 +65,25 @@ def restated(schema: Mapping[str, Any], subset: str) -> Restated:
 
 
 def parameters(schema: Mapping[str, Any], subset: str) -> Mapping[str, Any]:
-    """Return the parameters of a tool in a subset; as they are where it cannot say them: the provider may know more."""
+    """Return the parameters of a tool in a subset; as they are where it cannot say them: the provider may know more.
+
+    What refers to itself is said some levels deep where the provider takes no references; below, its description says
+    that it goes on. Of what would be too large so, fewer levels are said.
+    """
     if subset == "any":
         return schema
-    try:
-        return _Restating(schema, SUBSETS[subset]).root()
-    except (_Unsayable, RecursionError):
-        return schema
+    for levels in _LEVELS:
+        try:
+            return _Restating(schema, SUBSETS[subset], levels).root()
+        except (_Unsayable, RecursionError):
+            continue
+    return schema
+
+
+def says_less(schema: Mapping[str, Any], subset: str) -> bool:
+    """Return whether parameters in a subset are said some levels deep only, as they refer to themselves."""
+    used = schema_references.without_unused(schema)
+    return not SUBSETS[subset].recursive and schema_references.refers_to_itself(used)
 
 
 def holds(schema: Mapping[str, Any], subset: str) -> bool:
@@ -76,9 +94,12 @@ def holds(schema: Mapping[str, Any], subset: str) -> bool:
 class _Restating:
     """One schema on its way into one subset."""
 
-    def __init__(self, schema: Mapping[str, Any], subset: Subset) -> None:
-        self._whole = schema
+    def __init__(self, schema: Mapping[str, Any], subset: Subset, levels: int = 1) -> None:
+        self._whole = (
+            schema if subset.keywords is None and subset.recursive else schema_references.without_unused(schema)
+        )
         self._subset = subset
+        self._levels = levels
         self._parts = 0
 
     def root(self) -> dict[str, Any]:
@@ -86,7 +107,7 @@ class _Restating:
         schema, subset = self._whole, self._subset
         if schema.get("type") != "object" and not (subset.loose and "properties" in schema):
             raise _Unsayable("its root is no object")
-        if not subset.recursive and _refers_to_itself(schema):
+        if not subset.recursive and not subset.loose and schema_references.refers_to_itself(schema):
             raise _Unsayable("it refers to itself")
         combined = {key: schema[key] for key in _COMBINED if key in schema}
         if combined and not subset.loose:
@@ -110,7 +131,7 @@ class _Restating:
         if schema is True or schema == {}:
             return self._anything("a value may be anything")
         if not isinstance(schema, Mapping):
-            raise _Unsayable("a value may be nothing")
+            return self._nothing()
         schema = _merged(_modern(schema))
         if "$ref" in schema and subset.references != "beside":
             return self._reference(schema, path)
@@ -119,23 +140,26 @@ class _Restating:
         for key, value in self._typed(schema).items():
             if key in _GROUPS and isinstance(value, Mapping):
                 if key == "properties" or subset.references != "inlined":
-                    result[key] = {name: self._part(part, path) for name, part in value.items()}
+                    result[key] = {name: self._part(part, path) for name, part in value.items() if part is not False}
+                if not subset.closed and (without := [name for name, part in value.items() if part is False]):
+                    worded["without"] = without
             elif self._is_worded(key, value):
                 worded[key] = value
             elif key in ANNOTATIONS and subset.keywords is not None:
                 continue
             elif not self._may_stand(key, value):
                 raise _Unsayable(f"{key} {exact_json.dumps(value)[:60]}" if key == "format" else key)
-            elif key in _SCHEMAS and isinstance(value, Mapping):
+            elif key in _SCHEMAS and isinstance(value, Mapping if key == "additionalProperties" else Mapping | bool):
                 result[key] = self._part(value, path)
             elif key in _LISTS and isinstance(value, list):
-                result[key] = [self._part(part, path) for part in value if part is not False]
+                result[key] = [self._part(part, path) for part in value if part is not False] or [self._nothing()]
             elif key in ("patternProperties", "dependentSchemas") and isinstance(value, Mapping):
                 result[key] = {name: self._part(part, path) for name, part in value.items() if part is not False}
             else:
                 result[key] = value
         self._object(schema, result)
-        if result.get("type") == "array" and "items" not in result:
+        types = result.get("type")
+        if "array" in (types if isinstance(types, list) else [types]) and "items" not in result:
             result["items"] = self._items(schema, path)
         if worded:
             _word(result, worded)
@@ -148,6 +172,12 @@ class _Restating:
         if not self._subset.loose:
             raise _Unsayable(what)
         return {"type": "string"}
+
+    def _nothing(self) -> dict[str, Any]:
+        """Return what stands where no value is valid."""
+        if not self._subset.loose:
+            raise _Unsayable("a value may be nothing")
+        return {"not": {}} if self._subset.keywords is None else {"type": "string", "description": "(nothing is valid)"}
 
     def _items(self, schema: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
         """Return what a list may hold that does not say it, or says it place by place."""
@@ -228,10 +258,25 @@ class _Restating:
             if beside:
                 raise _Unsayable(f"{', '.join(sorted(beside))} beside a $ref")
             return {"$ref": target}
-        found = _found(self._whole, target)
-        if target in path or not isinstance(found, Mapping) or beside & found.keys():
+        found = schema_references.found(self._whole, target)
+        if self._subset.loose:
+            if not isinstance(found, Mapping) or path.count(target) >= self._levels:
+                return self._goes_on(schema, found)
+        elif target in path or not isinstance(found, Mapping) or beside & found.keys():
             raise _Unsayable(f"$ref {target}")
         return self._part({**found, **{key: value for key, value in schema.items() if key != "$ref"}}, (*path, target))
+
+    def _goes_on(self, schema: Mapping[str, Any], found: Any) -> dict[str, Any]:
+        """Return what stands for a reference that is not followed: any value of its type, and a description."""
+        kind, why = (found.get("type"), _GOES_ON) if isinstance(found, Mapping) else (None, _UNKNOWN)
+        kind = kind if isinstance(kind, str) else "object"
+        said = [
+            str(part["description"]) for part in (schema, found) if isinstance(part, Mapping) and "description" in part
+        ]
+        made: dict[str, Any] = {"type": kind, "description": " ".join([*said[:1], why.format(schema["$ref"])])}
+        if kind == "array":
+            made["items"] = self._anything("")
+        return made
 
 
 def _word(part: dict[str, Any], constraints: Mapping[str, Any]) -> None:
@@ -291,44 +336,6 @@ def _nullable(part: dict[str, Any]) -> dict[str, Any]:
         rest = {key: value for key, value in part.items() if key != "anyOf"}
         part = {**(left[0] if len(left) == 1 else {"anyOf": left}), **rest, "nullable": True}
     return part
-
-
-def _found(schema: Mapping[str, Any], reference: Any) -> Any:
-    """Return what a reference within the schema names; `None` where that is nothing."""
-    if not isinstance(reference, str) or not reference.startswith("#"):
-        return None
-    value: Any = schema
-    for step in reference[1:].split("/")[1:]:
-        value = value.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(value, Mapping) else None
-    return value
-
-
-def _refers_to_itself(schema: Mapping[str, Any]) -> bool:
-    places: dict[str, Any] = {"#": {key: schema[key] for key in schema if key not in ("$defs", "definitions")}}
-    for reference in _references(schema):
-        places.setdefault(reference, _found(schema, reference))
-
-    done: set[str] = set()
-
-    def meets(place: str, path: frozenset[str]) -> bool:
-        if place in path:
-            return True
-        if place in done:
-            return False
-        found = any(meets(other, path | {place}) for other in _references(places.get(place)))
-        done.add(place)
-        return found
-
-    return any(meets(place, frozenset()) for place in places)
-
-
-def _references(value: Any) -> set[str]:
-    if isinstance(value, Mapping):
-        inner = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
-        return inner.union(*(_references(part) for part in value.values()))
-    if isinstance(value, list):
-        return set().union(*(_references(part) for part in value))
-    return set()
 
 
 def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -3,8 +3,11 @@
 Reasoning models behind vLLM, Ollama, llama.cpp, gateways and Bedrock's imported models write `<think>…</think>` before
 the answer where the server does not part the two; where the chat template opens the tag itself, the closing one comes
 alone. Names by family: `think` (DeepSeek, Qwen, GLM, Nemotron), `seed:think` (ByteDance Seed), `[THINK]` (Magistral),
-`◁think▷` (Kimi), `<|START_THINKING|>` (Command A), `<|begin_of_thought|>` (OpenThinker, Sky-T1),
-`<|channel|>analysis` (gpt-oss), and by prompts' own habit `thinking`, `thought` and `reasoning`.
+`◁think▷` (Kimi), `<|START_THINKING|>` (Command A), `<|begin_of_thought|>` (OpenThinker, Sky-T1), `longcat_think`
+(github.com/ai-dynamo/dynamo, pull request 5424), `<|channel>thought` (Gemma 4: github.com/lmstudio-ai/
+lmstudio-bug-tracker, issue 2013), `<unused94>thought` (MedGemma: github.com/ollama/ollama, issue 15754),
+`<|inner_prefix|>` (Apertus: github.com/ml-explore/mlx-lm, pull request 1663), `<|channel|>analysis` (gpt-oss:
+`harmony`), and by prompts' own habit `thinking`, `thought` and `reasoning`.
 """
 
 from __future__ import annotations
@@ -13,10 +16,13 @@ import json
 import re
 from functools import lru_cache
 
+from loopllama.llm import harmony
+
 _BEFORE = r"[\s\ufeff\u200b]*"
 _TAG = (
-    r"(?:<(?P<tag>(?:[a-z]+:)?(?:think(?:ing)?|thoughts?|reasoning))\s*>"
-    r"|\[(?P<bracket>THINK)\]|◁(?P<kimi>think)▷|<\|START_(?P<command>THINKING)\|>|<\|begin_of_(?P<begin>thought)\|>)"
+    r"(?:<(?P<tag>(?:[a-z]+:|longcat_)?(?:think(?:ing)?|thoughts?|reasoning))\s*>"
+    r"|\[(?P<bracket>THINK)\]|◁(?P<kimi>think)▷|<\|START_(?P<command>THINKING)\|>|<\|begin_of_(?P<begin>thought)\|>"
+    r"|<\|(?P<gemma>channel)>thought\b|<(?P<unused>unused)94>(?:thought\b)?|<\|(?P<inner>inner)_prefix\|>)"
 )
 _OPENING = re.compile(_BEFORE + _TAG, re.IGNORECASE)
 _ANY_OPENING = re.compile(_TAG, re.IGNORECASE)
@@ -26,6 +32,9 @@ _CLOSING = {
     "kimi": "◁/{}▷",
     "command": r"<\|END_{}\|>",
     "begin": r"<\|end_of_{}\|>",
+    "gemma": r"<{}\|>",
+    "unused": "<{}95>",
+    "inner": r"<\|{}_suffix\|>",
 }
 _SAME = {
     "tag": r"<{}\s*>",
@@ -33,18 +42,19 @@ _SAME = {
     "kimi": "◁{}▷",
     "command": r"<\|START_{}\|>",
     "begin": r"<\|begin_of_{}\|>",
+    "gemma": r"<\|{}>",
+    "unused": "<{}94>",
+    "inner": r"<\|{}_prefix\|>",
 }
 _UNOPENED = re.compile(
-    r"</(?:[a-z]+:)?think(?:ing)?\s*>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>", re.IGNORECASE
+    r"</(?:[a-z]+:|longcat_)?think(?:ing)?\s*>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>"
+    r"|<channel\|>|<unused95>|<\|inner_suffix\|>",
+    re.IGNORECASE,
 )
 _CODE = r"(?P<code>^[ \t]*```.*?(?:^[ \t]*```|\Z))"
 _LATER = re.compile(rf"(?ms){_CODE}|^[ \t]*<think>.*?(?:</think>|\Z)[ \t]*\n?")
 _AMID = re.compile(rf"(?ms){_CODE}|^[ ]{{0,3}}<think>(?:(?!</?think>).)*</think>[ \t]*(?:\n|\Z)")
 """Where nothing else says that the model thinks: the block has its lines for itself."""
-_FINAL = re.compile(
-    r"(?s)\s*(?:<\|start\|>assistant)?<\|channel\|>(?:analysis|commentary)\b.*<\|channel\|>final<\|message\|>"
-)
-_CHANNEL_ENDS = ("<|return|>", "<|end|>")
 _SOLUTION = re.compile(r"\s*<\|(?:begin_of_solution|START_RESPONSE)\|>|<\|(?:end_of_solution|END_RESPONSE)\|>\s*\Z")
 _AMBIGUOUS = re.compile(r"thinking|thoughts?|reasoning", re.IGNORECASE)
 """Tags that a prompt may also ask for as a part of the answer."""
@@ -62,15 +72,15 @@ def apart(text: str) -> tuple[str, str]:
     tag that nothing opened; or in blocks that begin a line outside of code. A tag that is quoted or named in a
     sentence, or that stands in a text which is JSON as a whole, is what the answer is about.
     """
+    if (channels := harmony.apart(text)) is not None:
+        return channels
     if not ("<" in text or "THINK]" in text or "◁" in text) or _is_json(text):
         return text, ""
-    start = channels.end() if (channels := _FINAL.match(text)) else 0
+    start = 0
     while (end := _behind_block(text, start)) > start:
         start = end
     start = _behind_unopened(text, start)
     rest, taken = text[start:], [text[:start]] if start else []
-    for sign in _CHANNEL_ENDS if channels else ():
-        rest = rest.removesuffix(sign)
     if start:
         rest = _SOLUTION.sub("", rest)
 
@@ -101,6 +111,12 @@ def blocks(text: str) -> list[tuple[int, int]]:
         else:
             without_end.add(closing.pattern)
     return places
+
+
+def is_open(thoughts: str) -> bool:
+    """Return whether thoughts that `apart` has found do not end: the model may have begun to act within them."""
+    places = blocks(thoughts)
+    return not places or places[-1][1] < len(thoughts.rstrip())
 
 
 def _is_json(text: str) -> bool:

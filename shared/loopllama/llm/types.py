@@ -166,7 +166,8 @@ class ModelRequest:
 class ModelResponse:
     """What the model said. `model` is the provider's name for what answered, where it tells. `simulated` marks the
     stand-in. `output_mode` is how JSON was asked for, where it was; `mode_refused` says which better ways were not
-    taken, and why: the provider refused them, or is known to. `thoughts` go back with the tool calls."""
+    taken, and why (the provider refused them, or is known to), and which tools were described in part. `thoughts` go
+    back with the tool calls."""
 
     text: str
     usage: Usage

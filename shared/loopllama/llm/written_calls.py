@@ -6,7 +6,10 @@ text would end the turn. Forms by family: `<tool_call>` with JSON (Hermes, Qwen)
 GLM: github.com/ml-explore/mlx-lm, pull request 792), `<function=…>` (Llama 3, Groq), `[TOOL_CALLS]` (Mistral, its later
 models with the name before the arguments), `<|tool_call|>` with a list (Granite, Phi), `<invoke name=…>` (MiniMax and
 DeepSeek 3.2), `<|python_tag|>` and the bare object (Llama 3.1 and later), alone, in a list or in a code fence,
-`<|tool_call_begin|>` (Kimi), its like in full-width signs (DeepSeek).
+`<|tool_call_begin|>` (Kimi), its like in full-width signs (DeepSeek), `<longcat_tool_call>` (LongCat), `<tools>` (Qwen
+2.5 Coder), `to=functions.NAME` in a channel (gpt-oss), `<|tool_call>call:NAME{…}` with quotes of its own (Gemma 4, also
+without its sign: github.com/vllm-project/vllm, issue 54256), `<|tools_prefix|>` (Apertus: github.com/ml-explore/mlx-lm,
+pull request 1663), the name before the object alone, and Python (`written_python`).
 
 Only what names a tool of the request, and has an object of arguments, is a call; a text in which none does is an
 answer.
@@ -20,6 +23,7 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.core import exact_json
+from loopllama.llm import written_python
 from loopllama.llm.history import MOST_CALLS
 from loopllama.llm.types import ToolCall
 
@@ -46,8 +50,38 @@ _SIGNS = (
     "<|tool_call_begin|>",
     _DEEPSEEK_BEGINS,
     *_SECTIONS,
+    "<longcat_tool_call>",
+    "<tools>",
+    "<|tool_call>",
+    "<|tools_prefix|>",
+    "<|tool_call_start|>",
+    "<|python_start|>",
+    "```tool_code",
+    "<|start|>assistant",
+    "<|channel|>",
+    "assistantcommentary to=",
+    "commentary to=functions.",
 )
-_HERMES = re.compile(r"<tool_call>\s*(\{.*?\})\s*(?:</tool_call>|\Z)", re.DOTALL)
+_HERMES = re.compile(r"<(?P<tag>(?:longcat_)?tool_call|tools)>\s*(?P<call>\{.*?\})\s*(?:</(?P=tag)>|\Z)", re.DOTALL)
+_HARMONY = re.compile(
+    r"\bto=functions\.([\w.:-]{1,80})(?:\s|<\||\|>|\w){0,80}?(\{.*?\})\s*"
+    r"(?:<\|(?:call|end|return)\|>|\Z|(?=<\|start\|>|<\|channel\|>|assistant(?:commentary|final|analysis)))",
+    re.DOTALL,
+)
+_GEMMA = re.compile(
+    r"(?:<\|tool_call>\s*|\A)call:([\w.:-]{1,80})\s*(\{.*?\})\s*(?:<tool_call\|>|\Z|(?=<\|tool_call>))", re.DOTALL
+)
+_GEMMA_PIECE = re.compile(
+    r'<\|"\|>(?P<text>.*?)<\|"\|>|(?P<json>"(?:\\.|[^"\\])*")|(?P<sign>[{}\[\],:])|(?P<bare>[^{}\[\],:"<]+)', re.DOTALL
+)
+_APERTUS = re.compile(r"<\|tools_prefix\|>\s*(\[.*?\])\s*(?:<\|tools_suffix\|>|\Z)", re.DOTALL)
+_AS_PYTHON = re.compile(
+    r"<\|tool_call_start\|>(.*?)(?:<\|tool_call_end\|>|\Z)|<\|python_start\|>(.*?)(?:<\|python_end\|>|\Z)"
+    r"|<function_calls>(.*?)(?:</function_calls>|\Z)|```tool_code\s*(.*?)(?:```|\Z)",
+    re.DOTALL,
+)
+_NAME_FIRST = re.compile(r"([\w.-]{1,80})\s*(\{.*\})", re.DOTALL)
+_PYTHON_LIST = re.compile(r"\[\s*[\w.]{1,80}\(.*\)\s*\]", re.DOTALL)
 _FUNCTION = re.compile(r"<function=([\w.:-]{1,80})>\s*(.*?)\s*(?:</function>|\Z)", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([\w.:-]{1,80})>\n?(.*?)\n?</parameter>", re.DOTALL)
 _INVOKE = re.compile(
@@ -93,7 +127,7 @@ def found(text: str, tools: Mapping[str, Mapping[str, Any]]) -> tuple[str, tuple
         return text, ()
     if fenced := _FENCED.fullmatch(bare):
         bare = fenced[1]
-    if not tools or not (any(sign in text for sign in _SIGNS) or (bare.startswith(("{", "[")) and '"name"' in bare)):
+    if not tools or not (any(sign in text for sign in _SIGNS) or _may_be_bare(bare, tools)):
         return text, ()
     calls = [
         ToolCall(f"call_{place}", name, arguments, exact_json.dumps(arguments))
@@ -106,12 +140,36 @@ def found(text: str, tools: Mapping[str, Mapping[str, Any]]) -> tuple[str, tuple
     return text[:start].strip(), tuple(calls)
 
 
+def _may_be_bare(text: str, tools: Mapping[str, Any]) -> bool:
+    """Return whether a text without signs may be nothing but calls."""
+    if text.startswith(("{", "[")):
+        return '"name"' in text or bool(_PYTHON_LIST.fullmatch(text))
+    named = _NAME_FIRST.fullmatch(text)
+    return text.startswith("call:") or bool(named and named[1] in tools)
+
+
 def _read(text: str, tools: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if _PYTHON_LIST.fullmatch(text):
+        yield from written_python.calls(text)
+        return
     if text.startswith(("{", "[")) and not text.startswith("[TOOL_CALLS]"):
         yield from _of_value(_json(text))
         return
+    if named := _NAME_FIRST.fullmatch(text):
+        yield from _named(named[1], _json(named[2]))
     for match in _HERMES.finditer(text):
-        yield from _of_object(_json(match[1]))
+        yield from _of_object(_json(match["call"]))
+    for match in _AS_PYTHON.finditer(text):
+        yield from written_python.calls(next(part for part in match.groups() if part is not None))
+    for match in _HARMONY.finditer(text):
+        yield from _named(match[1], _json(match[2]))
+    for match in _GEMMA.finditer(text):
+        yield from _named(match[1], _json(_as_json(match[2])))
+    for match in _APERTUS.finditer(text):
+        listed = _json(match[1])
+        for one in listed if isinstance(listed, list) else ():
+            for name, arguments in one.items() if isinstance(one, dict) else ():
+                yield from _named(name, arguments)
     for pattern, parameter in ((_FUNCTION, _PARAMETER), (_INVOKE, _NAMED_PARAMETER), (_GLM, _GLM_PARAMETER)):
         for match in pattern.finditer(text):
             schema = tools.get(_tool_of(match[1]), {})
@@ -154,6 +212,21 @@ def _tool_of(name: str) -> str:
 def _named(name: Any, arguments: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if isinstance(name, str) and isinstance(arguments, dict):
         yield _tool_of(name), arguments
+
+
+def _as_json(text: str) -> str:
+    """Return arguments as Gemma 4 writes them, as JSON: keys and words are bare, texts have quotes of their own."""
+    made, end = [], 0
+    for piece in _GEMMA_PIECE.finditer(text):
+        if piece.start() != end:
+            return ""
+        end = piece.end()
+        if (bare := piece["bare"]) is None:
+            made.append(piece[0] if piece["text"] is None else exact_json.dumps(piece["text"]))
+        elif word := bare.strip():
+            plain = not text.startswith(":", end) and (word == "null" or _json(word) is not None)
+            made.append(word if plain else exact_json.dumps(word))
+    return "".join(made)
 
 
 def _json(text: str) -> Any:

@@ -26,7 +26,7 @@ from loopllama.llm import history, schema_restating, thoughts, tool_forms, writt
 from loopllama.llm.schema_restating import Restated
 from loopllama.llm.schema_subsets import SUBSETS
 from loopllama.llm.token_estimate import estimated_usage, least_tokens
-from loopllama.llm.types import Forms, ModelRequest, ModelResponse, StopReason, Thoughts, ToolCall, Usage
+from loopllama.llm.types import Forms, ModelRequest, ModelResponse, OutputMode, StopReason, Thoughts, ToolCall, Usage
 from loopllama.providers import claude, forms, wire
 from loopllama.providers.output_modes import Modes
 from loopllama.settings import Settings
@@ -76,7 +76,10 @@ class Adapter(ABC):
 
         Raises `errors.ModelError` subclasses only.
         """
-        return self._modes.complete(call, self._ask, native=self._native, no_tool=self._no_forced_tool)
+        answer = self._modes.complete(call, self._ask, native=self._native, no_tool=self._no_forced_tool)
+        told = [answer.mode_refused] if answer.mode_refused else []
+        told += self._said_in_part(call, answer.output_mode)
+        return replace(answer, mode_refused="; ".join(told))
 
     # What a dialect says
 
@@ -144,6 +147,15 @@ class Adapter(ABC):
             rule = refused("forced tool while thinking", name, self.provider)
         return rule.why if rule else ""
 
+    def _said_in_part(self, call: ModelRequest, mode: OutputMode | None) -> list[str]:
+        """Return what the record says of tools whose parameters the provider takes some levels deep only."""
+        subset = self.parameters(call)
+        tools = [(f"the tool {tool.name}", tool.parameters) for tool in call.tools]
+        if mode == "tool" and call.output_schema is not None:
+            tools.append(("the answer tool", call.output_schema))
+        parts = [name for name, schema in tools if schema_restating.says_less(schema, subset)]
+        return [f"{name} was described some levels deep only: its parameters refer to themselves" for name in parts]
+
     def _ask(self, call: ModelRequest) -> ModelResponse:
         call = self._fitted(history.fitted(call, self.provider))
         call = tool_forms.with_short_descriptions(call, self.known(call).longest_description)
@@ -160,11 +172,14 @@ class Adapter(ABC):
             parsed.error.usage, parsed.error.model = usage, parsed.model
             raise parsed.error
         self._check_read_whole(call, usage)
-        text, _ = thoughts.apart(parsed.text)
+        text, thought = thoughts.apart(parsed.text)
         asked = tool_forms.with_own_keys(history.meant(parsed.tool_calls, call.tools), names)
         stop = parsed.stop_reason
         if not asked and call.tools and call.output_schema is None and stop != "max_tokens":
-            text, asked = written_calls.found(text, {tool.name: tool.parameters for tool in call.tools})
+            tools = {tool.name: tool.parameters for tool in call.tools}
+            text, asked = written_calls.found(text, tools)
+            if not text.strip() and not asked and thoughts.is_open(thought):
+                _, asked = written_calls.found(thought, tools)  # it went on to call without an end of its thoughts
             stop = "tool_calls" if asked else stop
         if not text.strip() and not asked:
             message = f"{self.who(call)}: the answer is empty ({parsed.why_empty})"

@@ -40,7 +40,7 @@ from loopllama.core import exact_json
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
 from loopllama.llm import schema_restating, thoughts
 from loopllama.llm.types import Message, ModelRequest, Thoughts, ToolCall, ToolSpec, Usage
-from loopllama.providers import endings, error_mapping, openai_service, waits, wire
+from loopllama.providers import claude, endings, error_mapping, openai_service, waits, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
 
@@ -73,6 +73,10 @@ class OpenAI(openai_service.OpenAIService):
         served_by = call.stands_for.provider if call.stands_for and self.provider not in KNOWN else self.provider
         wanted = bool(refused("calls without thoughts", call.known_as, served_by))
         return request(call, self.known(call), self.limit_field(call), with_thoughts=wanted)
+
+    def thinks(self, call: ModelRequest) -> bool:
+        """Return whether the call's options or its effort turn thinking on."""
+        return claude.thinks(_options(call))
 
     def limit_field(self, call: ModelRequest) -> str:
         """Return the field that limits the answer, by what was learnt, by the model, by the provider."""
@@ -156,7 +160,8 @@ def request(call: ModelRequest, known: Known, limit: str, *, with_thoughts: bool
     tool must have some."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": call.system}] if call.system else []
     messages += [_message(message, known, call.known_as, with_thoughts) for message in call.messages]
-    body: dict[str, Any] = {**call.options, "model": call.model, "messages": messages}
+    options, most, temperature = claude.fitted_elsewhere(call, _options(call))
+    body: dict[str, Any] = {**options, "model": call.model, "messages": messages}
     if call.tools:
         body["tools"] = [_tool(tool) for tool in call.tools]
     if call.forced_tool:
@@ -166,18 +171,24 @@ def request(call: ModelRequest, known: Known, limit: str, *, with_thoughts: bool
         strict = known.strict and schema_restating.holds(call.output_schema, known.schemas)
         named = {"name": "answer", "schema": call.output_schema, "strict": strict}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
-    if call.max_tokens is not None:
-        body[limit] = call.max_tokens
-    if call.temperature is not None:
-        body["temperature"] = call.temperature
-    if call.effort and "reasoning" in body:  # as OpenRouter's options say it
-        body["reasoning"] = {**wire.member(body, "reasoning"), "effort": call.effort}
-    elif call.effort:
-        body["reasoning_effort"] = call.effort
+    if most is not None:
+        body[limit] = most
+    if temperature is not None:
+        body["temperature"] = temperature
     if call.service_tier:
         body["service_tier"] = call.service_tier
     body["stream"] = False
     return body
+
+
+def _options(call: ModelRequest) -> dict[str, Any]:
+    """Return a model's options with the effort that the call asks for."""
+    options = dict(call.options)
+    if call.effort and "reasoning" in options:  # as OpenRouter's options say it
+        options["reasoning"] = {**wire.member(options, "reasoning"), "effort": call.effort}
+    elif call.effort:
+        options["reasoning_effort"] = call.effort
+    return options
 
 
 def _message(message: Message, known: Known, model: str, with_thoughts: bool) -> dict[str, Any]:

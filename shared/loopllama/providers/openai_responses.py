@@ -34,7 +34,7 @@ from loopllama.core import exact_json
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
 from loopllama.llm import schema_restating, thoughts
 from loopllama.llm.types import Message, ModelRequest, Thoughts, ToolSpec, Usage
-from loopllama.providers import endings, openai_service, wire
+from loopllama.providers import claude, endings, openai_service, wire
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
 
@@ -48,6 +48,8 @@ CODES: Mapping[str, type[ModelError]] = {
 
 _CHARGED_APART = {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"}
 """Items of the output that cost a fee beside the tokens: https://platform.openai.com/docs/pricing, built-in tools."""
+_SAID = ("message", "function_call")
+"""Items that have a status of their own, by which what they hold is whole or not."""
 _MOVED = {"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "verbosity")}
 """Parameters of Chat Completions that have another place here, so that a model's `options` go on to hold."""
 
@@ -65,6 +67,10 @@ class OpenAIResponses(openai_service.OpenAIService):
         """Return the request's body."""
         return request(call, self.known(call))
 
+    def thinks(self, call: ModelRequest) -> bool:
+        """Return whether the call's options or its effort turn thinking on."""
+        return claude.thinks(_options(call))
+
     def is_error(self, value: Mapping[str, Any]) -> bool:
         """Return whether it is an error: a response that failed has one, under status 200."""
         return value.get("status") == "failed" or bool(value.get("error") and not value.get("output"))
@@ -76,7 +82,9 @@ class OpenAIResponses(openai_service.OpenAIService):
             return Parsed(usage=usage, error=InvalidModelResponse(f"{who}: the answer holds no output", against=True))
         items = [item for item in output if isinstance(item, dict)]
         status, why = value.get("status"), wire.member(value, "incomplete_details").get("reason")
-        ending = endings.ending(endings.RESPONSES, why, status)
+        # A server may complete a response whose last item it has cut off.
+        cut_off = (item["status"] for item in items if item.get("type") in _SAID and item.get("status") == "incomplete")
+        ending = endings.ending(endings.RESPONSES, why, status, *cut_off)
         cut = ending == "max_tokens"
         text, refused = _text(items), "".join(_parts(items, "refusal", "refusal"))
         calls = wire.tool_calls(
@@ -109,7 +117,8 @@ class OpenAIResponses(openai_service.OpenAIService):
 
 def request(call: ModelRequest, known: Known) -> dict[str, Any]:
     """Return the request's body."""
-    body: dict[str, Any] = {**_options(call.options), "model": call.model, "input": _input(call.messages)}
+    options, most, temperature = claude.fitted_elsewhere(call, _options(call))
+    body: dict[str, Any] = {**options, "model": call.model, "input": _input(call.messages)}
     if call.system:
         body["instructions"] = call.system
     if call.tools:
@@ -123,26 +132,27 @@ def request(call: ModelRequest, known: Known) -> dict[str, Any]:
         strict = known.strict and schema_restating.holds(call.output_schema, known.schemas)
         form = {"name": "answer", "schema": call.output_schema, "strict": strict}
         body["text"] = {**wire.member(body, "text"), "format": {"type": "json_schema", **form}}
-    if call.max_tokens is not None:
-        body["max_output_tokens"] = call.max_tokens
-    if call.temperature is not None:
-        body["temperature"] = call.temperature
-    if call.effort:
-        body["reasoning"] = {**wire.member(body, "reasoning"), "effort": call.effort}
+    if most is not None:
+        body["max_output_tokens"] = most
+    if temperature is not None:
+        body["temperature"] = temperature
     if call.service_tier:
         body["service_tier"] = call.service_tier
     body["store"] = body["stream"] = False
     return body
 
 
-def _options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a model's options as they are named here. `text.format` is what the call says."""
-    named = dict(options)
+def _options(call: ModelRequest) -> dict[str, Any]:
+    """Return a model's options as they are named here, with the effort that the call asks for. `text.format` is what
+    the call says."""
+    named = dict(call.options)
     for name, (group, inside) in _MOVED.items():
         if name in named:
             named[group] = {inside: named.pop(name), **wire.member(named, group)}
     if isinstance(text := named.get("text"), dict) and "format" in text:
         named["text"] = {name: value for name, value in text.items() if name != "format"}
+    if call.effort:
+        named["reasoning"] = {**wire.member(named, "reasoning"), "effort": call.effort}
     return named
 
 

@@ -175,6 +175,8 @@ class BedrockDialect(Dialect):
         forced = bool({"any", "tool"} & body.get("toolConfig", {}).get("toolChoice", {}).keys())
         if claude and (said := self._claude_refuses(body, model, forced)):
             return self.error(400, "ValidationException", f"The model returned the following errors: {said}")
+        if "nova-2" in model and (said := _nova_refuses(body)):
+            return self.error(400, "ValidationException", said)
         if not claude and "deepseek.r1" in model and any("thinking" in kinds for _, kinds in kinds):
             said = "User messages cannot contain reasoning content. Please remove the reasoning content and try again."
             return self.error(400, "ValidationException", said)
@@ -266,3 +268,12 @@ def _check(shape: Any, value: Any) -> None:
 
     report = ParamValidator().validate(value, shape)
     assert not report.has_errors(), report.generate_report()
+
+
+def _nova_refuses(body: Any) -> str | None:
+    """https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html"""
+    reasoning = body.get("additionalModelRequestFields", {}).get("reasoningConfig", {})
+    named = sorted({"maxTokens", "temperature", "topP"} & body.get("inferenceConfig", {}).keys())
+    if reasoning.get("maxReasoningEffort") == "high" and named:
+        return f"{', '.join(named)} must be unset when maxReasoningEffort is high."
+    return None

@@ -26,6 +26,21 @@ class GroqDialect(OpenAIDialect):
         return None
 
 
+class CerebrasBesideToolsDialect(GroqDialect):
+    """No schema beside tools: github.com/juspay/neurolink, its page on Cerebras."""
+
+    name = "cerebras"
+    model = "gpt-oss-120b"
+    path = "/v1"
+
+    def refusal(self, request: Request) -> Reply | None:
+        if (refused := Dialect.refusal(self, request)) is not None:
+            return refused
+        if {"tools", "response_format"} <= request.json.keys():
+            return self.error(400, "wrong_api_format", '"tools" is incompatible with "response_format"')
+        return None
+
+
 class WordsOnlyDialect(OpenAIDialect):
     """A tool is forced by a word, not by its name."""
 

@@ -208,7 +208,9 @@ _bits: dict[str, st.SearchStrategy[Any]] = {
     "multipleOf": st.integers(1, 3),
     "uniqueItems": st.booleans(),
     "required": st.lists(st.sampled_from("pqz"), max_size=2, unique=True),
-    "type": st.sampled_from(["string", "integer", "object", "array", "null", ["string", "null"], ["object", "null"]]),
+    "type": st.sampled_from(
+        ["string", "integer", "object", "array", "null", ["string", "null"], ["object", "null"], ["array", "null"]]
+    ),
     "$schema": st.just("http://json-schema.org/draft-07/schema#"),
     "discriminator": st.just({"propertyName": "p"}),
 }
@@ -218,7 +220,7 @@ def _any_of(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     parts: dict[str, st.SearchStrategy[Any]] = {
         "properties": st.dictionaries(st.sampled_from("pqr"), inner, max_size=3),
         "additionalProperties": st.booleans() | inner,
-        "items": inner | st.lists(inner, max_size=2),
+        "items": st.booleans() | inner | st.lists(inner, max_size=2),
         **{key: st.lists(inner, min_size=1, max_size=2) for key in ("anyOf", "oneOf", "allOf")},
         **dict.fromkeys(("not", "if", "contains"), inner),
         "patternProperties": st.dictionaries(_texts, inner, max_size=1),
@@ -226,7 +228,7 @@ def _any_of(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.fixed_dictionaries({}, optional={**_bits, **parts})
 
 
-_any_schema = st.recursive(st.just(True) | st.fixed_dictionaries({}, optional=_bits), _any_of, max_leaves=5)
+_any_schema = st.recursive(st.booleans() | st.fixed_dictionaries({}, optional=_bits), _any_of, max_leaves=5)
 _roots = st.builds(
     lambda inner, d, e, closed: {
         **(inner if isinstance(inner, dict) else {}),
@@ -239,41 +241,28 @@ _roots = st.builds(
     _any_schema | _schemas,
     st.booleans(),
 )
-_ANSWERS = {
-    "openai strict": lambda schema: schema_rules.at_openai(schema, strict=True),
-    "anthropic": schema_rules.at_anthropic,
-    "gemini": schema_rules.at_gemini,
-}
-_TOOLS = {
-    "openai tools": schema_rules.of_tool,
-    "anthropic tools": schema_rules.of_tool_at_anthropic,
-    "nova tools": schema_rules.of_tool_at_nova,
-    "gemini tools": lambda schema: schema_rules.at_gemini(schema, schema_rules.GEMINI_TOOL_KEYS, "tools[0]"),
-}
 
 
 def test_every_subset_has_a_checker() -> None:
-    assert _ANSWERS.keys() | _TOOLS.keys() | {"any"} == SUBSETS.keys()
+    assert schema_rules.ANSWERS.keys() | schema_rules.TOOLS.keys() | {"any"} == SUBSETS.keys()
 
 
-@pytest.mark.parametrize("subset", _ANSWERS)
+@pytest.mark.parametrize("subset", schema_rules.ANSWERS)
 @settings(max_examples=50)
 @given(schema=_roots)
 def test_whatever_is_restated_for_answers_is_taken(subset: str, schema: dict[str, Any]) -> None:
     made, why_not = restated(schema, subset)
     assert (made is None) is bool(why_not)
     if made is not None:
-        assert _ANSWERS[subset](made) is None
+        assert schema_rules.ANSWERS[subset](made) is None
         assert holds(made, subset)
 
 
-@pytest.mark.parametrize("subset", _TOOLS)
+@pytest.mark.parametrize("subset", schema_rules.TOOLS)
 @settings(max_examples=50)
 @given(schema=_roots)
 def test_parameters_that_are_restated_are_taken(subset: str, schema: dict[str, Any]) -> None:
-    made = parameters(schema, subset)
-    if made is not schema:
-        assert _TOOLS[subset](made) is None
+    assert schema_rules.TOOLS[subset](parameters(schema, subset)) is None
 
 
 def test_a_tool_is_said_to_gemini_in_its_own_words() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopllama.llm.thoughts import apart, blocks
+from loopllama.llm.thoughts import apart, blocks, is_open
 
 ANSWER = 'Dear customer, <b>sorry</b>.\n\n{"urgency": "high"}'
 TAGS = [
@@ -23,7 +23,13 @@ TAGS = [
     ("◁think▷", "◁/think▷"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<longcat_think>", "</longcat_think>"),
+    ("<|channel>thought\n", "<channel|>"),
+    ("<unused94>thought\n", "<unused95>"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"),
 ]
+ANALYSIS, FINAL = "<|channel|>analysis<|message|>", "<|start|>assistant<|channel|>final<|message|>"
+CALL = '<|start|>assistant<|channel|>commentary to=functions.search <|constrain|>json<|message|>{"q": 1}<|call|>'
 
 
 @pytest.mark.parametrize(("opening", "closing"), TAGS)
@@ -60,6 +66,27 @@ def test_a_block_before_the_answer(opening: str, closing: str, between: str) -> 
         ("<|begin_of_thought|>a<|end_of_thought|>\n<|begin_of_solution|>high<|end_of_solution|>", "high"),
         ("<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>high<|END_RESPONSE|>", "high"),
         ("<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>high<|return|>", "high"),
+        ("<|channel>thought\nHm, it may be", ""),
+        ("<|channel>thought\n<channel|>high", "high"),
+        ("Hm.<channel|>high", "high"),
+        ("Hm.<unused95>high", "high"),
+        # gpt-oss: cut off within its thoughts, with an answer that has no header, with what it says on the way
+        (f"{ANALYSIS}It may be", ""),
+        (f"{ANALYSIS}Hm.<|end|>", ""),
+        ("<|channel|>analysis", ""),
+        (f"{ANALYSIS}Hm.<|end|>high", "high"),
+        (f"{ANALYSIS}Hm.<|end|><|start|>assistant<|channel|>commentary<|message|>I look.<|end|>", "I look."),
+        (f"{ANALYSIS}a<|end|><|start|>assistant{ANALYSIS}b<|end|>{FINAL}high<|return|>", "high"),
+        (f"{ANALYSIS}Hm.<|end|><|channel|>final <|constrain|>json<|message|>[1]<|return|>", "[1]"),
+        (f"{FINAL}high<|return|>", "high"),
+        (f"{ANALYSIS}Hm.<|end|>{CALL}", CALL),
+        (CALL, CALL),
+        # gpt-oss without its signs
+        ("analysisWe need a word.assistantfinalhigh", "high"),
+        ("analysis: hm\nassistantfinal high", "high"),
+        ('analysisuser asks. "assistantfinal" is next.assistantfinal{"a": 1}', '{"a": 1}'),
+        ("analysisWe need to", ""),
+        ("analysisI look.assistantcommentary to=functions.f json{}", "assistantcommentary to=functions.f json{}"),
     ],
 )
 def test_other_forms(text: str, answer: str) -> None:
@@ -79,6 +106,16 @@ def test_other_forms(text: str, answer: str) -> None:
         "<thinking>is all that was asked for</thinking>",
         "<thinking aloud is fine",
         "The tag <think> opens a block.",
+        "The model writes <|channel|>analysis<|message|> before it thinks.",
+        "<|channel|>analysis<|message|> opens its thoughts, <|channel|>final<|message|> the answer.",
+        "`<|channel|>analysis` opens its thoughts.",
+        "<|channel|>analysis, then <|channel|>final.",
+        "Gemma 4 opens its thoughts with <|channel>thought and closes them with `<channel|>`.",
+        "analysis of the tickets: assistantfinal is a word.",
+        "analysis",
+        "analysisResult = high",
+        "Analysis: the user is charged twice.",
+        "The log says analysisWe and assistantfinal.",
         "The parser looks for </think> and drops what is before it.",
         "A block is closed by </think>. Nothing else closes it.",
         "The tags are <think> and </think>, see there.",
@@ -110,6 +147,11 @@ def test_any_text_is_parted(text: str) -> None:
         "a\n" + "<think>x</think>y\n" * 40_000,
         "a <think>" * 60_000,
         "```\n" * 200_000 + "<",
+        "<|channel|>analysis<|message|>" * 30_000,
+        "<|channel|>analysis<|message|>" + "<|start|>" * 100_000,
+        "analysisWe" + "assistantfinal" * 60_000,
+        "<|channel>thought\n" * 50_000,
+        "<unused94>" * 90_000,
     ],
 )
 def test_a_megabyte_is_parted_in_good_time(text: str) -> None:
@@ -117,3 +159,11 @@ def test_a_megabyte_is_parted_in_good_time(text: str) -> None:
     apart(text)
     blocks(text)
     assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [("<think>a</think>", True), ("a</think>", False), ("<think>a", False), ("<think>a</think>\n<think>b", False)],
+)
+def test_whether_thoughts_end(text: str, ends: bool) -> None:
+    assert is_open(text) is not ends

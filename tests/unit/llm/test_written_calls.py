@@ -47,6 +47,21 @@ FORMS = {
     "in a list": '[{"name": "search", "arguments": {"q": "a}b", "n": 1.50}}]',
     "as a message": '{"tool_calls": [{"id": "c", "type": "function", "function": {"name": "search", "arguments": '
     '"{\\"q\\": \\"a}b\\", \\"n\\": 1.50}"}}]}',
+    "longcat": '<longcat_tool_call>\n{"name": "search", "arguments": {"q": "a}b", "n": 1.50}}\n</longcat_tool_call>',
+    "qwen 2.5 coder": '<tools>\n{"name": "search", "arguments": {"q": "a}b", "n": 1.50}}\n</tools>',
+    "gpt-oss": '<|channel|>commentary to=functions.search <|constrain|>json<|message|>{"q": "a}b", "n": 1.50}<|call|>',
+    "gpt-oss to a role": "<|start|>assistant to=functions.search<|channel|>commentary json<|message|>"
+    '{"q": "a}b", "n": 1.50}',
+    "gpt-oss without signs": 'assistantcommentary to=functions.search json{"q": "a}b", "n": 1.50}',
+    "gemma 4": '<|tool_call>call:search{n:1.50,q:<|"|>a}b<|"|>}<tool_call|><|tool_response>',
+    "gemma 4 without a sign": 'call:search{q:<|"|>a}b<|"|>,n:1.50}',
+    "apertus": '<|tools_prefix|>[{"search": {"q": "a}b", "n": 1.50}}]<|tools_suffix|>',
+    "lfm2": "<|tool_call_start|>[search(q='a}b', n=1.50)] <|tool_call_end|>",
+    "llama 4": '[search(q="a}b", n=1.50)]',
+    "llama 4 with signs": '<|python_start|>[search(q="a}b", n=1.50)]<|python_end|>',
+    "olmo 3": '<function_calls>\nsearch(q="a}b", n=1.50)\n</function_calls>',
+    "gemma 3": '```tool_code\nprint(search(q="a}b", n=1.50))\n```',
+    "the name first": 'search{"q": "a}b", "n": 1.50}',
     "bare": '{"type": "function", "name": "search", "parameters": {"q": "a}b", "n": 1.50}}',
 }
 
@@ -81,10 +96,56 @@ def test_what_is_said_before_stays_and_several_are_several() -> None:
         '<tool_call>{"name": "other", "arguments": {}}</tool_call>',
         "<function=search>no object</function>",
         "[TOOL_CALLS] none",
+        "gpt-oss writes <|channel|>commentary to=functions.search before the arguments.",
+        '<|channel|>commentary to=functions.other<|message|>{"q": 1}<|call|>',
+        "<|tool_call>call:other{}<tool_call|>",
+        "<|tool_call>call:search{q:<tool_call|>",
+        "call: search for {it}",
+        "<|tool_call_start|>[search(os.system('x'))]<|tool_call_end|>",
+        "<|tool_call_start|>[search(q=f(1))]<|tool_call_end|>",
+        "<|tool_call_start|>[search(**{})]<|tool_call_end|>",
+        '[search("x")]',
+        "[other(q=1)]",
+        "search(q=1) finds it.",
+        "[see search(q=1)]",
+        "<tools> are in the box",
+        '<tools>{"name": "search", "description": "Look.", "parameters": {}}</tools>',
+        'search {"q": }',
+        "<|tools_prefix|>[1, {}]<|tools_suffix|>",
     ],
 )
 def test_what_is_no_call_stays_an_answer(text: str) -> None:
     assert found(text, TOOLS) == (text, ())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        ("{}", {}),
+        ('{a:<|"|>x: {y}, [z] "w"<|"|>}', {"a": 'x: {y}, [z] "w"'}),
+        ("{a:true,b:false,c:null,d:-3}", {"a": True, "b": False, "c": None, "d": -3}),
+        ('{a:[<|"|>x<|"|>,2],b:{c:{d:1}}}', {"a": ["x", 2], "b": {"c": {"d": 1}}}),
+        ('{"a":"x",b: some words }', {"a": "x", "b": "some words"}),
+        ("{1:2}", {"1": 2}),
+    ],
+)
+def test_arguments_in_gemmas_notation(arguments: str, value: Any) -> None:
+    _, [call] = found(f"<|tool_call>call:search{arguments}<tool_call|>", TOOLS)
+    assert call.arguments == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        ("", {}),
+        ("a=True, b=false, c=None, d=null", {"a": True, "b": False, "c": None, "d": None}),
+        ("a=-3, b=[1, 'x'], c={'d': (1, 2)}", {"a": -3, "b": [1, "x"], "c": {"d": [1, 2]}}),
+        ("a=12345678901234567890123", {"a": 12345678901234567890123}),
+    ],
+)
+def test_arguments_in_python(arguments: str, value: Any) -> None:
+    _, calls = found(f"[search({arguments}), json_answer()]", TOOLS)
+    assert [(call.name, call.arguments) for call in calls] == [("search", value), ("json_answer", {})]
 
 
 def test_without_tools_nothing_is_a_call() -> None:
@@ -118,6 +179,13 @@ def test_a_long_text_is_looked_through_in_no_time() -> None:
         "<parameter=q>",
         "[TOOL_CALLS]a{",
         '<invoke name="a">',
+        "<|channel|>commentary to=functions.search <|message|>{",
+        "<|tool_call>call:search{a:",
+        "<tools>{",
+        "<|tools_prefix|>[",
+        "<|tool_call_start|>[search(",
+        "search{",
+        "call:search{",
     ):
         for times in (100, 8000):
             text = piece * times

@@ -224,3 +224,27 @@ def test_a_call_that_was_cut_off_is_no_call() -> None:
     value = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "output": [asked]}
     [call] = OpenAIResponses("openai", Settings()).read(CALL, value).tool_calls
     assert call.arguments is None
+
+
+@pytest.mark.parametrize("status", ["completed", None])
+@pytest.mark.parametrize(
+    ("items", "stop"),
+    [
+        ([("message", "incomplete")], "max_tokens"),
+        ([("message", "completed")], "end"),
+        ([("message", None)], "end"),
+        ([("reasoning", "incomplete"), ("message", "completed")], "end"),  # what it thought is not the answer
+        ([("message", "completed"), ("function_call", "completed")], "tool_calls"),
+        ([("message", "completed"), ("function_call", "incomplete")], "max_tokens"),
+    ],
+)
+def test_an_item_that_is_cut_off_is_not_whole_in_a_response_that_is(
+    status: str | None, items: list[tuple[str, str | None]], stop: str
+) -> None:
+    parts = {"content": [{"type": "output_text", "text": TEXT}], "call_id": "a", "name": "now", "arguments": "{}"}
+    output = [{"type": kind, "status": said, **parts} for kind, said in items]
+    parsed = OpenAIResponses("openai", Settings()).read(CALL, {"status": status, "output": output})
+    assert (parsed.stop_reason, parsed.error) == (stop, None)
+    assert [call.arguments for call in parsed.tool_calls] == [
+        None if stop == "max_tokens" else {} for kind, _ in items if kind == "function_call"
+    ]

@@ -36,6 +36,7 @@ from loopllama.providers.adapter import Adapter, Parsed
 from loopllama.providers.bedrock.service import aws_failure, underlying_model
 
 _POINT = {"cachePoint": {"type": "default"}}
+_LIMITS = ("maxTokens", "temperature", "topP")
 
 
 class Bedrock(Adapter):
@@ -115,6 +116,16 @@ def request(call: ModelRequest) -> dict[str, Any]:
             inference["topP"] = own.pop("top_p")
         if isinstance(fields, dict):
             options["additionalModelRequestFields"] = own
+    if (reasoning := _at_high_effort(call, options)) is not None:
+        if call.max_tokens is None or call.limit_unasked:
+            longest = temperature = None
+            inference = {name: value for name, value in inference.items() if name not in _LIMITS}
+        else:  # the limit counts more: at the next effort it may be said
+            lower = {**reasoning, "maxReasoningEffort": "medium"}
+            options["additionalModelRequestFields"] = {
+                **options["additionalModelRequestFields"],
+                "reasoningConfig": lower,
+            }
     messages = wire.alternating(call, _blocks, lambda blocks: blocks.append(_POINT))
     arguments: dict[str, Any] = {**options, "modelId": model, "messages": messages}
     if call.system.strip():
@@ -164,6 +175,13 @@ def _with_effort(options: Mapping[str, Any], effort: str, family: str) -> dict[s
     else:
         fields["reasoning_effort"] = effort
     return fields
+
+
+def _at_high_effort(call: ModelRequest, options: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return Nova's `reasoningConfig` where it asks for an effort beside which there is no limit."""
+    reasoning = wire.member(wire.member(options, "additionalModelRequestFields"), "reasoningConfig")
+    high = reasoning.get("type") == "enabled" and reasoning.get("maxReasoningEffort") == "high"
+    return reasoning if high and refused("limits at high effort", _family(call)) else None
 
 
 def _choice(call: ModelRequest) -> dict[str, Any]:

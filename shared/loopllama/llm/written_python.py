@@ -1,0 +1,70 @@
+"""Tool calls that a model wrote as Python: `[search(q="x"), now()]`.
+
+LFM2 writes them between `<|tool_call_start|>` and `<|tool_call_end|>` (github.com/vllm-project/vllm, pull request
+39243), Llama 4 bare or between `<|python_start|>` and `<|python_end|>`, OLMo 3 a line each in `<function_calls>`, Gemma
+3 in a fence called `tool_code`. Nothing is run: only calls with named arguments that are plain values are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from loopllama.core import exact_json
+
+if TYPE_CHECKING:
+    import ast
+
+_LONGEST = 20_000
+"""Characters; what is longer takes long to read."""
+_NAMES = {"true": True, "false": False, "null": None}
+
+
+def calls(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the names and arguments of the calls that a text is; of a text that is anything else, nothing."""
+    if "(" not in text or len(text) > _LONGEST:
+        return
+    import ast
+
+    try:
+        body = ast.parse(text.strip(), mode="exec").body
+        found = [_call(one, text.strip()) for line in body for one in _expressions(line)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    yield from found
+
+
+def _expressions(line: ast.stmt) -> list[Any]:
+    import ast
+
+    if not isinstance(line, ast.Expr):
+        raise ValueError("no expression")
+    return line.value.elts if isinstance(line.value, ast.List | ast.Tuple) else [line.value]
+
+
+def _call(node: Any, text: str) -> tuple[str, dict[str, Any]]:
+    import ast
+
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print" and node.args:
+        node = node.args[0]  # Gemma 3 writes what it wants to see
+    if not isinstance(node, ast.Call) or node.args or any(word.arg is None for word in node.keywords):
+        raise ValueError("no call with named arguments")
+    return ast.unparse(node.func), {str(word.arg): _value(word.value, text) for word in node.keywords}
+
+
+def _value(node: Any, text: str) -> Any:
+    import ast
+
+    if isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, bool | str)):
+        return node.value
+    if isinstance(node, ast.Name) and node.id in _NAMES:
+        return _NAMES[node.id]
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_value(one, text) for one in node.elts]
+    if isinstance(node, ast.Dict):
+        keys = [_value(key, text) for key in node.keys]
+        if not all(isinstance(key, str) for key in keys):
+            raise ValueError("a key is no text")
+        return dict(zip(keys, (_value(value, text) for value in node.values), strict=True))
+    # A number, which Python would round: its digits are read as JSON.
+    return exact_json.loads(ast.get_source_segment(text, node) or "")
