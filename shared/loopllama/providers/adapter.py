@@ -192,16 +192,13 @@ class Adapter(ABC):
         """Return the call as the rules, and what was learnt of the model, say it."""
         known = self._forms.get(call.catalog_id, call.forms)
         temperature = call.temperature
-        if temperature is not None and (
-            not known.temperature or refused("temperature", self.known_as(call), self.provider)
-        ):
+        if temperature is not None and refused("temperature", self.known_as(call), self.provider):
             temperature = None
         subset = self.parameters(call)
         tools = tuple(
             replace(tool, parameters=schema_restating.parameters(tool.parameters, subset)) for tool in call.tools
         )
-        call = replace(call, temperature=temperature, tools=tools, forms=known)
-        return call if known.system else history.without_system(call)
+        return forms.applied(replace(call, temperature=temperature, tools=tools, forms=known))
 
     def _sent(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the answer's document. A call that is refused for how it is said is said otherwise, each form once: a

@@ -49,6 +49,8 @@ CODES: Mapping[str, type[ModelError]] = {
     "insufficient_quota": ModelThrottled,
     "billing_hard_limit_reached": ModelThrottled,
     "credit_balance_exhausted": ModelThrottled,
+    "exceeded_current_quota_error": ModelThrottled,  # Moonshot
+    "budget_exceeded": ModelThrottled,  # LiteLLM's proxy
     "RESOURCE_EXHAUSTED": ModelThrottled,  # Gemini
     "server_error": ModelUnavailable,
     "server_is_overloaded": ModelUnavailable,

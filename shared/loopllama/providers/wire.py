@@ -58,7 +58,8 @@ def service_tier(value: Any) -> str:
 
 def answer_limit(call: ModelRequest) -> int:
     """Return the limit of the answer, in tokens, for a provider that asks for one."""
-    return call.max_tokens or min(call.max_output or UNKNOWN_MAX_OUTPUT, LONGEST_UNASKED)
+    most = call.forms.most_output or LONGEST_UNASKED
+    return call.max_tokens or min(call.max_output or UNKNOWN_MAX_OUTPUT, LONGEST_UNASKED, most)
 
 
 def tool_call(identifier: Any, name: Any, arguments: Any, position: int) -> ToolCall:
