@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple, Protocol
 
 STANDARD = "standard"
@@ -83,7 +84,8 @@ class Usage:
     it, and `cache_write_1h_tokens` those of the written that are kept an hour. `output_tokens` is all of the answer,
     `reasoning_tokens` a part of it. An adapter converts from its provider's own way of counting. `estimated`: the
     provider gave no usage and the figures are an estimate; `uncertain`: they are right, and the provider charges for
-    more than them. `service_tier` is the one that answered, by our names, where the provider says it.
+    more than them. `service_tier` is the one that answered, by our names, where the provider says it. `said_usd` is
+    what the provider says that the call costs, fees included.
     """
 
     input_tokens: int
@@ -95,6 +97,7 @@ class Usage:
     uncertain: bool = False
     cache_write_1h_tokens: int = 0
     service_tier: str = ""
+    said_usd: Decimal | None = None
 
 
 class Identity(NamedTuple):

@@ -150,12 +150,17 @@ class Adapter(ABC):
         names: tool_forms.Names = {}
         if SUBSETS[self.parameters(call)].plain_keys:
             call, names = tool_forms.with_plain_keys(call)
-        parsed = self.read(call, self._sent(call))
+        document = self._sent(call)
+        parsed = self.read(call, document)
         written = parsed.text + "".join(tool_call.raw for tool_call in parsed.tool_calls)
         counted = parsed.usage
         if counted is not None and not parsed.error and not counted.input_tokens and not counted.output_tokens:
             counted = None  # whoever has read and written something, and counts none, does not count
-        usage = replace(counted or estimated_usage(call, written), service_tier=parsed.service_tier)
+        usage = replace(
+            counted or estimated_usage(call, written),
+            service_tier=parsed.service_tier,
+            said_usd=wire.said_usd(document.get("usage")) if self.known(call).says_cost else None,
+        )
         if parsed.error is not None:
             parsed.error.usage, parsed.error.model = usage, parsed.model
             raise parsed.error

@@ -89,6 +89,8 @@ def address(credentials: Credentials, path: str, deployment: str = "") -> str:
     """Return the address of `path` at the provider. `deployment` is the model's name where Azure's dated API wants it
     in the address."""
     base = credentials.base_url
+    if credentials.provider == "perplexity" and path == "responses" and not base.endswith("/v1"):
+        base = f"{base}/v1"  # the Agent API's; Chat Completions are not below it
     if credentials.dialect == "azure":
         if credentials.api_version:
             root = base.removesuffix("/openai/v1").removesuffix("/openai")
