@@ -50,8 +50,8 @@ serve: $(CLI) ## The local stack, until stopped: API, console tables, state mach
 test: $(DEV) ## All tests (TESTS=tests/unit for some of them)
 	@LOOPLLAMA_COVERAGE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=10 --durations-min=1 $(TESTS)
 
-test-litellm: $(DEV) $(LITELLM)/.installed ## The provider adapters against LiteLLM's proxy, in an environment of its own
-	@LOOPLLAMA_LITELLM='$(CURDIR)/$(LITELLM)/bin/litellm' $(BIN)/python -m pytest -q tests/contract/test_litellm.py
+test-litellm: $(DEV) $(LITELLM)/.installed ## The provider adapters against LiteLLM's proxy, and prices against its list, in an environment of its own
+	@LOOPLLAMA_LITELLM='$(CURDIR)/$(LITELLM)/bin/litellm' $(BIN)/python -m pytest -q tests/contract/test_litellm.py tests/contract/test_litellm_prices.py
 
 test-models: $(DEV) $(MODELS)/bin/llama-server ## Crews on two real models on this machine: what they use, cost and take (the first time builds llama.cpp's server, 15 minutes)
 	@LOOPLLAMA_MODELS='$(CURDIR)/$(MODELS)' LOOPLLAMA_MODELS_SHORT='$(SHORT)' $(BIN)/python -m pytest -q -s tests/models

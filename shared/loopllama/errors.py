@@ -24,7 +24,7 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      |   +- ContextTooLong            next fallback, then the step fails
      |   +- ContentFiltered           next fallback, then the step fails: refusal or content filter
      |   +- InvalidModelResponse      once more where that may help, next fallback, then the step fails: empty or broken
-     |   +- ModelRequestRejected      the step fails at once: a request that no model will take
+     |   +- ModelRequestRejected      next fallback, then the step fails; at once where no model will take the request
      |       +- ModelNotAvailable     next fallback, then the step fails: no such model, not for this account
      |       +- CredentialsRejected   next fallback, then the step fails: missing or wrong key, with the command
      +- OutputInvalid                 the answer does not follow the step's outputSchema, repair included
@@ -139,9 +139,10 @@ class LeaseLost(Conflict):
 class ModelError(LoopLlamaError):
     """A model call that gave no usable answer.
 
-    `next_model`: whether the next fallback is tried; an error may say of itself that it is. `later`: whether the step
-    is tried again later once the attempt order is exhausted; an error may say of itself that trying again is of no use.
-    `retry_after`: seconds that the provider asked for, where it did. `status`: the HTTP status, where there was one.
+    `next_model`: whether the next fallback is tried; an error may say of itself that it is not. `later`: whether the
+    step is tried again later once the attempt order is exhausted; an error may say of itself that trying again is of no
+    use. `retry_after`: seconds that the provider asked for, where it did. `status`: the HTTP status, where there was
+    one.
     `model`: the provider's name for what answered, where it told. `usage` is attached by an adapter when the provider
     billed the failed call. `maybe_billed`: the request may have reached the provider and no answer came back
     (connection reset, time-out). `simulated`: the simulated provider failed, not the model's own.
@@ -211,23 +212,17 @@ class InvalidModelResponse(ModelError):
 
 
 class ModelRequestRejected(ModelError):
-    """The provider will never answer this request. The next fallback is tried where the refusal names what this model
-    or this server does not take, and not where another would refuse it as well."""
-
-    next_model = False
+    """The provider will never answer this request. What it refuses says nothing against the next model, unless it says
+    that no model would take the request: then the step fails at once."""
 
 
 class ModelNotAvailable(ModelRequestRejected):
     """The provider does not have this model, not any more, or not for this account. It says nothing against the next
     model."""
 
-    next_model = True
-
 
 class CredentialsRejected(ModelRequestRejected):
     """The provider's key is missing or wrong. It says nothing against the next model."""
-
-    next_model = True
 
 
 class OutputInvalid(LoopLlamaError):

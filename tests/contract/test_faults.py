@@ -100,7 +100,7 @@ def test_overloaded(dialect: Dialect, server: WireServer, adapter: Provider, mak
 def test_bad_request(dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make) -> None:
     error = failure_of(server, adapter, make_call(), dialect.error(*dialect.bad_request))
     assert type(error) is ModelRequestRejected
-    assert not error.next_model
+    assert error.next_model
     assert dialect.bad_request[2] in str(error)
     assert f"{dialect.name}-test" in str(error)
 

@@ -68,3 +68,31 @@ def test_options_replace_nothing_that_the_call_says(
     options = {name: "replaced" for name in plain if name not in dialect.merged_options}
     assert body_of(server, adapter, dialect, make_call(**values, options=options)) == plain
     assert server.requests[0].path == server.requests[1].path
+
+
+@pytest.mark.parametrize(
+    ("said", "most"),
+    [
+        ("max_tokens: 30000 > 8192, which is the maximum allowed number of output tokens for claude-3-5-haiku", 8192),
+        ("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]", 8192),
+        ("max_tokens is too large: 30000. This model supports at most 16384 completion tokens, whereas", 16384),
+        ("The maximum tokens you requested exceeds the model limit of 5000. Try again with a lower value.", 5000),
+        ("`max_completion_tokens` must be less than or equal to `8192`, less than the `context_window`", 8192),
+        (
+            "maxOutputTokens value of 30000 but the supported range is from 1 (inclusive) to 8193 (exclusive).",
+            8192,
+        ),
+    ],
+)
+def test_the_longest_answer_that_a_refusal_names_is_learnt(
+    dialect: Dialect, server: WireServer, adapter: Provider, make_call: Make, said: str, most: int
+) -> None:
+    status, code, _ = dialect.bad_request
+    server.script(dialect.error(status, code, said))
+    body_of(server, adapter, dialect, make_call(max_output=64_000, max_tokens=30_000))
+    assert [dialect.seen(one).max_tokens for one in server.requests] == [30_000, most]
+    # It is known from then on, and a shorter one stays.
+    for asked, sent in ((30_000, most), (100, 100)):
+        body_of(server, adapter, dialect, make_call(max_output=64_000, max_tokens=asked))
+        assert dialect.seen(server.requests[-1]).max_tokens == sent
+    assert len(server.requests) == 4

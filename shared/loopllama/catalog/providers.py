@@ -35,7 +35,8 @@ class Known:
     which must be given back; `thoughts`: the fields of a message in which it takes thoughts back; `thought_parts`: it
     takes them back as parts of the content. `longest_description`: the characters that a tool's description may have
     (OpenAI: github.com/OpenHands/OpenHands, issue 4838; github.com/getsentry/sentry-mcp, issue 106); `cuts_prompts`:
-    what does not fit into its window is left out without a word.
+    what does not fit into its window is left out without a word; `says_cost`: its `usage` says in USD what the call
+    costs (https://openrouter.ai/docs/use-cases/usage-accounting, https://docs.perplexity.ai/docs/agent-api).
     """
 
     dialect: str = "openai"
@@ -53,6 +54,7 @@ class Known:
     thought_parts: bool = False
     longest_description: int | None = None
     cuts_prompts: bool = False
+    says_cost: bool = False
 
     @property
     def strict(self) -> bool:
@@ -119,7 +121,9 @@ KNOWN: dict[str, Known] = {
         thought_parts=True,
     ),
     "deepseek": Known(base_url="https://api.deepseek.com/v1", variables=("DEEPSEEK",)),
-    "openrouter": Known(base_url="https://openrouter.ai/api/v1", variables=("OPENROUTER",), schemas="openai strict"),
+    "openrouter": Known(
+        base_url="https://openrouter.ai/api/v1", variables=("OPENROUTER",), schemas="openai strict", says_cost=True
+    ),
     "groq": Known(
         base_url="https://api.groq.com/openai/v1",
         variables=("GROQ",),
@@ -136,7 +140,7 @@ KNOWN: dict[str, Known] = {
         schemas="openai strict",
         thoughts=("reasoning",),  # refuses the others: github.com/anomalyco/opencode, issue 48774
     ),
-    "perplexity": Known(base_url="https://api.perplexity.ai", variables=("PERPLEXITY",), thoughts=()),
+    "perplexity": Known(base_url="https://api.perplexity.ai", variables=("PERPLEXITY",), thoughts=(), says_cost=True),
     "ollama": Known(base_url="http://localhost:11434/v1", variables=("OLLAMA",), keyless=True, cuts_prompts=True),
     "vllm": Known(base_url="http://localhost:8000/v1", variables=("VLLM",), keyless=True),
     "llamacpp": Known(base_url="http://localhost:8080/v1", variables=("LLAMACPP",), keyless=True),

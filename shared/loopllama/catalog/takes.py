@@ -223,8 +223,8 @@ def reasons(model: str) -> bool:
     return bool(re.search(_REASONING_OPENAI, model))
 
 
-def needs_responses(model: str, options: Mapping[str, Any]) -> bool:
-    """Return whether a model of OpenAI is asked by the Responses API.
+def needs_responses(model: str, options: Mapping[str, Any], provider: str = "") -> bool:
+    """Return whether a model is asked by the Responses API: some of OpenAI's, and all of Perplexity's Agent API.
 
     Some are served nowhere else: the pro and codex models ("This model is only supported in v1/responses",
     https://platform.openai.com/docs/models/gpt-5-pro), and all of GPT at Bedrock's bedrock-mantle endpoint but gpt-oss
@@ -232,9 +232,15 @@ def needs_responses(model: str, options: Mapping[str, Any]) -> bool:
     takes no function tools: it refuses them beside reasoning ("To use function tools, use /v1/responses or set
     reasoning_effort to 'none'"). GPT-5.4 reasons where its `options` say so, GPT-5.5 and later by themselves.
 
+    Perplexity's names have a vendor in them where they are the Agent API's (`perplexity/sonar`, `openai/gpt-5.5`).
+    Its Chat Completions, whose names have none, ended on 27 September 2026
+    (https://docs.perplexity.ai/docs/agent-api/migrate-from-sonar; github.com/hex/llm-perplexity, pull request 27).
+
     github.com/openai/openai-openapi, issue 541; github.com/BerriAI/litellm, pull request 34569 (tools alone are
     refused); github.com/charmbracelet/crush, issue 2913 (GPT-5.5).
     """
+    if provider == "perplexity":
+        return "/" in model
     if _BY_RESPONSES.search(model):
         return True
     effort = "reasoning" in options or options.get("reasoning_effort", "none") != "none"

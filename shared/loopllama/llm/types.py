@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple, Protocol
 
 STANDARD = "standard"
@@ -83,7 +84,8 @@ class Usage:
     it, and `cache_write_1h_tokens` those of the written that are kept an hour. `output_tokens` is all of the answer,
     `reasoning_tokens` a part of it. An adapter converts from its provider's own way of counting. `estimated`: the
     provider gave no usage and the figures are an estimate; `uncertain`: they are right, and the provider charges for
-    more than them. `service_tier` is the one that answered, by our names, where the provider says it.
+    more than them. `service_tier` is the one that answered, by our names, where the provider says it. `said_usd` is
+    what the provider says that the call costs, fees included.
     """
 
     input_tokens: int
@@ -95,6 +97,7 @@ class Usage:
     uncertain: bool = False
     cache_write_1h_tokens: int = 0
     service_tier: str = ""
+    said_usd: Decimal | None = None
 
 
 class Identity(NamedTuple):
@@ -109,13 +112,15 @@ class Forms(NamedTuple):
 
     `temperature`: whether it may be sent. `limit` is the field that limits the answer, empty for the provider's usual
     one. `forced` is what stands for the name of a tool that must be called, empty for the name itself. `system`:
-    whether there may be a system prompt; otherwise it opens the first message.
+    whether there may be a system prompt; otherwise it opens the first message. `most_output` is the longest answer, in
+    tokens, that may be asked for; 0 where none was named.
     """
 
     temperature: bool = True
     limit: str = ""
     forced: str = ""
     system: bool = True
+    most_output: int = 0
 
 
 @dataclass(frozen=True, slots=True)

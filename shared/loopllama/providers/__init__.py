@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from loopllama.catalog.providers import KNOWN, Known, is_own_server
+from loopllama.catalog.providers import KNOWN, Known
 from loopllama.catalog.takes import needs_responses
 from loopllama.errors import ModelError, ModelNotAvailable, ModelUnknown
 from loopllama.llm.types import Identity, ModelRequest, ModelResponse, Provider
@@ -97,7 +97,7 @@ def provider_for(model: Model, settings: Settings) -> Provider:
         return Simulated(model.speed, settings.simulated_speed)
     effort = {"reasoning_effort": model.effort} if model.effort else {}
     name = model.stands_for.model if model.stands_for else model.provider_model
-    responses = needs_responses(name, {**(model.options or {}), **effort})
+    responses = needs_responses(name, {**(model.options or {}), **effort}, model.provider)
     key = (model.provider, responses, settings.provider_secrets_prefix, settings.allowed_provider_hosts)
     if key not in _adapters:
         try:
@@ -153,13 +153,13 @@ def _make(provider: str, responses: bool, settings: Settings) -> Provider:
         raise ModelNotAvailable(
             "the simulated provider is off in this deployment; SIMULATED_PROVIDERS lists what it answers for"
         )
-    if is_own_server(provider):  # whose secret may name another dialect
+    if provider in KNOWN and KNOWN[provider].by_role:
+        dialect = KNOWN[provider].dialect
+    else:  # the secret may name another one
         from loopllama.providers.credentials import credentials_for
 
         dialect = credentials_for(provider, settings).dialect
-    else:
-        dialect = KNOWN[provider].dialect
-    if responses and (provider == "openai" or dialect != "openai"):
+    if responses and (provider in ("openai", "perplexity") or dialect != "openai"):
         # Other servers that serve the model need not have OpenAI's newer format: their secret says it.
         dialect = DIALECTS[dialect].responses or dialect
     return DIALECTS[dialect].load()(provider, settings)

@@ -162,12 +162,17 @@ class Adapter(ABC):
         names: tool_forms.Names = {}
         if SUBSETS[self.parameters(call)].plain_keys:
             call, names = tool_forms.with_plain_keys(call)
-        parsed = self.read(call, self._sent(call))
+        document = self._sent(call)
+        parsed = self.read(call, document)
         written = parsed.text + "".join(tool_call.raw for tool_call in parsed.tool_calls)
         counted = parsed.usage
         if counted is not None and not parsed.error and not counted.input_tokens and not counted.output_tokens:
             counted = None  # whoever has read and written something, and counts none, does not count
-        usage = replace(counted or estimated_usage(call, written), service_tier=parsed.service_tier)
+        usage = replace(
+            counted or estimated_usage(call, written),
+            service_tier=parsed.service_tier,
+            said_usd=wire.said_usd(document.get("usage")) if self.known(call).says_cost else None,
+        )
         if parsed.error is not None:
             parsed.error.usage, parsed.error.model = usage, parsed.model
             raise parsed.error
@@ -207,16 +212,13 @@ class Adapter(ABC):
         """Return the call as the rules, and what was learnt of the model, say it."""
         known = self._forms.get(call.catalog_id, call.forms)
         temperature = call.temperature
-        if temperature is not None and (
-            not known.temperature or refused("temperature", self.known_as(call), self.provider)
-        ):
+        if temperature is not None and refused("temperature", self.known_as(call), self.provider):
             temperature = None
         subset = self.parameters(call)
         tools = tuple(
             replace(tool, parameters=schema_restating.parameters(tool.parameters, subset)) for tool in call.tools
         )
-        call = replace(call, temperature=temperature, tools=tools, forms=known)
-        return call if known.system else history.without_system(call)
+        return forms.applied(replace(call, temperature=temperature, tools=tools, forms=known))
 
     def _sent(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the answer's document. A call that is refused for how it is said is said otherwise, each form once: a

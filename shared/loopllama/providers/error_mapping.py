@@ -46,22 +46,42 @@ _BY_STATUS: dict[int, type[ModelError]] = {
     524: ModelTimeout,  # Cloudflare in front of a provider gave up waiting
 }
 _TOO_LONG = re.compile(
-    r"context[ _](?:length|window|size|limit)|prompt (?:is )?too long|input is too long|too many (?:input|total) tokens"
+    r"(?<!than the `)context[ _](?:length|window|size|limit)|prompt (?:is )?too long|input is too long"
+    r"|too many (?:input|total) tokens"
     r"|(?:input )?token count .{0,40}exceeds|exceeds? the (?:model'?s )?maximum (?:number of )?(?:input )?tokens"
     r"|too large for model with \d+ maximum|reduce the length of (?:the|your) (?:messages|prompt|input)"
     r"|range of input length|exceed(?:ed|s)? (?:the )?(?:max message tokens|model token limit)"
-    r"|input tokens exceed|maximum (?:prompt|input|sequence) length|tokens? \+ .?max_new_tokens.? must be",
+    r"|input tokens exceed|maximum (?:prompt|input|sequence) length|tokens? \+ .?max_new_tokens.? must be"
+    r"|\b(?:input|prompt)(?: length| tokens?)?(?: \(?\d{1,12}(?: tokens)?\)?)? exceeds? (?:the )?max(?:imum)?"
+    r"(?: allowed)? length|exceeded maximum allowed content length|longer than the maximum model length"
+    r"|too many tokens: |\binputs\b.{0,3} must have less than",
     re.IGNORECASE,
 )
+"""Groq says of a limit of the answer, not of the prompt, that it is "less than the `context_window`". The last lines:
+SGLang (github.com/sgl-project/sglang, issue 4048), Volcano, Z.ai's 1261 "Prompt exceeds max
+length"; Databricks; vLLM "The decoder prompt (length 2136) is longer than the maximum model length of 2048", also with
+status 500; Cohere "too many tokens: size limit exceeded by 1523 tokens"; TGI "`inputs` must have less than 4096
+tokens"."""
+_NO_MONEY = (
+    r"credit balance|insufficient (?:account )?(?:balance|credits?|funds)|out of credits?|(?:spend(?:ing)?|billing)"
+    r"(?: hard)? (?:limit|cap)\b|(?:used all|requires more) (?:available )?credits|credits? (?:are|is) depleted"
+    r"|in good standing|arrears|arrearage|balance is (?:insufficient|too low)|past invoices"
+    r"|budget has been exceeded|exceededbudget|\bover (?:its |your )?budget\b|\u4f59\u989d\u4e0d\u8db3"
+)
+_OUT_OF_MONEY = re.compile(_NO_MONEY, re.IGNORECASE)
+"""What says that money is missing, whatever the status: Z.ai's 1113 "Insufficient balance or no resource package"
+(in Chinese too), LiteLLM's proxy "Budget has been exceeded!" and "ExceededBudget" (https://docs.litellm.ai/docs/proxy/
+users), Gemini "Your prepayment credits are depleted" and its monthly spending cap, all of them with 429 as well."""
 _OUT_OF_CREDIT = re.compile(
-    r"credit balance|insufficient (?:balance|credits?|funds|quota)|exceeded your current quota|out of credits?"
-    r"|(?:spend(?:ing)?|usage|billing)(?: hard)? limit|(?:used all|requires more) (?:available )?credits"
-    r"|in good standing|arrearage|balance is (?:insufficient|too low)|past invoices",
-    re.IGNORECASE,
+    _NO_MONEY + r"|insufficient quota|exceeded your current quota|usage limit|monthly included credits", re.IGNORECASE
 )
-_NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "credit_balance_exhausted", "billing_error"}
-"""OpenAI's and Anthropic's codes for it, some of them with status 429. Gemini has words of its credit for a quota of a
-minute, with that status."""
+"""The same with what, under status 429, may be said of a quota of a minute: Gemini has these words for it."""
+_NO_CREDIT = {
+    *("insufficient_quota", "billing_hard_limit_reached", "credit_balance_exhausted", "billing_error"),
+    *("exceeded_current_quota_error", "budget_exceeded"),
+}
+"""Codes for it, some of them with status 429: OpenAI's, Anthropic's, Moonshot's
+(https://platform.moonshot.ai/docs/api/chat, errors), LiteLLM's proxy's."""
 _MODEL_NAME = r"(?: (?:id|name|identifier|version))?(?:(?: is)?:)?(?: ?[\"'`(]?[\w./:@-]{1,160}[\"'`)]?[,;]?)?"
 _GONE = (
     r"(?:do(?:es)? not exist|doesn't exist|not exist|(?:is|was|are)(?: not|n't)(?: currently)? (?:found|available)"
@@ -94,13 +114,14 @@ github.com/ollama/ollama, issue 17638), llama.cpp (500, github.com/ggml-org/llam
 _FILTERED = re.compile(
     r"content[ _]?(?:filter|policy)|content_?blocked|content exists risk|inappropriate content|data_?inspection_?failed"
     r"|\busage (?:policy|policies|guidelines)|flagged (?:by|as|for)|safety (?:system|policy)|considered high[ -]risk"
-    r"|blocked by (?:the |our )?(?:safety|moderation)|(?:cyber|bio)_policy|new_sensitive|\u654f\u611f",
+    r"|blocked by (?:the |our )?(?:safety|moderation)|(?:cyber|bio)_policy|new_sensitive|\u654f\u611f"
+    r"|unsafe or sensitive content|prohibited_content",
     re.IGNORECASE,
 )
 """What filters say that refuse a prompt, or what came of it, with a status of the request's: Anthropic "Output blocked
 by content filtering policy", OpenAI `invalid_prompt` and `cyber_policy`, DeepSeek "Content Exists Risk"
 (github.com/NousResearch/hermes-agent, issue 115218), Qwen `data_inspection_failed` (github.com/QwenLM/qwen-code, issue
-2905), OpenRouter and xAI with status 403, MiniMax `new_sensitive`, Z.ai in Chinese."""
+2905), OpenRouter and xAI with status 403, MiniMax `new_sensitive`, Z.ai's 1301 (in Chinese too)."""
 _TEMPLATE = re.compile(r"jinja exception|chat template", re.IGNORECASE)
 """llama.cpp's words, with status 500, for a conversation that the model's template does not take
 (github.com/ggml-org/llama.cpp, common/chat.cpp): trying later is of no use, another form may be."""
@@ -110,18 +131,18 @@ _BAD_KEY = re.compile(
     re.IGNORECASE,
 )
 """What says that the key is wrong with another status than 401: xAI and Gemini with 400, Gemini without one 403."""
-_NOT_TAKEN_HERE = re.compile(
-    r"(?:not|un)[ _-]?support|n't support|\bonly supports?\b|_not_available\b|unavailable now|stream=true|non-streaming"
-    r"|(?:unknown|unrecogni[sz]ed|unexpected|extra)[ _](?:parameter|argument|field|name|key|input|request argument)"
-    r"|_forbidden|not (?:permitted|allowed|enabled|available)|no longer|deprecated|must be verified|requires --"
-    r"|cannot be combined|exceeds the model limit|at most \d+ (?:completion|output) tokens|jinja|chat template"
-    r"|invalid (?:json )?schema|provider returned error",
+_OF_EVERY_MODEL = re.compile(
+    r"at least one message is required|\bmessages?\b\W{0,3}(?:(?:array|list|field|parameter)\W{1,3})?(?:(?:must|may|can"
+    r"|should)(?: ?not|n't) be (?:empty|null)|(?:is|are) (?:required|empty|missing|not specified)|: ?field required)"
+    r"|\bcontents (?:is|are) not specified|\bmessages\b.{0,20}\bempty (?:array|list)|\[\] is too short.{0,5}messages"
+    r"|(?:could not|cannot|failed to) (?:parse|decode) the (?:json|request) body|body (?:is not|contains no) valid json"
+    r"|\bmodel\W{1,3}(?:field required|is required)|must provide a model parameter",
     re.IGNORECASE,
 )
-"""What refusals say that are about this model, or this server, and nothing that another one would refuse: a tool, a
-parameter, a form. Those are nobody's mistake in the workflow, so the next fallback is tried (github.com/openclaw/
-openclaw, issues 1879 and 64840). Qwen writes "This model only support stream mode", Fireworks "must have stream=true",
-vLLM "requires --enable-auto-tool-choice", OpenRouter "Provider returned error"."""
+"""What refusals say of a request that no model takes: one without a message or a model, or that is no JSON. All others
+are about this model, or this server: a tool, a parameter, a limit, a form. Another may take it, and a refusal costs
+nothing, so the next fallback is tried. Nobody can list how servers say it (github.com/openclaw/openclaw, issues 1879
+and 64840)."""
 _MORE_THAN_THE_QUOTA = re.compile(r"limit:? (\d{1,15})\b,? .{0,20}requested:? (\d{1,15})\b", re.IGNORECASE)
 """OpenAI's and Groq's form: "Limit 30000, Requested 31024"."""
 _MINIMAX = {
@@ -179,13 +200,13 @@ def failure(
 
 
 def judged(error: ModelError, codes: Sequence[str], detail: str) -> ModelError:
-    """Return a provider's error, which says of itself what its class does not: that the next fallback is tried where a
-    refusal is about this model alone, and that no later try is of use where a quota is used up that is not there again
+    """Return a provider's error, which says of itself what its class does not: that the step fails at once where no
+    model would take the request, and that no later try is of use where a quota is used up that is not there again
     within an hour, or the account's credit."""
-    if type(error) is ModelRequestRejected and _NOT_TAKEN_HERE.search(" ".join([*codes, detail])):
-        error.next_model = True
+    if type(error) is ModelRequestRejected and _OF_EVERY_MODEL.search(detail):
+        error.next_model = False
     if type(error) is ModelThrottled and (
-        (error.status != 429 and _OUT_OF_CREDIT.search(detail))
+        (_OUT_OF_MONEY if error.status == 429 else _OUT_OF_CREDIT).search(detail)
         or error.status == 402
         or not _NO_CREDIT.isdisjoint(codes)
         or waits.is_too_long(codes, detail, error.retry_after)

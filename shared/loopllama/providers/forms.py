@@ -14,16 +14,19 @@ from dataclasses import replace
 from loopllama.errors import ContextTooLong, ModelError
 from loopllama.llm import history
 from loopllama.llm.types import Forms, ModelRequest
+from loopllama.providers import wire
 from loopllama.providers.error_mapping import without_addresses
 
 _NO_TEMPERATURE = re.compile(
     r"temperature\b.{0,60}(?:(?:un|not |n't )support|deprecated|not (?:allowed|permitted)|only (?:be set to"
-    r"|the default)|default \(1\))|(?:(?:un|not )support\w*|unknown|unrecogni[sz]ed)\b.{0,40}\btemperature\b",
+    r"|the default)|default \(1\))"
+    r"|(?:(?:un|not )support\w*|unknown|unrecogni[sz]ed|incompatible)\b.{0,60}\btemperature\b",
     re.IGNORECASE | re.DOTALL,
 )
 """OpenAI "Unsupported value: 'temperature' does not support 0.2 with this model. Only the default (1) value is
 supported", Anthropic "`temperature` is deprecated for this model", "`temperature` may only be set to 1 when thinking is
-enabled". What is said of a temperature that is out of range is the caller's to hear."""
+enabled", gpt-4o-search-preview "Model incompatible request argument supplied: temperature". What
+is said of a temperature that is out of range is the caller's to hear: another model may take it."""
 _NO_SYSTEM = re.compile(
     r"system[' _-]?(?:role|message|prompt|instruction)s?\b.{0,40}(?:not|n't|un)[ -]?(?:support|enabled|allowed)"
     r"|n['o]t support (?:the use of )?['\"`]?system\b|developer instruction is not enabled|roles must alternate"
@@ -58,6 +61,17 @@ _ABOUT_THOUGHTS = re.compile(f"{_FIELD}.{{0,200}}{_REFUSED}|{_REFUSED}.{{0,200}}
 """What refusals of thoughts say: Cerebras "property 'messages.2.assistant.reasoning_content' is unsupported", Mistral
 "Extra inputs are not permitted" with the field, Anthropic "Invalid `signature` in `thinking` block", OpenAI "The
 encrypted content … could not be verified" of what another organization's key was given."""
+_MOST_OUTPUT = re.compile(
+    r"max_tokens: \d{1,12} > (\d{1,12}), which is the maximum allowed"
+    r"|range of max_tokens (?:is|should be) \[\d+, ?(\d{1,12})\]"
+    r"|supports? at most (\d{1,12}) (?:completion|output) tokens|exceeds the model limit of (\d{1,12})\b"
+    r"|max_(?:completion_)?tokens\W{0,3} must be less than or equal to \W?(\d{1,12})\b"
+    r"|maxoutputtokens value of \d{1,12} but the supported range is from \d+ \(inclusive\) to "
+    r"(?P<below>\d{1,12}) \(exclusive",
+    re.IGNORECASE,
+)
+"""The longest answer that a model may be asked for, as refusals of a longer one name it: Anthropic, DeepSeek and Qwen,
+OpenAI, Bedrock, Groq, Gemini."""
 _ABOUT_LIMIT = re.compile(r"max_(?:\w+_)?tokens", re.IGNORECASE)
 _ABOUT_TIER = re.compile(r"(service|inference)[ _-]?tier", re.IGNORECASE)
 """What refusals of a service tier say: a model or a region may not have it, and answer at the standard one."""
@@ -74,12 +88,20 @@ def otherwise(call: ModelRequest, error: ModelError, sent_limit: str) -> ModelRe
     the system prompt."""
     too_long, said = isinstance(error, ContextTooLong), without_addresses(error)
     if not too_long and (forms := _learnt(said, call, sent_limit)) is not None:
-        other = replace(call, forms=forms, temperature=call.temperature if forms.temperature else None)
-        return other if forms.system else history.without_system(other)
+        return applied(replace(call, forms=forms))
     if call.limit_unasked and (too_long or _ABOUT_LIMIT.search(said)):
         return replace(call, max_tokens=None, limit_unasked=False)
     bare = history.without_thoughts(call)
     return None if bare is call or too_long or not _ABOUT_THOUGHTS.search(said) else bare
+
+
+def applied(call: ModelRequest) -> ModelRequest:
+    """Return the call as its `forms` say it."""
+    forms, limit = call.forms, call.max_tokens
+    if limit is not None and forms.most_output:
+        limit = min(limit, forms.most_output)
+    call = replace(call, temperature=call.temperature if forms.temperature else None, max_tokens=limit)
+    return call if forms.system else history.without_system(call)
 
 
 def _learnt(said: str, call: ModelRequest, sent_limit: str) -> Forms | None:
@@ -90,6 +112,9 @@ def _learnt(said: str, call: ModelRequest, sent_limit: str) -> Forms | None:
         return forms._replace(temperature=False)
     if call.system.strip() and forms.system and _NO_SYSTEM.search(said):
         return forms._replace(system=False)
+    sent = call.max_tokens or (0 if sent_limit else wire.answer_limit(call))
+    if not forms.most_output and 0 < (most := _most_output(said)) < sent:
+        return forms._replace(most_output=most)
     if not sent_limit:
         return None
     if call.max_tokens is not None and not forms.limit and (other := _other_limit(said, sent_limit)):
@@ -97,6 +122,13 @@ def _learnt(said: str, call: ModelRequest, sent_limit: str) -> Forms | None:
     if call.forced_tool and not forms.forced and (word := _forcing_word(said)):
         return forms._replace(forced=word)
     return None
+
+
+def _most_output(said: str) -> int:
+    """Return the longest answer that a refusal allows, in tokens; 0 where it names none."""
+    if (found := _MOST_OUTPUT.search(said)) is None:
+        return 0
+    return int(found[found.lastindex or 0]) - (found["below"] is not None)
 
 
 def _other_limit(said: str, sent: str) -> str:

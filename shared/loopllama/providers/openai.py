@@ -57,10 +57,6 @@ calls without `reasoning_content`: github.com/earendil-works/pi, issue 3636; git
 11600."""
 
 
-_COSTS_OF_TOKENS = {"input_tokens_cost", "output_tokens_cost", "total_cost"}
-"""Members of Perplexity's `usage.cost` that are no fee."""
-
-
 class OpenAI(openai_service.OpenAIService):
     """The adapter for one provider of this dialect: `openai`, or `azure` where its credentials say so."""
 
@@ -311,7 +307,7 @@ def _usage(value: Any) -> Usage | None:
     names = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
     written = _most(*(inside.get(name) for name in names), value.get(names[-1]))
     apart = _most(value.get("cache_read_input_tokens")) + _most(value.get("cache_creation_input_tokens"))
-    if apart > prompt or total == prompt + completion + cached + written:
+    if apart > prompt or (total == prompt + completion + cached + written and reasoning != cached + written):
         prompt += cached + written  # they were left out of it
     impossible = cached > prompt
     cached = min(cached, prompt)
@@ -334,11 +330,12 @@ def _usage(value: Any) -> Usage | None:
 def _charges_more(value: Mapping[str, Any], inside: Mapping[str, Any], outside: Mapping[str, Any]) -> bool:
     """Return whether the provider charges for something that no price of a token holds: a fee for requests, searches
     or sources, or tokens that are no text."""
-    fees = (amount for name, amount in wire.member(value, "cost").items() if name not in _COSTS_OF_TOKENS)
     counted = (value.get(name) for name in ("num_search_queries", "num_sources_used", "citation_tokens"))
     searches = wire.member(value, "server_tool_use").get("web_search_requests")
     others = (inside.get("audio_tokens"), *(outside.get(f"{kind}_tokens") for kind in ("audio", "image", "video")))
-    amounts = (*fees, *counted, searches, *others)
+    if wire.fees(value) or ("search_context_size" in value and "cost" not in value):
+        return True  # Perplexity's fee depends on how much was searched
+    amounts = (*counted, searches, *others)
     return any(isinstance(amount, int | float | Decimal) and amount > 0 for amount in amounts)
 
 

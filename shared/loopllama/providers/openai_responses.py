@@ -46,8 +46,12 @@ CODES: Mapping[str, type[ModelError]] = {
 """OpenAI's, and those that a failed response has of its own
 (https://platform.openai.com/docs/api-reference/responses/object, error)."""
 
-_CHARGED_APART = {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"}
-"""Items of the output that cost a fee beside the tokens: https://platform.openai.com/docs/pricing, built-in tools."""
+_CHARGED_APART = {
+    *("web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"),
+    *("search_results", "fetch_url_results", "sandbox_results", "finance_results", "people_search_results"),
+}
+"""Items of the output that cost a fee beside the tokens: https://platform.openai.com/docs/pricing, built-in tools;
+Perplexity's (github.com/maximhq/bifrost, pull request 7238)."""
 _SAID = ("message", "function_call")
 """Items that have a status of their own, by which what they hold is whole or not."""
 _MOVED = {"reasoning_effort": ("reasoning", "effort"), "verbosity": ("text", "verbosity")}
@@ -249,4 +253,4 @@ def _usage(value: Any, output: Any = None) -> Usage | None:
     written = min(wire.count(inside.get("cache_write_tokens")) or 0, prompt - cached)
     reasoning = min(wire.count(outside.get("reasoning_tokens")) or 0, answer)
     kinds = {str(item.get("type")) for item in output if isinstance(item, dict)} if isinstance(output, list) else set()
-    return Usage(prompt, answer, cached, written, reasoning, uncertain=bool(kinds & _CHARGED_APART))
+    return Usage(prompt, answer, cached, written, reasoning, uncertain=bool(kinds & _CHARGED_APART) or wire.fees(value))

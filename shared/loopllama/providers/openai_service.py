@@ -49,6 +49,8 @@ CODES: Mapping[str, type[ModelError]] = {
     "insufficient_quota": ModelThrottled,
     "billing_hard_limit_reached": ModelThrottled,
     "credit_balance_exhausted": ModelThrottled,
+    "exceeded_current_quota_error": ModelThrottled,  # Moonshot
+    "budget_exceeded": ModelThrottled,  # LiteLLM's proxy
     "RESOURCE_EXHAUSTED": ModelThrottled,  # Gemini
     "server_error": ModelUnavailable,
     "server_is_overloaded": ModelUnavailable,
@@ -87,6 +89,8 @@ def address(credentials: Credentials, path: str, deployment: str = "") -> str:
     """Return the address of `path` at the provider. `deployment` is the model's name where Azure's dated API wants it
     in the address."""
     base = credentials.base_url
+    if credentials.provider == "perplexity" and path == "responses" and not base.endswith("/v1"):
+        base = f"{base}/v1"  # the Agent API's; Chat Completions are not below it
     if credentials.dialect == "azure":
         if credentials.api_version:
             root = base.removesuffix("/openai/v1").removesuffix("/openai")

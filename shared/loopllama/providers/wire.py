@@ -50,6 +50,46 @@ def count(value: Any) -> int | None:
     return int(value)
 
 
+_COSTS_OF_TOKENS = {
+    *(f"{kind}_cost" for kind in ("input", "output", "cache_creation", "cache_read", "total")),
+    *("input_tokens_cost", "output_tokens_cost"),
+}
+"""Members of Perplexity's `usage.cost` that are no fee, in Chat Completions and in its Agent API."""
+_MOST_USD = 10**6
+
+
+def fees(usage: Mapping[str, Any]) -> bool:
+    """Return whether the `usage` of an answer names a fee that no price of a token holds."""
+    amounts = (amount for name, amount in member(usage, "cost").items() if name not in _COSTS_OF_TOKENS)
+    return any(isinstance(amount, int | float | Decimal) and amount > 0 for amount in amounts)
+
+
+def said_usd(usage: Any) -> Decimal | None:
+    """Return what the `usage` of an answer says that the call costs, fees included; `None` where it does not.
+
+    OpenRouter's `cost` is what it charges: its credits are USD. With a key of one's own for the upstream
+    (`is_byok`) that is its own fee only, and the upstream's charge comes on top; without one, the upstream's is a part
+    of it (https://openrouter.ai/docs/use-cases/usage-accounting, cost breakdown; github.com/Kilo-Org/kilocode, pull
+    request 13841). Perplexity says `cost.total_cost`, in the `currency` beside it.
+    """
+    if not isinstance(usage, dict):
+        return None
+    cost = usage.get("cost")
+    if isinstance(cost, dict):
+        return _amount(cost.get("total_cost")) if cost.get("currency", "USD") == "USD" else None
+    own = _amount(cost)
+    if own is None or usage.get("is_byok") is not True:
+        return own
+    upstream = _amount(member(usage, "cost_details").get("upstream_inference_cost"))
+    return None if upstream is None else own + upstream
+
+
+def _amount(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value < _MOST_USD:
+        return None
+    return round(Decimal(value), 12)
+
+
 def service_tier(value: Any) -> str:
     """Return the service tier that an answer names, by our names; empty where it names none that has a price.
     OpenAI calls the priority tier `fast` too (https://openai.com/api-fast-mode), Groq the standard one `on_demand`."""
@@ -58,7 +98,8 @@ def service_tier(value: Any) -> str:
 
 def answer_limit(call: ModelRequest) -> int:
     """Return the limit of the answer, in tokens, for a provider that asks for one."""
-    return call.max_tokens or min(call.max_output or UNKNOWN_MAX_OUTPUT, LONGEST_UNASKED)
+    most = call.forms.most_output or LONGEST_UNASKED
+    return call.max_tokens or min(call.max_output or UNKNOWN_MAX_OUTPUT, LONGEST_UNASKED, most)
 
 
 def tool_call(identifier: Any, name: Any, arguments: Any, position: int) -> ToolCall:

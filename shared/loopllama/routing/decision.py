@@ -196,9 +196,10 @@ def plan(
     facts: Facts = NOTHING,
     open_breakers: Mapping[str, str] | None = None,
     due: frozenset[str] = frozenset(),
+    behind: Callable[[Model], Model] | None = None,
 ) -> Plan:
     """Return the decision but for the key. `open_breakers` is model to reason; `due` are those models of which
-    somebody may claim the probe; `now` is epoch seconds.
+    somebody may claim the probe; `now` is epoch seconds; `behind` fills in what an inference profile stands for.
 
     Raises `NoEligibleModel`, with the reason of each, where no layer has a usable model, and `ModelUnknown` where all
     that is wrong is that nobody knows the models."""
@@ -222,6 +223,7 @@ def plan(
             open_breakers or {},
             facts,
             _moment(now),
+            behind,
         )
         builder.build(layer.choice)
         only_unknown = only_unknown and builder.only_unknown

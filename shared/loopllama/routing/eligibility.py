@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -42,6 +42,10 @@ def _as_asked(other: Model, model: Model) -> tuple[Model, str]:
     return other, f", which has no {' and no '.join(lost)}" if lost else ""
 
 
+def _is_limited(choice: Choice) -> bool:
+    return choice.max_cost is not None or choice.max_latency is not None
+
+
 class AttemptOrderBuilder:
     """Sorts out a layer's models. What it skips is appended to `ignored`.
 
@@ -60,7 +64,11 @@ class AttemptOrderBuilder:
         open_breakers: Mapping[str, str],
         facts: Facts,
         at: datetime,
+        behind: Callable[[Model], Model] | None = None,
     ) -> None:
+        """`behind` fills in what is known of a model that an inference profile stands for. Asking takes a call, so only
+        what a policy or a limit needs it for is asked about."""
+        self._behind = behind
         self._source, self._catalog, self._ignored = source, catalog, ignored
         self._required, self._prompt_tokens = required - SOFT, prompt_tokens
         self._open, self._facts, self._at = open_breakers, facts, at
@@ -98,14 +106,13 @@ class AttemptOrderBuilder:
             return False
         usable = self._enabled(model)
         if usable is not None:
-            self._add_fallback(usable, choice)
+            self._add_fallback(self._known(usable) if _is_limited(choice) else usable, choice)
         return True
 
     def _add_fallback(self, usable: Model, choice: Choice) -> None:
         if usable.id in self.models or not self._able(usable, None):
             return
-        limited = choice.max_cost is not None or choice.max_latency is not None
-        if limited and not self._within(self._facts.candidate(usable, 1.0, self._at), choice):
+        if _is_limited(choice) and not self._within(self._facts.candidate(usable, 1.0, self._at), choice):
             return
         if not self._is_open(usable, None):
             self.models[usable.id] = usable
@@ -118,7 +125,11 @@ class AttemptOrderBuilder:
         model = self._resolve(name)
         usable = None if model is None else self._enabled(model)
         if usable is not None:
-            self._add_candidate(name, usable, weight, choice)
+            asked = choice.needs or _is_limited(choice)
+            self._add_candidate(name, self._known(usable) if asked else usable, weight, choice)
+
+    def _known(self, model: Model) -> Model:
+        return model if self._behind is None else self._behind(model)
 
     def _add_candidate(self, name: str, usable: Model, weight: float, choice: Choice) -> None:
         if not self._able(usable, weight):
@@ -146,8 +157,7 @@ class AttemptOrderBuilder:
         if usable.service_tier is None:
             return
         usual = variants.standard(usable)
-        limited = choice.max_cost is not None or choice.max_latency is not None
-        within = not limited or self._within(self._facts.candidate(usual, 1.0, self._at), choice)
+        within = not _is_limited(choice) or self._within(self._facts.candidate(usual, 1.0, self._at), choice)
         if not within or self._is_open(usual, None):
             self.barred.add(usual.id)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_DECISIONS = 64
 """Steps of one workflow whose decisions a process keeps."""
+UNREADABLE_SECONDS = 60
 
 
 class Router:
@@ -44,6 +45,8 @@ class Router:
         self._clock = clock
         self._dynamodb, self._models_table = client, settings.models_table
         self._simulated = settings.simulated_providers
+        self._unreadable: dict[str, float] = {}
+        """Inference profiles that could not be read, and when they are asked for again."""
         self._routes = RouteTable(settings.routes_table, client, settings.route_cache_seconds)
         self._models = ModelTable(settings.models_table, client, settings.route_cache_seconds)
 
@@ -138,7 +141,15 @@ class Router:
         open_breakers, due, changes = self._open_breakers(now, write=probe)
         while True:
             decision = plan(
-                request, *rows, self._default_model, catalog, now, facts=facts, open_breakers=open_breakers, due=due
+                request,
+                *rows,
+                self._default_model,
+                catalog,
+                now,
+                facts=facts,
+                open_breakers=open_breakers,
+                due=due,
+                behind=self._behind,
             )
             route = decision.route(request.key)
             head = route.attempt_order[0].id
@@ -193,7 +204,7 @@ class Router:
             catalog, until = self._models.catalog([*observed, *first], now, names)
             facts = self._facts(key, now) if observed else NOTHING
             try:
-                decision = plan(request, *rows, self._default_model, catalog, now, facts=facts)
+                decision = plan(request, *rows, self._default_model, catalog, now, facts=facts, behind=self._behind)
             except (NoEligibleModel, ModelUnknown):
                 decision = None
             if decision is not None and decision.route_.source == choosing_layers[0].source:
@@ -235,7 +246,16 @@ class Router:
         if not request.prompt_tokens:
             return True
         anybody = replace(request, prompt_tokens=0)
-        other = plan(anybody, *rows, self._default_model, catalog, now, facts=facts, open_breakers=open_breakers)
+        other = plan(
+            anybody,
+            *rows,
+            self._default_model,
+            catalog,
+            now,
+            facts=facts,
+            open_breakers=open_breakers,
+            behind=self._behind,
+        )
         return other.route_ == decision.route_ and other.candidates == decision.candidates
 
     def _want(self, request: RouteRequest, choice: Choice, facts: Facts, catalog: Catalog, now: float) -> None:
@@ -289,6 +309,23 @@ class Router:
         """Return a model by id, alias or `provider:model`, with the Models table's present entry. Raises
         `ModelUnknown`."""
         return self._models.catalog([model_id], self._clock())[0].resolve(model_id)
+
+    def _behind(self, model: Model) -> Model:
+        """Return a model with what is known of the one that its inference profile stands for, so that a policy and a
+        limit can tell what it costs. What cannot be read is asked again after a minute: it takes seconds."""
+        if model.prices or "arn:" not in model.provider_model:
+            return model
+        now = self._clock()
+        if now < self._unreadable.get(model.provider_model, 0.0):
+            return model
+        from loopllama import providers
+
+        found = providers.behind_profile(model, self.model)
+        if found is model:
+            if len(self._unreadable) > MAX_DECISIONS:
+                self._unreadable.clear()
+            self._unreadable[model.provider_model] = now + UNREADABLE_SECONDS
+        return found
 
     def answering(self, provider: str, name: str) -> Model | None:
         """Return the priced model that a provider calls `name`, with the Models table's present entry; `None` where

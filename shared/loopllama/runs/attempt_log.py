@@ -312,6 +312,8 @@ def _bill(model: Model, usage: Usage, answered_by: str, priced_as: PricedAs | No
         model, certain = priced_as(model, other)
     cost = pricing.cost(model, usage, now)
     certain = certain and not usage.estimated and not usage.uncertain and pricing.known(model, usage, now)
+    if usage.said_usd is not None:
+        cost, certain = usage.said_usd, not usage.estimated
     return {
         **cast("Bill", figures.record_of(usage)),
         "cost_usd": cost,

@@ -11,7 +11,7 @@ import pytest
 from support.deployment import PRICE, Deployment
 
 from loopllama.aws import clients, dynamo
-from loopllama.errors import InvalidModelResponse, ModelThrottled, ModelUnavailable
+from loopllama.errors import InvalidModelResponse, ModelNotAvailable, ModelThrottled, ModelUnavailable
 from loopllama.routing.call_slots import SLOTS
 
 TIERED = [{**PRICE, "service_tiers": {"flex": {"input": Decimal("1.5"), "output": Decimal("7.5")}}}]
@@ -135,3 +135,54 @@ def test_a_profile_whose_model_lacks_the_effort_is_left_out_before_the_call(
     [skipped] = live.read(run_id)["steps"][0]["ignored"]
     assert skipped["model"].endswith("@max")
     assert "has no effort 'max'" in skipped["reason"]
+
+
+NOVA = "us.amazon.nova-pro-v1:0"
+
+
+@pytest.mark.parametrize("policy", ["cheapest", "fastest", "weighted"])
+def test_a_policy_chooses_among_profiles_by_what_they_stand_for(
+    live: Deployment, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    """Nova Micro costs less, and takes less time, than Nova Pro."""
+    behind = "us.amazon.nova-micro-v1:0"
+    monkeypatch.setattr("loopllama.providers.bedrock.service.underlying_model", lambda _: behind)
+    names = [f"bedrock:{NOVA}", f"bedrock:{PROFILE}"]
+    weights = dict(zip(names, (1, 99999), strict=True))
+    candidates = [{"model": name, "weight": weights[name]} for name in names] if policy == "weighted" else names
+    run_id, work = live.begin(policy=policy, candidates=candidates)
+    assert live.step(work)["outcome"] == "done"
+    step = live.read(run_id)["steps"][0]
+    assert (step["model"], step["ignored"], step["cost_basis"]) == (f"bedrock:{PROFILE}", [], "measured")
+    assert step["cost_usd"] > 0
+
+
+def test_a_limit_of_cost_holds_for_what_a_profile_stands_for(live: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loopllama.providers.bedrock.service.underlying_model", lambda _: NOVA)
+    run_id, work = live.begin(model="test:base")
+    for limit, used in (("0.0000001", "test:base"), ("1", f"bedrock:{PROFILE}")):
+        row = {"workflow": work["workflow"], "step": "one", "model": f"bedrock:{PROFILE}", "max_cost": Decimal(limit)}
+        clients.client("dynamodb").put_item(TableName=live.settings.routes_table, Item=dynamo.to_item(row))
+        run_id = live.accept(work["workflow"], "hi")
+        work = live.map(live.start(run_id))[0]
+        assert live.step(work)["outcome"] == "done"
+        step = live.read(run_id)["steps"][0]
+        assert step["model"] == used
+        assert not any("has no price" in skipped["reason"] for skipped in step["ignored"])
+
+
+def test_a_profile_that_cannot_be_read_is_asked_for_once_a_minute(
+    live: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for: list[str] = []
+
+    def unreadable(arn: str) -> str:
+        asked_for.append(arn)
+        raise ModelNotAvailable("no")
+
+    monkeypatch.setattr("loopllama.providers.bedrock.service.underlying_model", unreadable)
+    run_id, work = live.begin(policy="cheapest", candidates=[f"bedrock:{PROFILE}", f"bedrock:{NOVA}"])
+    assert live.step(work)["outcome"] == "done"
+    step = live.read(run_id)["steps"][0]
+    assert (step["model"], len(asked_for)) == (f"bedrock:{NOVA}", 1)
+    assert "has no price" in step["ignored"][0]["reason"]

@@ -31,13 +31,42 @@ def test_one_adapter_for_a_provider(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_which_adapter(secrets: Any) -> None:
     for name, known in KNOWN.items():
-        if known.local_server:
-            put(secrets, name, {"base_url": known.base_url})
+        if not known.by_role:
+            base = known.base_url or "https://acme.openai.azure.com"
+            put(secrets, name, {"base_url": base, **({} if known.keyless else {"api_key": "k"})})
     names = {name: type(provider_for(Model("m", name, "m"), STACK)).__name__ for name in KNOWN}
     assert names.pop("anthropic") == "Anthropic"
     assert names.pop("bedrock") == "Bedrock"
     assert names.pop("bedrock-openai") == "BedrockChat"
     assert set(names.values()) == {"OpenAI"}
+
+
+@pytest.mark.parametrize(
+    ("model", "dialect", "adapter"),
+    [
+        # Perplexity's Agent API has the vendor in its names, what its Chat Completions had has none.
+        ("perplexity/sonar", None, "OpenAIResponses"),
+        ("anthropic/claude-opus-5", None, "OpenAIResponses"),
+        ("sonar-pro", None, "OpenAI"),
+        ("sonar-pro", "openai-responses", "OpenAIResponses"),
+    ],
+)
+def test_a_known_providers_secret_may_name_its_dialect(
+    secrets: Any, model: str, dialect: str | None, adapter: str
+) -> None:
+    put(secrets, "perplexity", {"api_key": "k", **({"dialect": dialect} if dialect else {})})
+    made = provider_for(Model("m", "perplexity", model), STACK)
+    assert type(made).__name__ == adapter
+    url = made.url(credentials_for("perplexity", STACK), some_call())  # type: ignore[attr-defined]
+    assert url == f"https://api.perplexity.ai/{'v1/responses' if adapter == 'OpenAIResponses' else 'chat/completions'}"
+
+
+def test_a_known_provider_without_a_key_is_looked_up_again(secrets: Any) -> None:
+    model = Model("m", "perplexity", "sonar-pro")
+    with pytest.raises(CredentialsRejected, match="loopllama providers set perplexity"):
+        provider_for(model, STACK).complete(some_call())
+    put(secrets, "perplexity", {"api_key": "k", "dialect": "openai-responses"})
+    assert type(provider_for(model, STACK)).__name__ == "OpenAIResponses"
 
 
 @pytest.mark.parametrize("provider", [name for name, known in KNOWN.items() if known.local_server])

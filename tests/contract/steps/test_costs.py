@@ -130,3 +130,29 @@ def test_the_trace_shows_what_caching_saved(here: Here, capsys: pytest.CaptureFi
     output.print_json(run)
     printed = json.loads(capsys.readouterr().out, parse_float=Decimal)
     assert printed["cache_saving_usd"] == printed["steps"][0]["attempts"][0]["cache_saving_usd"] == Decimal("0.027")
+
+
+@pytest.mark.parametrize(
+    ("provider", "cost", "charged"),
+    [
+        ("openrouter", Decimal("0.00512"), "0.00512"),
+        ("perplexity", {"input_tokens_cost": Decimal("0.00001"), "total_cost": Decimal("0.005"), "x": 1}, "0.005"),
+        ("corp", Decimal("0.00512"), None),
+    ],
+)
+def test_what_the_provider_says_that_a_call_costs_is_its_cost(
+    here: Here, monkeypatch: pytest.MonkeyPatch, provider: str, cost: Any, charged: str | None
+) -> None:
+    """Fees are in it that no price of a token holds. A server whose words nobody knows says nothing."""
+    monkeypatch.setenv(f"{provider.upper()}_API_KEY", "sk-0123456789")
+    monkeypatch.setenv(f"{provider.upper()}_BASE_URL", f"{here.first.url}/v1")
+    body = json.loads(json.dumps(OPENAI.answer("ok")))
+    body["usage"]["cost"] = cost if isinstance(cost, dict) else float(cost)
+    here.first.script(Reply(200, json.dumps(body, default=float).encode(), {"content-type": "application/json"}))
+    model = here.live.put_model(f"said-{provider}", provider, "sonar")
+    run_id = here.live.accept(here.live.push([{"name": "reply", "model": model}], name=f"Said {provider}"), "Hi")
+    here.live.play(run_id)
+    [attempt] = here.read(run_id)["attempts"]
+    plain = cost_of(attempt["tokens_in"], attempt["tokens_out"])
+    assert (attempt["cost_usd"], attempt["cost_basis"]) == (Decimal(charged) if charged else plain, "measured")
+    assert attempt["cost_usd"] != plain or charged is None

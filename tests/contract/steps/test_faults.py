@@ -114,7 +114,43 @@ FAULTS = [
     Fault("404", "ModelNotAvailable", "HTTP 404", Reply(404, b"<html>Not Found</html>")),
     Fault("403", "ModelNotAvailable", "HTTP 403", Reply(403, b"<html>Forbidden</html>")),
     Fault("410", "ModelNotAvailable", "HTTP 410", Reply(410, b"<html>Gone</html>")),
-    Fault("bad request", "ModelRequestRejected", "temperature", lambda d: d.error(*d.bad_request), then=False),
+    Fault("bad request", "ModelRequestRejected", "temperature", lambda d: d.error(*d.bad_request)),
+    *(
+        Fault(
+            f"bad request, {said}", "ModelRequestRejected", said, lambda d, said=said: d.error(*d.bad_request[:2], said)
+        )
+        for said in (
+            "The stars are not right.",
+            "Unexpected role 'user' after role 'tool'",
+            "`max_tokens` must be greater than `thinking.budget_tokens`.",
+        )
+    ),
+    *(
+        Fault(
+            f"bad request, {said}",
+            "ModelRequestRejected",
+            said,
+            lambda d, said=said: d.error(*d.bad_request[:2], said),
+            then=False,
+        )
+        for said in ("messages: at least one message is required", "Could not parse the JSON body of your request.")
+    ),
+    *(
+        Fault(f"too long, {said}", "ContextTooLong", said, lambda d, said=said: d.error(*d.bad_request[:2], said))
+        for said in (
+            "Input length (40000 tokens) exceeds the maximum allowed length (32768 tokens).",
+            "Prompt exceeds max length",
+            "too many tokens: size limit exceeded by 1523 tokens.",
+        )
+    ),
+    *(
+        Fault(f"no money, {said}", "ModelThrottled", said, lambda d, said=said: d.error(*d.throttled[:2], said))
+        for said in (
+            "Insufficient balance or no resource package. Please recharge.",
+            "ExceededBudget: User=u over budget. Spend=10.2, Budget=10.0",
+            "Your prepayment credits are depleted.",
+        )
+    ),
     # The provider may have served the call: what it costs is estimated from the texts.
     Fault("malformed JSON", "InvalidModelResponse", "", Reply(200, b'{"choices": ['), basis="estimated", usage=None),
     *(
@@ -126,7 +162,7 @@ FAULTS = [
             ("another format", "application/json", b'{"candidates": [{"content": {"parts": [{"text": "Hi"}]}}]}'),
         )
     ),
-    Fault("redirect", "ModelRequestRejected", "", Reply(307, b"", {"location": "http://127.0.0.1:9/"}), then=False),
+    Fault("redirect", "ModelRequestRejected", "", Reply(307, b"", {"location": "http://127.0.0.1:9/"})),
     Fault(
         "reset behind the head",
         "ModelUnavailable",

@@ -189,14 +189,14 @@ def test_a_wrong_key_with_another_status_than_401(status: int, said: str) -> Non
 
 
 OF_ALL = [
-    "temperature must be at most 1",
-    "Invalid value for 'temperature'",
-    "temperature: range: 0..1",
     "messages: at least one message is required",
-    "Input should be less than or equal to 1.5",
-    "No tool output found for function call call_1.",
-    "Please use a valid role: user, model.",
+    "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
+    "[] is too short - 'messages'",
+    "messages must not be empty",
+    "* GenerateContentRequest.contents: contents is not specified",
+    "We could not parse the JSON body of your request.",
     "model: Field required",
+    "you must provide a model parameter",
 ]
 OF_ONE = [
     *(said for _, _, said in OF_THE_REQUEST if "not support" in said or "deprecated" in said),
@@ -214,6 +214,18 @@ OF_ONE = [
     "reasoning_effort: Extra inputs are not permitted",
     "Invalid schema for function 'search': schema must be a JSON Schema of 'type: \"object\"'",
     "Provider returned error",
+    "temperature must be at most 1",
+    "Invalid value for 'temperature'",
+    "temperature: range: 0..1",
+    "Input should be less than or equal to 1.5",
+    "No tool output found for function call call_1.",
+    "Please use a valid role: user, model.",
+    "Expected last role User or Tool (or Assistant with prefix True) for serving but got assistant",
+    "`max_tokens` must be greater than `thinking.budget_tokens`.",
+    "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`.",
+    "Invalid 'tools': array too long. Expected an array with maximum length 128, but got an array with length 200.",
+    "Words that nobody has seen yet",
+    "",
 ]
 
 
@@ -225,13 +237,38 @@ def test_what_one_model_refuses_says_nothing_of_the_next() -> None:
     assert judged(ModelRequestRejected("?"), ["unsupported_value"], "?").next_model
     gone: ModelError = judged(ModelThrottled("not supported"), [], "not supported")
     assert gone.next_model
-    assert not ModelRequestRejected("another").next_model
+    assert ModelRequestRejected("another").next_model
+    assert judged(CredentialsRejected("no"), [], OF_ALL[0]).next_model
 
 
 @pytest.mark.parametrize(
     ("status", "said", "kind"),
     [
         (400, "Range of input length should be [1, 129024]", ContextTooLong),
+        (400, "Input length (40000 tokens) exceeds the maximum allowed length (32768 tokens).", ContextTooLong),
+        (400, "The decoder prompt (length 2136) is longer than the maximum model length of 2048.", ContextTooLong),
+        (500, "The decoder prompt (length 2136) is longer than the maximum model length of 2048.", ContextTooLong),
+        (400, "Prompt exceeds max length", ContextTooLong),
+        (400, "Input length 203743 exceeds the maximum length 202752", ContextTooLong),
+        (400, "The number of input tokens exceeds the maximum length of 127072", ContextTooLong),
+        (
+            400,
+            "too many tokens: size limit exceeded by 1523 tokens. Try using shorter or fewer inputs.",
+            ContextTooLong,
+        ),
+        (422, "Input validation error: `inputs` must have less than 4096 tokens. Given: 5000", ContextTooLong),
+        (400, "Exceeded maximum allowed content length: 40000 > 32768 tokens", ContextTooLong),
+        (
+            400,
+            "`max_completion_tokens` must be less than or equal to `8192`, the maximum value for it is less than the "
+            "`context_window` for this model",
+            ModelRequestRejected,
+        ),
+        (400, "The tool's input description exceeds the maximum length of 1024", ModelRequestRejected),
+        (400, "Budget has been exceeded! Current cost: 0.0005, Max budget: 0.0001", ModelThrottled),
+        (403, "Your account is not active, current state: arrears", ModelThrottled),
+        (400, "The system has detected potentially unsafe or sensitive content in your input.", ContentFiltered),
+        (400, "The prompt was blocked: PROHIBITED_CONTENT", ContentFiltered),
         (400, "Invalid request: Your request exceeded model token limit: 131072", ContextTooLong),
         (400, "Total tokens of image and text exceed max message tokens", ContextTooLong),
         (403, "Your team has used all available credits or reached its monthly spending limit", ModelThrottled),
@@ -277,6 +314,22 @@ def test_the_quota_that_google_names_is_among_the_codes() -> None:
         (402, [], "?", None, False),
         (403, [], "Insufficient credits", None, False),
         (429, ["insufficient_quota"], "You exceeded your current quota, please check your plan", None, False),
+        # Money, with the status of a quota: Z.ai's 1113, LiteLLM's proxy, Moonshot, Gemini, xAI.
+        (429, ["1113"], "Insufficient balance or no resource package. Please recharge.", 5.0, False),
+        (
+            429,
+            ["1113"],
+            "\u4f59\u989d\u4e0d\u8db3\u6216\u65e0\u53ef\u7528\u8d44\u6e90\u5305,\u8bf7\u5145\u503c\u3002",
+            None,
+            False,
+        ),
+        (429, ["429", "budget_exceeded"], "?", None, False),
+        (429, [], "ExceededBudget: User=u over budget. Spend=10.2, Budget=10.0", None, False),
+        (429, ["exceeded_current_quota_error"], "Your account is suspended, please check your plan", None, False),
+        (429, ["RESOURCE_EXHAUSTED"], "Your prepayment credits are depleted.", 39.0, False),
+        (429, ["RESOURCE_EXHAUSTED"], "Your project has exceeded its monthly spending cap.", 39.0, False),
+        (429, [], "Your team has either used all available credits or reached its monthly spending limit", None, False),
+        (429, [], "You are over your rate limit", 39.0, True),
         # Gemini has the same words for a quota of a minute.
         (429, ["RESOURCE_EXHAUSTED"], "You exceeded your current quota, please check your plan", 39.0, True),
     ],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from loopllama.llm.types import Usage
-from loopllama.providers import anthropic, openai, openai_responses
+from loopllama.providers import anthropic, openai, openai_responses, wire
 from loopllama.providers.bedrock import converse
 
 OPENAI_STYLE = [
@@ -163,6 +164,26 @@ OPENAI_STYLE = [
         """{"prompt_tokens": 1500, "completion_tokens": 5, "total_tokens": 1505, "prompt_tokens_details":
             {"cached_tokens": 0, "cache_creation_input_tokens": 1400, "cache_type": "ephemeral"}}""",
         Usage(1500, 5, cache_write_tokens=1400),
+    ),
+    # Thoughts that are as many as the cached tokens: Gemini and xAI count them outside of the completion. Without a
+    # word of them it is Claude's cache, which gateways leave out of the prompt.
+    (
+        "gemini-cached",
+        """{"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1510,
+            "prompt_tokens_details": {"cached_tokens": 500}, "completion_tokens_details": {"reasoning_tokens": 500}}""",
+        Usage(1000, 510, cached_tokens=500, reasoning_tokens=500),
+    ),
+    (
+        "gateway-cached",
+        """{"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1510,
+            "prompt_tokens_details": {"cached_tokens": 500}}""",
+        Usage(1500, 10, cached_tokens=500),
+    ),
+    # Perplexity says how much was searched, and not what that costs
+    (
+        "perplexity-without-cost",
+        '{"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16, "search_context_size": "low"}',
+        Usage(7, 9, uncertain=True),
     ),
     # A name that is filled with 0 beside one that tells
     (
@@ -330,3 +351,32 @@ def test_what_openais_own_tools_cost_is_in_no_token(kind: str) -> None:
     counts = {"input_tokens": 9, "output_tokens": 2}
     assert openai_responses._usage(counts, [{"type": kind}, {"type": "message"}]) == Usage(9, 2, uncertain=True)
     assert openai_responses._usage(counts, [{"type": "message"}, None, {"type": "reasoning"}]) == Usage(9, 2)
+
+
+@pytest.mark.parametrize(
+    ("usage", "said"),
+    [
+        ({"cost": Decimal("0.00512")}, "0.00512"),
+        ({"cost": 0}, "0"),
+        # https://openrouter.ai/docs/use-cases/usage-accounting: a part of the charge, unless the key is one's own.
+        ({"cost": Decimal("0.02"), "cost_details": {"upstream_inference_cost": Decimal("0.02")}}, "0.02"),
+        (
+            {
+                "cost": Decimal("0.001"),
+                "is_byok": True,
+                "cost_details": {"upstream_inference_cost": Decimal("0.0360795")},
+            },
+            "0.0370795",
+        ),
+        ({"cost": 0, "is_byok": True}, None),
+        ({"cost": {"total_cost": Decimal("0.0054"), "currency": "USD", "tool_calls_cost": Decimal("0.005")}}, "0.0054"),
+        ({"cost": {"total_cost": Decimal("0.005156"), "request_cost": Decimal("0.005")}}, "0.005156"),
+        ({"cost": {"total_cost": 1, "currency": "EUR"}}, None),
+        *(({"cost": odd}, None) for odd in (None, "0.1", True, -1, 10**6, [1], {}, {"total_cost": "1"})),
+        ({"cost": Decimal("0.1234567890123456789")}, "0.123456789012"),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_what_a_provider_says_that_a_call_costs(usage: Any, said: str | None) -> None:
+    assert wire.said_usd(usage) == (None if said is None else Decimal(said))
