@@ -68,16 +68,16 @@ def test_all_models_failed_before_it_died_so_the_step_is_put_off_without_a_call(
     assert called(live) == ["a", "b", "a"]  # put off is over: the chain from its beginning
 
 
-def test_a_step_opened_again_asks_the_model_that_had_rejected_it(live: Deployment) -> None:
+def test_a_step_opened_again_asks_the_models_that_had_rejected_it(live: Deployment) -> None:
     work = prepared(live)
-    live.provider.script = fails(models={"a"}, dies=set(), error=ModelRequestRejected)
+    live.provider.script = fails(models={"a", "b"}, dies=set(), error=ModelRequestRejected)
     assert live.step(work, "first")["outcome"] == "failed"
     with pytest.raises(Exception, match="one"):
         live.advance(work)
     live.provider.script = fails(models=set(), dies=set())
     state = live.advance(work)
     assert live.step(live.map(state)[0], "second")["outcome"] == "done"
-    assert called(live) == ["a", "a"]
+    assert called(live) == ["a", "b", "a"]
 
 
 def test_items_that_were_turned_away_together_do_not_come_back_together(live: Deployment) -> None:
