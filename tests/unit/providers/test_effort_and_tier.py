@@ -116,8 +116,9 @@ def test_tiers_that_answers_name(said: Any, tier: str) -> None:
 
 @pytest.mark.parametrize(("name", "by_responses"), [("gpt-5.4", False), ("gpt-5.4@low", True), ("gpt-5.4@none", False)])
 def test_an_effort_in_the_name_needs_the_responses_api_as_one_in_the_options_does(
-    name: str, by_responses: bool
+    name: str, by_responses: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _adapters.clear()
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
     adapter = provider_for(bundled().resolve(name), Settings())
     assert isinstance(adapter, openai_responses.OpenAIResponses) is by_responses
