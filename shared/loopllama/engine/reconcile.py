@@ -98,7 +98,8 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> Outcome:
     ]
     extend(settings, store, run)
     later = store.waiting(run_id) if open_questions else watched(run_id, "run")
-    store.change(run_id, later, only_from=(run["status"],))
+    # Who answers meanwhile has asked for a look within the minute, which must stay.
+    store.change(run_id, later, only_from=(run["status"],), check_at=run.get("check_at"))
     return "checked"
 
 

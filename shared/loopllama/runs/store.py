@@ -95,17 +95,23 @@ class RunStore:
         *,
         only_from: Sequence[RunStatus],
         remove: Sequence[str] = (),
+        check_at: str | None = None,
     ) -> bool:
-        """Change the `RUN` item if its status is one of `only_from`; `False` if it is not."""
+        """Change the `RUN` item if its status is one of `only_from`, and, where `check_at` says so, nobody has asked
+        for another look since then; `False` if it is not."""
+        states = f"#status IN ({', '.join(f':from{i}' for i in range(len(only_from)))})"
         done, _ = dynamo.update(
             self.dynamodb,
             self.table,
             {"run_id": run_id, "item": RUN},
             values,
             remove=remove,
-            condition=f"#status IN ({', '.join(f':from{i}' for i in range(len(only_from)))})",
+            condition=states if check_at is None else f"{states} AND check_at = :seen",
             names={"#status": "status"},
-            parameters={f":from{i}": status for i, status in enumerate(only_from)},
+            parameters={
+                **{f":from{i}": status for i, status in enumerate(only_from)},
+                **({} if check_at is None else {":seen": check_at}),
+            },
         )
         return done
 

@@ -105,6 +105,21 @@ def test_a_run_that_waits_is_looked_at_rarely_and_soon_after_it_is_answered(
     assert looked_at_in(live, run_id) == 900
 
 
+def test_who_answers_while_the_reconciler_looks_keeps_the_early_look(
+    live: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = waiting_run(live, live.push([{"name": "one", "approval": True}]))
+    live.wait(DAY + 1)
+
+    def answered_meanwhile(*_: object) -> bool:
+        live.runs.watch(run_id, "run", 60)
+        return False
+
+    monkeypatch.setattr(reconcile, "redeliver", answered_meanwhile)
+    assert reconcile.reconcile_due(live.settings)["checked"] == 1
+    assert looked_at_in(live, run_id) == 60
+
+
 def test_a_question_among_others_keeps_the_run_among_those_that_wait(live: Deployment) -> None:
     """One of two is answered: the run is looked at as one under way once, and then as one that waits."""
     crew = [{"name": name, "needs": [], "approval": True} for name in ("one", "two")]
