@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from copy import deepcopy
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,7 +19,7 @@ from moto.core.parse import JSONParser
 from moto.core.serialize import JSONSerializer, ResponseSerializer, XFormedAttributePicker
 from moto.core.utils import get_service_model
 from moto.dynamodb.exceptions import ItemSizeTooLarge, MockValidationException
-from moto.dynamodb.models import dynamo_type
+from moto.dynamodb.models import dynamo_type, utilities
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
 from moto.dynamodb.parsing import expressions
@@ -112,10 +115,38 @@ def test_a_value_is_copied_measured_and_written_as_in_motos_own_way(motos: Any, 
     own, ours = motos.DynamoType(value), DynamoType(value)
     assert items.size(ours) == own.size()
     assert items.regular_json(ours) == own.to_regular_json()
+    assert items.cast(ours) == own.cast_value
     copy = items.copied(ours)
     assert items.regular_json(copy) == own.to_regular_json()
     for part in copy.value.values() if copy.type == "M" else copy.value if copy.type == "L" else ():
         assert not any(part is other for other in (ours.value.values() if copy.type == "M" else ours.value))
+
+
+@given(attributes=st.dictionaries(st.text(max_size=3), ANY_VALUES, max_size=3))
+def test_an_answer_is_made_as_in_motos_own_way(attributes: dict[str, Any]) -> None:
+    item = _quick_item(DynamoType({"S": "x"}), None, attributes)
+    for result in ({"Items": [item]}, {"Item": item.attrs}, {"Count": 1, "At": datetime.now(UTC), "Item": None}):
+        assert _plain(result) == utilities.dynamo_to_dict(result)
+
+
+def _plain(value: Any) -> Any:
+    return items.plain_of(value, _plain, utilities.dynamo_to_dict)
+
+
+@given(
+    keys=st.lists(st.tuples(st.text(max_size=2), st.integers()), unique=True, max_size=8),
+    kinds=st.sampled_from([("S", "N"), ("N", "S")]),
+)
+def test_items_are_in_the_order_of_their_keys(keys: list[tuple[str, int]], kinds: tuple[str, str]) -> None:
+    rows: dict[Any, dict[Any, Item]] = defaultdict(dict)
+    for key in keys:
+        first, second = (DynamoType({kind: str(key["SN".index(kind)])}) for kind in kinds)
+        rows[first][second] = _quick_item(first, second, {"h": first, "r": second, "i": second})
+    table = SimpleNamespace(items=rows, range_key_attr="r", _generate_attr_to_sort_by=lambda *names: ["i", "h"])
+    made = [item for row in rows.values() for item in row.values()]
+    assert items.all_items(cast("Table", table)) == sorted(made, key=lambda item: (item.hash_key, item.range_key))
+    by_index = sorted(made, key=lambda item: (item.attrs["i"], item.attrs["h"]))
+    assert items.sorted_items(cast("Table", table), ["i", "h"], [None], made) == by_index
 
 
 @pytest.mark.parametrize("over", [0, 1])
