@@ -27,13 +27,15 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loopllama.catalog import pricing
 from loopllama.catalog.model import SIMULATED, Model, measured_as
 from loopllama.core.numbers import natural
 from loopllama.llm.types import Usage
-from loopllama.policies import samples
+
+if TYPE_CHECKING:
+    from loopllama.policies.samples import Group
 
 PREFIX = "observed#"
 WANTED_MS = 24 * 3600 * 1000
@@ -164,9 +166,11 @@ def _bound(latency: Latency, sign: int) -> float:
     return latency.ms * max(0.0, 1 + sign * ERRORS * SPREAD / math.sqrt(max(latency.samples, PRIOR_SAMPLES)))
 
 
-def summary(here: Mapping[str, samples.Group], elsewhere: Mapping[str, samples.Group], now: float) -> dict[str, Any]:
+def summary(here: Mapping[str, Group], elsewhere: Mapping[str, Group], now: float) -> dict[str, Any]:
     """Return what an item says of samples, by name, at `now` (epoch s): a decision over a hundred candidates has no
     time to look at two thousand of them."""
+    from loopllama.policies import samples  # only steps whose policy needs figures read them
+
     failed_ms = samples.failure_ms(here.values())
     latency: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys((*here, *elsewhere)):
@@ -192,6 +196,8 @@ def parse_facts(item: Mapping[str, Any] | None, now: float, simulated: Collectio
     `simulated` are the providers that the simulated one stands in for: without any no simulated call counts."""
     if not item:
         return Facts(simulated=simulated)
+    from loopllama.policies import samples
+
     observed_at = natural(item.get("observed_at"))
     share = 1.0 if observed_at is None else max(0.0, now - observed_at / 1000) / samples.WINDOW_SECONDS
     raw = item.get("latency")
