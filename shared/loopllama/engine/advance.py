@@ -195,7 +195,8 @@ def _ends(event: Mapping[str, Any]) -> Iterator[ChainEnd]:
     """Yield how the round's chains ended; the state machine says of a run's only chain that it crashed, without a
     list."""
     ended: Any = event.get("ended") or ()
-    return _flat([ended] if isinstance(ended, dict) else ended)
+    alone: ChainEnd | None = ended if isinstance(ended, dict) else None
+    return _flat(ended if alone is None else [alone])
 
 
 def _flat(ended: Sequence[ChainEnd]) -> Iterator[ChainEnd]:
