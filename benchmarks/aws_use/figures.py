@@ -87,7 +87,10 @@ class Bench:
 
     def together(self) -> Use:
         """A run of the short crew whose steps share an invocation."""
-        with self.system.configured("RunStep", STEPS_PER_INVOCATION=str(TOGETHER)):
+        with (
+            self.system.configured("StartRun", STEPS_PER_INVOCATION=str(TOGETHER)),
+            self.system.configured("RunStep", STEPS_PER_INVOCATION=str(TOGETHER)),
+        ):
             return self.use(SHORT)
 
     def step_calls(self) -> dict[str, Any]:

@@ -195,8 +195,9 @@ def _ends(event: Mapping[str, Any]) -> Iterator[ChainEnd]:
     """Yield how the round's chains ended; the state machine says of a run's only chain that it crashed, without a
     list."""
     ended: Any = event.get("ended") or ()
-    alone: ChainEnd | None = ended if isinstance(ended, dict) else None
-    return _flat(ended if alone is None else [alone])
+    if isinstance(ended, dict):
+        ended = (ended,)
+    return _flat(ended)
 
 
 def _flat(ended: Sequence[ChainEnd]) -> Iterator[ChainEnd]:
