@@ -56,8 +56,8 @@ class StepRunner:
 
     def run_steps(self, payload: StepPayload, owner: str, remaining_ms: int) -> StepOutcome:
         """Take a step, and those that follow it in its chain, as many as the deployment allows to one invocation and
-        as long as half of its time is left; `run_step` says what is returned. Each saves the state machine two
-        transitions. A step that goes on later goes on in an invocation of its own."""
+        as long as half of its time is left; `run_step` says what is returned. Each saves the state machine a
+        transition or two. A step that goes on later goes on in an invocation of its own."""
         payload = self._opened(payload)
         first, ends = payload, time.monotonic() + remaining_ms / 1000
         outcome = self._step(payload, owner, remaining_ms)
