@@ -223,29 +223,6 @@ def test_iterations_of_a_map_run_side_by_side_and_answer_in_order(clock: Clock, 
     assert ends == sorted(set(times))
 
 
-def test_a_map_whose_iteration_fails_begins_no_other_and_is_caught(clock: Clock) -> None:
-    """One after the other. The history tells of the iteration that failed, and of the state."""
-    calls: list[Any] = []
-    state = {
-        "Type": "Map",
-        "MaxConcurrency": 1,
-        "ItemProcessor": processor(task(End=True)),
-        "Catch": [rule("States.ALL", ResultPath=None, Next="Y")],
-        "End": True,
-    }
-    states = machine(X=state, Y={"Type": "Succeed"})
-    done = clock.play(clock.execution(states, [1, 2, 3], noting(calls, {}), noting(calls, "E"), noting(calls, {})))
-    assert (done.status, done.output, calls) == ("SUCCEEDED", [1, 2, 3], [1, 2])
-    # Started; entered, started, two iterations with five events of their tasks, but for the exit of the one that
-    # failed, and their ends; failed and exited; Y; succeeded.
-    assert done.events == 1 + 2 + (1 + 5 + 1) + (1 + 4 + 1) + 2 + 2 + 1
-    assert done.entered == 4
-    uncaught = machine(X={name: value for name, value in state.items() if name != "Catch"})
-    failed = clock.play(clock.execution(uncaught, [1], "E"))
-    assert failed.failure is not None
-    assert (failed.status, failed.failure.error) == ("FAILED", "E")
-
-
 def test_at_most_forty_iterations_run_at_once(clock: Clock) -> None:
     state = {"Type": "Map", "ItemProcessor": processor(task(End=True)), "End": True}
     calls: list[Any] = []

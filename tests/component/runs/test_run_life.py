@@ -105,7 +105,6 @@ class RunLife(RuleBasedStateMachine):
         self.deaths[name] = 0
 
     def step(self, name: str, script: Callable[[Any], Any] = answer, owner: str = "one", *, alone: bool = False) -> str:
-        """Invoke RunStep for a step; `alone` in the run's only chain. What the step came to."""
         self.live.provider.script = script
         work: dict[str, Any] = {"run_id": self.run_id, "workflow": "life", "version": 1, "step": name}
         place = {"contract": 2, "depth": ALONE, "round": 0, "left": 10_000} if alone else {"contract": 1}
@@ -155,8 +154,7 @@ class RunLife(RuleBasedStateMachine):
     @begun
     @rule(name=st.sampled_from([None, None, None, *NAMES]), alone=st.booleans())
     def take_a_step(self, name: str | None, alone: bool = False) -> None:
-        """Mostly the next one; a step that is done may be invoked again. In the run's only chain the last one completes
-        the run; none before it lacks its bill there, as its invocation was repeated first."""
+        """Mostly the next one, or one that is done. `alone`, the last one completes the run, all billed."""
         name = name or self.next
         if name and self.ready(name):
             alone = alone and not set(self.unbilled) - {name}
