@@ -31,6 +31,8 @@ from aws_use.figures import FUNCTIONS, LONG, MODEL_MS, SHORT, TOGETHER, measure,
 STEPS_A_DAY = 100_000
 ROUTE_CACHE_SECONDS = 5
 AIM = Decimal("0.08")
+SMALL_MB = 256
+"""The least that StepMemoryMb takes."""
 CREWS = (SHORT, LONG, 50)
 RUNS_A_DAY = (1, 100, 10_000)
 
@@ -83,8 +85,8 @@ def _asked(figures: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """What a step, and a run beside its steps, asks of AWS."""
     step, run = shares(figures)
     calls, more = figures["step"], figures["further_call"]
-    yield _row("transitions, a step", step.amounts["transitions"], aim=2)
-    yield _row("transitions, a run beside its steps", run.amounts["transitions"])
+    yield _row("transitions, a step", step.amounts["transitions"], aim=1)
+    yield _row("transitions, a run beside its steps", run.amounts["transitions"], aim=3)
     together = figures["together"]["amounts"]["transitions"] / SHORT
     yield _row(f"transitions, a step in crews of {SHORT}, StepsPerInvocation {TOGETHER}, the run's with it", together)
     yield _row("DynamoDB calls, a step of one model call", calls["run_step"], aim=6)
@@ -116,9 +118,11 @@ def _grows(figures: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _paid(figures: dict[str, Any], memory_mb: int) -> Iterator[dict[str, Any]]:
     """What AWS asks for 1,000 steps at `STEPS_A_DAY`."""
     step, _ = shares(figures)
-    for steps in CREWS:
-        yield _row(f"1,000 steps, crews of {steps}", _sum(price(figures, memory_mb, steps, STEPS_A_DAY)), "USD", AIM)
-    for memory in (256, memory_mb):
+    for memory in (memory_mb, SMALL_MB):
+        for steps in CREWS:
+            name = f"1,000 steps, crews of {steps}" + (f", {memory} MB" if memory != memory_mb else "")
+            yield _row(name, _sum(price(figures, memory, steps, STEPS_A_DAY)), "USD", AIM)
+    for memory in (SMALL_MB, memory_mb):
         usd = _sum(price_together(figures, memory, STEPS_A_DAY))
         yield _row(f"1,000 steps, crews of {SHORT}, StepsPerInvocation {TOGETHER}, {memory} MB", usd, "USD", AIM)
     for name, usd in price(figures, memory_mb, SHORT, STEPS_A_DAY).items():

@@ -1,7 +1,8 @@
 """Source of the state machine: `make machine` writes run_workflow.asl.json, the file that is deployed, from this one.
 
-A chain of steps runs at two depths: as an iteration of RunChains, and as one of the Fork inside it. The Amazon States
-Language has no way to say that once, so this module does.
+A chain of steps runs in three places: alone, at the top; as an iteration of RunChains; and as one of the Fork inside
+it. The Amazon States Language has no way to say that once, so this module does. RunLine is a chain as well, of steps
+that follow one another whatever they answer: where that does not do, the state machine leaves it for AdvanceRun.
 
     python state_machines/run_workflow.py [--check]
 """
@@ -24,6 +25,17 @@ PASSED_ON = ("contract", "run_id", "workflow", "version")
 """What every step of a run is told, taken over from what comes before it."""
 WORK = (*PASSED_ON, "step", "iteration", "item", "depth")
 """What RunStep is told: the step."""
+STEP = {"work.$": "$", "retry.$": "$$.State.RetryCount"}
+CONTRACT, LINE = 2, -2
+"""`loopllama.CONTRACT`, and the depth of `loopllama.runs.step_ref` that tells RunStep of the line."""
+PREFIXES = ("Chain", "Fork")
+"""Of the names of a chain's states, by its depth; at the top there is none."""
+GOES_ON = {"continue": "RunStep", "retry_later": "WaitToRetry", "waiting": "WaitForResponse"}
+"""Where a chain goes on, by what RunStep answers."""
+CRASHED = (
+    "RunStep itself died, its retries too. Its record may lack the failure: AdvanceRun, or the step that gathers,"
+    " writes it."
+)
 
 
 def retry(*errors: str, first: int, times: int, longest: int) -> State:
@@ -70,12 +82,45 @@ def machine() -> dict[str, Any]:
         "States": {
             "StartRun": task(
                 "StartRun",
-                {"request.$": "$", "execution_arn.$": "$$.Execution.Id", "execution_name.$": "$$.Execution.Name"},
-                Next="RunChains",
+                {
+                    "contract": CONTRACT,
+                    "request.$": "$",
+                    "execution_arn.$": "$$.Execution.Id",
+                    "execution_name.$": "$$.Execution.Name",
+                },
+                Next="NextState",
             ),
+            "NextState": choice(
+                "outcome",
+                {
+                    **GOES_ON,
+                    "line": "RunLine",
+                    "more": "RunChains",
+                    "advance": "AdvanceRun",
+                },
+                default="RunEnded",
+            ),
+            "RunLine": {
+                "Type": "Map",
+                "Comment": "Steps that follow one another whatever they answer: one transition a step. The last one"
+                " completes the run.",
+                **line(),
+                "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": None, "Next": "AdvanceRun"}],
+                "End": True,
+            },
+            **steps("", "NextState"),
+            "StepCrashed": {
+                "Type": "Pass",
+                "Comment": CRASHED,
+                "Parameters": {
+                    **same("contract", "run_id", "round", "left"),
+                    "ended": {"outcome": "crashed", **same("step", "item"), "error.$": "$.crash.Error"},
+                },
+                "Next": "AdvanceRun",
+            },
             "RunChains": {
                 "Type": "Map",
-                "Comment": "A chain is a line of steps that follow one another: two transitions a step.",
+                "Comment": "Chains that run side by side: two transitions a step.",
                 **chains(depth=0),
                 "Next": "AdvanceRun",
             },
@@ -88,9 +133,8 @@ def machine() -> dict[str, Any]:
                 },
                 comment="Runs when no chain is alive. Raises RunFailed uncaught, so that redriving the execution enters"
                 " here again.",
-                Next="MoreToRun",
+                Next="NextState",
             ),
-            "MoreToRun": choice("outcome", {"more": "RunChains"}, default="RunEnded"),
             "RunEnded": {"Type": "Succeed"},
         },
     }
@@ -112,54 +156,74 @@ def chains(depth: int) -> State:
 
 
 def chain(depth: int) -> State:
-    """Return the states of one chain. Names of states are unique in a state machine, so those of a fork's have a
-    prefix. A fork inside a fork waits for the round: its chain ends, and AdvanceRun finds what is ready."""
-    prefix = "Fork" if depth else ""
-    run_step, next_in_chain, wait_to_retry, wait_for_response, step_crashed, chain_ended = (
-        prefix + name
-        for name in ("RunStep", "NextInChain", "WaitToRetry", "WaitForResponse", "StepCrashed", "ChainEnded")
-    )
-    crashed = {"ErrorEquals": ["States.ALL"], "ResultPath": "$.crash", "Next": step_crashed}
-    unanswered = {"ErrorEquals": ["States.Timeout"], "ResultPath": None, "Next": run_step}
-    outcomes = {"continue": run_step, "retry_later": wait_to_retry, "waiting": wait_for_response}
+    """Return the states of one chain of a Map. Names of states are unique in a state machine, so those of a round's
+    chains and of a fork's have prefixes. A fork inside a fork waits for the round: its chain ends, and AdvanceRun finds
+    what is ready."""
+    prefix = PREFIXES[depth]
+    following, ended = f"{prefix}NextState", f"{prefix}Ended"
+    outcomes = {name: prefix + state for name, state in GOES_ON.items()} | ({} if depth else {"fork": "Fork"})
     return {
-        "StartAt": run_step,
+        "StartAt": f"{prefix}RunStep",
         "States": {
-            run_step: task(
-                "RunStep", {"work.$": "$", "retry.$": "$$.State.RetryCount"}, Catch=[crashed], Next=next_in_chain
-            ),
-            next_in_chain: choice("outcome", outcomes | ({} if depth else {"fork": "Fork"}), default=chain_ended),
-            wait_to_retry: {"Type": "Wait", "SecondsPath": "$.seconds", "Next": run_step},
-            wait_for_response: {
-                "Comment": "A person is asked. RunStep keeps the task token; whoever answers sends it back. Time over:"
-                " RunStep sees that nobody answered.",
-                "Type": "Task",
-                "Resource": f"{INVOKE}.waitForTaskToken",
-                "Parameters": {
-                    "FunctionName": "${RunStepArn}",
-                    "Payload": {"work.$": "$", "token.$": "$$.Task.Token"},
-                },
-                "TimeoutSecondsPath": "$.seconds",
-                "ResultPath": None,
-                "Retry": [THROTTLED, TROUBLE],
-                "Catch": [unanswered, crashed],
-                "Next": run_step,
-            },
+            **steps(prefix, following),
+            following: choice("outcome", outcomes, default=ended),
             **({} if depth else fork()),
-            step_crashed: {
+            f"{prefix}StepCrashed": {
                 "Type": "Pass",
-                "Comment": "RunStep itself died, its retries too. Its record may lack the failure: AdvanceRun, or the"
-                " step that gathers, writes it.",
+                "Comment": CRASHED,
                 "Parameters": {"outcome": "crashed", **same("step", "item", "left"), "error.$": "$.crash.Error"},
                 "End": True,
             },
-            chain_ended: {
+            ended: {
                 "Type": "Pass",
                 "Comment": "A thousand of these travel together: no more than is needed.",
                 "Parameters": same("outcome", "left"),
                 "End": True,
             },
         },
+    }
+
+
+def steps(prefix: str, following: str) -> States:
+    """Return the states that take a chain's step, or wait for it; `following` is the state behind it."""
+    run_step, step_crashed = f"{prefix}RunStep", f"{prefix}StepCrashed"
+    crashed = {"ErrorEquals": ["States.ALL"], "ResultPath": "$.crash", "Next": step_crashed}
+    unanswered = {"ErrorEquals": ["States.Timeout"], "ResultPath": None, "Next": run_step}
+    return {
+        run_step: task("RunStep", STEP, Catch=[crashed], Next=following),
+        f"{prefix}WaitToRetry": {"Type": "Wait", "SecondsPath": "$.seconds", "Next": run_step},
+        f"{prefix}WaitForResponse": {
+            "Comment": "A person is asked. RunStep keeps the task token; whoever answers sends it back. Time over:"
+            " RunStep sees that nobody answered.",
+            "Type": "Task",
+            "Resource": f"{INVOKE}.waitForTaskToken",
+            "Parameters": {
+                "FunctionName": "${RunStepArn}",
+                "Payload": {"work.$": "$", "token.$": "$$.Task.Token"},
+            },
+            "TimeoutSecondsPath": "$.seconds",
+            "ResultPath": None,
+            "Retry": [THROTTLED, TROUBLE],
+            "Catch": [unanswered, crashed],
+            "Next": run_step,
+        },
+    }
+
+
+def line() -> State:
+    """Return the fields of the Map that runs a line."""
+    step = task("RunStep", STEP, ResultPath=None, End=True)
+    del step["OutputPath"]
+    return {
+        "ItemsPath": "$.line",
+        "MaxConcurrency": 1,
+        "ItemSelector": {**same(*PASSED_ON), "step.$": "$$.Map.Item.Value", "depth": LINE},
+        "ItemProcessor": {
+            "ProcessorConfig": {"Mode": "INLINE"},
+            "StartAt": "LineRunStep",
+            "States": {"LineRunStep": step},
+        },
+        "ResultPath": None,
     }
 
 
@@ -172,10 +236,10 @@ def fork() -> States:
             " inside a fork waits for the round.",
             **chains(depth=1),
             "MaxConcurrencyPath": "$.max_concurrency",
-            "Next": "ForkEnded",
+            "Next": "Join",
         },
-        "ForkEnded": choice("join", {True: "GatherItems"}, default="ForkDone"),
-        "GatherItems": {"Type": "Pass", "Parameters": same(*WORK, "left", "left_out", "ended"), "Next": "RunStep"},
+        "Join": choice("join", {True: "GatherItems"}, default="ForkDone"),
+        "GatherItems": {"Type": "Pass", "Parameters": same(*WORK, "left", "left_out", "ended"), "Next": "ChainRunStep"},
         "ForkDone": {"Type": "Pass", "Parameters": {"outcome": "done", **same("left", "ended")}, "End": True},
     }
 

@@ -2,6 +2,10 @@
 
 Taken from the public price pages named beside them, as they stood on `AS_OF`, without free tiers, volume discounts and
 taxes. Prices change: check them before a decision rests on them.
+
+Guides of February to June 2026 have the same figures for Step Functions, Lambda and CloudWatch (wring.co,
+cloudburn.io); of DynamoDB they disagree, some with its price from before November 2024. Read on 2026-11-28, when AWS's
+own pages could not be.
 """
 
 from __future__ import annotations

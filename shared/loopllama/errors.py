@@ -39,6 +39,7 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      +- AwsUnavailable                an AWS service we stand on did not answer; the state machine tries again
      +- AwsRefused                    an AWS service would refuse this call again (permission, no such table): at once
      +- InternalError                 a mistake of ours in a function; its log says where
+     +- LineLeft                      RunStep raises it in a line of steps; AdvanceRun takes the run from there
      +- RunFailed                     AdvanceRun raises it, uncaught, so that the execution can be redriven
 """
 
@@ -282,6 +283,11 @@ class AwsRefused(LoopLlamaError):
 
 class InternalError(LoopLlamaError):
     """A function made a mistake. The message says its kind and where, and nothing of what it worked on."""
+
+
+class LineLeft(LoopLlamaError):
+    """A step of a line must wait, ask somebody or go on in another invocation, or it has failed. The state machine
+    leaves the line and asks AdvanceRun what is ready; nothing is wrong with the function."""
 
 
 class RunFailed(LoopLlamaError):

@@ -125,10 +125,11 @@ class Deployment:
         """The run object."""
         return {**RunReader(self.settings).get(run_id)}
 
-    def start(self, run_id: str) -> dict[str, Any]:
-        """StartRun."""
+    def start(self, run_id: str, contract: int = 1) -> dict[str, Any]:
+        """StartRun, as an execution's state machine of that contract asks it: of the first, every chain is an iteration
+        of a Map."""
         event = {"request": {"contract": 1, "run_id": run_id}, "execution_arn": "arn:x", "execution_name": run_id}
-        return start_run(self.settings, event)
+        return start_run(self.settings, {**event, "contract": contract})
 
     def begin(self, **agent: Any) -> tuple[str, dict[str, Any]]:
         """Accept and start a run of one step; its id, and the step's work."""

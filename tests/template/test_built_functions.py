@@ -16,7 +16,7 @@ from support.deployment import template_tables
 from template.emulator import Function, build, build_function, find_emulator, find_python, running
 from template.project import FUNCTIONS, ROOT, machine
 
-from loopllama import __version__
+from loopllama import CONTRACT, __version__
 from loopllama.settings import Settings
 from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
@@ -111,21 +111,21 @@ def test_a_run_through_the_built_functions(start: Start, endpoint: str) -> None:
         run_id = accepted["run_id"]
 
     with start("StartRun") as first:
-        state = first.invoke({"request": {"run_id": run_id}, "execution_arn": "arn:x", "execution_name": run_id})
-    work = chain_input(state)
+        execution = {"contract": CONTRACT, "request": {"run_id": run_id}, "execution_arn": "arn:x"}
+        state = first.invoke({**execution, "execution_name": run_id})
+    assert len(state["line"]) == len(crew), state
 
     with start("RunStep") as step:
-        for _ in crew:
-            work = step.invoke(work)
-            assert "outcome" in work, step.log.read_text()
-        assert work["outcome"] == "done", work
+        for name in state["line"]:
+            told = step.invoke({"work": line_input(state, name), "retry": 0})
+            assert "outcome" in told, step.log.read_text()
+        assert told["outcome"] == "done", told
         metrics = step.log.read_text()
         assert '"Namespace":"LoopLlama' in metrics
         assert "4711" not in metrics, "what runs are about is in no log"
 
     with start("AdvanceRun") as advance:
-        ended = {**state, "ended": [{"step": work["step"], "outcome": "done"}], "retry": 0}
-        assert advance.invoke(ended)["outcome"] == "done"
+        assert advance.invoke({**state, "retry": 0})["outcome"] == "done"
 
     key = {"run_id": {"S": run_id}, "item": {"S": "RUN"}}
     run = client(endpoint, "dynamodb").get_item(TableName="RunsTable", Key=key)["Item"]
@@ -185,9 +185,9 @@ def test_the_layer_has_no_more_than_a_tenth_of_litellms_size(path: list[Path]) -
     assert sum(file.stat().st_size for file in files) / 1e6 < litellm / 10
 
 
-def chain_input(state: dict[str, Any]) -> dict[str, Any]:
-    """What the state machine makes of the first step that is ready: RunChains' ItemSelector."""
-    context = {"Map": {"Item": {"Value": state["ready"][0]}}}
+def line_input(state: dict[str, Any], step: str) -> dict[str, Any]:
+    """What the state machine makes of a step of the line: RunLine's ItemSelector."""
+    context = {"Map": {"Item": {"Value": step}}}
 
     def look_up(path: str) -> Any:
         value: Any = context if path.startswith("$$.") else state
@@ -195,7 +195,7 @@ def chain_input(state: dict[str, Any]) -> dict[str, Any]:
             value = value[name]
         return value
 
-    selector = machine()["States"]["RunChains"]["ItemSelector"]
+    selector = machine()["States"]["RunLine"]["ItemSelector"]
     return {name.removesuffix(".$"): look_up(one) if name.endswith(".$") else one for name, one in selector.items()}
 
 

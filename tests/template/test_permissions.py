@@ -83,7 +83,7 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     made.start(long)
 
     # Started by hand.
-    made.start("by-hand", {"workflow": workflow, "input": large})  # type: ignore[call-arg]
+    made.start("by-hand", {"workflow": workflow, "input": large})  # type: ignore[arg-type]
 
     # A step fails for good, the execution is redriven.
     def refuse(call: Any) -> str:

@@ -10,7 +10,8 @@ import pytest
 import run_workflow
 from template.project import ROOT, levels, machine, states, template
 
-from loopllama import errors
+from loopllama import CONTRACT, errors
+from loopllama.runs.step_ref import LINE
 
 DEPLOYED = ROOT / "state_machines/run_workflow.asl.json"
 TASKS = [(name, state) for name, state in states() if state["Type"] == "Task"]
@@ -93,6 +94,23 @@ def test_tasks_survive_throttling_and_crashes(name: str, state: dict[str, Any]) 
     }
     assert wanted <= retried
     assert "States.ALL" not in retried, "a mistake of ours would be paid for several times"
+
+
+def test_a_name_means_one_state() -> None:
+    """Step Functions takes no name twice, at whichever level."""
+    names = [name for level in levels(machine()) for name in level["States"]]
+    assert len(names) == len(set(names)) == len(list(states()))
+
+
+def test_it_says_the_numbers_that_the_functions_do() -> None:
+    assert (run_workflow.CONTRACT, run_workflow.LINE) == (CONTRACT, LINE)
+
+
+def test_a_line_is_left_whatever_ends_it() -> None:
+    """Not by the name of the error, of which AWS does not say how it comes out of a Map."""
+    line = dict(states())["RunLine"]
+    assert [(rule["ErrorEquals"], rule["Next"]) for rule in line["Catch"]] == [(["States.ALL"], "AdvanceRun")]
+    assert line["MaxConcurrency"] == 1, "one after the other, in their order"
 
 
 def test_run_failed_is_not_caught() -> None:

@@ -367,7 +367,7 @@ def change(*path: Any) -> dict[str, Any]:
         change("States", "B", "Choices", 0, "And", []),
         change("States", "C", "ItemProcessor", "ProcessorConfig", "Mode", "DISTRIBUTED"),
         change("States", "C", "ItemProcessor", "States", "Inner", "Next", "A"),
-        change("States", "C", "MaxConcurrency", 5),
+        change("States", "C", "ToleratedFailureCount", 5),
         change("States", "D", "SecondsPath", ...),
         change("States", "D", "Seconds", 5),
         change("States", "E", "Parameters", "a", "b.$", "States.UUID()"),

@@ -1,13 +1,15 @@
-"""AdvanceRun: what becomes of a run once no chain of it is alive."""
+"""AdvanceRun: what becomes of a run once no chain of it is alive.
+
+A run whose steps are all done is completed here, or by the RunStep that ended the last step of a run's only chain.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from loopllama import CONTRACT
 from loopllama.core import clock
-from loopllama.engine import executions, history, metrics
+from loopllama.engine import executions, history, lone_chain, metrics
 from loopllama.engine.step_context import is_finished
 from loopllama.errors import AwsRefused, RunFailed
 from loopllama.runs import step_writer
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_ITERATIONS = 20
 """Most rounds of a `repeat`."""
+_UNSURE = ("crashed", "line_left")
+"""How chains end whose last step may lack a part of its bill."""
 
 
 def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,10 +43,10 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     run_id = event["run_id"]
     run = store.run(run_id)
     if run["status"] in ("completed", "cancelled"):
-        return _done(run_id)
+        return _done(event)
     if not executions.is_current(run, event.get("execution_arn")):
         executions.start_announced(run)  # who named it may have died before it did
-        return _done(run_id)
+        return _done(event)
     version = int(run["workflow_version"])
     crew = DefinitionStore(settings).get(run["workflow_id"], version)["definition"]["crew"]
     records = [record for record in store.steps(run_id) if "step" in record]
@@ -56,13 +60,12 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
         _reopen(store, run, failed)
         return _more(store, run, crew, finished, event, 0)
 
-    crashed = next((end for end in _ends(event) if end["outcome"] == "crashed"), None)
+    ends = list(_ends(event))
+    crashed = next((end for end in ends if end["outcome"] == "crashed"), None)
     if len(finished) == len(crew):
-        sums = of_run(records)
-        settled = not (crashed or run.get("crashed"))
-        if store.close(run_id, "completed", {"output": _output(crew, heads), **sums}, settled=settled):
-            metrics.run_ended(run, sums, completed=True, latency_ms=_age_ms(run))
-        return _done(run_id)
+        # What made the state machine leave a line may have been a death.
+        _complete(store, run, crew, records, settled=not any(end["outcome"] in _UNSURE for end in ends))
+        return _done(event)
 
     error: RecordedError | None = None
     if failed:
@@ -98,6 +101,32 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     raise RunFailed(_sentence(error))
 
 
+def complete(store: RunStore, run_id: str, crew: Sequence[CrewStep]) -> bool:
+    """Complete a run whose last step has ended, while no other chain of it is alive; `False` where AdvanceRun has to
+    see what becomes of it. Harmless where that was done."""
+    run = store.run(run_id)
+    if run["status"] in ("completed", "cancelled"):
+        return True
+    if run["status"] != "running":
+        return False
+    records = [record for record in store.steps(run_id) if "step" in record]
+    if len(finished_of(heads_of(run, crew, records))) < len(crew):
+        return False
+    _complete(store, run, crew, records, settled=True)
+    return True
+
+
+def _complete(
+    store: RunStore, run: Run, crew: Sequence[CrewStep], records: Sequence[StepRecord], *, settled: bool
+) -> None:
+    """Complete a run, unless it has ended; `settled` where its bill has all rows."""
+    sums = of_run(records)
+    output = _output(crew, heads_of(run, crew, records))
+    settled = settled and not run.get("crashed")
+    if store.close(run["run_id"], "completed", {"output": output, **sums}, settled=settled):
+        metrics.run_ended(run, sums, completed=True, latency_ms=_age_ms(run))
+
+
 def heads_of(run: Run, crew: Sequence[CrewStep], records: Iterable[StepRecord]) -> dict[str, StepRecord]:
     """Return the records of the steps themselves, by name, each of the iteration that counts now."""
     current = {step_key(name, iteration_of(run, crew, name)): name for name in (step["name"] for step in crew)}
@@ -109,8 +138,8 @@ def finished_of(heads: Mapping[str, StepRecord]) -> set[str]:
     return {name for name, record in heads.items() if is_finished(record)}
 
 
-def _done(run_id: str) -> dict[str, Any]:
-    return {"contract": CONTRACT, "run_id": run_id, "outcome": "done"}
+def _done(event: Mapping[str, Any]) -> dict[str, Any]:
+    return {"contract": event.get("contract", 1), "run_id": event["run_id"], "outcome": "done"}
 
 
 def _more(
@@ -122,19 +151,13 @@ def _more(
     turn: int,
 ) -> dict[str, Any]:
     """Return another round, or let the run's next execution have it."""
-    shares = history.further(event.get("left"), list(_ends(event)), ready_work(run, crew, finished))
-    if shares is None:
-        executions.hand_over(store, run)
-        return _done(run["run_id"])
-    return {
-        "contract": CONTRACT,
-        "run_id": run["run_id"],
-        "workflow": run["workflow_id"],
-        "version": int(run["workflow_version"]),
-        "outcome": "more",
-        "round": turn,
-        **shares,
-    }
+    ready, left = ready_work(run, crew, finished), event.get("left")
+    if left is not None:
+        left = history.further(left, list(_ends(event)), ready)
+        if left is None:
+            executions.hand_over(store, run)
+            return _done(event)
+    return lone_chain.as_round(run, crew, ready, turn, left, int(event.get("contract", 1)))
 
 
 def _reopen(store: RunStore, run: Run, failed: Sequence[StepRecord]) -> None:
@@ -169,8 +192,12 @@ def _crashed_in(step: str, crew: Sequence[CrewStep], heads: Mapping[str, StepRec
 
 
 def _ends(event: Mapping[str, Any]) -> Iterator[ChainEnd]:
-    """Yield how the round's chains ended."""
-    return _flat(event.get("ended") or ())
+    """Yield how the round's chains ended; the state machine says of a run's only chain that it crashed, without a
+    list."""
+    ended: Any = event.get("ended") or ()
+    if isinstance(ended, dict):
+        ended = (ended,)
+    return _flat(ended)
 
 
 def _flat(ended: Sequence[ChainEnd]) -> Iterator[ChainEnd]:

@@ -3,7 +3,8 @@
 The events are shared out as a budget is, so that nobody has to be asked: each chain of a round gets a share, a fork
 shares out its chain's among its branches, and each outcome of RunStep says in `left` what is left. What a branch did
 not use comes back when its fork ends. A chain whose next step does not fit is set aside: the run's next execution
-(`engine/executions.py`) takes it up.
+(`engine/executions.py`) takes it up. A run's only chain has all that the execution has left. A line is charged whole
+when it begins, repeated invocations among it, because nobody is told how far it came.
 
 Source of the limit: https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html. Which events a state
 causes: https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html; tests/support/asl counts
@@ -22,10 +23,11 @@ _UNSEEN: Final = 25
 """One in so many events is kept for what no outcome can tell: functions that the state machine invoked repeatedly."""
 
 _TASK, _CHOICE, _PASS, _WAIT, _MAP = 5, 2, 2, 2, 4
-BEGIN_AND_END: Final = 1 + _TASK + 2 + 1
-"""ExecutionStarted, StartRun, RunEnded, ExecutionSucceeded."""
+BEGIN_AND_END: Final = 1 + _TASK + _CHOICE + 2 + 1
+"""ExecutionStarted, StartRun, NextState, RunEnded, ExecutionSucceeded."""
 ROUND: Final = _MAP + _TASK + _CHOICE
-"""RunChains, AdvanceRun, MoreToRun."""
+"""RunChains, AdvanceRun, NextState. Kept from the beginning: whatever a run's only chain comes to, it can ask what is
+ready."""
 CHAIN: Final = 2 + _TASK + _CHOICE + _PASS
 """An iteration of a Map that invokes RunStep once."""
 CONTINUE: Final = _TASK + _CHOICE
@@ -49,26 +51,44 @@ ENOUGH: Final = 60
 by the answer of a person."""
 ENOUGH_FOR_CHAIN: Final = CHAIN + FORK + ENOUGH + GATHER
 """What a chain of a round must get: it may be a list's, and come further by one item. So a run ends."""
+_LINE_STEP: Final = 2 + _TASK + 4 * RETRY
+"""An iteration of the line, repeated as often as one that dies."""
 
 
-def begin(most_events: int, ready: Sequence[Branch]) -> RoundShares:
-    """Return the shares of an execution's first round."""
-    left = most_events - most_events // _UNSEEN - BEGIN_AND_END - ROUND
-    return _shares(left, ready[: max(1, left // ENOUGH_FOR_CHAIN)])
+def begin(most_events: int) -> int:
+    """Return what chains may cause in an execution that begins."""
+    return most_events - most_events // _UNSEEN - BEGIN_AND_END - ROUND
 
 
-def further(left: int | None, ended: Sequence[ChainEnd], ready: Sequence[Branch]) -> RoundShares | None:
-    """Return the shares of another round of the same execution; `None` where the run needs another execution.
+def behind_line(left: int, steps: int) -> int | None:
+    """Return what is left of `left` for what may come behind a line of so many steps; `None` where that is too little
+    for a run that leaves the line at its first step."""
+    rest = left - _MAP - steps * _LINE_STEP
+    return rest if rest >= max(left // 2, ENOUGH_FOR_CHAIN) else None
 
-    `left` is what the round before left, `None` in an execution that began before events were counted; `ended` how its
-    chains and those of their forks ended.
-    """
-    if left is None:
-        return {"ready": [*ready]}
+
+def fitting(left: int, ready: Sequence[Branch]) -> Sequence[Branch]:
+    """Return the steps that an execution's first round has room for: one at least, so that a run comes further."""
+    return ready[: max(1, left // ENOUGH_FOR_CHAIN)]
+
+
+def further(left: int, ended: Sequence[ChainEnd], ready: Sequence[Branch]) -> int | None:
+    """Return what the chains of another round of the same execution may cause; `None` where the run needs another
+    execution. `left` is what the round before left, `ended` how its chains and those of their forks ended."""
     rest = left + unused(ended) - ROUND
     if any(end["outcome"] == "set_aside" for end in ended) or rest < ENOUGH_FOR_CHAIN * len(ready):
         return None
-    return _shares(rest, ready)
+    return rest
+
+
+def another_round(left: int, ready: Sequence[Branch]) -> RoundShares | None:
+    """Return the shares of the round that a run's only chain forks into; `None` where it does not fit."""
+    return shares(left, ready) if left >= ENOUGH_FOR_CHAIN * len(ready) else None
+
+
+def back(left: int) -> int:
+    """Return what a run's only chain gives back when it ends at AdvanceRun: that round needed no Map."""
+    return left + _MAP
 
 
 def charged(payload: StepPayload, outcome: StepOutcome) -> StepOutcome:
@@ -77,7 +97,7 @@ def charged(payload: StepPayload, outcome: StepOutcome) -> StepOutcome:
     least = outcome.pop("least", LEAST)
     if "left" not in payload:
         return outcome
-    left = payload["left"] + unused(payload.get("ended") or ()) - RETRY * payload.get("retry", 0)
+    left = left_after(payload)
     if outcome["outcome"] == "fork":
         return _forked(outcome, left, least)
     cost = _COSTS.get(outcome["outcome"], 0)
@@ -86,10 +106,21 @@ def charged(payload: StepPayload, outcome: StepOutcome) -> StepOutcome:
     return {**outcome, "left": left - cost}
 
 
+def left_after(payload: StepPayload) -> int:
+    """Return what a chain has left after an invocation, beside what its outcome causes."""
+    return payload["left"] + unused(payload.get("ended") or ()) - RETRY * payload.get("retry", 0)
+
+
 def unused(ended: Sequence[ChainEnd]) -> int:
     """Return what chains that have ended did not use; below 0 where they were repeated so often that they used more
     than they had."""
     return sum(end.get("left", 0) - (CRASH if end["outcome"] == "crashed" else 0) for end in ended)
+
+
+def shares(free: int, ready: Sequence[Branch]) -> RoundShares:
+    """Share out events evenly; a share is what a branch has left after its first invocation."""
+    each = free // max(1, len(ready))
+    return {"ready": [*ready], "share": each - CHAIN, "left": free - each * len(ready)}
 
 
 def _forked(outcome: StepOutcome, left: int, least: int) -> StepOutcome:
@@ -98,10 +129,4 @@ def _forked(outcome: StepOutcome, left: int, least: int) -> StepOutcome:
     taken = branches[: max(0, free // least)]
     if not taken or (len(taken) < len(branches) and not outcome["join"]):
         return {**outcome, "outcome": "set_aside", "ready": [], "left": left}
-    return {**outcome, **_shares(free, taken), "left_out": len(branches) - len(taken)}
-
-
-def _shares(free: int, ready: Sequence[Branch]) -> RoundShares:
-    """Share out events evenly; a share is what a branch has left after its first invocation."""
-    each = free // max(1, len(ready))
-    return {"ready": [*ready], "share": each - CHAIN, "left": free - each * len(ready)}
+    return {**outcome, **shares(free, taken), "left_out": len(branches) - len(taken)}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from loopllama import CONTRACT
 from loopllama.core import clock
-from loopllama.engine import history
+from loopllama.engine import history, lone_chain
 from loopllama.engine.accept import check_json, new_run
 from loopllama.engine.advance import finished_of, heads_of, ready_work
 from loopllama.errors import InvalidRequest, RunFailed
@@ -69,14 +68,13 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     finished: set[str] = set()
     if "executions" in run:  # an execution before this one has done a part
         finished = finished_of(heads_of(run, definition["crew"], store.steps(run_id)))
-    return {
-        "contract": CONTRACT,
-        "run_id": run_id,
-        "workflow": run["workflow_id"],
-        "version": version,
-        "round": 0,
-        **history.begin(settings.execution_events, ready_work(run, definition["crew"], finished)),
-    }
+    crew, contract, left = definition["crew"], int(event.get("contract", 1)), history.begin(settings.execution_events)
+    if settings.steps_per_invocation == 1:  # else an invocation takes what follows its step too
+        line = [name for name in lone_chain.line_of(crew) if name not in finished]
+        if (begun := lone_chain.as_line(run, line, left, contract)) is not None:
+            return begun
+    ready = history.fitting(left, ready_work(run, crew, finished))
+    return lone_chain.as_round(run, crew, ready, 0, left, contract)
 
 
 def _pin(settings: Settings, store: RunStore, run: Run, definition: Definition) -> None:

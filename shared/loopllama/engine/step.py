@@ -13,10 +13,10 @@ from loopllama.agent import loop
 from loopllama.agent.tool_calls import Waiting
 from loopllama.aws import errors
 from loopllama.core import clock
-from loopllama.engine import history, human_input
+from loopllama.engine import history, human_input, lone_chain
 from loopllama.engine.step_context import FINISHED, View, look
 from loopllama.engine.step_ending import RETRIES, StepEnding, later
-from loopllama.engine.transitions import ended
+from loopllama.engine.transitions import ended, fork
 from loopllama.engine.turn_factory import TurnMaker, check_tools
 from loopllama.errors import AwsRefused, AwsUnavailable, FunctionDied, LeaseLost, LoopLlamaError
 from loopllama.runs import prompts, step_writer
@@ -27,12 +27,15 @@ from loopllama.runs.store import RunStore
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.telemetry import handler
-from loopllama.workflows import expressions
+from loopllama.workflows import expressions, graph
 from loopllama.workflows.store import DefinitionStore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from loopllama.runs.records import Run, StepOutcome, StepPayload
     from loopllama.runs.reservations import Allowance
+    from loopllama.workflows.types import CrewStep
 
 MOST_CRASHES = 4
 """Invocations in a row that may die with a step, as often as the state machine repeats one that died. It does not see
@@ -53,8 +56,8 @@ class StepRunner:
 
     def run_steps(self, payload: StepPayload, owner: str, remaining_ms: int) -> StepOutcome:
         """Take a step, and those that follow it in its chain, as many as the deployment allows to one invocation and
-        as long as half of its time is left; `run_step` says what is returned. Each saves the state machine two
-        transitions. A step that goes on later goes on in an invocation of its own."""
+        as long as half of its time is left; `run_step` says what is returned. Each saves the state machine a
+        transition or two. A step that goes on later goes on in an invocation of its own."""
         payload = self._opened(payload)
         first, ends = payload, time.monotonic() + remaining_ms / 1000
         outcome = self._step(payload, owner, remaining_ms)
@@ -67,7 +70,7 @@ class StepRunner:
             payload = outcome
             handler.working_on(payload)
             outcome = self._step(payload, owner, left_ms, whole=False)
-        return self._charged(first, outcome)
+        return self._told(first, outcome)
 
     def run_step(self, payload: StepPayload, owner: str, remaining_ms: int) -> StepOutcome:
         """Take the step as far as `remaining_ms` lets. `owner` identifies this invocation.
@@ -76,7 +79,7 @@ class StepRunner:
         not an exception.
         """
         payload = self._opened(payload)
-        return self._charged(payload, self._step(payload, owner, remaining_ms))
+        return self._told(payload, self._step(payload, owner, remaining_ms))
 
     def _opened(self, payload: StepPayload) -> StepPayload:
         """Return the work that the state machine hands over, with how often it has repeated the invocation. Executions
@@ -87,12 +90,17 @@ class StepRunner:
             self._turns.parallelism(fresh=False).repeated(times)
         return {**payload["work"], "retry": times}
 
-    def _charged(self, payload: StepPayload, outcome: StepOutcome) -> StepOutcome:
-        """Return the outcome that the execution's history has room for."""
+    def _told(self, payload: StepPayload, outcome: StepOutcome) -> StepOutcome:
+        """Return the outcome that the execution's history has room for. Raises `LineLeft` in a line."""
+        if payload.get("depth", 0) < 0:
+            return lone_chain.told(self._store, self._crew(Work.from_payload(payload)), payload, outcome)
         charged = history.charged(payload, outcome)
         if charged["outcome"] == "set_aside" and outcome["outcome"] == "retry_later":
             step_writer.put_off(self._store, Work.from_payload(outcome), outcome["seconds"])
         return charged
+
+    def _crew(self, work: Work) -> Sequence[CrewStep]:
+        return self._definitions.get(work.workflow_id, work.version)["definition"]["crew"]
 
     def _step(self, payload: StepPayload, owner: str, remaining_ms: int, *, whole: bool = True) -> StepOutcome:
         """Take the step, `whole` where no step came before it in this invocation."""
@@ -104,7 +112,9 @@ class StepRunner:
                 human_input.deliver(payload["token"])
             return ended(work, "waiting")
         work, started = Work.from_payload(payload), time.monotonic()
-        crew = self._definitions.get(work.workflow_id, work.version)["definition"]["crew"]
+        crew = self._crew(work)
+        if work.depth < 0 and graph.step_named(crew, work.step)[1].get("for_each"):
+            return fork(work, [work])  # its items are chains beside it
         view = look(self._store, self._values, crew, work)
         if (settled := self._settled(view, owner)) is not None:
             return settled

@@ -31,7 +31,7 @@ def follow(store: RunStore, view: View) -> StepOutcome:
         known |= {keys[key] for key, record in store.items(work.run_id, keys).items() if is_finished(record)}
     unblocked = [agent for agent in dependents if known.issuperset(agent["needs"])]
     # A fork inside a fork waits for the round: AdvanceRun finds these steps ready.
-    if not unblocked or (work.depth and (len(unblocked) > 1 or unblocked[0].get("for_each"))):
+    if not unblocked or (work.depth > 0 and (len(unblocked) > 1 or unblocked[0].get("for_each"))):
         return ended(work, "done")
     mine = []
     for agent in unblocked:
@@ -41,11 +41,13 @@ def follow(store: RunStore, view: View) -> StepOutcome:
             mine.append(following)
     if not mine:
         return ended(work, "done")
+    lists = [branch for branch in mine if graph.step_named(view.crew, branch.step)[1].get("for_each")]
+    if work.depth < 0 and (lists or len(mine) > 1):
+        return fork(work, mine)  # which becomes a round
     if len(mine) == 1:
         return ended(mine[0], "continue")
     # A forEach step forks itself, which it cannot do inside a fork.
-    here = [branch for branch in mine if graph.step_named(view.crew, branch.step)[1].get("for_each")]
-    return fork(work, [branch for branch in mine if branch not in here])
+    return fork(work, [branch for branch in mine if branch not in lists])
 
 
 def _again(store: RunStore, view: View) -> StepOutcome:

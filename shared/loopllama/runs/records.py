@@ -39,11 +39,12 @@ AttemptOutcome = Literal[
 """How a model call went: `open` until it is settled, then `ok` or its error's name."""
 ToolOutcome = Literal["open", "ok", "failed"]
 QuestionKind = Literal["input", "approval"]
-ChainOutcome = Literal[
-    "continue", "retry_later", "waiting", "fork", "done", "failed", "stopped", "set_aside", "crashed"
-]
+GoesOn = Literal["continue", "retry_later", "waiting", "fork", "more", "advance"]
+Ends = Literal["done", "failed", "stopped", "set_aside", "crashed", "line_left"]
+ChainOutcome = GoesOn | Ends
 """What the state machine is told of a chain; `crashed` it says itself. What is `set_aside` goes on in the run's next
-execution."""
+execution. A run's only chain becomes a round of `more`, or asks AdvanceRun what is ready (`advance`); with `line_left`
+ends the chain of a line that the state machine has left."""
 
 
 class RecordedError(TypedDict, total=False):
@@ -365,14 +366,15 @@ class RoundShares(TypedDict):
 
 
 class StepPayload(WorkPayload):
-    """What RunStep is invoked with: work, behind a forEach step's fork with how its chains ended, and how often the
-    state machine has repeated the invocation (`retry`). Where the chain waits for a person it is `work` and `token`
-    alone."""
+    """What RunStep is invoked with: work, behind a forEach step's fork with how its chains ended, how often the state
+    machine has repeated the invocation (`retry`), and of a run's only chain the number of its `round`. Where the chain
+    waits for a person it is `work` and `token` alone."""
 
     left: NotRequired[int]
     left_out: NotRequired[int]
     ended: NotRequired[list[ChainEnd]]
     retry: NotRequired[int]
+    round: NotRequired[int]
     work: NotRequired[WorkPayload]
     token: NotRequired[str]
 

@@ -18,11 +18,15 @@ QUESTION_ID = 16
 """Characters of a question's id."""
 ITERATION = "iteration_"
 """Prefix of the run's attributes that say in which iteration a loop is."""
+LINE, ALONE = -2, -1
+"""Depths of a chain beside which no other runs: a line, whose steps the state machine takes without asking what is
+next, and the only chain of a run (`engine/lone_chain.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one RunStep invocation is asked to do: one step of one run. `depth` is 1 inside a fork."""
+    """What one RunStep invocation is asked to do: one step of one run. `depth` is 0 in one of a round's chains, 1 in a
+    fork inside it, `LINE` or `ALONE` where no other chain runs. `contract` is that of the execution's state machine."""
 
     run_id: str
     workflow_id: str
@@ -31,11 +35,12 @@ class Work:
     iteration: int = 0
     item: int = 0
     depth: int = 0
+    contract: int = CONTRACT
 
     def to_payload(self) -> WorkPayload:
         """Return the state machine's form."""
         return {
-            "contract": CONTRACT,
+            "contract": self.contract,
             "run_id": self.run_id,
             "workflow": self.workflow_id,
             "version": self.version,
@@ -56,6 +61,7 @@ class Work:
             iteration=int(payload.get("iteration", 0)),
             item=int(payload.get("item", 0)),
             depth=int(payload.get("depth", 0)),
+            contract=int(payload.get("contract", 1)),
         )
 
     @classmethod

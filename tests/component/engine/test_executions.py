@@ -304,7 +304,7 @@ def test_a_run_started_by_hand(world: World) -> None:
     found = [*world.executions.values()]
     assert len(found) == 2
     assert len(found[1].name) <= 80
-    assert found[1].input == {"contract": 1, "run_id": name}
+    assert found[1].input == {"contract": 2, "run_id": name}
 
 
 @pytest.mark.parametrize("run_id", ["nightly", "nightly-2", "run_1-2", "x" * 80, "run_" + "x" * 76])

@@ -27,6 +27,7 @@ from loopllama.engine.replay import replay_run
 from loopllama.engine.start import start_run
 from loopllama.engine.step_ending import StepEnding
 from loopllama.errors import Conflict, RunFailed
+from loopllama.runs.step_ref import ALONE
 from loopllama.runs.store import FINAL, RunStore
 
 NAMES = ("a", "b", "c")
@@ -103,10 +104,12 @@ class RunLife(RuleBasedStateMachine):
         self.steps[name], self.stopping = "failed", True
         self.deaths[name] = 0
 
-    def step(self, name: str, script: Callable[[Any], Any] = answer, owner: str = "one") -> str:
+    def step(self, name: str, script: Callable[[Any], Any] = answer, owner: str = "one", *, alone: bool = False) -> str:
         self.live.provider.script = script
-        work = {"contract": 1, "run_id": self.run_id, "workflow": "life", "version": 1, "step": name}
-        return str(self.live.step(work, owner, LEASE * 1000)["outcome"])
+        work: dict[str, Any] = {"run_id": self.run_id, "workflow": "life", "version": 1, "step": name}
+        place = {"contract": 2, "depth": ALONE, "round": 0, "left": 10_000} if alone else {"contract": 1}
+        told = self.live.step(work | place, owner, LEASE * 1000)
+        return str(told["ended"][0]["outcome"] if told["outcome"] == "advance" else told["outcome"])
 
     def after(self, name: str) -> str:
         """The outcome of a step that is done."""
@@ -149,15 +152,18 @@ class RunLife(RuleBasedStateMachine):
         self.status = "running"
 
     @begun
-    @rule(name=st.sampled_from([None, None, None, *NAMES]))
-    def take_a_step(self, name: str | None) -> None:
-        """Mostly the next one; a step that is done may be invoked again."""
+    @rule(name=st.sampled_from([None, None, None, *NAMES]), alone=st.booleans())
+    def take_a_step(self, name: str | None, alone: bool = False) -> None:
+        """Mostly the next one, or one that is done. `alone`, the last one completes the run, all billed."""
         name = name or self.next
         if name and self.ready(name):
-            outcome = self.step(name, owner="one")
+            alone = alone and not set(self.unbilled) - {name}
+            outcome = self.step(name, owner="one", alone=alone)
             self.expect(name, outcome)
             if name in self.unbilled:
                 self.unbilled.remove(name)
+            if alone and outcome == "done" and self.status == "running":
+                self.status = "completed"
 
     @calls
     @rule()

@@ -80,7 +80,8 @@ def changes(node: Any, whole: Any, place: Place, level: Mapping[str, Any]) -> It
         here = (*place, name)
         yield here, "dropped", DROPPED
         for other in others(name, value, node, level):
-            yield here, f"{other!r}", other
+            if other != value:  # as it is where there is but one
+                yield here, f"{other!r}", other
         if isinstance(value, dict | list):
             yield from changes(value, whole, here, level)
 

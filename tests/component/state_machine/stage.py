@@ -18,14 +18,16 @@ from support.deployment import ROOT, Deployment
 from loopllama import CONTRACT
 from loopllama.engine import human_input
 from loopllama.llm.types import ModelRequest, ModelResponse
-from loopllama.runs.step_ref import Work
+from loopllama.runs.step_ref import ALONE, LINE, Work
 
 WORK = set(Work("", "", 0, "").to_payload())
+PLACES = {LINE: "Line", ALONE: "", 0: "Chain", 1: "Fork"}
+"""What names of states begin with, by the depth of their chain."""
 LUCK = 4
 """Full jitter chooses a fourth of the delay here."""
 STEP_SECONDS = 60
 """That an invocation may take."""
-MOST_STATES = 80
+MOST_STATES = 110
 """That a run here may enter; the longest takes half of it."""
 
 
@@ -34,12 +36,13 @@ def kind_of(function: str, payload: Mapping[str, Any]) -> str:
     if function != "RunStep":
         return function
     work = payload.get("work", payload)
-    return ("Fork" if work["depth"] else "") + ("WaitForResponse" if "token" in payload else "RunStep")
+    return PLACES[work["depth"]] + ("WaitForResponse" if "token" in payload else "RunStep")
 
 
 class Stage:
-    """One execution of `definition`. `faults`: by kind of invocation, the errors that the next ones of it end with
-    before the function runs. `person` is asked whenever nothing else can happen while a task token is out."""
+    """One execution of `definition`, of a state machine of that `contract`. `faults`: by kind of invocation, the errors
+    that the next ones of it end with before the function runs. `person` is asked whenever nothing else can happen while
+    a task token is out."""
 
     def __init__(
         self,
@@ -47,8 +50,10 @@ class Stage:
         functions: Mapping[str, Callable[[Any], Any]],
         run: tuple[str, str, int],
         faults: Mapping[str, list[str]] | None = None,
+        contract: int = CONTRACT,
     ) -> None:
         self.now = 0.0
+        self.contract = contract
         self.run_id, self.workflow, self.version = run
         self.faults = {kind: list(errors) for kind, errors in (faults or {}).items()}
         self.person: Callable[[], object] = lambda: None
@@ -67,6 +72,8 @@ class Stage:
         self._failed: Counter[str] = Counter()
         self.last: Any = None
         """What AdvanceRun was told last."""
+        self.answered: Any = None
+        """What a function answered last."""
         self._round = self._left = 0
         self._request = {"contract": CONTRACT, "run_id": self.run_id}
         self.execution = Execution(
@@ -130,15 +137,18 @@ class Stage:
         except Exception as error:
             raise TaskError(type(error).__name__, str(error)) from error
         self._failed[what] = 0
-        self._round = answer.get("round", self._round)
-        if kind in ("StartRun", "AdvanceRun"):
+        self.answered = answer
+        if kind in ("StartRun", "AdvanceRun", "RunStep"):
+            self._round = answer.get("round", self._round)
             self._left = answer.get("left", self._left)
         return answer
 
     def _check(self, kind: str, payload: Any, failed: int) -> None:
         """The payload is what docs/design.md says, and of this run."""
         if kind == "StartRun":
+            told = {"contract": self.contract} if self.contract > 1 else {}
             assert payload == {
+                **told,
                 "request": self._request,
                 "execution_arn": "arn:of-this",
                 "execution_name": self.run_id,
@@ -158,11 +168,13 @@ class Stage:
             else:
                 assert set(payload) == {"work", "retry"}
                 assert payload["retry"] == failed, "Step Functions' count"
-            assert set(work) >= {*WORK, "left"}
+            if kind == "LineRunStep":
+                assert set(work) == WORK - {"iteration", "item"}
+            else:
+                assert set(work) >= {*WORK, "left", *(() if work["depth"] >= 0 else ("round",))}
             assert not {"ready", "crash"} & set(work), "small control values only"
             assert (work["workflow"], work["version"]) == (self.workflow, self.version)
-            assert work["depth"] in (0, 1)
-        assert (work["contract"], work["run_id"]) == (CONTRACT, self.run_id)
+        assert (work["contract"], work["run_id"]) == (self.contract, self.run_id)
 
 
 class Troupe:
@@ -182,6 +194,7 @@ class Troupe:
         run_input: Any = "hello",
         faults: Mapping[str, list[str]] | None = None,
         script: Callable[[ModelRequest], ModelResponse | str] = lambda call: "fine",
+        contract: int = CONTRACT,
     ) -> Stage:
         """Return a stage where the handlers of functions/ run this crew. `script` answers for its models."""
         key = json.dumps(crew)
@@ -189,7 +202,7 @@ class Troupe:
             self._workflows[key] = self.live.push([*map(dict, crew)], name=f"Crew {len(self._workflows)}")
         self.live.provider.script = script
         run_id = self.live.accept(self._workflows[key], run_input)
-        self._stage = Stage(definition, self._handlers(), (run_id, self._workflows[key], 1), faults)
+        self._stage = Stage(definition, self._handlers(), (run_id, self._workflows[key], 1), faults, contract)
         self._stage.let_pass = self.live.wait
         return self._stage
 

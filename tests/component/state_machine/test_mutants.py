@@ -21,6 +21,7 @@ SAME = {
     r"Retry/\d/BackoffRate dropped": "2 is the language's own",
     r"Retry/1/IntervalSeconds dropped": "1 is the language's own",
     r"Retry/1/MaxDelaySeconds": "four delays that begin at 1 and double end at 8; it is there for a fifth or sixth",
+    r"LineRunStep/ResultPath": "what the steps of a line answer is not kept",
     r"GatherItems/Parameters/item\.\$ '\$\.depth'": "both are 0 where a forEach step gathers",
 }
 """Mutants that no run can tell from the state machine, by what their names match, and why."""

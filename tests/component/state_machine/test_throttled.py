@@ -54,7 +54,8 @@ class Account:
 
     def _startrun(self, payload: Any) -> Any:
         first: Branch = {"step": "one", "iteration": 0, "item": 0}
-        return {**WORK, "round": 0, **history.begin(MOST_EVENTS, [first])}
+        begun = {**WORK, "round": 0, "outcome": "more"}
+        return {**begun, **history.shares(history.begin(MOST_EVENTS), [first])}
 
     def _runstep(self, payload: Any) -> Any:
         given: Any = {**payload["work"], "retry": payload["retry"]}
@@ -96,5 +97,5 @@ def test_nobody_waits_for_ever() -> None:
 
 def test_what_an_invocation_that_is_given_up_costs_is_counted() -> None:
     chain = state_machine()["States"]["RunChains"]["ItemProcessor"]["States"]
-    tries = 1 + sum(rule["MaxAttempts"] for rule in chain["RunStep"]["Retry"])
+    tries = 1 + sum(rule["MaxAttempts"] for rule in chain["ChainRunStep"]["Retry"])
     assert history.RETRY * tries == history.CRASH

@@ -155,7 +155,7 @@ def test_a_step_whose_record_is_written_goes_on_without_waiting_for_the_dead_one
 ) -> None:
     entered = system.states_entered(scenes["record written"].run_id)
     assert "WaitToRetry" not in entered
-    assert entered.count("RunStep") == 3  # the crash was retried in its state
+    assert entered.count("LineRunStep") == 3  # the crash was retried in its state
 
 
 def test_answers_of_dynamodb_that_get_lost_change_nothing(system: System, proxy: AwsProxy, provider: Any) -> None:

@@ -81,9 +81,9 @@ def test_logs_hold_ids_and_figures_and_no_text(system: System, run: dict[str, An
 
 
 @pytest.mark.aws
-def test_a_step_costs_two_transitions(system: System, run: dict[str, Any]) -> None:
+def test_a_step_of_a_line_costs_one_transition_and_its_run_three(system: System, run: dict[str, Any]) -> None:
     workflow = system.push("One alone", [{"name": "alone"}])
     one = system.states_entered(system.run(workflow)["id"])
     six = system.states_entered(run["id"])
-    assert len(six) - len(one) == 2 * (len(NAMES) - 1)
-    assert six.count("RunStep") == len(NAMES)
+    assert (len(one), len(six)) == (3 + 1, 3 + len(NAMES))
+    assert six.count("LineRunStep") == len(NAMES)

@@ -19,7 +19,7 @@ _FIELDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "Map": (
         frozenset({"ItemProcessor"}),
-        frozenset({"ItemsPath", "ItemSelector", "MaxConcurrencyPath", "ResultPath"}) | _NEXT,
+        frozenset({"ItemsPath", "ItemSelector", "MaxConcurrency", "MaxConcurrencyPath", "ResultPath", "Catch"}) | _NEXT,
     ),
     "Choice": (frozenset({"Choices"}), frozenset({"Default"})),
     "Wait": (frozenset({"SecondsPath"}), _NEXT),

@@ -1,4 +1,4 @@
-"""The state machine that is deployed, for the interpreter."""
+"""The state machine that is deployed, and the one before it, for the interpreter."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ from typing import Any
 
 from support.asl.definition import substituted
 
-_FILE = Path(__file__).parents[3] / "state_machines/run_workflow.asl.json"
+_ROOT = Path(__file__).parents[3]
+_FILE = _ROOT / "state_machines/run_workflow.asl.json"
+_PREVIOUS = _ROOT / "tests/published/run_workflow-1.asl.json"
 _FUNCTIONS = ("StartRun", "RunStep", "AdvanceRun")
 
 
 @cache
 def state_machine() -> dict[str, Any]:
     """Return its definition; functions go by their logical ids."""
+    return _read(_FILE)
+
+
+def previous_state_machine() -> dict[str, Any]:
+    """Return the definition of contract 1, which executions keep that began with it."""
+    return _read(_PREVIOUS)
+
+
+def _read(file: Path) -> dict[str, Any]:
     arns = {f"{name}Arn": name for name in _FUNCTIONS}
-    return substituted(_FILE.read_text("utf-8"), {"Partition": "aws", **arns})
+    return substituted(file.read_text("utf-8"), {"Partition": "aws", **arns})

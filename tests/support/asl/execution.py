@@ -143,7 +143,9 @@ class Execution:
         self._context = {"Execution": {"Id": arn, "Name": name, "Input": data}}
         self._tokens: dict[str, list[Json]] = {}
         self._numbers = itertools.count(1)
-        self._left, self._most_events = most_states, most_events
+        self._most_states, self._most_events = most_states, most_events
+        self.entered = 0
+        """States so far: what Step Functions bills as transitions, the iterations of a Map not among them."""
         self.events = 0
         """Of its history so far."""
         self.name, self.arn, self.input = name, arn, data
@@ -205,8 +207,8 @@ class Execution:
         while name is not None:
             if level is self._definition:
                 self.at, self.data = name, data
-            self._left -= 1
-            if self._left < 0:
+            self.entered += 1
+            if self.entered > self._most_states:
                 raise Endless(f"the execution goes round, now in {name}")
             self._happened()  # it was entered
             state = level["States"][name]
@@ -248,7 +250,9 @@ class Execution:
         return data, state["Default"]
 
     def _map(self, state: Mapping[str, Json], data: Json, context: Json) -> Process:
-        most = _seconds(state["MaxConcurrencyPath"], data, context) if "MaxConcurrencyPath" in state else 0
+        most = state.get("MaxConcurrency", 0)
+        if "MaxConcurrencyPath" in state:
+            most = _seconds(state["MaxConcurrencyPath"], data, context)
         most = min(most or AT_ONCE, AT_ONCE)
         inner = state["ItemProcessor"]
         waiting = deque(self.iterations(state, data, context))
@@ -268,6 +272,9 @@ class Execution:
                     results[index] = end.value
                     self._happened()
                     del active[index]
+                except TaskError as failure:
+                    self._happened(2)  # the iteration failed, and with it the state; no other one is begun
+                    return self._caught(state, data, failure)
             if active and not (waiting and len(active) < most):
                 yield due
         self._happened()
@@ -300,12 +307,16 @@ class Execution:
                     delay = self._delay(retriers[number], tried[number])
                     tried[number] += 1
                 else:
-                    rule = next((rule for rule in state.get("Catch", ()) if _matches(rule, failure.error)), None)
-                    if rule is None:
-                        raise
-                    told = {"Error": failure.error, "Cause": failure.cause}
-                    return _put(data, rule.get("ResultPath", "$"), told), rule["Next"]
+                    return self._caught(state, data, failure)
             yield from self._until(self._now() + delay)
+
+    def _caught(self, state: Mapping[str, Json], data: Json, failure: TaskError) -> Json:
+        """Return where the first catcher of a failure goes on. Raises it where none is for it."""
+        rule = next((rule for rule in state.get("Catch", ()) if _matches(rule, failure.error)), None)
+        if rule is None:
+            raise failure
+        told = {"Error": failure.error, "Cause": failure.cause}
+        return _put(data, rule.get("ResultPath", "$"), told), rule["Next"]
 
     def _attempt(self, state: Mapping[str, Json], data: Json, context: Json) -> Process:
         """Invoke a function; wait for its token where the state does."""
