@@ -32,8 +32,8 @@ Key = Annotated[
 ]
 
 NO_PARAMETER = (
-    "there is no parameter Tools any more; put its JSON into a file and name it: --tools FILE.json, or, while the stack "
-    "runs: loopllama tools push FILE.json"
+    "there is no parameter Tools any more; put its JSON into a file and name it: --tools FILE.json, or, while the "
+    "stack runs: loopllama tools push FILE.json"
 )
 """What to tell those who have their tools in the template's parameter, as they were at first."""
 Tools = Annotated[

@@ -224,6 +224,7 @@ def test_settings_are_those_of_the_functions():
         routes_table="the-RoutesTableName",
         route_history_table="the-RouteHistoryTableName",
         models_table="the-ModelsTableName",
+        tools_table="the-ToolsTableName",
         runs_table="the-RunsTableName",
         usage_table="the-UsageTableName",
         api_keys_table="the-ApiKeysTableName",
