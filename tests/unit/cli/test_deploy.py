@@ -141,7 +141,9 @@ class Deployed:
     """Stands for the stack that was deployed: notes what is written into its Tools table, or fails."""
 
     def __init__(self, error: Exception | None = None) -> None:
-        self.error, self.choices, self.written = error, [], []  # type: ignore[var-annotated]
+        self.error = error
+        self.choices: list[Choice] = []
+        self.written: list[tuple[Any, dict[str, str]]] = []
 
     def connect(self, choice: Choice) -> Target:
         self.choices.append(choice)
@@ -149,7 +151,7 @@ class Deployed:
             raise self.error
         return Target("crews", Settings(tools_table="ToolsTable"), {}, False)
 
-    def write(self, _: ToolStore, definitions: Any, **stamp: str) -> None:
+    def write(self, definitions: Any, **stamp: str) -> None:
         self.written.append((definitions, stamp))
 
 
