@@ -15,6 +15,8 @@ from support.system import PARAMETERS, ROOT, System
 from support.wire_server import Reply, WireServer
 
 from loopllama.aws import clients
+from loopllama.core import exact_json
+from loopllama.tools.store import ToolStore
 from loopllama_cli.local.handle import LocalStack
 
 OPENAI = OpenAIDialect()
@@ -169,3 +171,23 @@ def test_an_agent_calls_only_the_tools_that_its_crew_entry_names(shop: Shop) -> 
         True,
     )
     assert len(shop.refunds) == refunds
+
+
+def test_a_tool_that_is_defined_anew_acts_on_the_next_step_and_a_broken_one_stops_its_steps_only(shop: Shop) -> None:
+    call = OPENAI.answer("", [("call_1", "find_order", {"order_id": "A-17"})], "tools")
+    tools = ToolStore(shop.system.settings)
+    before = exact_json.loads(str(tools.named(["find_order"])["find_order"]["definition"]))
+    processes = shop.system.stack.processes("RunStep")
+    tools.write({"find_order": {**before, "description": "Finds it anew."}}, updated_by="ann", reason="")
+    run = shop.run(["find_order"], call, OPENAI.answer("Found."))
+    assert run["output"] == "Found."
+    body = json.loads(shop.provider.requests[-1].body)
+    assert [tool["function"]["description"] for tool in body["tools"]] == ["Finds it anew."]
+    shop.system.put("ToolsTableName", {"tool": "find_order", "definition": "{"})
+    broken = shop.run(["find_order", "refund"])
+    assert broken["status"] == "failed"
+    assert "row 'find_order' of the Tools table" in str(broken["error"])
+    assert shop.run(["refund"], OPENAI.answer("Nothing to refund."))["status"] == "completed"
+    tools.write({"find_order": before}, updated_by="ann", reason="put right")
+    assert shop.run(["find_order"], call, OPENAI.answer("Found again."))["output"] == "Found again."
+    assert set(processes) <= set(shop.system.stack.processes("RunStep"))
