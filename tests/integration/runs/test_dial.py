@@ -142,7 +142,9 @@ def test_every_hand_on_the_dial_is_recorded(system: System, events: Any) -> None
     system.put("ToolsTableName", {"tool": "dial_pages", "definition": "{", "version": 2, "updated_by": "bob"})
     tools.remove("dial_pages", updated_by="ann", reason="unused")
     system.until(lambda: len(history.entries("tool:dial_pages")) >= 4)
-    changes = [(entry["change"], entry["updated_by"], entry["reason"]) for entry in history.entries("tool:dial_pages")]
+    changes = [
+        (entry["change"], entry["updated_by"], entry.get("reason")) for entry in history.entries("tool:dial_pages")
+    ]
     assert changes == [
         ("removed", "ann", "unused"),
         ("set", "unknown", None),
