@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from support.api_client import Client
+from support.api_client import Client, ended
 
 from loopllama.settings import Settings
 from loopllama.tools.store import ToolStore
@@ -37,9 +37,11 @@ def test_tools_are_listed_and_shown_as_agents_see_them(api: Client, lookup: str)
     assert api.raw("GET", "/v1/tools/no-such-tool").status_code == 404
 
 
-def test_a_workflow_names_tools_that_are_there(api: Client, lookup: str) -> None:
+def test_a_workflow_names_tools_that_are_there_and_its_steps_read_them(api: Client, lookup: str) -> None:
     agent = {"role": "A", "systemPrompt": "x", "model": "small", "tools": [lookup, "now"]}
     made = api.post("/v1/workflows", {"name": f"With {lookup}", "crew": [agent]}, 201)
+    run = ended(api, api.post(f"/v1/workflows/{made['id']}/runs", {"input": "Nothing to look up."}, 202)["id"])
+    assert run["status"] == "completed", run["error"]
     answer = api.raw("PUT", f"/v1/workflows/{made['id']}", {"name": "x", "crew": [{**agent, "tools": [lookup[:-1]]}]})
     assert answer.status_code == 400
     assert f"did you mean {lookup}" in answer.json()["error"]

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -213,6 +214,34 @@ def test_a_local_target_sends_nothing_to_aws(monkeypatch):
         assert client.meta.endpoint_url == "http://127.0.0.1:9"
         credentials = client._request_signer._credentials
         assert (credentials.access_key, credentials.token) == ("AKIALOCAL", None)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "says"),
+    [
+        ({}, "Stack crews is no LoopLlama: it has no output WorkflowsTableName, "),
+        (
+            {name: "x" for name in target._OUTPUTS.values() if name != "ToolsTableName"},
+            "Stack crews was deployed by another version of LoopLlama: it has no output ToolsTableName. "
+            "This version: loopllama deploy",
+        ),
+    ],
+)
+def test_a_stack_of_another_kind_or_of_another_version(monkeypatch, outputs, says):
+    described = {"Stacks": [{"Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]}]}
+
+    class CloudFormation:
+        meta = SimpleNamespace(region_name="eu-west-1")
+
+        def describe_stacks(self, StackName):  # noqa: N803 - boto3's name
+            return described
+
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):  # what is set is gone after the test
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setattr(clients, "client", lambda *_, **__: CloudFormation())
+    with pytest.raises(TargetUnreachable) as caught:
+        target._read("crews", None)
+    assert str(caught.value).startswith(says)
 
 
 def test_settings_are_those_of_the_functions():
