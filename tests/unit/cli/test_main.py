@@ -238,9 +238,10 @@ def test_a_stack_of_another_kind_or_of_another_version(monkeypatch, outputs, say
 
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):  # what is set is gone after the test
         monkeypatch.setenv(name, "x")
-    monkeypatch.setattr(clients, "client", lambda *_, **__: CloudFormation())
-    with pytest.raises(TargetUnreachable) as caught:
-        target._read("crews", None)
+    with monkeypatch.context() as patch:
+        patch.setattr(clients, "client", lambda *_, **__: CloudFormation())
+        with pytest.raises(TargetUnreachable) as caught:
+            target._read("crews", None)
     assert str(caught.value).startswith(says)
 
 
