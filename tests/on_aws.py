@@ -16,7 +16,7 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 sys.path[:0] = [str(TESTS)]
 
-from support.system import DEPLOYED_PARAMETERS, ROOT  # noqa: E402 - found through the line before
+from support.system import DEPLOYED_PARAMETERS, ROOT, TOOLS  # noqa: E402 - found through the line before
 
 from loopllama.aws import clients  # noqa: E402
 from loopllama_cli import removal  # noqa: E402
@@ -67,7 +67,18 @@ def _refused(stack: str) -> str:
 def deploy(stack: str) -> int:
     """Deploy what the tests need. Returns the exit code."""
     given = [part for name, value in DEPLOYED_PARAMETERS.items() for part in ("--parameter", f"{name}={value}")]
-    command = [sys.executable, "-m", "loopllama_cli", "deploy", "--stack", stack, "--no-confirm", *given]
+    command = [
+        sys.executable,
+        "-m",
+        "loopllama_cli",
+        "deploy",
+        "--stack",
+        stack,
+        "--no-confirm",
+        "--tools",
+        str(TOOLS),
+        *given,
+    ]
     # In a folder of its own, where no samconfig.toml says otherwise.
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "shared"), str(ROOT / "cli")])}

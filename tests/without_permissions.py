@@ -33,9 +33,9 @@ TOLD = RUNS + "test_told.py::test_a_run_that_asks_a_person_says_so_and_a_cancell
 USES = {
     "AcceptRun": (RUNS + "test_events.py::test_an_event_on_the_bus_starts_a_run",),
     "StartRun": (RUNS + "test_events.py::test_an_execution_started_by_hand_is_a_run", LARGE),
-    "RunStep": (RUNS + "test_sequence.py", API + "_runs.py", LARGE),
+    "RunStep": (RUNS + "test_sequence.py", API + "_runs.py", API + "_tools.py", LARGE),
     "AdvanceRun": (RUNS + "test_branches.py",),
-    "Api": tuple(f"{API}_{name}.py" for name in ("workflows", "overrides", "models", "runs")),
+    "Api": tuple(f"{API}_{name}.py" for name in ("workflows", "overrides", "models", "runs", "tools")),
     "ReadEvents": (RUNS + "test_told.py::test_pages",),
     "PublishEvents": (TOLD,),
     "RecordRouteChange": (API + "_overrides.py::test_the_history_of_a_route_and_the_way_back",),

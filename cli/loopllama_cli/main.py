@@ -30,6 +30,7 @@ from loopllama_cli.commands import (
     providers,
     run,
     runs,
+    tools,
     usage,
     whatif,
     workflows,
@@ -182,5 +183,6 @@ app.add_typer(workflows.app, name="workflows")
 app.add_typer(runs.app, name="runs")
 app.add_typer(history.app, name="routes")
 app.add_typer(probe.app, name="models")
+app.add_typer(tools.app, name="tools")
 app.add_typer(providers.app, name="providers")
 app.add_typer(keys.app, name="keys")

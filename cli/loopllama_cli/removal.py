@@ -27,6 +27,7 @@ TABLES = (
     "RoutesTable",
     "RouteHistoryTable",
     "ModelsTable",
+    "ToolsTable",
     "RunsTable",
     "UsageTable",
     "ApiKeysTable",

@@ -1,7 +1,8 @@
-"""A copy of a stack's workflows, routes and models as files, and back: what `workflows export --all` writes and
+"""A copy of a stack's workflows, routes, models and tools as files, and back: what `workflows export --all` writes and
 `workflows push FOLDER` restores.
 
     models.yaml              entries of the Models table, by id
+    tools.json               definitions of tools, by name, as `tools push` takes them
     workflows/<id>.yaml      a workflow file
     routes/<id>.yaml         its routes, as `routes export` writes them
 
@@ -18,20 +19,24 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from loopllama.catalog.entries import VALUES
 from loopllama.catalog.store import CatalogStore
 from loopllama.errors import InvalidRequest, LoopLlamaError
+from loopllama.tools.store import ToolStore
 from loopllama.workflows.store import DefinitionStore
-from loopllama_cli import route_files, workflow_files, yaml_text
+from loopllama_cli import route_files, tool_files, workflow_files, yaml_text
 
 if TYPE_CHECKING:
     from loopllama.settings import Settings
 
-MODELS, WORKFLOWS, ROUTES = "models.yaml", "workflows", "routes"
+MODELS, TOOLS, WORKFLOWS, ROUTES = "models.yaml", "tools.json", "workflows", "routes"
 _PAGE = 100
 
 
-class Restored(TypedDict):
-    """What became of a file, or of an entry of the models' one; `error` says why it is not in the stack."""
+Kind = Literal["model", "tool", "workflow", "route"]
 
-    kind: Literal["model", "workflow", "route"]
+
+class Restored(TypedDict):
+    """What became of a file, or of an entry of the models' or the tools'; `error` says why it is not in the stack."""
+
+    kind: Kind
     id: str
     version: int | None
     error: str | None
@@ -39,9 +44,9 @@ class Restored(TypedDict):
 
 
 def export(settings: Settings, folder: Path) -> list[str]:
-    """Write a copy of a stack's workflows, routes and models; returns the files, by their path in the folder. In a
-    folder with an earlier copy, files of what is gone are deleted. Raises `InvalidRequest` for a folder with anything
-    else in it."""
+    """Write a copy of a stack's workflows, routes, models and tools; returns the files, by their path in the folder.
+    In a folder with an earlier copy, files of what is gone are deleted. Raises `InvalidRequest` for a folder with
+    anything else in it."""
     others = [path.name for path in folder.iterdir()] if folder.exists() else []
     if others and MODELS not in others:
         raise InvalidRequest(f"{folder} is neither empty nor a copy that was written earlier: name another folder")
@@ -49,7 +54,8 @@ def export(settings: Settings, folder: Path) -> list[str]:
         str(item["model"]): {name: item[name] for name in VALUES if item.get(name) is not None}
         for item in CatalogStore(settings).items()
     }
-    files = {Path(MODELS): yaml_text.dump({"models": entries})}
+    tools = {row["tool"]: tool_files.definition(row) for row in ToolStore(settings).rows()}
+    files = {Path(MODELS): yaml_text.dump({"models": entries}), Path(TOOLS): tool_files.dump(tools) + "\n"}
     for item in _all(settings):
         workflow_id = item["workflow_id"]
         files[Path(WORKFLOWS) / f"{workflow_id}.yaml"] = workflow_files.dump(item)
@@ -77,8 +83,8 @@ def _all(settings: Settings) -> Iterator[Any]:
 
 @dataclass
 class Restore:
-    """Pushes a copy into a stack: first the models, then the workflows, then the routes, as each may name the ones
-    before. `by` is who does it, for the histories."""
+    """Pushes a copy into a stack: first the models and tools, then the workflows, then the routes, as each may name the
+    ones before. `by` is who does it, for the histories."""
 
     settings: Settings
     folder: Path
@@ -93,6 +99,7 @@ class Restore:
         if not (self.folder / MODELS).is_file():
             raise InvalidRequest(f"{self.folder} has no {MODELS}: it is no copy that `workflows export --all` wrote")
         yield from self._models()
+        yield from self._tools()
         for path in sorted((self.folder / WORKFLOWS).glob("*.yaml")):
             yield self._workflow(path)
         for path in sorted((self.folder / ROUTES).glob("*.yaml")):
@@ -127,6 +134,17 @@ class Restore:
             _, there = store.write(model, changes, updated_by=self.by, reason=self.reason)
         return _restored("model", model, there.get("version"))
 
+    def _tools(self) -> Iterator[Restored]:
+        path, store = self.folder / TOOLS, ToolStore(self.settings)
+        if not path.is_file():
+            return  # a copy of an earlier version
+        for name, definition in tool_files.read(path).items():
+            try:
+                (written,) = store.write({name: definition}, updated_by=self.by, reason=self.reason)
+                yield _restored("tool", name, written["version"])
+            except LoopLlamaError as error:
+                yield _restored("tool", name, error=str(error))
+
     def _workflow(self, path: Path) -> Restored:
         from loopllama.routing import validation
 
@@ -147,8 +165,6 @@ class Restore:
         return _restored("route", file.workflow)
 
 
-def _restored(
-    kind: Literal["model", "workflow", "route"], name: str, version: Any = None, error: str | None = None
-) -> Restored:
+def _restored(kind: Kind, name: str, version: Any = None, error: str | None = None) -> Restored:
     number = None if version is None else int(version)
     return {"kind": kind, "id": name, "version": number, "error": error, "warnings": []}

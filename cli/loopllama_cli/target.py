@@ -25,6 +25,7 @@ _OUTPUTS = {
     "routes_table": "RoutesTableName",
     "route_history_table": "RouteHistoryTableName",
     "models_table": "ModelsTableName",
+    "tools_table": "ToolsTableName",
     "runs_table": "RunsTableName",
     "usage_table": "UsageTableName",
     "api_keys_table": "ApiKeysTableName",
@@ -39,7 +40,6 @@ _PARAMETERS = (
     "AllowedProviderHosts",
     "SimulatedProviders",
     "SimulatedSpeed",
-    "Tools",
 )
 
 
@@ -189,8 +189,13 @@ def _read(stack: str, url: str | None) -> Target:
     outputs = {item["OutputKey"]: item["OutputValue"] for item in description.get("Outputs", [])}
     parameters = {item["ParameterKey"]: item.get("ParameterValue", "") for item in description.get("Parameters", [])}
     missing = [name for name in _OUTPUTS.values() if name not in outputs]
-    if missing:
+    if len(missing) == len(_OUTPUTS):
         raise TargetUnreachable(f"{where} is no LoopLlama: it has no output {', '.join(missing)}.")
+    if missing:
+        raise TargetUnreachable(
+            f"{where} was deployed by another version of LoopLlama: it has no output {', '.join(missing)}. "
+            f"This version: {next_command('deploy')}"
+        )
     return Target(name=stack, settings=settings_of(stack, outputs, parameters), outputs=outputs, local=url is not None)
 
 

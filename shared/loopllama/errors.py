@@ -7,7 +7,7 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      |   +- WorkflowInvalid
      |   +- RouteInvalid
      |   +- CatalogInvalid            an entry of the Models table or its bundled source
-     |   +- ToolInvalid               a definition in the deployment's `Tools`
+     |   +- ToolInvalid               a definition in the Tools table
      +- NotFound
      |   +- WorkflowNotFound
      |   +- RunNotFound

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from loopllama.core import exact_json, numbers
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -20,6 +18,7 @@ class Settings:
     routes_table: str = ""
     route_history_table: str = ""
     models_table: str = ""
+    tools_table: str = ""
     runs_table: str = ""
     usage_table: str = ""
     api_keys_table: str = ""
@@ -56,15 +55,11 @@ class Settings:
     """Readers of events under one API key that may wait at once."""
     public_docs: bool = True
     """Whether the API's documentation needs no key."""
-    tools: Mapping[str, Any] | None = None
-    """The deployment's tools: name to definition (docs/tools.md)."""
-    tools_problem: str = ""
-    """Why the deployment's tools cannot be read, if so: only what needs them fails."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """Read the variables that are set; what is missing keeps its default. Raises `ValueError` naming the
-        variable that cannot be read; of tools, which steps may do without, `tools_problem` tells."""
+        variable that cannot be read."""
         values: dict[str, Any] = {}
         for name, convert in _CONVERT.items():
             text = environment.get(name.upper(), "")
@@ -73,22 +68,12 @@ class Settings:
             try:
                 values[name] = convert(text)
             except ValueError as error:
-                if name == "tools":
-                    values["tools_problem"] = str(error)
-                    continue
                 raise ValueError(f"environment variable {name.upper()}={text!r}: {error}") from error
         return cls(**values)
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _object(text: str) -> Mapping[str, Any]:
-    value = numbers.plain(exact_json.loads(text))
-    if not isinstance(value, dict):
-        raise ValueError("must be a JSON object")
-    return value
 
 
 _CONVERT: dict[str, Any] = {
@@ -98,6 +83,7 @@ _CONVERT: dict[str, Any] = {
             "routes_table",
             "route_history_table",
             "models_table",
+            "tools_table",
             "runs_table",
             "usage_table",
             "api_keys_table",
@@ -123,7 +109,6 @@ _CONVERT: dict[str, Any] = {
     "requests_per_second": float,
     "event_readers_per_key": int,
     "public_docs": lambda text: text == "Enabled",
-    "tools": _object,
 }
 
 

@@ -1,4 +1,5 @@
-"""A copy of one stack's workflows, routes and models, restored in another that is empty: both say the same, and run."""
+"""A copy of one stack's workflows, routes, models and tools, restored in another that is empty: both say the same, and
+run."""
 
 from __future__ import annotations
 
@@ -37,8 +38,7 @@ def program(stack: LocalStack) -> Program:
 
 @pytest.fixture(scope="module")
 def stacks() -> Iterator[tuple[Any, Any]]:
-    tools = (ROOT / "examples" / "research_brief" / "tools.json").read_text("utf-8")
-    parameters = {"SimulatedProviders": "*", "SimulatedSpeed": "50", "RouteCacheSeconds": "0", "Tools": tools}
+    parameters = {"SimulatedProviders": "*", "SimulatedSpeed": "50", "RouteCacheSeconds": "0"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_PROFILE", "nowhere")
         before = dict(os.environ)
@@ -49,10 +49,10 @@ def stacks() -> Iterator[tuple[Any, Any]]:
 
 
 def content(stack: LocalStack, current: bool = False) -> dict[str, Any]:
-    """What the tables of workflows, routes and models hold; with `current` without earlier versions."""
+    """What the tables of workflows, routes, models and tools hold; with `current` without earlier versions."""
     client = boto3.client("dynamodb", **_reach(stack))
     found: dict[str, Any] = {}
-    for name in ("WorkflowsTableName", "RoutesTableName", "ModelsTableName"):
+    for name in ("WorkflowsTableName", "RoutesTableName", "ModelsTableName", "ToolsTableName"):
         items = [dynamo.from_item(item) for item in client.scan(TableName=stack.outputs[name])["Items"]]
         kept = [item for item in items if not current or not item.get("version") or name != "WorkflowsTableName"]
         found[name] = sorted(
@@ -73,6 +73,7 @@ def _reach(stack: LocalStack) -> dict[str, Any]:
 
 def test_what_one_stack_has_another_gets(stacks: tuple[Any, Any], tmp_path: Path) -> None:
     first, second = map(program, stacks)
+    first("tools", "push", ROOT / "examples" / "research_brief" / "tools.json")
     for path in EXAMPLES:
         first("workflows", "push", path)
         first("workflows", "push", path, "--id", f"{path.parent.name}_copy")
@@ -98,7 +99,7 @@ def test_what_one_stack_has_another_gets(stacks: tuple[Any, Any], tmp_path: Path
 
     folder = tmp_path / "backup"
     files = first("workflows", "export", "--all", folder).split()
-    assert len(files) == 1 + 2 * len(EXAMPLES) + 2
+    assert len(files) == 2 + 2 * len(EXAMPLES) + 2
     empty = content(stacks[1])
     assert not any(empty.values())
     told = exact_json.loads(second("workflows", "push", folder, "--json"))
@@ -108,8 +109,8 @@ def test_what_one_stack_has_another_gets(stacks: tuple[Any, Any], tmp_path: Path
     # What was restored is exported as the same files, and pushing it again writes nothing.
     again = tmp_path / "again"
     second("workflows", "export", "--all", again)
-    assert {path.relative_to(again): path.read_bytes() for path in again.rglob("*.yaml")} == {
-        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.yaml")
+    assert {path.relative_to(again): path.read_bytes() for path in again.rglob("*.*")} == {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")
     }
     before = content(stacks[1])
     second("workflows", "push", folder)

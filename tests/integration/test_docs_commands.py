@@ -85,6 +85,8 @@ def shell(programs: Programs, product: Any, api: Client, tmp_path: Path) -> Iter
         product.client("dynamodb").delete_item(
             TableName=product.outputs["ModelsTableName"], Key={"model": {"S": model}}
         )
+    for tool in after["tools"] - before["tools"]:
+        product.client("dynamodb").delete_item(TableName=product.outputs["ToolsTableName"], Key={"tool": {"S": tool}})
     for secret in after["secrets"] - before["secrets"]:
         product.client("secretsmanager").delete_secret(SecretId=secret, ForceDeleteWithoutRecovery=True)
 
@@ -100,6 +102,7 @@ def _state(product: Any) -> dict[str, set[Any]]:
         "workflows": {one for (one,) in keys("WorkflowsTableName", "workflow_id")},
         "routes": set(keys("RoutesTableName", "workflow", "step")),
         "models": {one for (one,) in keys("ModelsTableName", "model")},
+        "tools": {one for (one,) in keys("ToolsTableName", "tool")},
         "secrets": {one["Name"] for one in product.client("secretsmanager").list_secrets()["SecretList"]},
     }
 

@@ -39,6 +39,7 @@ def test_the_program_prints_what_programs_need_and_other_terminals_find_it(tmp_p
         "AWS_SESSION_TOKEN": "of another account",
     }
     program = ["loopllama", "local", "--api-port", "0", "--aws-port", "0"]
+    program += ["--tools", "examples/research_brief/tools.json"]
     with subprocess.Popen(
         program, env=home, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as serving:
@@ -55,11 +56,13 @@ def test_the_program_prints_what_programs_need_and_other_terminals_find_it(tmp_p
             assert ready["aws_secret_access_key"] in pasted
             for how in (f'eval "$(loopllama local --export --local {url})"', pasted):
                 script = (
-                    f"set -e\n{how}\naws sts get-caller-identity --query Account\nloopllama runs list --local {url}"
+                    f"set -e\n{how}\naws sts get-caller-identity --query Account\nloopllama runs list --local {url}\n"
+                    f"loopllama tools list --local {url}"
                 )
                 ran = subprocess.run(["bash", "-c", script], env=home, capture_output=True, text=True, check=False)
                 assert ran.returncode == 0, ran.stderr
                 assert "123456789012" in ran.stdout
+                assert "http_get" in ran.stdout
             without = subprocess.run(
                 ["bash", "-c", f"unset HOME; HOME=/nonexistent loopllama runs list --local {url}"],
                 env=home, capture_output=True, text=True, check=False,

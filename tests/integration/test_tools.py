@@ -1,4 +1,4 @@
-"""Tools on the local stack: a Lambda function and an HTTP API, as the template's parameter `Tools` defines them."""
+"""Tools on the local stack: a Lambda function and an HTTP API, as the Tools table defines them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from support.system import PARAMETERS, ROOT, System
 from support.wire_server import Reply, WireServer
 
 from loopllama.aws import clients
-from loopllama_cli.local.handle import LocalStack, LocalStackError
+from loopllama.core import exact_json
+from loopllama.tools.store import ToolStore
+from loopllama_cli.local.handle import LocalStack
 
 OPENAI = OpenAIDialect()
 FUNCTION = """
@@ -93,7 +95,7 @@ def _shop(folder: Path, url: str, refunds: list[dict[str, Any]]) -> Iterator[Sho
             "allow_private": True,
         },
     }
-    parameters = {**PARAMETERS, "Tools": json.dumps(tools), "ToolFunctionPrefix": "shop-"}
+    parameters = {**PARAMETERS, "ToolFunctionPrefix": "shop-"}
     project = project_with_a_tool(folder)
     lines: list[str] = []
     with (
@@ -103,6 +105,7 @@ def _shop(folder: Path, url: str, refunds: list[dict[str, Any]]) -> Iterator[Sho
     ):
         system = System(stack, parameters)
         patch.setattr(clients, "client", system.client)
+        system.define_tools(tools)
         system.put_provider("shop", f"{provider.url}/v1")
         system.put_model("shop:one", "shop")
         system.client("secretsmanager").create_secret(Name="loopllama/tools/refunds", SecretString=SECRET)
@@ -170,41 +173,21 @@ def test_an_agent_calls_only_the_tools_that_its_crew_entry_names(shop: Shop) -> 
     assert len(shop.refunds) == refunds
 
 
-@pytest.mark.parametrize(
-    ("tools", "says"),
-    [
-        ("{", "parameter Tools: "),
-        ("[]", "parameter Tools: it must be a JSON object"),
-        ({"t": {"type": "lambda", "description": "d"}}, "parameter Tools: t.function is missing"),
-        (
-            {"t": {"type": "lambda", "function": "f", "description": "d", "parameters": {"type": "object", "x": 1}}},
-            None,
-        ),
-        (
-            {
-                "t": {
-                    "type": "lambda",
-                    "function": "f",
-                    "description": "d",
-                    "parameters": {"type": "object", "properties": {"a": {"type": "nonsense"}}},
-                }
-            },
-            "parameter Tools: t.parameters",
-        ),
-    ],
-    ids=["no JSON", "no object", "a field missing", "fine", "no schema"],
-)
-def test_tools_that_make_no_sense_are_told_before_the_stack_starts(tools: Any, says: str | None) -> None:
-    from loopllama_cli.local.template import TemplateError, load
-
-    text = tools if isinstance(tools, str) else json.dumps(tools)
-    if says is None:
-        load(ROOT, {**PARAMETERS, "Tools": text}, {}, lambda _: True)
-        return
-    with pytest.raises(TemplateError, match=says):
-        load(ROOT, {**PARAMETERS, "Tools": text}, {}, lambda _: True)
-
-
-def test_the_stack_says_so_too() -> None:
-    with pytest.raises(LocalStackError, match=r"parameter Tools: t\.type is missing"):
-        LocalStack(ROOT, {**PARAMETERS, "Tools": '{"t": {}}'}, log=lambda _: None).start()
+def test_a_tool_that_is_defined_anew_acts_on_the_next_step_and_a_broken_one_stops_its_steps_only(shop: Shop) -> None:
+    call = OPENAI.answer("", [("call_1", "find_order", {"order_id": "A-17"})], "tools")
+    tools = ToolStore(shop.system.settings)
+    before = exact_json.loads(str(tools.named(["find_order"])["find_order"]["definition"]))
+    processes = shop.system.stack.processes("RunStep")
+    tools.write({"find_order": {**before, "description": "Finds it anew."}}, updated_by="ann", reason="")
+    run = shop.run(["find_order"], call, OPENAI.answer("Found."))
+    assert run["output"] == "Found."
+    body = json.loads(shop.provider.requests[-1].body)
+    assert [tool["function"]["description"] for tool in body["tools"]] == ["Finds it anew."]
+    shop.system.put("ToolsTableName", {"tool": "find_order", "definition": "{"})
+    broken = shop.run(["find_order", "refund"])
+    assert broken["status"] == "failed"
+    assert "row 'find_order' of the Tools table" in str(broken["error"])
+    assert shop.run(["refund"], OPENAI.answer("Nothing to refund."))["status"] == "completed"
+    tools.write({"find_order": before}, updated_by="ann", reason="put right")
+    assert shop.run(["find_order"], call, OPENAI.answer("Found again."))["output"] == "Found again."
+    assert set(processes) <= set(shop.system.stack.processes("RunStep"))

@@ -3,7 +3,6 @@ environment none of these files is collected."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -84,11 +83,12 @@ def running(smol: LlamaServer, gemma: LlamaServer) -> Iterator[System]:
     """The product without stand-ins. Its Models table says of both models what their servers told, and a price."""
     parameters = {**PARAMETERS, "StepTimeoutSeconds": "900", "ModelTimeoutSeconds": "300", "SimulatedProviders": "sim"}
     with encyclopedia_server() as (tools, _), pytest.MonkeyPatch.context() as patch:
-        parameters["Tools"] = json.dumps(tools)
         patch.setenv("LLAMACPP_BASE_URL", f"{smol.url}/v1")
         patch.setenv("GEMMA_BASE_URL", f"{gemma.url}/v1")
         with LocalStack(ROOT, parameters, log=lambda _: None) as stack:
-            yield System(stack, parameters)
+            system = System(stack, parameters)
+            system.define_tools(tools)
+            yield system
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ SETTINGS = Settings(
     routes_table="Routes",
     route_history_table="RouteHistory",
     models_table="Models",
+    tools_table="Tools",
     runs_table="Runs",
     default_model="balanced",
     provider_secrets_prefix="test/providers/",
@@ -53,6 +54,7 @@ TABLES = {
     "Routes": table(("workflow", "S"), ("step", "S")),
     "RouteHistory": table(("route", "S"), ("sequence", "S")),
     "Models": table(("model", "S")),
+    "Tools": table(("tool", "S")),
     "Runs": table(
         ("run_id", "S"),
         ("item", "S"),

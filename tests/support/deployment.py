@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 import yaml
@@ -32,6 +32,10 @@ from loopllama_cli.local.handle import ACCOUNT
 from support.asl.deployed import state_machine
 from support.asl.execution import Execution, TaskError
 from support.moto_account import account, create_tables
+from support.tool_rows import rows
+
+if TYPE_CHECKING:
+    from loopllama.tools.types import ToolRow
 
 ROOT = Path(__file__).parents[2]
 PRICE = {"effective_from": "2020-01-01", "input": Decimal(3), "output": Decimal(15)}
@@ -110,6 +114,15 @@ class Deployment:
         item = {"model": model, "provider": provider, "provider_model": provider_model, "prices": [PRICE], **fields}
         clients.client("dynamodb").put_item(TableName=self.settings.models_table, Item=dynamo.to_item(item))
         return model
+
+    def define_tools(self, **definitions: Any) -> None:
+        """Write rows of the Tools table; the definitions may be invalid."""
+        for row in rows(definitions).values():
+            self.put_tool(row)
+
+    def put_tool(self, row: ToolRow) -> None:
+        """Write a row of the Tools table as it stands."""
+        clients.client("dynamodb").put_item(TableName=self.settings.tools_table, Item=dynamo.to_item(row))
 
     def accept(self, workflow: str, run_input: Any = "hello", **options: Any) -> str:
         """Accept a run. Its execution starts nowhere: the driver plays it."""
@@ -234,6 +247,7 @@ def deployment(
                 workflows_table="WorkflowsTable",
                 routes_table="RoutesTable",
                 models_table="ModelsTable",
+                tools_table="ToolsTable",
                 runs_table="RunsTable",
                 usage_table="UsageTable",
                 values_bucket="values",

@@ -10,7 +10,9 @@ from typer.testing import CliRunner, Result
 
 from loopllama_cli.main import app
 
-PARTS = [f"table {name}" for name in ("workflows", "routes", "route_history", "models", "runs", "usage", "api_keys")]
+PARTS = [
+    f"table {name}" for name in ("workflows", "routes", "route_history", "models", "tools", "runs", "usage", "api_keys")
+]
 USABLE = {
     "agreementAvailability": {"status": "AVAILABLE"},
     "authorizationStatus": "AUTHORIZED",

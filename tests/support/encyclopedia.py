@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from support.loopback import Handler, serving
-from support.system import ROOT
+from support.system import TOOLS
 
 PAGE = "As of 2024 about 66 percent of Danish homes use district heating; the first plant was built in 1903."
 
@@ -29,7 +29,7 @@ def encyclopedia_server() -> Iterator[tuple[dict[str, Any], list[str]]]:
     """Serve it; gives the tools that ask it, and the addresses that were asked for."""
     asked: list[str] = []
     with serving(Encyclopedia, asked=asked) as url:
-        tools: dict[str, Any] = json.loads((ROOT / "examples/research_brief/tools.json").read_text("utf-8"))
+        tools: dict[str, Any] = json.loads(TOOLS.read_text("utf-8"))
         tools["search"] |= {"url": tools["search"]["url"].replace("https://en.wikipedia.org", url)}
         tools["http_get"] |= {"hosts": [url.removeprefix("http://")]}
         for tool in tools.values():

@@ -24,6 +24,7 @@ from botocore.config import Config
 from loopllama.aws import clients, dynamo
 from loopllama.engine.accept import accept_run
 from loopllama.queries.runs import RunReader
+from loopllama.tools.store import ToolStore
 from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
 from loopllama_cli.local.handle import LocalStack
@@ -52,9 +53,10 @@ DEPLOYED_PARAMETERS = {
     "SimulatedProviders": "*",
     "SimulatedSpeed": "50",
     "DeletionProtection": "Disabled",
-    "Tools": (ROOT / "examples/research_brief/tools.json").read_text("utf-8"),
 }
 """What a stack is deployed with on which both the runs' and the API's tests work."""
+TOOLS = ROOT / "examples/research_brief/tools.json"
+"""Its tools."""
 
 
 class System:
@@ -123,6 +125,10 @@ class System:
         agents = [{"role": one.get("name", "agent"), "systemPrompt": f"Do {one.get('name')}.", **one} for one in crew]
         workflow = Workflow.model_validate({"name": name, "crew": agents, **fields})
         return str(DefinitionStore(self.settings).push(workflow)["workflow_id"])
+
+    def define_tools(self, definitions: Mapping[str, Any]) -> None:
+        """Define tools as `loopllama tools push` does."""
+        ToolStore(self.settings, self.client("dynamodb")).write(definitions, updated_by="tests", reason="")
 
     def put(self, table: str, item: dict[str, Any]) -> None:
         """Put an item into a table, by the output that names it, as somebody at the DynamoDB console does."""

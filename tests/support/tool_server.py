@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from botocore.exceptions import ClientError
 
 from loopllama.llm.types import ToolCall
-from loopllama.settings import Settings
 from loopllama.tools.toolbox import Toolbox
+from support.tool_rows import rows
 
 PUBLIC, OTHER_PUBLIC = "93.184.215.14", "2606:2800:21f:cb07::1"
 KEY = "run-1/answer/tool_0000_00"
@@ -162,8 +162,7 @@ def run(definition, arguments=None, *, resolve=no_dns, aws=None, timeout=10.0):
         names = list(arguments or {})
         schema = {"type": "object", "properties": {name: {} for name in names}, "required": names}
         definition = {**definition, "parameters": schema}
-    settings = Settings(tools={"t": {"description": "d", **definition}})
-    toolbox = Toolbox(settings, ["t"], resolve=resolve, aws=aws or FakeSecrets())
+    toolbox = Toolbox(rows({"t": {"description": "d", **definition}}), ["t"], resolve=resolve, aws=aws or FakeSecrets())
     return toolbox.call(ToolCall("c", "t", arguments or {}), idempotency_key=KEY, timeout=timeout)
 
 

@@ -79,7 +79,6 @@ def start(endpoint: str, path: list[Path], tmp_path: Path) -> Start:
         "UsageRowDays": "400",
         "SimulatedProviders": "*",
         "SimulatedSpeed": "1000",
-        "Tools": "{}",
     }
 
     def started(name: str) -> contextlib.AbstractContextManager[Function]:

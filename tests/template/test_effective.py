@@ -117,6 +117,13 @@ def test_no_role_can_do_what_would_undo_the_rest(resources: dict[str, Any]) -> N
     assert {line.partition(":")[2] for line in keys} == {" dynamodb:GetItem, dynamodb:UpdateItem on ApiKeysTable"}
 
 
+def test_no_function_writes_tools() -> None:
+    """A tool carries a secret to a host, or invokes a function: only who has AWS credentials decides that."""
+    lines = [line for line in LISTED.read_text().splitlines() if "ToolsTable" in line and "StreamArn" not in line]
+    actions = {action for line in lines for action in re.findall(r"dynamodb:\w+", line.partition(" on ")[0])}
+    assert actions == {"dynamodb:BatchGetItem", "dynamodb:Scan"}
+
+
 def test_only_aws_services_may_call_in_and_only_for_this_stack(resources: dict[str, Any]) -> None:
     """What lets others in: permissions to invoke functions, policies of queues and buckets."""
     for name, one in resources.items():

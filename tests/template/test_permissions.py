@@ -16,6 +16,7 @@ from support.api_client import gateway_event
 from support.deployment import Deployment
 from support.moto_account import account
 from support.stream_records import record, run_item, step_item
+from support.tool_rows import rows
 from template.project import FUNCTIONS, statements
 from template.recording import Recorder, allowed, watching
 
@@ -51,6 +52,7 @@ OUTSIDE = {
     "logs:PutLogEvents",
 }
 """Actions of providers and tools, which a scripted provider does not need, and of Lambda."""
+LOOKUP = {"type": "lambda", "function": "shop-lookup", "description": "Looks up an order."}
 
 
 def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> None:
@@ -76,6 +78,11 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     assert made.accept(workflow, large, key="event/1") == run_id
     made.play(run_id)
     assert made.read(run_id)["status"] == "completed"
+
+    # A step reads the tools that it names.
+    made.define_tools(lookup=LOOKUP)
+    made.provider.script = lambda call: "found"
+    made.play(made.accept(made.push([{"name": "one", "tools": ["lookup"]}], name="With a tool")))
 
     # Its execution's history is full: the run goes on in another one.
     long = made.accept(workflow, "hello")
@@ -206,7 +213,7 @@ def test_keys_and_tools_need_what_run_step_is_granted(monkeypatch: pytest.Monkey
     with account(monkeypatch), watching(monkeypatch, notes), notes.of("RunStep"):
         with pytest.raises(CredentialsRejected):
             credentials.credentials_for("openai", Settings(provider_secrets_prefix="stack/providers/"))
-        box = Toolbox(Settings(tools=tools), list(tools), aws=clients)
+        box = Toolbox(rows(tools), list(tools), aws=clients)
         for name in tools:
             with pytest.raises(ToolFailed):
                 box.call(ToolCall("1", name, {}), idempotency_key="key", timeout=5)
@@ -299,6 +306,11 @@ def _every_route(made: Deployment, notes: Recorder, secret: str) -> None:
     ask("PUT", "/v1/models/test:b", {"enabled": False})
     assert ask("GET", "/v1/models")
     assert ask("GET", "/v1/models/test:b")
+    made.define_tools(lookup=LOOKUP)
+    assert ask("GET", "/v1/tools")
+    assert ask("GET", "/v1/tools/lookup")
+    ask("PUT", path, {**body, "crew": [{**crew[0], "tools": ["lookup"]}]})
+    ask("PUT", path, {**body, "crew": [{**crew[0], "tools": ["lokup"]}]}, 400)
     ask("DELETE", "/v1/models/test:b")
     ask("GET", "/v1/usage")
     ask("DELETE", path)

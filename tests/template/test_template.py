@@ -18,6 +18,7 @@ KEYS = {
     "RoutesTable": ("workflow", "step"),
     "RouteHistoryTable": ("route", "sequence"),
     "ModelsTable": ("model",),
+    "ToolsTable": ("tool",),
     "RunsTable": ("run_id", "item"),
     "UsageTable": ("day_workflow", "run_step_model"),
     "ApiKeysTable": ("key_hash",),
@@ -56,7 +57,14 @@ def test_a_quick_create_asks_nothing() -> None:
 def test_outputs_are_those_of_the_contract() -> None:
     assert set(template()["Outputs"]) == {
         *("ApiUrl", "RunWorkflowArn", "EventBusName", "WorkflowsTableName", "RoutesTableName", "RouteHistoryTableName"),
-        *("ModelsTableName", "RunsTableName", "UsageTableName", "ApiKeysTableName", "ValuesBucketName"),
+        *(
+            "ModelsTableName",
+            "ToolsTableName",
+            "RunsTableName",
+            "UsageTableName",
+            "ApiKeysTableName",
+            "ValuesBucketName",
+        ),
         *("ProviderSecretsPrefix", "UploadsBucketName", "AlarmTopicArn"),
     }
     conditional = [name for name, one in template()["Outputs"].items() if "Condition" in one]
@@ -112,7 +120,10 @@ def test_names_and_permissions_go_together(name: str) -> None:
     allowed = set(references([one["Resource"] for one in named_by]))
     # An upload's event names its bucket; Lambda itself writes logs, and reports what it gave up on.
     unnamed = {"UploadsBucket", *resources("AWS::SQS::Queue"), *resources("AWS::Logs::LogGroup")}
-    assert named == {one for one in allowed if one in template()["Resources"]} - unnamed
+    allowed = {one for one in allowed if one in template()["Resources"]} - unnamed
+    # Lambda hands over what a stream says, with the table's name where the function needs it.
+    streamed = set(references([one["Resource"] for one in named_by if "dynamodb:GetRecords" in listed(one["Action"])]))
+    assert allowed - streamed <= named <= allowed
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, "RunWorkflow"])
@@ -243,7 +254,7 @@ def test_what_expires_and_what_streams() -> None:
     by_age = dict.fromkeys(("ModelsTable", "RunsTable", "UsageTable"), "delete_at")
     assert expiring == {"RoutesTable": "expires_at", **by_age}
     streaming = {name for name, one in TABLES.items() if "StreamSpecification" in one["Properties"]}
-    assert streaming == {"ModelsTable", "RoutesTable", "RunsTable"}
+    assert streaming == {"ModelsTable", "RoutesTable", "RunsTable", "ToolsTable"}
 
 
 def test_lists_of_runs_do_not_copy_their_values() -> None:

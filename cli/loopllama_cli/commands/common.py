@@ -31,6 +31,16 @@ Key = Annotated[
     str | None, typer.Option(metavar="KEY", help="Idempotency key: the same key starts the run once and then finds it.")
 ]
 
+NO_PARAMETER = (
+    "there is no parameter Tools any more; put its JSON into a file and name it: --tools FILE.json, or, while the "
+    "stack runs: loopllama tools push FILE.json"
+)
+"""What to tell those who have their tools in the template's parameter, as they were at first."""
+Tools = Annotated[
+    Path | None,
+    typer.Option("--tools", metavar="FILE.json", help="Define the tools of this file, as `loopllama tools push` does."),
+]
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800}
 MAX_INPUT_BYTES = 16 * 1024 * 1024
 """The longest input that is read at all: the longest value that a run takes."""
@@ -82,7 +92,10 @@ def read_text(text: str) -> str:
 
 def read_parameters(values: Sequence[str] | None) -> dict[str, str]:
     """`NAME=VALUE` and `NAME=@FILE` options as the template's parameters. Raises `InvalidRequest`."""
-    return read_pairs(values, "--parameter", "NAME=VALUE, such as --parameter Tools=@tools.json")
+    given = read_pairs(values, "--parameter", "NAME=VALUE, such as --parameter RouteCacheSeconds=0")
+    if "Tools" in given:
+        raise InvalidRequest(f"--parameter Tools: {NO_PARAMETER}")
+    return given
 
 
 def read_pairs(values: Sequence[str] | None, option: str, example: str) -> dict[str, str]:

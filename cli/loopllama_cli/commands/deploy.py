@@ -15,9 +15,8 @@ import typer
 
 from loopllama.core import exact_json
 from loopllama.errors import LoopLlamaError
-from loopllama_cli.commands.common import read_parameters
+from loopllama_cli.commands.common import Tools, read_parameters
 from loopllama_cli.console import output
-from loopllama_cli.tool_files import check_tools
 
 
 class SamMissing(LoopLlamaError):
@@ -32,6 +31,7 @@ def deploy(
             metavar="NAME=VALUE", help="A parameter of the template; `@FILE` for a file's content. Repeatable."
         ),
     ] = None,
+    tools: Tools = None,
     guided: Annotated[bool, typer.Option("--guided", help="Be asked for everything; the answers can be kept.")] = False,
     confirm: Annotated[bool, typer.Option("--confirm/--no-confirm", help="Show the changes and ask.")] = True,
 ) -> None:
@@ -39,18 +39,21 @@ def deploy(
 
     It is `sam build` and `sam deploy` of the template that came with this program, by the samconfig.toml of the folder
     that you are in. `--stack` names the stack where that says nothing, or another one. Running it again upgrades, or
-    changes parameters; those not named keep their values. Exit code 1 where SAM fails.
+    changes parameters; those not named keep their values. Exit code 1 where SAM fails, or where the tools of --tools
+    could not be written afterwards.
 
     Before, it says where the region has no Bedrock. Afterwards it says which better models this account can call, and
     offers to point the aliases frontier, balanced and small at them; without a terminal, or with --no-confirm, it
     prints the commands.
     """
+    from loopllama_cli import tool_files
     from loopllama_cli.doctor import deployment
     from loopllama_cli.project import project_root
 
     choice = ctx.obj
     parameters = read_parameters(parameter)
-    check_tools(parameters.get("Tools", ""))
+    deployment.check_config()
+    definitions = tool_files.load(tools) if tools else {}
     sam = find_sam()
     account = [f"--{name}={value}" for name in ("region", "profile") if (value := getattr(choice, name))]
     options = [*account, *([f"--stack-name={choice.stack}"] if choice.stack else [])]
@@ -74,7 +77,11 @@ def deploy(
             options.append(f"--parameter-overrides=file://{file}")
         _run(sam, "build", f"--template={template}", *account)
         _run(sam, "deploy", *options)
-    deployment.after(deployment.completed(choice), ask)  # --guided may have written the file
+    choice = deployment.completed(choice)  # --guided may have written the file
+    defined = deployment.define_tools(choice, definitions, str(tools))
+    deployment.after(choice, ask)
+    if not defined:
+        raise typer.Exit(1)
 
 
 def _is_somebody_there() -> bool:

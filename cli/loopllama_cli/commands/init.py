@@ -40,7 +40,7 @@ commands above, in another terminal, push the workflow and run it.
 It needs AWS credentials and AWS's SAM CLI, shows what it would change, and asks:
 
 ```
-loopllama deploy{parameters}
+loopllama deploy{tools}
 loopllama workflows push workflow.yaml --stack {stack}
 loopllama run {workflow} --input @{input} --stack {stack}
 loopllama doctor --stack {stack}
@@ -95,8 +95,8 @@ def project(name: str, example: str) -> dict[str, str]:
     files["workflow.yaml"] = re.sub(r"(?m)^name: .*$", f"name: {title}", files["workflow.yaml"], count=1)
     (given,) = (path for path in files if path.startswith("input."))
     readme = re.sub(r"\A# .*", f"# {title}", files["README.md"]).replace(f" {example} ", f" {workflow} ")
-    parameters = " --parameter Tools=@tools.json" if "tools.json" in files else ""
-    files["README.md"] = readme + _README.format(stack=stack, workflow=workflow, input=given, parameters=parameters)
+    tools = " --tools tools.json" if "tools.json" in files else ""
+    files["README.md"] = readme + _README.format(stack=stack, workflow=workflow, input=given, tools=tools)
     files["samconfig.toml"] = _SAMCONFIG.format(stack=stack)
     files[".gitignore"] = ".aws-sam/\n"
     return files

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from loopllama_cli.commands.common import read_parameters
+from loopllama_cli.commands.common import Tools, read_parameters
 from loopllama_cli.local.handle import MAX_FUNCTIONS
 from loopllama_cli.target import local_credentials, local_url
 
@@ -28,6 +28,7 @@ def local(
             metavar="NAME=VALUE", help="A parameter of the template; `@FILE` for a file's content. Repeatable."
         ),
     ] = None,
+    tools: Tools = None,
     concurrency: Annotated[
         int,
         typer.Option(
@@ -47,10 +48,12 @@ def local(
     Once ready it prints one line of JSON: addresses, an API key, AWS credentials and the stack's outputs. The AWS APIs
     answer only to these credentials, which are new at each start, and to no web page.
     """
+    from loopllama_cli import tool_files
     from loopllama_cli.local import exports, serve
 
     if export:
         url = local_url(ctx.obj.local)
         typer.echo(exports(url, local_credentials(url)), nl=False)
         return
-    raise typer.Exit(serve(api_port, aws_port, simulate, read_parameters(parameter), concurrency) or 0)
+    parameters, definitions = read_parameters(parameter), tool_files.load(tools) if tools else {}
+    raise typer.Exit(serve(api_port, aws_port, simulate, parameters, definitions, concurrency) or 0)

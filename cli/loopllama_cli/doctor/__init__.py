@@ -20,12 +20,12 @@ from loopllama_cli.doctor.models import examine_models, simulated
 from loopllama_cli.doctor.quotas import Limits
 from loopllama_cli.doctor.region import examine_region
 from loopllama_cli.doctor.running import examine_running
-from loopllama_cli.doctor.use import examine_rows, in_use
+from loopllama_cli.doctor.use import examine_rows, examine_tools, in_use
 from loopllama_cli.target import Choice, Target, TargetMissing, TargetUnreachable, connect, next_command
 
 _ENOUGH_FUNCTIONS = 100
 """That run at once: the lists of two runs, and the API beside them."""
-_TABLES = ("workflows", "routes", "route_history", "models", "runs", "usage", "api_keys")
+_TABLES = ("workflows", "routes", "route_history", "models", "tools", "runs", "usage", "api_keys")
 
 
 def examine(choice: Choice, call: bool = False) -> Iterator[Check]:
@@ -61,6 +61,7 @@ def examine(choice: Choice, call: bool = False) -> Iterator[Check]:
             yield from _keys(target)
             use = in_use(target.settings)
             yield from examine_rows(use)
+            yield from examine_tools(use, target.settings)
             access, limits = Access(choice.profile), Limits(choice.profile)
             yield from examine_models(target, use, call, access, limits)
             yield from (offer.check for offer in offers(target, access, limits))

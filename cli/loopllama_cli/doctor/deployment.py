@@ -4,12 +4,16 @@ stand for. Neither keeps anybody from deploying who may not look."""
 from __future__ import annotations
 
 import getpass
+import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from loopllama.errors import InvalidRequest
+from loopllama.tools.store import MAX_REASON, ToolStore
+from loopllama_cli.commands.common import NO_PARAMETER
 from loopllama_cli.console import output
 from loopllama_cli.doctor.findings import Check
 from loopllama_cli.target import Choice, Target, connect, next_command, remember
@@ -19,19 +23,34 @@ CONFIG = "samconfig.toml"
 _REASON = "the best that could be called when the stack was deployed"
 
 
-def completed(choice: Choice) -> Choice:
-    """Return the choice with the stack, region and profile that samconfig.toml says for what the command line does
-    not."""
+def _said() -> dict[str, Any]:
+    """Return the options of `sam deploy` that samconfig.toml sets."""
     try:
         file: dict[str, Any] = tomllib.loads(Path(CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return choice
+        return {}
     said: dict[str, Any] = {}
     for command in ("global", "deploy"):
         part: Any = file
         for name in ("default", command, "parameters"):
             part = part.get(name) if isinstance(part, dict) else None
         said |= part if isinstance(part, dict) else {}
+    return said
+
+
+def check_config() -> None:
+    """Raise `InvalidRequest` where samconfig.toml sets the parameter Tools, by which CloudFormation would refuse all of
+    them after the build."""
+    overrides = _said().get("parameter_overrides") or ()
+    texts = [overrides] if isinstance(overrides, str) else overrides  # a text, a list of texts, or a table
+    if any(re.search(r"(^|[\s,\"'])(ParameterKey=)?Tools\b(=|,|$)", str(text)) for text in texts):
+        raise InvalidRequest(f"{CONFIG}, parameter_overrides: take Tools out; {NO_PARAMETER}")
+
+
+def completed(choice: Choice) -> Choice:
+    """Return the choice with the stack, region and profile that samconfig.toml says for what the command line does
+    not."""
+    said = _said()
     names = {"stack": "stack_name", "region": "region", "profile": "profile"}
     found = {field: said.get(name) for field, name in names.items() if getattr(choice, field) is None}
     return replace(choice, **{field: value for field, value in found.items() if isinstance(value, str) and value})
@@ -56,6 +75,26 @@ def before(choice: Choice, ask: Callable[[str], bool] | None) -> bool:
         return True
     _print([check])
     return ask is None or not has_none(check) or ask("Deploy all the same?")
+
+
+def define_tools(choice: Choice, definitions: Mapping[str, Any], file: str) -> bool:
+    """Write the tools of a file into the stack that was deployed, and return whether that is done: the deployment has
+    succeeded either way, so nothing is raised."""
+    if not definitions:
+        return True
+    forget = remember(choice)
+    try:
+        store = ToolStore(connect(choice).settings)
+        store.write(definitions, updated_by=getpass.getuser(), reason=f"deployed with {Path(file).name}"[:MAX_REASON])
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        again = next_command("tools push", file) + ("" if choice.stack else " --stack NAME")
+        output.message(f"The stack is deployed, but its tools were not written: {said}. Again: {again}", "bold red")
+        return False
+    finally:
+        forget()
+    output.message(f"Tools defined: {', '.join(definitions)}", "dim")
+    return True
 
 
 def after(choice: Choice, ask: Callable[[str], bool] | None) -> None:

@@ -1,13 +1,14 @@
-"""What the workflows and the Routes table name: the models in use, and rows of workflows or steps that do not exist."""
+"""What the workflows and the Routes table name: the models and tools in use, and rows of workflows or steps that do not
+exist."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from loopllama.aws import clients, dynamo
 from loopllama.settings import Settings
-from loopllama_cli.doctor.findings import Check
+from loopllama_cli.doctor.findings import Check, Status
 from loopllama_cli.target import next_command
 
 _MOST = 10
@@ -15,11 +16,12 @@ _MOST = 10
 
 class Use(NamedTuple):
     """`models` are those in use by who names them, in one line; `rows` the rows of the Routes table, workflow and step;
-    `steps` the steps of each workflow."""
+    `steps` the steps of each workflow; `tools` the steps that name each tool, as `workflow/step`."""
 
     models: dict[str, str]
     rows: list[tuple[str, str]]
     steps: dict[str, set[str]]
+    tools: dict[str, list[str]]
 
 
 def in_use(settings: Settings) -> Use:
@@ -29,6 +31,7 @@ def in_use(settings: Settings) -> Use:
     users: dict[str, set[str]] = {settings.default_model: {"DefaultModel"}}
     rows: list[tuple[str, str]] = []
     steps: dict[str, set[str]] = {}
+    tools: dict[str, list[str]] = {}
 
     def add(part: Mapping[str, Any], user: str) -> None:
         lists = (part.get("candidates"), part.get("fallbacks"))  # in a row they may be anything
@@ -42,6 +45,9 @@ def in_use(settings: Settings) -> Use:
         page, cursor = store.list(100, cursor)
         for item in page:
             steps[str(item["workflow_id"])] = {str(step["name"]) for step in item["definition"]["crew"]}
+            for step in item["definition"]["crew"]:
+                for tool in step.get("tools") or ():
+                    tools.setdefault(tool, []).append(f"{item['workflow_id']}/{step['name']}")
             for part in (item["definition"], *item["definition"]["crew"]):
                 add(part, str(item["workflow_id"]))
         if cursor is None:
@@ -51,7 +57,7 @@ def in_use(settings: Settings) -> Use:
         rows.append((str(row["workflow"]), str(row["step"])))
         add(row, f"the route {row['workflow']}/{row['step']}")
     models = {name: ", ".join(sorted(who)[:3]) + (" and others" if len(who) > 3 else "") for name, who in users.items()}
-    return Use(models, sorted(rows), steps)
+    return Use(models, sorted(rows), steps, tools)
 
 
 def examine_rows(use: Use) -> Iterator[Check]:
@@ -69,3 +75,38 @@ def examine_rows(use: Use) -> Iterator[Check]:
         yield Check("routes", "warn", f"{len(wrong) - _MOST} more rows name nothing", "delete these, and look again")
     elif not wrong:
         yield Check("routes", "ok", f"{len(use.rows)} rows, each of a step that exists")
+
+
+def examine_tools(use: Use, settings: Settings) -> Iterator[Check]:
+    """Yield the rows of the Tools table that are invalid, and tools that steps name and the table does not have: such
+    steps fail."""
+    from loopllama.errors import ToolInvalid
+    from loopllama.tools.reading import KNOWN_TO_ALL, read
+    from loopllama.tools.store import ToolStore
+
+    rows = ToolStore(settings).rows()
+    wrong: list[Check] = []
+    for row in rows:
+        try:
+            read(row)
+        except ToolInvalid as error:
+            users = _some(use.tools.get(row["tool"], ()))
+            told = f"{error.details[0]['message']}; {f'these fail: {users}' if users else 'no step uses it'}"
+            status: Status = "fail" if users else "warn"
+            todo = f"{next_command('tools show', row['tool'])}\n{next_command('tools push FILE.json')}"
+            wrong.append(Check(f"tool {row['tool']}", status, told, todo))
+    missing = sorted(use.tools.keys() - {row["tool"] for row in rows} - KNOWN_TO_ALL)
+    for name in missing:
+        told = f"is not defined; these fail: {_some(use.tools[name])}"
+        wrong.append(Check(f"tool {name}", "fail", told, next_command("tools push FILE.json")))
+    yield from wrong[:_MOST]
+    if len(wrong) > _MOST:
+        yield Check(
+            "tools", "warn", f"{len(wrong) - _MOST} more are invalid or not defined", "fix these, and look again"
+        )
+    elif not wrong:
+        yield Check("tools", "ok", f"{len(rows)} defined, all that steps name among them")
+
+
+def _some(users: Sequence[str]) -> str:
+    return ", ".join(users[:3]) + (" and others" if len(users) > 3 else "")

@@ -18,10 +18,11 @@ def serve(
     aws_port: int,
     simulate: bool = True,
     parameters: Mapping[str, str] | None = None,
+    tools: Mapping[str, Any] | None = None,
     concurrency: int = MAX_FUNCTIONS,
 ) -> int:
     """Serve the project's stack until Ctrl-C, SIGTERM or the end of the process; returns the exit code. `parameters`
-    are the template's; `concurrency` functions run at once.
+    are the template's, `tools` definitions by name; `concurrency` functions run at once.
 
     Prints one line of JSON on standard output once ready: `api`, `aws_endpoint_url`, `api_key`, `aws_access_key_id`,
     `aws_secret_access_key`, `outputs`. Everything else goes to standard error.
@@ -42,6 +43,8 @@ def serve(
             simulate=simulate,
             concurrency=concurrency,
         ) as stack:
+            if tools:
+                define(stack, tools)
             ready = {
                 "api": stack.api_url,
                 "aws_endpoint_url": stack.aws_endpoint_url,
@@ -76,13 +79,25 @@ def exports(url: str, credentials: Credentials) -> str:
 
 def create_key(stack: LocalStack) -> str:
     """Make an API key of the stack, named `local`."""
-    import boto3
-
     from loopllama.api.auth import KeyStore
     from loopllama.settings import Settings
 
+    key, _ = KeyStore(Settings(api_keys_table=stack.outputs["ApiKeysTableName"]), _dynamodb(stack)).create("local")
+    return key
+
+
+def define(stack: LocalStack, tools: Mapping[str, Any]) -> None:
+    """Write definitions of tools, by name, into the stack's table. Raises `ToolInvalid`."""
+    from loopllama.settings import Settings
+    from loopllama.tools.store import ToolStore
+
+    store = ToolStore(Settings(tools_table=stack.outputs["ToolsTableName"]), _dynamodb(stack))
+    store.write(tools, updated_by="local", reason="given when the stack was started")
+
+
+def _dynamodb(stack: LocalStack) -> Any:
+    import boto3
+
     make_session: Any = boto3.Session
     session = make_session(**stack.credentials.as_json(), region_name=stack.region)
-    dynamodb = session.client("dynamodb", endpoint_url=stack.aws_endpoint_url)
-    key, _ = KeyStore(Settings(api_keys_table=stack.outputs["ApiKeysTableName"]), dynamodb).create("local")
-    return key
+    return session.client("dynamodb", endpoint_url=stack.aws_endpoint_url)

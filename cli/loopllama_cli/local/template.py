@@ -14,10 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loopllama.errors import InvalidRequest
 from loopllama_cli.local.parameters import ParameterRefused, check_parameters
 from loopllama_cli.local.patterns import PatternRefused, check_event_pattern, check_filters
-from loopllama_cli.tool_files import check_tools
 
 DROPPED = {
     "AWS::ApiGateway::": "routes are served on the API port",
@@ -84,10 +82,6 @@ def load(
     if unknown:
         known = ", ".join(sorted(source.get("Parameters", {}))) or "none"
         raise TemplateError(f"{path} has no parameter {', '.join(unknown)}. It has: {known}.")
-    try:
-        check_tools(parameters.get("Tools", ""))
-    except InvalidRequest as error:
-        raise TemplateError(f"{path}: {error}") from error
     parameters = {**{name: defaults[name] for name in defaults if name in source.get("Parameters", {})}, **parameters}
     try:
         check_parameters(source.get("Parameters", {}), parameters)

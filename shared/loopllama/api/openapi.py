@@ -16,7 +16,7 @@ from loopllama.core import exact_json
 DOCUMENTATION = ("/openapi.json", "/docs")
 PUBLIC = ("/healthz", *DOCUMENTATION)
 """What needs no key, the documentation where the deployment says so."""
-TAGS = ("workflows", "runs", "routes", "models", "usage", "service")
+TAGS = ("workflows", "runs", "routes", "models", "tools", "usage", "service")
 """What the page groups the routes by: the last of these words in the path."""
 _CACHED = "public, max-age=3600"
 _PAGE_POLICY = (

@@ -11,6 +11,7 @@ from pydantic import Field
 WorkflowId = Annotated[str, Path(description="The workflow's id.")]
 StepName = Annotated[str, Path(description="The step's name; `*` is the whole workflow.")]
 RunId = Annotated[str, Path(description="The run's id.")]
+ToolName = Annotated[str, Path(description="The tool's name.")]
 ModelId = Annotated[str, Path(description="Catalog id, alias or provider:model; slashes may stand as they are.")]
 
 Limit = Annotated[int, Query(ge=1, le=100, description="At most so many.")]

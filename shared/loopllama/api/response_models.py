@@ -247,6 +247,26 @@ class ModelDeleted(Shape):
     deleted: bool
 
 
+class ToolInList(Shape):
+    name: str
+    type: str | None
+    """`lambda`, `http`, `http_get` or `built_in`; null where its definition is invalid."""
+    description: str | None
+    timeout_seconds: float | None
+    """How long a call may take."""
+    problem: str | None
+    """Why steps that use it fail; null where its definition is valid."""
+    version: int | None
+    updated_by: str | None
+    reason: str | None
+    updated_at: str | None
+
+
+class Tool(ToolInList):
+    parameters: dict[str, Any] | None
+    """The JSON Schema of its arguments."""
+
+
 def answers(*shapes: tuple[int, str, type[Any]]) -> dict[int, Any]:
     """Return the `responses` of a route, with the errors that any may answer: (status, what it is, the answer's
     shape)."""

@@ -17,7 +17,7 @@ from loopllama.engine import history, human_input, lone_chain
 from loopllama.engine.step_context import FINISHED, View, look
 from loopllama.engine.step_ending import RETRIES, StepEnding, later
 from loopllama.engine.transitions import ended, fork
-from loopllama.engine.turn_factory import TurnMaker, check_tools
+from loopllama.engine.turn_factory import TurnMaker
 from loopllama.errors import AwsRefused, AwsUnavailable, FunctionDied, LeaseLost, LoopLlamaError
 from loopllama.runs import prompts, step_writer
 from loopllama.runs.attempt_log import StepLedger
@@ -52,7 +52,6 @@ class StepRunner:
         self._values = ValueStore(settings)
         self._ending = StepEnding(self._store, self._values)
         self._turns = TurnMaker(settings, self._definitions)
-        check_tools(settings)
 
     def run_steps(self, payload: StepPayload, owner: str, remaining_ms: int) -> StepOutcome:
         """Take a step, and those that follow it in its chain, as many as the deployment allows to one invocation and

@@ -15,7 +15,7 @@ from loopllama.catalog.model import Model
 from loopllama.core import clock
 from loopllama.engine import human_input
 from loopllama.engine.step_context import View
-from loopllama.errors import LoopLlamaError, ModelUnknown, NoEligibleModel
+from loopllama.errors import ModelUnknown, NoEligibleModel
 from loopllama.llm.token_estimate import most_tokens
 from loopllama.routing.decision import Route, RouteRequest
 from loopllama.routing.router import Router
@@ -23,13 +23,13 @@ from loopllama.runs.attempt_log import StepLedger
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.totals import attempts_of
 from loopllama.settings import Settings
-from loopllama.telemetry import logs
 from loopllama.tools.definitions import ASK_HUMAN
 from loopllama.workflows.store import DefinitionStore
 
 if TYPE_CHECKING:
     from loopllama.engine.parallelism import Parallelism
     from loopllama.runs.records import Ignored, RouteRecord, StepRecord
+    from loopllama.tools.store import KeptTools
     from loopllama.workflows.types import CrewStep
 
 
@@ -40,6 +40,7 @@ class TurnMaker:
         self._settings = settings
         self._definitions = definitions
         self._router = Router(settings)
+        self._tools: KeptTools | None = None  # of the steps that have some
 
     def parallelism(self, *, fresh: bool) -> Parallelism:
         """Return how many branches of a fork may run at once; `fresh`: by what the table says now."""
@@ -60,8 +61,8 @@ class TurnMaker:
         whole: bool,
     ) -> loop.AgentLoop:
         """Return the turn of a step on the prompt `text`, in an invocation that began at `started` (`time.monotonic()`)
-        with `remaining_ms` left; it is `whole` where no step came before. Raises `NoEligibleModel` and
-        `ModelUnknown`."""
+        with `remaining_ms` left; it is `whole` where no step came before. Raises `NoEligibleModel`, `ModelUnknown`,
+        `WorkflowInvalid` and `ToolInvalid`."""
         attempt_order, decision = self._route(view, text, writer)
         max_tokens, temperature = decision.get("max_tokens"), decision.get("temperature")
         return loop.AgentLoop(
@@ -70,7 +71,7 @@ class TurnMaker:
             max_tokens=None if max_tokens is None else int(max_tokens),
             temperature=None if temperature is None else float(temperature),
             ledger=ledger,
-            tools=_toolbox(self._settings, view.step),
+            tools=self._toolbox(view.step),
             provider_for=lambda model: providers.provider_for(model, self._settings),
             circuit_breaker=self._router.circuit_breaker,
             call_slots=self._router.call_slots,
@@ -79,6 +80,19 @@ class TurnMaker:
             idempotency_key=f"{view.work.run_id}/{view.work.key}",
             answers=human_input.answers_of(view.record),
         )
+
+    def _toolbox(self, step: CrewStep) -> Tools | None:
+        """Return what the step's agent may call; its definitions are read unless this process has them. Raises
+        `WorkflowInvalid` and `ToolInvalid`."""
+        names = [name for name in step.get("tools") or () if name != ASK_HUMAN.name]
+        if not names:
+            return None
+        from loopllama.tools.store import KeptTools
+        from loopllama.tools.toolbox import Toolbox
+
+        if self._tools is None:
+            self._tools = KeptTools(self._settings)
+        return Toolbox(self._tools.named(names, clock.now_seconds()), names)
 
     def _as_profiles(self, attempt_order: Sequence[Model]) -> tuple[list[Model], dict[str, str]]:
         """Return the models with what is known of those that inference profiles stand for, which only Bedrock says; and
@@ -136,28 +150,6 @@ class TurnMaker:
             }
         )
         return attempt_order, decision
-
-
-def check_tools(settings: Settings) -> None:
-    """Tell whoever reads the log of definitions that are invalid. Only steps that use them fail."""
-    if not settings.tools and not settings.tools_problem:
-        return
-    from loopllama.tools.toolbox import Toolbox
-
-    try:
-        Toolbox(settings, tuple(settings.tools or ("",)))
-    except LoopLlamaError as error:
-        message = "the template's parameter Tools is invalid; steps that use this tool will fail"
-        logs.logger().error(message, extra={"error": str(error)})
-
-
-def _toolbox(settings: Settings, step: CrewStep) -> Tools | None:
-    names = [name for name in step.get("tools") or () if name != ASK_HUMAN.name]
-    if not names:
-        return None
-    from loopllama.tools.toolbox import Toolbox
-
-    return Toolbox(settings, names)
 
 
 def _limits(

@@ -1,8 +1,9 @@
-"""The consumer of the streams of the Routes and Models tables: history entries, and events on the bus.
+"""The consumer of the streams of the Routes, Models and Tools tables: history entries, and events on the bus.
 
 Events have the source `loopllama` and the detail types `RouteChanged`, `InvalidOverride` (a row that is invalid,
-in addition) and `ModelChanged` (an entry of the Models table). The detail is the history entry, with `workflow` and
-`step`, or `model`. Delivery is at least once; `sequence` tells repetitions apart.
+in addition), `ModelChanged` (an entry of the Models table) and `ToolChanged` (a row of the Tools table). The detail is
+the history entry, with `workflow` and `step`, `model` or `tool`. Delivery is at least once; `sequence` tells
+repetitions apart.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class RouteRecorder:
             entry["problems"] = problems or None
         self._history.put(entry)
         detail = {name: value for name, value in {**keys, **entry}.items() if value is not None}
-        kinds = ["RouteChanged" if "workflow" in keys else "ModelChanged", *(["InvalidOverride"] if problems else [])]
+        kind = "ModelChanged" if "model" in keys else "ToolChanged" if "tool" in keys else "RouteChanged"
+        kinds = [kind, *(["InvalidOverride"] if problems else [])]
         self._send(kinds, detail)
 
     def _send(self, kinds: Sequence[str], detail: Mapping[str, Any]) -> None:

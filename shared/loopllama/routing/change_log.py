@@ -1,10 +1,11 @@
-"""Who changed an override, when, from what to what: the RouteHistory table, written from the streams of Routes and
-Models.
+"""Who changed an override, when, from what to what: the RouteHistory table, written from the streams of Routes, Models
+and Tools.
 
 An entry is written for every change, by whatever hand, keyed by `route` and `sequence`, the stream's number of the
-change with leading zeros, so that entries sort by time. `route` is `<workflow>#<step>`, or `model:<id>` for an entry of
-the Models table. Attributes: `change` (`set`, `removed`, `expired`), `before` and `after` (the rows without their keys;
-absent for none), `version`, `updated_by`, `reason`, `at`, and `problems` where the row is invalid.
+change with leading zeros, so that entries sort by time. `route` is `<workflow>#<step>`, `model:<id>` for an entry of
+the Models table, or `tool:<name>` for a row of the Tools table. Attributes: `change` (`set`, `removed`, `expired`),
+`before` and `after` (the rows without their keys; absent for none), `version`, `updated_by`, `reason`, `at`, and
+`problems` where the row is invalid.
 
 `version`, `updated_by` and `reason` are believed only where the row's `version` has moved: somebody who edits a row in
 the DynamoDB console leaves them as they were. Who did is `unknown` then, and `expired` where DynamoDB's TTL did. What
@@ -31,6 +32,8 @@ MAX_ROW = 100_000
 """Longest row, as JSON, that is kept as it is: an item and an event end at 400 and 256 KB."""
 UNKNOWN = "unknown"
 _ROUTE_KEYS = ("workflow", "step")
+_OTHERS = ("model", "tool")
+"""Keys of tables whose rows are no routes."""
 
 
 class History:
@@ -91,15 +94,19 @@ def model_route(model_id: str) -> str:
     return f"model:{model_id}"
 
 
+def tool_route(name: str) -> str:
+    """Return a tool's key in the history."""
+    return f"tool:{name}"
+
+
 def entry_of(record: Mapping[str, Any]) -> Change | None:
-    """Return the entry of a stream record of the Routes or Models table, without `problems`; `None` for one that
+    """Return the entry of a stream record of the Routes, Models or Tools table, without `problems`; `None` for one that
     changes nothing worth an entry: a write of the same row, or the deletion of a route that has been emptied."""
     change = record["dynamodb"]
     keys = dynamo.from_item(change["Keys"])
     if is_machine_key(keys.get("model")):
         return None
     before, after = (_values(change.get(image), keys) for image in ("OldImage", "NewImage"))
-    is_route = "workflow" in keys
     removed = after is None or not _says(after)
     if before == after or (after is None and not _says(before or {})):
         return None
@@ -110,7 +117,7 @@ def entry_of(record: Mapping[str, Any]) -> Change | None:
     expired = after is None and identity.get("principalId") == "dynamodb.amazonaws.com"
     at = change.get("ApproximateCreationDateTime")
     return {
-        "route": route_of(keys["workflow"], keys["step"]) if is_route else model_route(keys["model"]),
+        "route": _about(keys),
         "sequence": str(change["SequenceNumber"]).zfill(40),
         "change": "expired" if expired else "removed" if removed else "set",
         "before": _bounded(before),
@@ -123,13 +130,12 @@ def entry_of(record: Mapping[str, Any]) -> Change | None:
 
 
 def shown(entry: Change) -> ShownChange:
-    """Return an entry as its readers see it, all fields there: `workflow` and `step`, or `model`, then `sequence`,
-    `change`, `version`, `before`, `after`, `differences` of the two, `updated_by`, `reason`, `at`, `problems`."""
-    route, of_models = str(entry["route"]), model_route("")
-    if route.startswith(of_models):
-        about = {"model": route.removeprefix(of_models)}
-    else:
-        about = dict(zip(_ROUTE_KEYS, route.split("#", 1), strict=True))
+    """Return an entry as its readers see it, all fields there: `workflow` and `step`, `model` or `tool`, then
+    `sequence`, `change`, `version`, `before`, `after`, `differences` of the two, `updated_by`, `reason`, `at`,
+    `problems`."""
+    route = str(entry["route"])
+    kind, colon, name = route.partition(":")  # a step's name may have a colon, a workflow's id has none
+    about = {kind: name} if colon and kind in _OTHERS else dict(zip(_ROUTE_KEYS, route.split("#", 1), strict=True))
     before, after = (plain(entry.get(name)) for name in ("before", "after"))
     shown_ = {
         **about,
@@ -148,10 +154,10 @@ def shown(entry: Change) -> ShownChange:
 
 
 def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Difference]:
-    """Return what differs between two rows beside who, when and why: `{"field", "from", "to"}`, absent values as
-    `None`."""
+    """Return what differs between two rows beside who, when and why, and what was checked: `{"field", "from", "to"}`,
+    absent values as `None`."""
     old, new = before or {}, after or {}
-    fields = [name for name in dict.fromkeys([*old, *new]) if name not in STAMP and name not in _ROUTE_KEYS]
+    fields = [name for name in dict.fromkeys([*old, *new]) if name not in (*STAMP, *_ROUTE_KEYS, "checked")]
     return [
         {"field": name, "from": old.get(name), "to": new.get(name)} for name in fields if old.get(name) != new.get(name)
     ]
@@ -168,6 +174,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray)):
         return value.hex()
     return value
+
+
+def _about(keys: Mapping[str, Any]) -> str:
+    if "model" in keys:
+        return model_route(keys["model"])
+    return tool_route(keys["tool"]) if "tool" in keys else route_of(keys["workflow"], keys["step"])
 
 
 def _values(image: Mapping[str, Any] | None, keys: Mapping[str, Any]) -> RouteRow | None:

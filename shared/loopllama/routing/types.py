@@ -55,7 +55,7 @@ MovedStep = TypedDict(
 
 
 class Change(Stamp, total=False):
-    """An entry of the RouteHistory table: one change of a route or of a catalog entry."""
+    """An entry of the RouteHistory table: one change of a route, of a catalog entry or of a tool."""
 
     route: str
     sequence: str
@@ -71,11 +71,12 @@ Difference = TypedDict("Difference", {"field": str, "from": Any, "to": Any})
 
 
 class ShownChange(TypedDict):
-    """A change as its readers see it: of `workflow` and `step`, or of a `model`."""
+    """A change as its readers see it: of `workflow` and `step`, of a `model`, or of a `tool`."""
 
     workflow: NotRequired[str]
     step: NotRequired[str]
     model: NotRequired[str]
+    tool: NotRequired[str]
     sequence: str
     change: Literal["set", "removed", "expired"]
     version: int | None

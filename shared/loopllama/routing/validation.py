@@ -210,16 +210,20 @@ def warnings(settings: Settings, definition: Definition) -> Sequence[dict[str, o
 
     Such a definition can be stored: the model may be added later, and a run says what was skipped. Where the tables
     cannot be read that is the one warning."""
-    from loopllama.tools import toolbox
+    from loopllama.tools import checks
+    from loopllama.tools.store import ToolStore
 
     try:
         findings = RouteChecks(settings, lambda: clients.client("dynamodb")).definition(definition, time.time())
+        tools = checks.invalid(definition["crew"], ToolStore(settings))
     except Exception as error:
         if (trouble := errors.trouble(error)) is None:
             raise
-        return [{"field": "workflow", "message": f"whether its models can be used could not be seen: {trouble}"}]
+        return [
+            {"field": "workflow", "message": f"whether its models and tools can be used could not be seen: {trouble}"}
+        ]
     models: list[dict[str, object]] = [{"field": finding.field, "message": finding.message} for finding in findings]
-    return [*models, *toolbox.invalid(definition["crew"], settings)]
+    return [*models, *tools]
 
 
 def sentence(text: str) -> str:

@@ -136,9 +136,13 @@ class Fields:
             raise self.wrong("", f"has unknown fields: {names}; known are {', '.join(self._known)}")
 
 
-def checked_name(name: object) -> str:
-    """Return a tool's name, as all providers take it. Raises `ToolInvalid`."""
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+def is_name(name: object) -> bool:
+    """Return whether a tool may have this name: all providers take it."""
+    return isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) is not None
+
+
+def check_name(name: object) -> None:
+    """Raise `ToolInvalid` for what no tool may be named."""
+    if not is_name(name):
         message = "must be 1 to 64 letters, digits, _ and -"
         raise ToolInvalid.of(str(name), message, sentence=f"the tool name {name!r} {message}")
-    return name

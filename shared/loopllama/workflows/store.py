@@ -67,7 +67,8 @@ class DefinitionStore:
         the last push wins. A tool that the deployment does not have raises `WorkflowInvalid`;
         `routing.validation.warnings` says what else it does not know.
         """
-        from loopllama.tools.toolbox import check_names
+        from loopllama.tools.checks import check_names
+        from loopllama.tools.store import ToolStore
 
         if workflow_id is None:
             from loopllama.workflows.schema import workflow_id_of
@@ -76,7 +77,7 @@ class DefinitionStore:
         elif not _ID.fullmatch(workflow_id):
             raise InvalidRequest.of("id", "must be 1 to 128 of a-z, 0-9 and _", subject="The workflow's id")
         definition = workflow.to_definition()
-        check_names(definition["crew"], self._settings)
+        check_names(definition["crew"], ToolStore(self._settings, self._dynamodb))
         content = {"name": workflow.name, "description": workflow.description, "definition": definition}
         written = 0
         for _ in range(_ATTEMPTS):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import re
+import tempfile
+from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.deployment import Deployment
 from support.numerals import NUMERALS, SCHEMA, check_door, soon, taken, tried
+from support.tool_rows import by_hand, rows
 
 from loopllama.core import exact_json, json_schema
 from loopllama.errors import CredentialsRejected, InvalidRequest, OutputInvalid, ToolFailed, ToolInvalid
@@ -28,21 +32,30 @@ from loopllama.tools.toolbox import Toolbox
 from loopllama_cli import tool_files
 from loopllama_cli.commands.deploy import as_sam_takes_it
 
+FILE = Path(tempfile.mkdtemp()) / "tools.json"
+
 
 @given(NUMERALS)
 def test_tools_of_a_deployment(numeral: str) -> None:
     tool = {"type": "lambda", "function": "f", "description": "d", "parameters": {**SCHEMA, "x": "@"}}
     text = json.dumps({"t": tool}).replace('"@"', numeral)
 
-    def deployed(text: str) -> None:
-        made = Settings.from_environment({"TOOLS": text})
-        Toolbox(made, ["t"])
+    def in_a_file(text: str) -> None:
+        FILE.write_text(text)
+        tool_files.load(FILE)
 
-    for read, kind in ((tool_files.check_tools, InvalidRequest), (deployed, ToolInvalid)):
+    def in_a_row(text: str) -> None:
+        Toolbox({"t": by_hand("t", text.removeprefix('{"t": ').removesuffix("}"))}, ["t"])
+
+    doors: list[tuple[Callable[[str], None], type[Exception], str]] = [
+        (in_a_file, InvalidRequest, "tools.json: $.t.parameters.x"),
+        (in_a_row, ToolInvalid, "t is no valid JSON: $.parameters.x"),
+    ]
+    for read, kind, said in doors:
         with soon():
             _, error = tried(lambda read=read: read(text), kind)
         assert (error is None) == (taken(numeral) is not None)
-        assert error is None or ("$.t.parameters.x" in str(error) and "TOOLS" in str(error).upper())
+        assert error is None or said in str(error)
     with soon():
         assert numeral in as_sam_takes_it(text)
 
@@ -80,7 +93,7 @@ ORDER = {"type": "lambda", "function": "f", "description": "d", "parameters": SC
 
 @given(NUMERALS)
 def test_what_a_function_answers_a_tool_call(numeral: str) -> None:
-    box = Toolbox(Settings(tools={"t": ORDER}), ["t"], aws=Secrets(f'{{"n": {numeral}}}'))
+    box = Toolbox(rows({"t": ORDER}), ["t"], aws=Secrets(f'{{"n": {numeral}}}'))
 
     def door(_: str) -> Any:
         return exact_json.loads(box.call(wire.tool_call("1", "t", '{"n": 1}', 0), idempotency_key="k", timeout=10))
@@ -90,7 +103,7 @@ def test_what_a_function_answers_a_tool_call(numeral: str) -> None:
 
 @given(NUMERALS)
 def test_what_a_model_calls_a_tool_with(numeral: str) -> None:
-    box = Toolbox(Settings(tools={"t": ORDER}), ["t"], aws=Secrets("null"))
+    box = Toolbox(rows({"t": ORDER}), ["t"], aws=Secrets("null"))
 
     def door(text: str) -> Any:
         call = wire.tool_call("1", "t", text, 0)
@@ -173,7 +186,7 @@ def test_the_calculator(numerals: list[str], operator: str) -> None:
 
 def test_a_tools_parameters_are_checked_as_exactly() -> None:
     parameters = {"type": "object", "properties": {"amount": {"type": "number", "multipleOf": 0.01}}}
-    box = Toolbox(Settings(tools={"t": {**ORDER, "parameters": parameters}}), ["t"], aws=Secrets("null"))
+    box = Toolbox(rows({"t": {**ORDER, "parameters": parameters}}), ["t"], aws=Secrets("null"))
     for amount in ("19.99", "0.07", "606.67", "4.02"):
         call = wire.tool_call("1", "t", f'{{"amount": {amount}}}', 0)
         assert box.call(call, idempotency_key="k", timeout=10) == "null"

@@ -11,6 +11,7 @@ import pytest
 from support.routing_tables import CONFIG, put
 
 from loopllama.aws import clients, dynamo
+from loopllama.core import exact_json
 from loopllama.errors import NotFound, RouteInvalid, VersionConflict
 from loopllama.jobs.record_route_change import RouteRecorder
 from loopllama.routing.change_log import History, differences, entry_of, plain, shown
@@ -78,6 +79,21 @@ def test_removals_tell_who():
     assert (by_ttl["change"], by_ttl["updated_by"]) == ("expired", "expired")
 
 
+def test_tools_are_told_like_routes():
+    first, second = ({"definition": text, "checked": text[::-1]} for text in ('{"a": 1}', '{"a": 2}'))
+    entry = told(record({**first, **STAMP, "version": 1}, {**second, **STAMP}, {"tool": "lookup"}))
+    assert (entry["route"], entry["change"], entry["updated_by"]) == ("tool:lookup", "set", "ann")
+    seen = shown(entry)
+    assert (seen["tool"], seen["after"]["definition"]) == ("lookup", '{"a": 2}')
+    assert seen["differences"] == [{"field": "definition", "from": '{"a": 1}', "to": '{"a": 2}'}]
+    assert "workflow" not in seen
+    by_hand = told(record({**first, **STAMP}, {**second, **STAMP}, {"tool": "lookup"}))
+    assert by_hand["updated_by"] == "unknown"
+    gone = told(record({**first, **STAMP}, {**STAMP, "version": 3, "updated_by": "bob"}, {"tool": "lookup"}))
+    assert (gone["change"], gone["updated_by"], gone["after"]) == ("removed", "bob", None)
+    assert entry_of(record({**STAMP, "version": 3}, None, {"tool": "lookup"})) is None
+
+
 def test_what_changes_nothing_is_no_entry():
     assert entry_of(record({"model": "a"}, {"model": "a"})) is None
     assert entry_of(record(None, {"failures": 3}, {"model": "health#"})) is None
@@ -128,13 +144,22 @@ def test_changes_reach_history_and_bus_once(dynamodb, clock, bus):
     recorder = RouteRecorder(SETTINGS, dynamodb, clock)
     records = [record(None, {"model": "gpt-5", **STAMP}), record({"model": "gpt-5", **STAMP}, {"model": "gtp-5"})]
     records.append(record(None, {"enabled": False}, {"model": "gpt-5"}))
+    records.append(record(None, {"definition": "{"}, {"tool": "lookup"}))
     assert recorder.handle(records) == {"batchItemFailures": []}
     recorder.handle(records[:1])
     newest, first = History(SETTINGS, dynamodb).entries("w#writer")
     assert first["version"] == 2
     assert "problems" not in first
     assert "did you mean" in (newest["problems"] or [""])[0]
-    assert bus.kinds() == ["RouteChanged", "RouteChanged", "InvalidOverride", "ModelChanged", "RouteChanged"]
+    assert bus.kinds() == [
+        "RouteChanged",
+        "RouteChanged",
+        "InvalidOverride",
+        "ModelChanged",
+        "ToolChanged",
+        "RouteChanged",
+    ]
+    assert exact_json.loads(bus.entries[4]["Detail"])["tool"] == "lookup"
     assert History(SETTINGS, dynamodb).entries("model:gpt-5")[0]["after"] == {"enabled": False}
 
 

@@ -18,6 +18,7 @@ from loopllama.aws import clients, dynamo
 from loopllama.core import exact_json
 from loopllama.errors import WorkflowInvalid
 from loopllama.routing import validation
+from loopllama.tools.store import ToolStore
 from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
 from loopllama_cli import target, workflow_files
@@ -128,6 +129,13 @@ def test_what_cannot_be_seen_is_said_and_stops_nobody(live: Deployment, told: Ca
     assert (field, "could not be seen" in message) == ("workflow", True)
 
 
+def test_tools_that_cannot_be_seen_are_said_too(live: Deployment, told: Callable[..., Warnings]) -> None:
+    live.settings = replace(live.settings, tools_table="NoSuchTable")
+    assert told({"tools": ["now"]}) == []
+    ((field, message),) = told({"tools": ["lookup"]})
+    assert (field, "its models and tools can be used could not be seen" in message) == ("workflow", True)
+
+
 def test_unknown_tools_are_refused_with_the_closest(live: Deployment, told: Callable[..., Warnings]) -> None:
     store = DefinitionStore(live.settings)
     for write in (store.push, store.create):
@@ -136,13 +144,13 @@ def test_unknown_tools_are_refused_with_the_closest(live: Deployment, told: Call
         assert [detail["field"] for detail in caught.value.details] == ["crew.0.tools.1", "crew.0.tools.2"]
         assert "no tool 'nwo'; did you mean now?" in str(caught.value)
         assert "ask_human" in str(caught.value.details[1]["message"])
-    live.settings = replace(live.settings, tools={"lookup": LOOKUP, "spoilt": {"type": "lambda"}})
-    store = DefinitionStore(live.settings)
+    live.define_tools(lookup=LOOKUP, spoilt={"type": "lambda"})
     store.push(workflow({"tools": ["now", "lookup", "ask_human", "spoilt"]}))
     with pytest.raises(WorkflowInvalid, match="no tool 'lokup'; did you mean lookup"):
         store.push(workflow({"tools": ["lokup"]}))
     ((field, message),) = told({"tools": ["lookup", "spoilt"]})
-    assert (field, "is invalid" in message) == ("crew.0.tools.1", True)
+    assert field == "crew.0.tools.1"
+    assert message.startswith("a step that uses it fails: spoilt.function is missing (row 'spoilt' of the Tools table")
 
 
 def test_the_trace_says_what_was_passed_over(live: Deployment) -> None:
@@ -225,8 +233,9 @@ def test_push_warns_with_the_line_and_strict_stores_nothing(
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.parent.name)
 def test_the_examples_say_nothing_of_the_kind(live: Deployment, file: Path) -> None:
     tools = file.parent / "tools.json"
-    given = exact_json.loads(tools.read_text()) if tools.exists() else {}
-    settings = replace(live.settings, tools=given, default_model="balanced")
+    if tools.exists():
+        ToolStore(live.settings).write(exact_json.loads(tools.read_text()), updated_by="tests", reason="")
+    settings = replace(live.settings, default_model="balanced")
     store = DefinitionStore(settings)
     loaded = workflow_files.load(file)
     assert validation.warnings(settings, loaded.to_definition()) == []

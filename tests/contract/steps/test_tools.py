@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,7 +16,6 @@ from support.step_here import USAGE, Here, cost_of
 from support.wire_server import Reply
 
 from loopllama.runs.step_writer import StepWriter
-from loopllama.telemetry import logs
 
 WAIT_SECONDS = 20.0
 
@@ -66,14 +65,10 @@ def tool_server(together: int = 1) -> Iterator[ToolServer]:
         yield ToolServer(definition, keys)
 
 
-def with_tools(here: Here, monkeypatch: pytest.MonkeyPatch, **tools: Any) -> None:
-    monkeypatch.setattr(here.live, "settings", replace(here.live.settings, tools=tools))
-
-
 @every_dialect
-def test_the_tool_calls_of_one_answer_run_side_by_side(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tool_calls_of_one_answer_run_side_by_side(here: Here) -> None:
     with tool_server(together=3) as api:
-        with_tools(here, monkeypatch, order=api.definition)
+        here.live.define_tools(order=api.definition)
         orders = ("a", "broken", "c")
         calls = [(f"call_{one}", "order", {"order_id": one}) for one in orders]
         here.first.script(
@@ -105,7 +100,7 @@ def test_a_tool_call_is_repeated_under_the_same_key_when_its_process_died(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with tool_server() as api:
-        with_tools(here, monkeypatch, order=api.definition)
+        here.live.define_tools(order=api.definition)
         calls = [("call_1", "order", {"order_id": "a"}), ("call_2", "order", {"order_id": "b"})]
         here.first.script(
             Reply(200, here.dialect.answer("", calls, "tools")), Reply(200, here.dialect.answer("Found."))
@@ -133,22 +128,3 @@ def test_a_tool_call_is_repeated_under_the_same_key_when_its_process_died(
     step = here.read(run_id)
     assert [one["outcome"] for one in step["tool_calls"]] == ["ok", "ok"]
     assert step["cost_usd"] == 2 * cost_of(*USAGE)
-
-
-def test_a_deployments_tools_that_make_no_sense_are_told_at_the_start_and_fail_only_steps_that_use_them(
-    here: Here, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[tuple[str, str]] = []
-    monkeypatch.setattr(
-        logs.logger(), "error", lambda message, extra: told.append((message, extra["error"])), raising=True
-    )
-    with_tools(here, monkeypatch, order={"type": "http", "url": "ftp://x", "description": "d"})
-    here.first.script(Reply(200, here.dialect.answer("ok")))
-    _, work = here.start(tools=["now"])
-    assert here.live.step(work)["outcome"] == "done"
-    [(message, error)] = told
-    assert "parameter Tools" in message
-    assert "order.url is no URL" in error
-    run_id, work = here.start(tools=["order"])
-    assert here.live.step(work)["outcome"] == "failed"
-    assert here.read(run_id)["error"].startswith("ToolInvalid: order.url is no URL")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from support.tool_rows import rows
 from support.tool_server import KEY, raw_server
 
 from loopllama.aws import clients
 from loopllama.errors import ToolFailed
 from loopllama.llm.types import ToolCall
-from loopllama.settings import Settings
 from loopllama.tools.toolbox import Toolbox
 
 ORDER = {
@@ -31,7 +31,7 @@ class TestFunctions:
         def call(url, timeout=10.0):
             monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", url)
             clients.client.cache_clear()
-            toolbox = Toolbox(Settings(tools={"lookup_order": ORDER}), ["lookup_order"])
+            toolbox = Toolbox(rows({"lookup_order": ORDER}), ["lookup_order"])
             tool_call = ToolCall("c", "lookup_order", {"order_id": "A-1"})
             return toolbox.call(tool_call, idempotency_key=KEY, timeout=timeout)
 

@@ -10,11 +10,11 @@ import time
 from decimal import Decimal
 
 import pytest
+from support.tool_rows import rows
 from support.tool_server import KEY, FakeSecrets, http, no_dns, raw_server, run, serving
 
 from loopllama.errors import ToolFailed
 from loopllama.llm.types import ToolCall
-from loopllama.settings import Settings
 from loopllama.tools.toolbox import Toolbox
 
 
@@ -74,8 +74,7 @@ class TestRequests:
         assert server.seen == []
 
     def test_any_idempotency_key_fits_a_header(self, server):
-        settings = Settings(tools={"t": http(f"{server.url}/", description="d")})
-        toolbox = Toolbox(settings, ["t"], resolve=no_dns)
+        toolbox = Toolbox(rows({"t": http(f"{server.url}/", description="d")}), ["t"], resolve=no_dns)
         toolbox.call(ToolCall("c", "t", {}), idempotency_key="läuft\r\nX: y", timeout=5)
         assert server.seen[0].headers["idempotency-key"] == "l%C3%A4uft%0D%0AX:%20y"
 
@@ -231,8 +230,8 @@ class TestRedirects:
 
 
 def test_many_calls_side_by_side(server):
-    settings = Settings(
-        tools={
+    tools = rows(
+        {
             "t": http(
                 f"{server.url}/{{n}}",
                 description="d",
@@ -242,7 +241,7 @@ def test_many_calls_side_by_side(server):
         }
     )
     aws = FakeSecrets(s="key-1")
-    toolbox, results = Toolbox(settings, ["t"], resolve=no_dns, aws=aws), []
+    toolbox, results = Toolbox(tools, ["t"], resolve=no_dns, aws=aws), []
 
     def one(number):
         results.append(toolbox.call(ToolCall("c", "t", {"n": number}), idempotency_key=f"k{number}", timeout=10))

@@ -317,6 +317,23 @@ def aliases(product: Any) -> dict[str, str]:
     return {row["model"]["S"]: row["alias_of"]["S"] for row in rows if "alias_of" in row}
 
 
+def test_tools_are_defined_in_the_stack_that_was_deployed(
+    deployed: Any, bedrock: Any, product: Any, tmp_path: Path
+) -> None:
+    bedrock(None, CLAUDE)
+    (tmp_path / "tools.json").write_text('{"doctor_pages": {"type": "http_get", "hosts": ["example.com"]}}')
+    table, key = product.outputs["ToolsTableName"], {"tool": {"S": "doctor_pages"}}
+    try:
+        _, done, asked = deployed("--no-confirm", "--tools", "tools.json")
+        assert (done.exit_code, asked) == (0, ["build", "deploy"]), done.output
+        item = product.client("dynamodb").get_item(TableName=table, Key=key)["Item"]
+        assert item["definition"] == {"S": '{"type":"http_get","hosts":["example.com"]}'}
+    finally:
+        product.client("dynamodb").delete_item(TableName=table, Key=key)
+    _, done, asked = deployed("--no-confirm", "--tools", "tools.json", stack_there=False)
+    assert (done.exit_code, "its tools were not written" in done.stderr) == (1, True)
+
+
 def test_a_person_is_offered_the_best_models_after_deploying(deployed: Any, bedrock: Any, product: Any) -> None:
     bedrock(None, CLAUDE)
     name, done, asked = deployed(answers="y\nn\ny\n")

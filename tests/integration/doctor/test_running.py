@@ -142,6 +142,37 @@ def rows(product: Any) -> Iterator[Callable[[str, str], None]]:
         client.delete_item(TableName=table, Key=key)
 
 
+def test_tools_that_are_invalid_or_gone(product: Any, api: Any) -> None:
+    client, table = product.client("dynamodb"), product.outputs["ToolsTableName"]
+    pages = '{"type": "http_get", "hosts": ["example.com"]}'
+    keys = {name: {"tool": {"S": name}} for name in ("doctor_used", "doctor_unused", "doctor_gone")}
+    local = ("--local", product.stack.aws_endpoint_url)
+    try:
+        for key in keys.values():
+            client.put_item(TableName=table, Item={**key, "definition": {"S": pages}})
+        agent = {"name": "a", "role": "r", "systemPrompt": "s", "model": "small"}
+        crew = [{**agent, "tools": ["doctor_used", "doctor_gone", "now"]}]
+        api.post("/v1/workflows", {"name": "doctored tools", "crew": crew}, 201)
+        assert checks(*local, code=0)["tools"]["found"] == "3 defined, all that steps name among them"
+        for name in ("doctor_used", "doctor_unused"):
+            client.put_item(TableName=table, Item={**keys[name], "definition": {"S": "{"}})
+        client.delete_item(TableName=table, Key=keys["doctor_gone"])
+        found = checks(*local, code=1)
+        used, unused, gone = (found[f"tool {name}"] for name in keys)
+        assert (used["status"], unused["status"], gone["status"]) == ("fail", "warn", "fail")
+        assert used["found"].startswith("is no valid JSON")
+        assert used["found"].endswith("these fail: doctored_tools/a")
+        assert unused["found"].endswith("no step uses it")
+        assert gone["found"] == "is not defined; these fail: doctored_tools/a"
+        assert used["todo"].splitlines()[0].endswith("tools show doctor_used")
+        assert gone["todo"].endswith("tools push FILE.json")
+        assert "tools" not in found
+    finally:
+        for key in keys.values():
+            client.delete_item(TableName=table, Key=key)
+        api.delete("/v1/workflows/doctored_tools")
+
+
 def test_rows_of_workflows_and_steps_that_do_not_exist(
     stack: Callable[..., str], rows: Callable[[str, str], None], product: Any, api: Any
 ) -> None:

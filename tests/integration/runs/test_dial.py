@@ -17,6 +17,7 @@ from loopllama.policies.step_stats import parse_facts
 from loopllama.routing.change_log import History, route_of
 from loopllama.routing.store import RouteStore
 from loopllama.routing.types import Change
+from loopllama.tools.store import ToolStore
 
 ONE_STEP = [{"name": "writer"}]
 CACHE_SECONDS = 1.0
@@ -30,7 +31,7 @@ def events(system: System) -> Any:
         "QueueArn"
     ]
     bus = system.outputs["EventBusName"]
-    kinds = ["RouteChanged", "InvalidOverride", "ModelChanged"]
+    kinds = ["RouteChanged", "InvalidOverride", "ModelChanged", "ToolChanged"]
     system.client("events").put_rule(
         Name="dial", EventBusName=bus, EventPattern=json.dumps({"source": ["loopllama"], "detail-type": kinds})
     )
@@ -132,6 +133,25 @@ def test_every_hand_on_the_dial_is_recorded(system: System, events: Any) -> None
     system.put("ModelsTableName", {"model": "sim:retired", "provider": "sim", "enabled": False})
     system.until(lambda: any(d.get("model") == "sim:retired" for kind, d in events() if kind == "ModelChanged"))
     assert history.entries("model:sim:retired")[0]["updated_by"] == "unknown"
+
+    # Tools are told too, whoever changes them.
+    pages = {"type": "http_get", "hosts": ["example.com"]}
+    tools = ToolStore(system.settings)
+    tools.write({"dial_pages": pages}, updated_by="ann", reason="new")
+    tools.write({"dial_pages": {**pages, "hosts": ["a.example"]}}, updated_by="bob", reason="moved")
+    system.put("ToolsTableName", {"tool": "dial_pages", "definition": "{", "version": 2, "updated_by": "bob"})
+    tools.remove("dial_pages", updated_by="ann", reason="unused")
+    system.until(lambda: len(history.entries("tool:dial_pages")) >= 4)
+    changes = [
+        (entry["change"], entry["updated_by"], entry.get("reason")) for entry in history.entries("tool:dial_pages")
+    ]
+    assert changes == [
+        ("removed", "ann", "unused"),
+        ("set", "unknown", None),
+        ("set", "bob", "moved"),
+        ("set", "ann", "new"),
+    ]
+    system.until(lambda: [d.get("tool") for kind, d in events() if kind == "ToolChanged"] == ["dial_pages"] * 4)
 
 
 def test_a_pinned_run_keeps_its_chains(system: System, provider: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -51,10 +50,9 @@ def crew(name: str) -> dict[str, CrewStep]:
 
 
 def push(system: System, example: str, **changes: Any) -> str:
-    """Push an example to the stack, which has the tools of `research_brief` where a test calls them."""
+    """Push an example to the stack, which has the tools of `research_brief` once `encyclopedia` is there."""
     workflow = workflow_files.load(folder(example) / "workflow.yaml")
-    settings = replace(system.settings, tools=json.loads((folder("research_brief") / "tools.json").read_text("utf-8")))
-    return str(DefinitionStore(settings).push(workflow.model_copy(update=changes))["workflow_id"])
+    return str(DefinitionStore(system.settings).push(workflow.model_copy(update=changes))["workflow_id"])
 
 
 def steps(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -75,7 +73,8 @@ def encyclopedia(system: System) -> Iterator[list[str]]:
     if not system.here:
         yield []
         return
-    with encyclopedia_server() as (tools, asked), system.configured("RunStep", TOOLS=json.dumps(tools)):
+    with encyclopedia_server() as (tools, asked):
+        system.define_tools(tools)
         yield asked
 
 

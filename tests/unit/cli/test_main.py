@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -215,6 +216,35 @@ def test_a_local_target_sends_nothing_to_aws(monkeypatch):
         assert (credentials.access_key, credentials.token) == ("AKIALOCAL", None)
 
 
+@pytest.mark.parametrize(
+    ("outputs", "says"),
+    [
+        ({}, "Stack crews is no LoopLlama: it has no output WorkflowsTableName, "),
+        (
+            {name: "x" for name in target._OUTPUTS.values() if name != "ToolsTableName"},
+            "Stack crews was deployed by another version of LoopLlama: it has no output ToolsTableName. "
+            "This version: loopllama deploy",
+        ),
+    ],
+)
+def test_a_stack_of_another_kind_or_of_another_version(monkeypatch, outputs, says):
+    described = {"Stacks": [{"Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]}]}
+
+    class CloudFormation:
+        meta = SimpleNamespace(region_name="eu-west-1")
+
+        def describe_stacks(self, StackName):  # noqa: N803 - boto3's name
+            return described
+
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):  # what is set is gone after the test
+        monkeypatch.setenv(name, "x")
+    with monkeypatch.context() as patch:
+        patch.setattr(clients, "client", lambda *_, **__: CloudFormation())
+        with pytest.raises(TargetUnreachable) as caught:
+            target._read("crews", None)
+    assert str(caught.value).startswith(says)
+
+
 def test_settings_are_those_of_the_functions():
     outputs = {name: f"the-{name}" for name in target._OUTPUTS.values()}
     parameters = {"DefaultModel": "small", "RouteCacheSeconds": "2.5", "SimulatedProviders": "openai, google"}
@@ -224,6 +254,7 @@ def test_settings_are_those_of_the_functions():
         routes_table="the-RoutesTableName",
         route_history_table="the-RouteHistoryTableName",
         models_table="the-ModelsTableName",
+        tools_table="the-ToolsTableName",
         runs_table="the-RunsTableName",
         usage_table="the-UsageTableName",
         api_keys_table="the-ApiKeysTableName",

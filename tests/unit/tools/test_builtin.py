@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from loopllama.errors import ToolFailed
 from loopllama.llm.types import ToolCall
-from loopllama.settings import Settings
 from loopllama.tools.builtin import calculate
 from loopllama.tools.toolbox import Toolbox
 
@@ -22,7 +21,7 @@ MOMENT = 1_795_464_900.0  # 2026-11-23T20:15:00Z
 
 
 def now(**arguments):
-    box = Toolbox(Settings(), ["now"], clock=lambda: MOMENT)
+    box = Toolbox({}, ["now"], clock=lambda: MOMENT)
     return json.loads(box.call(ToolCall("c", "now", arguments), idempotency_key="k", timeout=5))
 
 

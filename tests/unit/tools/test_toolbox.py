@@ -8,22 +8,16 @@ import sys
 import threading
 from decimal import Decimal
 from io import BytesIO
-from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+from support.tool_rows import by_hand, rows
 
 from loopllama.errors import ToolFailed, ToolInvalid, WorkflowInvalid
 from loopllama.llm.types import ToolCall
-from loopllama.settings import Settings
-from loopllama.tools.toolbox import (
-    MAX_ARGUMENT_BYTES,
-    MAX_RESULT_CHARACTERS,
-    Toolbox,
-    check_definitions,
-    check_names,
-    invalid,
-)
+from loopllama.tools import reading
+from loopllama.tools.store import checked
+from loopllama.tools.toolbox import MAX_ARGUMENT_BYTES, MAX_RESULT_CHARACTERS, Toolbox
 
 ORDER = {
     "type": "lambda",
@@ -73,7 +67,7 @@ class FakeLambda:
 
 def box(aws, **definitions):
     definitions = definitions or {"lookup_order": ORDER}
-    return Toolbox(Settings(tools=definitions), list(definitions), aws=aws)
+    return Toolbox(rows(definitions), list(definitions), aws=aws)
 
 
 def call(toolbox, arguments, name="lookup_order", timeout=60.0, raw=""):
@@ -84,23 +78,22 @@ def call(toolbox, arguments, name="lookup_order", timeout=60.0, raw=""):
 
 class TestNames:
     def test_specs_in_the_crews_order(self):
-        settings = Settings(tools={"lookup_order": ORDER})
-        toolbox = Toolbox(settings, ["now", "lookup_order", "calculator", "now"])
+        toolbox = Toolbox(rows({"lookup_order": ORDER}), ["now", "lookup_order", "calculator", "now"])
         assert [spec.name for spec in toolbox.specs] == ["now", "lookup_order", "calculator"]
         assert toolbox.specs[1].parameters == ORDER["parameters"]
 
-    def test_undefined_tools_are_named_with_those_that_exist(self):
+    def test_undefined_tools_are_named_with_the_commands_that_help(self):
         with pytest.raises(WorkflowInvalid) as caught:
-            Toolbox(Settings(tools={"lookup_order": ORDER}), ["lookup_ordr", "http_get", "now"])
-        assert "'lookup_ordr', 'http_get'" in str(caught.value)
-        assert "calculator, lookup_order, now" in str(caught.value)
+            Toolbox(rows({"lookup_order": ORDER}), ["lookup_ordr", "lookup_order", "http_get", "now"])
+        assert "does not define: 'lookup_ordr', 'http_get'; what it has: `loopllama tools list`" in str(caught.value)
+        assert "`loopllama tools push FILE.json`" in str(caught.value)
 
     def test_no_tools(self):
-        assert Toolbox(Settings(), []).specs == ()
+        assert Toolbox({}, []).specs == ()
 
     def test_only_the_agents_own_tools_can_be_called(self):
         aws = FakeLambda()
-        toolbox = Toolbox(Settings(tools={"lookup_order": ORDER}), ["now"], aws=aws)
+        toolbox = Toolbox(rows({"lookup_order": ORDER}), ["now"], aws=aws)
         with pytest.raises(ToolFailed, match="there is no tool 'lookup_order'; the tools are: now"):
             call(toolbox, {"order_id": "A-1"})
         assert aws.calls == []
@@ -226,16 +219,9 @@ class TestDefinitions:
             "make_order": changed(HTTP, method="POST", body="json", headers={"X-Team": "support"}),
             "http_get": {"type": "http_get", "hosts": ["api.example.com", "*.example.org", "example.net:8443"]},
         }
-        assert check_definitions(definitions) == [
-            "calculator",
-            "http_get",
-            "lookup_order",
-            "make_order",
-            "now",
-            "read_order",
-        ]
-        settings = Settings.from_environment({"TOOLS": json.dumps(definitions)})
-        spec = Toolbox(settings, ["http_get"]).specs[0]
+        texts = checked(definitions)
+        assert {name: json.loads(text) for name, text in texts.items()} == definitions
+        spec = Toolbox(rows(definitions), ["http_get"]).specs[0]
         assert "api.example.com, *.example.org, example.net:8443" in spec.description
 
     @pytest.mark.parametrize(
@@ -291,17 +277,17 @@ class TestDefinitions:
     )
     def test_refused(self, definition, reason):
         with pytest.raises(ToolInvalid, match=reason):
-            check_definitions({"t": definition})
+            checked({"t": definition})
 
     @pytest.mark.parametrize("name", ["now", "calculator", "give_answer", "ask_human", "a b", "x" * 65, ""])
     def test_names(self, name):
         with pytest.raises(ToolInvalid):
-            check_definitions({name: ORDER})
+            checked({name: ORDER})
 
     def test_the_crews_own_tools_are_checked_at_once(self):
         with pytest.raises(ToolInvalid, match=r"t\.type"):
-            Toolbox(Settings(tools={"t": {"type": "shell"}, "now2": ORDER}), ["t"])
-        Toolbox(Settings(tools={"t": {"type": "shell"}, "lookup_order": ORDER}), ["lookup_order"])
+            Toolbox(rows({"t": {"type": "shell"}, "now2": ORDER}), ["t"])
+        Toolbox(rows({"t": {"type": "shell"}, "lookup_order": ORDER}), ["lookup_order"])
 
 
 def test_a_schema_that_is_none_is_the_deployments_error():
@@ -313,9 +299,10 @@ def test_a_schema_that_is_none_is_the_deployments_error():
 
 def test_importing_loads_no_library():
     late = ("jsonschema", "httpcore", "httpx", "boto3", "botocore", "pydantic", "yaml")
+    row = rows({"t": {"type": "lambda", "function": "f", "description": "d"}})
     code = (
-        "import sys\nfrom loopllama.tools.toolbox import Toolbox\nfrom loopllama.settings import Settings\n"
-        "Toolbox(Settings(tools={'t': {'type': 'lambda', 'function': 'f', 'description': 'd'}}), ['t', 'now'])\n"
+        "import sys\nfrom loopllama.tools.toolbox import Toolbox\nfrom loopllama.tools.store import KeptTools\n"
+        f"Toolbox({row!r}, ['t', 'now'])\n"
         f"print([m for m in {late!r} if m in sys.modules])"
     )
     done = subprocess.run(
@@ -324,16 +311,46 @@ def test_importing_loads_no_library():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "tools"])
-def test_tools_that_cannot_be_read_fail_only_what_needs_them(text: str) -> None:
-    """A parameter that was typed wrong stops no run of crews without tools, and does not hide what is built in."""
-    settings = Settings.from_environment({"TOOLS": text, "RETENTION_DAYS": "3"})
-    assert settings.retention_days == 3
-    assert [spec.name for spec in Toolbox(settings, ["now", "calculator"]).specs] == ["now", "calculator"]
-    with pytest.raises(ToolInvalid, match=r"parameter Tools cannot be read: ."):
-        Toolbox(settings, ["lookup_order"])
-    crew: list[Any] = [{"name": "one", "tools": ["now", "ask_human", "lookup_order"]}, {"name": "two"}]
-    check_names(crew, settings)
-    [problem] = invalid(crew, settings)
-    assert problem["field"] == "crew.0.tools.2"
-    assert "parameter Tools cannot be read" in str(problem["message"])
+NO_SCHEMA = changed(ORDER, parameters={"type": "object", "properties": {"a": {"type": "nonsense"}}})
+
+
+class TestRows:
+    """What a person may have written into a row."""
+
+    @pytest.mark.parametrize(
+        ("row", "reason"),
+        [
+            (by_hand("t", "{"), "t is no valid JSON: "),
+            (by_hand("t", '{"type": "lambda", "timeout_seconds": 1e400}'), "t is no valid JSON: $.timeout_seconds"),
+            (by_hand("t", "[]"), "t must be an object, not list"),
+            (by_hand("t", {"type": "shell"}), "t.type must be one of lambda"),
+            (by_hand("t", NO_SCHEMA), "t.parameters: no valid JSON Schema"),
+            (by_hand("t", " " * reading.MAX_DEFINITION_BYTES + "{}"), "t: must have at most 65,536 bytes"),
+            (by_hand("a b", ORDER), "the tool name 'a b' must be"),
+            ({"tool": "t"}, "t.definition: must be a text (S) that holds JSON"),
+            ({"tool": "t", "definition": {"type": "lambda"}}, "t.definition: must be a text (S)"),
+            ({"tool": "t", "definition": 7, "checked": 7}, "t.definition: must be a text (S)"),
+        ],
+    )
+    def test_what_is_wrong_is_said_with_the_row_and_the_commands(self, row, reason):
+        with pytest.raises(ToolInvalid) as caught:
+            Toolbox({row["tool"]: row}, [row["tool"]])
+        assert str(caught.value).startswith(reason)
+        assert f"row {row['tool']!r} of the Tools table: `loopllama tools show {row['tool']}`" in str(caught.value)
+        assert "`loopllama tools push FILE.json`" in str(caught.value)
+        assert caught.value.details
+        assert [spec.name for spec in Toolbox({row["tool"]: row}, ["now"]).specs] == ["now"]
+
+    def test_what_is_right_is_taken_however_it_was_written(self):
+        text = json.dumps(ORDER, indent=4)
+        assert Toolbox({"t": by_hand("t", text)}, ["t"]).specs[0].parameters == ORDER["parameters"]
+
+    def test_a_schema_is_checked_before_the_first_call_only_where_a_row_was_edited(self):
+        row = rows({"t": NO_SCHEMA})["t"]
+        assert Toolbox({"t": row}, ["t"]).specs[0].name == "t"
+        edited = {**row, "definition": str(row["definition"]) + " "}
+        with pytest.raises(ToolInvalid, match="no valid JSON Schema"):
+            Toolbox({"t": edited}, ["t"])  # type: ignore[dict-item]
+
+    def test_a_row_by_a_built_in_name_does_not_count(self):
+        assert Toolbox({"now": by_hand("now", ORDER)}, ["now"]).specs[0].parameters != ORDER["parameters"]

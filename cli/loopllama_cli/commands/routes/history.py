@@ -46,7 +46,7 @@ def history(
     print_history(entries, "step")
 
 
-def print_history(entries: list[ShownChange], of: Literal["step", "model"]) -> None:
+def print_history(entries: list[ShownChange], of: Literal["step", "model", "tool"]) -> None:
     """Entries of the history as a table; the field `of` says what an entry is about."""
     table = output.table("When", "Of", "Version", "By", "Change", "Reason", right=("Version",))
     for entry in entries:

@@ -135,7 +135,7 @@ def test_a_copy_of_all_is_restored(crew, pushed, tmp_path):
     folder = tmp_path / "copy"
     files = invoke("workflows", "export", "--all", folder).stdout.split()
     assert [file.removeprefix(f"{folder}/") for file in files] == [
-        "models.yaml", "routes/second.yaml", "routes/support_reply.yaml", "workflows/second.yaml",
+        "models.yaml", "routes/second.yaml", "routes/support_reply.yaml", "tools.json", "workflows/second.yaml",
         "workflows/support_reply.yaml",
     ]  # fmt: skip
 
