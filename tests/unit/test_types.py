@@ -57,7 +57,7 @@ event          shared/loopllama/events/derive.py           _of_run              
 event          shared/loopllama/events/log.py              EventLog.after              detail
 event          cli/loopllama_cli/console/event_stream.py   print_event                 error
 usage row      shared/loopllama/queries/usage_sums.py      Sums.add_rows               tags
-run object     shared/loopllama/queries/whatif.py          _run                        attempts
+run object     shared/loopllama/queries/whatif.py          _Change.of_run              attempts
 run object     cli/loopllama_cli/console/trace.py          header                      workflow_version
 """
 """The record, and where one of its attributes is misspelt: file, function, attribute."""

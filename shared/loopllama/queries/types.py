@@ -138,11 +138,11 @@ class RunView(ShownTotals):
 
 
 class ForecastStep(TypedDict):
-    """A step that a forecast is about."""
+    """A step of the runs that a forecast is made from; `model_after` is null where nothing of it changes."""
 
     step: str
     models_before: list[str]
-    model_after: str
+    model_after: str | None
     turns: int
     cost_usd_before: Decimal | None
     cost_usd_after: Decimal | None
