@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from loopllama.core import clock, exact_json, moments
+from loopllama.core import clock, exact_json, moments, tags
 from loopllama.errors import InvalidRequest
 from loopllama_cli import target
 from loopllama_cli.target import Target
@@ -109,11 +109,12 @@ def _text(data: bytes, name: str) -> str:
 
 
 def pairs(values: Sequence[str] | None, option: str, example: str) -> dict[str, str]:
-    """`KEY=VALUE` options as a dict. Raises `InvalidRequest` for one without both parts, or a key twice."""
+    """`KEY=VALUE` options as a dict; a key with a `=` stands in double quotes. Raises `InvalidRequest` for one without
+    both parts, or a key twice."""
     values_by_name: dict[str, str] = {}
     for value in values or ():
-        key, equals, rest = (part.strip() for part in value.partition("="))
-        if not (key and equals and rest):
+        key, rest = (part.strip() for part in tags.split(value.strip()))
+        if not (key and rest):
             raise InvalidRequest(f"{option} {value!r} is not valid: write {example}")
         if key in values_by_name:
             raise InvalidRequest(f"{option} names {key!r} twice")
