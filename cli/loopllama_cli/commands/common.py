@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from loopllama.core import clock, exact_json, moments, tags
+from loopllama.core import clock, exact_json, moments, plain_text, tags
 from loopllama.errors import InvalidRequest
 from loopllama_cli import target
 from loopllama_cli.target import Target
@@ -103,9 +103,9 @@ def _text(data: bytes, name: str) -> str:
     if len(data) > MAX_INPUT_BYTES:
         raise InvalidRequest(f"{name} is longer than {MAX_INPUT_BYTES:,} bytes, the most that an input may have")
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{name} is not valid UTF-8 text (byte {error.start})") from error
+        return plain_text.decoded(data)
+    except plain_text.NotText as error:
+        raise InvalidRequest(f"{name} {error}") from error
 
 
 def pairs(values: Sequence[str] | None, option: str, example: str) -> dict[str, str]:
