@@ -70,7 +70,11 @@ def parse(text: str) -> Expression:
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     except JMESPathError as error:
-        hint = f"; {LITERALS}" if isinstance(error, ParseError) and error.token_type == "NUMBER" else ""  # noqa: S105
+        from loopllama.workflows import name_hints
+
+        hint = name_hints.of_expression(text, _is_expression)
+        if not hint and isinstance(error, ParseError) and error.token_type == "NUMBER":  # noqa: S105
+            hint = f"; {LITERALS}"
         raise ValueError(f"is no JMESPath expression: {_first_line(error)}{hint}") from error
     if digits := next(filter(None, map(_digits_compared, nodes)), ""):
         raise ValueError(
@@ -114,5 +118,17 @@ def _step(node: Mapping[str, Any]) -> str | None:
     return str(second["value"]) if is_step else None
 
 
+def _is_expression(text: str) -> bool:
+    from jmespath.exceptions import JMESPathError
+
+    from loopllama.workflows import exact_jmespath
+
+    try:
+        exact_jmespath.compile(text)
+    except (JMESPathError, RecursionError):
+        return False
+    return True
+
+
 def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0]
+    return str(error).split("\n")[0].removesuffix(":").removesuffix(", for expression")
