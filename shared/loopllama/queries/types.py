@@ -10,6 +10,7 @@ from loopllama.runs.records import (
     AttemptOutcome,
     CostBasis,
     Ignored,
+    LoopEnd,
     QuestionKind,
     ReplayedFrom,
     RunStatus,
@@ -92,6 +93,7 @@ class StepView(ShownTotals):
     latency_ms: int | None
     routing_ms: int | None
     replayed_from: str | None
+    loop_ended: LoopEnd | None
     ignored: list[Ignored]
     input: Any
     output: Any
@@ -134,6 +136,7 @@ class RunView(ShownTotals):
     error: str | None
     input: NotRequired[Any]
     output: NotRequired[Any]
+    unsatisfied_loops: NotRequired[list[str] | None]
     steps: NotRequired[list[StepView]]
 
 

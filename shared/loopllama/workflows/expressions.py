@@ -27,11 +27,13 @@ LITERALS = "texts stand in single quotes, and numbers, true, false and null in b
 @dataclass(frozen=True, slots=True)
 class Expression:
     """A parsed expression. `steps` are the names of the steps that it reads; with `whole`, there may be others, because
-    it takes the document, or all of its steps, as a value. `tree` is JMESPath's syntax tree."""
+    it takes the document, or all of its steps, as a value; `reads_input` is true where a field of that name is read.
+    `tree` is JMESPath's syntax tree."""
 
     text: str
     steps: frozenset[str]
     whole: bool
+    reads_input: bool
     tree: Mapping[str, Any]
 
     def of(self, document: Mapping[str, Any]) -> Any:
@@ -84,7 +86,8 @@ def parse(text: str) -> Expression:
     named = [name for node in nodes if (name := _step(node)) is not None]
     mentioned = [node for node in nodes if (node["type"], node.get("value")) == ("field", "steps")]
     reads_more = len(mentioned) > len(named) or any(node["type"] in ("current", "value_projection") for node in nodes)
-    return Expression(text, frozenset(named), reads_more, tree)
+    reads_input = any((node["type"], node.get("value")) == ("field", "input") for node in nodes)
+    return Expression(text, frozenset(named), reads_more, reads_input, tree)
 
 
 _TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"

@@ -61,7 +61,7 @@ def test_usage_keeps_every_tag_apart() -> None:
 def test_a_list_of_runs_by_tag_can_name_each(asked: str, admitted: set[str]) -> None:
     runs: dict[str, Any] = {"name": {"a=b": "c"}, "plain": {"a": "b"}, "value": {"a": "b=c"}}
     which = Filter.of(tag=asked)
-    assert {name for name, kept in runs.items() if which.admits({"status": "running", "tags": kept})} == admitted  # type: ignore[typeddict-item]
+    assert {name for name, kept in runs.items() if which.admits({"status": "running", "tags": kept})} == admitted
 
 
 def test_commands_take_a_quoted_name() -> None:

@@ -107,7 +107,7 @@ def test_the_steps_sum_up_to_the_runs(changes):
         run(step("a", failed, call()), step("b"), *items, *again, step("old", call())),
         run(step("a", own, call("cheap")), step("c", call("cheap"), call()), step("older", failed, call())),
     ]
-    told = predict(runs, NEEDS, changes, resolve)
+    told: Any = predict(runs, NEEDS, changes, resolve)
     for when in ("before", "after"):
         parts = [one[f"cost_usd_{when}"] for one in told["steps"]]
         whole = told["cost_usd"][when]
