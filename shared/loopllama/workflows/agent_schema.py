@@ -82,7 +82,7 @@ class Repeat(InputModel):
     """JMESPath over the outputs, this step's own among them; true ends the loop. In the next round each step sees what
     it and the sender said in the last."""
     max: int = Field(ge=2, le=20)
-    """Most rounds, the first included; after the last one the run goes on as it is."""
+    """Most rounds, the first included; after the last one the run goes on as it is, and says so."""
 
 
 class Approval(InputModel):

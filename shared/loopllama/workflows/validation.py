@@ -44,9 +44,9 @@ def check(crew: Sequence[Agent]) -> list[Problem]:
     problems += loops
     for position, agent in enumerate(crew):
         reads: Reads | None = None
+        line: list[str] = []
         if graph_is_sound:
             before = graph.ancestors(steps, str(agent.name))
-            line: list[str] = []
             if not loops and (loop := graph.loop_of(steps, str(agent.name))):
                 # In a loop a step may read what any step of it said the last time round.
                 line = graph.stretch(steps, loop)
