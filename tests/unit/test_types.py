@@ -47,7 +47,7 @@ human answer   shared/loopllama/engine/human_input.py      check_start          
 crew step      shared/loopllama/engine/step_context.py     reads_of                    for_each
 crew step      shared/loopllama/agent/tool_calls.py        ToolCalls.__init__          output_schema
 crew step      shared/loopllama/workflows/graph.py         ready                       needs
-repeat         shared/loopllama/engine/step_ending.py      StepEnding.complete         until
+repeat         shared/loopllama/engine/loops.py            verdict                     until
 definition     shared/loopllama/routing/pins.py            pin_routes                  pin
 budget         shared/loopllama/budgets/budget.py          of_day                      daily
 route row      shared/loopllama/routing/store.py           RouteStore.expected_change  policy
