@@ -139,7 +139,7 @@ class Agent(InputModel):
     """How often the step is tried again later when no model of its attempt order answers."""
     when: ExpressionText | None = None
     """JMESPath over the input and the earlier outputs; the step is skipped unless it is true. A skipped step counts as
-    done and its output is null; a step all of whose needs were skipped is skipped."""
+    done and its output is null; a step all of whose needs were skipped is skipped. In a loop it ends the loop."""
     for_each: ExpressionText | None = None
     """JMESPath that gives a list of at most 1,000; the agent takes one turn for each item, and the output is the list
     of theirs."""

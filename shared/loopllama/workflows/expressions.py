@@ -77,7 +77,9 @@ def parse(text: str) -> Expression:
         hint = name_hints.of_expression(text, _is_expression)
         if not hint and isinstance(error, ParseError) and error.token_type == "NUMBER":  # noqa: S105
             hint = f"; {LITERALS}"
-        raise ValueError(f"is no JMESPath expression: {_first_line(error)}{hint}") from error
+        # The library's words say where it breaks off; what was meant says more.
+        why = "" if "did you mean" in hint else f": {_first_line(error)}"
+        raise ValueError(f"is no JMESPath expression{why}{hint}") from error
     if digits := next(filter(None, map(_digits_compared, nodes)), ""):
         raise ValueError(
             f"compares the text '{digits}', and texts are compared letter by letter ('10' is before '9'): write "

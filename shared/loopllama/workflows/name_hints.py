@@ -19,6 +19,8 @@ _SPACED = re.compile(r"\.([^\W\d]\w*(?: +\w+)+)")
 _WORD = re.compile(r"[^\s.,:;|&!<>=()\[\]{}*?\"'`]+")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|@")
 _NUMERAL = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
+_LONGEST = 200
+"""Characters of a name for which a hint is looked for."""
 _WORDS = {"and": "&&", "or": "||", "not": "!"}
 
 
@@ -67,6 +69,8 @@ def of_expression(text: str, is_right: Callable[[str], bool]) -> str:
 
 def of_template(name: str, is_right: Callable[[str], bool]) -> str:
     """Return a hint for the name of a value in a template, as `of_expression` does."""
+    if len(name) > _LONGEST:
+        return ""
     candidate = _with_dots(re.sub(r"\[\s*(\d+)\s*\]", r".\1", name))
     segments = [
         segment if segment.startswith('"') or _PLAIN.fullmatch(segment) or segment.isdigit() else quoted(segment)

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from decimal import Decimal
 
 import pytest
@@ -242,3 +243,12 @@ def test_a_prompt_that_multiplies_its_input_is_refused_before_it_fills_the_memor
     with pytest.raises(InvalidRequest, match="longer than 16,777,216 characters"):
         template.render(large, {})
     assert len(parse("{{ input }}" * 16).render(large, {})) == 16_000_000
+
+
+@pytest.mark.parametrize("name", ['input."' + "\\\\" * 3900, "input." + '"' * 7900, "input." + "a b" * 2600])
+def test_a_name_of_thousands_of_signs_is_refused_at_once(name):
+    began = time.process_time()
+    with pytest.raises(ValueError, match=r"is no name of a value|without") as told:
+        parse(f"{{{{ {name} }}}}")
+    assert time.process_time() - began < 2
+    assert len(str(told.value)) < 1000
