@@ -100,9 +100,9 @@ class Restore:
             raise InvalidRequest(f"{self.folder} has no {MODELS}: it is no copy that `workflows export --all` wrote")
         yield from self._models()
         yield from self._tools()
-        for path in sorted((self.folder / WORKFLOWS).glob("*.yaml")):
+        for path in _files(self.folder / WORKFLOWS):
             yield self._workflow(path)
-        for path in sorted((self.folder / ROUTES).glob("*.yaml")):
+        for path in _files(self.folder / ROUTES):
             yield self._routes(path)
 
     def _models(self) -> Iterator[Restored]:
@@ -163,6 +163,11 @@ class Restore:
         except LoopLlamaError as error:
             return _restored("route", path.stem, error=str(error))
         return _restored("route", file.workflow)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of a folder that may be somebody's, who has put others beside those that were written."""
+    return sorted(path for path in folder.glob("*") if path.suffix.lower() in (".yaml", ".yml", ".json"))
 
 
 def _restored(kind: Kind, name: str, version: Any = None, error: str | None = None) -> Restored:

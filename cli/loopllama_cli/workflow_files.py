@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 from pydantic.alias_generators import to_camel
 
-from loopllama.core import exact_json, numbers
+from loopllama.core import exact_json, numbers, plain_text
 from loopllama.errors import WorkflowInvalid
 from loopllama.workflows.schema import Workflow
 from loopllama.workflows.store import DefinitionStore
+from loopllama_cli import json_nodes, yaml_nodes
+from loopllama_cli.yaml_nodes import IN_QUOTES
 
 if TYPE_CHECKING:
     from loopllama.settings import Settings
@@ -101,15 +103,14 @@ def _text(path: Path, most: int = MAX_BYTES) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(most + 1)
-        text = data.decode("utf-8-sig")
     except OSError as error:
         raise _invalid(path, [_problem(1, "file", f"cannot be read: {error.strerror}")]) from None
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _invalid(path, [_problem(line, "file", "is not UTF-8; save it as UTF-8")]) from None
     if len(data) > most:
         raise _invalid(path, [_problem(1, "file", f"is longer than {most:,} bytes")])
-    return text
+    try:
+        return plain_text.decoded(data)
+    except plain_text.NotText as error:
+        raise _invalid(path, [_problem(error.line, "file", str(error))]) from None
 
 
 def located(path: Path, details: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
@@ -153,44 +154,21 @@ def parse_file(text: str, path: Path) -> WorkflowFile:
 
 
 def _read(text: str, path: Path, size: int = 1) -> tuple[Any, yaml.Node | None]:
-    is_json = path.suffix.lower() == ".json"
     reader = _Reader(size * _MAX_NODES)
     try:
-        if is_json:
-            exact_json.loads_around(text)  # its numbers are looked at below, where their line is known
-            # Between JSON's values a tab is a space; YAML refuses it there. Inside its texts it is written \t.
-            text = text.replace("\t", " ")
-        root = yaml.compose(text, Loader=Loader)
+        root = json_nodes.compose(text) if path.suffix.lower() == ".json" else yaml_nodes.compose(text)
         value = reader.value(root, "", 0) if root is not None else None
     except json.JSONDecodeError as error:
         raise _invalid(
             path, [_problem(error.lineno, "file", f"is no JSON: {error.msg}, column {error.colno}")]
         ) from None
-    except yaml.MarkedYAMLError as error:
-        raise _invalid(path, [_problem(_yaml_line(error), "file", f"is no YAML: {_yaml_message(error)}")]) from None
-    except yaml.YAMLError as error:
-        raise _invalid(path, [_problem(1, "file", f"is no YAML: {str(error).splitlines()[0]}")]) from None
+    except yaml_nodes.NotYaml as error:
+        raise _invalid(path, [_problem(error.line, "file", f"is no YAML: {error}")]) from None
     except (_TooMuch, RecursionError, exact_json.NotTaken):
         raise _invalid(path, [_problem(1, "file", "is nested too deep or has too many values")]) from None
     if reader.problems:
         raise _invalid(path, reader.problems)
     return value, root
-
-
-class Loader(yaml.SafeLoader):
-    """YAML whose plain words mean what they mean in JSON; anything else is a text."""
-
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (the attribute is PyYAML's)
-
-
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
-    ("float", r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", "-+.0123456789"),
-    ("merge", r"<<", "<"),
-):
-    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
 class _TooMuch(Exception):
@@ -219,24 +197,25 @@ class _Reader:
         values: dict[str, Any] = {}
         lines: dict[str, int] = {}
         for key, item in node.value:
+            name = _joined(key) if isinstance(key, yaml.ScalarNode) else ""
             if key.tag == "tag:yaml.org,2002:merge":
                 message = "is YAML's merge key, which is not taken; write the fields out"
                 self.problems.append(_problem(_line(key), _join(field, "<<"), message))
             elif not isinstance(key, yaml.ScalarNode):
-                self.problems.append(_problem(_line(key), field or "workflow", "has a key that is no plain text"))
-            elif key.value in values:
-                message = f"is there twice, first in line {lines[key.value]}; keep one"
-                self.problems.append(_problem(_line(key), _join(field, key.value), message))
+                message = f"has a key that is no plain text{IN_QUOTES}"
+                self.problems.append(_problem(_line(key), field or "workflow", message))
+            elif name in values:
+                message = f"is there twice, first in line {lines[name]}; keep one"
+                self.problems.append(_problem(_line(key), _join(field, name), message))
             else:
-                lines[key.value] = _line(key)
-                values[key.value] = self.value(item, _join(field, key.value), depth + 1)
+                lines[name] = _line(key)
+                values[name] = self.value(item, _join(field, name), depth + 1)
         return values
 
     def _scalar(self, node: yaml.Node, field: str) -> Any:
         kind, text = node.tag.removeprefix("tag:yaml.org,2002:"), str(node.value)
         if kind in ("str", "merge"):
-            # JSON writes characters beyond U+FFFF as two escapes, which PyYAML leaves apart.
-            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return _joined(node)
         if kind == "null":
             return None
         try:
@@ -248,10 +227,18 @@ class _Reader:
             self.problems.append(_problem(_line(node), field, error.message))
             return None
         except (ValueError, KeyError):
-            self.problems.append(_problem(_line(node), field, f"is no {kind} that can be read"))
+            message = exact_json.why_not(text) if text in exact_json.CONSTANTS else f"is no {kind} that can be read"
+            self.problems.append(_problem(_line(node), field, message))
             return None
-        self.problems.append(_problem(_line(node), field, f"has the YAML tag {node.tag[:60]}, which is not taken"))
+        message = f"has the YAML tag {node.tag[:60]}, which is not taken{IN_QUOTES}"
+        self.problems.append(_problem(_line(node), field, message))
         return None
+
+
+def _joined(node: yaml.Node) -> str:
+    """Return a scalar's text. JSON writes characters beyond U+FFFF as two escapes, which PyYAML leaves apart; half of
+    one stays, and is refused."""
+    return str(node.value).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def _line(node: yaml.Node) -> int:
@@ -302,17 +289,3 @@ def _invalid(path: Path, problems: list[dict[str, Any]]) -> WorkflowInvalid:
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     sentence = f"{path}, line {first['line']}: {first['field']}: {first['message']}{more}"
     return WorkflowInvalid.of_all(problems, sentence)
-
-
-def _yaml_line(error: yaml.MarkedYAMLError) -> int:
-    mark = error.problem_mark or error.context_mark
-    return int(mark.line) + 1 if mark else 1
-
-
-def _yaml_message(error: yaml.MarkedYAMLError) -> str:
-    message = error.problem or error.context or "it cannot be read"
-    if "cannot start any token" in message and "\\t" in message:
-        message = "a tab stands where YAML takes only spaces"
-    elif error.context and error.problem:
-        message = f"{error.problem}, {error.context}"
-    return message

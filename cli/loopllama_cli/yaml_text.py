@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from loopllama.core import exact_json
-from loopllama_cli.workflow_files import Loader
+from loopllama_cli.yaml_nodes import Loader
 
 
 class _Dumper(yaml.SafeDumper):

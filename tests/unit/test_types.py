@@ -47,7 +47,7 @@ human answer   shared/loopllama/engine/human_input.py      check_start          
 crew step      shared/loopllama/engine/step_context.py     reads_of                    for_each
 crew step      shared/loopllama/agent/tool_calls.py        ToolCalls.__init__          output_schema
 crew step      shared/loopllama/workflows/graph.py         ready                       needs
-repeat         shared/loopllama/engine/step_ending.py      StepEnding.complete         until
+repeat         shared/loopllama/engine/loops.py            verdict                     until
 definition     shared/loopllama/routing/pins.py            pin_routes                  pin
 budget         shared/loopllama/budgets/budget.py          of_day                      daily
 route row      shared/loopllama/routing/store.py           RouteStore.expected_change  policy
@@ -57,7 +57,7 @@ event          shared/loopllama/events/derive.py           _of_run              
 event          shared/loopllama/events/log.py              EventLog.after              detail
 event          cli/loopllama_cli/console/event_stream.py   print_event                 error
 usage row      shared/loopllama/queries/usage_sums.py      Sums.add_rows               tags
-run object     shared/loopllama/queries/whatif.py          _run                        attempts
+run object     shared/loopllama/queries/whatif.py          _Change.of_run              attempts
 run object     cli/loopllama_cli/console/trace.py          header                      workflow_version
 """
 """The record, and where one of its attributes is misspelt: file, function, attribute."""

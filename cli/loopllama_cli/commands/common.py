@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from loopllama.core import clock, exact_json, moments
+from loopllama.core import clock, exact_json, moments, plain_text, tags
 from loopllama.errors import InvalidRequest
 from loopllama_cli import target
 from loopllama_cli.target import Target
@@ -116,17 +116,18 @@ def _text(data: bytes, name: str) -> str:
     if len(data) > MAX_INPUT_BYTES:
         raise InvalidRequest(f"{name} is longer than {MAX_INPUT_BYTES:,} bytes, the most that an input may have")
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{name} is not valid UTF-8 text (byte {error.start})") from error
+        return plain_text.decoded(data)
+    except plain_text.NotText as error:
+        raise InvalidRequest(f"{name} {error}") from error
 
 
 def pairs(values: Sequence[str] | None, option: str, example: str) -> dict[str, str]:
-    """`KEY=VALUE` options as a dict. Raises `InvalidRequest` for one without both parts, or a key twice."""
+    """`KEY=VALUE` options as a dict; a key with a `=` stands in double quotes. Raises `InvalidRequest` for one without
+    both parts, or a key twice."""
     values_by_name: dict[str, str] = {}
     for value in values or ():
-        key, equals, rest = (part.strip() for part in value.partition("="))
-        if not (key and equals and rest):
+        key, rest = (part.strip() for part in tags.split(value.strip()))
+        if not (key and rest):
             raise InvalidRequest(f"{option} {value!r} is not valid: write {example}")
         if key in values_by_name:
             raise InvalidRequest(f"{option} names {key!r} twice")

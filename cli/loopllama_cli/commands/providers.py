@@ -12,7 +12,7 @@ import typer
 from loopllama.aws import clients
 from loopllama.errors import InvalidRequest
 from loopllama.settings import Settings
-from loopllama_cli.commands.common import Json, connect
+from loopllama_cli.commands.common import Json, connect, read_text
 from loopllama_cli.console import output
 from loopllama_cli.target import next_command
 
@@ -122,7 +122,7 @@ def _read_key(provider: str, *, optional: bool) -> str:
         default = "" if optional else None
         key = typer.prompt(text, default=default, show_default=False, hide_input=True, err=True)
     else:
-        key = sys.stdin.read(_MAX_KEY + 1)
+        key = read_text("-")
     key = str(key).strip()
     if not key and optional:
         return key

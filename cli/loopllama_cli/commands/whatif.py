@@ -96,7 +96,7 @@ def _print(forecast: Forecast) -> None:
         table.add_row(
             output.plain(step["step"]),
             output.plain(", ".join(step["models_before"])),
-            output.plain(step["model_after"]),
+            output.plain(step["model_after"] or "unchanged"),
             output.money(step["cost_usd_before"], places),
             output.money(step["cost_usd_after"], places),
             output.duration(step["latency_ms_before"]),

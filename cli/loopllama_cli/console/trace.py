@@ -207,6 +207,13 @@ def _share(cost: Any, total: Decimal | None) -> str:
     return f"{Decimal(cost) / total * 100:.1f}%" if cost and total else "-"
 
 
+_LOOPS = {
+    "max_reached": "its loop ended after {}, the most that it may take, and is not satisfied",
+    "stopped": "its loop is not satisfied: the `when` of its first step ended it after round {1}, whose outputs stand",
+    "unjudged": "nobody judged its loop: its `when` skipped it, after {0}",
+}
+
+
 def notes(run: RunView) -> Iterator[Text]:
     """Yield what the figures do not say: overrides skipped, failed attempts, fallbacks, where figures come from."""
     steps = steps_of(run)
@@ -244,6 +251,9 @@ def notes(run: RunView) -> Iterator[Text]:
         if calls:
             names = ", ".join(dict.fromkeys(str(call.get("name")) for call in calls))
             yield _note("·", "dim", name, f"{len(calls)} tool call{'s' * (len(calls) > 1)}: {names}")
+        if loop := _LOOPS.get(str(step.get("loop_ended"))):
+            rounds = int(step.get("iteration") or 0) + 1
+            yield _note("!", "yellow", name, loop.format(f"{rounds} round{'s' * (rounds > 1)}", rounds - 1))
         if error and not error_text(run.get("error") or "").endswith(error):  # that is at the top
             yield _note("✗", "bold red", name, error)
     saved = sum((Decimal(step.get("cache_saving_usd") or 0) for step in steps), Decimal(0))

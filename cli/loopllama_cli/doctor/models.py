@@ -27,6 +27,9 @@ def examine_models(target: Target, use: Use, call: bool, access: Access, limits:
         remove_it = next_command("models remove", str(problem["model"]))
         todo = f"fix the row ({next_command('models set')}) or delete it: {remove_it}"
         yield Check(f"model {problem['model']}", "warn", f"its row is skipped: {problem['reason']}", todo)
+    for name, way in catalog.replacement_circles().items():
+        todo = f"name another one, or none: {next_command('models enable', name)}"
+        yield Check(f"model {name}", "warn", f"its replaced_by goes round in a circle: {way}", todo)
     models: dict[str, Any] = {}
     names = sorted(use.models.items())
     seen = {name for name, _ in names}

@@ -114,6 +114,8 @@ class StepFailed(_OfStep):
 class _Ended(Totals, _OfRun):
     total_steps: int | None
     """Agents' turns that the run has taken."""
+    unsatisfied_loops: list[str] | None
+    """Last steps of loops that ended though their `until` did not hold, or was not asked; null where there are none."""
     started_at: str | None
     """When the step or run started."""
     finished_at: str | None

@@ -95,6 +95,8 @@ class Step(Totals):
     routing_ms: int | None
     replayed_from: str | None
     """The run that this step was kept from; it cost nothing here."""
+    loop_ended: Literal["satisfied", "max_reached", "stopped", "unjudged", "skipped"] | None
+    """How the loop ended whose last step this is, in the step's last round; null for other steps and rounds."""
     attempts: list[Attempt]
     tool_calls: list[ToolCall]
     cache_saving_usd: float | None = None
@@ -145,6 +147,8 @@ class RunSummary(Totals):
 
 
 class Run(RunSummary):
+    unsatisfied_loops: list[str] | None
+    """Last steps of loops that ended though their `until` did not hold, or was not asked: `loop_ended` says how."""
     steps: list[Step] | Link
     """A link where they are too many for an answer: thousands."""
     cache_saving_usd: float | None = None

@@ -137,6 +137,36 @@ class Catalog:
         except ModelUnknown as error:
             raise CatalogInvalid.of("same_as", str(error)) from error
 
+    def replacement_circles(self) -> dict[str, str]:
+        """Return the entries whose `replaced_by` leads back to them, were all on the way disabled; each with the way,
+        as in `a -> b -> a`. A step that meets such a circle has no model left in it."""
+        rows = {**self._entries, **self._aliases}
+        following = {
+            name: self._replacing(str(row["replaced_by"])) for name, row in rows.items() if "replaced_by" in row
+        }
+        circles: dict[str, str] = {}
+        for name in following:
+            path = [name]
+            while (at := following.get(path[-1], "")) and at not in path:
+                path.append(at)
+            if at == name:
+                circles[name] = " -> ".join((*path, at))
+        return circles
+
+    def _replacing(self, name: str) -> str:
+        """Return whose entry has the next word where `name` is used instead of something: an alias with a `replaced_by`
+        of its own, or the model. Empty where it leads nowhere."""
+        for _ in range(MAX_HOPS + 1):
+            name = name if self._keeps(name) else variants.parse(name).base
+            row = self._aliases.get(name)
+            if row is not None and "replaced_by" in row:
+                return name
+            target = row["alias_of"] if row is not None else self._bundled_aliases.get(name)
+            if target is None or (row is None and name in self._entries):
+                return self.canonical(name)
+            name = target
+        return ""
+
     def _wrong_links(self) -> Iterator[dict[str, str]]:
         for model_id, fields in self._entries.items():
             try:

@@ -158,7 +158,8 @@ class CatalogStore:
             raise CatalogInvalid.of_all([{"field": name, "message": reason} for name, reason in wrong.items()])
         if "prices" in changes and "prices" in fields:
             self._keeps(parse_item(before)[1].get("prices", ()), fields["prices"])
-        catalog = bundled().with_entries([*(other for other in self.items() if other["model"] != model_id), item])
+        others = [other for other in self.items() if other["model"] != model_id]
+        catalog = bundled().with_entries([*others, item])
         if {"model": model_id, "reason": NEEDS_PROVIDER} in catalog.problems:
             raise CatalogInvalid.of("provider", f"is missing: {NEEDS_PROVIDER}")
         if "alias_of" in fields and "alias_of" in changes:
@@ -171,6 +172,7 @@ class CatalogStore:
                 raise CatalogInvalid.of("replaced_by", "is the model itself; name another one")
             if fields.get("enabled") is False and not other.enabled and other.replaced_by is None:
                 raise CatalogInvalid.of("replaced_by", f"{fields['replaced_by']!r} is disabled itself")
+        _check_circles(catalog, model_id, [*others, *([before] if before else [])], changes)
 
     def _keeps(self, old: Iterable[Price], new: Iterable[Price]) -> None:
         """Prices in force stay: what has been charged is not rewritten. A tier that had no price may get one."""
@@ -182,6 +184,22 @@ class CatalogStore:
                 raise CatalogInvalid.of(
                     "prices", f"there is a price {since} already; keep it, and give a new one a later date"
                 )
+
+
+def _check_circles(
+    catalog: Catalog, model_id: str, before: Iterable[Mapping[str, Any]], changes: Mapping[str, Any]
+) -> None:
+    """Raise `CatalogInvalid` where the changes make a circle of models that replace one another. One that somebody made
+    in the table by hand stays: it is no reason to refuse another change, the kill switch least of all."""
+    if not (circles := catalog.replacement_circles()):
+        return
+    known = bundled().with_entries(before).replacement_circles()
+    # The way from the entry that is written says most.
+    order = sorted(circles, key=lambda name: name != model_id)
+    if way := next((circles[name] for name in order if name not in known), None):
+        field = next((name for name in ("replaced_by", "alias_of") if name in changes), "model")
+        message = "name another one, or take `replaced_by` out of one of them first"
+        raise CatalogInvalid.of(field, f"makes a circle of models that replace one another: {way}; {message}")
 
 
 def _extends(new: Price | None, old: Price) -> bool:

@@ -69,6 +69,10 @@ class NotTaken(ValueError):
         return ".".join(str(part)[:60] for part in self.path[:10])
 
 
+CONSTANTS = ("NaN", "Infinity", "-Infinity")
+"""What many write for a number, and JSON lacks."""
+
+
 class Literal:
     """A number of a JSON text that is not taken, as it was written: `1e400`, `NaN`. `dumps` writes it so again."""
 
@@ -119,7 +123,7 @@ def check(value: Any, *, numbers: bool = True) -> None:
                 pairs = node.items() if isinstance(node, Mapping) else enumerate(node)
                 inner += [(item, (way, key)) for key, item in pairs]
             elif numbers and not isinstance(node, str | bool) and node is not None and not _is_taken(node):
-                raise NotTaken(_path(way), _why_not(node))
+                raise NotTaken(_path(way), why_not(node))
         level = inner
 
 
@@ -138,7 +142,7 @@ def number_of(text: str) -> int | Decimal:
         with contextlib.suppress(ArithmeticError):  # an exponent of more than 18 digits
             value = int(text) if exponent is None and "." not in digits else Decimal(text)
     if value is None or not _is_taken(value):
-        raise NotTaken((), _why_not(text))
+        raise NotTaken((), why_not(text))
     return value
 
 
@@ -210,7 +214,8 @@ def _is_taken(value: Any) -> bool:
     return math.isfinite(size) and (size > 0 or value == 0)
 
 
-def _why_not(value: Any) -> str:
+def why_not(value: Any) -> str:
+    """Return why a number is not taken, beginning with `is`."""
     text = f"{value.bit_length():,} bits" if isinstance(value, int) else str(value)  # str() ends at 4,300 digits
     if text.lstrip("+-").lower() in ("nan", "inf", "infinity"):
         return f"is {text}, which is no JSON number: take a number, null or a text"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from loopllama.workflows.types import CrewStep, WorkflowItem
 
 MAX_PROMPT = 8000
-_KEPT = ("item", "step", "order", "role", "status", "model", "iteration", "item_index", "item_count")
+_KEPT = ("item", "step", "order", "role", "status", "model", "iteration", "item_index", "item_count", "loop_ended")
 
 
 def replay_run(

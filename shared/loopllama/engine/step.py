@@ -13,7 +13,7 @@ from loopllama.agent import loop
 from loopllama.agent.tool_calls import Waiting
 from loopllama.aws import errors
 from loopllama.core import clock
-from loopllama.engine import history, human_input, lone_chain
+from loopllama.engine import history, human_input, lone_chain, loops
 from loopllama.engine.step_context import FINISHED, View, look
 from loopllama.engine.step_ending import RETRIES, StepEnding, later
 from loopllama.engine.transitions import ended, fork
@@ -33,7 +33,7 @@ from loopllama.workflows.store import DefinitionStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from loopllama.runs.records import Run, StepOutcome, StepPayload
+    from loopllama.runs.records import Run, StepOutcome, StepPayload, StepRecord
     from loopllama.runs.reservations import Allowance
     from loopllama.workflows.types import CrewStep
 
@@ -142,8 +142,8 @@ class StepRunner:
         """Go through the step. Raises `LeaseLost`, and what the SDK and `aws` raise where AWS does not answer."""
         try:
             _count_death(view, writer)
-            if self._is_skipped(view):
-                return self._ending.finish(view, writer, {"status": "skipped"})
+            if (skipped := self._skipped(view)) is not None:
+                return self._ending.finish(view, writer, skipped)
             if view.step.get("for_each") and not view.work.item:
                 return self._each(view, writer, payload)
             human_input.check_start(view.step, view.record)
@@ -240,12 +240,15 @@ class StepRunner:
             allowance.recover(view.record)
         return allowance
 
-    def _is_skipped(self, view: View) -> bool:
+    def _skipped(self, view: View) -> StepRecord | None:
+        """Return what the record of a step says that is skipped, `None` where it is not."""
         needs = view.step["needs"]
-        if needs and all(view.records.get(name, {}).get("status") == "skipped" for name in needs):
-            return True
+        if needs and all(loops.passes_over(view.records.get(name, {})) for name in needs):
+            return loops.skipped(view, by_itself=False)
         when = view.step.get("when")
-        return when is not None and not view.work.item and not expressions.parse(when).holds(view.document())
+        if when is None or view.work.item or expressions.parse(when).holds(view.document()):
+            return None
+        return loops.skipped(view, by_itself=True)
 
     def _each(self, view: View, writer: StepWriter, payload: StepPayload) -> StepOutcome:
         """Return the step itself, beside its items: forks into them, then gathers."""

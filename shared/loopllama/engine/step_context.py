@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from loopllama.engine import loops
 from loopllama.errors import RunNotFound
 from loopllama.runs.step_ref import Work, iteration_of, step_key
 from loopllama.runs.store import RunStore
@@ -93,7 +94,7 @@ class View:
     def prompt(self) -> str:
         """Return the agent's prompt. Raises `InvalidRequest`."""
         roles = {agent["name"]: agent["role"] for agent in self.crew}
-        shown = [name for name in self.reads if self.records.get(name, {}).get("status") == "completed"]
+        shown = [name for name in self.reads if loops.has_spoken(self.records.get(name, {}))]
         earlier = [Earlier(name, roles[name], self.output(name)) for name in shown]
         # A skipped step and one that comes later in a loop have no output (yet): templates see null.
         others = {name: self.output(name) for name in (*self.reads, *self.loop) if name not in shown}

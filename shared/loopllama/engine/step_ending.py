@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from loopllama.agent import loop
 from loopllama.agent.tool_calls import Waiting
 from loopllama.core import clock
-from loopllama.engine import human_input, metrics
+from loopllama.engine import human_input, loops, metrics
 from loopllama.engine.step_context import FINISHED, View
 from loopllama.engine.transitions import ended, follow
 from loopllama.errors import (
@@ -30,7 +30,6 @@ from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import RunStore
 from loopllama.runs.totals import ATTEMPTS_BEFORE_RETRY, QUEUED_AT, THROTTLED_AT, attempts_of, totals
 from loopllama.runs.value_store import ValueStore
-from loopllama.workflows import expressions
 
 if TYPE_CHECKING:
     from loopllama.runs.records import StepOutcome, StepRecord
@@ -57,12 +56,8 @@ class StepEnding:
             "output": self.stored(view, writer, output),
             "model": model,
             **sums,
+            **loops.verdict(view, output),
         }
-        repeat = view.step.get("repeat")
-        if repeat and view.work.iteration + 1 < int(repeat["max"]):
-            document = view.document()
-            document["steps"][view.work.step] = {"output": output}
-            values["repeat_pending"] = not expressions.parse(repeat["until"]).holds(document) or None
         return self.finish(view, writer, values, remove=spent)
 
     def finish(self, view: View, writer: StepWriter, values: StepRecord, remove: Sequence[Any] = ()) -> StepOutcome:

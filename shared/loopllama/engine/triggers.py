@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loopllama.aws import clients
-from loopllama.core import exact_json
+from loopllama.core import exact_json, plain_text
 from loopllama.engine.accept import accept_run
 from loopllama.errors import InvalidRequest
 from loopllama.runs.value_store import MAX_BYTES
@@ -55,10 +55,10 @@ def _input(bucket: str, key: str, tag: str | None, size: int) -> Any:
     try:
         # The object as it was when the event was made: another one under its key has an event of its own.
         s3_object = clients.client("s3").get_object(Bucket=bucket, Key=key, **({"IfMatch": tag} if tag else {}))
-        text = s3_object["Body"].read().decode("utf-8-sig")
+        text = plain_text.decoded(s3_object["Body"].read())
         return exact_json.loads(text) if key.lower().endswith(".json") else text
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"object {key!r} is no text in UTF-8") from error
+    except plain_text.NotText as error:
+        raise InvalidRequest(f"object {key!r} {error}") from error
     except exact_json.NotTaken as error:
         raise InvalidRequest(f"object {key!r}: {error}") from error
     except ValueError as error:

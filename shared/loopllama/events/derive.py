@@ -26,12 +26,12 @@ STEP_ENDED: Mapping[str, EventType] = {"completed": "StepCompleted", "failed": "
 TYPES = (STARTED, *STEP_ENDED.values(), WAITING, BUDGET_EXCEEDED, *CLOSING.values())
 
 _RUN = ("workflow_id", "workflow_version", "tags")
-_ENDED = ("total_steps", *TOTALS)
+_ENDED = ("total_steps", "unsatisfied_loops", *TOTALS)
 _STEP = ("step", "order", "role", "model", "source", "started_at", "latency_ms")
 _QUESTION = ("step", "kind", "tool", "asked_at", "expires_at")
 # An image holds prompts and answers of up to 400 KB: only what is needed of it is converted.
 _BOTH_READ = (*TOTALS, "status", "started_at", "finished_at", "error", "delete_at")
-_RUN_READ = frozenset((*_BOTH_READ, *_RUN, "total_steps", "check_at", "pending", "budget"))
+_RUN_READ = frozenset((*_BOTH_READ, *_RUN, "total_steps", "unsatisfied_loops", "check_at", "pending", "budget"))
 _STEP_READ = frozenset((*_BOTH_READ, *_STEP, "iteration", "item_index", "replayed_from"))
 _STEP_KEY = re.compile(r"STEP#.+#([0-9]+)#([0-9]+)")
 

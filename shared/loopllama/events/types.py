@@ -50,6 +50,7 @@ class Detail(WorkflowNamed, total=False):
     finished_at: str | None
     latency_ms: int | None
     total_steps: int | None
+    unsatisfied_loops: list[str] | None
     tokens_in: int | None
     tokens_out: int | None
     tokens_cached: int | None

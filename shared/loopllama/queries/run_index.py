@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 from loopllama.aws import dynamo
-from loopllama.core import clock, moments, pagination
+from loopllama.core import clock, moments, pagination, tags
 from loopllama.errors import InvalidRequest
 from loopllama.runs.store import RUN, RunStore
 from loopllama.runs.value_store import ValueStore
@@ -83,8 +83,10 @@ class Filter:
         """Return whether it is a run of the list, as far as the index tells."""
         if self.status and shown_status(run) != self.status:
             return False
-        tags = run.get("tags") or {}
-        return not self.tag or self.tag in tags or any(self.tag == f"{name}={text}" for name, text in tags.items())
+        return not self.tag or any(
+            self.tag in (name, tags.name_text(name), f"{name}={text}", tags.text_of(name, text))
+            for name, text in (run.get("tags") or {}).items()
+        )
 
 
 def shown_status(run: Run) -> ShownStatus:

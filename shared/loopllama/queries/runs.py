@@ -31,7 +31,7 @@ _TOTALS = ("total_steps", *usage.TOTALS)
 _PENDING = ("kind", "prompt", "tool", "step", "asked_at", "expires_at")
 _STEP = (
     *("role", "model", "source", "route_version", "started_at", "finished_at", "latency_ms", "routing_ms"),
-    "replayed_from",
+    *("replayed_from", "loop_ended"),
 )
 _ATTEMPT = (
     *("model", "provider", "turn", "outcome", "error", *(figure.name for figure in usage.FIGURES)),

@@ -10,6 +10,7 @@ from loopllama.runs.records import (
     AttemptOutcome,
     CostBasis,
     Ignored,
+    LoopEnd,
     QuestionKind,
     ReplayedFrom,
     RunStatus,
@@ -92,6 +93,7 @@ class StepView(ShownTotals):
     latency_ms: int | None
     routing_ms: int | None
     replayed_from: str | None
+    loop_ended: LoopEnd | None
     ignored: list[Ignored]
     input: Any
     output: Any
@@ -134,15 +136,16 @@ class RunView(ShownTotals):
     error: str | None
     input: NotRequired[Any]
     output: NotRequired[Any]
+    unsatisfied_loops: NotRequired[list[str] | None]
     steps: NotRequired[list[StepView]]
 
 
 class ForecastStep(TypedDict):
-    """A step that a forecast is about."""
+    """A step of the runs that a forecast is made from; `model_after` is null where nothing of it changes."""
 
     step: str
     models_before: list[str]
-    model_after: str
+    model_after: str | None
     turns: int
     cost_usd_before: Decimal | None
     cost_usd_after: Decimal | None

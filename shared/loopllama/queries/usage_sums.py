@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
+from loopllama.core.tags import text_of
 from loopllama.llm.usage import SUMMED_NAMES
 from loopllama.runs.totals import CERTAINTY
 
@@ -48,8 +49,8 @@ class Columns(TypedDict):
 
 
 class Sums:
-    """Sums by some fields of rows: `day`, `workflow`, `step`, `model`, `key` and `tag` (`name=value`; `None` for runs
-    without tags). A row counts for each of its tags."""
+    """Sums by some fields of rows: `day`, `workflow`, `step`, `model`, `key` and `tag` (its text, `name=value`; `None`
+    for runs without tags). A row counts for each of its tags."""
 
     def __init__(self, fields: Sequence[str]) -> None:
         self.fields = tuple(fields)
@@ -79,7 +80,7 @@ class Sums:
         for row in rows:
             tags: list[str | None] = [None]
             if self._tag_at is not None:
-                tags = [f"{name}={value}" for name, value in (row.get("tags") or {}).items()] or tags
+                tags = [text_of(name, value) for name, value in (row.get("tags") or {}).items()] or tags
             values = cast("Mapping[str, Any]", row)
             paid = row.get("cost_usd")
             for tag in tags:

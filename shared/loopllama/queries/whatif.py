@@ -70,17 +70,29 @@ class Estimate:
 
 @dataclass(slots=True)
 class StepEstimate:
-    """One changed step over all runs: sums of USD, medians of ms a turn."""
+    """One step over all runs: sums of USD, medians of ms an answered call. `after` is the model that it is changed to,
+    `None` where every call of it stays as it was."""
 
     step: str
-    before: list[str]
-    after: str
+    before: list[str] = field(default_factory=list)
+    after: str | None = None
     turns: int = 0
     cost_before: Decimal | None = Decimal(0)
     cost_after: Decimal | None = Decimal(0)
     latency_before: list[float] = field(default_factory=list)
     latency_after: list[float] = field(default_factory=list)
-    latency_from: str = ""
+    latency_from: str = "the record"
+
+    def add(self, call: AttemptView, now: Decimal | None, then: Decimal | None, takes: float) -> None:
+        """Add a call: its cost now and then, and how long it would take."""
+        self.cost_before, self.cost_after = _add(self.cost_before, now), _add(self.cost_after, then)
+        if call["outcome"] != "ok":
+            return
+        self.turns += 1
+        if call["model"] not in self.before:
+            self.before.append(call["model"])
+        self.latency_before.append(_ms(call))
+        self.latency_after.append(takes)
 
     def record(self) -> ForecastStep:
         """As JSON."""
@@ -135,20 +147,25 @@ def predict(
 
     Returns `{"runs", "from", "to", "prices", "cost_usd": {"before", "after", "change"}, "latency_ms": {…}, "steps",
     "spread": {"cost", "latency"}, "simulated", "unknown"}`: means a run, `change` as a fraction, `spread` the tenth and
-    ninetieth percentile of the runs' own changes.
+    ninetieth percentile of the runs' own changes. `steps` are all that made calls, whatever becomes of them, those last
+    that the workflow has no longer: their sums are the runs' to the digit.
     """
     for step in changes:
         if step != "*" and step not in needs:
             raise InvalidRequest(f"the workflow has no step {step!r}: its steps are {', '.join(needs)}, or * for all")
     if not runs:
         raise InvalidRequest("there is no completed run to learn from; run the workflow first, or look further back")
-    speeds = Speeds(runs)
-    steps: dict[str, StepEstimate] = {}
-    unknown: dict[str, None] = {}
-    estimates = [_run(run, needs, changes, resolve, prices, speeds, steps, unknown) for run in runs]
-    for change in changes:
-        if change != "*" and change not in steps:
-            unknown[f"step {change!r} was not taken in these runs"] = None
+    change = _Change(changes, resolve, prices, Speeds(runs))
+    estimates = [change.of_run(run, needs) for run in runs]
+    steps, unknown = change.steps, change.unknown
+    for step in changes:
+        if step != "*" and step not in steps:
+            unknown[f"step {step!r} was not taken in these runs"] = None
+    gone = [name for name in steps if name not in needs]
+    for name in gone:
+        unknown[f"what the workflow costs without step {name!r}: these runs took it, and it has the step no longer"] = (
+            None
+        )
     unknown["whether the answers are as good and as long, and how many tokens another tokenizer makes of them"] = None
     dates = sorted(str(run["created_at"]) for run in runs)
     return {
@@ -164,68 +181,70 @@ def predict(
             "cost": _spread((e.cost_before, e.cost_after) for e in estimates),
             "latency": _spread((Decimal(e.latency_before), Decimal(e.latency_after)) for e in estimates),
         },
-        "steps": [steps[name].record() for name in needs if name in steps],
+        "steps": [steps[name].record() for name in (*needs, *gone) if name in steps],
         "simulated": any(run.get("simulated") for run in runs),
         "unknown": list(unknown),
     }
 
 
-def _run(
-    run: RunView,
-    needs: Mapping[str, Sequence[str]],
-    changes: Mapping[str, Model],
-    resolve: Callable[[str], Model],
-    prices: Prices,
-    speeds: Speeds,
-    steps: dict[str, StepEstimate],
-    unknown: dict[str, None],
-) -> Estimate:
-    before: Decimal | None = Decimal(0)
-    after: Decimal | None = Decimal(0)
-    turns: dict[str, list[_Turn]] = defaultdict(list)
-    for record in run["steps"]:
-        name = record["step"]
-        model = changes.get(name, changes.get("*"))
-        turn = _turn(record)
-        turns[name].append(turn)
-        for call in record["attempts"]:
-            at = _date(call, prices)
-            if call["outcome"] != "ok" and model is not None and call["model"] != model.id:
-                before = _add(before, call.get("cost_usd") or Decimal(0))
-                turn.takes -= float(call.get("latency_ms") or 0)
-                continue
-            now = _price(call, resolve, at, unknown)
-            before = _add(before, now)
-            if model is None or call["model"] == model.id:
-                after = _add(after, now)
-                continue
-            # What the old model's provider said of tiers says nothing about the new one's.
-            then = _cost(model, {**call, "service_tier": None}, at)
-            if then is None:
-                unknown[f"the cost of {model.id}: it has no price"] = None
-            after = _add(after, then)
-            used = usage.of_shown(call)
-            expected, source = speeds.expect(name, model, used.output_tokens)
-            turn.takes += expected - float(call.get("latency_ms") or 0)
-            estimate = steps.setdefault(name, StepEstimate(name, [], model.id, latency_from=source))
-            if call["model"] not in estimate.before:
-                estimate.before.append(call["model"])
-            estimate.cost_before, estimate.cost_after = _add(estimate.cost_before, now), _add(estimate.cost_after, then)
-            estimate.latency_before.append(float(call.get("latency_ms") or 0))
-            estimate.latency_after.append(expected)
-            estimate.turns += 1
-            if source != "this step":
-                where = "it was never seen" if source == "the catalog" else "it was seen on other steps only"
-                unknown[f"how fast {model.id} answers step {name!r}: {where}"] = None
-            if (effort := _effort(call["model"], resolve)) != model.effort:
-                names = [f"effort {name}" if name else "its own effort" for name in (model.effort, effort)]
-                unknown[f"how much {model.entry} writes at {names[0]}: the tokens are those of {names[1]}"] = None
-            if used.cached_tokens or used.cache_write_tokens:
-                unknown[f"how much of step {name!r} {model.id} would find in its cache"] = None
-    latency = float(run.get("latency_ms") or 0)
-    path_before = critical_path(needs, {name: _length(step_turns, now=True) for name, step_turns in turns.items()})
-    path_after = critical_path(needs, {name: _length(step_turns, now=False) for name, step_turns in turns.items()})
-    return Estimate(str(run["id"]), before, after, latency, max(0.0, latency + path_after - path_before))
+@dataclass(slots=True)
+class _Change:
+    """What a change of models does to recorded calls; notes in `unknown` what it cannot know."""
+
+    changes: Mapping[str, Model]
+    resolve: Callable[[str], Model]
+    prices: Prices
+    speeds: Speeds
+    steps: dict[str, StepEstimate] = field(default_factory=dict)
+    unknown: dict[str, None] = field(default_factory=dict)
+
+    def of_run(self, run: RunView, needs: Mapping[str, Sequence[str]]) -> Estimate:
+        """Return a run before and after; adds its calls to those of their steps."""
+        before: Decimal | None = Decimal(0)
+        after: Decimal | None = Decimal(0)
+        turns: dict[str, list[_Turn]] = defaultdict(list)
+        for record in run["steps"]:
+            turn = _turn(record)
+            turns[record["step"]].append(turn)
+            for call in record["attempts"]:
+                estimate = self.steps.setdefault(record["step"], StepEstimate(record["step"]))
+                now, then, takes = self._of_call(estimate, call)
+                before, after = _add(before, now), _add(after, then)
+                turn.takes += takes - _ms(call)
+                estimate.add(call, now, then, takes)
+        latency = float(run.get("latency_ms") or 0)
+        path_before = critical_path(needs, {name: _length(step_turns, now=True) for name, step_turns in turns.items()})
+        path_after = critical_path(needs, {name: _length(step_turns, now=False) for name, step_turns in turns.items()})
+        return Estimate(str(run["id"]), before, after, latency, max(0.0, latency + path_after - path_before))
+
+    def _of_call(self, estimate: StepEstimate, call: AttemptView) -> tuple[Decimal | None, Decimal | None, float]:
+        """Return what a call costs and would cost, and how long it would take (ms)."""
+        name, at = estimate.step, _date(call, self.prices)
+        model = self.changes.get(name, self.changes.get("*"))
+        if call["outcome"] != "ok" and model is not None and call["model"] != model.id:
+            return call.get("cost_usd") or Decimal(0), Decimal(0), 0.0
+        now = _price(call, self.resolve, at, self.unknown)
+        if model is None or call["model"] == model.id:
+            return now, now, _ms(call)
+        # What the old model's provider said of tiers says nothing about the new one's.
+        then = _cost(model, {**call, "service_tier": None}, at)
+        if then is None:
+            self.unknown[f"the cost of {model.id}: it has no price"] = None
+        used = usage.of_shown(call)
+        expected, source = self.speeds.expect(name, model, used.output_tokens)
+        if estimate.after is None:
+            estimate.after, estimate.latency_from = model.id, source
+        if source != "this step":
+            where = "it was never seen" if source == "the catalog" else "it was seen on other steps only"
+            self.unknown[f"how fast {model.id} answers step {name!r}: {where}"] = None
+        if (effort := _effort(call["model"], self.resolve)) != model.effort:
+            names = [
+                f"effort {effort_name}" if effort_name else "its own effort" for effort_name in (model.effort, effort)
+            ]
+            self.unknown[f"how much {model.entry} writes at {names[0]}: the tokens are those of {names[1]}"] = None
+        if used.cached_tokens or used.cache_write_tokens:
+            self.unknown[f"how much of step {name!r} {model.id} would find in its cache"] = None
+        return now, then, expected
 
 
 @dataclass(slots=True)
@@ -259,6 +278,10 @@ def _length(turns: Sequence[_Turn], *, now: bool) -> float:
             length *= max(0.0, sum(turn.takes for turn in items)) / took
         total += length
     return total
+
+
+def _ms(call: AttemptView) -> float:
+    return float(call.get("latency_ms") or 0)
 
 
 def _date(call: Mapping[str, Any], prices: Prices) -> datetime:

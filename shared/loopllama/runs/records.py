@@ -19,6 +19,7 @@ Stored = Any
 
 RunStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
 StepStatus = Literal["running", "completed", "failed", "skipped"]
+LoopEnd = Literal["satisfied", "max_reached", "stopped", "unjudged", "skipped"]
 CostBasis = Literal["measured", "estimated", "unknown"]
 Source = Literal["run", "step-override", "agent", "workflow-override", "workflow-default", "deployment-default"]
 """The layer that said which model a step uses (`routing/decision.py`)."""
@@ -90,6 +91,7 @@ class RunTotals(Totals):
     """What a run's steps come to together (`totals.of_run`)."""
 
     total_steps: int
+    unsatisfied_loops: list[str] | None
 
 
 class Bill(Usage, total=False):
@@ -242,6 +244,7 @@ class StepRecord(Usage, total=False):
     pending: Question
     unanswered: Question
     repeat_pending: bool | None
+    loop_ended: LoopEnd | None
     stopping: bool
     tries: Number
     set_aside: bool
@@ -296,6 +299,7 @@ class Run(Usage, total=False):
     system_prompts: dict[str, str] | None
     replayed_from: ReplayedFrom
     total_steps: Number
+    unsatisfied_loops: list[str] | None
     created_at: str
     started_at: str
     finished_at: str

@@ -59,7 +59,12 @@ def of_run(steps: Iterable[StepRecord]) -> RunTotals:
     return {
         **totals(totals(step_attempts.values()) for step_attempts in calls),
         "total_steps": sum(map(_is_turn, steps)),
+        "unsatisfied_loops": sorted({step["step"] for step in steps if step.get("loop_ended") in UNSATISFIED}) or None,
     }
+
+
+UNSATISFIED: Final = ("max_reached", "stopped", "unjudged")
+"""How loops end whose last round nobody found good."""
 
 
 def _is_turn(step: StepRecord) -> bool:

@@ -82,7 +82,7 @@ class Repeat(InputModel):
     """JMESPath over the outputs, this step's own among them; true ends the loop. In the next round each step sees what
     it and the sender said in the last."""
     max: int = Field(ge=2, le=20)
-    """Most rounds, the first included; after the last one the run goes on as it is."""
+    """Most rounds, the first included; after the last one the run goes on as it is, and says so."""
 
 
 class Approval(InputModel):
@@ -139,7 +139,7 @@ class Agent(InputModel):
     """How often the step is tried again later when no model of its attempt order answers."""
     when: ExpressionText | None = None
     """JMESPath over the input and the earlier outputs; the step is skipped unless it is true. A skipped step counts as
-    done and its output is null; a step all of whose needs were skipped is skipped."""
+    done and its output is null; a step all of whose needs were skipped is skipped. In a loop it ends the loop."""
     for_each: ExpressionText | None = None
     """JMESPath that gives a list of at most 1,000; the agent takes one turn for each item, and the output is the list
     of theirs."""

@@ -27,11 +27,13 @@ LITERALS = "texts stand in single quotes, and numbers, true, false and null in b
 @dataclass(frozen=True, slots=True)
 class Expression:
     """A parsed expression. `steps` are the names of the steps that it reads; with `whole`, there may be others, because
-    it takes the document, or all of its steps, as a value. `tree` is JMESPath's syntax tree."""
+    it takes the document, or all of its steps, as a value; `reads_input` is true where a field of that name is read.
+    `tree` is JMESPath's syntax tree."""
 
     text: str
     steps: frozenset[str]
     whole: bool
+    reads_input: bool
     tree: Mapping[str, Any]
 
     def of(self, document: Mapping[str, Any]) -> Any:
@@ -70,8 +72,14 @@ def parse(text: str) -> Expression:
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     except JMESPathError as error:
-        hint = f"; {LITERALS}" if isinstance(error, ParseError) and error.token_type == "NUMBER" else ""  # noqa: S105
-        raise ValueError(f"is no JMESPath expression: {_first_line(error)}{hint}") from error
+        from loopllama.workflows import name_hints
+
+        hint = name_hints.of_expression(text, _is_expression)
+        if not hint and isinstance(error, ParseError) and error.token_type == "NUMBER":  # noqa: S105
+            hint = f"; {LITERALS}"
+        # The library's words say where it breaks off; what was meant says more.
+        why = "" if "did you mean" in hint else f": {_first_line(error)}"
+        raise ValueError(f"is no JMESPath expression{why}{hint}") from error
     if digits := next(filter(None, map(_digits_compared, nodes)), ""):
         raise ValueError(
             f"compares the text '{digits}', and texts are compared letter by letter ('10' is before '9'): write "
@@ -80,7 +88,8 @@ def parse(text: str) -> Expression:
     named = [name for node in nodes if (name := _step(node)) is not None]
     mentioned = [node for node in nodes if (node["type"], node.get("value")) == ("field", "steps")]
     reads_more = len(mentioned) > len(named) or any(node["type"] in ("current", "value_projection") for node in nodes)
-    return Expression(text, frozenset(named), reads_more, tree)
+    reads_input = any((node["type"], node.get("value")) == ("field", "input") for node in nodes)
+    return Expression(text, frozenset(named), reads_more, reads_input, tree)
 
 
 _TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
@@ -114,5 +123,17 @@ def _step(node: Mapping[str, Any]) -> str | None:
     return str(second["value"]) if is_step else None
 
 
+def _is_expression(text: str) -> bool:
+    from jmespath.exceptions import JMESPathError
+
+    from loopllama.workflows import exact_jmespath
+
+    try:
+        exact_jmespath.compile(text)
+    except (JMESPathError, RecursionError):
+        return False
+    return True
+
+
 def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0]
+    return str(error).split("\n")[0].removesuffix(":").removesuffix(", for expression")

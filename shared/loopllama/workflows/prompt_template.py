@@ -1,15 +1,16 @@
-"""The `{{ }}` templates of an agent's `prompt`: names of values, and nothing else (no logic, no calls).
+r"""The `{{ }}` templates of an agent's `prompt`: names of values, and nothing else (no logic, no calls).
 
 {{ input }}                                  the run's input
 {{ input.customer.name }}  {{ input.0 }}     a field of it, an item of a list (from 0)
 {{ steps.extract.output }}                   what an earlier step answered
 {{ steps.extract.output.order_id }}          a field of it
-{{ input."first name" }}                     a field whose name has other signs than letters, digits, _ and -
+{{ input."first name" }}                     a field of any name, written as a JSON text: "a.b", "say \"hi\""
 {{ "{{" }}                                   two braces as they are: a quoted text stands for itself
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +24,13 @@ MAX_CHARACTERS = 16 * 1024 * 1024
 template of 8,000 characters can name an input of 1 MB seven hundred times."""
 _QUOTED = re.compile(r'\{\{\s*"([^"]*)"\s*\}\}')
 _SEGMENT = re.compile(r"[\w-]+")
-_PATH = re.compile(r'(?:[\w-]+|"[^"]+")(?:\.(?:[\w-]+|"[^"]+"))*')
-_PART = re.compile(r'"([^"]+)"|([\w-]+)')
-_FORMS = "write {{ input }}, {{ input.FIELD }}, {{ steps.STEP.output }}, {{ steps.STEP.output.FIELD }} or {{ item }}"
+_NAME = r'(?:"(?:[^"\\]|\\.)*"|[^\s."{}]+)'
+_PATH = re.compile(rf"\s*({_NAME}(?:\.{_NAME})*)\s*\}}\}}", re.DOTALL)
+_PART = re.compile(_NAME, re.DOTALL)
+_FORMS = (
+    "write {{ input }}, {{ input.FIELD }}, {{ steps.STEP.output }}, {{ steps.STEP.output.FIELD }} or {{ item }}, and a "
+    'FIELD with other signs than letters, digits, _ and - in double quotes, as in {{ input."first name" }}'
+)
 _LITERAL = 'for two braces as they are write {{ "{{" }}'
 
 
@@ -42,7 +47,9 @@ class Reference:
     def name(self) -> str:
         """As it is written between the braces."""
         head = [self.root] if self.step is None else ["steps", self.step, "output"]
-        return ".".join([*head, *(part if _SEGMENT.fullmatch(part) else f'"{part}"' for part in self.path)])
+        return ".".join(
+            [*head, *(part if _is_plain(part) else json.dumps(part, ensure_ascii=False) for part in self.path)]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +95,29 @@ def _parts(text: str) -> Iterator[str | Reference]:
             yield quoted[1]
             position = quoted.end()
             continue
+        if path := _PATH.match(text, start + 2):
+            yield _reference(path[1], _place(text, start))
+            position = path.end()
+            continue
         end = text.find("}}", start + 2)
         if end < 0:
             raise ValueError(f"{_place(text, start)}: '{{{{' without '}}}}'; {_LITERAL}")
-        yield _reference(text[start + 2 : end].strip(), _place(text, start))
-        position = end + 2
+        raise _no_name(text[start + 2 : end].strip(), _place(text, start))
     if position < len(text):
         yield text[position:]
 
 
 def _reference(name: str, place: str) -> Reference:
-    shown = name if len(name) <= 60 else name[:57] + "..."
-    if not _PATH.fullmatch(name):
-        raise ValueError(f"{place}: '{shown}' is no name of a value; {_FORMS}; {_LITERAL}")
-    match [quoted or plain for quoted, plain in _PART.findall(name)]:
+    shown = _shown(name)
+    segments = _PART.findall(name)
+    if not all(segment.startswith('"') or _is_plain(segment) for segment in segments):
+        raise _no_name(name, place)
+    try:
+        parts = [json.loads(segment, strict=False) if segment.startswith('"') else segment for segment in segments]
+    except ValueError:
+        message = 'has an escape that JSON has not: write a backslash as \\\\ and a double quote as \\"'
+        raise ValueError(f"{place}: '{shown}' {message}") from None
+    match parts:
         case ["input", *path]:
             return Reference("input", None, tuple(path))
         case ["item", *path]:
@@ -112,6 +128,28 @@ def _reference(name: str, place: str) -> Reference:
             raise ValueError(f"{place}: '{shown}' names no output; write {{{{ steps.{step}.output }}}}")
         case _:
             raise ValueError(f"{place}: '{shown}' is unknown; {_FORMS}")
+
+
+def _no_name(name: str, place: str) -> ValueError:
+    from loopllama.workflows import name_hints
+
+    hint = name_hints.of_template(name, lambda other: _PATH.fullmatch(other + "}}") is not None)
+    return ValueError(f"{place}: '{_shown(name)}' is no name of a value{hint or f'; {_FORMS};'} {_LITERAL}")
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= 60 else name[:57] + "..."
+
+
+def _is_plain(name: str) -> bool:
+    """Return whether a field's name needs no quotes: letters of any language, digits, `_` and `-`."""
+    if _SEGMENT.fullmatch(name):
+        return True
+    import unicodedata  # seldom needed, and RunStep reads templates as it starts
+
+    # Letters of many scripts are followed by marks; they are no letters by themselves.
+    letters = "".join(sign for sign in name if unicodedata.category(sign)[0] != "M" and sign not in "\u200c\u200d")
+    return bool(_SEGMENT.fullmatch(letters))
 
 
 def _place(text: str, offset: int) -> str:

@@ -261,12 +261,22 @@ def _problem(error: Any) -> dict[str, object]:
     elif kind in ("string_too_long", "too_long"):
         message = f"must have at most {context['max_length']:,} {_unit(kind)}, not {len(error['input']):,}"
     elif kind in ("model_type", "model_attributes_type", "dict_type"):
-        message = "must be a mapping of fields to values"
+        message = "must be a mapping of fields to values" + _not_a_truth(error["input"])
+    elif kind == "string_unicode":
+        message = "is no valid text: it holds half of a surrogate pair"
+    elif kind.startswith("bool_"):
+        message = "must be true or false" + _not_a_truth(error["input"])
     else:
         message = re.sub(r"^(Input|String|List|Value) should", "must", error["msg"])
         message = message.replace("a valid string", "a text, in quotes where it looks like something else")
         message = message.replace("valid integer", "whole number").replace(" after validation", "")
     return {"field": ".".join(str(part)[:60] for part in place) or "workflow", "message": message}
+
+
+def _not_a_truth(given: Any) -> str:
+    """Return a hint for who wrote a word that YAML 1.1 takes for true or false."""
+    is_word = isinstance(given, str) and given.lower() in ("yes", "no", "on", "off", "y", "n", "true", "false")
+    return f"; '{given}' is a text here: write true or false, without quotes" if is_word else ""
 
 
 def _unit(kind: str) -> str:

@@ -14,7 +14,7 @@ from loopllama.core import json_schema
 from loopllama.core.names import closest
 from loopllama.errors import InvalidRequest
 from loopllama.policies.registry import FIXED, POLICIES
-from loopllama.workflows import graph
+from loopllama.workflows import expressions, graph
 from loopllama.workflows.read_checks import Reads, wrong_reads
 
 if TYPE_CHECKING:
@@ -44,27 +44,49 @@ def check(crew: Sequence[Agent]) -> list[Problem]:
     problems += loops
     for position, agent in enumerate(crew):
         reads: Reads | None = None
+        line: list[str] = []
         if graph_is_sound:
             before = graph.ancestors(steps, str(agent.name))
-            line: list[str] = []
             if not loops and (loop := graph.loop_of(steps, str(agent.name))):
                 # In a loop a step may read what any step of it said the last time round.
                 line = graph.stretch(steps, loop)
-                problems += _skips(position, agent, line)
             reads = Reads(before, [name for name in line if name not in before])
-        problems += [_problem(position, *wrong) for wrong in wrong_reads(agent, reads, by_name)]
+        found = [_problem(position, *wrong) for wrong in wrong_reads(agent, reads, by_name)]
+        if line and reads and agent.when and not any(problem["field"] == f"crew.{position}.when" for problem in found):
+            found += _skips(position, agent, line, reads.later)
+        problems += found
     return problems
 
 
-def _skips(position: int, agent: Agent, line: Sequence[str]) -> Iterator[Problem]:
-    """Within a loop a condition would take the step that decides with it."""
-    if agent.when is not None and agent.name in line[1:-1]:
+def _skips(position: int, agent: Agent, line: Sequence[str], later: Sequence[str]) -> Iterator[Problem]:
+    """Within a loop a condition would take the step that decides with it; on its first and its last step, one that no
+    first round can meet lets it never begin, or never be judged."""
+    expression = expressions.parse(str(agent.when))
+    if agent.name in line[1:-1]:
         message = (
             f"stands within the loop from {line[0]} to {line[-1]}: where {agent.name} is skipped, so is {line[-1]}, "
             f"and the loop ends without its verdict; put it on {line[0]}, which skips the loop, or let the "
             "prompt say when there is nothing to do"
         )
         yield _problem(position, "when", message)
+    elif expression.steps and expression.steps <= set(later) and not _may_hold(expression):
+        *others, last = sorted(expression.steps)
+        names = f"{', '.join(others)} and {last} have" if others else f"{last} has"
+        message = (
+            f"is false in the loop's first round, in which {names} said nothing yet, so that {agent.name} is always "
+            f"skipped; let it be true then: steps.{last}.output == `null` || …"
+        )
+        yield _problem(position, "when", message)
+
+
+def _may_hold(expression: expressions.Expression) -> bool:
+    """Return whether a condition may hold where no step that it reads has said anything."""
+    if expression.whole or expression.reads_input:
+        return True
+    try:
+        return expression.holds({"input": None, "steps": {name: {"output": None} for name in expression.steps}})
+    except InvalidRequest:
+        return True  # what it is given may be of another type by then
 
 
 def _companions(position: int, agent: Agent) -> Iterator[Problem]:

@@ -59,6 +59,8 @@ def test_an_upload_may_be_saved_by_windows(made: Deployment) -> None:
     assert run["input"] == {"order": 7}
     run = read(made, accept_event(made.settings, upload("support/ticket.txt", b"\xef\xbb\xbfhello")))
     assert run["input"] == "hello"
+    run = read(made, accept_event(made.settings, upload("support/lines.txt", b"a\r\nb\r\n")))
+    assert run["input"] == "a\r\nb\r\n"
 
 
 def test_an_upload_told_of_twice_is_one_run_and_a_second_upload_another(made: Deployment) -> None:
@@ -76,7 +78,9 @@ def test_a_folder_asks_for_nothing(made: Deployment) -> None:
     ("key", "body", "why"),
     [
         ("ticket.txt", b"hello", "below a workflow's id"),
-        ("support/a.txt", b"\xff\xfe", "no text in UTF-8"),
+        ("support/a.txt", b"\xff\xfe", "is UTF-16, not UTF-8: save it as UTF-8"),
+        ("support/a.JSON", '{"n": 1}'.encode("utf-16"), "is UTF-16"),
+        ("support/a.txt", "größe".encode("latin-1"), r"is not UTF-8 \(line 1, byte 3\): save it as UTF-8"),
         ("support/a.json", b"{", "is no JSON"),
         ("support/deep.json", b"[" * 100_000, "nested too deeply"),
         ("support/number.json", b'{"items": [1e5000]}', r"\$.items\[0\] is out of range"),

@@ -10,11 +10,13 @@ import pytest
 from support.deployment import Deployment
 
 from loopllama.aws import clients, dynamo
+from loopllama.catalog.catalog import bundled
 from loopllama.catalog.store import CatalogStore, price_of
 from loopllama.errors import CatalogInvalid, ModelUnknown, RouteInvalid, VersionConflict
 from loopllama.routing.impact import moved
 from loopllama.routing.store import RouteStore
 
+SMALL = bundled().aliases()["small"]
 CREW = [
     {"name": "reader", "model": "test:a"},
     {"name": "caller", "tools": ["now"]},
@@ -144,6 +146,58 @@ def test_entries_that_make_no_sense_are_refused(live: Deployment, model: str, ch
     with pytest.raises(CatalogInvalid, match=says):
         write(live, model, changes)
     assert CatalogStore(live.settings).get(model) is None
+
+
+CIRCLES = [
+    # rows that are there, the write that closes the circle, the field that is wrong (None: the write is taken)
+    ([("gpt-5", {"replaced_by": "gpt-5-mini"})], ("gpt-5-mini", {"replaced_by": "gpt-5"}), "replaced_by"),
+    (
+        [("gpt-5", {"enabled": False, "replaced_by": "gpt-5-mini"})],
+        ("gpt-5-mini", {"enabled": False, "replaced_by": "openai:gpt-5@low"}),
+        "replaced_by",
+    ),
+    (
+        [("gpt-5", {"replaced_by": "gpt-5-mini"}), ("gpt-5-mini", {"replaced_by": "gpt-5-nano"})],
+        ("gpt-5-nano", {"replaced_by": "gpt-5"}),
+        "replaced_by",
+    ),
+    ([("other", {"alias_of": "gpt-5"}), ("gpt-5-mini", {"replaced_by": "other"})],
+     ("gpt-5", {"replaced_by": "gpt-5-mini"}), "replaced_by"),
+    ([("other", {"alias_of": "gpt-5"}), ("gpt-5-mini", {"replaced_by": "other"})],
+     ("other", {"alias_of": "gpt-5-mini"}), "alias_of"),
+    ([("one", {"alias_of": "gpt-5"}), ("two", {"alias_of": "gpt-5", "replaced_by": "one"})],
+     ("one", {"replaced_by": "two"}), "replaced_by"),
+    ([("small", {"alias_of": "gpt-5"}), (SMALL, {"replaced_by": "small"})], ("small", {"alias_of": None}), "alias_of"),
+    ([("gpt-5", {"replaced_by": "gpt-5-mini"})], ("gpt-5-mini", {"replaced_by": "gpt-5-nano"}), None),
+    ([("gpt-5", {"replaced_by": "gpt-5-mini"})], ("gpt-4o", {"replaced_by": "gpt-5"}), None),
+    ([("other", {"alias_of": "gpt-5-mini"}), ("gpt-5", {"replaced_by": "other"})],
+     ("gpt-5-mini", {"enabled": False}), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "last", "field"), CIRCLES)
+def test_a_circle_of_models_that_replace_one_another_is_refused(
+    live: Deployment, rows: list[tuple[str, dict[str, object]]], last: tuple[str, dict[str, object]], field: str | None
+) -> None:
+    for name, changes in rows:
+        write(live, name, changes)
+    if field is None:
+        write(live, *last)
+        assert CatalogStore(live.settings).catalog().replacement_circles() == {}
+        return
+    with pytest.raises(CatalogInvalid, match="circle of models") as told:
+        write(live, *last)
+    assert [detail["field"] for detail in told.value.details] == [field]
+
+
+def test_a_circle_made_by_hand_is_told_and_keeps_no_other_change_from_being_made(live: Deployment) -> None:
+    entry("gpt-5", replaced_by="gpt-5-mini")
+    entry("gpt-5-mini", replaced_by="gpt-5")
+    entry("gpt-5-nano", replaced_by="gpt-5")
+    circles = {"gpt-5": "gpt-5 -> gpt-5-mini -> gpt-5", "gpt-5-mini": "gpt-5-mini -> gpt-5 -> gpt-5-mini"}
+    assert CatalogStore(live.settings).catalog().replacement_circles() == circles
+    assert write(live, "gpt-5", {"enabled": False})["enabled"] is False
+    assert "replaced_by" not in write(live, "gpt-5", {"replaced_by": None})
 
 
 def test_an_entry_that_somebody_changed_meanwhile_is_not_overwritten(

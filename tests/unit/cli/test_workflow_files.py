@@ -44,6 +44,82 @@ def test_json_texts_are_what_json_says(text):
     assert parse(json.dumps(data), JSON).crew[0].system_prompt == text
 
 
+ODD = {
+    "next line": "a\x85b", "line separator": "a\u2028b", "paragraph separator": "a\u2029b", "DEL": "a\x7fb",
+    "C1": "a\x9fb", "mark": "a\ufeffb", "beyond U+FFFF": "🎉", "no character": "a\uffffb",
+    "private": "a\ue000\ue001\ue002b", "tab": "a\tb", "hash": "a # b", "colon": "a: b", "words": "yes",
+    "reference": "{{ input }}", "slash": "a/b", "CRLF": "a\r\nb",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+def test_json_keys_and_texts_arrive_as_they_are(text: str, ascii_only: bool) -> None:
+    schema = {"type": "object", "properties": {text: {"enum": [text, 1000, 0.5, True, None, "no", "12:30"]}}}
+    data = {"name": "x", "crew": [{"role": "A", "systemPrompt": text, "outputSchema": schema}]}
+    for indent in (None, 2, "\t"):
+        agent = parse(json.dumps(data, ensure_ascii=ascii_only, indent=indent), JSON).crew[0]
+        assert (agent.system_prompt, agent.output_schema) == (text, schema)
+
+
+def test_json_has_its_own_numbers_and_long_keys() -> None:
+    key = "k" * 3000
+    schema = '{"const":[1e3,1E+2,-0,0.50,5],' + f'"{key}":1}}'
+    text = f'{{"name":"x","crew":[{{"role":"A","systemPrompt":"s","outputSchema":{schema}}}]}}'
+    assert parse(text, JSON).crew[0].output_schema == {"const": [1000.0, 100.0, 0, 0.5, 5], key: 1}
+
+
+@pytest.mark.parametrize("character", ["\x85", "\u2028", "\u2029"])
+def test_a_pasted_line_separator_ends_no_line_of_yaml(character: str) -> None:
+    pasted = f"one{character}two \ue000"
+    for text in (f"|\n      {pasted}", f'"{pasted}"', f"'{pasted}'", pasted):
+        read = parse(f"name: x\ncrew:\n  - role: A\n    systemPrompt: {text}\n    maxTokens: 5\n", YAML).crew[0]
+        assert read.system_prompt.rstrip("\n") == pasted
+    found = problems(f"name: x\ncrew:\n  - role: A{character}B\n    systemPrompt: x\n    maxTokens: no\n")
+    assert [(line, field) for line, field, _ in found] == [(5, "crew.0.maxTokens")]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("prompt: {{ input }}", "in quotes"),
+        ("prompt: {{ input }} more", "in quotes"),
+        ("prompt: Note: be brief", "in quotes"),
+        ("prompt: 5", "in quotes"),
+        ("prompt: yes: no", "in quotes"),
+        ("when: `true`", "in quotes"),
+        ("when: !(input.x)", "in quotes"),
+        ("when: 'high' == input.x", "in quotes"),
+        ("forEach: [?x]", "in quotes"),
+        ("forEach: @", "in quotes"),
+        ("when: *x", "in quotes"),
+        ('prompt: "a\\d"', "a backslash as \\\\"),
+        ("approval: yes", "'yes' is a text here: write true or false"),
+        ("approval: on", "'on' is a text here: write true or false"),
+        ("maxTokens: 010", "must be a whole number"),
+        ("timeoutSeconds: 1:30", "must be a whole number"),
+        ("temperature: 01.5", "must be a valid number"),
+        ('prompt: "\\ud800"', "half of a surrogate pair"),
+    ],
+)
+def test_a_text_that_yaml_takes_for_something_else_is_told_with_its_line(line: str, says: str) -> None:
+    found = problems(f"name: x\ncrew:\n  - role: A\n    systemPrompt: x\n    {line}\n")
+    assert found[0][0] == 5
+    assert says in found[0][2]
+
+
+def test_windows_files_are_read(tmp_path: Path) -> None:
+    text = "name: x\ncrew:\n  - role: A\n    systemPrompt: |\n      One.\n      Two.\n"
+    as_json = json.dumps({"name": "x", "crew": [{"role": "A", "systemPrompt": "One.\nTwo.\n"}]}, indent=1)
+    for name, content in (("a.YAML", text), ("a.YML", text), ("a.JSON", as_json), ("a.txt", text)):
+        for mark in ("", "\ufeff"):
+            (tmp_path / name).write_bytes((mark + content.replace("\n", "\r\n")).encode())
+            assert load(tmp_path / name).crew[0].system_prompt == "One.\nTwo.\n"
+        (tmp_path / name).write_bytes(content.encode("utf-16"))
+        with pytest.raises(WorkflowInvalid, match=r"line 1: file: is UTF-16, not UTF-8: save it as UTF-8"):
+            load(tmp_path / name)
+
+
 def test_plain_words_mean_what_they_mean_in_json():
     values = "[yes, no, on, Off, 2026-01-01, 12:30, 1_000, 007, 0x1f, =, 1.2.3, e5]"
     assert enum_of(values) == [
@@ -112,7 +188,8 @@ def test_a_place_deep_in_a_schema_has_its_line():
         ("name: x\ncrew: [1, 2\n", 3, "file", "is no YAML: expected ',' or ']'"),
         ("name: x\ncrew: *y\n", 2, "file", "undefined alias"),
         ("name: x\n---\nname: y\n", 2, "file", "another document"),
-        ("name: \x01\n", 1, "file", "special characters"),
+        ("name: \x01\n", 1, "file", "U+0001"),
+        ("name: x\nmodel: a\x7fb\n", 2, "file", "U+007F, which is for double quotes only"),
         ("name: !!python/object/apply:os.system [x]\n", 1, "name", "must be a text"),
         ("name: !!python/name:os.system x\n", 1, "name", "which is not taken"),
         ("name: x\nmodel: !!int y\n", 2, "model", "is no int"),
@@ -145,6 +222,19 @@ def test_a_few_lines_that_stand_for_billions_of_values():
         ('{"name": "x",\n\n"crew": [{"role":5}]}', 3, "crew.0.role", "must be a text"),
         ("[" * 100_000, 1, "file", "nested too deep"),
         ("name: x", 1, "file", "is no JSON"),
+        ('{"name": "x",\n "model": "y", "model": "z"}', 2, "model", "is there twice, first in line 2"),
+        ('{"name": "x", "crew": [{"role": "A",\n "role": "B"}]}', 2, "crew.0.role", "is there twice"),
+        ('{"name": "x", "n\\u0061me": "y"}', 1, "name", "is there twice"),
+        ('{"name": "x",\n"budget": {"maxSteps": NaN}}', 2, "budget.maxSteps", "is NaN, which is no JSON number"),
+        ('{"name": "x",\n"budget": {"maxSteps": -Infinity}}', 2, "budget.maxSteps", "is -Infinity, which is no JSON"),
+        ('{"name": NaN}', 1, "name", "is NaN, which is no JSON number"),
+        ('{"name": "x", "budget": {"maxCostUsd": 1e400}}', 1, "budget.maxCostUsd", "out of range"),
+        ('{"name": "x\\ud800"}', 1, "name", "half of a surrogate pair"),
+        ('{"name": "x",}', 1, "file", "is no JSON"),
+        ("{'name': 'x'}", 1, "file", "is no JSON"),
+        ('{"name": "x"} # a comment', 1, "file", "is no JSON"),
+        ('{"name": "x", "<<": {}}', 1, "<<", "is unknown"),
+        ("", 1, "file", "is no JSON"),
     ],
 )
 def test_what_json_can_get_wrong(text, line, field, message):

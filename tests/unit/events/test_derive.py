@@ -137,6 +137,7 @@ def test_what_a_completed_run_says() -> None:
         "started_at": moment(1),
         "finished_at": moment(9),
         "latency_ms": 8000,
+        "unsatisfied_loops": None,
         **shown(TOTALS),
         "error": None,
     }

@@ -62,7 +62,7 @@ def test_recorded_tokens_are_priced_anew():
     assert told["cost_usd"]["before"] == 3 * DEAR_CALL
     assert told["cost_usd"]["after"] == 2 * DEAR_CALL + CHEAP_CALL
     assert told["cost_usd"]["change"] == Decimal("-0.3")
-    assert [one["step"] for one in told["steps"]] == ["a"]
+    assert [(one["step"], one["model_after"]) for one in told["steps"]] == [("a", "cheap"), ("b", None), ("c", None)]
     everything = predict([run(step("a", call()), step("c", call()))], NEEDS, {"*": CHEAP, "c": DEAR}, resolve)
     assert everything["cost_usd"]["after"] == DEAR_CALL + CHEAP_CALL
 
@@ -95,6 +95,32 @@ def test_what_failed_calls_of_the_old_chain_cost_is_left_out():
     assert (told["latency_ms"]["after"] or 0) < 3000
 
 
+@pytest.mark.parametrize(
+    "changes", [{}, {"*": CHEAP}, {"*": DEAR}, {"a": CHEAP}, {"a": CHEAP, "c": DEAR}, {"c": CACHING}, {"b": UNPRICED}]
+)
+def test_the_steps_sum_up_to_the_runs(changes):
+    failed = call(outcome="ModelTimeout", cost_usd=D("0.5"), ms=5000)
+    own = call("cheap", outcome="InvalidModelResponse", cost_usd=CHEAP_CALL)
+    again = [step("c", call(), place=f"{n}#0") for n in range(3)]
+    items = [step("b", call(tokens_in=n), place=f"0#{n}") for n in (1, 2)]
+    runs = [
+        run(step("a", failed, call()), step("b"), *items, *again, step("old", call())),
+        run(step("a", own, call("cheap")), step("c", call("cheap"), call()), step("older", failed, call())),
+    ]
+    told: Any = predict(runs, NEEDS, changes, resolve)
+    for when in ("before", "after"):
+        parts = [one[f"cost_usd_{when}"] for one in told["steps"]]
+        whole = told["cost_usd"][when]
+        assert whole == (None if None in parts else sum(parts) / len(runs)), when
+    assert [one["step"] for one in told["steps"]] == ["a", "b", "c", "old", "older"]
+    assert [one["turns"] for one in told["steps"]] == [2, 2, 5, 1, 1]
+    for name in ("old", "older"):
+        assert any(f"step {name!r}" in one and "no longer" in one for one in told["unknown"])
+    assert not any(
+        "no longer" in one for one in predict(runs, {**NEEDS, "old": [], "older": []}, {}, resolve)["unknown"]
+    )
+
+
 def test_latency_follows_the_critical_path():
     # `a` takes 1 s beside the 4 s of `b`: moving it changes nothing until it is the longer one.
     runs = [run(step("a", call(ms=1000)), step("b", call("cheap", ms=4000)), step("c", call(ms=1000)), ms=5500)]
@@ -114,7 +140,7 @@ def test_where_a_latency_comes_from_is_said():
         == "this step"
     )
     elsewhere = predict(here, NEEDS, {"b": CHEAP}, resolve)
-    assert elsewhere["steps"][0]["latency_from"] == "other steps"
+    assert [one["latency_from"] for one in elsewhere["steps"]] == ["the record", "other steps"]
     assert "other steps only" in " ".join(elsewhere["unknown"])
     never = predict([run(step("a", call()))], NEEDS, {"a": CHEAP}, resolve)
     assert never["steps"][0]["latency_from"] == "the catalog"
@@ -220,7 +246,7 @@ def test_an_effort_is_forecast_with_the_recorded_tokens_and_that_is_said():
     assert told["cost_usd"]["before"] == told["cost_usd"]["after"] == D("0.00225")
     assert "how much gpt-5 writes at effort low: the tokens are those of its own effort" in told["unknown"]
     told = predict([run(step("a", call("gpt-5@low")))], NEEDS, {"a": bundled().resolve("gpt-5@low")}, bundled().resolve)
-    assert not told["steps"]
+    assert [(one["models_before"], one["model_after"]) for one in told["steps"]] == [(["gpt-5@low"], None)]
 
 
 def test_an_hour_in_the_cache_is_forecast_at_its_price():

@@ -273,11 +273,35 @@ def loop(**fields: Any) -> list[dict[str, Any]]:
 
 
 def test_in_a_loop_steps_read_what_later_ones_said_last() -> None:
-    for text in ("steps.judge.output.ok", "steps.write.output", "steps.judge.output.todo[0]", "input"):
+    first = "steps.judge.output == `null`"
+    for text in (f"{first} || steps.judge.output.ok", f"!(steps.judge.output.todo[0]) && {first}", "input"):
         assert wrong(*loop(write={"when": text})) == {}
         assert wrong(*loop(judge={"when": text})) == {}
+    assert wrong(*loop(judge={"when": "steps.write.output"})) == {}
     assert "has no 'okay'; did you mean ok?" in wrong(*loop(write={"when": "steps.judge.output.okay"}))["crew.1.when"]
     assert "has no 'okay'" in wrong(*loop(write={"prompt": "{{ steps.judge.output.okay }}"}))["crew.1.prompt"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "steps.judge.output.ok",
+        "steps.judge.output",
+        "steps.judge.output.todo[0]",
+        "steps.judge.output.ok == `false`",
+        "steps.judge.output && steps.judge.output.ok",
+        "length(steps.judge.output.todo || `[]`) > `0`",
+    ],
+)
+def test_a_condition_that_no_first_round_can_meet_is_refused(text: str) -> None:
+    for name, place in (("write", 1), ("judge", 3)):
+        found = wrong(*loop(**{name: {"when": text}}))
+        assert list(found) == [f"crew.{place}.when"]
+        assert "is false in the loop's first round, in which judge has said nothing yet" in found[f"crew.{place}.when"]
+        assert f"so that {name} is always skipped" in found[f"crew.{place}.when"]
+    # What else it reads may make it true.
+    for more in ("input.again", "steps.plan.output.ok", "steps.judge.output == `null`"):
+        assert wrong(*loop(write={"when": f"{more} || {text}"})) == {}
 
 
 def test_a_list_of_the_last_round_is_not_there_in_the_first() -> None:
@@ -307,7 +331,7 @@ def test_a_function_is_not_given_what_the_first_round_lacks() -> None:
         f"type({late}) == 'null'",
         f"to_array({late})",
     ):
-        assert wrong(*loop(write={"when": text})) == {}
+        assert wrong(*loop(write={"when": f"input.x || {text}"})) == {}
 
 
 def test_a_field_that_is_required_is_there_even_where_it_is_not_described() -> None:

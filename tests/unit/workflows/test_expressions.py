@@ -230,3 +230,57 @@ def test_an_error_shows_no_content() -> None:
         found("max_by(input, &@)", input=["a", 1])
     with pytest.raises(InvalidRequest, match="step of a slice"):
         found("input[::0]", input=[1])
+
+
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [
+        ("steps.2nd_review.output", 'steps."2nd_review".output'),
+        ("steps.2nd_review.output.ok && input.x", 'steps."2nd_review".output.ok && input.x'),
+        ("steps.0.output", 'steps."0".output'),
+        ("input.größe == 'x'", "input.\"größe\" == 'x'"),
+        ("input.日本", 'input."日本"'),
+        ("input.first-name == 'a-b'", "input.\"first-name\" == 'a-b'"),
+        ("input.$ref", 'input."$ref"'),
+        ("input.@type", 'input."@type"'),
+        ("input.first name", 'input."first name"'),
+        ("input['first name']", 'input."first name"'),
+        ('input["first name"].x', 'input."first name".x'),
+        ("input[first]", "input.first"),
+        ("input.'first name'", 'input."first name"'),
+        ("input.l[?größe > `1`].2nd", 'input.l[?"größe" > `1`]."2nd"'),
+        ("sort_by(input.l, &größe)", 'sort_by(input.l, &"größe")'),
+        ("input.{a: größe}", 'input.{a: "größe"}'),
+        ("steps.a.output == high-risk", "steps.a.output == 'high-risk'"),
+    ],
+)
+def test_a_name_that_needs_quotes_is_told_as_it_should_be(written: str, right: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"did you mean {right}?")):
+        expressions.parse(written)
+    expressions.parse(right)
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("input.l.0", "an item of a list is [0]"),
+        ("input.a and input.b", "write && for and"),
+        ("input.a or not input.b", "write || for or"),
+        ("not input.b", "write ! for not"),
+        ("input.a = 'x'", "write == for ="),
+        ("input.n > 5", "numbers, true, false and null in backquotes"),
+    ],
+)
+def test_what_other_languages_write_is_told(written: str, says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        expressions.parse(written)
+
+
+@pytest.mark.parametrize(
+    "written", ["input.", "input..a", "(", "input.a b:c", "`1` + `2`", "'", '"', "[", "=", "&", "é'"]
+)
+def test_a_hint_is_given_only_where_it_can_be_read(written: str) -> None:
+    with pytest.raises(ValueError, match="is no JMESPath expression") as told:
+        expressions.parse(written)
+    if found := re.search(r"did you mean (.*)\? ", str(told.value)):
+        expressions.parse(found[1])

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from decimal import Decimal
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from loopllama.core import exact_json
 from loopllama.errors import InvalidRequest
-from loopllama.workflows import prompt_template
+from loopllama.workflows import expressions, prompt_template
 from loopllama.workflows.prompt_template import Reference, parse
 
 names = st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True)
@@ -43,9 +44,72 @@ def test_fields_of_any_name_can_be_named():
     assert parse('{{ input."a.b"."$id" }}').references == [Reference("input", None, ("a.b", "$id"))]
     with pytest.raises(InvalidRequest, match=re.escape('{{ input."last name" }}: input has no field')):
         parse('{{ input."last name" }}').render(value, {})
-    for wrong in ('{{ input."a }}', "{{ input.a b }}", '{{ input."" }}', "{{ input..a }}", '{{ "a".b }}'):
+    for wrong in ('{{ input."a }}', "{{ input.a b }}", "{{ input..a }}", '{{ "a".b }}', '{{ input."a"b }}'):
         with pytest.raises(ValueError, match=r"is no name of a value|is unknown"):
             parse(wrong)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=3), st.integers())
+def test_every_key_of_json_can_be_named(keys, found):
+    """In a template and in an expression, in the same words."""
+    value = found
+    for key in reversed(keys):
+        value = {key: value, "other": {"x": 1}} if key != "other" else {key: value}
+    name = ".".join(["input", *(json.dumps(key, ensure_ascii=False) for key in keys)])
+    escaped = ".".join(["input", *(json.dumps(key) for key in keys)])
+    for written in (name, escaped):
+        (reference,) = parse(f"{{{{ {written} }}}}").references
+        assert reference == Reference("input", None, tuple(keys))
+        assert parse(f"a{{{{{written}}}}}b").render(value, {}) == f"a{found}b"
+        assert expressions.parse(written).of({"input": value, "steps": {}}) == found
+    assert parse(f"{{{{ {reference.name} }}}}").references == [reference], "an error names it as it is to be written"
+    text = f"{{{{ steps.a.output.{escaped[6:]} }}}}"
+    assert parse(text).render(None, {"a": value}) == parse(text.replace("steps.a.output", "item")).render(
+        None, {}, value
+    )
+
+
+def test_a_letter_with_marks_needs_no_quotes():
+    value = {"हिन्दी": 1, "gro\u0308ße": 2, "\u0645\u06cc\u200c\u062e": 3, "2nd_review": 4, "c-d": 5, "0": 6}
+    text = " ".join(f"{{{{ input.{name} }}}}" for name in value)
+    assert parse(text).render(value, {}) == "1 2 3 4 5 6"
+
+
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [
+        ("input.first name", 'input."first name"'),
+        ("input['first name']", 'input."first name"'),
+        ('input["first name"].x', 'input."first name".x'),
+        ("input.'first name'", 'input."first name"'),
+        ("input.$ref", 'input."$ref"'),
+        ("input.a/b", 'input."a/b"'),
+        ("input.a:b", 'input."a:b"'),
+        ("input.@type", 'input."@type"'),
+        ("input.🎉", 'input."🎉"'),
+        ("input[0]", "input.0"),
+        ("input.lines[0].größe x", 'input.lines.0."größe x"'),
+        ("steps.a.output.first name", 'steps.a.output."first name"'),
+        ("item.first name", 'item."first name"'),
+        ("input . a", "input.a"),
+    ],
+)
+def test_a_name_that_needs_quotes_is_told_as_it_should_be(written, right):
+    with pytest.raises(ValueError, match=re.escape(f"did you mean {{{{ {right} }}}}?")):
+        parse(f"{{{{ {written} }}}}")
+    assert parse(f"{{{{ {right} }}}}").references
+
+
+def test_an_escape_that_json_has_not_is_told():
+    with pytest.raises(ValueError, match="has an escape that JSON has not"):
+        parse(r'{{ input."C:\dir" }}')
+    assert parse(r'{{ input."C:\\dir" }}').references == [Reference("input", None, (r"C:\dir",))]
+
+
+@pytest.mark.parametrize("written", ["input.a | upper", "input.a == 1", "upper(input.a)", "if input.a"])
+def test_no_name_is_made_of_what_is_to_be_computed(written):
+    with pytest.raises(ValueError, match=re.escape("; write {{ input }}")):
+        parse(f"{{{{ {written} }}}}")
 
 
 def test_texts_stay_as_they_are_and_the_rest_is_json():
@@ -179,3 +243,12 @@ def test_a_prompt_that_multiplies_its_input_is_refused_before_it_fills_the_memor
     with pytest.raises(InvalidRequest, match="longer than 16,777,216 characters"):
         template.render(large, {})
     assert len(parse("{{ input }}" * 16).render(large, {})) == 16_000_000
+
+
+@pytest.mark.parametrize("name", ['input."' + "\\\\" * 3900, "input." + '"' * 7900, "input." + "a b" * 2600])
+def test_a_name_of_thousands_of_signs_is_refused_at_once(name):
+    began = time.process_time()
+    with pytest.raises(ValueError, match=r"is no name of a value|without") as told:
+        parse(f"{{{{ {name} }}}}")
+    assert time.process_time() - began < 2
+    assert len(str(told.value)) < 1000

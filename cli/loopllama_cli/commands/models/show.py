@@ -143,6 +143,8 @@ def _say_source(catalog: Catalog) -> None:
     output.message(f"USD per million tokens. Bundled prices: {catalog.source}", "dim")
     for problem in catalog.problems:
         output.message(f"Models table, {problem['model']}: skipped: {problem['reason']}", "yellow")
+    for name, way in catalog.replacement_circles().items():
+        output.message(f"Models table, {name}: its `replaced_by` goes round in a circle: {way}", "yellow")
 
 
 def _record(model: Model) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def test_models_need_no_stack(monkeypatch):
 
 def test_a_key_goes_to_secrets_manager_and_nowhere_else():
     secrets = boto3.client("secretsmanager")
-    for key in ("sk-first", "sk-second"):
-        result = invoke("providers", "set", "openai", input=f"{key}\n")
+    for key, before in (("sk-first", ""), ("sk-second", "\ufeff")):  # PowerShell puts a byte order mark before it
+        result = invoke("providers", "set", "openai", input=f"{before}{key}\r\n")
         assert key not in result.output
         stored = secrets.get_secret_value(SecretId="test/providers/openai")["SecretString"]
         assert json.loads(stored) == {"api_key": key}
@@ -68,6 +68,7 @@ def test_a_key_goes_to_secrets_manager_and_nowhere_else():
     [
         (("openai",), ""),
         (("openai",), "two words"),
+        (("openai",), "sk-first\n".encode("utf-16")),
         (("openai",), "x" * 5000),
         (("bedrock",), "k"),
         (("nobody-knows",), "k"),

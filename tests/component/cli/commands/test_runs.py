@@ -48,6 +48,26 @@ def test_a_run_is_started_as_asked(accepted, tmp_path):
     ]
 
 
+def test_an_input_may_be_saved_by_windows(accepted, tmp_path):
+    asked, _ = accepted
+    files = {
+        "bom.json": b'\xef\xbb\xbf{"n": 1}',
+        "CAPITALS.JSON": b'{"n": 1}',
+        "bom.txt": b"\xef\xbb\xbfa\r\nb\r\n",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        invoke("run", "w", "-i", f"@{tmp_path / name}")
+    invoke("run", "w", "-i", "-", input=b"\xef\xbb\xbfhi")
+    assert [run_input for _, run_input, _ in asked] == [{"n": 1}, {"n": 1}, "a\r\nb\r\n", "hi"]
+    for name in ("wide.json", "wide.txt"):
+        (tmp_path / name).write_bytes('{"n": 1}'.encode("utf-16"))
+        told = invoke("run", "w", "-i", f"@{tmp_path / name}", code=2).stderr
+        assert f"{name} is UTF-16, not UTF-8: save it as UTF-8" in " ".join(told.split())
+    told = invoke("run", "w", "-i", "-", input="hi".encode("utf-16"), code=2).stderr
+    assert "standard input is UTF-16" in " ".join(told.split())
+
+
 def test_not_waiting_prints_the_id(accepted):
     assert invoke("run", "w", "-i", "x", "--no-wait").stdout == "run_1\n"
     assert answer("run", "w", "-i", "x", "--no-wait")["id"] == "run_1"
