@@ -186,6 +186,12 @@ class Adapter(ABC):
             if not text.strip() and not asked and thoughts.is_open(thought):
                 _, asked = written_calls.found(thought, tools)  # it went on to call without an end of its thoughts
             stop = "tool_calls" if asked else stop
+            if not asked and written_calls.is_broken(text):
+                raise InvalidModelResponse(
+                    f"{self.who(call)}: it has written a call of a tool that cannot be read",
+                    usage=usage,
+                    repeatable=True,
+                )
         if not text.strip() and not asked:
             message = f"{self.who(call)}: the answer is empty ({parsed.why_empty})"
             again = parsed.stop_reason != "max_tokens" and not parsed.malformed
