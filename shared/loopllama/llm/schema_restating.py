@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from loopllama.core import exact_json
-from loopllama.llm import schema_references
+from loopllama.llm import schema_references, schema_unions
 from loopllama.llm.schema_subsets import ANNOTATIONS, SUBSETS, Subset
 
 _LOOKS_AROUND = re.compile(r"\(\?(?:[=!]|<[=!])")
@@ -30,6 +30,10 @@ _GOES_ON = "The same once more: {}."
 _UNKNOWN = "What {} names."
 """What stands for a reference that is followed no more, and for one to something outside of the schema."""
 _TYPES: tuple[tuple[type, str], ...] = ((bool, "boolean"), (str, "string"), (int, "integer"), (Decimal, "number"))
+
+
+_KINDS = {"properties": "object", "additionalProperties": "object", "items": "array", "prefixItems": "array"}
+"""The type of what a part without one describes."""
 
 
 class Restated(NamedTuple):
@@ -72,9 +76,10 @@ def parameters(schema: Mapping[str, Any], subset: str) -> Mapping[str, Any]:
     """
     if subset == "any":
         return schema
+    whole = schema_unions.one_object(schema)
     for levels in _LEVELS:
         try:
-            return _Restating(schema, SUBSETS[subset], levels).root()
+            return _Restating(whole, SUBSETS[subset], levels).root()
         except (_Unsayable, RecursionError):
             continue
     return schema
@@ -219,10 +224,11 @@ class _Restating:
         if "const" in made and not self._subset.const:
             made["enum"] = [made.pop("const")]
         if values is None:
-            if not self._subset.loose and not {"type", "anyOf", "$ref"} & made.keys():
-                if "properties" not in made:
+            if not {"type", "anyOf", "$ref"} & made.keys():
+                if not self._subset.loose and "properties" not in made:
                     raise _Unsayable("a value may be anything")
-                made["type"] = "object"
+                # Gemini: "must be specified when not using one_of, any_of or all_of fields"
+                made["type"] = next((kind for key, kind in _KINDS.items() if key in made), "string")
             return made
         types = sorted({_type_of(value) for value in values})
         if "" in types and not self._subset.loose:
