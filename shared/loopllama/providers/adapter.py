@@ -78,7 +78,7 @@ class Adapter(ABC):
         """
         answer = self._modes.complete(call, self._ask, native=self._native, no_tool=self._no_forced_tool)
         told = [answer.mode_refused] if answer.mode_refused else []
-        told += self._said_in_part(call, answer.output_mode)
+        told += self._said_in_part(call, answer.output_mode) + self._cooled(call)
         return replace(answer, mode_refused="; ".join(told))
 
     # What a dialect says
@@ -156,6 +156,14 @@ class Adapter(ABC):
         parts = [name for name, schema in tools if schema_restating.says_less(schema, subset)]
         return [f"{name} was described some levels deep only: its parameters refer to themselves" for name in parts]
 
+    def _cooled(self, call: ModelRequest) -> list[str]:
+        """Return what the record says of a temperature that is higher than the model takes."""
+        sent, rule = self._fitted(call).temperature, refused("temperature over 1", self.known_as(call), self.provider)
+        if sent is None or call.temperature is None or sent >= call.temperature:
+            return []
+        why = rule.why if rule else f"{self.provider} takes no higher one"
+        return [f"the temperature {call.temperature:g} was sent as {sent:g}: {why}"]
+
     def _ask(self, call: ModelRequest) -> ModelResponse:
         call = self._fitted(history.fitted(call, self.provider))
         call = tool_forms.with_short_descriptions(call, self.known(call).longest_description)
@@ -217,9 +225,11 @@ class Adapter(ABC):
     def _fitted(self, call: ModelRequest) -> ModelRequest:
         """Return the call as the rules, and what was learnt of the model, say it."""
         known = self._forms.get(call.catalog_id, call.forms)
-        temperature = call.temperature
-        if temperature is not None and refused("temperature", self.known_as(call), self.provider):
+        temperature, name = call.temperature, self.known_as(call)
+        if temperature is not None and refused("temperature", name, self.provider):
             temperature = None
+        elif temperature is not None and temperature > 1 and refused("temperature over 1", name, self.provider):
+            temperature = 1.0
         subset = self.parameters(call)
         tools = tuple(
             replace(tool, parameters=schema_restating.parameters(tool.parameters, subset)) for tool in call.tools
