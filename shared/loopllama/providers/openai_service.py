@@ -26,7 +26,9 @@ from loopllama.providers.http_adapter import Access, ApiKey, HttpAdapter
 
 CODES: Mapping[str, type[ModelError]] = {
     "context_length_exceeded": ContextTooLong,
-    "string_above_max_length": ContextTooLong,
+    **dict.fromkeys(
+        (f"{who}_model_access_denied" for who in ("key", "team", "user", "org", "project")), ModelNotAvailable
+    ),
     "exceed_context_size_error": ContextTooLong,  # llama.cpp
     "request_too_large": ContextTooLong,
     "invalid_api_key": CredentialsRejected,
