@@ -166,8 +166,8 @@ RULES: tuple[Rule, ...] = (
         "schema beside tools",
         "",
         "Cerebras takes no schema beside tools",
-        "github.com/juspay/neurolink, its page on Cerebras (wrong_api_format)",
-        "2026-08",
+        "github.com/vercel/ai, issue 15349; github.com/juspay/neurolink, pull request 1658",
+        "2026-09",
         providers=("cerebras",),
     ),
     Rule(

@@ -87,8 +87,9 @@ def parameters(schema: Mapping[str, Any], subset: str) -> Mapping[str, Any]:
 
 def says_less(schema: Mapping[str, Any], subset: str) -> bool:
     """Return whether parameters in a subset are said some levels deep only, as they refer to themselves."""
-    used = schema_references.without_unused(schema)
-    return not SUBSETS[subset].recursive and schema_references.refers_to_itself(used)
+    if SUBSETS[subset].recursive:
+        return False
+    return schema_references.refers_to_itself(schema_references.without_unused(schema))
 
 
 def holds(schema: Mapping[str, Any], subset: str) -> bool:

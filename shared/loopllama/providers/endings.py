@@ -124,7 +124,8 @@ not be taken for a whole one."""
 
 
 def _by_name(table: Mapping[str, Ending], name: str) -> Ending:
-    return table.get(name) or next((found for words, found in _BY_WORDS if words.search(name)), "end")
+    by_words: Ending = next((found for words, found in _BY_WORDS if words.search(name)), "end")
+    return table.get(name, by_words)
 
 
 def ending(table: Mapping[str, Ending], *reasons: Any) -> Ending:

@@ -18,7 +18,7 @@ TOO_LONG = re.compile(
     rf"\b{_PROMPT}\b{_BETWEEN}\b{_EXCEEDS}\b[^.]{{0,60}}?"
     r"\b(?:tokens?|length|context|window|characters|model'?s? (?:token )?limit|limit (?:of |is )?\d{4,12})\b"
     rf"|length of (?:\w+ ){{0,3}}{_PROMPT}\b[^.]{{0,60}}{_EXCEEDS}|(?:messages|input)\b\S{{0,40}}: string too long"
-    r"|(?<!than the `)(?:context|input)[ _](?:length|window|size|limit)|input[ _]tokens?[ _]exceed"
+    r"|(?<!than the `)(?:context|input)[ _](?:length|window|size|limit)|(?:input|prompt)_tokens?_exceed"
     r"|(?:prompt|input|request) (?:is )?too long|reduce the length of (?:the|your) (?:messages|prompt|input)"
     r"|too many (?:input|total) tokens|too many tokens: |exceeds? the maximum (?:number of )?(?:input )?tokens"
     r"|too large for model with \d+ maximum|range of input length|input characters? limit"

@@ -252,7 +252,7 @@ def test_an_item_that_is_cut_off_is_not_whole_in_a_response_that_is(
 
 UNKNOWN = {
     "end": "done finished complete unknown null stop_string matched_stop escape_sequence",
-    "max_tokens": "max_length length_limit max-tokens maxTokens MAX-LENGTH context_length_exceeded truncated token_budget",
+    "max_tokens": "max_length length_limit max-tokens maxTokens MAX-LENGTH context_length_exceeded truncated",
     "declined": "contentFilter content-filter CONTENT-FILTER censored moderation blocked flagged policy_violation",
     "broken_off": "canceled failed server_error interrupted overloaded preempted rate_limit quota_exceeded TIME-OUT",
     "malformed": "repetition_truncation loop_detected malformed_output",
