@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from loopllama.llm.types import Usage
+from loopllama.llm.types import ModelRequest, Usage
 from loopllama.providers import anthropic, openai, openai_responses, wire
 from loopllama.providers.bedrock import converse
+from loopllama.settings import Settings
 
 OPENAI_STYLE = [
     # https://platform.openai.com/docs/guides/prompt-caching (monitoring)
@@ -198,6 +199,34 @@ OPENAI_STYLE = [
         '{"prompt_tokens": 16, "completion_tokens": 34, "total_tokens": 50}',
         Usage(16, 34),
     ),
+    *(
+        ("mistral-cached", f'{{"prompt_tokens": 1013, "completion_tokens": 30, "total_tokens": 1043, {cached}}}', used)
+        for used in (Usage(1013, 30, cached_tokens=1008),)
+        for cached in (
+            '"num_cached_tokens": 1008',
+            '"prompt_tokens_details": {"cached_tokens": 1008}',
+            '"prompt_token_details": {"cached_tokens": 1008}',
+        )
+    ),
+    # All tokens of the answer were thoughts: github.com/router-for-me/CLIProxyAPI, issue 5733
+    (
+        "gemini-thoughts-only",
+        """{"prompt_tokens": 21, "completion_tokens": 0, "total_tokens": 81,
+            "completion_tokens_details": {"reasoning_tokens": 60}}""",
+        Usage(21, 60, reasoning_tokens=60),
+    ),
+    ("no completion", '{"prompt_tokens": 21, "total_tokens": 81}', Usage(21, 60)),
+    ("anthropic's names", '{"input_tokens": 21, "output_tokens": 7, "total_tokens": 28}', Usage(21, 7)),
+    (
+        "anthropic's names beside nothing",
+        '{"prompt_tokens": 0, "completion_tokens": 0, "input_tokens": 21, "output_tokens": 7}',
+        Usage(21, 7),
+    ),
+    (
+        "sglang",
+        '{"prompt_tokens": 21, "completion_tokens": 7, "total_tokens": 28, "reasoning_tokens": 5}',
+        Usage(21, 7, reasoning_tokens=5),
+    ),
 ]
 
 
@@ -374,9 +403,39 @@ def test_what_openais_own_tools_cost_is_in_no_token(kind: str) -> None:
         ({"cost": {"total_cost": 1, "currency": "EUR"}}, None),
         *(({"cost": odd}, None) for odd in (None, "0.1", True, -1, 10**6, [1], {}, {"total_cost": "1"})),
         ({"cost": Decimal("0.1234567890123456789")}, "0.123456789012"),
+        # xAI's ticks: github.com/BerriAI/litellm, pull request 36281
+        ({"cost_in_usd_ticks": 2_709_000, "cost": 1}, "0.0002709"),
+        ({"cost_in_usd_ticks": 0}, "0"),
+        *(({"cost_in_usd_ticks": odd}, None) for odd in ("1", True, -1, 10**16)),
         ({}, None),
         (None, None),
     ],
 )
 def test_what_a_provider_says_that_a_call_costs(usage: Any, said: str | None) -> None:
     assert wire.said_usd(usage) == (None if said is None else Decimal(said))
+
+
+@pytest.mark.parametrize(
+    ("base_url", "model", "uncertain"),
+    [
+        ("https://eu.api.openai.com/v1", "gpt-5.4-mini", True),
+        ("https://us.api.openai.com/v1", "gpt-5.5", True),
+        ("https://us.api.openai.com/v1", "gpt-6.1-sol", True),
+        ("https://api.openai.com/v1", "gpt-5.5", False),
+        ("https://eu.api.openai.com/v1", "gpt-4.1", False),
+        ("https://eu.api.openai.com/v1", "gpt-5-mini", False),
+        ("https://eu.api.openai.com.example.com/v1", "gpt-5.5", False),
+    ],
+)
+@pytest.mark.parametrize("dialect", [openai.OpenAI, openai_responses.OpenAIResponses])
+def test_openais_regional_addresses_have_prices_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, dialect: Any, base_url: str, model: str, uncertain: bool
+) -> None:
+    """github.com/BerriAI/litellm, pull request 31136: a tenth more for GPT-5.4 and later."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
+    monkeypatch.setenv("OPENAI_BASE_URL", base_url)
+    counts = {"input_tokens": 9, "output_tokens": 2}
+    value = {"choices": [{"message": {"content": "x"}}], "output": [], "usage": counts}
+    adapter = dialect("openai", Settings())
+    read = adapter.read(ModelRequest(model, model, "", (), 5.0), value)
+    assert read.usage == Usage(9, 2, uncertain=uncertain)
