@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from loopllama.core import exact_json
@@ -74,8 +75,13 @@ def parameters(schema: Mapping[str, Any], subset: str) -> Mapping[str, Any]:
     What refers to itself is said some levels deep where the provider takes no references; below, its description says
     that it goes on. Of what would be too large so, fewer levels are said.
     """
-    if subset == "any":
-        return schema
+    return schema if subset == "any" else _parameters(exact_json.dumps(schema), subset)
+
+
+@lru_cache(maxsize=256)
+def _parameters(text: str, subset: str) -> Mapping[str, Any]:
+    """Return the same of a schema that is written as JSON: each call of a step has the same tools."""
+    schema = exact_json.loads(text)
     whole = schema_unions.one_object(schema)
     for levels in _LEVELS:
         try:
@@ -87,9 +93,12 @@ def parameters(schema: Mapping[str, Any], subset: str) -> Mapping[str, Any]:
 
 def says_less(schema: Mapping[str, Any], subset: str) -> bool:
     """Return whether parameters in a subset are said some levels deep only, as they refer to themselves."""
-    if SUBSETS[subset].recursive:
-        return False
-    return schema_references.refers_to_itself(schema_references.without_unused(schema))
+    return not SUBSETS[subset].recursive and _refers_to_itself(exact_json.dumps(schema))
+
+
+@lru_cache(maxsize=256)
+def _refers_to_itself(text: str) -> bool:
+    return schema_references.refers_to_itself(schema_references.without_unused(exact_json.loads(text)))
 
 
 def holds(schema: Mapping[str, Any], subset: str) -> bool:
