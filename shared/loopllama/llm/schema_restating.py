@@ -81,7 +81,7 @@ def parameters(schema: Mapping[str, Any], subset: str) -> Mapping[str, Any]:
 @lru_cache(maxsize=256)
 def _parameters(text: str, subset: str) -> Mapping[str, Any]:
     """Return the same of a schema that is written as JSON: each call of a step has the same tools."""
-    schema = exact_json.loads(text)
+    schema: Mapping[str, Any] = exact_json.loads(text)
     whole = schema_unions.one_object(schema)
     for levels in _LEVELS:
         try:

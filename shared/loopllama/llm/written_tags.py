@@ -65,7 +65,7 @@ def _typed(text: str, schema: Mapping[str, Any], name: str) -> Any:
     """Return the value of a parameter, whose texts have no quotes: what the text is as JSON, unless that is of none of
     the types that the parameter may have and a text is: a postal code of digits stays as it is written."""
     try:
-        read = exact_json.loads(text)
+        read = exact_json.loads(text, by_model=True)
     except ValueError:
         return text
     parts = schema.get("properties")

@@ -20,7 +20,7 @@ _BESIDE = frozenset({"id", "type", "index", "call_id", "tool_call_id"})
 _AROUND = ("tool_calls", "tool_call", "function_call", "function")
 """Members whose value is the call, or the calls."""
 _BETWEEN = re.compile(r"[\s;,]*")
-_ENDS = json.JSONDecoder(parse_float=str, parse_int=str)  # only the ends of values count here
+_ENDS = json.JSONDecoder(parse_float=str, parse_int=str, strict=False)  # only the ends of values count here
 _PYTHON_ENDS = re.compile(r"</|<\||\n\n|\Z")
 
 Written = tuple[str, Mapping[str, Any]]
@@ -36,7 +36,7 @@ def values(text: str, start: int) -> Iterator[tuple[Any, int]]:
             return
         try:
             _, end = _ENDS.raw_decode(text, begin)
-            found = exact_json.loads(text[begin:end])
+            found = exact_json.loads(text[begin:end], by_model=True)
         except (ValueError, RecursionError):
             end = _PYTHON_ENDS.search(text, begin).start()  # type: ignore[union-attr]
             found = written_python.literal(text[begin:end])
@@ -48,7 +48,7 @@ def values(text: str, start: int) -> Iterator[tuple[Any, int]]:
 def value(text: str) -> Any:
     """Return the JSON value that a text is, `None` where it is none."""
     try:
-        return exact_json.loads(text)
+        return exact_json.loads(text, by_model=True)
     except ValueError:
         return None
 
