@@ -100,9 +100,10 @@ FILTERED = re.compile(
 by content filtering policy", OpenAI `invalid_prompt` and `cyber_policy`, DeepSeek "Content Exists Risk"
 (github.com/NousResearch/hermes-agent, issue 115218), Qwen `data_inspection_failed` (github.com/QwenLM/qwen-code, issue
 2905), OpenRouter and xAI with status 403, MiniMax `new_sensitive`, Z.ai's 1301 (in Chinese too)."""
-TEMPLATE = re.compile(r"jinja exception|chat template", re.IGNORECASE)
-"""llama.cpp's words, with status 500, for a conversation that the model's template does not take
-(github.com/ggml-org/llama.cpp, common/chat.cpp): trying later is of no use, another form may be."""
+TEMPLATE = re.compile(r"jinja exception|chat template|requires --jinja", re.IGNORECASE)
+"""llama.cpp's words, with status 500, for a conversation that the model's template does not take, or for tools where it
+was started without templates (github.com/ggml-org/llama.cpp, common/chat.cpp): trying later is of no use, another form
+may be."""
 BAD_KEY = re.compile(
     r"(?:incorrect|invalid|wrong|expired|missing|no) api[ _-]?key|api[ _-]?key (?:is |was |has been )?(?:not valid"
     r"|invalid|expired|missing|reported as leaked|revoked|disabled|deactivated|blocked)"

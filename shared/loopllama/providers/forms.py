@@ -39,13 +39,14 @@ Mistral the same in its own words (github.com/vegu-ai/talemate, issue 102), Deep
 _NO_SYSTEM = re.compile(
     r"system[' _-]?(?:role|message|prompt|instruction)s?\b.{0,40}(?:not|n't|un)[ -]?(?:support|enabled|allowed)"
     r"|n['o]t support (?:the use of )?['\"`]?system\b|developer instruction is not enabled|roles must alternate"
-    r"|\bgot ['\"`]?system\b|role: ?['\"`]?system\b",
+    r"|only user and assistant roles|\bgot ['\"`]?system\b|role: ?['\"`]?system\b",
     re.IGNORECASE,
 )
 """vLLM and SGLang with Gemma's template "System role not supported" (github.com/sgl-project/sglang, issue 892), with
 Mistral's first "Conversation roles must alternate user/assistant/…", Gemma at Google "Developer instruction is not
 enabled" (github.com/QuantumNous/new-api, issue 989), OpenAI's o1-mini "'messages[0].role' does not support 'system'",
-Bedrock "This model doesn't support system messages", MiniMax "invalid message role: system"."""
+Gemma's template elsewhere "Only user and assistant roles are supported!", Bedrock "This model doesn't support system
+messages", MiniMax "invalid message role: system"."""
 _USE_OTHER = re.compile(r"use ['\"`]?(max_completion_tokens|max_tokens)\b", re.IGNORECASE)
 _NO_SUCH_LIMIT = re.compile(
     r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|extra|not permitted|not allowed|invalid)\b.{0,120}?"
@@ -72,7 +73,9 @@ _ABOUT_THOUGHTS = re.compile(f"{_FIELD}.{{0,200}}{_REFUSED}|{_REFUSED}.{{0,200}}
 encrypted content … could not be verified" of what another organization's key was given."""
 _MOST_OUTPUT = re.compile(
     r"max_tokens: \d{1,12} > (\d{1,12}), which is the maximum allowed"
-    r"|range of max_tokens (?:is|should be) \[\d+, ?(\d{1,12})\]"
+    r"|\bmax_(?:completion_)?tokens\b[^.]{0,60}?(?:(?:is|should be|in) [\[(]\d+, ?|between \d+ and )(\d{1,12})"
+    r"|\bmax_(?:completion_)?tokens\b.{0,60}?(?:at most|<=|maximum allowed (?:\w+ ){0,2}of) (\d{1,12})\b"
+    r"|maximum output(?: length| limit)? is (\d{1,12}) tokens"
     r"|supports? at most (\d{1,12}) (?:completion|output) tokens|exceeds the model limit of (\d{1,12})\b"
     r"|max_(?:completion_)?tokens\W{0,3} must be less than or equal to \W?(\d{1,12})\b"
     r"|maxoutputtokens value of \d{1,12} but the supported range is from \d+ \(inclusive\) to "
@@ -80,9 +83,12 @@ _MOST_OUTPUT = re.compile(
     re.IGNORECASE,
 )
 """The longest answer that a model may be asked for, as refusals of a longer one name it: Anthropic, DeepSeek and Qwen,
-OpenAI, Bedrock, Groq, Gemini."""
+OpenAI, Bedrock, Groq, Gemini, and gateways in words of their own."""
 _ABOUT_LIMIT = re.compile(r"max_(?:\w+_)?tokens", re.IGNORECASE)
-_ABOUT_TIER = re.compile(r"(service|inference)[ _-]?tier", re.IGNORECASE)
+_ABOUT_TIER = re.compile(
+    r"(service|inference)[ _-]?tier|\b(?:flex|priority)\b.{0,40}(?:not (?:available|supported|enabled)|unavailable)",
+    re.IGNORECASE,
+)
 """What refusals of a service tier say: a model or a region may not have it, and answer at the standard one."""
 
 
