@@ -83,6 +83,17 @@ def test_what_only_a_refusal_says(
     assert len(server.requests) == 3  # learnt for the process
 
 
+def test_a_model_that_thinks_is_sent_none_and_nothing_is_said(
+    server: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.script(Reply(200, ANTHROPIC.answer("ok")))
+    options = {"thinking": {"type": "enabled", "budget_tokens": 2048}}
+    call = request_to(ANTHROPIC, model="claude-haiku-4-5", temperature=1.5, options=options, max_tokens=9000)
+    answer = adapter_at(ANTHROPIC, server, monkeypatch).complete(call)
+    assert ANTHROPIC.seen(server.requests[-1]).temperature is None
+    assert (answer.mode_refused, server.refused) == ("", 0)
+
+
 def test_one_that_is_refused_for_another_reason_is_the_agents_to_hear(
     server: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,8 @@ from loopllama.providers import claude, forms, wire
 from loopllama.providers.output_modes import Modes
 from loopllama.settings import Settings
 
+_COOL = 1.0
+"""A temperature that every model takes that takes any."""
 _WORTH_A_LOOK = 1000
 """Tokens; no server has a window that a shorter prompt does not fit into."""
 
@@ -156,11 +158,32 @@ class Adapter(ABC):
         parts = [name for name, schema in tools if schema_restating.says_less(schema, subset)]
         return [f"{name} was described some levels deep only: its parameters refer to themselves" for name in parts]
 
+    def _temperature(self, call: ModelRequest) -> float | None:
+        """Return the temperature that the rules let a call be sent with. Only for one that has any is it asked what an
+        inference profile stands for."""
+        if call.temperature is None:
+            return None
+        name = self.known_as(call)
+        if refused("temperature", name, self.provider):
+            return None
+        if call.temperature > _COOL and refused("temperature over 1", name, self.provider):
+            return _COOL
+        return call.temperature
+
     def _cooled(self, call: ModelRequest) -> list[str]:
         """Return what the record says of a temperature that is higher than the model takes."""
-        sent, rule = self._fitted(call).temperature, refused("temperature over 1", self.known_as(call), self.provider)
-        if sent is None or call.temperature is None or sent >= call.temperature:
+        learnt = self._forms.get(call.catalog_id, call.forms)
+        most = learnt.most_temperature
+        if call.temperature is None or call.temperature <= (_COOL if most is None else most) or not learnt.temperature:
             return []
+        if self.thinks(call) and refused("temperature while thinking", self.known_as(call), self.provider):
+            return []  # none was sent
+        sent = self._temperature(call)
+        if sent is not None and most is not None:
+            sent = min(sent, most)
+        if sent is None or sent >= call.temperature:
+            return []
+        rule = refused("temperature over 1", self.known_as(call), self.provider)
         why = rule.why if rule else f"{self.provider} takes no higher one"
         return [f"the temperature {call.temperature:g} was sent as {sent:g}: {why}"]
 
@@ -225,16 +248,11 @@ class Adapter(ABC):
     def _fitted(self, call: ModelRequest) -> ModelRequest:
         """Return the call as the rules, and what was learnt of the model, say it."""
         known = self._forms.get(call.catalog_id, call.forms)
-        temperature, name = call.temperature, self.known_as(call)
-        if temperature is not None and refused("temperature", name, self.provider):
-            temperature = None
-        elif temperature is not None and temperature > 1 and refused("temperature over 1", name, self.provider):
-            temperature = 1.0
         subset = self.parameters(call)
         tools = tuple(
             replace(tool, parameters=schema_restating.parameters(tool.parameters, subset)) for tool in call.tools
         )
-        return forms.applied(replace(call, temperature=temperature, tools=tools, forms=known))
+        return forms.applied(replace(call, temperature=self._temperature(call), tools=tools, forms=known))
 
     def _sent(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the answer's document. A call that is refused for how it is said is said otherwise, each form once: a
