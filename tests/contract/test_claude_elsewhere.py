@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.dialects.base import KEY, Dialect, adapter_of
+from support.dialects.base import KEY, Dialect, adapter_of, request_to
 from support.dialects.bedrock_openai import BedrockChatDialect
 from support.dialects.claude_elsewhere import ClaudeByChat, ClaudeByResponses, refused, thinking_of
 from support.wire_server import Reply, WireServer
 
 from loopllama.llm.structured_output import TOOL_NAME
-from loopllama.llm.types import Identity, Message, ModelRequest, Provider, Thoughts, ToolCall, ToolSpec
+from loopllama.llm.types import Identity, Message, Provider, Thoughts, ToolCall, ToolSpec
 from loopllama.providers.openai_responses import OpenAIResponses
 from loopllama.settings import Settings
 
@@ -29,18 +30,6 @@ THINKING: dict[str, dict[str, Any]] = {
     "an effort in the model's name": {"effort": "high"},
 }
 WAYS = pytest.mark.parametrize("way", THINKING.values(), ids=THINKING)
-
-
-def call(dialect: Dialect, **changes: Any) -> ModelRequest:
-    values: dict[str, Any] = {
-        "model": dialect.model,
-        "catalog_id": "m",
-        "system": "",
-        "messages": (Message("user", "Go."),),
-        "timeout": 10.0,
-        **changes,
-    }
-    return ModelRequest(**values)
 
 
 def adapter_at(dialect: Dialect, server: WireServer, patch: pytest.MonkeyPatch) -> Provider:
@@ -92,7 +81,7 @@ def test_a_thinking_budget_leaves_room_for_the_answer(
 ) -> None:
     adapter = adapter_at(dialect, server, monkeypatch)
     server.script(Reply(200, dialect.answer("ok")))
-    adapter.complete(call(dialect, **way, max_tokens=max_tokens, limit_unasked=unasked, temperature=0.2))
+    adapter.complete(request_to(dialect, **way, max_tokens=max_tokens, limit_unasked=unasked, temperature=0.2))
     body = sent(server)
     by_effort = "effort" in str(way)
     budget = thinking_of(body).get("budget_tokens")
@@ -111,7 +100,7 @@ def test_sampling_beside_thinking(
     adapter = adapter_at(dialect, server, monkeypatch)
     server.script(Reply(200, dialect.answer("ok")))
     options = {**way.get("options", {}), "top_k": 5, "top_p": 0.5}
-    adapter.complete(call(dialect, **{**way, "options": options}, model=model, max_tokens=9000, temperature=0.2))
+    adapter.complete(request_to(dialect, **{**way, "options": options}, model=model, max_tokens=9000, temperature=0.2))
     assert not {"temperature", "top_p", "top_k"} & sent(server).keys()
     assert server.refused == 0
 
@@ -143,7 +132,9 @@ def test_after_calls_that_another_model_made_it_does_not_think(
         thoughts = Thoughts("house", dialect.model, value)
     adapter = adapter_at(dialect, server, monkeypatch)
     server.script(Reply(200, dialect.answer("noon")))
-    adapter.complete(call(dialect, **way, messages=turn(thoughts), tools=(NOW,), temperature=0.2, max_tokens=9000))
+    adapter.complete(
+        request_to(dialect, **way, messages=turn(thoughts), tools=(NOW,), temperature=0.2, max_tokens=9000)
+    )
     assert bool(thinking_of(sent(server))) is thinks
     assert server.refused == 0
 
@@ -155,7 +146,7 @@ def test_no_tool_is_forced_while_it_thinks(
 ) -> None:
     adapter = adapter_at(dialect, server, monkeypatch)
     server.script(Reply(200, dialect.answer('{"label": "a"}')))
-    answer = adapter.complete(call(dialect, **way, output_schema=SCHEMA, output_mode="tool", max_tokens=9000))
+    answer = adapter.complete(request_to(dialect, **way, output_schema=SCHEMA, output_mode="tool", max_tokens=9000))
     assert (answer.output_mode, server.refused) == ("instructions", 0)
     assert answer.mode_refused == "the answer tool was not used: Claude lets no tool be forced while it thinks"
 
@@ -169,9 +160,9 @@ def test_a_model_of_others_is_asked_as_it_was(
     server.refuses = lambda request: dialect.refusal(request) if "claude" in request.json["model"] else None
     server.script(*[Reply(200, dialect.answer("noon"))] * 2)
     options = {"thinking": {"type": "enabled", "budget_tokens": 4096}, "top_p": 0.5}
-    made = call(dialect, options=options, messages=turn(None), tools=(NOW,), temperature=0.2, max_tokens=500)
+    made = request_to(dialect, options=options, messages=turn(None), tools=(NOW,), temperature=0.2, max_tokens=500)
     for model, as_it_was in (("glm-5", True), ("claude-sonnet-4-5", False)):
-        adapter.complete(ModelRequest(**{**_fields(made), "model": model}))
+        adapter.complete(replace(made, model=model))
         body = sent(server)
         assert (body.get("thinking") == options["thinking"]) is as_it_was
         assert (body["temperature"], body.get("top_p"), limit_of(body)) == (0.2, 0.5 if as_it_was else None, 500)
@@ -182,10 +173,10 @@ def test_a_name_that_does_not_say_claude_stands_for_it(server: WireServer, monke
     behind = Identity("anthropic", "claude-sonnet-4-5")
     server.script(*[Reply(200, CHAT.answer('{"label": "a"}'))] * 2)
     options = {"thinking": {"type": "enabled", "budget_tokens": 4096}}
-    made = call(CHAT, model="smart", stands_for=behind, options=options, temperature=0.2, max_tokens=3000)
+    made = request_to(CHAT, model="smart", stands_for=behind, options=options, temperature=0.2, max_tokens=3000)
     adapter.complete(made)
     assert thinking_of(sent(server))["budget_tokens"] == 1500
-    assert adapter.complete(ModelRequest(**_fields(made) | {"output_schema": SCHEMA, "output_mode": "tool"}))
+    assert adapter.complete(replace(made, output_schema=SCHEMA, output_mode="tool"))
     assert (sent(server).get("tool_choice"), server.refused) == (None, 0)
 
 
@@ -195,7 +186,7 @@ def test_claude_at_bedrocks_own_endpoints(server: WireServer, monkeypatch: pytes
     server.script(Reply(200, dialect.answer("ok")))
     model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
     options = {"thinking": {"type": "enabled", "budget_tokens": 4096}}
-    adapter.complete(call(dialect, model=model, options=options, temperature=0.2, max_tokens=3000))
+    adapter.complete(request_to(dialect, model=model, options=options, temperature=0.2, max_tokens=3000))
     body = sent(server)
     assert (body["thinking"]["budget_tokens"], body["max_completion_tokens"]) == (1500, 3000)
     assert "temperature" not in body
@@ -217,7 +208,3 @@ def test_the_stand_in_refuses_what_does_not_go_together() -> None:
     assert refused({"model": "claude-sonnet-4-5", "reasoning_effort": "high"}, 4096, messages)
     assert refused({"model": "claude-sonnet-4-5", "reasoning": {"max_tokens": 4000}}, 2000, messages)
     assert refused(body, 4000, [*messages, ("assistant", ["tool_use"]), ("user", ["tool_result"])])
-
-
-def _fields(made: ModelRequest) -> dict[str, Any]:
-    return {name: getattr(made, name) for name in ModelRequest.__dataclass_fields__}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.dialects import AnthropicDialect, AzureDialect, BedrockDialect, Dialect, GoogleDialect, OpenAIDialect
 from support.dialects.anthropic import together_refused
+from support.dialects.base import adapter_of, request_to
 from support.dialects.others import (
     CerebrasBesideToolsDialect,
     CerebrasDialect,
@@ -24,7 +25,7 @@ from support.dialects.others import (
 from support.wire_server import Reply, WireServer
 
 from loopllama.llm.structured_output import TOOL_NAME
-from loopllama.llm.types import Identity, Message, ModelRequest, Provider, ToolCall, ToolSpec
+from loopllama.llm.types import Identity, Message, Provider, ToolCall, ToolSpec
 
 ANTHROPIC, BEDROCK, OPENAI = AnthropicDialect(), BedrockDialect(), OpenAIDialect()
 AZURE, GOOGLE, GROQ = AzureDialect(), GoogleDialect(), GroqDialect()
@@ -37,18 +38,6 @@ SCHEMA = {
 }
 VALUE = {"label": "billing"}
 CLAUDES = pytest.mark.parametrize("dialect", [ANTHROPIC, BEDROCK], ids=lambda one: one.name)
-
-
-def call(dialect: Dialect, **changes: Any) -> ModelRequest:
-    values: dict[str, Any] = {
-        "model": dialect.model,
-        "catalog_id": "m",
-        "system": "",
-        "messages": (Message("user", "Go."),),
-        "timeout": 10.0,
-        **changes,
-    }
-    return ModelRequest(**values)
 
 
 @pytest.fixture
@@ -102,7 +91,7 @@ def test_a_thinking_budget_leaves_room_for_the_answer(
     server.script(Reply(200, dialect.answer("ok")))
     options = own(dialect, {"thinking": {"type": "enabled", "budget_tokens": budget}})
     adapter = asked(dialect, server, patch)
-    adapter.complete(call(dialect, options=options, max_tokens=max_tokens, max_output=max_output))
+    adapter.complete(request_to(dialect, options=options, max_tokens=max_tokens, max_output=max_output))
     body, found = sent(dialect, server)
     assert (body.get("thinking", {}).get("budget_tokens"), found) == (thinks, limit)
     assert server.refused == 0
@@ -117,7 +106,7 @@ def test_sampling_beside_thinking(
     adapter = asked(dialect, server, patch)
     for top_p, stays in ((0.5, False), (0.95, True)):
         options = own(dialect, {"thinking": thinking, "top_k": 5, "top_p": top_p})
-        adapter.complete(call(dialect, options=options, temperature=0.2, max_tokens=4000))
+        adapter.complete(request_to(dialect, options=options, temperature=0.2, max_tokens=4000))
         body, _ = sent(dialect, server)
         assert "top_k" not in body
         assert ("top_p" in body) is stays
@@ -130,10 +119,10 @@ def test_one_of_temperature_and_top_p(dialect: Dialect, server: WireServer, patc
     server.script(*[Reply(200, dialect.answer("ok"))] * 2)
     adapter = asked(dialect, server, patch)
     options = {"inferenceConfig": {"topP": 0.5}} if dialect is BEDROCK else {"top_p": 0.5}
-    adapter.complete(call(dialect, options=options, temperature=0.2, max_tokens=4000))
+    adapter.complete(request_to(dialect, options=options, temperature=0.2, max_tokens=4000))
     assert dialect.seen(server.requests[-1]).temperature == 0.2
     assert b"0.5" not in server.requests[-1].body
-    adapter.complete(call(dialect, options=options, max_tokens=4000))
+    adapter.complete(request_to(dialect, options=options, max_tokens=4000))
     assert b"0.5" in server.requests[-1].body
     assert server.refused == 0
 
@@ -152,7 +141,7 @@ def test_a_schema_beside_tools_is_asked_for_otherwise_and_the_answer_says_why(
 ) -> None:
     server.script(Reply(200, dialect.answer("", [("call_1", TOOL_NAME, VALUE)], "tools")))
     adapter = asked(dialect, server, patch)
-    answer = adapter.complete(call(dialect, model=model, tools=(NOW,), output_schema=SCHEMA))
+    answer = adapter.complete(request_to(dialect, model=model, tools=(NOW,), output_schema=SCHEMA))
     assert (json.loads(answer.text), answer.output_mode, server.refused) == (VALUE, "tool", 0)
     assert answer.mode_refused == f"native structured output was not used: {why}"
 
@@ -166,7 +155,7 @@ def test_the_answer_tool_is_not_for_models_without_tools(
     code = "ValidationException" if dialect is BEDROCK else "invalid_request_error"
     server.refuses = lambda request: dialect.error(400, code, said) if dialect.seen(request).schema else None
     server.script(Reply(200, dialect.answer(json.dumps(VALUE))))
-    answer = adapter.complete(call(dialect, output_schema=SCHEMA, can_call_tools=False))
+    answer = adapter.complete(request_to(dialect, output_schema=SCHEMA, can_call_tools=False))
     assert answer.output_mode == "instructions"
     assert "the answer tool was not used: the catalog's entry has no `tools`" in answer.mode_refused
 
@@ -185,13 +174,11 @@ def test_a_tool_is_forced_by_the_word_that_the_server_knows(
 ) -> None:
     patch.setenv("WORDS_ONLY_BASE_URL", f"{server.url}/v1")
     server.refuses = dialect.refusal
-    from support.dialects.base import adapter_of
-
     adapter = adapter_of("words-only")
     as_tool = Reply(200, dialect.answer("", [("call_1", TOOL_NAME, VALUE)], "tools"))
     server.script(*[as_tool if forced else Reply(200, dialect.answer(json.dumps(VALUE)))] * 2)
     for _ in range(2):
-        answer = adapter.complete(call(dialect, output_schema=SCHEMA, output_mode="tool"))
+        answer = adapter.complete(request_to(dialect, output_schema=SCHEMA, output_mode="tool"))
         assert (json.loads(answer.text), answer.output_mode) == (VALUE, mode or "instructions")
         assert server.requests[-1].json.get("tool_choice") == forced
     assert server.refused == 1  # learnt for the process
@@ -205,7 +192,7 @@ def test_a_deployment_whose_name_does_not_say_its_model(
     server.script(*[Reply(200, AZURE.answer("ok"))] * 2)
     behind = Identity("openai", "gpt-5-mini") if known else None
     for _ in range(2):
-        adapter.complete(call(AZURE, model="support-prod", stands_for=behind, temperature=0.2, max_tokens=500))
+        adapter.complete(request_to(AZURE, model="support-prod", stands_for=behind, temperature=0.2, max_tokens=500))
         seen = AZURE.seen(server.requests[-1])
         assert (seen.temperature, seen.max_tokens) == (None, 500)
     assert server.refused == (0 if known else 1)
@@ -218,7 +205,7 @@ def test_a_model_of_others_at_azure(server: WireServer, patch: pytest.MonkeyPatc
     server.script(*[Reply(200, dialect.answer("ok"))] * 2)
     behind = Identity("mistral", "mistral-large-2512") if known else None
     for _ in range(2):
-        adapter.complete(call(dialect, stands_for=behind, max_tokens=500))
+        adapter.complete(request_to(dialect, stands_for=behind, max_tokens=500))
         assert server.requests[-1].json["max_tokens"] == 500
     assert server.refused == (0 if known else 1)
 
@@ -236,8 +223,6 @@ def test_what_is_refused_at_one_effort_is_still_said_at_another(server: WireServ
 
     patch.setenv("HOUSE_BASE_URL", f"{server.url}/v1")
     server.refuses = refuses
-    from support.dialects.base import adapter_of
-
     adapter = adapter_of("house")
     as_tool = Reply(200, OPENAI.answer("", [("call_1", TOOL_NAME, VALUE)], "tools"))
     as_text = Reply(200, OPENAI.answer(json.dumps(VALUE)))
@@ -245,7 +230,9 @@ def test_what_is_refused_at_one_effort_is_still_said_at_another(server: WireServ
     modes = []
     for effort in ("high", "", "high", "low"):
         name = f"m@{effort}" if effort else "m"
-        made = call(OPENAI, catalog_id=name, effort=effort, temperature=0.2, output_schema=SCHEMA, output_mode="tool")
+        made = request_to(
+            OPENAI, catalog_id=name, effort=effort, temperature=0.2, output_schema=SCHEMA, output_mode="tool"
+        )
         modes.append(adapter.complete(made).output_mode)
         assert ("temperature" in server.requests[-1].json) == (effort != "high")
     assert modes == ["instructions", "tool", "instructions", "tool"]
@@ -253,27 +240,15 @@ def test_what_is_refused_at_one_effort_is_still_said_at_another(server: WireServ
 
 def test_a_second_account_is_spoken_to_as_the_first(server: WireServer, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("OPENAI_EU_BASE_URL", f"{server.url}/v1")
-    from support.dialects.base import adapter_of
-
     server.refuses = OPENAI.refusal
     server.script(Reply(200, OPENAI.answer(json.dumps(VALUE))))
     adapter = adapter_of("openai-eu")
     behind = Identity("openai", "gpt-5-mini")
     adapter.complete(
-        call(OPENAI, model="gpt-5-mini", stands_for=behind, max_tokens=500, temperature=0.2, output_schema=SCHEMA)
+        request_to(OPENAI, model="gpt-5-mini", stands_for=behind, max_tokens=500, temperature=0.2, output_schema=SCHEMA)
     )
     seen = OPENAI.seen(server.requests[-1])
     assert (seen.max_tokens, seen.temperature, seen.strict, server.refused) == (500, None, True, 0)
-
-
-def test_a_temperature_that_is_out_of_range_is_the_agents_to_hear(
-    server: WireServer, patch: pytest.MonkeyPatch
-) -> None:
-    adapter = asked(OPENAI, server, patch)
-    server.script(OPENAI.error(400, "", "Invalid value for 'temperature': must be at most 2, not 3."))
-    with pytest.raises(Exception, match="at most 2"):
-        adapter.complete(call(OPENAI, temperature=3.0))
-    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("dialect", [OPENAI, GOOGLE, ANTHROPIC, BEDROCK], ids=lambda one: one.name)
@@ -294,7 +269,7 @@ def test_parameters_of_tools_are_said_as_the_provider_takes_them(
     models = [dialect.model, *(["us.amazon.nova-pro-v1:0"] if dialect is BEDROCK else [])]
     for model in models:
         server.script(Reply(200, dialect.answer("ok")))
-        adapter.complete(call(dialect, model=model, tools=(ToolSpec("look", "Look.", awkward),)))
+        adapter.complete(request_to(dialect, model=model, tools=(ToolSpec("look", "Look.", awkward),)))
     assert server.refused == 0
 
 
@@ -307,14 +282,14 @@ def test_thoughts_of_mistral_go_back_as_parts(server: WireServer, patch: pytest.
     body = dialect.answer("", [("abcdefghi", "now", {})], "tools")
     body["choices"][0]["message"]["content"] = [thought, {"type": "text", "text": "I look."}]
     server.script(Reply(200, body), Reply(200, dialect.answer("noon")))
-    first = adapter.complete(call(dialect, tools=(NOW,)))
+    first = adapter.complete(request_to(dialect, tools=(NOW,)))
     assert (first.text, first.thoughts and first.thoughts.value) == ("I look.", {"content": [thought]})
     messages = (
         Message("user", "When?"),
         Message("assistant", first.text, first.tool_calls, thoughts=first.thoughts),
         Message("tool", "12:00", tool_call_id=first.tool_calls[0].id),
     )
-    adapter.complete(call(dialect, tools=(NOW,), messages=messages))
+    adapter.complete(request_to(dialect, tools=(NOW,), messages=messages))
     said = server.requests[-1].json["messages"][1]
     assert said["content"] == [thought, {"type": "text", "text": "I look."}]
     assert server.refused == 0
@@ -337,13 +312,13 @@ def test_unsigned_thoughts_of_bedrocks_models(
     thought = {"reasoningContent": {"reasoningText": {"text": "Look first."}}}
     body["output"]["message"]["content"].insert(0, thought)
     server.script(Reply(200, body), Reply(200, BEDROCK.answer("noon")))
-    first = adapter.complete(call(BEDROCK, model=model, tools=(NOW,)))
+    first = adapter.complete(request_to(BEDROCK, model=model, tools=(NOW,)))
     messages = (
         Message("user", "When?"),
         Message("assistant", "", (ToolCall("call_1", "now", {}),), thoughts=first.thoughts),
         Message("tool", "12:00", tool_call_id="call_1"),
     )
-    adapter.complete(call(BEDROCK, model=model, tools=(NOW,), messages=messages))
+    adapter.complete(request_to(BEDROCK, model=model, tools=(NOW,), messages=messages))
     assert (thought in server.requests[-1].json["messages"][1]["content"]) is goes_back
     assert server.refused == 0
 
@@ -361,7 +336,7 @@ def test_thinking_by_a_budget_where_there_is_none_any_more(
     options = own(dialect, {"thinking": thinking, "top_k": 5, "top_p": 0.96})
     named = f"us.anthropic.{model.partition('@')[0]}" if dialect is BEDROCK else model
     adapter = asked(dialect, server, patch)
-    adapter.complete(call(dialect, model=named, options=options, temperature=0.2, max_tokens=9000, effort="low"))
+    adapter.complete(request_to(dialect, model=named, options=options, temperature=0.2, max_tokens=9000, effort="low"))
     body, limit = sent(dialect, server)
     newer = model in NEWER
     assert body["thinking"] == ({"type": "adaptive", "display": "omitted"} if newer else thinking)

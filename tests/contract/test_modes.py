@@ -131,6 +131,7 @@ def test_the_catalog_says_where_to_begin(
         (422, "response_format -> json_schema: extra fields not permitted", ["native"], ["native", "tool"]),
         (404, "No endpoints found that support the provided 'tool_choice' value.", ["tool"], ["tool", "instructions"]),
         (400, "registry.ollama.ai/library/gemma3 does not support tools", ["tool"], ["tool", "instructions"]),
+        (500, "tools param requires --jinja flag", ["tool"], ["tool", "instructions"]),
         (400, "Extra inputs: json_schema, tool_choice", ["native", "tool"], list(MODES)),
     ],
 )

@@ -311,6 +311,7 @@ def test_calls_of_another_choice_may_have_any_form_of_a_call(
         (" [] ", {}),
         ('""', {}),
         (json.dumps(json.dumps({"zone": "UTC"})), {"zone": "UTC"}),
+        ('{"zone": "U\n\tC"}', {"zone": "U\n\tC"}),  # no JSON, and what many write into long texts
         ("[1]", None),
         ("7", None),
         ('"UTC"', None),

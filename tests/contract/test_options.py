@@ -82,6 +82,10 @@ def test_options_replace_nothing_that_the_call_says(
             "maxOutputTokens value of 30000 but the supported range is from 1 (inclusive) to 8193 (exclusive).",
             8192,
         ),
+        ("`max_tokens` is too large. Must be <= 4096", 4096),
+        ("The value of max_tokens must be between 1 and 4096", 4096),
+        ("max_tokens (30000) exceeds the maximum allowed output tokens of 4096", 4096),
+        ("This model's maximum output is 4096 tokens; you requested 30000", 4096),
     ],
 )
 def test_the_longest_answer_that_a_refusal_names_is_learnt(

@@ -20,6 +20,7 @@ def patch(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 SYSTEM_REFUSED = [
     (OPENAI, "System role not supported"),
+    (OPENAI, "Only user and assistant roles are supported!"),
     (OPENAI, "Unsupported value: 'messages[0].role' does not support 'system' with this model."),
     (OPENAI, "Conversation roles must alternate user/assistant/user/assistant/..."),
     (OPENAI, "invalid params, chat content has invalid message role: system (2013)"),

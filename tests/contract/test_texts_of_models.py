@@ -81,3 +81,22 @@ def test_a_call_that_thoughts_mention_is_none(
         adapter.complete(make_call(tools=(SEARCH,)))
     answer = adapter.complete(make_call(tools=(SEARCH,)))
     assert (answer.text, answer.tool_calls) == ("4", ())
+
+
+def test_a_call_that_is_written_and_cannot_be_read_is_asked_for_again(
+    server: WireServer, adapter: Provider, dialect: Dialect, make_call: Make
+) -> None:
+    text = '<tool_call>{"name": "search", "arguments": {"q": "x'
+    server.script(*[Reply(200, dialect.answer(text))] * 2)
+    with pytest.raises(InvalidModelResponse, match="a call of a tool that cannot be read") as caught:
+        adapter.complete(make_call(tools=(SEARCH,)))
+    assert caught.value.repeatable
+    assert caught.value.usage is not None
+    assert adapter.complete(make_call()).text == text  # without tools it is about something
+
+
+def test_an_invented_name_in_a_call_that_is_written_is_told_to_the_model(
+    server: WireServer, adapter: Provider, dialect: Dialect, make_call: Make
+) -> None:
+    server.script(Reply(200, dialect.answer('<tool_call>{"name": "find", "arguments": {}}</tool_call>')))
+    assert [call.name for call in adapter.complete(make_call(tools=(SEARCH,))).tool_calls] == ["find"]

@@ -139,6 +139,8 @@ def at_gemini(
         if extra := sorted(node.keys() - keys):
             return f"Invalid JSON payload received. Unknown name \"{extra[0]}\" at '{where}': Cannot find field."
         if keys is GEMINI_TOOL_KEYS:
+            if not {"type", "anyOf"} & node.keys():
+                return f"{where}.type: must be specified when not using one_of, any_of or all_of fields"
             if isinstance(node.get("type"), list):
                 return f"Unknown name \"type\" at '{where}': Proto field is not repeating, cannot start list."
             if not all(isinstance(value, str) for value in node.get("enum", ())):

@@ -160,6 +160,8 @@ def _prices(provider: str, model: ModelInfo) -> list[dict[str, Any]] | None:
             price["between"] = [
                 edge.replace(tzinfo=None).isoformat("minutes") for edge in (constraint.start_time, constraint.end_time)
             ]
+            if provider in facts.PEAK_ON_WEEKDAYS:
+                price["weekdays"] = True
         elif constraint is not None:
             raise SystemExit(f"{model.id}: a condition of a price that is not understood: {constraint!r}")
         if since is not None:

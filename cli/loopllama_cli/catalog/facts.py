@@ -45,6 +45,11 @@ CURRENT = {
 }
 """Ids, as genai-prices has them, that are current at the provider itself."""
 
+PEAK_ON_WEEKDAYS = frozenset({"deepseek"})
+"""Providers whose prices by the hour count from Monday to Friday only, which genai-prices cannot say: "Peak hours are
+01:00 - 04:00 and 06:00 - 10:00 UTC, Monday through Friday" (api-docs.deepseek.com/quick_start/pricing, 2026-09;
+github.com/diegosouzapw/OmniRoute, pull request 11210). In Beijing it is the same day at these hours."""
+
 _CLAUDE = (
     "haiku-4-5-20251001-v1:0",
     "sonnet-4-5-20250929-v1:0",

@@ -48,14 +48,14 @@ def whatif(
     settings = connect(ctx).settings
     crew = definition_of(settings, workflow)["crew"]
     router = Router(settings)
-    changes = {step: router.model(name) for step, name in pairs(change, "--set", "STEP=MODEL").items()}
+    changes = {step: router.priced_model(name) for step, name in pairs(change, "--set", "STEP=MODEL").items()}
     moment = read_moment(since, "--since")
     oldest = None if moment is None else datetime.fromisoformat(moment)
     limit = predictions.MAX_RUNS if since is not None else runs
     recent = predictions.recent_runs(RunReader(settings), workflow, limit=limit, since=oldest)
     needs = {agent["name"]: agent["needs"] for agent in crew}
     forecast = predictions.predict(
-        recent, needs, changes, router.model, prices="today" if prices == "today" else "then"
+        recent, needs, changes, router.priced_model, prices="today" if prices == "today" else "then"
     )
     if as_json:
         applied = _apply(RouteStore(settings), workflow, change, reason) if apply else []

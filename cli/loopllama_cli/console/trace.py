@@ -229,12 +229,8 @@ def notes(run: RunView) -> Iterator[Text]:
             if attempt.get("outcome") not in ("ok", "open", None):
                 yield _note("✗", "red", name, _attempt_text(attempt))
             elif attempt.get("mode_refused"):
-                yield _note(
-                    "!",
-                    "yellow",
-                    name,
-                    f"{attempt['mode_refused']}; asked by {_MODES[attempt['output_mode'] or 'tool']}",
-                )
+                asked = f"; asked by {_MODES[mode]}" if (mode := attempt.get("output_mode")) in _MODES else ""
+                yield _note("!", "yellow", name, f"{attempt['mode_refused']}{asked}")
             elif attempt.get("stop_reason") == "max_tokens":
                 unasked = f" of {limit:,}, which the agent did not set" if (limit := attempt.get("max_tokens")) else ""
                 cut = f"an answer of {attempt.get('model')} was cut off by its token limit{unasked}"

@@ -196,6 +196,8 @@ class Price(Shape):
 
     effective_from: str | None
     between: list[str] | None
+    weekdays: bool
+    """Whether these hours count from Monday to Friday only (UTC)."""
     input: float
     output: float
     cache_read: float | None

@@ -135,6 +135,7 @@ def _bundled_price(raw: Mapping[str, Any]) -> Price:
         effective_from=since,
         tiers=tuple(Tier(tier["above"], **amounts(tier)) for tier in raw.get("tiers", ())),
         between=None if between is None else (time.fromisoformat(between[0]), time.fromisoformat(between[1])),
+        weekdays=raw.get("weekdays", False),
         service_tiers={
             tier: replace(_bundled_price(price), effective_from=since)
             for tier, price in raw.get("service_tiers", {}).items()

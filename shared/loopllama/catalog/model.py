@@ -57,8 +57,9 @@ class Tier:
 @dataclass(frozen=True, slots=True)
 class Price:
     """USD per million tokens, in force from `effective_from` (UTC) until a later price. `between` limits it to hours
-    of the day (UTC, start included, end excluded; may pass midnight) and wins over the same date's price without.
-    `service_tiers` are the prices of the same date at other service tiers than the standard one."""
+    of the day (UTC, start included, end excluded; may pass midnight), with `weekdays` from Monday to Friday only, and
+    wins over the same date's price without. `service_tiers` are the prices of the same date at other service tiers than
+    the standard one."""
 
     effective_from: date
     input: Decimal
@@ -68,6 +69,7 @@ class Price:
     cache_write_1h: Decimal | None = None
     tiers: tuple[Tier, ...] = ()
     between: tuple[time, time] | None = None
+    weekdays: bool = False
     service_tiers: Mapping[str, Price] = field(default_factory=dict)
 
 

@@ -37,6 +37,7 @@ def _price(price: Price) -> dict[str, Any]:
     return {
         "effective_from": None if price.effective_from == date.min else price.effective_from.isoformat(),
         "between": [edge.isoformat("minutes") for edge in price.between] if price.between else None,
+        "weekdays": price.weekdays,
         **_amounts(price),
         "service_tiers": {tier: _amounts(at_tier) for tier, at_tier in price.service_tiers.items()},
     }

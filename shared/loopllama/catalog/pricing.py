@@ -97,6 +97,8 @@ def _dated(prices: tuple[Price, ...], at: date) -> Price | None:
         if moment is not None:
             start, end = price.between
             clock = moment.time()
+            if price.weekdays and moment.weekday() > 4:
+                continue
             if (start <= clock < end) if start <= end else (clock >= start or clock < end):
                 return price
     return None

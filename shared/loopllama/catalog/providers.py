@@ -36,7 +36,8 @@ class Known:
     takes them back as parts of the content. `longest_description`: the characters that a tool's description may have
     (OpenAI: github.com/OpenHands/OpenHands, issue 4838; github.com/getsentry/sentry-mcp, issue 106); `cuts_prompts`:
     what does not fit into its window is left out without a word; `says_cost`: its `usage` says in USD what the call
-    costs (https://openrouter.ai/docs/use-cases/usage-accounting, https://docs.perplexity.ai/docs/agent-api).
+    costs (https://openrouter.ai/docs/use-cases/usage-accounting, https://docs.perplexity.ai/docs/agent-api,
+    https://docs.x.ai/docs/api-reference, cost_in_usd_ticks).
     """
 
     dialect: str = "openai"
@@ -132,7 +133,9 @@ KNOWN: dict[str, Known] = {
     ),
     "together": Known(base_url="https://api.together.xyz/v1", variables=("TOGETHER",)),
     "fireworks": Known(base_url="https://api.fireworks.ai/inference/v1", variables=("FIREWORKS",)),
-    "xai": Known(base_url="https://api.x.ai/v1", variables=("XAI",), schemas="openai strict", thoughts=()),
+    "xai": Known(
+        base_url="https://api.x.ai/v1", variables=("XAI",), schemas="openai strict", thoughts=(), says_cost=True
+    ),
     "cerebras": Known(
         base_url="https://api.cerebras.ai/v1",
         variables=("CEREBRAS",),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Refused = Literal[
     "temperature",
     "temperature while thinking",
+    "temperature over 1",
     "top_p beside temperature",
     "top_p and top_k",
     "thinking budget",
@@ -80,6 +81,22 @@ RULES: tuple[Rule, ...] = (
         "Claude thinks at its own temperature only",
         "https://platform.claude.com/docs/en/build-with-claude/extended-thinking",
         "2026-11",
+    ),
+    Rule(
+        "temperature over 1",
+        "claude",
+        "Claude takes 0 to 1",
+        "https://docs.claude.com/en/api/messages; github.com/vercel/ai, pull request 10308",
+        "2026-11",
+    ),
+    Rule(
+        "temperature over 1",
+        "",
+        "Converse takes 0 to 1, of every model",
+        "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InferenceConfiguration.html; "
+        "github.com/stdapi-ai/stdapi.ai, issue 224",
+        "2026-09",
+        providers=("bedrock",),
     ),
     Rule(
         "top_p and top_k",
@@ -149,8 +166,8 @@ RULES: tuple[Rule, ...] = (
         "schema beside tools",
         "",
         "Cerebras takes no schema beside tools",
-        "github.com/juspay/neurolink, its page on Cerebras (wrong_api_format)",
-        "2026-08",
+        "github.com/vercel/ai, issue 15349; github.com/juspay/neurolink, pull request 1658",
+        "2026-09",
         providers=("cerebras",),
     ),
     Rule(

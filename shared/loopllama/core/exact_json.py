@@ -83,13 +83,16 @@ class Literal:
         return self.text
 
 
-def loads(text: str | bytes) -> Any:
+def loads(text: str | bytes, *, by_model: bool = False) -> Any:
     """Return the value of a JSON text; numbers become `int` or `Decimal`.
+
+    In what models write (`by_model`) texts may hold line ends and tabs as they are: that is no JSON, says nothing else,
+    and is what many write into long texts (github.com/rhesis-ai/rhesis, pull request 2488).
 
     Raises `NotTaken`, a `ValueError`, naming the place of what is not taken (see above), and any other `ValueError` for
     what is no JSON.
     """
-    value, literals, deep = _read(text)
+    value, literals, deep = _read(text, strict=not by_model)
     if literals or deep:
         check(value, numbers=bool(literals))
     return value
@@ -174,7 +177,7 @@ _SHORT = 300
 """A literal that is not longer, and has no exponent, is always taken."""
 
 
-def _read(text: str | bytes) -> tuple[Any, list[Literal], bool]:
+def _read(text: str | bytes, *, strict: bool = True) -> tuple[Any, list[Literal], bool]:
     """Return the value of a JSON text, the numbers in it that are not taken, and whether it may be too deep."""
     literals: list[Literal] = []
 
@@ -196,7 +199,7 @@ def _read(text: str | bytes) -> tuple[Any, list[Literal], bool]:
 
     brackets = text.count("{") + text.count("[") if isinstance(text, str) else text.count(b"{") + text.count(b"[")
     try:
-        value = json.loads(text, parse_float=decimal, parse_int=integer, parse_constant=literal)
+        value = json.loads(text, parse_float=decimal, parse_int=integer, parse_constant=literal, strict=strict)
     except RecursionError:
         raise NotTaken((), _TOO_DEEP) from None
     return value, literals, brackets > MAX_LEVELS  # most texts have not even so many

@@ -88,12 +88,13 @@ def meant(calls: Sequence[ToolCall], tools: Sequence[ToolSpec]) -> tuple[ToolCal
     that is no tool's even so stays as it is."""
     names = {tool.name for tool in tools}
     return tuple(
-        replace(call, name=bare) if call.name not in names and (bare := _bare(call.name)) in names else call
+        replace(call, name=bare) if call.name not in names and (bare := bare_name(call.name)) in names else call
         for call in calls
     )
 
 
-def _bare(name: str) -> str:
+def bare_name(name: str) -> str:
+    """Return a name without what models write around it."""
     said = name.partition("<")[0].strip(" \t\r\n`\"'").removesuffix("()")
     return _NUMBER.sub("", _NAMESPACE.sub("", said))
 

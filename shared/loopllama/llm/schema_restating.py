@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from loopllama.core import exact_json
-from loopllama.llm import schema_references
+from loopllama.llm import schema_references, schema_unions
 from loopllama.llm.schema_subsets import ANNOTATIONS, SUBSETS, Subset
 
 _LOOKS_AROUND = re.compile(r"\(\?(?:[=!]|<[=!])")
@@ -30,6 +31,10 @@ _GOES_ON = "The same once more: {}."
 _UNKNOWN = "What {} names."
 """What stands for a reference that is followed no more, and for one to something outside of the schema."""
 _TYPES: tuple[tuple[type, str], ...] = ((bool, "boolean"), (str, "string"), (int, "integer"), (Decimal, "number"))
+
+
+_KINDS = {"properties": "object", "additionalProperties": "object", "items": "array", "prefixItems": "array"}
+"""The type of what a part without one describes."""
 
 
 class Restated(NamedTuple):
@@ -70,11 +75,17 @@ def parameters(schema: Mapping[str, Any], subset: str) -> Mapping[str, Any]:
     What refers to itself is said some levels deep where the provider takes no references; below, its description says
     that it goes on. Of what would be too large so, fewer levels are said.
     """
-    if subset == "any":
-        return schema
+    return schema if subset == "any" else _parameters(exact_json.dumps(schema), subset)
+
+
+@lru_cache(maxsize=256)
+def _parameters(text: str, subset: str) -> Mapping[str, Any]:
+    """Return the same of a schema that is written as JSON: each call of a step has the same tools."""
+    schema: Mapping[str, Any] = exact_json.loads(text)
+    whole = schema_unions.one_object(schema)
     for levels in _LEVELS:
         try:
-            return _Restating(schema, SUBSETS[subset], levels).root()
+            return _Restating(whole, SUBSETS[subset], levels).root()
         except (_Unsayable, RecursionError):
             continue
     return schema
@@ -82,8 +93,12 @@ def parameters(schema: Mapping[str, Any], subset: str) -> Mapping[str, Any]:
 
 def says_less(schema: Mapping[str, Any], subset: str) -> bool:
     """Return whether parameters in a subset are said some levels deep only, as they refer to themselves."""
-    used = schema_references.without_unused(schema)
-    return not SUBSETS[subset].recursive and schema_references.refers_to_itself(used)
+    return not SUBSETS[subset].recursive and _refers_to_itself(exact_json.dumps(schema))
+
+
+@lru_cache(maxsize=256)
+def _refers_to_itself(text: str) -> bool:
+    return schema_references.refers_to_itself(schema_references.without_unused(exact_json.loads(text)))
 
 
 def holds(schema: Mapping[str, Any], subset: str) -> bool:
@@ -219,10 +234,11 @@ class _Restating:
         if "const" in made and not self._subset.const:
             made["enum"] = [made.pop("const")]
         if values is None:
-            if not self._subset.loose and not {"type", "anyOf", "$ref"} & made.keys():
-                if "properties" not in made:
+            if not {"type", "anyOf", "$ref"} & made.keys():
+                if not self._subset.loose and "properties" not in made:
                     raise _Unsayable("a value may be anything")
-                made["type"] = "object"
+                # Gemini: "must be specified when not using one_of, any_of or all_of fields"
+                made["type"] = next((kind for key, kind in _KINDS.items() if key in made), "string")
             return made
         types = sorted({_type_of(value) for value in values})
         if "" in types and not self._subset.loose:

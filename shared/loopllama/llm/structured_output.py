@@ -117,7 +117,9 @@ def parse_answer(text: str, schema: Mapping[str, Any]) -> Any:
 def _checked(text: str, schema: Mapping[str, Any]) -> Any:
     """`text` as JSON that follows `schema`. `ValueError` where it is no JSON at all."""
     try:
-        value = exact_json.loads(text)
+        value = exact_json.loads(text, by_model=True)
+        if isinstance(value, str) and schema.get("type") in ("object", "array"):
+            value = exact_json.loads(value, by_model=True)  # the JSON text of a JSON text
         if "\\u" in text:
             exact_json.dumps(value, ascii_only=False).encode()
     except exact_json.NotTaken as error:
@@ -149,7 +151,7 @@ def _candidates(text: str) -> Iterator[str]:
             break
         if not any(start < match.start() < end for start, end in thought):
             yield thoughts.apart(match.group(1))[0]
-    decoder = json.JSONDecoder(parse_float=str, parse_int=str)  # only the ends of values count here
+    decoder = json.JSONDecoder(parse_float=str, parse_int=str, strict=False)  # only the ends of values count here
     position = read = 0
     for _ in range(_MAX_CANDIDATES):
         opening = _OPENING.search(text, position)

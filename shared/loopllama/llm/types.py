@@ -113,7 +113,8 @@ class Forms(NamedTuple):
     `temperature`: whether it may be sent. `limit` is the field that limits the answer, empty for the provider's usual
     one. `forced` is what stands for the name of a tool that must be called, empty for the name itself. `system`:
     whether there may be a system prompt; otherwise it opens the first message. `most_output` is the longest answer, in
-    tokens, that may be asked for; 0 where none was named.
+    tokens, that may be asked for; 0 where none was named. `most_temperature` is the highest temperature, where one was
+    named.
     """
 
     temperature: bool = True
@@ -121,6 +122,7 @@ class Forms(NamedTuple):
     forced: str = ""
     system: bool = True
     most_output: int = 0
+    most_temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

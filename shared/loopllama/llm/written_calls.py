@@ -2,29 +2,35 @@
 
 A server that has no parser for its model's calls, or whose parser gives up, hands them on as text: vLLM without
 `--tool-call-parser`, Ollama and llama.cpp with a template of somebody else's, gateways. Taken for the answer, such a
-text would end the turn. Forms by family: `<tool_call>` with JSON (Hermes, Qwen) or with tags (Qwen3 Coder;
-GLM: github.com/ml-explore/mlx-lm, pull request 792), `<function=…>` (Llama 3, Groq), `[TOOL_CALLS]` (Mistral, its later
-models with the name before the arguments), `<|tool_call|>` with a list (Granite, Phi), `<invoke name=…>` (MiniMax and
-DeepSeek 3.2), `<|python_tag|>` and the bare object (Llama 3.1 and later), alone, in a list or in a code fence,
-`<|tool_call_begin|>` (Kimi), its like in full-width signs (DeepSeek), `<longcat_tool_call>` (LongCat), `<tools>` (Qwen
-2.5 Coder), `to=functions.NAME` in a channel (gpt-oss), `<|tool_call>call:NAME{…}` with quotes of its own (Gemma 4, also
-without its sign: github.com/vllm-project/vllm, issue 54256), `<|tools_prefix|>` (Apertus: github.com/ml-explore/mlx-lm,
-pull request 1663), the name before the object alone, and Python (`written_python`).
+text would end the turn. Forms by family:
+
+- JSON behind a sign (`written_values`): `<tool_call>` (Hermes, Qwen), `<tools>` (Qwen 2.5 Coder), `<tool_calls>`
+  (Jamba, Hunyuan), `<TOOLCALL>` (Nemotron), `<longcat_tool_call>` (LongCat), `<functioncall>`, `[TOOL_REQUEST]` (LM
+  Studio), `[TOOL_CALLS]` (Mistral), `<|tool_call|>` (Granite, Phi 4), `functools` (Phi 4 mini), `<|python_tag|>` (Llama
+  3), `<|action_start|>` (InternLM), `<|START_ACTION|>` and `Action:` (Command), `<|tools_prefix|>` (Apertus:
+  github.com/ml-explore/mlx-lm, pull request 1663); or without any, alone, in a code fence, or behind what is said first
+  (github.com/NousResearch/hermes-agent, pull request 87900; github.com/jundot/omlx, issue 2565);
+- the name and then the object: `[TOOL_CALLS]search{…}` (Mistral's later models), `<|tool_call_begin|>` (Kimi), its like
+  in full-width signs (DeepSeek), `to=functions.search` in a channel (gpt-oss), `<function=search>{…}` (Llama 3, Groq),
+  `✿FUNCTION✿` (Qwen), `Action:` and `Action Input:` (prompts' own habit), the name alone;
+- parameters in tags (`written_tags`) and Python (`written_python`);
+- `call:search{…}` with bare words and quotes of its own: Gemma 4, also without its sign (github.com/vllm-project/vllm,
+  issue 54256), and Gemini in a tag (github.com/bayesimpact/bayes-platform, pull request 620).
 
 Only what names a tool of the request, and has an object of arguments, is a call; a text in which none does is an
-answer.
+answer. What names none behind a sign that nothing is said before is a call by an invented name, and the model is told.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from loopllama.core import exact_json
-from loopllama.llm import written_python
-from loopllama.llm.history import MOST_CALLS
+from loopllama.llm import written_python, written_tags, written_values
+from loopllama.llm.history import MOST_CALLS, bare_name
 from loopllama.llm.types import ToolCall
 
 _BAR = "\uff5c"
@@ -35,183 +41,192 @@ def _sign(*words: str) -> str:
     return f"<{_BAR}{{}}{_BAR}>".format("\u2581".join(words))
 
 
-_SECTIONS = ("<|tool_calls_section_begin|>", _sign("tool", "calls", "begin"))
-_DEEPSEEK_BEGINS = _sign("tool", "call", "begin")
-_SIGNS = (
-    "<tool_call>",
-    "<|tool_call|>",
-    "<minimax:tool_call>",
-    "<function_calls>",
-    f"<{_BAR}DSML{_BAR}",
-    "<invoke name=",
-    "<function=",
-    "[TOOL_CALLS]",
-    "<|python_tag|>",
-    "<|tool_call_begin|>",
-    _DEEPSEEK_BEGINS,
-    *_SECTIONS,
-    "<longcat_tool_call>",
-    "<tools>",
-    "<|tool_call>",
-    "<|tools_prefix|>",
-    "<|tool_call_start|>",
-    "<|python_start|>",
-    "```tool_code",
-    "<|start|>assistant",
-    "<|channel|>",
-    "assistantcommentary to=",
-    "commentary to=functions.",
+_DEEPSEEK_BEGINS, _DEEPSEEK_SEP = _sign("tool", "call", "begin"), _sign("tool", "sep")
+_ENDS_TURN = re.compile(
+    r"\s*(?:<\|(?:im_end|eot_id|eom_id|end|endoftext|return|end_of_text)\|>|</s>|<end_of_turn>|"
+    rf"{_sign('end', 'of', 'sentence')})\s*\Z"
 )
-_HERMES = re.compile(r"<(?P<tag>(?:longcat_)?tool_call|tools)>\s*(?P<call>\{.*?\})\s*(?:</(?P=tag)>|\Z)", re.DOTALL)
-_HARMONY = re.compile(
-    r"\bto=functions\.([\w.:-]{1,80})(?:\s|<\||\|>|\w){0,80}?(\{.*?\})\s*"
-    r"(?:<\|(?:call|end|return)\|>|\Z|(?=<\|start\|>|<\|channel\|>|assistant(?:commentary|final|analysis)))",
-    re.DOTALL,
+"""Signs of a turn's end that a server has left in the text."""
+_NAME = r"([\w.:-]{1,80})"
+_JSON_SIGNS = (
+    *("<tool_call>", "<tool_calls>", "<|tool_call|>", "<longcat_tool_call>", "<tools>", "<TOOLCALL>"),
+    *("<function_call>", "<functioncall>", "[TOOL_CALLS]", "[TOOL_REQUEST]", "<|python_tag|>", "functools["),
+    *("<|START_ACTION|>", "<|action_start|><|plugin|>", "<|tools_prefix|>"),
 )
+_BEFORE_VALUE = re.compile(
+    "(?:" + "|".join(re.escape(sign.removesuffix("[")) for sign in _JSON_SIGNS) + r"|(?m:^)Action:\s*(?=```))"
+    r"\s*(?:```[a-z]{0,10}\s*)?(?=[\[{])"
+)
+_BEFORE_OBJECT = tuple(
+    re.compile(form + r"\s*(?=\{)", re.MULTILINE)
+    for form in (
+        rf"\[TOOL_CALLS\]\s*{_NAME}(?:\[CALL_ID\][\w-]{{1,80}})?(?:\[ARGS\])?",
+        rf"<tool_call>\s*{_NAME}\s*```(?:json)?",
+        rf"<\|tool_call_begin\|>\s*{_NAME}\s*<\|tool_call_argument_begin\|>",
+        rf"{_DEEPSEEK_BEGINS}(?:function{_DEEPSEEK_SEP})?\s*{_NAME}(?:{_DEEPSEEK_SEP}|\s*```json)",
+        rf"\bto={_NAME}(?:\s|<\||\|>|\w){{0,80}}?",
+        rf"^✿FUNCTION✿:\s*{_NAME}\s*✿ARGS✿:",
+        rf"^Action:\s*{_NAME}\s*^Action Input:",
+    )
+)
+_NAME_FIRST = re.compile(rf"\A{_NAME}\s*(?=\{{)")
+_PREFIXES = ("steptml", "antml")
+_OTHER_SIGNS = (
+    *(f"<{prefix}:{tag}" for prefix in _PREFIXES for tag in ("function_calls>", "invoke name=")),
+    *("<minimax:tool_call>", "<function_calls>", "<invoke name=", "<function=", "<function name="),
+    *("<|tool_call_begin|>", "<|tool_calls_section_begin|>", _DEEPSEEK_BEGINS, _sign("tool", "calls", "begin")),
+    *(f"<{_BAR}DSML{_BAR}", "<|tool_call>", "<|tool_call_start|>", "<|python_start|>", "```tool_code", "<call:"),
+    *("<|start|>assistant", "<|channel|>", "assistantcommentary to=", "commentary to=", "✿FUNCTION✿", "Action:"),
+)
+_SIGNS = (*_JSON_SIGNS, *_OTHER_SIGNS)
+_BEGUN = re.compile(r"\s*(?:<\|?/?tool_calls?\|?>\s*|\[TOOL_CALLS\]\s*|<TOOLCALL>\s*)+(?:[\[{]|<function=|\w+[\[{<])")
 _GEMMA = re.compile(
-    r"(?:<\|tool_call>\s*|\A)call:([\w.:-]{1,80})\s*(\{.*?\})\s*(?:<tool_call\|>|\Z|(?=<\|tool_call>))", re.DOTALL
+    rf"(?:<\|tool_call>\s*|<|\A)call:{_NAME}\s*(\{{.*?\}})\s*(?:<tool_call\|>|/?>|\Z|(?=<\|tool_call>))", re.DOTALL
 )
 _GEMMA_PIECE = re.compile(
     r'<\|"\|>(?P<text>.*?)<\|"\|>|(?P<json>"(?:\\.|[^"\\])*")|(?P<sign>[{}\[\],:])|(?P<bare>[^{}\[\],:"<]+)', re.DOTALL
 )
-_APERTUS = re.compile(r"<\|tools_prefix\|>\s*(\[.*?\])\s*(?:<\|tools_suffix\|>|\Z)", re.DOTALL)
 _AS_PYTHON = re.compile(
     r"<\|tool_call_start\|>(.*?)(?:<\|tool_call_end\|>|\Z)|<\|python_start\|>(.*?)(?:<\|python_end\|>|\Z)"
-    r"|<function_calls>(.*?)(?:</function_calls>|\Z)|```tool_code\s*(.*?)(?:```|\Z)",
+    r"|<function_calls>(.*?)(?:</function_calls>|\Z)|```tool_code\s*(.*?)(?:```|\Z)|<\|python_tag\|>(.*)\Z",
     re.DOTALL,
 )
-_NAME_FIRST = re.compile(r"([\w.-]{1,80})\s*(\{.*\})", re.DOTALL)
-_PYTHON_LIST = re.compile(r"\[\s*[\w.]{1,80}\(.*\)\s*\]", re.DOTALL)
-_FUNCTION = re.compile(r"<function=([\w.:-]{1,80})>\s*(.*?)\s*(?:</function>|\Z)", re.DOTALL)
-_PARAMETER = re.compile(r"<parameter=([\w.:-]{1,80})>\n?(.*?)\n?</parameter>", re.DOTALL)
-_INVOKE = re.compile(
-    rf'<(?:{_BAR}DSML{_BAR})?invoke name="([\w.:-]{{1,80}})"\s*>(.*?)</(?:{_BAR}DSML{_BAR})?invoke>', re.DOTALL
-)
-_NAMED_PARAMETER = re.compile(
-    rf'<(?:{_BAR}DSML{_BAR})?parameter name="([\w.:-]{{1,80}})"[^>]{{0,80}}>\n?(.*?)\n?'
-    rf"</(?:{_BAR}DSML{_BAR})?parameter>",
-    re.DOTALL,
-)
-_GLM = re.compile(r"<tool_call>\s*([\w.:-]{1,80})\s*((?:<arg_key>.*?)?)\s*(?:</tool_call>|\Z)", re.DOTALL)
-_GLM_PARAMETER = re.compile(r"<arg_key>\s*([^<]{1,80}?)\s*</arg_key>\s*<arg_value>\n?(.*?)\n?</arg_value>", re.DOTALL)
-_LISTED = re.compile(r"<\|?tool_call\|?>\s*(\[.*?\])\s*(?:<\|?/tool_call\|?>|\Z)", re.DOTALL)
-_MISTRAL = re.compile(r"\[TOOL_CALLS\]\s*(\[.*\])", re.DOTALL)
-_MISTRAL_ONE = re.compile(
-    r"\[TOOL_CALLS\]\s*([\w.-]{1,80})(?:\[CALL_ID\][\w-]{1,80})?(?:\[ARGS\])?\s*(\{.*?\})\s*"
-    r"(?=\[TOOL_CALLS\]|</s>|\Z)",
-    re.DOTALL,
-)
-_FENCED = re.compile(r"```[a-z_]{0,20}\s*([\[{].*[\]}])\s*```", re.DOTALL)
-_PYTHON = re.compile(r"<\|python_tag\|>\s*(\{.*\})", re.DOTALL)
-_KIMI = re.compile(
-    r"<\|tool_call_begin\|>\s*([\w.:-]{1,80})\s*<\|tool_call_argument_begin\|>\s*(.*?)\s*<\|tool_call_end\|>",
-    re.DOTALL,
-)
-_DEEPSEEK_SEP = _sign("tool", "sep")
-_DEEPSEEK = re.compile(
-    rf"{_DEEPSEEK_BEGINS}(?:function{_DEEPSEEK_SEP})?\s*([\w.:-]{{1,80}})(?:{_DEEPSEEK_SEP}|\s*```json)\s*"
-    rf"(\{{.*?\}})\s*(?:```)?\s*{_sign('tool', 'call', 'end')}",
-    re.DOTALL,
-)
+_PYTHON = re.compile(r"\[\s*[\w.]{1,80}\(.*\)\s*\]|[\w.]{1,80}\(.*\)", re.DOTALL)
+_LINE = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)
+_MOST_LINES = 100
 _LONGEST = 100_000
 """Characters; a longer text is no call, and takes long to look through."""
-_BEFORE_NAME = re.compile(r"^functions?[.:]")
-_BEHIND_NAME = re.compile(r":\d+$")
+
+Tools = Mapping[str, Mapping[str, Any]]
+Placed = tuple[int, str, Mapping[str, Any]]
+"""A call: where it begins, its name, its arguments."""
 
 
-def found(text: str, tools: Mapping[str, Mapping[str, Any]]) -> tuple[str, tuple[ToolCall, ...]]:
+def found(text: str, tools: Tools) -> tuple[str, tuple[ToolCall, ...]]:
     """Return what is said before the calls that a text holds, and the calls; the text itself where it holds none.
     `tools` are the schemas of the parameters, by the tools' names."""
-    bare = text.strip()
-    if len(text) > _LONGEST or sum(map(text.count, _SIGNS)) > MOST_CALLS:
+    if not tools or len(text) > _LONGEST or sum(map(text.count, _SIGNS)) > MOST_CALLS:
         return text, ()
-    if fenced := _FENCED.fullmatch(bare):
-        bare = fenced[1]
-    if not tools or not (any(sign in text for sign in _SIGNS) or _may_be_bare(bare, tools)):
-        return text, ()
-    calls = [
-        ToolCall(f"call_{place}", name, arguments, exact_json.dumps(arguments))
-        for place, (name, arguments) in enumerate(_read(bare, tools))
-        if name in tools
-    ]
-    if not calls:
-        return text, ()
-    start = min((text.index(sign) for sign in _SIGNS if sign in text), default=0)
-    return text[:start].strip(), tuple(calls)
+    signs = [place for sign in _SIGNS if (place := text.find(sign)) >= 0]
+    bare = _ENDS_TURN.sub("", text).strip()
+    calls = [_meant(call, tools) for call in _behind_signs(bare, tools)] if signs else []
+    known = [call for call in calls if call[1] in tools]
+    if calls and not known and not text[: min(signs)].strip():
+        known = calls
+    if not known:
+        before, known = _without_signs(bare, tools)
+        return (before, _made(known)) if known else (text, ())
+    return text[: min(signs)].strip(), _made(sorted(known, key=lambda call: call[0]))
 
 
-def _may_be_bare(text: str, tools: Mapping[str, Any]) -> bool:
-    """Return whether a text without signs may be nothing but calls."""
-    if text.startswith(("{", "[")):
-        return '"name"' in text or bool(_PYTHON_LIST.fullmatch(text))
-    named = _NAME_FIRST.fullmatch(text)
-    return text.startswith("call:") or bool(named and named[1] in tools)
+def is_broken(text: str) -> bool:
+    """Return whether a text in which no call was found begins like one."""
+    return bool(_BEGUN.match(text))
 
 
-def _read(text: str, tools: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if _PYTHON_LIST.fullmatch(text):
-        yield from written_python.calls(text)
-        return
-    if text.startswith(("{", "[")) and not text.startswith("[TOOL_CALLS]"):
-        yield from _of_value(_json(text))
-        return
-    if named := _NAME_FIRST.fullmatch(text):
-        yield from _named(named[1], _json(named[2]))
-    for match in _HERMES.finditer(text):
-        yield from _of_object(_json(match["call"]))
+def _made(calls: Sequence[Placed]) -> tuple[ToolCall, ...]:
+    return tuple(
+        ToolCall(f"call_{number}", name, arguments, exact_json.dumps(arguments))
+        for number, (_, name, arguments) in enumerate(calls[:MOST_CALLS])
+    )
+
+
+def _meant(call: Placed, tools: Tools) -> Placed:
+    return call if call[1] in tools else (call[0], bare_name(call[1]), call[2])
+
+
+def _behind_signs(text: str, tools: Tools) -> Iterator[Placed]:
+    for match in _BEFORE_VALUE.finditer(text):
+        for value, _ in written_values.values(text, match.end()):
+            for name, arguments in (
+                *written_values.calls(value, tools),
+                *(written_values.by_name(value) if match[0].startswith("<|tools_prefix|>") else ()),
+            ):
+                yield match.start(), name, arguments
+    for form in _BEFORE_OBJECT:
+        for match in form.finditer(text):
+            for value, _ in itertools.islice(written_values.values(text, match.end()), 1):
+                if isinstance(value, dict):
+                    yield match.start(), match[1], value
+    yield from written_tags.calls(text, _by_any_name(text, tools))
+    yield from _gemma(text)
     for match in _AS_PYTHON.finditer(text):
-        yield from written_python.calls(next(part for part in match.groups() if part is not None))
-    for match in _HARMONY.finditer(text):
-        yield from _named(match[1], _json(match[2]))
+        inside = next(part for part in match.groups() if part is not None)
+        for name, arguments in _python(inside, tools):
+            yield match.start(), name, arguments
+
+
+def _without_signs(text: str, tools: Tools) -> tuple[str, list[Placed]]:
+    """Return the calls that stand without a sign, and what is said before them. Nothing may stand behind them or
+    between them, and each must name a tool."""
+    if not any(name in text for name in tools):
+        return text, []
+    for before, inside in _last_parts(text):
+        calls = _listed(inside, tools)
+        if not calls:
+            calls = [*_python_alone(inside, tools), *_gemma(inside), *_named(inside)]
+        calls = [_meant(call, tools) for call in calls]
+        if calls and all(name in tools for _, name, _ in calls):
+            return before, calls
+    return text, []
+
+
+def _listed(text: str, tools: Tools) -> list[Placed]:
+    """Return the calls that a text is one behind the other; none where something else stands among them."""
+    calls: list[Placed] = []
+    end = 0
+    for value, behind in written_values.values(text, 0):
+        one = [(0, *call) for call in written_values.calls(value, tools)]
+        if not one:
+            return []
+        calls, end = [*calls, *one], behind
+    return calls if end == len(text) else []
+
+
+def _last_parts(text: str) -> Iterator[tuple[str, str]]:
+    """Yield what the calls without a sign may be, each with what stands before it: the whole text, its last code fence,
+    or what begins with one of its lines."""
+    yield "", text
+    if text.endswith("```"):
+        start = text.rfind("```", 0, -3)
+        label = text[start + 3 : -3].partition("\n") if start >= 0 else ("", "", "")
+        if start >= 0 and text[:start].rpartition("\n")[2].strip() == "" and len(label[0]) < 20:
+            inside = label[2] if label[1] else text[start + 3 : -3].removeprefix("json")
+            yield text[:start].strip(), inside.strip()
+    for number, line in enumerate(_LINE.finditer(text)):
+        if number == _MOST_LINES:
+            return
+        if line.start():
+            yield text[: line.start()].strip(), text[line.end() :]
+
+
+def _python(text: str, tools: Tools) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def order_of(name: str) -> Sequence[str]:
+        return list(tools.get(name, tools.get(bare_name(name), {})).get("properties") or ())
+
+    yield from written_python.calls(text, order_of)
+
+
+def _python_alone(text: str, tools: Tools) -> list[Placed]:
+    return [(0, *call) for call in _python(text, tools)] if _PYTHON.fullmatch(text) else []
+
+
+def _named(text: str) -> list[Placed]:
+    match = _NAME_FIRST.match(text)
+    value, end = next(written_values.values(text, match.end()), (None, 0)) if match else (None, 0)
+    return [(0, match[1], value)] if match and isinstance(value, dict) and end == len(text) else []
+
+
+def _by_any_name(text: str, tools: Tools) -> Tools:
+    """Return the schemas by the tools' names as the text may write them."""
+    written = {name for name in re.findall(r"[\w.:-]{1,80}", text) if bare_name(name) in tools}
+    return {**{name: tools[bare_name(name)] for name in written}, **tools}
+
+
+def _gemma(text: str) -> Iterator[Placed]:
     for match in _GEMMA.finditer(text):
-        yield from _named(match[1], _json(_as_json(match[2])))
-    for match in _APERTUS.finditer(text):
-        listed = _json(match[1])
-        for one in listed if isinstance(listed, list) else ():
-            for name, arguments in one.items() if isinstance(one, dict) else ():
-                yield from _named(name, arguments)
-    for pattern, parameter in ((_FUNCTION, _PARAMETER), (_INVOKE, _NAMED_PARAMETER), (_GLM, _GLM_PARAMETER)):
-        for match in pattern.finditer(text):
-            schema = tools.get(_tool_of(match[1]), {})
-            parameters = {name: _value(value, schema, name) for name, value in parameter.findall(match[2])}
-            yield from _named(match[1], parameters or _json(match[2].strip() or "{}"))
-    for match in _MISTRAL.finditer(text):
-        yield from _of_value(_json(match[1]))
-    for pattern in (_LISTED, _PYTHON):
-        for match in pattern.finditer(text):
-            yield from _of_value(_json(match[1]))
-    for pattern in (_MISTRAL_ONE, _KIMI, _DEEPSEEK):
-        for match in pattern.finditer(text):
-            yield from _named(match[1], _json(match[2]))
-
-
-def _of_value(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the calls that a JSON value is: one, a list of them, or a message of Chat Completions that holds them."""
-    if isinstance(value, dict) and value.keys() == {"tool_calls"}:
-        value = value["tool_calls"]
-    for one in value if isinstance(value, list) else [value]:
-        yield from _of_object(one)
-
-
-def _of_object(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the call that an object of a name and arguments is. One with other members is something else."""
-    if isinstance(value, dict) and isinstance(value.get("function"), dict) and value.keys() <= _AROUND:
-        value = value["function"]
-    if isinstance(value, dict) and value.keys() <= {"name", "arguments", "parameters", "id", "type"}:
-        arguments = value.get("arguments", value.get("parameters"))
-        yield from _named(value.get("name"), _json(arguments) if isinstance(arguments, str) else arguments)
-
-
-_AROUND = frozenset({"id", "type", "index", "function"})
-
-
-def _tool_of(name: str) -> str:
-    return _BEHIND_NAME.sub("", _BEFORE_NAME.sub("", name))
-
-
-def _named(name: Any, arguments: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if isinstance(name, str) and isinstance(arguments, dict):
-        yield _tool_of(name), arguments
+        if isinstance(arguments := written_values.value(_as_json(match[2])), dict):
+            yield match.start(), match[1], arguments
 
 
 def _as_json(text: str) -> str:
@@ -224,40 +239,6 @@ def _as_json(text: str) -> str:
         if (bare := piece["bare"]) is None:
             made.append(piece[0] if piece["text"] is None else exact_json.dumps(piece["text"]))
         elif word := bare.strip():
-            plain = not text.startswith(":", end) and (word == "null" or _json(word) is not None)
+            plain = not text.startswith(":", end) and (word == "null" or written_values.value(word) is not None)
             made.append(word if plain else exact_json.dumps(word))
     return "".join(made)
-
-
-def _json(text: str) -> Any:
-    try:
-        return exact_json.loads(text)
-    except ValueError:
-        return None
-
-
-_TYPES: tuple[tuple[Any, frozenset[str]], ...] = (
-    (bool, frozenset({"boolean"})),
-    (int, frozenset({"integer", "number"})),
-    (Decimal, frozenset({"integer", "number"})),
-    (list, frozenset({"array"})),
-    (dict, frozenset({"object"})),
-    (type(None), frozenset({"null"})),
-)
-
-
-def _value(text: str, schema: Mapping[str, Any], name: str) -> Any:
-    """Return the value of a parameter in tags, where texts have no quotes: what the text is as JSON, unless that is of
-    none of the types that the parameter may have and a text is: a postal code of digits stays as it is written."""
-    try:
-        read = exact_json.loads(text)
-    except ValueError:
-        return text
-    parts = schema.get("properties")
-    part = parts.get(name) if isinstance(parts, Mapping) else None
-    types = part.get("type") if isinstance(part, Mapping) else None
-    types = [types] if isinstance(types, str) else types
-    if not isinstance(types, list) or "string" not in types or isinstance(read, str):
-        return read
-    fits = next((names for kind, names in _TYPES if isinstance(read, kind)), frozenset())
-    return read if fits & set(types) else text

@@ -31,6 +31,8 @@ from loopllama.providers import claude, forms, wire
 from loopllama.providers.output_modes import Modes
 from loopllama.settings import Settings
 
+_COOL = 1.0
+"""A temperature that every model takes that takes any."""
 _WORTH_A_LOOK = 1000
 """Tokens; no server has a window that a shorter prompt does not fit into."""
 
@@ -78,7 +80,7 @@ class Adapter(ABC):
         """
         answer = self._modes.complete(call, self._ask, native=self._native, no_tool=self._no_forced_tool)
         told = [answer.mode_refused] if answer.mode_refused else []
-        told += self._said_in_part(call, answer.output_mode)
+        told += self._said_in_part(call, answer.output_mode) + self._cooled(call)
         return replace(answer, mode_refused="; ".join(told))
 
     # What a dialect says
@@ -156,6 +158,35 @@ class Adapter(ABC):
         parts = [name for name, schema in tools if schema_restating.says_less(schema, subset)]
         return [f"{name} was described some levels deep only: its parameters refer to themselves" for name in parts]
 
+    def _temperature(self, call: ModelRequest) -> float | None:
+        """Return the temperature that the rules let a call be sent with. Only for one that has any is it asked what an
+        inference profile stands for."""
+        if call.temperature is None:
+            return None
+        name = self.known_as(call)
+        if refused("temperature", name, self.provider):
+            return None
+        if call.temperature > _COOL and refused("temperature over 1", name, self.provider):
+            return _COOL
+        return call.temperature
+
+    def _cooled(self, call: ModelRequest) -> list[str]:
+        """Return what the record says of a temperature that is higher than the model takes."""
+        learnt = self._forms.get(call.catalog_id, call.forms)
+        most = learnt.most_temperature
+        if call.temperature is None or call.temperature <= (_COOL if most is None else most) or not learnt.temperature:
+            return []
+        if self.thinks(call) and refused("temperature while thinking", self.known_as(call), self.provider):
+            return []  # none was sent
+        sent = self._temperature(call)
+        if sent is not None and most is not None:
+            sent = min(sent, most)
+        if sent is None or sent >= call.temperature:
+            return []
+        rule = refused("temperature over 1", self.known_as(call), self.provider)
+        why = rule.why if rule else f"{self.provider} takes no higher one"
+        return [f"the temperature {call.temperature:g} was sent as {sent:g}: {why}"]
+
     def _ask(self, call: ModelRequest) -> ModelResponse:
         call = self._fitted(history.fitted(call, self.provider))
         call = tool_forms.with_short_descriptions(call, self.known(call).longest_description)
@@ -186,6 +217,12 @@ class Adapter(ABC):
             if not text.strip() and not asked and thoughts.is_open(thought):
                 _, asked = written_calls.found(thought, tools)  # it went on to call without an end of its thoughts
             stop = "tool_calls" if asked else stop
+            if not asked and written_calls.is_broken(text):
+                raise InvalidModelResponse(
+                    f"{self.who(call)}: it has written a call of a tool that cannot be read",
+                    usage=usage,
+                    repeatable=True,
+                )
         if not text.strip() and not asked:
             message = f"{self.who(call)}: the answer is empty ({parsed.why_empty})"
             again = parsed.stop_reason != "max_tokens" and not parsed.malformed
@@ -211,14 +248,11 @@ class Adapter(ABC):
     def _fitted(self, call: ModelRequest) -> ModelRequest:
         """Return the call as the rules, and what was learnt of the model, say it."""
         known = self._forms.get(call.catalog_id, call.forms)
-        temperature = call.temperature
-        if temperature is not None and refused("temperature", self.known_as(call), self.provider):
-            temperature = None
         subset = self.parameters(call)
         tools = tuple(
             replace(tool, parameters=schema_restating.parameters(tool.parameters, subset)) for tool in call.tools
         )
-        return forms.applied(replace(call, temperature=temperature, tools=tools, forms=known))
+        return forms.applied(replace(call, temperature=self._temperature(call), tools=tools, forms=known))
 
     def _sent(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the answer's document. A call that is refused for how it is said is said otherwise, each form once: a

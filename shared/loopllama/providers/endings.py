@@ -4,8 +4,9 @@
 declined to give it (`declined`), the provider broke it off (`broken_off`), or the model wrote what nobody can read
 (`malformed`). A broken-off answer is never taken for a whole one.
 
-Names are compared in lower case, because gateways pass on what their upstream wrote. A name that is not known is an
-end like any other: providers add some, and what was said stands.
+Names are compared in lower case and with underscores, because gateways pass on what their upstream wrote. A name that
+is not known says by its words how it ended; one that has none of them is an end like any other: providers add some, and
+what was said stands.
 """
 
 from __future__ import annotations
@@ -109,17 +110,40 @@ https://docs.z.ai/api-reference/llm/chat-completion, https://docs.together.ai/re
 https://docs.x.ai/docs/api-reference, https://docs.vllm.ai"""
 
 
+_BY_WORDS: tuple[tuple[re.Pattern[str], Ending], ...] = (
+    (re.compile("malformed|repetit|loop|unpars|degenerat"), "malformed"),
+    (re.compile("filter|safety|moderat|refus|block|censor|prohibit|violat|flagged"), "declined"),
+    (
+        re.compile("error|fail|abort|cancel|interrupt|time_?out|overload|preempt|evict|disconnect|rate_?limit|quota"),
+        "broken_off",
+    ),
+    (re.compile("length|max_|limit|truncat|context|budget"), "max_tokens"),
+)
+"""What a name that no table has says by its words: no server's list is complete, and an answer that is broken off must
+not be taken for a whole one."""
+
+
+def _by_name(table: Mapping[str, Ending], name: str) -> Ending:
+    by_words: Ending = next((found for words, found in _BY_WORDS if words.search(name)), "end")
+    return table.get(name, by_words)
+
+
 def ending(table: Mapping[str, Ending], *reasons: Any) -> Ending:
     """Return how an answer ended by the reasons that it gives, whatever they are: the first that says more than that it
     is over counts, or one behind it that says why the answer was broken off. Gateways may write two in one,
     `content_filter: RECITATION`."""
     first: Ending = "end"
     for reason in reasons:
-        for name in reversed(reason.lower().split(":")) if isinstance(reason, str) else ():
-            found = table.get(_ENUM.sub("", name.strip()), "end")
+        for name in reversed(_snake(reason).split(":")) if isinstance(reason, str) else ():
+            found = _by_name(table, _ENUM.sub("", name.strip(" _")))
             if first == "end" or (first == "broken_off" and found in ("declined", "malformed")):
                 first = found
     return first
+
+
+def _snake(reason: str) -> str:
+    """Return a name as most write it: some servers say `contentFilter`, `content-filter` or `CONTENT FILTER`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|[\s-]+", "_", reason.strip()).lower()
 
 
 def stop_reason(found: Ending) -> StopReason:

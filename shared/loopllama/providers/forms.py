@@ -19,24 +19,34 @@ from loopllama.providers.error_mapping import without_addresses
 
 _NO_TEMPERATURE = re.compile(
     r"temperature\b.{0,60}(?:(?:un|not |n't )support|deprecated|not (?:allowed|permitted)|only (?:be set to"
-    r"|the default)|default \(1\))"
+    r"|the default|1(?:\.0)? is)|default \(1\))"
     r"|(?:(?:un|not )support\w*|unknown|unrecogni[sz]ed|incompatible)\b.{0,60}\btemperature\b",
     re.IGNORECASE | re.DOTALL,
 )
 """OpenAI "Unsupported value: 'temperature' does not support 0.2 with this model. Only the default (1) value is
 supported", Anthropic "`temperature` is deprecated for this model", "`temperature` may only be set to 1 when thinking is
-enabled", gpt-4o-search-preview "Model incompatible request argument supplied: temperature". What
-is said of a temperature that is out of range is the caller's to hear: another model may take it."""
+enabled", gpt-4o-search-preview "Model incompatible request argument supplied: temperature", Kimi "invalid temperature:
+only 1 is allowed for this model"."""
+_MOST_TEMPERATURE = re.compile(
+    r"temperature\b.{0,160}?(?:less than or equal to|at most|<=|\.\.|between 0(?:\.0)? and|[\[(] ?0(?:\.0)?, ?) ?"
+    r"(\d(?:\.\d{1,3})?)(?P<below>\))?",
+    re.IGNORECASE | re.DOTALL,
+)
+"""The highest temperature, as refusals of a higher one name it: Anthropic "temperature: range: 0..1", Bedrock "Value
+'1.5' at 'inferenceConfig.temperature' failed to satisfy constraint: Member must have value less than or equal to 1",
+Mistral the same in its own words (github.com/vegu-ai/talemate, issue 102), DeepSeek "the valid range of temperature is
+[0, 2.0]", MiniMax "temperature should be in (0, 1]", Qwen "must be float in [0.0, 2.0)"."""
 _NO_SYSTEM = re.compile(
     r"system[' _-]?(?:role|message|prompt|instruction)s?\b.{0,40}(?:not|n't|un)[ -]?(?:support|enabled|allowed)"
     r"|n['o]t support (?:the use of )?['\"`]?system\b|developer instruction is not enabled|roles must alternate"
-    r"|\bgot ['\"`]?system\b|role: ?['\"`]?system\b",
+    r"|only user and assistant roles|\bgot ['\"`]?system\b|role: ?['\"`]?system\b",
     re.IGNORECASE,
 )
 """vLLM and SGLang with Gemma's template "System role not supported" (github.com/sgl-project/sglang, issue 892), with
 Mistral's first "Conversation roles must alternate user/assistant/…", Gemma at Google "Developer instruction is not
 enabled" (github.com/QuantumNous/new-api, issue 989), OpenAI's o1-mini "'messages[0].role' does not support 'system'",
-Bedrock "This model doesn't support system messages", MiniMax "invalid message role: system"."""
+Gemma's template elsewhere "Only user and assistant roles are supported!", Bedrock "This model doesn't support system
+messages", MiniMax "invalid message role: system"."""
 _USE_OTHER = re.compile(r"use ['\"`]?(max_completion_tokens|max_tokens)\b", re.IGNORECASE)
 _NO_SUCH_LIMIT = re.compile(
     r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|extra|not permitted|not allowed|invalid)\b.{0,120}?"
@@ -63,7 +73,9 @@ _ABOUT_THOUGHTS = re.compile(f"{_FIELD}.{{0,200}}{_REFUSED}|{_REFUSED}.{{0,200}}
 encrypted content … could not be verified" of what another organization's key was given."""
 _MOST_OUTPUT = re.compile(
     r"max_tokens: \d{1,12} > (\d{1,12}), which is the maximum allowed"
-    r"|range of max_tokens (?:is|should be) \[\d+, ?(\d{1,12})\]"
+    r"|\bmax_(?:completion_)?tokens\b[^.]{0,60}?(?:(?:is|should be|in) [\[(]\d+, ?|between \d+ and )(\d{1,12})"
+    r"|\bmax_(?:completion_)?tokens\b.{0,60}?(?:at most|<=|maximum allowed (?:\w+ ){0,2}of) (\d{1,12})\b"
+    r"|maximum output(?: length| limit)? is (\d{1,12}) tokens"
     r"|supports? at most (\d{1,12}) (?:completion|output) tokens|exceeds the model limit of (\d{1,12})\b"
     r"|max_(?:completion_)?tokens\W{0,3} must be less than or equal to \W?(\d{1,12})\b"
     r"|maxoutputtokens value of \d{1,12} but the supported range is from \d+ \(inclusive\) to "
@@ -71,9 +83,12 @@ _MOST_OUTPUT = re.compile(
     re.IGNORECASE,
 )
 """The longest answer that a model may be asked for, as refusals of a longer one name it: Anthropic, DeepSeek and Qwen,
-OpenAI, Bedrock, Groq, Gemini."""
+OpenAI, Bedrock, Groq, Gemini, and gateways in words of their own."""
 _ABOUT_LIMIT = re.compile(r"max_(?:\w+_)?tokens", re.IGNORECASE)
-_ABOUT_TIER = re.compile(r"(service|inference)[ _-]?tier", re.IGNORECASE)
+_ABOUT_TIER = re.compile(
+    r"(service|inference)[ _-]?tier|\b(?:flex|priority)\b.{0,40}(?:not (?:available|supported|enabled)|unavailable)",
+    re.IGNORECASE,
+)
 """What refusals of a service tier say: a model or a region may not have it, and answer at the standard one."""
 
 
@@ -100,7 +115,10 @@ def applied(call: ModelRequest) -> ModelRequest:
     forms, limit = call.forms, call.max_tokens
     if limit is not None and forms.most_output:
         limit = min(limit, forms.most_output)
-    call = replace(call, temperature=call.temperature if forms.temperature else None, max_tokens=limit)
+    temperature = call.temperature if forms.temperature else None
+    if temperature is not None and forms.most_temperature is not None:
+        temperature = min(temperature, forms.most_temperature)
+    call = replace(call, temperature=temperature, max_tokens=limit)
     return call if forms.system else history.without_system(call)
 
 
@@ -110,6 +128,8 @@ def _learnt(said: str, call: ModelRequest, sent_limit: str) -> Forms | None:
     forms = call.forms
     if call.temperature is not None and forms.temperature and _NO_TEMPERATURE.search(said):
         return forms._replace(temperature=False)
+    if call.temperature is not None and (hottest := _most_temperature(said)) is not None and hottest < call.temperature:
+        return forms._replace(most_temperature=hottest)
     if call.system.strip() and forms.system and _NO_SYSTEM.search(said):
         return forms._replace(system=False)
     sent = call.max_tokens or (0 if sent_limit else wire.answer_limit(call))
@@ -122,6 +142,13 @@ def _learnt(said: str, call: ModelRequest, sent_limit: str) -> Forms | None:
     if call.forced_tool and not forms.forced and (word := _forcing_word(said)):
         return forms._replace(forced=word)
     return None
+
+
+def _most_temperature(said: str) -> float | None:
+    """Return the highest temperature that a refusal allows; `None` where it names none."""
+    if (found := _MOST_TEMPERATURE.search(said)) is None:
+        return None
+    return float(found[1]) - (0.01 if found["below"] else 0)
 
 
 def _most_output(said: str) -> int:

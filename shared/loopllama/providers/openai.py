@@ -10,7 +10,8 @@ How usage is counted
   `CacheCreationTokenDetails`).
 - DeepSeek says `prompt_cache_hit_tokens` instead; `prompt_tokens` is hits and misses together
   (https://api-docs.deepseek.com/api/create-chat-completion). Moonshot says `cached_tokens` beside `prompt_tokens`
-  (https://platform.moonshot.ai/docs/api/chat).
+  (https://platform.moonshot.ai/docs/api/chat), Mistral `num_cached_tokens` and `prompt_token_details` too
+  (github.com/vercel/ai, issue 14382).
 - `completion_tokens` is the whole answer; `completion_tokens_details.reasoning_tokens` is a part of it
   (https://platform.openai.com/docs/guides/reasoning). Where `total_tokens` is more than both, the rest is reasoning,
   billed as output: Gemini's endpoint under any provider's name, and xAI
@@ -22,6 +23,8 @@ How usage is counted
 - What is charged beside tokens of text, or at another price, makes the call's cost an estimate: Perplexity's fees
   (`usage.cost.request_cost` and its like, https://docs.perplexity.ai/getting-started/pricing), xAI's
   `num_sources_used`, OpenRouter's web search, and tokens of audio, or of images and video that are given.
+- Some gateways have Anthropic's names for the counts. Where `completion_tokens` is missing, `total_tokens` tells, as it
+  does of an answer whose tokens all went into thoughts (github.com/router-for-me/CLIProxyAPI, issue 5733).
 - A server that gives no usage, or none that can be read, gets an estimate, marked as such.
 """
 
@@ -91,7 +94,7 @@ class OpenAI(openai_service.OpenAIService):
 
     def read(self, call: ModelRequest, value: Mapping[str, Any]) -> Parsed:
         """Return what the first choice holds."""
-        who, usage = self.who(call), _usage(value.get("usage"))
+        who, usage = self.who(call), self.charged(call, _usage(value.get("usage")))
         choices = value.get("choices")
         choice = _one_choice(choices, call.options.get("n"))
         message = _message_of(choice)
@@ -291,18 +294,32 @@ def _tool_calls(message: Mapping[str, Any], cut: bool) -> Iterator[ToolCall]:
         yield replace(call, signature=signature) if isinstance(signature, str) else call
 
 
+_CACHED = ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens", "num_cached_tokens")
+
+
+def _named(value: Mapping[str, Any], name: str, other: str) -> int | None:
+    """Return a count by its name or, where it is missing or 0, by the other one that some gateways have for it."""
+    return wire.count(value.get(name)) or wire.count(value.get(other)) or wire.count(value.get(name))
+
+
 def _usage(value: Any) -> Usage | None:
     if not isinstance(value, dict):
         return None
-    prompt, completion = wire.count(value.get("prompt_tokens")), wire.count(value.get("completion_tokens"))
+    prompt, completion = (
+        _named(value, "prompt_tokens", "input_tokens"),
+        _named(value, "completion_tokens", "output_tokens"),
+    )
+    total = wire.count(value.get("total_tokens"))
+    if prompt is not None and completion is None and total is not None and total >= prompt:
+        completion = total - prompt  # all of it were thoughts
     if prompt is None or completion is None:
         return None
     inside, outside = wire.member(value, "prompt_tokens_details"), wire.member(value, "completion_tokens_details")
-    reasoning = wire.count(outside.get("reasoning_tokens")) or 0
-    total = wire.count(value.get("total_tokens"))
+    reasoning = _most(outside.get("reasoning_tokens"), value.get("reasoning_tokens"))
     cached = _most(
         inside.get("cached_tokens"),
-        *(value.get(name) for name in ("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")),
+        wire.member(value, "prompt_token_details").get("cached_tokens"),
+        *(value.get(name) for name in _CACHED),
     )
     names = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
     written = _most(*(inside.get(name) for name in names), value.get(names[-1]))

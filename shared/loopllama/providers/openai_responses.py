@@ -81,7 +81,8 @@ class OpenAIResponses(openai_service.OpenAIService):
 
     def read(self, call: ModelRequest, value: Mapping[str, Any]) -> Parsed:
         """Return what the items of the output hold."""
-        who, usage, output = self.who(call), _usage(value.get("usage"), value.get("output")), value.get("output")
+        who, output = self.who(call), value.get("output")
+        usage = self.charged(call, _usage(value.get("usage"), output))
         if not isinstance(output, list):
             return Parsed(usage=usage, error=InvalidModelResponse(f"{who}: the answer holds no output", against=True))
         items = [item for item in output if isinstance(item, dict)]

@@ -6,7 +6,9 @@ Azure differs in the address and in the key's header: https://learn.microsoft.co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 from urllib.parse import quote
 
@@ -20,13 +22,15 @@ from loopllama.errors import (
     ModelUnavailable,
 )
 from loopllama.llm.schema_restating import Restated
-from loopllama.llm.types import ModelRequest
+from loopllama.llm.types import ModelRequest, Usage
 from loopllama.providers.credentials import Credentials
 from loopllama.providers.http_adapter import Access, ApiKey, HttpAdapter
 
 CODES: Mapping[str, type[ModelError]] = {
     "context_length_exceeded": ContextTooLong,
-    "string_above_max_length": ContextTooLong,
+    **dict.fromkeys(
+        (f"{who}_model_access_denied" for who in ("key", "team", "user", "org", "project")), ModelNotAvailable
+    ),
     "exceed_context_size_error": ContextTooLong,  # llama.cpp
     "request_too_large": ContextTooLong,
     "invalid_api_key": CredentialsRejected,
@@ -61,6 +65,10 @@ CODES: Mapping[str, type[ModelError]] = {
 https://platform.openai.com/docs/guides/error-codes"""
 
 
+_REGIONAL = re.compile(r"https://[a-z]{2}\.api\.openai\.com(?:/|\Z)")
+_DEARER_IN_REGIONS = re.compile(r"gpt-(?:5\.(?:[4-9]|\d\d)|[6-9]|\d\d)")
+
+
 class Key(ApiKey):
     """A bearer token; Azure has a header of its own."""
 
@@ -76,6 +84,15 @@ class OpenAIService(HttpAdapter):
 
     access: ClassVar[Access] = Key()
     codes = CODES
+
+    def charged(self, call: ModelRequest, usage: Usage | None) -> Usage | None:
+        """Return the usage, whose cost is an estimate where the prices are not those of the address: at OpenAI's
+        regional ones GPT-5.4 and later cost a tenth more (https://developers.openai.com/api/docs/pricing, regional
+        processing; github.com/BerriAI/litellm, pull request 31136)."""
+        if usage is None or not _DEARER_IN_REGIONS.search(call.known_as):
+            return usage
+        base = self.access.credentials(self.provider, self.settings, call.model).base_url
+        return replace(usage, uncertain=True) if _REGIONAL.match(base) else usage
 
     def native_schema(self, call: ModelRequest) -> Restated:
         """Return the call's schema as the provider takes it. One that strict mode cannot say goes out as it is, and

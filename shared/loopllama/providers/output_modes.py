@@ -44,8 +44,9 @@ _ONE_SCHEMA = re.compile(
 """What a refusal says that is about this schema, and not about the way of asking."""
 _OTHER_NAMES = re.compile(r"must be one of:.*", re.DOTALL)
 """botocore lists every parameter that it knows behind the one that it does not."""
-_REFUSALS = (400, 404, 405, 422, 501, None)
-"""HTTP statuses of a refused parameter: 404 is OpenRouter's where no endpoint supports it, no status botocore's own."""
+_REFUSALS = (400, 404, 405, 422, 500, 501, None)
+"""HTTP statuses of a refused parameter: 404 is OpenRouter's where no endpoint supports it, 500 llama.cpp's where it was
+started without a template for tools, no status botocore's own."""
 _WORDS: Mapping[str, str] = {"native": "native structured output", "tool": "the answer tool"}
 _MOST_REMEMBERED = 1000
 _LONGEST_REASON = 300

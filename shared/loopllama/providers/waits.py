@@ -27,6 +27,10 @@ _WAIT = re.compile(
 )
 """What messages say of how long to wait: "Please retry in 39.2s" (Gemini), "try again in 6m0s" (OpenAI, Groq),
 "Expected available in 7 seconds" (Django's REST framework)."""
+_RESET = re.compile(
+    r"\breset at (\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?)(?:\.\d{1,9})? ?(Z|UTC|[+-]\d\d:?\d\d)?", re.IGNORECASE
+)
+"""Volcano: "You have exceeded the 5-hour usage quota. It will reset at 2026-11-28 15:20:00 +0800 CST"."""
 _PART = re.compile(r"(\d+(?:\.\d+)?) ?(ms|milli|s|m|h|d)", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,9})?(?:ms|s|m|h|d))+")
@@ -63,8 +67,12 @@ def is_too_long(names: Iterable[str], detail: str, wait: float | None) -> bool:
 
 def in_text(detail: str) -> float | None:
     """Return the seconds that a message asks to wait; `None` where it names none."""
-    found = _WAIT.search(detail[:2000])
-    return None if found is None else _seconds(found[1])
+    if found := _WAIT.search(detail[:2000]):
+        return _seconds(found[1])
+    if not (found := _RESET.search(detail[:2000])):
+        return None
+    zone = found[2] if found[2] and found[2][0] in "+-" else "+00:00"
+    return _until(f"{found[1]}{zone}")
 
 
 def beside(value: Mapping[str, Any], error: Mapping[str, Any]) -> float | None:

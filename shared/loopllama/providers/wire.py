@@ -56,6 +56,7 @@ _COSTS_OF_TOKENS = {
 }
 """Members of Perplexity's `usage.cost` that are no fee, in Chat Completions and in its Agent API."""
 _MOST_USD = 10**6
+_TICKS = 10**10
 
 
 def fees(usage: Mapping[str, Any]) -> bool:
@@ -70,10 +71,13 @@ def said_usd(usage: Any) -> Decimal | None:
     OpenRouter's `cost` is what it charges: its credits are USD. With a key of one's own for the upstream
     (`is_byok`) that is its own fee only, and the upstream's charge comes on top; without one, the upstream's is a part
     of it (https://openrouter.ai/docs/use-cases/usage-accounting, cost breakdown; github.com/Kilo-Org/kilocode, pull
-    request 13841). Perplexity says `cost.total_cost`, in the `currency` beside it.
+    request 13841). xAI counts in ticks, of which a USD has 10^10 (github.com/ENTERPILOT/GoModel, pull request 297;
+    github.com/BerriAI/litellm, pull request 36281). Perplexity says `cost.total_cost`, in the `currency` beside it.
     """
     if not isinstance(usage, dict):
         return None
+    if (ticks := usage.get("cost_in_usd_ticks")) is not None:
+        return None if (said := _amount(ticks, _MOST_USD * _TICKS)) is None else said / _TICKS
     cost = usage.get("cost")
     if isinstance(cost, dict):
         return _amount(cost.get("total_cost")) if cost.get("currency", "USD") == "USD" else None
@@ -84,8 +88,8 @@ def said_usd(usage: Any) -> Decimal | None:
     return None if upstream is None else own + upstream
 
 
-def _amount(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value < _MOST_USD:
+def _amount(value: Any, most: int = _MOST_USD) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value < most:
         return None
     return round(Decimal(value), 12)
 
@@ -110,9 +114,9 @@ def tool_call(identifier: Any, name: Any, arguments: Any, position: int) -> Tool
     some models write the JSON text of a JSON text (github.com/huggingface/smolagents, pull request 267)."""
     raw = arguments if isinstance(arguments, str) else exact_json.dumps({} if arguments is None else arguments)
     try:
-        read = exact_json.loads(raw if raw.strip() else "{}")
+        read = exact_json.loads(raw if raw.strip() else "{}", by_model=True)
         if isinstance(read, str):
-            read = exact_json.loads(read if read.strip() else "{}")
+            read = exact_json.loads(read if read.strip() else "{}", by_model=True)
     except ValueError:
         read = None
     else:

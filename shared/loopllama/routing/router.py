@@ -310,6 +310,10 @@ class Router:
         `ModelUnknown`."""
         return self._models.catalog([model_id], self._clock())[0].resolve(model_id)
 
+    def priced_model(self, model_id: str) -> Model:
+        """Return the same with what is known of the one that an inference profile stands for: what it costs."""
+        return self._behind(self.model(model_id))
+
     def _behind(self, model: Model) -> Model:
         """Return a model with what is known of the one that its inference profile stands for, so that a policy and a
         limit can tell what it costs. What cannot be read is asked again after a minute: it takes seconds."""

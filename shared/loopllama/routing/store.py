@@ -163,7 +163,7 @@ class RouteStore:
         crew = DefinitionStore(self._settings).get(workflow_id)["definition"]["crew"]
         runs = whatif.recent_runs(RunReader(self._settings), workflow_id, limit=LOOKED_AT)
         router = Router(self._settings)
-        model = router.model(name)
+        model = router.priced_model(name)
         if step == "*":
             changed = {agent["name"]: model for agent in crew if not agent.get("model") and not agent.get("policy")}
         else:
@@ -171,7 +171,7 @@ class RouteStore:
         if not runs or not changed:
             return None
         needs = {agent["name"]: agent["needs"] for agent in crew}
-        return whatif.predict(runs, needs, changed, router.model)
+        return whatif.predict(runs, needs, changed, router.priced_model)
 
     def check(self, workflow_id: str, step: str, row: RouteRow, *, force: bool = False) -> None:
         """Raise `RouteInvalid`, with every reason, where `set` would refuse the row."""

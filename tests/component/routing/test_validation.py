@@ -110,6 +110,20 @@ def test_the_expected_change_of_a_row(live: Deployment, workflow: str) -> None:
     assert store.expected_change(workflow, "reader", {"policy": "weighted", "candidates": ["tenth"]}) is None
 
 
+def test_the_expected_change_of_an_inference_profile_is_that_of_the_model_behind_it(
+    live: Deployment, workflow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"
+    monkeypatch.setattr("loopllama.providers.bedrock.service.underlying_model", lambda _: "us.amazon.nova-micro-v1:0")
+    live.play(live.accept(workflow, "hello"))
+    told = RouteStore(live.settings).expected_change(workflow, "reader", {"model": profile})
+    same = RouteStore(live.settings).expected_change(workflow, "reader", {"model": "bedrock:us.amazon.nova-micro-v1:0"})
+    assert told is not None
+    assert same is not None
+    assert told["cost_usd"]["after"] == same["cost_usd"]["after"] is not None
+    assert not any("it has no price" in unknown for unknown in told["unknown"])
+
+
 # The catalog's own writes
 
 

@@ -85,10 +85,9 @@ def test_a_tier_that_is_refused_falls_back_to_the_standard_one_and_it_is_told(
     assert f"answered by the fallback {model}" in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_tier_that_the_model_does_not_take_is_asked_without_it(here: Here) -> None:
-    here.first.script(
-        OPENAI.error(400, "invalid_request_error", "Unsupported service_tier: flex"), Reply(200, OPENAI.answer("Done."))
-    )
+@pytest.mark.parametrize("said", ["Unsupported service_tier: flex", "Flex is not available for this model."])
+def test_a_tier_that_the_model_does_not_take_is_asked_without_it(here: Here, said: str) -> None:
+    here.first.script(OPENAI.error(400, "invalid_request_error", said), Reply(200, OPENAI.answer("Done.")))
     _, work, run_id = start(here, "@flex")
     assert here.live.step(work)["outcome"] == "done"
     assert [one["outcome"] for one in here.read(run_id)["attempts"]] == ["ModelNotAvailable", "ok"]

@@ -64,6 +64,8 @@ ONE_OF_TWO = "`temperature` and `top_p` cannot both be specified for this model.
 def together_refused(body: Mapping[str, Any], limit: int | None, forced: bool, model: str = "") -> str | None:
     """What Claude's servers say of thinking beside what it does not go with. `body` has Anthropic's names.
     https://platform.claude.com/docs/en/build-with-claude/extended-thinking; BerriAI/litellm, issue 9001."""
+    if body.get("temperature", 0) > 1:
+        return "temperature: range: 0..1"
     thinking = body.get("thinking", {})
     if thinking.get("type") == "enabled" and re.search(NO_BUDGET, model):
         return '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive".'

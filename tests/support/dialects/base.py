@@ -17,7 +17,7 @@ from loopllama import providers
 from loopllama.catalog.model import Model
 from loopllama.catalog.providers import KNOWN
 from loopllama.errors import ModelError
-from loopllama.llm.types import Provider
+from loopllama.llm.types import Message, ModelRequest, Provider
 from loopllama.providers import credentials
 from loopllama.settings import Settings
 from support.dialects.history import Rules, Turn
@@ -57,6 +57,19 @@ class Seen:
     max_tokens: int | None = None
     temperature: float | None = None
     cache_points: int = 0
+
+
+def request_to(dialect: Dialect, **changes: Any) -> ModelRequest:
+    """Return a short request to a dialect's model, with `changes`."""
+    values: dict[str, Any] = {
+        "model": dialect.model,
+        "catalog_id": "m",
+        "system": "",
+        "messages": (Message("user", "Go."),),
+        "timeout": 10.0,
+        **changes,
+    }
+    return ModelRequest(**values)
 
 
 class Dialect(ABC):

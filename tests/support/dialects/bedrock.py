@@ -180,6 +180,11 @@ class BedrockDialect(Dialect):
         if not claude and "deepseek.r1" in model and any("thinking" in kinds for _, kinds in kinds):
             said = "User messages cannot contain reasoning content. Please remove the reasoning content and try again."
             return self.error(400, "ValidationException", said)
+        if (heat := body.get("inferenceConfig", {}).get("temperature", 0)) > 1:
+            said = (
+                f"Value '{heat}' at 'inferenceConfig.temperature' failed to satisfy constraint: Member must have value"
+            )
+            return self.error(400, "ValidationException", f"{said} value less than or equal to 1")
         for tool in body.get("toolConfig", {}).get("tools", ()):
             schema = tool["toolSpec"]["inputSchema"]["json"]
             rules = schema_rules.of_tool_at_nova if "nova" in model else schema_rules.of_tool_at_anthropic

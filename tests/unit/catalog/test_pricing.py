@@ -207,12 +207,13 @@ def test_costs_at_tiers_and_in_batches_are_those_of_genai_prices():
 
 def explained(ours, moment):
     """The differences: the AWS price list of Tokyo says otherwise (`catalog_facts.OWN_PRICES`); and genai-prices cannot
-    say that hours count from a date on, so that it applies DeepSeek's peak hours of 2026-08 to earlier calls too (its
-    own comment on the V4 models); we date them."""
+    say that hours count from a date on, or on weekdays, so that it applies DeepSeek's peak hours of 2026-08 to earlier
+    calls too (its own comment on the V4 models), and to weekends; we date them."""
     if ours.provider_model in OWN_PRICES:
         return True
     peak = [p for p in ours.prices if p.between is not None]
-    return bool(peak) and moment.date() < peak[0].effective_from and in_hours(peak, moment)
+    others = bool(peak) and (moment.date() < peak[0].effective_from or moment.weekday() > 4)
+    return others and in_hours(peak, moment)
 
 
 def in_hours(prices, moment):
@@ -226,6 +227,18 @@ def test_the_difference_that_is_explained_is_there():
     assert cost(ours, Usage(10**6, 0), before) == Decimal("0.435")
     assert theirs(ours, Usage(10**6, 0), before) == theirs(ours, Usage(10**6, 0), at_peak)
     assert cost(ours, Usage(10**6, 0), at_peak) == theirs(ours, Usage(10**6, 0), at_peak)
+
+
+@pytest.mark.parametrize("name", ["deepseek-v4-pro", "deepseek-flash"])
+def test_deepseek_has_no_peak_hours_at_the_weekend(name):
+    ours, usage = bundled().resolve(name), Usage(10**6, 10**6)
+    friday, evening = datetime(2026, 11, 27, tzinfo=UTC), datetime(2026, 11, 27, 18, tzinfo=UTC)
+    for hour in (1, 3, 6, 9):
+        peak, *weekend = (cost(ours, usage, friday + timedelta(days=days, hours=hour)) for days in range(3))
+        usual = cost(ours, usage, evening)
+        assert usual is not None
+        assert peak == 2 * usual
+        assert weekend == [usual] * 2
 
 
 def test_six_equal_steps_four_of_them_moved_to_a_model_ten_times_cheaper_cost_exactly_60_percent_less():

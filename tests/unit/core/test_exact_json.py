@@ -66,3 +66,12 @@ def test_what_json_has_no_number_for_is_refused(value):
 def test_what_is_no_json_is_refused(value):
     with pytest.raises(TypeError):
         exact_json.dumps(value)
+
+
+def test_what_models_write_into_texts_is_no_json_elsewhere() -> None:
+    text = '{"a": "x\n\ty"}'
+    assert exact_json.loads(text, by_model=True) == {"a": "x\n\ty"}
+    with pytest.raises(ValueError, match="control character"):
+        exact_json.loads(text)
+    with pytest.raises(exact_json.NotTaken):
+        exact_json.loads('{"a": "x\n", "b": 1e400}', by_model=True)

@@ -318,3 +318,25 @@ def test_looking_for_json_ends_in_time():
         with pytest.raises(OutputInvalid):
             structured_output.parse_answer(text, INVOICE)
     assert time.monotonic() - began < 30
+
+
+OBJECT = {"type": "object", "properties": {"label": {"type": "string"}}, "required": ["label"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"label": "a\n\tb"}', '```json\n{"label": "a\n\tb"}\n```', 'It is: {"label": "a\n\tb"} so.'],
+    ids=["alone", "in a fence", "between sentences"],
+)
+def test_texts_may_hold_line_ends_and_tabs_as_they_are(text):
+    assert structured_output.parse_answer(text, OBJECT) == {"label": "a\n\tb"}
+
+
+def test_the_json_text_of_a_json_text_is_read():
+    assert structured_output.parse_answer(json.dumps('{"label": "a", "n": 1.50}'), OBJECT) == {
+        "label": "a",
+        "n": Decimal("1.50"),
+    }
+    assert structured_output.parse_answer('"{}"', {"type": "string"}) == "{}"
+    with pytest.raises(OutputInvalid):
+        structured_output.parse_answer(json.dumps('{"label": 1}'), OBJECT)

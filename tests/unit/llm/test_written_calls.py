@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loopllama.llm.written_calls import found
+from loopllama.llm.written_calls import found, is_broken
 
 TOOLS: dict[str, dict[str, Any]] = {"search": {}, "json_answer": {}}
 BAR, UNDER = "\uff5c", "\u2581"
@@ -62,6 +62,41 @@ FORMS = {
     "olmo 3": '<function_calls>\nsearch(q="a}b", n=1.50)\n</function_calls>',
     "gemma 3": '```tool_code\nprint(search(q="a}b", n=1.50))\n```',
     "the name first": 'search{"q": "a}b", "n": 1.50}',
+    "a call of old": '<functioncall> {"name": "search", "arguments": \'{"q": "a}b", "n": 1.50}\'}',
+    "a function call": '<function_call>{"name": "search", "arguments": {"q": "a}b", "n": 1.50}}</function_call>',
+    "jamba": '<tool_calls>[\n{"name": "search", "arguments": {"q": "a}b", "n": 1.50}}\n]</tool_calls>',
+    "nemotron": '<TOOLCALL>[{"name": "search", "arguments": {"q": "a}b", "n": 1.50}}]</TOOLCALL>',
+    "lm studio": '[TOOL_REQUEST]{"name": "search", "arguments": {"q": "a}b", "n": 1.50}}[END_TOOL_REQUEST]',
+    "phi 4 mini": 'functools[{"name": "search", "arguments": {"q": "a}b", "n": 1.50}}]',
+    "internlm": '<|action_start|><|plugin|>\n{"name": "search", "parameters": {"q": "a}b", "n": 1.50}}<|action_end|>',
+    "command r": 'Action: ```json\n[{"tool_name": "search", "parameters": {"q": "a}b", "n": 1.50}}]\n```',
+    "command a": '<|START_ACTION|>[{"tool_call_id": "0", "tool_name": "search", "parameters": '
+    '{"q": "a}b", "n": 1.50}}]<|END_ACTION|>',
+    "hunyuan": '<tool_calls>\n<tool_call>search\n```json\n{"q": "a}b", "n": 1.50}\n```</tool_call></tool_calls>',
+    "react": 'Thought: I look.\nAction: search\nAction Input: {"q": "a}b", "n": 1.50}\nObservation: It is x.',
+    "qwen's agent": '✿FUNCTION✿: search\n✿ARGS✿: {"q": "a}b", "n": 1.50}\n✿RESULT✿',
+    "gpt-oss to a bare name": '<|channel|>commentary to=search<|message|>{"q": "a}b", "n": 1.50}<|call|>',
+    "a function in an attribute": '<function name="search">{"q": "a}b", "n": 1.50}</function>',
+    "parameters without an end": "<function=search>\n<parameter=q>\na}b\n<parameter=n>\n1.50\n</function>",
+    "step 3": '<steptml:invoke name="search"><steptml:parameter name="q">a}b</steptml:parameter>'
+    '<steptml:parameter name="n">1.50</steptml:parameter></steptml:invoke>',
+    "claude without its end": "<invoke name='search'>\n<parameter name='q'>a}b</parameter>\n"
+    "<parameter name='n'>1.50</parameter>",
+    "gemini": '<call:default_api:search{n:1.50,q:"a}b"}/>',
+    "gemini as Python": '```tool_code\nprint(default_api.search(q="a}b", n=1.50))\n```',
+    "python in a fence": '```python\nsearch(q="a}b", n=1.50)\n```',
+    "python alone": 'search(q="a}b", n=1.50)',
+    "llama's own tools": '<|python_tag|>search.call(q="a}b", n=1.50)',
+    "an end too many": '<tool_call>{"name": "search", "arguments": {"q": "a}b", "n": 1.50}}}</tool_call>',
+    "another's end": '<tool_call>{"name": "search", "arguments": {"q": "a}b", "n": 1.50}}<tool_call>',
+    "as Python writes it": "<tool_call>{'name': 'search', 'arguments': {'q': 'a}b', 'n': 1.50}}</tool_call>",
+    "a turn's end": '{"name": "search", "parameters": {"q": "a}b", "n": 1.50}}<|eom_id|>',
+    "langchain's names": '{"action": "search", "action_input": {"q": "a}b", "n": 1.50}}',
+    "anthropic's names": '{"type": "tool_use", "id": "c", "name": "search", "input": {"q": "a}b", "n": 1.50}}',
+    "a tool": '{"tool": "search", "args": {"q": "a}b", "n": 1.50}}',
+    "a function": '{"type": "function", "function": "search", "parameters": {"q": "a}b", "n": 1.50}}',
+    "the call of old in an object": '{"function_call": {"name": "search", "arguments": '
+    '"{\\"q\\": \\"a}b\\", \\"n\\": 1.50}"}}',
     "bare": '{"type": "function", "name": "search", "parameters": {"q": "a}b", "n": 1.50}}',
 }
 
@@ -69,6 +104,7 @@ FORMS = {
 @pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
 def test_each_form_is_a_call(text: str) -> None:
     rest, [call] = found(f" {text}\n", TOOLS)
+    rest = rest.removeprefix("Thought: I look.")
     assert (call.id, call.name, dict(call.arguments or {})["q"]) == ("call_0", "search", "a}b")
     assert str(dict(call.arguments or {})["n"]) == "1.50"
     assert rest == ""
@@ -93,12 +129,9 @@ def test_what_is_said_before_stays_and_several_are_several() -> None:
         '{"name": "search", "arguments": "q"}',
         "Write <tool_call> before the call and </tool_call> behind it.",
         '<tool_call>{"name": "search", "arguments": </tool_call>',
-        '<tool_call>{"name": "other", "arguments": {}}</tool_call>',
         "<function=search>no object</function>",
         "[TOOL_CALLS] none",
         "gpt-oss writes <|channel|>commentary to=functions.search before the arguments.",
-        '<|channel|>commentary to=functions.other<|message|>{"q": 1}<|call|>',
-        "<|tool_call>call:other{}<tool_call|>",
         "<|tool_call>call:search{q:<tool_call|>",
         "call: search for {it}",
         "<|tool_call_start|>[search(os.system('x'))]<|tool_call_end|>",
@@ -148,6 +181,93 @@ def test_arguments_in_python(arguments: str, value: Any) -> None:
     assert [(call.name, call.arguments) for call in calls] == [("search", value), ("json_answer", {})]
 
 
+SEARCH: dict[str, Any] = {"properties": {"q": {"type": "string"}, "n": {"type": "integer"}}, "required": ["q"]}
+NOW: dict[str, Any] = {"properties": {}}
+WITH_PARAMETERS = {"search": SEARCH, "now": NOW}
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ('[search("x")]', {"q": "x"}),
+        ('[search("x", 3)]', {"q": "x", "n": 3}),
+        ('<|python_start|>[search("x", n=3)]<|python_end|>', {"q": "x", "n": 3}),
+        ('[search("x", 3, 4)]', None),  # more than there are
+        ('[search("x", q="y")]', None),  # one of them twice
+    ],
+)
+def test_arguments_without_a_name_are_the_parameters_in_their_order(text: str, arguments: Any) -> None:
+    _, calls = found(text, WITH_PARAMETERS)
+    assert [call.arguments for call in calls] == ([arguments] if arguments else [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "search", "arguments": {"q": "x"}}\n{"name": "now", "arguments": {}}',
+        '{"name": "search", "parameters": {"q": "x"}}; {"name": "now", "parameters": {}}',
+        '<tool_call>\n{"name": "search", "arguments": {"q": "x"}}\n{"name": "now"}\n</tool_call>',
+        '<function_calls>\nsearch(q="x")\nnow()\n</function_calls>',
+        '[search("x"), now()]',
+    ],
+)
+def test_several_calls_behind_one_another(text: str) -> None:
+    _, calls = found(text, WITH_PARAMETERS)
+    assert [(call.name, call.arguments) for call in calls] == [("search", {"q": "x"}), ("now", {})]
+
+
+@pytest.mark.parametrize("call", ['{"name": "now"}', '<tool_call>{"name": "now"}</tool_call>', "now()"])
+def test_a_tool_that_wants_no_arguments_needs_none(call: str) -> None:
+    assert [one.name for one in found(call, WITH_PARAMETERS)[1]] == ["now"]
+    assert found(call.replace("now", "search"), WITH_PARAMETERS)[1] == () or "()" in call
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        '```json\n{"name": "search", "arguments": {"q": "x"}}\n```',
+        '{"name": "search", "arguments": {"q": "x"}}',
+        '{\n  "name": "search",\n  "arguments": {"q": "x"}\n}',
+    ],
+)
+def test_what_is_said_before_a_call_without_a_sign(call: str) -> None:
+    rest, [made] = found(f"I look for it.\n{call}", WITH_PARAMETERS)
+    assert (rest, made.arguments) == ("I look for it.", {"q": "x"})
+    for text in (f"I wrote:\n{call}\nThen it was there.", f"Not {call}"):
+        assert found(text, WITH_PARAMETERS) == (text, ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<tool_call>{"name": "other", "arguments": {}}</tool_call>',
+        "<|channel|>commentary to=functions.other<|message|>{}<|call|>",
+        "<|tool_call>call:other{}<tool_call|>",
+        "<function=other></function>",
+    ],
+)
+def test_an_invented_name_behind_a_sign_is_a_call_that_can_be_answered(text: str) -> None:
+    assert [(call.name, call.arguments) for call in found(text, TOOLS)[1]] == [("other", {})]
+    assert found(f"Write {text}", TOOLS) == (f"Write {text}", ())
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ('<tool_call>{"name": "search", "arguments": {"q": "x', True),
+        ('<tool_call>{"name": search, "arguments": {"q": "x"}}</tool_call>', True),
+        ('[TOOL_CALLS][{"name": "search", "arguments": {"q": "x"', True),
+        ("[TOOL_CALLS] none", False),
+        ("<tools> are in the box", False),
+        ("Write <tool_call>{ before it", False),
+        ("The answer is 2.", False),
+    ],
+)
+def test_what_begins_like_a_call_and_is_none(text: str, broken: bool) -> None:
+    assert found(text, WITH_PARAMETERS) == (text, ())
+    assert is_broken(text) is broken
+
+
 def test_without_tools_nothing_is_a_call() -> None:
     assert found(FORMS["hermes"], {}) == (FORMS["hermes"], ())
 
@@ -186,6 +306,10 @@ def test_a_long_text_is_looked_through_in_no_time() -> None:
         "<|tool_call_start|>[search(",
         "search{",
         "call:search{",
+        "{}\n",
+        "\n[1]",
+        '\n{"name":"x"}',
+        "Action: search\nAction Input: {",
     ):
         for times in (100, 8000):
             text = piece * times

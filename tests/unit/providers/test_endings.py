@@ -248,3 +248,18 @@ def test_an_item_that_is_cut_off_is_not_whole_in_a_response_that_is(
     assert [call.arguments for call in parsed.tool_calls] == [
         None if stop == "max_tokens" else {} for kind, _ in items if kind == "function_call"
     ]
+
+
+UNKNOWN = {
+    "end": "done finished complete unknown null stop_string matched_stop escape_sequence",
+    "max_tokens": "max_length length_limit max-tokens maxTokens MAX-LENGTH context_length_exceeded truncated",
+    "declined": "contentFilter content-filter CONTENT-FILTER censored moderation blocked flagged policy_violation",
+    "broken_off": "canceled failed server_error interrupted overloaded preempted rate_limit quota_exceeded TIME-OUT",
+    "malformed": "repetition_truncation loop_detected malformed_output",
+}
+
+
+@pytest.mark.parametrize(("meaning", "name"), [(key, name) for key, names in UNKNOWN.items() for name in names.split()])
+@pytest.mark.parametrize("table", ["CHAT", "ANTHROPIC", "CONVERSE"])
+def test_a_name_that_nobody_documents_says_by_its_words_how_it_ended(table: str, meaning: str, name: str) -> None:
+    assert endings.ending(getattr(endings, table), name) == meaning

@@ -265,6 +265,32 @@ def test_what_one_model_refuses_says_nothing_of_the_next() -> None:
             ModelRequestRejected,
         ),
         (400, "The tool's input description exceeds the maximum length of 1024", ModelRequestRejected),
+        (400, "The total length of all messages is too long.", ContextTooLong),
+        (400, "Request too large: prompt is 230000 tokens, limit is 200000", ContextTooLong),
+        (400, "prompt token count of 200000 exceeds the limit of 128000", ContextTooLong),
+        (400, "input characters limit is 393216", ContextTooLong),
+        (400, "max_tokens must be at least 1, got -500.", ContextTooLong),
+        (400, "The sum of prompt tokens and max tokens exceeds the model limit", ContextTooLong),
+        (400, "Prompt has 256468 tokens, but the configured context size is 256000 tokens", ContextTooLong),
+        (400, "Input tokens (9000) exceed the configured limit of 8000 tokens.", ContextTooLong),
+        (400, "The length of the prompt (9000) plus max_tokens (4000) exceeds the limit 8192", ContextTooLong),
+        (400, "The input (516368 tokens) is longer than the model's context length (262144 tokens).", ContextTooLong),
+        (500, "Context size has been exceeded.", ContextTooLong),
+        (400, "Invalid 'messages[0].content': string too long. Expected a maximum length of 1048576", ContextTooLong),
+        (400, "Invalid 'tools[0].function.description': string too long. Expected at most 1024", ModelRequestRejected),
+        (400, "Invalid 'user': string too long. Expected a string with maximum length 64", ModelRequestRejected),
+        (400, "The maximum tokens you requested exceeds the model limit of 5000.", ModelRequestRejected),
+        (
+            400,
+            "max_tokens is too large: 64000. This model supports at most 16384 completion tokens",
+            ModelRequestRejected,
+        ),
+        (400, "Your organization has been restricted. Please reach out to support.", CredentialsRejected),
+        (400, "This organization has been disabled.", CredentialsRejected),
+        (403, "Your API key was reported as leaked. Please use another API key.", CredentialsRejected),
+        (403, "Key limit exceeded (total limit).", ModelThrottled),
+        (403, "Your newly created team doesn't have any credits yet.", ModelThrottled),
+        (403, "Free allocated quota exceeded.", ModelThrottled),
         (400, "Budget has been exceeded! Current cost: 0.0005, Max budget: 0.0001", ModelThrottled),
         (403, "Your account is not active, current state: arrears", ModelThrottled),
         (400, "The system has detected potentially unsafe or sensitive content in your input.", ContentFiltered),
@@ -285,8 +311,30 @@ def test_what_one_model_refuses_says_nothing_of_the_next() -> None:
 )
 def test_more_words_of_the_same(status: int, said: str, kind: type) -> None:
     assert kind_of(status, [], said, OPENAI) is kind
+    if status == 500 and kind is ContextTooLong:
+        assert kind_of(status, ["server_error"], said, OPENAI) is kind
     if kind is ModelRequestRejected:
         assert judged(ModelRequestRejected(said), [], said).next_model
+
+
+@pytest.mark.parametrize(
+    "code", ["context_window_exceeded", "model_max_prompt_tokens_exceeded", "input_tokens_exceeded"]
+)
+def test_a_code_may_say_it_alone(code: str) -> None:
+    assert kind_of(400, [code], "\u8bf7\u6c42\u8d85\u51fa\u6a21\u578b", OPENAI) is ContextTooLong
+
+
+@pytest.mark.parametrize("whose", ["key", "team"])
+def test_a_key_that_may_not_use_a_model_says_nothing_against_the_key(whose: str) -> None:
+    said = f"{whose} not allowed to access model. This {whose} can only access models=['gpt-4o-mini']."
+    assert kind_of(401, ["401", f"{whose}_model_access_denied"], said, OPENAI) is ModelNotAvailable
+
+
+def test_the_words_of_an_error_may_be_called_otherwise() -> None:
+    for key in ("msg", "error_msg", "errorMessage"):
+        body = json.dumps({"code": 1113, key: "\u4f59\u989d\u4e0d\u8db3"}).encode()
+        assert read_error(body) == ([], "\u4f59\u989d\u4e0d\u8db3")
+    assert "\u4f59" in read_error(json.dumps({"other": "\u4f59"}).encode())[1]
 
 
 def test_what_a_gateway_passes_on_of_its_upstream_is_read() -> None:

@@ -44,6 +44,16 @@ def _of_body(body: Any) -> float | None:
     return asked({}, read_error(json.dumps(body).encode())[1])
 
 
+@pytest.mark.parametrize("written", ["%Y-%m-%d %H:%M:%S +0000 CST", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M UTC"])
+def test_the_moment_that_a_message_names(written: str) -> None:
+    moment = datetime.now(UTC) + timedelta(hours=3)
+    said = f"You have exceeded the 5-hour usage quota. It will reset at {moment.strftime(written)}."
+    wait = wait_in(said)
+    assert wait is not None
+    assert 3 * 3600 - 65 < wait <= 3 * 3600
+    assert wait_in("It will reset at 2020-01-01 00:00:00 +0800.") is None
+
+
 def test_the_wait_beside_the_message() -> None:
     reset = str(int((time.time() + 40) * 1000))
     limits = {"X-RateLimit-Limit": "20", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
