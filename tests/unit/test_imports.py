@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+LAYER = ROOT / "shared" / "loopllama"
 FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/app.py"))
 
 OF_A_RUN = {"accept_run", "start_run", "run_step", "advance_run", "reconcile_runs"}
@@ -105,3 +106,18 @@ def test_locks_name_versions_and_hashes_and_no_index(name: str) -> None:
     packages = re.split(r"^(?=\w)", text, flags=re.MULTILINE)[1:]
     assert packages
     assert all("==" in one and "--hash=sha256:" in one for one in packages)
+
+
+@pytest.mark.parametrize(
+    "package", sorted(path.name for path in LAYER.iterdir() if path.is_dir() and path.name != "api")
+)
+def test_patterns_are_compiled_when_they_are_first_used(package: str) -> None:
+    early = [
+        f"{path.relative_to(LAYER)}:{node.lineno}"
+        for path in sorted((LAYER / package).rglob("*.py"))
+        for statement in ast.parse(path.read_text()).body
+        if not isinstance(statement, ast.FunctionDef | ast.ClassDef)
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "re.compile"
+    ]
+    assert not early, f"loopllama.core.patterns.late costs nothing at start-up: {', '.join(early)}"

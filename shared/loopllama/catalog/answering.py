@@ -16,7 +16,6 @@ where the answer does not say it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,8 +23,9 @@ from loopllama.catalog.catalog import bundled
 from loopllama.catalog.entries import PRICED_APART
 from loopllama.catalog.model import Model, foundation_model
 from loopllama.catalog.providers import KNOWN, OWN
+from loopllama.core.patterns import late
 
-_SNAPSHOT = re.compile(r"[-@](?:latest|preview|20\d\d-?\d\d-?\d\d|\d\d-20\d\d|\d\d-\d\d|\d{3,4})$")
+_SNAPSHOT = late(r"[-@](?:latest|preview|20\d\d-?\d\d-?\d\d|\d\d-20\d\d|\d\d-\d\d|\d{3,4})$")
 """What snapshots of one model differ by: OpenAI's and Anthropic's dates, Mistral's months, Google's numbers."""
 
 

@@ -3,7 +3,6 @@ table, which people write, so that every field may hold anything."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, time
@@ -27,18 +26,19 @@ from loopllama.catalog.model import (
 from loopllama.catalog.providers import KNOWN
 from loopllama.core import exact_json, money
 from loopllama.core.numbers import written
+from loopllama.core.patterns import late
 
 MAX_PRICES = 100
 MAX_TIERS = 10
 MAX_OPTIONS_BYTES = 4096
 MAX_OPTIONS_DEPTH = 16
-_PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-_DATED = re.compile(r"-20\d\d(-?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])$")
+_PROVIDER = late(r"[a-z0-9][a-z0-9_-]{0,39}")
+_DATED = late(r"-20\d\d(-?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])$")
 PRICED_APART = frozenset({"gpt-4o-2024-05-13"})
 """Snapshots that cost more than what their name without the date stands for today
 (https://platform.openai.com/docs/pricing, legacy models)."""
 _TRUTHS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DAY = late(r"\d{4}-\d{2}-\d{2}")
 _NO_OPTIONS = frozenset(
     {
         # What the call is about, and who answers it: the step, the route and the bill say that.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, time
@@ -10,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.catalog.providers import KNOWN
+from loopllama.core.patterns import late
 from loopllama.llm.types import Identity
 
 PROVIDERS = tuple(KNOWN)
@@ -36,8 +36,8 @@ MAX_ID = 256
 MAX_CALLS = 1_000
 """The largest `max_concurrent_calls`: their places are one item of DynamoDB, of at most 400 KB
 (`routing.call_slots`)."""
-_NOT_ID = re.compile(r"[\s\x00-\x1f]")
-_REGION = re.compile(r"([a-z]{2,4}(?:-[a-z]+)+-\d)/(.+)")
+_NOT_ID = late(r"[\s\x00-\x1f]")
+_REGION = late(r"([a-z]{2,4}(?:-[a-z]+)+-\d)/(.+)")
 TAKEN_OVER = ("prices", "context_window", "max_output", "capabilities", "efforts", "speed")
 """What an entry has from the model that it is the same as, where it does not say it itself."""
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from loopllama.catalog.providers import KNOWN
+from loopllama.core.patterns import late
 
 if TYPE_CHECKING:
     from loopllama.catalog.model import Model
@@ -210,10 +211,10 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
-_BY_RESPONSES = re.compile(
+_BY_RESPONSES = late(
     r"(^|[./:])(gpt-(5\.([5-9]|[1-9]\d)|[6-9]|1\d)(?!\d)|(gpt-\d[\d.]*|o\d)-pro\b|gpt-[\d.]+-codex|codex-)|openai\.gpt-\d"
 )
-_BY_RESPONSES_WITH_EFFORT = re.compile(r"(^|[./:])gpt-5\.4(?!\d)")
+_BY_RESPONSES_WITH_EFFORT = late(r"(^|[./:])gpt-5\.4(?!\d)")
 
 
 @lru_cache(maxsize=4096)

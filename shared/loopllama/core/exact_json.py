@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from decimal import Decimal
 from typing import Any
 
+from loopllama.core.patterns import late
+
 MOST_DIGITS = 1_000
 """Of a number, leading zeros left out. The longest exact form of a double has 767."""
 MAX_LEVELS = 200
@@ -171,8 +173,8 @@ def storable(value: Decimal) -> bool:
 
 
 _TOO_DEEP = f"is nested too deeply: at most {MAX_LEVELS} levels of objects and lists are taken"
-_NUMERAL = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NUMERAL = late(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_NAME = late(r"[A-Za-z_][A-Za-z0-9_]*")
 _SHORT = 300
 """A literal that is not longer, and has no exponent, is always taken."""
 

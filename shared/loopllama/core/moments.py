@@ -6,12 +6,13 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from loopllama.core import clock
+from loopllama.core.patterns import late
 from loopllama.errors import InvalidRequest
 
 _LONGEST = 40
-_DATE = re.compile(r"(\d{4})(?:-(\d{2}))?|(\d{4})-?(\d{3})")
+_DATE = late(r"(\d{4})(?:-(\d{2}))?|(\d{4})-?(\d{3})")
 """The dates of ISO 8601 that Python does not read: a year, a month, a day of the year."""
-_PLUS = re.compile(r"(T[\d:.,]+) (\d{2}:?(?:\d{2})?)")
+_PLUS = late(r"(T[\d:.,]+) (\d{2}:?(?:\d{2})?)")
 """A zone whose `+` was read as a space: what it means in an address, where nobody wrote it as %2B."""
 
 

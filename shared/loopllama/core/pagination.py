@@ -7,9 +7,10 @@ import hashlib
 import re
 
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 from loopllama.errors import InvalidRequest
 
-TIME = re.compile(r"[0-9TZ:.-]{20,30}")
+TIME = late(r"[0-9TZ:.-]{20,30}")
 
 
 def write(*place: str) -> str:

@@ -4,11 +4,11 @@ together they were a tenth of RunStep's start-up."""
 from __future__ import annotations
 
 import re
-from typing import Any, cast
+from typing import Any, AnyStr, cast
 
 
 class _Late:
-    def __init__(self, text: str, flags: int) -> None:
+    def __init__(self, text: Any, flags: int) -> None:
         self._written = text, flags
 
     def __getattr__(self, name: str) -> Any:
@@ -17,7 +17,7 @@ class _Late:
         return value
 
 
-def late(text: str, flags: int = 0) -> re.Pattern[str]:
+def late(text: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
     """Return a pattern whose methods are those of a compiled one. The functions of `re` do not take it in a compiled
     one's place. Its first use raises `re.error` where `text` is no pattern."""
-    return cast("re.Pattern[str]", _Late(text, flags))
+    return cast("re.Pattern[AnyStr]", _Late(text, flags))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from loopllama.aws import dynamo
 from loopllama.core import clock
 from loopllama.core.numbers import whole
+from loopllama.core.patterns import late
 from loopllama.llm.usage import TOTALS, shown
 from loopllama.runs.store import FINAL, RUN
 
@@ -33,7 +33,7 @@ _QUESTION = ("step", "kind", "tool", "asked_at", "expires_at")
 _BOTH_READ = (*TOTALS, "status", "started_at", "finished_at", "error", "delete_at")
 _RUN_READ = frozenset((*_BOTH_READ, *_RUN, "total_steps", "unsatisfied_loops", "check_at", "pending", "budget"))
 _STEP_READ = frozenset((*_BOTH_READ, *_STEP, "iteration", "item_index", "replayed_from"))
-_STEP_KEY = re.compile(r"STEP#.+#([0-9]+)#([0-9]+)")
+_STEP_KEY = late(r"STEP#.+#([0-9]+)#([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,24 +8,24 @@ a server drops the signs, their words stay: `analysisWe need…assistantfinalfou
 
 from __future__ import annotations
 
-import re
+from loopllama.core.patterns import late
 
-_OPENS = re.compile(
+_OPENS = late(
     r"[\s\ufeff\u200b]*(?:<\|start\|>assistant(?: to=[\w.:-]{1,100})?)?<\|channel\|>(?:analysis|commentary|final)"
     r"(?: to=[\w.:-]{1,100})?\s*(?:<\|constrain\|>)?\s*\w{0,20}\s*(?:<\|message\|>(?![ \t]+[a-z]+[ \t,])|\Z)"
 )
 """An answer that is about these signs may begin with them, but no answer of a model goes on in the middle of a
 sentence."""
-_FINAL = re.compile(r"<\|channel\|>final\s*(?:<\|constrain\|>)?\s*\w{0,20}\s*<\|message\|>")
-_MESSAGE = re.compile(
+_FINAL = late(r"<\|channel\|>final\s*(?:<\|constrain\|>)?\s*\w{0,20}\s*<\|message\|>")
+_MESSAGE = late(
     r"(?s)(?:<\|start\|>(?P<role>[^<]{0,120}))?<\|channel\|>(?P<channel>\w{1,20})(?P<header>[^<]{0,120}"
     r"(?:<\|constrain\|>[^<]{0,40})?)(?:<\|message\|>(?P<content>.*?))?"
     r"(?:<\|end\|>|<\|call\|>|<\|return\|>|(?=<\|start\|>|<\|channel\|>)|\Z)"
 )
 _ENDS = ("<|return|>", "<|end|>")
-_BARE = re.compile(r"\s*(?:assistant)?analysis(?=[^\W_]|[:\n])")
-_BARE_ANSWER = re.compile(r"""(?<![`'" ])assistantfinal|(?=assistantcommentary to=)""")
-_BARE_CUT = re.compile(r"\s*(?:assistant)?analysis(?:We|User|The user|I|Need|Let)\b")
+_BARE = late(r"\s*(?:assistant)?analysis(?=[^\W_]|[:\n])")
+_BARE_ANSWER = late(r"""(?<![`'" ])assistantfinal|(?=assistantcommentary to=)""")
+_BARE_CUT = late(r"\s*(?:assistant)?analysis(?:We|User|The user|I|Need|Let)\b")
 """Words that it begins to think with; without an answer nothing else tells it from a name."""
 
 

@@ -14,12 +14,12 @@ https://ai.google.dev/api/caching#FunctionDeclaration (names begin with a letter
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 from loopllama.llm.types import Message, ModelRequest, ToolCall, ToolSpec
 
 LONGEST_NAME = 64
@@ -29,11 +29,11 @@ MOST_CALLS = 128
 """Of one message; OpenAI takes no more."""
 NO_RESULT = "(no result)"
 
-_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
-_NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_.:-]")
-_FIRST = re.compile(r"[a-zA-Z_]")
-_NAMESPACE = re.compile(r"^(?:functions?|tools?|default_api|multi_tool_use)[.:/]")
-_NUMBER = re.compile(r":\d+$")
+_NOT_IN_NAMES = late(r"[^a-zA-Z0-9_-]")
+_NOT_IN_IDS = late(r"[^a-zA-Z0-9_.:-]")
+_FIRST = late(r"[a-zA-Z_]")
+_NAMESPACE = late(r"^(?:functions?|tools?|default_api|multi_tool_use)[.:/]")
+_NUMBER = late(r":\d+$")
 
 
 def fitted(call: ModelRequest, provider: str) -> ModelRequest:

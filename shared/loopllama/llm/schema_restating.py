@@ -7,17 +7,17 @@ afterwards anyway. Parameters of tools may say less than they did: what a model 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 from loopllama.llm import schema_references, schema_unions
 from loopllama.llm.schema_subsets import ANNOTATIONS, SUBSETS, Subset
 
-_LOOKS_AROUND = re.compile(r"\(\?(?:[=!]|<[=!])")
+_LOOKS_AROUND = late(r"\(\?(?:[=!]|<[=!])")
 _COMBINED = ("anyOf", "oneOf", "allOf", "enum", "const", "not", "if", "then", "else", "$ref")
 """What no provider takes at the root."""
 _SCHEMAS = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")

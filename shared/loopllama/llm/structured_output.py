@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from loopllama.core import exact_json, json_schema
+from loopllama.core.patterns import late
 from loopllama.errors import OutputInvalid
 from loopllama.llm import thoughts
 from loopllama.llm.types import ModelRequest, ModelResponse, OutputMode, StopReason, ToolSpec
@@ -30,8 +31,8 @@ MAX_ANSWER_CHARACTERS = 1_000_000
 _MAX_CANDIDATES = 1000
 """Places in an answer at which its JSON may begin: a text may cite many sources in brackets before it."""
 _MOST_READ = 8 * MAX_ANSWER_CHARACTERS
-_OPENING = re.compile(r"[{\[]")
-_FENCE = re.compile(r"```[a-zA-Z0-9_+-]*[ \t]*\n(.*?)```", re.DOTALL)
+_OPENING = late(r"[{\[]")
+_FENCE = late(r"```[a-zA-Z0-9_+-]*[ \t]*\n(.*?)```", re.DOTALL)
 
 
 def mode_for(capabilities: Collection[str] | None, schema: Mapping[str, Any] | None = None) -> OutputMode:

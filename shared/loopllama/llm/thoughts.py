@@ -16,6 +16,7 @@ import json
 import re
 from functools import lru_cache
 
+from loopllama.core.patterns import late
 from loopllama.llm import harmony
 
 _BEFORE = r"[\s\ufeff\u200b]*"
@@ -24,8 +25,8 @@ _TAG = (
     r"|\[(?P<bracket>THINK)\]|◁(?P<kimi>think)▷|<\|START_(?P<command>THINKING)\|>|<\|begin_of_(?P<begin>thought)\|>"
     r"|<\|(?P<gemma>channel)>thought\b|<(?P<unused>unused)94>(?:thought\b)?|<\|(?P<inner>inner)_prefix\|>)"
 )
-_OPENING = re.compile(_BEFORE + _TAG, re.IGNORECASE)
-_ANY_OPENING = re.compile(_TAG, re.IGNORECASE)
+_OPENING = late(_BEFORE + _TAG, re.IGNORECASE)
+_ANY_OPENING = late(_TAG, re.IGNORECASE)
 _CLOSING = {
     "tag": r"</{}\s*>",
     "bracket": r"\[/{}\]",
@@ -46,23 +47,23 @@ _SAME = {
     "unused": "<{}94>",
     "inner": r"<\|{}_prefix\|>",
 }
-_UNOPENED = re.compile(
+_UNOPENED = late(
     r"</(?:[a-z]+:|longcat_)?think(?:ing)?\s*>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>"
     r"|<channel\|>|<unused95>|<\|inner_suffix\|>",
     re.IGNORECASE,
 )
 _CODE = r"(?P<code>^[ \t]*```.*?(?:^[ \t]*```|\Z))"
-_LATER = re.compile(rf"(?ms){_CODE}|^[ \t]*<think>.*?(?:</think>|\Z)[ \t]*\n?")
-_AMID = re.compile(rf"(?ms){_CODE}|^[ ]{{0,3}}<think>(?:(?!</?think>).)*</think>[ \t]*(?:\n|\Z)")
+_LATER = late(rf"(?ms){_CODE}|^[ \t]*<think>.*?(?:</think>|\Z)[ \t]*\n?")
+_AMID = late(rf"(?ms){_CODE}|^[ ]{{0,3}}<think>(?:(?!</?think>).)*</think>[ \t]*(?:\n|\Z)")
 """Where nothing else says that the model thinks: the block has its lines for itself."""
-_SOLUTION = re.compile(r"\s*<\|(?:begin_of_solution|START_RESPONSE)\|>|<\|(?:end_of_solution|END_RESPONSE)\|>\s*\Z")
-_AMBIGUOUS = re.compile(r"thinking|thoughts?|reasoning", re.IGNORECASE)
+_SOLUTION = late(r"\s*<\|(?:begin_of_solution|START_RESPONSE)\|>|<\|(?:end_of_solution|END_RESPONSE)\|>\s*\Z")
+_AMBIGUOUS = late(r"thinking|thoughts?|reasoning", re.IGNORECASE)
 """Tags that a prompt may also ask for as a part of the answer."""
-_AFTER = re.compile(r"\s*(\S)")
+_AFTER = late(r"\s*(\S)")
 _QUOTES = frozenset("`'\"\u201c\u2018«\\")
-_GOES_ON = re.compile(r"[.,;:!?)]|[ \t]+[a-z]+[ \t,]")
+_GOES_ON = late(r"[.,;:!?)]|[ \t]+[a-z]+[ \t,]")
 """What follows a tag that a sentence is about; no answer begins so."""
-_MID_SENTENCE = re.compile(r"[^\s.!?…:][ \t]\Z")
+_MID_SENTENCE = late(r"[^\s.!?…:][ \t]\Z")
 
 
 def apart(text: str) -> tuple[str, str]:

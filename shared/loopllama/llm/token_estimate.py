@@ -9,11 +9,11 @@ differ by tens of percent, which is why figures made this way are marked.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from loopllama.core.patterns import late
 from loopllama.llm.types import ModelRequest, Usage
 
 UNKNOWN_MAX_OUTPUT = 8192
@@ -30,8 +30,8 @@ _THINKING = (
     ("additionalModelRequestFields", "reasoning_config", "budget_tokens"),
     ("extra_body", "google", "thinking_config", "thinking_budget"),
 )
-_LEAST = re.compile(r"[A-Za-z0-9]{1,16}|[^\W_A-Za-z0-9]{1,4}|[^\w\s]+")
-TOKEN = re.compile(r"[A-Za-z0-9]{1,8}|[^\W_A-Za-z0-9]{1,2}|[^\w\s]|_")
+_LEAST = late(r"[A-Za-z0-9]{1,16}|[^\W_A-Za-z0-9]{1,4}|[^\w\s]+")
+TOKEN = late(r"[A-Za-z0-9]{1,8}|[^\W_A-Za-z0-9]{1,2}|[^\w\s]|_")
 
 
 def count_tokens(text: str) -> int:

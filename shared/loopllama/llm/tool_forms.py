@@ -7,19 +7,19 @@ under other names, and what it gives is put back.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 from loopllama.llm.types import ModelRequest, ToolCall, ToolSpec
 
 Names = Mapping[str, Mapping[str, str]]
 """By tool: the name that the model sees of a parameter to the tool's own, for those that differ."""
 
 LONGEST_KEY = 64
-_NOT_IN_KEYS = re.compile(r"[^a-zA-Z0-9_.-]")
+_NOT_IN_KEYS = late(r"[^a-zA-Z0-9_.-]")
 """Claude's API, at Anthropic and on Bedrock, takes parameters named `^[a-zA-Z0-9_.-]{1,64}$` only, in the outermost
 object (github.com/decocms/studio, pull request 6874; github.com/aws-solutions-library-samples/
 accelerated-intelligent-document-processing-on-aws, issue 709)."""

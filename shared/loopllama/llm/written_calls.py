@@ -29,6 +29,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 from loopllama.llm import written_python, written_tags, written_values
 from loopllama.llm.history import MOST_CALLS, bare_name
 from loopllama.llm.types import ToolCall
@@ -42,7 +43,7 @@ def _sign(*words: str) -> str:
 
 
 _DEEPSEEK_BEGINS, _DEEPSEEK_SEP = _sign("tool", "call", "begin"), _sign("tool", "sep")
-_ENDS_TURN = re.compile(
+_ENDS_TURN = late(
     r"\s*(?:<\|(?:im_end|eot_id|eom_id|end|endoftext|return|end_of_text)\|>|</s>|<end_of_turn>|"
     rf"{_sign('end', 'of', 'sentence')})\s*\Z"
 )
@@ -53,12 +54,12 @@ _JSON_SIGNS = (
     *("<function_call>", "<functioncall>", "[TOOL_CALLS]", "[TOOL_REQUEST]", "<|python_tag|>", "functools["),
     *("<|START_ACTION|>", "<|action_start|><|plugin|>", "<|tools_prefix|>"),
 )
-_BEFORE_VALUE = re.compile(
+_BEFORE_VALUE = late(
     "(?:" + "|".join(re.escape(sign.removesuffix("[")) for sign in _JSON_SIGNS) + r"|(?m:^)Action:\s*(?=```))"
     r"\s*(?:```[a-z]{0,10}\s*)?(?=[\[{])"
 )
 _BEFORE_OBJECT = tuple(
-    re.compile(form + r"\s*(?=\{)", re.MULTILINE)
+    late(form + r"\s*(?=\{)", re.MULTILINE)
     for form in (
         rf"\[TOOL_CALLS\]\s*{_NAME}(?:\[CALL_ID\][\w-]{{1,80}})?(?:\[ARGS\])?",
         rf"<tool_call>\s*{_NAME}\s*```(?:json)?",
@@ -69,7 +70,7 @@ _BEFORE_OBJECT = tuple(
         rf"^Action:\s*{_NAME}\s*^Action Input:",
     )
 )
-_NAME_FIRST = re.compile(rf"\A{_NAME}\s*(?=\{{)")
+_NAME_FIRST = late(rf"\A{_NAME}\s*(?=\{{)")
 _PREFIXES = ("steptml", "antml")
 _OTHER_SIGNS = (
     *(f"<{prefix}:{tag}" for prefix in _PREFIXES for tag in ("function_calls>", "invoke name=")),
@@ -79,20 +80,20 @@ _OTHER_SIGNS = (
     *("<|start|>assistant", "<|channel|>", "assistantcommentary to=", "commentary to=", "✿FUNCTION✿", "Action:"),
 )
 _SIGNS = (*_JSON_SIGNS, *_OTHER_SIGNS)
-_BEGUN = re.compile(r"\s*(?:<\|?/?tool_calls?\|?>\s*|\[TOOL_CALLS\]\s*|<TOOLCALL>\s*)+(?:[\[{]|<function=|\w+[\[{<])")
-_GEMMA = re.compile(
+_BEGUN = late(r"\s*(?:<\|?/?tool_calls?\|?>\s*|\[TOOL_CALLS\]\s*|<TOOLCALL>\s*)+(?:[\[{]|<function=|\w+[\[{<])")
+_GEMMA = late(
     rf"(?:<\|tool_call>\s*|<|\A)call:{_NAME}\s*(\{{.*?\}})\s*(?:<tool_call\|>|/?>|\Z|(?=<\|tool_call>))", re.DOTALL
 )
-_GEMMA_PIECE = re.compile(
+_GEMMA_PIECE = late(
     r'<\|"\|>(?P<text>.*?)<\|"\|>|(?P<json>"(?:\\.|[^"\\])*")|(?P<sign>[{}\[\],:])|(?P<bare>[^{}\[\],:"<]+)', re.DOTALL
 )
-_AS_PYTHON = re.compile(
+_AS_PYTHON = late(
     r"<\|tool_call_start\|>(.*?)(?:<\|tool_call_end\|>|\Z)|<\|python_start\|>(.*?)(?:<\|python_end\|>|\Z)"
     r"|<function_calls>(.*?)(?:</function_calls>|\Z)|```tool_code\s*(.*?)(?:```|\Z)|<\|python_tag\|>(.*)\Z",
     re.DOTALL,
 )
-_PYTHON = re.compile(r"\[\s*[\w.]{1,80}\(.*\)\s*\]|[\w.]{1,80}\(.*\)", re.DOTALL)
-_LINE = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)
+_PYTHON = late(r"\[\s*[\w.]{1,80}\(.*\)\s*\]|[\w.]{1,80}\(.*\)", re.DOTALL)
+_LINE = late(r"^[ \t]*(?=[{\[])", re.MULTILINE)
 _MOST_LINES = 100
 _LONGEST = 100_000
 """Characters; a longer text is no call, and takes long to look through."""

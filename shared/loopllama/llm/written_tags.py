@@ -14,25 +14,26 @@ from decimal import Decimal
 from typing import Any
 
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 from loopllama.llm.written_values import value
 
 _NAME = r"[\w.:-]{1,80}"
 _PREFIX = "(?:\\w{1,20}:|\uff5cDSML\uff5c)?"
-_FUNCTION = re.compile(
+_FUNCTION = late(
     rf"<function(?:=|\s+name=)[\"']?({_NAME})[\"']?\s*>(.*?)(?:(?P<closed></function>)|\Z|(?=<function(?:=|\s)))",
     re.DOTALL,
 )
-_INVOKE = re.compile(
+_INVOKE = late(
     rf"<{_PREFIX}invoke name=[\"']({_NAME})[\"']\s*>(.*?)(?:(?P<closed></{_PREFIX}invoke>)|\Z|(?=<{_PREFIX}invoke\s))",
     re.DOTALL,
 )
-_PARAMETER = re.compile(
+_PARAMETER = late(
     rf"<{_PREFIX}parameter(?:=|\s+name=)[\"']?({_NAME})[\"']?[^>\n]{{0,80}}>\n?(.*?)\n?"
     rf"(?:</{_PREFIX}parameter>|\Z|(?=<{_PREFIX}parameter[=\s]))",
     re.DOTALL,
 )
-_GLM = re.compile(rf"<tool_call>\s*({_NAME})\s*((?:<arg_key>.*?)?)\s*(?:(?P<closed></tool_call>)|\Z)", re.DOTALL)
-_GLM_PARAMETER = re.compile(r"<arg_key>\s*([^<]{1,80}?)\s*</arg_key>\s*<arg_value>\n?(.*?)\n?</arg_value>", re.DOTALL)
+_GLM = late(rf"<tool_call>\s*({_NAME})\s*((?:<arg_key>.*?)?)\s*(?:(?P<closed></tool_call>)|\Z)", re.DOTALL)
+_GLM_PARAMETER = late(r"<arg_key>\s*([^<]{1,80}?)\s*</arg_key>\s*<arg_value>\n?(.*?)\n?</arg_value>", re.DOTALL)
 _FORMS = ((_FUNCTION, _PARAMETER), (_INVOKE, _PARAMETER), (_GLM, _GLM_PARAMETER))
 
 

@@ -7,11 +7,11 @@ that is missing, doubled or another sign's) matters. Several stand in a list, or
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 from loopllama.llm import written_python
 
 _NAMES = ("name", "tool", "tool_name", "function", "function_name", "action")
@@ -19,9 +19,9 @@ _ARGUMENTS = ("arguments", "parameters", "params", "args", "input", "tool_input"
 _BESIDE = frozenset({"id", "type", "index", "call_id", "tool_call_id"})
 _AROUND = ("tool_calls", "tool_call", "function_call", "function")
 """Members whose value is the call, or the calls."""
-_BETWEEN = re.compile(r"[\s;,]*")
+_BETWEEN = late(r"[\s;,]*")
 _ENDS = json.JSONDecoder(parse_float=str, parse_int=str, strict=False)  # only the ends of values count here
-_PYTHON_ENDS = re.compile(r"</|<\||\n\n|\Z")
+_PYTHON_ENDS = late(r"</|<\||\n\n|\Z")
 
 Written = tuple[str, Mapping[str, Any]]
 """The name and the arguments of a call."""

@@ -24,7 +24,6 @@ from __future__ import annotations
 import functools
 import ipaddress
 import os
-import re
 import threading
 import time
 from collections.abc import Mapping
@@ -35,12 +34,13 @@ from urllib.parse import urlsplit
 from loopllama.aws import clients
 from loopllama.catalog.providers import KNOWN, Known, variables_of
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 from loopllama.errors import CredentialsRejected, ModelError, ModelNotAvailable, ModelUnavailable
 from loopllama.providers import DIALECTS
 from loopllama.settings import Settings
 
 REREAD_SECONDS = 300.0
-_ENDPOINT = re.compile(r"/(?:(?:chat/)?completions|responses|v1/messages|models)/*$")
+_ENDPOINT = late(r"/(?:(?:chat/)?completions|responses|v1/messages|models)/*$")
 """What people copy behind a base URL: the address of one call."""
 _FIELDS = frozenset({"api_key", "base_url", "dialect", "api_version", "headers"})
 

@@ -15,13 +15,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from loopllama.core.patterns import late
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError, ModelUnavailable
 from loopllama.llm.types import StopReason
 
 Ending = Literal["end", "tool_calls", "max_tokens", "declined", "broken_off", "malformed"]
 
 
-_ENUM = re.compile(r"^(?:finish_?reason[._](?!unspecified)|reason_)")
+_ENUM = late(r"^(?:finish_?reason[._](?!unspecified)|reason_)")
 """What SDKs that gateways are built on put before the name: `FinishReason.MAX_TOKENS`, `REASON_MAX_LEN`."""
 
 
@@ -111,13 +112,13 @@ https://docs.x.ai/docs/api-reference, https://docs.vllm.ai"""
 
 
 _BY_WORDS: tuple[tuple[re.Pattern[str], Ending], ...] = (
-    (re.compile("malformed|repetit|loop|unpars|degenerat"), "malformed"),
-    (re.compile("filter|safety|moderat|refus|block|censor|prohibit|violat|flagged"), "declined"),
+    (late("malformed|repetit|loop|unpars|degenerat"), "malformed"),
+    (late("filter|safety|moderat|refus|block|censor|prohibit|violat|flagged"), "declined"),
     (
-        re.compile("error|fail|abort|cancel|interrupt|time_?out|overload|preempt|evict|disconnect|rate_?limit|quota"),
+        late("error|fail|abort|cancel|interrupt|time_?out|overload|preempt|evict|disconnect|rate_?limit|quota"),
         "broken_off",
     ),
-    (re.compile("length|max_|limit|truncat|context|budget"), "max_tokens"),
+    (late("length|max_|limit|truncat|context|budget"), "max_tokens"),
 )
 """What a name that no table has says by its words: no server's list is complete, and an answer that is broken off must
 not be taken for a whole one."""

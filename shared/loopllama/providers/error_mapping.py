@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from loopllama.catalog.providers import KNOWN, OWN
 from loopllama.core import exact_json, redaction
+from loopllama.core.patterns import late
 from loopllama.errors import (
     ContentFiltered,
     ContextTooLong,
@@ -45,7 +46,7 @@ _BY_STATUS: dict[int, type[ModelError]] = {
     504: ModelTimeout,
     524: ModelTimeout,  # Cloudflare in front of a provider gave up waiting
 }
-_MORE_THAN_THE_QUOTA = re.compile(r"limit:? (\d{1,15})\b,? .{0,20}requested:? (\d{1,15})\b", re.IGNORECASE)
+_MORE_THAN_THE_QUOTA = late(r"limit:? (\d{1,15})\b,? .{0,20}requested:? (\d{1,15})\b", re.IGNORECASE)
 """OpenAI's and Groq's form: "Limit 30000, Requested 31024"."""
 _MINIMAX = {
     1002: 429,
@@ -61,8 +62,8 @@ _MINIMAX = {
 }
 """MiniMax's own codes, all under status 200, as statuses: https://platform.minimax.io/docs/api-reference/errorcode;
 github.com/ENTERPILOT/GoModel, pull requests 640 and 1004."""
-_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
-_ADDRESS = re.compile(r"https?://\S+")
+_PAGE = late(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
+_ADDRESS = late(r"https?://\S+")
 _DETAIL_CHARACTERS = 500
 _MOST_READ = 10_000
 """Characters of a message that are looked through."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import re
 
+from loopllama.core.patterns import late
+
 _PROMPT = (
     r"(?:prompts?|inputs?|messages|conversation|context|requests?|(?:prompt|input|total|number of) tokens|token count"
     r"|tokens in (?:the )?request)"
@@ -14,7 +16,7 @@ _EXCEEDS = (
     r"(?:too (?:long|large|big)|exceed\w*|(?:is|are) (?:greater|larger|longer|more) than|(?:longer|more) than max)"
 )
 _BETWEEN = r"(?:(?!\b(?:description|name|schema|field|value|parameter|tool)s?\b)[^.]){0,80}?"
-TOO_LONG = re.compile(
+TOO_LONG = late(
     rf"\b{_PROMPT}\b{_BETWEEN}\b{_EXCEEDS}\b[^.]{{0,60}}?"
     r"\b(?:tokens?|length|context|window|characters|model'?s? (?:token )?limit|limit (?:of |is )?\d{4,12})\b"
     rf"|length of (?:\w+ ){{0,3}}{_PROMPT}\b[^.]{{0,60}}{_EXCEEDS}|(?:messages|input)\b\S{{0,40}}: string too long"
@@ -43,12 +45,12 @@ _NO_MONEY = (
     r"|extra usage is required"
     r"|budget has been exceeded|exceededbudget|\bover (?:its |your )?budget\b|\u4f59\u989d\u4e0d\u8db3"
 )
-OUT_OF_MONEY = re.compile(_NO_MONEY, re.IGNORECASE)
+OUT_OF_MONEY = late(_NO_MONEY, re.IGNORECASE)
 """What says that money is missing, whatever the status: Z.ai's 1113 "Insufficient balance or no resource package"
 (in Chinese too), LiteLLM's proxy "Budget has been exceeded!" and "ExceededBudget" (https://docs.litellm.ai/docs/proxy/
 users), Gemini "Your prepayment credits are depleted" and its monthly spending cap, Together "Credit limit exceeded",
 OpenAI "Your account is not active", all of them with 429 as well; OpenRouter "Key limit exceeded (total limit)"."""
-OUT_OF_CREDIT = re.compile(
+OUT_OF_CREDIT = late(
     _NO_MONEY + r"|insufficient quota|exceeded your current quota|usage limit|monthly included credits"
     r"|free (?:allocated |tier )?quota\b.{0,20}(?:exceeded|exhausted)",
     re.IGNORECASE,
@@ -66,7 +68,7 @@ _GONE = (
     r"|(?:can|could) ?(?:not|n't) be found|not found|(?:is|has been) (?:now )?(?:no longer|decommissioned|deprecated"
     r"|retired|discontinued|unavailable|shut down))"
 )
-NO_MODEL = re.compile(
+NO_MODEL = late(
     rf"\b(?:model|deployment|endpoint)\b{_MODEL_NAME} ?{_GONE}|\bmodels/[\w.@-]{{1,160}} {_GONE}"
     r"|\b(?:no|unknown|invalid|unavailable) (?:such )?model(?: (?:id|name|identifier))?\b(?! (?:output|response|input))"
     r"|not a valid model\b|not found the model\b|unable to access (?:non-serverless )?model\b"
@@ -77,10 +79,10 @@ NO_MODEL = re.compile(
 """That the model is not there: it is what is missing, with at most its name between. Bedrock writes "The model returned
 the following errors" before whatever Claude says of a request. The last are LM Studio's (github.com/NousResearch/
 hermes-agent, pull request 62765)."""
-STOPPED = re.compile(r"\bmodel (?:has |was |is )?(?:unloaded|crashed)|\bmodel is (?:still )?loading", re.IGNORECASE)
+STOPPED = late(r"\bmodel (?:has |was |is )?(?:unloaded|crashed)|\bmodel is (?:still )?loading", re.IGNORECASE)
 """LM Studio's words, with status 400, for a model that another one has displaced or that has died: the next request
 loads it again."""
-UNREADABLE = re.compile(
+UNREADABLE = late(
     r"tool_use_failed|output_parse_failed|json_validate_failed|failed to call a function"
     r"|error parsing tool call|failed to parse input at pos|invalid sequence as part of tooluse",
     re.IGNORECASE,
@@ -89,7 +91,7 @@ UNREADABLE = re.compile(
 https://console.groq.com/docs/errors and github.com/pydantic/pydantic-ai, pull request 2774), Ollama (500,
 github.com/ollama/ollama, issue 17638), llama.cpp (500, github.com/ggml-org/llama.cpp, issue 24644), Nova on Bedrock
 (424, github.com/strands-agents/harness-sdk, issue 649). The request was right, and the next answer to it may be."""
-FILTERED = re.compile(
+FILTERED = late(
     r"content[ _]?(?:filter|policy)|content_?blocked|content exists risk|inappropriate content|data_?inspection_?failed"
     r"|\busage (?:policy|policies|guidelines)|flagged (?:by|as|for)|safety (?:system|policy)|considered high[ -]risk"
     r"|blocked by (?:the |our )?(?:safety|moderation)|(?:cyber|bio)_policy|new_sensitive|\u654f\u611f"
@@ -100,11 +102,11 @@ FILTERED = re.compile(
 by content filtering policy", OpenAI `invalid_prompt` and `cyber_policy`, DeepSeek "Content Exists Risk"
 (github.com/NousResearch/hermes-agent, issue 115218), Qwen `data_inspection_failed` (github.com/QwenLM/qwen-code, issue
 2905), OpenRouter and xAI with status 403, MiniMax `new_sensitive`, Z.ai's 1301 (in Chinese too)."""
-TEMPLATE = re.compile(r"jinja exception|chat template|requires --jinja", re.IGNORECASE)
+TEMPLATE = late(r"jinja exception|chat template|requires --jinja", re.IGNORECASE)
 """llama.cpp's words, with status 500, for a conversation that the model's template does not take, or for tools where it
 was started without templates (github.com/ggml-org/llama.cpp, common/chat.cpp): trying later is of no use, another form
 may be."""
-BAD_KEY = re.compile(
+BAD_KEY = late(
     r"(?:incorrect|invalid|wrong|expired|missing|no) api[ _-]?key|api[ _-]?key (?:is |was |has been )?(?:not valid"
     r"|invalid|expired|missing|reported as leaked|revoked|disabled|deactivated|blocked)"
     r"|(?:organi[sz]ation|account|team) (?:has been |is |was )(?:disabled|restricted|deactivated|suspended"
@@ -114,7 +116,7 @@ BAD_KEY = re.compile(
 """What says that the key is wrong with another status than 401: xAI and Gemini with 400, Gemini without one, or with
 one that was found in public, 403. So do accounts that are closed: Anthropic "This organization has been disabled",
 Groq "Organization has been restricted", both with 400."""
-OF_EVERY_MODEL = re.compile(
+OF_EVERY_MODEL = late(
     r"at least one message is required|\bmessages?\b\W{0,3}(?:(?:array|list|field|parameter)\W{1,3})?(?:(?:must|may|can"
     r"|should)(?: ?not|n't) be (?:empty|null)|(?:is|are) (?:required|empty|missing|not specified)|: ?field required)"
     r"|\bcontents (?:is|are) not specified|\bmessages\b.{0,20}\bempty (?:array|list)|\[\] is too short.{0,5}messages"

@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from loopllama.core.patterns import late
 from loopllama.errors import ContextTooLong, ModelError
 from loopllama.llm import history
 from loopllama.llm.types import Forms, ModelRequest
 from loopllama.providers import wire
 from loopllama.providers.error_mapping import without_addresses
 
-_NO_TEMPERATURE = re.compile(
+_NO_TEMPERATURE = late(
     r"temperature\b.{0,60}(?:(?:un|not |n't )support|deprecated|not (?:allowed|permitted)|only (?:be set to"
     r"|the default|1(?:\.0)? is)|default \(1\))"
     r"|(?:(?:un|not )support\w*|unknown|unrecogni[sz]ed|incompatible)\b.{0,60}\btemperature\b",
@@ -27,7 +28,7 @@ _NO_TEMPERATURE = re.compile(
 supported", Anthropic "`temperature` is deprecated for this model", "`temperature` may only be set to 1 when thinking is
 enabled", gpt-4o-search-preview "Model incompatible request argument supplied: temperature", Kimi "invalid temperature:
 only 1 is allowed for this model"."""
-_MOST_TEMPERATURE = re.compile(
+_MOST_TEMPERATURE = late(
     r"temperature\b.{0,160}?(?:less than or equal to|at most|<=|\.\.|between 0(?:\.0)? and|[\[(] ?0(?:\.0)?, ?) ?"
     r"(\d(?:\.\d{1,3})?)(?P<below>\))?",
     re.IGNORECASE | re.DOTALL,
@@ -36,7 +37,7 @@ _MOST_TEMPERATURE = re.compile(
 '1.5' at 'inferenceConfig.temperature' failed to satisfy constraint: Member must have value less than or equal to 1",
 Mistral the same in its own words (github.com/vegu-ai/talemate, issue 102), DeepSeek "the valid range of temperature is
 [0, 2.0]", MiniMax "temperature should be in (0, 1]", Qwen "must be float in [0.0, 2.0)"."""
-_NO_SYSTEM = re.compile(
+_NO_SYSTEM = late(
     r"system[' _-]?(?:role|message|prompt|instruction)s?\b.{0,40}(?:not|n't|un)[ -]?(?:support|enabled|allowed)"
     r"|n['o]t support (?:the use of )?['\"`]?system\b|developer instruction is not enabled|roles must alternate"
     r"|only user and assistant roles|\bgot ['\"`]?system\b|role: ?['\"`]?system\b",
@@ -47,31 +48,31 @@ Mistral's first "Conversation roles must alternate user/assistant/…", Gemma at
 enabled" (github.com/QuantumNous/new-api, issue 989), OpenAI's o1-mini "'messages[0].role' does not support 'system'",
 Gemma's template elsewhere "Only user and assistant roles are supported!", Bedrock "This model doesn't support system
 messages", MiniMax "invalid message role: system"."""
-_USE_OTHER = re.compile(r"use ['\"`]?(max_completion_tokens|max_tokens)\b", re.IGNORECASE)
-_NO_SUCH_LIMIT = re.compile(
+_USE_OTHER = late(r"use ['\"`]?(max_completion_tokens|max_tokens)\b", re.IGNORECASE)
+_NO_SUCH_LIMIT = late(
     r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|extra|not permitted|not allowed|invalid)\b.{0,120}?"
     r"\b(max_completion_tokens|max_tokens)\b|\b(max_completion_tokens|max_tokens)\b.{0,80}(?:extra|not permitted"
     r"|not supported|unsupported|unknown|unrecogni[sz]ed|unexpected)",
     re.IGNORECASE | re.DOTALL,
 )
 _LIMITS = ("max_tokens", "max_completion_tokens")
-_CHOICE = re.compile(r"tool.?choice", re.IGNORECASE)
-_ABOUT_FORM = re.compile(
+_CHOICE = late(r"tool.?choice", re.IGNORECASE)
+_ABOUT_FORM = late(
     r"type: ?'?object|string|input should be|expected|supported (?:string )?values|must be|one of|invalid|named",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"\b(required|any)\b", re.IGNORECASE)
-_NEITHER = re.compile(r"'?auto'?,? (?:or|and) '?none'?|'?none'?,? (?:or|and) '?auto'?", re.IGNORECASE)
+_WORD = late(r"\b(required|any)\b", re.IGNORECASE)
+_NEITHER = late(r"'?auto'?,? (?:or|and) '?none'?|'?none'?,? (?:or|and) '?auto'?", re.IGNORECASE)
 _FIELD = r"(?:reasoning|thinking|thought|signature|encrypted[ _]content)"
 _REFUSED = (
     r"(?:un(?:supported|known|recogni[sz]ed|expected)|not (?:supported|permitted|allowed)|cannot contain|invalid"
     r"|forbidden|extra|could not be (?:verified|decrypted|parsed)|without its required following)"
 )
-_ABOUT_THOUGHTS = re.compile(f"{_FIELD}.{{0,200}}{_REFUSED}|{_REFUSED}.{{0,200}}{_FIELD}", re.IGNORECASE | re.DOTALL)
+_ABOUT_THOUGHTS = late(f"{_FIELD}.{{0,200}}{_REFUSED}|{_REFUSED}.{{0,200}}{_FIELD}", re.IGNORECASE | re.DOTALL)
 """What refusals of thoughts say: Cerebras "property 'messages.2.assistant.reasoning_content' is unsupported", Mistral
 "Extra inputs are not permitted" with the field, Anthropic "Invalid `signature` in `thinking` block", OpenAI "The
 encrypted content … could not be verified" of what another organization's key was given."""
-_MOST_OUTPUT = re.compile(
+_MOST_OUTPUT = late(
     r"max_tokens: \d{1,12} > (\d{1,12}), which is the maximum allowed"
     r"|\bmax_(?:completion_)?tokens\b[^.]{0,60}?(?:(?:is|should be|in) [\[(]\d+, ?|between \d+ and )(\d{1,12})"
     r"|\bmax_(?:completion_)?tokens\b.{0,60}?(?:at most|<=|maximum allowed (?:\w+ ){0,2}of) (\d{1,12})\b"
@@ -84,8 +85,8 @@ _MOST_OUTPUT = re.compile(
 )
 """The longest answer that a model may be asked for, as refusals of a longer one name it: Anthropic, DeepSeek and Qwen,
 OpenAI, Bedrock, Groq, Gemini, and gateways in words of their own."""
-_ABOUT_LIMIT = re.compile(r"max_(?:\w+_)?tokens", re.IGNORECASE)
-_ABOUT_TIER = re.compile(
+_ABOUT_LIMIT = late(r"max_(?:\w+_)?tokens", re.IGNORECASE)
+_ABOUT_TIER = late(
     r"(service|inference)[ _-]?tier|\b(?:flex|priority)\b.{0,40}(?:not (?:available|supported|enabled)|unavailable)",
     re.IGNORECASE,
 )

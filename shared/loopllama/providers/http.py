@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import socket
 import threading
 import time
@@ -31,13 +30,14 @@ from urllib.parse import unquote, urlsplit
 
 import httpcore
 
+from loopllama.core.patterns import late
 from loopllama.core.transport import Deadline, Stream, certificates, connect
 from loopllama.errors import InvalidModelResponse, ModelRequestRejected, ModelTimeout, ModelUnavailable
 
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 300.0
 MAX_ANSWER_BYTES = 20 * 1024 * 1024
-_SURROGATES = re.compile(
+_SURROGATES = late(
     rb"""\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>\\u[dD][89a-fA-F]..|\xed[\xa0-\xbf][\x80-\xbf])"""
 )
 """In JSON: an escaped backslash, a pair, or half of one, which is no character and can be neither stored nor sent."""

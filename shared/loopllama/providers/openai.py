@@ -40,6 +40,7 @@ from typing import Any
 from loopllama.catalog.providers import KNOWN, Known
 from loopllama.catalog.takes import refused
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 from loopllama.errors import ContentFiltered, InvalidModelResponse, ModelError
 from loopllama.llm import schema_restating, thoughts
 from loopllama.llm.types import Message, ModelRequest, Thoughts, ToolCall, ToolSpec, Usage
@@ -47,7 +48,7 @@ from loopllama.providers import claude, endings, error_mapping, openai_service, 
 from loopllama.providers.adapter import Parsed
 from loopllama.providers.credentials import Credentials
 
-_SIGNING = re.compile(r"gemini-([3-9]|\d\d)")
+_SIGNING = late(r"gemini-([3-9]|\d\d)")
 _UNSIGNED = "skip_thought_signature_validator"
 """Gemini from 3 on refuses tool calls in the conversation whose first lacks the signature that it gave; this stands for
 one where another model asked. https://ai.google.dev/gemini-api/docs/thought-signatures"""

@@ -6,12 +6,12 @@ Azure differs in the address and in the key's header: https://learn.microsoft.co
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 from urllib.parse import quote
 
+from loopllama.core.patterns import late
 from loopllama.errors import (
     ContentFiltered,
     ContextTooLong,
@@ -65,8 +65,8 @@ CODES: Mapping[str, type[ModelError]] = {
 https://platform.openai.com/docs/guides/error-codes"""
 
 
-_REGIONAL = re.compile(r"https://[a-z]{2}\.api\.openai\.com(?:/|\Z)")
-_DEARER_IN_REGIONS = re.compile(r"gpt-(?:5\.(?:[4-9]|\d\d)|[6-9]|\d\d)")
+_REGIONAL = late(r"https://[a-z]{2}\.api\.openai\.com(?:/|\Z)")
+_DEARER_IN_REGIONS = late(r"gpt-(?:5\.(?:[4-9]|\d\d)|[6-9]|\d\d)")
 
 
 class Key(ApiKey):

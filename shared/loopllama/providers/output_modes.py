@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 from loopllama.errors import CredentialsRejected, ModelRequestRejected
 from loopllama.llm import structured_output
 from loopllama.llm.schema_restating import Restated
@@ -24,25 +25,23 @@ from loopllama.providers.error_mapping import without_addresses
 
 _EITHER = r"|\bschemas?\b|grammar|requested parameters"
 _NAMED: Mapping[OutputMode, re.Pattern[str]] = {
-    "native": re.compile(
+    "native": late(
         r"(?:output|response)[\s_-]?(?:config|format|schema|mime)|text\.format|json[\s_-]?(?:schema|object|mode|output)"
         r"|structured.?output|(?:guided|constrained).?(?:json|decoding|generation)" + _EITHER,
         re.IGNORECASE,
     ),
-    "tool": re.compile(
-        r"tool_?(?:choice|config|use)|\btools?\b|function.?call|\bfunctions?\b" + _EITHER, re.IGNORECASE
-    ),
+    "tool": late(r"tool_?(?:choice|config|use)|\btools?\b|function.?call|\bfunctions?\b" + _EITHER, re.IGNORECASE),
 }
 """What a refusal of each way names: a parameter by its name or in words, or what the provider makes of it. OpenRouter
 says no more than "No endpoints found that can handle the requested parameters"."""
-_ONE_SCHEMA = re.compile(
+_ONE_SCHEMA = late(
     r"invalid schema|\bschemas? (?:(?:is|are) (?!(?:un|not )supported|not (?:available|enabled|permitted|allowed))"
     r"|has|have|contains?|must|cannot|compil|conver|produces)|\bschema\b.{0,60} exceeds|grammar"
     r"|too (?:many|complex|deep|large)|in context",
     re.IGNORECASE,
 )
 """What a refusal says that is about this schema, and not about the way of asking."""
-_OTHER_NAMES = re.compile(r"must be one of:.*", re.DOTALL)
+_OTHER_NAMES = late(r"must be one of:.*", re.DOTALL)
 """botocore lists every parameter that it knows behind the one that it does not."""
 _REFUSALS = (400, 404, 405, 422, 500, 501, None)
 """HTTP statuses of a refused parameter: 404 is OpenRouter's where no endpoint supports it, 500 llama.cpp's where it was

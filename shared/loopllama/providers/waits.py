@@ -14,12 +14,13 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from loopllama.core.patterns import late
 from loopllama.errors import LONGEST_WAIT_SECONDS, PATIENCE_SECONDS
 from loopllama.providers import wire
 
 _LONGEST = 24 * 3600.0
 _UNIT = r"(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?|days?)"
-_WAIT = re.compile(
+_WAIT = late(
     r"(?:try|retry|wait|available)\b.{0,40}?\b(?:in|after|for)? ?"
     rf"((?:\d{{1,9}}(?:\.\d{{1,9}})? ?{_UNIT}\b,? ?(?:and )?)+"
     r"|(?:\d{1,9}h)?(?:\d{1,9}m)?\d{1,9}(?:\.\d{1,9})?s\b)",
@@ -27,20 +28,18 @@ _WAIT = re.compile(
 )
 """What messages say of how long to wait: "Please retry in 39.2s" (Gemini), "try again in 6m0s" (OpenAI, Groq),
 "Expected available in 7 seconds" (Django's REST framework)."""
-_RESET = re.compile(
+_RESET = late(
     r"\breset at (\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?)(?:\.\d{1,9})? ?(Z|UTC|[+-]\d\d:?\d\d)?", re.IGNORECASE
 )
 """Volcano: "You have exceeded the 5-hour usage quota. It will reset at 2026-11-28 15:20:00 +0800 CST"."""
-_PART = re.compile(r"(\d+(?:\.\d+)?) ?(ms|milli|s|m|h|d)", re.IGNORECASE)
+_PART = late(r"(\d+(?:\.\d+)?) ?(ms|milli|s|m|h|d)", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,9})?(?:ms|s|m|h|d))+")
-_LONG_QUOTA = re.compile(r"\b(?:daily|monthly)\b|(?:per|by|/|\ba)[-_ ]?(?:day|month)", re.IGNORECASE)
+_DURATION = late(r"(?:\d{1,9}(?:\.\d{1,9})?(?:ms|s|m|h|d))+")
+_LONG_QUOTA = late(r"\b(?:daily|monthly)\b|(?:per|by|/|\ba)[-_ ]?(?:day|month)", re.IGNORECASE)
 """A quota of a day or longer: "Too many tokens per day" (Bedrock), "free-models-per-day" (OpenRouter), "tokens per day
 (TPD)" (Groq), "GenerateRequestsPerDayPerProjectPerModel" (Gemini's `quotaId`), "1000 API calls / month" (Cohere)."""
 _FIELDS = ("retry_after", "retry_after_seconds", "retryAfter")
-_REMAINING = re.compile(
-    r"(x-ratelimit|anthropic-ratelimit)(?:-remaining(?P<behind>[a-z-]*)|(?P<before>[a-z-]+)-remaining)"
-)
+_REMAINING = late(r"(x-ratelimit|anthropic-ratelimit)(?:-remaining(?P<behind>[a-z-]*)|(?P<before>[a-z-]+)-remaining)")
 _EPOCH_MS, _EPOCH = 10**11, 10**9
 """From which on a number is no duration, but a time: in milliseconds, in seconds."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 from loopllama.llm.token_estimate import UNKNOWN_MAX_OUTPUT
 from loopllama.llm.types import STANDARD, Message, ModelRequest, ToolCall
 
@@ -24,7 +24,7 @@ _SERVICE_TIERS = {
     **{name: name for name in ("flex", "priority", "batch", "scale", "reserved")},
     "fast": "priority",
 }
-_NO_ID = re.compile(r"[^a-zA-Z0-9_-]")
+_NO_ID = late(r"[^a-zA-Z0-9_-]")
 
 
 def read_object(body: bytes | str) -> dict[str, Any] | None:

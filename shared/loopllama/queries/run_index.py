@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 from loopllama.aws import dynamo
 from loopllama.core import clock, moments, pagination, tags
+from loopllama.core.patterns import late
 from loopllama.errors import InvalidRequest
 from loopllama.runs.store import RUN, RunStore
 from loopllama.runs.value_store import ValueStore
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 ShownStatus = Literal["queued", "running", "waiting_input", "completed", "failed", "cancelled"]
 """A run's status as it is shown: one that waits for a person is a running one in the record."""
 STATUSES: Final = get_args(ShownStatus)
-RUN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+RUN_ID = late(r"[A-Za-z0-9_.-]{1,128}")
 MAX_PAGE = 100
 MAX_LOOKED_AT = 1_000
 """Runs that a page looks at, found or not: the index's records are under 1 KB, so this is about a MB."""
@@ -40,8 +41,8 @@ _AT_ONCE = 10
 """As many as the SDK has connections."""
 _PAGE = 250
 """Records of a Query, at most."""
-_BOUND = re.compile(r"[0-9a-f]{16}")
-_WORKFLOW_ID = re.compile(r"[^\0]{1,128}")
+_BOUND = late(r"[0-9a-f]{16}")
+_WORKFLOW_ID = late(r"[^\0]{1,128}")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from decimal import (
 from decimal import Context as Arithmetic
 from typing import Any
 
+from loopllama.core.patterns import late
 from loopllama.errors import ToolFailed
 from loopllama.llm.types import ToolSpec
 from loopllama.tools.definitions import DEFAULT_SECONDS, Context
@@ -92,9 +93,7 @@ def calculate(expression: str) -> str:
 
 _SIGNS = {0x2212: "-", 0x2013: "-", 0xD7: "*", 0xF7: "/"}
 """Minus, en dash, times and divided by, as models like to write them."""
-_TOKEN = re.compile(
-    r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|([A-Za-z_]+)|(\*\*|//|[-+*/%(),]))", re.ASCII
-)
+_TOKEN = late(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|([A-Za-z_]+)|(\*\*|//|[-+*/%(),]))", re.ASCII)
 _FUNCTIONS = ("abs", "ceil", "floor", "max", "min", "round", "sqrt")
 
 

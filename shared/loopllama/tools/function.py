@@ -6,18 +6,18 @@ A call that is repeated after a crash has the same key, so a function that chang
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 from loopllama.errors import ToolFailed
 from loopllama.llm.types import ToolSpec
 from loopllama.tools.definitions import Context, Fields
 
-_REFERENCE = re.compile(r"[A-Za-z0-9_:$.-]{1,200}")
+_REFERENCE = late(r"[A-Za-z0-9_:$.-]{1,200}")
 _LIMITS = (1, 2, 3, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600, 900)
 """Read timeouts (s) that clients are made with: botocore binds it to the client, and making one takes time."""
 

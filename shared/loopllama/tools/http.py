@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from loopllama.core import exact_json, redaction
+from loopllama.core.patterns import late
 from loopllama.errors import ToolFailed
 from loopllama.llm.types import ToolSpec
 from loopllama.tools import secrets
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from loopllama.tools.network import Reply
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_PLACEHOLDER = late(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_HEADER = late(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _OURS = frozenset(
     ("host", "content-length", "transfer-encoding", "connection", "accept-encoding", "idempotency-key", "te", "upgrade")
 )
@@ -270,7 +271,7 @@ def _scalar(name: str, value: Any) -> str:
     return exact_json.dumps(value).removesuffix(".0")
 
 
-_BINARY = re.compile(
+_BINARY = late(
     r"\s*(?:(?:image|audio|video|font)/(?!svg)|application/(?:octet-stream|pdf|(?:x-)?(?:gzip|zip|tar)|zstd|vnd\.))",
     re.IGNORECASE,
 )

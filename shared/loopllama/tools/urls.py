@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from loopllama.core.patterns import late
+
 _MAX_URL = 8192
-_HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
+_HOST = late(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,13 @@ from jmespath import exceptions, functions, lexer, parser, visitor
 from jmespath.functions import signature
 
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 
 _SUM = Context(prec=10_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 """Holds every digit of a sum of numbers that a record keeps, and an end to the memory that others can ask for."""
 _QUOTIENT_DIGITS = 38
 """Of a mean, beyond those of the sum: a list of fewer than 2**38 numbers has its mean exactly where it ends at all."""
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_NUMBER = late(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _WHITE_SPACE = " \t\r\n"
 _KINDS = {bool: "boolean", str: "string", list: "array", dict: "object", type(None): "null"}
 _ANY = ("number", *_KINDS.values())

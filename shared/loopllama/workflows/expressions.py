@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from loopllama.core.patterns import late
 from loopllama.errors import InvalidRequest
 
 MAX_LENGTH = 1000
 MAX_DEPTH = 200
 """Deepest nesting of an expression, a long chain of `||` being one: computing it takes several calls for each level."""
-_NUMERAL = re.compile(r"\s*[-+]?\d+(\.\d+)?([eE][-+]?\d+)?\s*", re.ASCII)
+_NUMERAL = late(r"\s*[-+]?\d+(\.\d+)?([eE][-+]?\d+)?\s*", re.ASCII)
 LITERALS = "texts stand in single quotes, and numbers, true, false and null in backquotes: 'high', `0.8`, `true`"
 
 

@@ -10,15 +10,17 @@ import json
 import re
 from collections.abc import Callable
 
+from loopllama.core.patterns import late
+
 QUOTED = "A name with other signs than A-Z, a-z, 0-9 and _, or with a digit first, stands in double quotes"
-_OWN_TEXT = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`", re.DOTALL)
+_OWN_TEXT = late(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`", re.DOTALL)
 """What stands in quotes of any kind."""
-_IN_BRACKETS = re.compile(r"\[\s*(?:'([^'\\]*)'|\"([^\"\\]*)\"|([A-Za-z_]\w*))\s*\]")
-_AFTER_A_DOT = re.compile(r"\.\s*'([^'\\]*)'")
-_SPACED = re.compile(r"\.([^\W\d]\w*(?: +\w+)+)")
-_WORD = re.compile(r"[^\s.,:;|&!<>=()\[\]{}*?\"'`]+")
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|@")
-_NUMERAL = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
+_IN_BRACKETS = late(r"\[\s*(?:'([^'\\]*)'|\"([^\"\\]*)\"|([A-Za-z_]\w*))\s*\]")
+_AFTER_A_DOT = late(r"\.\s*'([^'\\]*)'")
+_SPACED = late(r"\.([^\W\d]\w*(?: +\w+)+)")
+_WORD = late(r"[^\s.,:;|&!<>=()\[\]{}*?\"'`]+")
+_PLAIN = late(r"[A-Za-z_][A-Za-z0-9_]*|@")
+_NUMERAL = late(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
 _LONGEST = 200
 """Characters of a name for which a hint is looked for."""
 _WORDS = {"and": "&&", "or": "||", "not": "!"}

@@ -17,16 +17,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 from loopllama.errors import InvalidRequest
 
 MAX_CHARACTERS = 16 * 1024 * 1024
 """Of a prompt that is filled in: several times what any model reads, and little enough for the function's memory. A
 template of 8,000 characters can name an input of 1 MB seven hundred times."""
-_QUOTED = re.compile(r'\{\{\s*"([^"]*)"\s*\}\}')
-_SEGMENT = re.compile(r"[\w-]+")
+_QUOTED = late(r'\{\{\s*"([^"]*)"\s*\}\}')
+_SEGMENT = late(r"[\w-]+")
 _NAME = r'(?:"(?:[^"\\]|\\.)*"|[^\s."{}]+)'
-_PATH = re.compile(rf"\s*({_NAME}(?:\.{_NAME})*)\s*\}}\}}", re.DOTALL)
-_PART = re.compile(_NAME, re.DOTALL)
+_PATH = late(rf"\s*({_NAME}(?:\.{_NAME})*)\s*\}}\}}", re.DOTALL)
+_PART = late(_NAME, re.DOTALL)
 _FORMS = (
     "write {{ input }}, {{ input.FIELD }}, {{ steps.STEP.output }}, {{ steps.STEP.output.FIELD }} or {{ item }}, and a "
     'FIELD with other signs than letters, digits, _ and - in double quotes, as in {{ input."first name" }}'

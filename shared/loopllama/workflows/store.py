@@ -9,13 +9,13 @@ has read stays true for good. It also keeps since when there was one (`since`) a
 
 from __future__ import annotations
 
-import re
 import secrets
 from typing import TYPE_CHECKING, Any
 
 from loopllama.aws import clients, dynamo
 from loopllama.core import numbers
 from loopllama.core.clock import now_text
+from loopllama.core.patterns import late
 from loopllama.errors import InvalidRequest, VersionConflict, WorkflowNotFound
 from loopllama.settings import Settings
 
@@ -28,7 +28,7 @@ BY_UPDATED = "by_updated"
 
 _CACHED = 64
 _ATTEMPTS = 20
-_ID = re.compile(r"[a-z0-9_]{1,128}")
+_ID = late(r"[a-z0-9_]{1,128}")
 
 
 class DefinitionStore:

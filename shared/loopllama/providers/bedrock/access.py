@@ -14,12 +14,13 @@ import re
 from shlex import quote
 
 from loopllama.catalog.model import foundation_model
+from loopllama.core.patterns import late
 from loopllama.providers.bedrock import denials
 
 _NOT_SOLD = frozenset({"amazon", "deepseek", "meta", "mistral", "openai", "qwen"})
 """Vendors whose models are not sold through AWS Marketplace, by the first part of their models' ids."""
 
-_SOLD = re.compile(r"openai\.(?!gpt-oss)")
+_SOLD = late(r"openai\.(?!gpt-oss)")
 """Models of theirs that are sold there all the same: their cards name a product of the Marketplace
 (https://docs.aws.amazon.com/bedrock/latest/userguide/model-card-openai-gpt-6-sol.html)."""
 
@@ -30,17 +31,17 @@ USE_CASE = (
 """What Anthropic's form holds; `intendedUsers` is 0 (internal), 1 (external) or 2 (both)."""
 
 _OTHER = "or use one of Amazon's models, which need no subscription (the aliases frontier, balanced, small)"
-_FORM = re.compile(r"use.case (details|form)|use-case form", re.IGNORECASE)
-_MARKETPLACE = re.compile(
+_FORM = late(r"use.case (details|form)|use-case form", re.IGNORECASE)
+_MARKETPLACE = late(
     r"aws.marketplace|model access is denied|access to the model|payment.instrument|accept the EULA|"
     r"not authorized to invoke this model",
     re.IGNORECASE,
 )
 
 
-_NAMED = re.compile(r":(provisioned-model|imported-model|custom-model-deployment|guardrail|guardrail-profile)/")
+_NAMED = late(r":(provisioned-model|imported-model|custom-model-deployment|guardrail|guardrail-profile)/")
 """Kinds of ARNs that the parameter BedrockArns takes."""
-_ACTION = re.compile(r"not authorized to perform: (bedrock[\w-]*:\w+)")
+_ACTION = late(r"not authorized to perform: (bedrock[\w-]*:\w+)")
 
 
 def needs_agreement(model: str) -> bool:

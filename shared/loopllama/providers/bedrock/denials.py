@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from shlex import quote
 
 from loopllama.catalog.model import foundation_model
+from loopllama.core.patterns import late
 
-_DENIAL = re.compile(
+_DENIAL = late(
     r"not authorized to perform: (?P<action>[\w-]+:\w+)(?: on resource: (?P<resource>\S+))? "
     r"(?:with an explicit deny in (?:an? )?|because no (?=service control|resource control))"
     r"(?P<policy>(?:service control|resource control|VPC endpoint|session|identity-based|resource-based) policy|"

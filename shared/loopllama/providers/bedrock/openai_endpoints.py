@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 
 from loopllama.aws import clients
 from loopllama.catalog.model import at_region, foundation_model
+from loopllama.core.patterns import late
 from loopllama.errors import ModelError, ModelNotAvailable, ModelRequestRejected
 from loopllama.llm.types import ModelRequest
 from loopllama.providers.bedrock import access, service
@@ -33,10 +34,10 @@ from loopllama.providers.http import Reply
 from loopllama.providers.http_adapter import Access, HttpAdapter
 from loopllama.settings import Settings
 
-_OF_RUNTIME = re.compile(r"arn:|.+:\d+$")
-_UNDER_OPENAI = re.compile(r"openai\.(gpt-\d|o\d)|xai\.grok-|google\.gemma-([4-9]|\d\d)")
+_OF_RUNTIME = late(r"arn:|.+:\d+$")
+_UNDER_OPENAI = late(r"openai\.(gpt-\d|o\d)|xai\.grok-|google\.gemma-([4-9]|\d\d)")
 """Ids of bedrock-mantle that it serves under `/openai/v1`; the others, gpt-oss and Gemma 3 among them, under `/v1`."""
-_OTHER_PATH = re.compile(r"isn't supported on this route|does not support the '/\S* API", re.IGNORECASE)
+_OTHER_PATH = late(r"isn't supported on this route|does not support the '/\S* API", re.IGNORECASE)
 
 CODES: Mapping[str, type[ModelError]] = {**service.CODES, "access_denied": ModelNotAvailable}
 """AWS's, and bedrock-mantle's own for a role or an account that may not use a model."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
+from loopllama.core.patterns import late
 from loopllama.providers.simulated.reading import Reading, number, words
 from loopllama.providers.simulated.text_kinds import CURRENCY, DATE, FORMATS, KINDS, MONTHS, NAME, cut, follows
 
@@ -23,7 +24,7 @@ _MAX_DEPTH = 12
 _NESTED = 4
 """Beyond this depth a schema that refers to itself is brought to its end: null, no item, no optional property."""
 _SEARCHED = 20_000
-_NUMBER = re.compile(r"(?<![\w.,#-])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\d-]|[.,]\d|[A-Za-z_]{4})")
+_NUMBER = late(r"(?<![\w.,#-])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![\d-]|[.,]\d|[A-Za-z_]{4})")
 _NEGATIONS = frozenset("no not never without none cannot neither nor".split())  # noqa: SIM905
 
 

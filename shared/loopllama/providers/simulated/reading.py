@@ -13,12 +13,13 @@ from functools import cached_property
 from typing import Any
 
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 
 MAX_CHARACTERS = 200_000
 """What is read of a text; the tokens of the rest are counted, but it is not searched for an answer."""
 
-_WORD = re.compile(r"[^\W_]+", re.UNICODE)
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_WORD = late(r"[^\W_]+", re.UNICODE)
+_CAMEL = late(r"(?<=[a-z0-9])(?=[A-Z])")
 _STOP_WORDS = (
     "a about all also an and any are as at be been but by can could did do does for from had has have he her here him "
     "his how i if in into is it its just me more must my no not of on one or our out she should so some such than that "
@@ -26,13 +27,13 @@ _STOP_WORDS = (
     "answer answers give given text reply write agent agents role step only"
 )
 _STOP = frozenset(_STOP_WORDS.split())
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[^\Wa-z])")
-_PIECE = re.compile(r"\S.{0,799}(?!\S)|\S.{0,799}", re.DOTALL)
+_SENTENCE_END = late(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[^\Wa-z])")
+_PIECE = late(r"\S.{0,799}(?!\S)|\S.{0,799}", re.DOTALL)
 """Of text without a stop, such as a table or a log: no answer should quote it whole."""
-_HEADING = re.compile(r"#{1,6}\s|</?[\w-]+>$|[-=*_]{3,}$|```|diff --git |index [0-9a-f]{7}|(?:---|\+\+\+|@@) ")
-_BULLET = re.compile(r"^(?:[-*•]|\d{1,2}[.)])\s+")
-_NUMBERED = re.compile(r"^(\d{1,3})[.)]\s+(?=\S)", re.MULTILINE)
-_LABELLED = re.compile(r"[*_]{0,2}([^\W\d_][\w /-]{0,40}?)[*_]{0,2}\s*:[*_]{0,2}\s+(\S.*)")
+_HEADING = late(r"#{1,6}\s|</?[\w-]+>$|[-=*_]{3,}$|```|diff --git |index [0-9a-f]{7}|(?:---|\+\+\+|@@) ")
+_BULLET = late(r"^(?:[-*•]|\d{1,2}[.)])\s+")
+_NUMBERED = late(r"^(\d{1,3})[.)]\s+(?=\S)", re.MULTILINE)
+_LABELLED = late(r"[*_]{0,2}([^\W\d_][\w /-]{0,40}?)[*_]{0,2}\s*:[*_]{0,2}\s+(\S.*)")
 _FULL_LINE = 60
 _MAX_OBJECTS = 200
 

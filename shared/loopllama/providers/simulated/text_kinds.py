@@ -6,32 +6,33 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from loopllama.core.patterns import late
 from loopllama.providers.simulated.reading import words
 
 CURRENCY = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
 MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()  # noqa: SIM905
-DATE = re.compile(
+DATE = late(
     r"\b(?P<iso>\d{4}-\d{2}-\d{2})(?:\b|(?=T\d))"
     r"|\b(?P<d>\d{1,2})(?:st|nd|rd|th)?\.? (?P<m>[A-Z][a-z]{2})[a-z]*\.?,? (?P<y>\d{4})\b"
     r"|\b(?P<M>[A-Z][a-z]{2})[a-z]*\.? (?P<D>\d{1,2})(?:st|nd|rd|th)?,? (?P<Y>\d{4})\b"
 )
-EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-URL = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]")
-IDENTIFIER = re.compile(r"\b[A-Z]{1,8}[-_]?\d[\w-]*\b|(?<=#)\d[\w-]*|\b\d{4,}(?:-\d+)*\b")
-NAME = re.compile(
+EMAIL = late(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+URL = late(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]")
+IDENTIFIER = late(r"\b[A-Z]{1,8}[-_]?\d[\w-]*\b|(?<=#)\d[\w-]*|\b\d{4,}(?:-\d+)*\b")
+NAME = late(
     r"(?:[Mm]y name is|I am|I'm|[Tt]his is|[Rr]egards,?|[Tt]hanks,?|[Ss]incerely,?|[Cc]heers,?|Mrs?\.|Ms\.|Dr\.)\s+"
     r"([A-Z][\w'\u2019-]+(?: [A-Z][\w'\u2019-]+)?)"
 )
-ARITHMETIC = re.compile(r"\(*\d[\d.,]*\)*(?:\s*[-+*/\u00d7\u00f7^%]\s*\(*\d[\d.,]*\)*)+")
+ARITHMETIC = late(r"\(*\d[\d.,]*\)*(?:\s*[-+*/\u00d7\u00f7^%]\s*\(*\d[\d.,]*\)*)+")
 KINDS: list[tuple[frozenset[str], re.Pattern[str]]] = [
     (frozenset(words("email mail e-mail")), EMAIL),
     (frozenset(words("url uri link website homepage")), URL),
-    (frozenset(words("phone telephone mobile fax")), re.compile(r"(?<![\w-])(?!\d{4}-\d\d-\d\d)\+?\d[\d ()/.-]{6,}\d")),
+    (frozenset(words("phone telephone mobile fax")), late(r"(?<![\w-])(?!\d{4}-\d\d-\d\d)\+?\d[\d ()/.-]{6,}\d")),
     (frozenset(words("date day deadline due")), DATE),
-    (frozenset(words("time hour")), re.compile(r"\b\d{1,2}:\d{2}(?::\d{2})?\b")),
+    (frozenset(words("time hour")), late(r"\b\d{1,2}:\d{2}(?::\d{2})?\b")),
     (frozenset(words("expression formula calculation")), ARITHMETIC),
-    (frozenset(words("amount price total sum refund fee")), re.compile(r"[$€£¥₹]\s?\d[\d,]*(?:\.\d+)?")),
-    (frozenset(words("currency")), re.compile(r"\b(?:USD|EUR|GBP|JPY|INR|CHF|CAD|AUD)\b|[$€£¥₹]")),
+    (frozenset(words("amount price total sum refund fee")), late(r"[$€£¥₹]\s?\d[\d,]*(?:\.\d+)?")),
+    (frozenset(words("currency")), late(r"\b(?:USD|EUR|GBP|JPY|INR|CHF|CAD|AUD)\b|[$€£¥₹]")),
     (frozenset(words("id ids identifier number code reference ref sku invoice ticket order")), IDENTIFIER),
     (frozenset(words("name customer author person sender contact")), NAME),
 ]
@@ -41,17 +42,17 @@ FORMATS: dict[str, tuple[re.Pattern[str], str]] = {
     "url": (URL, "https://example.com/"),
     "date": (DATE, "1970-01-01"),
     "date-time": (
-        re.compile(r"\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})\b"),
+        late(r"\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})\b"),
         "1970-01-01T00:00:00Z",
     ),
-    "time": (re.compile(r"\b\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})\b"), "00:00:00Z"),
+    "time": (late(r"\b\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:\d{2})\b"), "00:00:00Z"),
     "uuid": (
-        re.compile(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"),
+        late(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"),
         "00000000-0000-0000-0000-000000000000",
     ),
-    "ipv4": (re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b"), "0.0.0.0"),  # noqa: S104
-    "hostname": (re.compile(r"\b(?:[a-z0-9-]+\.)+[a-z]{2,}\b"), "example.com"),
-    "duration": (re.compile(r"\bP(?=[\dT])(?:\d+[YMWD])*(?:T(?:\d+[HMS])+)?\b"), "PT0S"),
+    "ipv4": (late(r"\b(?:\d{1,3}\.){3}\d{1,3}\b"), "0.0.0.0"),  # noqa: S104
+    "hostname": (late(r"\b(?:[a-z0-9-]+\.)+[a-z]{2,}\b"), "example.com"),
+    "duration": (late(r"\bP(?=[\dT])(?:\d+[YMWD])*(?:T(?:\d+[HMS])+)?\b"), "PT0S"),
 }
 
 
