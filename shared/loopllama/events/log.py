@@ -143,7 +143,7 @@ class EventLog:
                 last = self._last(run_id)
                 behind = int(last["item"].removeprefix(PREFIX)) if last else 0
                 message = (
-                    f"no event of the run, which has come to {behind}: leave it out, or give an id that the run gave"
+                    f"no event of the run, which has come to {behind}: leave it out, or give the id of one"
                 )
                 raise InvalidRequest.of("after", message, sentence=f"Event {number} is {message}.")
             return False

@@ -45,8 +45,8 @@ happened so far.
 With `Accept: text/event-stream`, server-sent events: an answer holds what is new, waits up to 20 s for it, and ends;
 the client comes back with the last `id` as `Last-Event-ID`, as browsers' `EventSource` does by itself. 204 says that
 the run is over and its end was seen, for any id from that on; a step's event behind it says `late`. An id that the run
-has not come to is refused while it goes on. Where the key has as many waiting readers as it may have, the answer comes at once
-and names a later `retry`."""
+has not come to is refused while it goes on. Where the key has as many waiting readers as it may have, the answer comes
+at once and names a later `retry`."""
 
 
 class Events(response_models.Page[Event]):

@@ -190,7 +190,7 @@ def routes(services: Services) -> Router:
     ) -> Response[str]:
         caller = router.context["caller"]
 
-        def act() -> Response[str]:
+        def act(_: str | None) -> Response[str]:
             services.workflow(workflow_id)
             with fields_as_asked():
                 row = services.routes.rollback(
