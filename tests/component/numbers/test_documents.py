@@ -123,7 +123,7 @@ def test_a_body_of_the_api(numeral: str) -> None:
 def test_a_cursor(numeral: str) -> None:
     for text in (numeral, f"[{numeral}, {numeral}]", f'["w", {numeral}]'):
         with soon(), pytest.raises(InvalidRequest, match="must be the next_cursor"):
-            pagination.read(base64.urlsafe_b64encode(text.encode()).decode(), re.compile(".*"), pagination.TIME)
+            pagination.read(base64.urlsafe_b64encode(text.encode()).decode(), None, re.compile(".*"), pagination.TIME)
 
 
 @pytest.fixture(scope="module")
