@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 _PAGE = 100
 _WAIT_SECONDS = 20.0
 _STYLES = {
-    "StepFailed": "red", "RunFailed": "bold red", "BudgetExceeded": "red",
-    "RunWaiting": "yellow", "QuestionExpiring": "bold yellow",
+    "StepFailed": "red",
+    "RunFailed": "bold red",
+    "BudgetExceeded": "red",
+    "RunWaiting": "yellow",
+    "QuestionExpiring": "bold yellow",
 }
 
 

@@ -223,7 +223,7 @@ def _checked(pending: Question, answer: Mapping[str, Any]) -> HumanAnswer:
             raise InvalidRequest.of("note", "a text", sentence="note must be a text")
         return {"approved": answer["approved"], **({"note": note} if note else {})}
     text = answer.get("input")
-    if not isinstance(text, str) or not 0 < len(text) <= MAX_ANSWER or set(answer) - {"input"}:
+    if not isinstance(text, str) or not text.strip() or len(text) > MAX_ANSWER or set(answer) - {"input"}:
         message = f'give {{"input": a text of 1 to {MAX_ANSWER:,} characters}}'
         raise InvalidRequest.of("input", message, sentence=f"the run waits for an answer: {message}")
     return {"input": text}

@@ -142,9 +142,7 @@ class EventLog:
             if number and self._get(run_id, event_key(number), ("run_id",)) is None:
                 last = self._last(run_id)
                 behind = int(last["item"].removeprefix(PREFIX)) if last else 0
-                message = (
-                    f"no event of the run, which has come to {behind}: leave it out, or give the id of one"
-                )
+                message = f"no event of the run, which has come to {behind}: leave it out, or give the id of one"
                 raise InvalidRequest.of("after", message, sentence=f"Event {number} is {message}.")
             return False
         last = self._last(run_id)

@@ -117,7 +117,7 @@ def parse_answer(text: str, schema: Mapping[str, Any]) -> Any:
 def _checked(text: str, schema: Mapping[str, Any]) -> Any:
     """`text` as JSON that follows `schema`. `ValueError` where it is no JSON at all."""
     try:
-        value = exact_json.loads(text)
+        value = exact_json.loads(text, last_wins=True)
         if "\\u" in text:
             exact_json.dumps(value, ascii_only=False).encode()
     except exact_json.NotTaken as error:

@@ -231,7 +231,7 @@ def _as_json(text: str) -> str:
 
 def _json(text: str) -> Any:
     try:
-        return exact_json.loads(text)
+        return exact_json.loads(text, last_wins=True)
     except ValueError:
         return None
 
@@ -250,7 +250,7 @@ def _value(text: str, schema: Mapping[str, Any], name: str) -> Any:
     """Return the value of a parameter in tags, where texts have no quotes: what the text is as JSON, unless that is of
     none of the types that the parameter may have and a text is: a postal code of digits stays as it is written."""
     try:
-        read = exact_json.loads(text)
+        read = exact_json.loads(text, last_wins=True)
     except ValueError:
         return text
     parts = schema.get("properties")

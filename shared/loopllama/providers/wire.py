@@ -110,9 +110,9 @@ def tool_call(identifier: Any, name: Any, arguments: Any, position: int) -> Tool
     some models write the JSON text of a JSON text (github.com/huggingface/smolagents, pull request 267)."""
     raw = arguments if isinstance(arguments, str) else exact_json.dumps({} if arguments is None else arguments)
     try:
-        read = exact_json.loads(raw if raw.strip() else "{}")
+        read = exact_json.loads(raw if raw.strip() else "{}", last_wins=True)
         if isinstance(read, str):
-            read = exact_json.loads(read if read.strip() else "{}")
+            read = exact_json.loads(read if read.strip() else "{}", last_wins=True)
     except ValueError:
         read = None
     else:
