@@ -141,7 +141,7 @@ def new_run(
         raise WorkflowPaused(f"workflow {workflow['workflow_id']!r} is paused; activate it before starting runs")
     crew = workflow["definition"]["crew"]
     names = {step["name"] for step in crew}
-    if run_input is None or (isinstance(run_input, str) and not run_input.strip()):
+    if run_input is None or run_input == "":
         raise InvalidRequest.of("input", "give a text or a JSON value", sentence="the run's input is empty")
     check_texts("models", models, MAX_MODELS, 256)
     check_texts("tags", tags, MAX_TAGS, 256)
