@@ -128,7 +128,13 @@ def test_an_event_source_closes_when_the_run_is_over(world: World, tmp_path: Pat
     made = runs_that_ended(world)
     types = sorted({kind for kinds in ENDED.values() for kind in kinds})
     page = PAGE % {"types": json.dumps(types), "runs": json.dumps(list(made.values()))}
-    attributes: dict[str, Any] = {"world": world, "page": page, "asked": Counter(), "reports": [], "reported": threading.Event()}
+    attributes: dict[str, Any] = {
+        "world": world,
+        "page": page,
+        "asked": Counter(),
+        "reports": [],
+        "reported": threading.Event(),
+    }
     with serving(Front, **attributes) as url:
         command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}", url]
         browser = subprocess.Popen(
@@ -150,7 +156,13 @@ def test_an_event_source_closes_when_the_run_is_over(world: World, tmp_path: Pat
 @pytest.mark.skipif(not shutil.which("curl"), reason="no curl here")
 def test_curl_reads_to_the_end(world: World) -> None:
     made = runs_that_ended(world)
-    attributes: dict[str, Any] = {"world": world, "page": "", "asked": Counter(), "reports": [], "reported": threading.Event()}
+    attributes: dict[str, Any] = {
+        "world": world,
+        "page": "",
+        "asked": Counter(),
+        "reports": [],
+        "reported": threading.Event(),
+    }
     with serving(Front, **attributes) as url:
         for status, run_id in made.items():
             last = len(ENDED[status])
