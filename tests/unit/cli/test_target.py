@@ -9,7 +9,6 @@ from loopllama.aws import clients
 from loopllama_cli import target
 from loopllama_cli.local.credentials import Credentials
 
-
 SET = (
     *("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"),
     *("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_EC2_METADATA_DISABLED"),
