@@ -161,7 +161,9 @@ def _refuse_api(url: str) -> None:
         there = urlsplit(url)
         if there.scheme != "http" or there.hostname not in NAMES:
             return
-        connection = http.client.HTTPConnection(there.hostname, there.port or 80, timeout=2)
+        connection = http.client.HTTPConnection(
+            there.hostname, there.port or 80, timeout=10
+        )  # a function may start first
         connection.request("GET", "/healthz")
         answered = connection.getresponse().read(1000)
         connection.close()
