@@ -142,11 +142,38 @@ def local_credentials(url: str) -> Credentials:
             f"The local stack at {url} cannot be reached: {error}. Remove it and start again."
         ) from error
     if credentials is None:
+        _refuse_api(url)
         raise TargetUnreachable(
             f"The local stack at {url} cannot be reached: none of yours has its AWS endpoint there. Start one with "
             "`loopllama local`, or give `--local` the aws_endpoint_url that it printed."
         )
     return credentials
+
+
+def _refuse_api(url: str) -> None:
+    """Raise `TargetUnreachable` where the API of a local stack answers at `url`: it prints that address too."""
+    import http.client
+    from urllib.parse import urlsplit
+
+    from loopllama_cli.local.loopback import NAMES
+
+    try:
+        there = urlsplit(url)
+        if there.scheme != "http" or there.hostname not in NAMES:
+            return
+        connection = http.client.HTTPConnection(
+            there.hostname, there.port or 80, timeout=10
+        )  # a function may start first
+        connection.request("GET", "/healthz")
+        answered = connection.getresponse().read(1000)
+        connection.close()
+    except (OSError, ValueError, http.client.HTTPException):
+        return
+    if b'"status":"ok","version":' in answered.replace(b" ", b""):
+        raise TargetUnreachable(
+            f"{url} is the address of a local stack's API. `--local` takes its AWS endpoint: the aws_endpoint_url that "
+            "`loopllama local` printed beside it."
+        )
 
 
 def connect_local(url: str, credentials: Credentials | None = None) -> Target:
@@ -172,6 +199,7 @@ def connect_local(url: str, credentials: Credentials | None = None) -> Target:
 
 def _read(stack: str, url: str | None) -> Target:
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     where = f"The local stack at {url}" if url else f"Stack {stack}"
     try:
@@ -180,7 +208,13 @@ def _read(stack: str, url: str | None) -> Target:
         # A profile may have said which region it is; what aliases stand for there is a matter of the environment.
         os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = client.meta.region_name
         description = client.describe_stacks(StackName=stack)["Stacks"][0]
+    except ResponseParserError as error:
+        if url:
+            _refuse_api(url)
+        raise TargetUnreachable(f"{where} cannot be read: what answers there is not AWS's CloudFormation.") from error
     except ClientError as error:
+        if url:
+            _refuse_api(url)
         message = error.response.get("Error", {}).get("Message", str(error))
         raise TargetUnreachable(f"{where} cannot be read: {message}") from error
     except BotoCoreError as error:

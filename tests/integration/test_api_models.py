@@ -23,7 +23,6 @@ def test_models_with_todays_prices(api: Client) -> None:
     assert mini["price"]["input"] > 0
     assert mini["provider"] == "openai"
     first = api.raw("GET", "/v1/models?provider=openai&limit=2").json()
-    assert first["next_cursor"] == first["data"][1]["model"]
     second = api.raw("GET", f"/v1/models?provider=openai&limit=2&cursor={first['next_cursor']}").json()
     assert [one["model"] for one in first["data"] + second["data"]] == [one["model"] for one in models[:4]]
     assert "small" in api.get("/v1/models/small")["aliases"]

@@ -45,4 +45,6 @@ class MemoryTable:
         assert ConsistentRead
         run, first, last = (ExpressionAttributeValues[name]["S"] for name in (":run", ":first", ":last"))
         found = [item for key, item in sorted(self.items.items()) if key[0] == run and first <= key[1] <= last]
+        if options.get("ScanIndexForward") is False:
+            found.reverse()
         return {"Items": found[: options.get("Limit", len(found))]}

@@ -14,7 +14,7 @@ from template.project import template
 
 from loopllama.api.event_models import Event
 from loopllama.core import exact_json
-from loopllama.events.derive import TYPES, events_of
+from loopllama.events.derive import STEP_ENDED, TYPES, events_of
 from loopllama.routing.step_figures import settled_calls
 
 FILTERS = [
@@ -29,6 +29,10 @@ RUNNING = step_item("r", "a", "running")
 METRICS_REPORTED = {
     "RunStarted": (run_item("r", "queued"), STARTED),
     "RunWaiting": (STARTED, {**STARTED, "pending": {"STEP#a#0#0": QUESTION}}),
+    "QuestionExpiring": (
+        {**STARTED, "pending": {"STEP#a#0#0": QUESTION}},
+        {**STARTED, "pending": {"STEP#a#0#0": {**QUESTION, "expiring_since": QUESTION["expires_at"]}}},
+    ),
     "StepCompleted": (RUNNING, {**RUNNING, "status": "completed", **ENDED}),
     "StepFailed": (RUNNING, {**RUNNING, "status": "failed", **ENDED, "error": EXCEEDED}),
     "RunCompleted": (STARTED, {**STARTED, "status": "completed", **ENDED, "cost_usd": None}),
@@ -88,5 +92,6 @@ def test_a_step_that_begins_is_not_handed_over() -> None:
 def test_events_follow_their_schema(kind: str) -> None:
     for event in events_of(record(*METRICS_REPORTED[kind])):
         workflow = {"workflow_id": "support", "workflow_version": 3}
-        shown = {"id": "1", "type": event.type, "at": event.at, "run_id": "r", **workflow, **event.detail}
+        behind = {"late": True} if event.type in STEP_ENDED.values() else {}  # which `EventLog` adds
+        shown = {"id": "1", "type": event.type, "at": event.at, "run_id": "r", **workflow, **behind, **event.detail}
         TypeAdapter(Event).validate_python(json.loads(exact_json.dumps(shown)), strict=True)

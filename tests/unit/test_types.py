@@ -42,7 +42,7 @@ attempt        shared/loopllama/runs/attempt_log.py        StepLedger.failed    
 attempt        shared/loopllama/runs/totals.py             totals                      cost_usd
 tool call      shared/loopllama/runs/attempt_log.py        StepLedger.settled_tool     result
 pending        shared/loopllama/engine/human_input.py      wait                        expires_at
-pending        shared/loopllama/engine/human_input.py      respond                     asked_at
+pending        shared/loopllama/engine/human_input.py      _meant                      expires_at
 human answer   shared/loopllama/engine/human_input.py      check_start                 approved
 crew step      shared/loopllama/engine/step_context.py     reads_of                    for_each
 crew step      shared/loopllama/agent/tool_calls.py        ToolCalls.__init__          output_schema

@@ -11,7 +11,7 @@ from loopllama.core import exact_json
 from loopllama.settings import Settings
 from loopllama_cli.commands.common import Json, Key, Timeout, Wait, Workflow, connect, pairs, read_input
 from loopllama_cli.commands.models.show import check_models
-from loopllama_cli.console import event_stream, progress
+from loopllama_cli.console import event_stream, progress, questions
 from loopllama_cli.console import output as show
 from loopllama_cli.console.trace import print_trace
 from loopllama_cli.target import next_command
@@ -101,10 +101,9 @@ def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: flo
     """Show the run's progress until it ends or waits for a person; returns the run object. Raises `TimeoutError`."""
     ended = progress.wait(lambda: read(settings, run_id), quiet, timeout, event_stream.News(settings, run_id).wait)
     if ended["status"] == progress.WAITING:
-        asked = ended.get("pending")
-        show.message(f"Run {run_id} waits for a person: {show.one_line(asked['prompt'] if asked else '')}", "yellow")
-        how = "--approve (or --reject)" if asked and asked["kind"] == "approval" else "--text ANSWER"
-        show.message(f"Answer with: {next_command('runs respond', run_id)} {how}", "yellow")
+        for asked in ended.get("questions") or ():
+            show.message(f"Run {run_id} waits for a person: {show.one_line(asked['prompt'])}", "yellow")
+            show.message(f"Answer with: {questions.command(ended, asked)}", "yellow")
     return ended
 
 

@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from loopllama.errors import InvalidRequest, LoopLlamaError
+from loopllama.events.log import EventLog
 from loopllama.queries.run_index import STATUSES, Filter, reached
 from loopllama.settings import Settings
 from loopllama_cli.commands.common import (
@@ -32,6 +33,7 @@ from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.commands.run import finish, print_output, read
 from loopllama_cli.console import event_stream, output
 from loopllama_cli.console.comparison import compare_runs, print_comparison
+from loopllama_cli.console.questions import print_questions
 from loopllama_cli.console.trace import picture, print_trace, run_cost, run_latency, simulated
 from loopllama_cli.target import next_command
 
@@ -143,12 +145,13 @@ def _tell_more(runs: Sequence[RunView], cursor: str | None, limit: int) -> None:
 
 @app.command("show")
 def show_(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
-    """Show a run: its trace and its output."""
+    """Show a run: its trace, what it asks people, and its output."""
     view = read(connect(ctx).settings, run)
     if as_json:
         output.print_json(view)
         return
     print_trace(view)
+    print_questions(view)
     print_output(view)
 
 
@@ -165,14 +168,13 @@ def watch(
 
     Exit code 1 where the run fails or is cancelled.
     """
-    console, status = output.out(), None
+    console, settings = output.out(), connect(ctx).settings
     try:
-        for event in event_stream.events(connect(ctx).settings, run, after):
+        for event in event_stream.events(settings, run, after):
             event_stream.print_event(event, console, as_json)
-            status = event_stream.ended(event)
     except KeyboardInterrupt as interrupt:
         raise typer.Exit(130) from interrupt
-    if status not in (None, "completed"):
+    if EventLog(settings).status(run) in ("failed", "cancelled"):
         raise typer.Exit(1)
 
 
@@ -192,7 +194,7 @@ def respond(
         typer.Option(
             "--question",
             metavar="ID",
-            help="The `id` of what is asked (`pending`); by default the oldest.",
+            help="The id of what is asked, as `runs show` names it. It may be left out where the run asks one thing.",
         ),
     ] = None,
     as_json: Json = False,

@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 
 _PAGE = 100
 _WAIT_SECONDS = 20.0
-_ENDS = {"RunCompleted": "completed", "RunFailed": "failed", "RunCancelled": "cancelled"}
-_STYLES = {"StepFailed": "red", "RunFailed": "bold red", "BudgetExceeded": "red", "RunWaiting": "yellow"}
+_STYLES = {
+    "StepFailed": "red",
+    "RunFailed": "bold red",
+    "BudgetExceeded": "red",
+    "RunWaiting": "yellow",
+    "QuestionExpiring": "bold yellow",
+}
 
 
 class News:
@@ -50,11 +55,6 @@ def events(settings: Settings, run_id: str, after: int = 0) -> Iterator[ShownEve
             return
 
 
-def ended(event: ShownEvent) -> str | None:
-    """Return the status that a run ended with, where the event says so."""
-    return _ENDS.get(event["type"])
-
-
 def print_event(event: ShownEvent, console: Console, as_json: bool) -> None:
     """Print an event on its own line."""
     if as_json:
@@ -68,7 +68,14 @@ def print_event(event: ShownEvent, console: Console, as_json: bool) -> None:
         f"  {event['id']:>3}  ",
         (f"{output.clean(kind):<14}", _STYLES.get(kind, "")),
     )
-    parts = [_place(event), event.get("model"), error and error.get("type"), event.get("kind"), event.get("tool")]
+    parts = [
+        _place(event),
+        event.get("model"),
+        error and error.get("type"),
+        event.get("kind"),
+        event.get("tool"),
+        event.get("question"),
+    ]
     if event.get("latency_ms") is not None:
         parts += [output.duration(event["latency_ms"]), output.money(event.get("cost_usd"))]
     line.append("".join(f"  {output.clean(str(part))}" for part in parts if part))

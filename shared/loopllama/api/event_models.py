@@ -60,10 +60,9 @@ class RunStarted(_OfRun):
     """The run had failed and was redriven."""
 
 
-class RunWaiting(_OfRun):
-    """The run asks a person; the question itself is in the run's `pending`."""
-
-    type: Literal["RunWaiting"]
+class _OfQuestion(_OfRun):
+    question: str
+    """Which of the run's `questions`; name it by this `id` in the answer."""
     step: str | None
     """The step's name."""
     iteration: int
@@ -78,6 +77,18 @@ class RunWaiting(_OfRun):
     """Since when it waits."""
     expires_at: str | None
     """Until when it waits."""
+
+
+class RunWaiting(_OfQuestion):
+    """The run asks a person; what it asks is in the run's `questions`."""
+
+    type: Literal["RunWaiting"]
+
+
+class QuestionExpiring(_OfQuestion):
+    """A fifth of the time to answer is left; told once of each question that is still open then."""
+
+    type: Literal["QuestionExpiring"]
 
 
 class _OfStep(Totals, _Event):
@@ -101,6 +112,8 @@ class _OfStep(Totals, _Event):
     """From its start to its end."""
     error: Failure | None
     """What failed, where something did."""
+    late: bool
+    """The run had ended before: the call was under way then. Readers who have seen the run's end are told no more."""
 
 
 class StepCompleted(_OfStep):
@@ -147,6 +160,14 @@ class BudgetExceeded(_Ended):
 
 
 Event = Annotated[
-    RunStarted | StepCompleted | StepFailed | RunWaiting | BudgetExceeded | RunCompleted | RunFailed | RunCancelled,
+    RunStarted
+    | StepCompleted
+    | StepFailed
+    | RunWaiting
+    | QuestionExpiring
+    | BudgetExceeded
+    | RunCompleted
+    | RunFailed
+    | RunCancelled,
     Field(discriminator="type"),
 ]

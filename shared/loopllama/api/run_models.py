@@ -8,14 +8,21 @@ from loopllama.api.response_models import Ignored, Link
 from loopllama.api.usage_models import Basis, CallTokens, Shape, Totals
 
 
-class Pending(Shape):
+class Question(Shape):
+    """What a run asks a person. In lists of runs the prompt is cut to its beginning, and long arguments are null."""
+
     id: str
     """Hand it back with the answer, so that no other question is answered."""
     kind: Literal["input", "approval"]
-    prompt: str
+    prompt: str | Link
     tool: str | None
     tool_input: Any
+    """The arguments of the call that waits for approval, whole; a link where they are large."""
     step: str
+    iteration: int
+    """Which round of a loop asks, from 0."""
+    item: int | None
+    """Which item of a forEach step's list asks, from 1."""
     asked_at: str
     expires_at: str
 
@@ -134,8 +141,10 @@ class RunSummary(Totals):
     pin: str | None
     tags: dict[str, str] | None
     budget: RunBudget | None
-    pending: Pending | None
-    """What it asks a person."""
+    pending: Question | None
+    """What it asks a person: the first of `questions`."""
+    questions: list[Question]
+    """All that it asks people now, wherever it asks; first what ends first."""
     replayed_from: ReplayedFrom | None
     total_steps: int
     """Agents' turns that it has taken so far: each round of a loop and each item of a forEach is one. Steps that were

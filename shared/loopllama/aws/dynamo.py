@@ -314,8 +314,10 @@ def each(
     index: str | None = None,
     limit: int | None = None,
     consistent: bool = False,
+    newest_first: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the items of a key condition, or the first `limit`, one page of them in memory at a time."""
+    """Yield the items of a key condition, or the first `limit`, one page of them in memory at a time; in the order of
+    their keys, or against it."""
     all_names = dict(names or {})
     request: dict[str, Any] = {
         "TableName": table,
@@ -330,6 +332,8 @@ def each(
         request["IndexName"] = index
     if consistent:
         request["ConsistentRead"] = True
+    if newest_first:
+        request["ScanIndexForward"] = False
     count = 0
     while True:
         if limit is not None:

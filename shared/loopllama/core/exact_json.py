@@ -6,6 +6,10 @@ What others hand in is read by `loads`, or checked by `check` where somebody has
   every reader of JSON takes (RFC 8259, section 6), and what keeps arithmetic short: `1e300000000` is eleven characters,
   and as an `int` more than a function's memory. Digits beyond a double's 17 are kept;
 - at most `MAX_LEVELS` levels of objects and lists, because what reads values further goes down by recursion.
+
+`loads` also refuses an object with a key twice, of which readers of JSON take the first, the last or none (RFC 8259,
+section 4): nobody can say which was meant. What a model or a tool has written is read with `last_wins`: there is nobody
+to ask.
 """
 
 from __future__ import annotations
@@ -85,16 +89,18 @@ class Literal:
         return self.text
 
 
-def loads(text: str | bytes, *, by_model: bool = False) -> Any:
-    """Return the value of a JSON text; numbers become `int` or `Decimal`.
+def loads(text: str | bytes, *, by_model: bool = False, last_wins: bool = False) -> Any:
+    """Return the value of a JSON text; numbers become `int` or `Decimal`. Of a key that an object has twice the last
+    counts where it is said that `last_wins`.
 
-    In what models write (`by_model`) texts may hold line ends and tabs as they are: that is no JSON, says nothing else,
-    and is what many write into long texts (github.com/rhesis-ai/rhesis, pull request 2488).
+    In what models write (`by_model`) the last of two counts as well, and texts may hold line ends and tabs as they are:
+    that is no JSON, says nothing else, and is what many write into long texts (github.com/rhesis-ai/rhesis, pull
+    request 2488).
 
     Raises `NotTaken`, a `ValueError`, naming the place of what is not taken (see above), and any other `ValueError` for
     what is no JSON.
     """
-    value, literals, deep = _read(text, strict=not by_model)
+    value, literals, deep = _read(text, by_model or last_wins, strict=not by_model)
     if literals or deep:
         check(value, numbers=bool(literals))
     return value
@@ -124,7 +130,8 @@ def check(value: Any, *, numbers: bool = True) -> None:
         for node, way in level:
             if isinstance(node, Mapping | list | tuple):
                 if depth == MAX_LEVELS:
-                    raise NotTaken((), _TOO_DEEP)
+                    # Of what is in an object its field: the whole way would be longer than anybody reads.
+                    raise NotTaken([key for key in _path(way)[:1] if isinstance(key, str)], _TOO_DEEP)
                 pairs = node.items() if isinstance(node, Mapping) else enumerate(node)
                 inner += [(item, (way, key)) for key, item in pairs]
             elif numbers and not isinstance(node, str | bool) and node is not None and not _is_taken(node):
@@ -179,9 +186,11 @@ _SHORT = 300
 """A literal that is not longer, and has no exponent, is always taken."""
 
 
-def _read(text: str | bytes, *, strict: bool = True) -> tuple[Any, list[Literal], bool]:
-    """Return the value of a JSON text, the numbers in it that are not taken, and whether it may be too deep."""
+def _read(text: str | bytes, last_wins: bool = True, *, strict: bool = True) -> tuple[Any, list[Literal], bool]:
+    """Return the value of a JSON text, the numbers in it that are not taken, and whether it may be too deep. Raises
+    `NotTaken` for a key that an object has twice, unless the last one wins."""
     literals: list[Literal] = []
+    doubled: list[tuple[dict[str, Any], str]] = []
 
     def literal(text: str) -> Literal:
         literals.append(Literal(text))
@@ -199,11 +208,30 @@ def _read(text: str | bytes, *, strict: bool = True) -> tuple[Any, list[Literal]
         except NotTaken:
             return literal(text)
 
+    def with_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            doubled.append((found, next(key for key in keys if keys.count(key) > 1)))
+        return found
+
     brackets = text.count("{") + text.count("[") if isinstance(text, str) else text.count(b"{") + text.count(b"[")
     try:
-        value = json.loads(text, parse_float=decimal, parse_int=integer, parse_constant=literal, strict=strict)
+        hook = None if last_wins else with_unique_keys
+        value = json.loads(
+            text,
+            parse_float=decimal,
+            parse_int=integer,
+            parse_constant=literal,
+            object_pairs_hook=hook,
+            strict=strict,
+        )
     except RecursionError:
         raise NotTaken((), _TOO_DEEP) from None
+    if doubled:
+        # The one that was read last is in the value; others may be what a key that is there twice has replaced.
+        whole, key = doubled[-1]
+        raise NotTaken([*_way_to(value, whole), key], "is there twice; keep one")
     return value, literals, brackets > MAX_LEVELS  # most texts have not even so many
 
 
@@ -238,6 +266,20 @@ def _path(way: Any) -> list[str | int]:
         way, key = way
         path.append(key)
     return path[::-1]
+
+
+def _way_to(value: Any, whole: Any) -> list[str | int]:
+    """Return the path that leads to an object or list inside a value."""
+    level: list[tuple[Any, Any]] = [(value, None)]
+    while level:
+        inner: list[tuple[Any, Any]] = []
+        for node, way in level:
+            if node is whole:
+                return _path(way)
+            pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+            inner += [(item, (way, key)) for key, item in pairs]
+        level = inner
+    return []
 
 
 def _place(path: Sequence[str | int]) -> str:

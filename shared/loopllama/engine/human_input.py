@@ -8,29 +8,30 @@ delivered again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from loopllama.agent.tool_calls import Waiting
 from loopllama.aws import clients, dynamo
-from loopllama.core import clock, exact_json
+from loopllama.core import clock
 from loopllama.engine.transitions import ended
 from loopllama.errors import ApprovalDeclined, ApprovalTimedOut, Conflict, InvalidRequest
-from loopllama.runs.step_ref import Work, question_id
+from loopllama.runs import questions
+from loopllama.runs.step_ref import Work
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import ANSWER, QUEUED_CHECK_SECONDS, START, UNANSWERED, RunStore
 
 if TYPE_CHECKING:
-    from loopllama.runs.records import HumanAnswer, Question, StepOutcome, StepRecord
+    from loopllama.runs.records import HumanAnswer, Question, Run, StepOutcome, StepRecord
+    from loopllama.runs.value_store import ValueStore
     from loopllama.workflows.types import CrewStep
 
 TIMEOUT_SECONDS = 7 * 86400
 """How long a step waits where its `approval` sets no `timeoutSeconds`."""
 MAX_ANSWER = 100_000
-MAX_SHOWN_PROMPT, MAX_SHOWN_INPUT = 1000, 2000
-"""Characters of a question that the run's item holds, where those of all its chains lie side by side; the step's has
-it whole."""
+_MOST_NAMED = 20
+"""Questions that an answer to none of them is told."""
 
 
 def answers_of(record: StepRecord) -> dict[str, HumanAnswer]:
@@ -58,8 +59,9 @@ def check_start(step: CrewStep, record: StepRecord) -> None:
         raise ApprovalDeclined(f"a person declined to let the step start{note}")
 
 
-def wait(store: RunStore, step: CrewStep, writer: StepWriter, waiting: Waiting) -> StepOutcome:
-    """Record what is asked and let the execution wait. Raises `ApprovalTimedOut` when the time for it is over."""
+def wait(store: RunStore, values: ValueStore, step: CrewStep, writer: StepWriter, waiting: Waiting) -> StepOutcome:
+    """Record what is asked and let the execution wait: first until it is time to tell that the question's time ends,
+    then for the rest. Raises `ApprovalTimedOut` when the time for it is over."""
     work, now = writer.work, clock.now_ms()
     pending = writer.record.get("pending")
     if not pending or pending["key"] != waiting.key:
@@ -67,14 +69,15 @@ def wait(store: RunStore, step: CrewStep, writer: StepWriter, waiting: Waiting) 
         pending = {
             "key": waiting.key,
             "kind": waiting.kind,
-            "prompt": waiting.prompt,
-            "asked_at": clock.now_text(),
+            "prompt": values.store(work.run_id, f"{writer.path}/question", waiting.prompt),
+            "asked_at": clock.now_text(now / 1000),
             "expires_at": clock.now_text(now / 1000 + seconds),
         }
         if waiting.tool is not None:
             pending["tool"] = waiting.tool
         if waiting.tool_input is not None:
-            pending["tool_input"] = exact_json.dumps(waiting.tool_input)[:MAX_ANSWER]
+            # Whole: nobody can approve what they see only the beginning of.
+            pending["tool_input"] = values.store(work.run_id, f"{writer.path}/asked", waiting.tool_input)
     closed = writer.record.get(UNANSWERED)
     if (closed is None or closed["key"] != waiting.key) and pending["expires_at"] <= clock.now_text(now / 1000):
         # From here on nobody can answer. What was asked stays, so that nobody is asked again should the rest fail.
@@ -84,14 +87,15 @@ def wait(store: RunStore, step: CrewStep, writer: StepWriter, waiting: Waiting) 
         store.clear_pending(work.run_id, work.key, waiting.key)
         if waiting.key in answers_of(writer.record):
             return ended(work, "continue")  # Somebody did at the last moment.
-        raise ApprovalTimedOut(f"nobody answered by {closed['expires_at']}:\n{closed['prompt']}")
+        raise ApprovalTimedOut(f"nobody answered by {closed['expires_at']}:\n{waiting.prompt}")
+    left_ms = clock.ms_between(clock.now_text(now / 1000), pending["expires_at"])
+    to_notice_ms = questions.notice_ms(pending) - clock.ms_between(pending["asked_at"], clock.now_text(now / 1000))
+    if to_notice_ms <= 0 and "expiring_since" not in pending:
+        pending = {**pending, "expiring_since": clock.now_text(now / 1000)}
     writer.write({"pending": pending}, release=True, remove=["token"])
-    shown: Question = {**pending, "prompt": pending["prompt"][:MAX_SHOWN_PROMPT]}
-    if "tool_input" in pending:
-        shown["tool_input"] = pending["tool_input"][:MAX_SHOWN_INPUT]
-    store.set_pending(work, shown)
-    seconds = max(1, clock.ms_between(clock.now_text(now / 1000), pending["expires_at"]) // 1000)
-    return {**ended(work, "waiting"), "seconds": seconds}
+    store.set_pending(work, questions.beginning(pending, waiting.prompt, waiting.tool_input))
+    wait_ms = left_ms if to_notice_ms <= 0 else to_notice_ms
+    return {**ended(work, "waiting"), "seconds": max(1, -(-wait_ms // 1000))}
 
 
 def keep_token(store: RunStore, work: Work, token: str) -> None:
@@ -112,25 +116,14 @@ def keep_token(store: RunStore, work: Work, token: str) -> None:
 def respond(
     store: RunStore, run_id: str, answer: Mapping[str, Any], by: str | None = None, question: str | None = None
 ) -> Question:
-    """Answer the `question` of that id, by default what the run has been asking longest; returns what was asked.
+    """Answer the `question` of that id, which may be left out where the run asks one thing; returns what was asked.
 
     `answer` is `{"input": text}` or `{"approved": bool, "note": text}`, as the kind of question wants. Of two answers
-    at once one is stored, the other raises `Conflict`, as does one to a run that waits for nothing or no longer.
-    Raises `RunNotFound`, `InvalidRequest`.
+    at once one is stored, the other raises `Conflict`, as does one to a run that waits for nothing or no longer, and
+    one that might be meant for several questions: it names their ids. Raises `RunNotFound`, `InvalidRequest`.
     """
-    run = store.run(run_id)
-    asked = sorted((run.get("pending") or {}).items(), key=lambda entry: str(entry[1]["asked_at"]))
-    if asked and question is not None:
-        # Who read one question must not answer the next, because somebody else was faster.
-        asked = [entry for entry in asked if question_id(entry[0], entry[1]["key"]) == question]
-        if not asked:
-            raise Conflict(f"run {run_id} does not ask that, or no longer; its pending says what it asks")
-    if not asked:
-        error = run.get("error") or {}
-        over = f": {error['message']}" if error.get("type") == ApprovalTimedOut.__name__ else ""
-        raise Conflict(f"run {run_id} waits for no answer; it is {run['status']}{over}")
-    key, pending = asked[0]
     now = clock.now_text()
+    key, pending = _meant(store.run(run_id), question, now)
     values = {**_checked(pending, answer), "id": uuid4().hex, "asked_at": pending["asked_at"], "at": now}
     if pending["expires_at"] <= now:
         raise Conflict(f"the time to answer was over at {pending['expires_at']}")
@@ -185,6 +178,41 @@ def deliver(token: str) -> None:
         return
 
 
+def _meant(run: Run, question: str | None, now: str) -> tuple[str, Question]:
+    """Return the question that somebody answers, by its step's key. Raises `Conflict`."""
+    asked = questions.open_questions(run)
+    if not asked:
+        error = run.get("error") or {}
+        over = f": {error['message']}" if error.get("type") == ApprovalTimedOut.__name__ else ""
+        raise Conflict(f"run {run['run_id']} waits for no answer; it is {run['status']}{over}")
+    if question is not None:
+        # Who read one question must not answer the next, because somebody else was faster.
+        named = [entry for entry in asked if questions.id_of(*entry) == question]
+        if not named:
+            raise Conflict(f"run {run['run_id']} does not ask that, or no longer; it asks {_named(asked)}")
+        return named[0]
+    in_time = [entry for entry in asked if entry[1]["expires_at"] > now] or asked[:1]
+    if len(in_time) > 1:
+        raise Conflict(
+            f"run {run['run_id']} asks {len(in_time)} questions; say by its id which one you answer: {_named(in_time)}"
+        )
+    return in_time[0]
+
+
+def _named(asked: Sequence[tuple[str, Question]]) -> str:
+    """Return ids and places of questions, for a person who has to name one."""
+    texts = []
+    for key, question in asked[:_MOST_NAMED]:
+        iteration, item = questions.place_of(key)
+        place = question.get("step", "") + (f"[{item}]" if item else "") + (f" #{iteration + 1}" if iteration else "")
+        tool = f" of {question['tool']}" if question.get("tool") else ""
+        texts.append(
+            f"{questions.id_of(key, question)} ({place}: {question['kind']}{tool}, until {question['expires_at']})"
+        )
+    more = f" and {len(asked) - _MOST_NAMED} more" if len(asked) > _MOST_NAMED else ""
+    return ", ".join(texts) + more
+
+
 def _checked(pending: Question, answer: Mapping[str, Any]) -> HumanAnswer:
     if pending["kind"] == "approval":
         if not isinstance(answer.get("approved"), bool) or set(answer) - {"approved", "note"}:
@@ -195,7 +223,7 @@ def _checked(pending: Question, answer: Mapping[str, Any]) -> HumanAnswer:
             raise InvalidRequest.of("note", "a text", sentence="note must be a text")
         return {"approved": answer["approved"], **({"note": note} if note else {})}
     text = answer.get("input")
-    if not isinstance(text, str) or not 0 < len(text) <= MAX_ANSWER or set(answer) - {"input"}:
+    if not isinstance(text, str) or not text.strip() or len(text) > MAX_ANSWER or set(answer) - {"input"}:
         message = f'give {{"input": a text of 1 to {MAX_ANSWER:,} characters}}'
         raise InvalidRequest.of("input", message, sentence=f"the run waits for an answer: {message}")
     return {"input": text}

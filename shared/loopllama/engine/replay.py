@@ -152,7 +152,9 @@ def _copy(
 def _check_prompts(system_prompts: Mapping[str, str] | None, crew: Sequence[CrewStep], kept: set[str]) -> None:
     check_texts("systemPrompts", system_prompts, len(crew), MAX_PROMPT)
     redone = {step["name"] for step in crew} - kept
-    for name in system_prompts or {}:
+    for name, text in (system_prompts or {}).items():
+        if not text.strip():
+            raise InvalidRequest.of(f"systemPrompts.{name[:60]}", "is blank: say what the agent does")
         if name not in redone:
             message = "is kept as it ended" if name in kept else "there is no such step"
             field = f"systemPrompts.{name[:60]}"

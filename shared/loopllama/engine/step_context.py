@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from loopllama.engine import loops
-from loopllama.errors import RunNotFound
+from loopllama.errors import InvalidRequest, RunNotFound
 from loopllama.runs.step_ref import Work, iteration_of, step_key
 from loopllama.runs.store import RunStore
 from loopllama.runs.value_store import ValueStore
@@ -140,7 +140,16 @@ def prompt_of(
     """
     if step.get("prompt"):
         outputs = {**(others or {}), **{turn.name: turn.output for turn in earlier}}
-        return prompt_template.parse(step["prompt"]).render(run_input, outputs, *item)
+        template = prompt_template.parse(step["prompt"])
+        text = template.render(run_input, outputs, *item)
+        if not text.strip():
+            # Providers refuse an empty message with an error of their own, or answer it with anything.
+            names = ", ".join(f"{{{{ {reference.name} }}}}" for reference in template.references) or "its text"
+            raise InvalidRequest(
+                f"the prompt is empty, because {names} came to nothing: add text that stands by itself, or a `when` "
+                "that skips the step"
+            )
+        return text
     parts = [f"# Input\n\n{prompt_template.text_of(run_input)}"]
     parts += [f"# {turn.role} ({turn.name})\n\n{prompt_template.text_of(turn.output)}" for turn in (*earlier, *again)]
     parts += [f"# Item\n\n{prompt_template.text_of(element)}" for element in item]

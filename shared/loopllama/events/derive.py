@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from loopllama.aws import dynamo
 from loopllama.core import clock
 from loopllama.core.numbers import whole
-from loopllama.core.patterns import late
 from loopllama.llm.usage import TOTALS, shown
+from loopllama.runs import questions
 from loopllama.runs.store import FINAL, RUN
 
 if TYPE_CHECKING:
     from loopllama.events.types import Detail, EventError, EventType
-    from loopllama.runs.records import RecordedError, Run, StepRecord
+    from loopllama.runs.records import Question, RecordedError, Run, StepRecord
 
 STARTED: Final = "RunStarted"
 WAITING: Final = "RunWaiting"
+EXPIRING: Final = "QuestionExpiring"
 BUDGET_EXCEEDED: Final = "BudgetExceeded"
 CLOSING: Mapping[str, EventType] = {"completed": "RunCompleted", "failed": "RunFailed", "cancelled": "RunCancelled"}
 """A run's last event by the status it ends with."""
 STEP_ENDED: Mapping[str, EventType] = {"completed": "StepCompleted", "failed": "StepFailed"}
-TYPES = (STARTED, *STEP_ENDED.values(), WAITING, BUDGET_EXCEEDED, *CLOSING.values())
+TYPES = (STARTED, *STEP_ENDED.values(), WAITING, EXPIRING, BUDGET_EXCEEDED, *CLOSING.values())
 
 _RUN = ("workflow_id", "workflow_version", "tags")
 _ENDED = ("total_steps", "unsatisfied_loops", *TOTALS)
@@ -33,7 +34,6 @@ _QUESTION = ("step", "kind", "tool", "asked_at", "expires_at")
 _BOTH_READ = (*TOTALS, "status", "started_at", "finished_at", "error", "delete_at")
 _RUN_READ = frozenset((*_BOTH_READ, *_RUN, "total_steps", "unsatisfied_loops", "check_at", "pending", "budget"))
 _STEP_READ = frozenset((*_BOTH_READ, *_STEP, "iteration", "item_index", "replayed_from"))
-_STEP_KEY = late(r"STEP#.+#([0-9]+)#([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +101,7 @@ def _of_run(context: _Context, old: Run, new: Run) -> list[Event]:
         at = clock.now_text(float(context.change.get("ApproximateCreationDateTime") or 0))
         events.append(context.event(STARTED, new.get("check_at"), {**run, "resumed": True}, at=at))
     if status not in FINAL:
-        asked = old.get("pending") or {}
-        for key, question in sorted(
-            (new.get("pending") or {}).items(), key=lambda entry: str(entry[1].get("asked_at"))
-        ):
-            if question != asked.get(key):
-                detail: Detail = {**run, **_pick(question, _QUESTION), **_place(key)}
-                place = f"{key}/{question.get('key')}"
-                events.append(context.event(WAITING, question.get("asked_at"), detail, place))
+        events += _of_questions(context, run, old.get("pending") or {}, new.get("pending") or {})
     elif status != before:
         started, finished = new.get("started_at"), new.get("finished_at")
         took = clock.ms_between(started, finished) if started and finished else None
@@ -118,6 +111,25 @@ def _of_run(context: _Context, old: Run, new: Run) -> list[Event]:
             budget = {name: whole(value) for name, value in (new.get("budget") or {}).items()}
             events.append(context.event(BUDGET_EXCEEDED, new.get("finished_at"), {**ended, "budget": budget}))
         events.append(context.event(CLOSING[status], new.get("finished_at"), ended))
+    return events
+
+
+def _of_questions(
+    context: _Context, run: Detail, before: Mapping[str, Question], now: Mapping[str, Question]
+) -> list[Event]:
+    """Return what people are to know of the questions that are new, or whose time is nearly over."""
+    events = []
+    for key, question in sorted(now.items(), key=lambda entry: str(entry[1].get("asked_at"))):
+        asked_at, known = question.get("asked_at"), before.get(key)
+        if known is not None and (known.get("key"), known.get("asked_at")) != (question.get("key"), asked_at):
+            known = None
+        detail: Detail = {**run, "question": questions.id_of(key, question), **_pick(question, _QUESTION)}
+        detail["iteration"], detail["item"] = questions.place_of(key)
+        place = f"{key}/{question.get('key')}"
+        if known is None:
+            events.append(context.event(WAITING, asked_at, detail, place))
+        if (told_at := question.get("expiring_since")) and "expiring_since" not in (known or {}):
+            events.append(context.event(EXPIRING, asked_at, detail, place, at=told_at))
     return events
 
 
@@ -139,13 +151,6 @@ def _of_step(context: _Context, old: StepRecord, new: StepRecord) -> list[Event]
 def _error(error: RecordedError | None, step: str | None = None) -> EventError | None:
     """Return what failed, without its message: that may quote a prompt or an answer."""
     return {"type": error.get("type"), "step": error.get("step", step)} if error else None
-
-
-def _place(key: str) -> Detail:
-    """Return the iteration and item that a step's key names; `item` is `None` outside a forEach."""
-    match = _STEP_KEY.fullmatch(key)
-    iteration, item = (int(match[1]), int(match[2])) if match else (0, 0)
-    return {"iteration": iteration, "item": item or None}
 
 
 def _read(image: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 Numbers begin at 1 and have no gaps, because an event is only ever put behind the last one, on the condition that
 nothing is there. That one write is all there is: dying before it leaves nothing, dying after it leaves the event.
+An event that comes behind the one that closed the run says so (`late`): a call was under way when the run ended.
 Whoever puts an event knows which changes the events before it stand for, so a change that is delivered again, or to
 two processes at once, finds the number that it has instead of getting another.
 """
@@ -15,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import clients, dynamo
-from loopllama.errors import RunNotFound
-from loopllama.events.derive import CLOSING, Event
+from loopllama.core import clock
+from loopllama.errors import InvalidRequest, RunNotFound
+from loopllama.events.derive import CLOSING, STARTED, STEP_ENDED, Event
 from loopllama.runs.store import FINAL, RUN
 from loopllama.settings import Settings
 
@@ -29,6 +31,9 @@ LAST = 10**DIGITS - 1
 """The highest number that an event can have."""
 _RUNS_KNOWN = 200
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 1.0
+_GIVEN_UP_SECONDS = 6 * 3600
+"""A change that could not be handled for so long is given up (docs/events.md), so that a run whose closing event is one
+of those is over all the same."""
 
 
 def event_key(number: int) -> str:
@@ -43,10 +48,20 @@ class _Known:
     last: int = 0
     numbers: dict[str, int] = field(default_factory=dict)
     workflow: WorkflowNamed | None = None
+    closed: bool = False
+    """Whether the last event closed the run, or came behind the one that did."""
+    late: set[int] = field(default_factory=set)
+    """The numbers of events that came behind the one that closed the run."""
 
-    def add(self, number: int, change: str) -> None:
+    def add(self, number: int, change: str, kind: EventType) -> None:
+        """Add the event behind the last one; harmless for one that is known."""
+        if number <= self.last:
+            return
         self.last = number
         self.numbers[change] = number
+        self.closed = kind in CLOSING.values() or (self.closed and kind != STARTED)
+        if self.closed and kind not in CLOSING.values():
+            self.late.add(number)
 
 
 class EventLog:
@@ -66,8 +81,11 @@ class EventLog:
         """Return number and keep an event, or find the number that it has; returns the event as readers see it."""
         known = self._of(event.run_id)
         detail: Detail = {**self._workflow(known, event), **event.detail}
+        is_step = event.type in STEP_ENDED.values()
         while event.change not in known.numbers:
             number = known.last + 1
+            if is_step:
+                detail = {**detail, "late": known.closed}
             item: EventItem = {
                 "run_id": event.run_id,
                 "item": event_key(number),
@@ -78,12 +96,15 @@ class EventLog:
                 "delete_at": event.delete_at,
             }
             if dynamo.put_new(self._dynamodb, self._table, item, "run_id"):
-                known.add(number, event.change)
+                known.add(number, event.change, event.type)
             else:
                 # Somebody has written behind what we know: another process, or we ourselves in a write whose answer
                 # was lost.
                 self._catch_up(event.run_id, known)
-        return _shown(event.run_id, known.numbers[event.change], event.type, event.at, detail)
+        number = known.numbers[event.change]
+        if is_step:
+            detail = {**detail, "late": number in known.late}
+        return _shown(event.run_id, number, event.type, event.at, detail)
 
     def after(self, run_id: str, number: int, limit: int) -> list[ShownEvent]:
         """Return the run's events behind `number`, in order, at most `limit`."""
@@ -97,7 +118,7 @@ class EventLog:
 
     def wait(self, run_id: str, number: int, seconds: float) -> bool:
         """Wait until the run has an event behind `number`; whether it has. Returns early, without one, where none will
-        come: the run is over and `number` is its last event."""
+        come: the run is over and `number` is its last event, or behind it."""
         deadline = time.monotonic() + seconds
         pause = _FIRST_PAUSE
         while True:
@@ -113,17 +134,39 @@ class EventLog:
             pause = min(_LONGEST_PAUSE, pause * 1.5)
 
     def is_over(self, run_id: str, number: int) -> bool:
-        """Return whether event `number` closed the run, and the run is still closed. Raises `RunNotFound`."""
-        ended = self.status(run_id) in FINAL
-        last = self._get(run_id, event_key(number), ("type",)) if ended and number else None
-        return last is not None and last["type"] in CLOSING.values()
+        """Return whether the run has ended, and whoever has seen event `number` has seen its end: the event that closed
+        it is not behind that. Raises `RunNotFound`, and `InvalidRequest` where the run goes on and has not come to that
+        number: who waited for what follows it would miss all that comes before."""
+        run = self._run(run_id)
+        if run["status"] not in FINAL:
+            if number and self._get(run_id, event_key(number), ("run_id",)) is None:
+                last = self._last(run_id)
+                behind = int(last["item"].removeprefix(PREFIX)) if last else 0
+                message = f"no event of the run, which has come to {behind}: leave it out, or give the id of one"
+                raise InvalidRequest.of("after", message, sentence=f"Event {number} is {message}.")
+            return False
+        last = self._last(run_id)
+        if last is not None and number < int(last["item"].removeprefix(PREFIX)):
+            return False
+        if last is not None and (last["type"] in CLOSING.values() or last["detail"].get("late")):
+            return True
+        finished = run.get("finished_at")
+        return bool(finished) and clock.ms_between(str(finished), clock.now_text()) > _GIVEN_UP_SECONDS * 1000
 
     def status(self, run_id: str) -> str:
         """Return the run's status. Raises `RunNotFound`."""
-        run = self._get(run_id, RUN, ("status",))
+        return str(self._run(run_id)["status"])
+
+    def _run(self, run_id: str) -> dict[str, Any]:
+        run = self._get(run_id, RUN, ("status", "finished_at"))
         if run is None:
             raise RunNotFound(f"There is no run {run_id!r}.")
-        return str(run["status"])
+        return run
+
+    def _last(self, run_id: str) -> EventItem | None:
+        """Return the run's last event, `None` before the first."""
+        items = self._items(run_id, 0, limit=1, attributes=("item", "type", "detail"), newest=True)
+        return items[0] if items else None
 
     def _of(self, run_id: str) -> _Known:
         known = self._known.pop(run_id, None) or _Known()
@@ -144,11 +187,17 @@ class EventLog:
         return known.workflow
 
     def _catch_up(self, run_id: str, known: _Known) -> None:
-        for item in self._items(run_id, known.last, attributes=("item", "change")):
-            known.add(int(item["item"].removeprefix(PREFIX)), item["change"])
+        for item in self._items(run_id, known.last, attributes=("item", "change", "type")):
+            known.add(int(item["item"].removeprefix(PREFIX)), item["change"], item["type"])
 
     def _items(
-        self, run_id: str, number: int, *, limit: int | None = None, attributes: tuple[str, ...] = ()
+        self,
+        run_id: str,
+        number: int,
+        *,
+        limit: int | None = None,
+        attributes: tuple[str, ...] = (),
+        newest: bool = False,
     ) -> list[EventItem]:
         items = dynamo.query(
             self._dynamodb,
@@ -159,6 +208,7 @@ class EventLog:
             attributes=attributes,
             limit=limit,
             consistent=True,
+            newest_first=newest,
         )
         return cast("list[EventItem]", items)
 

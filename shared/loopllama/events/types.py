@@ -13,6 +13,7 @@ EventType = Literal[
     "StepCompleted",
     "StepFailed",
     "RunWaiting",
+    "QuestionExpiring",
     "BudgetExceeded",
     "RunCompleted",
     "RunFailed",
@@ -40,6 +41,7 @@ class Detail(WorkflowNamed, total=False):
     tags: dict[str, str] | None
     resumed: bool
     step: str | None
+    late: bool
     order: int | None
     iteration: int
     item: int | None
@@ -60,6 +62,7 @@ class Detail(WorkflowNamed, total=False):
     simulated: bool | None
     error: EventError | None
     budget: dict[str, int | Decimal]
+    question: str
     kind: QuestionKind | None
     tool: str | None
     asked_at: str | None

@@ -41,7 +41,6 @@ _AT_ONCE = 10
 """As many as the SDK has connections."""
 _PAGE = 250
 """Records of a Query, at most."""
-_BOUND = late(r"[0-9a-f]{16}")
 _WORKFLOW_ID = late(r"[^\0]{1,128}")
 
 
@@ -97,7 +96,7 @@ def shown_status(run: Run) -> ShownStatus:
 
 def reached(cursor: str) -> str:
     """Return the time of the last run that the page looked at which has this cursor."""
-    return pagination.read(cursor, _BOUND, _WORKFLOW_ID, RUN_ID, pagination.TIME)[3]
+    return pagination.read(cursor, None, _WORKFLOW_ID, RUN_ID, pagination.TIME)[2]
 
 
 class RunIndex:
@@ -114,7 +113,7 @@ class RunIndex:
         shorter where it has looked at `MAX_LOOKED_AT` runs. Raises `InvalidRequest` for another list's cursor, and
         where there are too many workflows to list the runs of all."""
         limit = max(1, min(limit, MAX_PAGE))
-        binding = pagination.bound(*astuple(which))
+        binding = pagination.bound("runs", *astuple(which))
         after = _place(cursor, binding, which) if cursor else None
         runs = self._newest(which, limit, after)
         found: list[Run] = []
@@ -218,7 +217,7 @@ class RunIndex:
 def _place(cursor: str, binding: str, which: Filter) -> tuple[str, str, str]:
     """Return the workflow, the run and the time at which the page before ended."""
     workflows = re.compile(re.escape(which.workflow_id)) if which.workflow_id else _WORKFLOW_ID
-    _, workflow, run_id, created_at = pagination.read(cursor, re.compile(binding), workflows, RUN_ID, pagination.TIME)
+    workflow, run_id, created_at = pagination.read(cursor, binding, workflows, RUN_ID, pagination.TIME)
     # DynamoDB refuses a place outside of the range; only a cursor that somebody made has one.
     created_at = moments.read(created_at, "cursor")
     if created_at < (which.since or "0") or (which.until and created_at >= which.until):

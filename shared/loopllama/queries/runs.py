@@ -13,22 +13,22 @@ from loopllama.core.numbers import whole
 from loopllama.errors import RunNotFound, WorkflowNotFound
 from loopllama.llm import usage
 from loopllama.queries.run_index import RUN_ID, Filter, RunIndex, shown_status
-from loopllama.runs import prompts, totals
-from loopllama.runs.step_ref import question_id, step_key
+from loopllama.runs import prompts, questions, totals
+from loopllama.runs.step_ref import step_key
 from loopllama.runs.store import FINAL, RUN, RunStore
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
 
 if TYPE_CHECKING:
-    from loopllama.queries.types import AttemptView, PendingView, RunView, ShownTotals, StepView
+    from loopllama.queries.types import AttemptView, QuestionView, RunView, ShownTotals, StepView
     from loopllama.runs.records import Attempt, RecordedError, Run, StepRecord
     from loopllama.workflows.types import CrewStep
 
 _RUN = ("workflow_id", "workflow_version", "models", "pin", "tags", "replayed_from")
 _TIMES = ("created_at", "started_at", "finished_at")
 _TOTALS = ("total_steps", *usage.TOTALS)
-_PENDING = ("kind", "prompt", "tool", "step", "asked_at", "expires_at")
+_QUESTION = ("kind", "tool", "step", "asked_at", "expires_at")
 _STEP = (
     *("role", "model", "source", "route_version", "started_at", "finished_at", "latency_ms", "routing_ms"),
     *("replayed_from", "loop_ended"),
@@ -94,7 +94,10 @@ class RunReader:
         return run, records
 
     def _object(self, run: Run, records: Sequence[StepRecord], show: Callable[[Any], Any]) -> RunView:
-        # In this order: where not everything can be shown whole, the run's own values come first.
+        # In this order: where not everything can be shown whole, what people have to decide on comes first, then the
+        # run's own values.
+        used = self._store.budget_used(run["run_id"]) if run.get("budget") else {}
+        summary = self._summary(run, used, show)
         run_input, output = show(run.get("input")), show(run.get("output"))
         steps = [self._step(record, show) for record in records]
         # The prompts after all that steps gave: they mostly say it again.
@@ -104,9 +107,8 @@ class RunReader:
         begun = {step["step"] for step in steps}
         steps += [_waiting(order, step) for order, step in enumerate(self._crew(run)) if step["name"] not in begun]
         steps.sort(key=lambda step: (step["order"], step["iteration"], step["item"] or 0))
-        used = self._store.budget_used(run["run_id"]) if run.get("budget") else {}
         return {
-            **self._summary(run, used),
+            **summary,
             **cast("ShownTotals", usage.shown(totals.of_run(records))),
             "input": run_input,
             "output": output,
@@ -142,8 +144,10 @@ class RunReader:
         steps = () if run["status"] == "queued" else self._store.steps(run["run_id"])
         return self._summary({**run, **totals.of_run(steps)})
 
-    def _summary(self, run: Run, used: Mapping[str, Any] | None = None) -> RunView:
-        pending = _pending(run)
+    def _summary(
+        self, run: Run, used: Mapping[str, Any] | None = None, show: Callable[[Any], Any] | None = None
+    ) -> RunView:
+        asked = _questions(run, show or self._values.load)
         finished = run.get("finished_at")
         latency = clock.ms_between(run["started_at"], finished) if finished and run.get("started_at") else None
         error = run.get("error")
@@ -152,7 +156,8 @@ class RunReader:
             "status": shown_status(run),
             **usage.shown({name: whole(run.get(name)) for name in (*_RUN, *_TIMES, *_TOTALS)}),
             "budget": budget.shown(run.get("budget"), used, run["status"] in FINAL),
-            "pending": pending,
+            "pending": asked[0] if asked else None,
+            "questions": asked,
             "unpriced": bool(run.get("unpriced")),
             "latency_ms": latency,
             "error": _sentence(error) if error else None,
@@ -232,15 +237,21 @@ def _sentence(error: RecordedError) -> str:
     return f"{where}{error['type']}: {error['message']}"
 
 
-def _pending(run: Run) -> PendingView | None:
-    """Return what an unfinished run has been asking people longest, in the API's form."""
-    asked = sorted((run.get("pending") or {}).items(), key=lambda entry: str(entry[1].get("asked_at")))
-    if not asked or run["status"] in FINAL:
-        return None
-    item, longest = asked[0]
-    shown = {"id": question_id(item, str(longest.get("key"))), **{name: longest.get(name) for name in _PENDING}}
-    text = longest.get("tool_input")
-    if text is not None:
-        with contextlib.suppress(ValueError):  # a long one is not kept whole
-            text = exact_json.loads_kept(text)
-    return cast("PendingView", {**shown, "tool_input": text})
+def _questions(run: Run, show: Callable[[Any], Any]) -> list[QuestionView]:
+    """Return all that an unfinished run asks people, first what ends first; each text as `show` gives it."""
+    shown = []
+    for key, question in questions.open_questions(run):
+        iteration, item = questions.place_of(key)
+        asked = {"id": questions.id_of(key, question), **{name: question.get(name) for name in _QUESTION}}
+        asked |= {"iteration": iteration, "item": item, "prompt": show(question.get("prompt"))}
+        shown.append(cast("QuestionView", {**asked, "tool_input": _tool_input(question.get("tool_input"), show)}))
+    return shown
+
+
+def _tool_input(stored: Any, show: Callable[[Any], Any]) -> Any:
+    """Return the arguments that wait for approval. Versions before this one kept their JSON as a text, a long one not
+    whole."""
+    if isinstance(stored, str):
+        with contextlib.suppress(ValueError):
+            return exact_json.loads_kept(stored)
+    return show(stored)

@@ -102,15 +102,17 @@ class StepView(ShownTotals):
     tool_calls: list[ToolCallView]
 
 
-class PendingView(TypedDict):
+class QuestionView(TypedDict):
     """What a run asks a person."""
 
     id: str
     kind: QuestionKind
-    prompt: str
+    prompt: Any
     tool: str | None
     tool_input: Any
     step: str
+    iteration: int
+    item: int | None
     asked_at: str
     expires_at: str
 
@@ -132,7 +134,8 @@ class RunView(ShownTotals):
     finished_at: str | None
     latency_ms: int | None
     budget: dict[str, Any] | None
-    pending: PendingView | None
+    pending: QuestionView | None
+    questions: list[QuestionView]
     error: str | None
     input: NotRequired[Any]
     output: NotRequired[Any]

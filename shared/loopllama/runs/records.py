@@ -165,16 +165,19 @@ class ToolCallRecord(TypedDict):
 
 
 class Question(TypedDict):
-    """What a step asks a person (`pending`); on the run it names the step."""
+    """What a step asks a person (`pending`); on the run it names the step. Versions before `expiring_since` kept
+    `tool_input` as its JSON text."""
 
     key: str
     kind: QuestionKind
-    prompt: str
+    prompt: Stored
     asked_at: str
     expires_at: str
     tool: NotRequired[str]
-    tool_input: NotRequired[str]
+    tool_input: NotRequired[Stored]
     step: NotRequired[str]
+    expiring_since: NotRequired[str]
+    """When it was told that its time is nearly over."""
 
 
 class HumanAnswer(TypedDict, total=False):

@@ -62,7 +62,7 @@ class FunctionTool:
         except BotoCoreError as error:
             raise ToolFailed(f"{name} cannot be reached: {type(error).__name__}") from error
         try:
-            result = exact_json.loads(payload) if payload else None
+            result = exact_json.loads(payload, last_wins=True) if payload else None
         except ValueError as error:
             why = f" that can be taken: {error}" if isinstance(error, exact_json.NotTaken) else ""
             raise ToolFailed(f"{name} gave an answer that is not JSON{why}") from error

@@ -104,7 +104,7 @@ def _why(raw: str) -> str:
     """Return why a model's text is not what a tool can be called with."""
     with contextlib.suppress(ValueError):
         try:
-            exact_json.loads(raw)
+            exact_json.loads(raw, last_wins=True)
         except exact_json.NotTaken as error:
             return f"{error}. Call it again without that"
     return f"{raw[:200]!r}. Call it again with an object"

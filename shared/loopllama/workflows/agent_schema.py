@@ -22,9 +22,14 @@ MAX_AGENTS = 200
 """A run has at most 2,000 steps (25,000 history events); this leaves each agent ten turns of a loop or a list."""
 
 
-def _one_line(text: str) -> str:
+def _not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be blank")
+    return text
+
+
+def _one_line(text: str) -> str:
+    _not_blank(text)
     if re.search(r"[\x00-\x1f\x7f]", text):
         raise ValueError("must be one line without control characters")
     return text
@@ -106,7 +111,7 @@ class Agent(InputModel):
 
     role: OneLine = Field(min_length=1, max_length=60)
     """What it is in the crew; the title over its output for later agents."""
-    system_prompt: str = Field(min_length=1, max_length=8000)
+    system_prompt: Annotated[str, Field(min_length=1, max_length=8000), AfterValidator(_not_blank)]
     """What it does and how it answers; not a template."""
     model: ModelName | None = None
     """Catalog id, alias (`frontier`, `balanced`, `small`) or `provider:model`; the workflow's model by default."""
@@ -115,7 +120,7 @@ class Agent(InputModel):
     has it (`writer_2`). Overrides and templates use it: write it out if you will change the role."""
     needs: Annotated[list[str], Field(max_length=MAX_AGENTS), AfterValidator(_distinct)] | None = None
     """Names of the steps it waits for, in no circle; the agent before it by default, `[]` starts at once."""
-    prompt: str | None = Field(default=None, min_length=1, max_length=8000)
+    prompt: Annotated[str, Field(min_length=1, max_length=8000), AfterValidator(_not_blank)] | None = None
     """Template of its prompt; left out, the run's input and the outputs of all steps before it, each under its role."""
     output_schema: dict[str, Any] | None = None
     """JSON Schema of its answer, which is then the parsed value; nothing outside the schema may be referred to."""

@@ -154,13 +154,14 @@ class DefinitionStore:
             "ScanIndexForward": False,
             "Limit": limit,
         }
+        binding = pagination.bound("workflows")
         if cursor is not None:
-            workflow_id, updated_at = pagination.read(cursor, _ID, pagination.TIME)
+            workflow_id, updated_at = pagination.read(cursor, binding, _ID, pagination.TIME)
             place = {"workflow_id": workflow_id, "version": 0, "listed": "all", "updated_at": updated_at}
             request["ExclusiveStartKey"] = dynamo.to_item(place)
         answer = self._client().query(**request)
         last = answer.get("LastEvaluatedKey")
-        following = pagination.write(last["workflow_id"]["S"], last["updated_at"]["S"]) if last else None
+        following = pagination.write(binding, last["workflow_id"]["S"], last["updated_at"]["S"]) if last else None
         return [_plain(dynamo.from_item(item)) for item in answer["Items"]], following
 
     def lives(self) -> dict[str, tuple[str, str]]:

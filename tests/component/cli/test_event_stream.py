@@ -77,6 +77,13 @@ def test_a_line_of_json_is_an_event(made: Deployment) -> None:
     assert "ModelRequestRejected" in watch("r").stdout
 
 
+def test_what_comes_behind_a_runs_end_leaves_its_end_as_it_was(made: Deployment) -> None:
+    keep(made, "cancelled", BEGIN, (STARTED, ended("cancelled")), STEP)
+    result = watch("r")
+    assert (result.exit_code, len(result.stdout.splitlines())) == (1, 3)
+    assert (watch("r", "--after", "3").exit_code, watch("r", "--after", "99").exit_code) == (1, 1)
+
+
 def test_a_run_that_is_not_there_is_not_found(made: Deployment) -> None:
     assert watch("nobody").exit_code == 3
 

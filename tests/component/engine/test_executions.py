@@ -16,12 +16,12 @@ import pytest
 from support.asl.execution import MOST_EVENTS, Execution
 from support.deployment import deployment
 from support.faults import Place
+from support.people import answer_all
 from support.world import World
 
 from loopllama.core import clock
 from loopllama.engine.cancel import cancel_run
 from loopllama.engine.executions import _next_arn
-from loopllama.engine.human_input import respond
 from loopllama.engine.reconcile import execution_ended
 from loopllama.providers.http import Reply
 
@@ -159,7 +159,7 @@ def test_failures_that_are_tolerated_are_not_tried_again(world: World) -> None:
 
 
 def test_people_are_asked_once(world: World) -> None:
-    world.person = lambda run_id: respond(world.runs, run_id, {"approved": True})
+    world.person = lambda run_id: answer_all(world.runs, run_id, {"approved": True})
     run_id = began(world, [{**step, "approval": True} for step in LISTS[:2]])
     world.finish(run_id)
     assert len(assert_whole(world, run_id)) > 1

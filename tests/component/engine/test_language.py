@@ -142,7 +142,7 @@ def test_what_a_later_step_of_a_loop_said_is_nothing_in_the_first_round(live: De
             "forEach": "steps.judge.output.todo || input.list",
             "prompt": "{{ item }}|{{ steps.judge.output.hint }}|{{ steps.write.output }}|{{ steps.judge.output }}",
         },
-        {"name": "polish", "systemPrompt": "Polish.", "prompt": "{{ steps.judge.output.hint }}"},
+        {"name": "polish", "systemPrompt": "Polish.", "prompt": "Hint: {{ steps.judge.output.hint }}"},
         {
             "name": "judge",
             "systemPrompt": "Judge.",
@@ -159,10 +159,10 @@ def test_what_a_later_step_of_a_loop_said_is_nothing_in_the_first_round(live: De
     assert [call.messages[0].text for call in live.provider.calls] == [
         "a|||",
         "b|||",
-        "",
+        "Hint: ",
         '["w", "w"]|',
         f'b|shorter|["w", "w"]|{said}',
-        "shorter",
+        "Hint: shorter",
         '["w"]|shorter',
     ]
 

@@ -126,7 +126,7 @@ def test_a_question_among_others_keeps_the_run_among_those_that_wait(live: Deplo
     run_id = live.accept(live.push(crew), "x")
     for work in live.map(live.start(run_id)):
         assert live.step(work)["outcome"] == "waiting"
-    respond(live.runs, run_id, {"approved": True})
+    respond(live.runs, run_id, {"approved": True}, question=live.read(run_id)["pending"]["id"])
     assert looked_at_in(live, run_id) == 900
     live.wait(901)
     assert reconcile.reconcile_due(live.settings)["checked"] == 1

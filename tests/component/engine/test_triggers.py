@@ -86,6 +86,8 @@ def test_a_folder_asks_for_nothing(made: Deployment) -> None:
         ("support/number.json", b'{"items": [1e5000]}', r"\$.items\[0\] is out of range"),
         ("support/half.json", b'["\\ud83e"]', "half a surrogate pair"),
         ("support/empty.txt", b"", "empty"),
+        ("support/mark.txt", b"\xef\xbb\xbf", "empty"),
+        ("support/twice.json", b'{"items": [{"id": 1, "id": 2}]}', r"\$.items\[0\].id is there twice; keep one"),
     ],
 )
 def test_uploads_that_cannot_be_taken_say_why(made: Deployment, key: str, body: bytes, why: str) -> None:

@@ -16,8 +16,8 @@ from support.memory_table import Crash, MemoryTable
 from support.stream_records import TOTALS, moment, record, run_item, step_item
 
 from loopllama.aws import clients, dynamo
-from loopllama.core import exact_json
-from loopllama.errors import RunNotFound
+from loopllama.core import clock, exact_json
+from loopllama.errors import InvalidRequest, RunNotFound
 from loopllama.events.derive import events_of
 from loopllama.events.log import EventLog, event_key
 from loopllama.events.types import ShownEvent
@@ -241,9 +241,9 @@ def keep(live: Deployment, records: list[dict[str, Any]]) -> list[ShownEvent]:
     return [log.append(event) for one in records for event in events_of(one)]
 
 
-def put_run(live: Deployment, run_id: str, status: str) -> None:
+def put_run(live: Deployment, run_id: str, status: str, **more: Any) -> None:
     clients.client("dynamodb").put_item(
-        TableName="RunsTable", Item=dynamo.to_item(run_item(run_id, status, created_at=moment(0)))
+        TableName="RunsTable", Item=dynamo.to_item(run_item(run_id, status, created_at=moment(0), **more))
     )
 
 
@@ -323,6 +323,66 @@ def test_the_last_event_of_a_run_that_has_ended_is_waited_for(live: Deployment) 
     records = history("r", 1, failing=False)
     keep(live, records[:5])
     assert EventLog(live.settings, sleep=lambda _: keep(live, records).clear()).wait("r", 2, 20)
+
+
+CALLS = [
+    record(
+        step_item("r", name, "running"),
+        {**step_item("r", name, "running"), "status": status, "finished_at": moment(90 + place), **TOTALS},
+    )
+    for place, (name, status) in enumerate((("x", "completed"), ("y", "failed")))
+]
+"""Calls that were under way when their run was closed."""
+
+
+@pytest.mark.parametrize("stragglers", [0, 1, 2])
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+def test_every_reader_is_told_that_the_run_is_over(live: Deployment, status: str, stragglers: int) -> None:
+    """At its end, behind it and behind what came later: nobody waits, or comes back for ever."""
+    started = run_item("r", "running", started_at=moment(1), check_at=moment(60))
+    closed = {**started, "status": status, "finished_at": clock.now_text(), **TOTALS}
+    put_run(live, "r", status)
+    keep(live, [record(run_item("r", "queued"), started), record(started, closed), *CALLS[:stragglers]])
+    log = EventLog(live.settings, sleep=lambda _: pytest.fail("there is nothing to wait for"))
+    events = log.after("r", 0, 10)
+    assert [event.get("late") for event in events] == [None, None, *[True] * stragglers]
+    for seen in (2 + stragglers, 3 + stragglers, 99, 99_999_999):
+        assert log.is_over("r", seen)
+        assert not log.wait("r", seen, 20)
+    assert [log.is_over("r", seen) for seen in range(2 + stragglers)] == [False] * (2 + stragglers)
+
+
+def test_what_comes_again_is_as_late_as_it_was(live: Deployment) -> None:
+    """Whoever is sent an event again is told the same, by this process or another; once a run was redriven, nothing of
+    it is late."""
+    started = run_item("r", "running", started_at=moment(1), check_at=moment(60))
+    failed = {**started, "status": "failed", "finished_at": moment(50), **TOTALS}
+    keep(live, [record(run_item("r", "queued"), started), record(started, failed)])
+    log = EventLog(live.settings)
+    first = [log.append(event) for event in events_of(CALLS[0])]
+    assert [event.get("late") for event in first] == [True]
+    keep(live, [record(failed, {**started, "check_at": moment(70)})])
+    assert [event.get("late") for event in map(log.append, events_of(CALLS[1]))] == [False]
+    for again in (log, EventLog(live.settings)):
+        assert [again.append(event) for event in events_of(CALLS[0])] == first
+
+
+def test_a_run_whose_closing_event_was_given_up_is_over(live: Deployment) -> None:
+    put_run(live, "r", "failed", finished_at=clock.now_text())
+    keep(live, history("r", 1, failing=False)[:5])
+    log = EventLog(live.settings)
+    assert not log.is_over("r", 2), "its closing event may still come"
+    put_run(live, "r", "failed", finished_at=clock.now_text(clock.now_seconds() - 6 * 3600 - 1))
+    assert (log.is_over("r", 2), log.is_over("r", 1)) == (True, False)
+
+
+def test_an_event_that_a_run_has_not_come_to_is_refused_while_it_goes_on(live: Deployment) -> None:
+    put_run(live, "r", "running")
+    keep(live, history("r", 1, failing=False)[:5])
+    log = EventLog(live.settings, sleep=lambda _: None)
+    with pytest.raises(InvalidRequest, match="Event 9 is no event of the run, which has come to 2"):
+        log.wait("r", 9, 20)
+    assert not log.wait("r", 2, 0)
 
 
 def test_a_run_that_is_not_there_has_no_events_to_wait_for(live: Deployment) -> None:

@@ -167,7 +167,7 @@ def test_a_cursor_is_of_its_list_only(live: Deployment, asked: Any) -> None:
     for other in ({"status": "completed"}, {"workflow": first}, {"since": "2020"}, {"q": "n"}, {"tag": "a"}):
         asked(400, cursor=cursor, **other)
     which = Filter.of(since=clock.now_text(START + 1), until=clock.now_text(START + 3))
-    binding = pagination.bound(*vars(which).values())
+    binding = pagination.bound("runs", *vars(which).values())
     for second_ in (0, 3):  # DynamoDB would refuse a place outside of the range with an error of its own
         place = (first, "run_0001", clock.now_text(START + second_))
         asked(400, cursor=pagination.write(binding, *place), since=which.since or "", until=which.until or "")

@@ -164,10 +164,12 @@ def items_one_at_a_time(definition: Definition, troupe: Troupe) -> None:
 def items_at_once(definition: Definition, troupe: Troupe) -> None:
     """Both items wait at the same time, and nobody answers: the step fails, and with it the run."""
     stage = troupe.stage(definition, [EACH], {"list": ["x", "y"]}).play()
-    assert stage.story[2:6] == [f"Fork{state} each {n}" for n in (1, 2) for state in ("RunStep", "WaitForResponse")]
+    waits = [f"Fork{state} each {n}" for n in (1, 2) for state in ("RunStep", "WaitForResponse")]
+    assert stage.story[2:10] == waits * 2, "until it is told that their time ends, and to its end"
+    assert stage.times["ForkRunStep"][2:4] == [480, 480]
     assert 598 <= stage.now <= 602
     failed(troupe, stage, "ItemsFailed")
-    assert stage.story[6:8] == ["ForkRunStep each 1", "ForkRunStep each 2"], "they see that nobody answered"
+    assert stage.story[10:12] == ["ForkRunStep each 1", "ForkRunStep each 2"], "they see that nobody answered"
 
 
 def person(definition: Definition, troupe: Troupe) -> None:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from support.people import answer_all
 from support.provider_server import Calls, Hold, Reply, Status, Text
 from support.system import System
 
@@ -257,7 +258,7 @@ def test_a_run_that_waits_outlives_every_process(system: System, store: RunStore
     system.until(lambda: len(system.item(run_id, "RUN").get("pending") or {}) == 2)
     waits(system, run_id)
     system.kill("StartRun", "RunStep", "AdvanceRun", "AcceptRun", "PublishEvents", "ReconcileRuns", "Api")
-    assert {respond(store, run_id, {"approved": True})["prompt"] for _ in range(2)} == {
+    assert answer_all(store, run_id, {"approved": True}) == {
         "Approve step left (left) to start",
         "Approve step right (right) to start",
     }

@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -75,3 +76,32 @@ def test_what_models_write_into_texts_is_no_json_elsewhere() -> None:
         exact_json.loads(text)
     with pytest.raises(exact_json.NotTaken):
         exact_json.loads('{"a": "x\n", "b": 1e400}', by_model=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('{"input": "a", "input": "b"}', "$.input"),
+        ('{"a": [0, {"b": {"c": 1, "d": 2, "c": 1}}]}', "$.a[1].b.c"),
+        ('[{"a": 1}, {"a": 1, "a": 1}]', "$[1].a"),
+        ('{"a": {"x": 1, "x": 2}, "a": 5}', "$.a"),
+        ('{"a": {"x": 1, "x": 2}, "b": {"y": 1, "y": 2}}', "$.b.y"),
+        ('{"a b": {"": 1, "": 1}}', "$['a b']['']"),
+        ('{"\\u0061": 1, "a": 2}', "$.a"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused_with_its_place(text: str, place: str) -> None:
+    with pytest.raises(exact_json.NotTaken) as refused:
+        exact_json.loads(text)
+    assert str(refused.value) == f"{place} is there twice; keep one"
+    assert exact_json.loads(text, last_wins=True) == json.loads(text), "of what a model wrote the last counts"
+
+
+@pytest.mark.parametrize("depth", [201, 3000])
+def test_what_is_nested_too_deeply_is_named(depth: int) -> None:
+    deep: Any = None
+    for _ in range(depth):
+        deep = [deep]
+    with pytest.raises(exact_json.NotTaken) as refused:
+        exact_json.check({"workflow": "x", "input": deep})
+    assert refused.value.field == "input"

@@ -12,6 +12,7 @@ from support.stream_records import SECRET, TOTALS, moment, record, run_item, ste
 from loopllama.core import exact_json
 from loopllama.events.derive import TYPES, events_of
 from loopllama.llm.usage import shown
+from loopllama.runs.step_ref import question_id
 
 STARTED = run_item("r", "running", started_at=moment(1), check_at=moment(900))
 QUESTION = {
@@ -41,6 +42,27 @@ CHANGES: list[tuple[dict[str, Any] | None, dict[str, Any] | None, list[str]]] = 
     (STARTED, {**STARTED, "iteration_b": 1}, []),
     (STARTED, {**STARTED, "stopping": True}, []),
     (STARTED, {**STARTED, "pending": {"STEP#a#0#0": QUESTION}}, ["RunWaiting"]),
+    (
+        {**STARTED, "pending": {"STEP#a#0#0": QUESTION}},
+        {**STARTED, "pending": {"STEP#a#0#0": {**QUESTION, "expiring_since": moment(480)}}},
+        ["QuestionExpiring"],
+    ),
+    # Of a run that was redriven when most of the time was over.
+    (
+        STARTED,
+        {**STARTED, "pending": {"STEP#a#0#0": {**QUESTION, "expiring_since": moment(480)}}},
+        ["RunWaiting", "QuestionExpiring"],
+    ),
+    (
+        {**STARTED, "pending": {"STEP#a#0#0": {**QUESTION, "expiring_since": moment(480)}}},
+        {**STARTED, "pending": {"STEP#a#0#0": {**QUESTION, "key": "t1", "asked_at": moment(590)}}},
+        ["RunWaiting"],
+    ),
+    (
+        {**STARTED, "pending": {"STEP#a#0#0": {**QUESTION, "expiring_since": moment(480)}}},
+        {**STARTED, "pending": {"STEP#a#0#0": {**QUESTION, "expiring_since": moment(480)}, "STEP#b#0#0": QUESTION}},
+        ["RunWaiting"],
+    ),
     ({**STARTED, "pending": {"STEP#a#0#0": QUESTION}}, STARTED, []),
     ({**STARTED, "pending": {"STEP#a#0#0": QUESTION}}, {**STARTED, "pending": {"STEP#a#0#0": QUESTION}, "x": 1}, []),
     (STARTED, ended("completed"), ["RunCompleted"]),
@@ -163,6 +185,7 @@ def test_what_a_waiting_run_says() -> None:
         "workflow_id": "support",
         "workflow_version": 3,
         "tags": {"customer": "42"},
+        "question": question_id("STEP#a#1#3", "start"),
         "step": "a",
         "iteration": 1,
         "item": 3,

@@ -31,11 +31,11 @@ LATER_MS = 5000
 """When one for whom there was no place to wait."""
 
 EventId = Annotated[
-    str | None, Query(pattern="^[0-9]{1,8}$", description="The `id` of the last event that was seen: what follows it.")
+    str | None, Query(pattern="^[0-9]{0,8}$", description="The `id` of the last event that was seen: what follows it.")
 ]
 LastEventId = Annotated[
     str | None,
-    Header(alias="Last-Event-ID", pattern="^[0-9]{1,8}$", description="Goes before `after`: browsers resume by it."),
+    Header(alias="Last-Event-ID", pattern="^[0-9]{0,8}$", description="Goes before `after`: browsers resume by it."),
 ]
 
 _DESCRIPTION = """\
@@ -44,8 +44,9 @@ happened so far.
 
 With `Accept: text/event-stream`, server-sent events: an answer holds what is new, waits up to 20 s for it, and ends;
 the client comes back with the last `id` as `Last-Event-ID`, as browsers' `EventSource` does by itself. 204 says that
-the run is over and nothing follows. Where the key has as many waiting readers as it may have, the answer comes at once
-and names a later `retry`."""
+the run is over and its end was seen, for any id from that on; a step's event behind it says `late`. An id that the run
+has not come to is refused while it goes on. Where the key has as many waiting readers as it may have, the answer comes
+at once and names a later `retry`."""
 
 
 class Events(response_models.Page[Event]):
@@ -58,7 +59,7 @@ def routes(services: Services) -> Router:
     log, places = EventLog(services.settings), WaitingPlaces(services.settings)
     responses = response_models.answers((200, "The events", Events))
     responses[200]["content"][STREAM] = {"schema": {"type": "string"}}
-    responses[204] = {"description": "The run is over, and nothing follows"}
+    responses[204] = {"description": "The run is over, and its end was seen"}
 
     @router.get(
         "/v1/runs/<run_id>/events",

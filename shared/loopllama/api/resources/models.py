@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 from urllib.parse import unquote
@@ -14,6 +15,7 @@ from pydantic import Field
 from loopllama.api import response_models
 from loopllama.api.dependencies import Services, new_router
 from loopllama.api.parameters import (
+    Cursor,
     ExpectedVersion,
     ExpectedVersionQuery,
     LongLimit,
@@ -26,7 +28,7 @@ from loopllama.api.responses import data, fields_as_asked
 from loopllama.catalog.catalog import Catalog, bundled
 from loopllama.catalog.model import is_model_id
 from loopllama.catalog.presenter import view
-from loopllama.core import clock
+from loopllama.core import clock, pagination
 from loopllama.core.input_model import InputModel
 from loopllama.errors import InvalidRequest, ModelUnknown
 from loopllama.routing.change_log import plain
@@ -111,6 +113,9 @@ class ModelRequest(InputModel):
     reason: Reason = ""
 
 
+_MODEL_ID = re.compile(r".{1,256}")
+
+
 def routes(services: Services) -> Router:
     """Return the resource's routes."""
     router = new_router()
@@ -123,17 +128,17 @@ def routes(services: Services) -> Router:
     def list_models(
         provider: Annotated[str | None, Query(max_length=40, description="Only this provider's.")] = None,
         limit: LongLimit = 1000,
-        cursor: Annotated[str | None, Query(max_length=256, description="`next_cursor` of the page before.")] = None,
+        cursor: Cursor = None,
     ) -> Response[str]:
         items = services.catalog.items()
         catalog = bundled().with_entries(items)
-        models = [
-            model for model in catalog.models() if provider in (None, model.provider) and model.id > (cursor or "")
-        ]
+        binding = pagination.bound("models", provider)
+        after = pagination.read(cursor, binding, _MODEL_ID)[0] if cursor else ""
+        models = [model for model in catalog.models() if provider in (None, model.provider) and model.id > after]
         page, more = models[:limit], _More(catalog, items)
         return data(
             [view(model, clock.now()) | more.of(model.id) for model in page],
-            next_cursor=page[-1].id if len(models) > limit else None,
+            next_cursor=pagination.write(binding, page[-1].id) if len(models) > limit else None,
         )
 
     @router.get(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+from aws_lambda_powertools.event_handler.openapi.params import Body
 from pydantic import BeforeValidator, Field
 
 from loopllama.api import idempotency, response_models
 from loopllama.api.dependencies import Services, new_router
 from loopllama.api.parameters import (
+    Cursor,
     ExpectedVersion,
     ExpectedVersionQuery,
     IdempotencyKey,
@@ -23,6 +25,7 @@ from loopllama.api.parameters import (
     WorkflowId,
 )
 from loopllama.api.responses import data, fields_as_asked
+from loopllama.core import pagination
 from loopllama.core.input_model import InputModel
 from loopllama.errors import NotFound
 from loopllama.policies.field import AnyPolicyName
@@ -86,6 +89,9 @@ class RollbackRequest(InputModel):
     """The version whose values count again, as a new version; by default what was before the last change."""
     expected_version: ExpectedVersion = None
     reason: Reason = ""
+
+
+_SEQUENCE = re.compile(r"[0-9]{1,40}")
 
 
 def routes(services: Services) -> Router:
@@ -165,17 +171,18 @@ def routes(services: Services) -> Router:
         workflow_id: WorkflowId,
         step: StepName,
         limit: Limit = 20,
-        cursor: Annotated[
-            str | None, Query(pattern="^[0-9]{1,40}$", description="`next_cursor` of the page before.")
-        ] = None,
+        cursor: Cursor = None,
     ) -> Response[str]:
         services.workflow(workflow_id)
         _possible(workflow_id, step)
-        entries = services.history.entries(route_of(workflow_id, step), limit + 1, cursor)
+        route = route_of(workflow_id, step)
+        binding = pagination.bound("route history", route)
+        before = pagination.read(cursor, binding, _SEQUENCE)[0] if cursor else None
+        entries = services.history.entries(route, limit + 1, before)
         if not entries:
             _shown_route(services, workflow_id, step)  # says so where there is no such step
         page = [shown(entry) for entry in entries[:limit]]
-        return data(page, next_cursor=page[-1]["sequence"] if len(entries) > limit else None)
+        return data(page, next_cursor=pagination.write(binding, page[-1]["sequence"]) if len(entries) > limit else None)
 
     @router.post(
         "/v1/workflows/<workflow_id>/routes/<step>/rollback",
@@ -190,7 +197,7 @@ def routes(services: Services) -> Router:
     ) -> Response[str]:
         caller = router.context["caller"]
 
-        def act() -> Response[str]:
+        def act(_: str | None) -> Response[str]:
             services.workflow(workflow_id)
             with fields_as_asked():
                 row = services.routes.rollback(

@@ -135,20 +135,27 @@ def routes(services: Services) -> Router:
     def start_run(
         workflow_id: WorkflowId, body: Annotated[RunRequest, Body()], key: IdempotencyKey = None
     ) -> Response[str]:
-        _check_models(services, body.models)
         caller = router.context["caller"]
-        run_id = accept_run(
-            services.settings,
-            workflow_id,
-            body.input,
-            models=body.models,
-            tags=body.tags,
-            budget=body.budget.model_dump(exclude_none=True) if body.budget else None,
-            pin=body.pin,
-            key=idempotency.run_key(caller, key),
-            api_key=caller.name,
-        )
-        return _accepted(services, run_id)
+        budget = body.budget.model_dump(exclude_none=True) if body.budget else None
+
+        def act(use: str | None) -> Response[str]:
+            _check_models(services, body.models)
+            run_id = accept_run(
+                services.settings,
+                workflow_id,
+                body.input,
+                models=body.models,
+                tags=body.tags,
+                budget=budget,
+                pin=body.pin,
+                key=use,
+                api_key=caller.name,
+            )
+            return _accepted(services, run_id)
+
+        # What is left out and what is empty is the same request.
+        options = [body.models or None, body.tags or None, budget or None, body.pin]
+        return idempotency.once(services, caller, key, ["POST runs", workflow_id, body.input, options], act)
 
     @router.get(
         "/v1/runs/<run_id>",
@@ -166,7 +173,7 @@ def routes(services: Services) -> Router:
         responses=response_models.answers((200, "The run, cancelled", response_models.Data[run_models.Run])),
     )
     def cancel(run_id: RunId, key: IdempotencyKey = None) -> Response[str]:
-        def act() -> Response[str]:
+        def act(_: str | None) -> Response[str]:
             possible_run(run_id)
             cancel_run(services.settings, run_id, by=router.context["caller"].name)
             return data(_run(services, run_id))
@@ -185,7 +192,7 @@ def routes(services: Services) -> Router:
         request = ["POST respond", run_id, dict(given)]
         question = given.pop("id", None)
 
-        def act() -> Response[str]:
+        def act(_: str | None) -> Response[str]:
             possible_run(run_id)
             respond(services.runs, run_id, given, by=caller.name, question=question)
             return data(_run(services, run_id))
@@ -201,7 +208,7 @@ def routes(services: Services) -> Router:
         responses=response_models.answers((202, "The run", response_models.Data[run_models.Run])),
     )
     def redrive(run_id: RunId, key: IdempotencyKey = None) -> Response[str]:
-        def act() -> Response[str]:
+        def act(_: str | None) -> Response[str]:
             possible_run(run_id)
             redrive_run(services.settings, run_id)
             return data(_run(services, run_id), 202)
@@ -215,20 +222,25 @@ def routes(services: Services) -> Router:
         responses=response_models.answers((202, "The new run, queued", response_models.Data[run_models.RunSummary])),
     )
     def replay(run_id: RunId, body: Annotated[ReplayRequest, Body()], key: IdempotencyKey = None) -> Response[str]:
-        possible_run(run_id)
-        _check_models(services, body.models)
         caller = router.context["caller"]
-        new_run_id = replay_run(
-            services.settings,
-            run_id,
-            body.from_step,
-            run_input=body.input,
-            models=body.models,
-            system_prompts=body.system_prompts,
-            key=idempotency.run_key(caller, key),
-            api_key=caller.name,
-        )
-        return _accepted(services, new_run_id)
+        asked = [body.from_step, body.input, body.models or None, body.system_prompts or None]
+
+        def act(use: str | None) -> Response[str]:
+            possible_run(run_id)
+            _check_models(services, body.models)
+            new_run_id = replay_run(
+                services.settings,
+                run_id,
+                body.from_step,
+                run_input=body.input,
+                models=body.models,
+                system_prompts=body.system_prompts,
+                key=use,
+                api_key=caller.name,
+            )
+            return _accepted(services, new_run_id)
+
+        return idempotency.once(services, caller, key, ["POST replay", run_id, *asked], act)
 
     return router
 

@@ -90,7 +90,7 @@ def routes(services: Services) -> Router:
             router.context["caller"],
             key,
             request,
-            lambda: _checked(services, services.definitions.create(body), 201),
+            lambda _: _checked(services, services.definitions.create(body), 201),
         )
 
     @router.get(
@@ -145,7 +145,7 @@ def routes(services: Services) -> Router:
     def roll_back_workflow(
         workflow_id: WorkflowId, body: Annotated[WorkflowRollback, Body()], key: IdempotencyKey = None
     ) -> Response[str]:
-        def act() -> Response[str]:
+        def act(_: str | None) -> Response[str]:
             return _checked(services, roll_back(services.settings, workflow_id, body.version))
 
         request = ["POST rollback", workflow_id, body.model_dump()]

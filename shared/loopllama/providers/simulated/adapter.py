@@ -123,7 +123,7 @@ def _arguments(tool: ToolSpec, reading: Reading, instruction: str) -> tuple[dict
 
 def _tool_call(name: str, arguments: Any) -> ToolCall:
     raw = _json(arguments)
-    return ToolCall("call_1", name, exact_json.loads(raw), raw)
+    return ToolCall("call_1", name, exact_json.loads(raw, last_wins=True), raw)
 
 
 def _written_schema(system: str) -> Mapping[str, Any] | None:

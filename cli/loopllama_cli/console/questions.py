@@ -1,0 +1,47 @@
+"""What a run asks people, in the terminal: each question whole, with the command that answers it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from loopllama.core import exact_json
+from loopllama_cli.console import output
+from loopllama_cli.target import next_command
+
+if TYPE_CHECKING:
+    from loopllama.queries.types import QuestionView, RunView
+
+
+def print_questions(run: RunView, console: Console | None = None) -> None:
+    """Print all that the run asks, first what ends first."""
+    console = console or output.out()
+    for asked in run.get("questions") or ():
+        what = " ".join(text for text in (place(asked), asked["kind"], asked.get("tool")) if text)
+        heading = Text.assemble(("asks ", "yellow"), (asked["id"], "bold"), f"  {output.clean(what)}")
+        console.print(heading.append(f"  until {output.local_time(asked['expires_at'])}", "dim"), soft_wrap=True)
+        console.print(output.plain(_text(asked["prompt"])), soft_wrap=True)
+        if asked.get("tool_input") is not None:
+            console.print(output.plain(_text(asked["tool_input"])), soft_wrap=True)
+        console.print(Text(command(run, asked), "dim"), soft_wrap=True)
+        console.print()
+
+
+def command(run: RunView, asked: QuestionView) -> str:
+    """Return the command that answers a question."""
+    how = "--approve (or --reject)" if asked["kind"] == "approval" else "--text ANSWER"
+    question = f" --question {asked['id']}" if len(run.get("questions") or ()) > 1 else ""
+    return f"{next_command('runs respond', run['id'])}{question} {how}"
+
+
+def place(asked: QuestionView) -> str:
+    """Return the step that asks, with its item and its round where it has them."""
+    item = f"[{asked['item']}]" if asked.get("item") else ""
+    again = f" #{asked['iteration'] + 1}" if asked.get("iteration") else ""
+    return f"{asked['step']}{item}{again}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else exact_json.dumps(value, indent=2, ascii_only=False)
