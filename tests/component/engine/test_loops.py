@@ -130,8 +130,8 @@ YES = {"ok": True, "todo": []}
 def test_a_prompt(live: Deployment, column: str, reference: str, shown: list[str]) -> None:
     assert ("a `prompt`", column) in READS
     verdicts = [{"n": None, **one} for one in (NO, LAST, YES)]
-    _, told = played(live, crew(polish={"prompt": reference}), verdicts)
-    assert told["polish"] == shown
+    _, told = played(live, crew(polish={"prompt": f"Now: {reference}"}), verdicts)
+    assert told["polish"] == [f"Now: {text}" for text in shown]
 
 
 def test_no_prompt(live: Deployment) -> None:
