@@ -19,5 +19,5 @@ class _Late:
 
 def late(text: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
     """Return a pattern whose methods are those of a compiled one. The functions of `re` do not take it in a compiled
-    one's place. Its first use raises `re.error` where `text` is no pattern."""
+    one's place, and a match's `re` is another. Its first use raises `re.error` where `text` is no pattern."""
     return cast("re.Pattern[AnyStr]", _Late(text, flags))

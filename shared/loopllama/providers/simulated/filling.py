@@ -267,14 +267,14 @@ class Filler:
     @staticmethod
     def _read(match: re.Match[str]) -> str:
         """Return what a match stands for: dates are written as ISO 8601 has them, currencies by their codes."""
-        if match.re is DATE:
+        if match.re.pattern == DATE.pattern:
             parts = match.groupdict()
             if parts["iso"]:
                 return str(parts["iso"])
             month = str(parts["m"] or parts["M"]).lower()
             if month in MONTHS:
                 return f"{parts['y'] or parts['Y']}-{MONTHS.index(month) + 1:02}-{int(parts['d'] or parts['D']):02}"
-        text = match[1] if match.re is NAME else match[0]
+        text = match[1] if match.re.pattern == NAME.pattern else match[0]
         return CURRENCY.get(text, text)
 
 
