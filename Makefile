@@ -76,8 +76,9 @@ LAMBDA_PYTHON = $(shell $(MAKE) --no-print-directory --silent -C shared lambda-p
 $(FOREIGN)/.installed: | has-lambda-python
 .PHONY: has-lambda-python
 has-lambda-python:
-	@test -n '$(LAMBDA_PYTHON)' || { echo "make test-foreign needs Lambda's Python, 3.13, on the path or kept by uv or" \
-		"pyenv (uv python install 3.13, pyenv install 3.13 or python.org), or named: LAMBDA_PYTHON=/path/to/python3.13"; exit 1; }
+	@'$(LAMBDA_PYTHON)' -c 'import ensurepip, venv' 2> /dev/null || { \
+		echo "make test-foreign needs Lambda's Python, 3.13, with venv, on the path or kept by uv or pyenv" \
+		"(uv python install 3.13, pyenv install 3.13 or python.org), or named: LAMBDA_PYTHON=/path/to/python3.13" >&2; exit 1; }
 
 lint: $(DEV) ## Style, lengths, types, template, and that generated files are fresh
 	@$(BIN)/ruff check --quiet .
