@@ -1,8 +1,9 @@
 """`make test-permissions`: which tests miss each permission. On ministack, as `make test-foreign` has it, each
 statement of a function's role is taken out in turn, and some end-to-end tests that use the function must fail then.
 
-`ROLE=RunStep` looks at the roles of one function. It takes up to an hour for all, so it is for who changes
-permissions; `tests/template/test_permissions.py` compares the template with what is called, in each run of the tests.
+`ROLE=RunStep` looks at the role of one function, `ROLE="RunStep Api"` at those of two. It takes up to an hour for all,
+so it is for who changes permissions; `tests/template/test_permissions.py` compares the template with what is called, in
+each run of the tests.
 """
 
 from __future__ import annotations
@@ -63,14 +64,14 @@ NOTHING = {"Effect": "Deny", "Action": "none:None", "Resource": "*"}
 """A policy needs a statement."""
 
 
-def main(role: str) -> int:
-    """Deploy, and try each role, or that of the resource `role`. Returns 1 where a statement is missed by no test."""
+def main(*names: str) -> int:
+    """Deploy, and try each role, or those of the resources named. Returns 1 where a statement is missed by no test."""
     with emulator.running(sys.argv[1]) as foreign:
         foreign.enter()
         try:
             if on_aws.deploy(STACK):
                 return 1
-            unmissed = [line for name in USES if name == (role or name) for line in try_role(name, foreign.by_name)]
+            unmissed = [line for name in names or USES for line in try_role(name, foreign.by_name)]
         finally:
             [*removal.remove(removal.find(STACK))]
     sys.stderr.write("\n".join(["No test misses:", *unmissed] if unmissed else ["Every statement is missed"]) + "\n")
@@ -114,4 +115,4 @@ def passed(name: str, by_name: dict[str, str]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[2] if len(sys.argv) > 2 else ""))
+    sys.exit(main(*sys.argv[2:]))

@@ -59,7 +59,7 @@ def find(stack: str) -> Left | None:
             return None
         else:
             raise Conflict(
-                f"there is a stack {stack} already ({summary['StackStatus']}), with tables of its own: deploy it without "
+                f"there is a stack {stack} already ({summary['StackStatus']}), with its own tables: deploy it without "
                 f"--adopt, or delete it first, which keeps them: sam delete --stack-name {stack}"
             )
     for summary in sorted(deleted, key=lambda one: one["DeletionTime"], reverse=True):
@@ -67,7 +67,7 @@ def find(stack: str) -> Left | None:
         if resources:
             return Left(summary["StackId"], summary["DeletionTime"], resources)
     raise NothingToAdopt(
-        f"no stack {stack} that was deleted within 90 days, which is how long CloudFormation knows it, has left tables or "
+        f"no stack {stack} that was deleted within 90 days, as long as CloudFormation knows it, has left tables or "
         "buckets here. Deploy without --adopt; docs/operations.md says how to copy items from an older table"
     )
 

@@ -150,6 +150,28 @@ def one_copy_of_a_layer() -> None:
     replace(lambda_runtime.Worker, "_spawn", sharing)
 
 
+def invocations_outlive_an_update() -> None:
+    """An invocation that is under way ends as it began when the function is updated:
+    https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
+    ministack ends the processes of all at once. Here those at work are ended when they are done."""
+
+    def kill_when_done(worker: Any) -> None:
+        longest = time.monotonic() + 900
+        while worker.in_use and worker._proc and worker._proc.poll() is None and time.monotonic() < longest:
+            time.sleep(0.2)
+        kill_at_once([worker])
+
+    def killed(workers: Any) -> None:
+        # One that nobody has answered, as its time was over, is not at work any more.
+        working = [one for one in workers if one and one.in_use and one._lock.locked()]
+        for worker in working:
+            threading.Thread(target=kill_when_done, args=(worker,), daemon=True).start()
+        kill_at_once([one for one in workers if one not in working])
+
+    kill_at_once = lambda_runtime.kill_workers
+    lambda_runtime.kill_workers = killed
+
+
 def metrics_in_log_lines() -> None:
     """A log line in the embedded metric format becomes metrics, under each of its sets of dimensions:
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
@@ -315,6 +337,7 @@ PATCHES: tuple[Callable[[], None], ...] = (
     one_copy_of_a_layer,
     processes_at_once,
     class_of_a_functions_error,
+    invocations_outlive_an_update,
     metrics_in_log_lines,
     name_of_a_throttle,
     tasks_that_wait_for_an_answer,
