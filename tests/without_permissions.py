@@ -31,6 +31,7 @@ RUNS, API = "tests/integration/runs/", "tests/integration/test_api"
 LARGE = RUNS + "test_bad_input.py::test_a_large_input_by_hand_goes_through_the_bucket_too"
 ANSWERED = API + "_runs.py::test_a_run_waits_for_an_approval_and_goes_on"
 TOLD = RUNS + "test_told.py::test_a_run_that_asks_a_person_says_so_and_a_cancelled_one_too"
+BUS = RUNS + "test_bus.py"
 USES = {
     "AcceptRun": (RUNS + "test_events.py::test_an_event_on_the_bus_starts_a_run",),
     "StartRun": (RUNS + "test_events.py::test_an_execution_started_by_hand_is_a_run", LARGE),
@@ -38,14 +39,15 @@ USES = {
     "AdvanceRun": (RUNS + "test_branches.py",),
     "Api": tuple(f"{API}_{name}.py" for name in ("workflows", "overrides", "models", "runs")),
     "ReadEvents": (RUNS + "test_told.py::test_pages",),
-    "PublishEvents": (TOLD,),
-    "RecordRouteChange": (API + "_overrides.py::test_the_history_of_a_route_and_the_way_back",),
+    "PublishEvents": (TOLD, BUS),
+    "RecordRouteChange": (API + "_overrides.py::test_the_history_of_a_route_and_the_way_back", BUS),
     "RunWorkflow": (RUNS + "test_sequence.py",),
 }
 """Tests that can be run again on the same stack, by the resource whose role they need."""
 _LAMBDAS_OWN = "Lambda does this in the role's name; ministack does it without asking"
 _NO_TEST = "no end-to-end test on a deployed stack needs it; tests/template/test_permissions.py does"
 UNMISSED = {
+    **dict.fromkeys((f"{name}: WriteLogs" for name in USES), _LAMBDAS_OWN),
     "AcceptRun: sqs:SendMessage": _LAMBDAS_OWN,
     "PublishEvents: ReadStream": _LAMBDAS_OWN,
     "PublishEvents: ListStreams": _LAMBDAS_OWN,
@@ -53,6 +55,8 @@ UNMISSED = {
     "RecordRouteChange: ReadStreams": _LAMBDAS_OWN,
     "RecordRouteChange: ListStreams": _LAMBDAS_OWN,
     "RecordRouteChange: ReportLost": _LAMBDAS_OWN,
+    "RunWorkflow: InvokeStates": "ministack does what a state machine does without asking its role",
+    "RunWorkflow: DeliverLogs": "ministack delivers no logs of executions",
     "StartRun: ReadModels": _NO_TEST,
     **dict.fromkeys(
         (f"RunStep: {sid}" for sid in ("ReadKeys", "CallBedrock", "CallBedrockMantle", "ReadInferenceProfiles")),

@@ -151,6 +151,13 @@ def sam_deploy(stack: str, template: Path, code: int = 0, **parameters: str) -> 
     return sam("deploy", *options, cwd=template.parent, code=code)
 
 
+def delete(stack: str) -> None:
+    """Delete a stack, as `sam delete` does, which would take along what was uploaded for the others, too."""
+    client = clients.client("cloudformation")
+    client.delete_stack(StackName=stack)
+    client.get_waiter("stack_delete_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+
+
 def sam(*words: str, cwd: Path, code: int = 0) -> str:
     """Run the SAM CLI; returns what it said. It must end with `code`."""
     done = _run([str(Path(sys.executable).with_name("sam")), *words], cwd, {})

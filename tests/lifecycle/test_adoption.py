@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from foreign.emulator import Emulator
-from foreign.stacks import Stack, Version, sam
+from foreign.stacks import Stack, Version, delete
 from support.remains import remains
 from support.waiting import eventually
 
@@ -32,7 +32,7 @@ def test_a_new_stack_takes_over_what_a_deleted_one_has_left(
     stack.loopllama("routes", "set", "one", "only", "balanced", "--yes", "--reason", "kept")
     key = stack.version.loopllama("keys", "create", "laptop", stack=NAME).split()[-1]
     before = {name: one for name, one in stack.resources().items() if name.endswith(("Table", "Bucket"))}
-    sam("delete", f"--stack-name={NAME}", "--no-prompts", "--region=us-east-1", cwd=folder)
+    delete(NAME)
 
     refused = version.loopllama("deploy", "--adopt", "--no-confirm", stack="adopt", cwd=folder, code=1)
     assert "no stack adopt that was deleted" in refused

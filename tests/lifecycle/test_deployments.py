@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import datetime
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from foreign.stacks import Stack, Version, sam, sam_deploy
+from foreign.stacks import Stack, Version, delete, sam_deploy
 from samcli.yamlhelper import yaml_dump, yaml_parse
 from support.remains import remains
 from support.waiting import eventually
@@ -17,16 +16,15 @@ from loopllama_cli import removal
 
 
 def test_a_first_deployment_that_fails_leaves_nothing(version: Version, folder: Path) -> None:
-    """The template with one resource more, which fails when all the others are there."""
+    """The template with one resource more, which waits in vain when all the others are there."""
     broken = yaml_parse(version.template.read_text("utf-8"))
     others = [name for name, one in broken["Resources"].items() if "Condition" not in one]
-    broken["Resources"]["Last"] = {
-        "Type": "AWS::Lambda::Permission",
-        "DependsOn": others,
-        "Properties": {
-            "FunctionName": "no-such-function",
-            "Action": "lambda:InvokeFunction",
-            "Principal": "events.amazonaws.com",
+    broken["Resources"] |= {
+        "Nobody": {"Type": "AWS::CloudFormation::WaitConditionHandle"},
+        "Last": {
+            "Type": "AWS::CloudFormation::WaitCondition",
+            "DependsOn": others,
+            "Properties": {"Handle": {"Ref": "Nobody"}, "Timeout": "1", "Count": 1},
         },
     }
     file = folder / "template.yaml"
@@ -34,12 +32,15 @@ def test_a_first_deployment_that_fails_leaves_nothing(version: Version, folder: 
     before = set(remains(clients.client))
     said = sam_deploy("first", file, code=1)
     assert "ROLLBACK" in said, said
-    events = clients.client("cloudformation").describe_stack_events(StackName="first")["StackEvents"]
-    made = Counter(one["ResourceStatus"] for one in events if one["LogicalResourceId"] in others)
-    assert made["CREATE_COMPLETE"] >= len(others), "it failed before the tables were there"
+    pages = clients.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName="first")
+    events = (one for page in pages for one in page["StackEvents"])
+    made = {one["LogicalResourceId"] for one in events if one["ResourceStatus"] == "CREATE_COMPLETE"}
+    kept = {name for name in others if "DeletionPolicy" in broken["Resources"][name]}
+    assert len(kept) == 8
+    assert kept <= made, "it failed before the tables were there"
     # The stack stays, empty, so that one can read what failed; it must go before the next deployment.
     assert set(remains(clients.client)) - before == {"cloudformation: first"}
-    sam("delete", "--stack-name=first", "--no-prompts", "--region=us-east-1", cwd=folder)
+    delete("first")
     sam_deploy("first", version.template)
     assert [*removal.remove(removal.find("first"))] == []
     assert set(remains(clients.client)) == before
