@@ -41,7 +41,7 @@ class Left:
     the account."""
 
     stack_id: str
-    deleted_at: datetime
+    created_at: datetime
     resources: Mapping[str, tuple[str, str]]
 
 
@@ -62,10 +62,11 @@ def find(stack: str) -> Left | None:
                 f"there is a stack {stack} already ({summary['StackStatus']}), with its own tables: deploy it without "
                 f"--adopt, or delete it first, which keeps them: sam delete --stack-name {stack}"
             )
-    for summary in sorted(deleted, key=lambda one: one["DeletionTime"], reverse=True):
+    # Stacks of one name follow one another: the one made last was deleted last.
+    for summary in sorted(deleted, key=lambda one: one["CreationTime"], reverse=True):
         resources = dict(_left(stack, summary["StackId"]))
         if resources:
-            return Left(summary["StackId"], summary["DeletionTime"], resources)
+            return Left(summary["StackId"], summary["CreationTime"], resources)
     raise NothingToAdopt(
         f"no stack {stack} that was deleted within 90 days, as long as CloudFormation knows it, has left tables or "
         "buckets here. Deploy without --adopt; docs/operations.md says how to copy items from an older table"

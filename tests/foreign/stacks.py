@@ -69,7 +69,7 @@ class Stack:
     def deploy(self, version: Version) -> None:
         """Make the stack, or bring it to this version."""
         self.version = version
-        sam_deploy(self.name, version.template, **self.parameters)
+        sam_deploy(self.name, version.template, self.parameters)
         vars(self).pop("outputs", None)
 
     def loopllama(self, *words: str) -> Any:
@@ -142,7 +142,7 @@ class Stack:
         return {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in summaries}
 
 
-def sam_deploy(stack: str, template: Path, code: int = 0, **parameters: str) -> str:
+def sam_deploy(stack: str, template: Path, parameters: Mapping[str, str] | None = None, code: int = 0) -> str:
     """Deploy a built template, as docs/deploy.md does without `--guided`."""
     options = [f"--template-file={template}", f"--stack-name={stack}", f"--s3-prefix={stack}", "--resolve-s3"]
     options += ["--capabilities=CAPABILITY_IAM", "--no-confirm-changeset", "--no-fail-on-empty-changeset"]

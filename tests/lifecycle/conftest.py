@@ -21,7 +21,9 @@ PYTHON = os.environ.get("LOOPLLAMA_FOREIGN", "")
 """The interpreter that has ministack."""
 collect_ignore_glob = [] if PYTHON else ["test_*.py"]
 FROM = os.environ.get("LOOPLLAMA_FROM") or "22891df977ffc6a72d0a9fabed266e2ed2660313"
-"""The version that is upgraded: as long as none was released, a commit before the template's last large changes."""
+"""The commit that is upgraded: before the template's and the state machine's last large changes."""
+BACK = os.environ.get("LOOPLLAMA_BACK") or "97e913b"
+"""The commit that one goes back to: the one before this version. As soon as there are releases, theirs."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,11 +51,23 @@ def version(foreign: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Vers
 
 @pytest.fixture(scope="session")
 def earlier(foreign: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Version:
-    """An earlier one, built."""
-    found = subprocess.run(["git", "cat-file", "-e", f"{FROM}^{{commit}}"], cwd=ROOT, capture_output=True, check=False)
-    if shutil.which("git") is None or found.returncode:
-        pytest.skip(f"the earlier version {FROM} is not in this repository: git fetch --unshallow, or LOOPLLAMA_FROM")
-    return Version.of_commit(FROM, tmp_path_factory.mktemp("earlier"))
+    """A version some way back, built."""
+    return _of_commit(FROM, tmp_path_factory.mktemp("earlier"))
+
+
+@pytest.fixture(scope="session")
+def previous(foreign: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Version:
+    """The version before this one, built."""
+    return _of_commit(BACK, tmp_path_factory.mktemp("previous"))
+
+
+def _of_commit(commit: str, folder: Path) -> Version:
+    known = ["git", "cat-file", "-e", f"{commit}^{{commit}}"]
+    if shutil.which("git") is None or subprocess.run(known, cwd=ROOT, capture_output=True, check=False).returncode:
+        pytest.skip(
+            f"the commit {commit} is not in this repository: git fetch --unshallow, or LOOPLLAMA_FROM and _BACK"
+        )
+    return Version.of_commit(commit, folder)
 
 
 @pytest.fixture(scope="session")

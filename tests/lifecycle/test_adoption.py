@@ -23,13 +23,13 @@ LONG = "word " * 10_000
 def test_a_new_stack_takes_over_what_a_deleted_one_has_left(
     foreign: Emulator, version: Version, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stack = Stack(NAME, version, SimulatedProviders="*", RetentionDays="31")
+    stack = Stack(NAME, version, SimulatedProviders="*", SimulatedSpeed="50", RetentionDays="31")
     stack.push("asking", "small", {"name": "draft"}, {"name": "send", "needs": ["draft"], "approval": True})
     stack.push("one", "small", {"name": "only"})
     ended = stack.wait(stack.start("one", LONG))
     asking = stack.start("asking")
     stack.wait(asking, "waiting_input")
-    stack.loopllama("routes", "set", "one", "only", "balanced", "--yes", "--reason", "kept")
+    stack.loopllama("routes", "set", "one", "only", "balanced", "--reason", "kept")
     key = stack.version.loopllama("keys", "create", "laptop", stack=NAME).split()[-1]
     before = {name: one for name, one in stack.resources().items() if name.endswith(("Table", "Bucket"))}
     delete(NAME)

@@ -28,42 +28,27 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
         yield Account(HERE)
 
 
-def delete(account: Account, stack: str, stack_id: str, minutes: int) -> None:
-    """Delete a stack, so many minutes after now: moto's clock is this machine's."""
+def delete(account: Account, stack: str, stack_id: str, minutes: int = 0) -> None:
+    """Delete a stack that was made so many minutes later than it was."""
     from moto.cloudformation.models import cloudformation_backends
 
     account.client("cloudformation").delete_stack(StackName=stack)
-    deleted = cloudformation_backends["123456789012"][HERE].deleted_stacks[stack_id]
-    deleted.deletion_time = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=minutes)
+    cloudformation_backends["123456789012"][HERE].deleted_stacks[stack_id].creation_time += datetime.timedelta(
+        minutes=minutes
+    )
 
 
-@pytest.fixture
-def told_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """moto tells no DeletionTime of deleted stacks."""
-    from moto.cloudformation.models import cloudformation_backends
-
-    pages = removal.pages
-
-    def telling(service: str, operation: str, key: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-        for one in pages(service, operation, key, **arguments):
-            deleted = cloudformation_backends["123456789012"][HERE].deleted_stacks.get(one.get("StackId"))
-            yield {**one, "DeletionTime": deleted.deletion_time} if deleted else one
-
-    monkeypatch.setattr(removal, "pages", telling)
-
-
-@pytest.mark.usefixtures("told_times")
 def test_it_finds_what_the_last_stack_of_the_name_has_left(account: Account) -> None:
     for alike in ("crews-prod", "Crews", "crew"):
         delete(account, alike, account.deploy(alike), minutes=99)
     newer = account.deploy("crews")
-    delete(account, "crews", newer, minutes=2)
+    delete(account, "crews", newer, minutes=60)
     for secret in ("providers/openai", "tools/shop"):
         account.client("secretsmanager").delete_secret(SecretId=f"crews/{secret}", ForceDeleteWithoutRecovery=True)
     for name in ("/aws/lambda/crews/run_step", "/aws/vendedlogs/apigateway/crews", "/aws/vendedlogs/states/crews"):
         account.client("logs").delete_log_group(logGroupName=name)
     older = account.deploy("crews")
-    delete(account, "crews", older, minutes=1)
+    delete(account, "crews", older)
     left = adoption.find("crews")
     assert left is not None
     assert left.stack_id == newer
@@ -85,7 +70,6 @@ def test_it_finds_what_the_last_stack_of_the_name_has_left(account: Account) -> 
     assert before.stack_id == older
 
 
-@pytest.mark.usefixtures("told_times")
 def test_a_stack_that_is_there_keeps_its_own(account: Account) -> None:
     with pytest.raises(adoption.NothingToAdopt, match="no stack crews that was deleted within 90 days"):
         adoption.find("crews")
@@ -94,12 +78,11 @@ def test_a_stack_that_is_there_keeps_its_own(account: Account) -> None:
         adoption.find("crews")
 
 
-@pytest.mark.usefixtures("told_times")
 def test_what_cloudformation_refuses_is_said_and_leaves_no_stack(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """moto would create instead of import: it answers here as CloudFormation does of a table that a stack has."""
-    delete(account, "crews", account.deploy("crews"), minutes=1)
+    delete(account, "crews", account.deploy("crews"))
     left = adoption.find("crews")
     assert left is not None
     asked: dict[str, Any] = {}
