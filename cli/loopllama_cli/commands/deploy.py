@@ -99,9 +99,7 @@ def _adopt(choice: Choice, ask: Callable[[str], bool] | None) -> None:
     if left is None:
         output.message(f"{choice.stack} has taken over what was left already, and is deployed now.")
         return
-    output.message(
-        f"Left by the deleted stack {choice.stack}, which was made at {left.created_at:%Y-%m-%d %H:%M} (UTC):"
-    )
+    output.message(f"Left by the deleted stack {choice.stack} of {left.created_at:%Y-%m-%d %H:%M} (UTC):")
     for kind, name in left.resources.values():
         output.message(f"{removal.KINDS_OF[kind]:<14} {name}")
     if ask is not None and not ask("Take them over into a new stack?"):
