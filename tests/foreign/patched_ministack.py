@@ -23,8 +23,9 @@ from typing import Any
 
 import ministack.app
 from ministack.core import iam_actions, lambda_runtime
-from ministack.services import apigateway, cloudwatch, lambda_svc
+from ministack.services import apigateway, cloudformation, cloudwatch, lambda_svc
 from ministack.services import stepfunctions as states
+from ministack.services.cloudformation import handlers as cloudformation_handlers
 from ministack.services.cloudformation import provisioners
 
 MOST_AT_ONCE = 6
@@ -332,6 +333,27 @@ def history_inside_a_map() -> None:
     replace(states, "_run_sub_machine", telling)
 
 
+# CloudFormation
+
+
+def resources_of_a_deleted_stack() -> None:
+    """CloudFormation tells what a deleted stack had, by its id, for 90 days:
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ListStackResources.html
+    ministack forgets it at once."""
+
+    def remembering(delete: Any) -> Any:
+        async def deleted(name: str, stack_id: str, *more: Any, **options: Any) -> None:
+            stack = cloudformation._stacks.get(name) or {}
+            had = dict(stack.get("_resources") or {})
+            await delete(name, stack_id, *more, **options)
+            if stack.get("StackStatus") == "DELETE_COMPLETE":
+                stack["_resources"] = had
+
+        return deleted
+
+    replace(cloudformation_handlers, "_delete_stack_async", remembering)
+
+
 PATCHES: tuple[Callable[[], None], ...] = (
     routes_of_an_http_api,
     one_copy_of_a_layer,
@@ -344,6 +366,7 @@ PATCHES: tuple[Callable[[], None], ...] = (
     permission_to_answer_a_task,
     items_at_once,
     history_inside_a_map,
+    resources_of_a_deleted_stack,
 )
 
 
