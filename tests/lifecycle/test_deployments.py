@@ -84,7 +84,7 @@ def test_two_stacks_whose_names_begin_alike(version: Version, folder: Path) -> N
 
 
 def runs(stack: Stack) -> list[str]:
-    found: list[dict[str, Any]] = stack.loopllama("runs", "list")["runs"]
+    found: list[dict[str, Any]] = stack.loopllama("runs", "list")
     return [run["id"] for run in found]
 
 
