@@ -36,7 +36,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-aws test-foreign test-permissions test-strict test-litellm test-models lint audit format build bench places catalog machine docs lock clean
+.PHONY: help run serve test test-aws test-foreign test-lifecycle test-permissions test-strict test-litellm test-models lint audit format build bench places catalog machine docs lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ test-aws: $(DEV) ## Deploy STACK=NAME to your AWS account, run the end-to-end te
 test-foreign: $(DEV) $(FOREIGN)/.installed ## The same on ministack, an emulator of AWS that others wrote, with permissions checked (needs Python 3.13)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/on_foreign.py '$(CURDIR)/$(FOREIGN)/bin/python'
 
+test-lifecycle: $(DEV) $(FOREIGN)/.installed ## There too: upgrade and rollback with runs in flight, failed deployments, two stacks, removal, taking over what was left
+	@LOOPLLAMA_FOREIGN='$(CURDIR)/$(FOREIGN)/bin/python' $(BIN)/python -m pytest -q tests/lifecycle
+
 test-permissions: $(DEV) $(FOREIGN)/.installed ## Take each statement out of the functions' roles there: tests must fail (ROLE=RunStep for one)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/without_permissions.py '$(CURDIR)/$(FOREIGN)/bin/python' $(ROLE)
 
@@ -76,8 +79,9 @@ LAMBDA_PYTHON = $(shell $(MAKE) --no-print-directory --silent -C shared lambda-p
 $(FOREIGN)/.installed: | has-lambda-python
 .PHONY: has-lambda-python
 has-lambda-python:
-	@test -n '$(LAMBDA_PYTHON)' || { echo "make test-foreign needs Lambda's Python, 3.13, on the path or kept by uv or" \
-		"pyenv (uv python install 3.13, pyenv install 3.13 or python.org), or named: LAMBDA_PYTHON=/path/to/python3.13"; exit 1; }
+	@'$(LAMBDA_PYTHON)' -c 'import ensurepip, venv' 2> /dev/null || { \
+		echo "make test-foreign needs Lambda's Python, 3.13, with venv, on the path or kept by uv or pyenv" \
+		"(uv python install 3.13, pyenv install 3.13 or python.org), or named: LAMBDA_PYTHON=/path/to/python3.13" >&2; exit 1; }
 
 lint: $(DEV) ## Style, lengths, types, template, and that generated files are fresh
 	@$(BIN)/ruff check --quiet .

@@ -37,12 +37,13 @@ BUCKETS = ("ValuesBucket", "UploadsBucket")
 LAYER = "SharedLayer"
 _SAM_STACK = "aws-sam-cli-managed-default"
 """The stack that the SAM CLI makes in each account and region, with a bucket for what it uploads."""
-_KINDS = {
+KINDS_OF = {
     "AWS::DynamoDB::Table": "table",
     "AWS::S3::Bucket": "bucket",
     "AWS::Lambda::LayerVersion": "layer version",
     "AWS::Logs::LogGroup": "log group",
 }
+"""What CloudFormation's types are called here."""
 KINDS = ("stack", "table", "bucket", "layer version", "log group", "secret", "uploads")
 """In the order in which they are deleted: nothing is to write any more when the data goes."""
 
@@ -69,7 +70,7 @@ class Found:
 def find(stack: str) -> Found:
     """Find what there is of a stack, whether it still exists or not. Changes nothing. Raises botocore's errors."""
     found, known, anothers = Found(stack), Found(stack), Found(stack)
-    for summary in _pages("cloudformation", "list_stacks", "StackSummaries"):
+    for summary in pages("cloudformation", "list_stacks", "StackSummaries"):
         name = summary["StackName"]
         if name == stack and summary["StackStatus"] != "DELETE_COMPLETE":
             found.add("stack", summary["StackId"])
@@ -79,7 +80,7 @@ def find(stack: str) -> Found:
     _find_buckets(found, set(known.things.get("bucket", ())), set(anothers.things.get("bucket", ())))
     _find_layers(found, known.things.get("layer version", []))
     _find_groups(found, set(known.things.get("log group", ())))
-    for secret in _pages(
+    for secret in pages(
         "secretsmanager", "list_secrets", "SecretList", Filters=[{"Key": "name", "Values": [f"{stack}/"]}]
     ):
         if secret["Name"].startswith(f"{stack}/"):
@@ -108,16 +109,17 @@ def remove(found: Found, tell: Callable[[str, str], None] | None = None) -> Iter
 # Finding
 
 
-def _pages(service: str, operation: str, key: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+def pages(service: str, operation: str, key: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+    """Yield what the pages of an AWS operation list under `key`."""
     for page in clients.client(service).get_paginator(operation).paginate(**arguments):
         yield from page.get(key, ())
 
 
 def _add_resources(found: Found, stack_id: str) -> None:
     """Add what CloudFormation tells of a stack, also of a deleted one."""
-    for resource in _pages("cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=stack_id):
-        if resource["ResourceType"] in _KINDS and resource.get("PhysicalResourceId"):
-            found.add(_KINDS[resource["ResourceType"]], resource["PhysicalResourceId"])
+    for resource in pages("cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=stack_id):
+        if resource["ResourceType"] in KINDS_OF and resource.get("PhysicalResourceId"):
+            found.add(KINDS_OF[resource["ResourceType"]], resource["PhysicalResourceId"])
 
 
 def _named(stack: str, resources: tuple[str, ...]) -> re.Pattern[str]:
@@ -126,9 +128,9 @@ def _named(stack: str, resources: tuple[str, ...]) -> re.Pattern[str]:
 
 def _find_tables(found: Found, known: set[str]) -> None:
     named = _named(found.stack, TABLES)
-    for table in _pages("dynamodb", "list_tables", "TableNames"):
+    for table in pages("dynamodb", "list_tables", "TableNames"):
         name = str(table)
-        if (name in known or named.fullmatch(name)) and not _is_anothers(name, found.stack):
+        if (name in known or named.fullmatch(name)) and not is_anothers(name, found.stack):
             found.add("table", name)
 
 
@@ -138,11 +140,11 @@ def _find_buckets(found: Found, known: set[str], anothers: set[str]) -> None:
     for bucket in clients.client("s3").list_buckets()["Buckets"]:
         name = bucket["Name"]
         ours = name in known or (named.fullmatch(name) and _is_here(name) and _tagged(name, found.stack) == found.stack)
-        if ours and name not in anothers and not _is_anothers(name, found.stack):
+        if ours and name not in anothers and not is_anothers(name, found.stack):
             found.add("bucket", name)
 
 
-def _is_anothers(resource: str, stack: str) -> bool:
+def is_anothers(resource: str, stack: str) -> bool:
     """Return whether a stack of another name has the resource now."""
     client = clients.client("cloudformation")
     try:
@@ -183,7 +185,7 @@ def _find_layers(found: Found, known: list[str]) -> None:
     others = [arn.split(":")[6] for arn in known if arn.count(":") == 7]
     for layer in dict.fromkeys([named, *others]):
         try:
-            versions = list(_pages("lambda", "list_layer_versions", "LayerVersions", LayerName=layer))
+            versions = list(pages("lambda", "list_layer_versions", "LayerVersions", LayerName=layer))
         except client.exceptions.ResourceNotFoundException:
             continue
         for version in versions:
@@ -195,7 +197,7 @@ def _find_groups(found: Found, known: set[str]) -> None:
     stack = found.stack
     delivered = (f"/aws/{service}/{stack}" for service in ("vendedlogs/apigateway", "vendedlogs/states", "apigateway"))
     for prefix in (f"/aws/lambda/{stack}/", *delivered):
-        for group in _pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=prefix):
+        for group in pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=prefix):
             name = group["logGroupName"]
             if name in known or name == prefix or (prefix.endswith("/") and name.startswith(prefix)):
                 found.add("log group", name)

@@ -23,8 +23,9 @@ from typing import Any
 
 import ministack.app
 from ministack.core import iam_actions, lambda_runtime
-from ministack.services import apigateway, cloudwatch, lambda_svc
+from ministack.services import apigateway, cloudformation, cloudwatch, lambda_svc
 from ministack.services import stepfunctions as states
+from ministack.services.cloudformation import handlers as cloudformation_handlers
 from ministack.services.cloudformation import provisioners
 
 MOST_AT_ONCE = 6
@@ -148,6 +149,28 @@ def one_copy_of_a_layer() -> None:
         return spawned
 
     replace(lambda_runtime.Worker, "_spawn", sharing)
+
+
+def invocations_outlive_an_update() -> None:
+    """An invocation that is under way ends as it began when the function is updated:
+    https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
+    ministack ends the processes of all at once. Here those at work are ended when they are done."""
+
+    def kill_when_done(worker: Any) -> None:
+        longest = time.monotonic() + 900
+        while worker.in_use and worker._proc and worker._proc.poll() is None and time.monotonic() < longest:
+            time.sleep(0.2)
+        kill_at_once([worker])
+
+    def killed(workers: Any) -> None:
+        # One that nobody has answered, as its time was over, is not at work any more.
+        working = [one for one in workers if one and one.in_use and one._lock.locked()]
+        for worker in working:
+            threading.Thread(target=kill_when_done, args=(worker,), daemon=True).start()
+        kill_at_once([one for one in workers if one not in working])
+
+    kill_at_once = lambda_runtime.kill_workers
+    lambda_runtime.kill_workers = killed
 
 
 def metrics_in_log_lines() -> None:
@@ -310,17 +333,40 @@ def history_inside_a_map() -> None:
     replace(states, "_run_sub_machine", telling)
 
 
+# CloudFormation
+
+
+def resources_of_a_deleted_stack() -> None:
+    """CloudFormation tells what a deleted stack had, by its id, for 90 days:
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ListStackResources.html
+    ministack forgets it at once."""
+
+    def remembering(delete: Any) -> Any:
+        async def deleted(name: str, stack_id: str, *more: Any, **options: Any) -> None:
+            stack = cloudformation._stacks.get(name) or {}
+            had = dict(stack.get("_resources") or {})
+            await delete(name, stack_id, *more, **options)
+            if stack.get("StackStatus") == "DELETE_COMPLETE":
+                stack["_resources"] = had
+
+        return deleted
+
+    replace(cloudformation_handlers, "_delete_stack_async", remembering)
+
+
 PATCHES: tuple[Callable[[], None], ...] = (
     routes_of_an_http_api,
     one_copy_of_a_layer,
     processes_at_once,
     class_of_a_functions_error,
+    invocations_outlive_an_update,
     metrics_in_log_lines,
     name_of_a_throttle,
     tasks_that_wait_for_an_answer,
     permission_to_answer_a_task,
     items_at_once,
     history_inside_a_map,
+    resources_of_a_deleted_stack,
 )
 
 

@@ -17,7 +17,7 @@ import yaml
 
 from loopllama.aws import clients, dynamo
 from loopllama.core import clock
-from loopllama.engine.accept import accept_run
+from loopllama.engine.accept import accept_run, execution_arn
 from loopllama.engine.advance import advance_run
 from loopllama.engine.start import start_run
 from loopllama.engine.step import StepRunner
@@ -141,7 +141,8 @@ class Deployment:
     def start(self, run_id: str, contract: int = 1) -> dict[str, Any]:
         """StartRun, as an execution's state machine of that contract asks it: of the first, every chain is an iteration
         of a Map."""
-        event = {"request": {"contract": 1, "run_id": run_id}, "execution_arn": "arn:x", "execution_name": run_id}
+        arn = execution_arn(self.settings, run_id)
+        event = {"request": {"contract": 1, "run_id": run_id}, "execution_arn": arn, "execution_name": run_id}
         return start_run(self.settings, {**event, "contract": contract})
 
     def begin(self, **agent: Any) -> tuple[str, dict[str, Any]]:

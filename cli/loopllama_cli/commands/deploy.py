@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from loopllama.core import exact_json
 from loopllama.errors import LoopLlamaError
 from loopllama_cli.commands.common import Tools, read_parameters
 from loopllama_cli.console import output
+from loopllama_cli.target import Choice, TargetMissing, use_account
 
 
 class SamMissing(LoopLlamaError):
@@ -34,6 +36,10 @@ def deploy(
     tools: Tools = None,
     guided: Annotated[bool, typer.Option("--guided", help="Be asked for everything; the answers can be kept.")] = False,
     confirm: Annotated[bool, typer.Option("--confirm/--no-confirm", help="Show the changes and ask.")] = True,
+    adopt: Annotated[
+        bool,
+        typer.Option("--adopt", help="Take over the tables and buckets that a deleted stack of this name has left."),
+    ] = False,
 ) -> None:
     """Deploy this version of LoopLlama to your AWS account, with AWS's SAM CLI.
 
@@ -45,6 +51,9 @@ def deploy(
     Before, it says where the region has no Bedrock. Afterwards it says which better models this account can call, and
     offers to point the aliases frontier, balanced and small at them; without a terminal, or with --no-confirm, it
     prints the commands.
+
+    A stack that was deleted has left its tables and buckets, and a new one of its name makes its own. With --adopt it
+    takes over those of the last stack of that name: workflows, routes, models, keys, runs and usage are there again.
     """
     from loopllama_cli import tool_files
     from loopllama_cli.doctor import deployment
@@ -68,6 +77,8 @@ def deploy(
     ask = _ask if confirm and _is_somebody_there() else None
     if not deployment.before(deployment.completed(choice), ask):
         raise typer.Exit(1)
+    if adopt:
+        _adopt(deployment.completed(choice), ask)
     template = project_root() / "template.yaml"
     with tempfile.TemporaryDirectory() as folder:
         if parameters:
@@ -82,6 +93,25 @@ def deploy(
     deployment.after(choice, ask)
     if not defined:
         raise typer.Exit(1)
+
+
+def _adopt(choice: Choice, ask: Callable[[str], bool] | None) -> None:
+    """Make the stack of what a deleted one has left, if the person says yes."""
+    from loopllama_cli import adoption, removal
+
+    if not choice.stack:
+        raise TargetMissing("Say whose tables are to be taken over: loopllama --stack NAME deploy --adopt")
+    use_account(choice)
+    left = adoption.find(choice.stack)
+    if left is None:
+        output.message(f"{choice.stack} has taken over what was left already, and is deployed now.")
+        return
+    output.message(f"Left by the deleted stack {choice.stack} of {left.created_at:%Y-%m-%d %H:%M} (UTC):")
+    for kind, name in left.resources.values():
+        output.message(f"{removal.KINDS_OF[kind]:<14} {name}")
+    if ask is not None and not ask("Take them over into a new stack?"):
+        raise typer.Exit(1)
+    adoption.adopt(choice.stack, left)
 
 
 def _is_somebody_there() -> bool:

@@ -95,17 +95,31 @@ def set_(
         )
     name = target.settings.provider_secrets_prefix + provider
     key = _read_key(provider, optional=own)
-    secrets = clients.client("secretsmanager")
     given = {"api_key": key, "base_url": base_url, "dialect": dialect, "api_version": api_version}
     if known is not None and own:
         given["base_url"] = base_url or known.base_url
     secret = {name: value for name, value in given.items() if value}
-    try:
-        secrets.create_secret(Name=name, SecretString=json.dumps(secret))
-    except secrets.exceptions.ResourceExistsException:
-        secrets.put_secret_value(SecretId=name, SecretString=json.dumps(secret))
+    _store(name, json.dumps(secret))
     where = base_url or f"{provider}'s own host"
     output.message(f"Stored as {name}; sent to {where} only. Functions that run already keep the old key a while.")
+
+
+def _store(name: str, text: str) -> None:
+    """Write a secret, whether it is there, is not, or was deleted within 30 days, as by `loopllama destroy`."""
+    secrets = clients.client("secretsmanager")
+    kinds = secrets.exceptions
+    try:
+        secrets.create_secret(Name=name, SecretString=text)
+        return
+    except kinds.ResourceExistsException:
+        pass
+    except kinds.InvalidRequestException:
+        secrets.restore_secret(SecretId=name)
+    try:
+        secrets.put_secret_value(SecretId=name, SecretString=text)
+    except kinds.InvalidRequestException:
+        secrets.restore_secret(SecretId=name)
+        secrets.put_secret_value(SecretId=name, SecretString=text)
 
 
 def _key(known: Known, *, stored: bool) -> str:

@@ -39,6 +39,11 @@ _STATUS: Mapping[str, Literal["failed", "cancelled"]] = {
     "ABORTED": "cancelled",
     "SUCCEEDED": "failed",
 }
+_OF_A_DELETED_STACK: Mapping[str, str] = {
+    "status": "FAILED",
+    "cause": "its stack was deleted, and this one has taken over its tables: replay the run",
+}
+"""An execution of another state machine, which went with it. The function's role may not even ask for it."""
 _REASON = {
     "FAILED": "the execution failed",
     "TIMED_OUT": "the run exceeded the state machine's time limit",
@@ -90,7 +95,8 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> Outcome:
         store.change(run_id, watched(run_id, "start", STARTED_CHECK_SECONDS), only_from=(run["status"],))
         return "started"
     # A queued run comes here where its execution ended before StartRun could say that it runs.
-    execution = _execution(run.get("execution_arn") or execution_arn(settings, run_id))
+    arn = run.get("execution_arn") or execution_arn(settings, run_id)
+    execution = _execution(arn) if arn.startswith(execution_arn(settings, "")) else _OF_A_DELETED_STACK
     if execution["status"] in _STATUS:
         return _ended(store, run, execution["status"], execution.get("error"), execution.get("cause"))
     open_questions = [

@@ -146,3 +146,22 @@ def test_the_index_is_asked_for_few_runs_at_once(live: Deployment, monkeypatch: 
     reconcile.reconcile_due(live.settings)
     assert len(limits) == 3 * ACTIVE_SHARDS
     assert sum(limits) <= 15 * 60 / 2, "DescribeExecution's quota of a minute, and half of it for others"
+
+
+def test_a_run_whose_state_machine_went_with_its_stack_is_closed(
+    live: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stack was deleted, and the one that took over its tables has no permission to ask for its execution."""
+    run_id = waiting_run(live, live.push([{"name": "one", "approval": True}]))
+    arn = "arn:aws:states:eu-west-1:123456789012:execution:crews-RunWorkflow-of-before:" + run_id
+    live.runs.change(run_id, {"execution_arn": arn}, only_from=("running",))
+
+    def denied(_: str) -> None:
+        raise AssertionError("it may not be asked for")
+
+    monkeypatch.setattr(reconcile, "_execution", denied)
+    live.wait(DAY + 60)
+    assert reconcile.reconcile_due(live.settings)["closed"] == 1
+    run = live.runs.run(run_id)
+    assert (run["status"], run["error"]["type"]) == ("failed", "ExecutionEnded")
+    assert "its stack was deleted" in run["error"]["message"]

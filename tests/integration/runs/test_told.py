@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
+from support.follower import Follower
 from support.provider_server import Hold, Status, Text
 from support.stream_records import record
 from support.system import System
@@ -24,35 +23,6 @@ from loopllama.events.types import ShownEvent
 from loopllama.runs.store import RunStore
 
 STREAM = {"Accept": "text/event-stream"}
-
-
-class Follower:
-    """Everything that the bus says, in a queue of its own."""
-
-    def __init__(self, system: System) -> None:
-        self._sqs = system.client("sqs")
-        self._seen: dict[tuple[str, str], dict[str, Any]] = {}
-        name = f"follower-{uuid.uuid4().hex[:8]}"
-        self._url = self._sqs.create_queue(QueueName=name)["QueueUrl"]
-        arn = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        rules, bus = system.client("events"), system.outputs["EventBusName"]
-        pattern = {"source": ["loopllama"], "detail": {"run_id": [{"exists": True}]}}
-        rules.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps(pattern))
-        rules.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
-
-    def of(self, run_id: str) -> list[dict[str, Any]]:
-        """The run's events that have arrived so far, by their ids."""
-        while True:
-            answer = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10)
-            for message in answer.get("Messages", []):
-                event = exact_json.loads(message["Body"])
-                assert event["detail-type"] == event["detail"]["type"]
-                self._seen[event["detail"]["run_id"], event["detail"]["id"]] = event["detail"]
-                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
-            if not answer.get("Messages"):
-                break
-        mine = [event for (run, _), event in self._seen.items() if run == run_id]
-        return sorted(mine, key=lambda event: int(event["id"]))
 
 
 @pytest.fixture(scope="module")
