@@ -128,6 +128,12 @@ class Stack:
         assert shown["status"] in (statuses or ended), shown.get("error")
         return shown
 
+    def update_run(self, run_id: str, attribute: str, value: str) -> None:
+        """Change an attribute of a run's record."""
+        key = {"run_id": run_id, "item": "RUN"}
+        runs, there = self.outputs["RunsTableName"], "attribute_exists(run_id)"
+        dynamo.update(clients.client("dynamodb"), runs, key, {attribute: value}, condition=there)
+
     def waits(self, run_id: str) -> bool:
         """Whether an execution has come to a Wait state."""
         arn = self.outputs["RunWorkflowArn"].replace(":stateMachine:", ":execution:") + f":{run_id}"

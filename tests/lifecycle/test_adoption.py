@@ -40,6 +40,12 @@ def test_a_new_stack_takes_over_what_a_deleted_one_has_left(
     vars(stack).pop("outputs")
     after = stack.resources()
     assert before.items() <= after.items()
+    pages = clients.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=NAME)
+    events = [one for page in pages for one in page["StackEvents"]]
+    assert {one["LogicalResourceId"] for one in events if one["ResourceStatus"] == "IMPORT_COMPLETE"} >= before.keys()
+    assert not [
+        one for one in events if one["ResourceStatus"] == "CREATE_COMPLETE" and one["LogicalResourceId"] in before
+    ]
     parameters = clients.client("cloudformation").describe_stacks(StackName=NAME)["Stacks"][0]["Parameters"]
     assert {"ParameterKey": "RetentionDays", "ParameterValue": "31"} in parameters
 
@@ -57,6 +63,8 @@ def test_a_new_stack_takes_over_what_a_deleted_one_has_left(
     assert {one["id"] for one in answer.json()["data"]} == {"asking", "one"}, answer.text
 
     # The execution of a run that waited went with the stack: the reconciler closes the run, and a replay goes on.
+    # CloudFormation gives each state machine a name of its own; ministack makes it of the stack's name.
+    stack.update_run(asking, "execution_arn", f"arn:aws:states:us-east-1:123456789012:execution:before:{asking}")
     eventually(lambda: reconcile(stack) and stack.status(asking) == "failed", 90, first=2)
     shown = stack.loopllama("runs", "show", asking)
     assert "ExecutionEnded" in json.dumps(shown["error"])
@@ -71,15 +79,10 @@ def test_a_new_stack_takes_over_what_a_deleted_one_has_left(
 
 def reconcile(stack: Stack) -> bool:
     """Let the reconciler look at all runs now, as it does each minute at those that are due."""
-    stack_of_runs = stack.outputs["RunsTableName"]
-    scanned = clients.client("dynamodb").scan(TableName=stack_of_runs, FilterExpression="attribute_exists(check_at)")
+    table = stack.outputs["RunsTableName"]
+    scanned = clients.client("dynamodb").scan(TableName=table, FilterExpression="attribute_exists(check_at)")
     for item in scanned["Items"]:
-        clients.client("dynamodb").update_item(
-            TableName=stack_of_runs,
-            Key={name: item[name] for name in ("run_id", "item")},
-            UpdateExpression="SET check_at = :past",
-            ExpressionAttributeValues={":past": {"S": "2026-01-01T00:00:00.000Z"}},
-        )
+        stack.update_run(item["run_id"]["S"], "check_at", "2026-01-01T00:00:00.000Z")
     answer = clients.client("lambda").invoke(FunctionName=stack.resources()["ReconcileRuns"], Payload=b"{}")
     assert "FunctionError" not in answer, answer["Payload"].read()
     return True

@@ -58,9 +58,9 @@ def test_two_stacks_whose_names_begin_alike(version: Version, folder: Path) -> N
 
     # An event on the bus of one starts a run there only.
     before = runs(two)
-    detail = '{"workflow": "same", "input": "hello", "request_id": "asked-once"}'
+    detail = '{"workflow": "same", "input": "hello"}'
     entry = {
-        "Source": "tests",
+        "Source": "loopllama",
         "DetailType": "RunRequested",
         "Detail": detail,
         "EventBusName": one.outputs["EventBusName"],
@@ -68,7 +68,7 @@ def test_two_stacks_whose_names_begin_alike(version: Version, folder: Path) -> N
     clients.client("events").put_events(Entries=[entry])
     (asked,) = eventually(lambda: runs(one), 60)
     shown = [one.wait(asked), one.wait(one.start("same")), two.wait(two.start("same"))]
-    assert [run["steps"][0]["source"] for run in shown] == ["step-override", "step-override", "workflow"]
+    assert [run["steps"][0]["source"] for run in shown] == ["step-override", "step-override", "workflow-default"]
     assert (len(runs(one)), before, len(runs(two))) == (2, [], 1)
     assert [steps(stack) for stack in (one, two)] == [2, 1]
     assert [metric(stack) for stack in (one, two)] == [2, 1]
