@@ -210,7 +210,7 @@ def assert_there_was_chaos(system: System, chaos: Chaos) -> None:
     assert chaos.killed >= 20
     assert chaos.lost >= 20
     died = [line for line in system.log_lines() if "Runtime exited with error: signal: killed" in line]
-    assert len(died) >= 5  # while they were at work
+    assert len(died) >= 3  # while they were at work: the others waited for it
 
 
 def assert_few_are_given_up(system: System, chaos: Chaos) -> None:

@@ -150,7 +150,9 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     # What happened is kept and sent, by a process that finds another's events; readers wait for more.
     begun, kept = run_item("told", "running", started_at=clock.now_text()), {"run_id": "told", "item": "EVENT#00000001"}
     clients.client("dynamodb").put_item(TableName="RunsTable", Item=dynamo.to_item(begun))
-    clients.client("dynamodb").put_item(TableName="RunsTable", Item=dynamo.to_item({**kept, "change": "another"}))
+    clients.client("dynamodb").put_item(
+        TableName="RunsTable", Item=dynamo.to_item({**kept, "type": "RunStarted", "change": "another"})
+    )
     done = {**step_item("told", "a", "completed"), "finished_at": clock.now_text()}
     clients.client("events").create_event_bus(Name="EventBus")
     # A call of a step that chooses by what was observed settles.

@@ -48,7 +48,11 @@ def once(
     request_hash = hashlib.sha256(exact_json.dumps(request).encode()).hexdigest()
     patience, me = time.monotonic() + _PATIENCE_SECONDS, uuid.uuid4().hex
     while True:
-        opened, item = _open(services, owner, request_hash, me)
+        try:
+            opened, item = _open(services, owner, request_hash, me)
+        except Exception:
+            _let_go(services, owner, me, is_free=True)  # it may be there though its answer was lost; nothing was done
+            raise
         if opened:
             break
         if item.get("request_hash") != request_hash:

@@ -118,4 +118,4 @@ def test_whole_runs_annotate_ids_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in str(raised.value)
     assert {name for name, _ in noted} == {"run_id", "workflow", "step", "model", "source", "status", "error"}
     known = {good, bad, workflow, "a", "test:base", "workflow", "workflow-default", "completed", "failed"}
-    assert {value for _, value in noted} <= known | {"RunFailed", "TypeError"}
+    assert {value for _, value in noted} <= known | {"LineLeft", "RunFailed", "TypeError"}
