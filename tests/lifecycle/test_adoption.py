@@ -68,7 +68,7 @@ def test_a_new_stack_takes_over_what_a_deleted_one_has_left(
     eventually(lambda: reconcile(stack) and stack.status(asking) == "failed", 90, first=2)
     shown = stack.loopllama("runs", "show", asking)
     assert "ExecutionEnded" in json.dumps(shown["error"])
-    replayed = stack.loopllama("runs", "replay", asking, "--from", "send", "--no-wait")["id"]
+    replayed = stack.loopllama("runs", "replay", asking, "--from-step", "send", "--no-wait")["id"]
     stack.wait(replayed, "waiting_input")
 
     refused = version.loopllama("deploy", "--adopt", "--no-confirm", stack=NAME, cwd=folder, code=4)
