@@ -65,7 +65,7 @@ def once(
             raise Conflict("A request with this idempotency key is still being worked on; try again.")
         time.sleep(0.1)
     try:
-        answer = act(f"{owner}/{item['use']}")
+        answer = act(f"{owner}/{item.get('use', '')}")
     except Exception as error:
         _let_go(services, owner, me, is_free=_is_refusal(error))
         raise

@@ -18,6 +18,7 @@ import contextlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from decimal import Decimal
 from typing import Any
@@ -211,8 +212,8 @@ def _read(text: str | bytes, last_wins: bool = True, *, strict: bool = True) -> 
     def with_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            doubled.append((found, next(key for key in keys if keys.count(key) > 1)))
+            counts = Counter(key for key, _ in pairs)
+            doubled.append((found, next(key for key, count in counts.items() if count > 1)))
         return found
 
     brackets = text.count("{") + text.count("[") if isinstance(text, str) else text.count(b"{") + text.count(b"[")

@@ -56,7 +56,7 @@ _CODE = r"(?P<code>^[ \t]*```.*?(?:^[ \t]*```|\Z))"
 _LATER = late(rf"(?ms){_CODE}|^[ \t]*<think>.*?(?:</think>|\Z)[ \t]*\n?")
 _AMID = late(rf"(?ms){_CODE}|^[ ]{{0,3}}<think>(?:(?!</?think>).)*</think>[ \t]*(?:\n|\Z)")
 """Where nothing else says that the model thinks: the block has its lines for itself."""
-_SOLUTION = late(r"\s*<\|(?:begin_of_solution|START_RESPONSE)\|>|<\|(?:end_of_solution|END_RESPONSE)\|>\s*\Z")
+_SOLUTION = late(r"<\|(?:begin_of_solution|START_RESPONSE)\|>|<\|(?:end_of_solution|END_RESPONSE)\|>\s*\Z")
 _AMBIGUOUS = late(r"thinking|thoughts?|reasoning", re.IGNORECASE)
 """Tags that a prompt may also ask for as a part of the answer."""
 _AFTER = late(r"\s*(\S)")

@@ -44,7 +44,7 @@ def _sign(*words: str) -> str:
 
 _DEEPSEEK_BEGINS, _DEEPSEEK_SEP = _sign("tool", "call", "begin"), _sign("tool", "sep")
 _ENDS_TURN = late(
-    r"\s*(?:<\|(?:im_end|eot_id|eom_id|end|endoftext|return|end_of_text)\|>|</s>|<end_of_turn>|"
+    r"(?:<\|(?:im_end|eot_id|eom_id|end|endoftext|return|end_of_text)\|>|</s>|<end_of_turn>|"
     rf"{_sign('end', 'of', 'sentence')})\s*\Z"
 )
 """Signs of a turn's end that a server has left in the text."""

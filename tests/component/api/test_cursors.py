@@ -31,6 +31,7 @@ LISTS = (
     "/v1/workflows/second/runs?",
     "/v1/runs?",
     "/v1/runs?status=queued&",
+    "/v1/tools?",
     "/v1/models?",
     "/v1/models?provider=openai&",
     "/v1/models?provider=anthropic&",

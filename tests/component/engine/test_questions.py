@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.deployment import Deployment, deployment
+from support.deployment import Deployment
 from support.world import World
 
 from loopllama.core import clock
@@ -19,15 +18,6 @@ from loopllama.runs.step_ref import Work, question_id
 
 ASKING = {"start": True, "timeoutSeconds": 6000}
 APPROVED = {"approved": True}
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with pytest.MonkeyPatch.context() as patch:
-        tables = {"route_history_table": "RouteHistoryTable", "api_keys_table": "ApiKeysTable"}
-        more = {"event_bus_name": "bus", "provider_secrets_prefix": "s/"}
-        with deployment(patch, adapters=True, kind=World, **tables, **more) as made:
-            yield made
 
 
 def asking_everywhere(live: Deployment) -> tuple[str, list[dict[str, Any]]]:

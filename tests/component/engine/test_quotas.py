@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.deployment import deployment
 from support.world import World
 
 from loopllama.core import clock
@@ -16,15 +14,6 @@ from loopllama.providers.http import Reply
 
 ITEMS = 24
 A_MINUTE = 60_000
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with pytest.MonkeyPatch.context() as patch:
-        tables = {"route_history_table": "RouteHistoryTable", "api_keys_table": "ApiKeysTable"}
-        more = {"event_bus_name": "bus", "provider_secrets_prefix": "s/"}
-        with deployment(patch, adapters=True, kind=World, **tables, **more) as made:
-            yield made
 
 
 class Quota:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from support.api_client import InProcess
 from support.command_line import answer, invoke
-from support.deployment import deployment
 from support.world import World
 
 from loopllama.aws import clients
@@ -21,15 +19,6 @@ from loopllama.queries.runs import RunReader
 from loopllama_cli import target
 
 WRONG = Reply(400, {}, b'{"error": {"message": "no such thing"}}')
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with pytest.MonkeyPatch.context() as patch:
-        tables = {"route_history_table": "RouteHistoryTable", "api_keys_table": "ApiKeysTable"}
-        more = {"event_bus_name": "bus", "provider_secrets_prefix": "s/"}
-        with deployment(patch, adapters=True, kind=World, **tables, **more) as made:
-            yield made
 
 
 def failed(world: World, name: str = "Two") -> str:

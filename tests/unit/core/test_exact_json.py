@@ -1,6 +1,7 @@
 """Exact JSON: what goes in comes out, and it is JSON."""
 
 import json
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -95,6 +96,15 @@ def test_a_key_that_is_there_twice_is_refused_with_its_place(text: str, place: s
         exact_json.loads(text)
     assert str(refused.value) == f"{place} is there twice; keep one"
     assert exact_json.loads(text, last_wins=True) == json.loads(text), "of what a model wrote the last counts"
+
+
+def test_a_key_that_is_there_twice_among_many_is_found_at_once() -> None:
+    keys = [f"k{number}" for number in range(50_000)]
+    text = "{" + ",".join(f'"{key}":1' for key in [*keys, keys[-1]]) + "}"
+    started = time.process_time()
+    with pytest.raises(exact_json.NotTaken, match="k49999 is there twice"):
+        exact_json.loads(text)
+    assert time.process_time() - started < 5, "comparing all with all takes a minute"
 
 
 @pytest.mark.parametrize("depth", [201, 3000])

@@ -3,16 +3,17 @@ they carry secrets to hosts and invoke functions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from loopllama.api import response_models
 from loopllama.api.dependencies import Services, new_router
-from loopllama.api.parameters import LongLimit, ToolName
+from loopllama.api.parameters import Cursor, LongLimit, ToolName
 from loopllama.api.responses import data
+from loopllama.core import pagination
+from loopllama.core.patterns import late
 from loopllama.errors import NotFound
 from loopllama.tools.presenter import built_in, view
 from loopllama.tools.store import ToolStore
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from loopllama.tools.types import ShownTool
 
 
+_NAME = late(r"[\s\S]{1,2048}")
+"""A row by hand may have any name."""
 _LISTED_CHARACTERS = 2048
 """Of a description in a list: one that names many hosts is longer, and an answer ends at 6 MB."""
 
@@ -41,12 +44,15 @@ def routes(services: Services) -> Router:
     )
     def list_tools(
         limit: LongLimit = 1000,
-        cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before.")] = None,
+        cursor: Cursor = None,
     ) -> Response[str]:
+        binding = pagination.bound("tools")
+        after = pagination.read(cursor, binding, _NAME)[0] if cursor else ""
         tools = sorted([*built_in(), *map(view, store.rows())], key=lambda tool: tool["name"])
-        following = [tool for tool in tools if tool["name"] > (cursor or "")]
+        following = [tool for tool in tools if tool["name"] > after]
         page = following[:limit]
-        return data([_short(tool) for tool in page], next_cursor=page[-1]["name"] if len(following) > limit else None)
+        more = pagination.write(binding, page[-1]["name"]) if len(following) > limit else None
+        return data([_short(tool) for tool in page], next_cursor=more)
 
     @router.get(
         "/v1/tools/<name>",
