@@ -24,6 +24,7 @@ ADDRESS, CERTIFICATE = "LOOPLLAMA_STRICT_DYNAMODB", "LOOPLLAMA_STRICT_CERTIFICAT
 """Variables of the environment: a port of this machine, and whom its server vouches for."""
 ABOUT_MOTO = (
     "local/test_moto_patches.py",
+    "cli/test_adoption.py",  # moto's CloudFormation makes moto's tables
     "benchmarks/test_meter.py",  # counts what moto's tables are asked
     "test_what_another_stack_has_taken_over_is_not_its",  # moto's CloudFormation makes moto's tables
 )
@@ -63,10 +64,13 @@ def _exchange(connection: HTTPSConnection, body: bytes, headers: dict[str, str])
 
 @contextlib.contextmanager
 def account(monkeypatch: Any) -> Iterator[Callable[..., Any]]:
-    """An empty account, as `moto_account.account`."""
-    _here.account = next(_accounts)
-    with _motos_account(monkeypatch) as client:
-        yield client
+    """An empty account, as `moto_account.account`; afterwards the one from before, which a file's tests may share."""
+    before, _here.account = _here.account, next(_accounts)
+    try:
+        with _motos_account(monkeypatch) as client:
+            yield client
+    finally:
+        _here.account = before
 
 
 def create_tables(tables: Mapping[str, Mapping[str, Any]], region: str = "us-east-1") -> None:
@@ -83,6 +87,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in out]
 
 
+def _no_stream(*_: object) -> None:
+    """A `World` follows the stream of moto's table."""
+    pytest.skip("a world follows moto's stream")
+
+
 _motos_account = moto_account.account
 vars(moto_account).update(account=account, create_tables=create_tables)
 vars(direct_dynamodb).update(direct=SimpleNamespace(TARGET=TARGET, answer=ask))
+
+from support import world  # noqa: E402 - it takes over what was put in its place above
+
+world.World.__init__ = _no_stream  # type: ignore[method-assign, assignment]

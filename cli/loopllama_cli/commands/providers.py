@@ -107,19 +107,14 @@ def set_(
 def _store(name: str, text: str) -> None:
     """Write a secret, whether it is there, is not, or was deleted within 30 days, as by `loopllama destroy`."""
     secrets = clients.client("secretsmanager")
-    kinds = secrets.exceptions
     try:
         secrets.create_secret(Name=name, SecretString=text)
         return
-    except kinds.ResourceExistsException:
-        pass
-    except kinds.InvalidRequestException:
+    except (secrets.exceptions.ResourceExistsException, secrets.exceptions.InvalidRequestException):
+        pass  # it is there, or waits to be deleted
+    if "DeletedDate" in secrets.describe_secret(SecretId=name):
         secrets.restore_secret(SecretId=name)
-    try:
-        secrets.put_secret_value(SecretId=name, SecretString=text)
-    except kinds.InvalidRequestException:
-        secrets.restore_secret(SecretId=name)
-        secrets.put_secret_value(SecretId=name, SecretString=text)
+    secrets.put_secret_value(SecretId=name, SecretString=text)
 
 
 def _key(known: Known, *, stored: bool) -> str:

@@ -10,13 +10,12 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import quote
 
-import boto3
 import pytest
 from support.api_client import InProcess
 from support.deployment import Deployment
 from support.numerals import NO_NUMBERS, TABLE, number, soon, taken
 
-from loopllama.aws import dynamo
+from loopllama.aws import clients, dynamo
 from loopllama.core import exact_json
 
 NAMES = itertools.count()
@@ -141,7 +140,7 @@ def kept_by(live: Deployment, path: str, answer: Any) -> Any:
         "workflows": (live.settings.workflows_table, {"workflow_id": answer["data"].get("id"), "version": 0}),
     }
     table, key = tables["routes" if "/routes/" in path else path.split("/")[2]]
-    found = boto3.client("dynamodb").get_item(TableName=table, Key=dynamo.to_item(key), ConsistentRead=True)
+    found = clients.client("dynamodb").get_item(TableName=table, Key=dynamo.to_item(key), ConsistentRead=True)
     return dynamo.from_item(found["Item"])
 
 

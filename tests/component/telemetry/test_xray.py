@@ -114,8 +114,8 @@ def test_whole_runs_annotate_ids_only(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(RunFailed):
             made.play(bad)
         with pytest.raises(InternalError) as raised:
-            made.functions["AdvanceRun"]({"run_id": ["a secret text"]})
+            made.functions["AdvanceRun"]({"round": "a secret text"})
     assert "secret" not in str(raised.value)
     assert {name for name, _ in noted} == {"run_id", "workflow", "step", "model", "source", "status", "error"}
     known = {good, bad, workflow, "a", "test:base", "workflow", "workflow-default", "completed", "failed"}
-    assert {value for _, value in noted} <= known | {"LineLeft", "RunFailed", "TypeError"}
+    assert {value for _, value in noted} <= known | {"LineLeft", "RunFailed", "KeyError"}

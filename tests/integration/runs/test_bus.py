@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from support.follower import Follower
 from support.system import System
@@ -29,11 +31,14 @@ def test_the_bus_tells_of_runs_and_of_routes(system: System) -> None:
 
 
 def test_what_is_known_of_a_step_comes_from_its_calls(system: System) -> None:
-    workflow = system.push("Observed", [{"name": "writer"}])
+    # Not what an earlier run of this test on the same stack has left.
+    workflow = system.push(f"Observed {uuid.uuid4().hex[:8]}", [{"name": "writer"}])
     system.put(
         "RoutesTableName", {"workflow": workflow, "step": "writer", "policy": "fastest", "candidates": ["small"]}
     )
     assert system.run(workflow)["status"] == "completed"
     key = dynamo.to_item({"model": f"observed#{workflow}#writer"})
     table = system.outputs["ModelsTableName"]
-    system.until(lambda: system.client("dynamodb").get_item(TableName=table, Key=key).get("Item"))
+    read = system.client("dynamodb").get_item
+    # The step itself writes that it wants them.
+    system.until(lambda: "samples" in read(TableName=table, Key=key).get("Item", {}))
