@@ -39,6 +39,7 @@ The names are a contract: the state machine's `ErrorEquals` and the records' `er
      +- AwsUnavailable                an AWS service we stand on did not answer; the state machine tries again
      +- AwsRefused                    an AWS service would refuse this call again (permission, no such table): at once
      +- InternalError                 a mistake of ours in a function; its log says where
+     +- ContractUnknown               an execution of a newer version's state machine asks an older function
      +- LineLeft                      RunStep raises it in a line of steps; AdvanceRun takes the run from there
      +- RunFailed                     AdvanceRun raises it, uncaught, so that the execution can be redriven
 """
@@ -283,6 +284,11 @@ class AwsRefused(LoopLlamaError):
 
 class InternalError(LoopLlamaError):
     """A function made a mistake. The message says its kind and where, and nothing of what it worked on."""
+
+
+class ContractUnknown(LoopLlamaError):
+    """The execution's state machine is a newer version's, from before a rollback: this function does not know what it
+    says. Nothing was done; upgrade again and redrive the run."""
 
 
 class LineLeft(LoopLlamaError):

@@ -13,7 +13,7 @@ from loopllama.engine import executions, history, lone_chain, metrics
 from loopllama.engine.step_context import is_finished
 from loopllama.errors import AwsRefused, RunFailed
 from loopllama.runs import step_writer
-from loopllama.runs.step_ref import iteration_of, step_key
+from loopllama.runs.step_ref import contract_of, iteration_of, step_key
 from loopllama.runs.store import RunStore
 from loopllama.runs.totals import of_run
 from loopllama.settings import Settings
@@ -37,8 +37,9 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
 
     Invoked on a failed run with `retry` 0, as redriving the execution does, it opens the run again and returns the
     unfinished steps; with a higher `retry` it is the state machine repeating an invocation that recorded the
-    failure and died before it could say so.
+    failure and died before it could say so. Raises `ContractUnknown`, before anything is done.
     """
+    contract_of(event)
     store = RunStore(settings)
     run_id = event["run_id"]
     run = store.run(run_id)
@@ -139,7 +140,7 @@ def finished_of(heads: Mapping[str, StepRecord]) -> set[str]:
 
 
 def _done(event: Mapping[str, Any]) -> dict[str, Any]:
-    return {"contract": event.get("contract", 1), "run_id": event["run_id"], "outcome": "done"}
+    return {"contract": contract_of(event), "run_id": event["run_id"], "outcome": "done"}
 
 
 def _more(
@@ -157,7 +158,7 @@ def _more(
         if left is None:
             executions.hand_over(store, run)
             return _done(event)
-    return lone_chain.as_round(run, crew, ready, turn, left, int(event.get("contract", 1)))
+    return lone_chain.as_round(run, crew, ready, turn, left, contract_of(event))
 
 
 def _reopen(store: RunStore, run: Run, failed: Sequence[StepRecord]) -> None:

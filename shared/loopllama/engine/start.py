@@ -12,6 +12,7 @@ from loopllama.engine.advance import finished_of, heads_of, ready_work
 from loopllama.errors import InvalidRequest, RunFailed
 from loopllama.routing.pins import pin_routes
 from loopllama.routing.router import Router
+from loopllama.runs.step_ref import contract_of
 from loopllama.runs.store import FINAL, RunStore, watched
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     """Open the run for its execution, again where that has failed and is redriven. Raises `InvalidRequest`,
-    `WorkflowNotFound`, `RunFailed`."""
-    request = event["request"]
+    `WorkflowNotFound`, `RunFailed`, and `ContractUnknown` before anything is done."""
+    request, contract = event["request"], contract_of(event)
     store = RunStore(settings)
     definitions = DefinitionStore(settings)
     if not isinstance(request, Mapping) or not ("run_id" in request or "workflow" in request):
@@ -68,7 +69,7 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     finished: set[str] = set()
     if "executions" in run:  # an execution before this one has done a part
         finished = finished_of(heads_of(run, definition["crew"], store.steps(run_id)))
-    crew, contract, left = definition["crew"], int(event.get("contract", 1)), history.begin(settings.execution_events)
+    crew, left = definition["crew"], history.begin(settings.execution_events)
     if settings.steps_per_invocation == 1:  # else an invocation takes what follows its step too
         line = [name for name in lone_chain.line_of(crew) if name not in finished]
         if (begun := lone_chain.as_line(run, line, left, contract)) is not None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from loopllama import CONTRACT
+from loopllama.errors import ContractUnknown
 from loopllama.workflows import graph
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Work:
             iteration=int(payload.get("iteration", 0)),
             item=int(payload.get("item", 0)),
             depth=int(payload.get("depth", 0)),
-            contract=int(payload.get("contract", 1)),
+            contract=contract_of(payload),
         )
 
     @classmethod
@@ -101,3 +102,15 @@ def iteration_of(run: Run, crew: Sequence[CrewStep], name: str) -> int:
 def question_id(item: str, key: str) -> str:
     """Return what names a question to those who answer it: the step's `item` asks it under `key`."""
     return hashlib.sha256(f"{item}/{key}".encode()).hexdigest()[:QUESTION_ID]
+
+
+def contract_of(payload: Mapping[str, Any]) -> int:
+    """Return the contract of the state machine that a payload comes from. Raises `ContractUnknown` for one of a newer
+    version: guessing what it means would take steps in a wrong order."""
+    contract = int(payload.get("contract", 1))
+    if contract > CONTRACT:
+        raise ContractUnknown(
+            f"the execution began in a newer version (its contract is {contract}, this one's {CONTRACT}): upgrade "
+            "again, then loopllama runs redrive RUN"
+        )
+    return contract
