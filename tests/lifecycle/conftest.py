@@ -23,8 +23,8 @@ collect_ignore_glob = [] if PYTHON else ["test_*.py"]
 FROM = os.environ.get("LOOPLLAMA_FROM") or "22891df977ffc6a72d0a9fabed266e2ed2660313"
 """The commit that is upgraded: before the template's and the state machine's last large changes."""
 BACK = os.environ.get("LOOPLLAMA_BACK") or "3ab5510"
-"""The commit that one goes back to: one before this version that knows its state machine (`loopllama.CONTRACT`). As soon
-as there are releases, theirs."""
+"""The commit that one goes back to: one before this version, which knows its state machine (`loopllama.CONTRACT`). As
+soon as there are releases, theirs."""
 
 
 @pytest.fixture(scope="session", autouse=True)
