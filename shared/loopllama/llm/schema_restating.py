@@ -82,7 +82,10 @@ def parameters(schema: Mapping[str, Any], subset: str) -> Mapping[str, Any]:
 def _parameters(text: str, subset: str) -> Mapping[str, Any]:
     """Return the same of a schema that is written as JSON: each call of a step has the same tools."""
     schema: Mapping[str, Any] = exact_json.loads(text)
-    whole = schema_unions.one_object(schema)
+    try:
+        whole = schema_unions.one_object(schema)
+    except RecursionError:
+        return schema  # an `allOf` of itself
     for levels in _LEVELS:
         try:
             return _Restating(whole, SUBSETS[subset], levels).root()

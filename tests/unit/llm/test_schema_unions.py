@@ -75,3 +75,8 @@ def test_a_part_without_a_type_gets_one_where_each_needs_it() -> None:
     made = parameters({"type": "object", "properties": parts}, "gemini tools")
     assert schema_rules.TOOLS["gemini tools"](made) is None
     assert [made["properties"][name].get("type") for name in parts] == ["string", "object", "array", None]
+
+
+def test_an_all_of_itself_is_left_to_the_provider() -> None:
+    schema = {"type": "object", "$defs": {"A": {"allOf": [{"$ref": "#/$defs/A"}]}}, "$ref": "#/$defs/A"}
+    assert parameters(schema, "openai tools") == schema
