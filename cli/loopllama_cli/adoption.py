@@ -23,8 +23,6 @@ _NAMED_BY = {"AWS::DynamoDB::Table": "TableName", "AWS::S3::Bucket": "BucketName
 """The property by which CloudFormation finds a resource of each type."""
 _KEPT_SECTIONS = ("AWSTemplateFormatVersion", "Parameters", "Mappings", "Conditions")
 _CHANGE_SET = "adopt"
-LONGEST_TEMPLATE = 51_200
-"""Bytes: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html"""
 
 
 class NothingToAdopt(LoopLlamaError):
