@@ -28,8 +28,9 @@ FIELDS = {
     "cache_read": "cache_read_input_token_cost",
     "cache_write": "cache_creation_input_token_cost",
 }
-MOMENT = datetime(2026, 11, 28, 2, tzinfo=UTC)
-"""Within DeepSeek's peak hours, whose price is LiteLLM's plain one; its `off_peak_pricing` is our other price."""
+MOMENT = datetime(2026, 11, 26, 2, tzinfo=UTC)
+"""A Thursday, within DeepSeek's peak hours, whose price is LiteLLM's plain one; its `off_peak_pricing` is our other
+price."""
 EXPLAINED = {
     "mistral-large-4": "LiteLLM has the price of its first days; Mistral has changed it twice since, and OpenRouter "
     "passes on the same 0.70 and 2.10 USD as ours",
