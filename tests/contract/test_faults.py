@@ -11,7 +11,7 @@ from email.utils import format_datetime
 import pytest
 from support.dialects import KEY, Dialect
 from support.failures import Make, failure_of
-from support.wire_server import Drip, Hang, Raw, Reply, Reset, Step, WireServer
+from support.wire_server import Drip, Hang, Raw, Reply, Reset, Step, WireServer, nobody_listens
 
 from loopllama.errors import (
     ContextTooLong,
@@ -138,12 +138,8 @@ def test_out_of_credit(dialect: Dialect, server: WireServer, adapter: Provider, 
 
 
 def test_connection_refused(dialect: Dialect, monkeypatch: pytest.MonkeyPatch, make_call: Make) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    adapter = dialect.adapter(f"http://127.0.0.1:{port}", monkeypatch)
-    with pytest.raises(ModelUnavailable, match="cannot connect") as caught:
-        adapter.complete(make_call())
+    with nobody_listens() as url, pytest.raises(ModelUnavailable, match="cannot connect") as caught:
+        dialect.adapter(url, monkeypatch).complete(make_call())
     assert not caught.value.maybe_billed
 
 

@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from support.wire_server import Hang, Reply, WireServer
+from support.wire_server import Hang, Reply, WireServer, nobody_listens
 
 from loopllama.core import transport
 from loopllama.errors import ModelRequestRejected, ModelTimeout, ModelUnavailable
@@ -198,12 +198,10 @@ def test_no_proxy_for_hosts_that_are_exempt(
 
 
 def test_a_proxy_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
-    with pytest.raises(ModelUnavailable, match="cannot connect"):
-        post("https://api.example.com/v1", {}, b"{}", 5.0)
+    with nobody_listens() as url:
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        with pytest.raises(ModelUnavailable, match="cannot connect"):
+            post("https://api.example.com/v1", {}, b"{}", 5.0)
 
 
 def test_plain_http_takes_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import socket
 import socketserver
 import struct
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
@@ -66,6 +66,15 @@ class Request:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+@contextlib.contextmanager
+def nobody_listens() -> Iterator[str]:
+    """Yield the address of a port that refuses connections, and hold it: one that is let go would be given to the next
+    server that starts, of another test too, which would then be called in nobody's place."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
 
 
 class WireServer(socketserver.ThreadingTCPServer):

@@ -6,8 +6,7 @@ Each fault meets a step that has no other model, and one that has a fallback at 
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from support.deployment import Killed, dies_once_settled
 from support.dialects import KEY, WIRE_FORMATS, Dialect
 from support.step_dialects import OPENAI, every_dialect
 from support.step_here import NUMBERS, PROMPT, USAGE, Here, cost_of
-from support.wire_server import Drip, Raw, Reply, Reset, Step
+from support.wire_server import Drip, Raw, Reply, Reset, Step, nobody_listens
 
 from loopllama.aws import clients
 from loopllama.errors import RunFailed
@@ -211,12 +210,19 @@ def check_cost(attempt: Mapping[str, Any], fault: Fault) -> None:
     assert attempt["cost_usd"] == cost_of(attempt["tokens_in"], attempt["tokens_out"])
 
 
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """The address of a server that is not there, as long as the test runs."""
+    with nobody_listens() as url:
+        yield url
+
+
 @pytest.mark.parametrize(("dialect", "fault"), ROWS, indirect=["dialect"])
-def test_a_fault(here: Here, fault: Fault, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault(
+    here: Here, fault: Fault, refusing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     if fault.reply is None:
-        with socket.socket() as unused:
-            unused.bind(("127.0.0.1", 0))
-            here.dialect.adapter(f"http://127.0.0.1:{unused.getsockname()[1]}", monkeypatch)
+        here.dialect.adapter(refusing, monkeypatch)
 
     # Without another model.
     if fault.reply is not None:

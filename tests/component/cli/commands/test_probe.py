@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from support import own_servers
 from support.command_line import answer, invoke
 from support.loopback import serving
+from support.wire_server import nobody_listens
 
 from loopllama.aws import clients, dynamo
 from loopllama.catalog.providers import KNOWN
@@ -137,9 +137,8 @@ def test_only_the_models_that_are_named_are_asked(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_said_where_there_is_nothing_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and nobody listens
-        monkeypatch.setenv("OLLAMA_BASE_URL", f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
+    with nobody_listens() as url:
+        monkeypatch.setenv("OLLAMA_BASE_URL", f"{url}/v1")
         said = invoke("models", "probe", "ollama", code=1).stderr.replace("\n", " ")
     assert "ollama does not answer at http://127.0.0.1:" in said
     assert "Start it with: ollama serve; or say where it is: export OLLAMA_BASE_URL=URL" in said
