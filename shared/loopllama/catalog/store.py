@@ -45,9 +45,9 @@ class CatalogStore:
         entries = [dynamo.from_item(item) for page in pages for item in page["Items"]]
         return sorted((item for item in entries if not is_machine_key(item["model"])), key=lambda item: item["model"])
 
-    def catalog(self) -> Catalog:
-        """Return the bundled catalog with every entry of the table."""
-        return bundled().with_entries(self.items())
+    def catalog(self, items: Iterable[Mapping[str, Any]] | None = None) -> Catalog:
+        """Return the bundled catalog with every entry of the table, or with `items`, where they were read already."""
+        return bundled().with_entries(self.items() if items is None else items)
 
     def get(self, model_id: str) -> dict[str, Any] | None:
         """Return an entry as it is stored, `None` where there is none."""

@@ -167,7 +167,7 @@ class RouteChecks:
                 )
             message = f"{message}; give it one: loopllama models price {name}"
             findings.append(Finding(field, message, invalid=False, forcible=True))
-        if not self._has_key(model.provider):
+        if not self.has_key(model.provider):
             own = KNOWN.get(model.provider, Known()).local_server
             message = (
                 f"{name!r} needs {'the address' if own else 'a key'} of provider {model.provider}, and none is "
@@ -182,7 +182,7 @@ class RouteChecks:
                 findings.append(Finding(field, message, invalid=False))
         return findings
 
-    def _has_key(self, provider: str) -> bool:
+    def has_key(self, provider: str) -> bool:
         """Return whether the provider can be called, as far as that can be known from here."""
         known = KNOWN.get(provider, Known())
         simulated = self._settings.simulated_providers
