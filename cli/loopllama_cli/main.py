@@ -20,6 +20,7 @@ from loopllama.errors import (
     WorkflowNotFound,
 )
 from loopllama_cli.commands import (
+    advise,
     demo,
     deploy,
     destroy,
@@ -178,6 +179,7 @@ app.command("run")(run.run)
 app.command("trace")(runs.trace)
 app.command("compare")(runs.compare)
 app.command("usage")(usage.usage)
+app.command("advise")(advise.advise)
 app.command("whatif")(whatif.whatif)
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(runs.app, name="runs")

@@ -13,7 +13,7 @@ from loopllama.api import openapi as document
 from loopllama.api import response_models
 from loopllama.api.auth import KeyStore, RateLimit
 from loopllama.api.dependencies import Services
-from loopllama.api.resources import events, models, overrides, runs, tools, usage, workflows
+from loopllama.api.resources import advice, events, models, overrides, runs, tools, usage, workflows
 from loopllama.api.responses import JSON, MethodNotAllowed, parse_body, problem, read_body
 from loopllama.settings import Settings
 from loopllama.telemetry import logs
@@ -42,7 +42,7 @@ class Api:
         self._resolver = APIGatewayHttpResolver(enable_validation=True, json_body_deserializer=parse_body)
         self._resolver.exception_handler(Exception)(self._problem)
         services = Services(settings)
-        for resource in (workflows, runs, events, overrides, models, tools, usage):
+        for resource in (workflows, advice, runs, events, overrides, models, tools, usage):
             self._resolver.include_router(resource.routes(services))
         document.add(self._resolver, __version__)
 

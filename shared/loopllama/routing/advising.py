@@ -77,7 +77,7 @@ def _deployment(
     used = [name for route in explained for name in (route["model"], *route.get("fallbacks", ())) if name]
     return Deployment(
         workflow_id=workflow["workflow_id"],
-        version=workflow["version"],
+        version=workflow.get("current_version", workflow["version"]),
         crew=crew,
         incumbents={
             step["name"]: _incumbent(step, route, rows, catalog) for step, route in zip(crew, explained, strict=True)

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from loopllama.catalog import pricing
-from loopllama.catalog.model import Model
+from loopllama.catalog.model import Model, foundation_model
 from loopllama.llm import structured_output, usage
 from loopllama.llm.types import Usage
 from loopllama.queries.advice.signals import answers
@@ -113,5 +113,14 @@ def shortlist(
             found.append((model.id not in named, cost, model))
     if dearer:
         found = [entry for entry in found if not entry[0]]
-    found.sort(key=lambda entry: (entry[0], entry[1], entry[2].id))
-    return [model for _, _, model in found[:SHOWN]], left_out
+    here = _geography(now)
+    found.sort(key=lambda entry: (entry[0], entry[1], _geography(entry[2]) != here, entry[2].id))
+    # Bedrock has one model under several names: by itself, and behind an inference profile of each geography.
+    once = {(model.provider, foundation_model(model.provider_model)): model for _, _, model in reversed(found)}
+    chosen = [model for _, _, model in found if once[model.provider, foundation_model(model.provider_model)] is model]
+    return chosen[:SHOWN], left_out
+
+
+def _geography(model: Model) -> str:
+    """Return what stands before the foundation model's id, as `us` of an inference profile."""
+    return model.provider_model.removesuffix(foundation_model(model.provider_model))

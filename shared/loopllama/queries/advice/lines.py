@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from loopllama.catalog.providers import KNOWN, OWN
 from loopllama.queries.advice import commands
 from loopllama.queries.advice.reckon import Effect, Reckoner, StepFacts
 from loopllama.queries.advice.signals import words
@@ -93,6 +94,8 @@ def to_model(
     told["rests_on"] += words(facts.signals, True)
     told["speaks_against"] = words(facts.signals, False)
     told["estimated"] = True
+    if model.entry not in deployment.named and KNOWN.get(model.provider, OWN).by_role:
+        told["unknown"].append(f"whether this account may call {model.id}")
     told["try_command"] = commands.replay(reckoner.newest_run(name), name, model.id)
     told["apply_command"] = commands.routes_set(deployment.workflow_id, name, facts.now.row, model=model.id)
     return told

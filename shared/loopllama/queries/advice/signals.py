@@ -77,7 +77,9 @@ def _signal(name: SignalName, holds: bool | None, says: str) -> Signal:
 
 def _of_schema(schema: Mapping[str, Any] | None) -> Iterator[Signal]:
     if not schema:
+        # Of a text nobody can say that it has few fields, nor that their values are fixed: it counts twice.
         yield _signal("few_fields", False, "free text")
+        yield _signal("enumerations", False, "no fields with fixed values")
         return
     leaves = list(_leaves(schema))
     closed = sum(map(_is_closed, leaves))
