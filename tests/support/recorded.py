@@ -35,7 +35,7 @@ DEAR = priced("dear", "10", "30")
 CHEAP = priced("cheap", "1", "3")
 
 
-def call(model: str = "dear", tokens_in: int = 1000, tokens_out: int = 100, **fields: Any) -> dict[str, Any]:
+def call(model: str = "dear", tokens_in: int = 1000, tokens_out: int = 100, **fields: Any) -> Any:
     """An answered call of a second. At `dear` 0.013 USD, at `cheap` 0.0013."""
     return {
         "model": model,
@@ -50,7 +50,7 @@ def call(model: str = "dear", tokens_in: int = 1000, tokens_out: int = 100, **fi
     }
 
 
-def step(name: str, *calls: dict[str, Any], **fields: Any) -> dict[str, Any]:
+def step(name: str, *calls: Any, **fields: Any) -> Any:
     """A completed turn of a step, as long as its calls."""
     return {
         "id": f"STEP#{name}#{fields.pop('place', '0#0')}",
@@ -66,7 +66,7 @@ def step(name: str, *calls: dict[str, Any], **fields: Any) -> dict[str, Any]:
     }
 
 
-def run(*steps: dict[str, Any], ago: timedelta = timedelta(0), **fields: Any) -> Any:
+def run(*steps: Any, ago: timedelta = timedelta(0), **fields: Any) -> Any:
     """A completed run that began so long before `NOW`."""
     return {
         "id": "run_1",

@@ -47,9 +47,9 @@ def test_how_long_answers_are() -> None:
 
 def test_repairs_are_answers_behind_the_first_that_no_tool_was_called_for() -> None:
     structured = schema(a=CHOICE)
-    assert repairs(structured, step("s", call(), call())) == 1  # type: ignore[arg-type]
-    assert repairs(structured, step("s", call(), call(), tool_calls=[{"name": "t"}])) == 0  # type: ignore[arg-type]
-    assert repairs(agent("s"), step("s", call(), call())) == 0  # type: ignore[arg-type]
+    assert repairs(structured, step("s", call(), call())) == 1
+    assert repairs(structured, step("s", call(), call(), tool_calls=[{"name": "t"}])) == 0
+    assert repairs(agent("s"), step("s", call(), call())) == 0
     good = [step("s", call()) for _ in range(99)]
     assert holds(structured, [*good, step("s", call(), call())])["no_repairs"] is True
     assert holds(structured, [*good[:98], step("s", call(), call())])["no_repairs"] is False
@@ -83,9 +83,9 @@ def test_tools(tools: tuple[str, ...], harmless: bool | None) -> None:
 
 
 def test_each_signal_against_halves_the_weight_and_free_text_counts_twice() -> None:
-    routine = signals(schema(a=CHOICE), [step("s", call())], {})  # type: ignore[list-item]
+    routine = signals(schema(a=CHOICE), [step("s", call())], {})
     assert weight(routine) == 1
-    free = signals(agent("s"), [step("s", call())], {})  # type: ignore[list-item]
+    free = signals(agent("s"), [step("s", call())], {})
     assert weight(free) == Decimal("0.25")
     assert words(free, False) == ["free text", "no fields with fixed values"]
     assert weight(free, without="few_fields") == Decimal("0.5")

@@ -102,7 +102,9 @@ VALUES = st.lists(st.decimals(-1000, 1000, places=3), min_size=MIN_RUNS, max_siz
 
 
 @given(VALUES, st.floats(1, 1e6), st.floats(0, 2))
-def test_the_estimate_lies_within_and_a_surer_rate_is_no_wider(values: list[Decimal], rate: float, spread: float) -> None:
+def test_the_estimate_lies_within_and_a_surer_rate_is_no_wider(
+    values: list[Decimal], rate: float, spread: float
+) -> None:
     wide, narrow = interval(values, RunRate(rate, spread)), interval(values, RunRate(rate))
     assert wide is not None
     assert narrow is not None
