@@ -37,16 +37,18 @@ def _ends(needs: Mapping[str, Sequence[str]], durations: Mapping[str, float]) ->
     """Return when each step ends at the earliest, counted from the beginning of the first."""
     done: dict[str, float] = {}
     for name in needs:
-        stack = [name]
+        stack = [] if name in done else [name]
         while stack:
-            top = stack[-1]
-            open_ = [other for other in needs.get(top, ()) if other not in done]
-            if open_:
-                stack.extend(open_)
-                continue
-            stack.pop()
-            if top not in done:
-                begin = max((done[other] for other in needs.get(top, ())), default=0.0)
+            begin, waits = 0.0, False
+            for other in needs.get(stack[-1], ()):
+                end = done.get(other)
+                if end is None:
+                    stack.append(other)
+                    waits = True
+                    break
+                begin = max(begin, end)
+            if not waits:
+                top = stack.pop()
                 done[top] = begin + max(0.0, durations.get(top, 0.0))
     return done
 

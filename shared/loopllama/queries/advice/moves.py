@@ -248,7 +248,7 @@ def is_read(crew: Sequence[CrewStep], step: CrewStep) -> bool:
     # The run's output is that of the last agent that was not skipped.
     if all(agent.get("when") for agent in crew[place + 1 :]):
         return True
-    for agent in crew:
+    for agent in (*crew[place + 1 :], *crew[:place]):  # a reader mostly stands behind
         named = reads.named_by(agent)
         if name in (graph.ancestors(crew, agent["name"]) if named is None else named):
             return True

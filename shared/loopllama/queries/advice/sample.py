@@ -25,7 +25,7 @@ DEFAULT_RUNS = 20
 MAX_RUNS = 100
 """Runs that are read whole, at most: each takes two or three calls of DynamoDB."""
 MAX_COUNTED = 1_000
-MAX_CALLS = 20_000
+MAX_CALLS = 10_000
 SECONDS = 12.0
 _PAGE = 100
 
