@@ -85,7 +85,8 @@ class Usage:
     `reasoning_tokens` a part of it. An adapter converts from its provider's own way of counting. `estimated`: the
     provider gave no usage and the figures are an estimate; `uncertain`: they are right, and the provider charges for
     more than them. `service_tier` is the one that answered, by our names, where the provider says it. `said_usd` is
-    what the provider says that the call costs, fees included.
+    what the provider says that the call costs, fees included. `price_factor` is by what the provider multiplies its
+    list prices for where it has computed the answer.
     """
 
     input_tokens: int
@@ -98,6 +99,7 @@ class Usage:
     cache_write_1h_tokens: int = 0
     service_tier: str = ""
     said_usd: Decimal | None = None
+    price_factor: Decimal = Decimal(1)
 
 
 class Identity(NamedTuple):
