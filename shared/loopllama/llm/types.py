@@ -116,7 +116,8 @@ class Forms(NamedTuple):
     one. `forced` is what stands for the name of a tool that must be called, empty for the name itself. `system`:
     whether there may be a system prompt; otherwise it opens the first message. `most_output` is the longest answer, in
     tokens, that may be asked for; 0 where none was named. `most_temperature` is the highest temperature, where one was
-    named.
+    named. `effort` is what stands for the reasoning effort that was asked for; empty: none is sent, `None`: that one.
+    `stream`: whether the answer is asked for in pieces.
     """
 
     temperature: bool = True
@@ -125,6 +126,8 @@ class Forms(NamedTuple):
     system: bool = True
     most_output: int = 0
     most_temperature: float | None = None
+    effort: str | None = None
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)

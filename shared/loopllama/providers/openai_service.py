@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from loopllama.catalog.providers import KNOWN
@@ -26,6 +26,7 @@ from loopllama.errors import (
 )
 from loopllama.llm.schema_restating import Restated
 from loopllama.llm.types import ModelRequest, Usage
+from loopllama.providers import streams
 from loopllama.providers.credentials import Credentials
 from loopllama.providers.http_adapter import Access, ApiKey, HttpAdapter
 
@@ -91,6 +92,12 @@ class OpenAIService(HttpAdapter):
 
     access: ClassVar[Access] = Key()
     codes = CODES
+    streams = True
+
+    def document(self, call: ModelRequest, body: bytes) -> Mapping[str, Any]:
+        """Return the JSON object that a good answer is, also where it came in pieces."""
+        together = streams.document(body)
+        return super().document(call, body) if together is None else together
 
     def charged(self, call: ModelRequest, usage: Usage | None) -> Usage | None:
         """Return the usage with the tenth more that OpenAI charges at its regional addresses, of all prices, "for
