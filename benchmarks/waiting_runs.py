@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent / "cli"), str(HERE.parent / "shared")]
@@ -36,8 +37,17 @@ def main() -> None:
     runs = parser.parse_args().runs
     with pytest.MonkeyPatch.context() as patch, deployment(patch, retention_days=30) as live:
         asked: list[str] = []
-        patch.setattr(reconcile, "start_execution", lambda _, run_id: asked.append(run_id) or True)
-        patch.setattr(reconcile, "_execution", lambda arn: asked.append(arn) or {"status": "RUNNING"})
+
+        def start(_: object, run_id: str) -> bool:
+            asked.append(run_id)
+            return True
+
+        def describe(arn: str) -> dict[str, Any]:
+            asked.append(arn)
+            return {"status": "RUNNING"}
+
+        patch.setattr(reconcile, "start_execution", start)
+        patch.setattr(reconcile, "_execution", describe)
         workflow = live.push([{"name": "one", "approval": True}])
         first = live.accept(workflow, "x")
         live.step(live.map(live.start(first))[0])
@@ -52,7 +62,13 @@ def main() -> None:
                 counts = reconcile.reconcile_due(live.settings)
             seconds = time.perf_counter() - began
             place = asked.index(lost) + 1
-            figures = {"waiting": others, "seconds": round(seconds, 2), "place": place, **counts, **calls}
+            figures: dict[str, Any] = {
+                "waiting": others,
+                "seconds": round(seconds, 2),
+                "place": place,
+                **counts,
+                **calls,
+            }
             sys.stdout.write(json.dumps(figures) + "\n")
             live.start(lost)
             live.runs.close(lost, "cancelled", {}, settled=True)
