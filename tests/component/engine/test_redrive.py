@@ -197,8 +197,8 @@ OF_BEFORE = "arn:aws:states:us-east-1:123456789012:execution:crews-RunWorkflow-o
 
 def test_runs_of_a_stack_that_was_deleted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their tables were taken over (`deploy --adopt`), and the functions may ask for no execution of another state
-    machine. A failed run says what to do instead, and one that was under way can be cancelled before the reconciler has looked
-    at it."""
+    machine. A failed run says what to do instead, and one that was under way can be cancelled before the reconciler has
+    looked at it."""
     monkeypatch.setattr(target, "connect", lambda choice: target.Target("s", world.settings, {}, local=True))
     run_id = failed(world)
     world.runs.change(run_id, {"execution_arn": OF_BEFORE + run_id}, only_from=("failed",))
@@ -218,4 +218,4 @@ def test_runs_of_a_stack_that_was_deleted(world: World, monkeypatch: pytest.Monk
         assert "went with the stack that began it, whose tables this one has taken over; a replay" in said
         assert f"runs replay {run_id} --from-step STEP" in said
     code, told = api.ask("POST", f"/v1/runs/{under_way}/cancel", {})
-    assert (code, told["status"]) == (200, "cancelled")
+    assert (code, told["data"]["status"]) == (200, "cancelled")

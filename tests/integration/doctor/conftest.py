@@ -43,19 +43,19 @@ def account(product: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
 
 @pytest.fixture
 def stack(product: Any) -> Iterator[Callable[..., str]]:
-    """Make a stack of the product's parts, and of other resources; `changes` to its outputs, `simulated` as its
-    parameter. Returns its name."""
+    """Make a stack of the product's parts, and of other resources; `changes` to its outputs, `simulated` and `default`
+    as its parameters. Returns its name."""
     made: list[str] = []
     client = product.client("cloudformation")
 
-    def make(simulated: str, resources: dict[str, Any] | None = None, **changes: str) -> str:
+    def make(simulated: str, resources: dict[str, Any] | None = None, default: str = "small", **changes: str) -> str:
         name = f"doctor-{len(made)}"
         template = {
             "Parameters": {name: {"Type": "String"} for name in ("SimulatedProviders", "DefaultModel")},
             "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}, **(resources or {})},
             "Outputs": {key: {"Value": value} for key, value in {**product.outputs, **changes}.items()},
         }
-        given = {"SimulatedProviders": simulated, "DefaultModel": "small"}
+        given = {"SimulatedProviders": simulated, "DefaultModel": default}
         client.create_stack(
             StackName=name,
             TemplateBody=json.dumps(template),

@@ -189,6 +189,33 @@ def test_quotas_of_other_models_and_other_ways_do_not_count(
     assert found["found"] == "Service Quotas lists none under its name"
 
 
+@pytest.mark.parametrize(
+    ("listed", "status", "says", "todo"),
+    [
+        # What is listed of bedrock-runtime, and of other models, does not hold there.
+        ("On-demand InvokeModel tokens per minute for OpenAI GPT-5.5", "ok", "lists none: bedrock-mantle lets", ""),
+        ("Bedrock Mantle input tokens per minute for Anthropic Claude Opus 4.7", "ok", "lists none", ""),
+        (
+            "Bedrock Mantle input tokens per minute for OpenAI GPT-5.5",
+            "fail",
+            "0 input tokens a minute: each call is throttled",
+            "and name bedrock-mantle, the region, the model, and input tokens per minute",
+        ),
+    ],
+    ids=["of the other endpoint", "of another model", "none left"],
+)
+def test_the_quotas_of_bedrock_mantle(
+    stack: Callable[..., str], bedrock: Any, quotas: Any, listed: str, status: str, says: str, todo: str
+) -> None:
+    bedrock()
+    quotas(quota(listed, 0, "L-1"))
+    name, model = stack(OTHERS, default="bedrock-openai:openai.gpt-5.5"), "quota bedrock-openai:openai.gpt-5.5"
+    found = checks("--stack", name, code=int(status == "fail"))[model]
+    assert found["status"] == status
+    assert says in found["found"]
+    assert todo in found["todo"]
+
+
 def test_who_may_not_see_the_quotas_is_warned_once(stack: Callable[..., str], bedrock: Any, answering: Any) -> None:
     bedrock()
     answering("SERVICE_QUOTAS", denied("servicequotas:ListServiceQuotas"))
