@@ -8,12 +8,16 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.dialects import AnthropicDialect, OpenAIDialect, ResponsesDialect
 from support.dialects.base import adapter_of, request_to
+from support.rubbish import spoilt
 from support.wire_server import Reply, Request, WireServer
 
 from loopllama.errors import InvalidModelResponse, ModelRequestRejected, ModelUnavailable
 from loopllama.llm.types import ToolCall, ToolSpec
+from loopllama.providers import streams
 from loopllama.providers.wire import LONGEST_UNASKED
 
 OPENAI, RESPONSES, ANTHROPIC = OpenAIDialect(), ResponsesDialect(), AnthropicDialect()
@@ -107,14 +111,30 @@ def test_calls_of_tools_come_in_pieces(server: WireServer, monkeypatch: pytest.M
     assert isinstance(answer.tool_calls[0], ToolCall)
 
 
+PIECES = [
+    chunk({"role": "assistant", "content": "a", "reasoning_details": [{"text": "b"}]}),
+    chunk({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "now", "arguments": "{"}}]}),
+    chunk({"tool_calls": [{"index": 0, "function": {"arguments": "}"}}], "reasoning_details": [{"text": "d"}]}),
+    chunk({}, "tool_calls"),
+]
+EVENTS = [
+    {"type": "response.output_item.done", "item": {"type": "message", "content": []}},
+    {"type": "response.completed", "response": {"status": "completed", "output": []}},
+]
+
+
+@given(st.sampled_from([PIECES, EVENTS]).flatmap(spoilt))
+def test_whatever_the_pieces_hold_they_are_a_document_or_none(events: list[Any]) -> None:
+    body = stream(events).body
+    together = streams.document(body)
+    assert together is None or isinstance(together, dict)
+    json.dumps(together, default=str)
+
+
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "items left out"])
 def test_the_responses_api_too(server: WireServer, monkeypatch: pytest.MonkeyPatch, whole: bool) -> None:
     adapter = RESPONSES.adapter(server.url, monkeypatch)
-    response = (
-        json.loads(RESPONSES.answer("ok"))
-        if isinstance(RESPONSES.answer("ok"), str | bytes)
-        else RESPONSES.answer("ok")
-    )
+    response = RESPONSES.answer("ok")
     items = [{"type": "response.output_item.done", "item": item} for item in response["output"]]
     ended = {"type": "response.completed", "response": response if whole else {**response, "output": []}}
     server.script(

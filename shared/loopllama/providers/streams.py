@@ -54,10 +54,14 @@ def _response(events: list[dict[str, Any]]) -> dict[str, Any] | None:
     return {**ended[-1], "output": ended[-1].get("output") or items}
 
 
+class _Text(list[str]):
+    """The pieces of one text. They are joined at the end: a long answer has a hundred thousand."""
+
+
 def _completion(events: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the chat completion that chunks are the pieces of; `None` where no choice has come to its end."""
     whole: dict[str, Any] = {}
-    choices: dict[Any, dict[str, Any]] = {}
+    choices: dict[int, dict[str, Any]] = {}
     for chunk in events:
         whole |= {name: value for name, value in chunk.items() if value is not None and name != "choices"}
         found = chunk.get("choices")
@@ -67,22 +71,36 @@ def _completion(events: list[dict[str, Any]]) -> dict[str, Any] | None:
                 choice = choices.setdefault(index, {"index": index, "message": {}})
                 choice |= {k: v for k, v in piece.items() if v is not None and k not in ("delta", "message", "index")}
                 _add(choice["message"], piece.get("delta") or piece.get("message"))
-    ended = [choices[index] for index in sorted(choices)]
+    ended = [_joined(choices[index]) for index in sorted(choices)]
     if not ended or not all(choice.get("finish_reason") for choice in ended):
         return None
     return {**whole, "choices": ended}
 
 
+def _joined(value: Any) -> Any:
+    """Return what was put together, with its texts whole."""
+    if isinstance(value, _Text):
+        return "".join(value)
+    if isinstance(value, list):
+        return [_joined(one) for one in value]
+    return {name: _joined(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+
 def _add(message: dict[str, Any], delta: Any) -> None:
     """Add a piece to a message: texts and lists go on where they were, tool calls each at its place."""
     for name, value in delta.items() if isinstance(delta, dict) else ():
-        if name == "tool_calls" and isinstance(value, list):
-            calls = message.setdefault(name, [])
-            for piece in value:
+        held = message.get(name)
+        if name == "tool_calls":
+            held = message[name] = held if isinstance(held, list) else []
+            for piece in value if isinstance(value, list) else ():
                 if isinstance(piece, dict):
-                    _add_call(calls, piece)
-        elif name != "role" and isinstance(value, str | list) and isinstance(message.get(name), type(value)):
-            message[name] += value
+                    _add_call(held, piece)
+        elif name == "role":
+            message[name] = value
+        elif isinstance(value, str):
+            _go_on(message, name, value)
+        elif isinstance(value, list):
+            message[name] = [*held, *value] if isinstance(held, list) and not isinstance(held, _Text) else value
         elif value is not None:
             message[name] = value
 
@@ -90,19 +108,25 @@ def _add(message: dict[str, Any], delta: Any) -> None:
 def _add_call(calls: list[dict[str, Any]], piece: Mapping[str, Any]) -> None:
     """Add a piece of a tool call. One without a place belongs to the last, unless it has an id of its own."""
     place = wire.count(piece.get("index"))
-    at = next((call for call in calls if place is not None and call.get("index") == place), None)
+    at = next((call for call in calls if place is not None and call["index"] == place), None)
     if place is None and calls and piece.get("id") in (None, "", calls[-1].get("id")):
         at = calls[-1]
     if at is None:
         at = {"index": place, "type": "function", "function": {}}
         calls.append(at)
-    function = at["function"]
     for name, value in piece.items():
-        if name == "function" and isinstance(value, dict):
-            for part, said in value.items():
-                if part == "arguments" and isinstance(said, str) and isinstance(function.get(part), str):
-                    function[part] += said
-                elif said not in (None, "") or part not in function:
-                    function[part] = said
-        elif name != "index" and value not in (None, ""):
+        if name not in ("index", "function") and value not in (None, ""):
             at[name] = value
+    for name, value in wire.member(piece, "function").items():
+        if name == "arguments" and isinstance(value, str):
+            _go_on(at["function"], name, value)
+        elif value not in (None, ""):
+            at["function"][name] = value
+
+
+def _go_on(holder: dict[str, Any], name: str, text: str) -> None:
+    held = holder.get(name)
+    if isinstance(held, _Text):
+        held.append(text)
+    else:
+        holder[name] = _Text([text])
