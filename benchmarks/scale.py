@@ -168,9 +168,9 @@ def page(cost: dict[str, Any], figures: dict[str, Any]) -> str:
         f"The load is crews of {SHORT} steps, each with one model call of {MODEL_MS // 1000} s, spread evenly over the "
         "day. If your busiest hour has three times the average, read a third of each figure. What a step asks of AWS "
         "is measured (`benchmarks/bench_cost.py`, `benchmarks/scale.py`). Quotas are AWS's defaults in "
-        f"{REGION} as of {AS_OF}; those of Lambda, API Gateway, DynamoDB's tables and open executions were read again "
-        "in November 2026, unchanged. They are smaller elsewhere and in new accounts (ten functions at once, fewer "
-        "state transitions a second); the console's Service Quotas has yours.",
+        f"{REGION} as of {AS_OF}; those of Lambda, API Gateway, DynamoDB's tables and open executions were the same in "
+        "copies of AWS's pages read in November 2026. They are smaller elsewhere and in new accounts (ten functions at "
+        "once, fewer state transitions a second); the console's Service Quotas has yours.",
         "",
         "## What so many steps ask of AWS",
         "| steps a day | a second | runs/s | transitions/s | functions at once | writes/s, Runs table | events/s "
