@@ -17,7 +17,7 @@ TOP = "loopllama"
 FLOORS = (
     ("errors",),
     ("core",),
-    ("settings", "aws"),
+    ("settings", "aws", "evidence"),
     ("telemetry", "budgets", "llm"),
     ("catalog",),
     ("tools", "providers", "policies"),
