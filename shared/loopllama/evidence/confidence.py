@@ -3,7 +3,7 @@
 The lower bound is the largest m such that the gambler who bets on "the mean is above m" has reached 1/alpha. Were the
 true mean below it, that gambler would have won where winning has a probability of at most alpha: at all times together,
 the true mean is below its lower bound in at most a share of alpha of all experiments. So one may look after each
-sample, and stop when one likes. Source: Waudby-Smith and Ramdas (2024), theorem 1 and section 4.
+sample, and stop when one likes. Source: Waudby-Smith and Ramdas (2024).
 
 Wealth falls as m rises, for each bet, so bisection finds the bound. It depends on the samples and not on their order.
 Costs 19 logarithms a different sample and step, and 14 steps a bound: 400 samples take some milliseconds where few
