@@ -22,8 +22,8 @@ from typing import Any, TypedDict
 from loopllama.evidence.betting import BILLION, Number, billionths
 
 CONCENTRATION = 100
-"""How many runs the alternative's closeness to the shares is worth. Great deviations are found after dozens of runs with
-any; 100 finds those of some points too."""
+"""How many runs the alternative's closeness to the shares is worth. Any finds great deviations after dozens of runs;
+100 finds those of some points too."""
 
 
 class SampleRatio(TypedDict):
