@@ -92,8 +92,9 @@ def refused(judgements: Iterable[Judgement], alpha: float = 0.05) -> Fault | Non
     nothing). Whoever reaches 4/alpha refuses the judge.
 
     The error: of judges within both tolerances, at most a share of `alpha` is ever refused, however often one looks.
-    That a judge is not refused proves nothing: a judge with a mean of 0.3 is refused after some 70 (with many ties) to 180
-    pairs, one that always names the first place after 15. A smaller preference for a place costs pairs, and favours no side.
+    That a judge is not refused proves nothing: one with a mean of 0.3 is refused after some 70 pairs (with many ties)
+    to 180, one that always names the first place after 15. A smaller preference for a place costs pairs, and favours no
+    side.
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha is {alpha}, and must be between 0 and 1")
