@@ -103,6 +103,12 @@ def test_imports_lead_down(module: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_statistics_know_nothing_of_the_product() -> None:
+    modules = [path.read_text() for module, path in MODULES.items() if module.startswith("evidence")]
+    packages = {other.split(".")[0] for source in modules for _, other in imported(source)}
+    assert packages == {"core", "errors", "evidence"}
+
+
 def test_what_counts_as_an_import() -> None:
     source = """
 from typing import TYPE_CHECKING
