@@ -175,7 +175,7 @@ def test_no_comparison_starts_with_a_wrong_margin_or_level(margin: float, alpha:
 
 def test_samples_that_go_on_alike_take_as_many_as_was_told() -> None:
     for margin, sample in ((0.05, 0.0), (0.1, 0.0), (0.05, -0.2), (0.05, 0.3)):
-        record = comparison.add(comparison.start(margin), sample)
+        record = after([sample] * 5, margin)
         told = record["samples"] + (comparison.more_needed(record) or 0)
         while record["verdict"] == "not_enough_data":
             record = comparison.add(record, sample)

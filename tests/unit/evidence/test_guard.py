@@ -94,6 +94,44 @@ def test_rates_that_rise_for_both_arms_roll_back_nothing_that_concurrent_runs_do
     assert len(filled_alone) > len(concurrent) + 10
 
 
+@pytest.mark.parametrize("history", [Past(), Past(3000, 60)])
+def test_it_goes_back_just_when_the_bets_have_what_is_told(history: Past) -> None:
+    rng, both_alone = chance.seeded(8), []
+    for _ in range(30):
+        record = guard.start(delta=0, past=history, seed=str(rng.random()))
+        for _ in range(400):
+            record = guard.observe(record, "incumbent", rng.random() < 0.02)
+            record = guard.observe(record, "candidate", rng.random() < 0.1)
+            filled, concurrent = (math.exp(betting.log_e(record[name])) for name in ("filled", "concurrent"))
+            alone = concurrent >= (100 if history.runs else 20)
+            together = history.runs > 0 and filled >= 25 and concurrent >= 3
+            assert (record["worse_after"] > 0) == (alone or together)
+            if record["worse_after"]:
+                both_alone.append(alone)
+                break
+    assert both_alone.count(False) > 20 if history.runs else set(both_alone) == {True}
+
+
+def test_the_reference_of_a_block_knows_nothing_of_the_block() -> None:
+    """Else a bet could follow from what it is a bet on."""
+    for incumbent, candidate in itertools.product((0, 1), (0, 1)):
+        record = guard.observe(guard.start(delta=0), "incumbent", incumbent)
+        record = guard.observe(guard.observe(record, "incumbent", 1 - incumbent), "candidate", candidate)
+        expected = guard._gains(candidate * BILLION, (incumbent * BILLION,), BILLION // 2, 0)
+        assert record["concurrent"] == list(expected)
+
+
+def test_some_incumbents_are_left_for_candidates_that_come_in_a_row() -> None:
+    record, waiting = guard.start(), []
+    for arm in ("incumbent",) * 7 + ("candidate",) * 5:
+        record = guard.observe(record, arm, 0)
+        waiting.append(len(record["waiting"]))
+    assert waiting == [1, 2, 3, 4, 5, 6, 7, 3, 1, 0, 0, 0]
+    assert (record["blocks"], len(record["held"])) == (3, 2)
+    record = guard.observe(record, "incumbent", 0)
+    assert (record["blocks"], len(record["held"]), record["waiting"]) == (4, 1, [])
+
+
 # What it finds.
 
 
