@@ -151,18 +151,18 @@ class Crew:
 
 def random_input(rng: Random) -> Any:
     """A run's input: mostly an object of the fields that expressions name."""
-    if rng.random() < 0.08:
+    if rng.random() < 0.03:
         return rng.choice(["plain text", ["x", "y"]])
     items = [f"item {place}" if rng.random() < 0.5 else {"ok": rng.random() < 0.5, "name": f"é{place}"}
              for place in range(rng.choice([0, 1, 2, 2, 3, 4]))]  # fmt: skip
     given = {"flag": rng.random() < 0.6, "n": rng.choice([0, 3, Decimal("0.8")]), "items": items, "text": "wörds"}
-    return {name: value for name, value in given.items() if rng.random() < 0.95}
+    return {name: value for name, value in given.items() if rng.random() < 0.98}
 
 
 def random_crew(rng: Random) -> Crew:
     """A crew of up to eight steps, some of them in loops."""
     maker = _Maker(rng)
-    for _ in range(rng.choice([1, 2, 3, 3, 4, 4, 5])):
+    for _ in range(rng.choice([1, 2, 3, 4, 5, 6, 7])):
         maker.add_loop() if rng.random() < 0.3 else maker.add_step()
     steps = maker.steps
     if rng.random() < 0.15:
@@ -269,7 +269,7 @@ class _Maker:
         parts: list[str | Reference] = [] if rng.random() < 0.15 else [f"Say {step.name}: "]
         if step.each:
             parts += [Reference("item"), " "]
-            if rng.random() < 0.1:
+            if rng.random() < 0.04:
                 parts.append(Reference("item", ("name",)))
         for _ in range(rng.randint(0, 3)):
             parts += [self._reference([*seen, *later]), rng.choice([" | ", "\n", ""])]
@@ -281,9 +281,9 @@ class _Maker:
             return Reference("input", rng.choice([(), (), (), ("text",), ("n",), ("items",)]))
         step = self._step_or_text(rng.choice(names))
         if step.each:
-            return Reference(step.name, rng.choice([(), (), (), ("0",)]))
+            return Reference(step.name, rng.choice([(), (), (), (), (), ("0",)]))
         if step.structured and rng.random() < 0.6:
-            return Reference(step.name, rng.choice([("ok",), ("n",), ("todo",), ("any",), ("todo", "0"), ("note",)]))
+            return Reference(step.name, rng.choice([("ok",), ("n",), ("todo",), ("any",), ("note",)] * 3 + [("todo", "0")]))
         return Reference(step.name)
 
     def _step_or_text(self, name: str) -> Step:

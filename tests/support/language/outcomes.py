@@ -23,7 +23,8 @@ class Record:
     """What happened in a run so far, redrives included."""
 
     asked: Counter[Place] = field(default_factory=Counter)
-    failed: Counter[Place] = field(default_factory=Counter)
+    failed: set[tuple[Place, str]] = field(default_factory=set)
+    """Steps that have failed, and when."""
     ends: list[str] = field(default_factory=list)
 
 
@@ -102,7 +103,7 @@ def _check_steps(run: dict[str, Any], reference: ReferenceRun, record: Record) -
             if place[:2] not in reference.lists or place[2]:
                 ended.add(place)
         if step["status"] == "failed":
-            record.failed[place] += 1
+            record.failed.add((place, step["finished_at"]))
         if step["status"] in ("completed", "skipped"):
             same(f"the output of {place}", step["output"], output)
         turn = reference.turns.get(place)
@@ -178,7 +179,7 @@ def _check_events(world: World, run: dict[str, Any], reference: ReferenceRun, re
     completed = Counter(place_of(step) for step in run["steps"]
                         if step["status"] == "completed" and step["step"] not in reference.kept)  # fmt: skip
     agree("StepCompleted", places["StepCompleted"], completed)
-    agree("StepFailed", places["StepFailed"], record.failed)
+    agree("StepFailed", places["StepFailed"], Counter(place for place, _ in record.failed))
     agree("RunWaiting", places["RunWaiting"], record.asked)
     agree("QuestionExpiring without a question", places["QuestionExpiring"] - record.asked, Counter())
     agree("other events", set(kinds) - {*places, "RunStarted", *CLOSING.values()}, set())

@@ -232,9 +232,9 @@ class ReferenceRun:
         self.stopping = False
         self.failed.clear()
         self.halted.clear()
-        for turn in self.turns.values():
-            if turn.error is None:
-                continue
+        for place, turn in self.turns.items():
+            if turn.error is None or place[:2] in self.done:
+                continue  # an item that its list tolerates stays as it is
             if turn.error == "OutputInvalid":
                 turn.talk, turn.broken = [], 0
             turn.error, turn.put_off = None, 0
