@@ -271,6 +271,7 @@ class Life:
         rng = Random(f"{self.seed}/call/{self.runs}/{self.legs}/{place}/{number}")
         if (drawn := rng.random()) < 0.012:
             self._cancel()
+            self.record.late = True
         elif drawn < 0.02:
             self._push()
         elif drawn < 0.05:
