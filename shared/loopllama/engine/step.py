@@ -149,8 +149,16 @@ class StepRunner:
             human_input.check_start(view.step, view.record)
             text = view.prompt()
             self._keep_prompt(view, writer, text)
-            stops = lambda: self._stops(view.work, self._store.run(view.work.run_id))  # noqa: E731
-            turn = self._turns.make(view, writer, ledger, text, started, remaining_ms, whole=whole, stops=stops)
+            turn = self._turns.make(
+                view,
+                writer,
+                ledger,
+                text,
+                started,
+                remaining_ms,
+                whole=whole,
+                stops=lambda: self._stops(view.work, self._store.run(view.work.run_id)),
+            )
             output = turn.take(text)
             return self._ending.complete(view, writer, ledger, output, turn.model)
         except loop.OutOfTime:

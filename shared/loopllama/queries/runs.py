@@ -136,8 +136,8 @@ class RunReader:
         return [self._so_far({**run, "unsatisfied_loops": loops.get(run["run_id"])}) for run in page], following
 
     def _unsatisfied(self, page: Sequence[Run]) -> dict[str, list[str] | None]:
-        """Return the loops of runs that have ended which nobody found good: the index, which cannot be changed where it
-        stands, does not hold them."""
+        """Return the unsatisfied loops of the runs of a page that have ended. The index does not hold them, and
+        CloudFormation changes no index that is there."""
         keys = [{"run_id": run["run_id"], "item": RUN} for run in page if run["status"] in FINAL]
         names = ("run_id", "unsatisfied_loops")
         items = dynamo.batch_get(self._store.dynamodb, self._store.table, keys, by="run_id", attributes=names)

@@ -1,26 +1,27 @@
 """Random crews and lives against the reference interpreter of the whole language (`support/language`).
 
-`make test` tries the same crews each time; `make test-language SECONDS=3600` tries others for as long as you like.
-`make test-language SEED=7` lives one life again, and says what happened in it.
+`make test` tries the same crews each time. `make test-language SECONDS=3600` tries others for as long as you like, and
+`make test-language SEED=7` lives one life again and tells it.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
-from support.language.crews import random_crew
 from support.language.lives import Life, Refused, provide
 from support.world import World
 
-PARTS, EACH = 4, 50
-"""How many crews `make test` tries, in parts that may run side by side."""
+PARTS, EACH = 4, 20
+"""How many crews `make test` tries, in parts that may run side by side: half a second of a processor each."""
+SEED, SECONDS = (os.environ.get(f"LOOPLLAMA_LANGUAGE_{name}", "") for name in ("SEED", "SECONDS"))
 
 
-def disagreement(world: World, seed: int, without: frozenset[str] = frozenset()) -> tuple[Life, Exception] | None:
-    """A life in which engine and reference differ; `None` where they agree. Raises `Refused`."""
-    life = Life(world, seed, without)
+def disagreement(life: Life) -> tuple[Life, Exception] | None:
+    """A life in which engine and reference differ, and how; `None` where they agree. Raises `Refused`."""
     try:
         life.live()
     except Refused:
@@ -30,59 +31,65 @@ def disagreement(world: World, seed: int, without: frozenset[str] = frozenset())
     return None
 
 
-def smallest(world: World, seed: int, found: tuple[Life, Exception]) -> tuple[Life, Exception]:
-    """The same disagreement with as few steps as still show one."""
-    names = [step.name for step in random_crew_of(found[0])]
-    for name in reversed(names):
+def smallest(life: Life, error: Exception) -> tuple[Life, Exception]:
+    """The life with as few steps as still show a disagreement, not necessarily the same."""
+    for name in [step.name for crew in life.pushed.values() for step in reversed(crew.steps)]:
         try:
-            less = disagreement(world, seed, found[0].without | {name})
+            less = disagreement(Life(life.world, life.seed, life.without | {name}))
         except Refused:
             continue
-        found = less or found
-    return found
-
-
-def random_crew_of(life: Life):
-    return life.pushed[1].steps if life.pushed else ()
+        life, error = less or (life, error)
+    return life, error
 
 
 def lived(world: World, seed: int) -> bool:
     """Live a seed's life; `False` where its crew is refused. Fails where engine and reference differ."""
+    life = Life(world, seed)
     try:
-        found = disagreement(world, seed)
+        found = disagreement(life)
     except Refused:
         return False
-    if found is None:
-        return True
-    life, error = smallest(world, seed, found)
-    crews = [f"  version {number}: {step.definition()}" for number, crew in life.pushed.items() for step in crew.steps]
-    happened = "\n".join([*crews, *(f"  {line}" for line in life.said)])
-    raise AssertionError(f"seed {seed} (make test-language SEED={seed}):\n{happened}\n{error!r}") from error
+    finally:
+        if SEED:
+            print(life.told())
+    if found is not None:
+        life, error = smallest(*found)
+        raise AssertionError(f"{life.told()}\n{error!r}\nmake test-language SEED={seed}") from error
+    return True
 
 
 @pytest.fixture
 def language(world: World) -> World:
+    """A world with the models that crews name."""
     provide(world)
     return world
 
 
-if (SEED := os.environ.get("LOOPLLAMA_LANGUAGE_SEED")):
-    def test_a_seed(language: World) -> None:
-        assert lived(language, int(SEED)), "its crew is refused"
-elif (SECONDS := os.environ.get("LOOPLLAMA_LANGUAGE_SECONDS")):
-    def test_for_long(language: World) -> None:
-        ends, seed, tried, failed = time.monotonic() + float(SECONDS), int(time.time()), 0, []
-        while time.monotonic() < ends:
-            seed += 1
-            try:
-                tried += lived(language, seed)
-            except AssertionError as error:
-                failed.append(str(error))
-                print(error)
-        print(f"{tried} crews tried, {len(failed)} disagreements")
-        assert not failed
-else:
-    @pytest.mark.parametrize("part", range(PARTS))
-    def test_crews(language: World, part: int) -> None:
-        tried = sum(lived(language, seed) for seed in range(part * EACH, (part + 1) * EACH))
-        assert tried > EACH * 0.8, "most crews that are drawn can be pushed"
+def for_long(seconds: float) -> Iterator[int]:
+    """Seeds that nobody has tried, until the time is over."""
+    first, ends = int(time.time()), time.monotonic() + seconds
+    return itertools.takewhile(lambda _: time.monotonic() < ends, itertools.count(first))
+
+
+def wanted() -> list[Callable[[], Iterable[int]]]:
+    """The seeds to try, in parts."""
+    if SEED:
+        return [lambda: [int(SEED)]]
+    if SECONDS:
+        return [lambda: for_long(float(SECONDS))]
+    return [lambda part=part: range(part * EACH, (part + 1) * EACH) for part in range(PARTS)]
+
+
+@pytest.mark.parametrize("seeds", wanted(), ids=itertools.count())
+def test_random_crews(language: World, seeds: Callable[[], Iterable[int]]) -> None:
+    tried: list[bool] = []
+    found: list[str] = []
+    for seed in seeds():
+        try:
+            tried.append(lived(language, seed))
+        except AssertionError as error:
+            found.append(str(error))
+            print(error)
+    print(f"{sum(tried)} crews tried, {len(found)} disagreements")
+    assert not found
+    assert sum(tried) > len(tried) * 0.7, "most crews that are drawn can be pushed"

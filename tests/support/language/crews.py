@@ -283,7 +283,9 @@ class _Maker:
         if step.each:
             return Reference(step.name, rng.choice([(), (), (), (), (), ("0",)]))
         if step.structured and rng.random() < 0.6:
-            return Reference(step.name, rng.choice([("ok",), ("n",), ("todo",), ("any",), ("note",)] * 3 + [("todo", "0")]))
+            return Reference(
+                step.name, rng.choice([("ok",), ("n",), ("todo",), ("any",), ("note",)] * 3 + [("todo", "0")])
+            )
         return Reference(step.name)
 
     def _step_or_text(self, name: str) -> Step:

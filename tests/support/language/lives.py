@@ -83,6 +83,13 @@ class Life:
         finally:
             world.functions["RunStep"] = invoke
 
+    def told(self) -> str:
+        """The crews, and what happened, in the order in which it did."""
+        crews = [
+            f"version {number}: {step.definition()}" for number, crew in self.pushed.items() for step in crew.steps
+        ]
+        return "\n  ".join([f"seed {self.seed} without {sorted(self.without)}", *crews, *self.said])
+
     # What people do
 
     def _push(self) -> None:
@@ -293,10 +300,16 @@ class Life:
             return Reply(400, {}, b'{"error": {"message": "no such thing"}}')
         if kind == "down":
             return Reply(503, {}, b'{"error": {"message": "overloaded"}}')
-        message: dict[str, Any] = {"role": "assistant", "content": answer if isinstance(answer, str) else as_json(answer)}
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": answer if isinstance(answer, str) else as_json(answer),
+        }
         if kind == "asks":
             function = {"name": "ask_human", "arguments": json.dumps({"question": answer})}
-            message |= {"content": None, "tool_calls": [{"id": f"call-{number}", "type": "function", "function": function}]}
+            message |= {
+                "content": None,
+                "tool_calls": [{"id": f"call-{number}", "type": "function", "function": function}],
+            }
         choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if kind == "asks" else "stop"}
         usage = {"prompt_tokens": used[0], "completion_tokens": used[1]}
         return Reply(200, {}, json.dumps({"model": model, "choices": [choice], "usage": usage}).encode())

@@ -50,9 +50,17 @@ def check_questions(questions: list[Any], reference: ReferenceRun) -> None:
     """What a run asks is what it may ask, each thing once, ordered by its end."""
     asked = reference.asked()
     for question in questions:
-        agree(f"the question of {place_of(question)}", (question["kind"], question["prompt"]), asked.get(place_of(question)))
+        agree(
+            f"the question of {place_of(question)}",
+            (question["kind"], question["prompt"]),
+            asked.get(place_of(question)),
+        )
     for key in ("id", "place"):
-        agree("questions asked twice", len({place_of(one) if key == "place" else one[key] for one in questions}), len(questions))
+        agree(
+            "questions asked twice",
+            len({place_of(one) if key == "place" else one[key] for one in questions}),
+            len(questions),
+        )
     ends = [question["expires_at"] for question in questions]
     agree("the questions' order", ends, sorted(ends))
     for step in reference.crew.steps:
@@ -111,7 +119,9 @@ def _check_steps(run: dict[str, Any], reference: ReferenceRun, record: Record) -
         turn = reference.turns.get(place)
         if turn and turn.calls:
             agree(f"the prompt of {place}", step["input"], reference.prompts[place])
-            agree(f"the model of {place}", [one["model"] for one in step["attempts"]], [one.model for one in turn.calls])
+            agree(
+                f"the model of {place}", [one["model"] for one in step["attempts"]], [one.model for one in turn.calls]
+            )
         else:
             agree(f"calls of {place}", step["attempts"], [])
         ends = reference.loops.get(place[0]) if place[:2] == reference.place(place[0]) else None
@@ -132,7 +142,13 @@ def _wanted(place: Place, reference: ReferenceRun) -> tuple[str, Any]:
     """The status of a step's record, and its output."""
     turn = reference.turns.get(place)
     if place[2]:
-        return ("failed", None) if turn and turn.error else ("completed", turn.answer) if turn and turn.answer is not None else ("running", None)
+        return (
+            ("failed", None)
+            if turn and turn.error
+            else ("completed", turn.answer)
+            if turn and turn.answer is not None
+            else ("running", None)
+        )
     if place[:2] in reference.done:
         return "skipped" if place[:2] in reference.skipped else "completed", reference.done[place[:2]]
     if place[:2] in reference.failed:
