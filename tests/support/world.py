@@ -47,8 +47,9 @@ CONTEXT = SimpleNamespace(aws_request_id="request", function_name="function")
 class World(Deployment):
     """`faults` lets a call fail. `serve` answers the model's calls: the request's body to an answer's text, to the
     arguments of a call of the tool, or to a whole `Reply`, which is not paid. `person` is asked whenever a run waits
-    for one, before the state machine waits where it is `early`. Without `news` nobody tells of executions that end; without `sums` nobody sums the days' usage. While an
-    execution has nothing to do until a time, `meanwhile` may do something in time's place, and says whether it did."""
+    for one, before the state machine waits where it is `early`. Without `news` nobody tells of executions that end;
+    without `sums` nobody sums the days' usage. While an execution has nothing to do until a time, `meanwhile` may do
+    something in time's place, and says whether it did."""
 
     def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(settings, monkeypatch)

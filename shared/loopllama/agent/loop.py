@@ -160,8 +160,8 @@ class AgentLoop:
         """Go through the turn on the given prompt; returns the step's output: text, or the parsed object where the
         agent has an `outputSchema`.
 
-        Raises `RetryLater`, `OutOfTime`, `Waiting`, `Stopped`, `LeaseLost`, and for good: `ModelError`, `OutputInvalid`,
-        `TurnLimitExceeded`, `BudgetExceeded`.
+        Raises `RetryLater`, `OutOfTime`, `Waiting`, `Stopped`, `LeaseLost`, and for good: `ModelError`,
+        `OutputInvalid`, `TurnLimitExceeded`, `BudgetExceeded`.
         """
         opening = [Message("user", text, stable=True)]
         messages = list(opening)

@@ -62,8 +62,8 @@ class TurnMaker:
         stops: Callable[[], bool],
     ) -> loop.AgentLoop:
         """Return the turn of a step on the prompt `text`, in an invocation that began at `started` (`time.monotonic()`)
-        with `remaining_ms` left; it is `whole` where no step came before; `stops` looks whether the run goes on. Raises `NoEligibleModel`, `ModelUnknown`,
-        `WorkflowInvalid` and `ToolInvalid`."""
+        with `remaining_ms` left; it is `whole` where no step came before; `stops` looks whether nothing more may begin.
+        Raises `NoEligibleModel`, `ModelUnknown`, `WorkflowInvalid` and `ToolInvalid`."""
         attempt_order, decision = self._route(view, text, writer)
         max_tokens, temperature = decision.get("max_tokens"), decision.get("temperature")
         return loop.AgentLoop(

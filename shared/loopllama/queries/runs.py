@@ -121,6 +121,14 @@ class RunReader:
         page, following = self._index.page(Filter(workflow_id), limit, cursor)
         return [self._summary(run) for run in page], following
 
+    def _unsatisfied(self, page: Sequence[Run]) -> dict[str, list[str] | None]:
+        """Return the unsatisfied loops of the runs of a page that have ended. The index does not hold them, and
+        CloudFormation changes no index that is there."""
+        keys = [{"run_id": run["run_id"], "item": RUN} for run in page if run["status"] in FINAL]
+        names = ("run_id", "unsatisfied_loops")
+        items = dynamo.batch_get(self._store.dynamodb, self._store.table, keys, by="run_id", attributes=names)
+        return {run_id: item.get("unsatisfied_loops") for run_id, item in items.items()}
+
     def list(
         self,
         workflow_id: str | None = None,
@@ -134,14 +142,6 @@ class RunReader:
         page, following = self._index.page(which or Filter(workflow_id), limit, cursor)
         loops = self._unsatisfied(page)
         return [self._so_far({**run, "unsatisfied_loops": loops.get(run["run_id"])}) for run in page], following
-
-    def _unsatisfied(self, page: Sequence[Run]) -> dict[str, list[str] | None]:
-        """Return the unsatisfied loops of the runs of a page that have ended. The index does not hold them, and
-        CloudFormation changes no index that is there."""
-        keys = [{"run_id": run["run_id"], "item": RUN} for run in page if run["status"] in FINAL]
-        names = ("run_id", "unsatisfied_loops")
-        items = dynamo.batch_get(self._store.dynamodb, self._store.table, keys, by="run_id", attributes=names)
-        return {run_id: item.get("unsatisfied_loops") for run_id, item in items.items()}
 
     def failed(self, since: str, workflow_id: str | None = None) -> Iterator[RunView]:
         """Yield the runs that failed from that time on, as `list` has them."""

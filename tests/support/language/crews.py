@@ -9,10 +9,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
-from support.language.values import Uncomputable, is_number, is_true
+from support.language.expressions import (
+    Expression,
+    Sight,
+    at_least,
+    both,
+    either,
+    ends_with,
+    filtered,
+    first,
+    length,
+    less,
+    only,
+    or_empty,
+    same,
+)
 from support.language.values import field as field_of
+from support.language.values import is_true
 
 MODELS = ("house:one", "house:two", "house:three")
 SCHEMA = {
@@ -28,25 +43,6 @@ SCHEMA = {
 }
 WAIT_SECONDS = 1000
 """How long a person has for an answer."""
-
-
-class Sight(Protocol):
-    """What a step sees when an expression or its prompt is computed."""
-
-    input: Any
-
-    def output(self, step: str) -> Any:
-        """A step's output, null where there is none (yet)."""
-        ...
-
-
-@dataclass(frozen=True)
-class Expression:
-    """JMESPath, and what it means. `of` raises `Uncomputable`."""
-
-    text: str
-    of: Callable[[Sight], Any]
-    names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -295,23 +291,23 @@ class _Maker:
         rng = self.rng
         own = [
             Expression("input.items", lambda sight: field_of(sight.input, "items")),
-            Expression("input.items[?ok]", lambda sight: _filtered(field_of(sight.input, "items"))),
-            Expression("input.items[:2]", lambda sight: _first(field_of(sight.input, "items"), 2)),
+            Expression("input.items[?ok]", lambda sight: filtered(field_of(sight.input, "items"))),
+            Expression("input.items[:2]", lambda sight: first(field_of(sight.input, "items"), 2)),
         ]
         from_steps = []
         for name in seen:
             step = self._step_or_text(name)
             if step.each:
-                from_steps.append(Expression(f"steps.{name}.output", lambda sight, n=name: sight.output(n), _s(name)))
+                from_steps.append(Expression(f"steps.{name}.output", lambda sight, n=name: sight.output(n), only(name)))
             elif step.structured:
                 todo = lambda sight, n=name: field_of(sight.output(n), "todo")  # noqa: E731
-                from_steps.append(Expression(f"steps.{name}.output.todo", todo, _s(name)))
+                from_steps.append(Expression(f"steps.{name}.output.todo", todo, only(name)))
         for name in (*seen, *later):
             step = self._step_or_text(name)
             if step.structured and not step.each:
-                from_steps.append(_or(
+                from_steps.append(either(
                     Expression(f"steps.{name}.output.todo",
-                               lambda sight, n=name: field_of(sight.output(n), "todo"), _s(name)),
+                               lambda sight, n=name: field_of(sight.output(n), "todo"), only(name)),
                     own[0],
                 ))  # fmt: skip
         return rng.choice(from_steps) if from_steps and rng.random() < 0.6 else rng.choice(own)
@@ -324,31 +320,29 @@ class _Maker:
             return Expression(f"!({inner.text})", lambda sight: not is_true(inner.of(sight)), inner.names)
         if drawn < 0.35:
             left, right = self._condition(names, later), self._condition(names, later)
-            return _or(left, right) if rng.random() < 0.5 else _and(left, right)
+            return either(left, right) if rng.random() < 0.5 else both(left, right)
         return self._atom([*names, *later])
 
-    def _atom(self, names: Sequence[str]) -> Expression:  # noqa: C901 - a family of forms, one after the other
+    def _atom(self, names: Sequence[str]) -> Expression:
         rng = self.rng
         if not names or rng.random() < 0.2:
             return rng.choice([
                 Expression("input.flag", lambda sight: field_of(sight.input, "flag")),
-                Expression("input.n < `2`", lambda sight: _less(field_of(sight.input, "n"), 2)),
+                Expression("input.n < `2`", lambda sight: less(field_of(sight.input, "n"), 2)),
                 Expression("input.absent", lambda sight: field_of(sight.input, "absent")),
             ])  # fmt: skip
         name = rng.choice(names)
-        step, out, said = self._step_or_text(name), f"steps.{name}.output", _s(name)
+        step, out, said = self._step_or_text(name), f"steps.{name}.output", only(name)
         if rng.random() < 0.15:
             return Expression(f"{out} == `null`", lambda sight: sight.output(name) is None, said)
         if step.each:
-            return Expression(
-                f"length({out} || `[]`) > `1`", lambda sight: len(_or_empty(sight.output(name))) > 1, said
-            )
+            return Expression(f"length({out} || `[]`) > `1`", lambda sight: len(or_empty(sight.output(name))) > 1, said)
         if not step.structured:
             letter = rng.choice("02468")
             return rng.choice([
                 Expression(out, lambda sight: sight.output(name), said),
                 Expression(f"ends_with({out} || 'x', '{letter}')",
-                           lambda sight: _ends_with(sight.output(name) or "x", letter), said),
+                           lambda sight: ends_with(sight.output(name) or "x", letter), said),
             ])  # fmt: skip
 
         def of(part: str) -> Callable[[Sight], Any]:
@@ -358,68 +352,12 @@ class _Maker:
         forms = [
             Expression(f"{out}.ok", of("ok"), said),
             Expression(f"{out}.ok", of("ok"), said),
-            Expression(f"{out}.n >= `{bound}`", lambda sight: _at_least(of("n")(sight), bound), said),
-            Expression(f"{out}.n == `0.8`", lambda sight: _same(of("n")(sight), Decimal("0.8")), said),
+            Expression(f"{out}.n >= `{bound}`", lambda sight: at_least(of("n")(sight), bound), said),
+            Expression(f"{out}.n == `0.8`", lambda sight: same(of("n")(sight), Decimal("0.8")), said),
             Expression(f"{out}.note == 'red'", lambda sight: of("note")(sight) == "red", said),
-            Expression(f"contains({out}.todo || `[]`, 'x')", lambda sight: "x" in _or_empty(of("todo")(sight)), said),
+            Expression(f"contains({out}.todo || `[]`, 'x')", lambda sight: "x" in or_empty(of("todo")(sight)), said),
             Expression(f"{out}.any", of("any"), said),
         ]
         if name not in self._shapes:
-            forms.append(Expression(f"length({out}.any) > `1`", lambda sight: _length(of("any")(sight)) > 1, said))
+            forms.append(Expression(f"length({out}.any) > `1`", lambda sight: length(of("any")(sight)) > 1, said))
         return rng.choice(forms)
-
-
-def _s(name: str) -> frozenset[str]:
-    return frozenset([name])
-
-
-def _or(left: Expression, right: Expression) -> Expression:
-    def of(sight: Sight) -> Any:
-        value = left.of(sight)
-        return value if is_true(value) else right.of(sight)
-
-    return Expression(f"({left.text} || {right.text})", of, left.names | right.names)
-
-
-def _and(left: Expression, right: Expression) -> Expression:
-    def of(sight: Sight) -> Any:
-        value = left.of(sight)
-        return right.of(sight) if is_true(value) else value
-
-    return Expression(f"({left.text} && {right.text})", of, left.names | right.names)
-
-
-def _less(value: Any, bound: Any) -> bool | None:
-    return value < bound if is_number(value) else None
-
-
-def _at_least(value: Any, bound: Any) -> bool | None:
-    return value >= bound if is_number(value) else None
-
-
-def _same(value: Any, other: Any) -> bool:
-    return is_number(value) and value == other
-
-
-def _or_empty(value: Any) -> Any:
-    return value if is_true(value) else []
-
-
-def _length(value: Any) -> int:
-    if isinstance(value, str | list | dict):
-        return len(value)
-    raise Uncomputable("length() of what has none")
-
-
-def _ends_with(value: Any, end: str) -> bool:
-    if isinstance(value, str):
-        return value.endswith(end)
-    raise Uncomputable("ends_with() of what is no text")
-
-
-def _filtered(value: Any) -> Any:
-    return [one for one in value if is_true(field_of(one, "ok"))] if isinstance(value, list) else None
-
-
-def _first(value: Any, count: int) -> Any:
-    return value[:count] if isinstance(value, list) else None

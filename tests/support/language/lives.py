@@ -8,17 +8,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from decimal import Decimal
 from collections.abc import Callable
+from decimal import Decimal
 from random import Random
 from typing import Any
-
-from support.asl.execution import TaskError
-from support.language import outcomes
-from support.language.crews import MODELS, WAIT_SECONDS, Crew, Step, random_crew, random_input
-from support.language.reference import ANY, Call, Disagreement, Place, ReferenceRun
-from support.language.values import as_json
-from support.world import World
 
 from loopllama.engine import human_input
 from loopllama.engine.cancel import cancel_run
@@ -26,8 +19,19 @@ from loopllama.engine.redrive import redrive_run
 from loopllama.engine.replay import replay_run
 from loopllama.errors import Conflict, WorkflowInvalid
 from loopllama.providers.http import Reply
+from support.asl.execution import TaskError
+from support.language import outcomes
+from support.language.crews import MODELS, WAIT_SECONDS, Crew, Step, random_crew, random_input
+from support.language.reference import ReferenceRun
+from support.language.turns import ANY, Call, Disagreement, Place
+from support.language.values import as_json
+from support.world import World
 
-PRICES = {"house:one": (3, 15), "house:two": (1, 4), "house:three": (Decimal("0.25"), Decimal("1.5"))}
+PRICES: dict[str, tuple[int | Decimal, int | Decimal]] = {
+    "house:one": (3, 15),
+    "house:two": (1, 4),
+    "house:three": (Decimal("0.25"), Decimal("1.5")),
+}
 """USD for a million tokens."""
 UNASKED_SECONDS = 7 * 86_400
 """How long a step waits for an answer where its agent says nothing about it."""
@@ -51,7 +55,7 @@ class Life:
 
     def __init__(self, world: World, seed: int, without: frozenset[str] = frozenset()) -> None:
         self.world, self.seed, self.without = world, seed, without
-        self.rng = Random(f"{seed}/life")
+        self.rng = self._drawn("life")
         self.pushed: dict[int, Crew] = {}
         """The workflow's versions."""
         self.rows: dict[str, str] = {}
@@ -83,6 +87,9 @@ class Life:
         finally:
             world.functions["RunStep"] = invoke
 
+    def _drawn(self, where: str) -> Random:
+        return Random(f"{self.seed}/{where}")  # noqa: S311 - the same each time, which is what it is for
+
     def told(self) -> str:
         """The crews, and what happened, in the order in which it did."""
         crews = [
@@ -95,7 +102,7 @@ class Life:
     def _push(self) -> None:
         """Push the workflow's next version."""
         number = len(self.pushed) + 1
-        crew = random_crew(Random(f"{self.seed}/crew/{number}")).without(self.without)
+        crew = random_crew(self._drawn(f"crew/{number}")).without(self.without)
         steps = [step.definition() for step in crew.steps]
         try:
             if not steps:
@@ -189,7 +196,7 @@ class Life:
         if not questions:
             return False
         key = "/".join([str(len(self.said)), *(question["id"] for question in questions)])
-        rng = Random(f"{self.seed}/meanwhile/{self.runs}/{key}")
+        rng = self._drawn(f"meanwhile/{self.runs}/{key}")
         drawn = rng.random()
         if drawn < 0.06:
             self._cancel()
@@ -207,7 +214,7 @@ class Life:
 
     def _early(self) -> None:
         """A step asks, and the state machine does not wait yet."""
-        rng = Random(f"{self.seed}/early/{self.runs}/{self.place}/{len(self.said)}")
+        rng = self._drawn(f"early/{self.runs}/{self.place}/{len(self.said)}")
         if rng.random() < 0.15 and not self.reference.over:
             questions = self.world.read(self.run_id)["questions"]
             mine = [one for one in questions if (one["step"], one["iteration"], one["item"] or 0) == self.place]
@@ -275,7 +282,7 @@ class Life:
         if model != reference.model(place):
             raise Disagreement(f"{place} asks {model}, not {reference.model(place)}")
         number = len(reference.turns[place].calls)
-        rng = Random(f"{self.seed}/call/{self.runs}/{self.legs}/{place}/{number}")
+        rng = self._drawn(f"call/{self.runs}/{self.legs}/{place}/{number}")
         if (drawn := rng.random()) < 0.012:
             self._cancel()
             self.record.late = True
@@ -292,7 +299,7 @@ class Life:
         used = (100 + number, 10 + len(step.name)) if kind not in ("rejected", "down") else (0, 0)
         price = PRICES[model]
         cost = (used[0] * Decimal(price[0]) + used[1] * Decimal(price[1])) / 1_000_000
-        call = Call(model, *used, cost, answered=kind not in ("rejected", "down"))
+        call = Call(model, *used, cost)
         answer = self._words(step, place, kind, rng)
         self.said[-1] += f": {kind} {answer}"
         reference.called(place, call, answer, kind)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from support.language.reference import Disagreement, Place, ReferenceRun
-from support.language.values import as_json
-from support.world import World
-
 from loopllama.llm.usage import shown
 from loopllama.queries.runs import RunReader
+from support.language.reference import ReferenceRun
+from support.language.turns import Disagreement, Place
+from support.language.values import as_json
+from support.world import World
 
 CLOSING = {"completed": "RunCompleted", "failed": "RunFailed", "cancelled": "RunCancelled"}
 SUMS = ("tokens_in", "tokens_out", "cost_usd")
@@ -109,9 +109,9 @@ def _check_steps(run: dict[str, Any], reference: ReferenceRun, record: Record) -
         late = not whole and step["status"] in ("queued", "running") and not _called_last(place, reference)
         if not late:
             agree(f"{place}", step["status"], wanted)
-        if step["status"] in ("completed", "failed") and place[0] not in reference.kept:
-            if place[:2] not in reference.lists or place[2]:
-                ended.add(place)
+        a_turn = place[2] or place[:2] not in reference.lists
+        if a_turn and step["status"] in ("completed", "failed") and place[0] not in reference.kept:
+            ended.add(place)
         if step["status"] == "failed":
             record.failed.add((place, step["finished_at"]))
         if step["status"] in ("completed", "skipped"):
@@ -185,7 +185,7 @@ def _check_sums(world: World, run: dict[str, Any], reference: ReferenceRun, ende
 
 
 def _check_events(world: World, run: dict[str, Any], reference: ReferenceRun, record: Record) -> None:
-    events = world.events(run["id"])
+    events: list[Any] = [*world.events(run["id"])]
     agree("the events' numbers", [event["id"] for event in events], [str(n + 1) for n in range(len(events))])
     kinds = Counter(event["type"] for event in events)
     agree("RunStarted", [event["resumed"] for event in events if event["type"] == "RunStarted"],
@@ -203,8 +203,8 @@ def _check_events(world: World, run: dict[str, Any], reference: ReferenceRun, re
     agree("other events", set(kinds) - {*places, "RunStarted", *CLOSING.values()}, set())
     _check_order(events, reference)
     last = max(number for number, event in enumerate(events) if event["type"] in CLOSING.values())
-    agree("what comes behind the end", {(event["type"].startswith("Step"), event.get("late")) for event in events[last + 1 :]}
-          - {(True, True)}, set())  # fmt: skip
+    behind = {(event["type"].startswith("Step"), event.get("late")) for event in events[last + 1 :]}
+    agree("what comes behind the end", behind - {(True, True)}, set())
     if not record.late:
         agree("what comes behind the end", events[last + 1 :], [])
         for name in ("total_steps", "unsatisfied_loops", *SUMS):

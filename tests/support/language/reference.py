@@ -8,61 +8,12 @@ whatever order the engine takes, each call has to be one that may be made by the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from dataclasses import dataclass
 from typing import Any
 
 from support.language.crews import Crew, Reference, Step
+from support.language.turns import ANY, Call, Disagreement, Place, Turn
 from support.language.values import Uncomputable, at_path, is_true, shown
-
-Place = tuple[str, int, int]
-"""Step, round (from 0), item (from 1; 0 outside a list)."""
-ANY = object()
-"""Words that the language does not prescribe."""
-
-
-class Disagreement(AssertionError):
-    """The engine did what the reference does not allow."""
-
-
-@dataclass
-class Call:
-    """A model's call: what it is billed as."""
-
-    model: str
-    tokens_in: int
-    tokens_out: int
-    cost_usd: Decimal
-    answered: bool
-
-
-@dataclass
-class Turn:
-    """An agent's turn."""
-
-    approved: bool = False
-    question: str | None = None
-    """What its agent asks a person."""
-    talk: list[tuple[str, Any]] = field(default_factory=list)
-    """What was said after the prompt: role and words."""
-    calls: list[Call] = field(default_factory=list)
-    model: str | None = None
-    """Which it is to ask; chosen with its first call, and anew by an invocation that finds that it has failed."""
-    failed_models: set[str] = field(default_factory=set)
-    broken: int = 0
-    """Answers so far that did not follow the schema."""
-    put_off: int = 0
-    answer: Any = None
-    error: str | None = None
-
-    @property
-    def ended(self) -> bool:
-        return self.answer is not None or self.error is not None
-
-    def decide_again(self) -> None:
-        """Another invocation takes the turn up."""
-        if self.model in self.failed_models:
-            self.model = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +34,7 @@ class ReferenceRun:
         """Outputs of the steps that are done, skipped ones among them, by step and round."""
         self.skipped: set[tuple[str, int]] = set()
         self.loops: dict[str, str] = {}
-        """How loops ended, by their last step."""
+        """How they ended, by their last step."""
         self.lists: dict[tuple[str, int], list[Any]] = {}
         self.turns: dict[Place, Turn] = {}
         self.prompts: dict[Place, str] = {}
@@ -145,7 +96,8 @@ class ReferenceRun:
             if not text.strip():
                 raise Uncomputable("the prompt is empty")
             return text
-        loop, line = self.crew.loop_of(step.name), ()
+        loop = self.crew.loop_of(step.name)
+        line: tuple[str, ...] = ()
         parts = [("Input", self.input)]
         for name in self.crew.before(step.name):
             if (output := sees.output(name)) is not None:
@@ -243,8 +195,7 @@ class ReferenceRun:
 
     def replayed(self, kept: set[str], run_input: Any, route: Callable[[Step], str]) -> ReferenceRun:
         """The run that keeps some steps as they ended here."""
-        other = ReferenceRun.__new__(ReferenceRun)
-        other.__init__(replace(self.crew, steps=()), run_input, route)  # type: ignore[misc]
+        other = ReferenceRun(Crew(()), run_input, route)
         other.crew, other.kept = self.crew, kept
         other.rounds = {name: self.rounds[name] if name in kept else 0 for name in self.rounds}
         places = {(name, self._round(name)) for name in kept}
@@ -255,7 +206,7 @@ class ReferenceRun:
         return other
 
     def kept_by(self, start: str) -> set[str]:
-        """What a replay from a step keeps: the steps before it in the file that need no redone one, loops as a whole."""
+        """What a replay from a step keeps: those before it in the file that need no redone one, loops as a whole."""
         names = [step.name for step in self.crew.steps]
         kept = set(names[: names.index(start)])
         while redone := {
@@ -273,7 +224,7 @@ class ReferenceRun:
         """Take all that needs no model and no person: skip, gather, go back; until nothing of it is left."""
         changed = True
         while changed:
-            changed = any([self._take(step) for step in self.crew.steps])
+            changed = any(self._take(step) for step in self.crew.steps)
             for place, turn in self.turns.items():
                 if not turn.ended and place not in self.asked() and self._broken_prompt(place):
                     turn.error, changed = "InvalidRequest", True
