@@ -18,7 +18,7 @@ ALWAYS = date(2020, 1, 1)
 
 def priced(name: str, given: str, taken: str, **fields: Any) -> Model:
     """A model at these USD a million tokens in and out; it can do all, and answers in 100 ms and 10 a token."""
-    cached = {key: Decimal(fields.pop(key)) for key in ("cache_read", "cache_write") if key in fields}
+    cached: dict[str, Any] = {key: Decimal(fields.pop(key)) for key in ("cache_read", "cache_write") if key in fields}
     prices = (Price(ALWAYS, Decimal(given), Decimal(taken), **cached, service_tiers=fields.pop("tiers", {})),)
     fields = {
         "context_window": 100_000,

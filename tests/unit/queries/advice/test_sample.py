@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -93,13 +92,13 @@ def test_reading_ends_when_the_memory_is_full(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture(scope="module")
-def kept() -> Iterator[ValueStore]:
+def kept() -> ValueStore:
     from loopllama.settings import Settings
 
     class Bucket:
         def put_object(self, **_: Any) -> None: ...
 
-    yield ValueStore(Settings(values_bucket="b"), Bucket())
+    return ValueStore(Settings(values_bucket="b"), Bucket())
 
 
 @pytest.mark.parametrize("value", ["text", "x" * 50_000, {"a": [1, 2.5]}, {"a": "y" * 50_000}, ["x"]])
