@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from loopllama.aws import clients
@@ -17,7 +18,7 @@ from loopllama.queries.advice import sample
 from loopllama.queries.advice.advise import advise
 from loopllama.queries.advice.reckon import Deployment, Incumbent
 from loopllama.queries.runs import RunReader
-from loopllama.routing.overrides import parse_row
+from loopllama.routing.overrides import Override, parse_row
 from loopllama.routing.router import Router
 from loopllama.routing.store import RouteStore
 from loopllama.routing.validation import RouteChecks
@@ -60,12 +61,19 @@ def advice(
     now = clock.now()
     found = sample.read(RunReader(settings), workflow_id, now, runs, monotonic)
     recorded = {call["model"] for run in found.runs for step in run["steps"] for call in step["attempts"]}
-    known = _deployment(settings, workflow, catalog, {*recorded, *(str(entry["model"]) for entry in entries)}, wanted)
+    known = _deployment(
+        settings, workflow, catalog, {*recorded, *(str(entry["model"]) for entry in entries)}, wanted, now
+    )
     return advise(found, known, now, runs_month=runs_month, candidates=wanted)
 
 
 def _deployment(
-    settings: Settings, workflow: WorkflowItem, catalog: Catalog, named: Collection[str], wanted: Collection[str]
+    settings: Settings,
+    workflow: WorkflowItem,
+    catalog: Catalog,
+    named: Collection[str],
+    wanted: Collection[str],
+    now: datetime,
 ) -> Deployment:
     crew = workflow["definition"]["crew"]
     rows = {str(row["step"]): row for row in RouteStore(settings).rows(workflow["workflow_id"])}
@@ -80,7 +88,8 @@ def _deployment(
         version=workflow.get("current_version", workflow["version"]),
         crew=crew,
         incumbents={
-            step["name"]: _incumbent(step, route, rows, catalog) for step, route in zip(crew, explained, strict=True)
+            step["name"]: _incumbent(step, route, rows, catalog, now.timestamp())
+            for step, route in zip(crew, explained, strict=True)
         },
         models=models,
         resolve=catalog.resolve,
@@ -91,20 +100,27 @@ def _deployment(
     )
 
 
-def _incumbent(step: CrewStep, route: Explained, rows: Mapping[str, RouteRow], catalog: Catalog) -> Incumbent:
+def _incumbent(
+    step: CrewStep, route: Explained, rows: Mapping[str, RouteRow], catalog: Catalog, now: float
+) -> Incumbent:
     name, row = route["model"], rows.get(step["name"])
     policy = find(route.get("policy"))
-    cap: Any = step.get("max_tokens")
-    if row is not None and (parsed := parse_row(row)).max_tokens is not None:
-        cap = parsed.max_tokens
-    if cap is None and "*" in rows:
-        cap = parse_row(rows["*"]).max_tokens
+    mine, everybodys = (parse_row(rows.get(key, {})) for key in (step["name"], "*"))
+    caps = [_counts(mine, now) and mine.max_tokens, step.get("max_tokens")]
+    cap = next((limit for limit in (*caps, _counts(everybodys, now) and everybodys.max_tokens) if limit), None)
+    kept: dict[str, Any] | None = {**row} if row is not None and _counts(mine, now) else None
+    if kept is not None and mine.expires_at is not None:
+        kept["expires_in"] = f"{max(1, int(mine.expires_at - now))}s"
     order = [name, *route.get("fallbacks", ())] if name else []
     model = None
     with contextlib.suppress(ModelUnknown):
         model = catalog.resolve(name) if name else None
     chosen = policy is not None and policy.chooses
-    return Incumbent(model, order, route["source"], chosen, cap, row)
+    return Incumbent(model, order, route["source"], chosen, cap, kept)
+
+
+def _counts(row: Override, now: float) -> bool:
+    return row.expires_at is None or row.expires_at > now
 
 
 def _aliases(catalog: Catalog) -> dict[str, str]:

@@ -99,6 +99,28 @@ def test_a_policy_chooses_and_its_row_is_replaced_by_what_is_advised(made: Deplo
     assert line["apply_command"] == "loopllama routes set test sort test:cheap --temperature 0"
 
 
+def cap_of(made: Deployment) -> str | None:
+    """What the advice would write to limit the answers of `sort`, of which there are twenty."""
+    told = advice(made.settings, "test", runs=100)
+    return next(
+        (line["apply_command"] for line in told["advice"] if line["move"] == "cap" and line["step"] == "sort"), None
+    )
+
+
+def test_a_row_that_ends_ends_when_it_is_written_again_and_one_that_has_ended_says_nothing(made: Deployment) -> None:
+    for _ in range(15):
+        made.play(made.accept("test"))
+    assert cap_of(made) == "loopllama routes set test sort --max-tokens 100"
+    row: Any = {"max_tokens": 150}
+    RouteStore(made.settings).set("test", "sort", row, updated_by="a", reason="b", expires_in=3600)
+    assert cap_of(made) is None, "a limit of 150 is no more than twice what is proposed"
+    row["max_tokens"] = 900
+    RouteStore(made.settings).set("test", "sort", row, updated_by="a", reason="b", expires_in=3600)
+    assert re.fullmatch(r"loopllama routes set test sort --max-tokens 100 --expires-in 35\d\ds", str(cap_of(made)))
+    made.wait(3601)
+    assert cap_of(made) == "loopllama routes set test sort --max-tokens 100"
+
+
 def test_a_provider_without_a_key_is_none(made: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loopllama.routing.validation.RouteChecks.has_key", lambda _, provider: provider != "test")
     told = advice(made.settings, "test")

@@ -57,4 +57,5 @@ _OPTIONS = {
     "temperature": "--temperature",
     "max_cost": "--max-cost",
     "max_latency": "--max-latency",
+    "expires_in": "--expires-in",
 }

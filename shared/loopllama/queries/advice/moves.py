@@ -151,11 +151,14 @@ def cap(reckoner: Reckoner, facts: StepFacts) -> Iterator[Line]:
         facts,
         "cap",
         says=f"limit its answers to {limit:,} tokens (limit now: {now or 'none'}; the longest had {longest:,})",
-        command=commands.routes_set(reckoner.deployment.workflow_id, facts.name, facts.now.row, max_tokens=limit),
+        command=commands.command("trace", reckoner.run_that_answered(facts.name, longest)),
         saved=[Decimal(0)] * len(reckoner.runs),
         unknown=["whether an answer that is longer than any before it would have been needed"],
     )
-    told["basis"], told["apply_command"] = "none", told["command"]
+    told["basis"] = "none"
+    told["apply_command"] = commands.routes_set(
+        reckoner.deployment.workflow_id, facts.name, facts.now.row, max_tokens=limit
+    )
     told["worst_call_usd"] = {
         "before": _answer_cost(reckoner, model, before),
         "after": _answer_cost(reckoner, model, limit),

@@ -239,6 +239,15 @@ class Reckoner:
             total += (pricing.cost(model, written, self.at) or 0) - (pricing.cost(model, read, self.at) or 0)
         return max(Decimal(0), total / len(self.runs))
 
+    def run_that_answered(self, name: str, tokens: int) -> str:
+        """Return the newest run in which a step gave an answer of so many tokens. Raises `StopIteration`."""
+        return next(
+            run["id"]
+            for run in self.runs
+            for record in run["steps"]
+            if record["step"] == name and any(call["tokens_out"] == tokens for call in answers(record))
+        )
+
     def newest_run(self, name: str) -> str | None:
         """Return the newest run in which a step made calls."""
         for run in self.runs:

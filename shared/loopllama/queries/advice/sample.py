@@ -8,12 +8,14 @@ what tells equal ones apart is kept (`ValueStore.fingerprint`).
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from loopllama.errors import RunNotFound
 from loopllama.queries.advice.spread import WINDOW_DAYS, RunRate, rate_of
 from loopllama.queries.recorded import FINISHED, Runs, summaries
 from loopllama.runs.value_store import ValueStore
@@ -75,7 +77,9 @@ def read(
         elif calls >= MAX_CALLS:
             sample.stopped = f"they made more than {MAX_CALLS:,} model calls"
         else:
-            whole = reader.get(run["id"], show=ValueStore.fingerprint)
-            calls += sum(len(step["attempts"]) for step in whole["steps"])
-            sample.runs.append(whole)
+            # A run whose time is over may be in the index a little longer than in the table.
+            with contextlib.suppress(RunNotFound):
+                whole = reader.get(run["id"], show=ValueStore.fingerprint)
+                calls += sum(len(step["attempts"]) for step in whole["steps"])
+                sample.runs.append(whole)
     return sample

@@ -95,7 +95,8 @@ def answered(count: int, tokens: int, **fields: Any) -> list[Any]:
 
 def test_a_limit_that_no_answer_was_near() -> None:
     (line,) = found(moves.cap, [agent("s")], answered(20, 120), now=using(DEAR))
-    assert line["command"] == "loopllama routes set w s --max-tokens 300"
+    assert line["command"] == "loopllama trace run_1"
+    assert line["apply_command"] == "loopllama routes set w s --max-tokens 300"
     assert (line["saving_usd_run"]["estimate"], line["basis"]) == (0, "none")
     # 10,000 and 300 tokens at 30 USD a million.
     assert line["worst_call_usd"] == {"before": D("0.3"), "after": D("0.009")}
@@ -117,7 +118,7 @@ def test_a_limit_keeps_what_the_row_says() -> None:
         "pin": "run",
     }
     (line,) = found(moves.cap, [agent("s")], answered(20, 120), now=using(DEAR, row=row, chosen=True))
-    assert line["command"] == (
+    assert line["apply_command"] == (
         "loopllama routes set w s --policy weighted --max-tokens 300 --temperature 0.2 --candidate dear=9 "
         "--candidate cheap=0.5 --fallback cheap --pin"
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.recorded import NOW, call, run, step
 
+from loopllama.errors import RunNotFound
 from loopllama.queries.advice import sample
 from loopllama.runs.value_store import ValueStore
 
@@ -19,6 +20,7 @@ class Reader:
 
     def __init__(self, runs: list[Any], seconds: float = 0.0) -> None:
         self.runs = [{**one, "id": f"r{number}"} for number, one in enumerate(runs)]
+        self.gone: set[str] = set()
         self.pages, self.read, self.clock, self._seconds = 0, 0, 0.0, seconds
 
     def ended(self, _: str, limit: int = 20, cursor: str | None = None) -> tuple[list[Any], str | None]:
@@ -30,6 +32,8 @@ class Reader:
         assert show is ValueStore.fingerprint
         self.read += 1
         self.clock += self._seconds
+        if run_id in self.gone:
+            raise RunNotFound(run_id)
         return next(one for one in self.runs if one["id"] == run_id)
 
     def now(self) -> float:
@@ -68,6 +72,12 @@ def test_replays_are_left_out_and_unfinished_runs_are_counted_apart() -> None:
     ]
     found = read(Reader(runs))
     assert (len(found.runs), len(found.begun), found.unfinished) == (1, 1, 2)
+
+
+def test_a_run_that_is_gone_is_passed_over() -> None:
+    reader = Reader(daily(7))
+    reader.gone = {"r1"}
+    assert [one["id"] for one in read(reader).runs] == ["r0", "r2", "r3", "r4", "r5"]
 
 
 def test_counting_ends() -> None:
