@@ -226,6 +226,7 @@ class Life:
         answer = {"approved": said} if isinstance(said, bool) else {"input": said}
         self.said.append(f"a person answers {place}: {said}")
         human_input.respond(self.world.runs, self.run_id, answer, question=question["id"])
+        self.asked_at.pop((place, self.reference.asked()[place][1]))  # the same may be asked again
         self.reference.answered(place, said)
 
     def _cancel(self) -> None:
