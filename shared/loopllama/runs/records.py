@@ -310,6 +310,7 @@ class Run(Usage, total=False):
     executions: Number
     starting: bool
     pending: dict[str, Question]
+    reopened_at: str
     stopping: bool
     crashed: bool | None
     active: str

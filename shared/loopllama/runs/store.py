@@ -152,6 +152,7 @@ class RunStore:
             run_id,
             {
                 "status": "running",
+                "reopened_at": clock.now_text(),
                 **watched(run_id, "run"),
                 "pending": {},  # closing took it away, and its steps may ask people again
             },

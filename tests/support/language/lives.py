@@ -155,6 +155,7 @@ class Life:
             if self.rng.random() < 0.3:
                 self._change_route(self.rng)
             self.said.append("it is redriven")
+            self.asked_at.clear()
             self.reference.redriven()
             redrive_run(world.settings, run_id)
             world.finish(run_id)
