@@ -178,6 +178,8 @@ class Question(TypedDict):
     step: NotRequired[str]
     expiring_since: NotRequired[str]
     """When it was told that its time is nearly over."""
+    cut: NotRequired[bool]
+    """Whether the run's item holds its beginning only."""
 
 
 class HumanAnswer(TypedDict, total=False):
