@@ -12,10 +12,10 @@ from loopllama.core import clock, exact_json
 from loopllama.core.numbers import whole
 from loopllama.errors import RunNotFound, WorkflowNotFound
 from loopllama.llm import usage
-from loopllama.queries.run_index import RUN_ID, Filter, RunIndex, shown_status
+from loopllama.queries.run_index import Filter, RunIndex, shown_status
 from loopllama.runs import prompts, questions, totals
 from loopllama.runs.step_ref import step_key
-from loopllama.runs.store import FINAL, RUN, RunStore
+from loopllama.runs.store import FINAL, RUN, RUN_ID, RunStore
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from decimal import Decimal
+from urllib.parse import quote
 
 import pytest
 from support.tool_rows import rows
@@ -37,11 +38,25 @@ class TestRequests:
         assert server.seen[0].path == "/s?q=1.5"
 
     @pytest.mark.parametrize(
-        "value", ["..", ".", "../../admin", "a/../b", "..\\x", "%2e%2e", "%252e%252e/x", "%" + "25" * 900 + "2e", ""]
+        "value",
+        [
+            *("..", ".", "../../admin", "a/../b", "..\\x", "%2e%2e", "%252e%252e/x", "%" + "25" * 900 + "2e", ""),
+            *("..;", "..;/admin", "..;a=b/admin", ".;", "%2e%2e%3b/x", "..%3B", "a/..;/b", ".. /x", "..%00/x", "..\t"),
+        ],
     )
     def test_a_path_does_not_climb(self, server, value):
         with pytest.raises(ToolFailed, match="must not"):
             run(http(f"{server.url}/orders/{{id}}"), {"id": value})
+        assert server.seen == []
+
+    @pytest.mark.parametrize("value", ["a;b", "..a;", "v1..v2", "...", ";"])
+    def test_a_name_with_dots_or_parameters_is_no_climbing(self, server, value):
+        run(http(f"{server.url}/orders/{{id}}"), {"id": value})
+        assert server.seen[0].path == f"/orders/{quote(value, safe='')}"
+
+    def test_parameters_that_the_template_adds_hide_no_climbing(self, server):
+        with pytest.raises(ToolFailed, match="must not"):
+            run(http(f"{server.url}/orders/{{id}};v=1/x"), {"id": ".."})
         assert server.seen == []
 
     def test_a_url_has_a_longest_length(self, server):
