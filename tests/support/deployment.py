@@ -163,7 +163,8 @@ class Deployment:
 
     def play(self, run_id: str) -> None:
         """Run the execution to its end. Raises what the function raised that failed it."""
-        execution = self.execution(run_id, {"contract": 1, "run_id": run_id})
+        arn = self.runs.run(run_id).get("execution_arn", "arn:x")
+        execution = self.execution(run_id, {"contract": 1, "run_id": run_id}, arn=arn)
         while (due := execution.go_on()) is not None:
             assert due < math.inf, f"the execution waits for ever in {execution.at}"
             self.wait(due - self.shift)

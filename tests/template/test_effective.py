@@ -124,6 +124,17 @@ def test_no_function_writes_tools() -> None:
     assert actions == {"dynamodb:BatchGetItem", "dynamodb:Scan"}
 
 
+def test_keys_of_providers_and_secrets_of_tools_are_read_apart(resources: dict[str, Any]) -> None:
+    """By RunStep alone, each by a statement of its own; the API may only ask whether a provider has a key."""
+    found = [line.strip() for line in LISTED.read_text().splitlines() if "secretsmanager:" in line]
+    at = "aws:secretsmanager:Region:AccountId:secret:StackName"
+    assert found == [
+        f"ReadKeys: secretsmanager:GetSecretValue on arn:{at}/providers/*",
+        f"ReadToolSecrets: secretsmanager:GetSecretValue on arn:{at}/tools/*",
+        f"LookForKeys: secretsmanager:DescribeSecret on arn:{at}/providers/*",
+    ]
+
+
 def test_only_aws_services_may_call_in_and_only_for_this_stack(resources: dict[str, Any]) -> None:
     """What lets others in: permissions to invoke functions, policies of queues and buckets."""
     for name, one in resources.items():

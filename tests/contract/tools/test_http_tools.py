@@ -237,7 +237,7 @@ class TestRedirects:
     def test_to_elsewhere_are_refused(self, server, location):
         with serving() as other:
             server.answers["/"] = (302, {"Location": location.format(port=server.port, other=other.port)}, "")
-            tool = http(f"{server.url}/", secret={"name": "s"})
+            tool = http(f"{server.url}/", secret={"name": "s/tools/s"})
             with pytest.raises(ToolFailed, match="redirects to"):
                 run(tool, aws=FakeSecrets(s="sk-12345678"), resolve=lambda host, port: ["127.0.0.1"])
             assert len(server.seen) == 1
@@ -250,7 +250,7 @@ def test_many_calls_side_by_side(server):
             "t": http(
                 f"{server.url}/{{n}}",
                 description="d",
-                secret={"name": "s"},
+                secret={"name": "s/tools/s"},
                 parameters={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]},
             )
         }
@@ -268,4 +268,4 @@ def test_many_calls_side_by_side(server):
         thread.join()
     assert results == ["hello"] * 16
     assert sorted(seen.headers["idempotency-key"] for seen in server.seen) == sorted(f"k{n}" for n in range(16))
-    assert aws.reads == ["s"]
+    assert aws.reads == ["s/tools/s"]
