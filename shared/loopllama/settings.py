@@ -22,6 +22,7 @@ class Settings:
     runs_table: str = ""
     usage_table: str = ""
     api_keys_table: str = ""
+    key_use_table: str = ""
     values_bucket: str = ""
     state_machine_arn: str = ""
     event_bus_name: str = ""
@@ -87,6 +88,7 @@ _CONVERT: dict[str, Any] = {
             "runs_table",
             "usage_table",
             "api_keys_table",
+            "key_use_table",
             "values_bucket",
             "state_machine_arn",
             "event_bus_name",

@@ -102,7 +102,9 @@ class InProcess:
     def __init__(self, settings: Settings, **changes: Any) -> None:
         from loopllama.api.app import Api
 
-        self.settings = replace(settings, api_keys_table="ApiKeysTable", requests_per_second=1000, **changes)
+        self.settings = replace(
+            settings, api_keys_table="ApiKeysTable", key_use_table="KeyUseTable", requests_per_second=1000, **changes
+        )
         self.secret, _ = KeyStore(self.settings).create("test")
         self.api = Api(self.settings)
 

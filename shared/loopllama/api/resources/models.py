@@ -171,7 +171,7 @@ def routes(services: Services) -> Router:
                 services.catalog.own_id(_id(model_id)),
                 changes,
                 expected_version=body.expected_version,
-                updated_by=router.context["caller"].name,
+                updated_by=router.context["caller"].key_id,
                 reason=body.reason,
             )
         return data(plain(item))
@@ -190,7 +190,7 @@ def routes(services: Services) -> Router:
         if services.catalog.get(name) is None:
             name = services.catalog.own_id(name)
         removed = services.catalog.remove(
-            name, expected_version=expected_version, updated_by=router.context["caller"].name, reason=reason
+            name, expected_version=expected_version, updated_by=router.context["caller"].key_id, reason=reason
         )
         if not removed:
             raise ModelUnknown(f"The Models table has no entry '{name[:80]}'; what is bundled cannot be removed.")
