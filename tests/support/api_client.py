@@ -28,7 +28,8 @@ class Client:
         self.stack, self.url = stack, stack.outputs["ApiUrl"]
         settings = Settings(api_keys_table=stack.outputs["ApiKeysTableName"])
         self._keys = KeyStore(settings, stack.client("dynamodb"))
-        self.key, _ = self._keys.create(name)
+        self.key, kept = self._keys.create(name)
+        self.key_id = kept["id"]
         self._http = httpx.Client(
             base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=60, limits=httpx.Limits()
         )

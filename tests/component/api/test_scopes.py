@@ -48,6 +48,18 @@ def test_every_route_says_which_scope_it_needs(api: InProcess) -> None:
         )
 
 
+def test_the_document_says_it_too(api: InProcess) -> None:
+    document = api.ask("GET", "/openapi.json")[1]
+    said = {
+        (method.upper(), path): operation["security"]
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+    shown = {(method, path.translate(str.maketrans("<>", "{}"))): need.scope for (method, path), need in NEEDS.items()}
+    assert said == {route: [{"key": [shown[route]]}] if shown[route] else [] for route in said}
+    assert {route for route in shown if shown[route]} <= set(said)
+
+
 def test_a_route_that_the_table_lacks_is_refused(api: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(NEEDS, ("GET", "/v1/tools"))
     status, answer = api.ask("GET", "/v1/tools")
