@@ -39,6 +39,8 @@ _PARAMETERS = (
     "RouteCacheSeconds",
     "RetentionDays",
     "AllowedProviderHosts",
+    "AllowedModels",
+    "DailyCostLimit",
     "SimulatedProviders",
     "SimulatedSpeed",
 )

@@ -300,6 +300,8 @@ class Run(Usage, total=False):
     tags: dict[str, str] | None
     budget: RunBudget | None
     api_key: str | None
+    key_max_usd: Number | None
+    """What the API key that started the run may cost in a day."""
     request_hash: str
     system_prompts: dict[str, str] | None
     replayed_from: ReplayedFrom

@@ -16,6 +16,7 @@ from loopllama.api.dependencies import Services, new_router, possible_run
 from loopllama.api.parameters import Cursor, IdempotencyKey, Limit, RunId, WorkflowId
 from loopllama.api.responses import data
 from loopllama.api.scopes import only_workflow
+from loopllama.catalog.allowed import not_allowed
 from loopllama.core import exact_json
 from loopllama.core.input_model import InputModel
 from loopllama.engine.accept import accept_run
@@ -152,6 +153,7 @@ def routes(services: Services) -> Router:
                 pin=body.pin,
                 key=use,
                 api_key=caller.key_id,
+                key_max_usd=caller.max_usd_per_day,
             )
             return _accepted(services, run_id)
 
@@ -239,6 +241,7 @@ def routes(services: Services) -> Router:
                 system_prompts=body.system_prompts,
                 key=use,
                 api_key=caller.key_id,
+                key_max_usd=caller.max_usd_per_day,
             )
             return _accepted(services, new_run_id)
 
@@ -323,12 +326,14 @@ def _with_values(services: Services, runs: Sequence[RunView]) -> list[RunView]:
 
 
 def _check_models(services: Services, models: Texts | None) -> None:
-    """Refuse a typing error in a model at once: a run would skip it."""
+    """Refuse a typing error in a model, and one that the deployment does not allow, at once: a run would skip it."""
     router = services.router()
     details: list[dict[str, object]] = []
     for step, model in list((models or {}).items())[:200]:
         try:
-            router.model(model)
+            if router.model(model).barred:
+                message = f"{model[:80]!r} {not_allowed(services.settings.allowed_models)}"
+                details.append({"field": f"models.{step[:60]}", "message": message})
         except ModelUnknown as error:
             details.append({"field": f"models.{step[:60]}", "message": str(error)})
     if details:
