@@ -165,8 +165,8 @@ class ToolCallRecord(TypedDict):
 
 
 class Question(TypedDict):
-    """What a step asks a person (`pending`); on the run it names the step. Versions before `expiring_since` kept
-    `tool_input` as its JSON text."""
+    """What a step asks a person (`pending`); on the run it names the step, and `cut` says that it is not all of it.
+    Versions before `expiring_since` kept `tool_input` as its JSON text."""
 
     key: str
     kind: QuestionKind
@@ -179,7 +179,6 @@ class Question(TypedDict):
     expiring_since: NotRequired[str]
     """When it was told that its time is nearly over."""
     cut: NotRequired[bool]
-    """Whether the run's item holds its beginning only."""
 
 
 class HumanAnswer(TypedDict, total=False):
@@ -301,7 +300,6 @@ class Run(Usage, total=False):
     budget: RunBudget | None
     api_key: str | None
     key_max_usd: Number | None
-    """What the API key that started the run may cost in a day."""
     request_hash: str
     system_prompts: dict[str, str] | None
     replayed_from: ReplayedFrom

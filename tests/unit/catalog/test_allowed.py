@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from loopllama.catalog.catalog import bundled
@@ -32,7 +34,7 @@ def test_what_an_entry_allows(entries: tuple[str, ...], name: str, is_allowed: b
 
 def test_a_name_of_somebodys_own_opens_no_other_model() -> None:
     """The Models table may make any name, an allowed one too, mean another model."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"model": "gpt-5-mini", "provider_model": "gpt-5-pro"},
         {"model": "mine", "provider": "openai", "provider_model": "gpt-5-pro", "same_as": "gpt-5-mini"},
         {"model": "renamed", "alias_of": "gpt-5-pro"},
