@@ -48,9 +48,9 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a key and print it. It is shown this once: only its hash is stored."""
-    settings = connect(ctx).settings
     grant = Grant(tuple(scope or ()), tuple(workflow or ()), max_requests_per_day, _usd(max_usd_per_day))
     grant.check()
+    settings = connect(ctx).settings
     _warn_of_unknown(settings, grant.workflows)
     key, kept = KeyStore(settings).create(name, grant)
     if as_json:
