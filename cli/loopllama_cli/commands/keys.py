@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loopllama.api.auth import Grant, KeyStore
+from loopllama.api.auth import MAX_REQUESTS, Grant, KeyStore
 from loopllama.core.money import text as digits
 from loopllama.errors import InvalidRequest, NotFound, WorkflowNotFound
 from loopllama_cli.commands.common import Json, connect
@@ -39,7 +39,7 @@ def create(
         typer.Option(metavar="WORKFLOW", help="The only workflow that it reaches. Repeatable; by default all."),
     ] = None,
     max_requests_per_day: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Requests that it may make in a day (UTC).")
+        int | None, typer.Option(metavar="N", min=1, max=MAX_REQUESTS, help="Requests that it may make in a day (UTC).")
     ] = None,
     max_usd_per_day: Annotated[
         str | None,

@@ -174,7 +174,9 @@ def test_a_key_has_its_requests_of_a_day(live: Deployment, api: InProcess) -> No
     assert 0 < int(answers[-1]["headers"]["Retry-After"]) <= 86_400
 
 
-def test_the_history_and_the_bill_name_a_key_that_no_other_key_can_be_called(live: Deployment, api: InProcess) -> None:
+def test_the_history_and_the_bill_name_a_key_that_no_other_key_can_be_called(
+    live: Deployment, api: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two keys may have one name, and a key the name of a person."""
     workflow = live.push([{"name": "a"}])
     store = KeyStore(api.settings)
@@ -192,3 +194,7 @@ def test_the_history_and_the_bill_name_a_key_that_no_other_key_can_be_called(liv
     status, answer = api.ask("GET", "/v1/usage?by=key")
     assert status == 200
     assert {group["key"] for group in answer["data"]["groups"]} == set(ids)
+
+    monkeypatch.setattr(target, "connect", lambda _: Target("test", api.settings, {}, False))
+    printed = CliRunner().invoke(app, ["usage", "--by", "key"])
+    assert all(f"{one} root" in printed.stdout for one in ids), "beside its name, for people"
