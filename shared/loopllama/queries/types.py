@@ -122,6 +122,7 @@ class RunView(ShownTotals):
     """The run object."""
 
     total_steps: int
+    unsatisfied_loops: list[str] | None
     id: str
     status: RunStatus | Literal["waiting_input"]
     workflow_id: str
@@ -140,7 +141,6 @@ class RunView(ShownTotals):
     error: str | None
     input: NotRequired[Any]
     output: NotRequired[Any]
-    unsatisfied_loops: NotRequired[list[str] | None]
     steps: NotRequired[list[StepView]]
 
 
