@@ -135,8 +135,8 @@ def test_usage_is_what_the_records_say(api: Client) -> None:
     assert {(one["key"], one["step"]) for one in usage("key,step")} == {
         (api.key_id, "extractor"),
         (api.key_id, "writer"),
-        ("billing", "extractor"),
-        ("billing", "writer"),
+        (other.key_id, "extractor"),
+        (other.key_id, "writer"),
     }
     assert api.get(f"/v1/usage?workflow={workflow}&from=2026-01-01&to=2026-01-02")["total"]["steps"] == 0
 
