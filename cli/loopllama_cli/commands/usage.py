@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -11,6 +11,9 @@ from loopllama.llm.usage import TITLED
 from loopllama.queries.usage import BY, DEFAULT_DAYS, summarise
 from loopllama_cli.commands.common import Json, connect
 from loopllama_cli.console import output
+
+if TYPE_CHECKING:
+    from loopllama.settings import Settings
 
 
 def usage(
@@ -32,7 +35,8 @@ def usage(
     in the group of each.
     """
     names = [name.strip() for name in by.split(",") if name.strip()]
-    summary = summarise(connect(ctx).settings, names, first, last, workflow)
+    settings = connect(ctx).settings
+    summary = summarise(settings, names, first, last, workflow)
     if as_json:
         output.print_json(summary)
         return
@@ -40,8 +44,10 @@ def usage(
     figures = ("Steps", *(figure.title for figure in TITLED), "Cost")
     table = output.table(*(name.capitalize() for name in fields), *figures, right=figures)
     decimals = output.cost_decimals(group["cost_usd"] for group in summary["groups"])
+    names_of_keys = _names_of_keys(settings) if "key" in fields else {}
     for group in summary["groups"]:
-        table.add_row(*(_name(group[name]) for name in fields), *_figures(group, decimals))
+        shown = ({**group, "key": names_of_keys.get(group.get("key"), group.get("key"))}[name] for name in fields)
+        table.add_row(*map(_name, shown), *_figures(group, decimals))
     if fields:
         table.add_section()
         table.add_row(Text("total", "bold"), *[""] * (len(fields) - 1), *_figures(summary["total"], decimals))
@@ -52,6 +58,13 @@ def usage(
     output.message(
         f"{summary['from']} to {summary['to']} (UTC), USD. ~ estimated, ≥ something has no known cost.", "dim"
     )
+
+
+def _names_of_keys(settings: Settings) -> dict[str | None, str]:
+    """Return the ids of API keys, each with the key's name beside it."""
+    from loopllama.api.auth import KeyStore
+
+    return {key["id"]: f"{key['id']} {key['name']}" for key in KeyStore(settings).all()}
 
 
 def _name(value: str | None) -> Text:

@@ -9,7 +9,8 @@ from loopllama.api.usage_models import Basis, CallTokens, Shape, Totals
 
 
 class Question(Shape):
-    """What a run asks a person. In lists of runs the prompt is cut to its beginning, and long arguments are null."""
+    """What a run asks a person. In lists of runs a long prompt is cut to its beginning, and long arguments are null:
+    `cut` says so."""
 
     id: str
     """Hand it back with the answer, so that no other question is answered."""
@@ -18,6 +19,8 @@ class Question(Shape):
     tool: str | None
     tool_input: Any
     """The arguments of the call that waits for approval, whole; a link where they are large."""
+    cut: bool
+    """Whether this is a part only: get the run before you decide."""
     step: str
     iteration: int
     """Which round of a loop asks, from 0."""

@@ -235,7 +235,9 @@ class StepRunner:
         """Return what budgets leave to the step's calls; what an invocation that died has left reserved is settled."""
         work = view.work
         definition = self._definitions.get(work.workflow_id, work.version)["definition"]
-        if not view.run.get("budget") and not definition.get("budget"):
+        ceiling_usd = self._settings.daily_cost_limit or None
+        bounds = (view.run.get("budget"), definition.get("budget"), view.run.get("key_max_usd"), ceiling_usd)
+        if not any(bounds):
             return None
         from loopllama.runs import reservations  # most runs have no budget, and a start takes its time for each import
 
@@ -247,6 +249,7 @@ class StepRunner:
             work.key,
             [view.record, view.before.get(work.step, {})],
             patient=tries < int(view.step.get("retries", RETRIES)),
+            ceiling_usd=ceiling_usd,
         )
         if allowance is not None:
             allowance.recover(view.record)

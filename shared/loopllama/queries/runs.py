@@ -12,10 +12,10 @@ from loopllama.core import clock, exact_json
 from loopllama.core.numbers import whole
 from loopllama.errors import RunNotFound, WorkflowNotFound
 from loopllama.llm import usage
-from loopllama.queries.run_index import RUN_ID, Filter, RunIndex, shown_status
+from loopllama.queries.run_index import Filter, RunIndex, shown_status
 from loopllama.runs import prompts, questions, totals
 from loopllama.runs.step_ref import step_key
-from loopllama.runs.store import FINAL, RUN, RunStore
+from loopllama.runs.store import FINAL, RUN, RUN_ID, RunStore
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
@@ -90,7 +90,7 @@ class RunReader:
             # The run's item holds the beginning of a question, the step's the whole.
             asked, full_question = (run.get("pending") or {}).get(record["item"]), record.get("pending")
             if asked and full_question and asked.get("key") == full_question["key"]:
-                asked.update(full_question)
+                asked.update({"cut": False, **full_question})
         return run, records
 
     def _object(self, run: Run, records: Sequence[StepRecord], show: Callable[[Any], Any]) -> RunView:
@@ -253,6 +253,7 @@ def _questions(run: Run, show: Callable[[Any], Any]) -> list[QuestionView]:
         iteration, item = questions.place_of(key)
         asked = {"id": questions.id_of(key, question), **{name: question.get(name) for name in _QUESTION}}
         asked |= {"iteration": iteration, "item": item, "prompt": show(question.get("prompt"))}
+        asked["cut"] = bool(question.get("cut"))
         shown.append(cast("QuestionView", {**asked, "tool_input": _tool_input(question.get("tool_input"), show)}))
     return shown
 

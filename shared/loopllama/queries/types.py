@@ -110,6 +110,7 @@ class QuestionView(TypedDict):
     prompt: Any
     tool: str | None
     tool_input: Any
+    cut: bool
     step: str
     iteration: int
     item: int | None

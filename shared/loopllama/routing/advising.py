@@ -56,7 +56,7 @@ def advice(
     workflow = DefinitionStore(settings).get(workflow_id)
     catalog_store = CatalogStore(settings)
     entries = catalog_store.items()
-    catalog = catalog_store.catalog(entries)
+    catalog = catalog_store.with_entries(entries)
     wanted = {catalog.resolve(name).id for name in candidates}
     now = clock.now()
     found = sample.read(RunReader(settings), workflow_id, now, runs, monotonic)

@@ -165,8 +165,8 @@ class ToolCallRecord(TypedDict):
 
 
 class Question(TypedDict):
-    """What a step asks a person (`pending`); on the run it names the step. Versions before `expiring_since` kept
-    `tool_input` as its JSON text."""
+    """What a step asks a person (`pending`); on the run it names the step, and `cut` says that it is not all of it.
+    Versions before `expiring_since` kept `tool_input` as its JSON text."""
 
     key: str
     kind: QuestionKind
@@ -178,6 +178,7 @@ class Question(TypedDict):
     step: NotRequired[str]
     expiring_since: NotRequired[str]
     """When it was told that its time is nearly over."""
+    cut: NotRequired[bool]
 
 
 class HumanAnswer(TypedDict, total=False):
@@ -298,6 +299,7 @@ class Run(Usage, total=False):
     tags: dict[str, str] | None
     budget: RunBudget | None
     api_key: str | None
+    key_max_usd: Number | None
     request_hash: str
     system_prompts: dict[str, str] | None
     replayed_from: ReplayedFrom
@@ -310,6 +312,7 @@ class Run(Usage, total=False):
     executions: Number
     starting: bool
     pending: dict[str, Question]
+    reopened_at: str
     stopping: bool
     crashed: bool | None
     active: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -126,6 +127,12 @@ def test_a_provider_without_a_key_is_none(made: Deployment, monkeypatch: pytest.
     told = advice(made.settings, "test")
     assert not any(model in models(told, "sort") for model in ("test:cheap", "cheapest"))
     assert any(entry["reason"] == "no key of its provider" for entry in told["steps"][0]["left_out"])
+
+
+def test_what_the_deployment_does_not_allow_is_none(made: Deployment) -> None:
+    told = advice(replace(made.settings, allowed_models=("test:*",)), "test")
+    assert {line["to"] for line in told["advice"] if line["move"] == "model"} <= {"test:cheap", "cheapest"}
+    assert told["steps"][0]["left_out"][0]["reason"] == "not allowed in this deployment"
 
 
 def test_only_what_was_asked_for(made: Deployment) -> None:

@@ -155,6 +155,7 @@ class Life:
             if self.rng.random() < 0.3:
                 self._change_route(self.rng)
             self.said.append("it is redriven")
+            self.asked_at.clear()
             self.reference.redriven()
             redrive_run(world.settings, run_id)
             world.finish(run_id)
@@ -226,6 +227,7 @@ class Life:
         answer = {"approved": said} if isinstance(said, bool) else {"input": said}
         self.said.append(f"a person answers {place}: {said}")
         human_input.respond(self.world.runs, self.run_id, answer, question=question["id"])
+        self.asked_at.pop((place, self.reference.asked()[place][1]))  # the same may be asked again
         self.reference.answered(place, said)
 
     def _cancel(self) -> None:

@@ -107,6 +107,8 @@ def _check_steps(run: dict[str, Any], reference: ReferenceRun, record: Record) -
     for place, step in told.items():
         wanted, output = _wanted(place, reference)
         late = not whole and step["status"] in ("queued", "running") and not _called_last(place, reference)
+        # An item that failed before a redrive says so until its list begins again.
+        late = late or bool(not whole and place[2] and (place, step["finished_at"]) in record.failed)
         if not late:
             agree(f"{place}", step["status"], wanted)
         a_turn = place[2] or place[:2] not in reference.lists

@@ -59,6 +59,8 @@ def needs_of(step: CrewStep, records: Sequence[StepView]) -> Needs:
 
 def lacks(model: Model, needs: Needs, usable: Mapping[str, bool]) -> str:
     """Return why a model is no candidate; empty where nothing speaks against it."""
+    if model.barred:
+        return "not allowed in this deployment"
     if not model.enabled:
         return "disabled"
     if not usable.get(model.provider, False):

@@ -24,6 +24,7 @@ def needs(records: Any = None, **fields: Any) -> Any:
         ({}, {}, ""),
         ({}, {"tools": ["t"], "output_schema": SCHEMA}, ""),
         ({"enabled": False}, {}, "disabled"),
+        ({"enabled": False, "barred": True}, {}, "not allowed in this deployment"),
         ({"provider": "mistral"}, {}, "no key of its provider"),
         ({"capabilities": None}, {}, "its capabilities are not known"),
         ({"capabilities": frozenset()}, {"tools": ["t"]}, "lacks tools"),
