@@ -38,6 +38,7 @@ _PARAMETERS = (
     "RouteCacheSeconds",
     "RetentionDays",
     "AllowedProviderHosts",
+    "AllowedModelOptions",
     "SimulatedProviders",
     "SimulatedSpeed",
 )

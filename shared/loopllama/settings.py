@@ -43,6 +43,8 @@ class Settings:
     """Secrets Manager names of provider credentials are this prefix and the provider's name."""
     allowed_provider_hosts: tuple[str, ...] = ()
     """Host names that a provider's key may be sent to beside the providers' own; `*.example.com` takes subdomains."""
+    allowed_model_options: tuple[str, ...] = ()
+    """Names of a model's `options` that are taken beside the known ones (`catalog.model_options`)."""
     simulated_providers: tuple[str, ...] = ()
     """Providers that the simulated one stands in for; `*` is all. Empty when deployed, unless a parameter says so."""
     simulated_speed: float = 1.0
@@ -103,6 +105,7 @@ _CONVERT: dict[str, Any] = {
     "retention_days": int,
     "usage_row_days": int,
     "allowed_provider_hosts": _names,
+    "allowed_model_options": _names,
     "simulated_providers": _names,
     "simulated_speed": float,
     "allowed_origins": _names,

@@ -12,7 +12,7 @@ Reads are strongly consistent, so that what was written acts within `ROUTE_CACHE
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -56,8 +56,11 @@ class WorkflowRows:
 class RouteTable:
     """The routes table's rows by workflow, kept `seconds`, of the `MAX_WORKFLOWS` used last."""
 
-    def __init__(self, table: str, dynamodb: Callable[[], Any], seconds: float) -> None:
+    def __init__(
+        self, table: str, dynamodb: Callable[[], Any], seconds: float, allowed_options: Collection[str] = ()
+    ) -> None:
         self._table, self._dynamodb, self._seconds = table, dynamodb, seconds
+        self._allowed_options = allowed_options
         self._workflows: OrderedDict[str, WorkflowRows] = OrderedDict()
 
     def get(self, workflow_id: str, now: float) -> WorkflowRows:
@@ -76,8 +79,11 @@ class RouteTable:
 class ModelTable:
     """The Models table's items by name, kept `seconds`, and the catalog that they make."""
 
-    def __init__(self, table: str, dynamodb: Callable[[], Any], seconds: float) -> None:
+    def __init__(
+        self, table: str, dynamodb: Callable[[], Any], seconds: float, allowed_options: Collection[str] = ()
+    ) -> None:
         self._table, self._dynamodb, self._seconds = table, dynamodb, seconds
+        self._allowed_options = allowed_options
         self._items: OrderedDict[str, tuple[float, Mapping[str, Any] | None]] = OrderedDict()
         self._catalog = bundled()
         self.news = 0
@@ -101,7 +107,8 @@ class ModelTable:
             changed = self._read(stale + more, now) or changed
             wanted = self._closure(wanted)
         if changed:
-            self._catalog = bundled().with_entries(item for _, item in self._items.values() if item is not None)
+            items = (item for _, item in self._items.values() if item is not None)
+            self._catalog = bundled().with_entries(items, self._allowed_options)
         until = min((self._until(name) for name in wanted), default=now + self._seconds)
         while len(self._items) > MAX_MODELS:
             self._items.popitem(last=False)

@@ -50,7 +50,7 @@ class RouteChecks:
     def __init__(self, settings: Settings, dynamodb: Callable[[], Any]) -> None:
         self._settings = settings
         self._dynamodb = dynamodb
-        self._models = ModelTable(settings.models_table, dynamodb, 0.0)
+        self._models = ModelTable(settings.models_table, dynamodb, 0.0, settings.allowed_model_options)
         self._keys: dict[str, bool] = {}
 
     def findings(

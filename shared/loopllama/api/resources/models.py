@@ -131,7 +131,7 @@ def routes(services: Services) -> Router:
         cursor: Cursor = None,
     ) -> Response[str]:
         items = services.catalog.items()
-        catalog = bundled().with_entries(items)
+        catalog = bundled().with_entries(items, services.settings.allowed_model_options)
         binding = pagination.bound("models", provider)
         after = pagination.read(cursor, binding, _MODEL_ID)[0] if cursor else ""
         models = [model for model in catalog.models() if provider in (None, model.provider) and model.id > after]
@@ -148,7 +148,7 @@ def routes(services: Services) -> Router:
     )
     def get_model(model_id: ModelId) -> Response[str]:
         items = services.catalog.items()
-        catalog = bundled().with_entries(items)
+        catalog = bundled().with_entries(items, services.settings.allowed_model_options)
         name = _id(model_id)
         model = catalog.resolve(name)
         return data(view(model, clock.now()) | _More(catalog, items).of(model.id, name))
