@@ -109,7 +109,7 @@ def list_(
         table.add_row(
             output.plain(run["id"]),
             output.plain(run["workflow_id"]),
-            output.status(run["status"]),
+            Text.assemble(output.status(run["status"]), (" !" if run["unsatisfied_loops"] else "", "yellow")),
             output.local_time(run.get("created_at")),
             output.tokens(used),
             output.duration(run_latency(run)),
@@ -118,6 +118,8 @@ def list_(
     output.print_table(table, console)
     if any(simulated(run) for run in runs):
         console.print(Text("* simulated", "yellow"))
+    if any(run["unsatisfied_loops"] for run in runs):
+        console.print(Text("! a loop of it was not satisfied", "yellow"))
     _tell_more(runs, cursor, limit)
 
 

@@ -149,6 +149,8 @@ class RunSummary(Totals):
     total_steps: int
     """Agents' turns that it has taken so far: each round of a loop and each item of a forEach is one. Steps that were
     skipped, or that a replay kept, took none."""
+    unsatisfied_loops: list[str] | None
+    """Last steps of loops that ended though their `until` did not hold, or was not asked: `loop_ended` says how."""
     latency_ms: int | None
     created_at: str
     started_at: str | None
@@ -156,8 +158,6 @@ class RunSummary(Totals):
 
 
 class Run(RunSummary):
-    unsatisfied_loops: list[str] | None
-    """Last steps of loops that ended though their `until` did not hold, or was not asked: `loop_ended` says how."""
     steps: list[Step] | Link
     """A link where they are too many for an answer: thousands."""
     cache_saving_usd: float | None = None

@@ -149,12 +149,24 @@ class StepRunner:
             human_input.check_start(view.step, view.record)
             text = view.prompt()
             self._keep_prompt(view, writer, text)
-            turn = self._turns.make(view, writer, ledger, text, started, remaining_ms, whole=whole)
+            turn = self._turns.make(
+                view,
+                writer,
+                ledger,
+                text,
+                started,
+                remaining_ms,
+                whole=whole,
+                stops=lambda: self._stops(view.work, self._store.run(view.work.run_id)),
+            )
             output = turn.take(text)
             return self._ending.complete(view, writer, ledger, output, turn.model)
         except loop.OutOfTime:
             writer.write({}, release=True)
             return ended(view.work, "continue")
+        except loop.Stopped:
+            writer.write({}, release=True)
+            return ended(view.work, "stopped")
         except loop.RetryLater as trouble:
             return self._ending.retry_later(view, writer, ledger, trouble)
         except Waiting as question:

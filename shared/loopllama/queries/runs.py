@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _RUN = ("workflow_id", "workflow_version", "models", "pin", "tags", "replayed_from")
 _TIMES = ("created_at", "started_at", "finished_at")
-_TOTALS = ("total_steps", *usage.TOTALS)
+_TOTALS = ("total_steps", "unsatisfied_loops", *usage.TOTALS)
 _QUESTION = ("kind", "tool", "step", "asked_at", "expires_at")
 _STEP = (
     *("role", "model", "source", "route_version", "started_at", "finished_at", "latency_ms", "routing_ms"),
@@ -121,6 +121,14 @@ class RunReader:
         page, following = self._index.page(Filter(workflow_id), limit, cursor)
         return [self._summary(run) for run in page], following
 
+    def _unsatisfied(self, page: Sequence[Run]) -> dict[str, list[str] | None]:
+        """Return the unsatisfied loops of the runs of a page that have ended. The index does not hold them, and
+        CloudFormation changes no index that is there."""
+        keys = [{"run_id": run["run_id"], "item": RUN} for run in page if run["status"] in FINAL]
+        names = ("run_id", "unsatisfied_loops")
+        items = dynamo.batch_get(self._store.dynamodb, self._store.table, keys, by="run_id", attributes=names)
+        return {run_id: item.get("unsatisfied_loops") for run_id, item in items.items()}
+
     def list(
         self,
         workflow_id: str | None = None,
@@ -132,7 +140,8 @@ class RunReader:
         the cursor of the next page (`queries/run_index.py`). The totals of those that go on are summed from their
         steps."""
         page, following = self._index.page(which or Filter(workflow_id), limit, cursor)
-        return [self._so_far(run) for run in page], following
+        loops = self._unsatisfied(page)
+        return [self._so_far({**run, "unsatisfied_loops": loops.get(run["run_id"])}) for run in page], following
 
     def failed(self, since: str, workflow_id: str | None = None) -> Iterator[RunView]:
         """Yield the runs that failed from that time on, as `list` has them."""

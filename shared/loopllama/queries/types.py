@@ -121,6 +121,7 @@ class RunView(ShownTotals):
     """The run object."""
 
     total_steps: int
+    unsatisfied_loops: list[str] | None
     id: str
     status: RunStatus | Literal["waiting_input"]
     workflow_id: str
@@ -139,7 +140,6 @@ class RunView(ShownTotals):
     error: str | None
     input: NotRequired[Any]
     output: NotRequired[Any]
-    unsatisfied_loops: NotRequired[list[str] | None]
     steps: NotRequired[list[StepView]]
 
 
