@@ -39,6 +39,7 @@ _PARAMETERS = (
     "RouteCacheSeconds",
     "RetentionDays",
     "AllowedProviderHosts",
+    "AllowedModelOptions",
     "AllowedModels",
     "DailyCostLimit",
     "SimulatedProviders",

@@ -367,8 +367,7 @@ class ChainEnd(TypedDict):
 
 
 class RoundShares(TypedDict):
-    """What a Map of chains begins, and how many events of the history each may cause (`engine/history.py`). The numbers
-    are missing in an execution that began before events were counted."""
+    """What a Map of chains begins, and how many events each may cause (`engine/history.py`), if events are counted."""
 
     ready: list[Branch]
     share: NotRequired[int]

@@ -39,13 +39,13 @@ class Expression:
 
     def of(self, document: Mapping[str, Any]) -> Any:
         """Return the expression's value; numbers are the document's own, or exact results. Raises `InvalidRequest`
-        where a function is given what it does not take."""
+        where a function is given what it does not take, and where it takes too much work."""
         from jmespath.exceptions import JMESPathError
 
         from loopllama.workflows import exact_jmespath
 
         try:
-            return exact_jmespath.search(self.tree, document)
+            return exact_jmespath.search(self.tree, document, f"computing the expression {self.text!r}")
         except JMESPathError as error:
             raise InvalidRequest(f"the expression {self.text!r} cannot be computed: {_first_line(error)}") from error
         except RecursionError:
