@@ -12,6 +12,7 @@ from loopllama.runs.records import (
     Ignored,
     LoopEnd,
     QuestionKind,
+    RecordedError,
     ReplayedFrom,
     RunStatus,
     Source,
@@ -75,6 +76,15 @@ class ToolCallView(TypedDict):
     result: Any
 
 
+class WaitView(TypedDict):
+    """A stretch of time in which a step waited: for a `person`, for its next try (`retry`), or for its `place` among a
+    model's calls. `until` is null where it still does."""
+
+    reason: Literal["person", "retry", "place"]
+    since: str
+    until: str | None
+
+
 class StepView(ShownTotals):
     """A step, `queued` where it has not begun."""
 
@@ -91,13 +101,17 @@ class StepView(ShownTotals):
     started_at: str | None
     finished_at: str | None
     latency_ms: int | None
+    waited_ms: int
+    waits: list[WaitView]
     routing_ms: int | None
     replayed_from: str | None
     loop_ended: LoopEnd | None
+    skipped_because: str | None
     ignored: list[Ignored]
     input: Any
     output: Any
     error: str | None
+    failure: RecordedError | None
     attempts: list[AttemptView]
     tool_calls: list[ToolCallView]
 
@@ -133,10 +147,12 @@ class RunView(ShownTotals):
     started_at: str | None
     finished_at: str | None
     latency_ms: int | None
+    waited_ms: int
     budget: dict[str, Any] | None
     pending: QuestionView | None
     questions: list[QuestionView]
     error: str | None
+    failure: RecordedError | None
     input: NotRequired[Any]
     output: NotRequired[Any]
     unsatisfied_loops: NotRequired[list[str] | None]

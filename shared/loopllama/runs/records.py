@@ -165,8 +165,8 @@ class ToolCallRecord(TypedDict):
 
 
 class Question(TypedDict):
-    """What a step asks a person (`pending`); on the run it names the step. Versions before `expiring_since` kept
-    `tool_input` as its JSON text."""
+    """What a step asks a person (`pending`); on the run it names the step. `expiring_since`: when it was told that its
+    time is nearly over. Versions before that kept `tool_input` as its JSON text."""
 
     key: str
     kind: QuestionKind
@@ -177,7 +177,6 @@ class Question(TypedDict):
     tool_input: NotRequired[Stored]
     step: NotRequired[str]
     expiring_since: NotRequired[str]
-    """When it was told that its time is nearly over."""
 
 
 class HumanAnswer(TypedDict, total=False):
@@ -241,6 +240,8 @@ class StepRecord(Usage, total=False):
     started_at: str
     finished_at: str
     latency_ms: Number
+    waited_ms: Number | None
+    skipped_because: str | None
     lease_owner: str
     lease_until: Number
     token: str
@@ -306,6 +307,7 @@ class Run(Usage, total=False):
     created_at: str
     started_at: str
     finished_at: str
+    waited_ms: Number
     execution_arn: str
     executions: Number
     starting: bool
