@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from loopllama_cli.console import output
-from loopllama_cli.console.trace import run_cost, run_latency, simulated, simulated_text, steps_of
+from loopllama_cli.console.notes import simulated_text
+from loopllama_cli.console.run_facts import run_cost, run_latency, simulated, steps_of
 
 if TYPE_CHECKING:
     from loopllama.queries.types import RunView, StepView

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from loopllama_cli.console import output
-from loopllama_cli.console.timeline import label
-from loopllama_cli.console.trace import step_status, steps_of
+from loopllama_cli.console.places import label
+from loopllama_cli.console.run_facts import step_status, steps_of
 
 if TYPE_CHECKING:
     from loopllama.queries.types import RunView

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from loopllama.core import exact_json
 from loopllama_cli.console import output
+from loopllama_cli.console.places import place
 from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ def print_questions(run: RunView, console: Console | None = None) -> None:
     """Print all that the run asks, first what ends first."""
     console = console or output.out()
     for asked in run.get("questions") or ():
-        what = " ".join(text for text in (place(asked), asked["kind"], asked.get("tool")) if text)
+        named = place(asked["step"], asked.get("item"), asked.get("iteration"))
+        what = " ".join(text for text in (named, asked["kind"], asked.get("tool")) if text)
         heading = Text.assemble(("asks ", "yellow"), (asked["id"], "bold"), f"  {output.clean(what)}")
         console.print(heading.append(f"  until {output.local_time(asked['expires_at'])}", "dim"), soft_wrap=True)
         console.print(output.plain(_text(asked["prompt"])), soft_wrap=True)
@@ -34,13 +36,6 @@ def command(run: RunView, asked: QuestionView) -> str:
     how = "--approve (or --reject)" if asked["kind"] == "approval" else "--text ANSWER"
     question = f" --question {asked['id']}" if len(run.get("questions") or ()) > 1 else ""
     return f"{next_command('runs respond', run['id'])}{question} {how}"
-
-
-def place(asked: QuestionView) -> str:
-    """Return the step that asks, with its item and its round where it has them."""
-    item = f"[{asked['item']}]" if asked.get("item") else ""
-    again = f" #{asked['iteration'] + 1}" if asked.get("iteration") else ""
-    return f"{asked['step']}{item}{again}"
 
 
 def _text(value: Any) -> str:

@@ -99,6 +99,8 @@ class Step(Totals):
     iteration: int
     item: int | None
     """Which item of a forEach step's list, from 1."""
+    item_count: int | None
+    """How many items the list has, of the forEach step itself."""
     status: Literal["queued", "running", "completed", "failed", "skipped"]
     role: str
     model: str | None

@@ -14,6 +14,7 @@ from loopllama.errors import RunNotFound, WorkflowNotFound
 from loopllama.llm import usage
 from loopllama.queries import step_waits
 from loopllama.queries.run_index import RUN_ID, Filter, RunIndex, shown_status
+from loopllama.queries.step_order import in_order
 from loopllama.runs import prompts, questions, totals, waits
 from loopllama.runs.step_ref import step_key
 from loopllama.runs.store import FINAL, RUN, RunStore
@@ -108,13 +109,12 @@ class RunReader:
             step["input"] = show(prompts.whole(record.get("input"), items))
         begun = {step["step"] for step in steps}
         steps += [_waiting(order, step) for order, step in enumerate(self._crew(run)) if step["name"] not in begun]
-        steps.sort(key=lambda step: (step["order"], step["iteration"], step["item"] or 0))
         return {
             **summary,
             **cast("ShownTotals", usage.shown(totals.of_run(records))),
             "input": run_input,
             "output": output,
-            "steps": steps,
+            "steps": in_order(steps),
         }
 
     def ended(self, workflow_id: str, limit: int = 20, cursor: str | None = None) -> tuple[list[RunView], str | None]:
@@ -191,6 +191,7 @@ class RunReader:
             "order": int(record["order"]),
             "iteration": int(record.get("iteration") or 0),
             "item": whole(record.get("item_index")),
+            "item_count": whole(record.get("item_count")),
             "status": record["status"],
             **{name: whole(record.get(name)) for name in _STEP},
             "model": record.get("model") or next((attempt["model"] for attempt in reversed(attempts.values())), None),
@@ -237,6 +238,7 @@ def _waiting(order: int, step: CrewStep) -> StepView:
         "order": order,
         "iteration": 0,
         "item": None,
+        "item_count": None,
         "status": "queued",
         **dict.fromkeys(_STEP),
         "role": step["role"],

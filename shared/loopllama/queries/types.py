@@ -93,6 +93,7 @@ class StepView(ShownTotals):
     order: int
     iteration: int
     item: int | None
+    item_count: int | None
     status: StepStatus | Literal["queued"]
     role: str | None
     model: str | None

@@ -39,7 +39,7 @@ def for_people(record: StepRecord) -> Iterator[tuple[str, str | None]]:
 def of_step(record: StepRecord, until: str, since: str = "") -> int:
     """Return for how many milliseconds a step has waited for people until a time, by default since it began."""
     began = _ms(since or record["started_at"])
-    return round(_length(_within(_waits(record, until), began, _ms(until))))
+    return round(_length(within(_waits(record, until), began, _ms(until))))
 
 
 def of_run(steps: Iterable[StepRecord], until: str) -> int:
@@ -52,10 +52,10 @@ def of_run(steps: Iterable[StepRecord], until: str) -> int:
             continue
         mine = list(_waits(step, until))
         waits += mine
-        work += _without((_ms(step["started_at"]), _ms(step.get("finished_at") or until)), mine)
+        work += without((_ms(step["started_at"]), _ms(step.get("finished_at") or until)), mine)
     if not waits:
         return 0
-    return round(sum(_length(_without(wait, work)) for wait in _joined(waits)))
+    return round(sum(_length(without(wait, work)) for wait in joined(waits)))
 
 
 def _waits(record: StepRecord, until: str) -> Iterator[Stretch]:
@@ -71,25 +71,25 @@ def _length(stretches: Iterable[Stretch]) -> float:
     return sum(end - start for start, end in stretches)
 
 
-def _within(stretches: Iterable[Stretch], begin: float, end: float) -> Iterator[Stretch]:
+def within(stretches: Iterable[Stretch], begin: float, end: float) -> Iterator[Stretch]:
     """Yield what of the stretches lies between two times."""
-    for first, last in _joined(stretches):
+    for first, last in joined(stretches):
         if min(last, end) > max(first, begin):
             yield max(first, begin), min(last, end)
 
 
-def _without(stretch: Stretch, others: Iterable[Stretch]) -> list[Stretch]:
+def without(stretch: Stretch, others: Iterable[Stretch]) -> list[Stretch]:
     """Return what of a stretch lies in none of the others."""
     left: list[Stretch] = []
     begin, end = stretch
-    for first, last in _within(others, begin, end):
+    for first, last in within(others, begin, end):
         if first > begin:
             left.append((begin, first))
         begin = last
     return [*left, (begin, end)] if end > begin else left
 
 
-def _joined(stretches: Iterable[Stretch]) -> list[Stretch]:
+def joined(stretches: Iterable[Stretch]) -> list[Stretch]:
     """Return stretches that do not overlap and cover the same, in their order."""
     joined: list[Stretch] = []
     for first, last in sorted(stretches):

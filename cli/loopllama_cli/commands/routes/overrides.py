@@ -18,7 +18,7 @@ from loopllama.settings import Settings
 from loopllama_cli.commands.common import MOST, Json, Workflow, connect, parse_time
 from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.console import output
-from loopllama_cli.console.trace import ignored_text
+from loopllama_cli.console.notes import ignored_text
 from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
