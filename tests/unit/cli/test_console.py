@@ -11,7 +11,6 @@ from support.run_objects import attempt, printed, run, step
 
 from loopllama_cli.console import output
 from loopllama_cli.console.comparison import compare_runs, print_comparison
-from loopllama_cli.console.progress import wait
 from loopllama_cli.console.trace import picture, print_trace
 
 
@@ -191,26 +190,6 @@ def test_durations(milliseconds, text):
 @given(st.text())
 def test_cleaned_text_moves_no_cursor(text):
     assert not any((ord(char) < 32 and char not in "\n\t") or 127 <= ord(char) < 160 for char in output.clean(text))
-
-
-def test_waiting_ends_with_the_run(monkeypatch, capsys):
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    states = iter(
-        [
-            run(step("a", status="queued", finished_at=None), status="queued"),
-            run(step("a"), step("b", 1, status="running", finished_at=None), status="running"),
-            run(step("a"), step("b", 1), status="completed"),
-        ]
-    )
-    assert wait(lambda: next(states))["status"] == "completed"
-    told = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in told] == ["a", "b"]
-
-
-def test_waiting_has_an_end(monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    with pytest.raises(TimeoutError, match="still running"):
-        wait(lambda: run(status="running"), quiet=True, seconds=0.1)
 
 
 def test_a_picture_says_what_the_terminal_says_and_fetches_nothing():
