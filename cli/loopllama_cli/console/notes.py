@@ -11,6 +11,7 @@ from rich.text import Text
 
 from loopllama_cli.console import output
 from loopllama_cli.console.folding import folded, items_of
+from loopllama_cli.console.moments import at_work
 from loopllama_cli.console.places import label
 from loopllama_cli.console.run_facts import error_text, simulated, step_simulated, steps_of, waits_for
 
@@ -161,7 +162,7 @@ def waiting_text(step: StepView, wait: WaitView) -> str:
 
 def simulated_text(steps: Sequence[StepView]) -> str:
     """Return what stands behind simulated figures, in a sentence."""
-    some = "All" if all(step_simulated(step) for step in steps if step.get("model")) else "Some"
+    some = "All" if all(step_simulated(step) for step in at_work(steps) if step.get("model")) else "Some"
     return (
         f"{some} answers, tokens and latencies here are simulated: a stand-in answered for models whose provider has "
         "no key, its tokens priced at those models' own prices."

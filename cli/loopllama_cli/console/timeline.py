@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from loopllama.runs.waits import Stretch, joined, without
+from loopllama.runs.waits import Stretch
 from loopllama_cli.console import output
 from loopllama_cli.console.folding import items_of, latencies
+from loopllama_cli.console.moments import at_work, idle, offset, stretch_of
 from loopllama_cli.console.places import label
 
 if TYPE_CHECKING:
@@ -54,14 +55,15 @@ def timeline(
     """Return a line for each step that has begun: what it did when, on one scale; then what the signs mean. `until`
     is how far an unfinished step is drawn."""
     steps = [step for step in all_steps if output.moment(step.get("started_at"))]
-    begin = min((moment for step in _at_work(steps) if (moment := output.moment(step["started_at"]))), default=None)
+    begin = min((moment for step in at_work(steps) if (moment := output.moment(step["started_at"]))), default=None)
     if begin is None:
         return []
-    lines = [list(_spans(step, begin, colours, until)) for step in steps]
+    # What failed stands over the rest, however short it was.
+    lines = [sorted(_spans(step, begin, colours, until), key=lambda span: span.character == _FAILED) for step in steps]
     end = max((span.end for spans in lines for span in spans), default=0.0)
     if end <= 0:
         return []
-    scale = _Scale(end, _idle(steps, begin, until))
+    scale = _Scale(end, idle(steps, begin, until))
     names = min(24, max(len(label(step)) for step in steps))
     room = max(10, width - names - 2 - 11)
     drawn = [Text(" " * (names + 2)).append_text(scale.axis(room))]
@@ -73,11 +75,6 @@ def timeline(
     seen = {span.character for spans in lines for span in spans} | ({_CUT} if scale.cuts else set())
     meanings = [f"{sign} {meaning}" for sign, meaning in _MEANINGS.items() if sign in seen]
     return [*drawn, Text("   ".join(meanings), "dim")]
-
-
-def _at_work(steps: Sequence[StepView | Folded]) -> Iterator[StepView | Folded]:
-    """Yield the steps that did something in this run."""
-    yield from (step for step in steps if not step.get("replayed_from") and step.get("status") != "skipped")
 
 
 def _took(step: StepView | Folded) -> str:
@@ -92,20 +89,20 @@ def _took(step: StepView | Folded) -> str:
 
 def _spans(step: StepView | Folded, begin: datetime, colours: Mapping[str, str], until: datetime) -> Iterator[_Span]:
     """Yield what a step did, what is drawn over the rest last."""
-    if not list(_at_work([step])):
+    if not list(at_work([step])):
         return
     now = (until - begin) / timedelta(milliseconds=1)
-    yield _Span(*_of(step, begin, now), _NOTHING, "dim")
+    yield _Span(*stretch_of(step, begin, now), _NOTHING, "dim")
     for wait in step.get("waits") or []:
-        ends = _offset(wait.get("until"), begin)
-        yield _Span(_offset(wait["since"], begin) or 0.0, now if ends is None else ends, *_WAITS[wait["reason"]])
+        ends = offset(wait.get("until"), begin)
+        yield _Span(offset(wait["since"], begin) or 0.0, now if ends is None else ends, *_WAITS[wait["reason"]])
     for call in step.get("tool_calls") or []:
-        if (start := _offset(call.get("started_at"), begin)) is not None and call.get("latency_ms") is not None:
+        if (start := offset(call.get("started_at"), begin)) is not None and call.get("latency_ms") is not None:
             failed = call.get("outcome") == "failed"
             sign = (_FAILED, "red") if failed else (_TOOL, "white")
             yield _Span(start, start + float(call["latency_ms"] or 0), *sign)
     for attempt in step.get("attempts") or []:
-        if (start := _offset(attempt.get("started_at"), begin)) is None:
+        if (start := offset(attempt.get("started_at"), begin)) is None:
             continue
         is_open = attempt.get("outcome") == "open"
         end = now if is_open else start + float(attempt.get("latency_ms") or 0)
@@ -113,33 +110,6 @@ def _spans(step: StepView | Folded, begin: datetime, colours: Mapping[str, str],
         yield _Span(
             start, end, *((_MODEL, colours.get(str(attempt.get("model")), "white")) if good else (_FAILED, "red"))
         )
-
-
-def _of(step: StepView | Folded, begin: datetime, now: float) -> Stretch:
-    """Return from when to when a step went on, in ms since the run's start."""
-    started = _offset(step.get("started_at"), begin) or 0.0
-    finished = _offset(step.get("finished_at"), begin)
-    if finished is None:
-        finished = now if step.get("status") == "running" else started + float(step.get("latency_ms") or 0)
-    return started, max(started, finished)
-
-
-def _idle(steps: Sequence[StepView | Folded], begin: datetime, until: datetime) -> list[Stretch]:
-    """Return when steps waited for people and none was at work."""
-    now = (until - begin) / timedelta(milliseconds=1)
-    waits: list[Stretch] = []
-    work: list[Stretch] = []
-    for step in (part for line in _at_work(steps) for part in (items_of(line) or [line])):
-        if step.get("item_count") is not None:
-            continue  # what it did is what its items did
-        mine = []
-        for wait in step.get("waits") or []:
-            if wait["reason"] == "person":
-                ends = _offset(wait.get("until"), begin)
-                mine.append((_offset(wait["since"], begin) or 0.0, now if ends is None else ends))
-        waits += mine
-        work += without(_of(step, begin, now), mine)
-    return [stretch for wait in joined(waits) for stretch in without(wait, work)]
 
 
 class _Scale:
@@ -188,11 +158,6 @@ class _Scale:
             if tick > first:
                 tick += last - first
         return tick
-
-
-def _offset(time: Any, begin: datetime) -> float | None:
-    moment = output.moment(time)
-    return None if moment is None else (moment - begin) / timedelta(milliseconds=1)
 
 
 def _draw(spans: Sequence[_Span], scale: _Scale, room: int) -> Text:

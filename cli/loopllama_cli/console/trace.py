@@ -17,6 +17,7 @@ from loopllama.llm.usage import TITLED
 from loopllama_cli.console import figures as costs
 from loopllama_cli.console import output
 from loopllama_cli.console.folding import ended, folded, items_of, latencies
+from loopllama_cli.console.moments import at_work
 from loopllama_cli.console.notes import notes
 from loopllama_cli.console.places import label
 from loopllama_cli.console.run_facts import (
@@ -101,7 +102,7 @@ def steps_table(run: RunView, colours: Mapping[str, str]) -> Table:
     steps = steps_of(run)
     total = run_cost(run)
     decimals = output.cost_decimals(step.get("cost_usd") for step in steps)
-    mixed = simulated(run) and not all(step_simulated(step) for step in steps if step.get("model"))
+    mixed = simulated(run) and not all(step_simulated(step) for step in at_work(steps) if step.get("model"))
     figures = (*_TOKENS.values(), "Latency", "Cost", "Share")
     table = output.table("", "Step", "Model", "Source", *figures, right=figures, show_footer=True)
     for step in folded(steps):

@@ -147,7 +147,7 @@ def six(model_costs, latency=600):
 def test_four_of_six_moved_to_a_tenth_is_sixty_percent():
     a, b = six(["0.0031"] * 6), six(["0.00031"] * 4 + ["0.0031"] * 2, latency=300)
     result = compare_runs(a, b)
-    assert result == {"cost_change": Decimal("-0.6"), "latency_change": Decimal("-0.5"), "a": a, "b": b}
+    assert result == {"cost_change": Decimal("-0.6"), "latency_change": Decimal("-0.5"), "kept": [], "a": a, "b": b}
     text = printed(print_comparison, a, b)
     before, after = text.splitlines()[-2 - text.endswith("\n\n") :][:2]
     assert (before.split()[0], before.split()[-1]) == ("Total", "$0.01860")
