@@ -161,7 +161,8 @@ class RunView(ShownTotals):
 
 
 class ForecastStep(TypedDict):
-    """A step of the runs that a forecast is made from; `model_after` is null where nothing of it changes."""
+    """A step of the runs that a forecast is made from, means a run; `turns` are those of all runs, and `model_after` is
+    null where nothing of it changes."""
 
     step: str
     models_before: list[str]
@@ -169,8 +170,9 @@ class ForecastStep(TypedDict):
     turns: int
     cost_usd_before: Decimal | None
     cost_usd_after: Decimal | None
-    latency_ms_before: int | None
-    latency_ms_after: int | None
+    cost_basis: CostBasis
+    latency_ms_before: int
+    latency_ms_after: int
     latency_from: str
 
 
@@ -207,6 +209,7 @@ Forecast = TypedDict(
         "latency_ms": Compared,
         "spread": Spread,
         "steps": list[ForecastStep],
+        "cost_basis": CostBasis,
         "simulated": bool,
         "unknown": list[str],
     },
