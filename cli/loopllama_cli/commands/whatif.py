@@ -126,10 +126,8 @@ def _print(forecast: Forecast) -> None:
     output.print_table(total, console)
     simulated = " Some of them are simulated." if forecast["simulated"] else ""
     dates = f"{output.local_time(forecast['from'])} to {output.local_time(forecast['to'])}"
-    output.message(
-        f"Means a run, by {forecast['runs']} completed run{'s' * (forecast['runs'] > 1)}, {dates}, at prices of {forecast['prices']}.{simulated}",
-        "dim",
-    )
+    by = f"{forecast['runs']} completed run{'s' * (forecast['runs'] > 1)}, {dates}, at prices of {forecast['prices']}"
+    output.message(f"Means a run, by {by}.{simulated}", "dim")
     if meaning := costs.legend([{"cost_usd": 0, **step} for step in forecast["steps"]]):
         output.message(f"{meaning}.", "dim")
     for unknown in forecast["unknown"]:
