@@ -81,3 +81,16 @@ def test_usage_tells_programs_what_is_simulated(made: Deployment) -> None:
     told = exact_json.loads(shown("usage", "--json"))
     assert {group["workflow"]: group["simulated"] for group in told["groups"]} == {"measured": False, "simulated": True}
     assert told["total"]["simulated"] is True
+
+
+@pytest.mark.parametrize(("name", "marks"), [("measured", ""), ("estimated", "~"), ("simulated", "SIMULATED")])
+def test_a_forecast_says_what_it_is_made_from(made: Deployment, name: str, marks: str) -> None:
+    for _ in range(2):
+        play(made, name)
+    made.put_model("dear", "test", "dear")
+    forecast, line = shown("whatif", name, "--set", "a=dear"), shown("routes", "set", name, "a", "dear")
+    rows = [row for row in forecast.splitlines() if row.split()[:1] in (["a"], ["cost"])]
+    assert [re.findall(r"~?\$[\d.]+", row) for row in rows] == [["~"[: marks == "~"] + "$0.00045"] * 2] * 2
+    assert ("SIMULATED" in forecast, "simulated" in line) == (name == "simulated",) * 2
+    assert ("~$" in line) is (name == "estimated")
+    assert "Means a run, by 2 completed runs" in forecast
