@@ -45,8 +45,10 @@ def ended(items: Sequence[StepView], status: str) -> int:
 
 
 def latencies(items: Sequence[StepView]) -> tuple[int, int] | None:
-    """Return the shortest and the longest time that an item took (ms), `None` where none has ended."""
-    took = [int(latency) for item in items if (latency := item.get("latency_ms")) is not None]
+    """Return the shortest and the longest time that a completed item took (ms), of none that of those that failed;
+    `None` where none has ended."""
+    whole = [item for item in items if item.get("status") == "completed"] or items
+    took = [int(latency) for item in whole if (latency := item.get("latency_ms")) is not None]
     return (min(took), max(took)) if took else None
 
 

@@ -65,12 +65,13 @@ def timeline(
         return []
     scale = _Scale(end, idle(steps, begin, until))
     names = min(24, max(len(label(step)) for step in steps))
-    room = max(10, width - names - 2 - 11)
+    times = max(9, max(len(_took(step)) for step in steps))
+    room = max(10, width - names - 2 - times - 2)
     drawn = [Text(" " * (names + 2)).append_text(scale.axis(room))]
     for step, spans in zip(steps, lines, strict=True):
         row = Text(f"{label(step)[:names]:<{names}}  ")
         row.append_text(_draw(spans, scale, room))
-        row.append(f" {_took(step):>9}", "dim")
+        row.append(f" {_took(step):>{times}}", "dim")
         drawn.append(row)
     seen = {span.character for spans in lines for span in spans} | ({_CUT} if scale.cuts else set())
     meanings = [f"{sign} {meaning}" for sign, meaning in _MEANINGS.items() if sign in seen]

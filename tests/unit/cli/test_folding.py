@@ -50,7 +50,7 @@ def test_a_long_list_is_a_line_with_its_spread_and_its_failures():
     line = next(line for line in text.splitlines() if "each[1-20]" in line)
     assert line.split()[:4] == ["✗", "each[1-20]", "5", "failed"]
     assert "24,680" in line, "the tokens of all items"
-    assert "250 ms-1.75 s" in line
+    assert "1.00-1.75 s" in line, "of those that completed"
     assert "$0.0840" in line
     assert "each[3]  OutputInvalid: no JSON" in text
     assert "each[1-20]  2 more failed; the option --step each shows each" in text

@@ -101,6 +101,8 @@ def test_what_goes_on_is_drawn_until_now():
 
 
 def test_a_long_list_is_one_line():
-    text = printed(print_trace, run(*of_list("each", 20)))
+    text = printed(print_trace, run(*of_list("each", 20, _3={"latency_ms": 700_000})), width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "1.00 s-11m 40s" in next(line for line in text.splitlines() if line.startswith("each[1-20]"))
     assert timeline_of(text, "each[1-20]").count("━") > 10
     assert "each[7]" not in text
