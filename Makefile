@@ -1,7 +1,8 @@
 # `make help` lists the targets. Everything installs into .venv, from locked versions.
 
 MODEL  ?=
-JOBS   ?= $(shell getconf _NPROCESSORS_ONLN)
+# Two more than processors, as tests wait a lot; which tests go together is in tests/support/side_by_side.py.
+JOBS   ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 TESTS  ?= tests
 UPGRADE ?=
 STACK  ?=
@@ -48,7 +49,7 @@ serve: $(CLI) ## The local stack, until stopped: API, console tables, state mach
 	@$(BIN)/loopllama local
 
 test: $(DEV) ## All tests (TESTS=tests/unit for some of them)
-	@LOOPLLAMA_COVERAGE=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=10 --durations-min=1 $(TESTS)
+	@LOOPLLAMA_COVERAGE=1 $(BIN)/python -m pytest -q -n $(JOBS) --durations=10 --durations-min=1 $(TESTS)
 
 test-litellm: $(DEV) $(LITELLM)/.installed ## The provider adapters against LiteLLM's proxy, and prices against its list, in an environment of its own
 	@LOOPLLAMA_LITELLM='$(CURDIR)/$(LITELLM)/bin/litellm' $(BIN)/python -m pytest -q tests/contract/test_litellm.py tests/contract/test_litellm_prices.py

@@ -14,6 +14,7 @@ import botocore.loaders
 import pytest
 import typer.testing
 from hypothesis import HealthCheck, settings
+from support import side_by_side
 from support.coverage import measuring  # before anything of the layer is imported
 
 from loopllama.aws import clients
@@ -52,6 +53,18 @@ class NetworkForbidden(RuntimeError):
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Let no collection look through what was loaded for the tests: it stays as long as they run."""
     gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> side_by_side.SideBySide:
+    """Take our scheduler, whatever `--dist` says."""
+    return side_by_side.SideBySide(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Sort a worker's tests as they are to begin."""
+    if hasattr(config, "workerinput"):
+        side_by_side.put_in_order(items)
 
 
 def pytest_configure(config: pytest.Config) -> None:

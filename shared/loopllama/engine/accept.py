@@ -127,6 +127,12 @@ def execution_arn(settings: Settings, run_id: str) -> str:
     return f"{settings.state_machine_arn.replace(':stateMachine:', ':execution:')}:{run_id}"
 
 
+def is_of_this_stack(settings: Settings, arn: str) -> bool:
+    """Return whether an execution is one of this stack's state machine. Runs that a deleted stack has left (`deploy
+    --adopt`) have one of another, which is gone with it; the functions' roles may not even ask for it."""
+    return arn.startswith(execution_arn(settings, ""))
+
+
 def new_run(
     workflow: WorkflowItem,
     run_id: str,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from loopllama.aws import clients
 from loopllama.core import clock
+from loopllama.engine.accept import is_of_this_stack
 from loopllama.errors import Conflict
 from loopllama.runs import waits
 from loopllama.runs.store import RunStore
@@ -31,8 +32,8 @@ def cancel_run(settings: Settings, run_id: str, by: str | None = None) -> None:
         run = store.run(run_id)
     if run["status"] != "cancelled":
         raise Conflict(f"Run {run_id} has {run['status']} already; there is nothing to cancel.")
-    if run.get("execution_arn"):
-        _stop(run["execution_arn"])
+    if (arn := run.get("execution_arn")) and is_of_this_stack(settings, arn):
+        _stop(arn)
 
 
 def _stop(execution_arn: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from loopllama.aws import clients
 from loopllama.core import clock
 from loopllama.engine import executions, metrics
-from loopllama.engine.accept import execution_arn, start_execution
+from loopllama.engine.accept import execution_arn, is_of_this_stack, start_execution
 from loopllama.engine.human_input import redeliver
 from loopllama.engine.retention import extend
 from loopllama.errors import RunNotFound
@@ -43,7 +43,7 @@ _OF_A_DELETED_STACK: Mapping[str, str] = {
     "status": "FAILED",
     "cause": "its stack was deleted, and this one has taken over its tables: replay the run",
 }
-"""An execution of another state machine, which went with it. The function's role may not even ask for it."""
+"""An execution of another state machine, which went with it."""
 _REASON = {
     "FAILED": "the execution failed",
     "TIMED_OUT": "the run exceeded the state machine's time limit",
@@ -96,7 +96,7 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> Outcome:
         return "started"
     # A queued run comes here where its execution ended before StartRun could say that it runs.
     arn = run.get("execution_arn") or execution_arn(settings, run_id)
-    execution = _execution(arn) if arn.startswith(execution_arn(settings, "")) else _OF_A_DELETED_STACK
+    execution = _execution(arn) if is_of_this_stack(settings, arn) else _OF_A_DELETED_STACK
     if execution["status"] in _STATUS:
         return _ended(store, run, execution["status"], execution.get("error"), execution.get("cause"))
     open_questions = [

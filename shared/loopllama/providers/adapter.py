@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from loopllama.catalog.providers import KNOWN, OWN, Known
 from loopllama.catalog.takes import refused
@@ -67,6 +67,9 @@ class Adapter(ABC):
     at another. Safe for threads.
     """
 
+    streams: ClassVar[bool] = False
+    """Whether answers that come in pieces are understood."""
+
     def __init__(self, provider: str, settings: Settings) -> None:
         self.provider = provider
         self.settings = settings
@@ -80,7 +83,7 @@ class Adapter(ABC):
         """
         answer = self._modes.complete(call, self._ask, native=self._native, no_tool=self._no_forced_tool)
         told = [answer.mode_refused] if answer.mode_refused else []
-        told += self._said_in_part(call, answer.output_mode) + self._cooled(call)
+        told += self._said_in_part(call, answer.output_mode) + self._cooled(call) + self._at_other_effort(call)
         return replace(answer, mode_refused="; ".join(told))
 
     # What a dialect says
@@ -187,6 +190,13 @@ class Adapter(ABC):
         why = rule.why if rule else f"{self.provider} takes no higher one"
         return [f"the temperature {call.temperature:g} was sent as {sent:g}: {why}"]
 
+    def _at_other_effort(self, call: ModelRequest) -> list[str]:
+        """Return what the record says of a reasoning effort that the model has refused."""
+        learnt, asked = self._forms.get(call.catalog_id, call.forms).effort, forms.effort_of(call)
+        if learnt is None or not asked:
+            return []
+        return [f"the effort {asked!r} was {f'sent as {learnt!r}' if learnt else 'not sent'}: the model refused it"]
+
     def _ask(self, call: ModelRequest) -> ModelResponse:
         call = self._fitted(history.fitted(call, self.provider))
         call = tool_forms.with_short_descriptions(call, self.known(call).longest_description)
@@ -254,6 +264,9 @@ class Adapter(ABC):
         )
         return forms.applied(replace(call, temperature=self._temperature(call), tools=tools, forms=known))
 
+    def _otherwise(self, call: ModelRequest, error: ModelError) -> ModelRequest | None:
+        return forms.otherwise(call, error, self.limit_field(call), streams=self.streams)
+
     def _sent(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the answer's document. A call that is refused for how it is said is said otherwise, each form once: a
         refusal costs nothing. Servers that give thoughts and refuse them in requests, and gateways whose next model
@@ -268,7 +281,7 @@ class Adapter(ABC):
                 if call.service_tier and forms.is_about_tier(error):
                     raise ModelNotAvailable(str(error), status=error.status, usage=error.usage) from error
                 # What was paid before, by a turn that paused say, would be lost with the refusal.
-                other = forms.otherwise(call, error, self.limit_field(call)) if error.usage is None else None
+                other = self._otherwise(call, error) if error.usage is None else None
                 if other is None:
                     raise
                 call = other
