@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import dynamo
@@ -43,6 +44,10 @@ _ATTEMPT = (
     *("answered_by", "queued_ms", "max_tokens", "service_tier"),
 )
 _TOOL_CALL = ("name", "outcome", "latency_ms", "started_at")
+
+
+_AT_ONCE = 16
+"""Workflows that are read side by side."""
 
 
 class RunReader:
@@ -134,7 +139,7 @@ class RunReader:
         the cursor of the next page (`queries/run_index.py`). The totals of those that go on are summed from their
         steps."""
         page, following = self._index.page(which or Filter(workflow_id), limit, cursor)
-        waited = self._waited([run for run in page if run["status"] in FINAL and self._may_have_asked(run)])
+        waited = self._waited([run for run in page if run["status"] in FINAL])
         return [self._so_far({**run, **waited.get(run["run_id"], {})}) for run in page], following
 
     def failed(self, since: str, workflow_id: str | None = None) -> Iterator[RunView]:
@@ -147,8 +152,12 @@ class RunReader:
         return not crew or any(step.get("approval") or ASK_HUMAN.name in (step.get("tools") or ()) for step in crew)
 
     def _waited(self, runs: Sequence[Run]) -> dict[str, Run]:
-        """Return what the index of runs has not: how long they waited for people."""
-        keys = [{"run_id": run["run_id"], "item": RUN} for run in runs]
+        """Return what the index of runs has not: how long they waited for people, where their workflow asks some."""
+        crews = {(run["workflow_id"], run.get("workflow_version")): run for run in runs}
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            asking = dict(zip(crews, pool.map(self._may_have_asked, crews.values()), strict=True))
+        asked = [run for run in runs if asking[run["workflow_id"], run.get("workflow_version")]]
+        keys = [{"run_id": run["run_id"], "item": RUN} for run in asked]
         names = ("run_id", "waited_ms")
         read = dynamo.batch_get(self._store.dynamodb, self._store.table, keys, by="run_id", attributes=names)
         return cast("dict[str, Run]", read)
