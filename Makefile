@@ -6,6 +6,7 @@ JOBS   ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 TESTS  ?= tests
 UPGRADE ?=
 STACK  ?=
+SEED   ?=
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -37,7 +38,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-aws test-foreign test-lifecycle test-permissions test-strict test-litellm test-models lint audit format build bench places catalog machine docs lock clean
+.PHONY: help run serve test test-language test-aws test-foreign test-lifecycle test-permissions test-strict test-litellm test-models lint audit format build bench places catalog machine docs lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +51,10 @@ serve: $(CLI) ## The local stack, until stopped: API, console tables, state mach
 
 test: $(DEV) ## All tests (TESTS=tests/unit for some of them)
 	@LOOPLLAMA_COVERAGE=1 $(BIN)/python -m pytest -q -n $(JOBS) --durations=10 --durations-min=1 $(TESTS)
+
+test-language: $(DEV) ## Random crews against the reference interpreter of the workflow language, for SECONDS=600, or SEED=n again
+	@LOOPLLAMA_LANGUAGE_SEED='$(SEED)' LOOPLLAMA_LANGUAGE_SECONDS='$(or $(SECONDS),600)' \
+		$(BIN)/python -m pytest -q -s --show-capture=no tests/component/engine/test_whole_language.py
 
 test-litellm: $(DEV) $(LITELLM)/.installed ## The provider adapters against LiteLLM's proxy, and prices against its list, in an environment of its own
 	@LOOPLLAMA_LITELLM='$(CURDIR)/$(LITELLM)/bin/litellm' $(BIN)/python -m pytest -q tests/contract/test_litellm.py tests/contract/test_litellm_prices.py

@@ -29,6 +29,7 @@ _OUTPUTS = {
     "runs_table": "RunsTableName",
     "usage_table": "UsageTableName",
     "api_keys_table": "ApiKeysTableName",
+    "key_use_table": "KeyUseTableName",
     "values_bucket": "ValuesBucketName",
     "state_machine_arn": "RunWorkflowArn",
     "event_bus_name": "EventBusName",
@@ -38,6 +39,8 @@ _PARAMETERS = (
     "RouteCacheSeconds",
     "RetentionDays",
     "AllowedProviderHosts",
+    "AllowedModels",
+    "DailyCostLimit",
     "SimulatedProviders",
     "SimulatedSpeed",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +23,7 @@ class Settings:
     runs_table: str = ""
     usage_table: str = ""
     api_keys_table: str = ""
+    key_use_table: str = ""
     values_bucket: str = ""
     state_machine_arn: str = ""
     event_bus_name: str = ""
@@ -47,6 +49,10 @@ class Settings:
     """Providers that the simulated one stands in for; `*` is all. Empty when deployed, unless a parameter says so."""
     simulated_speed: float = 1.0
     """Factor on the simulated models' tokens per second."""
+    allowed_models: tuple[str, ...] = ()
+    """The only models that may be called (`catalog.allowed`); empty is all."""
+    daily_cost_limit: Decimal = Decimal(0)
+    """USD that the model calls of a day (UTC) may cost, all together; 0 is no limit."""
     allowed_origins: tuple[str, ...] = ()
     """Web origins whose pages may call the API (CORS); `*` is any."""
     requests_per_second: float = 50.0
@@ -76,6 +82,13 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def _amount(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError("is no number") from None
+
+
 _CONVERT: dict[str, Any] = {
     **dict.fromkeys(
         (
@@ -87,6 +100,7 @@ _CONVERT: dict[str, Any] = {
             "runs_table",
             "usage_table",
             "api_keys_table",
+            "key_use_table",
             "values_bucket",
             "state_machine_arn",
             "event_bus_name",
@@ -105,6 +119,8 @@ _CONVERT: dict[str, Any] = {
     "allowed_provider_hosts": _names,
     "simulated_providers": _names,
     "simulated_speed": float,
+    "allowed_models": _names,
+    "daily_cost_limit": _amount,
     "allowed_origins": _names,
     "requests_per_second": float,
     "event_readers_per_key": int,

@@ -22,6 +22,7 @@ from loopllama_cli.commands.common import (
     Wait,
     ask,
     connect,
+    is_a_terminal,
     pairs,
     read_input,
     read_moment,
@@ -32,13 +33,13 @@ from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.commands.run import finish, print_output, read
 from loopllama_cli.console import event_stream, output
 from loopllama_cli.console import figures as costs
-from loopllama_cli.console.questions import print_questions
+from loopllama_cli.console.questions import print_question, print_questions
 from loopllama_cli.console.run_facts import cost_basis, run_cost, run_latency, simulated
 from loopllama_cli.console.trace import print_trace
 from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
-    from loopllama.queries.types import RunView
+    from loopllama.queries.types import QuestionView, RunView
 
 
 class Redriven(TypedDict):
@@ -111,7 +112,7 @@ def list_(
         table.add_row(
             output.plain(run["id"]),
             output.plain(run["workflow_id"]),
-            output.status(run["status"]),
+            Text.assemble(output.status(run["status"]), (" !" if run["unsatisfied_loops"] else "", "yellow")),
             output.local_time(run.get("created_at")),
             output.tokens(used),
             output.duration(run_latency(run)),
@@ -120,6 +121,8 @@ def list_(
     output.print_table(table, console)
     if meaning := costs.legend(marked):
         console.print(Text(meaning, "yellow"))
+    if any(run["unsatisfied_loops"] for run in runs):
+        console.print(Text("! a loop of it was not satisfied", "yellow"))
     _tell_more(runs, cursor, limit)
 
 
@@ -201,19 +204,42 @@ def respond(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Answer what a run waits for: approve or reject, or give the text that it asks for."""
+    """Answer what a run waits for: approve or reject, or give the text that it asks for.
+
+    What is answered is shown whole, and nothing else is answered. Without a decision and a text a terminal asks for
+    them.
+    """
     from loopllama.engine import human_input
     from loopllama.runs.store import RunStore
 
     given = read_text(text) if text is not None else None
-    if approve is None and given is None:
-        raise InvalidRequest(f"no answer given: {next_command('runs respond', run)} --approve, --reject or --text TEXT")
+    no_answer = f"no answer given: {next_command('runs respond', run)} --approve, --reject or --text TEXT"
+    if approve is None and given is None and not is_a_terminal():
+        raise InvalidRequest(no_answer)
+    settings = connect(ctx).settings
+    shown = _only_question(settings, run, question)
+    if shown is not None:
+        print_question(shown, output.err())
+        question = shown["id"]
+        if approve is None and given is None and shown["kind"] == "approval":
+            approve = typer.confirm("Approve?", default=None, err=True)
+        elif approve is None and given is None:
+            given = typer.prompt("Answer", err=True)
+    elif approve is None and given is None:
+        raise InvalidRequest(no_answer)
     answer = {"input": given} if approve is None else {"approved": approve, **({"note": given} if given else {})}
-    asked = human_input.respond(RunStore(connect(ctx).settings), run, answer, getpass.getuser(), question)
+    asked = human_input.respond(RunStore(settings), run, answer, getpass.getuser(), question)
     if as_json:
         output.print_json(asked)
         return
-    output.message(f"Answered: {output.one_line(asked.get('prompt') or '')}")
+    output.message("Answered." if approve is None else "Approved." if approve else "Rejected.")
+
+
+def _only_question(settings: Settings, run_id: str, question: str | None) -> QuestionView | None:
+    """Return the question of that id, or the only one that the run asks; `None` where there is none such."""
+    asked = read(settings, run_id)["questions"]
+    meant = [one for one in asked if question in (None, one["id"])]
+    return meant[0] if len(meant) == 1 else None
 
 
 @app.command("cancel")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -13,6 +13,9 @@ from loopllama.queries.usage import BY, DEFAULT_DAYS, summarise
 from loopllama_cli.commands.common import Json, connect
 from loopllama_cli.console import figures as costs
 from loopllama_cli.console import output
+
+if TYPE_CHECKING:
+    from loopllama.settings import Settings
 
 
 def usage(
@@ -34,7 +37,8 @@ def usage(
     in the group of each.
     """
     names = [name.strip() for name in by.split(",") if name.strip()]
-    summary = summarise(connect(ctx).settings, names, first, last, workflow)
+    settings = connect(ctx).settings
+    summary = summarise(settings, names, first, last, workflow)
     if as_json:
         output.print_json(summary)
         return
@@ -42,8 +46,10 @@ def usage(
     figures = ("Steps", *(figure.title for figure in TITLED), "Cost")
     table = output.table(*(name.capitalize() for name in fields), *figures, right=figures)
     decimals = output.cost_decimals(group["cost_usd"] for group in summary["groups"])
+    names_of_keys = _names_of_keys(settings) if "key" in fields else {}
     for group in summary["groups"]:
-        table.add_row(*(_name(group[name]) for name in fields), *_figures(group, decimals))
+        shown = ({**group, "key": names_of_keys.get(group.get("key"), group.get("key"))}[name] for name in fields)
+        table.add_row(*map(_name, shown), *_figures(group, decimals))
     if fields:
         table.add_section()
         table.add_row(Text("total", "bold"), *[""] * (len(fields) - 1), *_figures(summary["total"], decimals))
@@ -53,6 +59,13 @@ def usage(
         return
     meaning = costs.legend([*summary["groups"], summary["total"]])
     output.message(f"{summary['from']} to {summary['to']} (UTC), USD. {meaning}".rstrip(), "dim")
+
+
+def _names_of_keys(settings: Settings) -> dict[str | None, str]:
+    """Return the ids of API keys, each with the key's name beside it."""
+    from loopllama.api.auth import KeyStore
+
+    return {key["id"]: f"{key['id']} {key['name']}" for key in KeyStore(settings).all()}
 
 
 def _name(value: str | None) -> Text:

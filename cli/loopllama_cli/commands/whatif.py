@@ -11,6 +11,7 @@ from rich.text import Text
 
 from loopllama.errors import InvalidRequest
 from loopllama_cli.commands.common import Json, Workflow, connect, pairs, read_moment
+from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.commands.routes.overrides import definition_of
 from loopllama_cli.console import figures as costs
 from loopllama_cli.console import output
@@ -50,7 +51,9 @@ def whatif(
     settings = connect(ctx).settings
     crew = definition_of(settings, workflow)["crew"]
     router = Router(settings)
-    changes = {step: router.priced_model(name) for step, name in pairs(change, "--set", "STEP=MODEL").items()}
+    wanted = pairs(change, "--set", "STEP=MODEL")
+    check_models(settings, wanted.values())
+    changes = {step: router.priced_model(name) for step, name in wanted.items()}
     moment = read_moment(since, "--since")
     oldest = None if moment is None else datetime.fromisoformat(moment)
     limit = predictions.MAX_RUNS if since is not None else runs

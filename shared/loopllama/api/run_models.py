@@ -9,7 +9,8 @@ from loopllama.api.usage_models import Basis, CallTokens, Shape, Totals
 
 
 class Question(Shape):
-    """What a run asks a person. In lists of runs the prompt is cut to its beginning, and long arguments are null."""
+    """What a run asks a person. In lists of runs a long prompt is cut to its beginning, and long arguments are null:
+    `cut` says so."""
 
     id: str
     """Hand it back with the answer, so that no other question is answered."""
@@ -18,6 +19,8 @@ class Question(Shape):
     tool: str | None
     tool_input: Any
     """The arguments of the call that waits for approval, whole; a link where they are large."""
+    cut: bool
+    """Whether this is a part only: get the run before you decide."""
     step: str
     iteration: int
     """Which round of a loop asks, from 0."""
@@ -178,6 +181,8 @@ class RunSummary(Totals):
     total_steps: int
     """Agents' turns that it has taken so far: each round of a loop and each item of a forEach is one. Steps that were
     skipped, or that a replay kept, took none."""
+    unsatisfied_loops: list[str] | None
+    """Last steps of loops that ended though their `until` did not hold, or was not asked: `loop_ended` says how."""
     latency_ms: int | None
     """From its start to its end, without `waited_ms`."""
     waited_ms: int
@@ -188,8 +193,6 @@ class RunSummary(Totals):
 
 
 class Run(RunSummary):
-    unsatisfied_loops: list[str] | None
-    """Last steps of loops that ended though their `until` did not hold, or was not asked: `loop_ended` says how."""
     steps: list[Step] | Link
     """A link where they are too many for an answer: thousands."""
     cache_saving_usd: float | None = None

@@ -8,7 +8,7 @@ Loading reads the JSON only; a model's prices become `Decimal` when the model is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from loopllama.aws import clients
 from loopllama.catalog import variants
+from loopllama.catalog.allowed import AllowedModels
 from loopllama.catalog.entries import FIELDS, bundled_model, is_machine_key, parse_item
 from loopllama.catalog.model import MAX_ID, PROVIDERS, TAKEN_OVER, Model, is_model_id, split
 from loopllama.catalog.providers import KNOWN, Known
@@ -39,8 +40,10 @@ class Catalog:
         aliases: Mapping[str, Mapping[str, Any]] | None = None,
         problems: tuple[dict[str, str], ...] = (),
         region: str = "",
+        allowed: AllowedModels | None = None,
     ) -> None:
         self._data = data
+        self._allowed = allowed
         self._region = region
         self._bundled_aliases: Mapping[str, str] = data["aliases"].get(region) or data["aliases"][""]
         self._bundled: Mapping[str, Mapping[str, Any]] = data["models"]
@@ -82,9 +85,17 @@ class Catalog:
                 problems.append({"model": name, "reason": NEEDS_PROVIDER})
             elif name == model_id or model_id not in entries:
                 entries[model_id] = fields
-        made = Catalog(self._data, entries, aliases, tuple(problems), self._region)
+        made = Catalog(self._data, entries, aliases, tuple(problems), self._region, self._allowed)
         made.problems += tuple(made._wrong_links())
         return made
+
+    def allowing(self, entries: Sequence[str]) -> Catalog:
+        """Return this catalog with all models disabled but those that `entries` allow (`AllowedModels`); empty allows
+        all."""
+        if not entries:
+            return self
+        allowed = AllowedModels(entries, bundled(self._region).resolve)
+        return Catalog(self._data, self._entries, self._aliases, self.problems, self._region, allowed)
 
     def aliases(self) -> dict[str, str]:
         """Alias to what it stands for; the table's over the bundled."""
@@ -121,6 +132,8 @@ class Catalog:
         model = self._resolved.get(model_id)
         if model is None:
             model = self._resolve(model_id)
+            if self._allowed is not None and not self._allowed.allows(model):
+                model = replace(model, enabled=False, replaced_by=None, barred=True)
             if len(self._resolved) < 4096:
                 self._resolved[model_id] = model
         return model

@@ -33,6 +33,7 @@ class CatalogStore:
 
     def __init__(self, settings: Settings, dynamodb: Any = None, clock: Callable[[], float] = time.time) -> None:
         self._table = settings.models_table
+        self._allowed = settings.allowed_models
         self._given = dynamodb
         self._clock = clock
 
@@ -47,7 +48,11 @@ class CatalogStore:
 
     def catalog(self) -> Catalog:
         """Return the bundled catalog with every entry of the table."""
-        return bundled().with_entries(self.items())
+        return self.with_entries(self.items())
+
+    def with_entries(self, items: Iterable[Mapping[str, Any]]) -> Catalog:
+        """Return the bundled catalog with entries of the table, all disabled that the deployment does not allow."""
+        return bundled().allowing(self._allowed).with_entries(items)
 
     def get(self, model_id: str) -> dict[str, Any] | None:
         """Return an entry as it is stored, `None` where there is none."""

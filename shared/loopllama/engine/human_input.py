@@ -48,12 +48,20 @@ def check_start(step: CrewStep, record: StepRecord) -> None:
         raise ApprovalDeclined(f"a person declined to let the step start{note}")
 
 
-def wait(store: RunStore, values: ValueStore, step: CrewStep, writer: StepWriter, waiting: Waiting) -> StepOutcome:
+def wait(
+    store: RunStore,
+    values: ValueStore,
+    step: CrewStep,
+    writer: StepWriter,
+    waiting: Waiting,
+    reopened_at: str | None = None,
+) -> StepOutcome:
     """Record what is asked and let the execution wait: first until it is time to tell that the question's time ends,
-    then for the rest. Raises `ApprovalTimedOut` when the time for it is over."""
+    then for the rest. What was asked before the run was `reopened_at` (ISO 8601 UTC) is asked anew: while the run had
+    failed nobody could answer. Raises `ApprovalTimedOut` when the time for it is over."""
     work, now = writer.work, clock.now_ms()
     pending = writer.record.get("pending")
-    if not pending or pending["key"] != waiting.key:
+    if not pending or pending["key"] != waiting.key or pending["asked_at"] < (reopened_at or ""):
         seconds = int((step.get("approval") or {}).get("timeout_seconds", TIMEOUT_SECONDS))
         pending = {
             "key": waiting.key,

@@ -130,7 +130,7 @@ class StepEnding:
     def wait(self, view: View, writer: StepWriter, ledger: StepLedger, question: Waiting) -> StepOutcome:
         """Let the step wait for a person, or fail it where nobody answered in time."""
         try:
-            return human_input.wait(self._store, self._values, view.step, writer, question)
+            return human_input.wait(self._store, self._values, view.step, writer, question, view.run.get("reopened_at"))
         except ApprovalTimedOut as error:
             return self.fail(view, writer, ledger, error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from loopllama import providers
@@ -59,10 +59,11 @@ class TurnMaker:
         remaining_ms: int,
         *,
         whole: bool,
+        stops: Callable[[], bool],
     ) -> loop.AgentLoop:
         """Return the turn of a step on the prompt `text`, in an invocation that began at `started` (`time.monotonic()`)
-        with `remaining_ms` left; it is `whole` where no step came before. Raises `NoEligibleModel`, `ModelUnknown`,
-        `WorkflowInvalid` and `ToolInvalid`."""
+        with `remaining_ms` left; it is `whole` where no step came before; `stops` looks whether nothing more may begin.
+        Raises `NoEligibleModel`, `ModelUnknown`, `WorkflowInvalid` and `ToolInvalid`."""
         attempt_order, decision = self._route(view, text, writer)
         max_tokens, temperature = decision.get("max_tokens"), decision.get("temperature")
         return loop.AgentLoop(
@@ -78,6 +79,7 @@ class TurnMaker:
             priced_as=lambda model, name: answering.priced_as(model, name, self._router.answering),
             limits=_limits(self._settings, view.step, writer.record, started, remaining_ms, whole),
             idempotency_key=f"{view.work.run_id}/{view.work.key}",
+            stops=stops,
             answers=waits.answers_of(view.record),
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import dynamo
@@ -14,14 +13,13 @@ from loopllama.core.numbers import whole
 from loopllama.errors import RunNotFound, WorkflowNotFound
 from loopllama.llm import usage
 from loopllama.queries import step_waits
-from loopllama.queries.run_index import RUN_ID, Filter, RunIndex, shown_status
+from loopllama.queries.run_index import Filter, RunIndex, shown_status
 from loopllama.queries.step_order import in_order
 from loopllama.runs import prompts, questions, totals, waits
 from loopllama.runs.step_ref import step_key
-from loopllama.runs.store import FINAL, RUN, RunStore
+from loopllama.runs.store import FINAL, RUN, RUN_ID, RunStore
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
-from loopllama.tools.definitions import ASK_HUMAN
 from loopllama.workflows.store import DefinitionStore
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
 _RUN = ("workflow_id", "workflow_version", "models", "pin", "tags", "replayed_from")
 _TIMES = ("created_at", "started_at", "finished_at")
-_TOTALS = ("total_steps", *usage.TOTALS)
+_TOTALS = ("total_steps", "unsatisfied_loops", *usage.TOTALS)
 _QUESTION = ("kind", "tool", "step", "asked_at", "expires_at")
 _STEP = (
     *("role", "model", "source", "route_version", "started_at", "finished_at", "latency_ms", "routing_ms"),
@@ -44,10 +42,6 @@ _ATTEMPT = (
     *("answered_by", "queued_ms", "max_tokens", "service_tier"),
 )
 _TOOL_CALL = ("name", "outcome", "latency_ms", "started_at")
-
-
-_AT_ONCE = 16
-"""Workflows that are read side by side."""
 
 
 class RunReader:
@@ -98,7 +92,7 @@ class RunReader:
             # The run's item holds the beginning of a question, the step's the whole.
             asked, full_question = (run.get("pending") or {}).get(record["item"]), record.get("pending")
             if asked and full_question and asked.get("key") == full_question["key"]:
-                asked.update(full_question)
+                asked.update({"cut": False, **full_question})
         return run, records
 
     def _object(self, run: Run, records: Sequence[StepRecord], show: Callable[[Any], Any]) -> RunView:
@@ -128,6 +122,14 @@ class RunReader:
         page, following = self._index.page(Filter(workflow_id), limit, cursor)
         return [self._summary(run) for run in page], following
 
+    def _not_indexed(self, page: Sequence[Run]) -> dict[str, Run]:
+        """Return what else lists say of the runs of a page that have ended: their unsatisfied loops, and how long they
+        waited for people. The index does not hold it, and CloudFormation changes no index that is there."""
+        keys = [{"run_id": run["run_id"], "item": RUN} for run in page if run["status"] in FINAL]
+        names = ("run_id", "unsatisfied_loops", "waited_ms")
+        read = dynamo.batch_get(self._store.dynamodb, self._store.table, keys, by="run_id", attributes=names)
+        return cast("dict[str, Run]", read)
+
     def list(
         self,
         workflow_id: str | None = None,
@@ -139,28 +141,12 @@ class RunReader:
         the cursor of the next page (`queries/run_index.py`). The totals of those that go on are summed from their
         steps."""
         page, following = self._index.page(which or Filter(workflow_id), limit, cursor)
-        waited = self._waited([run for run in page if run["status"] in FINAL])
-        return [self._so_far({**run, **waited.get(run["run_id"], {})}) for run in page], following
+        more = self._not_indexed(page)
+        return [self._so_far({**run, **more.get(run["run_id"], {})}) for run in page], following
 
     def failed(self, since: str, workflow_id: str | None = None) -> Iterator[RunView]:
         """Yield the runs that failed from that time on, as `list` has them."""
         return (self._summary(run) for run in self._index.failed(since, workflow_id))
-
-    def _may_have_asked(self, run: Run) -> bool:
-        """Return whether a run's workflow has steps that ask people; what nobody knows any more may have had some."""
-        crew = self._crew(run)
-        return not crew or any(step.get("approval") or ASK_HUMAN.name in (step.get("tools") or ()) for step in crew)
-
-    def _waited(self, runs: Sequence[Run]) -> dict[str, Run]:
-        """Return what the index of runs has not: how long they waited for people, where their workflow asks some."""
-        crews = {(run["workflow_id"], run.get("workflow_version")): run for run in runs}
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            asking = dict(zip(crews, pool.map(self._may_have_asked, crews.values()), strict=True))
-        asked = [run for run in runs if asking[run["workflow_id"], run.get("workflow_version")]]
-        keys = [{"run_id": run["run_id"], "item": RUN} for run in asked]
-        names = ("run_id", "waited_ms")
-        read = dynamo.batch_get(self._store.dynamodb, self._store.table, keys, by="run_id", attributes=names)
-        return cast("dict[str, Run]", read)
 
     def _so_far(self, run: Run) -> RunView:
         if run["status"] in FINAL and "total_steps" in run and usage.SUMMED_NAMES[0] in run:
@@ -296,6 +282,7 @@ def _questions(run: Run, show: Callable[[Any], Any]) -> list[QuestionView]:
         iteration, item = questions.place_of(key)
         asked = {"id": questions.id_of(key, question), **{name: question.get(name) for name in _QUESTION}}
         asked |= {"iteration": iteration, "item": item, "prompt": show(question.get("prompt"))}
+        asked["cut"] = bool(question.get("cut"))
         shown.append(cast("QuestionView", {**asked, "tool_input": _tool_input(question.get("tool_input"), show)}))
     return shown
 

@@ -125,6 +125,7 @@ class QuestionView(TypedDict):
     prompt: Any
     tool: str | None
     tool_input: Any
+    cut: bool
     step: str
     iteration: int
     item: int | None
@@ -136,6 +137,7 @@ class RunView(ShownTotals):
     """The run object."""
 
     total_steps: int
+    unsatisfied_loops: list[str] | None
     id: str
     status: RunStatus | Literal["waiting_input"]
     workflow_id: str
@@ -156,7 +158,6 @@ class RunView(ShownTotals):
     failure: RecordedError | None
     input: NotRequired[Any]
     output: NotRequired[Any]
-    unsatisfied_loops: NotRequired[list[str] | None]
     steps: NotRequired[list[StepView]]
 
 

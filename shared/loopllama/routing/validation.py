@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from loopllama.aws import clients, errors
+from loopllama.catalog.allowed import not_allowed
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.catalog.providers import KNOWN, Known
@@ -42,7 +43,7 @@ class RouteChecks:
     def __init__(self, settings: Settings, dynamodb: Callable[[], Any]) -> None:
         self._settings = settings
         self._dynamodb = dynamodb
-        self._models = ModelTable(settings.models_table, dynamodb, 0.0)
+        self._models = ModelTable(settings.models_table, dynamodb, 0.0, settings.allowed_models)
 
     def findings(
         self, workflow_id: str, step: str, row: RouteRow, now: float, longest: Mapping[str, int] | None = None
@@ -152,7 +153,9 @@ class RouteChecks:
         """Return what speaks against a model that the row names in `field`."""
         model = catalog.resolve(name)
         findings: list[Finding] = []
-        if not model.enabled:
+        if model.barred:
+            findings.append(Finding(field, f"{name!r} {not_allowed(self._settings.allowed_models)}"))
+        elif not model.enabled:
             instead = f"; use {model.replaced_by}" if model.replaced_by else ""
             findings.append(Finding(field, f"{name!r} is disabled{instead}", invalid=False))
         # What an application inference profile stands for, and costs, is read when a step uses it.

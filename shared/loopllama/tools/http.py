@@ -249,11 +249,16 @@ def _header_name(name: str, fields: Fields) -> str:
     return name
 
 
+_NO_NAME = "".join(map(chr, (*range(33), 127)))
+"""Spaces and control characters."""
+
+
 def _climbs(path: str) -> bool:
-    """Return whether a server that decodes the path, once or more often, could find a segment that leaves its
-    folder."""
+    """Return whether a server that decodes the path, once or more often, could find a segment that leaves its folder.
+    Java's servers leave a segment's parameters out before they look (`..;x=1`), others what no name ends with."""
     for _ in range(5):
-        if any(part in (".", "..") for part in re.split(r"[/\\]", path)):
+        names = (part.partition(";")[0].strip(_NO_NAME) for part in re.split(r"[/\\]", path))
+        if any(name in (".", "..") for name in names):
             return True
         path, before = unquote(path), path
         if path == before:

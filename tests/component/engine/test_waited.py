@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from support.deployment import Deployment
 
-from loopllama.aws import dynamo
 from loopllama.engine import human_input
 from loopllama.engine.cancel import cancel_run
 from loopllama.errors import RunFailed
@@ -55,27 +54,6 @@ def test_a_run_that_waits_says_for_how_long(live: Deployment) -> None:
     assert min(run["waited_ms"], run["steps"][0]["waited_ms"]) >= HOUR * 1000
     assert run["steps"][0]["waits"][0]["until"] is None
     assert RunReader(live.settings).list()[0][0]["waited_ms"] >= HOUR * 1000
-
-
-def test_a_list_reads_the_runs_whose_workflow_asks_people_and_no_others(
-    live: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quiet, asking = (
-        live.accept(live.push([{"name": "a"}], name="Quiet")),
-        asked(live, {"name": "b", "approval": True})[0],
-    )
-    live.play(quiet)
-    cancel_run(live.settings, asking)
-    read: list[str] = []
-    batch_get = dynamo.batch_get
-
-    def watched(client: Any, table: str, keys: list[Any], **options: Any) -> Any:
-        read.extend(key["run_id"] for key in keys)
-        return batch_get(client, table, keys, **options)
-
-    monkeypatch.setattr(dynamo, "batch_get", watched)
-    assert len(RunReader(live.settings).list()[0]) == 2
-    assert read == [asking]
 
 
 def test_no_answer_is_waiting_too(live: Deployment) -> None:

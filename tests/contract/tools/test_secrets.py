@@ -28,40 +28,48 @@ class TestSecrets:
 
     def test_a_field_and_a_prefix(self, server):
         aws = FakeSecrets(s='{"api_key": "abc"}')
-        run(http(f"{server.url}/", secret={"name": "s", "prefix": "Bearer ", "field": "api_key"}), aws=aws)
+        run(http(f"{server.url}/", secret={"name": "s/tools/s", "prefix": "Bearer ", "field": "api_key"}), aws=aws)
         assert server.seen[0].headers["authorization"] == "Bearer abc"
 
     def test_read_again_once_it_is_refused(self, server):
         aws = FakeSecrets(s="old")
-        tool = http(f"{server.url}/", secret={"name": "s", "header": "X-Key"})
+        tool = http(f"{server.url}/", secret={"name": "s/tools/s", "header": "X-Key"})
         server.answers["/"] = (401, {}, "")
         with pytest.raises(ToolFailed, match="HTTP 401"):
             run(tool, aws=aws)
         server.answers.clear()
-        aws.values["s"] = "new"
+        aws.values["s/tools/s"] = "new"
         run(tool, aws=aws)
         assert [seen.headers["x-key"] for seen in server.seen] == ["old", "new"]
 
     def test_read_again_after_a_while_and_kept_where_it_cannot_be(self, server, monkeypatch):
         aws = FakeSecrets(s="old")
-        tool = http(f"{server.url}/", secret={"name": "s", "header": "X-Key"})
+        tool = http(f"{server.url}/", secret={"name": "s/tools/s", "header": "X-Key"})
         run(tool, aws=aws)
         monkeypatch.setattr(secrets, "REREAD_SECONDS", -1)
-        del aws.values["s"]
+        del aws.values["s/tools/s"]
         run(tool, aws=aws)
-        aws.values["s"] = "new"
+        aws.values["s/tools/s"] = "new"
         run(tool, aws=aws)
         assert [seen.headers["x-key"] for seen in server.seen] == ["old", "old", "new"]
 
     @pytest.mark.parametrize(
         ("values", "secret", "reason"),
         [
-            ({}, {"name": "s"}, r"'s' cannot be read \(ResourceNotFoundException\).*create-secret --name s"),
-            ({"s": ""}, {"name": "s"}, "not a line of printable ASCII"),
-            ({"s": "a\nb"}, {"name": "s"}, "not a line of printable ASCII"),
-            ({"s": "plain"}, {"name": "s", "field": "key"}, "no JSON object with the field 'key'"),
-            ({"s": '{"other": "topsecret"}'}, {"name": "s", "field": "key"}, "no JSON object with the field 'key'"),
-            ({"s": '{"key": 5}'}, {"name": "s", "field": "key"}, "not a line of printable ASCII"),
+            (
+                {},
+                {"name": "s/tools/s"},
+                r"'s/tools/s' cannot be read \(ResourceNotFoundException\).*create-secret --name s/tools/s",
+            ),
+            ({"s/tools/s": ""}, {"name": "s/tools/s"}, "not a line of printable ASCII"),
+            ({"s/tools/s": "a\nb"}, {"name": "s/tools/s"}, "not a line of printable ASCII"),
+            ({"s/tools/s": "plain"}, {"name": "s/tools/s", "field": "key"}, "no JSON object with the field 'key'"),
+            (
+                {"s/tools/s": '{"other": "topsecret"}'},
+                {"name": "s/tools/s", "field": "key"},
+                "no JSON object with the field 'key'",
+            ),
+            ({"s/tools/s": '{"key": 5}'}, {"name": "s/tools/s", "field": "key"}, "not a line of printable ASCII"),
         ],
     )
     def test_unusable(self, server, values, secret, reason):

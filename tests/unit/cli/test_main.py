@@ -258,6 +258,7 @@ def test_settings_are_those_of_the_functions():
         runs_table="the-RunsTableName",
         usage_table="the-UsageTableName",
         api_keys_table="the-ApiKeysTableName",
+        key_use_table="the-KeyUseTableName",
         values_bucket="the-ValuesBucketName",
         state_machine_arn="the-RunWorkflowArn",
         event_bus_name="the-EventBusName",
