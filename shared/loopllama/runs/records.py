@@ -376,8 +376,8 @@ class RoundShares(TypedDict):
 
 
 class StepPayload(WorkPayload):
-    """What RunStep is invoked with: work, behind a fork with how its chains ended, how often it was repeated (`retry`),
-    of a run's only chain the number of its `round`. Where the chain waits for a person it is `work` and `token` alone."""
+    """What RunStep is invoked with: work, behind a fork how its chains ended, how often it was repeated (`retry`), of a
+    run's only chain the number of its `round`. Where the chain waits for a person it is `work` and `token` alone."""
 
     left: NotRequired[int]
     left_out: NotRequired[int]

@@ -36,10 +36,12 @@ def for_people(record: StepRecord) -> Iterator[tuple[str, str | None]]:
         yield asked["asked_at"], None
 
 
-def of_step(record: StepRecord, until: str, since: str = "") -> int:
-    """Return for how many milliseconds a step has waited for people until a time, by default since it began."""
-    began = _ms(since or record["started_at"])
-    return round(_length(within(_waits(record, until), began, _ms(until))))
+def of_step(record: StepRecord, until: str) -> int:
+    """Return for how many milliseconds a step has waited for people from its start until a time; one that was opened
+    again and has not begun anew has no start."""
+    if "started_at" not in record:
+        return 0
+    return round(_length(within(_waits(record, until), _ms(record["started_at"]), _ms(until))))
 
 
 def of_run(steps: Iterable[StepRecord], until: str) -> int:

@@ -34,6 +34,7 @@ def question(asked: int, ends: int, key: str = "q") -> dict[str, Any]:
         (step(0, None, pending=question(4, 90)), 26),  # still, at second 30
         (step(0, 30, (4, 5), pending=question(4, 90, "0")), 1),  # answered, and not taken up yet
         (step(0, 30, (4, 25), unanswered=question(4, 20, "0")), 21),  # at the last moment
+        (cast("StepRecord", {"status": "running", "pending": question(4, 90)}), 0),  # opened again, not begun anew
     ],
 )
 def test_a_step_waits_from_the_question_to_the_answer(record: StepRecord, seconds: int) -> None:
