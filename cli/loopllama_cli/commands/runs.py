@@ -1,11 +1,10 @@
-"""`loopllama runs`, `trace` and `compare`: what ran, and what it cost."""
+"""`loopllama runs`: what ran, what it cost, and what it waits for."""
 
 from __future__ import annotations
 
 import getpass
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 from rich.text import Text
@@ -33,9 +32,10 @@ from loopllama_cli.commands.common import (
 from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.commands.run import finish, print_output, read
 from loopllama_cli.console import event_stream, output
-from loopllama_cli.console.comparison import compare_runs, print_comparison
+from loopllama_cli.console import figures as costs
 from loopllama_cli.console.questions import print_question, print_questions
-from loopllama_cli.console.trace import picture, print_trace, run_cost, run_latency, simulated
+from loopllama_cli.console.run_facts import cost_basis, run_cost, run_latency, simulated
+from loopllama_cli.console.trace import print_trace
 from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
@@ -103,10 +103,12 @@ def list_(
     for column in table.columns:
         column.no_wrap = column.header != "Workflow"
     decimals = output.cost_decimals(run.get("cost_usd") for run in runs)
+    marked: list[dict[str, Any]] = []
     for run in runs:
         used = (run.get("tokens_in") or 0) + (run.get("tokens_out") or 0)
         known = used or run.get("finished_at") is not None
-        cost = output.money(run_cost(run), decimals) if known else "-"
+        sums = {**run, "cost_usd": run_cost(run), "cost_basis": cost_basis(run), "simulated": simulated(run)}
+        marked += [sums] if known else []
         table.add_row(
             output.plain(run["id"]),
             output.plain(run["workflow_id"]),
@@ -114,11 +116,11 @@ def list_(
             output.local_time(run.get("created_at")),
             output.tokens(used),
             output.duration(run_latency(run)),
-            Text.assemble(cost, ("*" if simulated(run) else " ", "yellow")),
+            costs.cost(sums, decimals, starred=True) if known else "-",
         )
     output.print_table(table, console)
-    if any(simulated(run) for run in runs):
-        console.print(Text("* simulated", "yellow"))
+    if meaning := costs.legend(marked):
+        console.print(Text(meaning, "yellow"))
     if any(run["unsatisfied_loops"] for run in runs):
         console.print(Text("! a loop of it was not satisfied", "yellow"))
     _tell_more(runs, cursor, limit)
@@ -347,39 +349,3 @@ def replay(
         check_models(settings, models.values())
     new_run = replay_run(settings, run, from_step, run_input=value, models=models, system_prompts=prompts, key=key)
     finish(settings, new_run, wait=wait, timeout=timeout, as_json=as_json)
-
-
-def trace(
-    ctx: typer.Context,
-    run: RunId,
-    svg: Annotated[
-        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the trace as a picture instead.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Show what a run did: for each step its model and who chose it, tokens, latency, cost; then a timeline.
-
-    In the cost column `~` marks an estimate and `≥` a sum that lacks a call of unknown cost.
-    """
-    view = read(connect(ctx).settings, run)
-    if svg:
-        svg.write_text(picture(view), "utf-8")
-    if as_json:
-        output.print_json(view)
-    elif not svg:
-        print_trace(view)
-
-
-def compare(
-    ctx: typer.Context,
-    first: Annotated[str, typer.Argument(metavar="RUN", help="The run to compare with.")],
-    second: Annotated[str, typer.Argument(metavar="RUN", help="The run that is compared.")],
-    as_json: Json = False,
-) -> None:
-    """Show two runs side by side: models, latency and cost by step, and what changed."""
-    settings = connect(ctx).settings
-    a, b = read(settings, first), read(settings, second)
-    if as_json:
-        output.print_json(compare_runs(a, b))
-    else:
-        print_comparison(a, b)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from rich.text import Text
 from loopllama.llm.usage import TITLED
 from loopllama.queries.usage import BY, DEFAULT_DAYS, summarise
 from loopllama_cli.commands.common import Json, connect
+from loopllama_cli.console import figures as costs
 from loopllama_cli.console import output
 
 if TYPE_CHECKING:
@@ -55,9 +57,8 @@ def usage(
     else:
         output.message(f"Nothing was used from {summary['from']} to {summary['to']}.")
         return
-    output.message(
-        f"{summary['from']} to {summary['to']} (UTC), USD. ~ estimated, ≥ something has no known cost.", "dim"
-    )
+    meaning = costs.legend([*summary["groups"], summary["total"]])
+    output.message(f"{summary['from']} to {summary['to']} (UTC), USD. {meaning}".rstrip(), "dim")
 
 
 def _names_of_keys(settings: Settings) -> dict[str | None, str]:
@@ -71,10 +72,6 @@ def _name(value: str | None) -> Text:
     return Text("-", "dim") if value is None else output.plain(value)
 
 
-def _figures(sums: dict[str, Any], decimals: int) -> list[str]:
-    mark = (
-        "≥" if sums["unpriced"] or sums["cost_basis"] == "unknown" else "~" if sums["cost_basis"] == "estimated" else ""
-    )
-    cost = output.money(sums["cost_usd"], decimals)
+def _figures(sums: Mapping[str, Any], decimals: int) -> list[str | Text]:
     counts = [output.tokens(sums[name]) for name in ("steps", *(figure.shown for figure in TITLED))]
-    return [*counts, cost if sums["cost_usd"] is None else mark + cost]
+    return [*counts, costs.cost(sums, decimals, starred=True)]

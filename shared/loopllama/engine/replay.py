@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from loopllama.workflows.types import CrewStep, WorkflowItem
 
 MAX_PROMPT = 8000
-_KEPT = ("item", "step", "order", "role", "status", "model", "iteration", "item_index", "item_count", "loop_ended")
+_KEPT = (
+    *("item", "step", "order", "role", "status", "model", "iteration", "item_index", "item_count"),
+    *("loop_ended", "skipped_because"),
+)
 
 
 def replay_run(
