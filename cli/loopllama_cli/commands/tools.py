@@ -64,8 +64,8 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
             output.plain(tool["type"] or "invalid"),
             str(tool["version"] or "-"),
             output.local_time(tool["updated_at"]),
-            output.one_line(tool["updated_by"] or "-", 30),
-            output.one_line(tool["problem"] or tool["description"], 100),
+            output.one_line(tool["updated_by"] or "-", output.WHOLE),
+            output.one_line(tool["problem"] or tool["description"], output.WHOLE),
         )
     output.print_table(table, output.out())
 

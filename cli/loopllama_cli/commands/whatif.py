@@ -82,8 +82,8 @@ def _apply(store: RouteStore, workflow: str, change: list[str], reason: str) -> 
 
 
 def _print(forecast: Forecast) -> None:
-    table = output.table("Step", "From", "To", "Cost before", "Cost after", "Latency before", "after", "Latency from",
-                       right=("Cost before", "Cost after", "Latency before", "after"))  # fmt: skip
+    figures = ("Cost before", "Cost after", "Latency before", "Latency after")
+    table = output.table("Step", "From", "To", *figures, "Latency from", right=figures)
     places = output.cost_decimals(
         [
             step[name]

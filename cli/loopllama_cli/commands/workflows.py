@@ -269,7 +269,7 @@ def show_(
             output.plain(agent["role"]),
             output.plain(agent.get("model") or "-"),
             output.plain(", ".join(agent.get("needs", [])) or "-"),
-            output.one_line(agent["systemPrompt"], 60),
+            output.one_line(agent["systemPrompt"], output.WHOLE),
         )
     output.print_table(table, console)
 

@@ -16,10 +16,13 @@ from rich.text import Text
 
 from loopllama.core import exact_json
 from loopllama.errors import InvalidRequest
+from loopllama_cli.console import tables
 
 _PIPE_WIDTH = 100
 """Columns where the output is no terminal and COLUMNS says nothing."""
 _NOTHING = "-"
+WHOLE = 10_000
+"""The longest cell of a table; what a terminal shows of it, `tables` says."""
 
 
 def _console(stderr: bool) -> Console:
@@ -91,10 +94,15 @@ def table(*columns: str, right: Iterable[str] = (), **options: Any) -> Table:
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Print a table, its columns one space closer together where the console is too narrow."""
-    if console.measure(table, options=console.options.update(max_width=10_000)).maximum > console.width:
-        table.padding = (0, 0)
-    console.print(table)
+    """Print a table in the console's width, without the columns that do not fit (`tables.fitting`), which a line below
+    names. Where nobody looks on, as in a pipe, print whole values, a row a line, with a tab between."""
+    if not console.is_terminal:
+        console.file.write("".join(f"{line}\n" for line in tables.plain(table)))
+        return
+    fitted, left_out = tables.fitting(table, console.width)
+    console.print(fitted, crop=False)
+    if left_out:
+        console.print(Text(f"No room for {', '.join(left_out)}; --json has it, and a wider terminal.", "dim"))
 
 
 def tokens(count: Any) -> str:

@@ -220,7 +220,10 @@ def _agreed(moved: Sequence[MovedStep], yes: bool, as_json: bool) -> bool:
         return True
     table = output.table("Workflow", "Step", "From", "To")
     for step in moved:
-        old, new = (output.one_line(", ".join(step[name]) or "none: the step will fail", 80) for name in ("from", "to"))
+        old, new = (
+            output.one_line(", ".join(step[name]) or "none: the step will fail", output.WHOLE)
+            for name in ("from", "to")
+        )
         table.add_row(output.plain(step["workflow"]), output.plain(step["step"]), old, new)
     if moved:
         output.print_table(table, output.out())

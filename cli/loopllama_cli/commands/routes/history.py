@@ -48,12 +48,12 @@ def history(
 
 def print_history(entries: list[ShownChange], of: Literal["step", "model", "tool"]) -> None:
     """Entries of the history as a table; the field `of` says what an entry is about."""
-    table = output.table("When", "Of", "Version", "By", "Change", "Reason", right=("Version",))
+    table = output.table("When", "Of", "Version", "By", "Changed", "Reason", right=("Version",))
     for entry in entries:
         parts = (
             [_difference(difference) for difference in entry["differences"]] if entry["after"] else [entry["change"]]
         )
-        who, why = (output.one_line(entry[field] or "", 60) for field in ("updated_by", "reason"))
+        who, why = (output.one_line(entry[field] or "", output.WHOLE) for field in ("updated_by", "reason"))
         change_text = "; ".join(parts) or "nothing but notes"
         version = str(entry["version"] or "-")
         table.add_row(
@@ -61,7 +61,7 @@ def print_history(entries: list[ShownChange], of: Literal["step", "model", "tool
             output.plain(entry[of]),
             version,
             who,
-            output.one_line(change_text, 200),
+            output.one_line(change_text, output.WHOLE),
             why,
         )
     output.print_table(table, output.out())

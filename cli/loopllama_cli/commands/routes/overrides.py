@@ -255,18 +255,26 @@ def number(text: str | None) -> Decimal | None:
 def _overrides(rows: Mapping[str, RouteRow]) -> Table:
     table = output.table("Override of", "Says", "Version", "Until", "By", "Reason", right=("Version",))
     for step, row in rows.items():
-        who, why = (output.one_line(row.get(name) or "", 100) for name in ("updated_by", "reason"))
+        who, why = (output.one_line(row.get(name) or "", output.WHOLE) for name in ("updated_by", "reason"))
         table.add_row(output.plain(step), _says(row), str(row.get("version") or "-"), _until(row), who, why)
     return table
 
 
 def _says(row: RouteRow) -> str:
     """Return what a row sets."""
-    parts = [output.one_line(row["model"], 100)] if row.get("model") is not None else []
+    parts = [output.one_line(row["model"], output.WHOLE)] if row.get("model") is not None else []
     for name in ("policy", "candidates", "fallbacks", "max_cost", "max_latency", "max_tokens", "temperature", "pin"):
         if row.get(name) is not None:
-            parts.append(f"{name} {output.one_line(row[name], 100)}")
+            parts.append(f"{name} {output.one_line(_listed(row[name]), output.WHOLE)}")
     return ", ".join(parts)
+
+
+def _listed(value: Any) -> Any:
+    """Return a row's list of models as they are typed, `MODEL` and `MODEL=WEIGHT`; anything else as it is."""
+    if not isinstance(value, list):
+        return value
+    typed = [f"{one.get('model')}={one.get('weight')}" if isinstance(one, dict) else str(one) for one in value]
+    return " ".join(typed)
 
 
 def _until(row: RouteRow) -> Text:
