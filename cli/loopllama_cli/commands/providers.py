@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loopllama.aws import clients
+from loopllama.core.names import meant
 from loopllama.errors import InvalidRequest
 from loopllama.settings import Settings
 from loopllama_cli.commands.common import Json, connect, read_text
@@ -87,7 +88,7 @@ def set_(
         raise InvalidRequest(
             f"{provider} has no address of its own here; give it one: "
             f"{next_command('providers set', provider)} --base-url https://… "
-            f"(providers that have one: {having})"
+            f"(providers that have one: {having}){meant(provider, KNOWN)}"
         )
     if base_url is not None and not base_url.startswith(("https://", "http://")):
         raise InvalidRequest(

@@ -18,6 +18,7 @@ from loopllama_cli.commands.common import (
     Json,
     Key,
     Limit,
+    OldRun,
     RunId,
     Timeout,
     Wait,
@@ -30,7 +31,7 @@ from loopllama_cli.commands.common import (
     read_text,
 )
 from loopllama_cli.commands.models.show import check_models
-from loopllama_cli.commands.run import finish, print_output, read
+from loopllama_cli.commands.run import finish, meant_run, print_output, read
 from loopllama_cli.console import event_stream, output
 from loopllama_cli.console.comparison import compare_runs, print_comparison
 from loopllama_cli.console.questions import print_questions
@@ -52,7 +53,7 @@ class Redriven(TypedDict):
 MAX_PAGES = 20
 """Pages that a list reads where few runs are what it is asked for: 20,000 runs, or 4,000 inputs."""
 
-app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, respond, cancel, redrive, replay.")
+app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, wait, respond, cancel, redrive, replay.")
 
 
 @app.command("list")
@@ -169,6 +170,7 @@ def watch(
     Exit code 1 where the run fails or is cancelled.
     """
     console, settings = output.out(), connect(ctx).settings
+    run = meant_run(settings, run)
     try:
         for event in event_stream.events(settings, run, after):
             event_stream.print_event(event, console, as_json)
@@ -178,10 +180,21 @@ def watch(
         raise typer.Exit(1)
 
 
+@app.command("wait")
+def wait_(ctx: typer.Context, run: RunId, timeout: Timeout = None, as_json: Json = False) -> None:
+    """Wait until a run ends or asks a person, then print its trace and output.
+
+    Exit code 0 where it completed, 1 where it failed or was cancelled, 6 where it waits for a person, 7 where --timeout
+    ended the waiting.
+    """
+    settings = connect(ctx).settings
+    finish(settings, meant_run(settings, run), wait=True, timeout=timeout, as_json=as_json)
+
+
 @app.command("respond")
 def respond(
     ctx: typer.Context,
-    run: RunId,
+    run: OldRun,
     approve: Annotated[
         bool | None, typer.Option("--approve/--reject", help="The decision, where the run asks for an approval.")
     ] = None,
@@ -215,7 +228,7 @@ def respond(
 
 
 @app.command("cancel")
-def cancel(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
+def cancel(ctx: typer.Context, run: OldRun, as_json: Json = False) -> None:
     """End a run that goes on or waits. What is done stays recorded and paid; a model call that is out is billed too."""
     from loopllama.engine.cancel import cancel_run
 
@@ -309,7 +322,7 @@ def replay(
     """Start a run that keeps the steps of another before one, which cost nothing, and does the rest again.
 
     A step before it that needs a redone one is redone too, and a loop is redone as a whole. The version of the workflow
-    is the other run's. Exit code 1 where the run fails or waits for a person.
+    is the other run's. Exit codes are those of `run`.
     """
     from loopllama.engine.replay import replay_run
 
@@ -319,6 +332,7 @@ def replay(
     settings = connect(ctx).settings
     if models:
         check_models(settings, models.values())
+    run = meant_run(settings, run)
     new_run = replay_run(settings, run, from_step, run_input=value, models=models, system_prompts=prompts, key=key)
     finish(settings, new_run, wait=wait, timeout=timeout, as_json=as_json)
 

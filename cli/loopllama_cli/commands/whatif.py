@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loopllama.core.names import plural
 from loopllama.errors import InvalidRequest
 from loopllama_cli.commands.common import Json, Workflow, connect, pairs, read_moment
 from loopllama_cli.commands.routes.overrides import definition_of
@@ -119,7 +120,7 @@ def _print(forecast: Forecast) -> None:
     simulated = " Some of them are simulated." if forecast["simulated"] else ""
     dates = f"{output.local_time(forecast['from'])} to {output.local_time(forecast['to'])}"
     output.message(
-        f"By {forecast['runs']} completed runs, {dates}, at prices of {forecast['prices']}.{simulated}", "dim"
+        f"By {plural(forecast['runs'], 'completed run')}, {dates}, at prices of {forecast['prices']}.{simulated}", "dim"
     )
     for unknown in forecast["unknown"]:
         output.message(f"Not known: {unknown}.", "yellow")

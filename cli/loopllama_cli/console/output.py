@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -17,6 +17,7 @@ from rich.text import Text
 from loopllama.core import exact_json
 from loopllama.errors import InvalidRequest
 from loopllama_cli.console import tables
+from loopllama_cli.target import complete
 
 _PIPE_WIDTH = 100
 """Columns where the output is no terminal and COLUMNS says nothing."""
@@ -51,18 +52,30 @@ def print_json(value: Any) -> None:
 
 def message(text: str, style: str = "") -> None:
     """Print a remark for the person on standard error."""
-    err().print(plain(text), style=style, soft_wrap=True)
+    err().print(plain(complete(text)), style=style, soft_wrap=True)
 
 
 def error(problem: BaseException) -> None:
-    """Print an error as a line on standard error, and a line for each detail: where, and what would be right."""
-    console = err()
-    console.print(Text.assemble(("error: ", "bold red"), plain(str(problem) or type(problem).__name__)), soft_wrap=True)
-    for detail in problem.details if isinstance(problem, InvalidRequest) else ():
+    """Print an error as a line on standard error, and a line for each detail that it does not say itself: where, and
+    what would be right."""
+    console, said = err(), complete(str(problem) or type(problem).__name__)
+    console.print(Text.assemble(("error: ", "bold red"), plain(said)), soft_wrap=True)
+    details = problem.details if isinstance(problem, InvalidRequest) else []
+    for detail in details:
+        if _said_already(detail, str(problem), alone=len(details) == 1):
+            continue
         line = f"line {detail['line']}: " if detail.get("line") else ""
         field = f"{detail['field']}: " if detail.get("field") else ""
-        text = Text.assemble("  ", (line, "dim"), (clean(field), "bold"), clean(str(detail.get("message", ""))))
-        console.print(text, soft_wrap=True)
+        what = complete(clean(str(detail.get("message", ""))))
+        console.print(Text.assemble("  ", (line, "dim"), (clean(field), "bold"), what), soft_wrap=True)
+
+
+def _said_already(detail: Mapping[str, object], sentence: str, *, alone: bool) -> bool:
+    """Return whether an error's sentence says what one of its details does."""
+    if detail.get("line"):
+        return False
+    name = str(detail.get("field") or "").rpartition(".")[2]
+    return str(detail.get("message", "")).strip(" .") in sentence or (alone and bool(name) and name in sentence)
 
 
 def clean(text: str) -> str:

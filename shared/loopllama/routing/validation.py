@@ -13,6 +13,7 @@ from loopllama.aws import clients, errors
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.catalog.providers import KNOWN, Known
+from loopllama.core.names import meant
 from loopllama.errors import ModelUnknown, NoEligibleModel, WorkflowNotFound
 from loopllama.llm import structured_output
 from loopllama.routing.cache import ModelTable
@@ -143,8 +144,9 @@ class RouteChecks:
         mine = [agent for agent in crew if agent["name"] == step]
         if mine:
             return mine
-        names = ", ".join(agent["name"] for agent in crew)
-        return Finding("step", f"the workflow has no step {step!r}: its steps are {names}, or * for all")
+        names = [agent["name"] for agent in crew]
+        what = f"the workflow has no step {step!r}: its steps are {', '.join(names)}, or * for all{meant(step, names)}"
+        return Finding("step", what)
 
     def _model(
         self, name: str, field: str, catalog: Catalog, steps: Sequence[CrewStep], longest: Mapping[str, int]
@@ -165,7 +167,7 @@ class RouteChecks:
                     f"{name!r} is not in the catalog{meant}, so that it has no price, and a step fails where "
                     f"{model.provider} does not know it"
                 )
-            message = f"{message}; give it one: loopllama models price {name}"
+            message = f"{message}; give it one: loopllama models price {name} --input USD --output USD"
             findings.append(Finding(field, message, invalid=False, forcible=True))
         if not self._has_key(model.provider):
             own = KNOWN.get(model.provider, Known()).local_server

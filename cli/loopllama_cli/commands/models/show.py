@@ -13,7 +13,8 @@ from rich.text import Text
 
 from loopllama.catalog.model import PRICES
 from loopllama.core import exact_json
-from loopllama.errors import ModelUnknown
+from loopllama.core.names import closest
+from loopllama.errors import ModelUnknown, NotFound
 from loopllama_cli.commands.common import Json, connect
 from loopllama_cli.console import output
 from loopllama_cli.target import TargetMissing
@@ -52,6 +53,9 @@ def list_(
     """
     catalog = _catalog(ctx)
     models = [model for model in catalog.models() if provider in (None, model.provider)]
+    if not models:
+        there = sorted({model.provider for model in catalog.models()})
+        raise NotFound(f"provider {provider!r} has no models in the catalog{closest(str(provider), there)}")
     if as_json:
         output.print_json([_record(model) for model in models])
         return

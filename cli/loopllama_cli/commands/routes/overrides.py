@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from loopllama.core.names import closest
+from loopllama.core.names import closest, plural
 from loopllama.errors import InvalidRequest, LoopLlamaError
 from loopllama.settings import Settings
 from loopllama_cli.commands.common import MOST, Json, Workflow, connect, parse_time
@@ -166,7 +166,7 @@ def unset(
         workflow, step, expected_version=expected_version, updated_by=getpass.getuser(), reason=reason
     )
     if not removed:
-        definition_of(settings, workflow)  # says so where nobody knows the workflow
+        check_step(settings, workflow, step)  # says so where nobody knows the workflow or the step
     if as_json:
         output.print_json({"workflow": workflow, "step": step, "removed": removed})
     else:
@@ -199,7 +199,7 @@ def change_line(forecast: Forecast) -> str:
         f"{output.duration(latency['before'])} -> {output.duration(latency['after'])}{_percent(latency['change'])}",
     ]
     simulated = ", simulated" if forecast["simulated"] else ""
-    return f"{'; '.join(parts)} (by {forecast['runs']} recent runs{simulated})"
+    return f"{'; '.join(parts)} (by {plural(forecast['runs'], 'recent run')}{simulated})"
 
 
 def _percent(fraction: Decimal | None) -> str:
