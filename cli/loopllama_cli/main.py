@@ -20,6 +20,7 @@ from loopllama.errors import (
     RunNotFound,
     WorkflowNotFound,
 )
+from loopllama_cli import examples
 from loopllama_cli.commands import (
     demo,
     deploy,
@@ -206,3 +207,4 @@ app.add_typer(probe.app, name="models")
 app.add_typer(tools.app, name="tools")
 app.add_typer(providers.app, name="providers")
 app.add_typer(keys.app, name="keys")
+examples.add(app)

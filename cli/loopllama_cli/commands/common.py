@@ -12,7 +12,7 @@ import typer
 
 from loopllama.core import clock, exact_json, moments, plain_text, tags
 from loopllama.errors import InvalidRequest
-from loopllama_cli import target
+from loopllama_cli import completion, target
 from loopllama_cli.console import output
 from loopllama_cli.target import Target
 
@@ -20,9 +20,15 @@ MOST = 999_999_999
 """The largest number that an option takes which counts something: more than any version, and any number of tokens or
 of milliseconds, that there can be."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's id.")]
-OldRun = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or `last` for the newest.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV on standard output: figures as they are, USD and ms.")]
+Workflow = Annotated[
+    str, typer.Argument(metavar="WORKFLOW", help="The workflow's id.", autocompletion=completion.workflows)
+]
+OldRun = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.", autocompletion=completion.runs)]
+RunId = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="The run's id, or `last` for the newest.", autocompletion=completion.runs),
+]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it ends.")]
 Timeout = Annotated[
@@ -68,6 +74,12 @@ def ask(question: str, subject: str) -> None:
         raise InvalidRequest(f"there is nobody to ask {subject}: add --yes")
     if not typer.confirm(question, err=True):
         raise typer.Exit(1)
+
+
+def either(as_json: bool, as_csv: bool) -> None:
+    """Raise `InvalidRequest` where both forms are asked for."""
+    if as_json and as_csv:
+        raise InvalidRequest("--json and --csv exclude each other: name one")
 
 
 def read_input(text: str) -> Any:

@@ -13,6 +13,7 @@ from loopllama.aws import clients
 from loopllama.core.names import meant
 from loopllama.errors import InvalidRequest
 from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import Json, connect, read_text
 from loopllama_cli.console import output
 from loopllama_cli.target import next_command
@@ -55,7 +56,12 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
 @app.command("set")
 def set_(
     ctx: typer.Context,
-    provider: Annotated[str, typer.Argument(metavar="NAME", help="The provider: openai, anthropic, google, …")],
+    provider: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="The provider: openai, anthropic, google, …", autocompletion=completion.providers
+        ),
+    ],
     base_url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Where the key is sent, for servers of your own; the provider's by default."),

@@ -10,6 +10,7 @@ from rich.console import Console
 from loopllama.core import exact_json
 from loopllama.errors import RunNotFound
 from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import Json, Key, Timeout, Wait, Workflow, connect, pairs, read_input
 from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.console import event_stream, progress, questions
@@ -40,7 +41,11 @@ def run(
     ],
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="STEP=MODEL", help="The model of a step in this run only; `*` for all. Repeatable."),
+        typer.Option(
+            metavar="STEP=MODEL",
+            help="The model of a step in this run only; `*` for all. Repeatable.",
+            autocompletion=completion.step_models,
+        ),
     ] = None,
     wait: Wait = True,
     timeout: Timeout = None,

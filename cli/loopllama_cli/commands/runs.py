@@ -14,7 +14,9 @@ from loopllama.errors import InvalidRequest, LoopLlamaError
 from loopllama.events.log import EventLog
 from loopllama.queries.run_index import STATUSES, Filter, reached
 from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import (
+    Csv,
     Json,
     Key,
     Limit,
@@ -24,6 +26,7 @@ from loopllama_cli.commands.common import (
     Wait,
     ask,
     connect,
+    either,
     pairs,
     read_input,
     read_moment,
@@ -50,6 +53,10 @@ class Redriven(TypedDict):
     reason: str | None
 
 
+_CSV = (
+    *("id", "workflow_id", "workflow_version", "status", "created_at", "started_at", "finished_at", "tokens_in"),
+    *("tokens_cached", "tokens_out", "cost_usd", "cost_basis", "simulated"),
+)
 MAX_PAGES = 20
 """Pages that a list reads where few runs are what it is asked for: 20,000 runs, or 4,000 inputs."""
 
@@ -59,7 +66,10 @@ app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, wait, res
 @app.command("list")
 def list_(
     ctx: typer.Context,
-    workflow: Annotated[str | None, typer.Argument(metavar="WORKFLOW", help="Only this workflow's runs.")] = None,
+    workflow: Annotated[
+        str | None,
+        typer.Argument(metavar="WORKFLOW", help="Only this workflow's runs.", autocompletion=completion.workflows),
+    ] = None,
     named: Annotated[str | None, typer.Option("--workflow", metavar="WORKFLOW", help="The same.")] = None,
     status: Annotated[
         str | None, typer.Option(metavar="STATUS", help=f"Only those in this state: {', '.join(STATUSES)}.")
@@ -78,10 +88,12 @@ def list_(
     ] = None,
     limit: Limit = 20,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """List runs, the newest first."""
     from loopllama.workflows.store import DefinitionStore
 
+    either(as_json, as_csv)
     if workflow and named and workflow != named:
         raise InvalidRequest(f"two workflows are named, {workflow!r} and {named!r}: name one, or none for all")
     workflow = workflow or named
@@ -92,6 +104,10 @@ def list_(
         DefinitionStore(settings).get(workflow)  # says so where it does not exist
     if as_json:
         output.print_json(runs)
+        return
+    if as_csv:
+        output.print_csv(_CSV, runs)
+        _tell_more(runs, cursor, limit)
         return
     if not runs:
         output.message("There are no such runs." if which != Filter() else "There are no runs.", "dim")
@@ -243,7 +259,9 @@ def cancel(ctx: typer.Context, run: OldRun, as_json: Json = False) -> None:
 @app.command("redrive")
 def redrive(
     ctx: typer.Context,
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help="The run's id.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="The run's id.", autocompletion=completion.runs)
+    ] = None,
     failed_since: Annotated[
         str | None, typer.Option(metavar="TIME", help="All runs that failed from then on instead: 2h, 3d, or ISO 8601.")
     ] = None,
@@ -300,11 +318,20 @@ def replay(
     ctx: typer.Context,
     run: RunId,
     from_step: Annotated[
-        str, typer.Option(metavar="STEP", help="The first step that is redone; those before it are kept as they ended.")
+        str,
+        typer.Option(
+            metavar="STEP",
+            help="The first step that is redone; those before it are kept as they ended.",
+            autocompletion=completion.steps,
+        ),
     ],
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="STEP=MODEL", help="Another model of a step; `*` for all. Repeatable."),
+        typer.Option(
+            metavar="STEP=MODEL",
+            help="Another model of a step; `*` for all. Repeatable.",
+            autocompletion=completion.step_models,
+        ),
     ] = None,
     input_: Annotated[
         str | None,
@@ -360,8 +387,12 @@ def trace(
 
 def compare(
     ctx: typer.Context,
-    first: Annotated[str, typer.Argument(metavar="RUN", help="The run to compare with.")],
-    second: Annotated[str, typer.Argument(metavar="RUN", help="The run that is compared.")],
+    first: Annotated[
+        str, typer.Argument(metavar="RUN", help="The run to compare with.", autocompletion=completion.runs)
+    ],
+    second: Annotated[
+        str, typer.Argument(metavar="RUN", help="The run that is compared.", autocompletion=completion.runs)
+    ],
     as_json: Json = False,
 ) -> None:
     """Show two runs side by side: models, latency and cost by step, and what changed."""

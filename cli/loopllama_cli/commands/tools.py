@@ -11,13 +11,14 @@ import typer
 from loopllama.core.names import meant
 from loopllama.errors import NotFound
 from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import Json, ask, connect
 from loopllama_cli.console import output
 from loopllama_cli.target import next_command
 
 app = typer.Typer(no_args_is_help=True, help="Tools that agents call: define, list, show, delete, who changed them.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The tool's name.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The tool's name.", autocompletion=completion.tools)]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the history.")]
 
 

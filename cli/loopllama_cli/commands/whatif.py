@@ -10,7 +10,8 @@ import typer
 
 from loopllama.core.names import plural
 from loopllama.errors import InvalidRequest
-from loopllama_cli.commands.common import Json, Workflow, connect, pairs, read_moment
+from loopllama_cli import completion
+from loopllama_cli.commands.common import Csv, Json, Workflow, connect, either, pairs, read_moment
 from loopllama_cli.commands.routes.overrides import definition_of
 from loopllama_cli.console import output
 
@@ -25,7 +26,12 @@ def whatif(
     workflow: Workflow,
     change: Annotated[
         list[str],
-        typer.Option("--set", metavar="STEP=MODEL", help="A change; `*=MODEL` for all other steps. Repeatable."),
+        typer.Option(
+            "--set",
+            metavar="STEP=MODEL",
+            help="A change; `*=MODEL` for all other steps. Repeatable.",
+            autocompletion=completion.step_models,
+        ),
     ],
     runs: Annotated[int, typer.Option(min=1, max=200, help="By the newest so many completed runs.")] = 20,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="By all runs that are not older: 12h, 7d.")] = None,
@@ -37,6 +43,7 @@ def whatif(
     ] = False,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, with --apply; kept with the rows.")] = "",
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Reprice recorded runs under other models: cost, latency along the critical path, spread, and what is unknown."""
     from loopllama.queries import whatif as predictions
@@ -44,6 +51,9 @@ def whatif(
     from loopllama.routing.router import Router
     from loopllama.routing.store import RouteStore
 
+    either(as_json, as_csv)
+    if as_csv and apply:
+        raise InvalidRequest("--csv and --apply exclude each other: --json prints the rows that were written")
     if prices not in ("today", "then"):
         raise InvalidRequest(f"--prices {prices!r} is not valid: write today or then")
     settings = connect(ctx).settings
@@ -61,6 +71,9 @@ def whatif(
     if as_json:
         applied = _apply(RouteStore(settings), workflow, change, reason) if apply else []
         output.print_json({"workflow": workflow, **forecast, **({"rows": applied} if apply else {})})
+        return
+    if as_csv:
+        output.print_csv(list(forecast["steps"][0]), forecast["steps"])
         return
     _print(forecast)
     if apply:

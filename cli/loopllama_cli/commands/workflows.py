@@ -13,6 +13,7 @@ from rich.text import Text
 
 from loopllama.errors import InvalidRequest, WorkflowInvalid
 from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import MOST, Json, Limit, Workflow, ask, connect
 from loopllama_cli.console import output
 from loopllama_cli.target import next_command
@@ -102,7 +103,9 @@ def _push_all(settings: Settings, folder: Path, as_json: bool) -> None:
 @app.command()
 def export(
     ctx: typer.Context,
-    workflow: Annotated[str | None, typer.Argument(metavar="WORKFLOW", help="The workflow's id.")] = None,
+    workflow: Annotated[
+        str | None, typer.Argument(metavar="WORKFLOW", help="The workflow's id.", autocompletion=completion.workflows)
+    ] = None,
     folder: Annotated[
         Path | None,
         typer.Option("--all", metavar="FOLDER", file_okay=False, help="All workflows, routes and models, as files."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -48,6 +48,26 @@ def print_json(value: Any) -> None:
     from loopllama.routing.change_log import plain
 
     sys.stdout.write(exact_json.dumps(plain(value), indent=2) + "\n")
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print the named fields of records as CSV on standard output: numbers exact, times in UTC, nothing for `None`."""
+    import csv
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_csv_cell(row.get(name)) for name in columns] for row in rows)
+
+
+def _csv_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    listed = isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return " ".join(value) if listed else exact_json.dumps(value)
 
 
 def message(text: str, style: str = "") -> None:
@@ -108,8 +128,9 @@ def table(*columns: str, right: Iterable[str] = (), **options: Any) -> Table:
 
 def print_table(table: Table, console: Console) -> None:
     """Print a table in the console's width, without the columns that do not fit (`tables.fitting`), which a line below
-    names. Where nobody looks on, as in a pipe, print whole values, a row a line, with a tab between."""
-    if not console.is_terminal:
+    names. In a pipe print whole values, a row a line, with a tab between; but where COLUMNS says how wide a table is to
+    be, as `watch` does, somebody looks on."""
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
         console.file.write("".join(f"{line}\n" for line in tables.plain(table)))
         return
     fitted, left_out = tables.fitting(table, console.width)

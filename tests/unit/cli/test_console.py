@@ -74,9 +74,7 @@ def attempt(outcome="ok", start=0, latency=500, **changes):
 
 def printed(function, *arguments, width=100):
     written = io.StringIO()
-    console = Console(
-        file=written, width=width, force_terminal=True, color_system=None, highlight=False, markup=False, emoji=False
-    )
+    console = Console(file=written, width=width, highlight=False, markup=False, emoji=False)
     function(*arguments, console)
     return written.getvalue()
 

@@ -11,6 +11,7 @@ import typer
 from loopllama.catalog.model import MAX_CALLS
 from loopllama.errors import InvalidRequest, NotFound
 from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import MOST, Json, connect
 from loopllama_cli.commands.models.show import app
 from loopllama_cli.commands.routes.history import print_history
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from loopllama.catalog.store import CatalogStore
     from loopllama.routing.types import MovedStep
 
-ModelId = Annotated[str, typer.Argument(metavar="MODEL", help="A catalog id, an alias or provider:model.")]
+ModelId = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A catalog id, an alias or provider:model.", autocompletion=completion.models),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 __all__ = ["app"]
@@ -85,7 +89,9 @@ def set_(
 def alias(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="ALIAS", help="Its name, such as small.")],
-    target: Annotated[str, typer.Argument(metavar="MODEL", help="What it stands for from now on.")],
+    target: Annotated[
+        str, typer.Argument(metavar="MODEL", help="What it stands for from now on.", autocompletion=completion.models)
+    ],
     reason: Reason = "",
     yes: Yes = False,
     as_json: Json = False,

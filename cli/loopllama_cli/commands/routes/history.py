@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from loopllama.errors import NotFound
+from loopllama_cli import completion
 from loopllama_cli.commands.common import MOST, Json, Workflow, connect
 from loopllama_cli.commands.routes.overrides import Reason, Step, app, check_step, definition_of
 from loopllama_cli.console import output
@@ -28,7 +29,12 @@ def history(
     ctx: typer.Context,
     workflow: Workflow,
     step: Annotated[
-        str | None, typer.Argument(metavar="STEP", help="The step's name, or `*`; every one of them by default.")
+        str | None,
+        typer.Argument(
+            metavar="STEP",
+            help="The step's name, or `*`; every one of them by default.",
+            autocompletion=completion.steps,
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many of each.")] = 20,
     as_json: Json = False,

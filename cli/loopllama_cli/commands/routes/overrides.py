@@ -15,6 +15,7 @@ from rich.text import Text
 from loopllama.core.names import closest, plural
 from loopllama.errors import InvalidRequest, LoopLlamaError
 from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import MOST, Json, Workflow, connect, parse_time
 from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.console import output
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Model overrides: which model each step uses, and overrides of it.")
 
-Step = Annotated[str, typer.Argument(metavar="STEP", help="The step's name; `*` for every step of the workflow.")]
+Step = Annotated[
+    str,
+    typer.Argument(
+        metavar="STEP", help="The step's name; `*` for every step of the workflow.", autocompletion=completion.steps
+    ),
+]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the row.")]
 Expected = Annotated[
     int | None,
@@ -76,15 +82,25 @@ def set_(
     workflow: Workflow,
     step: Step,
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="A catalog id, an alias or provider:model.")
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="A catalog id, an alias or provider:model.", autocompletion=completion.models
+        ),
     ] = None,
     policy: Annotated[str | None, typer.Option(metavar="NAME", help="How to choose among the candidates.")] = None,
     candidate: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODEL[=WEIGHT]", help="A model that the policy chooses among. Repeatable."),
+        typer.Option(
+            metavar="MODEL[=WEIGHT]",
+            help="A model that the policy chooses among. Repeatable.",
+            autocompletion=completion.models,
+        ),
     ] = None,
     fallback: Annotated[
-        list[str] | None, typer.Option(metavar="MODEL", help="Tried in order when the model fails. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL", help="Tried in order when the model fails. Repeatable.", autocompletion=completion.models
+        ),
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, max=MOST, help="Instead of the agent's.")] = None,
     temperature: Annotated[str | None, typer.Option(metavar="NUMBER", help="Instead of the agent's, 0 to 2.")] = None,

@@ -1,7 +1,6 @@
 """What the program says when something is not as it should be: each error once, with what may be meant and a command
 that can be pasted."""
 
-
 import pytest
 from support.command_line import answer, invoke
 

@@ -135,8 +135,7 @@ def things(pushed, monkeypatch, tmp_path):
 
 def _shown(monkeypatch, width, arguments):
     monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    return re.sub(r"\x1b\[[0-9;]*m", "", invoke(*arguments).stdout).splitlines()
+    return invoke(*arguments).stdout.splitlines()
 
 
 @pytest.mark.parametrize("arguments", TABLES, ids=" ".join)
@@ -149,7 +148,7 @@ def test_names_are_whole_and_lines_fit(monkeypatch, arguments):
 
 @pytest.mark.parametrize("arguments", TABLES, ids=" ".join)
 def test_a_pipe_gets_whole_values_with_a_tab_between(monkeypatch, arguments):
-    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.delenv("COLUMNS")
     rows = [line.split("\t") for line in invoke(*arguments).stdout.splitlines() if "\t" in line]
     assert len(rows) > 1
     assert len({len(row) for row in rows[:2]}) == 1
@@ -158,6 +157,15 @@ def test_a_pipe_gets_whole_values_with_a_tab_between(monkeypatch, arguments):
     assert [name for name in TABLES[arguments] if not any(name in cell for row in rows for cell in row)] == []
     if "--json" not in arguments and any(REASON in part for part in arguments):
         assert any(REASON in row for row in rows)
+
+
+def test_a_terminal_says_itself_how_wide_it_is(monkeypatch):
+    monkeypatch.delenv("COLUMNS")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # to rich it is a terminal then, of 80 columns
+    monkeypatch.setattr("os.get_terminal_size", lambda *_: (80, 24))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", invoke("runs", "list").stdout).splitlines()
+    assert any("─" in line for line in lines)
+    assert max(map(len, lines)) <= 80
 
 
 def test_every_table_is_tried():
