@@ -52,11 +52,11 @@ def _steps(ctx: typer.Context, settings: Settings) -> list[str]:
     from loopllama.workflows.store import DefinitionStore
 
     workflow = ctx.params.get("workflow")
-    if not workflow and ctx.params.get("run"):
-        workflow = RunReader(settings).get(str(ctx.params["run"]))["workflow_id"]
     if not workflow:  # after an option without its value yet, no argument has been read
         typed = f"{os.environ.get('_TYPER_COMPLETE_ARGS', '')} {os.environ.get('COMP_WORDS', '')}".split()
-        workflow = next(name for name in _workflows(ctx, settings) if name in typed)
+        runs = [word for word in typed if word.startswith("run_")]
+        named = [RunReader(settings).get(runs[0])["workflow_id"]] if runs else _workflows(ctx, settings)
+        workflow = next(name for name in named if runs or name in typed)
     return [agent["name"] for agent in DefinitionStore(settings).get(str(workflow))["definition"]["crew"]]
 
 
