@@ -228,6 +228,29 @@ def warnings(settings: Settings, definition: Definition) -> Sequence[dict[str, o
     return [*models, *tools]
 
 
+def idle_routes(settings: Settings, workflow_id: str, definition: Definition) -> list[dict[str, object]]:
+    """Return the routes of a workflow that do nothing, because the crew has no such step, as `{"field", "message"}`.
+    Where the table cannot be read none is told."""
+    from loopllama.routing.store import RouteStore
+
+    try:
+        rows = RouteStore(settings).rows(workflow_id) if settings.routes_table else []
+    except Exception as error:
+        if errors.trouble(error) is None:
+            raise
+        return []
+    names = {"*", *(agent["name"] for agent in definition["crew"])}
+    return [
+        {
+            "field": f"routes.{row['step']}",
+            "message": f"the override of step '{row['step']}' does nothing: the crew has no such step; remove it: "
+            f"loopllama routes unset {workflow_id} {row['step']}",
+        }
+        for row in rows
+        if row["step"] not in names
+    ]
+
+
 def sentence(text: str) -> str:
     """Return the text with an end, so that another sentence may follow."""
     return text if text.endswith((".", "?")) else f"{text}."
