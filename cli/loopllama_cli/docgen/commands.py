@@ -40,7 +40,7 @@ def commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def _section(path: str, command: Any) -> str:
     arguments = [param for param in command.params if param.param_type_name == "argument"]
-    options = [param for param in command.params if param.param_type_name == "option"]
+    options = [param for param in command.params if param.param_type_name == "option" and not param.hidden]
     names = [_argument(param) for param in arguments]
     title = f"## `{' '.join([path, *names, *(['[OPTIONS]'] if options else [])])}`"
     text = f"{title}\n{inspect.cleandoc(command.help or '')}\n\n{_examples(path)}"

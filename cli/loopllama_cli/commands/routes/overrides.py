@@ -104,9 +104,14 @@ def set_(
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, max=MOST, help="Instead of the agent's.")] = None,
     temperature: Annotated[str | None, typer.Option(metavar="NUMBER", help="Instead of the agent's, 0 to 2.")] = None,
-    max_cost: Annotated[
-        str | None, typer.Option(metavar="USD", help="Leave out models whose turn is expected to cost more.")
+    max_expected_cost: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USD",
+            help="Skip models whose turn is expected to cost more. No cap on what a turn does cost: a budget is one.",
+        ),
     ] = None,
+    max_cost: Annotated[str | None, typer.Option(hidden=True, help="What --max-expected-cost was called.")] = None,
     max_latency: Annotated[
         int | None,
         typer.Option(min=1, max=MOST, metavar="MS", help="Leave out models whose turn is expected to take longer."),
@@ -133,7 +138,7 @@ def set_(
         "fallbacks": list(fallback or ()) or None,
         "max_tokens": max_tokens,
         "temperature": number(temperature),
-        "max_cost": number(max_cost),
+        "max_cost": number(max_expected_cost or max_cost),
         "max_latency": max_latency,
         "pin": "run" if pin else None,
     }
@@ -276,12 +281,15 @@ def _overrides(rows: Mapping[str, RouteRow]) -> Table:
     return table
 
 
+_SAID = {"max_cost": "expected cost at most", "max_latency": "expected ms at most"}
+
+
 def _says(row: RouteRow) -> str:
     """Return what a row sets."""
     parts = [output.one_line(row["model"], output.WHOLE)] if row.get("model") is not None else []
     for name in ("policy", "candidates", "fallbacks", "max_cost", "max_latency", "max_tokens", "temperature", "pin"):
         if row.get(name) is not None:
-            parts.append(f"{name} {output.one_line(_listed(row[name]), output.WHOLE)}")
+            parts.append(f"{_SAID.get(name, name)} {output.one_line(_listed(row[name]), output.WHOLE)}")
     return ", ".join(parts)
 
 

@@ -144,3 +144,12 @@ def test_exported_routes_keep_every_digit(crew, tmp_path):
     assert "temperature: 0.12345678901234567890123\n" in file.read_text()
     assert "max_latency: 100000\n" in file.read_text()
     assert answer("routes", "import", file, "--dry-run", "--force")["changes"] == []
+
+
+def test_an_expected_cost_is_not_called_a_cap(pushed):
+    shown = invoke("routes", "set", pushed, "writer", "small", "--max-expected-cost", "0.5").stdout
+    assert "expected cost at most 0.5" in " ".join(shown.split())
+    assert answer("routes", "set", pushed, "writer", "small", "--max-cost", "0.25")["max_cost"] == Decimal("0.25")
+    told = invoke("routes", "set", "--help").stdout
+    assert "--max-cost" not in told
+    assert "No cap" in " ".join(told.replace("│", " ").split())

@@ -220,8 +220,8 @@ def test_a_push_tells_what_it_replaces_and_which_routes_then_do_nothing(crew, pu
     crew.write_text(text.replace("model: frontier", "model: small\ndescription: Replies"))
     said = " ".join(invoke("workflows", "push", crew, "--stack", "prod").stderr.split())
     assert (
-        "It replaces version 1: description, model; step triage: systemPrompt; step author is new; step writer is gone. "
-        "Runs keep theirs. Undo: loopllama --stack prod workflows rollback support_reply --to 1"
+        "It replaces version 1: description, model; step triage: systemPrompt; step author is new; "
+        "step writer is gone. Runs keep theirs. Undo: loopllama --stack prod workflows rollback support_reply --to 1"
     ) in said
     assert "the override of step 'writer' does nothing: the crew has no such step" in said
     assert "remove it: loopllama --stack prod routes unset support_reply writer" in said
