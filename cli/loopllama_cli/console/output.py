@@ -201,6 +201,13 @@ def local_time(text: Any) -> str:
     return parsed.astimezone().strftime("%Y-%m-%d %H:%M") if parsed else _NOTHING
 
 
+def epoch_time(seconds: int | Decimal) -> str:
+    """Return a time in seconds since 1970 as `local_time` does."""
+    if not 0 <= seconds < 10**11:
+        return str(seconds)
+    return local_time(datetime.fromtimestamp(int(seconds), UTC).isoformat())
+
+
 _STATUS = {
     "completed": ("✓", "green"),
     "failed": ("✗", "bold red"),

@@ -242,7 +242,8 @@ def confirmed(yes: bool) -> bool:
     return yes or typer.confirm("Go on?", err=True)
 
 
-def print_change(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool) -> None:
+def print_change(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool, *, acts: bool = True) -> None:
+    """Print what a write of an entry changed; `acts` says whether it does so at once."""
     from loopllama.catalog.entries import parse_item
     from loopllama.routing.change_log import differences, plain
 
@@ -259,4 +260,5 @@ def print_change(written: tuple[Any, dict[str, Any]], settings: Settings, as_jso
         output.out().print(output.plain(f"{item['model']}  {difference['field']}: {old} -> {new}"))
     for name, reason in parse_item(item)[2].items():
         output.message(f"! {name}, as before, is skipped: it {reason}", "yellow")
-    output.message(f"It acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
+    if acts:
+        output.message(f"It acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -196,10 +197,16 @@ def _row_text(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {output.one_line(row[name], 80)}" for name in VALUES if row.get(name) is not None)
 
 
+_EPOCHS = ("expires_at",)
+"""Fields in seconds since 1970, which people read as times."""
+
+
 def _difference(difference: Difference) -> str:
     def shown(value: Any) -> str:
         from loopllama.routing.change_log import plain
 
+        if difference["field"] in _EPOCHS and isinstance(value, int | Decimal):
+            return output.epoch_time(value)
         return "nothing" if value is None else output.one_line(plain(value), 80)
 
     return f"{difference['field']}: {shown(difference['from'])} -> {shown(difference['to'])}"

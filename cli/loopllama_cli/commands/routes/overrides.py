@@ -289,7 +289,8 @@ def _says(row: RouteRow) -> str:
     parts = [output.one_line(row["model"], output.WHOLE)] if row.get("model") is not None else []
     for name in ("policy", "candidates", "fallbacks", "max_cost", "max_latency", "max_tokens", "temperature", "pin"):
         if row.get(name) is not None:
-            parts.append(f"{_SAID.get(name, name)} {output.one_line(_listed(row[name]), output.WHOLE)}")
+            value = f"${row[name]}" if name == "max_cost" else output.one_line(_listed(row[name]), output.WHOLE)
+            parts.append(f"{_SAID.get(name, name)} {value}")
     return ", ".join(parts)
 
 
@@ -305,5 +306,5 @@ def _until(row: RouteRow) -> Text:
     expires = row.get("expires_at")
     if not isinstance(expires, int | Decimal) or not 0 <= expires < 10**11:
         return Text(output.one_line("" if expires is None else expires, 20))
-    when = datetime.fromtimestamp(int(expires), UTC)
-    return Text(f"{when.astimezone():%Y-%m-%d %H:%M}", "dim strike" if when <= datetime.now(UTC) else "")
+    over = datetime.fromtimestamp(int(expires), UTC) <= datetime.now(UTC)
+    return Text(output.epoch_time(expires), "dim strike" if over else "")

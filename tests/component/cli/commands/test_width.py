@@ -1,11 +1,12 @@
 """Every table of the program, in terminals of four widths and in a pipe: names are whole, lines fit, columns go in a
 chosen order."""
 
-import re
+import io
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from support.command_line import invoke
 
 from loopllama.api.auth import KeyStore
@@ -14,7 +15,7 @@ from loopllama.queries.runs import RunReader
 from loopllama_cli.catalog import build
 from loopllama_cli.commands import usage
 from loopllama_cli.commands.models import change, probe
-from loopllama_cli.console import tables
+from loopllama_cli.console import output, tables
 
 WORKFLOW, STEP, MODEL = "support_reply", "writer", "bedrock:us.amazon.nova-pro-v1:0"
 OTHER = "bedrock:us.amazon.nova-lite-v1:0"
@@ -161,11 +162,15 @@ def test_a_pipe_gets_whole_values_with_a_tab_between(monkeypatch, arguments):
 
 def test_a_terminal_says_itself_how_wide_it_is(monkeypatch):
     monkeypatch.delenv("COLUMNS")
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # to rich it is a terminal then, of 80 columns
-    monkeypatch.setattr("os.get_terminal_size", lambda *_: (80, 24))
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", invoke("runs", "list").stdout).splitlines()
-    assert any("─" in line for line in lines)
-    assert max(map(len, lines)) <= 80
+    table = output.table("Run", "Tokens", "Cost")
+    table.add_row(RUNS[0], "1,234,567", "$1")
+    written = {terminal: io.StringIO() for terminal in (True, False)}
+    for terminal, file in written.items():
+        output.print_table(table, Console(file=file, width=40, force_terminal=terminal, color_system=None))
+    assert written[False].getvalue() == f"Run\tTokens\tCost\n{RUNS[0]}\t1,234,567\t$1\n"
+    lines = written[True].getvalue().splitlines()
+    assert lines[2].split() == [RUNS[0], "$1"]
+    assert max(map(len, lines)) <= 40
 
 
 def test_every_table_is_tried():
