@@ -94,7 +94,7 @@ def test_a_person_answers_or_cancels(loopllama: Program, answer: Callable[..., A
     file = tmp_path / "asks.yaml"
     file.write_text("name: Asks first\ncrew: [{role: Payer, systemPrompt: Pay., approval: true}]\n")
     loopllama("workflows", "push", file)
-    approved, cancelled = (answer("run", "asks_first", "-i", "Pay the baker.", code=1) for _ in range(2))
+    approved, cancelled = (answer("run", "asks_first", "-i", "Pay the baker.", code=6) for _ in range(2))
     assert {approved["status"], cancelled["status"]} == {"waiting_input"}
     loopllama("runs", "respond", approved["id"], code=2)
     loopllama("runs", "respond", approved["id"], "--text", "no decision", code=2)

@@ -58,7 +58,7 @@ def test_history_diff_rollback_export_and_import(loopllama: Program, answer: Ans
     for model in ("small", "balanced"):
         loopllama("routes", "set", workflow, "triage", model, "--reason", f"to {model}")
     loopllama("routes", "set", workflow, "*", "--policy", "weighted", "--candidate", "small=9", "--candidate",
-              "balanced=1", "--max-cost", "0.5")  # fmt: skip
+              "balanced=1", "--max-expected-cost", "0.5")  # fmt: skip
     eventually(lambda: len(answer("routes", "history", workflow)) == 3)
     newest, first = answer("routes", "history", workflow, "triage")
     assert (first["version"], newest["version"], newest["reason"]) == (1, 2, "to balanced")

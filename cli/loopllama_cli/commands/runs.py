@@ -13,15 +13,19 @@ from loopllama.errors import InvalidRequest, LoopLlamaError
 from loopllama.events.log import EventLog
 from loopllama.queries.run_index import STATUSES, Filter, reached
 from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import (
+    Csv,
     Json,
     Key,
     Limit,
+    OldRun,
     RunId,
     Timeout,
     Wait,
     ask,
     connect,
+    either,
     is_a_terminal,
     pairs,
     read_input,
@@ -30,7 +34,7 @@ from loopllama_cli.commands.common import (
     read_text,
 )
 from loopllama_cli.commands.models.show import check_models
-from loopllama_cli.commands.run import finish, print_output, read
+from loopllama_cli.commands.run import finish, meant_run, print_output, read
 from loopllama_cli.console import event_stream, output
 from loopllama_cli.console import figures as costs
 from loopllama_cli.console.questions import print_question, print_questions
@@ -50,16 +54,23 @@ class Redriven(TypedDict):
     reason: str | None
 
 
+_CSV = (
+    *("id", "workflow_id", "workflow_version", "status", "created_at", "started_at", "finished_at", "tokens_in"),
+    *("tokens_cached", "tokens_out", "cost_usd", "cost_basis", "simulated"),
+)
 MAX_PAGES = 20
 """Pages that a list reads where few runs are what it is asked for: 20,000 runs, or 4,000 inputs."""
 
-app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, respond, cancel, redrive, replay.")
+app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, wait, respond, cancel, redrive, replay.")
 
 
 @app.command("list")
 def list_(
     ctx: typer.Context,
-    workflow: Annotated[str | None, typer.Argument(metavar="WORKFLOW", help="Only this workflow's runs.")] = None,
+    workflow: Annotated[
+        str | None,
+        typer.Argument(metavar="WORKFLOW", help="Only this workflow's runs.", autocompletion=completion.workflows),
+    ] = None,
     named: Annotated[str | None, typer.Option("--workflow", metavar="WORKFLOW", help="The same.")] = None,
     status: Annotated[
         str | None, typer.Option(metavar="STATUS", help=f"Only those in this state: {', '.join(STATUSES)}.")
@@ -78,10 +89,12 @@ def list_(
     ] = None,
     limit: Limit = 20,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """List runs, the newest first."""
     from loopllama.workflows.store import DefinitionStore
 
+    either(as_json, as_csv)
     if workflow and named and workflow != named:
         raise InvalidRequest(f"two workflows are named, {workflow!r} and {named!r}: name one, or none for all")
     workflow = workflow or named
@@ -92,6 +105,10 @@ def list_(
         DefinitionStore(settings).get(workflow)  # says so where it does not exist
     if as_json:
         output.print_json(runs)
+        return
+    if as_csv:
+        output.print_csv(_CSV, runs)
+        _tell_more(runs, cursor, limit)
         return
     if not runs:
         output.message("There are no such runs." if which != Filter() else "There are no runs.", "dim")
@@ -174,6 +191,7 @@ def watch(
     Exit code 1 where the run fails or is cancelled.
     """
     console, settings = output.out(), connect(ctx).settings
+    run = meant_run(settings, run)
     try:
         for event in event_stream.events(settings, run, after):
             event_stream.print_event(event, console, as_json)
@@ -183,10 +201,21 @@ def watch(
         raise typer.Exit(1)
 
 
+@app.command("wait")
+def wait_(ctx: typer.Context, run: RunId, timeout: Timeout = None, as_json: Json = False) -> None:
+    """Wait until a run ends or asks a person, then print its trace and output.
+
+    Exit code 0 where it completed, 1 where it failed or was cancelled, 6 where it waits for a person, 7 where --timeout
+    ended the waiting.
+    """
+    settings = connect(ctx).settings
+    finish(settings, meant_run(settings, run), wait=True, timeout=timeout, as_json=as_json)
+
+
 @app.command("respond")
 def respond(
     ctx: typer.Context,
-    run: RunId,
+    run: OldRun,
     approve: Annotated[
         bool | None, typer.Option("--approve/--reject", help="The decision, where the run asks for an approval.")
     ] = None,
@@ -243,7 +272,7 @@ def _only_question(settings: Settings, run_id: str, question: str | None) -> Que
 
 
 @app.command("cancel")
-def cancel(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
+def cancel(ctx: typer.Context, run: OldRun, as_json: Json = False) -> None:
     """End a run that goes on or waits. What is done stays recorded and paid; a model call that is out is billed too."""
     from loopllama.engine.cancel import cancel_run
 
@@ -258,7 +287,9 @@ def cancel(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
 @app.command("redrive")
 def redrive(
     ctx: typer.Context,
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help="The run's id.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="The run's id.", autocompletion=completion.runs)
+    ] = None,
     failed_since: Annotated[
         str | None, typer.Option(metavar="TIME", help="All runs that failed from then on instead: 2h, 3d, or ISO 8601.")
     ] = None,
@@ -315,11 +346,20 @@ def replay(
     ctx: typer.Context,
     run: RunId,
     from_step: Annotated[
-        str, typer.Option(metavar="STEP", help="The first step that is redone; those before it are kept as they ended.")
+        str,
+        typer.Option(
+            metavar="STEP",
+            help="The first step that is redone; those before it are kept as they ended.",
+            autocompletion=completion.steps,
+        ),
     ],
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="STEP=MODEL", help="Another model of a step; `*` for all. Repeatable."),
+        typer.Option(
+            metavar="STEP=MODEL",
+            help="Another model of a step; `*` for all. Repeatable.",
+            autocompletion=completion.step_models,
+        ),
     ] = None,
     input_: Annotated[
         str | None,
@@ -337,7 +377,7 @@ def replay(
     """Start a run that keeps the steps of another before one, which cost nothing, and does the rest again.
 
     A step before it that needs a redone one is redone too, and a loop is redone as a whole. The version of the workflow
-    is the other run's. Exit code 1 where the run fails or waits for a person.
+    is the other run's. Exit codes are those of `run`.
     """
     from loopllama.engine.replay import replay_run
 
@@ -347,5 +387,6 @@ def replay(
     settings = connect(ctx).settings
     if models:
         check_models(settings, models.values())
+    run = meant_run(settings, run)
     new_run = replay_run(settings, run, from_step, run_input=value, models=models, system_prompts=prompts, key=key)
     finish(settings, new_run, wait=wait, timeout=timeout, as_json=as_json)

@@ -9,6 +9,7 @@ import typer
 
 from loopllama.errors import WorkflowNotFound
 from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import Json, RunId, connect
 from loopllama_cli.commands.run import read
 from loopllama_cli.console import output, step_detail
@@ -74,8 +75,12 @@ def system_prompts_of(settings: Settings, run: RunView) -> dict[str, str]:
 
 def compare(
     ctx: typer.Context,
-    first: Annotated[str, typer.Argument(metavar="RUN", help="The run to compare with.")],
-    second: Annotated[str, typer.Argument(metavar="RUN", help="The run that is compared.")],
+    first: Annotated[
+        str, typer.Argument(metavar="RUN", help="The run to compare with.", autocompletion=completion.runs)
+    ],
+    second: Annotated[
+        str, typer.Argument(metavar="RUN", help="The run that is compared.", autocompletion=completion.runs)
+    ],
     as_json: Json = False,
 ) -> None:
     """Show two runs side by side: models, latency and cost by step, and what changed."""

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from loopllama.llm.usage import TITLED
 from loopllama.queries.usage import BY, DEFAULT_DAYS, summarise
-from loopllama_cli.commands.common import Json, connect
+from loopllama_cli.commands.common import Csv, Json, connect, either
 from loopllama_cli.console import figures as costs
 from loopllama_cli.console import output
 
@@ -30,12 +30,14 @@ def usage(
     last: Annotated[str | None, typer.Option("--to", metavar="DATE", help="Last day (UTC); by default today.")] = None,
     workflow: Annotated[str | None, typer.Option(metavar="WORKFLOW", help="Only this workflow's.")] = None,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Show steps, tokens and cost by workflow, step, model, key, tag or day.
 
     Steps are completed turns of agents: tool calls, retries and waiting are not counted. A run with several tags counts
     in the group of each.
     """
+    either(as_json, as_csv)
     names = [name.strip() for name in by.split(",") if name.strip()]
     settings = connect(ctx).settings
     summary = summarise(settings, names, first, last, workflow)
@@ -43,6 +45,10 @@ def usage(
         output.print_json(summary)
         return
     fields = [name for name in summary["groups"][0] if name in BY] if summary["groups"] else []
+    if as_csv:
+        sums = ("steps", *(figure.shown for figure in TITLED), "cost_usd", "cost_basis", "unpriced")
+        output.print_csv((*(fields or names), *sums), summary["groups"])
+        return
     figures = ("Steps", *(figure.title for figure in TITLED), "Cost")
     table = output.table(*(name.capitalize() for name in fields), *figures, right=figures)
     decimals = output.cost_decimals(group["cost_usd"] for group in summary["groups"])

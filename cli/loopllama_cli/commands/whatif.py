@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from loopllama.core.names import plural
 from loopllama.errors import InvalidRequest
-from loopllama_cli.commands.common import Json, Workflow, connect, pairs, read_moment
+from loopllama_cli import completion
+from loopllama_cli.commands.common import Csv, Json, Workflow, connect, either, pairs, read_moment
 from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.commands.routes.overrides import definition_of
 from loopllama_cli.console import figures as costs
@@ -27,7 +29,12 @@ def whatif(
     workflow: Workflow,
     change: Annotated[
         list[str],
-        typer.Option("--set", metavar="STEP=MODEL", help="A change; `*=MODEL` for all other steps. Repeatable."),
+        typer.Option(
+            "--set",
+            metavar="STEP=MODEL",
+            help="A change; `*=MODEL` for all other steps. Repeatable.",
+            autocompletion=completion.step_models,
+        ),
     ],
     runs: Annotated[int, typer.Option(min=1, max=200, help="By the newest so many completed runs.")] = 20,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="By all runs that are not older: 12h, 7d.")] = None,
@@ -39,6 +46,7 @@ def whatif(
     ] = False,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, with --apply; kept with the rows.")] = "",
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Reprice recorded runs under other models: cost, latency along the critical path, spread, and what is unknown."""
     from loopllama.queries import whatif as predictions
@@ -46,6 +54,9 @@ def whatif(
     from loopllama.routing.router import Router
     from loopllama.routing.store import RouteStore
 
+    either(as_json, as_csv)
+    if as_csv and apply:
+        raise InvalidRequest("--csv and --apply exclude each other: --json prints the rows that were written")
     if prices not in ("today", "then"):
         raise InvalidRequest(f"--prices {prices!r} is not valid: write today or then")
     settings = connect(ctx).settings
@@ -65,6 +76,9 @@ def whatif(
     if as_json:
         applied = _apply(RouteStore(settings), workflow, change, reason) if apply else []
         output.print_json({"workflow": workflow, **forecast, **({"rows": applied} if apply else {})})
+        return
+    if as_csv:
+        output.print_csv(list(forecast["steps"][0]), forecast["steps"])
         return
     _print(forecast)
     if apply:
@@ -87,8 +101,8 @@ def _apply(store: RouteStore, workflow: str, change: list[str], reason: str) -> 
 
 
 def _print(forecast: Forecast) -> None:
-    table = output.table("Step", "From", "To", "Cost before", "Cost after", "Latency before", "after", "Latency from",
-                       right=("Cost before", "Cost after", "Latency before", "after"))  # fmt: skip
+    figures = ("Cost before", "Cost after", "Latency before", "Latency after")
+    table = output.table("Step", "From", "To", *figures, "Latency from", right=figures)
     places = output.cost_decimals(
         [
             step[name]
@@ -129,7 +143,7 @@ def _print(forecast: Forecast) -> None:
     output.print_table(total, console)
     simulated = " Some of them are simulated." if forecast["simulated"] else ""
     dates = f"{output.local_time(forecast['from'])} to {output.local_time(forecast['to'])}"
-    by = f"{forecast['runs']} completed run{'s' * (forecast['runs'] > 1)}, {dates}, at prices of {forecast['prices']}"
+    by = f"{plural(forecast['runs'], 'completed run')}, {dates}, at prices of {forecast['prices']}"
     output.message(f"Means a run, by {by}.{simulated}", "dim")
     if meaning := costs.legend([{"cost_usd": 0, **step} for step in forecast["steps"]]):
         output.message(f"{meaning}.", "dim")

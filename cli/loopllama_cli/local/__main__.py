@@ -50,6 +50,7 @@ def main() -> int:
             config["simulate"],
             config["execution_events"],
             config["concurrency"],
+            config["tool_functions"],
         )
     except (TemplateError, OSError) as error:
         answer({"failed": str(error)})

@@ -319,8 +319,8 @@ class Catalog:
         return Model(model_id, provider, provider_model, origin={})
 
     def near(self, name: str) -> list[str]:
-        """Return at most three ids and aliases that somebody may have meant by `name`, the closest first;
-        `provider:model` is looked for by its model too."""
+        """Return at most three ids and aliases that somebody may have meant by `name`: aliases first, then the closest;
+        `provider:model` is looked for by its model too, and by a provider that is spelled like it."""
         from loopllama.core.names import near as like
 
         if name in self._near:
@@ -331,9 +331,14 @@ class Catalog:
         for text in dict.fromkeys((name, *(parts[1:] if parts else ()))):
             near += like(text, ids, most=3)
             near += [known for known in ids if text and text.lower() in known.lower()][:3]
+        provider, colon, model = name.partition(":")
+        if colon and provider not in PROVIDERS:
+            near = [*(f"{known}:{model}" for known in like(provider, PROVIDERS)), *near]
         if len(self._near) >= _MOST_KEPT:
             self._near.clear()
-        self._near[name] = [known for known in dict.fromkeys(near) if known != name][:3]
+        aliases = {*self._bundled_aliases, *self._aliases}
+        found = [known for known in dict.fromkeys(near) if known != name]
+        self._near[name] = sorted(found, key=lambda known: known not in aliases)[:3]
         return self._near[name]
 
     def _unknown(self, model_id: str, name: str) -> str:

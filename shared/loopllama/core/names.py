@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from itertools import islice
 
@@ -17,6 +16,8 @@ _LISTED = 60
 def near(name: str, names: Iterable[object], most: int = 1) -> list[str]:
     """Return at most `most` of the names that are like `name`, the closest first; case, spaces and hyphens do not
     count. Very long names are like none."""
+    import difflib  # a step that goes well needs none of it
+
     if len(name) > _LONGEST:
         return []
     # A schema's own may be anything before it is checked.
@@ -25,12 +26,21 @@ def near(name: str, names: Iterable[object], most: int = 1) -> list[str]:
     return [folded[match] for match in difflib.get_close_matches(_folded(name), folded, n=most)]
 
 
+def meant(name: str, names: Iterable[object]) -> str:
+    """Return `; did you mean X?` where a known name is close, else nothing."""
+    close = near(name, names)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
 def closest(name: str, names: Iterable[object]) -> str:
     """Return `; did you mean X?` where a known name is close, else the known names."""
-    known = list(names)
-    if close := near(name, known):
-        return f"; did you mean {close[0]}?"
-    return f"; there are: {', '.join(str(known_name)[:_LISTED] for known_name in known[:20]) or 'none'}"
+    known = [str(known_name) for known_name in names]
+    return meant(name, known) or f"; there are: {', '.join(text[:_LISTED] for text in known[:20]) or 'none'}"
+
+
+def plural(count: int, thing: str) -> str:
+    """Return how many of a thing there are, in words: `1 run`, `2 runs`."""
+    return f"{count:,} {thing}{'s' * (count != 1)}"
 
 
 def _folded(name: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from loopllama.aws import clients
 from loopllama.core import clock
+from loopllama.core.names import meant
 from loopllama.errors import InvalidRequest
 from loopllama.llm.usage import shown
 from loopllama.queries.usage_days import Wanted, read_day, read_documents, was_there
@@ -51,7 +52,7 @@ def summarise(
     """
     unknown = [name for name in by if name not in BY]
     if unknown or not by:
-        message = f"must be one or several of {', '.join(BY)}"
+        message = f"must be one or several of {', '.join(BY)}{meant(unknown[0], BY) if unknown else ''}"
         raise _invalid("by", message)
     start, end = _range(first, last)
     fields = list(

@@ -31,6 +31,7 @@ from loopllama.catalog import pricing
 from loopllama.catalog.answering import priced_as
 from loopllama.catalog.model import Model
 from loopllama.core import clock
+from loopllama.core.names import meant
 from loopllama.errors import InvalidRequest, ModelUnknown
 from loopllama.llm import usage
 from loopllama.queries.durations import Speeds, critical_path
@@ -159,7 +160,10 @@ def predict(
     """
     for step in changes:
         if step != "*" and step not in needs:
-            raise InvalidRequest(f"the workflow has no step {step!r}: its steps are {', '.join(needs)}, or * for all")
+            hint = meant(step, [*needs, "*"])
+            raise InvalidRequest(
+                f"the workflow has no step {step!r}: its steps are {', '.join(needs)}, or * for all{hint}"
+            )
     if not runs:
         raise InvalidRequest("there is no completed run to learn from; run the workflow first, or look further back")
     change = _Change(changes, resolve, prices, Speeds(runs))

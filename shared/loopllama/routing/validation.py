@@ -16,6 +16,7 @@ from loopllama.catalog.allowed import not_allowed
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.catalog.providers import KNOWN, Known
+from loopllama.core.names import meant
 from loopllama.errors import ModelUnknown, NoEligibleModel, WorkflowNotFound
 from loopllama.llm import structured_output
 from loopllama.routing.cache import ModelTable
@@ -163,8 +164,9 @@ class RouteChecks:
         mine = [agent for agent in crew if agent["name"] == step]
         if mine:
             return mine
-        names = ", ".join(agent["name"] for agent in crew)
-        return Finding("step", f"the workflow has no step {step!r}: its steps are {names}, or * for all")
+        names = [agent["name"] for agent in crew]
+        what = f"the workflow has no step {step!r}: its steps are {', '.join(names)}, or * for all{meant(step, names)}"
+        return Finding("step", what)
 
     def _model(
         self, name: str, field: str, catalog: Catalog, steps: Sequence[CrewStep], longest: Mapping[str, int]
@@ -187,7 +189,7 @@ class RouteChecks:
                     f"{name!r} is not in the catalog{meant}, so that it has no price, and a step fails where "
                     f"{model.provider} does not know it"
                 )
-            message = f"{message}; give it one: loopllama models price {name}"
+            message = f"{message}; give it one: loopllama models price {name} --input USD --output USD"
             findings.append(Finding(field, message, invalid=False, forcible=True))
         if model.provider not in self._keys:
             self._keys[model.provider] = self._has_key(model.provider)
@@ -248,6 +250,29 @@ def warnings(settings: Settings, definition: Definition) -> Sequence[dict[str, o
         ]
     models: list[dict[str, object]] = [{"field": finding.field, "message": finding.message} for finding in findings]
     return [*models, *tools]
+
+
+def idle_routes(settings: Settings, workflow_id: str, definition: Definition) -> list[dict[str, object]]:
+    """Return the routes of a workflow that do nothing, because the crew has no such step, as `{"field", "message"}`.
+    Where the table cannot be read none is told."""
+    from loopllama.routing.store import RouteStore
+
+    try:
+        rows = RouteStore(settings).rows(workflow_id) if settings.routes_table else []
+    except Exception as error:
+        if errors.trouble(error) is None:
+            raise
+        return []
+    names = {"*", *(agent["name"] for agent in definition["crew"])}
+    return [
+        {
+            "field": f"routes.{row['step']}",
+            "message": f"the override of step '{row['step']}' does nothing: the crew has no such step; remove it: "
+            f"loopllama routes unset {workflow_id} {row['step']}",
+        }
+        for row in rows
+        if row["step"] not in names
+    ]
 
 
 def sentence(text: str) -> str:

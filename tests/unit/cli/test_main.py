@@ -294,6 +294,7 @@ def test_every_option_that_help_shows_is_in_the_reference(monkeypatch):
     for path, command in found:
         section = text.split(f"## `{path}", 1)[1].split("\n## ")[0]
         shown = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", invoke(*path.split()[1:], "--help").stdout)) - {"--help"}
-        options = {name for param in command.params for name in [*param.opts, *param.secondary_opts]}
+        visible = [param for param in command.params if not getattr(param, "hidden", False)]
+        options = {name for param in visible for name in [*param.opts, *param.secondary_opts]}
         assert {name for name in options if name.startswith("--")} <= shown
         assert {name for name in shown if name not in section} == set()
