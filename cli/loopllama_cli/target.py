@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -39,6 +40,7 @@ _PARAMETERS = (
     "RouteCacheSeconds",
     "RetentionDays",
     "AllowedProviderHosts",
+    "AllowedModelOptions",
     "AllowedModels",
     "DailyCostLimit",
     "SimulatedProviders",
@@ -84,6 +86,18 @@ def remember(choice: Choice) -> Callable[[], None]:
 def next_command(words: str, *names: str) -> str:
     """Return a command to type next, complete with the `--stack` or `--local` that this one was called with."""
     return (_called_with.get() or Choice()).command(words, *names)
+
+
+def complete(text: str) -> str:
+    """Return a text in which each command stands as it is to be typed after this one: with its `--stack` or `--local`.
+
+    What the packages below say (`set it with: loopllama providers set openai`) does not know who reads it."""
+    return _COMMAND.sub(lambda found: next_command(found[1]), text) if next_command("") != "loopllama " else text
+
+
+AFTER_CONNECTING = ("doctor", "keys", "models", "providers", "routes", "run", "runs", "tools", "trace", "workflows")
+"""Commands, and groups of them, that texts name and that talk to a stack."""
+_COMMAND = re.compile(rf"\bloopllama ({'|'.join(AFTER_CONNECTING)})\b(?: --stack NAME)?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ class Settings:
     """Secrets Manager names of provider credentials are this prefix and the provider's name."""
     allowed_provider_hosts: tuple[str, ...] = ()
     """Host names that a provider's key may be sent to beside the providers' own; `*.example.com` takes subdomains."""
+    allowed_model_options: tuple[str, ...] = ()
+    """Names of a model's `options` that are taken beside the known ones (`catalog.model_options`)."""
     simulated_providers: tuple[str, ...] = ()
     """Providers that the simulated one stands in for; `*` is all. Empty when deployed, unless a parameter says so."""
     simulated_speed: float = 1.0
@@ -61,6 +63,11 @@ class Settings:
     """Readers of events under one API key that may wait at once."""
     public_docs: bool = True
     """Whether the API's documentation needs no key."""
+
+    @property
+    def allowed(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What the deployer allows of models: which, and the names in their options (`Catalog.allowing`)."""
+        return self.allowed_models, self.allowed_model_options
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -117,6 +124,7 @@ _CONVERT: dict[str, Any] = {
     "retention_days": int,
     "usage_row_days": int,
     "allowed_provider_hosts": _names,
+    "allowed_model_options": _names,
     "simulated_providers": _names,
     "simulated_speed": float,
     "allowed_models": _names,

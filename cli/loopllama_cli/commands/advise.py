@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loopllama.errors import InvalidRequest
+from loopllama_cli import completion
 from loopllama_cli.commands.common import Json, connect
 from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.console import output
@@ -32,7 +33,12 @@ _MOVES = {
 def advise(
     ctx: typer.Context,
     workflow: Annotated[
-        str | None, typer.Argument(metavar="WORKFLOW", help="The workflow's id; the only one where there is one.")
+        str | None,
+        typer.Argument(
+            metavar="WORKFLOW",
+            help="The workflow's id; the only one where there is one.",
+            autocompletion=completion.workflows,
+        ),
     ] = None,
     runs: Annotated[int, typer.Option(min=1, max=100, help="By the newest so many completed runs.")] = 20,
     runs_month: Annotated[
@@ -41,7 +47,11 @@ def advise(
     ] = None,
     candidate: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODEL", help="A model to reckon with, instead of those of the catalog. Repeatable."),
+        typer.Option(
+            metavar="MODEL",
+            help="A model to reckon with, instead of those of the catalog. Repeatable.",
+            autocompletion=completion.models,
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Show at most so many lines.")] = 10,
     as_json: Json = False,
@@ -126,25 +136,18 @@ def _print_lines(told: Advice, lines: list[Line]) -> None:
             change,
             _routine(line),
         )
-    console = output.out()
-    output.print_table(table, console)
-    console.print()
+    output.print_table(table, output.out())
     for number, line in enumerate(lines, start=1):
-        console.print(output.plain(f"{number}. {_about(line)}"), soft_wrap=True)
-        console.print(output.plain(f"   {_typed(line['command'])}"), style="bold", soft_wrap=True)
-    console.print()
+        output.message(f"{number}. {_about(line)}")
+        output.message(f"   {_typed(line['command'])}", "bold")
     together = told["together"]
     if together is not None and len(together["steps"]) > 1:
         saving = together["saving_usd_month"] or together["saving_usd_run"]
-        console.print(
-            output.plain(
-                f"The routine steps together save {output.money(saving['estimate'], places)} "
-                f"({output.money(saving['low'], places)} to {output.money(saving['high'], places)}) {period}:"
-            ),
-            soft_wrap=True,
+        output.message(
+            f"The routine steps together save {output.money(saving['estimate'], places)} "
+            f"({output.money(saving['low'], places)} to {output.money(saving['high'], places)}) {period}:"
         )
-        console.print(output.plain(f"   {_typed(together['command'])}"), style="bold", soft_wrap=True)
-        console.print()
+        output.message(f"   {_typed(together['command'])}", "bold")
 
 
 _ROUTINE = ("model", "repair", "effort")

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from loopllama.core import exact_json
 from loopllama_cli.console import output
+from loopllama_cli.console.places import place
 from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def print_questions(run: RunView, console: Console | None = None) -> None:
 
 def print_question(asked: QuestionView, console: Console) -> None:
     """Print one question whole, with its id."""
-    what = " ".join(text for text in (place(asked), asked["kind"], asked.get("tool")) if text)
+    named = place(asked["step"], asked.get("item"), asked.get("iteration"))
+    what = " ".join(text for text in (named, asked["kind"], asked.get("tool")) if text)
     heading = Text.assemble(("asks ", "yellow"), (asked["id"], "bold"), f"  {output.clean(what)}")
     console.print(heading.append(f"  until {output.local_time(asked['expires_at'])}", "dim"), soft_wrap=True)
     prompt = asked["prompt"]
@@ -39,13 +41,6 @@ def command(run: RunView, asked: QuestionView) -> str:
     """Return the command that answers this question and no other, should another be asked meanwhile."""
     how = "--approve (or --reject)" if asked["kind"] == "approval" else "--text ANSWER"
     return f"{next_command('runs respond', run['id'])} --question {asked['id']} {how}"
-
-
-def place(asked: QuestionView) -> str:
-    """Return the step that asks, with its item and its round where it has them."""
-    item = f"[{asked['item']}]" if asked.get("item") else ""
-    again = f" #{asked['iteration'] + 1}" if asked.get("iteration") else ""
-    return f"{asked['step']}{item}{again}"
 
 
 def _json(value: Any) -> str:

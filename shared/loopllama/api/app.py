@@ -141,6 +141,8 @@ class Api:
         apart from the others, so it is not open by another way."""
         route = event.get("routeKey")
         apart = route in (None, f"GET {path}", f"GET {_SELF_HOSTED}{path}")
+        if path == document.ROOT:
+            return route in (None, "GET /")
         return path in document.PUBLIC and apart and (self._public_docs or path not in document.DOCUMENTATION)
 
     def _problem(self, error: Exception) -> Response[str]:

@@ -15,6 +15,8 @@ from loopllama.api.scopes import NEEDS
 from loopllama.core import exact_json
 
 DOCUMENTATION = ("/openapi.json", "/docs")
+ROOT = "/"
+"""The bare address, which leads to the documentation. It is open without the prefix only."""
 PUBLIC = ("/healthz", *DOCUMENTATION)
 """What needs no key, the documentation where the deployment says so."""
 TAGS = ("workflows", "runs", "routes", "models", "tools", "usage", "service")
@@ -39,11 +41,17 @@ _SERVERS = [{"url": "/"}, {"url": "/api", "description": "The same routes, where
 
 
 def add(resolver: APIGatewayHttpResolver, version: str) -> None:
-    """Serve `/openapi.json` and `/docs`."""
+    """Serve `/openapi.json` and `/docs`, to which `/` leads."""
 
     @cache
     def text() -> str:
         return exact_json.dumps(document(resolver, version))
+
+    @resolver.get("/", include_in_schema=False)
+    def root() -> Response[str]:
+        """Lead who types the bare address to the documentation, which asks for a key where it is not public."""
+        body = {"name": "LoopLlama", "version": version, "documentation": "/docs", "health": "/healthz"}
+        return Response(302, JSON, exact_json.dumps(body), headers={"Location": "/docs"})
 
     @resolver.get("/openapi.json", include_in_schema=False, compress=True)
     def openapi() -> Response[str]:

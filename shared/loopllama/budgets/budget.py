@@ -22,8 +22,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import clients, dynamo
-from loopllama.core import clock
-from loopllama.core.money import MOST_USD, text, usd
+from loopllama.core import clock, money
+from loopllama.core.money import MOST_USD, usd
 from loopllama.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ def shown(run_budget: RunBudget | None, item: Mapping[str, Any] | None, final: b
 
 def _figure(kind: str, value: Decimal) -> str:
     if kind == "usd":
-        return f"{text(value)} USD"
+        return money.shown(value)
     return f"{int(value):,} {kind if value != 1 else kind[:-1]}"
 
 

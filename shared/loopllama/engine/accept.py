@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from loopllama.budgets import budget as budgets
 from loopllama.core import exact_json
+from loopllama.core.names import meant
 from loopllama.engine import executions
 from loopllama.errors import Conflict, InvalidRequest, RunNotFound, WorkflowPaused
 from loopllama.runs.store import RunStore
@@ -160,6 +161,7 @@ def new_run(
         if step != "*" and step not in names:
             sentence = (
                 f"workflow {workflow['workflow_id']!r} has no step {step!r}; its steps are {', '.join(sorted(names))}"
+                f"{meant(step, names)}"
             )
             raise InvalidRequest.of(f"models.{step}", "no such step", sentence=sentence)
     return {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import dynamo
 from loopllama.core import clock
+from loopllama.core.names import meant
 from loopllama.engine.accept import begin, check_json, check_texts, new_run, new_run_id, run_id_of, started_before
 from loopllama.engine.step_context import is_finished
 from loopllama.errors import Conflict, InvalidRequest
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from loopllama.workflows.types import CrewStep, WorkflowItem
 
 MAX_PROMPT = 8000
-_KEPT = ("item", "step", "order", "role", "status", "model", "iteration", "item_index", "item_count", "loop_ended")
+_KEPT = (
+    *("item", "step", "order", "role", "status", "model", "iteration", "item_index", "item_count"),
+    *("loop_ended", "skipped_because"),
+)
 
 
 def replay_run(
@@ -96,8 +100,8 @@ def kept_steps(crew: Sequence[CrewStep], from_step: str) -> set[str]:
     `InvalidRequest` where there is no such step."""
     names = [step["name"] for step in crew]
     if from_step not in names:
-        message = f"there is no such step; the steps are {', '.join(names)}"
-        raise InvalidRequest.of("fromStep", message, sentence=f"The run has no step {from_step[:60]!r}.")
+        message = f"there is no such step; the steps are {', '.join(names)}{meant(from_step, names)}"
+        raise InvalidRequest.of("fromStep", message, sentence=f"The run has no step {from_step[:60]!r}: {message}")
     kept = set(names[: names.index(from_step)])
     while True:
         dropped = {step["name"] for step in crew if step["name"] in kept and not kept.issuperset(step["needs"])}
@@ -162,5 +166,5 @@ def _check_prompts(system_prompts: Mapping[str, str] | None, crew: Sequence[Crew
         if name not in redone:
             message = "is kept as it ended" if name in kept else "there is no such step"
             field = f"systemPrompts.{name[:60]}"
-            sentence = f"{field}: {message}; steps that are redone: {', '.join(sorted(redone))}"
+            sentence = f"{field}: {message}; steps that are redone: {', '.join(sorted(redone))}{meant(name, redone)}"
             raise InvalidRequest.of(field, message, sentence=sentence)

@@ -259,11 +259,12 @@ class StepRunner:
         """Return what the record of a step says that is skipped, `None` where it is not."""
         needs = view.step["needs"]
         if needs and all(loops.passes_over(view.records.get(name, {})) for name in needs):
-            return loops.skipped(view, by_itself=False)
+            return loops.skipped(view, None)
         when = view.step.get("when")
-        if when is None or view.work.item or expressions.parse(when).holds(view.document()):
+        if when is None or view.work.item:
             return None
-        return loops.skipped(view, by_itself=True)
+        condition, document = expressions.parse(when), view.document()
+        return None if condition.holds(document) else loops.skipped(view, condition.reason(document))
 
     def _each(self, view: View, writer: StepWriter, payload: StepPayload) -> StepOutcome:
         """Return the step itself, beside its items: forks into them, then gathers."""
@@ -278,7 +279,7 @@ class StepRunner:
             if forked is not None:
                 return forked
             view.records[view.work.step] = writer.record
-        output = for_each.gather(self._store, view, crashed or ())
+        output = for_each.gather(self._store, view, writer, crashed or ())
         stored = self._ending.stored(view, writer, output)
         return self._ending.finish(view, writer, {"status": "completed", "output": stored})
 

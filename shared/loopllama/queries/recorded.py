@@ -30,11 +30,14 @@ class Runs(Protocol):
 
 def recent_runs(reader: Runs, workflow_id: str, *, limit: int = 20, since: datetime | None = None) -> list[RunView]:
     """Return the newest completed runs of a workflow, whole; at most `limit`, none older than `since`. `reader` is a
-    `queries.runs.RunReader`. Inputs and outputs are not fetched."""
+    `queries.runs.RunReader`. Inputs and outputs are not fetched. Replays that kept steps are left out: what they cost
+    and took is a part of a run."""
     views: list[RunView] = []
     for run in summaries(reader, workflow_id, most=10 * limit, page=min(100, 2 * limit), since=since):
         if run["status"] in FINISHED:
-            views.append(reader.get(run["id"], show=_nothing))
+            view = reader.get(run["id"], show=_nothing)
+            if not any(step.get("replayed_from") for step in view["steps"]):
+                views.append(view)
             if len(views) == limit:
                 break
     return views

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 from loopllama.aws import dynamo
 from loopllama.core import clock, moments, pagination, tags
+from loopllama.core.names import meant
 from loopllama.core.patterns import late
 from loopllama.errors import InvalidRequest
 from loopllama.runs.store import RUN, RUN_ID, RunStore
@@ -67,7 +68,8 @@ class Filter:
         """Return the filter that somebody asked for: runs accepted from `since` on and before `until` (ISO 8601), with
         the `tag` `name` or `name=value`, whose input begins with `beginning`. Raises `InvalidRequest`."""
         if status and status not in STATUSES:
-            raise InvalidRequest.of("status", f"must be one of {', '.join(STATUSES)}, not {status[:40]!r}")
+            hint = meant(status, STATUSES)
+            raise InvalidRequest.of("status", f"must be one of {', '.join(STATUSES)}, not {status[:40]!r}{hint}")
         first, end = since and moments.read(since, "since"), until and moments.read(until, "until")
         if first and end and first >= end:
             raise InvalidRequest.of("until", f"must be later than since ({first}), not {end}")

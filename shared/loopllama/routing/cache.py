@@ -12,7 +12,7 @@ Reads are strongly consistent, so that what was written acts within `ROUTE_CACHE
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -76,11 +76,17 @@ class RouteTable:
 class ModelTable:
     """The Models table's items by name, kept `seconds`, and the catalog that they make."""
 
-    def __init__(self, table: str, dynamodb: Callable[[], Any], seconds: float, allowed: Sequence[str] = ()) -> None:
-        """Let only the models `allowed` count as enabled, all where it is empty (`Catalog.allowing`)."""
+    def __init__(
+        self,
+        table: str,
+        dynamodb: Callable[[], Any],
+        seconds: float,
+        allowed: tuple[Sequence[str], Collection[str]] = ((), ()),
+    ) -> None:
+        """Bound the catalog by models and names of options that are `allowed` (`Catalog.allowing`)."""
         self._table, self._dynamodb, self._seconds = table, dynamodb, seconds
         self._items: OrderedDict[str, tuple[float, Mapping[str, Any] | None]] = OrderedDict()
-        self._bundled = self._catalog = bundled().allowing(allowed)
+        self._bundled = self._catalog = bundled().allowing(*allowed)
         self.news = 0
         """Grows with each item that this process writes: what was decided before is out of date."""
 

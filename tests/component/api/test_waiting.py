@@ -112,6 +112,14 @@ def test_an_open_address_has_a_route_that_is_throttled_apart(path: str, prefix: 
     assert status(api, prefix + path, "$default") == 401, "by no other way"
 
 
+def test_the_bare_address_leads_to_the_documentation_by_a_route_of_its_own() -> None:
+    api = Api(Settings())
+    event = {**gateway_event("", "GET", "/"), "headers": {}, "routeKey": "GET /"}
+    answer = api.handle(event, None)
+    assert (answer["statusCode"], answer["headers"]["Location"]) == (302, "/docs")
+    assert [status(api, "/", "$default"), status(api, "/api/", "$default")] == [401, 401]
+
+
 def test_strangers_can_make_open_addresses_cost_so_much() -> None:
     """Asked for as often as the throttles let them, all month, without compression; each takes Api 0.2 s at most."""
     api, total = Api(Settings()), Decimal(0)
@@ -129,7 +137,7 @@ def test_strangers_can_make_open_addresses_cost_so_much() -> None:
 
 def test_every_route_with_settings_of_its_own_is_an_open_one() -> None:
     settings = template()["Resources"]["HttpApi"]["Properties"]["RouteSettings"]
-    assert set(settings) == {f"GET {prefix}{path}" for prefix in ("", "/api") for path in PUBLIC}
+    assert set(settings) == {f"GET {prefix}{path}" for prefix in ("", "/api") for path in PUBLIC} | {"GET /"}
 
 
 def test_documentation_may_be_closed() -> None:

@@ -169,9 +169,11 @@ def _those(services: Services, ids: Iterable[str]) -> list[WorkflowItem]:
 
 
 def _checked(services: Services, item: WorkflowItem, status: int = 200) -> Response[str]:
-    """Return the answer of a write: the workflow, and beside it what the deployment does not know of what it names."""
+    """Return the answer of a write: the workflow, and beside it what the deployment does not know of what it names, and
+    routes that do nothing as the crew is now."""
     more: dict[str, Any] = {}
-    if warnings := validation.warnings(services.settings, item["definition"]):
+    idle = validation.idle_routes(services.settings, item["workflow_id"], item["definition"])
+    if warnings := [*validation.warnings(services.settings, item["definition"]), *idle]:
         more["warnings"] = warnings
     return data(view(item, services.settings.default_model), status, **more)
 

@@ -167,7 +167,8 @@ def _says(facts: StepFacts, lines: Sequence[Line], *, examined: bool) -> str:
     if facts.now.model is None:
         return "no model is left for it now: see `loopllama routes list`"
     if facts.bill is None:
-        return f"{facts.now.model.id} has no price; give it one: loopllama models price {facts.now.model.id}"
+        name = facts.now.model.id
+        return f"{name} has no price; give it one: loopllama models price {name} --input USD --output USD"
     if not examined:
         return f"not looked at: the {MAX_STEPS} steps that cost most are"
     saving = sum(1 for line in lines if line["saving_usd_run"]["estimate"] > 0)
