@@ -6,6 +6,7 @@ JOBS   ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 TESTS  ?= tests
 UPGRADE ?=
 STACK  ?=
+SEED   ?=
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -26,6 +27,7 @@ ASL     := .venv-asl
 FOREIGN := .venv-foreign
 # The layer's libraries, boto3 and httpx: among the development tools boto3 would load more than it does by itself.
 PLAIN_LIBRARIES := .venv-plain
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' shared/loopllama/__init__.py)
 BENCH  ?=
 ROLE   ?=
 SHORT  ?=
@@ -37,7 +39,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-aws test-foreign test-lifecycle test-permissions test-strict test-litellm test-models lint audit format build bench places catalog machine docs lock clean
+.PHONY: help run serve test test-language test-aws test-foreign test-lifecycle test-permissions test-strict test-litellm test-models lint audit format build bench places catalog machine docs lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +52,10 @@ serve: $(CLI) ## The local stack, until stopped: API, console tables, state mach
 
 test: $(DEV) ## All tests (TESTS=tests/unit for some of them)
 	@LOOPLLAMA_COVERAGE=1 $(BIN)/python -m pytest -q -n $(JOBS) --durations=10 --durations-min=1 $(TESTS)
+
+test-language: $(DEV) ## Random crews against the reference interpreter of the workflow language, for SECONDS=600, or SEED=n again
+	@LOOPLLAMA_LANGUAGE_SEED='$(SEED)' LOOPLLAMA_LANGUAGE_SECONDS='$(or $(SECONDS),600)' \
+		$(BIN)/python -m pytest -q -s --show-capture=no tests/component/engine/test_whole_language.py
 
 test-litellm: $(DEV) $(LITELLM)/.installed ## The provider adapters against LiteLLM's proxy, and prices against its list, in an environment of its own
 	@LOOPLLAMA_LITELLM='$(CURDIR)/$(LITELLM)/bin/litellm' $(BIN)/python -m pytest -q tests/contract/test_litellm.py tests/contract/test_litellm_prices.py
@@ -107,17 +113,20 @@ lint-asl: $(ASL)/.installed
 	@$(ASL)/node_modules/.bin/asl-validator --silent --json-path $(ASL)/run_workflow.json || \
 		$(ASL)/node_modules/.bin/asl-validator --json-path $(ASL)/run_workflow.json
 
-audit: $(AUDIT)/.installed ## Scanners: the template by checkov, the locked packages by pip-audit where its data can be reached
+audit: $(AUDIT)/.installed $(DEV) ## Scanners: the template by checkov, the locked packages by pip-audit where its data can be reached, and their licences
 	@$(AUDIT)/bin/checkov --config-file .checkov.yaml
 	@$(AUDIT)/bin/python requirements/audit.py requirements/dev.txt
+	@$(BIN)/python requirements/licences.py shared/requirements.txt requirements/cli.txt requirements/dev.txt
 
 format: $(DEV) ## Put the code into shape
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
 
-build: $(DEV) ## What is deployed (.aws-sam/build) and what is installed (dist/*.whl)
+build: $(DEV) ## What is deployed (.aws-sam/build), what is installed (dist/*.whl), and what they consist of (dist/*.cdx.json, CycloneDX)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sam build
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@$(BIN)/python requirements/sbom.py shared/requirements.txt loopllama-layer $(VERSION) > dist/loopllama-layer.cdx.json
+	@$(BIN)/python requirements/sbom.py requirements/cli.txt loopllama $(VERSION) > dist/loopllama.cdx.json
 	@ls dist
 
 bench: $(DEV) $(LITELLM)/.installed $(CREWAI)/.installed $(PLAIN_LIBRARIES)/.installed ## What we say about speed and cost, measured here beside the peers (BENCH=step for one, SHORT=1 for a look)
@@ -157,7 +166,7 @@ lock: ## Resolve pyproject.toml's dependencies into the locks (needs uv; UPGRADE
 	@printf 'litellm[proxy]\nanthropic\n' | $(PEER) -o requirements/litellm.txt -
 	@printf 'crewai\n' | $(PEER) -o requirements/crewai.txt -
 	@printf 'ministack==1.5.33\naws-sam-translator\n' | $(subst 3.11,3.13,$(PEER)) -o requirements/foreign.txt -
-	@printf 'checkov\npip-audit\n' | $(PEER) -o requirements/audit.txt -
+	@printf 'checkov\npip-audit\n' | $(PEER) --generate-hashes -o requirements/audit.txt -
 	@for file in requirements/dev.txt requirements/cli.txt requirements/plain.txt shared/requirements.txt; do \
 		sed "$(PLAIN)" $$file > $$file.new && mv $$file.new $$file; done
 
@@ -211,5 +220,5 @@ $(ASL)/.installed: requirements/asl/package-lock.json requirements/asl/package.j
 .venv-%/.installed: requirements/%.txt | $(BIN)/python
 	@echo "Installing what is locked in $< into .venv-$*, once ..." >&2
 	@'$(if $(filter $@,$(FOREIGN)/.installed),$(LAMBDA_PYTHON),$(PYTHON))' -m venv .venv-$*
-	@.venv-$*/bin/python -m pip install --quiet --no-deps -r $<
+	@.venv-$*/bin/python -m pip install --quiet --no-deps $(if $(findstring audit,$*),--require-hashes) -r $<
 	@touch $@

@@ -51,7 +51,7 @@ def shares(figures: dict[str, Any]) -> tuple[Use, Use]:
 def price(figures: dict[str, Any], memory_mb: int, steps: int, steps_a_day: float) -> dict[str, Decimal]:
     """USD for 1,000 steps of one workflow with a crew of `steps`, by what costs it."""
     step, run = shares(figures)
-    memory = _memory(memory_mb)
+    memory = memory_of_functions(memory_mb)
     per_run = added((cost.of_use(step, memory), steps), (cost.of_use(run, memory), 1))
     return added((per_thousand(per_run, steps), 1), (_standing(figures, steps, steps_a_day), 1))
 
@@ -60,11 +60,12 @@ def price_together(figures: dict[str, Any], memory_mb: int, steps_a_day: float) 
     """The same of the short crew where its steps share an invocation."""
     run = Use(**figures["together"])
     run = replace(run, amounts={**run.amounts, "reads": run.amounts["reads"] + figures["route"]["reads"]})
-    per_run = cost.of_use(run, _memory(memory_mb))
+    per_run = cost.of_use(run, memory_of_functions(memory_mb))
     return added((per_thousand(per_run, SHORT), 1), (_standing(figures, SHORT, steps_a_day), 1))
 
 
-def _memory(of_steps: int) -> dict[str, int]:
+def memory_of_functions(of_steps: int) -> dict[str, int]:
+    """MB by function."""
     return {**dict.fromkeys(FUNCTIONS, 512), "Api": 1024, "RunStep": of_steps}
 
 
@@ -180,7 +181,7 @@ def main() -> None:
     if options.short:
         return
     packages = {name: metadata.version(name) for name in ("boto3", "moto")}
-    versions = {"python": sys.version.split()[0], "prices": prices.AS_OF, **packages}
+    versions = {"python": sys.version.split()[0], "prices": prices.DATED, **packages}
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(
         json.dumps(

@@ -38,7 +38,7 @@ make bench BENCH=step      # one of them: {names}
 make bench SHORT=1         # a few rounds for a look; nothing is written
 ```
 """
-ORDER = ("startup", "step", "routing", "pricing", "cost")
+ORDER = ("startup", "step", "routing", "pricing", "cost", "evidence")
 OURS = ("LoopLlama", "run_step", *POLICIES)
 WIDTH, NAME_WIDTH, ROW = 760, 300, 22
 

@@ -18,12 +18,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from aws_use.cost import billed_seconds
-from aws_use.figures import MODEL_MS, SHORT
+from aws_use.figures import MODEL_MS, SHORT, memory_of_template
 from aws_use.metered_stack import ROOT
 from aws_use.quotas import AS_OF, KEY_READS, KEY_WRITES, QUOTAS, REGION, Quota
 from aws_use.simulation import simulate
 from bench_cost import RESULT as COST
-from bench_cost import ROUTE_CACHE_SECONDS, shares
+from bench_cost import ROUTE_CACHE_SECONDS, memory_of_functions, shares
 
 from loopllama.runs.store import ACTIVE_SHARDS
 
@@ -33,7 +33,6 @@ DECADES = range(4, 10)
 DAY = 86_400
 SECRET_SECONDS = 300
 """How often a process asks for a provider's key."""
-MEMORY_MB = 512
 PUT_MS, SEND_MS, SENT_TOGETHER = 5.0, 15.0, 10
 """What the stream's consumer waits for an event: a write for each, and PutEvents for ten."""
 
@@ -42,7 +41,8 @@ def loads(steps_a_second: float, cost: dict[str, Any], figures: dict[str, Any]) 
     """What steps in crews of `SHORT` put against the quotas, a second or at once."""
     step, run = shares(cost)
     runs = steps_a_second / SHORT
-    seconds = {name: float(billed_seconds(step.cpu_ms[name], step.wait_ms[name], MEMORY_MB)) for name in step.cpu_ms}
+    memory = memory_of_functions(memory_of_template())
+    seconds = {name: float(billed_seconds(step.cpu_ms[name], step.wait_ms[name], memory[name])) for name in step.cpu_ms}
 
     def both(amount: str) -> float:
         return steps_a_second * step.amounts[amount] + runs * run.amounts[amount]
@@ -168,8 +168,9 @@ def page(cost: dict[str, Any], figures: dict[str, Any]) -> str:
         f"The load is crews of {SHORT} steps, each with one model call of {MODEL_MS // 1000} s, spread evenly over the "
         "day. If your busiest hour has three times the average, read a third of each figure. What a step asks of AWS "
         "is measured (`benchmarks/bench_cost.py`, `benchmarks/scale.py`). Quotas are AWS's defaults in "
-        f"{REGION} as of {AS_OF}. They are smaller elsewhere and in new accounts; the console's Service Quotas has "
-        "yours.",
+        f"{REGION} as of {AS_OF}; those of Lambda, API Gateway, DynamoDB's tables and open executions were the same in "
+        "copies of AWS's pages read in November 2026. They are smaller elsewhere and in new accounts (ten functions at "
+        "once, fewer state transitions a second); the console's Service Quotas has yours.",
         "",
         "## What so many steps ask of AWS",
         "| steps a day | a second | runs/s | transitions/s | functions at once | writes/s, Runs table | events/s "

@@ -47,8 +47,8 @@ USES = {
 _LAMBDAS_OWN = "Lambda does this in the role's name; ministack does it without asking"
 _NO_TEST = "no end-to-end test on a deployed stack needs it; tests/template/test_permissions.py does"
 UNMISSED = {
-    **dict.fromkeys((f"{name}: WriteLogs" for name in USES), _LAMBDAS_OWN),
-    "AcceptRun: sqs:SendMessage": _LAMBDAS_OWN,
+    **dict.fromkeys((f"{name}: WriteLogs" for name in USES if name != "RunWorkflow"), _LAMBDAS_OWN),
+    "AcceptRun: ReportLost": _LAMBDAS_OWN,
     "PublishEvents: ReadStream": _LAMBDAS_OWN,
     "PublishEvents: ListStreams": _LAMBDAS_OWN,
     "PublishEvents: ReportLost": _LAMBDAS_OWN,
@@ -57,12 +57,20 @@ UNMISSED = {
     "RecordRouteChange: ReportLost": _LAMBDAS_OWN,
     "RunWorkflow: InvokeStates": "ministack does what a state machine does without asking its role",
     "RunWorkflow: DeliverLogs": "ministack delivers no logs of executions",
+    "AdvanceRun: StartNextExecution": f"only a run of more than 25,000 events needs it: {_NO_TEST}",
     "StartRun: ReadModels": _NO_TEST,
     "RunStep: DeliverAnswers": f"only an answer that is there before the step's token needs it: {_NO_TEST}",
     **dict.fromkeys(
         (
             f"RunStep: {sid}"
-            for sid in ("ReadKeys", "CallBedrock", "ApplyGuardrails", "CallBedrockMantle", "ReadInferenceProfiles")
+            for sid in (
+                "ReadKeys",
+                "ReadToolSecrets",
+                "CallBedrock",
+                "ApplyGuardrails",
+                "CallBedrockMantle",
+                "ReadInferenceProfiles",
+            )
         ),
         "the stack's models are simulated",
     ),

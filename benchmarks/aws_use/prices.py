@@ -3,9 +3,9 @@
 Taken from the public price pages named beside them, as they stood on `AS_OF`, without free tiers, volume discounts and
 taxes. Prices change: check them before a decision rests on them.
 
-Guides of February to June 2026 have the same figures for Step Functions, Lambda and CloudWatch (wring.co,
-cloudburn.io); of DynamoDB they disagree, some with its price from before November 2024. Read on 2026-11-28, when AWS's
-own pages could not be.
+`READ_AGAIN` says which were compared since, with what others have published of AWS's Price List API for this region
+(DynamoDB's for us-west-2, whose prices are the same); none had changed. AWS's own pages show tables of prices only to
+browsers. The others are as old as `AS_OF`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,20 @@ from decimal import Decimal
 
 REGION = "us-east-1"
 AS_OF = "2025-06-30"
+READ_AGAIN = {
+    **dict.fromkeys(
+        (
+            *("states_transition", "lambda_request", "lambda_gb_second_arm64", "s3_put", "s3_get"),
+            *("secret_month", "logs_ingested_gb", "logs_gb_month"),
+        ),
+        "2026-10-02",
+    ),
+    **dict.fromkeys(
+        ("dynamodb_write_unit", "dynamodb_read_unit", "dynamodb_gb_month", "dynamodb_backup_gb_month"), "2026-09-06"
+    ),
+}
+"""By what is billed: the day of the price list with which its price was compared."""
+DATED = f"{AS_OF}, most of them compared with the lists of {min(READ_AGAIN.values())} and {max(READ_AGAIN.values())}"
 
 USD = {
     # https://aws.amazon.com/step-functions/pricing/ - Standard workflows

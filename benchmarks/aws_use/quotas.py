@@ -1,7 +1,9 @@
 """AWS's default quotas in one region that the way of a run meets, on which docs/scale.md stands.
 
 As they stood on `AS_OF` in us-east-1, the region with the highest of them. Accounts differ, and new ones begin far
-lower (Lambda: 10 at once): the console's Service Quotas says what yours are, and raises them.
+lower (Lambda: 10 at once; Step Functions: fewer transitions): the console's Service Quotas says what yours are, and
+raises them. Those of Lambda, of DynamoDB's tables, of API Gateway and Step Functions' open executions are the same in
+copies of AWS's pages and in quotations of them that were read in November 2026; the others were not read again.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ from loopllama_cli.commands import (
     run,
     runs,
     tools,
+    trace,
     usage,
     whatif,
     workflows,
@@ -196,8 +197,8 @@ app.command("deploy")(deploy.deploy)
 app.command("destroy")(destroy.destroy)
 app.command("doctor")(doctor.doctor)
 app.command("run")(run.run)
-app.command("trace")(runs.trace)
-app.command("compare")(runs.compare)
+app.command("trace")(trace.trace)
+app.command("compare")(trace.compare)
 app.command("usage")(usage.usage)
 app.command("whatif")(whatif.whatif)
 app.add_typer(workflows.app, name="workflows")

@@ -30,6 +30,7 @@ _OUTPUTS = {
     "runs_table": "RunsTableName",
     "usage_table": "UsageTableName",
     "api_keys_table": "ApiKeysTableName",
+    "key_use_table": "KeyUseTableName",
     "values_bucket": "ValuesBucketName",
     "state_machine_arn": "RunWorkflowArn",
     "event_bus_name": "EventBusName",
@@ -39,6 +40,9 @@ _PARAMETERS = (
     "RouteCacheSeconds",
     "RetentionDays",
     "AllowedProviderHosts",
+    "AllowedModelOptions",
+    "AllowedModels",
+    "DailyCostLimit",
     "SimulatedProviders",
     "SimulatedSpeed",
 )

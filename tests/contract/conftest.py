@@ -24,7 +24,7 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
 def server() -> Iterator[WireServer]:
     with WireServer() as running:
         yield running
-    assert running.surplus == 0, "the adapter made more requests than the test has answers for"
+    running.check()
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def second(monkeypatch: pytest.MonkeyPatch) -> Iterator[WireServer]:
     with WireServer() as running:
         monkeypatch.setenv("SECOND_BASE_URL", f"{running.url}/v1")
         yield running
-    assert running.surplus == 0
+    running.check()
 
 
 @pytest.fixture
@@ -77,4 +77,4 @@ def third(monkeypatch: pytest.MonkeyPatch) -> Iterator[WireServer]:
     with WireServer() as running:
         monkeypatch.setenv("THIRD_BASE_URL", f"{running.url}/v1")
         yield running
-    assert running.surplus == 0
+    running.check()

@@ -102,6 +102,11 @@ class WireServer(socketserver.ThreadingTCPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
+    def check(self) -> None:
+        """Fail where more requests came than there were answers for, and say which came."""
+        came = "\n".join(f"{r.connection}: {r.path} {r.headers} {r.body[:300]!r}" for r in self.requests)
+        assert self.surplus == 0, f"more requests came than the test has answers for:\n{came}"
+
     def script(self, *steps: Step) -> None:
         self._steps += steps
 

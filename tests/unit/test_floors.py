@@ -17,7 +17,7 @@ TOP = "loopllama"
 FLOORS = (
     ("errors",),
     ("core",),
-    ("settings", "aws"),
+    ("settings", "aws", "evidence"),
     ("telemetry", "budgets", "llm"),
     ("catalog",),
     ("tools", "providers", "policies"),
@@ -101,6 +101,12 @@ def test_imports_lead_down(module: str) -> None:
         return
     wrong = list(broken(module, source))
     assert not wrong, "\n".join(wrong)
+
+
+def test_statistics_know_nothing_of_the_product() -> None:
+    modules = [path.read_text() for module, path in MODULES.items() if module.startswith("evidence")]
+    packages = {other.split(".")[0] for source in modules for _, other in imported(source)}
+    assert packages == {"core", "errors", "evidence"}
 
 
 def test_what_counts_as_an_import() -> None:

@@ -35,7 +35,7 @@ run            shared/loopllama/engine/start.py            start_run            
 run            shared/loopllama/engine/reconcile.py        reconcile_run               pending
 step           shared/loopllama/runs/step_writer.py        reopen                      error
 step           shared/loopllama/engine/step.py             StepRunner._settled         lease_until
-step           shared/loopllama/engine/step_ending.py      StepEnding.fail             latency_ms
+step           shared/loopllama/engine/step_ending.py      _times                      waited_ms
 step           shared/loopllama/engine/for_each.py         gather                      output
 attempt        shared/loopllama/runs/attempt_log.py        StepLedger.open_attempt     provider
 attempt        shared/loopllama/runs/attempt_log.py        StepLedger.failed           retry_after

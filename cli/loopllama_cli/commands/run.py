@@ -125,9 +125,8 @@ def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: flo
     """Show the run's progress until it ends or waits for a person; returns the run object. Raises `TimeoutError`."""
     ended = progress.wait(lambda: read(settings, run_id), quiet, timeout, event_stream.News(settings, run_id).wait)
     if ended["status"] == progress.WAITING:
-        for asked in ended.get("questions") or ():
-            show.message(f"Run {run_id} waits for a person: {show.one_line(asked['prompt'])}", "yellow")
-            show.message(f"Answer with: {questions.command(ended, asked)}", "yellow")
+        show.message(f"Run {run_id} waits for a person.", "yellow")
+        questions.print_questions(ended, show.err())
     return ended
 
 

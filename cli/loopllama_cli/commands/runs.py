@@ -1,11 +1,10 @@
-"""`loopllama runs`, `trace` and `compare`: what ran, and what it cost."""
+"""`loopllama runs`: what ran, what it cost, and what it waits for."""
 
 from __future__ import annotations
 
 import getpass
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 from rich.text import Text
@@ -27,6 +26,7 @@ from loopllama_cli.commands.common import (
     ask,
     connect,
     either,
+    is_a_terminal,
     pairs,
     read_input,
     read_moment,
@@ -36,13 +36,14 @@ from loopllama_cli.commands.common import (
 from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.commands.run import finish, meant_run, print_output, read
 from loopllama_cli.console import event_stream, output
-from loopllama_cli.console.comparison import compare_runs, print_comparison
-from loopllama_cli.console.questions import print_questions
-from loopllama_cli.console.trace import picture, print_trace, run_cost, run_latency, simulated
+from loopllama_cli.console import figures as costs
+from loopllama_cli.console.questions import print_question, print_questions
+from loopllama_cli.console.run_facts import cost_basis, run_cost, run_latency, simulated
+from loopllama_cli.console.trace import print_trace
 from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
-    from loopllama.queries.types import RunView
+    from loopllama.queries.types import QuestionView, RunView
 
 
 class Redriven(TypedDict):
@@ -119,22 +120,26 @@ def list_(
     for column in table.columns:
         column.no_wrap = column.header != "Workflow"
     decimals = output.cost_decimals(run.get("cost_usd") for run in runs)
+    marked: list[dict[str, Any]] = []
     for run in runs:
         used = (run.get("tokens_in") or 0) + (run.get("tokens_out") or 0)
         known = used or run.get("finished_at") is not None
-        cost = output.money(run_cost(run), decimals) if known else "-"
+        sums = {**run, "cost_usd": run_cost(run), "cost_basis": cost_basis(run), "simulated": simulated(run)}
+        marked += [sums] if known else []
         table.add_row(
             output.plain(run["id"]),
             output.plain(run["workflow_id"]),
-            output.status(run["status"]),
+            Text.assemble(output.status(run["status"]), (" !" if run["unsatisfied_loops"] else "", "yellow")),
             output.local_time(run.get("created_at")),
             output.tokens(used),
             output.duration(run_latency(run)),
-            Text.assemble(cost, ("*" if simulated(run) else " ", "yellow")),
+            costs.cost(sums, decimals, starred=True) if known else "-",
         )
     output.print_table(table, console)
-    if any(simulated(run) for run in runs):
-        console.print(Text("* simulated", "yellow"))
+    if meaning := costs.legend(marked):
+        console.print(Text(meaning, "yellow"))
+    if any(run["unsatisfied_loops"] for run in runs):
+        console.print(Text("! a loop of it was not satisfied", "yellow"))
     _tell_more(runs, cursor, limit)
 
 
@@ -228,19 +233,42 @@ def respond(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Answer what a run waits for: approve or reject, or give the text that it asks for."""
+    """Answer what a run waits for: approve or reject, or give the text that it asks for.
+
+    What is answered is shown whole, and nothing else is answered. Without a decision and a text a terminal asks for
+    them.
+    """
     from loopllama.engine import human_input
     from loopllama.runs.store import RunStore
 
     given = read_text(text) if text is not None else None
-    if approve is None and given is None:
-        raise InvalidRequest(f"no answer given: {next_command('runs respond', run)} --approve, --reject or --text TEXT")
+    no_answer = f"no answer given: {next_command('runs respond', run)} --approve, --reject or --text TEXT"
+    if approve is None and given is None and not is_a_terminal():
+        raise InvalidRequest(no_answer)
+    settings = connect(ctx).settings
+    shown = _only_question(settings, run, question)
+    if shown is not None:
+        print_question(shown, output.err())
+        question = shown["id"]
+        if approve is None and given is None and shown["kind"] == "approval":
+            approve = typer.confirm("Approve?", default=None, err=True)
+        elif approve is None and given is None:
+            given = typer.prompt("Answer", err=True)
+    elif approve is None and given is None:
+        raise InvalidRequest(no_answer)
     answer = {"input": given} if approve is None else {"approved": approve, **({"note": given} if given else {})}
-    asked = human_input.respond(RunStore(connect(ctx).settings), run, answer, getpass.getuser(), question)
+    asked = human_input.respond(RunStore(settings), run, answer, getpass.getuser(), question)
     if as_json:
         output.print_json(asked)
         return
-    output.message(f"Answered: {output.one_line(asked.get('prompt') or '')}")
+    output.message("Answered." if approve is None else "Approved." if approve else "Rejected.")
+
+
+def _only_question(settings: Settings, run_id: str, question: str | None) -> QuestionView | None:
+    """Return the question of that id, or the only one that the run asks; `None` where there is none such."""
+    asked = read(settings, run_id)["questions"]
+    meant = [one for one in asked if question in (None, one["id"])]
+    return meant[0] if len(meant) == 1 else None
 
 
 @app.command("cancel")
@@ -362,43 +390,3 @@ def replay(
     run = meant_run(settings, run)
     new_run = replay_run(settings, run, from_step, run_input=value, models=models, system_prompts=prompts, key=key)
     finish(settings, new_run, wait=wait, timeout=timeout, as_json=as_json)
-
-
-def trace(
-    ctx: typer.Context,
-    run: RunId,
-    svg: Annotated[
-        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the trace as a picture instead.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Show what a run did: for each step its model and who chose it, tokens, latency, cost; then a timeline.
-
-    In the cost column `~` marks an estimate and `≥` a sum that lacks a call of unknown cost.
-    """
-    view = read(connect(ctx).settings, run)
-    if svg:
-        svg.write_text(picture(view), "utf-8")
-    if as_json:
-        output.print_json(view)
-    elif not svg:
-        print_trace(view)
-
-
-def compare(
-    ctx: typer.Context,
-    first: Annotated[
-        str, typer.Argument(metavar="RUN", help="The run to compare with.", autocompletion=completion.runs)
-    ],
-    second: Annotated[
-        str, typer.Argument(metavar="RUN", help="The run that is compared.", autocompletion=completion.runs)
-    ],
-    as_json: Json = False,
-) -> None:
-    """Show two runs side by side: models, latency and cost by step, and what changed."""
-    settings = connect(ctx).settings
-    a, b = read(settings, first), read(settings, second)
-    if as_json:
-        output.print_json(compare_runs(a, b))
-    else:
-        print_comparison(a, b)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import getpass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from loopllama.core.names import plural
 from loopllama.errors import InvalidRequest
 from loopllama_cli import completion
 from loopllama_cli.commands.common import Csv, Json, Workflow, connect, either, pairs, read_moment
+from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.commands.routes.overrides import definition_of
+from loopllama_cli.console import figures as costs
 from loopllama_cli.console import output
 
 if TYPE_CHECKING:
@@ -59,7 +62,9 @@ def whatif(
     settings = connect(ctx).settings
     crew = definition_of(settings, workflow)["crew"]
     router = Router(settings)
-    changes = {step: router.priced_model(name) for step, name in pairs(change, "--set", "STEP=MODEL").items()}
+    wanted = pairs(change, "--set", "STEP=MODEL")
+    check_models(settings, wanted.values())
+    changes = {step: router.priced_model(name) for step, name in wanted.items()}
     moment = read_moment(since, "--since")
     oldest = None if moment is None else datetime.fromisoformat(moment)
     limit = predictions.MAX_RUNS if since is not None else runs
@@ -111,20 +116,26 @@ def _print(forecast: Forecast) -> None:
             output.plain(step["step"]),
             output.plain(", ".join(step["models_before"])),
             output.plain(step["model_after"] or "unchanged"),
-            output.money(step["cost_usd_before"], places),
-            output.money(step["cost_usd_after"], places),
+            costs.cost({**step, "cost_usd": step["cost_usd_before"]}, places),
+            costs.cost({**step, "cost_usd": step["cost_usd_after"]}, places),
             output.duration(step["latency_ms_before"]),
             output.duration(step["latency_ms_after"]),
             step["latency_from"],
         )
     console = output.out()
+    if forecast["simulated"]:
+        console.print(Text(" SIMULATED ", "bold black on yellow"))
     output.print_table(table, console)
     console.print()
+
+    def cost(value: Any) -> Text:
+        return costs.cost({"cost_usd": value, "cost_basis": forecast["cost_basis"]}, places)
+
     total = output.table(
         "A run", "Before", "After", "Change", "Spread (p10 to p90)", right=("Before", "After", "Change")
     )
     for label, values, shown, spread in (
-        ("cost", forecast["cost_usd"], output.money, forecast["spread"]["cost"]),
+        ("cost", forecast["cost_usd"], cost, forecast["spread"]["cost"]),
         ("latency", forecast["latency_ms"], output.duration, forecast["spread"]["latency"]),
     ):
         wide = f"{spread['p10']:+.1%} to {spread['p90']:+.1%}" if spread else "-"
@@ -132,8 +143,9 @@ def _print(forecast: Forecast) -> None:
     output.print_table(total, console)
     simulated = " Some of them are simulated." if forecast["simulated"] else ""
     dates = f"{output.local_time(forecast['from'])} to {output.local_time(forecast['to'])}"
-    output.message(
-        f"By {plural(forecast['runs'], 'completed run')}, {dates}, at prices of {forecast['prices']}.{simulated}", "dim"
-    )
+    by = f"{plural(forecast['runs'], 'completed run')}, {dates}, at prices of {forecast['prices']}"
+    output.message(f"Means a run, by {by}.{simulated}", "dim")
+    if meaning := costs.legend([{"cost_usd": 0, **step} for step in forecast["steps"]]):
+        output.message(f"{meaning}.", "dim")
     for unknown in forecast["unknown"]:
         output.message(f"Not known: {unknown}.", "yellow")

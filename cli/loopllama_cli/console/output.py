@@ -159,6 +159,15 @@ def duration(milliseconds: Any) -> str:
     return f"{seconds // 3600}h {seconds % 3600 // 60:02d}m"
 
 
+def spread(shortest: Any, longest: Any) -> str:
+    """Return two durations in milliseconds as from and to, the unit said once where it is the same."""
+    first, last = duration(shortest), duration(longest)
+    if first == last:
+        return first
+    number, _, unit = first.partition(" ")
+    return f"{number}-{last}" if unit and last.endswith(f" {unit}") else f"{first}-{last}"
+
+
 def cost_decimals(costs: Iterable[Any], digits: int = 2) -> int:
     """Return how many decimals costs of one table share: the least cost above 0 keeps `digits` significant ones."""
     positive = [Decimal(cost) for cost in costs if cost]
@@ -195,10 +204,10 @@ def moment(text: Any) -> datetime | None:
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
-def local_time(text: Any) -> str:
-    """Return a record's time in the terminal's time zone, to the minute."""
+def local_time(text: Any, *, seconds: bool = False) -> str:
+    """Return a record's time in the terminal's time zone, to the minute or to the second."""
     parsed = moment(text)
-    return parsed.astimezone().strftime("%Y-%m-%d %H:%M") if parsed else _NOTHING
+    return parsed.astimezone().strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M") if parsed else _NOTHING
 
 
 def epoch_time(seconds: int | Decimal) -> str:

@@ -62,8 +62,8 @@ def examine_models(target: Target, use: Use, call: bool, access: Access, limits:
             check = access.examine(model)
             usable = check.status != "fail"
             yield check
-            if usable:
-                yield from limits.examine(model)
+        if usable and model.provider in ("bedrock", "bedrock-openai") and not simulated(model.provider, settings):
+            yield from limits.examine(model)
         if call and usable:
             yield _called(model, settings)
 

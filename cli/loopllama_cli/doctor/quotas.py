@@ -6,6 +6,11 @@ through a global one), what is counted and for which model: "Cross-region model 
 Anthropic Claude Opus 4.6 V1", "Model invocation max tokens per day for Amazon Nova Pro (doubled for cross-region
 calls)", and with `InvokeModel` for `model inference` as the guide writes them
 (https://docs.aws.amazon.com/bedrock/latest/userguide/quotas-runtime.html). Not every model has each of them.
+
+Calls of the OpenAI-compatible endpoint at bedrock-runtime count against the same quotas. The one at bedrock-mantle has
+its own, "Bedrock Mantle input tokens per minute for …" and the same of output tokens, for few models so far, and none
+of requests or of a day (https://docs.aws.amazon.com/bedrock/latest/userguide/quotas-mantle.html, read in November
+2026).
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from typing import Any, NamedTuple
 
 from loopllama.aws import clients, errors
 from loopllama.catalog.model import at_region, foundation_model
+from loopllama.providers.bedrock.openai_endpoints import by_runtime
 from loopllama_cli.doctor.findings import Check, looked
 
 _PAGES = 25
@@ -25,8 +31,8 @@ ITEMS, TOKENS = 100, 4_000
 """A list to say what a quota means for: its items, and the tokens of each one's prompt and answer."""
 _NAME = re.compile(
     r"(?:(?P<how>on-demand|cross-region|global cross-region) (?:model inference|InvokeModel)|"
-    r"(?P<day>model invocation max)|InvokeModel) "
-    r"(?P<what>requests|tokens) per (?P<period>minute|day) for (?P<model>.+?)(?: \([^()]*\))?",
+    r"(?P<day>model invocation max)|InvokeModel|bedrock (?P<mantle>mantle)) "
+    r"(?P<what>requests|(?:input |output )?tokens) per (?P<period>minute|day) for (?P<model>.+?)(?: \([^()]*\))?",
     re.IGNORECASE,
 )
 _WHOLE_ACCOUNT = re.compile(r"cross-model .*tokens per day", re.IGNORECASE)
@@ -36,9 +42,13 @@ _SUPPORT = (
 )
 
 
+_MANTLE = "mantle"
+_FREE = "Service Quotas lists none: bedrock-mantle lets through what it has room for, and the rest is tried again"
+
+
 class Quota(NamedTuple):
-    """One quota: a `what` is requests or tokens, a `period` minute or day. `how` is how the model is called, empty for
-    any way."""
+    """One quota: a `what` is requests or tokens (of prompts, of answers or of both), a `period` minute or day. `how` is
+    how the model is called, empty for any way."""
 
     how: str
     what: str
@@ -58,9 +68,12 @@ class Quotas:
         for quota in listed:
             self._by_model.setdefault(quota.model, []).append(quota)
 
-    def of(self, provider_model: str) -> list[Quota]:
-        """Return the quotas that hold for calls of a model, by its id as Bedrock knows it."""
+    def of(self, provider_model: str, *, by_mantle: bool = False) -> list[Quota]:
+        """Return the quotas that hold for calls of a model, by its id as Bedrock knows it, at bedrock-runtime or
+        bedrock-mantle."""
         base = foundation_model(provider_model)
+        if by_mantle:
+            return [quota for name in _names(base) for quota in self._by_model.get(name, ()) if quota.how == _MANTLE]
         how = "on-demand" if base == provider_model else "cross-region"
         if provider_model.startswith("global."):
             how = "global cross-region"
@@ -77,9 +90,11 @@ class Quotas:
     def examine(self, model: Any) -> Check:
         """Return whether a model's quotas let it be called, and what they mean for a list."""
         subject = f"quota {model.id}"
-        mine = self.of(at_region(str(model.provider_model))[1])
+        identifier = at_region(str(model.provider_model))[1]
+        by_mantle = model.provider == "bedrock-openai" and not by_runtime(identifier)
+        mine = self.of(identifier, by_mantle=by_mantle)
         if not mine:
-            return Check(subject, "ok", "Service Quotas lists none under its name")
+            return Check(subject, "ok", _FREE if by_mantle else "Service Quotas lists none under its name")
         zero = [quota for quota in mine if not quota.value]
         if zero:
             told = ", ".join(_said(quota) for quota in zero)
@@ -104,6 +119,9 @@ class Quotas:
         """Return the commands that ask for the usual values, a line each. Where a quota cannot be asked for, AWS raises
         it with the tokens a minute of the same model, which mostly can
         (https://docs.aws.amazon.com/bedrock/latest/userguide/quotas-runtime.html)."""
+        if wanted[0].how == _MANTLE:  # quotas-mantle.html: Service Quotas takes no request
+            names = " and ".join(f"{quota.what} per {quota.period}" for quota in wanted)
+            return f"{_SUPPORT}, and name bedrock-mantle, the region, the model, and {names}"
         asked = [quota for quota in wanted if quota.adjustable]
         if len(asked) < len(wanted):
             asked += [q for q in mine if q.adjustable and (q.what, q.period) == ("tokens", "minute") and q not in asked]
@@ -189,6 +207,7 @@ def _quota(raw: Mapping[str, Any]) -> Quota | None:
     if match is None:
         return None
     how, what, period = (str(match[part] or "").lower() for part in ("how", "what", "period"))
+    how = how or str(match["mantle"] or "").lower()
     return Quota(how, what, period, _plain(match["model"]), value, code, adjustable)
 
 

@@ -93,8 +93,8 @@ class LocalStack:
 
     def start(self) -> LocalStack:
         """Start the stack and wait until it is ready. Raises `LocalStackError`."""
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-            [sys.executable, "-m", "loopllama_cli.local", json.dumps(self._config)],
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "loopllama_cli.local"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -102,6 +102,10 @@ class LocalStack:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             start_new_session=True,
         )
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and its log says why
+            assert self._process.stdin  # noqa: S101 - a pipe, as asked for
+            self._process.stdin.write(json.dumps(self._config) + "\n")
+            self._process.stdin.flush()
         reader = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
         reader.start()
         timer = threading.Timer(START_SECONDS, self._process.kill)

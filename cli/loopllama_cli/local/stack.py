@@ -40,6 +40,7 @@ class Stack:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             del os.environ[name]
         self.credentials = Credentials.new()
+        of_functions = Credentials.new()  # so that they are told from whoever else asks
         os.environ.update(aws_environment("http://127.0.0.1:9", self.credentials), VALIDATE_LAMBDA_S3="false")
         warnings.filterwarnings("ignore", module="moto")
         logging.getLogger("moto").setLevel(logging.CRITICAL)  # it reports what a template does as its own trouble
@@ -60,10 +61,11 @@ class Stack:
 
         self._clients: dict[str, Any] = {}
         self._clients_lock = threading.Lock()
-        self._aws = _listen(aws_port, "--aws-port", lambda: aws_server.serve(aws_port, self.credentials))
+        self._aws = _listen(aws_port, "--aws-port", lambda: aws_server.serve(aws_port, self.credentials, of_functions))
         self.aws_endpoint_url = f"http://127.0.0.1:{self._aws.port}"
         environment = aws_environment(self.aws_endpoint_url, self.credentials)
         os.environ.update(environment)
+        seen_by_functions = aws_environment(self.aws_endpoint_url, of_functions)
 
         keys = providers.credentials(os.environ)
         stand_ins = {"SimulatedProviders": ",".join(providers.simulated(keys)) if simulate else ""}
@@ -78,7 +80,7 @@ class Stack:
         template.localise_urls(prepared, self.api_url)
 
         logs = Logs(logs_backends[ACCOUNT][REGION], cloudwatch_backends[ACCOUNT][REGION])
-        self.functions = Functions(self._find, logs.write, self._send, warn, environment, concurrency)
+        self.functions = Functions(self._find, logs.write, self._send, warn, seen_by_functions, concurrency)
         self.events = Events(
             events_backends[ACCOUNT][REGION], self.functions.invoke_later, self._start, self._send, warn, minute
         )

@@ -61,6 +61,10 @@ class OutOfTime(Exception):
     """This invocation's time is too short for another model call; the next invocation goes on from here."""
 
 
+class Stopped(Exception):
+    """The run has ended, or is about to, since this invocation looked: nothing more may begin."""
+
+
 class CircuitBreaker(Protocol):
     """What the turn tells about models, so that the breaker of one that keeps failing opens
     (`routing.circuit_breaker`)."""
@@ -107,7 +111,7 @@ class AgentLoop:
     """An agent's loop of model calls and tool calls. `attempt_order` holds the route's models in the order in which
     they are tried; `provider_for` gives a model's adapter; `answers` are what people have answered to the questions
     that the turn has waited for, by their keys; `priced_as` says by which model's prices a call is charged that a
-    model of this name answered, and whether that is certain."""
+    model of this name answered, and whether that is certain; `stops` looks whether nothing more may begin."""
 
     def __init__(
         self,
@@ -124,6 +128,7 @@ class AgentLoop:
         priced_as: Callable[[Model, str], tuple[Model, bool]],
         limits: Limits,
         idempotency_key: str,
+        stops: Callable[[], bool],
         answers: Mapping[str, HumanAnswer] | None = None,
     ) -> None:
         self._step = step
@@ -136,6 +141,8 @@ class AgentLoop:
         self._call_slots = call_slots
         self._priced_as = priced_as
         self._idempotency_key = idempotency_key
+        self._stops, self._looked = stops, True
+        """Whether the run was looked at since anything took its time."""
         self._limits = limits
         self._untouched = limits.whole
         """Whether nothing has been answered in this invocation yet, so that its time was this turn's next call's."""
@@ -153,8 +160,8 @@ class AgentLoop:
         """Go through the turn on the given prompt; returns the step's output: text, or the parsed object where the
         agent has an `outputSchema`.
 
-        Raises `RetryLater`, `OutOfTime`, `Waiting`, `LeaseLost`, and for good: `ModelError`, `OutputInvalid`,
-        `TurnLimitExceeded`, `BudgetExceeded`.
+        Raises `RetryLater`, `OutOfTime`, `Waiting`, `Stopped`, `LeaseLost`, and for good: `ModelError`,
+        `OutputInvalid`, `TurnLimitExceeded`, `BudgetExceeded`.
         """
         opening = [Message("user", text, stable=True)]
         messages = list(opening)
@@ -166,6 +173,7 @@ class AgentLoop:
                 messages.append(
                     Message("assistant", answer.text, tool_calls=answer.tool_calls, thoughts=answer.thoughts)
                 )
+                self._look()
                 messages += self._tool_calls.make(turn, answer.tool_calls)
                 continue
             try:
@@ -262,8 +270,16 @@ class AgentLoop:
         finally:
             self._call_slots.give_back(slot)
 
+    def _look(self) -> None:
+        """Raise `Stopped` where the run has been cancelled, or a step of it has failed, while a call was under way."""
+        if not self._looked and self._stops():
+            raise Stopped
+        self._looked = True
+
     def _called(self, model: Model, turn: int, call: ModelRequest, given: CallTime, queued_at: int) -> ModelResponse:
         """Make the call and write how it went."""
+        self._look()
+        self._looked = False
         provider = self._provider_for(model)
         wanted = call.max_tokens
         key, call = self._ledger.open_attempt(model, turn, call, queued_at)

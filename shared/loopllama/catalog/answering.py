@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from loopllama.catalog import pricing
 from loopllama.catalog.catalog import bundled
 from loopllama.catalog.entries import PRICED_APART
 from loopllama.catalog.model import Model, foundation_model
@@ -39,15 +40,10 @@ def priced_as(model: Model, name: str, find: Callable[[str, str], Model | None])
     if same and listed == model.entry:
         return model, True
     other = find(model.provider, name)
-    given = _given(model)
-    if other is not None and (_given(other) or not given):
+    given = pricing.given(model)
+    if other is not None and (pricing.given(other) or not given):
         return replace(other, service_tier=model.service_tier), True
     return model, same or given
-
-
-def _given(model: Model) -> bool:
-    """Return whether somebody has given the model its price in the Models table."""
-    return (model.origin or {}).get("prices") == "table"
 
 
 def _listed(provider: str, name: str) -> str | None:

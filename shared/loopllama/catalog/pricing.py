@@ -23,6 +23,9 @@ def cost(model: Model, usage: Usage, at: date) -> Decimal | None:
     The service tier that answered decides, where the provider names it; else the one that the model's name asks for.
     What a tier without a price of its own answered is priced as the standard one (`known`).
 
+    A provider's surcharge for a place (`Usage.price_factor`) comes on top of its list prices. A price that somebody has
+    given in the Models table is what the call costs there, surcharge included.
+
     `at` is a date in UTC, or an aware `datetime` where prices depend on the hour; a plain date takes the price
     that names no hours.
     """
@@ -36,7 +39,7 @@ def cost(model: Model, usage: Usage, at: date) -> Decimal | None:
         total += read * (rate.input if rate.cache_read is None else rate.cache_read)
     if write:
         total += (write - hour) * _written(rate) + hour * _written_for_an_hour(rate)
-    return total / _MILLION
+    return total / _MILLION * _factor(model, usage)
 
 
 def cache_saving(model: Model, usage: Usage, at: date) -> Decimal | None:
@@ -50,7 +53,7 @@ def cache_saving(model: Model, usage: Usage, at: date) -> Decimal | None:
     saved = (write - hour) * (rate.input - _written(rate)) + hour * (rate.input - _written_for_an_hour(rate))
     if rate.cache_read is not None:
         saved += usage.cached_tokens * (rate.input - rate.cache_read)
-    return saved / _MILLION
+    return saved / _MILLION * _factor(model, usage)
 
 
 def known(model: Model, usage: Usage, at: date) -> bool:
@@ -70,6 +73,15 @@ def price_at(model: Model, at: date) -> Price | None:
     """Return the price in force, at the model's service tier: of the latest date that has come, the one of this hour,
     else the one without hours. Without a price for its tier it is the standard one."""
     return _at_tier(model, model.service_tier or STANDARD, at)
+
+
+def given(model: Model) -> bool:
+    """Return whether somebody has given the model its price in the Models table."""
+    return (model.origin or {}).get("prices") == "table"
+
+
+def _factor(model: Model, usage: Usage) -> Decimal:
+    return Decimal(1) if given(model) else usage.price_factor
 
 
 def _served(model: Model, usage: Usage, at: date) -> Price | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from loopllama.budgets import budget as budgets
@@ -38,13 +39,15 @@ def accept_run(
     budget: Mapping[str, Any] | None = None,
     pin: str | None = None,
     api_key: str | None = None,
+    key_max_usd: Decimal | None = None,
 ) -> str:
     """Accept a run of the workflow's current version; returns its id.
 
     `run_input` is a text or any JSON value. `models` maps step names (or `*`) to models. `key` makes it idempotent: the
     same key always means the same run, and another request under it raises `Conflict`. `budget` is `{"max_steps",
     "max_tokens", "max_cost_usd"}`, each of which replaces the workflow's own. `pin` `"run"` keeps the models as they
-    stand when the run starts. `api_key` is the name of who asks, for the bill. Raises `WorkflowNotFound`,
+    stand when the run starts. `api_key` is the id of who asks, for the bill, and `key_max_usd` what the key may cost in
+    a day. Raises `WorkflowNotFound`,
     `WorkflowPaused` and `InvalidRequest`.
     """
     # What the request says, so that a repeated key with another request is noticed.
@@ -59,7 +62,7 @@ def accept_run(
     workflow = DefinitionStore(settings).get(workflow_id)
     run_id = run_id_of(key) if key else new_run_id()
     run = new_run(workflow, run_id, run_input, models, tags, budget, pin)
-    run["api_key"] = api_key
+    run |= {"api_key": api_key, "key_max_usd": key_max_usd}
     run["input"] = ValueStore(settings).store(run_id, "input", run_input)
     begin(settings, run, key, request)
     return run_id
@@ -126,6 +129,12 @@ def start_execution(settings: Settings, run_id: str) -> bool:
 def execution_arn(settings: Settings, run_id: str) -> str:
     """Return the ARN of the execution that `start_execution` starts."""
     return f"{settings.state_machine_arn.replace(':stateMachine:', ':execution:')}:{run_id}"
+
+
+def is_of_this_stack(settings: Settings, arn: str) -> bool:
+    """Return whether an execution is one of this stack's state machine. Runs that a deleted stack has left (`deploy
+    --adopt`) have one of another, which is gone with it; the functions' roles may not even ask for it."""
+    return arn.startswith(execution_arn(settings, ""))
 
 
 def new_run(

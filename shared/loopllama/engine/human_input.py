@@ -21,6 +21,7 @@ from loopllama.runs import questions
 from loopllama.runs.step_ref import Work
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import ANSWER, QUEUED_CHECK_SECONDS, START, UNANSWERED, RunStore
+from loopllama.runs.waits import answers_of
 
 if TYPE_CHECKING:
     from loopllama.runs.records import HumanAnswer, Question, Run, StepOutcome, StepRecord
@@ -32,18 +33,6 @@ TIMEOUT_SECONDS = 7 * 86400
 MAX_ANSWER = 100_000
 _MOST_NAMED = 20
 """Questions that an answer to none of them is told."""
-
-
-def answers_of(record: StepRecord) -> dict[str, HumanAnswer]:
-    """Return what people have answered, by what was asked."""
-    entries = cast("dict[str, HumanAnswer]", record)
-    return {key.removeprefix(ANSWER): entries[key] for key in entries if key.startswith(ANSWER)}
-
-
-def waited_ms(record: StepRecord, since: str) -> int:
-    """Return how long the step has waited for people since a time (ISO 8601 UTC)."""
-    answers = [answer for answer in answers_of(record).values() if "asked_at" in answer and answer["at"] > since]
-    return sum(clock.ms_between(max(since, answer["asked_at"]), answer["at"]) for answer in answers)
 
 
 def check_start(step: CrewStep, record: StepRecord) -> None:
@@ -59,12 +48,20 @@ def check_start(step: CrewStep, record: StepRecord) -> None:
         raise ApprovalDeclined(f"a person declined to let the step start{note}")
 
 
-def wait(store: RunStore, values: ValueStore, step: CrewStep, writer: StepWriter, waiting: Waiting) -> StepOutcome:
+def wait(
+    store: RunStore,
+    values: ValueStore,
+    step: CrewStep,
+    writer: StepWriter,
+    waiting: Waiting,
+    reopened_at: str | None = None,
+) -> StepOutcome:
     """Record what is asked and let the execution wait: first until it is time to tell that the question's time ends,
-    then for the rest. Raises `ApprovalTimedOut` when the time for it is over."""
+    then for the rest. What was asked before the run was `reopened_at` (ISO 8601 UTC) is asked anew: while the run had
+    failed nobody could answer. Raises `ApprovalTimedOut` when the time for it is over."""
     work, now = writer.work, clock.now_ms()
     pending = writer.record.get("pending")
-    if not pending or pending["key"] != waiting.key:
+    if not pending or pending["key"] != waiting.key or pending["asked_at"] < (reopened_at or ""):
         seconds = int((step.get("approval") or {}).get("timeout_seconds", TIMEOUT_SECONDS))
         pending = {
             "key": waiting.key,

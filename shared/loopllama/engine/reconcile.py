@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from loopllama.aws import clients
 from loopllama.core import clock
 from loopllama.engine import executions, metrics
-from loopllama.engine.accept import execution_arn, start_execution
+from loopllama.engine.accept import execution_arn, is_of_this_stack, start_execution
 from loopllama.engine.human_input import redeliver
 from loopllama.engine.retention import extend
 from loopllama.errors import RunNotFound
-from loopllama.runs import bill
+from loopllama.runs import bill, waits
 from loopllama.runs.store import ACTIVE_SHARDS, FINAL, STARTED_CHECK_SECONDS, RunStore, Watch, watched
 from loopllama.runs.totals import of_run
 from loopllama.settings import Settings
@@ -43,7 +43,7 @@ _OF_A_DELETED_STACK: Mapping[str, str] = {
     "status": "FAILED",
     "cause": "its stack was deleted, and this one has taken over its tables: replay the run",
 }
-"""An execution of another state machine, which went with it. The function's role may not even ask for it."""
+"""An execution of another state machine, which went with it."""
 _REASON = {
     "FAILED": "the execution failed",
     "TIMED_OUT": "the run exceeded the state machine's time limit",
@@ -96,7 +96,7 @@ def reconcile_run(settings: Settings, store: RunStore, run_id: str) -> Outcome:
         return "started"
     # A queued run comes here where its execution ended before StartRun could say that it runs.
     arn = run.get("execution_arn") or execution_arn(settings, run_id)
-    execution = _execution(arn) if arn.startswith(execution_arn(settings, "")) else _OF_A_DELETED_STACK
+    execution = _execution(arn) if is_of_this_stack(settings, arn) else _OF_A_DELETED_STACK
     if execution["status"] in _STATUS:
         return _ended(store, run, execution["status"], execution.get("error"), execution.get("cause"))
     open_questions = [
@@ -146,7 +146,7 @@ def _close(store: RunStore, run: Run, status: str, error: str | None, cause: str
     unfinished = sorted(
         (step for step in steps if step.get("status") == "running"), key=lambda step: step["started_at"]
     )
-    sums = of_run(steps)
+    sums, waited_ms = of_run(steps), waits.of_run(steps, clock.now_text())
     because = f"{_REASON[status]}" + "".join(f": {text[:1000]}" for text in (error, cause) if text)
     failure: RecordedError = {
         "step": unfinished[0]["step"] if unfinished else None,
@@ -155,8 +155,8 @@ def _close(store: RunStore, run: Run, status: str, error: str | None, cause: str
     }
     # An invocation may have died with the execution, between a step's record and its bill. A redrive opens the run
     # before the reconciler's last look at it, so the run has to remember that its bill may lack rows.
-    closed = store.close(run_id, _STATUS[status], {"error": failure, "crashed": True, **sums})
+    closing: Run = {"error": failure, "crashed": True, "waited_ms": waited_ms, **sums}
+    closed = store.close(run_id, _STATUS[status], closing)
     # A stopped run counts as little as one that is cancelled over the API: an alarm rings for those that failed.
     if closed and _STATUS[status] == "failed":
-        started = run.get("started_at") or run["created_at"]
-        metrics.run_ended(run, sums, completed=False, latency_ms=clock.ms_between(started, clock.now_text()))
+        metrics.run_ended(run, sums, completed=False, waited_ms=waited_ms)

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from loopllama.aws import clients
-from loopllama.engine.accept import execution_arn
+from loopllama.engine.accept import execution_arn, is_of_this_stack
 from loopllama.errors import Conflict, WorkflowNotFound
 from loopllama.runs.store import RunStore
 from loopllama.settings import Settings
@@ -42,6 +42,8 @@ def redrive_run(settings: Settings, run_id: str) -> bool:
         message = f"Run {run_id} cannot go on: workflow '{run['workflow_id']}' was deleted. Push it and start another."
         raise Conflict(message) from None
     arn = run.get("execution_arn") or execution_arn(settings, run_id)
+    if not is_of_this_stack(settings, arn):
+        raise _refused(run_id, "its execution went with the stack that began it, whose tables this one has taken over")
     execution = _describe(arn, run_id)
     if execution["status"] in _GOING_ON:
         return _goes_on(run, execution)

@@ -21,11 +21,16 @@ from loopllama.workflows import graph
 from loopllama.workflows.store import DefinitionStore
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from loopllama.runs.records import Run, StepRecord
     from loopllama.workflows.types import CrewStep, WorkflowItem
 
 MAX_PROMPT = 8000
-_KEPT = ("item", "step", "order", "role", "status", "model", "iteration", "item_index", "item_count", "loop_ended")
+_KEPT = (
+    *("item", "step", "order", "role", "status", "model", "iteration", "item_index", "item_count"),
+    *("loop_ended", "skipped_because"),
+)
 
 
 def replay_run(
@@ -38,6 +43,7 @@ def replay_run(
     system_prompts: Mapping[str, str] | None = None,
     key: str | None = None,
     api_key: str | None = None,
+    key_max_usd: Decimal | None = None,
 ) -> str:
     """Start a run of the same version of the workflow that begins at `from_step`; returns its id.
 
@@ -76,6 +82,7 @@ def replay_run(
     run = new_run(workflow, new_id, run_input, all_models, before.get("tags"), None, before.get("pin"))
     run |= {
         "api_key": api_key,
+        "key_max_usd": key_max_usd,
         "system_prompts": dict(system_prompts) if system_prompts else None,
         "replayed_from": {"run_id": run_id, "from_step": from_step},
         "budget": before.get("budget"),

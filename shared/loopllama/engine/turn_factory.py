@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from loopllama import providers
@@ -13,12 +13,12 @@ from loopllama.agent.tool_calls import Tools
 from loopllama.catalog import answering, variants
 from loopllama.catalog.model import Model
 from loopllama.core import clock
-from loopllama.engine import human_input
 from loopllama.engine.step_context import View
 from loopllama.errors import ModelUnknown, NoEligibleModel
 from loopllama.llm.token_estimate import most_tokens
 from loopllama.routing.decision import Route, RouteRequest
 from loopllama.routing.router import Router
+from loopllama.runs import waits
 from loopllama.runs.attempt_log import StepLedger
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.totals import attempts_of
@@ -59,10 +59,11 @@ class TurnMaker:
         remaining_ms: int,
         *,
         whole: bool,
+        stops: Callable[[], bool],
     ) -> loop.AgentLoop:
         """Return the turn of a step on the prompt `text`, in an invocation that began at `started` (`time.monotonic()`)
-        with `remaining_ms` left; it is `whole` where no step came before. Raises `NoEligibleModel`, `ModelUnknown`,
-        `WorkflowInvalid` and `ToolInvalid`."""
+        with `remaining_ms` left; it is `whole` where no step came before; `stops` looks whether nothing more may begin.
+        Raises `NoEligibleModel`, `ModelUnknown`, `WorkflowInvalid` and `ToolInvalid`."""
         attempt_order, decision = self._route(view, text, writer)
         max_tokens, temperature = decision.get("max_tokens"), decision.get("temperature")
         return loop.AgentLoop(
@@ -78,7 +79,8 @@ class TurnMaker:
             priced_as=lambda model, name: answering.priced_as(model, name, self._router.answering),
             limits=_limits(self._settings, view.step, writer.record, started, remaining_ms, whole),
             idempotency_key=f"{view.work.run_id}/{view.work.key}",
-            answers=human_input.answers_of(view.record),
+            stops=stops,
+            answers=waits.answers_of(view.record),
         )
 
     def _toolbox(self, step: CrewStep) -> Tools | None:
@@ -159,8 +161,8 @@ def _limits(
     call_ends = started + remaining_ms / 1000 - min(5.0, remaining_ms / 10_000)
     turn_ends = float("inf")
     if step.get("timeout_seconds"):
-        since = record["started_at"]
-        used_ms = clock.ms_between(since, clock.now_text()) - human_input.waited_ms(record, since)
+        now = clock.now_text()
+        used_ms = clock.ms_between(record["started_at"], now) - waits.of_step(record, now)
         turn_ends = time.monotonic() + float(step["timeout_seconds"]) - used_ms / 1000
     return Limits(
         call_ends=call_ends,

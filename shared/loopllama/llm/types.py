@@ -85,7 +85,8 @@ class Usage:
     `reasoning_tokens` a part of it. An adapter converts from its provider's own way of counting. `estimated`: the
     provider gave no usage and the figures are an estimate; `uncertain`: they are right, and the provider charges for
     more than them. `service_tier` is the one that answered, by our names, where the provider says it. `said_usd` is
-    what the provider says that the call costs, fees included.
+    what the provider says that the call costs, fees included. `price_factor` is by what the provider multiplies its
+    list prices for where it has computed the answer.
     """
 
     input_tokens: int
@@ -98,6 +99,7 @@ class Usage:
     cache_write_1h_tokens: int = 0
     service_tier: str = ""
     said_usd: Decimal | None = None
+    price_factor: Decimal = Decimal(1)
 
 
 class Identity(NamedTuple):
@@ -114,7 +116,8 @@ class Forms(NamedTuple):
     one. `forced` is what stands for the name of a tool that must be called, empty for the name itself. `system`:
     whether there may be a system prompt; otherwise it opens the first message. `most_output` is the longest answer, in
     tokens, that may be asked for; 0 where none was named. `most_temperature` is the highest temperature, where one was
-    named.
+    named. `effort` is what stands for the reasoning effort that was asked for; empty: none is sent, `None`: that one.
+    `stream`: whether the answer is asked for in pieces.
     """
 
     temperature: bool = True
@@ -123,6 +126,8 @@ class Forms(NamedTuple):
     system: bool = True
     most_output: int = 0
     most_temperature: float | None = None
+    effort: str | None = None
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)

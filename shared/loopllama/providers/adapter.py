@@ -6,15 +6,16 @@ same for all: in which way JSON is asked for, what an answer without text means,
 
 from __future__ import annotations
 
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from loopllama.catalog.providers import KNOWN, OWN, Known
 from loopllama.catalog.takes import refused
-from loopllama.core import exact_json
+from loopllama.core import exact_json, redaction
 from loopllama.errors import (
     ContextTooLong,
     InvalidModelResponse,
@@ -59,6 +60,11 @@ class Parsed(NamedTuple):  # loads faster than a dataclass
     thoughts: Thoughts | None = None
 
 
+class _Secrets(threading.local):
+    scrubber = redaction.NOTHING
+    """Of the call that this thread makes."""
+
+
 class Adapter(ABC):
     """The adapter of one provider; a dialect's class fills in the abstract methods.
 
@@ -67,20 +73,39 @@ class Adapter(ABC):
     at another. Safe for threads.
     """
 
+    streams: ClassVar[bool] = False
+    """Whether answers that come in pieces are understood."""
+
     def __init__(self, provider: str, settings: Settings) -> None:
         self.provider = provider
         self.settings = settings
         self._modes = Modes()
         self._forms: dict[str, Forms] = {}
+        self._secrets = _Secrets()
 
     def complete(self, call: ModelRequest) -> ModelResponse:
         """Make one request, or another where the provider refuses a way of asking for JSON, thoughts, or a form.
 
-        Raises `errors.ModelError` subclasses only.
+        Nothing that is returned or raised holds what the provider knows us by, however it writes it. Raises
+        `errors.ModelError` subclasses only.
         """
+        self._secrets.scrubber = redaction.NOTHING
+        try:
+            answer = self._complete(call)
+        except ModelError as error:
+            self._secrets.scrubber.error(error)
+            raise
+        return _without_secrets(answer, self._secrets.scrubber)
+
+    def sends(self, secrets: Iterable[str]) -> redaction.Scrubber:
+        """Take note of the secrets in the request that is about to be sent; returns what takes them out."""
+        self._secrets.scrubber = redaction.Scrubber(secrets)
+        return self._secrets.scrubber
+
+    def _complete(self, call: ModelRequest) -> ModelResponse:
         answer = self._modes.complete(call, self._ask, native=self._native, no_tool=self._no_forced_tool)
         told = [answer.mode_refused] if answer.mode_refused else []
-        told += self._said_in_part(call, answer.output_mode) + self._cooled(call)
+        told += self._said_in_part(call, answer.output_mode) + self._cooled(call) + self._at_other_effort(call)
         return replace(answer, mode_refused="; ".join(told))
 
     # What a dialect says
@@ -187,6 +212,13 @@ class Adapter(ABC):
         why = rule.why if rule else f"{self.provider} takes no higher one"
         return [f"the temperature {call.temperature:g} was sent as {sent:g}: {why}"]
 
+    def _at_other_effort(self, call: ModelRequest) -> list[str]:
+        """Return what the record says of a reasoning effort that the model has refused."""
+        learnt, asked = self._forms.get(call.catalog_id, call.forms).effort, forms.effort_of(call)
+        if learnt is None or not asked:
+            return []
+        return [f"the effort {asked!r} was {f'sent as {learnt!r}' if learnt else 'not sent'}: the model refused it"]
+
     def _ask(self, call: ModelRequest) -> ModelResponse:
         call = self._fitted(history.fitted(call, self.provider))
         call = tool_forms.with_short_descriptions(call, self.known(call).longest_description)
@@ -254,6 +286,9 @@ class Adapter(ABC):
         )
         return forms.applied(replace(call, temperature=self._temperature(call), tools=tools, forms=known))
 
+    def _otherwise(self, call: ModelRequest, error: ModelError) -> ModelRequest | None:
+        return forms.otherwise(call, error, self.limit_field(call), streams=self.streams)
+
     def _sent(self, call: ModelRequest) -> Mapping[str, Any]:
         """Return the answer's document. A call that is refused for how it is said is said otherwise, each form once: a
         refusal costs nothing. Servers that give thoughts and refuse them in requests, and gateways whose next model
@@ -268,7 +303,7 @@ class Adapter(ABC):
                 if call.service_tier and forms.is_about_tier(error):
                     raise ModelNotAvailable(str(error), status=error.status, usage=error.usage) from error
                 # What was paid before, by a turn that paused say, would be lost with the refusal.
-                other = forms.otherwise(call, error, self.limit_field(call)) if error.usage is None else None
+                other = self._otherwise(call, error) if error.usage is None else None
                 if other is None:
                     raise
                 call = other
@@ -276,6 +311,30 @@ class Adapter(ABC):
             if call.forms != Forms():
                 self._forms[call.catalog_id] = call.forms
             return document
+
+
+def _without_secrets(answer: ModelResponse, scrubber: redaction.Scrubber) -> ModelResponse:
+    if scrubber is redaction.NOTHING:
+        return answer
+    text = scrubber.text
+    return replace(
+        answer,
+        text=text(answer.text),
+        tool_calls=tuple(
+            replace(
+                call,
+                id=text(call.id),
+                name=text(call.name),
+                arguments=scrubber.value(call.arguments),
+                raw=text(call.raw),
+                signature=text(call.signature),
+            )
+            for call in answer.tool_calls
+        ),
+        model=text(answer.model),
+        mode_refused=text(answer.mode_refused),
+        thoughts=answer.thoughts and answer.thoughts._replace(value=scrubber.value(answer.thoughts.value)),
+    )
 
 
 def _kept(held: Thoughts | None) -> Thoughts | None:

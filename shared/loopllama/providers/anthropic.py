@@ -8,8 +8,11 @@ How usage is counted: `input_tokens` is what was neither read from nor written t
 `cache_creation.ephemeral_1h_input_tokens` are kept an hour, at a price of their own. `output_tokens` is the
 whole answer, thinking included; `output_tokens_details.thinking_tokens` is a part of it. What summing up a conversation
 took comes on top, in `iterations` alone (https://platform.claude.com/docs/en/build-with-claude/compaction,
-understanding usage). Web searches (`server_tool_use`), inference in one country (`inference_geo`) and fast mode cost
-more than the tokens say (https://platform.claude.com/docs/en/about-claude/pricing): the cost is an estimate then.
+understanding usage). Inference in the United States alone (`inference_geo`) costs a tenth more, of all prices
+(https://platform.claude.com/docs/en/about-claude/pricing, data residency pricing;
+https://docs.aws.amazon.com/claude-platform/latest/userguide/data-residency.html, read in November 2026). Web searches
+(`server_tool_use`), inference in any other place and fast mode cost more than the tokens say: the cost is an estimate
+then.
 
 Structured output uses `output_config.format`; what that cannot say, or a model does not take, is asked for in another
 way (`output_modes`).
@@ -18,6 +21,7 @@ way (`output_modes`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from loopllama.errors import (
@@ -54,6 +58,7 @@ CODES: Mapping[str, type[ModelError]] = {
 """The documented error types."""
 
 _MOST_PAUSES = 5
+_US_FACTOR = Decimal("1.1")
 _TIERS = {"priority": "auto"}
 """What asks for a service tier: there is no word for the priority tier, which is by contract and used while it lasts
 (https://docs.claude.com/en/api/service-tiers)."""
@@ -206,7 +211,8 @@ def _usage(value: Any) -> Usage | None:
     hour = summed("ephemeral_1h_input_tokens", "cache_creation")
     thought, output = summed("thinking_tokens", "output_tokens_details"), summed("output_tokens")
     searched = wire.count(wire.member(value, "server_tool_use").get("web_search_requests"))
-    elsewhere = value.get("inference_geo") not in (None, "", "global", "not_available")
+    place = value.get("inference_geo")
+    elsewhere = place not in (None, "", "global", "not_available", "us")
     return Usage(
         summed("input_tokens") + read + written,
         output,
@@ -215,6 +221,7 @@ def _usage(value: Any) -> Usage | None:
         min(thought, output),
         uncertain=value.get("speed") == "fast" or bool(searched) or elsewhere or _by_others(value),
         cache_write_1h_tokens=min(hour, written),
+        price_factor=_US_FACTOR if place == "us" else Decimal(1),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from loopllama.catalog.providers import KNOWN, OWN
+from loopllama.catalog.providers import KNOWN, OWN, is_own_server
 from loopllama.core import exact_json, redaction
 from loopllama.core.patterns import late
 from loopllama.errors import (
@@ -62,11 +62,24 @@ _MINIMAX = {
 }
 """MiniMax's own codes, all under status 200, as statuses: https://platform.minimax.io/docs/api-reference/errorcode;
 github.com/ENTERPILOT/GoModel, pull requests 640 and 1004."""
+_OF_LOADING = (400, 422, 500, 503, 507)
+_NO_ROOM = (
+    "The server cannot load the model, or has no room for it: free memory there, give the model a shorter context, or "
+    "name a smaller model or a fallback"
+)
+_STREAM_ONLY = (
+    "The provider gives this answer in pieces only, which is understood of OpenAI's formats alone: name an "
+    "OpenAI-compatible address of it, lower the agent's maxTokens where it is about the length, or name a fallback"
+)
 _PAGE = late(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _ADDRESS = late(r"https?://\S+")
+_LOCATION = late(r"https?://[\w.:@\[\]-]{1,253}(?:/[\w.~%/+:@=-]{0,200})?(?:[?#]|$)", re.ASCII)
 _DETAIL_CHARACTERS = 500
+_CODE_CHARACTERS = 100
 _MOST_READ = 10_000
 """Characters of a message that are looked through."""
+_OF_THE_REQUEST = (error_words.TEMPLATE, error_words.STREAM_ONLY, error_words.EFFORT)
+"""What servers say under status 500 of a request that they will not take in this form."""
 _MESSAGES = ("message", "Message", "detail", "msg", "error_msg", "error_message", "errorMessage")
 """Members of an error that hold its words."""
 
@@ -90,20 +103,34 @@ def failure(
     """
     wait = waits.asked(headers, detail)
     kind = kind_of(status, codes, detail, kinds)
+    lacks_room = status in _OF_LOADING and is_own_server(credentials.provider) and error_words.NO_ROOM.search(detail)
+    if lacks_room:
+        kind = ModelNotAvailable  # elsewhere the next try may come to another machine
     page = _PAGE.match(detail)
-    detail = "a web page" if page else redaction.without(credentials.api_key, detail)[:_DETAIL_CHARACTERS]
-    label = ", ".join([f"HTTP {status}", *codes[:1]])
+    scrubbed = redaction.Scrubber([credentials.api_key, *redaction.of_headers(credentials.headers)]).text
+    detail = "a web page" if page else scrubbed(detail)[:_DETAIL_CHARACTERS]
+    label = ", ".join([f"HTTP {status}", *(scrubbed(code)[:_CODE_CHARACTERS] for code in codes[:1])])
     message = f"{credentials.provider} ({label}) on {model} at {shown(url)}: {detail or 'no explanation'}"
     if (page or status in (404, 405)) and not 300 <= status < 400:
         message = f"{message}. {what_is_missing(credentials, url)}"
     if 300 <= status < 400:
-        message = f"{message}. The base URL redirects to {headers.get('location', '?')}; redirects are not followed."
+        message = f"{message}. The base URL redirects{_target(headers)}; redirects are not followed."
     if kind is CredentialsRejected:
         message = f"{message}. {credentials.remedy()}"
+    if lacks_room:
+        message = f"{message}. {_NO_ROOM}"
+    if kind is ModelRequestRejected and error_words.STREAM_ONLY.search(detail):
+        message = f"{message}. {_STREAM_ONLY}"
     error = kind(
         message, retry_after=wait if kind.later else None, status=status, repeatable=kind is InvalidModelResponse
     )
     return judged(error, codes, detail)
+
+
+def _target(headers: Mapping[str, str]) -> str:
+    """Return where a redirect leads, for a message: scheme, host and path, as far as they are an address."""
+    location = headers.get("location", "")
+    return f" to {shown(location)}" if _LOCATION.match(location) else ""
 
 
 def judged(error: ModelError, codes: Sequence[str], detail: str) -> ModelError:
@@ -161,7 +188,7 @@ def status_in(value: Mapping[str, Any]) -> int:
 def kind_of(status: int, names: Iterable[str], detail: str, codes: Mapping[str, type[ModelError]]) -> type[ModelError]:
     """Return the class for a status, the codes and the message of an error."""
     names = list(names)
-    if status == 500 and error_words.TEMPLATE.search(detail):
+    if status == 500 and any(words.search(detail) for words in _OF_THE_REQUEST):
         return ModelRequestRejected
     if status >= 400 and error_words.UNREADABLE.search(" ".join([*names, detail])):
         return InvalidModelResponse

@@ -106,6 +106,55 @@ TEMPLATE = late(r"jinja exception|chat template|requires --jinja", re.IGNORECASE
 """llama.cpp's words, with status 500, for a conversation that the model's template does not take, or for tools where it
 was started without templates (github.com/ggml-org/llama.cpp, common/chat.cpp): trying later is of no use, another form
 may be."""
+STREAM_ONLY = late(
+    r"only supports? stream|\bstream must be (?:set to )?true|stream(?:ing)? is (?:strongly recommended|required)"
+    r"|(?:enable|use|require[sd]?) (?:the )?stream(?:ing)?\b.{0,20}(?:parameter|mode|only)|non[- ]?streaming\b.{0,40}"
+    r"(?:not (?:be )?(?:supported|allowed|available)|unsupported|disabled)|for non-?streaming calls"
+    r"|support\w* (?:when|with|for) \W{0,2}stream ?= ?false|\u975e\u6d41\u5f0f\u8c03\u7528",
+    re.IGNORECASE,
+)
+"""That an answer is given in pieces only: QwQ at Alibaba "This model only support stream mode, please enable the stream
+parameter" (github.com/infiniflow/ragflow, issue 5912), Qwen 3 there, which thinks by itself, "parameter.enable_thinking
+must be set to false for non-streaming calls" (github.com/langchain4j/langchain4j, issue 3974; in Chinese too),
+ModelScope "enable thinking can not be support when `stream=False`" (github.com/musistudio/claude-code-router, issue
+948), gateways before OpenAI's Codex "Stream must be set to true" (github.com/tinyhumansai/openhuman, issue 5165), and
+those on Anthropic's own library, with 400 or 500, of long answers "Streaming is required for operations that may take
+longer than 10 minutes" (github.com/anthropics/anthropic-sdk-python, issue 1698)."""
+_EFFORT = (
+    r"(?:reasoning[ ._]?effort|output_config\.effort|\beffort\b|thinking[ _]level|\bthink value\b|reasoning value)"
+)
+_NOT_TAKEN = (
+    r"(?:(?:un|not |n't )(?:support|known|recogni[sz]ed|expected|permitted|allowed)|invalid|must be|expected|one of"
+    r"|should be|unexpected|unrecogni[sz]ed|unknown|extra input)"
+)
+EFFORT = late(
+    rf"{_EFFORT}.{{0,120}}{_NOT_TAKEN}|{_NOT_TAKEN}(?:(?!\b(?:with|when|while|at)\b).){{0,80}}{_EFFORT}"
+    rf"|\(param: {_EFFORT}\)|does(?: not|n't) support (?:thinking|reasoning)\b"
+    r"|thinking is not (?:configurable|supported)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""That a reasoning effort is not taken, or this one is not: OpenAI "'reasoning_effort' does not support 'minimal' with
+this model. Supported values are: 'low', 'medium', and 'high'", Mistral the same in other words
+(github.com/mistralai/mistral-vibe, issue 1117), SGLang "Input should be 'low', 'medium' or 'high'"
+(github.com/router-for-me/CLIProxyAPI, issue 1572), Gemini "Thinking level MINIMAL is not supported for this model"
+(github.com/agentjido/req_llm, issue 971), Anthropic "This model does not support the effort parameter", Ollama "think
+value "medium" is not supported for this model", with 500 too, and ""x" does not support thinking" (github.com/ollama/
+ollama, issues 12561 and 14212)."""
+NO_ROOM = late(
+    r"requires more (?:system )?memory|insufficient system resources|not enough (?:resources|memory) to load"
+    r"|model [^ ]{0,160} ?failed to load\b|failed to load (?:the )?model"
+    r"|(?:unable|failed) to (?:load model|allocate)|error loading model|cudamalloc failed"
+    r"|\bout of memory\b|outofmemoryerror",
+    re.IGNORECASE,
+)
+"""That a server of one's own has no room for the model, or cannot load it. It stays so until somebody frees memory or
+takes a smaller model. Ollama "model requires more system memory (7.5 GiB) than is available (5.2 GiB)"
+(github.com/continuedev/continue, issue 12795), "llama runner process has terminated: CUDA error: out of memory" and
+"error loading model: unable to allocate backend buffer" (github.com/ollama/ollama, issues 9782 and 5958), "model failed
+to load, this may be due to resource limitations or an internal error"; LM Studio "Model loading was stopped due to
+insufficient system resources" (github.com/lmstudio-ai/lmstudio-bug-tracker, issue 1038); vLLM "CUDA out of memory.
+Tried to allocate 50.00 MiB" (github.com/vllm-project/vllm, issue 26863); llama.cpp "failed to load model". Ollama's
+"model runner has unexpectedly stopped" is none of it: the next request starts another."""
 BAD_KEY = late(
     r"(?:incorrect|invalid|wrong|expired|missing|no) api[ _-]?key|api[ _-]?key (?:is |was |has been )?(?:not valid"
     r"|invalid|expired|missing|reported as leaked|revoked|disabled|deactivated|blocked)"

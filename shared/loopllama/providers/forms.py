@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from loopllama.catalog.model import EFFORTS
 from loopllama.core.patterns import late
 from loopllama.errors import ContextTooLong, ModelError
 from loopllama.llm import history
 from loopllama.llm.types import Forms, ModelRequest
-from loopllama.providers import wire
+from loopllama.providers import error_words, wire
 from loopllama.providers.error_mapping import without_addresses
 
 _NO_TEMPERATURE = late(
@@ -98,12 +99,12 @@ def is_about_tier(error: ModelError) -> bool:
     return bool(_ABOUT_TIER.search(without_addresses(error)))
 
 
-def otherwise(call: ModelRequest, error: ModelError, sent_limit: str) -> ModelRequest | None:
+def otherwise(call: ModelRequest, error: ModelError, sent_limit: str, *, streams: bool = False) -> ModelRequest | None:
     """Return the call as it can be said after a refusal, `None` where no other way is left. `sent_limit` is the field
-    in which the answer's limit was sent, empty in a wire format that has one form of everything but the temperature and
-    the system prompt."""
+    in which the answer's limit was sent, empty in a wire format that has one form of it and of forced tools. `streams`:
+    answers in pieces are understood."""
     too_long, said = isinstance(error, ContextTooLong), without_addresses(error)
-    if not too_long and (forms := _learnt(said, call, sent_limit)) is not None:
+    if not too_long and (forms := _learnt(said, call, sent_limit, streams)) is not None:
         return applied(replace(call, forms=forms))
     if call.limit_unasked and (too_long or _ABOUT_LIMIT.search(said)):
         return replace(call, max_tokens=None, limit_unasked=False)
@@ -120,10 +121,12 @@ def applied(call: ModelRequest) -> ModelRequest:
     if temperature is not None and forms.most_temperature is not None:
         temperature = min(temperature, forms.most_temperature)
     call = replace(call, temperature=temperature, max_tokens=limit)
+    if forms.effort is not None and effort_of(call):
+        call = _with_effort(call, forms.effort)
     return call if forms.system else history.without_system(call)
 
 
-def _learnt(said: str, call: ModelRequest, sent_limit: str) -> Forms | None:
+def _learnt(said: str, call: ModelRequest, sent_limit: str, streams: bool) -> Forms | None:
     """Return the forms in which the call can be sent after a refusal that says `said`; `None` where that names no form
     that was not tried."""
     forms = call.forms
@@ -136,6 +139,13 @@ def _learnt(said: str, call: ModelRequest, sent_limit: str) -> Forms | None:
     sent = call.max_tokens or (0 if sent_limit else wire.answer_limit(call))
     if not forms.most_output and 0 < (most := _most_output(said)) < sent:
         return forms._replace(most_output=most)
+    if (effort := effort_of(call)) and error_words.EFFORT.search(said):
+        return forms._replace(effort=_other_effort(said, effort) if forms.effort is None else "")
+    if error_words.STREAM_ONLY.search(said):
+        if streams:
+            return None if forms.stream else forms._replace(stream=True)
+        if not forms.most_output and sent > wire.LONGEST_UNASKED:
+            return forms._replace(most_output=wire.LONGEST_UNASKED)
     if not sent_limit:
         return None
     if call.max_tokens is not None and not forms.limit and (other := _other_limit(said, sent_limit)):
@@ -181,3 +191,51 @@ def _forcing_word(said: str) -> str:
     if _NEITHER.search(said) or "object" not in said.lower():
         return ""
     return "required"
+
+
+_EFFORTS_IN_OPTIONS = (("reasoning", "effort"), ("output_config", "effort"))
+_WHICH = late(
+    r"(?:(?:supported|valid|allowed|available|accepted|possible)\W{1,3}(?:\w+\W{1,3}){0,2}(?:values|types|levels|efforts)"
+    r"|one of|should be|must be|expected|(?:are|is):|\bset reasoning_effort to)(.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_EFFORT_WORDS = late(rf"\b(?:{'|'.join(EFFORTS)})\b")
+
+
+def effort_of(call: ModelRequest) -> str:
+    """Return the reasoning effort that a call asks for, by itself or by its options; empty where it asks for none."""
+    said = call.effort or call.options.get("reasoning_effort")
+    for group, name in _EFFORTS_IN_OPTIONS:
+        said = said or wire.member(call.options, group).get(name)
+    return said if isinstance(said, str) else ""
+
+
+def _with_effort(call: ModelRequest, effort: str) -> ModelRequest:
+    """Return the call at another effort, or with none where that is empty."""
+    options = dict(call.options)
+    places = [(options, "reasoning_effort")]
+    for group, name in _EFFORTS_IN_OPTIONS:
+        if name in wire.member(options, group):
+            options[group] = dict(options[group])
+            places.append((options[group], name))
+    for holder, name in places:
+        if name in holder and effort:
+            holder[name] = effort
+        else:
+            holder.pop(name, None)
+    options = {name: value for name, value in options.items() if value != {} or call.options[name] == {}}
+    return replace(call, effort=effort if call.effort else "", options=options)
+
+
+def _other_effort(said: str, asked: str) -> str:
+    """Return the effort nearest to the one that was asked for, the lower of two, among those that its refusal names;
+    empty where it names none. Not to reason at all is near to nothing else."""
+    which = _WHICH.search(said)
+    named = {word for word in _EFFORT_WORDS.findall(which[1]) if word != asked} if which else set()
+    if named != {"none"} or (which and "default" in which[1].lower()):
+        named.discard("none")
+    if asked not in EFFORTS or not named:
+        return ""
+    place = EFFORTS.index(asked)
+    nearest: str = min(named, key=lambda word: (abs(EFFORTS.index(word) - place), EFFORTS.index(word)))
+    return nearest

@@ -177,7 +177,9 @@ def request(call: ModelRequest, known: Known, limit: str, *, with_thoughts: bool
         body["temperature"] = temperature
     if call.service_tier:
         body["service_tier"] = call.service_tier
-    body["stream"] = False
+    body["stream"] = call.forms.stream
+    if call.forms.stream:
+        body["stream_options"] = {"include_usage": True}
     return body
 
 

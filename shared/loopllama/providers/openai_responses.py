@@ -143,7 +143,7 @@ def request(call: ModelRequest, known: Known) -> dict[str, Any]:
         body["temperature"] = temperature
     if call.service_tier:
         body["service_tier"] = call.service_tier
-    body["store"] = body["stream"] = False
+    body["store"], body["stream"] = False, call.forms.stream
     return body
 
 

@@ -6,11 +6,14 @@ Azure differs in the address and in the key's header: https://learn.microsoft.co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from decimal import Decimal
+from typing import Any, ClassVar
 from urllib.parse import quote
 
+from loopllama.catalog.providers import KNOWN
 from loopllama.core.patterns import late
 from loopllama.errors import (
     ContentFiltered,
@@ -23,6 +26,7 @@ from loopllama.errors import (
 )
 from loopllama.llm.schema_restating import Restated
 from loopllama.llm.types import ModelRequest, Usage
+from loopllama.providers import streams
 from loopllama.providers.credentials import Credentials
 from loopllama.providers.http_adapter import Access, ApiKey, HttpAdapter
 
@@ -65,8 +69,12 @@ CODES: Mapping[str, type[ModelError]] = {
 https://platform.openai.com/docs/guides/error-codes"""
 
 
-_REGIONAL = late(r"https://[a-z]{2}\.api\.openai\.com(?:/|\Z)")
+_REGIONAL = late(r"https://[a-z]{2}\.api\.openai\.com(?:[:/]|\Z)", re.IGNORECASE)
+_REGIONAL_FACTOR = Decimal("1.1")
 _DEARER_IN_REGIONS = late(r"gpt-(?:5\.(?:[4-9]|\d\d)|[6-9]|\d\d)")
+"""Models that OpenAI has released since 5 March 2026; GPT-5.4 was the first."""
+_BEFORE = late(r"gpt-(?:3|4|5(?:\.[0-3])?(?![.\d]))|(?:^|:)o[134](?!\d)|codex-mini")
+"""Models that it had released before."""
 
 
 class Key(ApiKey):
@@ -84,15 +92,26 @@ class OpenAIService(HttpAdapter):
 
     access: ClassVar[Access] = Key()
     codes = CODES
+    streams = True
+
+    def document(self, call: ModelRequest, body: bytes) -> Mapping[str, Any]:
+        """Return the JSON object that a good answer is, also where it came in pieces."""
+        together = streams.document(body)
+        return super().document(call, body) if together is None else together
 
     def charged(self, call: ModelRequest, usage: Usage | None) -> Usage | None:
-        """Return the usage, whose cost is an estimate where the prices are not those of the address: at OpenAI's
-        regional ones GPT-5.4 and later cost a tenth more (https://developers.openai.com/api/docs/pricing, regional
-        processing; github.com/BerriAI/litellm, pull request 31136)."""
-        if usage is None or not _DEARER_IN_REGIONS.search(call.known_as):
+        """Return the usage with the tenth more that OpenAI charges at its regional addresses, of all prices, "for
+        models released on or after March 5, 2026" (https://developers.openai.com/api/docs/guides/data-residency, read
+        in November 2026; github.com/BerriAI/litellm, pull request 31136). Of a model whose name does not tell how old
+        it is, the cost is an estimate."""
+        elsewhere = self.provider in KNOWN and self.provider != "openai"
+        if usage is None or elsewhere or _BEFORE.search(call.known_as):
             return usage
         base = self.access.credentials(self.provider, self.settings, call.model).base_url
-        return replace(usage, uncertain=True) if _REGIONAL.match(base) else usage
+        if not _REGIONAL.match(base):
+            return usage
+        dearer = _DEARER_IN_REGIONS.search(call.known_as)
+        return replace(usage, price_factor=_REGIONAL_FACTOR) if dearer else replace(usage, uncertain=True)
 
     def native_schema(self, call: ModelRequest) -> Restated:
         """Return the call's schema as the provider takes it. One that strict mode cannot say goes out as it is, and

@@ -19,7 +19,7 @@ from loopllama.core import clock, moments, pagination, tags
 from loopllama.core.names import meant
 from loopllama.core.patterns import late
 from loopllama.errors import InvalidRequest
-from loopllama.runs.store import RUN, RunStore
+from loopllama.runs.store import RUN, RUN_ID, RunStore
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 ShownStatus = Literal["queued", "running", "waiting_input", "completed", "failed", "cancelled"]
 """A run's status as it is shown: one that waits for a person is a running one in the record."""
 STATUSES: Final = get_args(ShownStatus)
-RUN_ID = late(r"[A-Za-z0-9_.-]{1,128}")
 MAX_PAGE = 100
 MAX_LOOKED_AT = 1_000
 """Runs that a page looks at, found or not: the index's records are under 1 KB, so this is about a MB."""

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from statistics import median, quantiles
+from statistics import quantiles
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from loopllama.catalog import pricing
@@ -35,6 +35,7 @@ from loopllama.core.names import meant
 from loopllama.errors import InvalidRequest, ModelUnknown
 from loopllama.llm import usage
 from loopllama.queries.durations import Speeds, critical_path
+from loopllama.runs.totals import CERTAINTY
 
 if TYPE_CHECKING:
     from loopllama.queries.types import AttemptView, Compared, Forecast, ForecastStep, Percentiles, RunView, StepView
@@ -71,8 +72,8 @@ class Estimate:
 
 @dataclass(slots=True)
 class StepEstimate:
-    """One step over all runs: sums of USD, medians of ms an answered call. `after` is the model that it is changed to,
-    `None` where every call of it stays as it was."""
+    """One step over all runs: sums of USD and of ms. `after` is the model that it is changed to, `None` where every
+    call of it stays as it was."""
 
     step: str
     before: list[str] = field(default_factory=list)
@@ -80,39 +81,42 @@ class StepEstimate:
     turns: int = 0
     cost_before: Decimal | None = Decimal(0)
     cost_after: Decimal | None = Decimal(0)
-    latency_before: list[float] = field(default_factory=list)
-    latency_after: list[float] = field(default_factory=list)
+    latency_before: float = 0.0
+    latency_after: float = 0.0
     latency_from: str = "the record"
+    basis: int = 0
+    """A place in `CERTAINTY`: that of the least certain call."""
 
-    def add(self, call: AttemptView, now: Decimal | None, then: Decimal | None, takes: float) -> None:
-        """Add a call: its cost now and then, and how long it would take."""
+    def add(self, call: AttemptView, now: Decimal | None, then: Decimal | None) -> None:
+        """Add a call: its cost now and then."""
         self.cost_before, self.cost_after = _add(self.cost_before, now), _add(self.cost_after, then)
+        self.basis = max(self.basis, CERTAINTY.index(call.get("cost_basis") or "measured"))
         if call["outcome"] != "ok":
             return
         self.turns += 1
         if call["model"] not in self.before:
             self.before.append(call["model"])
-        self.latency_before.append(_ms(call))
-        self.latency_after.append(takes)
 
-    def record(self) -> ForecastStep:
-        """As JSON."""
+    def record(self, runs: int) -> ForecastStep:
+        """As JSON: means a run, as the run's own figures are, of so many runs."""
         return {
             "step": self.step,
             "models_before": self.before,
             "model_after": self.after,
             "turns": self.turns,
-            "cost_usd_before": self.cost_before,
-            "cost_usd_after": self.cost_after,
-            "latency_ms_before": round(median(self.latency_before)) if self.latency_before else None,
-            "latency_ms_after": round(median(self.latency_after)) if self.latency_after else None,
+            "cost_usd_before": None if self.cost_before is None else self.cost_before / runs,
+            "cost_usd_after": None if self.cost_after is None else self.cost_after / runs,
+            "cost_basis": CERTAINTY[self.basis],
+            "latency_ms_before": round(self.latency_before / runs),
+            "latency_ms_after": round(self.latency_after / runs),
             "latency_from": self.latency_from,
         }
 
 
 def recent_runs(reader: Runs, workflow_id: str, *, limit: int = 20, since: datetime | None = None) -> list[RunView]:
     """Return the newest completed runs of a workflow, whole; at most `limit`, none older than `since`. `reader` is a
-    `queries.runs.RunReader`. Inputs and outputs are not fetched."""
+    `queries.runs.RunReader`. Inputs and outputs are not fetched. Replays that kept steps are left out: what they cost
+    and took is a part of a run."""
     views: list[RunView] = []
     cursor: str | None = None
     examined = 0
@@ -123,7 +127,9 @@ def recent_runs(reader: Runs, workflow_id: str, *, limit: int = 20, since: datet
                 return views
             examined += 1
             if run["status"] in FINISHED and len(views) < limit:
-                views.append(reader.get(run["id"], show=_nothing))
+                view = reader.get(run["id"], show=_nothing)
+                if not any(step.get("replayed_from") for step in view["steps"]):
+                    views.append(view)
         if cursor is None:
             break
     return views
@@ -147,9 +153,10 @@ def predict(
     catalog's model of an id. Raises `InvalidRequest` where a step is none of the workflow's or there is no run.
 
     Returns `{"runs", "from", "to", "prices", "cost_usd": {"before", "after", "change"}, "latency_ms": {…}, "steps",
-    "spread": {"cost", "latency"}, "simulated", "unknown"}`: means a run, `change` as a fraction, `spread` the tenth and
-    ninetieth percentile of the runs' own changes. `steps` are all that made calls, whatever becomes of them, those last
-    that the workflow has no longer: their sums are the runs' to the digit.
+    "spread": {"cost", "latency"}, "cost_basis", "simulated", "unknown"}`: means a run, those of steps too, `change` as
+    a fraction, `spread` the tenth and ninetieth percentile of the runs' own changes. `steps` are all that made calls,
+    whatever becomes of them, those last that the workflow has no longer: their costs are the run's together. A step
+    that not every run took is 0 in the others.
     """
     for step in changes:
         if step != "*" and step not in needs:
@@ -185,7 +192,8 @@ def predict(
             "cost": _spread((e.cost_before, e.cost_after) for e in estimates),
             "latency": _spread((Decimal(e.latency_before), Decimal(e.latency_after)) for e in estimates),
         },
-        "steps": [steps[name].record() for name in (*needs, *gone) if name in steps],
+        "steps": [steps[name].record(len(runs)) for name in (*needs, *gone) if name in steps],
+        "cost_basis": CERTAINTY[max((step.basis for step in steps.values()), default=0)],
         "simulated": any(run.get("simulated") for run in runs),
         "unknown": list(unknown),
     }
@@ -215,10 +223,15 @@ class _Change:
                 now, then, takes = self._of_call(estimate, call)
                 before, after = _add(before, now), _add(after, then)
                 turn.takes += takes - _ms(call)
-                estimate.add(call, now, then, takes)
+                estimate.add(call, now, then)
         latency = float(run.get("latency_ms") or 0)
-        path_before = critical_path(needs, {name: _length(step_turns, now=True) for name, step_turns in turns.items()})
-        path_after = critical_path(needs, {name: _length(step_turns, now=False) for name, step_turns in turns.items()})
+        took = {name: _length(step_turns, now=True) for name, step_turns in turns.items()}
+        takes_then = {name: _length(step_turns, now=False) for name, step_turns in turns.items()}
+        for name in took:
+            if estimate_of := self.steps.get(name):
+                estimate_of.latency_before += took[name]
+                estimate_of.latency_after += takes_then[name]
+        path_before, path_after = critical_path(needs, took), critical_path(needs, takes_then)
         return Estimate(str(run["id"]), before, after, latency, max(0.0, latency + path_after - path_before))
 
     def _of_call(self, estimate: StepEstimate, call: AttemptView) -> tuple[Decimal | None, Decimal | None, float]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from loopllama.catalog import variants
+from loopllama.catalog.allowed import NOT_ALLOWED
 from loopllama.catalog.catalog import MAX_HOPS, Catalog
 from loopllama.catalog.model import Model
 from loopllama.errors import ModelUnknown
@@ -177,6 +178,9 @@ class AttemptOrderBuilder:
         """Return the model, or what replaces it while it is disabled."""
         path = [model.id]
         while not model.enabled:
+            if model.barred:
+                self._skip(model.id, NOT_ALLOWED, invalid=True)
+                return None
             if model.replaced_by is None or len(path) > MAX_HOPS:
                 self._skip(model.id, "disabled")
                 return None

@@ -48,7 +48,7 @@ class Router:
         self._unreadable: dict[str, float] = {}
         """Inference profiles that could not be read, and when they are asked for again."""
         self._routes = RouteTable(settings.routes_table, client, settings.route_cache_seconds)
-        self._models = ModelTable(settings.models_table, client, settings.route_cache_seconds)
+        self._models = ModelTable(settings.models_table, client, settings.route_cache_seconds, settings.allowed)
 
         self._health = health = ModelHealth(
             settings.models_table,

@@ -23,14 +23,16 @@ from loopllama.api.waiting import MARGIN_MS, WaitingPlaces
 from loopllama.aws import dynamo
 from loopllama.settings import Settings
 
-SETTINGS = Settings(api_keys_table="ApiKeysTable", runs_table="RunsTable", event_readers_per_key=2)
+SETTINGS = Settings(
+    api_keys_table="ApiKeysTable", key_use_table="KeyUseTable", runs_table="RunsTable", event_readers_per_key=2
+)
 
 
 @pytest.fixture
 def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with account(monkeypatch) as client:
-        create_tables({name: template_tables()[name] for name in ("ApiKeysTable", "RunsTable")})
+        create_tables({name: template_tables()[name] for name in ("ApiKeysTable", "KeyUseTable", "RunsTable")})
         yield client("dynamodb")
 
 
@@ -66,13 +68,6 @@ def test_the_place_of_a_process_that_died_is_free_in_time(dynamodb: Any) -> None
     assert places.take(caller, 20) is not None
 
 
-def test_a_key_that_is_gone_gets_none_and_makes_no_item(dynamodb: Any) -> None:
-    places = WaitingPlaces(SETTINGS, dynamodb, Time())
-    assert places.take(Caller("gone", "gone", "0" * 64), 20) is None
-    places.give_back(Caller("gone", "gone", "0" * 64), "waiting_0")
-    assert dynamodb.scan(TableName="ApiKeysTable")["Items"] == []
-
-
 def test_who_finds_no_place_is_answered_at_once(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "WAIT_SECONDS", 0.2)
     secret, _ = KeyStore(SETTINGS).create("one")
@@ -85,7 +80,7 @@ def test_who_finds_no_place_is_answered_at_once(dynamodb: Any, monkeypatch: pyte
         return str(api.handle(asked, None)["body"])
 
     assert ask().startswith(f"retry: {events.RETRY_MS}\n")
-    (kept,) = dynamodb.scan(TableName="ApiKeysTable")["Items"]
+    (kept,) = dynamodb.scan(TableName="KeyUseTable")["Items"]
     assert not any(name.startswith("waiting_") for name in kept), "the place was given back"
     places = WaitingPlaces(SETTINGS, dynamodb)
     for _ in range(2):

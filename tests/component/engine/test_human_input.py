@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.deployment import Deployment
+from support.scripts import reject
 
 from loopllama.core import clock
 from loopllama.engine import human_input
@@ -125,3 +126,32 @@ def test_an_answer_that_was_stored_and_not_delivered_is_delivered_when_the_token
     assert delivered == []
     assert live.step({"work": work, "token": "t-1"})["outcome"] == "waiting"
     assert delivered == ["t-1"]
+
+
+@pytest.mark.parametrize("declined", [True, False])
+def test_a_redrive_asks_anew_with_all_of_the_time(live: Deployment, declined: bool) -> None:
+    """Declined, or still open when another step failed: its old end has passed while nobody could answer."""
+    approval = {"start": True, "timeoutSeconds": 60}
+    crew = [{"name": "pay", "needs": [], "approval": approval}, {"name": "other", "needs": []}]
+    run_id = live.accept(live.push(crew))
+    state = live.start(run_id)
+    pay, other = live.map(state)
+    assert live.step(pay)["outcome"] == "waiting"
+    if declined:
+        human_input.respond(live.runs, run_id, {"approved": False})
+        assert live.step(pay)["outcome"] == "failed"
+    else:
+        live.provider.script = reject
+        assert live.step(other)["outcome"] == "failed"
+        assert live.step(pay)["outcome"] == "stopped"
+    with pytest.raises(RunFailed):
+        live.advance(state)
+    live.wait(61)
+    live.advance(state)
+    assert (again := live.step(pay))["outcome"] == "waiting"
+    assert again["seconds"] == 48, "until its end is told"
+    [question] = live.read(run_id)["questions"]
+    assert clock.ms_between(question["asked_at"], question["expires_at"]) == 60_000
+    human_input.respond(live.runs, run_id, {"approved": True})
+    live.provider.script = lambda call: "fine"
+    assert live.step(pay)["outcome"] == "done"

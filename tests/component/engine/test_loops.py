@@ -14,6 +14,7 @@ from support.scripts import by_system
 
 from loopllama.engine.replay import replay_run
 from loopllama.errors import WorkflowInvalid
+from loopllama.queries.runs import RunReader
 from loopllama_cli.console.trace import print_trace
 
 VERDICT = {"type": "object", "properties": {"ok": {"type": "boolean"}, "todo": {"type": "array"}, "n": {}}}
@@ -256,6 +257,7 @@ def test_a_loop_that_ended(live: Deployment, how: str) -> None:
     assert told["send"] == ([behind] if following == "runs" else [])
     assert run["unsatisfied_loops"] == (["judge"] if run_says == NAMED else None)
     assert live.runs.run(run["id"]).get("unsatisfied_loops") == run["unsatisfied_loops"], "its last event says it too"
+    assert RunReader(live.settings).list()[0][0]["unsatisfied_loops"] == run["unsatisfied_loops"]
     assert bool(re.search("loop", trace(run))) == bool(said)
     assert said in trace(run)
     assert run["total_steps"] == sum(map(len, told.values()))

@@ -13,6 +13,7 @@ from loopllama.agent.tool_calls import Waiting
 from loopllama.aws import clients
 from loopllama.engine import human_input, step_context
 from loopllama.engine import step as step_module
+from loopllama.engine.cancel import cancel_run
 from loopllama.engine.reconcile import reconcile_run
 from loopllama.errors import AwsUnavailable, ModelRequestRejected, ModelUnavailable, RunFailed
 from loopllama.llm.types import ModelResponse, ToolCall, Usage
@@ -231,3 +232,41 @@ def test_invocations_that_die_now_and_then_are_made_up_for(live: Deployment) -> 
         assert live.step(work, f"alive-{number}")["outcome"] == "retry_later"
     live.provider.script = lambda _: "fine"
     assert live.step(work, "last")["outcome"] == "done"
+
+
+LOOK = ModelResponse("", Usage(1, 1), tool_calls=(ToolCall("1", "now", {}),))
+
+
+@pytest.mark.parametrize("how", ["cancelled", "a sibling fails"])
+@pytest.mark.parametrize("answer", [LOOK, "no JSON"])
+def test_nothing_more_begins_once_the_run_has_ended_while_a_model_answered(
+    live: Deployment, how: str, answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the answer's tool calls, nor the turn's next model call; a redrive goes on behind the paid answer."""
+    tools: list[str] = []
+    monkeypatch.setattr("loopllama.tools.toolbox.Toolbox.call", lambda *_, **__: tools.append("now") or "seen")
+    ask = {"name": "ask", "needs": [], "tools": ["now"], "outputSchema": {"type": "object"}}
+    run_id = live.accept(live.push([ask, {"name": "other", "needs": []}]))
+    asking, other = live.map(live.start(run_id))
+
+    def meanwhile(call: Any) -> Any:
+        live.provider.script = reject
+        if how == "cancelled":
+            cancel_run(live.settings, run_id)
+        else:
+            assert live.step(other)["outcome"] == "failed"
+        return answer
+
+    live.provider.script = meanwhile
+    assert live.step(asking)["outcome"] == "stopped"
+    assert (len(live.provider.calls), tools) == (1 + (how != "cancelled"), [])
+    if how == "cancelled":
+        return
+    live.provider.script = lambda call: "{}"
+    state = live.start(run_id)
+    with pytest.raises(RunFailed):
+        live.advance(state, retry=1)
+    live.advance(state)
+    assert live.step(asking)["outcome"] == "done"
+    assert len(live.provider.calls) == 3
+    assert tools == (["now"] if answer is LOOK else [])

@@ -190,3 +190,32 @@ def test_the_command_redrives_one_or_all_that_failed_since(world: World, monkeyp
     assert "history event limit" in invoke("runs", "redrive", "--failed-since", "3d", "--yes", code=1).stdout
     for options in ((), (one, "--failed-since", "2h"), (one, "--workflow", "w"), ("--failed-since", "soon")):
         assert invoke("runs", "redrive", *options, code=2).stderr.startswith("error: ")
+
+
+OF_BEFORE = "arn:aws:states:us-east-1:123456789012:execution:crews-RunWorkflow-of-before:"
+
+
+def test_runs_of_a_stack_that_was_deleted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their tables were taken over (`deploy --adopt`), and the functions may ask for no execution of another state
+    machine. A failed run says what to do instead, and one that was under way can be cancelled before the reconciler has
+    looked at it."""
+    monkeypatch.setattr(target, "connect", lambda choice: target.Target("s", world.settings, {}, local=True))
+    run_id = failed(world)
+    world.runs.change(run_id, {"execution_arn": OF_BEFORE + run_id}, only_from=("failed",))
+    under_way = world.accept(world.push([{"name": "a"}], "Other"))
+    assert world.runs.change(under_way, {"execution_arn": OF_BEFORE + under_way}, only_from=("queued",))
+
+    def denied(**_: Any) -> None:
+        raise AssertionError("AccessDenied")
+
+    states = clients.client("stepfunctions")
+    for name in ("describe_execution", "redrive_execution", "stop_execution"):
+        monkeypatch.setattr(states, name, denied)
+    api = InProcess(world.settings)
+    code, told = api.ask("POST", f"/v1/runs/{run_id}/redrive", {})
+    assert code == 409
+    for said in (told["error"], answer("runs", "redrive", run_id, code=1)[0]["reason"]):
+        assert "went with the stack that began it, whose tables this one has taken over; a replay" in said
+        assert f"runs replay {run_id} --from-step STEP" in said
+    code, told = api.ask("POST", f"/v1/runs/{under_way}/cancel", {})
+    assert (code, told["data"]["status"]) == (200, "cancelled")

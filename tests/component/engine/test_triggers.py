@@ -54,6 +54,12 @@ def test_an_upload_called_json_is_its_value(made: Deployment) -> None:
     assert run["input"] == {"order": 7}
 
 
+def test_a_list_in_json_is_the_input_of_one_run(made: Deployment) -> None:
+    run = read(made, accept_event(made.settings, upload("support/tickets.json", b'[{"order": 7}, "x"]')))
+    assert run["input"] == [{"order": 7}, "x"]
+    assert len(RunReader(made.settings).list()[0]) == 1
+
+
 def test_an_upload_may_be_saved_by_windows(made: Deployment) -> None:
     run = read(made, accept_event(made.settings, upload("support/TICKET.JSON", b'\xef\xbb\xbf{"order": 7}')))
     assert run["input"] == {"order": 7}

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from support.doctor import Answers
+from support.doctor import PLENTY, SMALL, USABLE, Answers, applied
 from support.loopback import Handler, serving
 
 from loopllama.aws import clients
@@ -43,19 +43,19 @@ def account(product: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
 
 @pytest.fixture
 def stack(product: Any) -> Iterator[Callable[..., str]]:
-    """Make a stack of the product's parts, and of other resources; `changes` to its outputs, `simulated` as its
-    parameter. Returns its name."""
+    """Make a stack of the product's parts, and of other resources; `changes` to its outputs, `simulated` and `default`
+    as its parameters. Returns its name."""
     made: list[str] = []
     client = product.client("cloudformation")
 
-    def make(simulated: str, resources: dict[str, Any] | None = None, **changes: str) -> str:
+    def make(simulated: str, resources: dict[str, Any] | None = None, default: str = "small", **changes: str) -> str:
         name = f"doctor-{len(made)}"
         template = {
             "Parameters": {name: {"Type": "String"} for name in ("SimulatedProviders", "DefaultModel")},
             "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}, **(resources or {})},
             "Outputs": {key: {"Value": value} for key, value in {**product.outputs, **changes}.items()},
         }
-        given = {"SimulatedProviders": simulated, "DefaultModel": "small"}
+        given = {"SimulatedProviders": simulated, "DefaultModel": default}
         client.create_stack(
             StackName=name,
             TemplateBody=json.dumps(template),
@@ -90,3 +90,30 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Answer
             return asked
 
         yield start
+
+
+@pytest.fixture
+def bedrock(answering: Any) -> Callable[..., list[str]]:
+    """Let Bedrock have inference profiles, and say of each foundation model what `said` has; others are usable."""
+
+    def start(said: dict[str, Any] | None = None, profiles: tuple[str, ...] = ()) -> list[str]:
+        listed = {"inferenceProfileSummaries": [{"inferenceProfileId": p, "status": "ACTIVE"} for p in profiles]}
+
+        def answers(path: str) -> tuple[int, Any]:
+            if path.startswith("/inference-profiles?"):
+                return 200, listed
+            if path.startswith("/foundation-models"):
+                return 200, {"modelSummaries": [{"modelId": SMALL, "modelArn": "x"}] * 3}
+            return 200, (said or {}).get(path.rpartition("/")[2], USABLE) if "availability" in path else {}
+
+        asked: list[str] = answering("BEDROCK", answers)
+        return asked
+
+    return start
+
+
+@pytest.fixture
+def quotas(answering: Any) -> Callable[..., None]:
+    """Answer as Service Quotas: by default more than enough."""
+    answering("SERVICE_QUOTAS", applied(*PLENTY))
+    return lambda *given: answering("SERVICE_QUOTAS", applied(*given))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.doctor import USABLE, checks, denied
+from support.doctor import BALANCED, FRONTIER, OTHERS, PLENTY, SMALL, USABLE, checks, denied, quota
 from typer.testing import CliRunner, Result
 
 from loopllama.aws import clients
@@ -18,64 +17,8 @@ from loopllama_cli.commands import deploy
 from loopllama_cli.doctor import access
 from loopllama_cli.main import app
 
-OTHERS = "anthropic,openai,mistral,google,deepseek"
-SMALL, BALANCED, FRONTIER = (
-    bundled("us-east-1").resolve(alias).provider_model for alias in ("small", "balanced", "frontier")
-)
-CROSS = "Cross-region model inference {} for Amazon Nova Lite"
+pytestmark = pytest.mark.usefixtures("quotas")
 NEVER = "http://127.0.0.1:9"
-
-
-def quota(name: str, value: float, code: str, adjustable: bool = True) -> dict[str, Any]:
-    return {"QuotaName": name, "Value": value, "QuotaCode": code, "Adjustable": adjustable}
-
-
-PLENTY = [
-    quota(CROSS.format("requests per minute"), 2_000, "L-1"),
-    quota(CROSS.format("tokens per minute"), 4e6, "L-2"),
-]
-
-
-def applied(*quotas: dict[str, Any]) -> Callable[[str], tuple[int, Any]]:
-    """Answer as Service Quotas, a quota a page; 2,000 is usual everywhere."""
-
-    def answers(asked: str) -> tuple[int, Any]:
-        operation, _, body = asked.partition(" ")
-        if operation == "GetAWSDefaultServiceQuota":
-            return 200, {"Quota": {"Value": 2000}}
-        assert (operation, json.loads(body)["ServiceCode"]) == ("ListServiceQuotas", "bedrock")
-        page = int(json.loads(body).get("NextToken", 0))
-        more = {"NextToken": str(page + 1)} if page + 1 < len(quotas) else {}
-        return 200, {"Quotas": list(quotas[page : page + 1]), **more}
-
-    return answers
-
-
-@pytest.fixture
-def bedrock(answering: Any) -> Callable[..., list[str]]:
-    """Let Bedrock have inference profiles, and say of each foundation model what `said` has; others are usable."""
-
-    def start(said: dict[str, Any] | None = None, profiles: tuple[str, ...] = ()) -> list[str]:
-        listed = {"inferenceProfileSummaries": [{"inferenceProfileId": p, "status": "ACTIVE"} for p in profiles]}
-
-        def answers(path: str) -> tuple[int, Any]:
-            if path.startswith("/inference-profiles?"):
-                return 200, listed
-            if path.startswith("/foundation-models"):
-                return 200, {"modelSummaries": [{"modelId": SMALL, "modelArn": "x"}] * 3}
-            return 200, (said or {}).get(path.rpartition("/")[2], USABLE) if "availability" in path else {}
-
-        asked: list[str] = answering("BEDROCK", answers)
-        return asked
-
-    return start
-
-
-@pytest.fixture(autouse=True)
-def quotas(answering: Any) -> Callable[..., None]:
-    """Answer as Service Quotas: by default more than enough."""
-    answering("SERVICE_QUOTAS", applied(*PLENTY))
-    return lambda *given: answering("SERVICE_QUOTAS", applied(*given))
 
 
 # The region
@@ -121,80 +64,6 @@ def test_who_may_not_look_at_bedrock_is_warned(answering: Any) -> None:
     found = checks(code=0)["bedrock"]
     assert found["status"] == "warn"
     assert "a service control policy forbids to look" in found["todo"]
-
-
-# Quotas
-
-
-def test_enough_of_a_quota(stack: Callable[..., str], bedrock: Any) -> None:
-    bedrock()
-    found = checks("--stack", stack(OTHERS), code=0)[f"quota bedrock:{SMALL}"]
-    assert (found["status"], found["todo"]) == ("ok", "")
-    assert found["found"] == "2,000 requests a minute, 4,000,000 tokens a minute"
-
-
-def test_a_quota_of_nothing_fails_with_the_command_that_asks_for_more(
-    stack: Callable[..., str], bedrock: Any, quotas: Any
-) -> None:
-    bedrock()
-    name = stack(OTHERS)
-    day = "Model invocation max tokens per day for Amazon Nova Lite (doubled for cross-region calls)"
-    quotas(*PLENTY, quota(day, 0, "L-3", adjustable=False))
-    found = checks("--stack", name, code=1)[f"quota bedrock:{SMALL}"]
-    assert (found["status"], found["found"]) == ("fail", "0 tokens a day: each call is throttled")
-    ask, support = found["todo"].splitlines()
-    # A quota of a day cannot be asked for alone: it is raised with the tokens a minute.
-    assert ask.startswith(
-        "aws service-quotas request-service-quota-increase --region us-east-1 --service-code bedrock "
-    )
-    assert "--quota-code L-2 --desired-value 2000" in ask
-    assert "AWS Support" in support
-    quotas(quota(CROSS.format("requests per minute"), 0, "L-1"), PLENTY[1])
-    todo = checks("--stack", name, code=1)[f"quota bedrock:{SMALL}"]["todo"]
-    assert "--quota-code L-1 --desired-value 2000" in todo
-    assert "AWS Support" not in todo
-    quotas(quota(CROSS.format("requests per minute"), 0, "L-1", adjustable=False))
-    todo = checks("--stack", name, code=1)[f"quota bedrock:{SMALL}"]["todo"]
-    assert todo.startswith("this cannot be asked for there: open a case with AWS Support")
-
-
-def test_a_reduced_quota_says_what_it_means_for_a_list(stack: Callable[..., str], bedrock: Any, quotas: Any) -> None:
-    bedrock()
-    name, model = stack(OTHERS), f"quota bedrock:{SMALL}"
-    quotas(quota(CROSS.format("requests per minute"), 20, "L-1"), PLENTY[1])
-    found = checks("--stack", name, code=0)[model]
-    assert (found["status"], "--quota-code L-1" in found["todo"]) == ("ok", True)
-    assert found["found"].endswith(
-        "(usual are 2,000): a list of 100 items of 4,000 tokens takes about 5 minutes, and completes"
-    )
-    quotas(*PLENTY, quota("Model invocation max tokens per day for Amazon Nova Lite", 100_000, "L-3"))
-    found = checks("--stack", name, code=0)[model]
-    assert found["status"] == "warn"
-    assert found["found"].endswith("is more than a day's: the rest fails that day")
-
-
-def test_quotas_of_other_models_and_other_ways_do_not_count(
-    stack: Callable[..., str], bedrock: Any, quotas: Any
-) -> None:
-    bedrock()
-    names = (
-        "On-demand model inference requests per minute for Amazon Nova Lite",
-        "Global cross-region model inference tokens per day for Amazon Nova Lite",
-        "Cross-region model inference requests per minute for Amazon Nova 2 Lite",
-        "Cross-region model inference requests per minute for Amazon Nova Lite 1M Context Length",
-        "Batch inference job size (in GB) for Nova Lite V1",
-    )
-    quotas(*(quota(name, 0, f"L-{number}") for number, name in enumerate(names)))
-    found = checks("--stack", stack(OTHERS), code=0)[f"quota bedrock:{SMALL}"]
-    assert found["found"] == "Service Quotas lists none under its name"
-
-
-def test_who_may_not_see_the_quotas_is_warned_once(stack: Callable[..., str], bedrock: Any, answering: Any) -> None:
-    bedrock()
-    answering("SERVICE_QUOTAS", denied("servicequotas:ListServiceQuotas"))
-    found = checks("--stack", stack(OTHERS), code=0)
-    assert found["quotas"]["status"] == "warn"
-    assert not [what for what in found if what.startswith("quota ")]
 
 
 # A policy that denies

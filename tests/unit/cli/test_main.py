@@ -16,7 +16,7 @@ from loopllama import errors
 from loopllama.aws import clients
 from loopllama.settings import Settings
 from loopllama_cli import main, target
-from loopllama_cli.commands import runs
+from loopllama_cli.commands import trace
 from loopllama_cli.docgen.commands import commands, sections
 from loopllama_cli.local.credentials import Credentials
 from loopllama_cli.main import app, exit_code, hoist
@@ -86,7 +86,7 @@ def test_an_error_is_one_line_and_an_exit_code(monkeypatch, error, code):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(runs, "connect", fail)
+    monkeypatch.setattr(trace, "connect", fail)
     result = invoke("trace", "run_x")
     assert exit_code(error) == result.exit_code == code
     assert result.stdout == ""
@@ -111,7 +111,7 @@ def test_the_next_command_names_the_same_target(monkeypatch, given, options):
     def fail(*_):
         raise errors.RunNotFound("gone")
 
-    monkeypatch.setattr(runs, "connect", fail)
+    monkeypatch.setattr(trace, "connect", fail)
     assert invoke("trace", "run_x", *given).stderr.splitlines()[1] == f"The newest runs: loopllama {options}runs list"
     assert next_command("trace", "*") == "loopllama trace '*'"  # a command that has ended is forgotten
 
@@ -120,7 +120,7 @@ def test_debug_shows_the_traceback(monkeypatch):
     def fail(*_):
         raise errors.RunNotFound("gone")
 
-    monkeypatch.setattr(runs, "connect", fail)
+    monkeypatch.setattr(trace, "connect", fail)
     assert "Traceback" not in invoke("trace", "run_x").stderr
     result = invoke("trace", "run_x", "--debug")
     assert result.exit_code == 3
@@ -131,7 +131,7 @@ def test_details_say_line_and_field(monkeypatch):
     def fail(*_):
         raise errors.WorkflowInvalid("wrong", [{"line": 4, "field": "crew.0.role", "message": "is [missing]"}])
 
-    monkeypatch.setattr(runs, "connect", fail)
+    monkeypatch.setattr(trace, "connect", fail)
     assert invoke("trace", "x").stderr.splitlines() == ["error: wrong", "  line 4: crew.0.role: is [missing]"]
 
 
@@ -139,7 +139,7 @@ def test_a_bug_is_no_clean_exit(monkeypatch):
     def fail(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(runs, "connect", fail)
+    monkeypatch.setattr(trace, "connect", fail)
     assert isinstance(invoke("trace", "x").exception, ZeroDivisionError)
 
 
@@ -286,6 +286,7 @@ def test_settings_are_those_of_the_functions():
         runs_table="the-RunsTableName",
         usage_table="the-UsageTableName",
         api_keys_table="the-ApiKeysTableName",
+        key_use_table="the-KeyUseTableName",
         values_bucket="the-ValuesBucketName",
         state_machine_arn="the-RunWorkflowArn",
         event_bus_name="the-EventBusName",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -261,8 +262,10 @@ def test_openai_style(text: str, expected: Usage) -> None:
         # platform.claude.com/docs/en/build-with-claude/fast-mode: it costs more than the tokens' price
         ('{"input_tokens": 9, "output_tokens": 90, "speed": "fast"}', Usage(9, 90, uncertain=True)),
         ('{"input_tokens": 9, "output_tokens": 90, "speed": "standard"}', Usage(9, 90)),
-        # platform.claude.com/docs/en/about-claude/pricing: so does inference in one country, and a search has a fee
-        ('{"input_tokens": 9, "output_tokens": 90, "inference_geo": "us"}', Usage(9, 90, uncertain=True)),
+        # platform.claude.com/docs/en/about-claude/pricing: inference in the United States alone costs a tenth more, and
+        # a search has a fee
+        ('{"input_tokens": 9, "output_tokens": 90, "inference_geo": "us"}', Usage(9, 90, price_factor=Decimal("1.1"))),
+        ('{"input_tokens": 9, "output_tokens": 90, "inference_geo": "eu"}', Usage(9, 90, uncertain=True)),
         ('{"input_tokens": 9, "output_tokens": 90, "inference_geo": "global"}', Usage(9, 90)),
         ('{"input_tokens": 9, "output_tokens": 90, "inference_geo": "not_available"}', Usage(9, 90)),
         (

@@ -217,7 +217,8 @@ def _moved(settings: Settings, before: Iterable[Any], after: Iterable[Any]) -> l
     from loopllama.catalog.catalog import bundled
     from loopllama.routing.impact import moved
 
-    return moved(settings, bundled().with_entries(before), bundled().with_entries(after))
+    old, new = (bundled().allowing(*settings.allowed).with_entries(items) for items in (before, after))
+    return moved(settings, old, new)
 
 
 def _agreed(moved: Sequence[MovedStep], yes: bool, as_json: bool) -> bool:

@@ -14,7 +14,7 @@ from rich.text import Text
 from loopllama.catalog.model import PRICES
 from loopllama.core import exact_json
 from loopllama.core.names import closest
-from loopllama.errors import ModelUnknown, NotFound
+from loopllama.errors import InvalidRequest, ModelUnknown, NotFound
 from loopllama_cli import completion
 from loopllama_cli.commands.common import Csv, Json, connect, either
 from loopllama_cli.console import output
@@ -139,12 +139,15 @@ def _amounts(rates: Mapping[str, Any]) -> str:
 
 
 def check_models(settings: Settings, names: Iterable[str]) -> None:
-    """Raise `ModelUnknown` for a model that nobody knows, before anything is made of it."""
+    """Raise `ModelUnknown` for a model that nobody knows, and `InvalidRequest` for one that the deployment does not
+    allow, before anything is made of it."""
+    from loopllama.catalog.allowed import not_allowed
     from loopllama.catalog.store import CatalogStore
 
     catalog = CatalogStore(settings).catalog()
     for name in names:
-        catalog.resolve(name)
+        if catalog.resolve(name).barred:
+            raise InvalidRequest(f"model {name!r} {not_allowed(settings.allowed_models)}")
 
 
 def _catalog(ctx: typer.Context) -> Catalog:

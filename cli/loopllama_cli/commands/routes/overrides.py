@@ -18,8 +18,9 @@ from loopllama.settings import Settings
 from loopllama_cli import completion
 from loopllama_cli.commands.common import MOST, Json, Workflow, connect, parse_time
 from loopllama_cli.commands.models.show import check_models
+from loopllama_cli.console import figures as costs
 from loopllama_cli.console import output
-from loopllama_cli.console.trace import ignored_text
+from loopllama_cli.console.notes import ignored_text
 from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
@@ -215,8 +216,11 @@ def _expected(store: RouteStore, workflow: str, step: str, values: RouteRow) -> 
 def change_line(forecast: Forecast) -> str:
     """Return a prediction (`whatif.predict`) in one line."""
     cost, latency = forecast["cost_usd"], forecast["latency_ms"]
+    before, after = (
+        costs.cost({"cost_usd": cost[when], "cost_basis": forecast["cost_basis"]}).plain for when in ("before", "after")
+    )
     parts = [
-        f"{output.money(cost['before'])} -> {output.money(cost['after'])}{_percent(cost['change'])}",
+        f"{before} -> {after}{_percent(cost['change'])}",
         f"{output.duration(latency['before'])} -> {output.duration(latency['after'])}{_percent(latency['change'])}",
     ]
     simulated = ", simulated" if forecast["simulated"] else ""

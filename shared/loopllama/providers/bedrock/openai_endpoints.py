@@ -66,7 +66,7 @@ class Role:
         """Return the address that serves the model, and what its calls are signed for."""
         named, identifier = at_region(model)
         region = named or clients.region()
-        if _by_runtime(identifier):
+        if by_runtime(identifier):
             host = clients.endpoint("BEDROCK_RUNTIME", f"https://bedrock-runtime.{region}.amazonaws.com")
             base, signed_for = f"{host}/openai/v1", "bedrock"
         else:
@@ -109,7 +109,7 @@ class AtBedrock(HttpAdapter):
         try:
             return super().send(call, until)
         except ModelRequestRejected as error:
-            if _by_runtime(identifier) or not _OTHER_PATH.search(str(error)):
+            if by_runtime(identifier) or not _OTHER_PATH.search(str(error)):
                 raise
         _other_path.symmetric_difference_update({identifier})
         try:
@@ -135,5 +135,6 @@ class AtBedrock(HttpAdapter):
         return ModelNotAvailable(said, status=reply.status)
 
 
-def _by_runtime(identifier: str) -> bool:
+def by_runtime(identifier: str) -> bool:
+    """Return whether bedrock-runtime serves a model, by its id without a region; else bedrock-mantle does."""
     return bool(_OF_RUNTIME.match(identifier)) or foundation_model(identifier) != identifier
