@@ -44,7 +44,7 @@ GoesOn = Literal["continue", "retry_later", "waiting", "fork", "more", "advance"
 Ends = Literal["done", "failed", "stopped", "set_aside", "crashed", "line_left"]
 ChainOutcome = GoesOn | Ends
 """What the state machine is told of a chain; `crashed` it says itself. `set_aside` goes on in the run's next execution.
-A run's only chain becomes a round of `more`, or asks what is ready (`advance`); `line_left` ends a line that was left."""
+A run's only chain becomes a round of `more`, or asks what is ready (`advance`); `line_left` ends a line it has left."""
 
 
 class RecordedError(TypedDict, total=False):
