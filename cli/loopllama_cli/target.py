@@ -233,6 +233,8 @@ def _read(stack: str, url: str | None) -> Target:
         if url:
             _refuse_api(url)
         message = error.response.get("Error", {}).get("Message", str(error))
+        if not url and "does not exist" in message:
+            raise TargetUnreachable(_not_there(stack, client.meta.region_name)) from error
         raise TargetUnreachable(f"{where} cannot be read: {message}") from error
     except BotoCoreError as error:
         hint = " Start one with `loopllama local`." if url else ""
@@ -248,6 +250,24 @@ def _read(stack: str, url: str | None) -> Target:
             f"This version: {next_command('deploy')}"
         )
     return Target(name=stack, settings=settings_of(stack, outputs, parameters), outputs=outputs, local=url is not None)
+
+
+def _not_there(stack: str, region: str) -> str:
+    """Return what is said of a stack that CloudFormation does not know: where it was looked for, and how to look
+    elsewhere."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        account = f"account {clients.client('sts').get_caller_identity()['Account']}"
+    except (BotoCoreError, ClientError):
+        account = "this account"
+    chosen = _called_with.get() or Choice()
+    elsewhere = "another region is named with --region, another account with --profile"
+    return (
+        f"There is no stack {stack} in region {region} of {account}: {elsewhere}. The stacks there: aws cloudformation "
+        f"list-stacks --region {region}{f' --profile {shlex.quote(chosen.profile)}' if chosen.profile else ''} "
+        "--query 'StackSummaries[].StackName'"
+    )
 
 
 def settings_of(stack: str, outputs: Mapping[str, str], parameters: Mapping[str, str]) -> Settings:

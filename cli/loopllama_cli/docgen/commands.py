@@ -62,7 +62,9 @@ def _table(params: list[Any]) -> str:
         if param.param_type_name == "option":
             if param.required:
                 notes.append("Required.")
-            if param.secondary_opts:
+            if param.secondary_opts and param.default is None:
+                pass  # neither, until one is given
+            elif param.secondary_opts:
                 notes.append(f"Default: `{(param.opts if param.default else param.secondary_opts)[0]}`.")
             elif not param.is_flag and param.default not in (None, "", ()):
                 notes.append(f"Default: {param.default}.")

@@ -334,10 +334,10 @@ class Catalog:
         provider, colon, model = name.partition(":")
         if colon and provider not in PROVIDERS:
             near = [*(f"{known}:{model}" for known in like(provider, PROVIDERS)), *near]
+        found = [known for known in dict.fromkeys(near) if known != name]
+        aliases = {*self._bundled_aliases, *self._aliases}
         if len(self._near) >= _MOST_KEPT:
             self._near.clear()
-        aliases = {*self._bundled_aliases, *self._aliases}
-        found = [known for known in dict.fromkeys(near) if known != name]
         self._near[name] = sorted(found, key=lambda known: known not in aliases)[:3]
         return self._near[name]
 

@@ -34,8 +34,9 @@ def meant(name: str, names: Iterable[object]) -> str:
 
 def closest(name: str, names: Iterable[object]) -> str:
     """Return `; did you mean X?` where a known name is close, else the known names."""
-    known = [str(known_name) for known_name in names]
-    return meant(name, known) or f"; there are: {', '.join(text[:_LISTED] for text in known[:20]) or 'none'}"
+    known = list(names)
+    listed = ", ".join(str(known_name)[:_LISTED] for known_name in known[:20])
+    return meant(name, known) or f"; there are: {listed or 'none'}"
 
 
 def plural(count: int, thing: str) -> str:

@@ -8,7 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -243,6 +243,34 @@ def test_a_stack_of_another_kind_or_of_another_version(monkeypatch, outputs, say
         with pytest.raises(TargetUnreachable) as caught:
             target._read("crews", None)
     assert str(caught.value).startswith(says)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_stack_that_is_not_there_names_where_it_was_looked_for(monkeypatch, known):
+    refused = ClientError({"Error": {"Code": "ValidationError", "Message": "Stack with id crws does not exist"}}, "x")
+
+    class Aws:
+        meta = SimpleNamespace(region_name="eu-west-1")
+
+        def describe_stacks(self, StackName):  # noqa: N803 - boto3's name
+            raise refused
+
+        def get_caller_identity(self):
+            if not known:
+                raise refused
+            return {"Account": "123456789012"}
+
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "x")
+    with monkeypatch.context() as patch:
+        patch.setattr(clients, "client", lambda *_, **__: Aws())
+        with pytest.raises(TargetUnreachable) as caught:
+            target._read("crws", None)
+    account = "account 123456789012" if known else "this account"
+    assert str(caught.value).startswith(
+        f"There is no stack crws in region eu-west-1 of {account}: another region is named"
+    )
+    assert "--region" in str(caught.value)
 
 
 def test_settings_are_those_of_the_functions():

@@ -55,15 +55,18 @@ def price(
     store, settings = open_store(ctx)
     resolved = store.catalog().resolve(model)
     present, model = price_at(_at_tier(resolved, service_tier), day), known(store, model)
-    cached, kept = [], []
+    cached: list[Decimal | None] = []
+    kept: list[str] = []
     for name, text in zip(PRICES[2:], (cache_read, cache_write, cache_write_1h), strict=True):
         amount = number(text)
         if amount is None and present is not None and (amount := getattr(present, name)) is not None:
             kept.append(f"{name} ${amount:f}")
         cached.append(amount)
-    amounts = (_money(given), _money(taken), *cached)
+    amounts = (_money(given), _money(taken))
     dated_price = (
-        price_of(day, *amounts) if service_tier is None else store.with_tier(model, day, service_tier, amounts)
+        price_of(day, *amounts, *cached)
+        if service_tier is None
+        else store.with_tier(model, day, service_tier, (*amounts, *cached))
     )
     written = store.add_price(model, dated_price, updated_by=getpass.getuser(), reason=reason)
     today = datetime.now(UTC).date()
