@@ -230,11 +230,11 @@ class _Change:
                 turn.takes += takes - _ms(call)
                 estimate.add(call, now, then)
         for name, step_turns in turns.items():
-            steps[name].ms_before = _length(step_turns, now=True)
-            steps[name].ms_after = _length(step_turns, now=False)
-            if (estimate_of := self.steps.get(name)) is not None:
-                estimate_of.latency_before += steps[name].ms_before
-                estimate_of.latency_after += steps[name].ms_after
+            took, takes = _length(step_turns, now=True), _length(step_turns, now=False)
+            steps[name].ms_before, steps[name].ms_after = took, takes
+            if whole := self.steps.get(name):
+                whole.latency_before += took
+                whole.latency_after += takes
         return Estimate(str(run["id"]), float(run.get("latency_ms") or 0), steps)
 
     def _of_call(self, estimate: StepEstimate, call: AttemptView) -> tuple[Decimal | None, Decimal | None, float]:
