@@ -53,7 +53,7 @@ LEFT_OUT = (
     *("Last used", "Steps", "Input", "Output", "From", "Cost after", "Cost", "Change "),
 )
 """Columns that may be left out, the first to go first. The rest, and the first column of a table, always stay."""
-_TEXTS = {"Reason": 200, "Changed": 300, "Description": 120, "System prompt": 60, "By": 60}
+_TEXTS = {"Reason": 200, "Opens": 300, "Changed": 300, "Description": 120, "System prompt": 60, "By": 60}
 """Columns of sentences, with the most characters that a terminal shows of them: they are broken between words."""
 _LISTS = ("Can", "Move", "Fallbacks", "Needs", "Says", "Value", "From", "To", "Alias")
 """Columns with several names in a cell: broken between them, never within one."""

@@ -36,6 +36,7 @@ def _run(run_id):
         "id": run_id, "workflow_id": WORKFLOW, "workflow_version": 3, "status": "waiting_input", "input": "x",
         "output": "Here.", "error": None, "created_at": AT, "started_at": AT, "finished_at": AT, "latency_ms": 12_345,
         "tokens_in": 1_234_567, "tokens_out": 1, "cost_usd": Decimal("0.00084"), "steps": [step, writer],
+        "unsatisfied_loops": None,
     }  # fmt: skip
 
 
@@ -44,12 +45,12 @@ def _forecast(*_, **__):
     step = {
         "step": STEP, "models_before": [MODEL], "model_after": "claude-haiku-4-5", "turns": 20,
         "cost_usd_before": Decimal("0.00042"), "cost_usd_after": Decimal("0.000042"), "latency_ms_before": 1234,
-        "latency_ms_after": 12_345, "latency_from": "other steps on this model",
+        "latency_ms_after": 12_345, "latency_from": "other steps on this model", "cost_basis": "measured",
     }  # fmt: skip
     wide = {"p10": Decimal("-0.512"), "p90": Decimal("-0.412")}
     return {
         "runs": 20, "from": AT, "to": AT, "prices": "today", "cost_usd": both, "latency_ms": both,
-        "spread": {"cost": wide, "latency": wide}, "steps": [step], "simulated": False, "unknown": [],
+        "spread": {"cost": wide, "latency": wide}, "steps": [step], "cost_basis": "measured", "simulated": False, "unknown": [],
     }  # fmt: skip
 
 
@@ -78,8 +79,9 @@ def _usage(*_, **__):
 
 
 def _keys(*_):
-    return [{"prefix": "ll_live_Ab3d", "name": "continuous integration", "created_at": AT, "last_used_at": AT,
-             "revoked_at": None}]  # fmt: skip
+    return [{"id": "key_5ca05703", "prefix": "ll_live_Ab3d", "name": "continuous integration", "created_at": AT,
+             "last_used_at": AT, "revoked_at": None, "scopes": ("read", "run"), "workflows": [WORKFLOW],
+             "max_requests_per_day": 1000, "max_usd_per_day": Decimal(5)}]  # fmt: skip
 
 
 class _Found:
