@@ -50,7 +50,8 @@ def _forecast(*_, **__):
     wide = {"p10": Decimal("-0.512"), "p90": Decimal("-0.412")}
     return {
         "runs": 20, "from": AT, "to": AT, "prices": "today", "cost_usd": both, "latency_ms": both,
-        "spread": {"cost": wide, "latency": wide}, "steps": [step], "cost_basis": "measured", "simulated": False, "unknown": [],
+        "spread": {"cost": wide, "latency": wide}, "steps": [step], "cost_basis": "measured", "simulated": False,
+        "unknown": [],
     }  # fmt: skip
 
 
