@@ -103,6 +103,14 @@ def test_commands_in_texts_can_be_pasted(monkeypatch, pushed):
     assert "loopllama --stack prod models price openai:nobody-knows --input USD --output USD" in price
 
 
+def test_commands_in_a_run_s_error_can_be_pasted(runs):
+    why = "step 'a': CredentialsRejected: no key; set it with: loopllama providers set openai"
+    runs["run_2"] |= {"status": "failed", "error": why}
+    assert "loopllama --stack prod providers set openai" in " ".join(
+        invoke("trace", "last", "--stack", "prod").stdout.split()
+    )
+
+
 def test_the_commands_that_are_completed_are_there():
     names = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     assert set(AFTER_CONNECTING) <= names
