@@ -97,6 +97,7 @@ def diff(
     if version is None and to is None:
         entries = past.entries(route, 1)
         if not entries:
+            check_step(settings, workflow, step)
             set_it = next_command("routes set", workflow, step, "MODEL")
             raise NotFound(f"the history of {route!r} is empty; set the route with: {set_it}")
         before, after = entries[0].get("before"), entries[0].get("after")
@@ -131,6 +132,8 @@ def rollback(
     from loopllama.routing.store import RouteStore
 
     settings = connect(ctx).settings
+    if not _entries(settings, workflow, step, 1):
+        check_step(settings, workflow, step)  # a row of a step that is gone can be brought back all the same
     row = RouteStore(settings).rollback(workflow, step, to, updated_by=getpass.getuser(), reason=reason)
     if as_json:
         output.print_json({"workflow": workflow, "step": step, "row": row})
