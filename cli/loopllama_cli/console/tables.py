@@ -11,34 +11,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 LEFT_OUT = (
-    *("Share", "By", "System prompt", "Agents", "Can", "Tokens cached", "Cached", "Latency from"),
-    *(
-        "Secret",
-        "Answered by",
-        "Description",
-        "Updated",
-        "Version",
-        "Tokens",
-        "Tokens in",
-        "Tokens out",
-        "In",
-        "Out",
-        "Provider",
-    ),
-    *("Context", "At once", "Name", "Alias", "Role", "Needs", "Until", "Type", "Latency before", "Cost before"),
-    *(
-        "Latency",
-        "Created",
-        "Change",
-        "Latency after",
-        "Spread (p10 to p90)",
-        "Reason",
-        "Of",
-        "Fallbacks",
-        "Source",
-        "Revoked",
-    ),
-    *("Key", "Opens", "Last used", "Steps", "Input", "Output", "From", "Cost after", "Cost", "Change "),
+    *("Share", "By", "System prompt", "Agents", "Can", "Tokens cached", "Cached", "Latency from", "Secret"),
+    *("Answered by", "Description", "Updated", "Version", "Tokens", "Tokens in", "Tokens out", "In", "Out", "Provider"),
+    *("Context", "At once", "Alias", "Role", "Needs", "Until", "Type", "Latency before", "Cost before", "Latency"),
+    *("Created", "Change", "Latency after", "Spread (p10 to p90)", "Reason", "Of", "Fallbacks", "Source", "Revoked"),
+    *("Name", "Key", "Opens", "Last used", "Steps", "Input", "Output", "From", "Cost after", "Cost", "Change "),
 )
 """Columns that may be left out, the first to go first. The rest, and the first column of a table, always stay."""
 _TEXTS = {"Reason": 200, "Changed": 300, "Description": 120, "System prompt": 60, "By": 60}

@@ -14,7 +14,7 @@ import typer
 from loopllama.errors import NotFound
 from loopllama_cli import completion
 from loopllama_cli.commands.common import MOST, Json, Workflow, connect
-from loopllama_cli.commands.routes.overrides import Reason, Step, app, check_step, definition_of
+from loopllama_cli.commands.routes.overrides import Reason, Step, app, as_typed, check_step, definition_of
 from loopllama_cli.console import output
 from loopllama_cli.target import next_command
 
@@ -210,6 +210,6 @@ def _difference(difference: Difference) -> str:
 
         if difference["field"] in _EPOCHS and isinstance(value, int | Decimal):
             return output.epoch_time(value)
-        return "nothing" if value is None else output.one_line(plain(value), 80)
+        return "nothing" if value is None else output.one_line(as_typed(plain(value)), output.WHOLE)
 
     return f"{difference['field']}: {shown(difference['from'])} -> {shown(difference['to'])}"
