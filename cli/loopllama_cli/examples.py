@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 _RUN = "run_5ca05703b2a84f699ecb647b"
@@ -77,10 +78,25 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 """By command; each line without the program's name."""
 
 
+ROOT = ("local", "run", "trace", "routes set")
+"""Commands whose first example the help of the whole program shows."""
+_OF_A_GROUP = 4
+
+
 def add(app: Any, path: str = "") -> None:
-    """Give each command of a Typer application its examples, where its help ends."""
+    """Give each command and group of a Typer application its examples, where its help ends."""
     for command in app.registered_commands:
-        lines = EXAMPLES.get(f"{path}{command.name or command.callback.__name__}", ())
-        command.epilog = "\n\n".join(["Examples:", *(f"loopllama {line}" for line in lines)]) if lines else None
+        command.epilog = shown(EXAMPLES.get(f"{path}{command.name or command.callback.__name__}", ()))
     for group in app.registered_groups:
         add(group.typer_instance, f"{path}{group.name} ")
+        group.epilog = shown(of_group(f"{path}{group.name} "))
+
+
+def of_group(path: str) -> tuple[str, ...]:
+    """Return the first examples of the first commands of a group."""
+    return tuple(lines[0] for name, lines in EXAMPLES.items() if name.startswith(path))[:_OF_A_GROUP]
+
+
+def shown(lines: Sequence[str]) -> str:
+    """Return examples as the end of a help, each a paragraph."""
+    return "\n\n".join(["Examples:", *(f"loopllama {line}" for line in lines)])

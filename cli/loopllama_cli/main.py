@@ -153,7 +153,12 @@ app = typer.Typer(
     # Tracebacks of bugs stay plain: the pretty ones print local variables, keys and prompts among them.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: " + "; ".join(f"{code} {meaning.split(':')[0]}" for code, meaning in EXIT_CODES.items()),
+    epilog="\n\n".join(
+        [
+            examples.shown([examples.EXAMPLES[name][0] for name in examples.ROOT]),
+            "Exit codes: " + "; ".join(f"{code} {meaning.split(':')[0]}" for code, meaning in EXIT_CODES.items()),
+        ]
+    ),
 )
 
 

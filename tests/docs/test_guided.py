@@ -31,6 +31,6 @@ def test_who_has_no_authentication() -> None:
     open_ones = [name for name, authorized in auth_per_resource(stacks) if not authorized]
     assert open_ones == ["Api"] * 8 + ["ReadEvents"] * 2
     assert "`Api has no authentication. Is this okay?`, eight times, then twice the same of `ReadEvents`" in TABLE
-    assert "`y`, nine times" in TABLE
-    assert "the nine without authentication" in PAGE
-    assert "`y` the nine times" in (ROOT / "README.md").read_text("utf-8")
+    assert "`y`, ten times" in TABLE
+    assert "the ten without authentication" in PAGE
+    assert "`y` the ten times" in (ROOT / "README.md").read_text("utf-8")

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from loopllama_cli.commands.common import Json
 from loopllama_cli.console import output
-from loopllama_cli.target import Choice
+from loopllama_cli.target import Choice, complete
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -37,7 +37,7 @@ def doctor(
             console.print(Text.assemble(status, (f"{check.what}: ", "bold"), output.plain(check.found)), soft_wrap=True)
             if check.todo:
                 for line in check.todo.splitlines():
-                    console.print(Text.assemble("     → ", output.plain(line)), soft_wrap=True)
+                    console.print(Text.assemble("     → ", output.plain(complete(line))), soft_wrap=True)
     if as_json:
         output.print_json([check._asdict() for check in checks])
     if any(check.status == "fail" for check in checks):

@@ -105,7 +105,7 @@ def _opens(key: dict[str, Any]) -> str:
     if key["max_requests_per_day"] is not None:
         parts.append(f"{int(key['max_requests_per_day']):,} requests a day")
     if key["max_usd_per_day"] is not None:
-        parts.append(f"{digits(key['max_usd_per_day'])} USD a day")
+        parts.append(f"${digits(key['max_usd_per_day'])} a day")
     return "; ".join(parts)
 
 

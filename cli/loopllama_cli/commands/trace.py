@@ -10,14 +10,21 @@ import typer
 from loopllama.errors import WorkflowNotFound
 from loopllama.settings import Settings
 from loopllama_cli import completion
-from loopllama_cli.commands.common import Json, RunId, connect
+from loopllama_cli.commands.common import Csv, Json, RunId, connect, either
 from loopllama_cli.commands.run import read
 from loopllama_cli.console import output, step_detail
-from loopllama_cli.console.comparison import compare_runs, print_comparison
+from loopllama_cli.console.comparison import PAIRED, compare_runs, paired, print_comparison
+from loopllama_cli.console.run_facts import steps_of
 from loopllama_cli.console.trace import picture, print_trace
 
 if TYPE_CHECKING:
     from loopllama.queries.types import RunView
+
+
+_CSV = (
+    *("step", "iteration", "item", "status", "model", "source", "tokens_in", "tokens_cached", "tokens_out"),
+    *("cost_usd", "cost_basis", "simulated", "latency_ms", "waited_ms", "started_at", "finished_at"),
+)
 
 
 def trace(
@@ -35,14 +42,19 @@ def trace(
         Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the trace as a picture instead.")
     ] = None,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Show what a run did: for each step its model and who chose it, tokens, latency, cost; then a timeline.
 
     Long lists are one line, with their spread and what failed. In the cost column `~` marks an estimate and `≥` a sum
     that lacks a call of unknown cost. With --step --json: a list of step objects.
     """
+    either(as_json, as_csv)
     settings = connect(ctx).settings
     view = read(settings, run)
+    if as_csv:
+        output.print_csv(_CSV, steps_of(view) if step is None else step_detail.named(view, step))
+        return
     if step is not None:
         steps = step_detail.named(view, step)
         if as_json:
@@ -82,11 +94,15 @@ def compare(
         str, typer.Argument(metavar="RUN", help="The run that is compared.", autocompletion=completion.runs)
     ],
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Show two runs side by side: models, latency and cost by step, and what changed."""
     settings = connect(ctx).settings
     a, b = read(settings, first), read(settings, second)
+    either(as_json, as_csv)
     if as_json:
         output.print_json(compare_runs(a, b))
+    elif as_csv:
+        output.print_csv(PAIRED, paired(a, b))
     else:
         print_comparison(a, b)

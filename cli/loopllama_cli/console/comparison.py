@@ -114,6 +114,25 @@ def _table(a: RunView, b: RunView) -> Table:
     return table
 
 
+PAIRED = ("step", *(f"{name}_{which}" for name in ("model", "latency_ms", "cost_usd") for which in ("before", "after")))
+"""The columns of a comparison as CSV."""
+
+
+def paired(a: RunView, b: RunView) -> list[dict[str, Any]]:
+    """Return a record for each step of two runs, with its figures in both."""
+    return [
+        {
+            "step": name,
+            **{
+                f"{field}_{which}": step.get(field)
+                for which, step in (("before", first), ("after", second))
+                for field in ("model", "latency_ms", "cost_usd")
+            },
+        }
+        for name, (first, second) in _side_by_side(a, b).items()
+    ]
+
+
 def _side_by_side(a: RunView, b: RunView) -> dict[str, tuple[Folded, Folded]]:
     """Return steps by name (and iteration and item, where there are several), the first run's order first."""
     empty = cast("Folded", {})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from loopllama.queries.step_order import in_order
 from loopllama_cli.console import output
+from loopllama_cli.target import complete
 
 if TYPE_CHECKING:
     from loopllama.queries.types import RunView, StepView, WaitView
@@ -58,11 +59,11 @@ def step_simulated(step: StepView) -> bool:
 
 
 def error_text(error: Any) -> str:
-    """Return a run's or step's error as a sentence: its step, its type, its message."""
+    """Return a run's or step's error as a sentence: its step, its type, its message. Commands in it can be pasted."""
     if not isinstance(error, Mapping):
-        return output.one_line(error, 1000)
+        return complete(output.one_line(error, 1000))
     parts = [str(error[key]) for key in ("step", "type", "message") if error.get(key)]
-    return output.one_line(": ".join(parts) or error, 1500)
+    return complete(output.one_line(": ".join(parts) or error, 1500))
 
 
 def run_cost(run: RunView) -> Decimal | None:

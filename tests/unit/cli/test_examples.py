@@ -7,7 +7,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from loopllama_cli.docgen.commands import commands
-from loopllama_cli.examples import EXAMPLES
+from loopllama_cli.examples import EXAMPLES, of_group
 from loopllama_cli.main import app, hoist
 
 PROGRAM = get_command(app)
@@ -24,6 +24,14 @@ def test_help_shows_them(name, monkeypatch):
     shown = CliRunner().invoke(app, [*name.split(), "--help"]).stdout
     for line in EXAMPLES[name]:
         assert f"loopllama {line}" in shown
+
+
+def test_groups_and_the_program_show_some_too(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "loopllama trace last" in CliRunner().invoke(app, ["--help"]).stdout
+    for group in app.registered_groups:
+        shown = CliRunner().invoke(app, [str(group.name), "--help"]).stdout
+        assert f"loopllama {of_group(f'{group.name} ')[0]}" in shown
 
 
 @pytest.mark.parametrize(

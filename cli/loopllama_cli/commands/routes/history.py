@@ -14,7 +14,7 @@ import typer
 from loopllama.errors import NotFound
 from loopllama_cli import completion
 from loopllama_cli.commands.common import MOST, Json, Workflow, connect
-from loopllama_cli.commands.routes.overrides import Reason, Step, app, check_step, definition_of
+from loopllama_cli.commands.routes.overrides import Reason, Step, app, as_typed, check_step, definition_of
 from loopllama_cli.console import output
 from loopllama_cli.target import next_command
 
@@ -97,6 +97,7 @@ def diff(
     if version is None and to is None:
         entries = past.entries(route, 1)
         if not entries:
+            check_step(settings, workflow, step)
             set_it = next_command("routes set", workflow, step, "MODEL")
             raise NotFound(f"the history of {route!r} is empty; set the route with: {set_it}")
         before, after = entries[0].get("before"), entries[0].get("after")
@@ -131,6 +132,8 @@ def rollback(
     from loopllama.routing.store import RouteStore
 
     settings = connect(ctx).settings
+    if not _entries(settings, workflow, step, 1):
+        check_step(settings, workflow, step)  # a row of a step that is gone can be brought back all the same
     row = RouteStore(settings).rollback(workflow, step, to, updated_by=getpass.getuser(), reason=reason)
     if as_json:
         output.print_json({"workflow": workflow, "step": step, "row": row})
@@ -207,6 +210,6 @@ def _difference(difference: Difference) -> str:
 
         if difference["field"] in _EPOCHS and isinstance(value, int | Decimal):
             return output.epoch_time(value)
-        return "nothing" if value is None else output.one_line(plain(value), 80)
+        return "nothing" if value is None else output.one_line(as_typed(plain(value)), output.WHOLE)
 
     return f"{difference['field']}: {shown(difference['from'])} -> {shown(difference['to'])}"

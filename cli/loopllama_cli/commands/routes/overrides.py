@@ -293,16 +293,23 @@ def _says(row: RouteRow) -> str:
     parts = [output.one_line(row["model"], output.WHOLE)] if row.get("model") is not None else []
     for name in ("policy", "candidates", "fallbacks", "max_cost", "max_latency", "max_tokens", "temperature", "pin"):
         if row.get(name) is not None:
-            value = f"${row[name]}" if name == "max_cost" else output.one_line(_listed(row[name]), output.WHOLE)
+            value = f"${row[name]}" if name == "max_cost" else output.one_line(as_typed(row[name]), output.WHOLE)
             parts.append(f"{_SAID.get(name, name)} {value}")
     return ", ".join(parts)
 
 
-def _listed(value: Any) -> Any:
+def as_typed(value: Any) -> Any:
     """Return a row's list of models as they are typed, `MODEL` and `MODEL=WEIGHT`; anything else as it is."""
     if not isinstance(value, list):
         return value
-    typed = [f"{one.get('model')}={one.get('weight')}" if isinstance(one, dict) else str(one) for one in value]
+    typed: list[str] = []
+    for one in value:
+        if isinstance(one, dict) and "model" in one:
+            typed.append(f"{one['model']}={one['weight']}" if one.get("weight") is not None else str(one["model"]))
+        elif isinstance(one, str):
+            typed.append(one)
+        else:
+            return value
     return " ".join(typed)
 
 

@@ -47,3 +47,25 @@ def test_one_form_at_a_time():
     for command in (("models", "list"), ("runs", "list"), ("usage",), ("whatif", "w", "--set", "a=small")):
         assert "exclude each other" in invoke(*command, "--json", "--csv", code=2).stderr
     assert "exclude each other" in invoke("whatif", "w", "--set", "a=small", "--csv", "--apply", code=2).stderr
+
+
+def test_steps_of_one_run_and_of_two(monkeypatch):
+    step = {"step": "a", "order": 0, "model": "m", "cost_usd": Decimal("0.5"), "latency_ms": 7, "tokens_in": 3}
+    runs = {
+        "run_1": [step],
+        "run_2": [{**step, "model": "n", "cost_usd": Decimal("0.25")}, {**step, "step": "b", "order": 1}],
+    }
+    monkeypatch.setattr(RunReader, "get", lambda _, run_id: {"id": run_id, "workflow_id": "w", "steps": runs[run_id]})
+    (row,) = read("trace", "run_1")
+    assert (row["step"], row["model"], row["tokens_in"], row["cost_usd"], row["latency_ms"]) == (
+        "a",
+        "m",
+        "3",
+        "0.5",
+        "7",
+    )
+    both, new = read("compare", "run_1", "run_2")
+    assert (both["model_before"], both["model_after"], both["cost_usd_before"], both["cost_usd_after"]) == (
+        *("m", "n", "0.5", "0.25"),
+    )
+    assert (new["step"], new["cost_usd_before"], new["cost_usd_after"]) == ("b", "", "0.5")

@@ -36,6 +36,9 @@ def runs(monkeypatch):
         (("routes", "set", "support_reply", "writr", "small"), 2, "did you mean writer?"),
         (("routes", "unset", "support_reply", "writr"), 2, "did you mean writer?"),
         (("routes", "history", "support_reply", "writr"), 2, "did you mean writer?"),
+        (("routes", "diff", "support_reply", "writr"), 2, "did you mean writer?"),
+        (("routes", "rollback", "support_reply", "writr"), 2, "did you mean writer?"),
+        (("runs", "list", "suport_reply"), 3, "Did you mean support_reply?"),
         (("whatif", "support_reply", "--set", "writr=small"), 2, "did you mean writer?"),
         (("run", "support_reply", "-i", "x", "--model", "writer=smal"), 3, "did you mean small"),
         (("models", "show", "opnai:gpt-5"), 3, "did you mean openai:gpt-5"),
@@ -101,6 +104,14 @@ def test_commands_in_texts_can_be_pasted(monkeypatch, pushed):
     assert "loopllama --stack prod providers set openai" in said
     price = invoke("routes", "set", pushed, "writer", "openai:nobody-knows", "--stack", "prod", code=2).stderr
     assert "loopllama --stack prod models price openai:nobody-knows --input USD --output USD" in price
+
+
+def test_commands_in_a_run_s_error_can_be_pasted(runs):
+    why = "step 'a': CredentialsRejected: no key; set it with: loopllama providers set openai"
+    runs["run_2"] |= {"status": "failed", "error": why}
+    assert "loopllama --stack prod providers set openai" in " ".join(
+        invoke("trace", "last", "--stack", "prod").stdout.split()
+    )
 
 
 def test_the_commands_that_are_completed_are_there():

@@ -11,7 +11,7 @@ from loopllama.aws import clients, dynamo
 from loopllama.catalog import catalog
 from loopllama.routing.store import RouteStore
 from loopllama_cli.commands.common import parse_time
-from loopllama_cli.commands.routes import history
+from loopllama_cli.commands.routes import history, overrides
 
 # Routes
 
@@ -165,3 +165,16 @@ def test_a_time_is_shown_as_one(pushed):
     for value, text in ((row["expires_at"], shown), ("soon", "soon")):
         difference: Any = {"field": "expires_at", "from": None, "to": value}
         assert history._difference(difference) == f"expires_at: nothing -> {text}"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ([{"model": "small", "weight": 9}, {"model": "gpt-5", "weight": None}, "balanced"], "small=9 gpt-5 balanced"),
+        ([{"effective_from": "2026-01-01"}], [{"effective_from": "2026-01-01"}]),
+        ([3], [3]),
+        ("x", "x"),
+    ],
+)
+def test_models_are_shown_as_they_are_typed(value, shown):
+    assert overrides.as_typed(value) == shown

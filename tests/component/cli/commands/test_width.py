@@ -35,6 +35,7 @@ def _run(run_id):
     return {
         "id": run_id, "workflow_id": WORKFLOW, "workflow_version": 3, "status": "waiting_input", "input": "x",
         "output": "Here.", "error": None, "created_at": AT, "started_at": AT, "finished_at": AT, "latency_ms": 12_345,
+        "cost_basis": "measured",
         "tokens_in": 1_234_567, "tokens_out": 1, "cost_usd": Decimal("0.00084"), "steps": [step, writer],
         "unsatisfied_loops": None,
     }  # fmt: skip
@@ -46,6 +47,7 @@ def _forecast(*_, **__):
         "step": STEP, "models_before": [MODEL], "model_after": "claude-haiku-4-5", "turns": 20,
         "cost_usd_before": Decimal("0.00042"), "cost_usd_after": Decimal("0.000042"), "latency_ms_before": 1234,
         "latency_ms_after": 12_345, "latency_from": "other steps on this model", "cost_basis": "measured",
+        "simulated": False,
     }  # fmt: skip
     wide = {"p10": Decimal("-0.512"), "p90": Decimal("-0.412")}
     return {
@@ -80,9 +82,14 @@ def _usage(*_, **__):
 
 
 def _keys(*_):
-    return [{"id": "key_5ca05703", "prefix": "ll_live_Ab3d", "name": "continuous integration", "created_at": AT,
-             "last_used_at": AT, "revoked_at": None, "scopes": ("read", "run"), "workflows": [WORKFLOW],
-             "max_requests_per_day": 1000, "max_usd_per_day": Decimal(5)}]  # fmt: skip
+    key = {"id": "key_3f9a2c1b7d4e", "prefix": "ll_live_Ab3d", "name": "continuous integration", "created_at": AT}
+    opens = {
+        "scopes": ["read", "run"],
+        "workflows": [WORKFLOW],
+        "max_requests_per_day": 1000,
+        "max_usd_per_day": Decimal(2),
+    }
+    return [{**key, **opens, "last_used_at": AT, "revoked_at": None}]
 
 
 class _Found:
@@ -119,7 +126,7 @@ TABLES = {
     ("models", "disable", MODEL, "--reason", "x", "--yes"): [WORKFLOW, STEP, OTHER],
     ("models", "probe", "ollama", "--dry-run"): [_Found.model],
     ("providers", "list"): ["bedrock-openai"],
-    ("keys", "list"): ["ll_live_Ab3d…"],
+    ("keys", "list"): ["key_3f9a2c1b7d4e"],
     ("tools", "list"): ["ask_human"],
     ("tools", "history", "lookup_order"): [MODEL],
 }  # fmt: skip
