@@ -27,6 +27,7 @@ ASL     := .venv-asl
 FOREIGN := .venv-foreign
 # The layer's libraries, boto3 and httpx: among the development tools boto3 would load more than it does by itself.
 PLAIN_LIBRARIES := .venv-plain
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' shared/loopllama/__init__.py)
 BENCH  ?=
 ROLE   ?=
 SHORT  ?=
@@ -112,17 +113,20 @@ lint-asl: $(ASL)/.installed
 	@$(ASL)/node_modules/.bin/asl-validator --silent --json-path $(ASL)/run_workflow.json || \
 		$(ASL)/node_modules/.bin/asl-validator --json-path $(ASL)/run_workflow.json
 
-audit: $(AUDIT)/.installed ## Scanners: the template by checkov, the locked packages by pip-audit where its data can be reached
+audit: $(AUDIT)/.installed $(DEV) ## Scanners: the template by checkov, the locked packages by pip-audit where its data can be reached, and their licences
 	@$(AUDIT)/bin/checkov --config-file .checkov.yaml
 	@$(AUDIT)/bin/python requirements/audit.py requirements/dev.txt
+	@$(BIN)/python requirements/licences.py shared/requirements.txt requirements/cli.txt requirements/dev.txt
 
 format: $(DEV) ## Put the code into shape
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
 
-build: $(DEV) ## What is deployed (.aws-sam/build) and what is installed (dist/*.whl)
+build: $(DEV) ## What is deployed (.aws-sam/build), what is installed (dist/*.whl), and what they consist of (dist/*.cdx.json, CycloneDX)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sam build
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@$(BIN)/python requirements/sbom.py shared/requirements.txt loopllama-layer $(VERSION) > dist/loopllama-layer.cdx.json
+	@$(BIN)/python requirements/sbom.py requirements/cli.txt loopllama $(VERSION) > dist/loopllama.cdx.json
 	@ls dist
 
 bench: $(DEV) $(LITELLM)/.installed $(CREWAI)/.installed $(PLAIN_LIBRARIES)/.installed ## What we say about speed and cost, measured here beside the peers (BENCH=step for one, SHORT=1 for a look)
@@ -162,7 +166,7 @@ lock: ## Resolve pyproject.toml's dependencies into the locks (needs uv; UPGRADE
 	@printf 'litellm[proxy]\nanthropic\n' | $(PEER) -o requirements/litellm.txt -
 	@printf 'crewai\n' | $(PEER) -o requirements/crewai.txt -
 	@printf 'ministack==1.5.33\naws-sam-translator\n' | $(subst 3.11,3.13,$(PEER)) -o requirements/foreign.txt -
-	@printf 'checkov\npip-audit\n' | $(PEER) -o requirements/audit.txt -
+	@printf 'checkov\npip-audit\n' | $(PEER) --generate-hashes -o requirements/audit.txt -
 	@for file in requirements/dev.txt requirements/cli.txt requirements/plain.txt shared/requirements.txt; do \
 		sed "$(PLAIN)" $$file > $$file.new && mv $$file.new $$file; done
 
@@ -216,5 +220,5 @@ $(ASL)/.installed: requirements/asl/package-lock.json requirements/asl/package.j
 .venv-%/.installed: requirements/%.txt | $(BIN)/python
 	@echo "Installing what is locked in $< into .venv-$*, once ..." >&2
 	@'$(if $(filter $@,$(FOREIGN)/.installed),$(LAMBDA_PYTHON),$(PYTHON))' -m venv .venv-$*
-	@.venv-$*/bin/python -m pip install --quiet --no-deps -r $<
+	@.venv-$*/bin/python -m pip install --quiet --no-deps $(if $(findstring audit,$*),--require-hashes) -r $<
 	@touch $@

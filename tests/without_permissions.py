@@ -63,7 +63,14 @@ UNMISSED = {
     **dict.fromkeys(
         (
             f"RunStep: {sid}"
-            for sid in ("ReadKeys", "CallBedrock", "ApplyGuardrails", "CallBedrockMantle", "ReadInferenceProfiles")
+            for sid in (
+                "ReadKeys",
+                "ReadToolSecrets",
+                "CallBedrock",
+                "ApplyGuardrails",
+                "CallBedrockMantle",
+                "ReadInferenceProfiles",
+            )
         ),
         "the stack's models are simulated",
     ),

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from loopllama import __version__
+from loopllama.core.names import near
 from loopllama.errors import (
     Conflict,
     InvalidRequest,
@@ -19,7 +20,9 @@ from loopllama.errors import (
     RunNotFound,
     WorkflowNotFound,
 )
+from loopllama_cli import examples
 from loopllama_cli.commands import (
+    advise,
     demo,
     deploy,
     destroy,
@@ -31,12 +34,15 @@ from loopllama_cli.commands import (
     run,
     runs,
     tools,
+    trace,
     usage,
     whatif,
     workflows,
 )
+from loopllama_cli.commands.common import CONNECTED
 from loopllama_cli.commands.models import probe
 from loopllama_cli.commands.routes import history
+from loopllama_cli.commands.run import TIMED_OUT, WAITS
 from loopllama_cli.console import output
 from loopllama_cli.target import Choice, TargetMissing, TargetUnreachable, next_command, remember
 
@@ -47,8 +53,12 @@ EXIT_CODES = {
     3: "not found: no such workflow, run or model",
     4: "conflict: somebody was faster, or the workflow is paused",
     5: "AWS or the stack cannot be reached, or does not let us in",
+    WAITS: "waiting: the run waits for a person, `runs show` says for what",
+    TIMED_OUT: "timed out: --timeout ended the waiting, the run goes on",
     130: "interrupted (Ctrl-C); a run that was being waited for goes on",
 }
+NEWEST_WORKFLOWS = 200
+"""So many workflows are looked through for one that may be meant."""
 _TAKE_A_VALUE = ("--stack", "--region", "--profile")
 _FOLLOWING = {
     WorkflowNotFound: ("The workflows", "workflows list"),
@@ -117,10 +127,23 @@ class Program(TyperGroup):
             if ctx.params.get("debug"):
                 traceback.print_exc(file=sys.stderr)
             output.error(error)
+            _say_near_workflow(ctx, error)
             for kind, (shows, words) in _FOLLOWING.items():
                 if isinstance(error, kind) and ctx.invoked_subcommand != "demo":  # no stack outlives a demo
                     output.message(f"{shows}: {next_command(words)}", "dim")
             raise typer.Exit(exit_code(error)) from error
+
+
+def _say_near_workflow(ctx: Any, error: Exception) -> None:
+    """Name the workflow that may be meant, where the command has reached the stack that would have it."""
+    from loopllama.workflows.store import DefinitionStore
+
+    connected = ctx.meta.get(CONNECTED)
+    if not isinstance(error, WorkflowNotFound) or not error.workflow_id or connected is None:
+        return
+    items, _ = DefinitionStore(connected.settings).list(limit=NEWEST_WORKFLOWS)
+    for name in near(error.workflow_id, [item["workflow_id"] for item in items]):
+        output.message(f"Did you mean {name}?")
 
 
 app = typer.Typer(
@@ -175,9 +198,10 @@ app.command("deploy")(deploy.deploy)
 app.command("destroy")(destroy.destroy)
 app.command("doctor")(doctor.doctor)
 app.command("run")(run.run)
-app.command("trace")(runs.trace)
-app.command("compare")(runs.compare)
+app.command("trace")(trace.trace)
+app.command("compare")(trace.compare)
 app.command("usage")(usage.usage)
+app.command("advise")(advise.advise)
 app.command("whatif")(whatif.whatif)
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(runs.app, name="runs")
@@ -186,3 +210,4 @@ app.add_typer(probe.app, name="models")
 app.add_typer(tools.app, name="tools")
 app.add_typer(providers.app, name="providers")
 app.add_typer(keys.app, name="keys")
+examples.add(app)

@@ -31,6 +31,7 @@ TABLES = (
     "RunsTable",
     "UsageTable",
     "ApiKeysTable",
+    "KeyUseTable",
 )
 BUCKETS = ("ValuesBucket", "UploadsBucket")
 """What the template retains, by its names there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -29,6 +30,7 @@ _OUTPUTS = {
     "runs_table": "RunsTableName",
     "usage_table": "UsageTableName",
     "api_keys_table": "ApiKeysTableName",
+    "key_use_table": "KeyUseTableName",
     "values_bucket": "ValuesBucketName",
     "state_machine_arn": "RunWorkflowArn",
     "event_bus_name": "EventBusName",
@@ -38,6 +40,9 @@ _PARAMETERS = (
     "RouteCacheSeconds",
     "RetentionDays",
     "AllowedProviderHosts",
+    "AllowedModelOptions",
+    "AllowedModels",
+    "DailyCostLimit",
     "SimulatedProviders",
     "SimulatedSpeed",
 )
@@ -81,6 +86,18 @@ def remember(choice: Choice) -> Callable[[], None]:
 def next_command(words: str, *names: str) -> str:
     """Return a command to type next, complete with the `--stack` or `--local` that this one was called with."""
     return (_called_with.get() or Choice()).command(words, *names)
+
+
+def complete(text: str) -> str:
+    """Return a text in which each command stands as it is to be typed after this one: with its `--stack` or `--local`.
+
+    What the packages below say (`set it with: loopllama providers set openai`) does not know who reads it."""
+    return _COMMAND.sub(lambda found: next_command(found[1]), text) if next_command("") != "loopllama " else text
+
+
+AFTER_CONNECTING = ("doctor", "keys", "models", "providers", "routes", "run", "runs", "tools", "trace", "workflows")
+"""Commands, and groups of them, that texts name and that talk to a stack."""
+_COMMAND = re.compile(rf"\bloopllama ({'|'.join(AFTER_CONNECTING)})\b(?: --stack NAME)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +233,8 @@ def _read(stack: str, url: str | None) -> Target:
         if url:
             _refuse_api(url)
         message = error.response.get("Error", {}).get("Message", str(error))
+        if not url and "does not exist" in message:
+            raise TargetUnreachable(_not_there(stack, client.meta.region_name)) from error
         raise TargetUnreachable(f"{where} cannot be read: {message}") from error
     except BotoCoreError as error:
         hint = " Start one with `loopllama local`." if url else ""
@@ -231,6 +250,24 @@ def _read(stack: str, url: str | None) -> Target:
             f"This version: {next_command('deploy')}"
         )
     return Target(name=stack, settings=settings_of(stack, outputs, parameters), outputs=outputs, local=url is not None)
+
+
+def _not_there(stack: str, region: str) -> str:
+    """Return what is said of a stack that CloudFormation does not know: where it was looked for, and how to look
+    elsewhere."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        account = f"account {clients.client('sts').get_caller_identity()['Account']}"
+    except (BotoCoreError, ClientError):
+        account = "this account"
+    chosen = _called_with.get() or Choice()
+    elsewhere = "another region is named with --region, another account with --profile"
+    return (
+        f"There is no stack {stack} in region {region} of {account}: {elsewhere}. The stacks there: aws cloudformation "
+        f"list-stacks --region {region}{f' --profile {shlex.quote(chosen.profile)}' if chosen.profile else ''} "
+        "--query 'StackSummaries[].StackName'"
+    )
 
 
 def settings_of(stack: str, outputs: Mapping[str, str], parameters: Mapping[str, str]) -> Settings:

@@ -77,7 +77,7 @@ class InvalidRequest(LoopLlamaError):
         """Return the error of one field. A person reads `field: message`; or `subject message.`, where the subject
         calls the field by another name; or the `sentence`."""
         if subject:
-            sentence = f"{subject} {message}."
+            sentence = f"{subject} {message}" + "." * (not message.endswith("?"))
         return cls.of_all([{"field": field, "message": message}], sentence)
 
     @classmethod
@@ -107,7 +107,9 @@ class NotFound(LoopLlamaError):
 
 
 class WorkflowNotFound(NotFound):
-    """No such workflow, or no such version of it."""
+    """No such workflow, or no such version of it. `workflow_id` is what was asked for, where there is none at all."""
+
+    workflow_id = ""
 
 
 class RunNotFound(NotFound):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +23,7 @@ class Settings:
     runs_table: str = ""
     usage_table: str = ""
     api_keys_table: str = ""
+    key_use_table: str = ""
     values_bucket: str = ""
     state_machine_arn: str = ""
     event_bus_name: str = ""
@@ -43,10 +45,16 @@ class Settings:
     """Secrets Manager names of provider credentials are this prefix and the provider's name."""
     allowed_provider_hosts: tuple[str, ...] = ()
     """Host names that a provider's key may be sent to beside the providers' own; `*.example.com` takes subdomains."""
+    allowed_model_options: tuple[str, ...] = ()
+    """Names of a model's `options` that are taken beside the known ones (`catalog.model_options`)."""
     simulated_providers: tuple[str, ...] = ()
     """Providers that the simulated one stands in for; `*` is all. Empty when deployed, unless a parameter says so."""
     simulated_speed: float = 1.0
     """Factor on the simulated models' tokens per second."""
+    allowed_models: tuple[str, ...] = ()
+    """The only models that may be called (`catalog.allowed`); empty is all."""
+    daily_cost_limit: Decimal = Decimal(0)
+    """USD that the model calls of a day (UTC) may cost, all together; 0 is no limit."""
     allowed_origins: tuple[str, ...] = ()
     """Web origins whose pages may call the API (CORS); `*` is any."""
     requests_per_second: float = 50.0
@@ -55,6 +63,11 @@ class Settings:
     """Readers of events under one API key that may wait at once."""
     public_docs: bool = True
     """Whether the API's documentation needs no key."""
+
+    @property
+    def allowed(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What the deployer allows of models: which, and the names in their options (`Catalog.allowing`)."""
+        return self.allowed_models, self.allowed_model_options
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -76,6 +89,13 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def _amount(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError("is no number") from None
+
+
 _CONVERT: dict[str, Any] = {
     **dict.fromkeys(
         (
@@ -87,6 +107,7 @@ _CONVERT: dict[str, Any] = {
             "runs_table",
             "usage_table",
             "api_keys_table",
+            "key_use_table",
             "values_bucket",
             "state_machine_arn",
             "event_bus_name",
@@ -103,8 +124,11 @@ _CONVERT: dict[str, Any] = {
     "retention_days": int,
     "usage_row_days": int,
     "allowed_provider_hosts": _names,
+    "allowed_model_options": _names,
     "simulated_providers": _names,
     "simulated_speed": float,
+    "allowed_models": _names,
+    "daily_cost_limit": _amount,
     "allowed_origins": _names,
     "requests_per_second": float,
     "event_readers_per_key": int,

@@ -68,7 +68,11 @@ FAULTS = [
 def world_made() -> Iterator[tuple[World, dict[str, str]]]:
     """The world, and the ids of the scenarios' workflows."""
     with pytest.MonkeyPatch.context() as patch:
-        tables = {"route_history_table": "RouteHistoryTable", "api_keys_table": "ApiKeysTable"}
+        tables = {
+            "route_history_table": "RouteHistoryTable",
+            "api_keys_table": "ApiKeysTable",
+            "key_use_table": "KeyUseTable",
+        }
         more = {"event_bus_name": "bus", "provider_secrets_prefix": "s/"}
         with deployment(patch, adapters=True, kind=World, **tables, **more) as world:
             world.define_tools(stock=TOOL)

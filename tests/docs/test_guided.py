@@ -29,8 +29,8 @@ def test_every_question_of_the_guide() -> None:
 def test_who_has_no_authentication() -> None:
     stacks, _ = SamLocalStackProvider.get_stacks(str(ROOT / "template.yaml"))
     open_ones = [name for name, authorized in auth_per_resource(stacks) if not authorized]
-    assert open_ones == ["Api"] * 7 + ["ReadEvents"] * 2
-    assert "`Api has no authentication. Is this okay?`, seven times, then twice the same of `ReadEvents`" in TABLE
+    assert open_ones == ["Api"] * 8 + ["ReadEvents"] * 2
+    assert "`Api has no authentication. Is this okay?`, eight times, then twice the same of `ReadEvents`" in TABLE
     assert "`y`, nine times" in TABLE
     assert "the nine without authentication" in PAGE
     assert "`y` the nine times" in (ROOT / "README.md").read_text("utf-8")

@@ -134,6 +134,13 @@ def test_the_document_tells_of_every_route_and_answers_follow_it(api: Client) ->
     schema_of(document, "POST", "/v1/workflows", 400).validate(refused.json())
 
 
+def test_the_bare_address_leads_to_the_documentation(api: Client) -> None:
+    answer = httpx.get(f"{api.url}/", timeout=60)
+    assert (answer.status_code, answer.headers["location"], answer.json()["documentation"]) == (302, "/docs", "/docs")
+    assert httpx.get(f"{api.url}/", timeout=60, follow_redirects=True).headers["content-type"].startswith("text/html")
+    assert httpx.post(f"{api.url}/", timeout=60).status_code in (401, 404)
+
+
 def test_the_page_of_the_document_needs_nothing_from_elsewhere(api: Client) -> None:
     answer = httpx.get(f"{api.url}/docs", timeout=60)
     assert answer.status_code == 200

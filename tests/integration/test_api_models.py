@@ -37,7 +37,7 @@ def test_an_entry_of_the_models_table(api: Client) -> None:
         "capabilities": ["tools"],
     }
     stored = api.put(path, {**body, "reason": "ours", "expectedVersion": 0})
-    assert (stored["context_window"], stored["updated_by"], stored["reason"]) == (1000, "test", "ours")
+    assert (stored["context_window"], stored["updated_by"], stored["reason"]) == (1000, api.key_id, "ours")
     assert stored["version"] == 1
     assert api.get(path)["entry"] == stored
     assert api.raw("PUT", path, {"contextWindow": 2000, "expectedVersion": 0}).status_code == 409
@@ -129,14 +129,14 @@ def test_usage_is_what_the_records_say(api: Client) -> None:
     assert [one["workflow"] for one in usage("workflow")] == [workflow]
     assert {one["step"]: one["steps"] for one in usage("step")} == {"extractor": 3, "writer": 3}
     assert len(usage("model")) == 2
-    assert {one["key"]: one["steps"] for one in usage("key")} == {"test": 2, "billing": 4}
+    assert {one["key"]: one["steps"] for one in usage("key")} == {api.key_id: 2, other.key_id: 4}
     assert {one["tag"]: one["steps"] for one in usage("tag")} == {"team=a": 2, "team=b": 2, "x=y": 2, None: 2}
     assert len(usage("day")) == 1
     assert {(one["key"], one["step"]) for one in usage("key,step")} == {
-        ("test", "extractor"),
-        ("test", "writer"),
-        ("billing", "extractor"),
-        ("billing", "writer"),
+        (api.key_id, "extractor"),
+        (api.key_id, "writer"),
+        (other.key_id, "extractor"),
+        (other.key_id, "writer"),
     }
     assert api.get(f"/v1/usage?workflow={workflow}&from=2026-01-01&to=2026-01-02")["total"]["steps"] == 0
 

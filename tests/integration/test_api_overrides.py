@@ -23,7 +23,7 @@ def test_the_dial(api: Client) -> None:
     body = {"model": "small", "fallbacks": ["balanced"], "maxTokens": 500, "temperature": 0.25, "expiresIn": 3600}
     row = api.put(f"{base}/writer", {**body, "reason": "cheaper", "expectedVersion": 0})
     assert (row["model"], row["fallbacks"], row["max_tokens"], row["temperature"]) == ("small", ["balanced"], 500, 0.25)
-    assert (row["version"], row["reason"], row["updated_by"]) == (1, "cheaper", "test")
+    assert (row["version"], row["reason"], row["updated_by"]) == (1, "cheaper", api.key_id)
     assert abs(row["expires_at"] - time.time() - 3600) < 60
     one = api.get(f"{base}/writer")
     assert (one["source"], one["route_version"], one["row"]) == ("step-override", 1, row)
@@ -72,7 +72,7 @@ def test_the_history_of_a_route_and_the_way_back(api: Client) -> None:
     assert TIME.fullmatch(newest.pop("at"))
     assert int(newest.pop("sequence")) > int(first["sequence"])
     assert newest["before"].pop("updated_at") < newest["after"].pop("updated_at")
-    stamp = {"updated_by": "test"}
+    stamp = {"updated_by": api.key_id}
     assert newest == {
         "workflow": workflow,
         "step": "writer",
@@ -96,7 +96,7 @@ def test_the_history_of_a_route_and_the_way_back(api: Client) -> None:
     )
     assert {(one.status_code, one.text) for one in answers} == {(200, answers[0].text)}
     row = answers[0].json()["data"]["row"]
-    assert (row["model"], row["version"], row["reason"], row["updated_by"]) == ("small", 3, "dear", "test")
+    assert (row["model"], row["version"], row["reason"], row["updated_by"]) == ("small", 3, "dear", api.key_id)
     assert api.get(path)["row"] == row
     assert api.raw("POST", f"{path}/rollback", {"expectedVersion": 2}).status_code == 409
     assert api.raw("POST", f"{path}/rollback", {"version": 77}).status_code == 404

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -93,12 +94,12 @@ def test_a_person_answers_or_cancels(loopllama: Program, answer: Callable[..., A
     file = tmp_path / "asks.yaml"
     file.write_text("name: Asks first\ncrew: [{role: Payer, systemPrompt: Pay., approval: true}]\n")
     loopllama("workflows", "push", file)
-    approved, cancelled = (answer("run", "asks_first", "-i", "Pay the baker.", code=1) for _ in range(2))
+    approved, cancelled = (answer("run", "asks_first", "-i", "Pay the baker.", code=6) for _ in range(2))
     assert {approved["status"], cancelled["status"]} == {"waiting_input"}
     loopllama("runs", "respond", approved["id"], code=2)
     loopllama("runs", "respond", approved["id"], "--text", "no decision", code=2)
     asked = loopllama("runs", "respond", approved["id"], "--approve", "--text", "go on").stderr
-    assert asked.startswith("Answered: Approve step payer")
+    assert re.fullmatch(r"asks [0-9a-f]{16}  payer approval .*\nApprove step payer .*\nApproved\.\n", asked)
     loopllama("runs", "watch", approved["id"])
     assert answer("trace", approved["id"])["status"] == "completed"
     loopllama("runs", "respond", approved["id"], "--approve", code=4)
@@ -199,4 +200,6 @@ def test_providers_are_stored_where_functions_look(loopllama: Program, product: 
     loopllama("providers", "set", "cli-house", "--base-url", "http://127.0.0.1:9/v1", text="house-key\n")
     name = product.outputs["ProviderSecretsPrefix"] + "cli-house"
     secret = product.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"]
-    assert exact_json.loads(secret) == {"api_key": "house-key", "base_url": "http://127.0.0.1:9/v1"}
+    fields = exact_json.loads(secret)
+    assert fields["base_url"] == "http://127.0.0.1:9/v1"
+    assert fields["api_key"].startswith("kept-by-the-local-stack-")  # which functions are given another thing for

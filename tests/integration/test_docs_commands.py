@@ -140,7 +140,7 @@ def test_the_removal_takes_exactly_one_stack_and_works_again(product: Any, shell
         before = things()
         account.deploy(stack)
         owned[stack] = things() - before
-        assert len(owned[stack]) == 21
+        assert len(owned[stack]) == 22
     for stack in list(owned):
         shell.run(removal.replace("STACK=NAME", f"STACK={stack}"))
         del owned[stack]

@@ -82,7 +82,11 @@ class Front(Handler):
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(events, "WAIT_SECONDS", 0.2)
-    tables = {"route_history_table": "RouteHistoryTable", "api_keys_table": "ApiKeysTable"}
+    tables = {
+        "route_history_table": "RouteHistoryTable",
+        "api_keys_table": "ApiKeysTable",
+        "key_use_table": "KeyUseTable",
+    }
     more = {"event_bus_name": "bus", "provider_secrets_prefix": "s/", "requests_per_second": 1000.0}
     with deployment(monkeypatch, adapters=True, kind=World, **tables, **more) as made:
         yield made

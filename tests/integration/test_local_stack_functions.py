@@ -331,10 +331,8 @@ def test_who_started_the_stack_may_change_what_a_function_sees(toy: Running) -> 
 
 
 def test_provider_keys_of_the_caller_are_secrets_and_the_rest_is_simulated(toy: Running) -> None:
-    secrets = toy.client("secretsmanager")
-
     def secret(provider: str) -> Any:
-        return json.loads(secrets.get_secret_value(SecretId=f"loopllama/providers/{provider}")["SecretString"])
+        return json.loads(toy.invoke("ToyName", do="secret", name=f"loopllama/providers/{provider}"))
 
     assert secret("mistral") == {"api_key": "key-of-mistral"}
     assert secret("google") == {"api_key": "key-of-gemini"}

@@ -28,6 +28,8 @@ FUNCTION = """
       CodeUri: order_tool
 """
 ORDER = {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]}
+OWN = {"shop-own": (str(Path(__file__).parent / "fixtures" / "tools"), "app.handler")}
+"""What `loopllama local --tool` hands over: no function of the template."""
 SECRET = "the-refund-apis-key"
 
 
@@ -100,7 +102,7 @@ def _shop(folder: Path, url: str, refunds: list[dict[str, Any]]) -> Iterator[Sho
     lines: list[str] = []
     with (
         WireServer() as provider,
-        LocalStack(project, parameters, log=lines.append) as stack,
+        LocalStack(project, parameters, log=lines.append, tool_functions=OWN) as stack,
         pytest.MonkeyPatch.context() as patch,
     ):
         system = System(stack, parameters)
@@ -155,6 +157,18 @@ def test_a_lambda_and_an_http_tool(shop: Shop) -> None:
     assert "find_order" in results["call_3"]
     assert SECRET not in json.dumps(shop.system.read(run["id"]), default=str)
     assert SECRET not in "".join(shop.system.log_lines())
+
+
+def test_a_function_beside_the_template_is_a_tool_too(shop: Shop) -> None:
+    before = exact_json.loads(str(ToolStore(shop.system.settings).named(["find_order"])["find_order"]["definition"]))
+    shop.system.define_tools({"own": {**before, "function": "shop-own"}})
+    call = OPENAI.answer("", [("call_1", "own", {"order_id": "A-17"})], "tools")
+    run = shop.run(["own"], call, OPENAI.answer("Found."))
+    [called] = run["steps"][0]["tool_calls"]
+    assert (called["outcome"], json.loads(called["result"])["status"]) == ("ok", "shipped")
+    functions = shop.system.client("lambda")
+    with pytest.raises(functions.exceptions.ClientError, match="loopllama local --tool NAME"):
+        functions.update_function_code(FunctionName="shop-own", ZipFile=b"x")
 
 
 def test_an_agent_calls_only_the_tools_that_its_crew_entry_names(shop: Shop) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import Distribution
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,16 @@ def loopllama(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     found = subprocess.run([python, "-c", where], env=environment, capture_output=True, text=True, check=True).stdout
     assert all(path.startswith(str(site)) for path in found.split())
     return Installed(folder / "venv", environment)
+
+
+def test_the_wheel_says_what_pipx_and_uvx_need(loopllama: Installed) -> None:
+    """Under its own name: all that the program needs beside itself, and its one script."""
+    (folder,) = loopllama.folder.glob("lib/python3*/site-packages/loopllama-*.dist-info")
+    distribution = Distribution.at(folder)
+    assert [entry.name for entry in distribution.entry_points] == ["loopllama"]
+    needs = {re.split(r"[^\w.-]", line)[0].lower() for line in distribution.requires or [] if "extra ==" not in line}
+    assert {"typer", "rich", "boto3", "moto", "pyyaml", "httpx"} <= needs
+    assert (folder.parent / "loopllama_cli" / "_project" / "template.yaml").exists()
 
 
 def test_both_packages_say_that_they_have_types(loopllama: Installed) -> None:

@@ -28,7 +28,8 @@ class Client:
         self.stack, self.url = stack, stack.outputs["ApiUrl"]
         settings = Settings(api_keys_table=stack.outputs["ApiKeysTableName"])
         self._keys = KeyStore(settings, stack.client("dynamodb"))
-        self.key, _ = self._keys.create(name)
+        self.key, kept = self._keys.create(name)
+        self.key_id = kept["id"]
         self._http = httpx.Client(
             base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=60, limits=httpx.Limits()
         )
@@ -102,7 +103,9 @@ class InProcess:
     def __init__(self, settings: Settings, **changes: Any) -> None:
         from loopllama.api.app import Api
 
-        self.settings = replace(settings, api_keys_table="ApiKeysTable", requests_per_second=1000, **changes)
+        self.settings = replace(
+            settings, api_keys_table="ApiKeysTable", key_use_table="KeyUseTable", requests_per_second=1000, **changes
+        )
         self.secret, _ = KeyStore(self.settings).create("test")
         self.api = Api(self.settings)
 

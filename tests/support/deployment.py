@@ -139,10 +139,11 @@ class Deployment:
         return {**RunReader(self.settings).get(run_id)}
 
     def start(self, run_id: str, contract: int = 1) -> dict[str, Any]:
-        """StartRun, as an execution's state machine of that contract asks it: of the first, every chain is an iteration
-        of a Map."""
-        arn = execution_arn(self.settings, run_id)
-        event = {"request": {"contract": 1, "run_id": run_id}, "execution_arn": arn, "execution_name": run_id}
+        """StartRun, as the state machine of the run's current execution asks it, of that contract: of the first, every
+        chain is an iteration of a Map."""
+        arn = self.runs.run(run_id).get("execution_arn") or execution_arn(self.settings, run_id)
+        name = arn.rpartition(":")[2]
+        event = {"request": {"contract": 1, "run_id": run_id}, "execution_arn": arn, "execution_name": name}
         return start_run(self.settings, {**event, "contract": contract})
 
     def begin(self, **agent: Any) -> tuple[str, dict[str, Any]]:
@@ -162,7 +163,8 @@ class Deployment:
 
     def play(self, run_id: str) -> None:
         """Run the execution to its end. Raises what the function raised that failed it."""
-        execution = self.execution(run_id, {"contract": 1, "run_id": run_id})
+        arn = self.runs.run(run_id).get("execution_arn", "arn:x")
+        execution = self.execution(run_id, {"contract": 1, "run_id": run_id}, arn=arn)
         while (due := execution.go_on()) is not None:
             assert due < math.inf, f"the execution waits for ever in {execution.at}"
             self.wait(due - self.shift)

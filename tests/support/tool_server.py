@@ -140,10 +140,11 @@ class Dns:
 
 
 class FakeSecrets:
-    """Stands for Secrets Manager."""
+    """Stands for Secrets Manager; a name without a slash is that of one of the stack `s`'s tools."""
 
     def __init__(self, **values):
-        self.values, self.reads = values, []
+        self.values = {name if "/" in name else f"s/tools/{name}": value for name, value in values.items()}
+        self.reads = []
 
     def client(self, service, **options):
         assert service == "secretsmanager"

@@ -116,7 +116,9 @@ def by_rows(rows: Sequence[dict[str, Any]], by: Sequence[str], workflow: str | N
 
     def sums(mine: Sequence[dict[str, Any]]) -> dict[str, Any]:
         told = {**totals(mine), "steps": sum(int(row["steps"]) for row in mine)}  # type: ignore[arg-type]
-        return shown({name: told[name] for name in ("steps", *SUMMED_NAMES, "cost_usd", "cost_basis", "unpriced")})
+        return shown(
+            {name: told[name] for name in ("steps", *SUMMED_NAMES, "cost_usd", "cost_basis", "unpriced", "simulated")}
+        )
 
     grouped: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     mine = [row for row in rows if workflow in (None, row["day_workflow"].split("#")[1])]

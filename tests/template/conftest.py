@@ -23,7 +23,9 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Deployment, Reco
 
         def start(run_id: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
             execution = f"{made.settings.state_machine_arn.replace(':stateMachine:', ':execution:')}:none-{run_id}"
-            request = request or {"run_id": run_id}
+            if request is None:
+                request = {"run_id": run_id}
+                execution = made.runs.run(run_id).get("execution_arn") or execution
             return start_run(made.settings, {"request": request, "execution_arn": execution, "execution_name": run_id})
 
         played = {"AcceptRun": made.accept, "StartRun": start, "RunStep": made.step, "AdvanceRun": made.advance}

@@ -115,7 +115,9 @@ def test_no_role_can_do_what_would_undo_the_rest(resources: dict[str, Any]) -> N
     tables = {name for name, one in resources.items() if one["Type"] == "AWS::DynamoDB::Table"}
     assert tables <= set(re.findall(r"\w+Table", text)), "each is used"
     keys = [line for line in text.splitlines() if "ApiKeysTable" in line]
-    assert {line.partition(":")[2] for line in keys} == {" dynamodb:GetItem, dynamodb:UpdateItem on ApiKeysTable"}
+    assert {line.partition(":")[2] for line in keys} == {" dynamodb:GetItem on ApiKeysTable"}, (
+        "none makes or revives one"
+    )
 
 
 def test_no_function_writes_tools() -> None:
@@ -123,6 +125,17 @@ def test_no_function_writes_tools() -> None:
     lines = [line for line in LISTED.read_text().splitlines() if "ToolsTable" in line and "StreamArn" not in line]
     actions = {action for line in lines for action in re.findall(r"dynamodb:\w+", line.partition(" on ")[0])}
     assert actions == {"dynamodb:BatchGetItem", "dynamodb:Scan"}
+
+
+def test_keys_of_providers_and_secrets_of_tools_are_read_apart(resources: dict[str, Any]) -> None:
+    """By RunStep alone, each by a statement of its own; the API may only ask whether a provider has a key."""
+    found = [line.strip() for line in LISTED.read_text().splitlines() if "secretsmanager:" in line]
+    at = "aws:secretsmanager:Region:AccountId:secret:StackName"
+    assert found == [
+        f"ReadKeys: secretsmanager:GetSecretValue on arn:{at}/providers/*",
+        f"ReadToolSecrets: secretsmanager:GetSecretValue on arn:{at}/tools/*",
+        f"LookForKeys: secretsmanager:DescribeSecret on arn:{at}/providers/*",
+    ]
 
 
 def test_only_aws_services_may_call_in_and_only_for_this_stack(resources: dict[str, Any]) -> None:

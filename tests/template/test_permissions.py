@@ -165,7 +165,9 @@ def test_policies_are_what_runs_need(recorder: tuple[Deployment, Recorder]) -> N
     secret, _ = KeyStore(replace(made.settings, api_keys_table="ApiKeysTable")).create("reader")
     waiting = gateway_event(secret, "GET", "/v1/runs/told/events", accept="text/event-stream", **{"last-event-id": "1"})
     with notes.of("ReadEvents"):
-        read = Api(replace(made.settings, api_keys_table="ApiKeysTable")).handle(waiting, None)
+        read = Api(replace(made.settings, api_keys_table="ApiKeysTable", key_use_table="KeyUseTable")).handle(
+            waiting, None
+        )
     assert "event: StepCompleted" in read["body"]
     _every_route(made, notes, secret)
 
@@ -242,6 +244,7 @@ def _every_route(made: Deployment, notes: Recorder, secret: str) -> None:
     config = replace(
         made.settings,
         api_keys_table="ApiKeysTable",
+        key_use_table="KeyUseTable",
         route_history_table="RouteHistoryTable",
         provider_secrets_prefix="stack/providers/",
         simulated_providers=("test",),

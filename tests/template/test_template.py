@@ -22,6 +22,7 @@ KEYS = {
     "RunsTable": ("run_id", "item"),
     "UsageTable": ("day_workflow", "run_step_model"),
     "ApiKeysTable": ("key_hash",),
+    "KeyUseTable": ("key_id", "item"),
 }
 UNNARROWABLE = {"logs:", "xray:", "dynamodb:ListStreams"}
 """Services whose actions here take no narrower resource than `*`."""
@@ -63,6 +64,7 @@ def test_outputs_are_those_of_the_contract() -> None:
             "RunsTableName",
             "UsageTableName",
             "ApiKeysTableName",
+            "KeyUseTableName",
             "ValuesBucketName",
         ),
         *("ProviderSecretsPrefix", "UploadsBucketName", "AlarmTopicArn"),
@@ -251,7 +253,7 @@ def test_what_expires_and_what_streams() -> None:
         for name, one in TABLES.items()
         if "TimeToLiveSpecification" in one["Properties"]
     }
-    by_age = dict.fromkeys(("ModelsTable", "RunsTable", "UsageTable"), "delete_at")
+    by_age = dict.fromkeys(("KeyUseTable", "ModelsTable", "RunsTable", "UsageTable"), "delete_at")
     assert expiring == {"RoutesTable": "expires_at", **by_age}
     streaming = {name for name, one in TABLES.items() if "StreamSpecification" in one["Properties"]}
     assert streaming == {"ModelsTable", "RoutesTable", "RunsTable", "ToolsTable"}

@@ -12,15 +12,23 @@ import typer
 
 from loopllama.core import clock, exact_json, moments, plain_text, tags
 from loopllama.errors import InvalidRequest
-from loopllama_cli import target
+from loopllama_cli import completion, target
+from loopllama_cli.console import output
 from loopllama_cli.target import Target
 
 MOST = 999_999_999
 """The largest number that an option takes which counts something: more than any version, and any number of tokens or
 of milliseconds, that there can be."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's id.")]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV on standard output: figures as they are, USD and ms.")]
+Workflow = Annotated[
+    str, typer.Argument(metavar="WORKFLOW", help="The workflow's id.", autocompletion=completion.workflows)
+]
+OldRun = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.", autocompletion=completion.runs)]
+RunId = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="The run's id, or `last` for the newest.", autocompletion=completion.runs),
+]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it ends.")]
 Timeout = Annotated[
@@ -42,13 +50,16 @@ Tools = Annotated[
 ]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800}
+CONNECTED = "loopllama.connected"
+"""Under which name a command's context has the stack that it talks to."""
 MAX_INPUT_BYTES = 16 * 1024 * 1024
 """The longest input that is read at all: the longest value that a run takes."""
 
 
 def connect(ctx: typer.Context) -> Target:
     """Return the stack that the command line names. Raises `TargetMissing`, `TargetUnreachable`."""
-    return target.connect(ctx.obj or target.Choice())
+    ctx.meta[CONNECTED] = connected = target.connect(ctx.obj or target.Choice())
+    return connected
 
 
 def is_a_terminal() -> bool:
@@ -65,12 +76,21 @@ def ask(question: str, subject: str) -> None:
         raise typer.Exit(1)
 
 
+def either(as_json: bool, as_csv: bool) -> None:
+    """Raise `InvalidRequest` where both forms are asked for."""
+    if as_json and as_csv:
+        raise InvalidRequest("--json and --csv exclude each other: name one")
+
+
 def read_input(text: str) -> Any:
-    """Return a run's input: the text itself, `@FILE`, or `-` for standard input. A file named `.json` must hold an
-    object or a text, and is handed over as such. Raises `InvalidRequest`."""
+    """Return a run's input: the text itself, `@FILE`, or `-` for standard input. What is typed or piped in and is a
+    JSON object is handed over as such. A file named `.json` must hold an object or a text; any other file is a text.
+    Raises `InvalidRequest`."""
     content = read_text(text)
     path = Path(text[1:])
-    if not text.startswith("@") or path.suffix.lower() != ".json":
+    if not text.startswith("@"):
+        return _object(content)
+    if path.suffix.lower() != ".json":
         return content
     try:
         value = exact_json.loads(content)
@@ -81,6 +101,18 @@ def read_input(text: str) -> Any:
     if not isinstance(value, dict | str):
         raise InvalidRequest(f"{path} must hold a JSON object or a text, not {type(value).__name__}")
     return value
+
+
+def _object(content: str) -> Any:
+    """Return the object that a text holds as JSON, else the text."""
+    if not (content.lstrip().startswith("{") and content.rstrip().endswith("}")):
+        return content
+    try:
+        value = exact_json.loads(content)
+    except ValueError as error:
+        output.message(f"The input looks like JSON, but is none ({error}): it is handed over as a text.", "yellow")
+        return content
+    return value if isinstance(value, dict) else content
 
 
 def read_text(text: str) -> str:

@@ -29,6 +29,13 @@ def local(
         ),
     ] = None,
     tools: Tools = None,
+    tool: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE.py:HANDLER",
+            help="A tool that is a Lambda function of yours, run from this file as on AWS. Repeatable.",
+        ),
+    ] = None,
     concurrency: Annotated[
         int,
         typer.Option(
@@ -48,7 +55,8 @@ def local(
     Once ready it prints one line of JSON: addresses, an API key, AWS credentials and the stack's outputs. The AWS APIs
     answer only to these credentials, which are new at each start, and to no web page.
     """
-    from loopllama_cli import tool_files
+    from loopllama.tools.store import checked
+    from loopllama_cli import tool_files, tool_functions
     from loopllama_cli.local import exports, serve
 
     if export:
@@ -56,4 +64,6 @@ def local(
         typer.echo(exports(url, local_credentials(url)), nl=False)
         return
     parameters, definitions = read_parameters(parameter), tool_files.load(tools) if tools else {}
-    raise typer.Exit(serve(api_port, aws_port, simulate, parameters, definitions, concurrency) or 0)
+    functions, definitions = tool_functions.read(tool, definitions)
+    checked(definitions)
+    raise typer.Exit(serve(api_port, aws_port, simulate, parameters, definitions, concurrency, functions) or 0)

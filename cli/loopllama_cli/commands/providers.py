@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loopllama.aws import clients
+from loopllama.core.names import meant
 from loopllama.errors import InvalidRequest
 from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import Json, connect, read_text
 from loopllama_cli.console import output
 from loopllama_cli.target import next_command
@@ -54,7 +56,12 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
 @app.command("set")
 def set_(
     ctx: typer.Context,
-    provider: Annotated[str, typer.Argument(metavar="NAME", help="The provider: openai, anthropic, google, …")],
+    provider: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="The provider: openai, anthropic, google, …", autocompletion=completion.providers
+        ),
+    ],
     base_url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Where the key is sent, for servers of your own; the provider's by default."),
@@ -87,7 +94,7 @@ def set_(
         raise InvalidRequest(
             f"{provider} has no address of its own here; give it one: "
             f"{next_command('providers set', provider)} --base-url https://… "
-            f"(providers that have one: {having})"
+            f"(providers that have one: {having}){meant(provider, KNOWN)}"
         )
     if base_url is not None and not base_url.startswith(("https://", "http://")):
         raise InvalidRequest(

@@ -8,7 +8,9 @@ import typer
 from rich.console import Console
 
 from loopllama.core import exact_json
+from loopllama.errors import RunNotFound
 from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import Json, Key, Timeout, Wait, Workflow, connect, pairs, read_input
 from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.console import event_stream, progress, questions
@@ -18,6 +20,11 @@ from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
     from loopllama.queries.types import RunView
+
+LAST = "last"
+"""What stands for the newest run."""
+WAITS, TIMED_OUT = 6, 7
+"""Exit codes of a run that waits for a person, and of one that was not waited for any longer."""
 
 
 def run(
@@ -29,12 +36,16 @@ def run(
             "--input",
             "-i",
             metavar="TEXT|@FILE|-",
-            help="The run's input: a text, a file (a JSON object in a file named .json), or - for standard input.",
+            help="The run's input: a text or a JSON object, a file (JSON if named .json), or - for standard input.",
         ),
     ],
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="STEP=MODEL", help="The model of a step in this run only; `*` for all. Repeatable."),
+        typer.Option(
+            metavar="STEP=MODEL",
+            help="The model of a step in this run only; `*` for all. Repeatable.",
+            autocompletion=completion.step_models,
+        ),
     ] = None,
     wait: Wait = True,
     timeout: Timeout = None,
@@ -44,7 +55,7 @@ def run(
 ) -> None:
     """Start a run of a workflow on an input, follow it step by step, and print its trace.
 
-    Exit code 1 where the run fails or waits for a person.
+    Exit code 1 where the run fails or is cancelled, 6 where it waits for a person, 7 where --timeout ended the waiting.
     """
     models = pairs(model, "--model", "STEP=MODEL, such as --model writer=small or --model '*=small'")
     tags = pairs(tag, "--tag", "KEY=VALUE")
@@ -57,8 +68,8 @@ def run(
 
 
 def finish(settings: Settings, run_id: str, *, wait: bool, timeout: float | None, as_json: bool) -> None:
-    """Follow a run that was started and print it; without `wait` print only its id. Exit code 1 where it does
-    not complete, 130 where a person stops waiting."""
+    """Follow a run that was started and print it; without `wait` print only its id. Exit code 1 where it fails, 6 where
+    it waits for a person, 7 where the time is over, 130 where a person stops waiting."""
     if not wait:
         if as_json:
             show.print_json(read(settings, run_id))
@@ -73,14 +84,14 @@ def finish(settings: Settings, run_id: str, *, wait: bool, timeout: float | None
         raise typer.Exit(130) from interrupt
     except TimeoutError as error:
         show.message(f"{error}. {hint}", "yellow")
-        raise typer.Exit(1) from error
+        raise typer.Exit(TIMED_OUT) from error
     if as_json:
         show.print_json(ended)
     else:
         print_trace(ended)
         print_output(ended)
     if ended["status"] != "completed":
-        raise typer.Exit(1)
+        raise typer.Exit(WAITS if ended["status"] == progress.WAITING else 1)
 
 
 def start(settings: Settings, workflow: str, value: Any, **options: Any) -> str:
@@ -91,19 +102,31 @@ def start(settings: Settings, workflow: str, value: Any, **options: Any) -> str:
 
 
 def read(settings: Settings, run_id: str) -> RunView:
-    """Return the run object with its steps. Raises `RunNotFound`."""
+    """Return the run object with its steps; `last` is the newest run. Raises `RunNotFound`."""
     from loopllama.queries.runs import RunReader
 
-    return RunReader(settings).get(run_id)
+    return RunReader(settings).get(meant_run(settings, run_id))
+
+
+def meant_run(settings: Settings, run_id: str) -> str:
+    """Return a run's id: the one given, or that of the newest run for `last`. Raises `RunNotFound` where there is
+    none."""
+    from loopllama.queries.runs import RunReader
+
+    if run_id != LAST:
+        return run_id
+    runs, _ = RunReader(settings).list(limit=1)
+    if not runs:
+        raise RunNotFound(f"There is no run yet; start one with: {next_command('run WORKFLOW --input TEXT')}")
+    return str(runs[0]["id"])
 
 
 def follow(settings: Settings, run_id: str, *, quiet: bool = False, timeout: float | None = None) -> RunView:
     """Show the run's progress until it ends or waits for a person; returns the run object. Raises `TimeoutError`."""
     ended = progress.wait(lambda: read(settings, run_id), quiet, timeout, event_stream.News(settings, run_id).wait)
     if ended["status"] == progress.WAITING:
-        for asked in ended.get("questions") or ():
-            show.message(f"Run {run_id} waits for a person: {show.one_line(asked['prompt'])}", "yellow")
-            show.message(f"Answer with: {questions.command(ended, asked)}", "yellow")
+        show.message(f"Run {run_id} waits for a person.", "yellow")
+        questions.print_questions(ended, show.err())
     return ended
 
 

@@ -1,11 +1,10 @@
-"""`loopllama runs`, `trace` and `compare`: what ran, and what it cost."""
+"""`loopllama runs`: what ran, what it cost, and what it waits for."""
 
 from __future__ import annotations
 
 import getpass
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 from rich.text import Text
@@ -14,15 +13,20 @@ from loopllama.errors import InvalidRequest, LoopLlamaError
 from loopllama.events.log import EventLog
 from loopllama.queries.run_index import STATUSES, Filter, reached
 from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import (
+    Csv,
     Json,
     Key,
     Limit,
+    OldRun,
     RunId,
     Timeout,
     Wait,
     ask,
     connect,
+    either,
+    is_a_terminal,
     pairs,
     read_input,
     read_moment,
@@ -30,15 +34,16 @@ from loopllama_cli.commands.common import (
     read_text,
 )
 from loopllama_cli.commands.models.show import check_models
-from loopllama_cli.commands.run import finish, print_output, read
+from loopllama_cli.commands.run import finish, meant_run, print_output, read
 from loopllama_cli.console import event_stream, output
-from loopllama_cli.console.comparison import compare_runs, print_comparison
-from loopllama_cli.console.questions import print_questions
-from loopllama_cli.console.trace import picture, print_trace, run_cost, run_latency, simulated
+from loopllama_cli.console import figures as costs
+from loopllama_cli.console.questions import print_question, print_questions
+from loopllama_cli.console.run_facts import cost_basis, run_cost, run_latency, simulated
+from loopllama_cli.console.trace import print_trace
 from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
-    from loopllama.queries.types import RunView
+    from loopllama.queries.types import QuestionView, RunView
 
 
 class Redriven(TypedDict):
@@ -49,16 +54,23 @@ class Redriven(TypedDict):
     reason: str | None
 
 
+_CSV = (
+    *("id", "workflow_id", "workflow_version", "status", "created_at", "started_at", "finished_at", "tokens_in"),
+    *("tokens_cached", "tokens_out", "cost_usd", "cost_basis", "simulated"),
+)
 MAX_PAGES = 20
 """Pages that a list reads where few runs are what it is asked for: 20,000 runs, or 4,000 inputs."""
 
-app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, respond, cancel, redrive, replay.")
+app = typer.Typer(no_args_is_help=True, help="Runs: list, show, watch, wait, respond, cancel, redrive, replay.")
 
 
 @app.command("list")
 def list_(
     ctx: typer.Context,
-    workflow: Annotated[str | None, typer.Argument(metavar="WORKFLOW", help="Only this workflow's runs.")] = None,
+    workflow: Annotated[
+        str | None,
+        typer.Argument(metavar="WORKFLOW", help="Only this workflow's runs.", autocompletion=completion.workflows),
+    ] = None,
     named: Annotated[str | None, typer.Option("--workflow", metavar="WORKFLOW", help="The same.")] = None,
     status: Annotated[
         str | None, typer.Option(metavar="STATUS", help=f"Only those in this state: {', '.join(STATUSES)}.")
@@ -77,10 +89,12 @@ def list_(
     ] = None,
     limit: Limit = 20,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """List runs, the newest first."""
     from loopllama.workflows.store import DefinitionStore
 
+    either(as_json, as_csv)
     if workflow and named and workflow != named:
         raise InvalidRequest(f"two workflows are named, {workflow!r} and {named!r}: name one, or none for all")
     workflow = workflow or named
@@ -92,6 +106,10 @@ def list_(
     if as_json:
         output.print_json(runs)
         return
+    if as_csv:
+        output.print_csv(_CSV, runs)
+        _tell_more(runs, cursor, limit)
+        return
     if not runs:
         output.message("There are no such runs." if which != Filter() else "There are no runs.", "dim")
         _tell_more(runs, cursor, limit)
@@ -102,10 +120,12 @@ def list_(
     for column in table.columns:
         column.no_wrap = column.header != "Workflow"
     decimals = output.cost_decimals(run.get("cost_usd") for run in runs)
+    marked: list[dict[str, Any]] = []
     for run in runs:
         used = (run.get("tokens_in") or 0) + (run.get("tokens_out") or 0)
         known = used or run.get("finished_at") is not None
-        cost = output.money(run_cost(run), decimals) if known else "-"
+        sums = {**run, "cost_usd": run_cost(run), "cost_basis": cost_basis(run), "simulated": simulated(run)}
+        marked += [sums] if known else []
         table.add_row(
             output.plain(run["id"]),
             output.plain(run["workflow_id"]),
@@ -113,11 +133,11 @@ def list_(
             output.local_time(run.get("created_at")),
             output.tokens(used),
             output.duration(run_latency(run)),
-            Text.assemble(cost, ("*" if simulated(run) else " ", "yellow")),
+            costs.cost(sums, decimals, starred=True) if known else "-",
         )
     output.print_table(table, console)
-    if any(simulated(run) for run in runs):
-        console.print(Text("* simulated", "yellow"))
+    if meaning := costs.legend(marked):
+        console.print(Text(meaning, "yellow"))
     if any(run["unsatisfied_loops"] for run in runs):
         console.print(Text("! a loop of it was not satisfied", "yellow"))
     _tell_more(runs, cursor, limit)
@@ -171,6 +191,7 @@ def watch(
     Exit code 1 where the run fails or is cancelled.
     """
     console, settings = output.out(), connect(ctx).settings
+    run = meant_run(settings, run)
     try:
         for event in event_stream.events(settings, run, after):
             event_stream.print_event(event, console, as_json)
@@ -180,10 +201,21 @@ def watch(
         raise typer.Exit(1)
 
 
+@app.command("wait")
+def wait_(ctx: typer.Context, run: RunId, timeout: Timeout = None, as_json: Json = False) -> None:
+    """Wait until a run ends or asks a person, then print its trace and output.
+
+    Exit code 0 where it completed, 1 where it failed or was cancelled, 6 where it waits for a person, 7 where --timeout
+    ended the waiting.
+    """
+    settings = connect(ctx).settings
+    finish(settings, meant_run(settings, run), wait=True, timeout=timeout, as_json=as_json)
+
+
 @app.command("respond")
 def respond(
     ctx: typer.Context,
-    run: RunId,
+    run: OldRun,
     approve: Annotated[
         bool | None, typer.Option("--approve/--reject", help="The decision, where the run asks for an approval.")
     ] = None,
@@ -201,23 +233,46 @@ def respond(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Answer what a run waits for: approve or reject, or give the text that it asks for."""
+    """Answer what a run waits for: approve or reject, or give the text that it asks for.
+
+    What is answered is shown whole, and nothing else is answered. Without a decision and a text a terminal asks for
+    them.
+    """
     from loopllama.engine import human_input
     from loopllama.runs.store import RunStore
 
     given = read_text(text) if text is not None else None
-    if approve is None and given is None:
-        raise InvalidRequest(f"no answer given: {next_command('runs respond', run)} --approve, --reject or --text TEXT")
+    no_answer = f"no answer given: {next_command('runs respond', run)} --approve, --reject or --text TEXT"
+    if approve is None and given is None and not is_a_terminal():
+        raise InvalidRequest(no_answer)
+    settings = connect(ctx).settings
+    shown = _only_question(settings, run, question)
+    if shown is not None:
+        print_question(shown, output.err())
+        question = shown["id"]
+        if approve is None and given is None and shown["kind"] == "approval":
+            approve = typer.confirm("Approve?", default=None, err=True)
+        elif approve is None and given is None:
+            given = typer.prompt("Answer", err=True)
+    elif approve is None and given is None:
+        raise InvalidRequest(no_answer)
     answer = {"input": given} if approve is None else {"approved": approve, **({"note": given} if given else {})}
-    asked = human_input.respond(RunStore(connect(ctx).settings), run, answer, getpass.getuser(), question)
+    asked = human_input.respond(RunStore(settings), run, answer, getpass.getuser(), question)
     if as_json:
         output.print_json(asked)
         return
-    output.message(f"Answered: {output.one_line(asked.get('prompt') or '')}")
+    output.message("Answered." if approve is None else "Approved." if approve else "Rejected.")
+
+
+def _only_question(settings: Settings, run_id: str, question: str | None) -> QuestionView | None:
+    """Return the question of that id, or the only one that the run asks; `None` where there is none such."""
+    asked = read(settings, run_id)["questions"]
+    meant = [one for one in asked if question in (None, one["id"])]
+    return meant[0] if len(meant) == 1 else None
 
 
 @app.command("cancel")
-def cancel(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
+def cancel(ctx: typer.Context, run: OldRun, as_json: Json = False) -> None:
     """End a run that goes on or waits. What is done stays recorded and paid; a model call that is out is billed too."""
     from loopllama.engine.cancel import cancel_run
 
@@ -232,7 +287,9 @@ def cancel(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
 @app.command("redrive")
 def redrive(
     ctx: typer.Context,
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help="The run's id.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="The run's id.", autocompletion=completion.runs)
+    ] = None,
     failed_since: Annotated[
         str | None, typer.Option(metavar="TIME", help="All runs that failed from then on instead: 2h, 3d, or ISO 8601.")
     ] = None,
@@ -289,11 +346,20 @@ def replay(
     ctx: typer.Context,
     run: RunId,
     from_step: Annotated[
-        str, typer.Option(metavar="STEP", help="The first step that is redone; those before it are kept as they ended.")
+        str,
+        typer.Option(
+            metavar="STEP",
+            help="The first step that is redone; those before it are kept as they ended.",
+            autocompletion=completion.steps,
+        ),
     ],
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="STEP=MODEL", help="Another model of a step; `*` for all. Repeatable."),
+        typer.Option(
+            metavar="STEP=MODEL",
+            help="Another model of a step; `*` for all. Repeatable.",
+            autocompletion=completion.step_models,
+        ),
     ] = None,
     input_: Annotated[
         str | None,
@@ -311,7 +377,7 @@ def replay(
     """Start a run that keeps the steps of another before one, which cost nothing, and does the rest again.
 
     A step before it that needs a redone one is redone too, and a loop is redone as a whole. The version of the workflow
-    is the other run's. Exit code 1 where the run fails or waits for a person.
+    is the other run's. Exit codes are those of `run`.
     """
     from loopllama.engine.replay import replay_run
 
@@ -321,41 +387,6 @@ def replay(
     settings = connect(ctx).settings
     if models:
         check_models(settings, models.values())
+    run = meant_run(settings, run)
     new_run = replay_run(settings, run, from_step, run_input=value, models=models, system_prompts=prompts, key=key)
     finish(settings, new_run, wait=wait, timeout=timeout, as_json=as_json)
-
-
-def trace(
-    ctx: typer.Context,
-    run: RunId,
-    svg: Annotated[
-        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the trace as a picture instead.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Show what a run did: for each step its model and who chose it, tokens, latency, cost; then a timeline.
-
-    In the cost column `~` marks an estimate and `≥` a sum that lacks a call of unknown cost.
-    """
-    view = read(connect(ctx).settings, run)
-    if svg:
-        svg.write_text(picture(view), "utf-8")
-    if as_json:
-        output.print_json(view)
-    elif not svg:
-        print_trace(view)
-
-
-def compare(
-    ctx: typer.Context,
-    first: Annotated[str, typer.Argument(metavar="RUN", help="The run to compare with.")],
-    second: Annotated[str, typer.Argument(metavar="RUN", help="The run that is compared.")],
-    as_json: Json = False,
-) -> None:
-    """Show two runs side by side: models, latency and cost by step, and what changed."""
-    settings = connect(ctx).settings
-    a, b = read(settings, first), read(settings, second)
-    if as_json:
-        output.print_json(compare_runs(a, b))
-    else:
-        print_comparison(a, b)

@@ -8,14 +8,17 @@ from typing import Annotated
 
 import typer
 
+from loopllama.core.names import meant
 from loopllama.errors import NotFound
+from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import Json, ask, connect
 from loopllama_cli.console import output
 from loopllama_cli.target import next_command
 
 app = typer.Typer(no_args_is_help=True, help="Tools that agents call: define, list, show, delete, who changed them.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The tool's name.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The tool's name.", autocompletion=completion.tools)]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the history.")]
 
 
@@ -64,8 +67,8 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
             output.plain(tool["type"] or "invalid"),
             str(tool["version"] or "-"),
             output.local_time(tool["updated_at"]),
-            output.one_line(tool["updated_by"] or "-", 30),
-            output.one_line(tool["problem"] or tool["description"], 100),
+            output.one_line(tool["updated_by"] or "-", output.WHOLE),
+            output.one_line(tool["problem"] or tool["description"], output.WHOLE),
         )
     output.print_table(table, output.out())
 
@@ -78,9 +81,10 @@ def show(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
     from loopllama.tools.store import ToolStore
     from loopllama_cli import tool_files
 
-    row = ToolStore(connect(ctx).settings).named([name]).get(name)
+    settings = connect(ctx).settings
+    row = ToolStore(settings).named([name]).get(name)
     if row is None:
-        raise _not_found(name)
+        raise _not_found(settings, name)
     shown, definition = view(row), tool_files.definition(row)
     if as_json:
         about = ("version", "updated_by", "reason", "updated_at", "problem")
@@ -109,7 +113,7 @@ def delete(
     settings = connect(ctx).settings
     store = ToolStore(settings)
     if name not in store.named([name]):
-        raise _not_found(name)
+        raise _not_found(settings, name)
     users = in_use(settings).tools.get(name, [])
     for user in users:
         output.message(f"! {user} uses it, and will fail", "yellow")
@@ -133,14 +137,20 @@ def history(
     from loopllama.routing.change_log import History, shown, tool_route
     from loopllama_cli.commands.routes.history import print_history
 
-    entries = [shown(entry) for entry in History(connect(ctx).settings).entries(tool_route(name), limit)]
+    settings = connect(ctx).settings
+    entries = [shown(entry) for entry in History(settings).entries(tool_route(name), limit)]
     if not entries:
-        raise _not_found(name)
+        raise _not_found(settings, name)
     if as_json:
         output.print_json(entries)
     else:
         print_history(entries, "tool")
 
 
-def _not_found(name: str) -> NotFound:
-    return NotFound(f"tool {name!r} not found; what there is: {next_command('tools list')}")
+def _not_found(settings: Settings, name: str) -> NotFound:
+    from loopllama.tools.presenter import built_in
+    from loopllama.tools.store import ToolStore
+
+    there = [tool["name"] for tool in built_in()]
+    hint = meant(name, [*there, *(row["tool"] for row in ToolStore(settings).rows())])
+    return NotFound(f"tool {name!r} not found; what there is: {next_command('tools list')}{hint}")

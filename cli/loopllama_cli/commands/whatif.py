@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import getpass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
+from loopllama.core.names import plural
 from loopllama.errors import InvalidRequest
-from loopllama_cli.commands.common import Json, Workflow, connect, pairs, read_moment
+from loopllama_cli import completion
+from loopllama_cli.commands.common import Csv, Json, Workflow, connect, either, pairs, read_moment
+from loopllama_cli.commands.models.show import check_models
 from loopllama_cli.commands.routes.overrides import definition_of
+from loopllama_cli.console import figures as costs
 from loopllama_cli.console import output
 
 if TYPE_CHECKING:
@@ -24,7 +29,12 @@ def whatif(
     workflow: Workflow,
     change: Annotated[
         list[str],
-        typer.Option("--set", metavar="STEP=MODEL", help="A change; `*=MODEL` for all other steps. Repeatable."),
+        typer.Option(
+            "--set",
+            metavar="STEP=MODEL",
+            help="A change; `*=MODEL` for all other steps. Repeatable.",
+            autocompletion=completion.step_models,
+        ),
     ],
     runs: Annotated[int, typer.Option(min=1, max=200, help="By the newest so many completed runs.")] = 20,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="By all runs that are not older: 12h, 7d.")] = None,
@@ -36,23 +46,30 @@ def whatif(
     ] = False,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, with --apply; kept with the rows.")] = "",
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Reprice recorded runs under other models: cost, latency along the critical path, spread, and what is unknown."""
+    from loopllama.queries import recorded
     from loopllama.queries import whatif as predictions
     from loopllama.queries.runs import RunReader
     from loopllama.routing.router import Router
     from loopllama.routing.store import RouteStore
 
+    either(as_json, as_csv)
+    if as_csv and apply:
+        raise InvalidRequest("--csv and --apply exclude each other: --json prints the rows that were written")
     if prices not in ("today", "then"):
         raise InvalidRequest(f"--prices {prices!r} is not valid: write today or then")
     settings = connect(ctx).settings
     crew = definition_of(settings, workflow)["crew"]
     router = Router(settings)
-    changes = {step: router.priced_model(name) for step, name in pairs(change, "--set", "STEP=MODEL").items()}
+    wanted = pairs(change, "--set", "STEP=MODEL")
+    check_models(settings, wanted.values())
+    changes = {step: router.priced_model(name) for step, name in wanted.items()}
     moment = read_moment(since, "--since")
     oldest = None if moment is None else datetime.fromisoformat(moment)
-    limit = predictions.MAX_RUNS if since is not None else runs
-    recent = predictions.recent_runs(RunReader(settings), workflow, limit=limit, since=oldest)
+    limit = recorded.MAX_RUNS if since is not None else runs
+    recent = recorded.recent_runs(RunReader(settings), workflow, limit=limit, since=oldest)
     needs = {agent["name"]: agent["needs"] for agent in crew}
     forecast = predictions.predict(
         recent, needs, changes, router.priced_model, prices="today" if prices == "today" else "then"
@@ -60,6 +77,9 @@ def whatif(
     if as_json:
         applied = _apply(RouteStore(settings), workflow, change, reason) if apply else []
         output.print_json({"workflow": workflow, **forecast, **({"rows": applied} if apply else {})})
+        return
+    if as_csv:
+        output.print_csv(list(forecast["steps"][0]), forecast["steps"])
         return
     _print(forecast)
     if apply:
@@ -82,8 +102,8 @@ def _apply(store: RouteStore, workflow: str, change: list[str], reason: str) -> 
 
 
 def _print(forecast: Forecast) -> None:
-    table = output.table("Step", "From", "To", "Cost before", "Cost after", "Latency before", "after", "Latency from",
-                       right=("Cost before", "Cost after", "Latency before", "after"))  # fmt: skip
+    figures = ("Cost before", "Cost after", "Latency before", "Latency after")
+    table = output.table("Step", "From", "To", *figures, "Latency from", right=figures)
     places = output.cost_decimals(
         [
             step[name]
@@ -97,20 +117,26 @@ def _print(forecast: Forecast) -> None:
             output.plain(step["step"]),
             output.plain(", ".join(step["models_before"])),
             output.plain(step["model_after"] or "unchanged"),
-            output.money(step["cost_usd_before"], places),
-            output.money(step["cost_usd_after"], places),
+            costs.cost({**step, "cost_usd": step["cost_usd_before"]}, places),
+            costs.cost({**step, "cost_usd": step["cost_usd_after"]}, places),
             output.duration(step["latency_ms_before"]),
             output.duration(step["latency_ms_after"]),
             step["latency_from"],
         )
     console = output.out()
+    if forecast["simulated"]:
+        console.print(Text(" SIMULATED ", "bold black on yellow"))
     output.print_table(table, console)
     console.print()
+
+    def cost(value: Any) -> Text:
+        return costs.cost({"cost_usd": value, "cost_basis": forecast["cost_basis"]}, places)
+
     total = output.table(
         "A run", "Before", "After", "Change", "Spread (p10 to p90)", right=("Before", "After", "Change")
     )
     for label, values, shown, spread in (
-        ("cost", forecast["cost_usd"], output.money, forecast["spread"]["cost"]),
+        ("cost", forecast["cost_usd"], cost, forecast["spread"]["cost"]),
         ("latency", forecast["latency_ms"], output.duration, forecast["spread"]["latency"]),
     ):
         wide = f"{spread['p10']:+.1%} to {spread['p90']:+.1%}" if spread else "-"
@@ -118,8 +144,9 @@ def _print(forecast: Forecast) -> None:
     output.print_table(total, console)
     simulated = " Some of them are simulated." if forecast["simulated"] else ""
     dates = f"{output.local_time(forecast['from'])} to {output.local_time(forecast['to'])}"
-    output.message(
-        f"By {forecast['runs']} completed runs, {dates}, at prices of {forecast['prices']}.{simulated}", "dim"
-    )
+    by = f"{plural(forecast['runs'], 'completed run')}, {dates}, at prices of {forecast['prices']}"
+    output.message(f"Means a run, by {by}.{simulated}", "dim")
+    if meaning := costs.legend([{"cost_usd": 0, **step} for step in forecast["steps"]]):
+        output.message(f"{meaning}.", "dim")
     for unknown in forecast["unknown"]:
         output.message(f"Not known: {unknown}.", "yellow")

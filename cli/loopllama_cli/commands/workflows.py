@@ -13,6 +13,7 @@ from rich.text import Text
 
 from loopllama.errors import InvalidRequest, WorkflowInvalid
 from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import MOST, Json, Limit, Workflow, ask, connect
 from loopllama_cli.console import output
 from loopllama_cli.target import next_command
@@ -51,13 +52,15 @@ def push(
 ) -> None:
     """Store a workflow file as the workflow's current version.
 
-    An unchanged file makes no new version. A tool that the deployment does not have is refused. Of a model that it does
+    An unchanged file makes no new version. Standard error tells what a new one replaces, and which routes then do
+    nothing, because their step is gone. A tool that the deployment does not have is refused. Of a model that it does
     not know, or cannot use as it is, standard error warns, with what answers instead. What `workflows export` and
     `workflows show --json` gave is taken too. Of a folder that `export --all` wrote, all models, workflows and routes
     are stored; exit code 1 where one could not be.
     """
     from loopllama.routing import validation
-    from loopllama_cli import workflow_files
+    from loopllama.workflows.schema import workflow_id_of
+    from loopllama_cli import push_report, workflow_files
 
     if file.is_dir():
         if workflow_id or strict:
@@ -68,15 +71,26 @@ def push(
     warnings = workflow_files.located(file, validation.warnings(settings, given.workflow.to_definition()))
     if strict and warnings:
         raise workflow_files.refused(file, warnings)
+    before = push_report.current(settings, workflow_id or given.workflow_id or workflow_id_of(given.workflow.name))
     try:
-        stored = _view(workflow_files.push(settings, given, workflow_id), settings)
+        item = workflow_files.push(settings, given, workflow_id)
     except WorkflowInvalid as error:
         raise workflow_files.refused(file, workflow_files.located(file, error.details)) from None
+    stored, replaced = _view(item, settings), push_report.replaced(before, item)
+    idle = validation.idle_routes(settings, item["workflow_id"], item["definition"])
     if as_json:
-        output.print_json({**stored, "warnings": warnings})
+        output.print_json({**stored, "warnings": [*warnings, *idle], "replaced": replaced})
     else:
         output.out().print(output.plain(f"{stored['id']} version {stored['version']}"))
+    if replaced:
+        undo = next_command("workflows rollback", stored["id"], "--to", str(replaced["version"]))
+        what = "; ".join(replaced["changes"])
+        output.message(f"It replaces version {replaced['version']}: {what}. Runs keep theirs. Undo: {undo}", "dim")
+    elif before is not None:
+        output.message("The file says what that version says already; nothing was stored.", "dim")
     _warn(file, warnings)
+    for one in idle:
+        output.message(f"! {one['message']}", "yellow")
 
 
 def _push_all(settings: Settings, folder: Path, as_json: bool) -> None:
@@ -102,7 +116,9 @@ def _push_all(settings: Settings, folder: Path, as_json: bool) -> None:
 @app.command()
 def export(
     ctx: typer.Context,
-    workflow: Annotated[str | None, typer.Argument(metavar="WORKFLOW", help="The workflow's id.")] = None,
+    workflow: Annotated[
+        str | None, typer.Argument(metavar="WORKFLOW", help="The workflow's id.", autocompletion=completion.workflows)
+    ] = None,
     folder: Annotated[
         Path | None,
         typer.Option("--all", metavar="FOLDER", file_okay=False, help="All workflows, routes and models, as files."),
@@ -269,7 +285,7 @@ def show_(
             output.plain(agent["role"]),
             output.plain(agent.get("model") or "-"),
             output.plain(", ".join(agent.get("needs", [])) or "-"),
-            output.one_line(agent["systemPrompt"], 60),
+            output.one_line(agent["systemPrompt"], output.WHOLE),
         )
     output.print_table(table, console)
 

@@ -12,7 +12,8 @@ from rich.text import Text
 from loopllama.core import exact_json
 from loopllama.events.log import EventLog
 from loopllama.settings import Settings
-from loopllama_cli.console import output
+from loopllama_cli.console import figures, output
+from loopllama_cli.console.places import place
 
 if TYPE_CHECKING:
     from loopllama.events.types import ShownEvent
@@ -69,7 +70,7 @@ def print_event(event: ShownEvent, console: Console, as_json: bool) -> None:
         (f"{output.clean(kind):<14}", _STYLES.get(kind, "")),
     )
     parts = [
-        _place(event),
+        place(event["step"], event.get("item"), event.get("iteration")) if event.get("step") else None,
         event.get("model"),
         error and error.get("type"),
         event.get("kind"),
@@ -77,16 +78,8 @@ def print_event(event: ShownEvent, console: Console, as_json: bool) -> None:
         event.get("question"),
     ]
     if event.get("latency_ms") is not None:
-        parts += [output.duration(event["latency_ms"]), output.money(event.get("cost_usd"))]
+        parts += [output.duration(event["latency_ms"]), figures.cost(event).plain]
     line.append("".join(f"  {output.clean(str(part))}" for part in parts if part))
     if event.get("simulated"):
         line.append("  simulated", "yellow")
     console.print(line, soft_wrap=True)
-
-
-def _place(event: ShownEvent) -> str | None:
-    if not event.get("step"):
-        return None
-    item = f"[{event['item']}]" if event.get("item") else ""
-    again = f" #{event['iteration'] + 1}" if event.get("iteration") else ""
-    return f"{event['step']}{item}{again}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,10 +16,14 @@ from rich.text import Text
 
 from loopllama.core import exact_json
 from loopllama.errors import InvalidRequest
+from loopllama_cli.console import tables
+from loopllama_cli.target import complete
 
 _PIPE_WIDTH = 100
 """Columns where the output is no terminal and COLUMNS says nothing."""
 _NOTHING = "-"
+WHOLE = 10_000
+"""The longest cell of a table; what a terminal shows of it, `tables` says."""
 
 
 def _console(stderr: bool) -> Console:
@@ -46,20 +50,52 @@ def print_json(value: Any) -> None:
     sys.stdout.write(exact_json.dumps(plain(value), indent=2) + "\n")
 
 
+def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print the named fields of records as CSV on standard output: numbers exact, times in UTC, nothing for `None`."""
+    import csv
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_csv_cell(row.get(name)) for name in columns] for row in rows)
+
+
+def _csv_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    listed = isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return " ".join(value) if listed else exact_json.dumps(value)
+
+
 def message(text: str, style: str = "") -> None:
     """Print a remark for the person on standard error."""
-    err().print(plain(text), style=style, soft_wrap=True)
+    err().print(plain(complete(text)), style=style, soft_wrap=True)
 
 
 def error(problem: BaseException) -> None:
-    """Print an error as a line on standard error, and a line for each detail: where, and what would be right."""
-    console = err()
-    console.print(Text.assemble(("error: ", "bold red"), plain(str(problem) or type(problem).__name__)), soft_wrap=True)
-    for detail in problem.details if isinstance(problem, InvalidRequest) else ():
+    """Print an error as a line on standard error, and a line for each detail that it does not say itself: where, and
+    what would be right."""
+    console, said = err(), complete(str(problem) or type(problem).__name__)
+    console.print(Text.assemble(("error: ", "bold red"), plain(said)), soft_wrap=True)
+    details = problem.details if isinstance(problem, InvalidRequest) else []
+    for detail in details:
+        if _said_already(detail, str(problem), alone=len(details) == 1):
+            continue
         line = f"line {detail['line']}: " if detail.get("line") else ""
         field = f"{detail['field']}: " if detail.get("field") else ""
-        text = Text.assemble("  ", (line, "dim"), (clean(field), "bold"), clean(str(detail.get("message", ""))))
-        console.print(text, soft_wrap=True)
+        what = complete(clean(str(detail.get("message", ""))))
+        console.print(Text.assemble("  ", (line, "dim"), (clean(field), "bold"), what), soft_wrap=True)
+
+
+def _said_already(detail: Mapping[str, object], sentence: str, *, alone: bool) -> bool:
+    """Return whether an error's sentence says what one of its details does."""
+    if detail.get("line"):
+        return False
+    name = str(detail.get("field") or "").rpartition(".")[2]
+    return str(detail.get("message", "")).strip(" .") in sentence or (alone and bool(name) and name in sentence)
 
 
 def clean(text: str) -> str:
@@ -91,10 +127,16 @@ def table(*columns: str, right: Iterable[str] = (), **options: Any) -> Table:
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Print a table, its columns one space closer together where the console is too narrow."""
-    if console.measure(table, options=console.options.update(max_width=10_000)).maximum > console.width:
-        table.padding = (0, 0)
-    console.print(table)
+    """Print a table in the console's width, without the columns that do not fit (`tables.fitting`), which a line below
+    names. In a pipe print whole values, a row a line, with a tab between; but where COLUMNS says how wide a table is to
+    be, as `watch` does, somebody looks on."""
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
+        console.file.write("".join(f"{line}\n" for line in tables.plain(table)))
+        return
+    fitted, left_out = tables.fitting(table, console.width)
+    console.print(fitted, crop=False)
+    if left_out:
+        console.print(Text(f"No room for {', '.join(left_out)}; --json has it, and a wider terminal.", "dim"))
 
 
 def tokens(count: Any) -> str:
@@ -115,6 +157,15 @@ def duration(milliseconds: Any) -> str:
     if seconds < 3600:
         return f"{seconds // 60}m {seconds % 60:02d}s"
     return f"{seconds // 3600}h {seconds % 3600 // 60:02d}m"
+
+
+def spread(shortest: Any, longest: Any) -> str:
+    """Return two durations in milliseconds as from and to, the unit said once where it is the same."""
+    first, last = duration(shortest), duration(longest)
+    if first == last:
+        return first
+    number, _, unit = first.partition(" ")
+    return f"{number}-{last}" if unit and last.endswith(f" {unit}") else f"{first}-{last}"
 
 
 def cost_decimals(costs: Iterable[Any], digits: int = 2) -> int:
@@ -153,10 +204,17 @@ def moment(text: Any) -> datetime | None:
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
-def local_time(text: Any) -> str:
-    """Return a record's time in the terminal's time zone, to the minute."""
+def local_time(text: Any, *, seconds: bool = False) -> str:
+    """Return a record's time in the terminal's time zone, to the minute or to the second."""
     parsed = moment(text)
-    return parsed.astimezone().strftime("%Y-%m-%d %H:%M") if parsed else _NOTHING
+    return parsed.astimezone().strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M") if parsed else _NOTHING
+
+
+def epoch_time(seconds: int | Decimal) -> str:
+    """Return a time in seconds since 1970 as `local_time` does."""
+    if not 0 <= seconds < 10**11:
+        return str(seconds)
+    return local_time(datetime.fromtimestamp(int(seconds), UTC).isoformat())
 
 
 _STATUS = {

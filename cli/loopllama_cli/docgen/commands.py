@@ -9,6 +9,7 @@ from typing import Any
 from typer.main import get_command
 
 from loopllama_cli.docgen import markdown
+from loopllama_cli.examples import EXAMPLES
 from loopllama_cli.main import EXIT_CODES, app
 
 
@@ -39,11 +40,15 @@ def commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def _section(path: str, command: Any) -> str:
     arguments = [param for param in command.params if param.param_type_name == "argument"]
-    options = [param for param in command.params if param.param_type_name == "option"]
+    options = [param for param in command.params if param.param_type_name == "option" and not param.hidden]
     names = [_argument(param) for param in arguments]
     title = f"## `{' '.join([path, *names, *(['[OPTIONS]'] if options else [])])}`"
-    text = f"{title}\n{inspect.cleandoc(command.help or '')}"
+    text = f"{title}\n{inspect.cleandoc(command.help or '')}\n\n{_examples(path)}"
     return f"{text}\n\n{_table([*arguments, *options])}" if arguments or options else text
+
+
+def _examples(path: str) -> str:
+    return "\n".join(f"- `loopllama {line}`" for line in EXAMPLES[path.removeprefix("loopllama ")])
 
 
 def _argument(param: Any) -> str:
@@ -57,7 +62,9 @@ def _table(params: list[Any]) -> str:
         if param.param_type_name == "option":
             if param.required:
                 notes.append("Required.")
-            if param.secondary_opts:
+            if param.secondary_opts and param.default is None:
+                pass  # neither, until one is given
+            elif param.secondary_opts:
                 notes.append(f"Default: `{(param.opts if param.default else param.secondary_opts)[0]}`.")
             elif not param.is_flag and param.default not in (None, "", ()):
                 notes.append(f"Default: {param.default}.")

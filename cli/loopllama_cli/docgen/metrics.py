@@ -15,7 +15,7 @@ from loopllama.telemetry import metrics
 from loopllama_cli.docgen import markdown
 
 if TYPE_CHECKING:
-    from loopllama.runs.records import Attempt, StepRecord
+    from loopllama.runs.records import Attempt, Run, StepRecord
 
 
 def table() -> str:
@@ -73,4 +73,5 @@ def _tell_everything() -> None:
     }
     run_metrics.step_ended("workflow", "run", cast("StepRecord", {**step, **attempts}))
     for completed in (True, False):
-        run_metrics.run_ended({"workflow_id": "workflow", "run_id": "run"}, totals.of_run([step]), completed, 1)
+        run: Run = {"workflow_id": "workflow", "run_id": "run", "created_at": "2026-11-23T20:15:00.123Z"}
+        run_metrics.run_ended(run, totals.of_run([step]), completed, waited_ms=1)

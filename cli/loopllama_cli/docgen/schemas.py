@@ -18,7 +18,7 @@ _KINDS = {"string": "text", "integer": "whole number", "number": "number", "bool
 
 
 def routes() -> str:
-    """Return every route with what it does, takes and answers."""
+    """Return every route with what it does, the scope that it needs, what it takes and answers."""
     document = Api(Settings()).openapi()
     rows = []
     for path, operations in sorted(document["paths"].items(), key=_place):
@@ -27,8 +27,9 @@ def routes() -> str:
                 part for part in (operation["summary"], operation.get("description", "").split("\n\n")[0]) if part
             )
             good = ", ".join(sorted(status for status in operation["responses"] if status < "3"))
-            rows.append([f"`{method.upper()} {path}`", text, _asked(operation, document), good])
-    return markdown.table(["route", "what it does", "takes", "answers"], rows)
+            scope = ", ".join(markdown.names(need["key"]) for need in operation["security"])
+            rows.append([f"`{method.upper()} {path}`", text, scope, _asked(operation, document), good])
+    return markdown.table(["route", "what it does", "scope", "takes", "answers"], rows)
 
 
 def _place(item: tuple[str, Any]) -> tuple[int, str]:

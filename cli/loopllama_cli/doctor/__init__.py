@@ -25,7 +25,7 @@ from loopllama_cli.target import Choice, Target, TargetMissing, TargetUnreachabl
 
 _ENOUGH_FUNCTIONS = 100
 """That run at once: the lists of two runs, and the API beside them."""
-_TABLES = ("workflows", "routes", "route_history", "models", "tools", "runs", "usage", "api_keys")
+_TABLES = ("workflows", "routes", "route_history", "models", "tools", "runs", "usage", "api_keys", "key_use")
 
 
 def examine(choice: Choice, call: bool = False) -> Iterator[Check]:

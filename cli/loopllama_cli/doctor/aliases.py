@@ -126,4 +126,4 @@ def _priced(model: Model) -> str:
     price = price_at(model, datetime.now(UTC).date())
     if price is None:
         return model.id
-    return f"{model.id} ({price.input:f} and {price.output:f} USD a million tokens of prompt and answer)"
+    return f"{model.id} (${price.input:f} and ${price.output:f} a million tokens of prompt and answer)"

@@ -1,6 +1,7 @@
-"""`python -m loopllama_cli.local CONFIG`: the process behind `LocalStack`.
+"""`python -m loopllama_cli.local`: the process behind `LocalStack`.
 
-Speaks lines of JSON: prints `{"ready": …}` or `{"failed": …}` on standard output, then answers each line of standard
+Speaks lines of JSON: reads what the stack is to be from standard input (arguments can be read by every user of the
+machine), prints `{"ready": …}` or `{"failed": …}` on standard output, then answers each line of standard
 input. Ends when standard input does, or on SIGTERM; everything that it started ends with it.
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 
 
 def main() -> int:
-    config = json.loads(sys.argv[1])
+    config = json.loads(sys.stdin.readline())  # no argument: those any user of the machine may read
     # Standard output is the handle's; whatever else prints, prints to standard error.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -49,6 +50,7 @@ def main() -> int:
             config["simulate"],
             config["execution_events"],
             config["concurrency"],
+            config["tool_functions"],
         )
     except (TemplateError, OSError) as error:
         answer({"failed": str(error)})

@@ -26,6 +26,7 @@ from werkzeug.test import run_wsgi_app
 
 from loopllama_cli.local import loopback, refusals, signatures
 from loopllama_cli.local.credentials import Credentials
+from loopllama_cli.local.kept_keys import KeptKeys
 from loopllama_cli.local.moto_patches import direct
 from loopllama_cli.local.refusals import Refused
 from loopllama_cli.local.signatures import Asked, Claim
@@ -96,7 +97,7 @@ class _Handler(MotoRequestHandler):
             self.environ = environ = self.make_environ()
             asked = Asked(self.command, self.path, self.headers, self._body(environ))
             self.close_connection, self._unread = close, False
-            signatures.check(asked, claim, self.server.credentials, datetime.now(UTC))
+            signatures.check(asked, claim, self._known(asked), datetime.now(UTC))
             if claim.service == "bedrock" and self.path.startswith("/model/"):
                 raise refusals.no_account()
             status, headers, body = self._ask_moto({**environ, _CLAIM: claim}, asked.body, claim)
@@ -114,7 +115,14 @@ class _Handler(MotoRequestHandler):
             raise refusals.denied(wrong)
         if not self.path.startswith("/"):
             raise refusals.denied("The local stack is no proxy: the request's target is a path.")
-        return signatures.claim(asked, self.server.credentials)
+        return signatures.claim(asked, self._known(asked))
+
+    def _known(self, asked: Asked) -> Credentials:
+        """Return the credentials that a request says it is signed with, where they are the functions'; else the user's,
+        which it is then held to."""
+        own = self.server.of_functions
+        said = f"{asked.headers.get('Authorization', '')} {asked.target}"
+        return own if own.aws_access_key_id in said else self.server.credentials
 
     def _body(self, environ: dict[str, Any]) -> bytes:
         if "wsgi.input_terminated" in environ:
@@ -130,6 +138,10 @@ class _Handler(MotoRequestHandler):
     def _ask_moto(
         self, environ: dict[str, Any], body: bytes, claim: Claim
     ) -> tuple[str, Iterable[tuple[str, str]], bytes]:
+        operation = (self.headers.get("X-Amz-Target") or "").rpartition(".")[2]
+        if claim.service == "secretsmanager":
+            body = self.server.keys.taken(operation, body)
+            environ["CONTENT_LENGTH"] = str(len(body))
         environ["wsgi.input"] = io.BytesIO(body)
         try:
             if (claim.service, self.command, self.path) == (
@@ -149,7 +161,11 @@ class _Handler(MotoRequestHandler):
             parts, status, headers = run_wsgi_app(InternalServerError(), environ, buffered=True)
         # moto lets every page read, and buckets may say who else.
         kept = [(name, value) for name, value in headers if not name.lower().startswith("access-control-")]
-        return status, kept, b"".join(parts)
+        content = b"".join(parts)
+        if claim.service == "secretsmanager" and claim.key == self.server.of_functions.aws_access_key_id:
+            content = self.server.keys.given(operation, content)
+            kept = [(name, value) for name, value in kept if name.lower() != "content-length"]
+        return status, kept, content
 
     def _send(self, status: str, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         code, _, reason = status.partition(" ")
@@ -177,11 +193,13 @@ class _Handler(MotoRequestHandler):
 
 class _Server(ThreadedWSGIServer):
     credentials: Credentials
+    of_functions: Credentials
+    keys: KeptKeys
 
 
-def serve(port: int, credentials: Credentials) -> BaseWSGIServer:
-    """Listen on 127.0.0.1 (port 0: any free one) and serve who has these credentials, in threads until `shutdown()`.
-    Raises `OSError`."""
+def serve(port: int, credentials: Credentials, of_functions: Credentials) -> BaseWSGIServer:
+    """Listen on 127.0.0.1 (port 0: any free one) and serve who has these credentials, or those of the functions, in
+    threads until `shutdown()`. Raises `OSError`."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -189,6 +207,6 @@ def serve(port: int, credentials: Credentials) -> BaseWSGIServer:
         listener.bind(("127.0.0.1", port))
         listener.listen(128)
         server = _Server("127.0.0.1", port, Application(), _Handler, fd=listener.fileno())
-    server.credentials = credentials
+    server.credentials, server.of_functions, server.keys = credentials, of_functions, KeptKeys()
     threading.Thread(target=server.serve_forever, daemon=True, name="aws-endpoint").start()
     return server

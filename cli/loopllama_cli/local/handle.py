@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -52,7 +52,8 @@ class LocalStack:
     `minute` is how long a minute of a schedule takes, in seconds; `simulate` lets the simulated provider stand in for
     providers without a key, unless the parameter `SimulatedProviders` says otherwise; an execution ends at
     `execution_events` of its history (StartRun's variable EXECUTION_EVENTS says so to the functions);
-    `concurrency` functions run at once. Use as a context manager, or `start()` and `stop()`.
+    `concurrency` functions run at once; `tool_functions` are Lambda functions beside the template's, name to folder
+    and handler. Use as a context manager, or `start()` and `stop()`.
     The stack and everything that it started ends with this process, however that ends.
     """
 
@@ -67,6 +68,7 @@ class LocalStack:
         simulate: bool = True,
         execution_events: int = MAX_EVENTS,
         concurrency: int = MAX_FUNCTIONS,
+        tool_functions: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._config = {
             "project": str(Path(project).resolve()),
@@ -77,6 +79,7 @@ class LocalStack:
             "simulate": simulate,
             "execution_events": execution_events,
             "concurrency": concurrency,
+            "tool_functions": {name: list(parts) for name, parts in (tool_functions or {}).items()},
         }
         self._log = log
         self._process: subprocess.Popen[str] | None = None
@@ -90,8 +93,8 @@ class LocalStack:
 
     def start(self) -> LocalStack:
         """Start the stack and wait until it is ready. Raises `LocalStackError`."""
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-            [sys.executable, "-m", "loopllama_cli.local", json.dumps(self._config)],
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "loopllama_cli.local"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -99,6 +102,10 @@ class LocalStack:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             start_new_session=True,
         )
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and its log says why
+            assert self._process.stdin  # noqa: S101 - a pipe, as asked for
+            self._process.stdin.write(json.dumps(self._config) + "\n")
+            self._process.stdin.flush()
         reader = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
         reader.start()
         timer = threading.Timer(START_SECONDS, self._process.kill)

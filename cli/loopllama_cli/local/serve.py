@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from loopllama_cli.local.credentials import Credentials
@@ -20,9 +22,11 @@ def serve(
     parameters: Mapping[str, str] | None = None,
     tools: Mapping[str, Any] | None = None,
     concurrency: int = MAX_FUNCTIONS,
+    tool_functions: Mapping[str, Sequence[str]] | None = None,
 ) -> int:
     """Serve the project's stack until Ctrl-C, SIGTERM or the end of the process; returns the exit code. `parameters`
-    are the template's, `tools` definitions by name; `concurrency` functions run at once.
+    are the template's, `tools` definitions by name; `concurrency` functions run at once, among them
+    `tool_functions`: name to folder and handler.
 
     Prints one line of JSON on standard output once ready: `api`, `aws_endpoint_url`, `api_key`, `aws_access_key_id`,
     `aws_secret_access_key`, `outputs`. Everything else goes to standard error.
@@ -42,6 +46,7 @@ def serve(
             aws_port,
             simulate=simulate,
             concurrency=concurrency,
+            tool_functions=tool_functions,
         ) as stack:
             if tools:
                 define(stack, tools)
@@ -56,6 +61,7 @@ def serve(
             sys.stdout.flush()
             url = stack.aws_endpoint_url
             flag = "" if url == DEFAULT_LOCAL_URL else f" --local {url}"
+            sys.stderr.write(welcome(stack.api_url, flag))
             sys.stderr.write(
                 f"What the AWS CLI and SDKs need in another terminal, as `loopllama local --export{flag}` prints it:\n"
                 + exports(url, stack.credentials)
@@ -67,6 +73,22 @@ def serve(
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
+
+
+def welcome(api_url: str, flag: str) -> str:
+    """Return what to type once the stack is ready, by the name that this program was called by."""
+    called = Path(sys.argv[0])
+    program = str(called) if called.name == "loopllama" and len(called.parts) > 1 else "loopllama"
+    if len(relative := os.path.relpath(program)) < len(program):
+        program = relative
+    local = flag or " --local"
+    return (
+        f"Ready: {api_url} (the API's documentation: {api_url}/docs). In another terminal:\n"
+        f"  {program} init desk\n"
+        f"  {program} workflows push desk/workflow.yaml{local}\n"
+        f"  {program} run desk --input @desk/input.txt{local}\n"
+        "Ctrl-C stops it.\n"
+    )
 
 
 def exports(url: str, credentials: Credentials) -> str:

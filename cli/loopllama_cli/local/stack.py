@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ STACK_NAME = "loopllama"
 
 
 class Stack:
-    """A project's template, running. `warn` takes one line for the person at the terminal."""
+    """A project's template, running. `warn` takes one line for the person at the terminal. `tool_functions` are
+    Lambda functions beside the template's: name to folder and handler."""
 
     def __init__(
         self,
@@ -33,11 +34,13 @@ class Stack:
         simulate: bool = True,
         execution_events: int = MAX_EVENTS,
         concurrency: int = MAX_FUNCTIONS,
+        tool_functions: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         # Nothing in this process may reach a real account, whatever the caller's environment says.
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             del os.environ[name]
         self.credentials = Credentials.new()
+        of_functions = Credentials.new()  # so that they are told from whoever else asks
         os.environ.update(aws_environment("http://127.0.0.1:9", self.credentials), VALIDATE_LAMBDA_S3="false")
         warnings.filterwarnings("ignore", module="moto")
         logging.getLogger("moto").setLevel(logging.CRITICAL)  # it reports what a template does as its own trouble
@@ -58,22 +61,26 @@ class Stack:
 
         self._clients: dict[str, Any] = {}
         self._clients_lock = threading.Lock()
-        self._aws = _listen(aws_port, lambda: aws_server.serve(aws_port, self.credentials))
+        self._aws = _listen(aws_port, "--aws-port", lambda: aws_server.serve(aws_port, self.credentials, of_functions))
         self.aws_endpoint_url = f"http://127.0.0.1:{self._aws.port}"
         environment = aws_environment(self.aws_endpoint_url, self.credentials)
         os.environ.update(environment)
+        seen_by_functions = aws_environment(self.aws_endpoint_url, of_functions)
 
         keys = providers.credentials(os.environ)
         stand_ins = {"SimulatedProviders": ",".join(providers.simulated(keys)) if simulate else ""}
         prepared = template.load(project, parameters, stand_ins, lambda kind: kind in get_model_map())
+        template.add_functions(prepared, tool_functions or {})
         for reason, group in prepared.dropped.items():
             warn(f"not created locally ({reason}): {', '.join(group)}")
-        self._api = _listen(api_port, lambda: http_api.serve(api_port, prepared.routes, self._invoke_by_logical_id))
+        self._api = _listen(
+            api_port, "--api-port", lambda: http_api.serve(api_port, prepared.routes, self._invoke_by_logical_id)
+        )
         self.api_url = f"http://127.0.0.1:{self._api.server_address[1]}"
         template.localise_urls(prepared, self.api_url)
 
         logs = Logs(logs_backends[ACCOUNT][REGION], cloudwatch_backends[ACCOUNT][REGION])
-        self.functions = Functions(self._find, logs.write, self._send, warn, environment, concurrency)
+        self.functions = Functions(self._find, logs.write, self._send, warn, seen_by_functions, concurrency)
         self.events = Events(
             events_backends[ACCOUNT][REGION], self.functions.invoke_later, self._start, self._send, warn, minute
         )
@@ -156,11 +163,14 @@ class Stack:
         stepfunctions_parser_backends[ACCOUNT][REGION].start_execution(arn, name[:80], body)
 
 
-def _listen(port: int, serve: Callable[[], Any]) -> Any:
+def _listen(port: int, option: str, serve: Callable[[], Any]) -> Any:
     try:
         return serve()
     except OSError as error:
-        raise OSError(f"cannot listen on port {port} of 127.0.0.1 ({error.strerror}); choose another") from error
+        raise OSError(
+            f"cannot listen on port {port} of 127.0.0.1 ({error.strerror}); choose another with {option}, "
+            "0 takes a free one: loopllama local --api-port 0 --aws-port 0"
+        ) from error
 
 
 def matches(pattern: str, record: dict[str, Any]) -> bool:

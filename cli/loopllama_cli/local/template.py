@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,33 @@ def _prepare(template: Template, layers: dict[str, str], project: Path) -> None:
             if target in resources:
                 config = {key: properties[key] for key in properties if key not in ("FunctionName", "Qualifier")}
                 resources[target]["Properties"]["EventInvokeConfig"] = config
+
+
+def add_functions(template: Template, functions: Mapping[str, Sequence[str]]) -> None:
+    """Add Lambda functions to a template that is prepared: name to folder and handler. They have a role that
+    permits nothing, and no variables of their own. Raises `TemplateError` for a name that the template gives."""
+    resources = template.body["Resources"]
+    taken = [resource.get("Properties", {}).get("FunctionName") for resource in resources.values()]
+    if functions:
+        trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        document = {"Version": "2012-10-17", "Statement": [trust]}
+        resources["LocalToolRole"] = {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": document}}
+    for place, (name, (directory, handler)) in enumerate(functions.items()):
+        if name in taken:
+            raise TemplateError(f"the template has a function {name!r} itself: give the tool's another name")
+        resources[f"LocalToolFunction{place}"] = {
+            "Type": "AWS::Lambda::Function",
+            "Properties": {
+                "FunctionName": name,
+                "Handler": handler,
+                "Runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
+                "Role": {"Fn::GetAtt": ["LocalToolRole", "Arn"]},
+                "MemorySize": 1024,
+                "Timeout": 900,  # a call ends with its tool's own time
+                "Code": {"S3Bucket": "local", "S3Key": directory},
+                "Local": {"Directory": directory, "Layers": []},
+            },
+        }
 
 
 def _hashed(logical_id: str, name: str) -> bool:

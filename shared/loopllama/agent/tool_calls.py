@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
+from loopllama.core import exact_json
 from loopllama.errors import ToolFailed
 from loopllama.llm import structured_output
 from loopllama.llm.types import Message, ToolCall, ToolSpec
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_TOOL_CALLS = 64
 """Tool calls of one answer; those beyond are answered with that."""
+MAX_ASKED_CHARACTERS = 200_000
+"""Longest arguments that a person is asked to approve, as JSON: an answer of the API holds them whole, as no link."""
 
 
 class Waiting(Exception):
@@ -42,6 +45,10 @@ class Tools(Protocol):
     @property
     def specs(self) -> Sequence[ToolSpec]:
         """The agent's tools as its model sees them."""
+        ...
+
+    def check(self, call: ToolCall) -> None:
+        """Raise `ToolFailed` for a call that would be refused before it runs."""
         ...
 
     def call(self, call: ToolCall, *, idempotency_key: str, timeout: float) -> str:
@@ -120,9 +127,25 @@ class ToolCalls:
         if self._asks and call.name == ASK_HUMAN.name:
             question = (call.arguments or {}).get("question")
             return Waiting(key, "input", question) if isinstance(question, str) and question else None
-        if call.name in self._approved_tools:
+        if call.name in self._approved_tools and not self._refused(call):
             return Waiting(key, "approval", f"Approve the call of tool {call.name}", call.name, call.arguments)
         return None
+
+    def _refused(self, call: ToolCall) -> str:
+        """Return why a call is refused whatever anybody says of it; empty for one that can be made. Nobody is asked to
+        approve what cannot be shown whole, or would not be done."""
+        if self._tools is None:
+            return "this agent has no tools: answer without them"
+        try:
+            self._tools.check(call)
+            if (length := len(exact_json.kept(call.arguments))) > MAX_ASKED_CHARACTERS:
+                raise ToolFailed(
+                    f"a person has to approve this call of {call.name}, and its arguments have {length:,} characters "
+                    f"of JSON; at most {MAX_ASKED_CHARACTERS:,} are shown to a person. Call it with less"
+                )
+        except ToolFailed as error:
+            return str(error)
+        return ""
 
     def _call(self, key: str, call: ToolCall) -> tuple[str, bool, float]:
         started = time.monotonic()
@@ -133,6 +156,8 @@ class ToolCalls:
                 if "input" not in answer:
                     raise ToolFailed('ask_human takes {"question": a text}')
                 return str(answer["input"]), False, started
+            if call.name in self._approved_tools and (refused := self._refused(call)):
+                raise ToolFailed(refused)
             if call.name in self._approved_tools and not answer.get("approved"):
                 note = f": {answer['note']}" if answer.get("note") else ""
                 raise ToolFailed(f"a person declined this call of {call.name}{note}. Go on without it.")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, CORSConfig, Response
+from aws_lambda_powertools.event_handler.api_gateway import ResponseBuilder, Route
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 
 from loopllama import __version__
 from loopllama.api import openapi as document
 from loopllama.api import response_models
 from loopllama.api.auth import KeyStore, RateLimit
-from loopllama.api.dependencies import Services
-from loopllama.api.resources import events, models, overrides, runs, tools, usage, workflows
+from loopllama.api.dependencies import Services, possible_run
+from loopllama.api.resources import advice, events, models, overrides, runs, tools, usage, workflows
 from loopllama.api.responses import JSON, MethodNotAllowed, parse_body, problem, read_body
+from loopllama.api.scopes import NEEDS, Forbidden, check_scope, check_workflow
 from loopllama.settings import Settings
 from loopllama.telemetry import logs
 
@@ -30,6 +32,16 @@ _HEADERS = {
 }
 
 
+class _Resolver(APIGatewayHttpResolver):
+    """Asks `admit` about a route before it looks at what the route is asked."""
+
+    admit: Callable[[Route, Mapping[str, str]], None]
+
+    def _call_route(self, route: Route, route_arguments: dict[str, str]) -> ResponseBuilder[Any]:
+        self.admit(route, route_arguments)
+        return super()._call_route(route, route_arguments)
+
+
 class Api:
     """The HTTP API over one deployment. `handle` is the Lambda handler: API Gateway's HTTP API, payload format 2.0."""
 
@@ -39,10 +51,11 @@ class Api:
         self._cors = _cors(settings.allowed_origins)
         self._public_docs = settings.public_docs
         # Bodies are read and measured before the resolver sees them, whatever content type they claim.
-        self._resolver = APIGatewayHttpResolver(enable_validation=True, json_body_deserializer=parse_body)
+        self._resolver = _Resolver(enable_validation=True, json_body_deserializer=parse_body)
+        self._resolver.admit = self._admit
         self._resolver.exception_handler(Exception)(self._problem)
-        services = Services(settings)
-        for resource in (workflows, runs, events, overrides, models, tools, usage):
+        self._services = services = Services(settings)
+        for resource in (workflows, advice, runs, events, overrides, models, tools, usage):
             self._resolver.include_router(resource.routes(services))
         document.add(self._resolver, __version__)
 
@@ -87,6 +100,7 @@ class Api:
         if not self._is_open(event, path):
             caller = self._keys.authenticate(headers.get("authorization"))
             self._rate.take(caller)
+            self._keys.count(caller)
             self._resolver.append_context(caller=caller)  # type: ignore[no-untyped-call]
         if path.startswith(_MODELS):
             # Ids of models may hold slashes, and the gateway has decoded them: it is all one segment of the path.
@@ -98,13 +112,37 @@ class Api:
             "body": read_body(event),
             "isBase64Encoded": False,
         }
-        return self._resolver.resolve(asked, context)
+        try:
+            return self._resolver.resolve(asked, context)
+        finally:
+            # The resolver does so by itself only where it answers.
+            self._resolver.clear_context()  # type: ignore[no-untyped-call]
+
+    def _admit(self, route: Route, names: Mapping[str, str]) -> None:
+        """Raise `Forbidden` unless the request's key opens the route that was found for it, whose path has these
+        `names`; a route that `NEEDS` lacks is opened by none. Raises `RunNotFound`."""
+        need = NEEDS.get((route.method, route.path))
+        if need is None and route in self._resolver._static_routes + self._resolver._dynamic_routes:
+            raise Forbidden(
+                f"{route.method} {route.path} opens to no API key: it is missing in loopllama/api/scopes.py"
+            )
+        caller = self._resolver.context.get("caller")
+        if need is None or caller is None:
+            return
+        check_scope(caller, route.method, route.path, need)
+        if need.about == "workflow":
+            check_workflow(caller, names["workflow_id"])
+        elif need.about == "run" and caller.workflows is not None:
+            possible_run(names["run_id"])
+            check_workflow(caller, self._services.runs.run(names["run_id"])["workflow_id"])
 
     def _is_open(self, event: Mapping[str, Any], path: str) -> bool:
         """Return whether a request needs no key. On AWS an open address has a route of its own, which is throttled
         apart from the others, so it is not open by another way."""
         route = event.get("routeKey")
         apart = route in (None, f"GET {path}", f"GET {_SELF_HOSTED}{path}")
+        if path == document.ROOT:
+            return route in (None, "GET /")
         return path in document.PUBLIC and apart and (self._public_docs or path not in document.DOCUMENTATION)
 
     def _problem(self, error: Exception) -> Response[str]:

@@ -109,7 +109,9 @@ class _OfStep(Totals, _Event):
     started_at: str | None
     """When the step or run started."""
     latency_ms: int | None
-    """From its start to its end."""
+    """From its start to its end, without `waited_ms`."""
+    waited_ms: int
+    """How long it waited for people."""
     error: Failure | None
     """What failed, where something did."""
     late: bool
@@ -134,7 +136,9 @@ class _Ended(Totals, _OfRun):
     finished_at: str | None
     """When the run ended."""
     latency_ms: int | None
-    """From its start to its end."""
+    """From its start to its end, without `waited_ms`."""
+    waited_ms: int
+    """How long it waited for people."""
     error: Failure | None
     """What failed, where something did."""
 

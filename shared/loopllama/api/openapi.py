@@ -11,9 +11,12 @@ from aws_lambda_powertools import event_handler
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 
 from loopllama.api.responses import JSON
+from loopllama.api.scopes import NEEDS
 from loopllama.core import exact_json
 
 DOCUMENTATION = ("/openapi.json", "/docs")
+ROOT = "/"
+"""The bare address, which leads to the documentation. It is open without the prefix only."""
 PUBLIC = ("/healthz", *DOCUMENTATION)
 """What needs no key, the documentation where the deployment says so."""
 TAGS = ("workflows", "runs", "routes", "models", "tools", "usage", "service")
@@ -28,15 +31,27 @@ Request bodies take camelCase; snake_case is taken too. Answers are snake_case a
 agents come back in camelCase. Errors are `{"error": one sentence, "details": …}`. Lists are newest first. Times are ISO
 8601 UTC, money is USD and exact.
 """
+_KEY = (
+    "An API key: `ll_live_` and 40 characters. Each route names the scope that the key needs; keys with `admin`, and "
+    "keys that were made without scopes, open them all."
+)
+_BRACES = str.maketrans("{}", "<>")
+"""From OpenAPI's names in paths to the router's."""
 _SERVERS = [{"url": "/"}, {"url": "/api", "description": "The same routes, where self-hosted LoopLlama has them"}]
 
 
 def add(resolver: APIGatewayHttpResolver, version: str) -> None:
-    """Serve `/openapi.json` and `/docs`."""
+    """Serve `/openapi.json` and `/docs`, to which `/` leads."""
 
     @cache
     def text() -> str:
         return exact_json.dumps(document(resolver, version))
+
+    @resolver.get("/", include_in_schema=False)
+    def root() -> Response[str]:
+        """Lead who types the bare address to the documentation, which asks for a key where it is not public."""
+        body = {"name": "LoopLlama", "version": version, "documentation": "/docs", "health": "/healthz"}
+        return Response(302, JSON, exact_json.dumps(body), headers={"Location": "/docs"})
 
     @resolver.get("/openapi.json", include_in_schema=False, compress=True)
     def openapi() -> Response[str]:
@@ -57,7 +72,7 @@ def document(resolver: APIGatewayHttpResolver, version: str) -> dict[str, Any]:
             title="LoopLlama",
             version=version,
             description=_DESCRIPTION,
-            security_schemes={"key": HTTPBearer(description="An API key: `ll_live_` and 40 characters")},
+            security_schemes={"key": HTTPBearer(description=_KEY)},
             security=[{"key": []}],
         )
     )
@@ -65,13 +80,12 @@ def document(resolver: APIGatewayHttpResolver, version: str) -> dict[str, Any]:
     spec["tags"] = [{"name": tag} for tag in TAGS]
     for path, operations in spec["paths"].items():
         about = [word for word in path.split("/") if word in TAGS] or ["service"]
-        for operation in operations.values():
+        for method, operation in operations.items():
             operation["tags"] = about[-1:]
+            scope = NEEDS[method.upper(), path.translate(_BRACES)].scope
+            operation["security"] = [{"key": [scope]}] if scope else []
             # powertools' own answer to bad requests; ours is 400.
             operation["responses"].pop("422", None)
-    for path in PUBLIC:
-        if path in spec["paths"]:
-            spec["paths"][path]["get"]["security"] = []
     schemas = spec["components"]["schemas"]
     for name in ("HTTPValidationError", "ResponseValidationError", "ValidationError"):
         schemas.pop(name, None)

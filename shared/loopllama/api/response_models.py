@@ -286,6 +286,7 @@ def answers(*shapes: tuple[int, str, type[Any]]) -> dict[int, Any]:
 _ERRORS = {
     400: "What was asked is invalid; `details` say where",
     401: "No API key, or none that counts",
+    403: "The API key lacks a scope, or does not reach this workflow; the error has the command that makes one",
     404: "There is no such thing",
     409: "Another state than this needs, or somebody was faster",
     413: "The body is too large",

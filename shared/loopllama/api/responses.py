@@ -14,7 +14,9 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from pydantic.alias_generators import to_camel
 
-from loopllama.api.auth import TooManyRequests, Unauthorized
+from loopllama.api.auth import Unauthorized
+from loopllama.api.key_use import TooManyRequests
+from loopllama.api.scopes import Forbidden
 from loopllama.aws import errors
 from loopllama.core import exact_json
 from loopllama.errors import (
@@ -85,6 +87,8 @@ def _what_else(error: Exception) -> dict[str, Any]:
 def _status(error: Exception) -> tuple[int, dict[str, str]]:
     if isinstance(error, Unauthorized):
         return 401, {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, Forbidden):
+        return 403, {}
     if isinstance(error, TooManyRequests):
         return 429, {"Retry-After": str(error.retry_after)}
     if isinstance(error, MethodNotAllowed):

@@ -9,7 +9,8 @@ from loopllama.api.usage_models import Basis, CallTokens, Shape, Totals
 
 
 class Question(Shape):
-    """What a run asks a person. In lists of runs the prompt is cut to its beginning, and long arguments are null."""
+    """What a run asks a person. In lists of runs a long prompt is cut to its beginning, and long arguments are null:
+    `cut` says so."""
 
     id: str
     """Hand it back with the answer, so that no other question is answered."""
@@ -18,6 +19,8 @@ class Question(Shape):
     tool: str | None
     tool_input: Any
     """The arguments of the call that waits for approval, whole; a link where they are large."""
+    cut: bool
+    """Whether this is a part only: get the run before you decide."""
     step: str
     iteration: int
     """Which round of a loop asks, from 0."""
@@ -30,6 +33,24 @@ class Question(Shape):
 class ReplayedFrom(Shape):
     run_id: str
     from_step: str
+
+
+class Failure(Shape):
+    """Why a run or a step failed, for programs; `error` says it in a sentence."""
+
+    type: str
+    """The error's name (docs/reference.md)."""
+    step: str | None
+    """Where it happened; null where no step was at work."""
+    message: str
+
+
+class Wait(Shape):
+    reason: Literal["person", "retry", "place"]
+    """For a person's answer, to be tried again, or for its place among the calls of its model."""
+    since: str
+    until: str | None
+    """Null where it still waits."""
 
 
 class Attempt(CallTokens):
@@ -81,6 +102,8 @@ class Step(Totals):
     iteration: int
     item: int | None
     """Which item of a forEach step's list, from 1."""
+    item_count: int | None
+    """How many items the list has, of the forEach step itself."""
     status: Literal["queued", "running", "completed", "failed", "skipped"]
     role: str
     model: str | None
@@ -96,9 +119,17 @@ class Step(Totals):
     and in a forEach step beside its items."""
     output: Any
     error: str | None
+    failure: Failure | None
+    skipped_because: str | None
+    """Why it was skipped: its `when` with what stands where that looks, or what it needs was skipped."""
     started_at: str | None
     finished_at: str | None
     latency_ms: int | None
+    """From its start to its end, without `waited_ms`."""
+    waited_ms: int
+    """How long it has waited for people, which `timeoutSeconds` does not count either."""
+    waits: list[Wait]
+    """When it waited, and for what."""
     routing_ms: int | None
     replayed_from: str | None
     """The run that this step was kept from; it cost nothing here."""
@@ -137,6 +168,7 @@ class RunSummary(Totals):
     output: Any
     error: str | None
     """Names the step."""
+    failure: Failure | None
     models: dict[str, str] | None
     pin: str | None
     tags: dict[str, str] | None
@@ -152,6 +184,9 @@ class RunSummary(Totals):
     unsatisfied_loops: list[str] | None
     """Last steps of loops that ended though their `until` did not hold, or was not asked: `loop_ended` says how."""
     latency_ms: int | None
+    """From its start to its end, without `waited_ms`."""
+    waited_ms: int
+    """How long it has done nothing but wait for people."""
     created_at: str
     started_at: str | None
     finished_at: str | None

@@ -52,6 +52,8 @@ class UsageSum(SummedTokens):
     cost_usd: float | None
     cost_basis: Basis
     unpriced: bool
+    simulated: bool
+    """Something of it was answered by the simulated provider, and nobody paid for that."""
 
 
 class UsageGroup(UsageSum):

@@ -1,8 +1,8 @@
 """Places of readers that wait for a run's events: a few for each API key, so that nobody holds every function.
 
-A place is an attribute of the key's own item in the ApiKeys table, `waiting_<number>`: until when (epoch ms) it is
-taken. One conditional write takes it, another gives it back; that of a process that died is free in time. Who finds
-none free is answered at once, and told to come back later than usual.
+A place is an attribute of what the key has in the KeyUse table, `waiting_<number>`: until when (epoch ms) it is taken.
+One conditional write takes it, another gives it back; that of a process that died is free in time. Who finds none free
+is answered at once, and told to come back later than usual.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from loopllama.api.key_use import use_of
 from loopllama.aws import clients, dynamo
 from loopllama.settings import Settings
 
@@ -27,7 +28,7 @@ class WaitingPlaces:
     """The places of each key. `clock` gives epoch seconds."""
 
     def __init__(self, settings: Settings, dynamodb: Any = None, clock: Callable[[], float] = time.time) -> None:
-        self._table, self._most = settings.api_keys_table, settings.event_readers_per_key
+        self._table, self._most = settings.key_use_table, settings.event_readers_per_key
         self._given, self._clock = dynamodb, clock
 
     def _dynamodb(self) -> Any:
@@ -41,9 +42,9 @@ class WaitingPlaces:
             done, item = dynamo.update(
                 self._dynamodb(),
                 self._table,
-                {"key_hash": caller.key_hash},
+                use_of(caller.id),
                 {name: now + int(seconds * 1000) + MARGIN_MS},
-                condition="attribute_exists(key_hash) AND (attribute_not_exists(#place) OR #place < :now)",
+                condition="attribute_not_exists(#place) OR #place < :now",
                 names={"#place": name},
                 parameters={":now": now},
                 returning=(),
@@ -52,7 +53,7 @@ class WaitingPlaces:
                 return name
             places = (f"waiting_{number}" for number in range(self._most))
             free = [place for place in places if place not in item or item[place] < now]
-            if not free or not item:
+            if not free:
                 return None
             name = random.choice(free)  # noqa: S311 - no secret
         return None
@@ -62,9 +63,10 @@ class WaitingPlaces:
         dynamo.update(
             self._dynamodb(),
             self._table,
-            {"key_hash": caller.key_hash},
+            use_of(caller.id),
             {},
             remove=[place],
-            condition="attribute_exists(key_hash)",
+            condition="attribute_exists(#place)",
+            names={"#place": place},
             returning=(),
         )

@@ -1,8 +1,10 @@
-"""Budgets: what a run, and a workflow in a day, may use in steps, tokens and USD.
+"""Budgets: what a run, and a workflow in a day, may use in steps, tokens and USD; and what all runs of an API key, or
+of the deployment, may cost in a day.
 
-A budget is one item of the Runs table: a run's is (`run_id`, `BUDGET`), a day's (`budget#<workflow>#<UTC date>`,
-`BUDGET`). `used_steps`, `used_tokens` and `used_usd` hold what is spent and what is reserved; each reservation is an
-attribute of its own, `open_<step>/<attempt>`. A call reserves what it is expected to use and settles what it used:
+A budget is one item of the Runs table: a run's is (`run_id`, `BUDGET`), a day's (`budget#<whose>#<UTC date>`,
+`BUDGET`); whose is a workflow's id, or what no workflow's id can be: `key:<id>`, `deployment:`. `used_steps`,
+`used_tokens` and `used_usd` hold what is spent and what is reserved; each reservation is an attribute of its own,
+`open_<step>/<attempt>`. A call reserves what it is expected to use and settles what it used:
 
     reserve   if used + expected <= limit and it is not reserved yet:  used += expected, set open_…
     settle    if it is reserved:                                       used += actual - expected, remove open_…
@@ -20,8 +22,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import clients, dynamo
-from loopllama.core import clock
-from loopllama.core.money import MOST_USD, text, usd
+from loopllama.core import clock, money
+from loopllama.core.money import MOST_USD, usd
 from loopllama.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -105,6 +107,10 @@ class Budget:
     delete_at: int
     prefix: str = ""
     """Goes before the names of reservations, where several runs share the item."""
+    advice: str = ""
+    """What somebody can do whose call does not fit; by default raise the limit in `where`."""
+    strict: bool = False
+    """Whether it takes no models without a price, whatever the workflow allows: nobody could say when it is reached."""
 
     def reserve(self, entry: str, amount: Amount) -> tuple[bool, dict[str, Any]]:
         """Reserve under the name `entry`; whether it is reserved, and the item that says so or why not. What is
@@ -156,10 +162,10 @@ class Budget:
         kind = next((kind for kind in remaining if amount[kind] > remaining[kind]), next(iter(remaining)))
         smaller = {"steps": "", "tokens": " or shorten prompts and answers", "usd": " or use a cheaper model"}[kind]
         waiting = f" ({_figure(kind, others[kind])} more reserved by calls under way)" if others[kind] else ""
+        advice = self.advice or f"raise {self.where}.{_camel(KINDS[kind])}"
         return (
             f"{self.name} allows {_figure(kind, self.limits[kind])} and has {_figure(kind, remaining[kind])} left"
-            f"{waiting}; the next call of {model} is expected to take {_figure(kind, amount[kind])}: raise "
-            f"{self.where}.{_camel(KINDS[kind])}{smaller}"
+            f"{waiting}; the next call of {model} is expected to take {_figure(kind, amount[kind])}: {advice}{smaller}"
         )
 
     def reservations(self, item: Mapping[str, Any], step: str) -> dict[str, Amount]:
@@ -196,9 +202,37 @@ def of_day(table: str, run: Run, definition: Definition, day: str) -> Budget | N
     if not limits:
         return None
     name = f"The budget of workflow {run['workflow_id']} for {day} (UTC)"
-    delete_at = clock.now_ms() // 1000 + DAYS_KEPT * 86400
+    return _daily(table, run, run["workflow_id"], day, name, limits, where="budget.daily")
+
+
+def of_key(table: str, run: Run, day: str) -> Budget | None:
+    """Return the budget of the API key that started the run, if the key has one."""
+    most, key_id = run.get("key_max_usd"), run.get("api_key")
+    if most is None:
+        return None
+    name = f"API key {key_id} on {day} (UTC)"
+    advice = "wait for the next day, make a key with a higher --max-usd-per-day (loopllama keys create)"
+    return _daily(table, run, f"key:{key_id}", day, name, {"usd": Decimal(most)}, advice=advice, strict=True)
+
+
+def of_deployment(table: str, run: Run, most_usd: Decimal | None, day: str) -> Budget | None:
+    """Return the budget of all runs of the deployment, if it has one."""
+    if most_usd is None:
+        return None
+    name = f"The deployment's ceiling on {day} (UTC)"
+    advice = "wait for the next day, let who deploys raise the template's parameter DailyCostLimit"
+    return _daily(table, run, "deployment:", day, name, {"usd": most_usd}, advice=advice, strict=True)
+
+
+def _daily(table: str, run: Run, whose: str, day: str, name: str, limits: Amount, **options: Any) -> Budget:
     return Budget(
-        table, f"budget#{run['workflow_id']}#{day}", name, "budget.daily", limits, delete_at, f"{run['run_id']}/"
+        table,
+        f"budget#{whose}#{day}",
+        name,
+        limits=limits,
+        delete_at=clock.now_ms() // 1000 + DAYS_KEPT * 86400,
+        prefix=f"{run['run_id']}/",
+        **{"where": "", **options},
     )
 
 
@@ -228,7 +262,7 @@ def shown(run_budget: RunBudget | None, item: Mapping[str, Any] | None, final: b
 
 def _figure(kind: str, value: Decimal) -> str:
     if kind == "usd":
-        return f"{text(value)} USD"
+        return money.shown(value)
     return f"{int(value):,} {kind if value != 1 else kind[:-1]}"
 
 

@@ -8,14 +8,15 @@ Loading reads the JSON only; a model's prices become `Decimal` when the model is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from loopllama.aws import clients
-from loopllama.catalog import variants
+from loopllama.catalog import model_options, variants
+from loopllama.catalog.allowed import AllowedModels
 from loopllama.catalog.entries import FIELDS, bundled_model, is_machine_key, parse_item
 from loopllama.catalog.model import MAX_ID, PROVIDERS, TAKEN_OVER, Model, is_model_id, split
 from loopllama.catalog.providers import KNOWN, Known
@@ -26,6 +27,8 @@ NEEDS_PROVIDER = "a model that is not bundled needs `provider`"
 MAX_HOPS = 8
 _MOST_ODD = 3
 """Words behind an `@` that are neither effort nor tier: the provider's own, and what somebody got wrong."""
+_MOST_KEPT = 500
+"""Unknown names of which is kept what they are like: a crew may ask for many, each of them often."""
 _DATA = Path(__file__).with_name("data.json")
 
 
@@ -39,8 +42,11 @@ class Catalog:
         aliases: Mapping[str, Mapping[str, Any]] | None = None,
         problems: tuple[dict[str, str], ...] = (),
         region: str = "",
+        allowed: AllowedModels | None = None,
+        allowed_options: Collection[str] = (),
     ) -> None:
         self._data = data
+        self._allowed, self._allowed_options = allowed, allowed_options
         self._region = region
         self._bundled_aliases: Mapping[str, str] = data["aliases"].get(region) or data["aliases"][""]
         self._bundled: Mapping[str, Mapping[str, Any]] = data["models"]
@@ -52,6 +58,7 @@ class Catalog:
             if "provider" in fields and "provider_model" in fields
         }
         self._resolved: dict[str, Model] = {}
+        self._near: dict[str, list[str]] = {}
         self.problems = problems
         """What was skipped of the table's entries: `{"model", "reason"}`."""
 
@@ -62,8 +69,8 @@ class Catalog:
 
     def with_entries(self, items: Iterable[Mapping[str, Any]]) -> Catalog:
         """Return this catalog with items of the Models table over the bundled entries. The table wins field by field;
-        of the bundled prices those before the table's first date stay. What is invalid is skipped, field by field, and
-        listed in `problems`; nothing raises."""
+        of the bundled prices those before the table's first date stay. What is invalid is skipped, field by field, of
+        `options` name by name, and listed in `problems`; nothing raises."""
         entries: dict[str, dict[str, Any]] = {}
         aliases: dict[str, dict[str, Any]] = {}
         problems: list[dict[str, str]] = []
@@ -80,11 +87,32 @@ class Catalog:
             model_id = self.canonical(name)
             if model_id not in self._bundled and split(model_id) is None and "provider" not in fields:
                 problems.append({"model": name, "reason": NEEDS_PROVIDER})
-            elif name == model_id or model_id not in entries:
+                continue
+            if "options" in fields:
+                provider = fields.get("provider") or self._provider(model_id)
+                fields["options"], wrong = model_options.checked(provider, fields["options"], self._allowed_options)
+                if wrong:
+                    problems.append({"model": name, "reason": f"`options` {wrong}"})
+            if name == model_id or model_id not in entries:
                 entries[model_id] = fields
-        made = Catalog(self._data, entries, aliases, tuple(problems), self._region)
+        made = Catalog(
+            self._data, entries, aliases, tuple(problems), self._region, self._allowed, self._allowed_options
+        )
         made.problems += tuple(made._wrong_links())
         return made
+
+    def allowing(self, models: Sequence[str], options: Collection[str] = ()) -> Catalog:
+        """Return this catalog as the deployer bounds it: with all models disabled but those that `models` allow
+        (`AllowedModels`; empty allows all), and `options` as further names that entries may set in their options."""
+        if not models and not options:
+            return self
+        allowed = AllowedModels(models, bundled(self._region).resolve) if models else None
+        return Catalog(self._data, self._entries, self._aliases, self.problems, self._region, allowed, options)
+
+    def _provider(self, model_id: str) -> str:
+        if model_id in self._bundled:
+            return str(self._bundled[model_id]["provider"])
+        return (split(model_id) or ("",))[0]
 
     def aliases(self) -> dict[str, str]:
         """Alias to what it stands for; the table's over the bundled."""
@@ -121,6 +149,8 @@ class Catalog:
         model = self._resolved.get(model_id)
         if model is None:
             model = self._resolve(model_id)
+            if self._allowed is not None and not self._allowed.allows(model):
+                model = replace(model, enabled=False, replaced_by=None, barred=True)
             if len(self._resolved) < 4096:
                 self._resolved[model_id] = model
         return model
@@ -289,17 +319,27 @@ class Catalog:
         return Model(model_id, provider, provider_model, origin={})
 
     def near(self, name: str) -> list[str]:
-        """Return at most three ids and aliases that somebody may have meant by `name`, the closest first;
-        `provider:model` is looked for by its model too."""
+        """Return at most three ids and aliases that somebody may have meant by `name`: aliases first, then the closest;
+        `provider:model` is looked for by its model too, and by a provider that is spelled like it."""
         from loopllama.core.names import near as like
 
+        if name in self._near:
+            return self._near[name]
         ids = [*self._bundled, *self._bundled_aliases, *self._entries, *self._aliases]
         parts = split(name)
         near: list[str] = []
         for text in dict.fromkeys((name, *(parts[1:] if parts else ()))):
             near += like(text, ids, most=3)
             near += [known for known in ids if text and text.lower() in known.lower()][:3]
-        return [known for known in dict.fromkeys(near) if known != name][:3]
+        provider, colon, model = name.partition(":")
+        if colon and provider not in PROVIDERS:
+            near = [*(f"{known}:{model}" for known in like(provider, PROVIDERS)), *near]
+        found = [known for known in dict.fromkeys(near) if known != name]
+        aliases = {*self._bundled_aliases, *self._aliases}
+        if len(self._near) >= _MOST_KEPT:
+            self._near.clear()
+        self._near[name] = sorted(found, key=lambda known: known not in aliases)[:3]
+        return self._near[name]
 
     def _unknown(self, model_id: str, name: str) -> str:
         near = self.near(name)

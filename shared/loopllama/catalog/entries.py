@@ -9,6 +9,7 @@ from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
+from loopllama.catalog import model_options
 from loopllama.catalog.model import (
     CAPABILITIES,
     EFFORTS,
@@ -24,14 +25,12 @@ from loopllama.catalog.model import (
     split,
 )
 from loopllama.catalog.providers import KNOWN
-from loopllama.core import exact_json, money
+from loopllama.core import money
 from loopllama.core.numbers import written
 from loopllama.core.patterns import late
 
 MAX_PRICES = 100
 MAX_TIERS = 10
-MAX_OPTIONS_BYTES = 4096
-MAX_OPTIONS_DEPTH = 16
 _PROVIDER = late(r"[a-z0-9][a-z0-9_-]{0,39}")
 _DATED = late(r"-20\d\d(-?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])$")
 PRICED_APART = frozenset({"gpt-4o-2024-05-13"})
@@ -39,21 +38,6 @@ PRICED_APART = frozenset({"gpt-4o-2024-05-13"})
 (https://platform.openai.com/docs/pricing, legacy models)."""
 _TRUTHS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 _DAY = late(r"\d{4}-\d{2}-\d{2}")
-_NO_OPTIONS = frozenset(
-    {
-        # What the call is about, and who answers it: the step, the route and the bill say that.
-        *("model", "models", "modelId", "messages", "system", "tools", "tool_choice", "toolConfig", "functions"),
-        *("function_call", "response_format", "max_tokens", "max_completion_tokens", "temperature"),
-        *("input", "instructions", "max_output_tokens", "previous_response_id", "conversation"),
-        # How the answer comes, and how many of them are paid.
-        *("stream", "stream_options", "n", "best_of", "store", "background"),
-        # Where the call goes, as gateways take it.
-        *("api_key", "api_base", "base_url", "extra_headers", "headers"),
-    }
-)
-"""Names that `options` may not set, in any provider's wire format."""
-
-
 MACHINE = ("health#", "observed#")
 """Items of the Models table that are no entries begin so: what was seen of models, written by functions."""
 
@@ -276,33 +260,6 @@ def _efforts(value: object) -> tuple[str, ...]:
     return tuple(effort for effort in EFFORTS if effort in value)
 
 
-def _options(value: object) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) and name for name in value):
-        raise ValueError(f"must be a map of the provider's own parameters, not {written(value)}")
-    if refused := sorted(_NO_OPTIONS & value.keys()):
-        raise ValueError(f"may not set {', '.join(refused)}: the step and its route say that")
-    try:
-        size = len(exact_json.dumps(value))
-    except (TypeError, ValueError, RecursionError):
-        raise ValueError("must hold nothing but JSON") from None
-    if not _storable(value, MAX_OPTIONS_DEPTH):
-        raise ValueError(f"must nest at most {MAX_OPTIONS_DEPTH} levels; its numbers must have {exact_json.STORABLE}")
-    if size > MAX_OPTIONS_BYTES:
-        raise ValueError(f"has {size:,} bytes of JSON; at most {MAX_OPTIONS_BYTES:,} are taken")
-    return value
-
-
-def _storable(value: object, levels: int) -> bool:
-    """Return whether DynamoDB keeps it as it is, in at most so many levels."""
-    if isinstance(value, Mapping):
-        return levels > 0 and all(_storable(inner, levels - 1) for inner in value.values())
-    if isinstance(value, list | tuple):
-        return levels > 0 and all(_storable(inner, levels - 1) for inner in value)
-    if isinstance(value, int | Decimal) and not isinstance(value, bool):
-        return exact_json.storable(Decimal(value))
-    return True
-
-
 _READ: Mapping[str, Callable[[Any], Any]] = {
     "alias_of": _name,
     "provider": _provider,
@@ -314,7 +271,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "efforts": _efforts,
     "enabled": _enabled,
     "replaced_by": _name,
-    "options": _options,
+    "options": model_options.read,
     "same_as": _name,
     "max_concurrent_calls": _calls,
 }

@@ -114,6 +114,8 @@ class Model:
     efforts: tuple[str, ...] | None = None
     effort: str | None = None
     service_tier: str | None = None
+    barred: bool = False
+    """Whether the deployment allows other models only (`catalog.allowed`): disabled, and nothing replaces it."""
 
     @property
     def suffix(self) -> str:

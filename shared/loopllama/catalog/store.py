@@ -33,6 +33,7 @@ class CatalogStore:
 
     def __init__(self, settings: Settings, dynamodb: Any = None, clock: Callable[[], float] = time.time) -> None:
         self._table = settings.models_table
+        self._allowed = settings.allowed
         self._given = dynamodb
         self._clock = clock
 
@@ -47,7 +48,11 @@ class CatalogStore:
 
     def catalog(self) -> Catalog:
         """Return the bundled catalog with every entry of the table."""
-        return bundled().with_entries(self.items())
+        return self.with_entries(self.items())
+
+    def with_entries(self, items: Iterable[Mapping[str, Any]]) -> Catalog:
+        """Return the bundled catalog with entries of the table, as the deployer bounds it."""
+        return bundled().allowing(*self._allowed).with_entries(items)
 
     def get(self, model_id: str) -> dict[str, Any] | None:
         """Return an entry as it is stored, `None` where there is none."""
@@ -159,7 +164,9 @@ class CatalogStore:
         if "prices" in changes and "prices" in fields:
             self._keeps(parse_item(before)[1].get("prices", ()), fields["prices"])
         others = [other for other in self.items() if other["model"] != model_id]
-        catalog = bundled().with_entries([*others, item])
+        catalog = self.with_entries([*others, item])
+        if "options" in changes:
+            _check_options(catalog, model_id)
         if {"model": model_id, "reason": NEEDS_PROVIDER} in catalog.problems:
             raise CatalogInvalid.of("provider", f"is missing: {NEEDS_PROVIDER}")
         if "alias_of" in fields and "alias_of" in changes:
@@ -184,6 +191,14 @@ class CatalogStore:
                 raise CatalogInvalid.of(
                     "prices", f"there is a price {since} already; keep it, and give a new one a later date"
                 )
+
+
+def _check_options(catalog: Catalog, model_id: str) -> None:
+    """Raise `CatalogInvalid` where the catalog has skipped some of an entry's options."""
+    for problem in catalog.problems:
+        field, _, reason = problem["reason"].partition(" ")
+        if (problem["model"], field) == (model_id, "`options`"):
+            raise CatalogInvalid.of("options", reason)
 
 
 def _check_circles(

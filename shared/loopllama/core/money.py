@@ -49,6 +49,11 @@ def text(amount: Decimal) -> str:
     return number(amount)
 
 
+def shown(amount: Decimal) -> str:
+    """Return an amount of USD as every text for people writes it: `$0.0042`, all digits."""
+    return f"${text(amount)}"
+
+
 def _number(value: object) -> Decimal | None:
     if isinstance(value, float):
         return Decimal(repr(value))  # what was written

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from loopllama.budgets import budget as budgets
 from loopllama.core import exact_json
+from loopllama.core.names import meant
 from loopllama.engine import executions
 from loopllama.errors import Conflict, InvalidRequest, RunNotFound, WorkflowPaused
 from loopllama.runs.store import RunStore
@@ -37,13 +39,15 @@ def accept_run(
     budget: Mapping[str, Any] | None = None,
     pin: str | None = None,
     api_key: str | None = None,
+    key_max_usd: Decimal | None = None,
 ) -> str:
     """Accept a run of the workflow's current version; returns its id.
 
     `run_input` is a text or any JSON value. `models` maps step names (or `*`) to models. `key` makes it idempotent: the
     same key always means the same run, and another request under it raises `Conflict`. `budget` is `{"max_steps",
     "max_tokens", "max_cost_usd"}`, each of which replaces the workflow's own. `pin` `"run"` keeps the models as they
-    stand when the run starts. `api_key` is the name of who asks, for the bill. Raises `WorkflowNotFound`,
+    stand when the run starts. `api_key` is the id of who asks, for the bill, and `key_max_usd` what the key may cost in
+    a day. Raises `WorkflowNotFound`,
     `WorkflowPaused` and `InvalidRequest`.
     """
     # What the request says, so that a repeated key with another request is noticed.
@@ -58,7 +62,7 @@ def accept_run(
     workflow = DefinitionStore(settings).get(workflow_id)
     run_id = run_id_of(key) if key else new_run_id()
     run = new_run(workflow, run_id, run_input, models, tags, budget, pin)
-    run["api_key"] = api_key
+    run |= {"api_key": api_key, "key_max_usd": key_max_usd}
     run["input"] = ValueStore(settings).store(run_id, "input", run_input)
     begin(settings, run, key, request)
     return run_id
@@ -157,6 +161,7 @@ def new_run(
         if step != "*" and step not in names:
             sentence = (
                 f"workflow {workflow['workflow_id']!r} has no step {step!r}; its steps are {', '.join(sorted(names))}"
+                f"{meant(step, names)}"
             )
             raise InvalidRequest.of(f"models.{step}", "no such step", sentence=sentence)
     return {

@@ -12,7 +12,7 @@ from loopllama.core import clock
 from loopllama.engine import executions, history, lone_chain, metrics
 from loopllama.engine.step_context import is_finished
 from loopllama.errors import AwsRefused, RunFailed
-from loopllama.runs import step_writer
+from loopllama.runs import step_writer, waits
 from loopllama.runs.step_ref import contract_of, iteration_of, step_key
 from loopllama.runs.store import RunStore
 from loopllama.runs.totals import of_run
@@ -96,9 +96,10 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     if error is None:
         return _more(store, run, crew, finished, event, int(event.get("round", 0)) + 1)
 
-    sums = of_run(records)
-    if store.close(run_id, "failed", {"error": error, "crashed": bool(crashed) or None, **sums}):
-        metrics.run_ended(run, sums, completed=False, latency_ms=_age_ms(run))
+    sums, waited_ms = of_run(records), waits.of_run(records, clock.now_text())
+    closing: Run = {"error": error, "crashed": bool(crashed) or None, "waited_ms": waited_ms, **sums}
+    if store.close(run_id, "failed", closing):
+        metrics.run_ended(run, sums, completed=False, waited_ms=waited_ms)
     raise RunFailed(_sentence(error))
 
 
@@ -121,11 +122,11 @@ def _complete(
     store: RunStore, run: Run, crew: Sequence[CrewStep], records: Sequence[StepRecord], *, settled: bool
 ) -> None:
     """Complete a run, unless it has ended; `settled` where its bill has all rows."""
-    sums = of_run(records)
+    sums, waited_ms = of_run(records), waits.of_run(records, clock.now_text())
     output = _output(crew, heads_of(run, crew, records))
     settled = settled and not run.get("crashed")
-    if store.close(run["run_id"], "completed", {"output": output, **sums}, settled=settled):
-        metrics.run_ended(run, sums, completed=True, latency_ms=_age_ms(run))
+    if store.close(run["run_id"], "completed", {"output": output, "waited_ms": waited_ms, **sums}, settled=settled):
+        metrics.run_ended(run, sums, completed=True, waited_ms=waited_ms)
 
 
 def heads_of(run: Run, crew: Sequence[CrewStep], records: Iterable[StepRecord]) -> dict[str, StepRecord]:
@@ -212,7 +213,3 @@ def _sentence(error: RecordedError) -> str:
     """Return what the function's log and the execution's history may hold: the message quotes what a provider or a
     model answered, and that may quote the prompt."""
     return f"step {error.get('step')!r} failed: {error['type']}; the run's record says more"
-
-
-def _age_ms(run: Run) -> int:
-    return clock.ms_between(run.get("started_at") or run["created_at"], clock.now_text())

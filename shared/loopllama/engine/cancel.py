@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loopllama.aws import clients
+from loopllama.core import clock
 from loopllama.engine.accept import is_of_this_stack
 from loopllama.errors import Conflict
+from loopllama.runs import waits
 from loopllama.runs.store import RunStore
 from loopllama.runs.totals import of_run
 from loopllama.settings import Settings
@@ -23,9 +25,10 @@ def cancel_run(settings: Settings, run_id: str, by: str | None = None) -> None:
     if run["status"] not in ("completed", "failed", "cancelled"):
         # The record first: steps look at it before their next model call, so even an execution that cannot be
         # stopped ends by itself.
-        sums = of_run(store.steps(run_id))
+        steps = store.steps(run_id)
+        sums, waited_ms = of_run(steps), waits.of_run(steps, clock.now_text())
         error: RecordedError = {"type": "Cancelled", "message": f"cancelled by {by}" if by else "cancelled"}
-        store.close(run_id, "cancelled", {"error": error, **sums})
+        store.close(run_id, "cancelled", {"error": error, "waited_ms": waited_ms, **sums})
         run = store.run(run_id)
     if run["status"] != "cancelled":
         raise Conflict(f"Run {run_id} has {run['status']} already; there is nothing to cancel.")

@@ -6,15 +6,16 @@ Map of the fork is the barrier: when it has ended, RunStep is invoked for the st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from loopllama.core import clock
 from loopllama.engine import history
 from loopllama.engine.step_context import View
 from loopllama.engine.transitions import MAX_CONCURRENCY, fork
 from loopllama.errors import BudgetExceeded, InvalidRequest, ItemsFailed
-from loopllama.runs import bill, step_writer
+from loopllama.runs import bill, step_writer, waits
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import RunStore
 from loopllama.runs.value_store import MAX_BYTES
@@ -69,11 +70,13 @@ def is_set_aside(store: RunStore, view: View, ended: Sequence[ChainEnd], left_ou
     return len(failed) <= int(view.step.get("max_failures", 0))
 
 
-def gather(store: RunStore, view: View, crashed: Sequence[ChainEnd]) -> list[Any]:
-    """Return the outputs of all items in their order, `null` for those that failed and are tolerated. Raises
-    `ItemsFailed` where more failed than `maxFailures`, `BudgetExceeded` where one of them did for that."""
+def gather(store: RunStore, view: View, writer: StepWriter, crashed: Sequence[ChainEnd]) -> list[Any]:
+    """Let the step's end say how long its items waited for people, and return the outputs of all items in their order,
+    `null` for those that failed and are tolerated. Raises `ItemsFailed` where more failed than `maxFailures`,
+    `BudgetExceeded` where one of them did for that."""
     count = int(view.record["item_count"])
     records = _records(store, view, count)
+    writer.decide({"waited_ms": _waited_ms(store, view, records) or None})
     outputs: list[Any] = []
     failures: list[str] = []
     over_budget = False
@@ -108,10 +111,20 @@ def gather(store: RunStore, view: View, crashed: Sequence[ChainEnd]) -> list[Any
     return outputs
 
 
+def _waited_ms(store: RunStore, view: View, records: Mapping[int, StepRecord]) -> int:
+    """Return for how many milliseconds the step waited for people in its items, while none of them was at work."""
+    asked = [record["item"] for record in records.values() if record.get("waited_ms")]
+    if not asked:
+        return 0
+    whole = store.items(view.work.run_id, asked)
+    return waits.of_run((whole.get(record["item"], record) for record in records.values()), clock.now_text())
+
+
 def _records(store: RunStore, view: View, count: int) -> dict[int, StepRecord]:
     keys = {replace(view.work, item=number).key: number for number in range(1, count + 1)}
     # Without attempts and what tools gave: there may be a thousand of them.
-    records = store.items(view.work.run_id, keys, ("item", "status", "output", "error"))
+    wanted = ("item", "status", "output", "error", "started_at", "finished_at", "waited_ms")
+    records = store.items(view.work.run_id, keys, wanted)
     return {keys[key]: record for key, record in records.items()}
 
 

@@ -21,6 +21,7 @@ from loopllama.runs import questions
 from loopllama.runs.step_ref import Work
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.store import ANSWER, QUEUED_CHECK_SECONDS, START, UNANSWERED, RunStore
+from loopllama.runs.waits import answers_of
 
 if TYPE_CHECKING:
     from loopllama.runs.records import HumanAnswer, Question, Run, StepOutcome, StepRecord
@@ -32,18 +33,6 @@ TIMEOUT_SECONDS = 7 * 86400
 MAX_ANSWER = 100_000
 _MOST_NAMED = 20
 """Questions that an answer to none of them is told."""
-
-
-def answers_of(record: StepRecord) -> dict[str, HumanAnswer]:
-    """Return what people have answered, by what was asked."""
-    entries = cast("dict[str, HumanAnswer]", record)
-    return {key.removeprefix(ANSWER): entries[key] for key in entries if key.startswith(ANSWER)}
-
-
-def waited_ms(record: StepRecord, since: str) -> int:
-    """Return how long the step has waited for people since a time (ISO 8601 UTC)."""
-    answers = [answer for answer in answers_of(record).values() if "asked_at" in answer and answer["at"] > since]
-    return sum(clock.ms_between(max(since, answer["asked_at"]), answer["at"]) for answer in answers)
 
 
 def check_start(step: CrewStep, record: StepRecord) -> None:

@@ -41,17 +41,18 @@ def verdict(view: View, output: Any) -> StepRecord:
     return {"loop_ended": "max_reached"} if is_last else {"repeat_pending": True}
 
 
-def skipped(view: View, *, by_itself: bool) -> StepRecord:
-    """Return what a skipped step's record says: skipped by its own `when` (`by_itself`), or because all that it needs
-    were.
+def skipped(view: View, reason: str | None) -> StepRecord:
+    """Return what a skipped step's record says: skipped by its own `when`, for that `reason`, or because all that it
+    needs were.
 
     Where the first step of a loop is skipped in a later round, so is the whole round. What the round before gave stands
     then, for the steps behind the loop and as the run's output: it was made and judged.
     """
-    values: StepRecord = {"status": "skipped"}
+    needed = ", ".join(view.step["needs"])
+    values: StepRecord = {"status": "skipped", "skipped_because": reason or f"all that it needs was skipped: {needed}"}
     if not view.loop:
         return values
-    whole_round = not by_itself or view.work.step == view.loop[0]
+    whole_round = reason is None or view.work.step == view.loop[0]
     if (
         whole_round
         and view.work.iteration

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.catalog.model import measured_as
+from loopllama.core import clock
 from loopllama.errors import CredentialsRejected, ModelNotAvailable, ModelThrottled
 from loopllama.llm.usage import SUMMED
 from loopllama.runs.totals import METRICS_REPORTED, attempts_of, totals
@@ -25,7 +26,7 @@ def step_ended(workflow_id: str, run_id: str, record: StepRecord) -> None:
     """Emit the metrics of a step that completed or failed, with those of the models it called."""
     xray.annotate({name: record.get(name) for name in ("model", "source", "route_version", "status")})
     attempts = list(attempts_of(record).values())[int(record.get(METRICS_REPORTED) or 0) :]
-    sums = totals(attempts)
+    sums, paid = totals(attempts), totals(attempt for attempt in attempts if not attempt.get("simulated"))
     counts = cast("dict[str, int]", sums)
     step, calls = record["step"], _by_name(attempts)
     answering = next((name for name in reversed(calls) if calls[name][-1]["model"] == record.get("model")), None)
@@ -59,7 +60,7 @@ def step_ended(workflow_id: str, run_id: str, record: StepRecord) -> None:
                 (
                     DEPLOYMENT,
                     {
-                        "Cost": sums["cost_usd"] if answered else None,
+                        "Cost": paid["cost_usd"] if answered and (paid["cost_usd"] or not sums["simulated"]) else None,
                         "InvalidOverride": record.get("invalid_overrides") if answered else None,
                         "ModelThrottles": throttled or None,
                         "ModelsRefused": refused or None,
@@ -78,6 +79,7 @@ def step_ended(workflow_id: str, run_id: str, record: StepRecord) -> None:
                 "attempts": len(mine),
                 "status": record.get("status"),
                 "routing_ms": record.get("routing_ms"),
+                "waited_ms": record.get("waited_ms"),
                 "simulated": any(attempt.get("simulated") for attempt in mine) or None,
             },
         )
@@ -97,18 +99,26 @@ def _by_name(attempts: Sequence[Attempt]) -> dict[str, list[Attempt]]:
     return calls
 
 
-def run_ended(run: Run, totals: RunTotals, completed: bool, latency_ms: int) -> None:
-    """Emit the metrics of a run that ended. `run` is its item as it was before; `totals` what its steps come to."""
+def run_ended(run: Run, totals: RunTotals, completed: bool, waited_ms: int) -> None:
+    """Emit the metrics of a run that ends now. `run` is its item as it was before; `totals` what its steps come to;
+    `waited_ms` for how long it waited for people, which is none of its latency."""
+    age_ms = clock.ms_between(run.get("started_at") or run["created_at"], clock.now_text())
     cost = totals.get("cost_usd")
     if cost is not None:
         cost -= run.get("cost_usd") or 0  # told already, when the run failed and before it was redriven
-    emit(
-        [
-            (
-                ("workflow",),
-                {"RunCost": cost, "RunLatency": latency_ms, "RunsCompleted" if completed else "RunsFailed": 1},
-            ),
-            (DEPLOYMENT, {"RunsFailed": None if completed else 1}),
-        ],
-        {"workflow": run["workflow_id"], "run_id": run["run_id"], "simulated": totals.get("simulated") or None},
-    )
+    workflow, simulated = run["workflow_id"], totals.get("simulated")
+    figures: dict[str, Any] = {"RunCost": cost, "RunLatency": max(0, age_ms - waited_ms)}
+    counts = {"RunsCompleted" if completed else "RunsFailed": 1}
+    about = {
+        "run_id": run["run_id"],
+        "simulated": simulated or None,
+        "cost_basis": totals.get("cost_basis"),
+        "unpriced": totals.get("unpriced") or None,
+        "waited_ms": waited_ms or None,
+    }
+    if simulated:
+        # Under a name of their own, as a simulated model's. The run itself is one like any other.
+        emit([(("workflow",), figures)], {"workflow": measured_as(workflow, simulated), **about})
+        figures = {}
+    sets = [(("workflow",), {**figures, **counts}), (DEPLOYMENT, {"RunsFailed": None if completed else 1})]
+    emit(sets, {"workflow": workflow, **about})

@@ -18,7 +18,7 @@ from loopllama.engine.accept import execution_arn, is_of_this_stack, start_execu
 from loopllama.engine.human_input import redeliver
 from loopllama.engine.retention import extend
 from loopllama.errors import RunNotFound
-from loopllama.runs import bill
+from loopllama.runs import bill, waits
 from loopllama.runs.store import ACTIVE_SHARDS, FINAL, STARTED_CHECK_SECONDS, RunStore, Watch, watched
 from loopllama.runs.totals import of_run
 from loopllama.settings import Settings
@@ -146,7 +146,7 @@ def _close(store: RunStore, run: Run, status: str, error: str | None, cause: str
     unfinished = sorted(
         (step for step in steps if step.get("status") == "running"), key=lambda step: step["started_at"]
     )
-    sums = of_run(steps)
+    sums, waited_ms = of_run(steps), waits.of_run(steps, clock.now_text())
     because = f"{_REASON[status]}" + "".join(f": {text[:1000]}" for text in (error, cause) if text)
     failure: RecordedError = {
         "step": unfinished[0]["step"] if unfinished else None,
@@ -155,8 +155,8 @@ def _close(store: RunStore, run: Run, status: str, error: str | None, cause: str
     }
     # An invocation may have died with the execution, between a step's record and its bill. A redrive opens the run
     # before the reconciler's last look at it, so the run has to remember that its bill may lack rows.
-    closed = store.close(run_id, _STATUS[status], {"error": failure, "crashed": True, **sums})
+    closing: Run = {"error": failure, "crashed": True, "waited_ms": waited_ms, **sums}
+    closed = store.close(run_id, _STATUS[status], closing)
     # A stopped run counts as little as one that is cancelled over the API: an alarm rings for those that failed.
     if closed and _STATUS[status] == "failed":
-        started = run.get("started_at") or run["created_at"]
-        metrics.run_ended(run, sums, completed=False, latency_ms=clock.ms_between(started, clock.now_text()))
+        metrics.run_ended(run, sums, completed=False, waited_ms=waited_ms)

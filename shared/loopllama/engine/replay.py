@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import dynamo
 from loopllama.core import clock
+from loopllama.core.names import meant
 from loopllama.engine.accept import begin, check_json, check_texts, new_run, new_run_id, run_id_of, started_before
 from loopllama.engine.step_context import is_finished
 from loopllama.errors import Conflict, InvalidRequest
@@ -20,11 +21,16 @@ from loopllama.workflows import graph
 from loopllama.workflows.store import DefinitionStore
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from loopllama.runs.records import Run, StepRecord
     from loopllama.workflows.types import CrewStep, WorkflowItem
 
 MAX_PROMPT = 8000
-_KEPT = ("item", "step", "order", "role", "status", "model", "iteration", "item_index", "item_count", "loop_ended")
+_KEPT = (
+    *("item", "step", "order", "role", "status", "model", "iteration", "item_index", "item_count"),
+    *("loop_ended", "skipped_because"),
+)
 
 
 def replay_run(
@@ -37,6 +43,7 @@ def replay_run(
     system_prompts: Mapping[str, str] | None = None,
     key: str | None = None,
     api_key: str | None = None,
+    key_max_usd: Decimal | None = None,
 ) -> str:
     """Start a run of the same version of the workflow that begins at `from_step`; returns its id.
 
@@ -75,6 +82,7 @@ def replay_run(
     run = new_run(workflow, new_id, run_input, all_models, before.get("tags"), None, before.get("pin"))
     run |= {
         "api_key": api_key,
+        "key_max_usd": key_max_usd,
         "system_prompts": dict(system_prompts) if system_prompts else None,
         "replayed_from": {"run_id": run_id, "from_step": from_step},
         "budget": before.get("budget"),
@@ -92,8 +100,8 @@ def kept_steps(crew: Sequence[CrewStep], from_step: str) -> set[str]:
     `InvalidRequest` where there is no such step."""
     names = [step["name"] for step in crew]
     if from_step not in names:
-        message = f"there is no such step; the steps are {', '.join(names)}"
-        raise InvalidRequest.of("fromStep", message, sentence=f"The run has no step {from_step[:60]!r}.")
+        message = f"there is no such step; the steps are {', '.join(names)}{meant(from_step, names)}"
+        raise InvalidRequest.of("fromStep", message, sentence=f"The run has no step {from_step[:60]!r}: {message}")
     kept = set(names[: names.index(from_step)])
     while True:
         dropped = {step["name"] for step in crew if step["name"] in kept and not kept.issuperset(step["needs"])}
@@ -158,5 +166,5 @@ def _check_prompts(system_prompts: Mapping[str, str] | None, crew: Sequence[Crew
         if name not in redone:
             message = "is kept as it ended" if name in kept else "there is no such step"
             field = f"systemPrompts.{name[:60]}"
-            sentence = f"{field}: {message}; steps that are redone: {', '.join(sorted(redone))}"
+            sentence = f"{field}: {message}; steps that are redone: {', '.join(sorted(redone))}{meant(name, redone)}"
             raise InvalidRequest.of(field, message, sentence=sentence)

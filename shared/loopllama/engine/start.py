@@ -13,7 +13,7 @@ from loopllama.errors import InvalidRequest, RunFailed
 from loopllama.routing.pins import pin_routes
 from loopllama.routing.router import Router
 from loopllama.runs.step_ref import contract_of
-from loopllama.runs.store import FINAL, RunStore, watched
+from loopllama.runs.store import FINAL, RUN_ID, RunStore, watched
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
@@ -35,9 +35,15 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(request["run_id"], str):
             raise InvalidRequest("run_id is the id of a run that was accepted, a text")
         run = store.run(request["run_id"])
+        _check_own(run, event, run["run_id"] == event["execution_name"])
     else:
         # The execution's name is unique for 90 days, which makes it an idempotent id.
         run_id = str(event["execution_name"])
+        if not RUN_ID.fullmatch(run_id):
+            raise InvalidRequest(
+                f"the execution's name {run_id!r} is the run's id, by which people ask for it: start it under a name "
+                "of letters, digits, - and _, and of dots but for the first character"
+            )
         workflow = definitions.get(request["workflow"])
         options = (request.get(name) for name in ("input", "models", "tags", "budget", "pin"))
         check_json(request)
@@ -45,6 +51,7 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
         run["input"] = ValueStore(settings).store(run_id, "input", request["input"])
         if not store.create(run):
             run = store.run(run_id)
+            _check_own(run, event, "request_hash" not in run)
     run_id = run["run_id"]
     if run["status"] == "failed" and run.get("execution_arn") in (None, event["execution_arn"]):
         # Its execution ended in this very state, and somebody redrives it: AdvanceRun opens the others.
@@ -76,6 +83,17 @@ def start_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
             return begun
     ready = history.fitting(left, ready_work(run, crew, finished))
     return lone_chain.as_round(run, crew, ready, 0, left, contract)
+
+
+def _check_own(run: Run, event: Mapping[str, Any], is_its_first: bool) -> None:
+    """Raise `InvalidRequest` unless the run is this execution's: the one that its record names, or the first one that
+    was started for it. Whoever may start executions must not get hold of a run that way."""
+    own = run.get("execution_arn")
+    if own != event["execution_arn"] if own else not is_its_first:
+        raise InvalidRequest(
+            f"run {run['run_id']} is not this execution's but {own or 'that of its own name'}: to let a failed run go "
+            f"on, loopllama runs redrive {run['run_id']}; to start another, give a workflow and an input"
+        )
 
 
 def _pin(settings: Settings, store: RunStore, run: Run, definition: Definition) -> None:

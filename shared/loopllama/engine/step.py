@@ -235,7 +235,9 @@ class StepRunner:
         """Return what budgets leave to the step's calls; what an invocation that died has left reserved is settled."""
         work = view.work
         definition = self._definitions.get(work.workflow_id, work.version)["definition"]
-        if not view.run.get("budget") and not definition.get("budget"):
+        ceiling_usd = self._settings.daily_cost_limit or None
+        bounds = (view.run.get("budget"), definition.get("budget"), view.run.get("key_max_usd"), ceiling_usd)
+        if not any(bounds):
             return None
         from loopllama.runs import reservations  # most runs have no budget, and a start takes its time for each import
 
@@ -247,6 +249,7 @@ class StepRunner:
             work.key,
             [view.record, view.before.get(work.step, {})],
             patient=tries < int(view.step.get("retries", RETRIES)),
+            ceiling_usd=ceiling_usd,
         )
         if allowance is not None:
             allowance.recover(view.record)
@@ -256,11 +259,12 @@ class StepRunner:
         """Return what the record of a step says that is skipped, `None` where it is not."""
         needs = view.step["needs"]
         if needs and all(loops.passes_over(view.records.get(name, {})) for name in needs):
-            return loops.skipped(view, by_itself=False)
+            return loops.skipped(view, None)
         when = view.step.get("when")
-        if when is None or view.work.item or expressions.parse(when).holds(view.document()):
+        if when is None or view.work.item:
             return None
-        return loops.skipped(view, by_itself=True)
+        condition, document = expressions.parse(when), view.document()
+        return None if condition.holds(document) else loops.skipped(view, condition.reason(document))
 
     def _each(self, view: View, writer: StepWriter, payload: StepPayload) -> StepOutcome:
         """Return the step itself, beside its items: forks into them, then gathers."""
@@ -275,7 +279,7 @@ class StepRunner:
             if forked is not None:
                 return forked
             view.records[view.work.step] = writer.record
-        output = for_each.gather(self._store, view, crashed or ())
+        output = for_each.gather(self._store, view, writer, crashed or ())
         stored = self._ending.stored(view, writer, output)
         return self._ending.finish(view, writer, {"status": "completed", "output": stored})
 

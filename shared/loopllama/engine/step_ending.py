@@ -23,7 +23,7 @@ from loopllama.errors import (
     ModelBusy,
 )
 from loopllama.policies.registry import share_of
-from loopllama.runs import bill, step_writer
+from loopllama.runs import bill, step_writer, waits
 from loopllama.runs.attempt_log import StepLedger
 from loopllama.runs.step_ref import Work
 from loopllama.runs.step_writer import StepWriter
@@ -63,9 +63,8 @@ class StepEnding:
     def finish(self, view: View, writer: StepWriter, values: StepRecord, remove: Sequence[Any] = ()) -> StepOutcome:
         """Write the end of the step, in one conditional write, and let the chain go on."""
         finished_at = clock.now_text()
-        latency_ms = clock.ms_between(writer.record["started_at"], finished_at)
         remove = [*remove, *(name for name in ("pending", "token") if name in writer.record)]
-        writer.write({**values, "finished_at": finished_at, "latency_ms": latency_ms}, release=True, remove=remove)
+        writer.write({**values, **_times(writer.record, finished_at)}, release=True, remove=remove)
         view.records[view.work.step] = writer.record
         # At once: an invocation that makes up for what this one does not get done knows nothing of metrics.
         if attempts_of(writer.record):
@@ -80,8 +79,7 @@ class StepEnding:
                 "status": "failed",
                 "error": {"type": type(error).__name__, "message": str(error)[:4000]},
                 "model": list(attempts.values())[-1]["model"] if attempts else None,
-                "finished_at": finished_at,
-                "latency_ms": clock.ms_between(writer.record["started_at"], finished_at),
+                **_times(writer.record, finished_at),
                 **totals(attempts.values()),
             },
             release=True,
@@ -158,6 +156,15 @@ class StepEnding:
     def stored(self, view: View, writer: StepWriter, output: Any) -> Any:
         """Store a step's output, in the bucket where it is large; returns what its item holds."""
         return self._values.store(view.work.run_id, f"{writer.path}/output", output)
+
+
+def _times(record: StepRecord, finished_at: str) -> StepRecord:
+    """Return when a step has ended and how long it took (ms): without what it waited for people, which is apart. A
+    forEach step was told what its items waited together."""
+    waited_ms = int(record.get("waited_ms") or 0) if "item_count" in record else waits.of_step(record, finished_at)
+    took_ms = clock.ms_between(record["started_at"], finished_at)
+    times: StepRecord = {"finished_at": finished_at, "latency_ms": max(0, took_ms - waited_ms)}
+    return {**times, "waited_ms": waited_ms} if waited_ms else times
 
 
 def later(work: Work, until_ms: int) -> StepOutcome:

@@ -13,12 +13,12 @@ from loopllama.agent.tool_calls import Tools
 from loopllama.catalog import answering, variants
 from loopllama.catalog.model import Model
 from loopllama.core import clock
-from loopllama.engine import human_input
 from loopllama.engine.step_context import View
 from loopllama.errors import ModelUnknown, NoEligibleModel
 from loopllama.llm.token_estimate import most_tokens
 from loopllama.routing.decision import Route, RouteRequest
 from loopllama.routing.router import Router
+from loopllama.runs import waits
 from loopllama.runs.attempt_log import StepLedger
 from loopllama.runs.step_writer import StepWriter
 from loopllama.runs.totals import attempts_of
@@ -80,7 +80,7 @@ class TurnMaker:
             limits=_limits(self._settings, view.step, writer.record, started, remaining_ms, whole),
             idempotency_key=f"{view.work.run_id}/{view.work.key}",
             stops=stops,
-            answers=human_input.answers_of(view.record),
+            answers=waits.answers_of(view.record),
         )
 
     def _toolbox(self, step: CrewStep) -> Tools | None:
@@ -161,8 +161,8 @@ def _limits(
     call_ends = started + remaining_ms / 1000 - min(5.0, remaining_ms / 10_000)
     turn_ends = float("inf")
     if step.get("timeout_seconds"):
-        since = record["started_at"]
-        used_ms = clock.ms_between(since, clock.now_text()) - human_input.waited_ms(record, since)
+        now = clock.now_text()
+        used_ms = clock.ms_between(record["started_at"], now) - waits.of_step(record, now)
         turn_ends = time.monotonic() + float(step["timeout_seconds"]) - used_ms / 1000
     return Limits(
         call_ends=call_ends,

@@ -32,8 +32,10 @@ _STEP = ("step", "order", "role", "model", "source", "started_at", "latency_ms")
 _QUESTION = ("step", "kind", "tool", "asked_at", "expires_at")
 # An image holds prompts and answers of up to 400 KB: only what is needed of it is converted.
 _BOTH_READ = (*TOTALS, "status", "started_at", "finished_at", "error", "delete_at")
-_RUN_READ = frozenset((*_BOTH_READ, *_RUN, "total_steps", "unsatisfied_loops", "check_at", "pending", "budget"))
-_STEP_READ = frozenset((*_BOTH_READ, *_STEP, "iteration", "item_index", "replayed_from"))
+_RUN_READ = frozenset(
+    (*_BOTH_READ, *_RUN, "total_steps", "unsatisfied_loops", "check_at", "pending", "budget", "waited_ms")
+)
+_STEP_READ = frozenset((*_BOTH_READ, *_STEP, "waited_ms", "iteration", "item_index", "replayed_from"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,14 @@ def _of_run(context: _Context, old: Run, new: Run) -> list[Event]:
     elif status != before:
         started, finished = new.get("started_at"), new.get("finished_at")
         took = clock.ms_between(started, finished) if started and finished else None
-        times: Detail = {"started_at": started, "finished_at": finished, "latency_ms": took}
+        waited_ms = int(new.get("waited_ms") or 0)
+        took = None if took is None else max(0, took - waited_ms)
+        times: Detail = {
+            "started_at": started,
+            "finished_at": finished,
+            "latency_ms": took,
+            "waited_ms": waited_ms,
+        }
         ended: Detail = {**run, **times, **_pick(new, _ENDED), "error": _error(new.get("error"))}
         if (new.get("error") or {}).get("type") == BUDGET_EXCEEDED:
             budget = {name: whole(value) for name, value in (new.get("budget") or {}).items()}
@@ -140,6 +149,7 @@ def _of_step(context: _Context, old: StepRecord, new: StepRecord) -> list[Event]
         return []
     detail: Detail = {
         **_pick(new, _STEP),
+        "waited_ms": int(new.get("waited_ms") or 0),
         "iteration": int(new.get("iteration") or 0),
         "item": whole(new.get("item_index")),
         **_pick(new, TOTALS),

@@ -51,6 +51,7 @@ class Detail(WorkflowNamed, total=False):
     started_at: str | None
     finished_at: str | None
     latency_ms: int | None
+    waited_ms: int
     total_steps: int | None
     unsatisfied_loops: list[str] | None
     tokens_in: int | None

@@ -6,15 +6,16 @@ same for all: in which way JSON is asked for, what an answer without text means,
 
 from __future__ import annotations
 
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 from loopllama.catalog.providers import KNOWN, OWN, Known
 from loopllama.catalog.takes import refused
-from loopllama.core import exact_json
+from loopllama.core import exact_json, redaction
 from loopllama.errors import (
     ContextTooLong,
     InvalidModelResponse,
@@ -59,6 +60,11 @@ class Parsed(NamedTuple):  # loads faster than a dataclass
     thoughts: Thoughts | None = None
 
 
+class _Secrets(threading.local):
+    scrubber = redaction.NOTHING
+    """Of the call that this thread makes."""
+
+
 class Adapter(ABC):
     """The adapter of one provider; a dialect's class fills in the abstract methods.
 
@@ -75,12 +81,28 @@ class Adapter(ABC):
         self.settings = settings
         self._modes = Modes()
         self._forms: dict[str, Forms] = {}
+        self._secrets = _Secrets()
 
     def complete(self, call: ModelRequest) -> ModelResponse:
         """Make one request, or another where the provider refuses a way of asking for JSON, thoughts, or a form.
 
-        Raises `errors.ModelError` subclasses only.
+        Nothing that is returned or raised holds what the provider knows us by, however it writes it. Raises
+        `errors.ModelError` subclasses only.
         """
+        self._secrets.scrubber = redaction.NOTHING
+        try:
+            answer = self._complete(call)
+        except ModelError as error:
+            self._secrets.scrubber.error(error)
+            raise
+        return _without_secrets(answer, self._secrets.scrubber)
+
+    def sends(self, secrets: Iterable[str]) -> redaction.Scrubber:
+        """Take note of the secrets in the request that is about to be sent; returns what takes them out."""
+        self._secrets.scrubber = redaction.Scrubber(secrets)
+        return self._secrets.scrubber
+
+    def _complete(self, call: ModelRequest) -> ModelResponse:
         answer = self._modes.complete(call, self._ask, native=self._native, no_tool=self._no_forced_tool)
         told = [answer.mode_refused] if answer.mode_refused else []
         told += self._said_in_part(call, answer.output_mode) + self._cooled(call) + self._at_other_effort(call)
@@ -289,6 +311,30 @@ class Adapter(ABC):
             if call.forms != Forms():
                 self._forms[call.catalog_id] = call.forms
             return document
+
+
+def _without_secrets(answer: ModelResponse, scrubber: redaction.Scrubber) -> ModelResponse:
+    if scrubber is redaction.NOTHING:
+        return answer
+    text = scrubber.text
+    return replace(
+        answer,
+        text=text(answer.text),
+        tool_calls=tuple(
+            replace(
+                call,
+                id=text(call.id),
+                name=text(call.name),
+                arguments=scrubber.value(call.arguments),
+                raw=text(call.raw),
+                signature=text(call.signature),
+            )
+            for call in answer.tool_calls
+        ),
+        model=text(answer.model),
+        mode_refused=text(answer.mode_refused),
+        thoughts=answer.thoughts and answer.thoughts._replace(value=scrubber.value(answer.thoughts.value)),
+    )
 
 
 def _kept(held: Thoughts | None) -> Thoughts | None:

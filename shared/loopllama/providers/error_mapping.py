@@ -73,7 +73,9 @@ _STREAM_ONLY = (
 )
 _PAGE = late(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _ADDRESS = late(r"https?://\S+")
+_LOCATION = late(r"https?://[\w.:@\[\]-]{1,253}(?:/[\w.~%/+:@=-]{0,200})?(?:[?#]|$)", re.ASCII)
 _DETAIL_CHARACTERS = 500
+_CODE_CHARACTERS = 100
 _MOST_READ = 10_000
 """Characters of a message that are looked through."""
 _OF_THE_REQUEST = (error_words.TEMPLATE, error_words.STREAM_ONLY, error_words.EFFORT)
@@ -105,13 +107,14 @@ def failure(
     if lacks_room:
         kind = ModelNotAvailable  # elsewhere the next try may come to another machine
     page = _PAGE.match(detail)
-    detail = "a web page" if page else redaction.without(credentials.api_key, detail)[:_DETAIL_CHARACTERS]
-    label = ", ".join([f"HTTP {status}", *codes[:1]])
+    scrubbed = redaction.Scrubber([credentials.api_key, *redaction.of_headers(credentials.headers)]).text
+    detail = "a web page" if page else scrubbed(detail)[:_DETAIL_CHARACTERS]
+    label = ", ".join([f"HTTP {status}", *(scrubbed(code)[:_CODE_CHARACTERS] for code in codes[:1])])
     message = f"{credentials.provider} ({label}) on {model} at {shown(url)}: {detail or 'no explanation'}"
     if (page or status in (404, 405)) and not 300 <= status < 400:
         message = f"{message}. {what_is_missing(credentials, url)}"
     if 300 <= status < 400:
-        message = f"{message}. The base URL redirects to {headers.get('location', '?')}; redirects are not followed."
+        message = f"{message}. The base URL redirects{_target(headers)}; redirects are not followed."
     if kind is CredentialsRejected:
         message = f"{message}. {credentials.remedy()}"
     if lacks_room:
@@ -122,6 +125,12 @@ def failure(
         message, retry_after=wait if kind.later else None, status=status, repeatable=kind is InvalidModelResponse
     )
     return judged(error, codes, detail)
+
+
+def _target(headers: Mapping[str, str]) -> str:
+    """Return where a redirect leads, for a message: scheme, host and path, as far as they are an address."""
+    location = headers.get("location", "")
+    return f" to {shown(location)}" if _LOCATION.match(location) else ""
 
 
 def judged(error: ModelError, codes: Sequence[str], detail: str) -> ModelError:

@@ -42,6 +42,7 @@ _SURROGATES = late(
 )
 """In JSON: an escaped backslash, a pair, or half of one, which is no character and can be neither stored nor sent."""
 
+_NEEDED = late(r"content-(?:type|encoding)|location|retry-after(?:-ms)?|x-amzn?-.*|.*ratelimit.*")
 
 _FAILURES = (
     httpcore.TimeoutException,
@@ -55,7 +56,7 @@ _FAILURES = (
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP answer, whole. Header names are lower-case."""
+    """An HTTP answer, whole. Of its headers those that somebody reads; their names are lower-case."""
 
     status: int
     headers: Mapping[str, str]
@@ -92,7 +93,7 @@ def post(url: str, headers: Mapping[str, str], body: bytes, until: float, who: s
     except _FAILURES as error:
         _fail(error, who, started, _call.sent >= len(body))
     names = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers)
-    headers = dict(names)
+    headers = {name: value for name, value in names if _NEEDED.fullmatch(name)}
     return Reply(response.status, headers, _whole_characters(_plain(content, headers.get("content-encoding", ""), who)))
 
 

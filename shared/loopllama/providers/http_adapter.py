@@ -12,13 +12,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
-from loopllama.core import exact_json
+from loopllama.core import exact_json, redaction
+from loopllama.core.patterns import late
 from loopllama.errors import CredentialsRejected, InvalidModelResponse, ModelError
 from loopllama.llm.types import ModelRequest
 from loopllama.providers import error_mapping, http
 from loopllama.providers.adapter import Adapter
 from loopllama.providers.credentials import Credentials, credentials_for, forget
 from loopllama.settings import Settings
+
+_ERROR_TYPE = late("[A-Za-z]{1,100}")
 
 
 class Access(Protocol):
@@ -84,8 +87,8 @@ class HttpAdapter(Adapter):
     def read_error(self, reply: http.Reply) -> tuple[list[str], str]:
         """Return the codes of an error, most telling first, and its message. AWS's services have theirs in a header."""
         codes, message = error_mapping.read_error(reply.body)
-        code = reply.headers.get("x-amzn-errortype", "").partition(":")[0]
-        return ([code, *codes] if code else codes), message
+        code = _ERROR_TYPE.match(reply.headers.get("x-amzn-errortype", ""))
+        return ([code[0], *codes] if code else codes), message
 
     def send(self, call: ModelRequest, until: float) -> Mapping[str, Any]:
         """Make the one POST of a call."""
@@ -98,7 +101,10 @@ class HttpAdapter(Adapter):
         body = exact_json.dumps(document).encode()
         allowed = self.access.headers(credentials, url, body)
         headers = {"content-type": "application/json", **self.headers, **allowed, **credentials.headers}
+        scrubber = self.sends([credentials.api_key, *redaction.of_headers(headers)])
         reply = http.post(url, headers, body, until, f"{self.provider} at {error_mapping.shown(url)}")
+        # Here once more, before anything is cut off.
+        reply = replace(reply, body=scrubber.raw(reply.body))
         if not 200 <= reply.status < 300:
             error = self.failure(call, credentials, url, reply)
             if isinstance(error, CredentialsRejected):

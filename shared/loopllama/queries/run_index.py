@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 from loopllama.aws import dynamo
 from loopllama.core import clock, moments, pagination, tags
+from loopllama.core.names import meant
 from loopllama.core.patterns import late
 from loopllama.errors import InvalidRequest
-from loopllama.runs.store import RUN, RunStore
+from loopllama.runs.store import RUN, RUN_ID, RunStore
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 ShownStatus = Literal["queued", "running", "waiting_input", "completed", "failed", "cancelled"]
 """A run's status as it is shown: one that waits for a person is a running one in the record."""
 STATUSES: Final = get_args(ShownStatus)
-RUN_ID = late(r"[A-Za-z0-9_.-]{1,128}")
 MAX_PAGE = 100
 MAX_LOOKED_AT = 1_000
 """Runs that a page looks at, found or not: the index's records are under 1 KB, so this is about a MB."""
@@ -68,7 +68,8 @@ class Filter:
         """Return the filter that somebody asked for: runs accepted from `since` on and before `until` (ISO 8601), with
         the `tag` `name` or `name=value`, whose input begins with `beginning`. Raises `InvalidRequest`."""
         if status and status not in STATUSES:
-            raise InvalidRequest.of("status", f"must be one of {', '.join(STATUSES)}, not {status[:40]!r}")
+            hint = meant(status, STATUSES)
+            raise InvalidRequest.of("status", f"must be one of {', '.join(STATUSES)}, not {status[:40]!r}{hint}")
         first, end = since and moments.read(since, "since"), until and moments.read(until, "until")
         if first and end and first >= end:
             raise InvalidRequest.of("until", f"must be later than since ({first}), not {end}")

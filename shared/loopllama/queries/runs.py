@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from loopllama.aws import dynamo
@@ -12,10 +12,12 @@ from loopllama.core import clock, exact_json
 from loopllama.core.numbers import whole
 from loopllama.errors import RunNotFound, WorkflowNotFound
 from loopllama.llm import usage
-from loopllama.queries.run_index import RUN_ID, Filter, RunIndex, shown_status
-from loopllama.runs import prompts, questions, totals
+from loopllama.queries import step_waits
+from loopllama.queries.run_index import Filter, RunIndex, shown_status
+from loopllama.queries.step_order import in_order
+from loopllama.runs import prompts, questions, totals, waits
 from loopllama.runs.step_ref import step_key
-from loopllama.runs.store import FINAL, RUN, RunStore
+from loopllama.runs.store import FINAL, RUN, RUN_ID, RunStore
 from loopllama.runs.value_store import ValueStore
 from loopllama.settings import Settings
 from loopllama.workflows.store import DefinitionStore
@@ -31,7 +33,7 @@ _TOTALS = ("total_steps", "unsatisfied_loops", *usage.TOTALS)
 _QUESTION = ("kind", "tool", "step", "asked_at", "expires_at")
 _STEP = (
     *("role", "model", "source", "route_version", "started_at", "finished_at", "latency_ms", "routing_ms"),
-    *("replayed_from", "loop_ended"),
+    *("replayed_from", "loop_ended", "skipped_because"),
 )
 _ATTEMPT = (
     *("model", "provider", "turn", "outcome", "error", *(figure.name for figure in usage.FIGURES)),
@@ -65,7 +67,7 @@ class RunReader:
         """Return the run object as it was when the run was accepted, whatever has happened since: the same for
         everybody who asked for the same run. Without steps, of which none had begun. Raises `RunNotFound`."""
         run = self._store.run(run_id)
-        later = {"output", "error", "started_at", "finished_at", "pending", *_TOTALS}
+        later = {"output", "error", "started_at", "finished_at", "pending", "waited_ms", *_TOTALS}
         then = cast("Run", {name: value for name, value in run.items() if name not in later})
         shown = self._summary({**then, "status": "queued", **totals.of_run(())}, {})
         return {**shown, "input": (show or self._values.load)(run.get("input")), "output": None}
@@ -90,14 +92,14 @@ class RunReader:
             # The run's item holds the beginning of a question, the step's the whole.
             asked, full_question = (run.get("pending") or {}).get(record["item"]), record.get("pending")
             if asked and full_question and asked.get("key") == full_question["key"]:
-                asked.update(full_question)
+                asked.update({"cut": False, **full_question})
         return run, records
 
     def _object(self, run: Run, records: Sequence[StepRecord], show: Callable[[Any], Any]) -> RunView:
         # In this order: where not everything can be shown whole, what people have to decide on comes first, then the
         # run's own values.
         used = self._store.budget_used(run["run_id"]) if run.get("budget") else {}
-        summary = self._summary(run, used, show)
+        summary = self._summary({**run, "waited_ms": _waited_ms(run, records)}, used, show)
         run_input, output = show(run.get("input")), show(run.get("output"))
         steps = [self._step(record, show) for record in records]
         # The prompts after all that steps gave: they mostly say it again.
@@ -106,13 +108,12 @@ class RunReader:
             step["input"] = show(prompts.whole(record.get("input"), items))
         begun = {step["step"] for step in steps}
         steps += [_waiting(order, step) for order, step in enumerate(self._crew(run)) if step["name"] not in begun]
-        steps.sort(key=lambda step: (step["order"], step["iteration"], step["item"] or 0))
         return {
             **summary,
             **cast("ShownTotals", usage.shown(totals.of_run(records))),
             "input": run_input,
             "output": output,
-            "steps": steps,
+            "steps": in_order(steps),
         }
 
     def ended(self, workflow_id: str, limit: int = 20, cursor: str | None = None) -> tuple[list[RunView], str | None]:
@@ -121,13 +122,13 @@ class RunReader:
         page, following = self._index.page(Filter(workflow_id), limit, cursor)
         return [self._summary(run) for run in page], following
 
-    def _unsatisfied(self, page: Sequence[Run]) -> dict[str, list[str] | None]:
-        """Return the unsatisfied loops of the runs of a page that have ended. The index does not hold them, and
-        CloudFormation changes no index that is there."""
+    def _not_indexed(self, page: Sequence[Run]) -> dict[str, Run]:
+        """Return what else lists say of the runs of a page that have ended: their unsatisfied loops, and how long they
+        waited for people. The index does not hold it, and CloudFormation changes no index that is there."""
         keys = [{"run_id": run["run_id"], "item": RUN} for run in page if run["status"] in FINAL]
-        names = ("run_id", "unsatisfied_loops")
-        items = dynamo.batch_get(self._store.dynamodb, self._store.table, keys, by="run_id", attributes=names)
-        return {run_id: item.get("unsatisfied_loops") for run_id, item in items.items()}
+        names = ("run_id", "unsatisfied_loops", "waited_ms")
+        read = dynamo.batch_get(self._store.dynamodb, self._store.table, keys, by="run_id", attributes=names)
+        return cast("dict[str, Run]", read)
 
     def list(
         self,
@@ -140,8 +141,8 @@ class RunReader:
         the cursor of the next page (`queries/run_index.py`). The totals of those that go on are summed from their
         steps."""
         page, following = self._index.page(which or Filter(workflow_id), limit, cursor)
-        loops = self._unsatisfied(page)
-        return [self._so_far({**run, "unsatisfied_loops": loops.get(run["run_id"])}) for run in page], following
+        more = self._not_indexed(page)
+        return [self._so_far({**run, **more.get(run["run_id"], {})}) for run in page], following
 
     def failed(self, since: str, workflow_id: str | None = None) -> Iterator[RunView]:
         """Yield the runs that failed from that time on, as `list` has them."""
@@ -151,7 +152,7 @@ class RunReader:
         if run["status"] in FINAL and "total_steps" in run and usage.SUMMED_NAMES[0] in run:
             return self._summary(run)
         steps = () if run["status"] == "queued" else self._store.steps(run["run_id"])
-        return self._summary({**run, **totals.of_run(steps)})
+        return self._summary({**run, **totals.of_run(steps), "waited_ms": _waited_ms(run, steps)})
 
     def _summary(
         self, run: Run, used: Mapping[str, Any] | None = None, show: Callable[[Any], Any] | None = None
@@ -159,7 +160,7 @@ class RunReader:
         asked = _questions(run, show or self._values.load)
         finished = run.get("finished_at")
         latency = clock.ms_between(run["started_at"], finished) if finished and run.get("started_at") else None
-        error = run.get("error")
+        waited_ms, error = int(run.get("waited_ms") or 0), run.get("error")
         shown = {
             "id": run["run_id"],
             "status": shown_status(run),
@@ -168,8 +169,10 @@ class RunReader:
             "pending": asked[0] if asked else None,
             "questions": asked,
             "unpriced": bool(run.get("unpriced")),
-            "latency_ms": latency,
+            "latency_ms": None if latency is None else max(0, latency - waited_ms),
+            "waited_ms": waited_ms,
             "error": _sentence(error) if error else None,
+            "failure": _failure(error),
         }
         return cast("RunView", shown)
 
@@ -183,13 +186,17 @@ class RunReader:
             "order": int(record["order"]),
             "iteration": int(record.get("iteration") or 0),
             "item": whole(record.get("item_index")),
+            "item_count": whole(record.get("item_count")),
             "status": record["status"],
             **{name: whole(record.get(name)) for name in _STEP},
             "model": record.get("model") or next((attempt["model"] for attempt in reversed(attempts.values())), None),
+            "waited_ms": _step_waited_ms(record),
+            "waits": step_waits.waits_of(record),
             "ignored": record.get("ignored") or [],
             "input": None,
             "output": show(record.get("output")),
             "error": f"{error['type']}: {error['message']}" if error else None,
+            "failure": _failure(error, record["step"]),
             **usage.shown(totals.totals(attempts.values())),
             "attempts": [_attempt(attempt, ended) for attempt in attempts.values()],
             "tool_calls": [
@@ -226,19 +233,41 @@ def _waiting(order: int, step: CrewStep) -> StepView:
         "order": order,
         "iteration": 0,
         "item": None,
+        "item_count": None,
         "status": "queued",
         **dict.fromkeys(_STEP),
         "role": step["role"],
+        "waited_ms": 0,
+        "waits": [],
         "ignored": [],
         "input": None,
         "output": None,
         "error": None,
+        "failure": None,
         **usage.shown(totals.totals(())),
         "cost_usd": None,
         "attempts": [],
         "tool_calls": [],
     }
     return cast("StepView", shown)
+
+
+def _waited_ms(run: Run, steps: Iterable[StepRecord]) -> int:
+    """Return how long a run has waited for people: as it was told at its end, or so far."""
+    told = run.get("waited_ms") if run["status"] in FINAL else None
+    return waits.of_run(steps, run.get("finished_at") or clock.now_text()) if told is None else int(told)
+
+
+def _step_waited_ms(record: StepRecord) -> int:
+    if record["status"] != "running" or "item_count" in record:
+        return int(record.get("waited_ms") or 0)
+    return waits.of_step(record, clock.now_text())
+
+
+def _failure(error: RecordedError | None, step: str | None = None) -> RecordedError | None:
+    if not error:
+        return None
+    return {"type": error["type"], "step": error.get("step") or step, "message": error["message"]}
 
 
 def _sentence(error: RecordedError) -> str:
@@ -253,6 +282,7 @@ def _questions(run: Run, show: Callable[[Any], Any]) -> list[QuestionView]:
         iteration, item = questions.place_of(key)
         asked = {"id": questions.id_of(key, question), **{name: question.get(name) for name in _QUESTION}}
         asked |= {"iteration": iteration, "item": item, "prompt": show(question.get("prompt"))}
+        asked["cut"] = bool(question.get("cut"))
         shown.append(cast("QuestionView", {**asked, "tool_input": _tool_input(question.get("tool_input"), show)}))
     return shown
 

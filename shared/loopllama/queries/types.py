@@ -12,6 +12,7 @@ from loopllama.runs.records import (
     Ignored,
     LoopEnd,
     QuestionKind,
+    RecordedError,
     ReplayedFrom,
     RunStatus,
     Source,
@@ -75,6 +76,15 @@ class ToolCallView(TypedDict):
     result: Any
 
 
+class WaitView(TypedDict):
+    """A stretch of time in which a step waited: for a `person`, for its next try (`retry`), or for its `place` among a
+    model's calls. `until` is null where it still does."""
+
+    reason: Literal["person", "retry", "place"]
+    since: str
+    until: str | None
+
+
 class StepView(ShownTotals):
     """A step, `queued` where it has not begun."""
 
@@ -83,6 +93,7 @@ class StepView(ShownTotals):
     order: int
     iteration: int
     item: int | None
+    item_count: int | None
     status: StepStatus | Literal["queued"]
     role: str | None
     model: str | None
@@ -91,13 +102,17 @@ class StepView(ShownTotals):
     started_at: str | None
     finished_at: str | None
     latency_ms: int | None
+    waited_ms: int
+    waits: list[WaitView]
     routing_ms: int | None
     replayed_from: str | None
     loop_ended: LoopEnd | None
+    skipped_because: str | None
     ignored: list[Ignored]
     input: Any
     output: Any
     error: str | None
+    failure: RecordedError | None
     attempts: list[AttemptView]
     tool_calls: list[ToolCallView]
 
@@ -110,6 +125,7 @@ class QuestionView(TypedDict):
     prompt: Any
     tool: str | None
     tool_input: Any
+    cut: bool
     step: str
     iteration: int
     item: int | None
@@ -134,17 +150,20 @@ class RunView(ShownTotals):
     started_at: str | None
     finished_at: str | None
     latency_ms: int | None
+    waited_ms: int
     budget: dict[str, Any] | None
     pending: QuestionView | None
     questions: list[QuestionView]
     error: str | None
+    failure: RecordedError | None
     input: NotRequired[Any]
     output: NotRequired[Any]
     steps: NotRequired[list[StepView]]
 
 
 class ForecastStep(TypedDict):
-    """A step of the runs that a forecast is made from; `model_after` is null where nothing of it changes."""
+    """A step of the runs that a forecast is made from, means a run; `turns` are those of all runs, and `model_after` is
+    null where nothing of it changes."""
 
     step: str
     models_before: list[str]
@@ -152,8 +171,9 @@ class ForecastStep(TypedDict):
     turns: int
     cost_usd_before: Decimal | None
     cost_usd_after: Decimal | None
-    latency_ms_before: int | None
-    latency_ms_after: int | None
+    cost_basis: CostBasis
+    latency_ms_before: int
+    latency_ms_after: int
     latency_from: str
 
 
@@ -190,6 +210,7 @@ Forecast = TypedDict(
         "latency_ms": Compared,
         "spread": Spread,
         "steps": list[ForecastStep],
+        "cost_basis": CostBasis,
         "simulated": bool,
         "unknown": list[str],
     },

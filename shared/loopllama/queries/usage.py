@@ -13,6 +13,7 @@ from typing import Any
 
 from loopllama.aws import clients
 from loopllama.core import clock
+from loopllama.core.names import meant
 from loopllama.errors import InvalidRequest
 from loopllama.llm.usage import shown
 from loopllama.queries.usage_days import Wanted, read_day, read_documents, was_there
@@ -45,12 +46,13 @@ def summarise(
     A group has a value for each of `by` (`step` comes with its `workflow`; `tag` is a tag's text, `name=value`, see
     `core.tags`, and a run with several tags counts in each of their groups), `steps` (billable: completed turns),
     `tokens_in`, `tokens_out`, `tokens_cached`, `cost_usd` (exact; `None` where nothing has a price), `cost_basis` (that
-    of the least certain row) and `unpriced` (something has no price and is not in the sum). Groups are ordered by cost,
+    of the least certain row), `unpriced` (something has no price and is not in the sum) and `simulated` (something was
+    answered by the simulated provider). Groups are ordered by cost,
     highest first. Raises `InvalidRequest`.
     """
     unknown = [name for name in by if name not in BY]
     if unknown or not by:
-        message = f"must be one or several of {', '.join(BY)}"
+        message = f"must be one or several of {', '.join(BY)}{meant(unknown[0], BY) if unknown else ''}"
         raise _invalid("by", message)
     start, end = _range(first, last)
     fields = list(

@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Context, Decimal
-from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict, cast
 
 from loopllama.core.tags import text_of
 from loopllama.llm.usage import SUMMED_NAMES
@@ -46,6 +46,8 @@ class Columns(TypedDict):
     basis: list[int]
     """Places in `CERTAINTY`."""
     unpriced: list[bool]
+    simulated: NotRequired[list[bool]]
+    """Missing in sums that were made before it was summed: nobody knows then, and nothing is said."""
 
 
 class Sums:
@@ -71,6 +73,7 @@ class Sums:
         self._costs: list[int | None] = []
         self._basis: list[int] = []
         self._unpriced: list[bool] = []
+        self._simulated: list[bool] = []
 
     def add_rows(self, whose: Mapping[str, str], rows: Iterable[UsageRow]) -> None:
         """Add rows. `whose`: their `day` and `workflow`."""
@@ -98,6 +101,7 @@ class Sums:
             [None if cost is None else int(cost.scaleb(-exponent, _EXACT)) for cost in costs],
             [CERTAINTY.index(row.get("cost_basis", "unknown")) for row in counted],
             [bool(row.get("unpriced")) for row in counted],
+            [bool(row.get("simulated")) for row in counted],
         )
 
     def add_packed(self, whose: Mapping[str, str], packed: bytes) -> None:
@@ -113,7 +117,15 @@ class Sums:
             values, which = ([whose[field]], [0] * count) if field in whose else kept["by"][field]
             columns.append([values[at] for at in which])
         combinations = list(zip(*columns, strict=True)) if columns else [()] * count
-        self._add(combinations, kept["figures"], kept["exponent"], kept["costs"], kept["basis"], kept["unpriced"])
+        self._add(
+            combinations,
+            kept["figures"],
+            kept["exponent"],
+            kept["costs"],
+            kept["basis"],
+            kept["unpriced"],
+            kept.get("simulated", ()),
+        )
 
     def add_sums(self, other: Sums) -> None:
         """Add sums by the same fields."""
@@ -134,7 +146,8 @@ class Sums:
             if cost is None and not unpriced and basis == CERTAINTY[0]:
                 cost = Decimal(0)
             figures = {name: column[at] for name, column in self._figures.items()}
-            yield combination, {**figures, "cost_usd": cost, "cost_basis": basis, "unpriced": unpriced}
+            certainty = {"cost_basis": basis, "unpriced": unpriced, "simulated": self._simulated[at]}
+            yield combination, {**figures, "cost_usd": cost, **certainty}
 
     def total(self) -> dict[str, Any]:
         """Return the sum of the sums, by its names inside."""
@@ -156,10 +169,13 @@ class Sums:
             "costs": self._costs,
             "basis": self._basis if any(self._basis) else [],
             "unpriced": self._unpriced if any(self._unpriced) else [],
+            "simulated": self._simulated if any(self._simulated) else [],
         }
 
     def _add_all(self, combinations: Sequence[tuple[Any, ...]], other: Sums) -> None:
-        self._add(combinations, other._figures, other._exponent, other._costs, other._basis, other._unpriced)
+        self._add(
+            combinations, other._figures, other._exponent, other._costs, other._basis, other._unpriced, other._simulated
+        )
 
     def _add(
         self,
@@ -169,6 +185,7 @@ class Sums:
         costs: Sequence[int | None],
         basis: Sequence[int],
         unpriced: Sequence[bool],
+        simulated: Sequence[bool],
     ) -> None:
         """Add columns; `combinations` says where each of their entries counts."""
         # Hundreds of thousands of entries in an answer: written for speed.
@@ -189,6 +206,8 @@ class Sums:
             self._basis[at] = max(self._basis[at], place)
         for at, missing in zip(places, unpriced, strict=False):
             self._unpriced[at] |= missing
+        for at, played in zip(places, simulated, strict=False):
+            self._simulated[at] |= played
 
     def _place(self, combination: tuple[Any, ...]) -> None:
         """Make a place for a combination."""
@@ -204,6 +223,7 @@ class Sums:
         self._costs.append(None)
         self._basis.append(0)
         self._unpriced.append(False)
+        self._simulated.append(False)
 
     def _scale(self, exponent: int) -> int:
         """Return what costs of an exponent are to be multiplied with; smaller ones become that of the sums."""
@@ -223,7 +243,7 @@ def attributes(sums: Iterable[Sums]) -> tuple[str, ...]:
     """Return the attributes of a row that some sums need."""
     fields = {field for one in sums for field in one.fields}
     said = [name for name in PLAIN if name in fields] + ["tags"] * ("tag" in fields)
-    return (*said, *_FIGURES, "cost_usd", "cost_basis", "unpriced")
+    return (*said, *_FIGURES, "cost_usd", "cost_basis", "unpriced", "simulated")
 
 
 def _text(value: Any) -> str | None:

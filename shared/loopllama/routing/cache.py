@@ -12,7 +12,7 @@ Reads are strongly consistent, so that what was written acts within `ROUTE_CACHE
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -76,10 +76,17 @@ class RouteTable:
 class ModelTable:
     """The Models table's items by name, kept `seconds`, and the catalog that they make."""
 
-    def __init__(self, table: str, dynamodb: Callable[[], Any], seconds: float) -> None:
+    def __init__(
+        self,
+        table: str,
+        dynamodb: Callable[[], Any],
+        seconds: float,
+        allowed: tuple[Sequence[str], Collection[str]] = ((), ()),
+    ) -> None:
+        """Bound the catalog by models and names of options that are `allowed` (`Catalog.allowing`)."""
         self._table, self._dynamodb, self._seconds = table, dynamodb, seconds
         self._items: OrderedDict[str, tuple[float, Mapping[str, Any] | None]] = OrderedDict()
-        self._catalog = bundled()
+        self._bundled = self._catalog = bundled().allowing(*allowed)
         self.news = 0
         """Grows with each item that this process writes: what was decided before is out of date."""
 
@@ -101,7 +108,7 @@ class ModelTable:
             changed = self._read(stale + more, now) or changed
             wanted = self._closure(wanted)
         if changed:
-            self._catalog = bundled().with_entries(item for _, item in self._items.values() if item is not None)
+            self._catalog = self._bundled.with_entries(item for _, item in self._items.values() if item is not None)
         until = min((self._until(name) for name in wanted), default=now + self._seconds)
         while len(self._items) > MAX_MODELS:
             self._items.popitem(last=False)

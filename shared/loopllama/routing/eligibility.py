@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from loopllama.catalog import variants
+from loopllama.catalog.allowed import NOT_ALLOWED
 from loopllama.catalog.catalog import MAX_HOPS, Catalog
 from loopllama.catalog.model import Model
 from loopllama.errors import ModelUnknown
@@ -177,6 +178,9 @@ class AttemptOrderBuilder:
         """Return the model, or what replaces it while it is disabled."""
         path = [model.id]
         while not model.enabled:
+            if model.barred:
+                self._skip(model.id, NOT_ALLOWED, invalid=True)
+                return None
             if model.replaced_by is None or len(path) > MAX_HOPS:
                 self._skip(model.id, "disabled")
                 return None
@@ -211,8 +215,8 @@ class AttemptOrderBuilder:
         if choice.max_cost is not None and candidate.cost_usd is None:
             self._skip(candidate.model.id, "has no price, so it cannot be held against `max_cost`")
         elif choice.max_cost is not None and candidate.cost_usd is not None and candidate.cost_usd > choice.max_cost:
-            cost = f"{candidate.cost_usd:.6f} USD" + ("" if self._facts.measured else " for a turn of usual length")
-            self._skip(candidate.model.id, f"expected to cost {cost}, more than `max_cost` {choice.max_cost}")
+            cost = f"${candidate.cost_usd:.6f}" + ("" if self._facts.measured else " for a turn of usual length")
+            self._skip(candidate.model.id, f"expected to cost {cost}, more than `max_cost` ${choice.max_cost}")
         elif choice.max_latency is not None and candidate.latency_ms > choice.max_latency:
             reason = f"expected to take {candidate.latency_ms:.0f} ms, more than `max_latency` {choice.max_latency}"
             self._skip(candidate.model.id, reason)

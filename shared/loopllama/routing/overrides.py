@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from loopllama.catalog.model import is_model_id
 from loopllama.core import money
 from loopllama.core.exact_json import STORABLE, storable
+from loopllama.core.names import meant
 from loopllama.core.numbers import written
 from loopllama.policies.registry import FIXED, POLICIES, Need, Policy, find
 
@@ -125,7 +126,8 @@ def parse_choice(values: RouteRow | CrewStep) -> Choice | None:
         raise ChoiceInvalid("model", f"must be the id of a model, not {written(model)}")
     policy = find(name)
     if policy is None:
-        raise ChoiceInvalid("policy", f"must be one of {', '.join(POLICIES)}, not {written(name)}")
+        hint = meant(name, POLICIES) if isinstance(name, str) else ""
+        raise ChoiceInvalid("policy", f"must be one of {', '.join(POLICIES)}, not {written(name)}{hint}")
     choice = Choice(
         model,
         policy,

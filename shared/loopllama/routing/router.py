@@ -19,11 +19,11 @@ from loopllama.routing.call_slots import CallSlots
 from loopllama.routing.circuit_breaker import CircuitBreaker
 from loopllama.routing.decision import Plan, Route, RouteRequest, layers, plan
 from loopllama.routing.model_health import ModelHealth
-from loopllama.routing.overrides import NO_OVERRIDE, Choice, Override
+from loopllama.routing.overrides import NO_OVERRIDE, Choice, Override, parse_row
 from loopllama.settings import Settings
 
 if TYPE_CHECKING:
-    from loopllama.routing.types import Explained
+    from loopllama.routing.types import Explained, RouteRow
     from loopllama.runs.records import RouteRecord
     from loopllama.workflows.types import Definition
 
@@ -48,7 +48,7 @@ class Router:
         self._unreadable: dict[str, float] = {}
         """Inference profiles that could not be read, and when they are asked for again."""
         self._routes = RouteTable(settings.routes_table, client, settings.route_cache_seconds)
-        self._models = ModelTable(settings.models_table, client, settings.route_cache_seconds)
+        self._models = ModelTable(settings.models_table, client, settings.route_cache_seconds, settings.allowed)
 
         self._health = health = ModelHealth(
             settings.models_table,
@@ -347,6 +347,25 @@ class Router:
                 if model.provider == provider and model.prices:
                     return model
         return None
+
+    def preview(self, workflow_id: str, definition: Definition, step: str, row: RouteRow) -> dict[str, str]:
+        """Return which model each step that a row (of a step, or of `*`) speaks for would use if the row were there, by
+        the decision's own code: a model that the row's limits or the catalog leave out is none of them. A step for
+        which no model would be left is not among them."""
+        now = self._clock()
+        present = self._routes.get(workflow_id, now)
+        pretended = WorkflowRows(present.until, {**present.rows, step: parse_row(row)})
+        models: dict[str, str] = {}
+        for agent in (one for one in definition["crew"] if step in ("*", one["name"])):
+            required = frozenset({"tools"}) if agent.get("tools") else frozenset()
+            request = RouteRequest(workflow_id, definition.get("model"), agent, {}, required)
+            try:
+                routes = [self._fresh(request, rows, None, now, probe=False) for rows in (pretended, present)]
+            except LoopLlamaError:
+                continue
+            if step != "*" or "workflow-override" in {route.source for route in routes}:
+                models[agent["name"]] = routes[0].attempt_order[0].id
+        return models
 
     def explain(
         self, workflow_id: str, definition: Definition, run_models: Mapping[str, str] | None = None

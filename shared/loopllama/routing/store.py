@@ -151,26 +151,24 @@ class RouteStore:
 
     def expected_change(self, workflow_id: str, step: str, values: RouteRow) -> Forecast | None:
         """Return what the row would change for cost and latency of a run, by the workflow's recent runs
-        (`whatif.predict`); `None` where there are none, or where the row names no single model."""
-        from loopllama.queries import whatif
+        (`whatif.predict`) and the decision's own code (`Router.preview`); `None` where there are
+        none, or where the row names no single model."""
+        from loopllama.queries import recorded, whatif
         from loopllama.queries.runs import RunReader
         from loopllama.routing.router import Router
         from loopllama.workflows.store import DefinitionStore
 
-        name, policy = values.get("model"), find(values.get("policy"))
-        if not isinstance(name, str) or policy is None or policy.chooses:
+        policy = find(values.get("policy"))
+        if not isinstance(values.get("model"), str) or policy is None or policy.chooses:
             return None
-        crew = DefinitionStore(self._settings).get(workflow_id)["definition"]["crew"]
-        runs = whatif.recent_runs(RunReader(self._settings), workflow_id, limit=LOOKED_AT)
+        definition = DefinitionStore(self._settings).get(workflow_id)["definition"]
+        runs = recorded.recent_runs(RunReader(self._settings), workflow_id, limit=LOOKED_AT)
         router = Router(self._settings)
-        model = router.priced_model(name)
-        if step == "*":
-            changed = {agent["name"]: model for agent in crew if not agent.get("model") and not agent.get("policy")}
-        else:
-            changed = {step: model}
-        if not runs or not changed:
+        decided = router.preview(workflow_id, definition, step, values) if runs else {}
+        changed = {name: router.priced_model(model) for name, model in decided.items()}
+        if not changed:
             return None
-        needs = {agent["name"]: agent["needs"] for agent in crew}
+        needs = {agent["name"]: agent["needs"] for agent in definition["crew"]}
         return whatif.predict(runs, needs, changed, router.priced_model)
 
     def check(self, workflow_id: str, step: str, row: RouteRow, *, force: bool = False) -> None:
@@ -193,11 +191,11 @@ class RouteStore:
         """Return the longest prompt (tokens) of each step in the workflow's recent runs."""
         if not self._settings.runs_table or not self._settings.workflows_table:
             return {}
-        from loopllama.queries import whatif
+        from loopllama.queries import recorded
         from loopllama.queries.runs import RunReader
 
         longest: dict[str, int] = {}
-        for run in whatif.recent_runs(RunReader(self._settings), workflow_id, limit=PROMPTS_OF):
+        for run in recorded.recent_runs(RunReader(self._settings), workflow_id, limit=PROMPTS_OF):
             for record in run["steps"]:
                 for call in record["attempts"]:
                     tokens = usage.of_shown(call).input_tokens

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from loopllama.aws import clients, errors
+from loopllama.catalog.allowed import not_allowed
 from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import Model
 from loopllama.catalog.providers import KNOWN, Known
+from loopllama.core.names import meant
 from loopllama.errors import ModelUnknown, NoEligibleModel, WorkflowNotFound
 from loopllama.llm import structured_output
 from loopllama.routing.cache import ModelTable
@@ -36,13 +40,20 @@ class Finding:
     forcible: bool = False
 
 
+MAX_FINDINGS = 50
+"""So many findings about a definition are told at most."""
+MAX_MODELS = 200
+"""Different models of a definition that are looked at: each is a row that is read, and a name that others are like."""
+
+
 class RouteChecks:
     """Checks rows against the catalog and, where the settings name the tables, the workflow and its recent runs."""
 
     def __init__(self, settings: Settings, dynamodb: Callable[[], Any]) -> None:
         self._settings = settings
         self._dynamodb = dynamodb
-        self._models = ModelTable(settings.models_table, dynamodb, 0.0)
+        self._models = ModelTable(settings.models_table, dynamodb, 0.0, settings.allowed)
+        self._keys: dict[str, bool] = {}
 
     def findings(
         self, workflow_id: str, step: str, row: RouteRow, now: float, longest: Mapping[str, int] | None = None
@@ -50,6 +61,7 @@ class RouteChecks:
         """Return all that speaks against the row, the worst first. Attributes of nobody's are no finding: people may
         add notes of their own. `longest` is the longest recent prompt of each step, in tokens."""
         parsed = parse_row(row)
+        self._keys.clear()
         findings = [_problem(field, problem) for field, problem in parsed.problems.items()]
         if parsed.expires_at is not None and parsed.expires_at <= now:
             findings.append(Finding("expires_at", "has passed already", invalid=False))
@@ -69,6 +81,7 @@ class RouteChecks:
         """Return all that speaks against the models of a definition, with what its steps use instead; fields are paths
         into the definition. Rows of the routes table are left out: they come and go without it."""
         default, workflow_model = self._settings.default_model, definition.get("model")
+        self._keys.clear()
         findings: list[Finding] = []
         named: list[tuple[str, str, list[CrewStep]]] = []
         rest: list[CrewStep] = []
@@ -84,16 +97,24 @@ class RouteChecks:
             if choice is None:
                 rest.append(step)
                 continue
-            for place, (name, field) in enumerate(choice.places()):
-                before = [other for other in choice.places()[:place] if other[1] == field]
-                index = "" if field == "model" else f".{len(before)}"
+            before: Counter[str] = Counter()
+            for name, field in choice.places():
+                index = "" if field == "model" else f".{before[field]}"
+                before[field] += 1
                 named.append((name, f"crew.{position}.{field}{index}", [step]))
         if workflow_model is not None:
             named.append((workflow_model, "model", rest))
         elif rest:
             named.append((default, "DefaultModel", rest))
-        catalog, _ = self._models.catalog([default, *(name for name, _, _ in named)], now)
+        looked_at = set(islice(dict.fromkeys(name for name, _, _ in named), MAX_MODELS))
+        catalog, _ = self._models.catalog([default, *sorted(looked_at)], now)
         for name, field, steps in named:
+            if len(findings) >= MAX_FINDINGS:
+                break
+            if name not in looked_at:
+                message = f"{name!r} and what follows was not looked at: a crew has at most {MAX_MODELS} models"
+                findings.append(Finding(field, message, invalid=False))
+                break
             try:
                 model_findings = self._model(name, field, catalog, steps, {})
             except ModelUnknown as error:
@@ -103,7 +124,7 @@ class RouteChecks:
             findings += [
                 replace(finding, message=f"{whose}{sentence(finding.message)}{outcome}") for finding in model_findings
             ]
-        return findings
+        return findings[:MAX_FINDINGS]
 
     def _outcome(
         self, definition: Definition, name: str, steps: Sequence[CrewStep], catalog: Catalog, now: float
@@ -143,8 +164,9 @@ class RouteChecks:
         mine = [agent for agent in crew if agent["name"] == step]
         if mine:
             return mine
-        names = ", ".join(agent["name"] for agent in crew)
-        return Finding("step", f"the workflow has no step {step!r}: its steps are {names}, or * for all")
+        names = [agent["name"] for agent in crew]
+        what = f"the workflow has no step {step!r}: its steps are {', '.join(names)}, or * for all{meant(step, names)}"
+        return Finding("step", what)
 
     def _model(
         self, name: str, field: str, catalog: Catalog, steps: Sequence[CrewStep], longest: Mapping[str, int]
@@ -152,7 +174,9 @@ class RouteChecks:
         """Return what speaks against a model that the row names in `field`."""
         model = catalog.resolve(name)
         findings: list[Finding] = []
-        if not model.enabled:
+        if model.barred:
+            findings.append(Finding(field, f"{name!r} {not_allowed(self._settings.allowed_models)}"))
+        elif not model.enabled:
             instead = f"; use {model.replaced_by}" if model.replaced_by else ""
             findings.append(Finding(field, f"{name!r} is disabled{instead}", invalid=False))
         # What an application inference profile stands for, and costs, is read when a step uses it.
@@ -165,9 +189,11 @@ class RouteChecks:
                     f"{name!r} is not in the catalog{meant}, so that it has no price, and a step fails where "
                     f"{model.provider} does not know it"
                 )
-            message = f"{message}; give it one: loopllama models price {name}"
+            message = f"{message}; give it one: loopllama models price {name} --input USD --output USD"
             findings.append(Finding(field, message, invalid=False, forcible=True))
-        if not self._has_key(model.provider):
+        if model.provider not in self._keys:
+            self._keys[model.provider] = self.has_key(model.provider)
+        if not self._keys[model.provider]:
             own = KNOWN.get(model.provider, Known()).local_server
             message = (
                 f"{name!r} needs {'the address' if own else 'a key'} of provider {model.provider}, and none is "
@@ -182,7 +208,7 @@ class RouteChecks:
                 findings.append(Finding(field, message, invalid=False))
         return findings
 
-    def _has_key(self, provider: str) -> bool:
+    def has_key(self, provider: str) -> bool:
         """Return whether the provider can be called, as far as that can be known from here."""
         known = KNOWN.get(provider, Known())
         simulated = self._settings.simulated_providers
@@ -224,6 +250,29 @@ def warnings(settings: Settings, definition: Definition) -> Sequence[dict[str, o
         ]
     models: list[dict[str, object]] = [{"field": finding.field, "message": finding.message} for finding in findings]
     return [*models, *tools]
+
+
+def idle_routes(settings: Settings, workflow_id: str, definition: Definition) -> list[dict[str, object]]:
+    """Return the routes of a workflow that do nothing, because the crew has no such step, as `{"field", "message"}`.
+    Where the table cannot be read none is told."""
+    from loopllama.routing.store import RouteStore
+
+    try:
+        rows = RouteStore(settings).rows(workflow_id) if settings.routes_table else []
+    except Exception as error:
+        if errors.trouble(error) is None:
+            raise
+        return []
+    names = {"*", *(agent["name"] for agent in definition["crew"])}
+    return [
+        {
+            "field": f"routes.{row['step']}",
+            "message": f"the override of step '{row['step']}' does nothing: the crew has no such step; remove it: "
+            f"loopllama routes unset {workflow_id} {row['step']}",
+        }
+        for row in rows
+        if row["step"] not in names
+    ]
 
 
 def sentence(text: str) -> str:

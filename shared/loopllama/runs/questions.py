@@ -49,9 +49,12 @@ def beginning(question: Question, prompt: str, tool_input: Any) -> Question:
     """Return what the run's item holds of a step's question, whose whole `prompt` and `tool_input` are given."""
     shown: Question = {**question, "prompt": prompt[:MAX_SHOWN_PROMPT]}
     shown.pop("tool_input", None)
+    whole = len(prompt) <= MAX_SHOWN_PROMPT
     if tool_input is not None and len(exact_json.dumps(tool_input)) <= MAX_SHOWN_INPUT:
         shown["tool_input"] = question["tool_input"]
-    return shown
+    else:
+        whole = whole and tool_input is None
+    return shown if whole else {**shown, "cut": True}
 
 
 def notice_ms(question: Question) -> int:

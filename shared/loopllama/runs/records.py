@@ -43,9 +43,8 @@ QuestionKind = Literal["input", "approval"]
 GoesOn = Literal["continue", "retry_later", "waiting", "fork", "more", "advance"]
 Ends = Literal["done", "failed", "stopped", "set_aside", "crashed", "line_left"]
 ChainOutcome = GoesOn | Ends
-"""What the state machine is told of a chain; `crashed` it says itself. What is `set_aside` goes on in the run's next
-execution. A run's only chain becomes a round of `more`, or asks AdvanceRun what is ready (`advance`); with `line_left`
-ends the chain of a line that the state machine has left."""
+"""What the state machine is told of a chain; `crashed` it says itself. `set_aside` goes on in the run's next execution.
+A run's only chain becomes a round of `more`, or asks what is ready (`advance`); `line_left` ends a line it has left."""
 
 
 class RecordedError(TypedDict, total=False):
@@ -165,8 +164,8 @@ class ToolCallRecord(TypedDict):
 
 
 class Question(TypedDict):
-    """What a step asks a person (`pending`); on the run it names the step. Versions before `expiring_since` kept
-    `tool_input` as its JSON text."""
+    """What a step asks a person (`pending`); on the run it names the step, and `cut` says that it is not all of it.
+    `expiring_since`: when it was told that its time is nearly over. Versions before that kept `tool_input` as JSON."""
 
     key: str
     kind: QuestionKind
@@ -177,7 +176,7 @@ class Question(TypedDict):
     tool_input: NotRequired[Stored]
     step: NotRequired[str]
     expiring_since: NotRequired[str]
-    """When it was told that its time is nearly over."""
+    cut: NotRequired[bool]
 
 
 class HumanAnswer(TypedDict, total=False):
@@ -241,6 +240,8 @@ class StepRecord(Usage, total=False):
     started_at: str
     finished_at: str
     latency_ms: Number
+    waited_ms: Number | None
+    skipped_because: str | None
     lease_owner: str
     lease_until: Number
     token: str
@@ -298,6 +299,7 @@ class Run(Usage, total=False):
     tags: dict[str, str] | None
     budget: RunBudget | None
     api_key: str | None
+    key_max_usd: Number | None
     request_hash: str
     system_prompts: dict[str, str] | None
     replayed_from: ReplayedFrom
@@ -306,6 +308,7 @@ class Run(Usage, total=False):
     created_at: str
     started_at: str
     finished_at: str
+    waited_ms: Number
     execution_arn: str
     executions: Number
     starting: bool
@@ -365,8 +368,7 @@ class ChainEnd(TypedDict):
 
 
 class RoundShares(TypedDict):
-    """What a Map of chains begins, and how many events of the history each may cause (`engine/history.py`). The numbers
-    are missing in an execution that began before events were counted."""
+    """What a Map of chains begins, and how many events each may cause; none where none were counted when it began."""
 
     ready: list[Branch]
     share: NotRequired[int]
@@ -374,9 +376,8 @@ class RoundShares(TypedDict):
 
 
 class StepPayload(WorkPayload):
-    """What RunStep is invoked with: work, behind a forEach step's fork with how its chains ended, how often the state
-    machine has repeated the invocation (`retry`), and of a run's only chain the number of its `round`. Where the chain
-    waits for a person it is `work` and `token` alone."""
+    """What RunStep is invoked with: work, behind a fork how its chains ended, how often it was repeated (`retry`), of a
+    run's only chain the number of its `round`. Where the chain waits for a person it is `work` and `token` alone."""
 
     left: NotRequired[int]
     left_out: NotRequired[int]

@@ -12,7 +12,18 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from loopllama.aws import clients, dynamo
-from loopllama.budgets.budget import ITEM, KINDS, ZERO, Amount, Budget, held, of_day, of_run
+from loopllama.budgets.budget import (
+    ITEM,
+    KINDS,
+    ZERO,
+    Amount,
+    Budget,
+    held,
+    of_day,
+    of_deployment,
+    of_key,
+    of_run,
+)
 from loopllama.catalog import pricing
 from loopllama.core import clock
 from loopllama.errors import BudgetExceeded
@@ -144,11 +155,13 @@ class Allowance:
         prompt = pricing.cost(model, Usage(tokens, 0), now)
         with_answer = pricing.cost(model, Usage(tokens, million), now)
         if prompt is None or with_answer is None:
-            limited = next((budget for budget in budgets if "usd" in budget.limits), None)
-            if limited and not self.allow_unpriced:
+            in_usd = [budget for budget in budgets if "usd" in budget.limits]
+            limited = next((budget for budget in in_usd if budget.strict or not self.allow_unpriced), None)
+            if limited is not None:
+                or_allow = "" if limited.strict else ", or set budget.allowUnpriced in the workflow"
                 raise BudgetExceeded(
                     f"{limited.name} is limited in USD and model {model.id} has no price: give it one in the Models "
-                    "table, use another model, or set budget.allowUnpriced in the workflow"
+                    f"table{or_allow}{' or' if limited.strict else ','} use another model"
                 )
             prompt = with_answer = ZERO
         # A limit below what the model is to think is refused by its provider.
@@ -181,15 +194,22 @@ def of_step(
     step: str,
     records: Sequence[StepRecord],
     patient: bool,
+    ceiling_usd: Decimal | None = None,
 ) -> Allowance | None:
     """Return the budgets of a step's calls; `None` where nothing is limited. `records` are the step's own record and,
-    in a loop, that of the iteration before."""
+    in a loop, that of the iteration before; `ceiling_usd` is what the deployment may cost in a day."""
     ours = of_run(table, run)
-    if ours is None and of_day(table, run, definition, "") is None:
-        return None
 
     def budgets(day: str) -> list[Budget]:
-        return [budget for budget in (ours, of_day(table, run, definition, day)) if budget]
+        of_others = (
+            of_day(table, run, definition, day),
+            of_key(table, run, day),
+            of_deployment(table, run, ceiling_usd, day),
+        )
+        return [budget for budget in (ours, *of_others) if budget]
+
+    if not budgets(""):
+        return None
 
     attempts = [attempt for record in records for attempt in attempts_of(record).values()]
     outputs = [int(attempt["output_tokens"]) for attempt in attempts if "output_tokens" in attempt]

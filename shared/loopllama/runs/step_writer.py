@@ -156,6 +156,7 @@ def reopen(store: RunStore, record: StepRecord) -> None:
             "error",
             "finished_at",
             "started_at",
+            "waited_ms",
             "tries",
             "stopping",
             "set_aside",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 from loopllama.aws import clients, dynamo
 from loopllama.budgets.budget import ITEM as BUDGET
 from loopllama.core import clock
+from loopllama.core.patterns import late
 from loopllama.errors import RunNotFound
 from loopllama.runs.step_ref import ITERATION, Work
 from loopllama.runs.totals import TOOL
@@ -33,6 +34,8 @@ ANSWER, START = "human_", "start"
 """Prefix of a step's attributes that hold people's answers, and the question whether the step may start."""
 UNANSWERED: Final = "unanswered"
 """A step's attribute that holds the question to which nobody answered in time."""
+RUN_ID = late(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
+"""An id by which a run can be asked for: addresses and commands hold it as it is."""
 FINAL: Final = ("completed", "failed", "cancelled")
 ACTIVE_SHARDS = 16
 """Partitions of the index of unfinished runs, so that it is no hot key (docs/scale.md); each of the lists of `Watch`

@@ -26,10 +26,17 @@ stack's name."""
 
 
 METRICS = {
-    "Cost": ("None", "USD of a step, all its model calls together; left out where nothing has a price"),
+    "Cost": (
+        "None",
+        "USD of a step, all its model calls together; left out where nothing has a price, and by `service` where it is "
+        "simulated",
+    ),
     "InputTokens": ("Count", "tokens of a step's prompts, cached ones included"),
     "OutputTokens": ("Count", "tokens of a step's answers"),
-    "StepLatency": ("Milliseconds", "a step from its start to its end: its calls, tools and waits"),
+    "StepLatency": (
+        "Milliseconds",
+        "a step from its start to its end: its calls, tools and retries, without what it waits for people",
+    ),
     "ModelLatency": ("Milliseconds", "a model call that was answered"),
     "ModelCalls": ("Count", "model calls, failed ones included"),
     "ModelErrors": ("Count", "model calls that gave no usable answer"),
@@ -38,7 +45,10 @@ METRICS = {
     "ModelThrottles": ("Count", "model calls that the provider throttled"),
     "ModelsRefused": ("Count", "model calls refused because of the key, or because the model is not there for it"),
     "RunCost": ("None", "USD of a run that completed or failed"),
-    "RunLatency": ("Milliseconds", "a run that completed or failed, from its start to its end"),
+    "RunLatency": (
+        "Milliseconds",
+        "a run that completed or failed, from its start to its end, without what it only waits for people",
+    ),
     "RunsCompleted": ("Count", "runs that completed"),
     "RunsFailed": ("Count", "runs that failed"),
 }

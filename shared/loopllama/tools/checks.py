@@ -4,6 +4,7 @@ pushed."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from loopllama.errors import ToolInvalid, WorkflowInvalid
@@ -12,6 +13,9 @@ from loopllama.tools import reading
 if TYPE_CHECKING:
     from loopllama.tools.store import ToolStore
     from loopllama.workflows.types import CrewStep
+
+MAX_PROBLEMS = 50
+"""So many problems are told at most."""
 
 
 def check_names(crew: Sequence[CrewStep], tools: ToolStore) -> None:
@@ -29,7 +33,7 @@ def check_names(crew: Sequence[CrewStep], tools: ToolStore) -> None:
     raise WorkflowInvalid.of_all(
         [
             {"field": field, "message": f"this deployment has no tool '{name[:64]}'{closest(name, known)} {more}"}
-            for field, name in missing
+            for field, name in missing[:MAX_PROBLEMS]
         ]
     )
 
@@ -45,7 +49,8 @@ def invalid(crew: Sequence[CrewStep], tools: ToolStore) -> list[dict[str, object
             reading.read(row)
         except ToolInvalid as error:
             wrong[name] = f"a step that uses it fails: {error}"
-    return [{"field": field, "message": wrong[name]} for field, name in places if name in wrong]
+    found = ((field, wrong[name]) for field, name in places if name in wrong)
+    return [{"field": field, "message": message} for field, message in islice(found, MAX_PROBLEMS)]
 
 
 def _places(crew: Sequence[CrewStep]) -> Iterator[tuple[str, str]]:

@@ -100,10 +100,15 @@ class HttpTool:
         request = network.Request(
             self.method, url, headers, body, self.allow_private, context.deadline, context.resolve
         )
-        reply = network.fetch(request, lambda target: target.origin == url.origin)
-        if reply.status in (401, 403) and self.secret:
-            self.secret.forget()  # it may have been replaced
-        return _text(self.spec.name, reply, hide=value)
+        scrubber = redaction.Scrubber([value, *redaction.of_headers(self.headers)], "[secret]")
+        try:
+            reply = network.fetch(request, lambda target: target.origin == url.origin)
+            if reply.status in (401, 403) and self.secret:
+                self.secret.forget()  # it may have been replaced
+            return scrubber.text(_text(self.spec.name, reply, scrubber))
+        except ToolFailed as error:
+            scrubber.error(error)
+            raise
 
     def _target(self, arguments: dict[str, Any]) -> str:
         """Path and query with their placeholders filled; what they used is removed from `arguments`."""
@@ -249,11 +254,16 @@ def _header_name(name: str, fields: Fields) -> str:
     return name
 
 
+_NO_NAME = "".join(map(chr, (*range(33), 127)))
+"""Spaces and control characters."""
+
+
 def _climbs(path: str) -> bool:
-    """Return whether a server that decodes the path, once or more often, could find a segment that leaves its
-    folder."""
+    """Return whether a server that decodes the path, once or more often, could find a segment that leaves its folder.
+    Java's servers leave a segment's parameters out before they look (`..;x=1`), others what no name ends with."""
     for _ in range(5):
-        if any(part in (".", "..") for part in re.split(r"[/\\]", path)):
+        names = (part.partition(";")[0].strip(_NO_NAME) for part in re.split(r"[/\\]", path))
+        if any(name in (".", "..") for name in names):
             return True
         path, before = unquote(path), path
         if path == before:
@@ -276,29 +286,32 @@ _BINARY = late(
     re.IGNORECASE,
 )
 """What types of content name that is no text, unless all of it can be read as one."""
+_TYPE = late(r"\s*[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
+_AFTER = late(r"\d{1,9}|[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", re.ASCII)
+"""What `Retry-After` may be: seconds or a date (RFC 9110, section 10.2.3)."""
 _MOST_UNREAD = 0.1
 """The share of a text's characters that its encoding may leave unread."""
 
 
-def _text(name: str, reply: Reply, hide: str = "") -> str:
+def _text(name: str, reply: Reply, scrubber: redaction.Scrubber = redaction.NOTHING) -> str:
     """Return the answer for the model. Raises `ToolFailed` for statuses other than 2xx and for what is no text."""
     charset = re.search(r"charset=\"?([A-Za-z0-9_.:-]+)", reply.headers.get("content-type", ""))
     try:
         text = reply.body.decode(charset[1] if charset else "utf-8", errors="replace")
     except (LookupError, UnicodeError):
         text = reply.body.decode(errors="replace")
-    text = redaction.without(hide, text, "[secret]")
-    kind = reply.headers.get("content-type", "")
+    text = scrubber.text(text)  # before anything is cut off, or set behind it
+    kind = (_TYPE.match(reply.headers.get("content-type", "")) or [""])[0]
     unread = text.count("\ufffd")
     binary = "\0" in text or unread > len(text) * _MOST_UNREAD or bool(unread and _BINARY.match(kind))
     if not 200 <= reply.status < 300:
-        after = reply.headers.get("retry-after", "")
+        after = (_AFTER.fullmatch(reply.headers.get("retry-after", "").strip()) or [""])[0]
         raise ToolFailed(
-            f"{name}: HTTP {reply.status}{f', try again after {after[:40]}' if after else ''}"
+            f"{name}: HTTP {reply.status}{f', try again after {after}' if after else ''}"
             f"{f': {text[:_EXCERPT]}' if text and not binary else ''}"
         )
     if binary:
-        raise ToolFailed(f"{name}: the answer is no text ({kind[:80] or 'unknown type'})")
+        raise ToolFailed(f"{name}: the answer is no text ({kind or 'unknown type'})")
     if reply.cut:
         return f"{text}\n[cut: only the first {len(reply.body):,} bytes are shown]"
     return text or f"HTTP {reply.status}, an empty answer"

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from loopllama.core import exact_json
+from loopllama.core.patterns import late
 from loopllama.errors import ToolFailed
 from loopllama.tools.definitions import Aws, Fields
 
 REREAD_SECONDS = 300.0
+_OF_TOOLS = late(r"(?:arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?[A-Za-z][A-Za-z0-9-]*/tools/[^:]+")
+"""Names, or ARNs, of the secrets that are a stack's tools' own."""
 
 _kept: dict[str, tuple[str, float]] = {}
 _lock = threading.Lock()
@@ -38,6 +41,9 @@ class Secret:
             fields.text("prefix", "", longest=100),
             fields.text("field", "", longest=100),
         )
+        if not _OF_TOOLS.fullmatch(secret.name):
+            # A provider's key must not come into a definition's hands, whatever the function's role could read.
+            raise fields.wrong("name", f"must begin with <stack>/tools/, not be {secret.name[:100]!r}")
         if not secret.prefix.isascii() or (secret.prefix and not secret.prefix.isprintable()):
             raise fields.wrong("prefix", "must be printable ASCII")
         fields.done()

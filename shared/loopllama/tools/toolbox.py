@@ -65,11 +65,7 @@ class Toolbox:
         the text says so. Raises `ToolFailed` with a message for the model, free of secrets, and
         `ToolInvalid` where the tool's own schema is none.
         """
-        tool = self._tools.get(call.name)
-        if tool is None:
-            names = ", ".join(self._tools) or "none"
-            raise ToolFailed(f"there is no tool {call.name[:80]!r}; the tools are: {names}")
-        self._check(tool, call)
+        tool = self._checked(call)
         limit = min(timeout, tool.timeout)
         if limit <= 0:
             raise ToolFailed(f"no time is left for {call.name}")
@@ -83,7 +79,15 @@ class Toolbox:
             text = f"{text[:MAX_RESULT_CHARACTERS]}\n[cut: {len(text):,} characters in all]"
         return text
 
-    def _check(self, tool: Tool, call: ToolCall) -> None:
+    def check(self, call: ToolCall) -> None:
+        """Raise what `call` would raise before the tool runs."""
+        self._checked(call)
+
+    def _checked(self, call: ToolCall) -> Tool:
+        tool = self._tools.get(call.name)
+        if tool is None:
+            names = ", ".join(self._tools) or "none"
+            raise ToolFailed(f"there is no tool {call.name[:80]!r}; the tools are: {names}")
         if call.arguments is None:
             raise ToolFailed(f"the arguments of {call.name} are not a JSON object: {_why(call.raw)}")
         try:
@@ -98,6 +102,7 @@ class Toolbox:
         violations = _violations(tool, call.arguments)
         if violations:
             raise ToolFailed(f"the arguments of {call.name} do not follow its schema: {'; '.join(violations)}")
+        return tool
 
 
 def _why(raw: str) -> str:

@@ -2,7 +2,8 @@
 
 The library knows only `int` and `float` as numbers, compares `[1]` with `[true]` by Python's rules, and lets Python's
 own errors out where types do not match. Here numbers are compared and added exactly, a literal in backquotes is the
-number that it is written as, and what a function does not take is a `JMESPathError` that shows no content.
+number that it is written as, and what a function does not take is a `JMESPathError` that shows no content. And a
+computation ends: `[@, @] | [@, @] | …` doubles at each of its hundred steps, so what is visited and made is counted.
 https://jmespath.org/specification.html
 """
 
@@ -12,7 +13,7 @@ https://jmespath.org/specification.html
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, ROUND_FLOOR, Context, Decimal, localcontext
 from typing import Any, ClassVar
 
@@ -21,7 +22,10 @@ from jmespath.functions import signature
 
 from loopllama.core import exact_json
 from loopllama.core.patterns import late
+from loopllama.core.work import Work, size
 
+MOST_WORK = 1_000_000
+"""Units of `Work` for one computation: a second, and a condition over each of some 50,000 items."""
 _SUM = Context(prec=10_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 """Holds every digit of a sum of numbers that a record keeps, and an end to the memory that others can ask for."""
 _QUOTIENT_DIGITS = 38
@@ -38,19 +42,25 @@ def compile(text: str) -> Any:  # noqa: A001 - the library's word
     return _Parser().parse(text).parsed
 
 
-def search(tree: Any, value: Any) -> Any:
-    """Return what the expression finds in `value`, which `exact_json.loads` made. Raises `JMESPathError`."""
-    return _Interpreter(visitor.Options(custom_functions=_Functions())).visit(tree, value)
+def search(tree: Any, value: Any, what: str = "computing an expression") -> Any:
+    """Return what the expression finds in `value`, which `exact_json.loads` made. Raises `JMESPathError`, and
+    `InvalidRequest`, which says `what`, where that takes too much work."""
+    work = Work(MOST_WORK, what)
+    found = _Interpreter(work).visit(tree, value)
+    work.weigh(found, "the size of its value")
+    return found
 
 
-def equal(left: Any, right: Any) -> bool:
+def equal(left: Any, right: Any, work: Work | None = None) -> bool:
     """Return whether two values are the same JSON: 1 is 1.0 and never true, at any depth."""
+    if work is not None:
+        work.spend(1, "a comparison")
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(equal, left, right))
+        return len(left) == len(right) and all(equal(*pair, work) for pair in zip(left, right, strict=True))
     if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(equal(value, right[key]) for key, value in left.items())
+        return left.keys() == right.keys() and all(equal(value, right[key], work) for key, value in left.items())
     return bool(left == right)
 
 
@@ -94,10 +104,22 @@ class _Parser(parser.Parser):
 
 
 class _Interpreter(visitor.TreeInterpreter):
+    def __init__(self, work: Work) -> None:
+        super().__init__(visitor.Options(custom_functions=_Functions(work)))
+        self._work = work
+
+    def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
+        kind = node["type"]
+        self._work.spend(2, kind)
+        found = super().visit(node, *args, **kwargs)
+        if kind in _MAKING:
+            self._work.spend(size(found), kind)
+        return found
+
     def visit_comparator(self, node: Any, value: Any) -> bool | None:
         left, right = (self.visit(child, value) for child in node["children"])
         if node["value"] in self._EQUALITY_OPS:
-            return equal(left, right) == (node["value"] == "eq")
+            return equal(left, right, self._work) == (node["value"] == "eq")
         if kind_of(left) != kind_of(right) or kind_of(left) not in ("number", "string"):
             return None
         holds: bool = self.COMPARATOR_FUNC[node["value"]](left, right)
@@ -112,7 +134,24 @@ class _Interpreter(visitor.TreeInterpreter):
         return bool(self._is_false(self.visit(node["children"][0], value)))
 
 
+_MAKING = frozenset(("flatten", "slice", "projection", "filter_projection", "value_projection", "function_expression"))
+"""Kinds of nodes whose value is a new list, object or text."""
+
+
 class _Functions(functions.Functions):
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def call_function(self, function_name: str, resolved_args: Iterable[Any]) -> Any:
+        on, given = f"{function_name}()", list(resolved_args)
+        for value in given:
+            self._work.spend(size(value), on)
+            if isinstance(value, list):
+                # Texts between the others, where they are joined, count with each.
+                between = size(given[0]) if function_name == "join" else 0
+                self._work.spend(sum(size(element) + between for element in value), on)
+        return super().call_function(function_name, given)
+
     def _type_check(self, actual: Sequence[Any], signature: Sequence[Mapping[str, Any]], function_name: str) -> None:
         """Check every argument, also those that stand for a variadic one, which the library leaves out; `&a` is a value
         only where it is asked for."""
@@ -170,11 +209,14 @@ class _Functions(functions.Functions):
     def _func_contains(self, subject: Any, search: Any) -> bool:
         if isinstance(subject, str):
             return isinstance(search, str) and search in subject
-        return any(equal(element, search) for element in subject)
+        return any(equal(element, search, self._work) for element in subject)
 
     @signature({"types": []})
     def _func_to_string(self, arg: Any) -> str:
-        return arg if isinstance(arg, str) else exact_json.dumps(arg, ascii_only=False)
+        if isinstance(arg, str):
+            return arg
+        self._work.weigh(arg, "to_string()")
+        return exact_json.dumps(arg, ascii_only=False)
 
     @signature({"types": []})
     def _func_to_number(self, arg: Any) -> Any:

@@ -6,6 +6,7 @@ functions and `||` give is not known. Only what is wrong whatever the values are
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ Node = Mapping[str, Any]
 
 def follow(expression: Expression, document: Type) -> tuple[Type, list[str]]:
     """Return the type of an expression's value, and what is wrong with it."""
-    walk = _Walk()
+    walk = _Walk(_without_literals(expression.text))
     return walk.of(expression.tree, document), list(dict.fromkeys(walk.problems))
 
 
@@ -45,7 +46,8 @@ class Document(Named):
 
 
 class _Walk:
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
+        self._text = text
         self.problems: list[str] = []
         self._always = True
         """Whether what is looked at is computed whatever the values are."""
@@ -107,6 +109,8 @@ class _Walk:
             case "not_expression" if children[0] in _ROOTS:
                 # As it is written it is a field of true or false.
                 raise Nothing("'!' binds more tightly than '.': write !(steps.NAME.output.FIELD)")
+            case "comparator":
+                return self._compared(node, scope)
             case "and_expression" | "or_expression":
                 self.of(children[0], scope)
                 for child in children[1:]:
@@ -115,6 +119,20 @@ class _Walk:
         for child in children:
             # What is chosen of null is null, and is not looked at.
             (self._sometimes if scope.later else self.of)(child, scope)
+        return ANYTHING
+
+    def _compared(self, node: Node, scope: Type) -> Type:
+        """Look at both sides of a comparison, and at whether they can ever be equal."""
+        sides, look = node["children"], self._sometimes if scope.later else self.of
+        literals = [side for side in sides if side["type"] == "literal"]
+        if not literals and not isinstance(scope, Document):  # which says so itself
+            for side in sides:
+                name = side["value"] if side["type"] == "field" else None
+                if name and name.isidentifier() and f'"{name}"' in self._text:
+                    raise Nothing(f'"{name}" in double quotes is the name of a field; {LITERALS}')
+        types = [look(side, scope) for side in sides if side["type"] != "literal"]
+        if len(literals) == 1 and node["value"] in ("eq", "ne") and (why := types[0].never(literals[0]["value"])):
+            raise Nothing(why)
         return ANYTHING
 
     def _call(self, name: str, arguments: Sequence[Node], scope: Type) -> Type:
@@ -147,6 +165,11 @@ class _Walk:
             )
             return {"map": _projected(given, inner), "sort_by": given}.get(name, element)
         return given if name in ("sort", "reverse") else ANYTHING
+
+
+def _without_literals(text: str) -> str:
+    """Return an expression's text without its values, in which double quotes are those of JSON or the text's own."""
+    return re.sub(r"`(?:[^`\\]|\\.)*`|'(?:[^'\\]|\\.)*'", "", text)
 
 
 _BY_REFERENCE = {name: f"{name}(LIST, &FIELD)" for name in ("sort_by", "min_by", "max_by")}

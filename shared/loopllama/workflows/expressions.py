@@ -15,12 +15,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from loopllama.core import exact_json
 from loopllama.core.patterns import late
 from loopllama.errors import InvalidRequest
 
 MAX_LENGTH = 1000
 MAX_DEPTH = 200
 """Deepest nesting of an expression, a long chain of `||` being one: computing it takes several calls for each level."""
+MAX_PLACES, MAX_SHOWN = 5, 100
+"""Places of the document that a reason shows, and characters of each."""
 _NUMERAL = late(r"\s*[-+]?\d+(\.\d+)?([eE][-+]?\d+)?\s*", re.ASCII)
 LITERALS = "texts stand in single quotes, and numbers, true, false and null in backquotes: 'high', `0.8`, `true`"
 
@@ -39,13 +42,13 @@ class Expression:
 
     def of(self, document: Mapping[str, Any]) -> Any:
         """Return the expression's value; numbers are the document's own, or exact results. Raises `InvalidRequest`
-        where a function is given what it does not take."""
+        where a function is given what it does not take, and where it takes too much work."""
         from jmespath.exceptions import JMESPathError
 
         from loopllama.workflows import exact_jmespath
 
         try:
-            return exact_jmespath.search(self.tree, document)
+            return exact_jmespath.search(self.tree, document, f"computing the expression {self.text!r}")
         except JMESPathError as error:
             raise InvalidRequest(f"the expression {self.text!r} cannot be computed: {_first_line(error)}") from error
         except RecursionError:
@@ -55,6 +58,17 @@ class Expression:
         """Return whether the value counts as true."""
         value = self.of(document)
         return value is not None and value is not False and value not in ("", [], {})
+
+    def reason(self, document: Mapping[str, Any]) -> str:
+        """Return why it does not hold, for whoever reads a run's record: the expression, and what stands at each place
+        of the document that it names."""
+        from loopllama.workflows import exact_jmespath
+
+        found = []
+        for place, node in _places(self.tree).items():
+            text = exact_json.dumps(exact_jmespath.search(node, document), ascii_only=False)
+            found.append(f"{place} is {text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + '…'}")
+        return "; ".join([f"`when` is false: {self.text}", *found[:MAX_PLACES]])
 
 
 def parse(text: str) -> Expression:
@@ -105,6 +119,31 @@ def _nodes(tree: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             raise ValueError(_TOO_DEEP)
         yield node
         pending += [(child, depth + 1) for child in node["children"] if isinstance(child, dict)]
+
+
+def _places(tree: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the places of the document that a syntax tree names whole, such as `steps.triage.output.urgency`, and
+    their nodes."""
+    places: dict[str, Mapping[str, Any]] = {}
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        names = _names(node)
+        if names and names[0] in ("input", "steps"):
+            places[".".join(names)] = node
+        else:
+            pending += [child for child in reversed(node["children"]) if isinstance(child, dict)]
+    return places
+
+
+def _names(node: Mapping[str, Any]) -> list[str]:
+    """Return the names of a chain of fields; none where the node is something else."""
+    if node["type"] == "field":
+        return [str(node["value"])]
+    if node["type"] != "subexpression":
+        return []
+    parts = [_names(child) for child in node["children"]]
+    return [name for part in parts for name in part] if all(parts) else []
 
 
 def _digits_compared(node: Mapping[str, Any]) -> str:

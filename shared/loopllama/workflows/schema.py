@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 MAX_DEFINITION_BYTES = 350_000
 """A definition is one item of DynamoDB, which ends at 400 KB, names of attributes included."""
-MAX_PROBLEMS = 50
-"""So many problems are told at most."""
 
 
 class Limits(InputModel):
@@ -125,11 +123,12 @@ class Workflow(InputModel):
             workflow = handler(data)
         except ValidationError as error:
             # `from None`: pydantic's own message shows what was handed in, prompts included.
-            raise _invalid([_problem(problem) for problem in error.errors(include_url=False)[:MAX_PROBLEMS]]) from None
+            raise _invalid(
+                [_problem(problem) for problem in error.errors(include_url=False)[: validation.MAX_PROBLEMS]]
+            ) from None
         _resolve(workflow.crew)
-        problems = validation.check(workflow.crew)
-        if not problems:
-            problems = _too_large(workflow.to_definition())
+        # What is too large is not looked into: that might take long.
+        problems = _too_large(workflow.to_definition()) or validation.check(workflow.crew)
         if problems:
             raise _invalid(problems)
         return workflow
@@ -222,7 +221,10 @@ def _limits(limits: Limits) -> DefinedBudget:
 
 
 def _too_large(definition: Definition) -> list[dict[str, object]]:
-    size = len(json.dumps(definition, ensure_ascii=False).encode())
+    try:
+        size = len(json.dumps(definition, ensure_ascii=False, default=str, skipkeys=True).encode(errors="replace"))
+    except (ValueError, RecursionError):  # a file's schema that is no JSON, of which `validation` says what is wrong
+        return []
     if size <= MAX_DEFINITION_BYTES:
         return []
     message = f"has {size:,} bytes as JSON; at most {MAX_DEFINITION_BYTES:,} fit: shorten prompts or split the workflow"
@@ -231,7 +233,8 @@ def _too_large(definition: Definition) -> list[dict[str, object]]:
 
 def _invalid(problems: list[dict[str, object]]) -> WorkflowInvalid:
     first = problems[0]
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    others = len(problems) - 1
+    more = f" (and {others}{' or' * (len(problems) == validation.MAX_PROBLEMS)} more)" if others else ""
     return WorkflowInvalid.of_all(problems, f"The workflow cannot run: {first['field']}: {first['message']}{more}")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loopllama.core import exact_json
 from loopllama.core.names import closest
 
 
@@ -44,6 +45,10 @@ class Type:
         """Return the type of what a template's path leads to, in which a number may be a list's index."""
         return self.field(segment)
 
+    def never(self, value: object) -> str:  # noqa: ARG002
+        """Return why the value of an expression is never equal to this one; empty where it may be."""
+        return ""
+
 
 ANYTHING = Type()
 
@@ -75,6 +80,11 @@ class Text(Type):
 
     def flat(self) -> Type:
         return self
+
+    def never(self, value: object) -> str:
+        if value is None or isinstance(value, str):
+            return ""
+        return f"{self.step} has no outputSchema, so its output is a text, and never {_shown(value)}"
 
     def _nothing(self, missing: str, hint: str = "") -> Nothing:
         text = f"{self.step} has no outputSchema, so its output is a text without {missing}"
@@ -116,6 +126,20 @@ class Described(Type):
         if types is None or types > {"array"}:
             return ANYTHING
         return self.element() if "array" in types else self
+
+    def never(self, value: object) -> str:
+        name = f"by the outputSchema steps.{self.step}.output{self.place}"
+        if value is None or self._is_open():
+            return ""
+        values = self.schema.get("enum", [self.schema["const"]] if "const" in self.schema else None)
+        if isinstance(values, list):
+            if any(_same(value, one) for one in values):
+                return ""
+            return f"{name} is never {_shown(value)}{closest(str(value), [_shown(one, bare=True) for one in values])}"
+        types = self._types()
+        if types is None or types & _TYPES_OF.get(type(value), {"number", "integer"}):
+            return ""
+        return f"{name} is {' or '.join(_WORDS.get(kind, kind) for kind in sorted(types))}, and never {_shown(value)}"
 
     def part(self, segment: str) -> Type:
         types = self._types()
@@ -190,4 +214,17 @@ _WORDS = {
     "array": "a list",
     "object": "an object",
 }
+_TYPES_OF: Mapping[type, set[str]] = {bool: {"boolean"}, str: {"string"}, list: {"array"}, dict: {"object"}}
 _ITEMS = "a list's items are .0 in a template, and [0], [*] or [?…] in an expression"
+
+
+def _same(one: object, other: object) -> bool:
+    """Return whether two values are the same JSON: true is not 1."""
+    return one == other and isinstance(one, bool) is isinstance(other, bool)
+
+
+def _shown(value: object, *, bare: bool = False) -> str:
+    """Return a value as an expression writes it: a text in single quotes, or `bare`; anything else in backquotes."""
+    if isinstance(value, str):
+        return value[:60] if bare else f"'{value[:60]}'"
+    return f"`{exact_json.dumps(value)[:60]}`"

@@ -279,7 +279,9 @@ def _possible(workflow_id: str) -> bool:
 
 def _not_found(workflow_id: str, version: int = 0) -> WorkflowNotFound:
     which = f"version {version} of workflow" if version else "workflow"
-    return WorkflowNotFound(f"There is no {which} '{str(workflow_id)[:128]}'.")
+    error = WorkflowNotFound(f"There is no {which} '{str(workflow_id)[:128]}'.")
+    error.workflow_id = "" if version else str(workflow_id)[:128]
+    return error
 
 
 def _plain(item: dict[str, Any]) -> WorkflowItem:

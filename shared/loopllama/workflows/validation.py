@@ -1,16 +1,17 @@
 """What must hold between the agents of a crew: their names, needs, templates, schemas and policies.
 
-Every check yields `{"field", "message"}`; together they find all that is wrong, not just the first.
+Every check yields `{"field", "message"}`; together they find what is wrong, not just the first of it: up to
+`MAX_PROBLEMS`, so that a small file full of mistakes makes neither a long answer nor long work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING, Any
 
-from loopllama.core import json_schema
+from loopllama.core import json_schema, schema_drafts
 from loopllama.core.names import closest
 from loopllama.errors import InvalidRequest
 from loopllama.policies.registry import FIXED, POLICIES
@@ -24,38 +25,45 @@ if TYPE_CHECKING:
 MAX_SCHEMA_DEPTH = 24
 """DynamoDB nests 32 levels; the definition around an `outputSchema` takes four."""
 
+MAX_PROBLEMS = 50
+"""So many problems are told at most."""
+
 Problem = dict[str, object]
 
 
 def check(crew: Sequence[Agent]) -> list[Problem]:
-    """Return all problems of a crew whose names and needs are written out."""
-    problems = [*_names(crew), *_needs(crew)]
-    graph_is_sound = not problems
+    """Return the first `MAX_PROBLEMS` problems of a crew whose names and needs are written out."""
+    with schema_drafts.bounded("checking the crew's schemas"):
+        return list(islice(_problems(crew), MAX_PROBLEMS))
+
+
+def _problems(crew: Sequence[Agent]) -> Iterator[Problem]:
+    of_graph = list(islice(chain(_names(crew), _needs(crew)), MAX_PROBLEMS))
+    yield from of_graph
     for position, agent in enumerate(crew):
-        problems += _schema(position, agent)
-        problems += _policy(position, agent)
+        yield from _schema(position, agent)
+        yield from _policy(position, agent)
     for position, agent in enumerate(crew):
-        problems += _companions(position, agent)
+        yield from _companions(position, agent)
     by_name = {str(agent.name): agent for agent in crew}
     steps: list[Node] = [
         {"name": str(agent.name), "needs": agent.needs or [], "repeat": _back(agent)} for agent in crew
     ]
-    loops = list(_loops(crew, steps)) if graph_is_sound else []
-    problems += loops
+    loops = [] if of_graph else list(islice(_loops(crew, steps), MAX_PROBLEMS))
+    yield from loops
     for position, agent in enumerate(crew):
         reads: Reads | None = None
         line: list[str] = []
-        if graph_is_sound:
+        if not of_graph:
             before = graph.ancestors(steps, str(agent.name))
             if not loops and (loop := graph.loop_of(steps, str(agent.name))):
                 # In a loop a step may read what any step of it said the last time round.
                 line = graph.stretch(steps, loop)
             reads = Reads(before, [name for name in line if name not in before])
-        found = [_problem(position, *wrong) for wrong in wrong_reads(agent, reads, by_name)]
+        found = [_problem(position, *wrong) for wrong in islice(wrong_reads(agent, reads, by_name), MAX_PROBLEMS)]
         if line and reads and agent.when and not any(problem["field"] == f"crew.{position}.when" for problem in found):
             found += _skips(position, agent, line, reads.later)
-        problems += found
-    return problems
+        yield from found
 
 
 def _skips(position: int, agent: Agent, line: Sequence[str], later: Sequence[str]) -> Iterator[Problem]:

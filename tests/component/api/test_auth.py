@@ -5,26 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from support.deployment import template_tables
 from support.moto_account import account, create_tables
 
-from loopllama.api import auth
-from loopllama.api.auth import Caller, KeyStore, RateLimit, TooManyRequests, Unauthorized
+from loopllama.api import auth, key_use
+from loopllama.api.auth import Caller, Grant, KeyStore, RateLimit, Unauthorized
+from loopllama.api.key_use import KeyUse, TooManyRequests
 from loopllama.aws import dynamo
+from loopllama.core import clock
 from loopllama.errors import Conflict, InvalidRequest, NotFound
 from loopllama.settings import Settings
 
-TABLE = "ApiKeysTable"
+TABLE, USE = "ApiKeysTable", "KeyUseTable"
 
 
 @pytest.fixture
 def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with account(monkeypatch) as client:
-        create_tables({TABLE: template_tables()[TABLE]})
+        create_tables({name: template_tables()[name] for name in (TABLE, USE)})
         yield client("dynamodb")
 
 
@@ -36,7 +39,7 @@ class Time:
 
 
 def store(dynamodb: Any, time: Any = None) -> KeyStore:
-    return KeyStore(Settings(api_keys_table=TABLE), dynamodb, time or Time())
+    return KeyStore(Settings(api_keys_table=TABLE, key_use_table=USE), dynamodb, time or Time())
 
 
 def items(dynamodb: Any) -> list[dict[str, Any]]:
@@ -152,7 +155,10 @@ def test_the_list_is_newest_first_and_shows_no_hash(dynamodb: Any) -> None:
         dynamodb.put_item(TableName=TABLE, Item=dynamo.to_item(item))
     listed = store(dynamodb).all()
     assert [one["name"] for one in listed] == ["c", "b", "a"]
-    assert all(set(one) == {"prefix", "name", "created_at", "last_used_at", "revoked_at"} for one in listed)
+    shown = {"id", "prefix", "name", "created_at", "last_used_at", "revoked_at"}
+    bounds = {"scopes", "workflows", "max_requests_per_day", "max_usd_per_day"}
+    assert all(set(one) == shown | bounds for one in listed)
+    assert listed[0]["id"] == "key_" + "c" * 16
 
 
 def test_last_use_is_written_once_a_minute(dynamodb: Any) -> None:
@@ -166,9 +172,16 @@ def test_last_use_is_written_once_a_minute(dynamodb: Any) -> None:
         keys_.authenticate(f"Bearer {key}")
     assert len(written) == 1
     assert keys_.all()[0]["last_used_at"].endswith("Z")
-    time.now += auth.TOUCH_SECONDS
+    time.now += key_use.TOUCH_SECONDS
     keys_.authenticate(f"Bearer {key}")
-    assert len(written) == 2
+    assert written == [USE, USE], "never the table of the keys"
+    assert keys_.authenticate(f"Bearer {key}").name == "ci"
+
+
+def test_a_use_that_was_noted_by_a_version_before_is_shown(dynamodb: Any) -> None:
+    item = {"key_hash": "a" * 64, "prefix": "p", "name": "a", "last_used_at": "2026-01-01"}
+    dynamodb.put_item(TableName=TABLE, Item=dynamo.to_item(item))
+    assert store(dynamodb).all()[0]["last_used_at"] == "2026-01-01"
 
 
 def test_a_lost_note_of_the_last_use_fails_nothing(dynamodb: Any) -> None:
@@ -206,3 +219,86 @@ def test_a_slow_rate_says_when_to_come_back() -> None:
     with pytest.raises(TooManyRequests) as caught:
         limit.take(Caller("a", "a"))
     assert caught.value.retry_after == 10
+
+
+def test_a_key_of_a_version_before_opens_everything(dynamodb: Any) -> None:
+    key = "ll_live_" + "a" * 40
+    item = {"key_hash": hashlib.sha256(key.encode()).hexdigest(), "prefix": key[:12], "name": "old"}
+    dynamodb.put_item(TableName=TABLE, Item=dynamo.to_item(item))
+    caller = store(dynamodb).authenticate(f"Bearer {key}")
+    assert caller == Caller(item["key_hash"][:16], "old", frozenset({"read", "run", "tune", "admin"}))
+
+
+def test_what_a_key_is_granted_is_what_it_may(dynamodb: Any) -> None:
+    grant = Grant(("run", "read"), ("b", "a", "b"), 10, Decimal("2.50"))
+    key, kept = store(dynamodb).create("ci", grant)
+    assert kept["scopes"] == ["read", "run"]
+    assert kept["workflows"] == ["a", "b"]
+    caller = store(dynamodb).authenticate(f"Bearer {key}")
+    assert (caller.scopes, caller.workflows) == ({"read", "run"}, {"a", "b"})
+    assert (caller.max_requests_per_day, caller.max_usd_per_day) == (10, Decimal("2.50"))
+    assert caller.key_id == kept["id"]
+    assert store(dynamodb).revoke(kept["id"])["revoked_at"]
+
+
+@pytest.mark.parametrize(
+    "grant",
+    [
+        Grant(scopes=("write",)),
+        Grant(workflows=tuple(map(str, range(101)))),
+        Grant(max_requests_per_day=0),
+        Grant(max_usd_per_day=Decimal(0)),
+        Grant(max_usd_per_day=Decimal("NaN")),
+    ],
+)
+def test_a_grant_that_makes_no_sense_makes_no_key(dynamodb: Any, grant: Grant) -> None:
+    with pytest.raises(InvalidRequest):
+        store(dynamodb).create("ci", grant)
+    assert items(dynamodb) == []
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"scopes": "read"},
+        {"scopes": [1]},
+        {"workflows": "a"},
+        {"max_requests_per_day": "many"},
+        {"max_usd_per_day": 0},
+        {"max_usd_per_day": "x"},
+    ],
+)
+def test_a_key_whose_bounds_cannot_be_read_is_refused_and_not_unbounded(dynamodb: Any, spoilt: dict[str, Any]) -> None:
+    key, _ = store(dynamodb).create("ci", Grant(("read",)))
+    [item] = items(dynamodb)
+    dynamodb.put_item(TableName=TABLE, Item=dynamo.to_item({**item, **spoilt}))
+    with pytest.raises(Unauthorized):
+        store(dynamodb).authenticate(f"Bearer {key}")
+
+
+def test_an_item_that_a_function_could_have_left_is_no_key(dynamodb: Any) -> None:
+    """Before functions lost the right to write the table, an update could make an item without a prefix."""
+    key = "ll_live_" + "b" * 40
+    item = {"key_hash": hashlib.sha256(key.encode()).hexdigest(), "last_used_at": "2026-01-01"}
+    dynamodb.put_item(TableName=TABLE, Item=dynamo.to_item(item))
+    with pytest.raises(Unauthorized):
+        store(dynamodb).authenticate(f"Bearer {key}")
+
+
+def test_requests_of_a_day_are_counted_for_all_processes(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, day = Settings(key_use_table=USE), 86_400
+    now = 20_000.0 * day + 80_000
+    monkeypatch.setattr(clock, "now_seconds", lambda: now)
+    caller = Caller("a", "a", max_requests_per_day=3)
+    for _ in range(3):
+        KeyUse(settings, dynamodb).count(caller)
+    with pytest.raises(TooManyRequests, match="used for 3 requests a day") as caught:
+        KeyUse(settings, dynamodb).count(caller)
+    assert caught.value.retry_after == day - 80_000
+    KeyUse(settings, dynamodb).count(Caller("b", "b", max_requests_per_day=3))
+    KeyUse(settings, dynamodb).count(Caller("c", "c"))
+    now += day - 80_000
+    KeyUse(settings, dynamodb).count(caller)
+    kept = [dynamo.from_item(item) for item in dynamodb.scan(TableName=USE)["Items"]]
+    assert sorted((item["key_id"], item["requests"]) for item in kept) == [("a", 1), ("a", 3), ("b", 1)]
+    assert all(item["delete_at"] > now for item in kept)

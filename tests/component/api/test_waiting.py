@@ -23,14 +23,16 @@ from loopllama.api.waiting import MARGIN_MS, WaitingPlaces
 from loopllama.aws import dynamo
 from loopllama.settings import Settings
 
-SETTINGS = Settings(api_keys_table="ApiKeysTable", runs_table="RunsTable", event_readers_per_key=2)
+SETTINGS = Settings(
+    api_keys_table="ApiKeysTable", key_use_table="KeyUseTable", runs_table="RunsTable", event_readers_per_key=2
+)
 
 
 @pytest.fixture
 def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with account(monkeypatch) as client:
-        create_tables({name: template_tables()[name] for name in ("ApiKeysTable", "RunsTable")})
+        create_tables({name: template_tables()[name] for name in ("ApiKeysTable", "KeyUseTable", "RunsTable")})
         yield client("dynamodb")
 
 
@@ -66,13 +68,6 @@ def test_the_place_of_a_process_that_died_is_free_in_time(dynamodb: Any) -> None
     assert places.take(caller, 20) is not None
 
 
-def test_a_key_that_is_gone_gets_none_and_makes_no_item(dynamodb: Any) -> None:
-    places = WaitingPlaces(SETTINGS, dynamodb, Time())
-    assert places.take(Caller("gone", "gone", "0" * 64), 20) is None
-    places.give_back(Caller("gone", "gone", "0" * 64), "waiting_0")
-    assert dynamodb.scan(TableName="ApiKeysTable")["Items"] == []
-
-
 def test_who_finds_no_place_is_answered_at_once(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "WAIT_SECONDS", 0.2)
     secret, _ = KeyStore(SETTINGS).create("one")
@@ -85,7 +80,7 @@ def test_who_finds_no_place_is_answered_at_once(dynamodb: Any, monkeypatch: pyte
         return str(api.handle(asked, None)["body"])
 
     assert ask().startswith(f"retry: {events.RETRY_MS}\n")
-    (kept,) = dynamodb.scan(TableName="ApiKeysTable")["Items"]
+    (kept,) = dynamodb.scan(TableName="KeyUseTable")["Items"]
     assert not any(name.startswith("waiting_") for name in kept), "the place was given back"
     places = WaitingPlaces(SETTINGS, dynamodb)
     for _ in range(2):
@@ -117,6 +112,14 @@ def test_an_open_address_has_a_route_that_is_throttled_apart(path: str, prefix: 
     assert status(api, prefix + path, "$default") == 401, "by no other way"
 
 
+def test_the_bare_address_leads_to_the_documentation_by_a_route_of_its_own() -> None:
+    api = Api(Settings())
+    event = {**gateway_event("", "GET", "/"), "headers": {}, "routeKey": "GET /"}
+    answer = api.handle(event, None)
+    assert (answer["statusCode"], answer["headers"]["Location"]) == (302, "/docs")
+    assert [status(api, "/", "$default"), status(api, "/api/", "$default")] == [401, 401]
+
+
 def test_strangers_can_make_open_addresses_cost_so_much() -> None:
     """Asked for as often as the throttles let them, all month, without compression; each takes Api 0.2 s at most."""
     api, total = Api(Settings()), Decimal(0)
@@ -134,7 +137,7 @@ def test_strangers_can_make_open_addresses_cost_so_much() -> None:
 
 def test_every_route_with_settings_of_its_own_is_an_open_one() -> None:
     settings = template()["Resources"]["HttpApi"]["Properties"]["RouteSettings"]
-    assert set(settings) == {f"GET {prefix}{path}" for prefix in ("", "/api") for path in PUBLIC}
+    assert set(settings) == {f"GET {prefix}{path}" for prefix in ("", "/api") for path in PUBLIC} | {"GET /"}
 
 
 def test_documentation_may_be_closed() -> None:

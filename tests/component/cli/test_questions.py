@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.deployment import Deployment, deployment
 from typer.testing import CliRunner, Result
 
+from loopllama.core import exact_json
+from loopllama.engine import human_input
 from loopllama.events.derive import events_of
+from loopllama.llm.types import ModelRequest, ModelResponse, ToolCall, Usage
 from loopllama_cli import target
 from loopllama_cli.console import event_stream, output
 from loopllama_cli.main import app
@@ -43,7 +47,10 @@ def test_all_questions_are_shown_with_the_command_that_answers_each(made: Deploy
         command = f"loopllama runs respond {asking} --question {asked['id']} --approve (or --reject)"
         assert command in shown
         answered = runs("respond", asking, "--question", asked["id"], "--approve")
-        assert (answered.exit_code, asked["prompt"] in answered.stderr) == (0, True)
+        assert (answered.exit_code, asked["prompt"] in answered.stderr, answered.stderr.splitlines()[-1]) == (
+            *(0, True),
+            "Approved.",
+        )
     assert "asks" not in runs("show", asking).stdout
 
 
@@ -54,8 +61,56 @@ def test_an_answer_to_none_of_them_names_their_ids(made: Deployment, asking: str
         assert f"{asked['id']} ({asked['step']}: approval" in refused.stderr
     first, second = (asked["id"] for asked in made.read(asking)["questions"])
     assert runs("respond", asking, "--question", first, "--reject").exit_code == 0
-    assert f"--question {second}" not in runs("show", asking).stdout, "one question needs no id"
+    assert f"--question {second}" in runs("show", asking).stdout, "a command that is pasted answers no later question"
     assert runs("respond", asking, "--approve").exit_code == 0
+
+
+def test_what_is_approved_is_shown_whole_first_and_nothing_else_is(
+    made: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tool's arguments are printed to the last character, those that cannot be seen escaped, before the answer is
+    written; what is asked behind it is another question."""
+    arguments = {"to": "x" * 5000, "text": "pay \u202e001 to Bob\u200b", "": [1]}
+
+    def script(call: ModelRequest) -> ModelResponse:
+        made_calls = len([message for message in call.messages if message.role == "tool"])
+        given = arguments if not made_calls else {"to": "the next one"}
+        return ModelResponse("", Usage(1, 1), "tool_calls", (ToolCall(f"t{made_calls}", "mail", given),))
+
+    made.provider.script = script
+    made.define_tools(mail={"type": "lambda", "function": "f", "description": "d", "parameters": {"type": "object"}})
+    run_id = made.accept(made.push([{"name": "a", "tools": ["mail"], "approval": {"tools": ["mail"]}}]))
+    work = made.map(made.start(run_id))[0]
+    made.step(work)
+    [asked] = made.read(run_id)["questions"]
+    seen: list[str] = []
+    respond = human_input.respond
+
+    def somebody_was_faster(*given: Any) -> Any:
+        seen.append(given[-1])
+        respond(made.runs, run_id, {"approved": False})
+        made.step(work)
+        return respond(*given)
+
+    monkeypatch.setattr(human_input, "respond", somebody_was_faster)
+    refused = runs("respond", run_id, "--approve")
+    assert seen == [asked["id"]]
+    shown = refused.stderr[refused.stderr.index("{") : refused.stderr.rindex("}") + 1]
+    assert exact_json.loads(shown) == arguments
+    assert "pay \\u202e001 to Bob\\u200b" in shown
+    assert f"asks {asked['id']}  a approval mail" in refused.stderr
+    assert refused.exit_code == 4
+    [following] = made.read(run_id)["questions"]
+    assert following["tool_input"] == {"to": "the next one"}, "nobody has approved it"
+
+
+def test_a_terminal_asks_for_the_decision(made: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loopllama_cli.commands.runs.is_a_terminal", lambda: True)
+    run_id = made.accept(made.push([{"name": "a", "approval": True}]))
+    made.step(made.map(made.start(run_id))[0])
+    answered = CliRunner().invoke(app, ["runs", "respond", run_id], input="n\n")
+    assert answered.stderr.index("Approve step a") < answered.stderr.index("Approve?")
+    assert "Rejected." in answered.stderr
 
 
 def test_events_of_questions_name_their_ids(capsys: pytest.CaptureFixture[str]) -> None:

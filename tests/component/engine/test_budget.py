@@ -49,7 +49,7 @@ def test_a_run_stops_at_its_budget_in_usd_with_what_it_has(live: Deployment) -> 
         live.play(run_id)
     run = live.read(run_id)
     assert run["status"] == "failed"
-    assert run["error"].startswith("step 'three': BudgetExceeded: The run's budget allows 0.0225 USD")
+    assert run["error"].startswith("step 'three': BudgetExceeded: The run's budget allows $0.0225")
     assert "budget.maxCostUsd" in run["error"]
     assert statuses(run) == ["completed", "completed", "failed"]
     assert run["steps"][0]["output"] == "fine"

@@ -38,7 +38,11 @@ WRONG = Reply(400, {}, b'{"error": {"message": "no such thing"}}')
 @pytest.fixture
 def world() -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
-        tables = {"route_history_table": "RouteHistoryTable", "api_keys_table": "ApiKeysTable"}
+        tables = {
+            "route_history_table": "RouteHistoryTable",
+            "api_keys_table": "ApiKeysTable",
+            "key_use_table": "KeyUseTable",
+        }
         more = {"event_bus_name": "bus", "provider_secrets_prefix": "s/"}
         with deployment(patch, adapters=True, kind=World, execution_events=FEW, **tables, **more) as made:
             made.most_events = FEW

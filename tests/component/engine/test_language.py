@@ -113,10 +113,7 @@ def test_a_reviewer_sends_a_writer_back_until_it_is_good(live: Deployment) -> No
     assert run["status"] == "completed"
     assert [step["id"] for step in run["steps"]] == [
         "STEP#plan#0#0",
-        "STEP#write#0#0",
-        "STEP#write#1#0",
-        "STEP#review#0#0",
-        "STEP#review#1#0",
+        *(f"STEP#{name}#{again}#0" for again in range(2) for name in ("write", "review")),
         "STEP#send#0#0",
     ]
     second = live.provider.calls[3].messages[0].text

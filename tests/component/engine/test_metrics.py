@@ -82,3 +82,34 @@ def test_metrics_are_by_stack(capsys: pytest.CaptureFixture[str], monkeypatch: p
 def _clear() -> None:
     written.namespace.cache_clear()
     written._directive.cache_clear()
+
+
+def of_run(capsys: pytest.CaptureFixture[str], **sums: Any) -> dict[tuple[str, str], Any]:
+    """What a run's end writes: the figure by the metric's name and the workflow that it is said of; `""` where it is
+    said of all workflows together."""
+    run: Any = {"workflow_id": "w", "run_id": "r", "created_at": "2026-11-23T20:15:00.000Z"}
+    totals: Any = {"cost_usd": 1, "cost_basis": "estimated", "unpriced": False, "simulated": False, **sums}
+    capsys.readouterr()
+    metrics.run_ended(run, totals, completed=True, waited_ms=0)
+    found = {}
+    for line in map(json.loads, capsys.readouterr().out.splitlines()):
+        assert (line["cost_basis"], line.get("simulated")) == ("estimated", sums.get("simulated"))
+        for directive in line["_aws"]["CloudWatchMetrics"]:
+            of = line["workflow"] if directive["Dimensions"] == [["workflow"]] else ""
+            found |= {(metric["Name"], of): line[metric["Name"]] for metric in directive["Metrics"]}
+    return found
+
+
+def test_a_simulated_run_s_figures_have_a_name_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {*of_run(capsys)} == {("RunCost", "w"), ("RunLatency", "w"), ("RunsCompleted", "w")}
+    simulated = of_run(capsys, simulated=True)
+    name = "w (simulated)"
+    assert {*simulated} == {("RunCost", name), ("RunLatency", name), ("RunsCompleted", "w")}
+
+
+def test_what_the_deployment_costs_is_money(capsys: pytest.CaptureFixture[str]) -> None:
+    """The alarm of a day's cost counts by it."""
+    paid, simulated = (call(700, cost_usd=2), call(3, cost_usd=5, simulated=True))
+    assert told(capsys, paid)["Cost", ""] == 2
+    assert told(capsys, paid, simulated)["Cost", ""] == 2
+    assert ("Cost", "") not in told(capsys, simulated)

@@ -9,15 +9,19 @@ import pytest
 from support.deployment import Deployment
 from support.world import World
 
+from loopllama.agent.tool_calls import MAX_ASKED_CHARACTERS
 from loopllama.core import clock
 from loopllama.engine.human_input import respond
 from loopllama.errors import Conflict
 from loopllama.llm.types import ModelResponse, ToolCall, Usage
+from loopllama.queries.runs import RunReader
 from loopllama.runs import questions
 from loopllama.runs.step_ref import Work, question_id
 
 ASKING = {"start": True, "timeoutSeconds": 6000}
 APPROVED = {"approved": True}
+TEXT = {"type": "object", "properties": {"to": {"type": "string"}}}
+MAIL = {"type": "lambda", "function": "mail", "description": "Sends a mail.", "parameters": TEXT}
 
 
 def asking_everywhere(live: Deployment) -> tuple[str, list[dict[str, Any]]]:
@@ -69,7 +73,7 @@ def test_an_answer_that_may_be_meant_for_several_names_them_and_answers_none(liv
 
 def test_what_is_asked_is_there_whole(live: Deployment) -> None:
     long, arguments = "Which colour? " * 5000, {"to": "x" * 150_000}
-    replies = [("ask_human", {"question": long}), ("now", arguments)]
+    replies = [("ask_human", {"question": long}), ("mail", arguments)]
 
     def script(call: Any) -> ModelResponse:
         made = len([message for message in call.messages if message.role == "tool"])
@@ -77,7 +81,8 @@ def test_what_is_asked_is_there_whole(live: Deployment) -> None:
         return ModelResponse("", Usage(1, 1), "tool_calls", (ToolCall(f"t{made}", name, given),))
 
     live.provider.script = script
-    crew = [{"name": "paint", "tools": ["ask_human", "now"], "approval": {"tools": ["now"]}}]
+    live.define_tools(mail=MAIL)
+    crew = [{"name": "paint", "tools": ["ask_human", "mail"], "approval": {"tools": ["mail"]}}]
     run_id = live.accept(live.push(crew))
     work = live.map(live.start(run_id))[0]
     assert live.step(work)["outcome"] == "waiting"
@@ -85,8 +90,39 @@ def test_what_is_asked_is_there_whole(live: Deployment) -> None:
     respond(live.runs, run_id, {"input": "blue"})
     assert live.step(work)["outcome"] == "waiting"
     assert live.read(run_id)["pending"]["tool_input"] == arguments
+    assert live.read(run_id)["pending"]["cut"] is False
     kept = live.runs.run(run_id)["pending"]["STEP#paint#0#0"]
     assert "tool_input" not in kept, "the run's item stays small"
+    [listed] = RunReader(live.settings).list(limit=1)[0]
+    assert listed["pending"] is not None
+    assert listed["pending"]["cut"], "a list of runs says that this is not all"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (None, "are not a JSON object"),
+        ({"to": 5}, "do not follow its schema"),
+        ({"to": "x" * MAX_ASKED_CHARACTERS}, "are shown to a person"),
+    ],
+)
+def test_what_cannot_be_shown_whole_or_would_not_be_done_is_not_asked_for(
+    live: Deployment, arguments: Any, why: str
+) -> None:
+    replies = [ToolCall("t", "mail", arguments, raw="{" if arguments is None else ""), None]
+    given: list[str] = []
+
+    def script(call: Any) -> ModelResponse:
+        given.extend(message.text for message in call.messages if message.role == "tool")
+        asked = replies.pop(0)
+        return ModelResponse("no mail", Usage(1, 1), "tool_calls" if asked else "end", (asked,) if asked else ())
+
+    live.provider.script = script
+    live.define_tools(mail=MAIL)
+    run_id = live.accept(live.push([{"name": "a", "tools": ["mail"], "approval": {"tools": ["mail"]}}]))
+    assert live.step(live.map(live.start(run_id))[0])["outcome"] == "done"
+    assert len(given) == 1
+    assert why in given[0]
 
 
 def test_hundreds_of_long_questions_fit_into_the_runs_item(live: Deployment) -> None:

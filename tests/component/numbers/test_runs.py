@@ -17,6 +17,7 @@ from support.numerals import NUMERALS, check_door, number, soon, taken, tried
 
 from loopllama.aws import clients
 from loopllama.core import exact_json
+from loopllama.engine.accept import execution_arn
 from loopllama.engine.start import start_run
 from loopllama.engine.triggers import accept_event
 from loopllama.errors import InvalidRequest
@@ -53,7 +54,8 @@ def test_an_event_and_an_execution_by_hand(live: Deployment, numeral: str) -> No
         value = json.loads(numeral)  # as Lambda's runtime reads it: the nearest double
         name, detail = uuid.uuid4(), {"workflow": "w", "input": {"n": value}}
         event = {"id": str(name), "detail-type": "RunRequested", "detail": detail}
-        by_hand = {"request": detail, "execution_arn": f"arn:{name}", "execution_name": f"hand-{name}"}
+        by_hand = {"request": detail, "execution_arn": execution_arn(live.settings, f"hand-{name}")}
+        by_hand["execution_name"] = f"hand-{name}"
 
         def started() -> str:
             return str(start_run(live.settings, by_hand)["run_id"])

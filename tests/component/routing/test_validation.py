@@ -110,6 +110,29 @@ def test_the_expected_change_of_a_row(live: Deployment, workflow: str) -> None:
     assert store.expected_change(workflow, "reader", {"policy": "weighted", "candidates": ["tenth"]}) is None
 
 
+def test_the_expected_change_is_that_of_the_model_which_the_decision_takes(live: Deployment, workflow: str) -> None:
+    """What limits, the catalog and other layers leave out is not what the row would bring."""
+    store = RouteStore(live.settings)
+    live.play(live.accept(workflow, "hello"))
+    entry("tenth", prices=[{"input": Decimal("0.3"), "output": Decimal("1.5")}])
+    entry("dear", prices=[{"input": Decimal(300), "output": Decimal(1500)}])
+
+    def after(step: str, **row: Any) -> Decimal | None:
+        told = store.expected_change(workflow, step, row)  # type: ignore[arg-type]
+        return told["cost_usd"]["after"] if told else None
+
+    tenth, now = after("reader", model="tenth"), after("reader", model="test:a")
+    assert after("reader", model="dear") != now != tenth
+    assert after("reader", model="dear", max_cost=Decimal("0.1"), fallbacks=["tenth"]) == tenth
+    assert after("reader", model="dear", max_cost=Decimal("0.0000001")) == now
+    entry("off", enabled=False, replaced_by="tenth")
+    assert after("reader", model="off") == tenth
+    accepted(live, workflow, "sorter", "test:b")
+    told = store.expected_change(workflow, "*", {"model": "tenth"})
+    moved = [] if told is None else [step["step"] for step in told["steps"] if step["model_after"]]
+    assert moved == ["caller"], "the agent's own model and the step's override speak first"
+
+
 def test_the_expected_change_of_an_inference_profile_is_that_of_the_model_behind_it(
     live: Deployment, workflow: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from decimal import Decimal
+from urllib.parse import quote
 
 import pytest
 from support.tool_rows import rows
@@ -37,11 +38,25 @@ class TestRequests:
         assert server.seen[0].path == "/s?q=1.5"
 
     @pytest.mark.parametrize(
-        "value", ["..", ".", "../../admin", "a/../b", "..\\x", "%2e%2e", "%252e%252e/x", "%" + "25" * 900 + "2e", ""]
+        "value",
+        [
+            *("..", ".", "../../admin", "a/../b", "..\\x", "%2e%2e", "%252e%252e/x", "%" + "25" * 900 + "2e", ""),
+            *("..;", "..;/admin", "..;a=b/admin", ".;", "%2e%2e%3b/x", "..%3B", "a/..;/b", ".. /x", "..%00/x", "..\t"),
+        ],
     )
     def test_a_path_does_not_climb(self, server, value):
         with pytest.raises(ToolFailed, match="must not"):
             run(http(f"{server.url}/orders/{{id}}"), {"id": value})
+        assert server.seen == []
+
+    @pytest.mark.parametrize("value", ["a;b", "..a;", "v1..v2", "...", ";"])
+    def test_a_name_with_dots_or_parameters_is_no_climbing(self, server, value):
+        run(http(f"{server.url}/orders/{{id}}"), {"id": value})
+        assert server.seen[0].path == f"/orders/{quote(value, safe='')}"
+
+    def test_parameters_that_the_template_adds_hide_no_climbing(self, server):
+        with pytest.raises(ToolFailed, match="must not"):
+            run(http(f"{server.url}/orders/{{id}};v=1/x"), {"id": ".."})
         assert server.seen == []
 
     def test_a_url_has_a_longest_length(self, server):
@@ -222,7 +237,7 @@ class TestRedirects:
     def test_to_elsewhere_are_refused(self, server, location):
         with serving() as other:
             server.answers["/"] = (302, {"Location": location.format(port=server.port, other=other.port)}, "")
-            tool = http(f"{server.url}/", secret={"name": "s"})
+            tool = http(f"{server.url}/", secret={"name": "s/tools/s"})
             with pytest.raises(ToolFailed, match="redirects to"):
                 run(tool, aws=FakeSecrets(s="sk-12345678"), resolve=lambda host, port: ["127.0.0.1"])
             assert len(server.seen) == 1
@@ -235,7 +250,7 @@ def test_many_calls_side_by_side(server):
             "t": http(
                 f"{server.url}/{{n}}",
                 description="d",
-                secret={"name": "s"},
+                secret={"name": "s/tools/s"},
                 parameters={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]},
             )
         }
@@ -253,4 +268,4 @@ def test_many_calls_side_by_side(server):
         thread.join()
     assert results == ["hello"] * 16
     assert sorted(seen.headers["idempotency-key"] for seen in server.seen) == sorted(f"k{n}" for n in range(16))
-    assert aws.reads == ["s"]
+    assert aws.reads == ["s/tools/s"]

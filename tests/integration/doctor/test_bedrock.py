@@ -112,7 +112,7 @@ def test_claude_is_offered_where_it_can_be_called(stack: Callable[..., str], bed
     assert offered == f"{command} frontier bedrock:us.anthropic.claude-opus-5"
     assert agree.startswith("for bedrock:us.anthropic.claude-opus-5-5: aws bedrock create-foundation-model-agreement")
     assert "its agreement in AWS Marketplace is not made" in frontier["found"]
-    assert "USD a million tokens" in frontier["found"]
+    assert "a million tokens of prompt" in frontier["found"]
     assert found["alias balanced"]["todo"] == f"{command} balanced bedrock:us.anthropic.claude-sonnet-5"
     assert found["alias small"]["todo"] == f"{command} small bedrock:global.anthropic.claude-haiku-5-5"
     assert {found[f"alias {alias}"]["status"] for alias in ("frontier", "balanced", "small")} == {"ok"}

@@ -190,7 +190,10 @@ def test_a_reviewer_sends_a_writer_back_until_it_is_good(system: System, provide
     run = system.run(system.push("Review", crew, model=model))
     assert run["status"] == "completed", run["error"]
     assert run["output"] == "third"
-    assert [step["iteration"] for step in run["steps"]] == [0, 1, 2, 0, 1, 2, 0]
+    assert [(step["step"], step["iteration"]) for step in run["steps"]] == [
+        *((name, again) for again in range(3) for name in ("write", "review")),
+        ("send", 0),
+    ]
     assert "shorter" in script.requests[2]["messages"][1]["content"]
     assert_paid_once(system, run, 7)
 

@@ -58,7 +58,7 @@ def test_metrics_say_what_the_record_says(system: System, run: dict[str, Any]) -
         assert system.metric("InputTokens", **dimensions) == (step["tokens_in"], 1)
         assert system.metric("OutputTokens", **dimensions) == (step["tokens_out"], 1)
         assert system.metric("StepLatency", **dimensions) == (step["latency_ms"], 1)
-    assert system.metric("RunCost", workflow=workflow) == (pytest.approx(float(run["cost_usd"])), 1)
+    assert system.metric("RunCost", workflow=f"{workflow} (simulated)") == (pytest.approx(float(run["cost_usd"])), 1)
     assert system.metric("RunsCompleted", workflow=workflow) == (1, 1)
     assert system.metric("RunsFailed", workflow=workflow) == (0, 0)
     calls, _ = system.metric("ModelCalls", model="sim:base (simulated)")

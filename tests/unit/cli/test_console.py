@@ -1,82 +1,17 @@
 """What a run looks like: trace, timeline, comparison, figures."""
 
-import io
 import re
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
+from support.run_objects import attempt, printed, run, step
 
 from loopllama_cli.console import output
 from loopllama_cli.console.comparison import compare_runs, print_comparison
-from loopllama_cli.console.progress import wait
 from loopllama_cli.console.trace import picture, print_trace
-
-BEGIN = datetime(2026, 11, 23, 20, 15, tzinfo=UTC)
-
-
-def at(ms):
-    return (BEGIN + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def step(name, order=0, start=0, latency=1000, cost="0.0042", **changes):
-    record = {
-        "step": name,
-        "order": order,
-        "role": name,
-        "status": "completed",
-        "model": "claude-sonnet-4-6",
-        "source": "agent",
-        "ignored": [],
-        "tokens_in": 1234,
-        "tokens_cached": 0,
-        "tokens_out": 100,
-        "cost_usd": None if cost is None else Decimal(cost),
-        "cost_basis": "measured",
-        "latency_ms": latency,
-        "started_at": at(start),
-        "finished_at": at(start + latency),
-        "attempts": [],
-        "tool_calls": [],
-    }
-    return record | changes
-
-
-def run(*steps, **changes):
-    record = {
-        "id": "run_1",
-        "workflow_id": "support_reply",
-        "workflow_version": 3,
-        "status": "completed",
-        "input": "Where is my order?",
-        "output": "Here.",
-        "created_at": at(0),
-        "started_at": at(0),
-        "finished_at": at(2000),
-        "latency_ms": 2000,
-        "steps": list(steps),
-    }
-    return record | changes
-
-
-def attempt(outcome="ok", start=0, latency=500, **changes):
-    return {
-        "model": "claude-sonnet-4-6",
-        "outcome": outcome,
-        "started_at": at(start),
-        "latency_ms": latency,
-    } | changes
-
-
-def printed(function, *arguments, width=100):
-    written = io.StringIO()
-    console = Console(file=written, width=width, highlight=False, markup=False, emoji=False)
-    function(*arguments, console)
-    return written.getvalue()
 
 
 def row_of(text, name):
@@ -120,7 +55,11 @@ def test_what_went_otherwise_than_planned_is_told():
                     attempt("lost", model="gpt-5", latency=None),
                     attempt(start=600),
                 ],
-                tool_calls=[{"name": "lookup"}, {"name": "lookup"}],
+                tool_calls=[
+                    {"name": "lookup", "outcome": "ok"},
+                    {"name": "lookup", "outcome": "ok"},
+                    {"name": "pay", "outcome": "failed", "latency_ms": 90, "result": "the card\nis no good"},
+                ],
             )
         ),
         width=140,
@@ -129,7 +68,8 @@ def test_what_went_otherwise_than_planned_is_told():
     assert "writer  gpt-5 ModelThrottled after 500 ms: slow down" in told
     assert "writer  gpt-5 was begun and never answered" in told
     assert "writer  answered by the fallback claude-sonnet-4-6" in told
-    assert "writer  2 tool calls: lookup" in told
+    assert "writer  2 tool calls: lookup (2)" in told
+    assert "writer  tool pay failed after 90 ms: the card is no good" in told
 
 
 def test_what_answered_and_what_waited_is_told():
@@ -199,29 +139,6 @@ def test_a_run_that_has_not_begun_or_has_failed_has_a_trace():
     assert "step 'a': OutputInvalid" in printed(print_trace, run(status="failed", error="step 'a': OutputInvalid: x"))
 
 
-def timeline_of(text, name):
-    return next(line for line in text.splitlines() if line.startswith(name))
-
-
-def test_the_timeline_is_to_scale():
-    text = printed(print_trace, run(step("first", 0, 0, 1000), step("second", 1, 1000, 3000)))
-    first, second = (timeline_of(text, name) for name in ("first", "second"))
-    assert second.count("━") == pytest.approx(3 * first.count("━"), abs=1)
-    assert second.index("━") == first.rindex("━") + 1
-
-
-def test_the_timeline_shows_failed_calls_and_waiting():
-    parts = [attempt("ModelUnavailable", 0, 500), attempt("ok", 1500, 500)]
-    line = timeline_of(printed(print_trace, run(step("only", latency=2000, attempts=parts))), "only")
-    bar = line.removeprefix("only").split("2.00 s")[0].strip()
-    assert list(dict.fromkeys(bar)) == ["×", "╌", "━"]  # noqa: RUF001
-
-
-def test_parallel_steps_stand_above_one_another():
-    text = printed(print_trace, run(step("left", 0, 0, 1000), step("right", 1, 0, 1000)))
-    assert timeline_of(text, "left").index("━") == timeline_of(text, "right").index("━")
-
-
 def six(model_costs, latency=600):
     steps = [step(f"s{n}", n, n * 100, 100, cost, model=f"m{cost}") for n, cost in enumerate(model_costs)]
     return run(*steps, cost_usd=sum(map(Decimal, model_costs)), latency_ms=latency)
@@ -230,7 +147,7 @@ def six(model_costs, latency=600):
 def test_four_of_six_moved_to_a_tenth_is_sixty_percent():
     a, b = six(["0.0031"] * 6), six(["0.00031"] * 4 + ["0.0031"] * 2, latency=300)
     result = compare_runs(a, b)
-    assert result == {"cost_change": Decimal("-0.6"), "latency_change": Decimal("-0.5"), "a": a, "b": b}
+    assert result == {"cost_change": Decimal("-0.6"), "latency_change": Decimal("-0.5"), "kept": [], "a": a, "b": b}
     text = printed(print_comparison, a, b)
     before, after = text.splitlines()[-2 - text.endswith("\n\n") :][:2]
     assert (before.split()[0], before.split()[-1]) == ("Total", "$0.01860")
@@ -273,26 +190,6 @@ def test_durations(milliseconds, text):
 @given(st.text())
 def test_cleaned_text_moves_no_cursor(text):
     assert not any((ord(char) < 32 and char not in "\n\t") or 127 <= ord(char) < 160 for char in output.clean(text))
-
-
-def test_waiting_ends_with_the_run(monkeypatch, capsys):
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    states = iter(
-        [
-            run(step("a", status="queued", finished_at=None), status="queued"),
-            run(step("a"), step("b", 1, status="running", finished_at=None), status="running"),
-            run(step("a"), step("b", 1), status="completed"),
-        ]
-    )
-    assert wait(lambda: next(states))["status"] == "completed"
-    told = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[0] for line in told] == ["a", "b"]
-
-
-def test_waiting_has_an_end(monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    with pytest.raises(TimeoutError, match="still running"):
-        wait(lambda: run(status="running"), quiet=True, seconds=0.1)
 
 
 def test_a_picture_says_what_the_terminal_says_and_fetches_nothing():

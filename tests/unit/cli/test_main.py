@@ -8,7 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -16,7 +16,7 @@ from loopllama import errors
 from loopllama.aws import clients
 from loopllama.settings import Settings
 from loopllama_cli import main, target
-from loopllama_cli.commands import runs
+from loopllama_cli.commands import trace
 from loopllama_cli.docgen.commands import commands, sections
 from loopllama_cli.local.credentials import Credentials
 from loopllama_cli.main import app, exit_code, hoist
@@ -86,7 +86,7 @@ def test_an_error_is_one_line_and_an_exit_code(monkeypatch, error, code):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(runs, "connect", fail)
+    monkeypatch.setattr(trace, "connect", fail)
     result = invoke("trace", "run_x")
     assert exit_code(error) == result.exit_code == code
     assert result.stdout == ""
@@ -111,7 +111,7 @@ def test_the_next_command_names_the_same_target(monkeypatch, given, options):
     def fail(*_):
         raise errors.RunNotFound("gone")
 
-    monkeypatch.setattr(runs, "connect", fail)
+    monkeypatch.setattr(trace, "connect", fail)
     assert invoke("trace", "run_x", *given).stderr.splitlines()[1] == f"The newest runs: loopllama {options}runs list"
     assert next_command("trace", "*") == "loopllama trace '*'"  # a command that has ended is forgotten
 
@@ -120,7 +120,7 @@ def test_debug_shows_the_traceback(monkeypatch):
     def fail(*_):
         raise errors.RunNotFound("gone")
 
-    monkeypatch.setattr(runs, "connect", fail)
+    monkeypatch.setattr(trace, "connect", fail)
     assert "Traceback" not in invoke("trace", "run_x").stderr
     result = invoke("trace", "run_x", "--debug")
     assert result.exit_code == 3
@@ -131,7 +131,7 @@ def test_details_say_line_and_field(monkeypatch):
     def fail(*_):
         raise errors.WorkflowInvalid("wrong", [{"line": 4, "field": "crew.0.role", "message": "is [missing]"}])
 
-    monkeypatch.setattr(runs, "connect", fail)
+    monkeypatch.setattr(trace, "connect", fail)
     assert invoke("trace", "x").stderr.splitlines() == ["error: wrong", "  line 4: crew.0.role: is [missing]"]
 
 
@@ -139,7 +139,7 @@ def test_a_bug_is_no_clean_exit(monkeypatch):
     def fail(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(runs, "connect", fail)
+    monkeypatch.setattr(trace, "connect", fail)
     assert isinstance(invoke("trace", "x").exception, ZeroDivisionError)
 
 
@@ -245,6 +245,34 @@ def test_a_stack_of_another_kind_or_of_another_version(monkeypatch, outputs, say
     assert str(caught.value).startswith(says)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_stack_that_is_not_there_names_where_it_was_looked_for(monkeypatch, known):
+    refused = ClientError({"Error": {"Code": "ValidationError", "Message": "Stack with id crws does not exist"}}, "x")
+
+    class Aws:
+        meta = SimpleNamespace(region_name="eu-west-1")
+
+        def describe_stacks(self, StackName):  # noqa: N803 - boto3's name
+            raise refused
+
+        def get_caller_identity(self):
+            if not known:
+                raise refused
+            return {"Account": "123456789012"}
+
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "x")
+    with monkeypatch.context() as patch:
+        patch.setattr(clients, "client", lambda *_, **__: Aws())
+        with pytest.raises(TargetUnreachable) as caught:
+            target._read("crws", None)
+    account = "account 123456789012" if known else "this account"
+    assert str(caught.value).startswith(
+        f"There is no stack crws in region eu-west-1 of {account}: another region is named"
+    )
+    assert "--region" in str(caught.value)
+
+
 def test_settings_are_those_of_the_functions():
     outputs = {name: f"the-{name}" for name in target._OUTPUTS.values()}
     parameters = {"DefaultModel": "small", "RouteCacheSeconds": "2.5", "SimulatedProviders": "openai, google"}
@@ -258,6 +286,7 @@ def test_settings_are_those_of_the_functions():
         runs_table="the-RunsTableName",
         usage_table="the-UsageTableName",
         api_keys_table="the-ApiKeysTableName",
+        key_use_table="the-KeyUseTableName",
         values_bucket="the-ValuesBucketName",
         state_machine_arn="the-RunWorkflowArn",
         event_bus_name="the-EventBusName",
@@ -293,6 +322,7 @@ def test_every_option_that_help_shows_is_in_the_reference(monkeypatch):
     for path, command in found:
         section = text.split(f"## `{path}", 1)[1].split("\n## ")[0]
         shown = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", invoke(*path.split()[1:], "--help").stdout)) - {"--help"}
-        options = {name for param in command.params for name in [*param.opts, *param.secondary_opts]}
+        visible = [param for param in command.params if not getattr(param, "hidden", False)]
+        options = {name for param in visible for name in [*param.opts, *param.secondary_opts]}
         assert {name for name in options if name.startswith("--")} <= shown
         assert {name for name in shown if name not in section} == set()

@@ -143,6 +143,7 @@ def test_what_a_completed_step_says() -> None:
         "source": "step-override",
         "started_at": moment(1),
         "latency_ms": 1000,
+        "waited_ms": 0,
         **shown(TOTALS),
         "error": None,
     }
@@ -159,6 +160,7 @@ def test_what_a_completed_run_says() -> None:
         "started_at": moment(1),
         "finished_at": moment(9),
         "latency_ms": 8000,
+        "waited_ms": 0,
         "unsatisfied_loops": None,
         **shown(TOTALS),
         "error": None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -43,3 +45,17 @@ def test_costs_of_any_size_are_packed_to_the_digit() -> None:
     assert [told["cost_usd"] for _, told in again.told()] == costs
     with localcontext(prec=500):
         assert total.total()["cost_usd"] == sum(cost for cost in costs if cost is not None)
+
+
+def test_what_was_simulated_is_told_and_not_guessed_of_older_sums() -> None:
+    sums, again = usage_sums.Sums(("key",)), usage_sums.Sums(("key",))
+    rows: list[Any] = [usage_row(key=key, simulated=key == "b" or None) for key in ("a", "b", "b")]
+    sums.add_rows({}, rows)
+    again.add_packed({}, sums.pack())
+    assert {key: told["simulated"] for (key,), told in again.told()} == {"a": False, "b": True}
+    assert again.total()["simulated"] is True
+    older = usage_sums.Sums(("key",))
+    kept = json.loads(zlib.decompress(sums.pack()))
+    del kept["simulated"]
+    older.add_packed({}, zlib.compress(json.dumps(kept).encode()))
+    assert [told["simulated"] for _, told in older.told()] == [False, False]

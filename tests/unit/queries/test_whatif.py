@@ -14,7 +14,8 @@ from loopllama.catalog.catalog import bundled
 from loopllama.catalog.model import Model, Price, Speed
 from loopllama.errors import InvalidRequest, ModelUnknown
 from loopllama.queries.durations import critical_path
-from loopllama.queries.whatif import predict, recent_runs
+from loopllama.queries.recorded import recent_runs
+from loopllama.queries.whatif import predict
 
 OLD = date(2020, 1, 1)
 D = Decimal
@@ -111,7 +112,7 @@ def test_the_steps_sum_up_to_the_runs(changes):
     for when in ("before", "after"):
         parts = [one[f"cost_usd_{when}"] for one in told["steps"]]
         whole = told["cost_usd"][when]
-        assert whole == (None if None in parts else sum(parts) / len(runs)), when
+        assert whole == (None if None in parts else sum(parts)), when
     assert [one["step"] for one in told["steps"]] == ["a", "b", "c", "old", "older"]
     assert [one["turns"] for one in told["steps"]] == [2, 2, 5, 1, 1]
     for name in ("old", "older"):
@@ -209,7 +210,7 @@ class Reader:
 
     def __init__(self, statuses):
         self.runs: list[Any] = [
-            {"id": f"r{n}", "status": status, "created_at": f"2026-01-{28 - n:02d}T00:00:00.000Z"}
+            {"id": f"r{n}", "status": status, "created_at": f"2026-01-{28 - n:02d}T00:00:00.000Z", "steps": []}
             for n, status in enumerate(statuses)
         ]
 
@@ -228,6 +229,34 @@ def test_the_newest_completed_runs_are_looked_at():
     assert [one["id"] for one in recent_runs(reader, "w", limit=3)] == ["r1", "r3", "r4"]
     since = datetime(2026, 1, 25, tzinfo=UTC)
     assert [one["id"] for one in recent_runs(reader, "w", since=since)] == ["r1", "r3"]
+
+
+def test_replays_that_kept_steps_are_no_whole_runs():
+    reader = Reader(["completed"] * 3)
+    reader.runs[0]["steps"] = [step("a") | {"replayed_from": "r2"}, step("b", call())]
+    assert [one["id"] for one in recent_runs(reader, "w")] == ["r1", "r2"]
+
+
+def test_steps_and_runs_count_alike():
+    """Each step's figures are means a run, as the run's are: of its turns together, 0 where a run did without it."""
+    rounds = [step("a", call(ms=1000), place=f"{n}#0") for n in range(3)]
+    tooled = step("c", call(ms=400), call(ms=500), ms=2000)
+    told = predict([run(*rounds, tooled, ms=5000), run(step("a", call(ms=1000)), ms=1000)], NEEDS, {}, resolve)
+    assert [(one["latency_ms_before"], one["cost_usd_before"]) for one in told["steps"]] == [
+        (2000, 2 * DEAR_CALL),
+        (1000, DEAR_CALL),
+    ]
+    assert (told["latency_ms"]["before"], told["cost_usd"]["before"]) == (3000, 3 * DEAR_CALL)
+
+
+def test_a_forecast_is_as_certain_as_what_it_is_made_from():
+    runs = [
+        run(
+            step("a", call(cost_basis="estimated"), call(cost_basis="measured")), step("b", call(cost_basis="measured"))
+        )
+    ]
+    told = predict(runs, NEEDS, {}, resolve)
+    assert [told["cost_basis"], *(one["cost_basis"] for one in told["steps"])] == ["estimated", "estimated", "measured"]
 
 
 # Efforts and service tiers

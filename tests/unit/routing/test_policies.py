@@ -54,7 +54,7 @@ def test_limits_leave_out_what_is_expected_to_exceed_them():
     route = planned(row, facts=facts).route("k")
     assert attempt_order(route) == ["gpt-5-nano"]
     assert route.ignored[0]["model"] == "gpt-5"
-    assert "more than `max_cost` 0.02" in route.ignored[0]["reason"]
+    assert "more than `max_cost` $0.02" in route.ignored[0]["reason"]
     assert route.invalid_overrides == 0
     slow = replace(facts, latency={"gpt-5": Latency(9_000, 50), "gpt-5-nano": Latency(800, 50)})
     row = {"model": "gpt-5", "fallbacks": ["gpt-5-nano"], "max_latency": Decimal(5_000)}

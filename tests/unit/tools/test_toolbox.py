@@ -263,8 +263,16 @@ class TestDefinitions:
             (changed(HTTP, headers=["a"]), "must be an object of texts"),
             (changed(HTTP, secret="key"), "t.secret must be an object"),
             (changed(HTTP, secret={"header": "X-Key"}), "t.secret.name is missing"),
-            (changed(HTTP, secret={"name": "a", "header": "Host"}), "may not have the header 'Host'"),
-            (changed(HTTP, secret={"name": "a", "value": "b"}), "unknown fields: value"),
+            (changed(HTTP, secret={"name": "s/tools/a", "header": "Host"}), "may not have the header 'Host'"),
+            (changed(HTTP, secret={"name": "s/tools/a", "value": "b"}), "unknown fields: value"),
+            *(
+                (changed(HTTP, secret={"name": name}), "must begin with <stack>/tools/")
+                for name in (
+                    *("stack/providers/openai", "openai", "stack/tools/", "a/b/tools/c", "/tools/c"),
+                    "arn:aws:secretsmanager:us-east-1:123456789012:secret:stack/providers/openai-AbCdEf",
+                    "arn:aws:secretsmanager:us-east-1:123456789012:secret:stack/providers/x:/tools/y",
+                )
+            ),
             (changed(HTTP, allow_private="yes"), "must be true or false"),
             ({"type": "http_get"}, "t.hosts is missing"),
             ({"type": "http_get", "hosts": []}, "t.hosts must be a list of texts, not empty"),

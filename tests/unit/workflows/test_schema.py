@@ -10,7 +10,7 @@ from support.crews import agent, crew_of, refused
 
 from loopllama.errors import WorkflowInvalid
 from loopllama.policies.registry import POLICIES
-from loopllama.workflows import schema as workflow
+from loopllama.workflows import validation
 from loopllama.workflows.schema import Workflow, json_schema, workflow_id_of
 
 # What is taken
@@ -261,7 +261,7 @@ def test_fields_of_an_agent(fields, field, message):
 
 
 def test_many_problems_are_cut():
-    assert len(refused(agent(**{f"field_{number}": 1 for number in range(5000)}))) == workflow.MAX_PROBLEMS
+    assert len(refused(agent(**{f"field_{number}": 1 for number in range(5000)}))) == validation.MAX_PROBLEMS
 
 
 def test_names_written_twice():
@@ -277,7 +277,7 @@ def test_names_written_twice():
     [
         ({"type": "objec"}, "", "'objec' is not"),
         ({"properties": {"a": 5}}, "", "5 is not of type"),
-        ({"properties": {"a": {"pattern": "("}}}, "", "regex"),
+        ({"properties": {"a": {"pattern": "("}}}, "", "$.properties.a.pattern: the pattern '(' cannot be used"),
         ({"$schema": "https://example.com/mine"}, "", "$schema"),
         ({"$schema": []}, "", "$schema"),
         ({"$ref": "https://example.com/other.json"}, "", "outside"),

@@ -11,6 +11,7 @@ import typer
 from loopllama.catalog.model import MAX_CALLS
 from loopllama.errors import InvalidRequest, NotFound
 from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import MOST, Json, connect
 from loopllama_cli.commands.models.show import app
 from loopllama_cli.commands.routes.history import print_history
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from loopllama.catalog.store import CatalogStore
     from loopllama.routing.types import MovedStep
 
-ModelId = Annotated[str, typer.Argument(metavar="MODEL", help="A catalog id, an alias or provider:model.")]
+ModelId = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A catalog id, an alias or provider:model.", autocompletion=completion.models),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 __all__ = ["app"]
@@ -85,7 +89,9 @@ def set_(
 def alias(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="ALIAS", help="Its name, such as small.")],
-    target: Annotated[str, typer.Argument(metavar="MODEL", help="What it stands for from now on.")],
+    target: Annotated[
+        str, typer.Argument(metavar="MODEL", help="What it stands for from now on.", autocompletion=completion.models)
+    ],
     reason: Reason = "",
     yes: Yes = False,
     as_json: Json = False,
@@ -211,7 +217,8 @@ def _moved(settings: Settings, before: Iterable[Any], after: Iterable[Any]) -> l
     from loopllama.catalog.catalog import bundled
     from loopllama.routing.impact import moved
 
-    return moved(settings, bundled().with_entries(before), bundled().with_entries(after))
+    old, new = (bundled().allowing(*settings.allowed).with_entries(items) for items in (before, after))
+    return moved(settings, old, new)
 
 
 def _agreed(moved: Sequence[MovedStep], yes: bool, as_json: bool) -> bool:
@@ -220,7 +227,10 @@ def _agreed(moved: Sequence[MovedStep], yes: bool, as_json: bool) -> bool:
         return True
     table = output.table("Workflow", "Step", "From", "To")
     for step in moved:
-        old, new = (output.one_line(", ".join(step[name]) or "none: the step will fail", 80) for name in ("from", "to"))
+        old, new = (
+            output.one_line(", ".join(step[name]) or "none: the step will fail", output.WHOLE)
+            for name in ("from", "to")
+        )
         table.add_row(output.plain(step["workflow"]), output.plain(step["step"]), old, new)
     if moved:
         output.print_table(table, output.out())
@@ -233,7 +243,8 @@ def confirmed(yes: bool) -> bool:
     return yes or typer.confirm("Go on?", err=True)
 
 
-def print_change(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool) -> None:
+def print_change(written: tuple[Any, dict[str, Any]], settings: Settings, as_json: bool, *, acts: bool = True) -> None:
+    """Print what a write of an entry changed; `acts` says whether it does so at once."""
     from loopllama.catalog.entries import parse_item
     from loopllama.routing.change_log import differences, plain
 
@@ -250,4 +261,5 @@ def print_change(written: tuple[Any, dict[str, Any]], settings: Settings, as_jso
         output.out().print(output.plain(f"{item['model']}  {difference['field']}: {old} -> {new}"))
     for name, reason in parse_item(item)[2].items():
         output.message(f"! {name}, as before, is skipped: it {reason}", "yellow")
-    output.message(f"It acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")
+    if acts:
+        output.message(f"It acts within {settings.route_cache_seconds:g} s on every step that starts.", "dim")

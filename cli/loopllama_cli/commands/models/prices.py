@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +18,9 @@ from loopllama_cli.commands.models.change import ModelId, Yes, confirmed, known,
 from loopllama_cli.commands.models.show import app
 from loopllama_cli.commands.routes.overrides import Reason, number
 from loopllama_cli.console import output
+
+if TYPE_CHECKING:
+    from loopllama.catalog.model import Model
 
 __all__ = ["app"]
 
@@ -37,20 +41,43 @@ def price(
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
-    """Give a model a price from a date on. Earlier prices stay, so what has been charged stays explained."""
+    """Give a model a price from a date on. Earlier prices stay, so what has been charged stays explained.
+
+    Prices of cached tokens that are not named stay as they are then. Standard error says from when it counts.
+    """
+    from loopllama.catalog.pricing import price_at
     from loopllama.catalog.store import price_of
 
     try:
         day = date.fromisoformat(since) if since else datetime.now(UTC).date()
     except ValueError as error:
         raise InvalidRequest(f"--from {since!r} is not a valid date: write it like 2026-11-23") from error
-    amounts = (_money(given), _money(taken), number(cache_read), number(cache_write), number(cache_write_1h))
     store, settings = open_store(ctx)
-    model = known(store, model)
+    resolved = store.catalog().resolve(model)
+    present, model = price_at(_at_tier(resolved, service_tier), day), known(store, model)
+    cached: list[Decimal | None] = []
+    kept: list[str] = []
+    for name, text in zip(PRICES[2:], (cache_read, cache_write, cache_write_1h), strict=True):
+        amount = number(text)
+        if amount is None and present is not None and (amount := getattr(present, name)) is not None:
+            kept.append(f"{name} ${amount:f}")
+        cached.append(amount)
+    amounts = (_money(given), _money(taken))
     dated_price = (
-        price_of(day, *amounts) if service_tier is None else store.with_tier(model, day, service_tier, amounts)
+        price_of(day, *amounts, *cached)
+        if service_tier is None
+        else store.with_tier(model, day, service_tier, (*amounts, *cached))
     )
-    print_change(store.add_price(model, dated_price, updated_by=getpass.getuser(), reason=reason), settings, as_json)
+    written = store.add_price(model, dated_price, updated_by=getpass.getuser(), reason=reason)
+    today = datetime.now(UTC).date()
+    print_change(written, settings, as_json, acts=day <= today)
+    if as_json:
+        return
+    when = "from today on" if day == today else f"from {day}, 00:00 UTC, on"
+    rates = f"${amounts[0]:f} and ${amounts[1]:f} a million tokens of prompt and answer"
+    output.message(f"{model} costs {rates} {when}.")
+    if kept:
+        output.message(f"Kept: {', '.join(kept)}; --cache-read and --cache-write give others.", "dim")
 
 
 @app.command()
@@ -96,6 +123,11 @@ def sync(
         store.add_price(change["model"], dated_price, updated_by=getpass.getuser(), reason=built["source"][:200])
     if not as_json:
         output.message(f"Written; they count within {settings.route_cache_seconds:g} s.", "dim")
+
+
+def _at_tier(model: Model, tier: str | None) -> Model:
+    """Return a model whose price is that of a service tier."""
+    return model if tier is None else replace(model, service_tier=tier)
 
 
 def _money(text: str) -> Decimal:

@@ -13,8 +13,10 @@ from rich.text import Text
 
 from loopllama.catalog.model import PRICES
 from loopllama.core import exact_json
-from loopllama.errors import ModelUnknown
-from loopllama_cli.commands.common import Json, connect
+from loopllama.core.names import closest
+from loopllama.errors import InvalidRequest, ModelUnknown, NotFound
+from loopllama_cli import completion
+from loopllama_cli.commands.common import Csv, Json, connect, either
 from loopllama_cli.console import output
 from loopllama_cli.target import TargetMissing
 
@@ -43,17 +45,29 @@ _SHOWN = (
 @app.command("list")
 def list_(
     ctx: typer.Context,
-    provider: Annotated[str | None, typer.Option(metavar="NAME", help="Only this provider's models.")] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Only this provider's models.", autocompletion=completion.providers),
+    ] = None,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """List the models with today's prices (USD per million tokens).
 
     With a stack, its Models table over the bundled catalog; without one, the bundled catalog.
     """
+    either(as_json, as_csv)
     catalog = _catalog(ctx)
     models = [model for model in catalog.models() if provider in (None, model.provider)]
+    if not models:
+        there = sorted({model.provider for model in catalog.models()})
+        raise NotFound(f"provider {provider!r} has no models in the catalog{closest(str(provider), there)}")
     if as_json:
         output.print_json([_record(model) for model in models])
+        return
+    if as_csv:
+        records = [{**_record(model), **(_record(model)["price"] or {})} for model in models]
+        output.print_csv(("model", "provider", *PRICES, "context_window", "capabilities", "enabled"), records)
         return
     names: dict[str, list[str]] = {}
     for alias in catalog.aliases():
@@ -79,7 +93,12 @@ def list_(
 @app.command("show")
 def show_(
     ctx: typer.Context,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A catalog id, an alias or provider:model.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A catalog id, an alias or provider:model.", autocompletion=completion.models
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
     """Show what the catalog knows of a model, and where each value comes from."""
@@ -120,12 +139,15 @@ def _amounts(rates: Mapping[str, Any]) -> str:
 
 
 def check_models(settings: Settings, names: Iterable[str]) -> None:
-    """Raise `ModelUnknown` for a model that nobody knows, before anything is made of it."""
+    """Raise `ModelUnknown` for a model that nobody knows, and `InvalidRequest` for one that the deployment does not
+    allow, before anything is made of it."""
+    from loopllama.catalog.allowed import not_allowed
     from loopllama.catalog.store import CatalogStore
 
     catalog = CatalogStore(settings).catalog()
     for name in names:
-        catalog.resolve(name)
+        if catalog.resolve(name).barred:
+            raise InvalidRequest(f"model {name!r} {not_allowed(settings.allowed_models)}")
 
 
 def _catalog(ctx: typer.Context) -> Catalog:

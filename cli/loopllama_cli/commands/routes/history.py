@@ -5,12 +5,14 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from loopllama.errors import NotFound
+from loopllama_cli import completion
 from loopllama_cli.commands.common import MOST, Json, Workflow, connect
 from loopllama_cli.commands.routes.overrides import Reason, Step, app, check_step, definition_of
 from loopllama_cli.console import output
@@ -28,7 +30,12 @@ def history(
     ctx: typer.Context,
     workflow: Workflow,
     step: Annotated[
-        str | None, typer.Argument(metavar="STEP", help="The step's name, or `*`; every one of them by default.")
+        str | None,
+        typer.Argument(
+            metavar="STEP",
+            help="The step's name, or `*`; every one of them by default.",
+            autocompletion=completion.steps,
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many of each.")] = 20,
     as_json: Json = False,
@@ -48,12 +55,12 @@ def history(
 
 def print_history(entries: list[ShownChange], of: Literal["step", "model", "tool"]) -> None:
     """Entries of the history as a table; the field `of` says what an entry is about."""
-    table = output.table("When", "Of", "Version", "By", "Change", "Reason", right=("Version",))
+    table = output.table("When", "Of", "Version", "By", "Changed", "Reason", right=("Version",))
     for entry in entries:
         parts = (
             [_difference(difference) for difference in entry["differences"]] if entry["after"] else [entry["change"]]
         )
-        who, why = (output.one_line(entry[field] or "", 60) for field in ("updated_by", "reason"))
+        who, why = (output.one_line(entry[field] or "", output.WHOLE) for field in ("updated_by", "reason"))
         change_text = "; ".join(parts) or "nothing but notes"
         version = str(entry["version"] or "-")
         table.add_row(
@@ -61,7 +68,7 @@ def print_history(entries: list[ShownChange], of: Literal["step", "model", "tool
             output.plain(entry[of]),
             version,
             who,
-            output.one_line(change_text, 200),
+            output.one_line(change_text, output.WHOLE),
             why,
         )
     output.print_table(table, output.out())
@@ -190,10 +197,16 @@ def _row_text(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {output.one_line(row[name], 80)}" for name in VALUES if row.get(name) is not None)
 
 
+_EPOCHS = ("expires_at",)
+"""Fields in seconds since 1970, which people read as times."""
+
+
 def _difference(difference: Difference) -> str:
     def shown(value: Any) -> str:
         from loopllama.routing.change_log import plain
 
+        if difference["field"] in _EPOCHS and isinstance(value, int | Decimal):
+            return output.epoch_time(value)
         return "nothing" if value is None else output.one_line(plain(value), 80)
 
     return f"{difference['field']}: {shown(difference['from'])} -> {shown(difference['to'])}"

@@ -12,13 +12,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from loopllama.core.names import closest
+from loopllama.core.names import closest, plural
 from loopllama.errors import InvalidRequest, LoopLlamaError
 from loopllama.settings import Settings
+from loopllama_cli import completion
 from loopllama_cli.commands.common import MOST, Json, Workflow, connect, parse_time
 from loopllama_cli.commands.models.show import check_models
+from loopllama_cli.console import figures as costs
 from loopllama_cli.console import output
-from loopllama_cli.console.trace import ignored_text
+from loopllama_cli.console.notes import ignored_text
 from loopllama_cli.target import next_command
 
 if TYPE_CHECKING:
@@ -29,7 +31,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Model overrides: which model each step uses, and overrides of it.")
 
-Step = Annotated[str, typer.Argument(metavar="STEP", help="The step's name; `*` for every step of the workflow.")]
+Step = Annotated[
+    str,
+    typer.Argument(
+        metavar="STEP", help="The step's name; `*` for every step of the workflow.", autocompletion=completion.steps
+    ),
+]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept with the row.")]
 Expected = Annotated[
     int | None,
@@ -76,21 +83,36 @@ def set_(
     workflow: Workflow,
     step: Step,
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="A catalog id, an alias or provider:model.")
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="A catalog id, an alias or provider:model.", autocompletion=completion.models
+        ),
     ] = None,
     policy: Annotated[str | None, typer.Option(metavar="NAME", help="How to choose among the candidates.")] = None,
     candidate: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODEL[=WEIGHT]", help="A model that the policy chooses among. Repeatable."),
+        typer.Option(
+            metavar="MODEL[=WEIGHT]",
+            help="A model that the policy chooses among. Repeatable.",
+            autocompletion=completion.models,
+        ),
     ] = None,
     fallback: Annotated[
-        list[str] | None, typer.Option(metavar="MODEL", help="Tried in order when the model fails. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL", help="Tried in order when the model fails. Repeatable.", autocompletion=completion.models
+        ),
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, max=MOST, help="Instead of the agent's.")] = None,
     temperature: Annotated[str | None, typer.Option(metavar="NUMBER", help="Instead of the agent's, 0 to 2.")] = None,
-    max_cost: Annotated[
-        str | None, typer.Option(metavar="USD", help="Leave out models whose turn is expected to cost more.")
+    max_expected_cost: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USD",
+            help="Skip models whose turn is expected to cost more. No cap on what a turn does cost: a budget is one.",
+        ),
     ] = None,
+    max_cost: Annotated[str | None, typer.Option(hidden=True, help="What --max-expected-cost was called.")] = None,
     max_latency: Annotated[
         int | None,
         typer.Option(min=1, max=MOST, metavar="MS", help="Leave out models whose turn is expected to take longer."),
@@ -117,7 +139,7 @@ def set_(
         "fallbacks": list(fallback or ()) or None,
         "max_tokens": max_tokens,
         "temperature": number(temperature),
-        "max_cost": number(max_cost),
+        "max_cost": number(max_expected_cost or max_cost),
         "max_latency": max_latency,
         "pin": "run" if pin else None,
     }
@@ -166,7 +188,7 @@ def unset(
         workflow, step, expected_version=expected_version, updated_by=getpass.getuser(), reason=reason
     )
     if not removed:
-        definition_of(settings, workflow)  # says so where nobody knows the workflow
+        check_step(settings, workflow, step)  # says so where nobody knows the workflow or the step
     if as_json:
         output.print_json({"workflow": workflow, "step": step, "removed": removed})
     else:
@@ -194,12 +216,15 @@ def _expected(store: RouteStore, workflow: str, step: str, values: RouteRow) -> 
 def change_line(forecast: Forecast) -> str:
     """Return a prediction (`whatif.predict`) in one line."""
     cost, latency = forecast["cost_usd"], forecast["latency_ms"]
+    before, after = (
+        costs.cost({"cost_usd": cost[when], "cost_basis": forecast["cost_basis"]}).plain for when in ("before", "after")
+    )
     parts = [
-        f"{output.money(cost['before'])} -> {output.money(cost['after'])}{_percent(cost['change'])}",
+        f"{before} -> {after}{_percent(cost['change'])}",
         f"{output.duration(latency['before'])} -> {output.duration(latency['after'])}{_percent(latency['change'])}",
     ]
     simulated = ", simulated" if forecast["simulated"] else ""
-    return f"{'; '.join(parts)} (by {forecast['runs']} recent runs{simulated})"
+    return f"{'; '.join(parts)} (by {plural(forecast['runs'], 'recent run')}{simulated})"
 
 
 def _percent(fraction: Decimal | None) -> str:
@@ -255,23 +280,35 @@ def number(text: str | None) -> Decimal | None:
 def _overrides(rows: Mapping[str, RouteRow]) -> Table:
     table = output.table("Override of", "Says", "Version", "Until", "By", "Reason", right=("Version",))
     for step, row in rows.items():
-        who, why = (output.one_line(row.get(name) or "", 100) for name in ("updated_by", "reason"))
+        who, why = (output.one_line(row.get(name) or "", output.WHOLE) for name in ("updated_by", "reason"))
         table.add_row(output.plain(step), _says(row), str(row.get("version") or "-"), _until(row), who, why)
     return table
 
 
+_SAID = {"max_cost": "expected cost at most", "max_latency": "expected ms at most"}
+
+
 def _says(row: RouteRow) -> str:
     """Return what a row sets."""
-    parts = [output.one_line(row["model"], 100)] if row.get("model") is not None else []
+    parts = [output.one_line(row["model"], output.WHOLE)] if row.get("model") is not None else []
     for name in ("policy", "candidates", "fallbacks", "max_cost", "max_latency", "max_tokens", "temperature", "pin"):
         if row.get(name) is not None:
-            parts.append(f"{name} {output.one_line(row[name], 100)}")
+            value = f"${row[name]}" if name == "max_cost" else output.one_line(_listed(row[name]), output.WHOLE)
+            parts.append(f"{_SAID.get(name, name)} {value}")
     return ", ".join(parts)
+
+
+def _listed(value: Any) -> Any:
+    """Return a row's list of models as they are typed, `MODEL` and `MODEL=WEIGHT`; anything else as it is."""
+    if not isinstance(value, list):
+        return value
+    typed = [f"{one.get('model')}={one.get('weight')}" if isinstance(one, dict) else str(one) for one in value]
+    return " ".join(typed)
 
 
 def _until(row: RouteRow) -> Text:
     expires = row.get("expires_at")
     if not isinstance(expires, int | Decimal) or not 0 <= expires < 10**11:
         return Text(output.one_line("" if expires is None else expires, 20))
-    when = datetime.fromtimestamp(int(expires), UTC)
-    return Text(f"{when.astimezone():%Y-%m-%d %H:%M}", "dim strike" if when <= datetime.now(UTC) else "")
+    over = datetime.fromtimestamp(int(expires), UTC) <= datetime.now(UTC)
+    return Text(output.epoch_time(expires), "dim strike" if over else "")

@@ -48,7 +48,7 @@ def install(
 
 UNCHANGED = (
     "The local stack runs only the functions that template.yaml gives, as it gives them: change them there, or by "
-    "`loopllama local --parameter`, and start it again."
+    "`loopllama local --parameter`, and start it again. A tool of your own: loopllama local --tool NAME=FILE.py:HANDLER"
 )
 # A layer that is only published is in no function: attaching it is a change of configuration.
 _CHANGES = ("create_function", "update_function_code", "update_function_configuration")

@@ -25,7 +25,8 @@ from loopllama.api.parameters import (
     ReasonQuery,
 )
 from loopllama.api.responses import data, fields_as_asked
-from loopllama.catalog.catalog import Catalog, bundled
+from loopllama.api.scopes import Forbidden
+from loopllama.catalog.catalog import Catalog
 from loopllama.catalog.model import is_model_id
 from loopllama.catalog.presenter import view
 from loopllama.core import clock, pagination
@@ -113,6 +114,8 @@ class ModelRequest(InputModel):
     reason: Reason = ""
 
 
+_COUNTED = frozenset(("options", "provider", "provider_model", "prices", "same_as"))
+"""Fields of an entry by which a call is charged."""
 _MODEL_ID = re.compile(r".{1,256}")
 
 
@@ -131,7 +134,7 @@ def routes(services: Services) -> Router:
         cursor: Cursor = None,
     ) -> Response[str]:
         items = services.catalog.items()
-        catalog = bundled().with_entries(items)
+        catalog = services.catalog.with_entries(items)
         binding = pagination.bound("models", provider)
         after = pagination.read(cursor, binding, _MODEL_ID)[0] if cursor else ""
         models = [model for model in catalog.models() if provider in (None, model.provider) and model.id > after]
@@ -148,10 +151,22 @@ def routes(services: Services) -> Router:
     )
     def get_model(model_id: ModelId) -> Response[str]:
         items = services.catalog.items()
-        catalog = bundled().with_entries(items)
+        catalog = services.catalog.with_entries(items)
         name = _id(model_id)
         model = catalog.resolve(name)
         return data(view(model, clock.now()) | _More(catalog, items).of(model.id, name))
+
+    def check_may_price(fields: Iterable[str]) -> None:
+        """Raise `Forbidden` where a key would decide what counts against its own limit, or the deployment's."""
+        whose = "the deployment's DailyCostLimit" if services.settings.daily_cost_limit else ""
+        if router.context["caller"].max_usd_per_day is not None:
+            whose = "this API key's USD a day"
+        counted = sorted(_COUNTED.intersection(fields))
+        if whose and counted:
+            raise Forbidden(
+                f"What a model is and costs counts against {whose}, so no such key changes {', '.join(counted)}; with "
+                "AWS credentials: loopllama models price, loopllama models set"
+            )
 
     @router.put(
         "/v1/models/<model_id>",
@@ -165,13 +180,14 @@ def routes(services: Services) -> Router:
         named = body.model_fields_set - {"expected_version", "reason"}
         if not named:
             raise InvalidRequest.of("body", "sets nothing; give at least one field of the entry", subject="The body")
+        check_may_price(named)
         changes = dict.fromkeys(named) | body.model_dump(include=named, exclude_none=True)
         with fields_as_asked():
             _, item = services.catalog.write(
                 services.catalog.own_id(_id(model_id)),
                 changes,
                 expected_version=body.expected_version,
-                updated_by=router.context["caller"].name,
+                updated_by=router.context["caller"].key_id,
                 reason=body.reason,
             )
         return data(plain(item))
@@ -189,8 +205,9 @@ def routes(services: Services) -> Router:
         name = _id(model_id)
         if services.catalog.get(name) is None:
             name = services.catalog.own_id(name)
+        check_may_price(services.catalog.get(name) or ())
         removed = services.catalog.remove(
-            name, expected_version=expected_version, updated_by=router.context["caller"].name, reason=reason
+            name, expected_version=expected_version, updated_by=router.context["caller"].key_id, reason=reason
         )
         if not removed:
             raise ModelUnknown(f"The Models table has no entry '{name[:80]}'; what is bundled cannot be removed.")

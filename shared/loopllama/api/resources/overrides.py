@@ -131,7 +131,7 @@ def routes(services: Services) -> Router:
                 step,
                 _values(body),
                 expected_version=body.expected_version,
-                updated_by=router.context["caller"].name,
+                updated_by=router.context["caller"].key_id,
                 reason=body.reason,
                 expires_in=body.expires_in,
                 force=body.force,
@@ -156,7 +156,7 @@ def routes(services: Services) -> Router:
             workflow_id,
             step,
             expected_version=expected_version,
-            updated_by=router.context["caller"].name,
+            updated_by=router.context["caller"].key_id,
             reason=reason,
         )
         return data({"workflow": workflow_id, "step": step, "removed": removed})
@@ -205,7 +205,7 @@ def routes(services: Services) -> Router:
                     step,
                     body.version,
                     expected_version=body.expected_version,
-                    updated_by=caller.name,
+                    updated_by=caller.key_id,
                     reason=body.reason,
                 )
             return data({"workflow": workflow_id, "step": step, "row": row})

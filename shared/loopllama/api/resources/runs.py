@@ -15,6 +15,8 @@ from loopllama.api import idempotency, response_models, run_models
 from loopllama.api.dependencies import Services, new_router, possible_run
 from loopllama.api.parameters import Cursor, IdempotencyKey, Limit, RunId, WorkflowId
 from loopllama.api.responses import data
+from loopllama.api.scopes import only_workflow
+from loopllama.catalog.allowed import not_allowed
 from loopllama.core import exact_json
 from loopllama.core.input_model import InputModel
 from loopllama.engine.accept import accept_run
@@ -120,6 +122,7 @@ def routes(services: Services) -> Router:
         limit: Limit = 20,
         cursor: Cursor = None,
     ) -> Response[str]:
+        workflow = only_workflow(router.context["caller"], workflow)
         which = Filter.of(workflow, status, since, until, tag, q)
         runs, following = services.reader.list(limit=limit, cursor=cursor, which=which)
         if workflow and not runs and cursor is None:
@@ -149,7 +152,8 @@ def routes(services: Services) -> Router:
                 budget=budget,
                 pin=body.pin,
                 key=use,
-                api_key=caller.name,
+                api_key=caller.key_id,
+                key_max_usd=caller.max_usd_per_day,
             )
             return _accepted(services, run_id)
 
@@ -175,7 +179,7 @@ def routes(services: Services) -> Router:
     def cancel(run_id: RunId, key: IdempotencyKey = None) -> Response[str]:
         def act(_: str | None) -> Response[str]:
             possible_run(run_id)
-            cancel_run(services.settings, run_id, by=router.context["caller"].name)
+            cancel_run(services.settings, run_id, by=router.context["caller"].key_id)
             return data(_run(services, run_id))
 
         return idempotency.once(services, router.context["caller"], key, ["POST cancel", run_id], act)
@@ -194,7 +198,7 @@ def routes(services: Services) -> Router:
 
         def act(_: str | None) -> Response[str]:
             possible_run(run_id)
-            respond(services.runs, run_id, given, by=caller.name, question=question)
+            respond(services.runs, run_id, given, by=caller.key_id, question=question)
             return data(_run(services, run_id))
 
         return idempotency.once(services, caller, key, request, act)
@@ -236,7 +240,8 @@ def routes(services: Services) -> Router:
                 models=body.models,
                 system_prompts=body.system_prompts,
                 key=use,
-                api_key=caller.name,
+                api_key=caller.key_id,
+                key_max_usd=caller.max_usd_per_day,
             )
             return _accepted(services, new_run_id)
 
@@ -321,12 +326,14 @@ def _with_values(services: Services, runs: Sequence[RunView]) -> list[RunView]:
 
 
 def _check_models(services: Services, models: Texts | None) -> None:
-    """Refuse a typing error in a model at once: a run would skip it."""
+    """Refuse a typing error in a model, and one that the deployment does not allow, at once: a run would skip it."""
     router = services.router()
     details: list[dict[str, object]] = []
     for step, model in list((models or {}).items())[:200]:
         try:
-            router.model(model)
+            if router.model(model).barred:
+                message = f"{model[:80]!r} {not_allowed(services.settings.allowed_models)}"
+                details.append({"field": f"models.{step[:60]}", "message": message})
         except ModelUnknown as error:
             details.append({"field": f"models.{step[:60]}", "message": str(error)})
     if details:

@@ -11,6 +11,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from loopllama.api import response_models, usage_models
 from loopllama.api.dependencies import Services, new_router
 from loopllama.api.responses import data
+from loopllama.api.scopes import only_workflow
 from loopllama.queries.usage import BY, DEFAULT_DAYS, summarise
 
 
@@ -36,7 +37,8 @@ def routes(services: Services) -> Router:
         ] = "workflow",
         workflow: Annotated[str | None, Query(max_length=128, description="Only this workflow's.")] = None,
     ) -> Response[str]:
+        workflow = only_workflow(router.context["caller"], workflow or None)
         names = [name.strip() for name in by.split(",") if name.strip()]
-        return data(summarise(services.settings, names, first or None, last or None, workflow or None))
+        return data(summarise(services.settings, names, first or None, last or None, workflow))
 
     return router

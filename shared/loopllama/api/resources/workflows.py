@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
@@ -17,7 +19,7 @@ from loopllama.core import exact_json
 from loopllama.core.input_model import InputModel
 from loopllama.core.numbers import floats
 from loopllama.engine.lifecycle import delete_workflow, roll_back
-from loopllama.errors import InvalidRequest, VersionConflict
+from loopllama.errors import InvalidRequest, VersionConflict, WorkflowNotFound
 from loopllama.routing import validation
 from loopllama.workflows.presenter import view
 from loopllama.workflows.schema import Workflow
@@ -69,6 +71,9 @@ def routes(services: Services) -> Router:
         limit: Annotated[int | None, Query(ge=1, le=100, description="At most so many; all by default.")] = None,
         cursor: Cursor = None,
     ) -> Response[str]:
+        only = router.context["caller"].workflows
+        if only is not None:
+            return data([shown(item) for item in _those(services, only)], next_cursor=None)
         items, following = services.definitions.list(limit or _PAGE, cursor)
         # LoopLlama's v1 lists every workflow, and its clients know nothing of pages.
         while limit is None and following and len(exact_json.dumps(items)) < MAX_LISTED_BYTES:
@@ -133,7 +138,7 @@ def routes(services: Services) -> Router:
         responses=response_models.answers((200, "It is gone", response_models.Data[response_models.Deleted])),
     )
     def delete(workflow_id: WorkflowId) -> Response[str]:
-        delete_workflow(services.settings, workflow_id, by=router.context["caller"].name)
+        delete_workflow(services.settings, workflow_id, by=router.context["caller"].key_id)
         return data({"id": workflow_id, "deleted": True})
 
     @router.post(
@@ -154,10 +159,21 @@ def routes(services: Services) -> Router:
     return router
 
 
+def _those(services: Services, ids: Iterable[str]) -> list[WorkflowItem]:
+    """Return the workflows of these ids that there are, most recently updated first."""
+    found = []
+    for workflow_id in ids:
+        with contextlib.suppress(WorkflowNotFound):
+            found.append(services.workflow(workflow_id))
+    return sorted(found, key=lambda item: item["updated_at"], reverse=True)
+
+
 def _checked(services: Services, item: WorkflowItem, status: int = 200) -> Response[str]:
-    """Return the answer of a write: the workflow, and beside it what the deployment does not know of what it names."""
+    """Return the answer of a write: the workflow, and beside it what the deployment does not know of what it names, and
+    routes that do nothing as the crew is now."""
     more: dict[str, Any] = {}
-    if warnings := validation.warnings(services.settings, item["definition"]):
+    idle = validation.idle_routes(services.settings, item["workflow_id"], item["definition"])
+    if warnings := [*validation.warnings(services.settings, item["definition"]), *idle]:
         more["warnings"] = warnings
     return data(view(item, services.settings.default_model), status, **more)
 

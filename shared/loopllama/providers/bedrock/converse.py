@@ -22,12 +22,13 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from loopllama.aws import clients
 from loopllama.catalog.model import at_region
 from loopllama.catalog.takes import refused
-from loopllama.core import exact_json, numbers
+from loopllama.core import exact_json, numbers, redaction
 from loopllama.errors import ModelError
 from loopllama.llm import structured_output
 from loopllama.llm.types import Message, ModelRequest, Thoughts, Usage
@@ -67,6 +68,8 @@ class Bedrock(Adapter):
             raise
         except (ClientError, BotoCoreError) as error:
             raise aws_failure(error, self.who(call), arguments["modelId"], region) from error
+        finally:
+            self.sends(redaction.of_headers(_sending.headers))
         return self.document(call, _sending.reply)
 
     def read(self, call: ModelRequest, value: Mapping[str, Any]) -> Parsed:
@@ -265,6 +268,7 @@ class _Sending(threading.local):
 
     until = 0.0
     reply = b""
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 _sending = _Sending()
@@ -301,6 +305,7 @@ def _send(request: Any, **_: Any) -> Any:
         name: value.decode("latin-1") if isinstance(value, bytes) else str(value)
         for name, value in request.headers.items()
     }
+    _sending.headers = headers
     body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
     reply = http.post(request.url, headers, body, _sending.until, "bedrock")
     _sending.reply = reply.body

@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from loopllama.core import json_schema
 from loopllama.core.patterns import late
+from loopllama.errors import InvalidRequest
 from loopllama.providers.simulated.reading import words
 
 CURRENCY = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
@@ -59,9 +61,9 @@ FORMATS: dict[str, tuple[re.Pattern[str], str]] = {
 def follows(value: str, schema: Mapping[str, Any]) -> bool:
     if isinstance(schema.get("pattern"), str):
         try:
-            if not re.search(schema["pattern"], value):
+            if not json_schema.matches(schema["pattern"], value):
                 return False
-        except re.error:
+        except InvalidRequest:
             return True
     expected = FORMATS.get(schema.get("format", ""))
     if expected is not None and not expected[0].fullmatch(value):

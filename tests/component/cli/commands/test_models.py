@@ -79,3 +79,19 @@ def test_a_key_goes_to_secrets_manager_and_nowhere_else():
 def test_a_key_that_makes_no_sense_is_refused(arguments, key):
     invoke("providers", "set", *arguments, input=key, code=2)
     assert boto3.client("secretsmanager").list_secrets()["SecretList"] == []
+
+
+def test_a_price_from_a_day_tells_it_and_keeps_what_cached_tokens_cost():
+    cached = catalog.bundled().resolve("gpt-5").prices[-1].cache_read
+    result = invoke("models", "price", "gpt-5", "--input", "1", "--output", "8", "--from", "2099-01-01")
+    assert (
+        "gpt-5 costs $1 and $8 a million tokens of prompt and answer from 2099-01-01, 00:00 UTC, on." in result.stderr
+    )
+    assert f"Kept: cache_read ${cached:f}; --cache-read" in result.stderr
+    assert "acts within" not in result.stderr
+    (price,) = answer("models", "price", "gpt-5", "--input", "1", "--output", "8", "--from", "2099-01-01")["prices"]
+    assert price == {"effective_from": "2099-01-01", "input": 1, "output": 8, "cache_read": cached}
+    again = invoke("models", "price", "gpt-5", "--input", "2", "--output", "8", "--cache-read", "0.5").stderr
+    assert "from today on" in again
+    assert "Kept" not in again
+    assert "acts within" in again

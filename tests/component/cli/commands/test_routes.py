@@ -1,5 +1,6 @@
 """Commands on routes: what they write, what they print, how they end."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +11,7 @@ from loopllama.aws import clients, dynamo
 from loopllama.catalog import catalog
 from loopllama.routing.store import RouteStore
 from loopllama_cli.commands.common import parse_time
+from loopllama_cli.commands.routes import history
 
 # Routes
 
@@ -144,3 +146,22 @@ def test_exported_routes_keep_every_digit(crew, tmp_path):
     assert "temperature: 0.12345678901234567890123\n" in file.read_text()
     assert "max_latency: 100000\n" in file.read_text()
     assert answer("routes", "import", file, "--dry-run", "--force")["changes"] == []
+
+
+def test_an_expected_cost_is_not_called_a_cap(pushed):
+    shown = invoke("routes", "set", pushed, "writer", "small", "--max-expected-cost", "0.5").stdout
+    assert "expected cost at most $0.5" in " ".join(shown.split())
+    assert answer("routes", "set", pushed, "writer", "small", "--max-cost", "0.25")["max_cost"] == Decimal("0.25")
+    told = invoke("routes", "set", "--help").stdout
+    assert "--max-cost" not in told
+    assert "No cap" in " ".join(told.replace("│", " ").split())
+
+
+def test_a_time_is_shown_as_one(pushed):
+    answer("routes", "set", pushed, "writer", "small", "--expires-in", "2h")
+    row: Any = RouteStore(SETTINGS).get(pushed, "writer")
+    shown = datetime.fromtimestamp(int(row["expires_at"]), UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    assert shown in invoke("routes", "list", pushed).stdout
+    for value, text in ((row["expires_at"], shown), ("soon", "soon")):
+        difference: Any = {"field": "expires_at", "from": None, "to": value}
+        assert history._difference(difference) == f"expires_at: nothing -> {text}"

@@ -91,7 +91,7 @@ def test_ctrl_c_leaves_the_run_going(accepted, monkeypatch):
 def test_waiting_no_longer_than_asked(accepted):
     _, states = accepted
     states["run_1"]["status"] = "running"
-    assert "goes on" in invoke("run", "w", "-i", "x", "--timeout", "0.1", code=1).stderr
+    assert "goes on" in invoke("run", "w", "-i", "x", "--timeout", "0.1", code=7).stderr
 
 
 @pytest.mark.parametrize(

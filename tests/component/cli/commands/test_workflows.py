@@ -209,3 +209,26 @@ def test_a_folder_that_is_no_copy_is_left_alone(pushed, tmp_path):
     for arguments in (("export", "--all", tmp_path), ("push", tmp_path), ("push", tmp_path, "--strict")):
         assert invoke("workflows", *arguments, code=2).stderr.startswith("error: ")
     assert [path.name for path in tmp_path.iterdir() if path.name != "crew.yaml"] == ["notes.txt"]
+
+
+def test_a_push_tells_what_it_replaces_and_which_routes_then_do_nothing(crew, pushed):
+    assert "replaces" not in invoke("workflows", "push", crew, "--id", "another").stderr
+    assert "nothing was stored" in invoke("workflows", "push", crew).stderr
+    invoke("routes", "set", pushed, "writer", "small")
+    invoke("routes", "set", pushed, "*", "small")
+    text = crew.read_text().replace("Sort the ticket.", "Sort it.").replace("role: Writer", "role: Author")
+    crew.write_text(text.replace("model: frontier", "model: small\ndescription: Replies"))
+    said = " ".join(invoke("workflows", "push", crew, "--stack", "prod").stderr.split())
+    assert (
+        "It replaces version 1: description, model; step triage: systemPrompt; step author is new; "
+        "step writer is gone. Runs keep theirs. Undo: loopllama --stack prod workflows rollback support_reply --to 1"
+    ) in said
+    assert "the override of step 'writer' does nothing: the crew has no such step" in said
+    assert "remove it: loopllama --stack prod routes unset support_reply writer" in said
+    assert "step '*'" not in said
+    crew.write_text(crew.read_text().replace("Sort it.", "Sort."))
+    told = answer("workflows", "push", crew)
+    assert told["replaced"] == {"version": 2, "changes": ["step triage: systemPrompt"]}
+    assert [one["field"] for one in told["warnings"]] == ["crew.1.model", "routes.writer"]
+    invoke("routes", "unset", pushed, "writer")
+    assert answer("workflows", "push", crew)["replaced"] is None
