@@ -329,6 +329,7 @@ class _Maker:
             return rng.choice([
                 Expression("input.flag", lambda sight: field_of(sight.input, "flag")),
                 Expression("input.n < `2`", lambda sight: less(field_of(sight.input, "n"), 2)),
+                Expression("input.n", lambda sight: field_of(sight.input, "n")),
                 Expression("input.absent", lambda sight: field_of(sight.input, "absent")),
             ])  # fmt: skip
         name = rng.choice(names)
@@ -357,6 +358,7 @@ class _Maker:
             Expression(f"{out}.note == 'red'", lambda sight: of("note")(sight) == "red", said),
             Expression(f"contains({out}.todo || `[]`, 'x')", lambda sight: "x" in or_empty(of("todo")(sight)), said),
             Expression(f"{out}.any", of("any"), said),
+            Expression(f"{out}.n", of("n"), said),
         ]
         if name not in self._shapes:
             forms.append(Expression(f"length({out}.any) > `1`", lambda sight: length(of("any")(sight)) > 1, said))
