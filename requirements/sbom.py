@@ -27,20 +27,21 @@ def bill(lock: Path, name: str, version: str) -> dict[str, Any]:
         "version": version,
         "licenses": [{"license": {"id": "Apache-2.0"}}],
     }
-    known = {_plain(package.name): _url(package) for package in packages}
+    # Of some packages there are two versions, for Pythons that are older or newer; either may be what is needed.
+    known: dict[str, list[str]] = {}
+    for package in packages:
+        known.setdefault(_plain(package.name), []).append(_url(package))
     depends = [
-        {"ref": known[_plain(package.name)], "dependsOn": sorted(_needs(package.name) & known.keys())}
+        {"ref": _url(package), "dependsOn": [url for one in sorted(_needs(package.name)) for url in known.get(one, ())]}
         for package in packages
     ]
-    for part in depends:
-        part["dependsOn"] = [known[one] for one in part["dependsOn"]]
     content = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
         "metadata": {"component": ours},
         "components": [_component(package) for package in packages],
-        "dependencies": [{"ref": ours["bom-ref"], "dependsOn": sorted(known.values())}, *depends],
+        "dependencies": [{"ref": ours["bom-ref"], "dependsOn": sorted(map(_url, packages))}, *depends],
     }
     serial = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(content, sort_keys=True))
     return {"bomFormat": "CycloneDX", "specVersion": "1.6", "serialNumber": f"urn:uuid:{serial}", **content}

@@ -21,6 +21,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "trace": ("trace last", f"trace {_RUN} --svg trace.svg"),
     "compare": (f"compare {_RUN} last",),
     "usage": ("usage --by workflow,step", "usage --by model --from 2026-11-01 --csv"),
+    "advise": ("advise support_reply", "advise support_reply --candidate gpt-5-mini --runs-month 3000"),
     "whatif": ("whatif support_reply --set draft=small --since 7d",),
     "workflows push": ("workflows push workflow.yaml", "workflows push workflow.yaml --id desk --strict"),
     "workflows export": ("workflows export support_reply", "workflows export --all backup"),

@@ -22,6 +22,7 @@ from loopllama.errors import (
 )
 from loopllama_cli import examples
 from loopllama_cli.commands import (
+    advise,
     demo,
     deploy,
     destroy,
@@ -205,6 +206,7 @@ app.command("run")(run.run)
 app.command("trace")(trace.trace)
 app.command("compare")(trace.compare)
 app.command("usage")(usage.usage)
+app.command("advise")(advise.advise)
 app.command("whatif")(whatif.whatif)
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(runs.app, name="runs")

@@ -97,6 +97,16 @@ def test_the_bill_names_every_package_of_the_layer_with_its_files() -> None:
     assert bill == SBOM.bill(LAYER, "loopllama-layer", "1.2.3")
 
 
+@pytest.mark.parametrize("lock", ["shared/requirements.txt", "requirements/cli.txt"])
+def test_each_part_of_a_bill_is_there_once(lock: str) -> None:
+    """CycloneDX takes no part and no dependency twice; of some packages two versions are locked, by Python's."""
+    bill = SBOM.bill(ROOT / lock, "loopllama", "1")
+    refs = [one["bom-ref"] for one in bill["components"]]
+    assert sorted(set(refs)) == sorted(refs) == sorted(part["ref"] for part in bill["dependencies"][1:])
+    assert all(set(part["dependsOn"]) <= set(refs) for part in bill["dependencies"])
+    assert all(len(set(part["dependsOn"])) == len(part["dependsOn"]) for part in bill["dependencies"])
+
+
 def test_make_build_writes_both_bills() -> None:
     said = subprocess.run(["make", "--dry-run", "build"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for lock, file in (

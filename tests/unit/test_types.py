@@ -44,7 +44,7 @@ tool call      shared/loopllama/runs/attempt_log.py        StepLedger.settled_to
 pending        shared/loopllama/engine/human_input.py      wait                        expires_at
 pending        shared/loopllama/engine/human_input.py      _meant                      expires_at
 human answer   shared/loopllama/engine/human_input.py      check_start                 approved
-crew step      shared/loopllama/engine/step_context.py     reads_of                    for_each
+crew step      shared/loopllama/workflows/reads.py         named_by                    for_each
 crew step      shared/loopllama/agent/tool_calls.py        ToolCalls.__init__          output_schema
 crew step      shared/loopllama/workflows/graph.py         ready                       needs
 repeat         shared/loopllama/engine/loops.py            verdict                     until
@@ -58,6 +58,8 @@ event          shared/loopllama/events/log.py              EventLog.after       
 event          cli/loopllama_cli/console/event_stream.py   print_event                 error
 usage row      shared/loopllama/queries/usage_sums.py      Sums.add_rows               tags
 run object     shared/loopllama/queries/whatif.py          _Change.of_run              attempts
+advice         shared/loopllama/queries/advice/lines.py    to_model                    try_command
+advice         cli/loopllama_cli/commands/advise.py        _about                      once_usd
 run object     cli/loopllama_cli/console/trace.py          header                      workflow_version
 """
 """The record, and where one of its attributes is misspelt: file, function, attribute."""

@@ -31,7 +31,7 @@ def doctor(
 
     console, checks = output.out(), list[Check]()
     for check in examine(ctx.obj or Choice(), call):
-        check = check._replace(todo=complete(check.todo))  # noqa: PLW2901 - the same check, its commands whole
+        check = check._replace(todo=complete(check.todo))
         checks.append(check)
         if not as_json:
             status = Text(f"{check.status:<4} ", _STYLES[check.status])

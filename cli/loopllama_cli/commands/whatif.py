@@ -49,6 +49,7 @@ def whatif(
     as_csv: Csv = False,
 ) -> None:
     """Reprice recorded runs under other models: cost, latency along the critical path, spread, and what is unknown."""
+    from loopllama.queries import recorded
     from loopllama.queries import whatif as predictions
     from loopllama.queries.runs import RunReader
     from loopllama.routing.router import Router
@@ -67,8 +68,8 @@ def whatif(
     changes = {step: router.priced_model(name) for step, name in wanted.items()}
     moment = read_moment(since, "--since")
     oldest = None if moment is None else datetime.fromisoformat(moment)
-    limit = predictions.MAX_RUNS if since is not None else runs
-    recent = predictions.recent_runs(RunReader(settings), workflow, limit=limit, since=oldest)
+    limit = recorded.MAX_RUNS if since is not None else runs
+    recent = recorded.recent_runs(RunReader(settings), workflow, limit=limit, since=oldest)
     needs = {agent["name"]: agent["needs"] for agent in crew}
     forecast = predictions.predict(
         recent, needs, changes, router.priced_model, prices="today" if prices == "today" else "then"

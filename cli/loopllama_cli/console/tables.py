@@ -11,7 +11,20 @@ from rich.table import Column, Table
 from rich.text import Text
 
 LEFT_OUT = (
-    *("Share", "By", "System prompt", "Agents", "Can", "Tokens cached", "Cached", "Latency from", "Secret"),
+    *(
+        "Share",
+        "Routine",
+        "Run's latency",
+        "90 % range",
+        "By",
+        "System prompt",
+        "Agents",
+        "Can",
+        "Tokens cached",
+        "Cached",
+        "Latency from",
+        "Secret",
+    ),
     *("Answered by", "Description", "Updated", "Version", "Tokens", "Tokens in", "Tokens out", "In", "Out", "Provider"),
     *("Context", "At once", "Alias", "Role", "Needs", "Until", "Type", "Latency before", "Cost before", "Latency"),
     *("Created", "Change", "Latency after", "Spread (p10 to p90)", "Reason", "Of", "Fallbacks", "Source", "Revoked"),
@@ -20,7 +33,7 @@ LEFT_OUT = (
 """Columns that may be left out, the first to go first. The rest, and the first column of a table, always stay."""
 _TEXTS = {"Reason": 200, "Changed": 300, "Description": 120, "System prompt": 60, "By": 60}
 """Columns of sentences, with the most characters that a terminal shows of them: they are broken between words."""
-_LISTS = ("Can", "Fallbacks", "Needs", "Says", "Opens", "Value", "From", "To", "Alias")
+_LISTS = ("Can", "Fallbacks", "Needs", "Says", "Move", "Opens", "Value", "From", "To", "Alias")
 """Columns with several names in a cell: broken between them, never within one."""
 _NARROW_TEXT, _WORD = 16, 40
 """Characters: the least that a column of sentences has, and the longest word in them that is not broken either."""

@@ -14,7 +14,7 @@ from loopllama.api import openapi as document
 from loopllama.api import response_models
 from loopllama.api.auth import KeyStore, RateLimit
 from loopllama.api.dependencies import Services, possible_run
-from loopllama.api.resources import events, models, overrides, runs, tools, usage, workflows
+from loopllama.api.resources import advice, events, models, overrides, runs, tools, usage, workflows
 from loopllama.api.responses import JSON, MethodNotAllowed, parse_body, problem, read_body
 from loopllama.api.scopes import NEEDS, Forbidden, check_scope, check_workflow
 from loopllama.settings import Settings
@@ -55,7 +55,7 @@ class Api:
         self._resolver.admit = self._admit
         self._resolver.exception_handler(Exception)(self._problem)
         self._services = services = Services(settings)
-        for resource in (workflows, runs, events, overrides, models, tools, usage):
+        for resource in (workflows, advice, runs, events, overrides, models, tools, usage):
             self._resolver.include_router(resource.routes(services))
         document.add(self._resolver, __version__)
 

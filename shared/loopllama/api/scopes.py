@@ -44,6 +44,7 @@ NEEDS: Final[dict[tuple[str, str], Need]] = {
     ("PATCH", "/v1/workflows/<workflow_id>"): Need("admin", "workflow"),
     ("DELETE", "/v1/workflows/<workflow_id>"): Need("admin", "workflow"),
     ("POST", "/v1/workflows/<workflow_id>/rollback"): Need("admin", "workflow"),
+    ("GET", "/v1/workflows/<workflow_id>/advice"): Need("read", "workflow"),
     ("GET", "/v1/workflows/<workflow_id>/runs"): Need("read", "workflow"),
     ("POST", "/v1/workflows/<workflow_id>/runs"): Need("run", "workflow"),
     ("GET", "/v1/runs"): Need("read", "list"),

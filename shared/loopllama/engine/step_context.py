@@ -11,7 +11,7 @@ from loopllama.errors import InvalidRequest, RunNotFound
 from loopllama.runs.step_ref import Work, iteration_of, step_key
 from loopllama.runs.store import RunStore
 from loopllama.runs.value_store import ValueStore
-from loopllama.workflows import expressions, graph, prompt_template
+from loopllama.workflows import expressions, graph, prompt_template, reads
 
 if TYPE_CHECKING:
     from loopllama.runs.records import RouteRecord, Run, StepRecord
@@ -162,12 +162,10 @@ def reads_of(crew: Sequence[CrewStep], step: CrewStep) -> list[str]:
     costs a read unit or more, so a long crew whose prompts name what they use reads no more at its end than at its
     beginning."""
     may = graph.ancestors(crew, step["name"])
-    texts = (step.get("when"), step.get("for_each"), step.get("repeat", {}).get("until"))
-    parsed = [expressions.parse(text) for text in texts if text]
-    if not step.get("prompt") or any(expression.whole for expression in parsed):
+    named = reads.named_by(step)
+    if named is None:
         return may
-    named = {reference.step for reference in prompt_template.parse(step["prompt"]).references}
-    named.update(step["needs"], *(expression.steps for expression in parsed))
+    named.update(step["needs"])
     return [name for name in may if name in named]
 
 

@@ -14,23 +14,43 @@ from loopllama.llm import usage
 def critical_path(needs: Mapping[str, Sequence[str]], durations: Mapping[str, float]) -> float:
     """Return how long the longest line of steps takes, each starting when all that it needs are done. `needs` is in an
     order in which every step comes after some beginning; loops are none, as a crew has none."""
+    return max(_ends(needs, durations).values(), default=0.0)
+
+
+def slack(needs: Mapping[str, Sequence[str]], durations: Mapping[str, float]) -> dict[str, float]:
+    """Return how much longer each step could take before the longest line of steps gets longer: the total float of the
+    critical path method (Kelley and Walker, Critical-path planning and scheduling, 1959), in the unit of `durations`.
+    """
+    waiting: dict[str, list[str]] = {name: [] for name in needs}
+    for name, needed in needs.items():
+        for other in needed:
+            waiting.setdefault(other, []).append(name)
+    before, behind = _ends(needs, durations), _ends(waiting, durations)
+    longest = max(before.values(), default=0.0)
+    # A step's own time is in both the line that ends with it and the one that begins with it.
+    return {
+        name: max(0.0, longest - before[name] - behind[name] + max(0.0, durations.get(name, 0.0))) for name in needs
+    }
+
+
+def _ends(needs: Mapping[str, Sequence[str]], durations: Mapping[str, float]) -> dict[str, float]:
+    """Return when each step ends at the earliest, counted from the beginning of the first."""
     done: dict[str, float] = {}
-
-    def end(name: str) -> float:
-        stack = [name]
+    for name in needs:
+        stack = [] if name in done else [name]
         while stack:
-            top = stack[-1]
-            open_ = [other for other in needs.get(top, ()) if other not in done]
-            if open_:
-                stack.extend(open_)
-                continue
-            stack.pop()
-            if top not in done:
-                begin = max((done[other] for other in needs.get(top, ())), default=0.0)
+            begin, waits = 0.0, False
+            for other in needs.get(stack[-1], ()):
+                end = done.get(other)
+                if end is None:
+                    stack.append(other)
+                    waits = True
+                    break
+                begin = max(begin, end)
+            if not waits:
+                top = stack.pop()
                 done[top] = begin + max(0.0, durations.get(top, 0.0))
-        return done[name]
-
-    return max((end(name) for name in needs), default=0.0)
+    return done
 
 
 class Speeds:

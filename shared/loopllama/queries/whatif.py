@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from statistics import quantiles
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from loopllama.catalog import pricing
 from loopllama.catalog.answering import priced_as
@@ -41,33 +41,42 @@ if TYPE_CHECKING:
     from loopllama.queries.types import AttemptView, Compared, Forecast, ForecastStep, Percentiles, RunView, StepView
 
 Prices = Literal["today", "then"]
-MAX_RUNS = 200
-FINISHED = ("completed",)
 
 
-class Runs(Protocol):
-    """Where runs are read (`queries.runs.RunReader`)."""
+@dataclass(slots=True)
+class StepOfRun:
+    """A step of one run before and after the change: USD (`None`: something is unpriced) and ms, the length that counts
+    on the critical path."""
 
-    def ended(
-        self, workflow_id: str, limit: int = 20, cursor: str | None = None
-    ) -> tuple[Sequence[RunView], str | None]:
-        """Return a page of a workflow's runs, newest first, and the next page's cursor."""
-        ...
-
-    def get(self, run_id: str, show: Callable[[Any], Any] | None = None) -> RunView:
-        """Return a run with its steps."""
-        ...
+    cost_before: Decimal | None = Decimal(0)
+    cost_after: Decimal | None = Decimal(0)
+    ms_before: float = 0.0
+    ms_after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One run before and after the change. USD (`None`: something is unpriced) and ms."""
+    """One run before and after the change, and each of its steps that was taken."""
 
     run_id: str
-    cost_before: Decimal | None
-    cost_after: Decimal | None
     latency_before: float
-    latency_after: float
+    steps: Mapping[str, StepOfRun]
+
+    @property
+    def cost_before(self) -> Decimal | None:
+        """USD, `None` where something is unpriced."""
+        return _sum(step.cost_before for step in self.steps.values())
+
+    @property
+    def cost_after(self) -> Decimal | None:
+        """USD, `None` where something is unpriced."""
+        return _sum(step.cost_after for step in self.steps.values())
+
+    def latency_after(self, needs: Mapping[str, Sequence[str]]) -> float:
+        """Return how long the run would take (ms): what was recorded, and what its critical path loses or gains."""
+        before = critical_path(needs, {name: step.ms_before for name, step in self.steps.items()})
+        after = critical_path(needs, {name: step.ms_after for name, step in self.steps.items()})
+        return max(0.0, self.latency_before + after - before)
 
 
 @dataclass(slots=True)
@@ -113,32 +122,6 @@ class StepEstimate:
         }
 
 
-def recent_runs(reader: Runs, workflow_id: str, *, limit: int = 20, since: datetime | None = None) -> list[RunView]:
-    """Return the newest completed runs of a workflow, whole; at most `limit`, none older than `since`. `reader` is a
-    `queries.runs.RunReader`. Inputs and outputs are not fetched. Replays that kept steps are left out: what they cost
-    and took is a part of a run."""
-    views: list[RunView] = []
-    cursor: str | None = None
-    examined = 0
-    while len(views) < limit and examined < 10 * limit:
-        page, cursor = reader.ended(workflow_id, limit=min(100, 2 * limit), cursor=cursor)
-        for run in page:
-            if since is not None and datetime.fromisoformat(run["created_at"]) < since:
-                return views
-            examined += 1
-            if run["status"] in FINISHED and len(views) < limit:
-                view = reader.get(run["id"], show=_nothing)
-                if not any(step.get("replayed_from") for step in view["steps"]):
-                    views.append(view)
-        if cursor is None:
-            break
-    return views
-
-
-def _nothing(_: Any) -> None:
-    """Instead of a value that nobody looks at."""
-
-
 def predict(
     runs: Sequence[RunView],
     needs: Mapping[str, Sequence[str]],
@@ -166,9 +149,9 @@ def predict(
             )
     if not runs:
         raise InvalidRequest("there is no completed run to learn from; run the workflow first, or look further back")
-    change = _Change(changes, resolve, prices, Speeds(runs))
-    estimates = [change.of_run(run, needs) for run in runs]
-    steps, unknown = change.steps, change.unknown
+    estimated = estimate(runs, changes, resolve, Speeds(runs), prices=prices)
+    estimates, steps, unknown = estimated.runs, estimated.steps, estimated.unknown
+    latencies = [(e.latency_before, e.latency_after(needs)) for e in estimates]
     for step in changes:
         if step != "*" and step not in steps:
             unknown[f"step {step!r} was not taken in these runs"] = None
@@ -186,17 +169,39 @@ def predict(
         "prices": prices,
         "cost_usd": _totals([e.cost_before for e in estimates], [e.cost_after for e in estimates]),
         "latency_ms": _totals(
-            [Decimal(round(e.latency_before)) for e in estimates], [Decimal(round(e.latency_after)) for e in estimates]
+            [Decimal(round(before)) for before, _ in latencies], [Decimal(round(after)) for _, after in latencies]
         ),
         "spread": {
             "cost": _spread((e.cost_before, e.cost_after) for e in estimates),
-            "latency": _spread((Decimal(e.latency_before), Decimal(e.latency_after)) for e in estimates),
+            "latency": _spread((Decimal(before), Decimal(after)) for before, after in latencies),
         },
         "steps": [steps[name].record(len(runs)) for name in (*needs, *gone) if name in steps],
         "cost_basis": CERTAINTY[max((step.basis for step in steps.values()), default=0)],
         "simulated": any(run.get("simulated") for run in runs),
         "unknown": list(unknown),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """What a change does to runs, one by one and summed by step, and what of it is not known."""
+
+    runs: Sequence[Estimate]
+    steps: Mapping[str, StepEstimate]
+    unknown: dict[str, None]
+
+
+def estimate(
+    runs: Sequence[RunView],
+    changes: Mapping[str, Model],
+    resolve: Callable[[str], Model],
+    speeds: Speeds,
+    *,
+    prices: Prices = "today",
+) -> Estimated:
+    """Return what `changes` do to each run. `speeds` are what was observed of models, in these runs or in more."""
+    change = _Change(changes, resolve, prices, speeds)
+    return Estimated([change.of_run(run) for run in runs], change.steps, change.unknown)
 
 
 @dataclass(slots=True)
@@ -210,29 +215,27 @@ class _Change:
     steps: dict[str, StepEstimate] = field(default_factory=dict)
     unknown: dict[str, None] = field(default_factory=dict)
 
-    def of_run(self, run: RunView, needs: Mapping[str, Sequence[str]]) -> Estimate:
+    def of_run(self, run: RunView) -> Estimate:
         """Return a run before and after; adds its calls to those of their steps."""
-        before: Decimal | None = Decimal(0)
-        after: Decimal | None = Decimal(0)
+        steps: dict[str, StepOfRun] = {}
         turns: dict[str, list[_Turn]] = defaultdict(list)
         for record in run["steps"]:
             turn = _turn(record)
             turns[record["step"]].append(turn)
+            step = steps.setdefault(record["step"], StepOfRun())
             for call in record["attempts"]:
                 estimate = self.steps.setdefault(record["step"], StepEstimate(record["step"]))
                 now, then, takes = self._of_call(estimate, call)
-                before, after = _add(before, now), _add(after, then)
+                step.cost_before, step.cost_after = _add(step.cost_before, now), _add(step.cost_after, then)
                 turn.takes += takes - _ms(call)
                 estimate.add(call, now, then)
-        latency = float(run.get("latency_ms") or 0)
-        took = {name: _length(step_turns, now=True) for name, step_turns in turns.items()}
-        takes_then = {name: _length(step_turns, now=False) for name, step_turns in turns.items()}
-        for name in took:
-            if estimate_of := self.steps.get(name):
-                estimate_of.latency_before += took[name]
-                estimate_of.latency_after += takes_then[name]
-        path_before, path_after = critical_path(needs, took), critical_path(needs, takes_then)
-        return Estimate(str(run["id"]), before, after, latency, max(0.0, latency + path_after - path_before))
+        for name, step_turns in turns.items():
+            took, takes = _length(step_turns, now=True), _length(step_turns, now=False)
+            steps[name].ms_before, steps[name].ms_after = took, takes
+            if whole := self.steps.get(name):
+                whole.latency_before += took
+                whole.latency_after += takes
+        return Estimate(str(run["id"]), float(run.get("latency_ms") or 0), steps)
 
     def _of_call(self, estimate: StepEstimate, call: AttemptView) -> tuple[Decimal | None, Decimal | None, float]:
         """Return what a call costs and would cost, and how long it would take (ms)."""
@@ -345,6 +348,13 @@ def _effort(model_id: str, resolve: Callable[[str], Model]) -> str | None:
         return resolve(model_id).effort
     except ModelUnknown:
         return None
+
+
+def _sum(costs: Iterable[Decimal | None]) -> Decimal | None:
+    total: Decimal | None = Decimal(0)
+    for cost in costs:
+        total = _add(total, cost)
+    return total
 
 
 def _add(total: Decimal | None, more: Decimal | None) -> Decimal | None:

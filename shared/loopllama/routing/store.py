@@ -153,7 +153,7 @@ class RouteStore:
         """Return what the row would change for cost and latency of a run, by the workflow's recent runs
         (`whatif.predict`) and the decision's own code (`Router.preview`); `None` where there are
         none, or where the row names no single model."""
-        from loopllama.queries import whatif
+        from loopllama.queries import recorded, whatif
         from loopllama.queries.runs import RunReader
         from loopllama.routing.router import Router
         from loopllama.workflows.store import DefinitionStore
@@ -162,7 +162,7 @@ class RouteStore:
         if not isinstance(values.get("model"), str) or policy is None or policy.chooses:
             return None
         definition = DefinitionStore(self._settings).get(workflow_id)["definition"]
-        runs = whatif.recent_runs(RunReader(self._settings), workflow_id, limit=LOOKED_AT)
+        runs = recorded.recent_runs(RunReader(self._settings), workflow_id, limit=LOOKED_AT)
         router = Router(self._settings)
         decided = router.preview(workflow_id, definition, step, values) if runs else {}
         changed = {name: router.priced_model(model) for name, model in decided.items()}
@@ -191,11 +191,11 @@ class RouteStore:
         """Return the longest prompt (tokens) of each step in the workflow's recent runs."""
         if not self._settings.runs_table or not self._settings.workflows_table:
             return {}
-        from loopllama.queries import whatif
+        from loopllama.queries import recorded
         from loopllama.queries.runs import RunReader
 
         longest: dict[str, int] = {}
-        for run in whatif.recent_runs(RunReader(self._settings), workflow_id, limit=PROMPTS_OF):
+        for run in recorded.recent_runs(RunReader(self._settings), workflow_id, limit=PROMPTS_OF):
             for record in run["steps"]:
                 for call in record["attempts"]:
                     tokens = usage.of_shown(call).input_tokens

@@ -192,7 +192,7 @@ class RouteChecks:
             message = f"{message}; give it one: loopllama models price {name} --input USD --output USD"
             findings.append(Finding(field, message, invalid=False, forcible=True))
         if model.provider not in self._keys:
-            self._keys[model.provider] = self._has_key(model.provider)
+            self._keys[model.provider] = self.has_key(model.provider)
         if not self._keys[model.provider]:
             own = KNOWN.get(model.provider, Known()).local_server
             message = (
@@ -208,7 +208,7 @@ class RouteChecks:
                 findings.append(Finding(field, message, invalid=False))
         return findings
 
-    def _has_key(self, provider: str) -> bool:
+    def has_key(self, provider: str) -> bool:
         """Return whether the provider can be called, as far as that can be known from here."""
         known = KNOWN.get(provider, Known())
         simulated = self._settings.simulated_providers

@@ -111,6 +111,22 @@ class ValueStore:
         """Return whether what a record holds is a value in the bucket."""
         return isinstance(stored, dict) and _S3 in stored
 
+    @staticmethod
+    def fingerprint(stored: Any) -> str | None:
+        """Return what tells by itself, without a look into the bucket, whether two values are equal: equal fingerprints
+        are equal values. Unequal ones may be equal values that were stored in another way. `None` for no value."""
+        if stored is None:
+            return None
+        if isinstance(stored, dict) and _S3 in stored:
+            # The key ends with the hash of the content, behind the run's id and the value's name.
+            return "s3-" + str(stored[_S3]).rpartition("-")[2]
+        if isinstance(stored, dict) and PARTS in stored:
+            parts = stored[PARTS]
+            if all(isinstance(part, str) for part in parts):
+                return _hash("".join(parts))
+            return _hash("".join(f"{ValueStore.fingerprint(part)};" for part in parts))
+        return _hash(str(stored[_JSON]) if isinstance(stored, dict) and _JSON in stored else str(stored))
+
     def renew(self, stored: Mapping[str, Any]) -> bool:
         """Let a value in the bucket count as new, so that its age deletes it later; `False` where it is gone."""
         key, client = stored[_S3], self._client()
@@ -136,6 +152,10 @@ class ValueStore:
             "get_object", Params={"Bucket": self._bucket, "Key": stored[_S3]}, ExpiresIn=seconds
         )
         return url
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _is_gone(error: Any) -> bool:

@@ -14,7 +14,8 @@ from loopllama.catalog.catalog import bundled
 from loopllama.catalog.model import Model, Price, Speed
 from loopllama.errors import InvalidRequest, ModelUnknown
 from loopllama.queries.durations import critical_path
-from loopllama.queries.whatif import predict, recent_runs
+from loopllama.queries.recorded import recent_runs
+from loopllama.queries.whatif import predict
 
 OLD = date(2020, 1, 1)
 D = Decimal
