@@ -142,3 +142,12 @@ def test_a_workflow_with_active_runs_is_not_deleted(api: Client) -> None:
     assert run in answer.json()["error"]
     api.post(f"/v1/runs/{run}/cancel", None, 200)
     assert api.delete(f"/v1/workflows/{workflow}")["deleted"] is True
+
+
+def test_a_new_version_tells_of_routes_that_do_nothing_from_then_on(api: Client) -> None:
+    workflow = make(api, "Loses a step")["id"]
+    api.put(f"/v1/workflows/{workflow}/routes/writer", {"model": "small"})
+    body = {"name": "Loses a step", "crew": [CREW[0]]}
+    told = api.raw("PUT", f"/v1/workflows/{workflow}", body).json()["warnings"]
+    (idle,) = [one for one in told if one["field"] == "routes.writer"]
+    assert "does nothing: the crew has no such step" in idle["message"]

@@ -31,13 +31,14 @@ def doctor(
 
     console, checks = output.out(), list[Check]()
     for check in examine(ctx.obj or Choice(), call):
+        check = check._replace(todo=complete(check.todo))
         checks.append(check)
         if not as_json:
             status = Text(f"{check.status:<4} ", _STYLES[check.status])
             console.print(Text.assemble(status, (f"{check.what}: ", "bold"), output.plain(check.found)), soft_wrap=True)
             if check.todo:
                 for line in check.todo.splitlines():
-                    console.print(Text.assemble("     → ", output.plain(complete(line))), soft_wrap=True)
+                    console.print(Text.assemble("     → ", output.plain(line)), soft_wrap=True)
     if as_json:
         output.print_json([check._asdict() for check in checks])
     if any(check.status == "fail" for check in checks):

@@ -21,7 +21,7 @@ LEFT_OUT = (
 """Columns that may be left out, the first to go first. The rest, and the first column of a table, always stay."""
 _TEXTS = {"Reason": 200, "Opens": 300, "Changed": 300, "Description": 120, "System prompt": 60, "By": 60}
 """Columns of sentences, with the most characters that a terminal shows of them: they are broken between words."""
-_LISTS = ("Can", "Move", "Fallbacks", "Needs", "Says", "Opens", "Value", "From", "To", "Alias")
+_LISTS = ("Can", "Fallbacks", "Needs", "Says", "Move", "Opens", "Value", "From", "To", "Alias")
 """Columns with several names in a cell: broken between them, never within one."""
 _NARROW_TEXT, _WORD = 16, 40
 """Characters: the least that a column of sentences has, and the longest word in them that is not broken either."""

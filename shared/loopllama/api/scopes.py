@@ -34,6 +34,7 @@ class Need(NamedTuple):
 
 
 NEEDS: Final[dict[tuple[str, str], Need]] = {
+    ("GET", "/"): Need(None, "nothing"),
     ("GET", "/healthz"): Need(None, "nothing"),
     ("GET", "/openapi.json"): Need(None, "nothing"),
     ("GET", "/docs"): Need(None, "nothing"),

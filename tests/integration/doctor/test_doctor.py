@@ -78,7 +78,7 @@ def test_who_may_not_look_at_the_limit_of_functions_is_told(stack: Callable[...,
 
 def test_no_region_and_the_wrong_one(product: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     found = checks("--stack", "loopllama", "--region", "eu-west-3", code=1)
-    assert "does not exist" in found["stack"]["found"]
+    assert "There is no stack loopllama in region eu-west-3 of account" in found["stack"]["found"]
     assert "--region" in found["stack"]["todo"]
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)

