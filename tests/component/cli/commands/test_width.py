@@ -73,17 +73,6 @@ def _advice(*_, **__):
     }  # fmt: skip
 
 
-def _advice(*_, **__):
-    saving = {"estimate": Decimal("1.25"), "low": Decimal("-0.5"), "high": Decimal("12.5")}
-    line = {
-        "step": STEP, "move": "model", "alias": None, "to": OTHER, "basis": "record", "saving_usd_month": None,
-        "saving_usd_run": saving, "latency_ms": {"before": 1234, "after": 123_456, "source": "this step"},
-        "speaks_against": ["a", "b"], "estimated": False, "simulated": False, "says": "it does", "rests_on": ["x"],
-        "once_usd": None, "more_runs": 0, "command": f"loopllama whatif {WORKFLOW} --set {STEP}=small",
-    }  # fmt: skip
-    return {"advice": [line], "steps": [], "enough": True, "runs": 0, "rate": None, "unknown": [], "together": None}
-
-
 def _usage(*_, **__):
     sums = {
         "steps": 1234, "tokens_in": 123_456_789, "tokens_out": 1_234_567, "tokens_cached": 12_345_678,
