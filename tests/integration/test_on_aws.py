@@ -65,7 +65,7 @@ def test_the_tests_run_on_a_stack_that_is_there_and_removing_it_leaves_nothing()
         assert "skipped" not in done.stdout
 
         before = [one.partition(":")[0] for one in remains(partial(client, stack), NOT_MOTOS)]
-        assert before.count("dynamodb") == 8
+        assert before.count("dynamodb") == 9
         assert {"cloudformation", "s3", "lambda", "stepfunctions", "sqs", "logs", "events"} <= set(before)
         s3, uploads = client(stack, "s3"), managed_bucket(stack)
         s3.put_object(Bucket=stack.outputs["ValuesBucketName"], Key="runs/large", Body=b"x")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loopllama.errors import WorkflowNotFound
+from loopllama.llm.usage import SUMMED
 from loopllama.settings import Settings
 from loopllama_cli import completion
 from loopllama_cli.commands.common import Csv, Json, RunId, connect, either
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _CSV = (
-    *("step", "iteration", "item", "status", "model", "source", "tokens_in", "tokens_cached", "tokens_out"),
+    *("step", "iteration", "item", "status", "model", "source", *(figure.shown for figure in SUMMED)),
     *("cost_usd", "cost_basis", "simulated", "latency_ms", "waited_ms", "started_at", "finished_at"),
 )
 

@@ -50,7 +50,7 @@ def test_runs_of_all_workflows_stop_at_the_deployments_ceiling(live: Deployment)
     live.play(live.accept(one))
     error = failure(live, live.accept(other))
     assert "BudgetExceeded: The deployment's ceiling on " in error
-    assert "allows 0.0108 USD and has 0 USD left" in error
+    assert "allows $0.0108 and has $0 left" in error
     assert "let who deploys raise the template's parameter DailyCostLimit or use a cheaper model" in error
     limited(live, Decimal(0))
     live.play(live.accept(other))
@@ -93,7 +93,7 @@ def test_a_key_has_what_it_may_cost_in_a_day_and_another_key_its_own(live: Deplo
     done = start(first)
     live.play(done)
     error = failure(live, start(first))
-    assert f"BudgetExceeded: API key {kept['id']} on {clock.now_text()[:10]} (UTC) allows 0.0108 USD" in error
+    assert f"BudgetExceeded: API key {kept['id']} on {clock.now_text()[:10]} (UTC) allows $0.0108 " in error
     assert "make a key with a higher --max-usd-per-day (loopllama keys create)" in error
     assert "API key" in failure(live, start(first, f"/v1/runs/{done}/replay", fromStep="a"))
     live.play(start(second))

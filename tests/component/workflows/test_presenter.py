@@ -101,7 +101,7 @@ def test_the_command_line_shows_what_the_api_shows(
     assert (api["budget"], api["pin"], api["crew"]) == (shown, "run", FULL)
     assert told("show", "full") == api
     assert told("list") == [api]
-    assert pushed == api | {"warnings": pushed["warnings"]}
+    assert pushed == api | {"warnings": pushed["warnings"], "replaced": None}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)

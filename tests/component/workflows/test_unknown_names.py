@@ -227,7 +227,9 @@ def test_push_warns_with_the_line_and_strict_stores_nothing(
     wrong = " ".join(push("push", str(file), "--id", "typo", code=2).stderr.split())
     assert "line 7: crew.0.tools.1: this deployment has no tool 'nwo'; did you mean now?" in wrong
     file.write_text(file.read_text().replace(", nwo", ""))
-    assert push("push", str(file), "--strict").stderr == ""
+    said = push("push", str(file), "--strict").stderr
+    undo = "Undo: loopllama workflows rollback lines --to 1"
+    assert " ".join(said.split()) == f"It replaces version 1: step a: model. Runs keep theirs. {undo}"
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.parent.name)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loopllama.errors import InvalidRequest
 from loopllama.llm import usage
@@ -132,6 +132,7 @@ def _of_step(
     calls = [usage.of_shown(call) for call in facts.calls]
     bill = facts.bill if facts.runs else None
     recorded = dict.fromkeys(call["model"] for call in facts.calls)
+    usual: Any = {figure.shown: getattr(facts.needs.usual, figure.name) for figure in usage.SUMMED}
     return {
         "step": facts.name,
         "model": facts.now.model.id if facts.now.model else None,
@@ -144,9 +145,7 @@ def _of_step(
         "share": None if bill is None else share(reckoner, bill),
         "latency_ms": round(facts.latency) if facts.runs else None,
         "slack_ms": round(facts.slack) if facts.runs else None,
-        "tokens_in": facts.needs.usual.input_tokens,
-        "tokens_out": facts.needs.usual.output_tokens,
-        "tokens_cached": facts.needs.usual.cached_tokens,
+        **usual,
         "longest_prompt": max((call.input_tokens for call in calls), default=0),
         "longest_output": max((call.output_tokens for call in calls), default=0),
         "signals": [*facts.signals],

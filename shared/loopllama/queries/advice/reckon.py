@@ -245,7 +245,7 @@ class Reckoner:
             run["id"]
             for run in self.runs
             for record in run["steps"]
-            if record["step"] == name and any(call["tokens_out"] == tokens for call in answers(record))
+            if record["step"] == name and any(usage.of_shown(call).output_tokens == tokens for call in answers(record))
         )
 
     def newest_run(self, name: str) -> str | None:
