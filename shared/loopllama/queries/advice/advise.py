@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from loopllama.errors import InvalidRequest
 from loopllama.llm import usage
@@ -132,8 +132,8 @@ def _of_step(
     calls = [usage.of_shown(call) for call in facts.calls]
     bill = facts.bill if facts.runs else None
     recorded = dict.fromkeys(call["model"] for call in facts.calls)
-    usual: Any = {figure.shown: getattr(facts.needs.usual, figure.name) for figure in usage.SUMMED}
-    return {
+    figures = {figure.shown: getattr(facts.needs.usual, figure.name) for figure in usage.SUMMED}
+    told = {
         "step": facts.name,
         "model": facts.now.model.id if facts.now.model else None,
         "source": facts.now.source,
@@ -145,7 +145,7 @@ def _of_step(
         "share": None if bill is None else share(reckoner, bill),
         "latency_ms": round(facts.latency) if facts.runs else None,
         "slack_ms": round(facts.slack) if facts.runs else None,
-        **usual,
+        **figures,
         "longest_prompt": max((call.input_tokens for call in calls), default=0),
         "longest_output": max((call.output_tokens for call in calls), default=0),
         "signals": [*facts.signals],
@@ -156,6 +156,7 @@ def _of_step(
         "more_runs": max(0, MIN_RUNS - facts.runs),
         "says": _says(facts, lines, examined=examined),
     }
+    return cast("StepAdvice", told)
 
 
 def _says(facts: StepFacts, lines: Sequence[Line], *, examined: bool) -> str:
