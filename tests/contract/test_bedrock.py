@@ -140,6 +140,16 @@ def test_a_model_is_called_in_the_region_that_its_id_names(
     assert f"/{region}/bedrock/aws4_request" in server.requests[0].headers["authorization"]
 
 
+def test_a_call_goes_out_once_however_many_regions_were_called_before(
+    dialect: BedrockDialect, adapter: Provider, server: WireServer, make_call: Callable[..., ModelRequest]
+) -> None:
+    for number in [*range(12), 0, 0]:
+        server.script(Reply(200, dialect.answer("Here.")))
+        model = f"us-gov-{number}/amazon.nova-lite-v1:0"
+        assert adapter.complete(make_call(model=model)).text == "Here."
+    assert len(server.requests) == 14
+
+
 def test_options(
     dialect: BedrockDialect, adapter: Provider, server: WireServer, make_call: Callable[..., ModelRequest]
 ) -> None:

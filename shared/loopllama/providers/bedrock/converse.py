@@ -285,7 +285,8 @@ def _client(region: str | None) -> Any:
 @lru_cache(maxsize=8)
 def _made_client(region: str | None) -> Any:
     client = clients.client("bedrock-runtime", attempts=1, region=region)
-    client.meta.events.register("before-send.bedrock-runtime.Converse", _send)
+    # Once for a client, which may be had again: botocore would run the hook, and so make the call, twice.
+    client.meta.events.register("before-send.bedrock-runtime.Converse", _send, unique_id="loopllama")
     return client
 
 
