@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterable
+from functools import lru_cache
+from re import _casefix as casefix  # type: ignore[attr-defined]
 from re import _constants as sre  # type: ignore[attr-defined]  # which Python's own `re` compiles by
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any, Literal
@@ -47,14 +49,16 @@ class TextPattern:
             raise InvalidRequest(f"{self._on} cannot be used: {error}") from None
         except RecursionError:
             raise InvalidRequest(f"{self._on} cannot be used: its groups are nested too deeply") from None
-        self._nodes, self._looks = program.nodes, program.looks
+        self._nodes = program.nodes
+        # What is around a place that looks ahead or behind is another in each text; all else is the same in all texts.
+        self._states: _States | None = None if program.looks else {}
         work.spend(20 + 2 * len(self._nodes), self._on)
 
     def is_in(self, text: str, work: Work) -> bool:
         """Return whether the pattern is anywhere in a text. Raises `InvalidRequest` where that takes too much work."""
         on = f"{self._on} and a text of {len(text):,} characters"
         work.spend(1 + len(text) // 8, on)
-        return _Search(self._nodes, text, work, on).anywhere(self._start, remember=not self._looks)
+        return _Search(self._nodes, text, work, on, self._states).anywhere(self._start)
 
 
 class _NotRunError(ValueError):
@@ -142,16 +146,26 @@ def _test(code: Any, what: Any, flags: int) -> Test:
         items = items[1:]
     tests = [_item(kind, value, flags) for kind, value in items]
     if flags & re.IGNORECASE:
-        return lambda character: (
-            negated
-            != any(
-                test(case)
-                for test in tests
-                for case in {character, character.lower(), character.upper()}
-                if len(case) == 1
-            )
-        )
+        cases = _ascii_cases if flags & re.ASCII else _cases
+        return lambda character: negated != any(test(case) for test in tests for case in cases(character))
     return lambda character: negated != any(test(character) for test in tests)
+
+
+_CAPITALS = {"i": "İ", "k": "\u212a", "å": "\u212b", "ß": "ẞ", "θ": "ϴ", "ω": "\u2126"}
+"""Capitals of small letters whose own capital is another: Kelvin's, Ångström's and Ohm's signs, and three letters."""
+
+
+@lru_cache(maxsize=10_000)
+def _cases(character: str) -> frozenset[str]:
+    """Return the characters that differ in nothing but case, as Python's `re` takes them: σ is ς, and ſ is s."""
+    lower = "i" if character == "İ" else character.lower()
+    lowers = (lower, *map(chr, casefix._EXTRA_CASES.get(ord(lower), ())))
+    every = (form for one in lowers for form in (one, one.upper(), one.title(), _CAPITALS.get(one, one)))
+    return frozenset(form for form in every if len(form) == 1)
+
+
+def _ascii_cases(character: str) -> tuple[str, ...]:
+    return (character.lower(), character.upper()) if character.isascii() else (character,)
 
 
 def _item(kind: Any, value: Any, flags: int) -> Test:
@@ -162,6 +176,8 @@ def _item(kind: Any, value: Any, flags: int) -> Test:
         name = str(value).removeprefix("CATEGORY_")
         wanted, category = not name.startswith("NOT_"), _CATEGORIES[name.removeprefix("NOT_")]
         ascii_only = bool(flags & re.ASCII)
+        if ascii_only and name.endswith("SPACE"):
+            return lambda character: wanted == (character in " \t\n\r\f\v")
         return lambda character: wanted == (category(character) and (not ascii_only or character.isascii()))
     return lambda character: ord(character) == value
 
@@ -183,22 +199,29 @@ class _State:
         self.moves: dict[str, _State | Literal["found"]] = {}
 
 
-class _Search:
-    """One text, looked through. What has been counted once is remembered; memory follows the work."""
+_States = dict[tuple[frozenset[int], str], _State]
 
-    def __init__(self, nodes: list[tuple[str, Any, tuple[int, ...]]], text: str, work: Work, on: str) -> None:
+
+class _Search:
+    """One text, looked through. What has been counted once is remembered, in `states` for other texts too; memory
+    follows the work."""
+
+    def __init__(
+        self, nodes: list[tuple[str, Any, tuple[int, ...]]], text: str, work: Work, on: str, states: _States | None
+    ) -> None:
         self._nodes, self._text, self._work, self._on = nodes, text, work, on
-        self._states: dict[tuple[frozenset[int], str], _State] = {}
+        self._states: _States = {} if states is None else states
+        self._remembers = states is not None
         self._seen: dict[tuple[int, int], bool] = {}
 
-    def anywhere(self, start: int, *, remember: bool) -> bool:
+    def anywhere(self, start: int) -> bool:
         """Return whether a way from `start` comes to its end, begun at any character."""
         state = self._state(frozenset((start,)), "")
         last = len(self._text) - 1
         for place, character in enumerate(self._text):
             following: _State | Literal["found"] | None = None
             # `$` holds before a last line end, so that no other is like it.
-            if known := remember and (place != last or character != "\n"):
+            if known := self._remembers and (place != last or character != "\n"):
                 following = state.moves.get(character)
             if following is None:
                 places = self._over(state.places, place, character)
@@ -211,7 +234,9 @@ class _Search:
         return self._reach(state.places, len(self._text)) is None
 
     def _state(self, places: frozenset[int], before: str) -> _State:
-        return self._states.setdefault((places, before), _State(places, before))
+        if (state := self._states.get((places, before))) is None:
+            state = self._states[places, before] = _State(places, before)
+        return state
 
     def _at(self, start: int, place: int) -> bool:
         """Return whether a way from `start` comes to its end, begun at `place`."""

@@ -98,6 +98,28 @@ def test_patterns_mean_what_they_mean_in_python(pattern: str, text: str) -> None
     assert found(pattern, text) is (re.search(pattern, text) is not None)
 
 
+@pytest.mark.parametrize("pattern", ["(?i)σ", "(?i)ı", "(?i)İ", "(?i)[k-s]", "(?i)[^k-s]", "(?i)[Α-Ω]", "(?ai)[k-s]", "(?a)\\s"])
+def test_characters_are_in_classes_where_they_are_in_python(pattern: str) -> None:
+    work = Work(10_000_000, "a test")
+    ready, compiled = TextPattern(pattern, work), re.compile(pattern)
+    characters = [chr(number) for number in (*range(0x590), *range(0x1E00, 0x2140))]
+    assert [one for one in characters if ready.is_in(one, work)] == list(filter(compiled.search, characters))
+
+
+def test_what_was_learnt_of_one_text_is_known_of_the_next() -> None:
+    work, texts = Work(1_000_000, "a test"), [f"someone.{number}@example.com" for number in range(10_000)]
+    pattern = TextPattern(r"^[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}$", work)
+    assert all(pattern.is_in(text, work) for text in texts)
+    assert not any(pattern.is_in(text + "\n\n", work) for text in texts)
+
+
+@given(st.sampled_from(PATTERNS), st.lists(st.text("abB- \n", max_size=5), max_size=6))
+def test_one_text_changes_nothing_of_another(pattern: str, texts: list[str]) -> None:
+    work = Work(1_000_000, "a test")
+    ready = TextPattern(pattern, work)
+    assert [ready.is_in(text, work) for text in texts] == [bool(re.search(pattern, text)) for text in texts]
+
+
 @given(st.recursive(
     st.sampled_from(("a", "b", ".", "^", "$", "\\b", "[ab]", "[^a]", "\\n", "")),
     lambda inner: st.one_of(
