@@ -8,7 +8,7 @@ AllowedModelOptions takes further names; no row does.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -33,13 +33,16 @@ NEVER = frozenset(
 )
 """Names that `options` may not set, in any provider's wire format and whatever the deployer allows."""
 
-_ONE, _MANY, _NAMED = (
+_ONE, _MANY, _STOPS, _NAMED = (
     "a number, true, false or a short word",
     "a list of short texts",
+    "a short text or a list of them",
     "a map from names to short values",
 )
 """Shapes of values. A map in `_Names` has these names and no others."""
 _Names = Mapping[str, Any]
+_STOP = 40
+"""Characters of a text that is no word, as one at which answers stop."""
 _WORD = late(r"[\w .,:@+=/-]{0,256}")
 
 _THINKING: _Names = {"type": _ONE, "budget_tokens": _ONE, "display": _ONE, "keep": _ONE, "clear_thinking": _ONE}
@@ -49,7 +52,19 @@ _SAMPLING: _Names = dict.fromkeys(
         *("presence_penalty", "repetition_penalty", "repeat_penalty", "mirostat", "mirostat_eta", "mirostat_tau"),
     ),
     _ONE,
-) | {"stop": _MANY, "logit_bias": _NAMED}
+) | {"stop": _STOPS, "logit_bias": _NAMED}
+# How servers of one's own sample beside that:
+# https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html,
+# https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
+_OWN_SAMPLING: _Names = dict.fromkeys(
+    (
+        *("min_tokens", "ignore_eos", "length_penalty", "skip_special_tokens", "spaces_between_special_tokens"),
+        *("include_stop_str_in_output", "thinking_token_budget", "cache_salt", "priority"),
+        *("repeat_last_n", "top_n_sigma", "xtc_probability", "xtc_threshold", "dynatemp_range", "dynatemp_exponent"),
+        *("dry_multiplier", "dry_base", "dry_allowed_length", "dry_penalty_last_n", "min_keep"),
+    ),
+    _ONE,
+) | {"stop_token_ids": _MANY, "bad_words": _MANY, "samplers": _MANY, "dry_sequence_breakers": _MANY}
 _CHAT: _Names = {
     **_SAMPLING,
     # Effort and thoughts, as the servers of this format call them.
@@ -100,7 +115,9 @@ _OF_PROVIDERS: Mapping[str, _Names] = {
         "provider": {
             **dict.fromkeys(("order", "only", "ignore", "quantizations"), _MANY),
             **dict.fromkeys(("sort", "allow_fallbacks", "require_parameters", "data_collection", "zdr"), _ONE),
-        }
+            **dict.fromkeys(("preferred_min_throughput", "preferred_max_latency", "max_price"), _NAMED),
+        },
+        "usage": {"include": _ONE},
     },
     # How Perplexity searches, which is what its models do: https://docs.perplexity.ai/docs/agent-api
     "perplexity": {
@@ -158,7 +175,7 @@ def names_for(provider: str) -> Mapping[str, Any]:
     known = KNOWN.get(provider)
     names: dict[str, Any] = dict(_DIALECTS.get(known.dialect if known else "", _CHAT))
     if is_own_server(provider):  # speaks what its secret says
-        names = {**_ANTHROPIC, **_CHAT}
+        names = {**_ANTHROPIC, **_CHAT, **_OWN_SAMPLING}
     return {**names, **_OF_PROVIDERS.get(provider, {})}
 
 
@@ -177,7 +194,7 @@ def _kept(
             kept[name] = _kept(value, {}, allowed, f"{path}.", wrong)
         elif shape is None:
             wrong.append(path[:80])
-        elif _is_short(value) or (shape is _MANY and _is_list(value)) or (shape is _NAMED and _is_map(value)):
+        elif _is_short(value) or (isinstance(shape, str) and _HAS_SHAPE[shape](value)):
             kept[name] = value
         else:
             wrong.append(f"{path[:80]} to anything but {shape if isinstance(shape, str) else _ONE}")
@@ -192,13 +209,23 @@ def _is_short(value: object) -> bool:
 
 
 def _is_list(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(
-        _is_short(inner) or (isinstance(inner, str) and len(inner) <= 40) for inner in value
-    )
+    return isinstance(value, list | tuple) and all(_is_short(inner) or _is_stop(inner) for inner in value)
+
+
+def _is_stop(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= _STOP
 
 
 def _is_map(value: object) -> bool:
     return isinstance(value, Mapping) and all(map(_is_short, value.values()))
+
+
+_HAS_SHAPE: Mapping[str, Callable[[object], bool]] = {
+    _ONE: _is_short,
+    _MANY: _is_list,
+    _STOPS: lambda value: _is_stop(value) or _is_list(value),
+    _NAMED: _is_map,
+}
 
 
 def _storable(value: object, levels: int) -> bool:
