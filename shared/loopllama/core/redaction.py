@@ -19,6 +19,13 @@ from loopllama.core.patterns import late
 
 SHORTEST_SECRET = 8
 """Anything shorter is a placeholder, such as keyless servers get ("x", "none"): it would be found in words."""
+PLACEHOLDERS = frozenset(
+    (
+        *("anything", "dummy-key", "dummy_key", "lm-studio", "no-key-required", "not-needed", "not-required"),
+        *("not_needed", "not_required", "placeholder", "sk-no-key-required", "password", "no-api-key", "notneeded"),
+    )
+)
+"""What is given as a key to servers that want none, and longer: ordinary words, which answers are full of."""
 _SHORTEST_BEGINNING = 16
 """Characters of a secret's beginning that are taken out anywhere, and no less than half of it; at the end of a text,
 where it may be cut, `SHORTEST_SECRET`."""
@@ -31,7 +38,7 @@ class Scrubber:
     """Takes secrets out of texts. `instead` stands in their place."""
 
     def __init__(self, secrets: Iterable[str], instead: str = "***") -> None:
-        kept = sorted({secret for secret in secrets if len(secret) >= SHORTEST_SECRET}, key=len, reverse=True)
+        kept = sorted(filter(_is_secret, set(secrets)), key=len, reverse=True)
         self._forms = tuple(form for secret in kept for form in _forms(secret))
         self._instead = instead
 
@@ -61,6 +68,10 @@ class Scrubber:
     def error(self, error: Exception) -> None:
         """Take the secrets out of an error's message."""
         error.args = tuple(self.text(part) if isinstance(part, str) else part for part in error.args)
+
+
+def _is_secret(text: str) -> bool:
+    return len(text) >= SHORTEST_SECRET and text.lower().removeprefix("bearer ") not in PLACEHOLDERS
 
 
 NOTHING = Scrubber(())

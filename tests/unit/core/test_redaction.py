@@ -89,3 +89,11 @@ def test_which_headers_carry_secrets() -> None:
 def test_no_text_keeps_it(before: str, secret: str, after: str) -> None:
     scrubbed = Scrubber([secret], "").text(before + secret + after)
     assert secret not in scrubbed or secret in (before + after)
+
+
+@pytest.mark.parametrize("key", ["lm-studio", "not-needed", "anything", "sk-no-key-required"])
+def test_what_stands_for_no_key_is_left_in_answers(key: str) -> None:
+    scrubber = Scrubber([key, *of_headers({"Authorization": f"Bearer {key}"})])
+    text = f"Set api_key to {key}: Bearer {key} is not looked at"
+    assert scrubber.text(text) == text
+    assert scrubber.raw(text.encode()) == text.encode()
