@@ -45,3 +45,15 @@ def test_a_name_of_somebodys_own_opens_no_other_model() -> None:
     catalog = bundled().allowing(("gpt-5-mini", "mine", "renamed")).with_entries(rows)
     barred = {name: catalog.resolve(name).barred for name in ("gpt-5-mini", "mine", "renamed", "off", "also")}
     assert barred == {"gpt-5-mini": True, "mine": True, "renamed": True, "off": False, "also": False}
+
+
+def test_options_call_nothing_that_is_not_allowed_in_the_models_place() -> None:
+    nova, opus = "us.amazon.nova-micro-v1:0", "us.anthropic.claude-opus-4-1-20250805-v1:0"
+    mine = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123def456"
+    rows: list[dict[str, Any]] = [
+        {"model": name, "provider": "bedrock", "provider_model": model, "options": {"inferenceProfile": profile}}
+        for name, model, profile in (("dear", nova, opus), ("bill", nova, mine), ("other", opus, mine + "0"))
+    ]
+    catalog = bundled().with_entries(rows).allowing((f"bedrock:{nova}", f"bedrock:{mine}"))
+    barred = {name: catalog.resolve(name).barred for name in ("dear", "bill", "other")}
+    assert barred == {"dear": True, "bill": False, "other": True}
