@@ -46,7 +46,8 @@ class AllowedModels:
 
 
 def _called(model: Model) -> tuple[str, ...]:
-    """Return what is called, as `provider:model`: an inference profile where the options name one; of Bedrock also without the region that a name may begin with."""
+    """Return what is called, as `provider:model`; of Bedrock the inference profile that options name, if any, and also
+    without the region that a name may begin with."""
     name = model.provider_model
     if model.provider == "bedrock":  # Converse is told the profile, and prices and limits go by the model
         name = str((model.options or {}).get("inferenceProfile") or name)

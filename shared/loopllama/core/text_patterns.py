@@ -25,6 +25,8 @@ MAX_LENGTH = 4000
 MAX_SIZE = 20_000
 """Places of a pattern once its repetitions are written out: `[a-z]{1,1000}` has two thousand."""
 _SHOWN = 80
+_STRETCH = 32
+"""Characters whose moves are known that are counted together."""
 _DEEPEST = 100
 """Groups in groups: each is a call in a call."""
 
@@ -50,14 +52,13 @@ class TextPattern:
         except RecursionError:
             raise InvalidRequest(f"{self._on} cannot be used: its groups are nested too deeply") from None
         self._nodes = program.nodes
-        # What is around a place that looks ahead or behind is another in each text; all else is the same in all texts.
-        self._states: _States | None = None if program.looks else {}
+        self._states: _States = {}
         work.spend(20 + 2 * len(self._nodes), self._on)
 
     def is_in(self, text: str, work: Work) -> bool:
         """Return whether the pattern is anywhere in a text. Raises `InvalidRequest` where that takes too much work."""
         on = f"{self._on} and a text of {len(text):,} characters"
-        work.spend(1 + len(text) // 8, on)
+        work.spend(1, on)
         return _Search(self._nodes, text, work, on, self._states).anywhere(self._start)
 
 
@@ -72,7 +73,6 @@ class _Program:
 
     def __init__(self) -> None:
         self.nodes: list[tuple[str, Any, tuple[int, ...]]] = []
-        self.looks = False
         self._built = 0
 
     def add(self, kind: str, what: Any = None, *following: int) -> int:
@@ -104,7 +104,6 @@ class _Program:
         if code is sre.AT:
             return self.add("at", (what, flags), then)
         if code in (sre.ASSERT, sre.ASSERT_NOT):
-            self.looks = True
             direction, parsed = what
             least, most = parsed.getwidth()
             if direction < 0 and least != most:
@@ -157,7 +156,7 @@ _CAPITALS = {"i": "İ", "k": "\u212a", "å": "\u212b", "ß": "ẞ", "θ": "ϴ", 
 
 @lru_cache(maxsize=10_000)
 def _cases(character: str) -> frozenset[str]:
-    """Return the characters that differ in nothing but case, as Python's `re` takes them: σ is ς, and ſ is s."""
+    """Return the characters that differ in nothing but case, as Python's `re` takes them: two of the Greek s too."""
     lower = "i" if character == "İ" else character.lower()
     lowers = (lower, *map(chr, casefix._EXTRA_CASES.get(ord(lower), ())))
     every = (form for one in lowers for form in (one, one.upper(), one.title(), _CAPITALS.get(one, one)))
@@ -190,16 +189,18 @@ _CATEGORIES: dict[str, Test] = {"DIGIT": str.isdecimal, "SPACE": str.isspace, "W
 
 
 class _State:
-    """Places that ways have come to between two characters, and where each character has led from there."""
+    """Places that ways have come to between two characters, and where each character has led from there. `again` are
+    those at which more ways begin at each character."""
 
-    __slots__ = ("before", "moves", "places")
+    __slots__ = ("again", "before", "moves", "places")
 
-    def __init__(self, places: frozenset[int], before: str) -> None:
-        self.places, self.before = places, before
+    def __init__(self, places: frozenset[int], before: str, again: frozenset[int]) -> None:
+        self.places, self.before, self.again = places, before, again
         self.moves: dict[str, _State | Literal["found"]] = {}
 
 
-_States = dict[tuple[frozenset[int], str], _State]
+_States = dict[tuple[frozenset[int], str, frozenset[int]], _State]
+_NOWHERE: frozenset[int] = frozenset()
 
 
 class _Search:
@@ -207,46 +208,55 @@ class _Search:
     follows the work."""
 
     def __init__(
-        self, nodes: list[tuple[str, Any, tuple[int, ...]]], text: str, work: Work, on: str, states: _States | None
+        self, nodes: list[tuple[str, Any, tuple[int, ...]]], text: str, work: Work, on: str, states: _States
     ) -> None:
         self._nodes, self._text, self._work, self._on = nodes, text, work, on
-        self._states: _States = {} if states is None else states
-        self._remembers = states is not None
+        self._states = states
         self._seen: dict[tuple[int, int], bool] = {}
+        self._has_looked = False
 
     def anywhere(self, start: int) -> bool:
         """Return whether a way from `start` comes to its end, begun at any character."""
-        state = self._state(frozenset((start,)), "")
-        last = len(self._text) - 1
-        for place, character in enumerate(self._text):
-            following: _State | Literal["found"] | None = None
+        starts = frozenset((start,))
+        return self._is_found(self._state(starts, "", starts), 0)
+
+    def _is_found(self, state: _State, place: int) -> bool:
+        """Return whether a way comes to its end that has come to a state at `place`."""
+        text, last = self._text, len(self._text) - 1
+        for at in range(place, len(text)):
+            character = text[at]
+            if at % _STRETCH == 0:
+                self._work.spend(_STRETCH // 8, self._on)
             # `$` holds before a last line end, so that no other is like it.
-            if known := self._remembers and (place != last or character != "\n"):
-                following = state.moves.get(character)
+            is_like_others = at != last or character != "\n"
+            following = state.moves.get(character) if is_like_others else None
             if following is None:
-                places = self._over(state.places, place, character)
-                following = "found" if places is None else self._state(places | {start}, _kind(character))
-                if known:
+                places = self._over(state.places, at, character)
+                following = "found" if places is None else self._after(state, places, character)
+                # What is ahead or behind is another at each place.
+                if is_like_others and not self._has_looked:
                     state.moves[character] = following
             if following == "found":
                 return True
             state = following
-        return self._reach(state.places, len(self._text)) is None
+            if not state.places:
+                return False
+        return self._reach(state.places, len(text)) is None
 
-    def _state(self, places: frozenset[int], before: str) -> _State:
-        if (state := self._states.get((places, before))) is None:
-            state = self._states[places, before] = _State(places, before)
+    def _after(self, state: _State, places: frozenset[int], character: str) -> _State:
+        return self._state(places | state.again, _kind(character), state.again)
+
+    def _state(self, places: frozenset[int], before: str, again: frozenset[int]) -> _State:
+        if (state := self._states.get((places, before, again))) is None:
+            state = self._states[places, before, again] = _State(places, before, again)
         return state
 
     def _at(self, start: int, place: int) -> bool:
         """Return whether a way from `start` comes to its end, begun at `place`."""
         if (start, place) not in self._seen:
-            places: frozenset[int] | None = frozenset((start,))
-            at = place
-            while places and at < len(self._text):
-                places = self._over(places, at, self._text[at])
-                at += 1
-            self._seen[start, place] = places is None or (bool(places) and self._reach(places, at) is None)
+            self._work.spend(2, self._on)
+            before = _kind(self._text[place - 1]) if place else ""
+            self._seen[start, place] = self._is_found(self._state(frozenset((start,)), before, _NOWHERE), place)
         return self._seen[start, place]
 
     def _over(self, places: frozenset[int], place: int, character: str) -> frozenset[int] | None:
@@ -258,22 +268,25 @@ class _Search:
 
     def _reach(self, places: Iterable[int], place: int) -> list[int] | None:
         """Return the tests to which ways lead at a place without a character; `None` where one is at its end."""
-        pending, met, tests = list(places), set(places), []
+        pending, met, tests, has_looked = list(places), set(places), [], False
         while pending:
             one = pending.pop()
             kind, what, following = self._nodes[one]
             self._work.spend(1 + len(following), self._on)
             if kind == "found":
+                self._has_looked = has_looked
                 return None
             if kind == "test":
                 tests.append(one)
                 continue
+            has_looked = has_looked or kind == "look"
             if kind in _CONDITIONS and not _CONDITIONS[kind](self, what, place):
                 continue
             for other in following:
                 if other not in met:
                     met.add(other)
                     pending.append(other)
+        self._has_looked = has_looked
         return tests
 
     def _is_at(self, what: tuple[Any, int], place: int) -> bool:

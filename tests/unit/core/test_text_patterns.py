@@ -98,7 +98,13 @@ def test_patterns_mean_what_they_mean_in_python(pattern: str, text: str) -> None
     assert found(pattern, text) is (re.search(pattern, text) is not None)
 
 
-@pytest.mark.parametrize("pattern", ["(?i)σ", "(?i)ı", "(?i)İ", "(?i)[k-s]", "(?i)[^k-s]", "(?i)[Α-Ω]", "(?ai)[k-s]", "(?a)\\s"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("(?i)\\u03c3", "(?i)\\u0131", "(?i)İ", "(?i)[k-s]", "(?i)[^k-s]", "(?i)[\\u0391-Ω]"),
+        *("(?ai)[k-s]", "(?a)\\s"),
+    ],
+)
 def test_characters_are_in_classes_where_they_are_in_python(pattern: str) -> None:
     work = Work(10_000_000, "a test")
     ready, compiled = TextPattern(pattern, work), re.compile(pattern)
@@ -111,6 +117,14 @@ def test_what_was_learnt_of_one_text_is_known_of_the_next() -> None:
     pattern = TextPattern(r"^[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}$", work)
     assert all(pattern.is_in(text, work) for text in texts)
     assert not any(pattern.is_in(text + "\n\n", work) for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_found"),
+    [(r"^(?!\s*$)[\s\S]+$", True), (r"^(?![\s\S]*TODO)", True), (r"^(?=[\s\S]*TODO)", False)],
+)
+def test_what_is_looked_for_ahead_may_be_far(pattern: str, is_found: bool) -> None:
+    assert found(pattern, "word \n" * 40_000 + "word") is is_found
 
 
 @given(st.sampled_from(PATTERNS), st.lists(st.text("abB- \n", max_size=5), max_size=6))
