@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -101,15 +102,20 @@ def _apply(store: RouteStore, workflow: str, change: list[str], reason: str) -> 
     ]
 
 
+def _mean(usd: Decimal | None, runs: int) -> Decimal | None:
+    return None if usd is None else usd / runs
+
+
 def _print(forecast: Forecast) -> None:
+    runs = forecast["runs"]
     figures = ("Cost before", "Cost after", "Latency before", "Latency after")
     table = output.table("Step", "From", "To", *figures, "Latency from", right=figures)
     places = output.cost_decimals(
         [
-            step[name]
+            mean
             for step in forecast["steps"]
-            for name in ("cost_usd_before", "cost_usd_after")
-            if step[name] is not None
+            for usd in (step["cost_usd_before"], step["cost_usd_after"])
+            if (mean := _mean(usd, runs)) is not None
         ]
     )
     for step in forecast["steps"]:
@@ -117,8 +123,8 @@ def _print(forecast: Forecast) -> None:
             output.plain(step["step"]),
             output.plain(", ".join(step["models_before"])),
             output.plain(step["model_after"] or "unchanged"),
-            costs.cost({**step, "cost_usd": step["cost_usd_before"]}, places),
-            costs.cost({**step, "cost_usd": step["cost_usd_after"]}, places),
+            costs.cost({**step, "cost_usd": _mean(step["cost_usd_before"], runs)}, places),
+            costs.cost({**step, "cost_usd": _mean(step["cost_usd_after"], runs)}, places),
             output.duration(step["latency_ms_before"]),
             output.duration(step["latency_ms_after"]),
             step["latency_from"],

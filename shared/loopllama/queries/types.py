@@ -162,8 +162,8 @@ class RunView(ShownTotals):
 
 
 class ForecastStep(TypedDict):
-    """A step of the runs that a forecast is made from, means a run; `turns` are those of all runs, and `model_after` is
-    null where nothing of it changes."""
+    """A step of the runs that a forecast is made from. `turns` and USD are those of all runs together, ms means a run;
+    `model_after` is null where nothing of it changes."""
 
     step: str
     models_before: list[str]

@@ -107,14 +107,14 @@ class StepEstimate:
             self.before.append(call["model"])
 
     def record(self, runs: int) -> ForecastStep:
-        """As JSON: means a run, as the run's own figures are, of so many runs."""
+        """As JSON, of so many runs: USD of all runs together, so that the steps sum up to the digit, ms a run."""
         return {
             "step": self.step,
             "models_before": self.before,
             "model_after": self.after,
             "turns": self.turns,
-            "cost_usd_before": None if self.cost_before is None else self.cost_before / runs,
-            "cost_usd_after": None if self.cost_after is None else self.cost_after / runs,
+            "cost_usd_before": self.cost_before,
+            "cost_usd_after": self.cost_after,
             "cost_basis": CERTAINTY[self.basis],
             "latency_ms_before": round(self.latency_before / runs),
             "latency_ms_after": round(self.latency_after / runs),
@@ -136,10 +136,10 @@ def predict(
     catalog's model of an id. Raises `InvalidRequest` where a step is none of the workflow's or there is no run.
 
     Returns `{"runs", "from", "to", "prices", "cost_usd": {"before", "after", "change"}, "latency_ms": {…}, "steps",
-    "spread": {"cost", "latency"}, "cost_basis", "simulated", "unknown"}`: means a run, those of steps too, `change` as
-    a fraction, `spread` the tenth and ninetieth percentile of the runs' own changes. `steps` are all that made calls,
-    whatever becomes of them, those last that the workflow has no longer: their costs are the run's together. A step
-    that not every run took is 0 in the others.
+    "spread": {"cost", "latency"}, "cost_basis", "simulated", "unknown"}`: means a run, `change` as a fraction,
+    `spread` the tenth and ninetieth percentile of the runs' own changes. `steps` are all that made calls, whatever
+    becomes of them, those last that the workflow has no longer: their USD are of all runs together, which they sum up
+    to, their ms are means a run. A step that not every run took is 0 in the others.
     """
     for step in changes:
         if step != "*" and step not in needs:

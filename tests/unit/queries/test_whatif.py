@@ -112,7 +112,7 @@ def test_the_steps_sum_up_to_the_runs(changes):
     for when in ("before", "after"):
         parts = [one[f"cost_usd_{when}"] for one in told["steps"]]
         whole = told["cost_usd"][when]
-        assert whole == (None if None in parts else sum(parts)), when
+        assert whole == (None if None in parts else sum(parts) / len(runs)), when
     assert [one["step"] for one in told["steps"]] == ["a", "b", "c", "old", "older"]
     assert [one["turns"] for one in told["steps"]] == [2, 2, 5, 1, 1]
     for name in ("old", "older"):
@@ -238,13 +238,14 @@ def test_replays_that_kept_steps_are_no_whole_runs():
 
 
 def test_steps_and_runs_count_alike():
-    """Each step's figures are means a run, as the run's are: of its turns together, 0 where a run did without it."""
+    """Each step's ms are means a run, as the run's are: of its turns together, 0 where a run did without it. USD are
+    those of both runs, so that nothing is lost by dividing."""
     rounds = [step("a", call(ms=1000), place=f"{n}#0") for n in range(3)]
     tooled = step("c", call(ms=400), call(ms=500), ms=2000)
     told = predict([run(*rounds, tooled, ms=5000), run(step("a", call(ms=1000)), ms=1000)], NEEDS, {}, resolve)
     assert [(one["latency_ms_before"], one["cost_usd_before"]) for one in told["steps"]] == [
-        (2000, 2 * DEAR_CALL),
-        (1000, DEAR_CALL),
+        (2000, 4 * DEAR_CALL),
+        (1000, 2 * DEAR_CALL),
     ]
     assert (told["latency_ms"]["before"], told["cost_usd"]["before"]) == (3000, 3 * DEAR_CALL)
 
