@@ -208,8 +208,9 @@ class StepRunner:
         return bool(work.item and self._store.items(work.run_id, [work.parent.key])[work.parent.key].get("stopping"))
 
     def _describe(self, view: View, writer: StepWriter) -> None:
-        """Add what goes with the step's first write."""
-        if "started_at" in view.record:
+        """Add what goes with the step's first write, or its first since the run was redriven: while the run had failed
+        nothing could go on, and that time is neither latency nor a part of `timeoutSeconds`."""
+        if view.record.get("started_at", "") >= (view.run.get("reopened_at") or "0"):
             return
         writer.decide(
             {

@@ -10,12 +10,14 @@ from typing import Any, cast
 
 import pytest
 from support.deployment import Deployment, deployment
+from support.scripts import reject
 from support.waiting_runs import counted, wait_for_people
 
 from loopllama.aws import clients
 from loopllama.core import clock
 from loopllama.engine import human_input, reconcile
 from loopllama.engine.human_input import respond
+from loopllama.errors import RunFailed
 from loopllama.runs.step_ref import Work
 from loopllama.runs.store import ACTIVE_SHARDS, RunStore
 
@@ -180,3 +182,19 @@ def test_a_run_whose_state_machine_went_with_its_stack_is_closed(
     run = live.runs.run(run_id)
     assert (run["status"], run["error"]["type"]) == ("failed", "ExecutionEnded")
     assert "its stack was deleted" in run["error"]["message"]
+
+
+def test_a_redriven_run_whose_execution_ends_before_its_step_begins_anew_is_closed(
+    live: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = live.accept(live.push([{"name": "one"}]))
+    state = live.start(run_id)
+    live.provider.script = reject
+    assert live.chain(live.map(state)[0])["outcome"] == "failed"
+    with pytest.raises(RunFailed):
+        live.advance(state)
+    live.advance(state)  # redriven, and the execution is aborted before it comes to the step
+    monkeypatch.setattr(reconcile, "_execution", lambda _: {"status": "ABORTED"})
+    assert reconcile.reconcile_run(live.settings, live.runs, run_id) == "closed"
+    run = live.read(run_id)
+    assert (run["status"], run["failure"]["step"]) == ("cancelled", "one")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support.deployment import Deployment
+from support.scripts import reject
 
 from loopllama.engine import human_input
 from loopllama.engine.cancel import cancel_run
@@ -103,3 +104,25 @@ def test_events_tell_it_apart() -> None:
     before, after = (step_item("r", "a", status, waited_ms=5) for status in ("running", "completed"))
     (step,) = events_of(record(before, {**after, "finished_at": moment(2)}))
     assert step.detail["waited_ms"] == 5
+
+
+def test_no_step_takes_the_time_in_which_its_run_had_failed(live: Deployment) -> None:
+    """Another step failed while it waited; an hour later the run is redriven, and it is asked anew."""
+    crew = [{"name": "pay", "needs": [], "approval": True, "timeoutSeconds": 300}, {"name": "other", "needs": []}]
+    run_id = live.accept(live.push(crew))
+    state = live.start(run_id)
+    pay, other = live.map(state)
+    assert live.step(pay)["outcome"] == "waiting"
+    live.provider.script = reject
+    assert live.step(other)["outcome"] == "failed"
+    with pytest.raises(RunFailed):
+        live.advance(state)
+    live.wait(HOUR)
+    live.advance(state)
+    assert live.step(pay)["outcome"] == "waiting"
+    live.wait(HOUR)
+    human_input.respond(live.runs, run_id, {"approved": True})
+    live.provider.script = lambda call: "fine"
+    assert live.step(pay)["outcome"] == "done", "an hour in which nothing ran is none of its 300 seconds"
+    paid = next(step for step in live.read(run_id)["steps"] if step["step"] == "pay")
+    assert paid["latency_ms"] < 60_000 < HOUR * 1000 <= paid["waited_ms"] < HOUR * 1000 + 60_000
