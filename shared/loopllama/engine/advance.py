@@ -96,7 +96,7 @@ def advance_run(settings: Settings, event: Mapping[str, Any]) -> dict[str, Any]:
     if error is None:
         return _more(store, run, crew, finished, event, int(event.get("round", 0)) + 1)
 
-    sums, waited_ms = of_run(records), waits.of_run(records, clock.now_text())
+    sums, waited_ms = of_run(records), waits.of_run(run, records, clock.now_text())
     closing: Run = {"error": error, "crashed": bool(crashed) or None, "waited_ms": waited_ms, **sums}
     if store.close(run_id, "failed", closing):
         metrics.run_ended(run, sums, completed=False, waited_ms=waited_ms)
@@ -122,7 +122,7 @@ def _complete(
     store: RunStore, run: Run, crew: Sequence[CrewStep], records: Sequence[StepRecord], *, settled: bool
 ) -> None:
     """Complete a run, unless it has ended; `settled` where its bill has all rows."""
-    sums, waited_ms = of_run(records), waits.of_run(records, clock.now_text())
+    sums, waited_ms = of_run(records), waits.of_run(run, records, clock.now_text())
     output = _output(crew, heads_of(run, crew, records))
     settled = settled and not run.get("crashed")
     if store.close(run["run_id"], "completed", {"output": output, "waited_ms": waited_ms, **sums}, settled=settled):

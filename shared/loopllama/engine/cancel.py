@@ -26,7 +26,7 @@ def cancel_run(settings: Settings, run_id: str, by: str | None = None) -> None:
         # The record first: steps look at it before their next model call, so even an execution that cannot be
         # stopped ends by itself.
         steps = store.steps(run_id)
-        sums, waited_ms = of_run(steps), waits.of_run(steps, clock.now_text())
+        sums, waited_ms = of_run(steps), waits.of_run(run, steps, clock.now_text())
         error: RecordedError = {"type": "Cancelled", "message": f"cancelled by {by}" if by else "cancelled"}
         store.close(run_id, "cancelled", {"error": error, "waited_ms": waited_ms, **sums})
         run = store.run(run_id)

@@ -76,7 +76,7 @@ def gather(store: RunStore, view: View, writer: StepWriter, crashed: Sequence[Ch
     `BudgetExceeded` where one of them did for that."""
     count = int(view.record["item_count"])
     records = _records(store, view, count)
-    writer.decide({"waited_ms": _waited_ms(store, view, records) or None})
+    writer.decide({"waited_ms": _waited_ms(store, view, records, writer.record["started_at"]) or None})
     outputs: list[Any] = []
     failures: list[str] = []
     over_budget = False
@@ -111,13 +111,15 @@ def gather(store: RunStore, view: View, writer: StepWriter, crashed: Sequence[Ch
     return outputs
 
 
-def _waited_ms(store: RunStore, view: View, records: Mapping[int, StepRecord]) -> int:
-    """Return for how many milliseconds the step waited for people in its items, while none of them was at work."""
+def _waited_ms(store: RunStore, view: View, records: Mapping[int, StepRecord], since: str) -> int:
+    """Return for how many milliseconds the step waited for people in its items, `since` it began, while none of them
+    was at work."""
     asked = [record["item"] for record in records.values() if record.get("waited_ms")]
     if not asked:
         return 0
     whole = store.items(view.work.run_id, asked)
-    return waits.of_run((whole.get(record["item"], record) for record in records.values()), clock.now_text())
+    items = (whole.get(record["item"], record) for record in records.values())
+    return waits.of_steps(items, clock.now_text(), since)
 
 
 def _records(store: RunStore, view: View, count: int) -> dict[int, StepRecord]:

@@ -148,7 +148,7 @@ def _close(store: RunStore, run: Run, status: str, error: str | None, cause: str
         (step for step in steps if step.get("status") == "running"),
         key=lambda step: step.get("started_at", now),  # none where it was opened again and has not begun anew
     )
-    sums, waited_ms = of_run(steps), waits.of_run(steps, now)
+    sums, waited_ms = of_run(steps), waits.of_run(run, steps, now)
     because = f"{_REASON[status]}" + "".join(f": {text[:1000]}" for text in (error, cause) if text)
     failure: RecordedError = {
         "step": unfinished[0]["step"] if unfinished else None,

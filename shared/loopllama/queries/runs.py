@@ -123,10 +123,10 @@ class RunReader:
         return [self._summary(run) for run in page], following
 
     def _not_indexed(self, page: Sequence[Run]) -> dict[str, Run]:
-        """Return what else lists say of the runs of a page that have ended: their unsatisfied loops, and how long they
+        """Return what else lists say of the runs of a page that have begun: their unsatisfied loops, and how long they
         waited for people. The index does not hold it, and CloudFormation changes no index that is there."""
-        keys = [{"run_id": run["run_id"], "item": RUN} for run in page if run["status"] in FINAL]
-        names = ("run_id", "unsatisfied_loops", "waited_ms")
+        keys = [{"run_id": run["run_id"], "item": RUN} for run in page if run["status"] != "queued"]
+        names = ("run_id", "unsatisfied_loops", "waited_ms", "reopened_at")
         read = dynamo.batch_get(self._store.dynamodb, self._store.table, keys, by="run_id", attributes=names)
         return cast("dict[str, Run]", read)
 
@@ -255,7 +255,7 @@ def _waiting(order: int, step: CrewStep) -> StepView:
 def _waited_ms(run: Run, steps: Iterable[StepRecord]) -> int:
     """Return how long a run has waited for people: as it was told at its end, or so far."""
     told = run.get("waited_ms") if run["status"] in FINAL else None
-    return waits.of_run(steps, run.get("finished_at") or clock.now_text()) if told is None else int(told)
+    return waits.of_run(run, steps, run.get("finished_at") or clock.now_text()) if told is None else int(told)
 
 
 def _step_waited_ms(record: StepRecord) -> int:

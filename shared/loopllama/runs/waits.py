@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from loopllama.runs.store import ANSWER, UNANSWERED
 
 if TYPE_CHECKING:
-    from loopllama.runs.records import HumanAnswer, StepRecord
+    from loopllama.runs.records import HumanAnswer, Run, StepRecord
 
 Stretch = tuple[float, float]
 """From and to, in milliseconds since the epoch."""
@@ -44,8 +44,17 @@ def of_step(record: StepRecord, until: str) -> int:
     return round(_length(within(_waits(record, until), _ms(record["started_at"]), _ms(until))))
 
 
-def of_run(steps: Iterable[StepRecord], until: str) -> int:
-    """Return for how many milliseconds a run, or a forEach step of these items, has waited for people until a time."""
+def of_run(run: Run, steps: Iterable[StepRecord], until: str) -> int:
+    """Return for how many milliseconds a run has waited for people until a time. Where it was redriven, what it had
+    waited when it failed stands: its steps are asked anew, and forget what they were asked before."""
+    since = run.get("reopened_at")
+    before = int(run.get("waited_ms") or 0) if since else 0
+    return before + of_steps(steps, until, since)
+
+
+def of_steps(steps: Iterable[StepRecord], until: str, since: str | None = None) -> int:
+    """Return for how many milliseconds these steps of a run, or items of a forEach step, have waited for people, while
+    none of them was at work, until a time and `since` another."""
     waits: list[Stretch] = []
     work: list[Stretch] = []
     for step in steps:
@@ -57,7 +66,8 @@ def of_run(steps: Iterable[StepRecord], until: str) -> int:
         work += without((_ms(step["started_at"]), _ms(step.get("finished_at") or until)), mine)
     if not waits:
         return 0
-    return round(sum(_length(without(wait, work)) for wait in joined(waits)))
+    waited = within(waits, _ms(since) if since else float("-inf"), _ms(until))
+    return round(sum(_length(without(wait, work)) for wait in waited))
 
 
 def _waits(record: StepRecord, until: str) -> Iterator[Stretch]:

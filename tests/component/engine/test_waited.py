@@ -126,3 +126,48 @@ def test_no_step_takes_the_time_in_which_its_run_had_failed(live: Deployment) ->
     assert live.step(pay)["outcome"] == "done", "an hour in which nothing ran is none of its 300 seconds"
     paid = next(step for step in live.read(run_id)["steps"] if step["step"] == "pay")
     assert paid["latency_ms"] < 60_000 < HOUR * 1000 <= paid["waited_ms"] < HOUR * 1000 + 60_000
+
+
+def test_what_a_run_waited_before_it_failed_stays_when_it_is_redriven(live: Deployment) -> None:
+    """Who declined is asked again, and the answer of before is forgotten; the hour is none of the run's latency."""
+    run_id, state, (work,) = asked(live, {"name": "pay", "approval": {"start": True}})
+    human_input.respond(live.runs, run_id, {"approved": False})
+    assert live.step(work)["outcome"] == "failed"
+    with pytest.raises(RunFailed):
+        live.advance(state)
+    live.advance(state)
+    assert live.step(work)["outcome"] == "waiting"
+    live.wait(HOUR)
+    for waiting in (live.read(run_id), RunReader(live.settings).list()[0][0]):
+        assert 2 * HOUR * 1000 <= waiting["waited_ms"] < 2 * HOUR * 1000 + 60_000
+    human_input.respond(live.runs, run_id, {"approved": True})
+    live.chain(work)
+    live.advance(state)
+    for run in (live.read(run_id), RunReader(live.settings).list()[0][0]):
+        assert run["latency_ms"] < 60_000 < 2 * HOUR * 1000 <= run["waited_ms"] < 2 * HOUR * 1000 + 60_000
+
+
+def test_a_redriven_list_has_not_waited_for_what_was_answered_before(live: Deployment) -> None:
+    run_id = live.accept(live.push([{"name": "each", "forEach": "input.list", "approval": True}]), {"list": [1, 2]})
+    state = live.start(run_id)
+    (work,) = live.map(state)
+    one, other = live.map(live.step(work), depth=1)
+    assert [live.chain(one)["outcome"], live.chain(other)["outcome"]] == ["waiting", "waiting"]
+    live.wait(HOUR)
+    first, second = live.read(run_id)["questions"]
+    human_input.respond(live.runs, run_id, {"approved": True}, question=first["id"])
+    human_input.respond(live.runs, run_id, {"approved": False}, question=second["id"])
+    ended = [live.chain(item) for item in (one, other)]
+    assert live.step({**work, "ended": ended})["outcome"] == "failed"
+    with pytest.raises(RunFailed):
+        live.advance(state)
+    live.advance(state)
+    (again,) = live.map(live.step(work), depth=1)
+    assert live.chain(again)["outcome"] == "waiting"
+    human_input.respond(live.runs, run_id, {"approved": True})
+    assert live.step({**work, "ended": [live.chain(again)]})["outcome"] == "done"
+    live.advance(state)
+    run = live.read(run_id)
+    each = next(step for step in run["steps"] if (step["step"], step["item"]) == ("each", None))
+    assert max(each["latency_ms"], each["waited_ms"]) < 60_000
+    assert HOUR * 1000 <= run["waited_ms"] < HOUR * 1000 + 60_000

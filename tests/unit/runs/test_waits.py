@@ -55,7 +55,7 @@ def test_a_step_waits_from_the_question_to_the_answer(record: StepRecord, second
     ],
 )
 def test_a_run_waits_while_nothing_is_at_work(steps: list[StepRecord], seconds: int) -> None:
-    assert waits.of_run(steps, moment(30)) == seconds * 1000
+    assert waits.of_steps(steps, moment(30)) == seconds * 1000
 
 
 def call(outcome: str, start: int, seconds: int = 1, **more: Any) -> dict[str, Any]:
