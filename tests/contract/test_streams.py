@@ -4,6 +4,7 @@ pieces unasked are understood."""
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -189,3 +190,14 @@ def test_a_model_that_comes_in_pieces_only_says_what_to_do(server: WireServer, m
         adapter.complete(request_to(ANTHROPIC, max_tokens=100))
     assert caught.value.next_model, "a fallback may take it"
     assert not caught.value.later
+
+
+def test_lists_in_pieces_are_put_together_once() -> None:
+    """Gateways send what a model thinks as a list of one part in each piece: the parts are not copied for each."""
+    pieces = [chunk({"content": "a", "reasoning_details": [{"text": "x"}]}) for _ in range(60_000)]
+    body = stream([*pieces, chunk({}, "stop")]).body
+    begun = time.process_time()
+    whole = streams.document(body)
+    assert time.process_time() - begun < 2.5
+    assert whole is not None
+    assert len(whole["choices"][0]["message"]["reasoning_details"]) == 60_000

@@ -106,11 +106,10 @@ def _print(told: Advice, limit: int) -> None:
         if step["more_runs"] or not any(line["step"] == step["step"] for line in lines):
             output.message(f"{step['step']}: {step['says']}.", "dim")
     if not told["enough"]:
-        output.message(
-            f"Not enough data: there are {told['runs']} completed runs; {told['more_runs']} more are needed.", "yellow"
-        )
+        needed = f"{told['more_runs']} more {'is' if told['more_runs'] == 1 else 'are'} needed"
+        output.message(f"Not enough data: completed runs: {told['runs']}; {needed}.", "yellow")
     if more:
-        output.message(f"{more} more lines: --json shows all.", "dim")
+        output.message(f"{more} more line{'s' * (more != 1)}: --json shows all.", "dim")
     if told["runs"]:
         output.message(_basis(told), "dim")
     for unknown in told["unknown"]:

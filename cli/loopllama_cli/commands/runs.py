@@ -56,7 +56,8 @@ class Redriven(TypedDict):
 
 _CSV = (
     *("id", "workflow_id", "workflow_version", "status", "created_at", "started_at", "finished_at", "tokens_in"),
-    *("tokens_cached", "tokens_out", "cost_usd", "cost_basis", "simulated"),
+    *("tokens_cached", "tokens_out", "cost_usd", "cost_basis", "simulated", "latency_ms", "waited_ms"),
+    "unsatisfied_loops",
 )
 MAX_PAGES = 20
 """Pages that a list reads where few runs are what it is asked for: 20,000 runs, or 4,000 inputs."""
@@ -265,8 +266,11 @@ def respond(
 
 
 def _only_question(settings: Settings, run_id: str, question: str | None) -> QuestionView | None:
-    """Return the question of that id, or the only one that the run asks; `None` where there is none such."""
-    asked = read(settings, run_id)["questions"]
+    """Return the question of that id, or the only one that the run asks; `None` where there is none such. Raises
+    `RunNotFound`: whose question is answered is said by its id, and not by `last`."""
+    from loopllama.queries.runs import RunReader
+
+    asked = RunReader(settings).get(run_id)["questions"]
     meant = [one for one in asked if question in (None, one["id"])]
     return meant[0] if len(meant) == 1 else None
 

@@ -46,7 +46,7 @@ def usage(
         return
     fields = [name for name in summary["groups"][0] if name in BY] if summary["groups"] else []
     if as_csv:
-        sums = ("steps", *(figure.shown for figure in TITLED), "cost_usd", "cost_basis", "unpriced")
+        sums = ("steps", *(figure.shown for figure in TITLED), "cost_usd", "cost_basis", "unpriced", "simulated")
         output.print_csv((*(fields or names), *sums), summary["groups"])
         return
     figures = ("Steps", *(figure.title for figure in TITLED), "Cost")

@@ -100,7 +100,10 @@ def _add(message: dict[str, Any], delta: Any) -> None:
         elif isinstance(value, str):
             _go_on(message, name, value)
         elif isinstance(value, list):
-            message[name] = [*held, *value] if isinstance(held, list) and not isinstance(held, _Text) else value
+            if isinstance(held, list) and not isinstance(held, _Text):
+                held += value
+            else:
+                message[name] = [*value]
         elif value is not None:
             message[name] = value
 

@@ -113,6 +113,16 @@ def test_a_terminal_asks_for_the_decision(made: Deployment, monkeypatch: pytest.
     assert "Rejected." in answered.stderr
 
 
+def test_the_newest_run_is_not_asked_about_where_an_id_is_needed(
+    made: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`last` may be another run by the time that somebody answers: it is refused before anybody is asked."""
+    monkeypatch.setattr("loopllama_cli.commands.runs.is_a_terminal", lambda: True)
+    made.step(made.map(made.start(made.accept(made.push([{"name": "a", "approval": True}]))))[0])
+    refused = CliRunner().invoke(app, ["runs", "respond", "last"], input="y\n")
+    assert (refused.exit_code, "Approve" in refused.stderr) == (3, False)
+
+
 def test_events_of_questions_name_their_ids(capsys: pytest.CaptureFixture[str]) -> None:
     from support.stream_records import moment, record, run_item
 

@@ -231,7 +231,7 @@ def test_the_table_is_readable_at_80_columns(made: Deployment) -> None:
     assert "Saves a run" in typed("advise").stdout, "the only workflow need not be named, nor the rate be known"
     limited = typed("advise", "test", "--limit", "1")
     assert ("1. sort: " in limited.stderr, "write" in limited.stdout) == (True, False)
-    assert "1 more lines" in limited.stderr
+    assert "\n1 more line: --json" in limited.stderr
 
 
 def test_every_command_can_be_typed_as_it_is(made: Deployment) -> None:
@@ -256,7 +256,7 @@ def test_what_the_program_says_where_there_is_nothing_to_say(live: Deployment, m
     assert "loopllama workflows push FILE" in typed("advise", code=2).stderr
     live.push(CREW[1:])
     shown = typed("advise")
-    assert "Not enough data: there are 0 completed runs; 5 more are needed." in shown.stderr
+    assert "Not enough data: completed runs: 0; 5 more are needed." in shown.stderr
     live.push(CREW[1:], "Other")
     assert "loopllama workflows list" in typed("advise", code=2).stderr
     typed("advise", "nope", code=3)

@@ -163,7 +163,7 @@ def _says(facts: StepFacts, lines: Sequence[Line], *, examined: bool) -> str:
     """Return what comes of a step, in one sentence."""
     if facts.runs < MIN_RUNS:
         more = MIN_RUNS - facts.runs
-        return f"not enough data: {facts.runs} of the runs took it, {more} more are needed"
+        return f"not enough data: {facts.runs} of the runs took it, {more} more {'is' if more == 1 else 'are'} needed"
     if facts.now.model is None:
         return "no model is left for it now: see `loopllama routes list`"
     if facts.bill is None:
@@ -172,7 +172,7 @@ def _says(facts: StepFacts, lines: Sequence[Line], *, examined: bool) -> str:
     if not examined:
         return f"not looked at: the {MAX_STEPS} steps that cost most are"
     saving = sum(1 for line in lines if line["saving_usd_run"]["estimate"] > 0)
-    return f"{saving} ways to save" if saving else "nothing cheaper was found that has what it needs"
+    return f"{saving} way{'s' * (saving != 1)} to save" if saving else "nothing cheaper was found that has what it needs"
 
 
 def _together(reckoner: Reckoner, lines: Sequence[Line], effects: dict[str, Effect]) -> Together | None:
@@ -208,11 +208,11 @@ def _unknown(sample: Sample, reckoner: Reckoner, rate: RunRate | None, steps: in
     elif rate.days is not None and rate.dispersion is None:
         yield "how much days differ: the record has too few of them, so that a month may lie outside its interval"
     if sample.unfinished:
-        yield f"what {sample.unfinished} runs cost that failed, were cancelled or go on: they are not in the figures"
+        yield f"what runs cost that failed, were cancelled or go on ({sample.unfinished}): they are not in the figures"
     if sample.stopped:
-        yield f"what more runs than these {len(sample.runs)} say: {sample.stopped}"
+        yield f"what more runs say than were read ({len(sample.runs)}): {sample.stopped}"
     if steps > MAX_STEPS:
-        yield f"what could be saved at the {steps - MAX_STEPS} steps that cost least"
+        yield f"what could be saved at the steps that cost least ({steps - MAX_STEPS})"
     gone = [name for name in reckoner.steps if name not in reckoner.deployment.needs]
     if gone:
         yield f"what the workflow costs without {', '.join(gone)}: these runs took it, and it has it no longer"

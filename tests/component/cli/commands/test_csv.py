@@ -24,20 +24,22 @@ def test_models():
 
 def test_runs(monkeypatch):
     run = {"id": "run_1", "workflow_id": 'a, "b"', "status": "queued", "cost_usd": Decimal("1E-7"), "tokens_in": 12_345}
+    run |= {"latency_ms": 1500, "waited_ms": 3_600_000, "unsatisfied_loops": ["judge", "edit"]}
     monkeypatch.setattr(RunReader, "list", lambda *_, **__: ([run], None))
     (row,) = read("runs", "list")
     assert (row["id"], row["workflow_id"], row["tokens_in"]) == ("run_1", 'a, "b"', "12345")
     assert (row["cost_usd"], row["finished_at"]) == ("0.0000001", "")
+    assert (row["latency_ms"], row["waited_ms"], row["unsatisfied_loops"]) == ("1500", "3600000", "judge edit")
 
 
 def test_usage(monkeypatch):
     sums = {"steps": 3, "tokens_in": 5, "tokens_out": 7, "tokens_cached": 0, "cost_usd": None, "cost_basis": "unknown"}
-    groups = [{"workflow": "w", "step": "s", **sums, "unpriced": True}]
+    groups = [{"workflow": "w", "step": "s", **sums, "unpriced": True, "simulated": True}]
     answered = {"from": "2026-11-01", "to": "2026-11-28", "by": ["step"], "groups": groups, "total": groups[0]}
     monkeypatch.setattr(usage, "summarise", lambda *_: answered)
     assert invoke("usage", "--by", "step", "--csv").stdout == (
-        "workflow,step,steps,tokens_in,tokens_out,tokens_cached,cost_usd,cost_basis,unpriced\n"
-        "w,s,3,5,7,0,,unknown,true\n"
+        "workflow,step,steps,tokens_in,tokens_out,tokens_cached,cost_usd,cost_basis,unpriced,simulated\n"
+        "w,s,3,5,7,0,,unknown,true,true\n"
     )
     answered["groups"] = []
     assert invoke("usage", "--by", "step", "--csv").stdout.startswith("step,steps,")

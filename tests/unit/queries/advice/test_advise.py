@@ -90,6 +90,7 @@ def test_too_few_runs_are_an_answer() -> None:
     told = advised(CREW, two_steps(count=3))
     assert (told["enough"], told["more_runs"], told["advice"], told["usd_run"]) == (False, 2, [], None)
     assert "2 more are needed" in told["steps"][0]["says"]
+    assert "1 more is needed" in advised(CREW, two_steps(count=4))["steps"][0]["says"]
     nothing = advised(CREW, [])
     assert (nothing["more_runs"], nothing["from"], nothing["together"]) == (5, None, None)
     seldom = [*two_steps(), run(step("rare", call()))]
@@ -181,7 +182,7 @@ def test_what_is_not_in_the_figures_is_said() -> None:
     runs = runs_of(step("sort", call()), step("old", call()))
     sample = Sample(runs, unfinished=3, stopped="reading took longer than 12 s")
     told = advise(sample, deployment([SORT]), NOW, runs_month=1)
-    for words in ("3 runs", "12 s", "without old", "answers are as good"):
+    for words in ("go on (3)", "were read (5)", "12 s", "without old", "answers are as good"):
         assert any(words in unknown for unknown in told["unknown"]), words
     # The bill is that of the runs, with what the workflow has no longer.
     assert told["usd_month"] is not None
