@@ -359,12 +359,15 @@ class Router:
         for agent in (one for one in definition["crew"] if step in ("*", one["name"])):
             required = frozenset({"tools"}) if agent.get("tools") else frozenset()
             request = RouteRequest(workflow_id, definition.get("model"), agent, {}, required)
-            try:
-                routes = [self._fresh(request, rows, None, now, probe=False) for rows in (pretended, present)]
-            except LoopLlamaError:
-                continue
-            if step != "*" or "workflow-override" in {route.source for route in routes}:
-                models[agent["name"]] = routes[0].attempt_order[0].id
+            routes: list[Route | None] = []
+            for rows in (pretended, present):
+                try:
+                    routes.append(self._fresh(request, rows, None, now, probe=False))
+                except LoopLlamaError:
+                    routes.append(None)  # no model is left for it, with the row or as it is
+            chosen, sources = routes[0], {route.source for route in routes if route is not None}
+            if chosen is not None and (step != "*" or "workflow-override" in sources):
+                models[agent["name"]] = chosen.attempt_order[0].id
         return models
 
     def explain(

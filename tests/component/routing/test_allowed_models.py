@@ -87,6 +87,19 @@ def test_a_step_that_has_no_other_model_fails_and_says_why(live: Deployment) -> 
     assert live.provider.calls == []
 
 
+@pytest.mark.parametrize("step", ["a", "*"])
+def test_the_row_that_brings_a_step_back_has_its_expected_change(live: Deployment, step: str) -> None:
+    """Since the list was made the step has no model left, and so no decision to compare with."""
+    live.put_model("test:good", "test", "good")
+    live.put_model("test:bad", "test", "bad")
+    workflow = live.push([{"name": "a"}], model="test:bad")
+    live.play(live.accept(workflow))
+    live.settings = replace(live.settings, allowed_models=ALLOWED, default_model="test:worse")
+    told = RouteStore(live.settings).expected_change(workflow, step, {"model": "test:good"})
+    assert told is not None
+    assert [moved["model_after"] for moved in told["steps"]] == ["test:good"]
+
+
 def test_every_door_says_so(strict: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     api = InProcess(strict.settings)
     crew = [{"role": "A", "systemPrompt": "x", "model": "test:bad"}]
