@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loopllama.core.names import plural
 from loopllama.errors import InvalidRequest
 from loopllama_cli import completion
 from loopllama_cli.commands.common import Json, connect
@@ -109,7 +110,7 @@ def _print(told: Advice, limit: int) -> None:
         needed = f"{told['more_runs']} more {'is' if told['more_runs'] == 1 else 'are'} needed"
         output.message(f"Not enough data: completed runs: {told['runs']}; {needed}.", "yellow")
     if more:
-        output.message(f"{more} more line{'s' * (more != 1)}: --json shows all.", "dim")
+        output.message(f"{plural(more, 'more line')}: --json shows all.", "dim")
     if told["runs"]:
         output.message(_basis(told), "dim")
     for unknown in told["unknown"]:
@@ -177,7 +178,7 @@ def _about(line: Line) -> str:
     if line["latency_ms"]["source"] in ("other steps", "the catalog", "several"):
         parts.append(f"latency by {line['latency_ms']['source']}")
     if line["more_runs"]:
-        parts.append(f"{line['more_runs']} more runs tell it from nothing")
+        parts.append(f"{plural(line['more_runs'], 'more run')} would tell it from nothing")
     if marks:
         parts.append(f"figures are {' and '.join(marks)}")
     return f"{'; '.join(parts)}."
@@ -201,4 +202,4 @@ def _basis(told: Advice) -> str:
             f"({output.money(spent['low'])} to {output.money(spent['high'])})."
         )
     simulated = " Some of them are simulated." if told["simulated"] else ""
-    return f"By {told['runs']} completed runs, {dates}{often}, at today's prices.{bill}{simulated}"
+    return f"By {plural(told['runs'], 'completed run')}, {dates}{often}, at today's prices.{bill}{simulated}"

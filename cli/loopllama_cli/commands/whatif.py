@@ -53,6 +53,7 @@ def whatif(
     from loopllama.queries import recorded
     from loopllama.queries import whatif as predictions
     from loopllama.queries.runs import RunReader
+    from loopllama.queries.types import ForecastStep
     from loopllama.routing.router import Router
     from loopllama.routing.store import RouteStore
 
@@ -80,7 +81,7 @@ def whatif(
         output.print_json({"workflow": workflow, **forecast, **({"rows": applied} if apply else {})})
         return
     if as_csv:
-        output.print_csv(list(forecast["steps"][0]), forecast["steps"])
+        output.print_csv([*ForecastStep.__annotations__], forecast["steps"])
         return
     _print(forecast)
     if apply:

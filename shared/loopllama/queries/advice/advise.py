@@ -15,6 +15,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, cast
 
+from loopllama.core.names import plural
 from loopllama.errors import InvalidRequest
 from loopllama.llm import usage
 from loopllama.queries.advice import commands, moves
@@ -172,7 +173,7 @@ def _says(facts: StepFacts, lines: Sequence[Line], *, examined: bool) -> str:
     if not examined:
         return f"not looked at: the {MAX_STEPS} steps that cost most are"
     saving = sum(1 for line in lines if line["saving_usd_run"]["estimate"] > 0)
-    return f"{saving} way{'s' * (saving != 1)} to save" if saving else "nothing cheaper was found that has what it needs"
+    return f"{plural(saving, 'way')} to save" if saving else "nothing cheaper was found that has what it needs"
 
 
 def _together(reckoner: Reckoner, lines: Sequence[Line], effects: dict[str, Effect]) -> Together | None:

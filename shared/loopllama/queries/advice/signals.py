@@ -12,6 +12,7 @@ from decimal import Decimal
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from loopllama.core.names import plural
 from loopllama.llm import usage
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _of_schema(schema: Mapping[str, Any] | None) -> Iterator[Signal]:
         return
     leaves = list(_leaves(schema))
     closed = sum(map(_is_closed, leaves))
-    yield _signal("few_fields", len(leaves) <= FEW_FIELDS, f"{len(leaves)} fields")
+    yield _signal("few_fields", len(leaves) <= FEW_FIELDS, plural(len(leaves), "field"))
     yield _signal("enumerations", 2 * closed >= len(leaves), f"{closed} of {len(leaves)} fields with fixed values")
 
 
@@ -122,7 +123,7 @@ def _stable(records: Sequence[StepView]) -> Signal:
     repeated = sum(len(given) - 1 for given in outputs.values())
     same = sum(len(given) - len(set(given)) for given in outputs.values())
     if repeated < ENOUGH_REPEATS:
-        return _signal("stable_output", None, f"only {repeated} inputs came again")
+        return _signal("stable_output", None, f"inputs that came again: {repeated}")
     return _signal("stable_output", same == repeated, f"{same} of {repeated} equal inputs with the same output")
 
 

@@ -4,9 +4,11 @@ import csv
 import io
 from decimal import Decimal
 
+import pytest
 from support.command_line import answer, invoke
 
 from loopllama.queries.runs import RunReader
+from loopllama_cli import target
 from loopllama_cli.commands import usage
 
 
@@ -49,6 +51,20 @@ def test_one_form_at_a_time():
     for command in (("models", "list"), ("runs", "list"), ("usage",), ("whatif", "w", "--set", "a=small")):
         assert "exclude each other" in invoke(*command, "--json", "--csv", code=2).stderr
     assert "exclude each other" in invoke("whatif", "w", "--set", "a=small", "--csv", "--apply", code=2).stderr
+
+
+@pytest.mark.parametrize("form", ["--csv", "--json", "--local"])
+def test_runs_whose_steps_were_all_skipped(live, monkeypatch, form):
+    monkeypatch.setattr(target, "connect", lambda _: target.Target("test", live.settings, {}, False))
+    workflow = live.push([{"name": "a", "when": "input.go"}])
+    live.play(live.accept(workflow, {"go": False}))
+    shown = invoke("whatif", workflow, "--set", "a=test:base", form)
+    if form == "--csv":
+        assert shown.stdout.startswith("step,models_before,model_after,turns,cost_usd_before,")
+        assert len(shown.stdout.splitlines()) == 1
+    invoke("advise", workflow)
+    invoke("runs", "list", "--csv")
+    invoke("trace", "last", "--csv")
 
 
 def test_steps_of_one_run_and_of_two(monkeypatch):
