@@ -76,6 +76,8 @@ def wait(
             # Whole: nobody can approve what they see only the beginning of.
             pending["tool_input"] = values.store(work.run_id, f"{writer.path}/asked", waiting.tool_input)
     closed = writer.record.get(UNANSWERED)
+    if closed is not None and closed["asked_at"] < (reopened_at or ""):
+        closed = None  # who told so died before the step failed, and the run with it
     if (closed is None or closed["key"] != waiting.key) and pending["expires_at"] <= clock.now_text(now / 1000):
         # From here on nobody can answer. What was asked stays, so that nobody is asked again should the rest fail.
         writer.write({UNANSWERED: pending}, release=True, remove=["pending", "token"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from loopllama.core import clock
 from loopllama.engine import human_input
 from loopllama.errors import Conflict, InvalidRequest, RunFailed
 from loopllama.llm.types import ModelResponse, ToolCall, Usage
+from loopllama.runs.store import RunStore
 
 
 def test_a_step_waits_for_approval_to_start(live: Deployment) -> None:
@@ -126,6 +128,34 @@ def test_an_answer_that_was_stored_and_not_delivered_is_delivered_when_the_token
     assert delivered == []
     assert live.step({"work": work, "token": "t-1"})["outcome"] == "waiting"
     assert delivered == ["t-1"]
+
+
+def test_a_redrive_asks_anew_where_an_invocation_died_as_the_time_was_over(
+    live: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has written that nobody answered, and not that the step has failed."""
+    crew = [
+        {"name": "pay", "needs": [], "approval": {"start": True, "timeoutSeconds": 60}},
+        {"name": "other", "needs": []},
+    ]
+    run_id = live.accept(live.push(crew))
+    state = live.start(run_id)
+    pay, other = live.map(state)
+    assert live.step(pay)["outcome"] == "waiting"
+    live.wait(61)
+    with monkeypatch.context() as dying:
+        dying.setattr(RunStore, "clear_pending", lambda *_: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            live.step(pay)
+    live.provider.script = reject
+    assert live.step(other)["outcome"] == "failed"
+    with pytest.raises(RunFailed):
+        live.advance(state)
+    live.advance(state)
+    assert live.step(pay)["outcome"] == "waiting"
+    human_input.respond(live.runs, run_id, {"approved": True})
+    live.provider.script = lambda call: "fine"
+    assert live.step(pay)["outcome"] == "done"
 
 
 @pytest.mark.parametrize("declined", [True, False])
