@@ -143,7 +143,8 @@ def test_what_a_run_waited_before_it_failed_stays_when_it_is_redriven(live: Depl
     human_input.respond(live.runs, run_id, {"approved": True})
     live.chain(work)
     live.advance(state)
-    for run in (live.read(run_id), RunReader(live.settings).list()[0][0]):
+    ended: list[Any] = [live.read(run_id), RunReader(live.settings).list()[0][0]]
+    for run in ended:
         assert run["latency_ms"] < 60_000 < 2 * HOUR * 1000 <= run["waited_ms"] < 2 * HOUR * 1000 + 60_000
 
 
@@ -169,5 +170,5 @@ def test_a_redriven_list_has_not_waited_for_what_was_answered_before(live: Deplo
     live.advance(state)
     run = live.read(run_id)
     each = next(step for step in run["steps"] if (step["step"], step["item"]) == ("each", None))
-    assert max(each["latency_ms"], each["waited_ms"]) < 60_000
+    assert max(each["latency_ms"] or 0, each["waited_ms"]) < 60_000
     assert HOUR * 1000 <= run["waited_ms"] < HOUR * 1000 + 60_000
