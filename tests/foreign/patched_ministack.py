@@ -307,6 +307,42 @@ def items_at_once() -> None:
     replace(states, "_run_map_items", limited)
 
 
+def a_failed_item_is_the_last() -> None:
+    """A Map whose items come one after another begins none behind one that failed; ministack goes on with the others:
+    https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html"""
+    failed: dict[tuple[int, int], bool] = {}
+
+    def watched(run: Any) -> Any:
+        def ran(state: Any, given: Any, execution: Any, context: Any) -> Any:
+            items = (state.get("ItemProcessor") or state.get("Iterator") or {}).get("States")
+            place = (id(items), id(execution))
+            if state.get("MaxConcurrency") == 1:
+                failed[place] = False
+            try:
+                return run(state, given, execution, context)
+            finally:
+                failed.pop(place, None)
+
+        return ran
+
+    def begun(run: Any) -> Any:
+        def ran(items: Any, start: Any, given: Any, execution: Any, context: Any) -> Any:
+            place = (id(items), id(execution))
+            if failed.get(place):
+                raise states._ExecutionError("States.MapFailed", "an item before this one failed")
+            try:
+                return run(items, start, given, execution, context)
+            except Exception:
+                if place in failed:
+                    failed[place] = True
+                raise
+
+        return ran
+
+    replace(states, "_run_map_items", watched)
+    replace(states, "_run_sub_machine", begun)
+
+
 def history_inside_a_map() -> None:
     """The history tells of the states that the items of a Map entered:
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html
@@ -366,6 +402,7 @@ PATCHES: tuple[Callable[[], None], ...] = (
     permission_to_answer_a_task,
     items_at_once,
     history_inside_a_map,
+    a_failed_item_is_the_last,  # it knows an item by its states, of which the one before makes copies
     resources_of_a_deleted_stack,
 )
 
