@@ -41,9 +41,8 @@ def replace(module: Any, name: str, make: Callable[[Any], Any]) -> None:
 
 
 def routes_of_an_http_api() -> None:
-    """An HTTP API has the routes of the OpenAPI document in `Body`, which is what SAM writes of a function's events:
-    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-open-api.html
-    ministack leaves `Body` out, and knows routes only as resources of their own."""
+    """An HTTP API has the routes of the OpenAPI document in `Body`, as SAM writes it, which ministack leaves out:
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-open-api.html"""
 
     def import_body(api_id: str, body: dict[str, Any]) -> None:
         apigateway._routes[api_id], apigateway._integrations[api_id] = {}, {}
@@ -291,37 +290,20 @@ def name_of_a_throttle() -> None:
     replace(states, "_call_lambda", naming)
 
 
-def items_at_once() -> None:
-    """An inline Map runs as many items at once as `MaxConcurrencyPath` says, which ministack does not read:
+def items_of_a_map() -> None:
+    """An inline Map runs as many items at once as `MaxConcurrencyPath` says, which ministack does not read. Where they
+    come one after another, none begins behind one that failed; ministack begins them all:
     https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html"""
+    failed: dict[tuple[int, int], bool] = {}
 
     def limited(run: Any) -> Any:
         def ran(state: Any, given: Any, execution: Any, context: Any) -> Any:
             if path := state.get("MaxConcurrencyPath"):
                 seen = states._apply_input_path(state, given, context)
                 state = {**state, "MaxConcurrency": states._resolve_path_or_ctx(path, seen, context)}
-            return run(state, given, execution, context)
-
-        return ran
-
-    replace(states, "_run_map_items", limited)
-
-
-def a_failed_item_is_the_last() -> None:
-    """A Map whose items come one after another begins none behind one that failed; ministack goes on with the others:
-    https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html"""
-    failed: dict[tuple[int, int], bool] = {}
-
-    def watched(run: Any) -> Any:
-        def ran(state: Any, given: Any, execution: Any, context: Any) -> Any:
-            items = (state.get("ItemProcessor") or state.get("Iterator") or {}).get("States")
-            place = (id(items), id(execution))
             if state.get("MaxConcurrency") == 1:
-                failed[place] = False
-            try:
-                return run(state, given, execution, context)
-            finally:
-                failed.pop(place, None)
+                failed[id(state["ItemProcessor"]["States"]), id(execution)] = False
+            return run(state, given, execution, context)
 
         return ran
 
@@ -333,27 +315,24 @@ def a_failed_item_is_the_last() -> None:
             try:
                 return run(items, start, given, execution, context)
             except Exception:
-                if place in failed:
-                    failed[place] = True
+                failed.update({place: True} if place in failed else {})
                 raise
 
         return ran
 
-    replace(states, "_run_map_items", watched)
+    replace(states, "_run_map_items", limited)
     replace(states, "_run_sub_machine", begun)
 
 
 def history_inside_a_map() -> None:
-    """The history tells of the states that the items of a Map entered:
-    https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html
-    ministack tells of the outermost states only. What runs an item asks for each state by its name."""
+    """The history tells of states that items of a Map entered, ministack's of the outermost. Each is asked for by name:
+    https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html"""
 
     class Entered(dict[str, Any]):
         execution: Any
 
         def get(self, name: str, default: Any = None) -> Any:
-            state = super().get(name, default)
-            if state:
+            if state := super().get(name, default):
                 entered = {"stateEnteredEventDetails": {"name": name}}
                 states._add_event(self.execution, f"{state['Type']}StateEntered", entered)
             return state
@@ -373,9 +352,8 @@ def history_inside_a_map() -> None:
 
 
 def resources_of_a_deleted_stack() -> None:
-    """CloudFormation tells what a deleted stack had, by its id, for 90 days:
-    https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ListStackResources.html
-    ministack forgets it at once."""
+    """CloudFormation tells what a deleted stack had, by its id, for 90 days; ministack forgets it at once:
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ListStackResources.html"""
 
     def remembering(delete: Any) -> Any:
         async def deleted(name: str, stack_id: str, *more: Any, **options: Any) -> None:
@@ -400,9 +378,8 @@ PATCHES: tuple[Callable[[], None], ...] = (
     name_of_a_throttle,
     tasks_that_wait_for_an_answer,
     permission_to_answer_a_task,
-    items_at_once,
     history_inside_a_map,
-    a_failed_item_is_the_last,  # it knows an item by its states, of which the one before makes copies
+    items_of_a_map,  # behind the one before it, which copies the states of an item
     resources_of_a_deleted_stack,
 )
 
