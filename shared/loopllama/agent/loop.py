@@ -175,6 +175,7 @@ class AgentLoop:
                 )
                 self._look()
                 messages += self._tool_calls.make(turn, answer.tool_calls)
+                self._looked = False
                 continue
             try:
                 return self._read(answer)

@@ -234,6 +234,18 @@ def test_invocations_that_die_now_and_then_are_made_up_for(live: Deployment) -> 
     assert live.step(work, "last")["outcome"] == "done"
 
 
+def test_no_model_is_called_once_the_run_has_ended_while_a_tool_worked(
+    live: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, work = live.begin(tools=["now"])
+    monkeypatch.setattr(
+        "loopllama.tools.toolbox.Toolbox.call", lambda *_, **__: cancel_run(live.settings, run_id) or "seen"
+    )
+    live.provider.script = lambda _: LOOK
+    assert live.step(work)["outcome"] == "stopped"
+    assert len(live.provider.calls) == 1
+
+
 LOOK = ModelResponse("", Usage(1, 1), tool_calls=(ToolCall("1", "now", {}),))
 
 
