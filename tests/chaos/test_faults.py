@@ -25,9 +25,9 @@ from typing import Any
 import boto3
 import pytest
 from chaos.scenarios import SCENARIOS, Scenario, workflows
-from support.deployment import deployment
 from support.faults import Place
 from support.world import World
+from support.worlds import whole_world
 
 from loopllama.llm.usage import shown
 
@@ -67,17 +67,10 @@ FAULTS = [
 @contextlib.contextmanager
 def world_made() -> Iterator[tuple[World, dict[str, str]]]:
     """The world, and the ids of the scenarios' workflows."""
-    with pytest.MonkeyPatch.context() as patch:
-        tables = {
-            "route_history_table": "RouteHistoryTable",
-            "api_keys_table": "ApiKeysTable",
-            "key_use_table": "KeyUseTable",
-        }
-        more = {"event_bus_name": "bus", "provider_secrets_prefix": "s/"}
-        with deployment(patch, adapters=True, kind=World, **tables, **more) as world:
-            world.define_tools(stock=TOOL)
-            boto3.client("s3").create_bucket(Bucket="uploads")
-            yield world, dict(workflows(world))
+    with whole_world() as world:
+        world.define_tools(stock=TOOL)
+        boto3.client("s3").create_bucket(Bucket="uploads")
+        yield world, dict(workflows(world))
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 from support.api_client import gateway_event
-from support.deployment import deployment
 from support.loopback import Handler, serving
 from support.world import World
+from support.worlds import whole_world
 
 from loopllama.api.resources import events
 from loopllama.engine.cancel import cancel_run
@@ -82,13 +82,7 @@ class Front(Handler):
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(events, "WAIT_SECONDS", 0.2)
-    tables = {
-        "route_history_table": "RouteHistoryTable",
-        "api_keys_table": "ApiKeysTable",
-        "key_use_table": "KeyUseTable",
-    }
-    more = {"event_bus_name": "bus", "provider_secrets_prefix": "s/", "requests_per_second": 1000.0}
-    with deployment(monkeypatch, adapters=True, kind=World, **tables, **more) as made:
+    with whole_world(requests_per_second=1000.0) as made:
         yield made
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from support.asl.execution import MOST_EVENTS, Execution
-from support.deployment import deployment
 from support.faults import Place
 from support.people import answer_all
 from support.world import World
+from support.worlds import whole_world
 
 from loopllama.core import clock
 from loopllama.engine.cancel import cancel_run
@@ -37,16 +37,9 @@ WRONG = Reply(400, {}, b'{"error": {"message": "no such thing"}}')
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    with pytest.MonkeyPatch.context() as patch:
-        tables = {
-            "route_history_table": "RouteHistoryTable",
-            "api_keys_table": "ApiKeysTable",
-            "key_use_table": "KeyUseTable",
-        }
-        more = {"event_bus_name": "bus", "provider_secrets_prefix": "s/"}
-        with deployment(patch, adapters=True, kind=World, execution_events=FEW, **tables, **more) as made:
-            made.most_events = FEW
-            yield made
+    with whole_world(execution_events=FEW) as made:
+        made.most_events = FEW
+        yield made
 
 
 def asked(body: dict[str, Any]) -> str:
